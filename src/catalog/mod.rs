@@ -1,0 +1,75 @@
+//! Where media rows and drafts are recorded, behind a trait.
+//!
+//! This room knows rows, not files. Its [`create_draft`](Catalog::create_draft) is the commit point of an upload: before
+//! it nothing was promised, after it nothing may be lost. Every implementation passes the one suite in `conformance`.
+
+#[cfg(test)]
+mod conformance;
+mod sled;
+
+use async_trait::async_trait;
+
+pub use self::sled::SledCatalog;
+use crate::model::{Draft, DraftId, MediaKey};
+
+/// Why the catalog could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// No space is left; deleting something else may help.
+    #[error("the catalog's disk is full")]
+    Full(#[source] std::io::Error),
+    /// The catalog does not answer; trying again later may help.
+    #[error("the catalog is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A row cannot be read as what it should be.
+    #[error("the catalog is corrupt: {0}")]
+    Corrupt(String),
+}
+
+/// A stored photo that a new draft refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewPhoto {
+    /// Content address of the stored JPEG.
+    pub key: MediaKey,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Length of the stored JPEG in bytes.
+    pub size_bytes: u64,
+}
+
+/// A draft to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDraft {
+    /// The title, possibly empty.
+    pub title: String,
+    /// The photos in order; the same photo may occur more than once.
+    pub photos: Vec<NewPhoto>,
+}
+
+/// The record of media and drafts.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// Records a draft and those of its media that have no row yet, in one transaction, and returns once it is durable:
+    /// it survives the loss of power from then on.
+    ///
+    /// Equal keys share one media row, however often and however concurrently they are recorded. Ids start at 1 and are
+    /// never used twice.
+    ///
+    /// # Errors
+    /// Nothing was recorded that a later [`draft`](Self::draft) shows.
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError>;
+
+    /// The draft with this id; `None` if there is none.
+    ///
+    /// # Errors
+    /// The catalog failed: it is not known whether the draft exists.
+    async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError>;
+
+    /// Whether a draft could be recorded now.
+    ///
+    /// # Errors
+    /// Why not.
+    async fn check(&self) -> Result<(), CatalogError>;
+}

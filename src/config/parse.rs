@@ -1,0 +1,111 @@
+//! Parsers of single values: text in, `None` when it is not acceptable. What is accepted is told by the settings table.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
+
+use super::{CorsOrigins, Env};
+use crate::ratelimit::Quota;
+
+pub(super) fn from_str<T: FromStr>(value: &str) -> Option<T> {
+    value.parse().ok()
+}
+
+pub(super) fn within<T: FromStr + PartialOrd>(value: &str, range: RangeInclusive<T>) -> Option<T> {
+    from_str(value).filter(|n| range.contains(n))
+}
+
+pub(super) fn seconds(value: &str, range: RangeInclusive<u64>) -> Option<Duration> {
+    within(value, range).map(Duration::from_secs)
+}
+
+/// The spellings that the Python backend's settings library took.
+pub(super) fn boolean(value: &str) -> Option<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
+        "false" | "0" | "no" | "off" | "f" | "n" => Some(false),
+        _ => None,
+    }
+}
+
+pub(super) fn env(value: &str) -> Option<Env> {
+    match value {
+        "dev" => Some(Env::Dev),
+        "prod" => Some(Env::Prod),
+        _ => None,
+    }
+}
+
+/// A JSON array of strings, or a comma-separated list.
+pub(super) fn list(value: &str) -> Option<Vec<String>> {
+    if value.starts_with('[') {
+        return serde_json::from_str(value).ok();
+    }
+    Some(value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+}
+
+pub(super) fn non_empty_list(value: &str) -> Option<Vec<String>> {
+    list(value).filter(|items| !items.is_empty() && items.iter().all(|item| !item.is_empty()))
+}
+
+pub(super) fn cors_origins(value: &str) -> Option<CorsOrigins> {
+    let origins = list(value)?;
+    if origins.iter().any(|origin| origin == "*") {
+        return Some(CorsOrigins::Any);
+    }
+    origins.iter().all(|origin| is_origin(origin)).then_some(CorsOrigins::Exact(origins))
+}
+
+/// Scheme, host and optional port, nothing behind them (RFC 6454 section 6.1): `https://app.example:8443`.
+fn is_origin(origin: &str) -> bool {
+    let Ok(uri) = origin.parse::<hyper::Uri>() else { return false };
+    uri.scheme().is_some() && uri.authority().is_some() && !origin.ends_with('/') && uri.path() == "/" && uri.query().is_none()
+}
+
+/// A path or an http(s) URL, without its trailing slash.
+pub(super) fn base_url(value: &str) -> Option<String> {
+    let known = value.starts_with('/') || value.starts_with("http://") || value.starts_with("https://");
+    let sane = !value.contains(['?', '#', '{', '}']) && value.parse::<hyper::Uri>().is_ok();
+    (known && sane).then(|| value.trim_end_matches('/').to_owned())
+}
+
+pub(super) fn sled_path(value: &str) -> Option<PathBuf> {
+    value.strip_prefix("sled:").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// `N/unit`, also as the old backend wrote it: `10/minute`, `10 per minute`, `10/5minutes`. `off` is no limit.
+pub(super) fn quota(value: &str) -> Option<Option<Quota>> {
+    if value.eq_ignore_ascii_case("off") {
+        return Some(None);
+    }
+    let value = value.to_ascii_lowercase();
+    let (count, window) = value.split_once('/').or_else(|| value.split_once(" per "))?;
+    let window = window.trim();
+    let digits = window.len() - window.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let multiple: u64 = if digits == 0 { 1 } else { within(&window[..digits], 1..=1000)? };
+    let unit = match window[digits..].trim().trim_end_matches('s') {
+        "second" => 1,
+        "minute" => 60,
+        "hour" => 3600,
+        "day" => 86_400,
+        _ => return None,
+    };
+    let burst = within(count.trim(), 1..=1_000_000)?;
+    Some(Some(Quota { burst, window: Duration::from_secs(unit * multiple) }))
+}
+
+/// CIDRs; a bare address stands for itself.
+pub(super) fn networks(value: &str) -> Option<Vec<IpNet>> {
+    let network = |item: &String| {
+        item.parse::<IpNet>().ok().or_else(|| item.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+    };
+    list(value)?.iter().map(network).collect()
+}
+
+pub(super) fn log_filter(value: &str) -> Option<String> {
+    EnvFilter::try_new(value).is_ok().then(|| value.to_owned())
+}

@@ -1,0 +1,83 @@
+use super::*;
+
+fn load(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    Settings::load(&Source::from_pairs(pairs.iter().copied()))
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let settings = load(&[]).unwrap();
+    assert_eq!(settings.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(settings.catalog_path, PathBuf::from("data/db"));
+    assert_eq!(settings.media_root, PathBuf::from("data/uploads"));
+    assert_eq!(settings.media_base_url, "/media");
+    assert_eq!(settings.max_uploads_per_request, 20);
+    assert_eq!(settings.max_file_bytes, 15 << 20);
+    assert_eq!(settings.jpeg_quality, 80);
+    assert_eq!(settings.max_dim_px, 1600);
+    assert_eq!(settings.max_pixels, 120_000_000);
+    assert_eq!(settings.memory_budget_bytes, 256 << 20);
+    assert_eq!(settings.cors_origins, CorsOrigins::Any);
+    assert_eq!(settings.allowed_mime_prefixes, ["image/"]);
+    assert!(settings.trusted_proxies.is_empty());
+    let upload = settings.rate_limit_upload.unwrap();
+    assert_eq!((upload.burst, upload.window), (10, Duration::from_secs(60)));
+}
+
+#[test]
+fn every_bad_value_is_reported_at_once_by_name_value_and_what_is_accepted() {
+    let SettingsError(errors) =
+        load(&[("PORT", "http"), ("JPEG_QUALITY", "96"), ("RATE_LIMIT_GLOBAL", "many"), ("ENV", "staging")]).err().unwrap();
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(lines.len(), 4);
+    assert!(lines.contains(&r#"JPEG_QUALITY="96" is not valid: accepted is 1..95"#.to_owned()), "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains('\n')));
+}
+
+#[test]
+fn lists_are_json_or_comma_separated() {
+    for value in [r#"["https://a.example","https://b.example"]"#, "https://a.example, https://b.example"] {
+        let settings = load(&[("CORS_ORIGINS", value)]).unwrap();
+        assert_eq!(
+            settings.cors_origins,
+            CorsOrigins::Exact(vec!["https://a.example".into(), "https://b.example".into()])
+        );
+    }
+    assert!(load(&[("CORS_ORIGINS", "https://a.example/path")]).is_err());
+    assert!(load(&[("CORS_ORIGINS", "[1]")]).is_err());
+}
+
+#[test]
+fn quotas_are_read_as_the_old_backend_wrote_them() {
+    let seconds = |value| load(&[("RATE_LIMIT_UPLOAD", value)]).unwrap().rate_limit_upload.map(|q| (q.burst, q.window.as_secs()));
+    assert_eq!(seconds("5/second"), Some((5, 1)));
+    assert_eq!(seconds("10 per minute"), Some((10, 60)));
+    assert_eq!(seconds("100/2hours"), Some((100, 7200)));
+    assert_eq!(seconds("off"), None);
+    for bad in ["0/minute", "10/", "/minute", "10/fortnight", "-1/second", "10/0minutes"] {
+        assert!(load(&[("RATE_LIMIT_UPLOAD", bad)]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn production_refuses_the_default_secret_and_never_prints_another() {
+    let error = load(&[("ENV", "prod")]).err().unwrap().to_string();
+    assert!(error.starts_with("SECRET_KEY="), "{error}");
+    assert!(load(&[("ENV", "prod"), ("SECRET_KEY", "hunter2")]).is_ok());
+    let error = load(&[("S3_SECRET_KEY", "hunter2")]).err().unwrap().to_string();
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn an_empty_value_is_as_good_as_none() {
+    assert_eq!(load(&[("PORT", "  ")]).unwrap().listen.port(), 8000);
+}
+
+#[test]
+fn the_environment_wins_over_the_dotenv_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(".env");
+    std::fs::write(&file, "MAX_DIM_PX=1200\nUNKNOWN_OF_THE_OLD_BACKEND=1\nCORS_ORIGINS='[\"*\"]'\n").unwrap();
+    let settings = Settings::load(&Source::from_process(&file).unwrap()).unwrap();
+    assert_eq!(settings.max_dim_px, 1200);
+}

@@ -1,0 +1,95 @@
+//! One door to all decoders: a header read first, pixels only after its size was found acceptable.
+
+pub(super) mod jpeg;
+mod raster;
+
+use super::{ImageError, Recipe, Rgb};
+
+/// An image format that a decoder here reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are the formats")]
+pub enum Format {
+    Jpeg,
+    Png,
+    WebP,
+    Gif,
+    Bmp,
+    Tiff,
+    Ico,
+}
+
+impl Format {
+    /// The format of a sniffed MIME type, if a decoder here reads it.
+    pub fn from_mime(mime: &str) -> Option<Self> {
+        match mime {
+            "image/jpeg" => Some(Self::Jpeg),
+            "image/png" => Some(Self::Png),
+            "image/webp" => Some(Self::WebP),
+            "image/gif" => Some(Self::Gif),
+            "image/bmp" => Some(Self::Bmp),
+            "image/tiff" => Some(Self::Tiff),
+            "image/vnd.microsoft.icon" => Some(Self::Ico),
+            _ => None,
+        }
+    }
+}
+
+/// An opened file: its header is read and within the limits.
+#[derive(Debug)]
+pub(super) enum Source<'a> {
+    Jpeg(jpeg::Jpeg<'a>),
+    Raster(raster::Raster<'a>),
+}
+
+/// Reads the header of `bytes` and refuses zero sizes and too many pixels.
+pub(super) fn open<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Source<'a>, ImageError> {
+    match format {
+        Format::Jpeg => jpeg::Jpeg::open(bytes, recipe).map(Source::Jpeg),
+        _ => raster::Raster::open(format, bytes, recipe).map(Source::Raster),
+    }
+}
+
+impl Source<'_> {
+    /// Declared width and height.
+    pub(super) fn size(&self) -> (u32, u32) {
+        match self {
+            Self::Jpeg(jpeg) => jpeg.size(),
+            Self::Raster(raster) => raster.size(),
+        }
+    }
+
+    /// Width and height of what [`decode`](Self::decode) gives; smaller than the declared size where the decoder scales.
+    pub(super) fn decoded_size(&self) -> (u32, u32) {
+        match self {
+            Self::Jpeg(jpeg) => jpeg.decoded_size(),
+            Self::Raster(raster) => raster.size(),
+        }
+    }
+
+    /// Upper estimate of the bytes that decoding holds at its peak.
+    pub(super) fn memory(&self) -> u64 {
+        match self {
+            Self::Jpeg(jpeg) => jpeg.memory(),
+            Self::Raster(raster) => raster.memory(),
+        }
+    }
+
+    pub(super) fn decode(self) -> Result<Rgb, ImageError> {
+        match self {
+            Self::Jpeg(jpeg) => jpeg.decode(),
+            Self::Raster(raster) => raster.decode(),
+        }
+    }
+}
+
+/// Holds a declared size against the limit. Done before anything is allocated for it.
+fn check_size(width: u64, height: u64, max: u64) -> Result<(u32, u32), ImageError> {
+    if width == 0 || height == 0 {
+        return Err(ImageError::Empty);
+    }
+    let too_many = ImageError::TooManyPixels { width, height, max };
+    if width.checked_mul(height).is_none_or(|pixels| pixels > max) {
+        return Err(too_many);
+    }
+    Ok((u32::try_from(width).map_err(|_| too_many)?, u32::try_from(height).map_err(|_| too_many)?))
+}

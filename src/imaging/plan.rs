@@ -1,0 +1,66 @@
+//! Sizes: what comes out of what goes in, and how far a decoder may shrink on the way.
+
+/// Headroom over the target that a scaled decode must keep. libjpeg's 1/2 and 1/4 are box averages: with 2.5x left for
+/// Lanczos the difference cannot be seen, with less it can (0.8 SSIMULACRA2 points).
+const SCALED_HEADROOM: f64 = 2.5;
+
+/// The size of the output: longer side at most `max_dim`, never enlarged, shorter side rounded to nearest, at least 1.
+pub(super) fn fit(width: u32, height: u32, max_dim: u32) -> (u32, u32) {
+    let longer = width.max(height);
+    if longer <= max_dim {
+        return (width, height);
+    }
+    let scaled = |side: u32| {
+        let (side, longer, max_dim) = (u64::from(side), u64::from(longer), u64::from(max_dim));
+        u32::try_from((2 * side * max_dim + longer) / (2 * longer)).unwrap_or(max_dim_of(max_dim)).max(1)
+    };
+    (scaled(width), scaled(height))
+}
+
+/// A scaled side never exceeds `max_dim`, which came from a `u32`.
+fn max_dim_of(max_dim: u64) -> u32 {
+    u32::try_from(max_dim).unwrap_or(u32::MAX)
+}
+
+/// The largest of 8, 4, 2 and 1 by which a JPEG decoder may divide both sides while enough is left for Lanczos.
+pub(super) fn decode_divisor(width: u32, height: u32, max_dim: u32) -> u32 {
+    let longer = f64::from(width.max(height));
+    let needed = f64::from(max_dim) * SCALED_HEADROOM;
+    [8, 4, 2].into_iter().find(|divisor| longer / f64::from(*divisor) >= needed).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_shorter_side_is_rounded_to_nearest() {
+        assert_eq!(fit(4032, 3024, 1600), (1600, 1200));
+        assert_eq!(fit(3024, 4032, 1600), (1200, 1600));
+        assert_eq!(fit(1601, 1200, 1600), (1600, 1199));
+        assert_eq!(fit(1600, 1200, 1600), (1600, 1200));
+        assert_eq!(fit(8, 20_000, 1600), (1, 1600));
+        assert_eq!(fit(1, 20_000, 1600), (1, 1600));
+        assert_eq!(fit(3, 2, 1), (1, 1));
+    }
+
+    #[test]
+    fn a_decoder_shrinks_only_with_headroom() {
+        assert_eq!(decode_divisor(4032, 3024, 1600), 1);
+        assert_eq!(decode_divisor(8064, 6048, 1600), 2);
+        assert_eq!(decode_divisor(16_000, 12_000, 1600), 4);
+        assert_eq!(decode_divisor(40_000, 30, 1600), 8);
+    }
+
+    proptest! {
+        #[test]
+        fn output_fits_and_keeps_its_shape(width in 1u32..100_000, height in 1u32..100_000, max_dim in 1u32..20_000) {
+            let (w, h) = fit(width, height, max_dim);
+            prop_assert!(w >= 1 && h >= 1 && w <= width && h <= height);
+            prop_assert!(w.max(h) <= max_dim.max(1) || (w, h) == (width, height));
+            let exact = f64::from(width.min(height)) * f64::from(w.max(h)) / f64::from(width.max(height));
+            prop_assert!((f64::from(w.min(h)) - exact).abs() <= 0.5 || w.min(h) == 1);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+use super::*;
+
+const RECIPE: Recipe =
+    Recipe { max_dim: 160, quality: 80, max_pixels: 1_000_000, timeout: Duration::from_secs(20) };
+
+/// Four quadrants: red, green, blue, white in reading order.
+fn card(width: u32, height: u32) -> image::RgbaImage {
+    image::RgbaImage::from_fn(width, height, |x, y| {
+        image::Rgba(match (x < width / 2, y < height / 2) {
+            (true, true) => [255, 0, 0, 255],
+            (false, true) => [0, 255, 0, 255],
+            (true, false) => [0, 0, 255, 255],
+            (false, false) => [255, 255, 255, 255],
+        })
+    })
+}
+
+fn file(image: &image::RgbaImage, format: image::ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let image = image::DynamicImage::from(image.clone());
+    let image = if format == image::ImageFormat::Bmp { image.into_rgb8().into() } else { image };
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+fn jpeg(width: u32, height: u32) -> Vec<u8> {
+    let pixels = image::DynamicImage::from(card(width, height)).into_rgb8().into_raw();
+    codec::jpeg::encode(&Rgb { width, height, pixels }, 90).unwrap()
+}
+
+fn make(format: Format, bytes: &[u8]) -> Result<Encoded, ImageError> {
+    inspect(format, bytes, &RECIPE)?.encode()
+}
+
+fn pixel(encoded: &Encoded, x: u32, y: u32) -> [u8; 3] {
+    let image = turbojpeg::decompress(&encoded.bytes, turbojpeg::PixelFormat::RGB).unwrap();
+    let at = y as usize * image.pitch + x as usize * 3;
+    [image.pixels[at], image.pixels[at + 1], image.pixels[at + 2]]
+}
+
+fn close(got: [u8; 3], expected: [u8; 3]) -> bool {
+    got.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 6)
+}
+
+#[test]
+fn every_format_gives_the_same_picture() {
+    use image::ImageFormat as F;
+    let card = card(320, 200);
+    let files = [
+        (Format::Jpeg, jpeg(320, 200)),
+        (Format::Png, file(&card, F::Png)),
+        (Format::WebP, file(&card, F::WebP)),
+        (Format::Gif, file(&card, F::Gif)),
+        (Format::Bmp, file(&card, F::Bmp)),
+        (Format::Tiff, file(&card, F::Tiff)),
+    ];
+    for (format, bytes) in files {
+        let made = make(format, &bytes).unwrap();
+        assert_eq!((made.width, made.height), (160, 100), "{format:?}");
+        assert!(close(pixel(&made, 20, 20), [255, 0, 0]), "{format:?} {:?}", pixel(&made, 20, 20));
+        assert!(close(pixel(&made, 140, 20), [0, 255, 0]), "{format:?}");
+        assert!(close(pixel(&made, 20, 80), [0, 0, 255]), "{format:?}");
+        assert!(close(pixel(&made, 140, 80), [255, 255, 255]), "{format:?}");
+    }
+}
+
+#[test]
+fn transparent_pixels_become_white_whatever_colour_they_hide() {
+    let mut image = card(64, 64);
+    for pixel in image.pixels_mut() {
+        *pixel = image::Rgba([10, 20, 30, 0]);
+    }
+    let made = make(Format::Png, &file(&image, image::ImageFormat::Png)).unwrap();
+    assert_eq!(pixel(&made, 32, 32), [255, 255, 255]);
+}
+
+#[test]
+fn the_output_holds_nothing_but_the_image() {
+    let made = make(Format::Jpeg, &jpeg(320, 200)).unwrap();
+    let markers: Vec<u8> = codec::jpeg::segments(&made.bytes).map(|segment| segment.marker).collect();
+    let app_or_comment = |marker: &&u8| matches!(marker, 0xE0..=0xEF | 0xFE);
+    assert_eq!(markers.iter().filter(app_or_comment).collect::<Vec<_>>(), [&0xE0], "JFIF alone");
+    assert!(made.bytes.ends_with(&[0xFF, 0xD9]));
+}
+
+#[test]
+fn sizes_are_refused_before_pixels_are_read() {
+    let big = jpeg(1001, 1000);
+    assert_eq!(
+        make(Format::Jpeg, &big).unwrap_err(),
+        ImageError::TooManyPixels { width: 1001, height: 1000, max: 1_000_000 }
+    );
+    let mut flat = jpeg(64, 64);
+    let frame = flat.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
+    flat[frame + 5..frame + 7].fill(0);
+    assert_eq!(make(Format::Jpeg, &flat).unwrap_err(), ImageError::Empty);
+}
+
+#[test]
+fn every_cut_of_a_jpeg_and_a_png_is_refused() {
+    for (format, whole) in [(Format::Jpeg, jpeg(160, 120)), (Format::Png, file(&card(40, 30), image::ImageFormat::Png))] {
+        make(format, &whole).unwrap();
+        // The last 12 bytes of a PNG are its IEND chunk, behind the last pixel.
+        let pixels_end = if format == Format::Png { whole.len() - 12 } else { whole.len() };
+        for cut in 0..pixels_end {
+            assert!(make(format, &whole[..cut]).is_err(), "{format:?} cut at {cut} of {}", whole.len());
+        }
+    }
+}
+
+#[test]
+fn bytes_behind_the_end_do_no_harm() {
+    let mut bytes = jpeg(160, 120);
+    let clean = make(Format::Jpeg, &bytes).unwrap();
+    bytes.extend_from_slice(b"a motion photo's film, or worse");
+    assert_eq!(make(Format::Jpeg, &bytes).unwrap(), clean);
+}

@@ -1,0 +1,328 @@
+//! The parts of a multipart body, one after the other, within hard caps.
+//!
+//! multer parses. What it does not bound or check is guarded here: it would drain a body that is always ready into memory,
+//! collect a preamble or part headers of any length, and let the last of two `Content-Disposition` headers win, so that a
+//! filter in front and this server could read different names. The guard hands it one frame at a time, mirrors what it has
+//! not consumed yet, and from this knows when it collects too much and what the raw header block of a part was.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use multer::Multipart;
+
+/// What the parser may have collected when it asks for more before a part begins: preamble, delimiter, part headers.
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Parts in one body, photos and other fields together, beyond the number of photos.
+const MAX_OTHER_PARTS: usize = 100;
+
+/// Why a body ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// Nothing arrived for longer than one may be silent.
+    #[error("The request body did not arrive in time.")]
+    Idle,
+    /// The client went away or broke the framing of the protocol.
+    #[error("The request body ended early.")]
+    Aborted,
+}
+
+/// Why no further part could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PartsError {
+    /// The body is not well-formed `multipart/form-data` (RFC 7578), or was cut off.
+    #[error("The multipart body is malformed: {0}.")]
+    Malformed(&'static str),
+    /// The body is longer than all caps together allow.
+    #[error("The request body is larger than the {max} bytes that are allowed.")]
+    TooLarge {
+        /// The cap in bytes.
+        max: u64,
+    },
+    /// The connection failed.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
+const HEAD_TOO_LONG: PartsError = PartsError::Malformed("the headers of a part, or the bytes before the first part, exceed 16 KiB");
+const TOO_MANY_PARTS: PartsError = PartsError::Malformed("it has too many parts");
+
+/// Reads the parts of a body in order.
+#[derive(Debug)]
+pub struct Parts {
+    multipart: Multipart<'static>,
+    mirror: Arc<Mutex<Mirror>>,
+    delimiter: String,
+    parts_left: usize,
+}
+
+/// One part. The next can be read once this is dropped.
+#[derive(Debug)]
+pub struct Part {
+    field: multer::Field<'static>,
+    mirror: Arc<Mutex<Mirror>>,
+    name: String,
+}
+
+impl Parts {
+    /// The parts of `body`, delimited by `boundary`, which is valid (see [`boundary`](super::boundary::boundary)).
+    pub fn new<S>(body: S, boundary: &str, max_bytes: u64, max_photos: usize) -> Self
+    where
+        S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
+    {
+        let mirror = Arc::new(Mutex::new(Mirror { collecting: true, ..Mirror::default() }));
+        let guarded = Guarded {
+            body: Box::pin(body),
+            mirror: Arc::clone(&mirror),
+            frame: Bytes::new(),
+            left: max_bytes,
+            max: max_bytes,
+            handed_over: false,
+        };
+        Self {
+            multipart: Multipart::new(guarded, boundary),
+            mirror,
+            delimiter: format!("--{boundary}"),
+            parts_left: max_photos + MAX_OTHER_PARTS,
+        }
+    }
+
+    /// The next part; `None` behind the last.
+    ///
+    /// # Errors
+    /// The body is malformed, too large, or did not arrive.
+    pub async fn next(&mut self) -> Result<Option<Part>, PartsError> {
+        lock(&self.mirror).collecting = true;
+        let field = self.multipart.next_field().await.map_err(understand)?;
+        let Some(field) = field else { return Ok(None) };
+        self.parts_left = self.parts_left.checked_sub(1).ok_or(TOO_MANY_PARTS)?;
+        let head = {
+            let mut mirror = lock(&self.mirror);
+            mirror.collecting = false;
+            mirror.take_head(self.delimiter.as_bytes())?
+        };
+        check_head(&head)?;
+        let name = field.name().ok_or(PartsError::Malformed("a part has no name"))?.to_owned();
+        Ok(Some(Part { field, mirror: Arc::clone(&self.mirror), name }))
+    }
+}
+
+impl Part {
+    /// The name of the form field.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file name that the client declared. Only ever shown back to it.
+    pub fn filename(&self) -> Option<&str> {
+        self.field.file_name()
+    }
+
+    /// The next piece of the part's data, not empty; `None` at its end.
+    ///
+    /// # Errors
+    /// The body is cut off, too large, or did not arrive.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, PartsError> {
+        loop {
+            let chunk = self.field.chunk().await.map_err(understand)?;
+            if let Some(chunk) = &chunk {
+                lock(&self.mirror).consume(chunk.len())?;
+                if chunk.is_empty() {
+                    continue;
+                }
+            }
+            return Ok(chunk);
+        }
+    }
+
+    /// Reads the rest of the part and forgets it.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub async fn skip(mut self) -> Result<(), PartsError> {
+        while self.chunk().await?.is_some() {}
+        Ok(())
+    }
+}
+
+fn lock(mirror: &Mutex<Mirror>) -> MutexGuard<'_, Mirror> {
+    mirror.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The bytes that were handed to the parser and that it has not given back as data: a copy of its buffer, by reference
+/// count.
+#[derive(Debug, Default)]
+struct Mirror {
+    frames: std::collections::VecDeque<Bytes>,
+    length: usize,
+    /// The parser looks for the start of a part's data; what it asks for now, it collects.
+    collecting: bool,
+}
+
+const OUT_OF_STEP: PartsError = PartsError::Malformed("a part cannot be delimited");
+
+impl Mirror {
+    fn push(&mut self, frame: Bytes) {
+        self.length += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    fn consume(&mut self, mut count: usize) -> Result<(), PartsError> {
+        self.length = self.length.checked_sub(count).ok_or(OUT_OF_STEP)?;
+        while let Some(front) = self.frames.front_mut() {
+            if front.len() > count {
+                bytes::Buf::advance(front, count);
+                return Ok(());
+            }
+            count -= front.len();
+            self.frames.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Removes what lies before a part's data and gives its header block, the empty line included.
+    fn take_head(&mut self, delimiter: &[u8]) -> Result<Vec<u8>, PartsError> {
+        let mut seen = Vec::new();
+        let mut next = 0;
+        loop {
+            if let Some((start, end)) = find_head(&seen, delimiter) {
+                self.consume(end)?;
+                return if end - start > MAX_HEAD_BYTES { Err(HEAD_TOO_LONG) } else { Ok(seen[start..end].to_vec()) };
+            }
+            seen.extend_from_slice(self.frames.get(next).ok_or(OUT_OF_STEP)?);
+            next += 1;
+        }
+    }
+}
+
+/// Start and end of the header block behind the first delimiter line in `bytes`.
+fn find_head(bytes: &[u8], delimiter: &[u8]) -> Option<(usize, usize)> {
+    let find = |from: usize, pattern: &[u8]| {
+        bytes.get(from..)?.windows(pattern.len()).position(|window| window == pattern).map(|at| from + at)
+    };
+    let line_end = find(find(0, delimiter)? + delimiter.len(), b"\r\n")?;
+    // The line's own CRLF may be the first half of the empty line: a block without headers.
+    let end = find(line_end, b"\r\n\r\n")? + 4;
+    Some((line_end + 2, end))
+}
+
+/// Refuses header blocks that two parsers could read differently.
+fn check_head(block: &[u8]) -> Result<(), PartsError> {
+    let mut dispositions = 0;
+    for line in block.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.contains(&b'\r') || line.contains(&0) {
+            return Err(PartsError::Malformed("a part header holds a control character"));
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if name.eq_ignore_ascii_case(b"content-disposition") {
+            dispositions += 1;
+            check_disposition(value)?;
+        }
+    }
+    match dispositions {
+        0 => Err(PartsError::Malformed("a part has no Content-Disposition")),
+        1 => Ok(()),
+        _ => Err(PartsError::Malformed("a part has more than one Content-Disposition")),
+    }
+}
+
+/// `form-data` with each of `name` and `filename` at most once (RFC 7578 section 4.2).
+fn check_disposition(value: &[u8]) -> Result<(), PartsError> {
+    let text = std::str::from_utf8(value).map_err(|_| PartsError::Malformed("a Content-Disposition is not UTF-8"))?;
+    let (kind, mut rest) = text.split_once(';').unwrap_or((text, ""));
+    if !kind.trim().eq_ignore_ascii_case("form-data") {
+        return Err(PartsError::Malformed("a part's Content-Disposition is not form-data"));
+    }
+    let mut seen: Vec<String> = Vec::new();
+    while let Some((name, after)) = rest.split_once('=') {
+        let name = name.trim_matches([';', ' ', '\t']).to_ascii_lowercase();
+        if seen.contains(&name) {
+            return Err(PartsError::Malformed("a Content-Disposition names a parameter twice"));
+        }
+        seen.push(name);
+        rest = after_value(after).ok_or(PartsError::Malformed("a Content-Disposition has an open quote"))?;
+    }
+    Ok(())
+}
+
+/// What follows a parameter's value. Browsers escape a quote as %22, others with a backslash; both are passed over.
+fn after_value(text: &str) -> Option<&str> {
+    let text = text.trim_start();
+    let Some(quoted) = text.strip_prefix('"') else {
+        return Some(text.split_once(';').map_or("", |(_, rest)| rest));
+    };
+    let mut escaped = false;
+    let end = quoted.find(|c| {
+        let ends = c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        ends
+    })?;
+    Some(&quoted[end + 1..])
+}
+
+/// Our own errors come back from the parser in a box; its own are told in our words.
+fn understand(error: multer::Error) -> PartsError {
+    match error {
+        multer::Error::StreamReadFailed(inner) => {
+            inner.downcast::<PartsError>().map_or(PartsError::Stream(StreamError::Aborted), |ours| *ours)
+        }
+        multer::Error::IncompleteFieldData { .. } | multer::Error::IncompleteStream => {
+            PartsError::Malformed("it ends before its closing delimiter, or a delimiter line is broken")
+        }
+        _ => PartsError::Malformed("the headers of a part cannot be read"),
+    }
+}
+
+/// The body as the parser sees it: one frame, then a pause, so that what it does not take at once stays in the socket.
+struct Guarded {
+    body: Pin<Box<dyn Stream<Item = Result<Bytes, StreamError>> + Send>>,
+    mirror: Arc<Mutex<Mirror>>,
+    /// What is left of the last frame of the body.
+    frame: Bytes,
+    left: u64,
+    max: u64,
+    handed_over: bool,
+}
+
+impl Stream for Guarded {
+    type Item = Result<Bytes, PartsError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if std::mem::take(&mut self.handed_over) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        {
+            let mirror = lock(&self.mirror);
+            if mirror.collecting && mirror.length > MAX_HEAD_BYTES {
+                return Poll::Ready(Some(Err(HEAD_TOO_LONG)));
+            }
+        }
+        if self.frame.is_empty() {
+            match self.body.as_mut().poll_next(cx) {
+                Poll::Ready(Some(Ok(frame))) => self.frame = frame,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+            let length = self.frame.len() as u64;
+            match self.left.checked_sub(length) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(PartsError::TooLarge { max: self.max }))),
+            }
+        }
+        self.handed_over = true;
+        let piece = self.frame.len().min(MAX_HEAD_BYTES);
+        let piece = self.frame.split_to(piece);
+        lock(&self.mirror).push(piece.clone());
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

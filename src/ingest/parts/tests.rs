@@ -1,0 +1,134 @@
+use super::*;
+use futures_util::stream;
+use proptest::prelude::*;
+
+/// Name, file name and data of each part.
+type Seen = Vec<(String, Option<String>, Vec<u8>)>;
+
+async fn read(body: &[u8], cut: usize, boundary: &str, max: u64) -> Result<Seen, PartsError> {
+    let frames: Vec<_> = body.chunks(cut.max(1)).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+    let mut parts = Parts::new(stream::iter(frames), boundary, max, 20);
+    let mut seen = Vec::new();
+    while let Some(mut part) = parts.next().await? {
+        let mut data = Vec::new();
+        while let Some(chunk) = part.chunk().await? {
+            data.extend_from_slice(&chunk);
+        }
+        seen.push((part.name().to_owned(), part.filename().map(str::to_owned), data));
+    }
+    Ok(seen)
+}
+
+/// However the bytes are cut into frames, the outcome must be the same.
+async fn outcome(body: &[u8]) -> Result<Seen, PartsError> {
+    let whole = read(body, body.len(), "b", u64::MAX).await;
+    for cut in [1, 2, 3, 7, 64, 4096] {
+        assert_eq!(read(body, cut, "b", u64::MAX).await, whole, "in frames of {cut}");
+    }
+    whole
+}
+
+fn part(headers: &str, data: &str) -> String {
+    format!("--b\r\n{headers}\r\n\r\n{data}\r\n")
+}
+
+const A: &str = "Content-Disposition: form-data; name=\"a\"";
+
+fn is_malformed(result: &Result<Seen, PartsError>) -> bool {
+    matches!(result, Err(PartsError::Malformed(_)))
+}
+
+#[tokio::test]
+async fn parts_come_in_order_with_their_data() {
+    let body = format!(
+        "preamble\r\n{}{}--b--\r\nepilogue",
+        part("Content-Disposition: form-data; name=\"files\"; filename=\"x; y.jpg\"\r\nContent-Type: image/jpeg", "1\r\n--2\r\n-"),
+        part(A, "")
+    );
+    let expected = vec![
+        ("files".to_owned(), Some("x; y.jpg".to_owned()), b"1\r\n--2\r\n-".to_vec()),
+        ("a".to_owned(), None, Vec::new()),
+    ];
+    assert_eq!(outcome(body.as_bytes()).await, Ok(expected));
+}
+
+#[tokio::test]
+async fn ambiguous_part_headers_are_refused() {
+    for headers in [
+        format!("{A}\r\nContent-Disposition: form-data; name=\"files\""),
+        format!("{A}\r\ncontent-disposition: form-data; name=\"a\""),
+        "Content-Disposition: form-data; name=\"a\"; name=\"files\"".into(),
+        "Content-Disposition: form-data; name=\"a\"; filename=\"x\"; filename=\"y\"".into(),
+        "Content-Disposition: attachment; name=\"a\"".into(),
+        "Content-Disposition: form-data; name=\"a".into(),
+        "Content-Disposition: form-data".into(),
+        "Content-Type: text/plain".into(),
+    ] {
+        let body = part(&headers, "data") + "--b--\r\n";
+        assert!(is_malformed(&outcome(body.as_bytes()).await), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_are_cut_off_are_refused() {
+    let whole = part(A, "data") + &part(A, "more") + "--b--";
+    assert!(outcome(whole.as_bytes()).await.is_ok());
+    for cut in 0..whole.len() {
+        assert!(is_malformed(&outcome(&whole.as_bytes()[..cut]).await), "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn preamble_headers_and_number_of_parts_are_capped() {
+    let long = "x".repeat(MAX_HEAD_BYTES * 3);
+    assert!(is_malformed(&read(long.as_bytes(), 4096, "b", u64::MAX).await));
+    let headers = part(&format!("{A}\r\nX-Long: {long}"), "data") + "--b--";
+    for cut in [100, 4096, headers.len()] {
+        assert!(is_malformed(&read(headers.as_bytes(), cut, "b", u64::MAX).await), "in frames of {cut}");
+    }
+    let many = part(A, "").repeat(20 + MAX_OTHER_PARTS) + "--b--";
+    assert!(outcome(many.as_bytes()).await.is_ok());
+    let too_many = part(A, "") + &many;
+    assert_eq!(outcome(too_many.as_bytes()).await, Err(TOO_MANY_PARTS));
+}
+
+#[tokio::test]
+async fn bytes_are_capped_while_they_stream() {
+    let body = part(A, &"x".repeat(1000)) + "--b--";
+    assert!(read(body.as_bytes(), 64, "b", body.len() as u64).await.is_ok());
+    let short = body.len() as u64 - 1;
+    assert_eq!(read(body.as_bytes(), 64, "b", short).await, Err(PartsError::TooLarge { max: short }));
+}
+
+#[tokio::test]
+async fn a_body_that_is_always_ready_is_not_drained_ahead_of_its_reader() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let frames = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&frames);
+    let head = format!("--b\r\n{A}\r\n\r\n");
+    let endless = stream::unfold(Some(Bytes::from(head)), move |head| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move { Some((Ok(head.unwrap_or_else(|| Bytes::from(vec![b'x'; 8192]))), None)) }
+    });
+    let mut parts = Parts::new(endless, "b", u64::MAX, 1);
+    let mut part = parts.next().await.unwrap().unwrap();
+    for _ in 0..10 {
+        part.chunk().await.unwrap().unwrap();
+    }
+    assert!(frames.load(Ordering::Relaxed) <= 13, "{} frames were taken for 10 chunks", frames.load(Ordering::Relaxed));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whatever the data, it comes back as it was sent, in frames of any size.
+    #[test]
+    fn data_survives(data in prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'-'), Just(b'b'), any::<u8>()], 0..300), cut in 1usize..64) {
+        prop_assume!(!data.windows(5).any(|window| window == b"\r\n--b"));
+        let mut body = format!("--b\r\n{A}\r\n\r\n").into_bytes();
+        body.extend(&data);
+        body.extend(b"\r\n--b--\r\n");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let seen = runtime.block_on(read(&body, cut, "b", u64::MAX));
+        prop_assert_eq!(seen, Ok(vec![("a".to_owned(), None, data)]));
+    }
+}

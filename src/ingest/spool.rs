@@ -1,0 +1,171 @@
+//! Keeps one photo's bytes until a worker reads them: in memory while the budget lasts, else in an unlinked file.
+
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt;
+
+use crate::budget::{Reservation, Share};
+
+/// Memory is taken from the budget in steps of this size.
+const STEP: u64 = 64 * 1024;
+
+/// Writes to a spilled file are collected to this size; a thousand slow phones then cost 16 MB.
+const WRITE_BUFFER: usize = 16 * 1024;
+
+/// A photo as it arrives.
+#[derive(Debug)]
+pub struct Spool {
+    dir: Arc<Path>,
+    max_bytes: u64,
+    length: u64,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory { bytes: Vec<u8>, loan: Reservation, lent: u64 },
+    File(tokio::io::BufWriter<tokio::fs::File>),
+}
+
+/// The bytes of a photo that has arrived whole.
+#[derive(Debug)]
+pub enum Source {
+    /// In memory, on loan from the budget.
+    Memory(Vec<u8>, Reservation),
+    /// In an unlinked file of this length.
+    File(std::fs::File, u64),
+}
+
+impl Spool {
+    /// An empty spool that spills to an unlinked file in `dir` when `share` has no room.
+    ///
+    /// `max_bytes` bounds what the caller will write.
+    pub fn new(dir: Arc<Path>, share: &Arc<Share>, max_bytes: u64) -> Self {
+        let place = Place::Memory { bytes: Vec::new(), loan: share.reservation(), lent: 0 };
+        Self { dir, max_bytes, length: 0, place }
+    }
+
+    /// Bytes written so far.
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends `chunk`.
+    ///
+    /// # Errors
+    /// The disk refuses; what was written is lost.
+    pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.length += chunk.len() as u64;
+        match &mut self.place {
+            Place::Memory { bytes, loan, lent } => {
+                let missing = self.length.saturating_sub(*lent).div_ceil(STEP) * STEP;
+                if missing == 0 || loan.try_grow(missing) {
+                    *lent += missing;
+                    make_room(bytes, chunk.len(), self.max_bytes);
+                    bytes.extend_from_slice(chunk);
+                    return Ok(());
+                }
+                let dir = PathBuf::from(&*self.dir);
+                let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(dir)).await.map_err(io::Error::other)??;
+                let mut file = tokio::io::BufWriter::with_capacity(WRITE_BUFFER, tokio::fs::File::from_std(file));
+                file.write_all(bytes).await?;
+                file.write_all(chunk).await?;
+                self.place = Place::File(file);
+                Ok(())
+            }
+            Place::File(file) => file.write_all(chunk).await,
+        }
+    }
+
+    /// The bytes, ready to be read.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub async fn finish(self) -> io::Result<Source> {
+        match self.place {
+            Place::Memory { bytes, loan, .. } => Ok(Source::Memory(bytes, loan)),
+            Place::File(mut file) => {
+                file.flush().await?;
+                Ok(Source::File(file.into_inner().into_std().await, self.length))
+            }
+        }
+    }
+}
+
+/// Grows in few steps and never by copying much: pages of a large allocation cost nothing until they are written, but a
+/// doubled buffer would hold old and new at once.
+fn make_room(bytes: &mut Vec<u8>, more: usize, max: u64) {
+    const LARGE: usize = 1 << 20;
+    let needed = bytes.len() + more;
+    if needed <= bytes.capacity() {
+        return;
+    }
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    let wanted = if needed <= LARGE { (2 * needed).min(LARGE) } else { max };
+    bytes.reserve_exact(wanted.max(needed) - bytes.len());
+}
+
+impl Source {
+    /// Memory that [`load`](Self::load) takes on top of what is held already.
+    pub fn load_cost(&self) -> u64 {
+        match self {
+            Self::Memory(..) => 0,
+            Self::File(_, length) => *length,
+        }
+    }
+
+    /// The bytes in memory, with the loan that covers them if there is one.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn load(self) -> io::Result<(Vec<u8>, Option<Reservation>)> {
+        match self {
+            Self::Memory(bytes, loan) => Ok((bytes, Some(loan))),
+            Self::File(mut file, length) => {
+                let mut bytes = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
+                file.rewind()?;
+                file.read_to_end(&mut bytes)?;
+                Ok((bytes, None))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn spool(limit: u64, bytes: &[u8]) -> (Source, Arc<Share>, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let share = Share::new(limit);
+        let mut spool = Spool::new(dir.path().into(), &share, 1 << 24);
+        for chunk in bytes.chunks(10_000) {
+            spool.write(chunk).await.unwrap();
+        }
+        assert_eq!(spool.len(), bytes.len() as u64);
+        (spool.finish().await.unwrap(), share, dir)
+    }
+
+    #[tokio::test]
+    async fn what_fits_stays_in_memory_and_is_accounted() {
+        let bytes = vec![7; 3_000_000];
+        let (source, share, _dir) = spool(1 << 22, &bytes).await;
+        assert!((3_000_000..3_000_000 + STEP).contains(&share.used()));
+        let (loaded, loan) = source.load().unwrap();
+        assert_eq!(loaded, bytes);
+        drop(loan);
+        assert_eq!(share.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_spills_to_a_file_without_a_name_and_returns_its_memory() {
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
+        let (source, share, dir) = spool(1 << 20, &bytes).await;
+        assert_eq!(share.used(), 0);
+        assert_eq!(source.load_cost(), 3_000_000);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(source.load().unwrap().0, bytes);
+    }
+}

@@ -1,0 +1,2 @@
+//! scaffolding
+fn main() {}

@@ -1,0 +1,166 @@
+//! The nouns that several rooms share: keys, ids, media, photos and drafts. No behaviour, no storage, no HTTP.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The content address of a stored photo: the SHA-256 of its bytes, written as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MediaKey([u8; 32]);
+
+impl MediaKey {
+    /// The key under which exactly these bytes are stored.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// The raw digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for MediaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for MediaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not 64 lower-case hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a media key is 64 lower-case hex digits")]
+pub struct InvalidMediaKey;
+
+impl FromStr for MediaKey {
+    type Err = InvalidMediaKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMediaKey> {
+        let digits: &[u8; 64] = text.as_bytes().try_into().map_err(|_| InvalidMediaKey)?;
+        let nibble = |digit: u8| match digit {
+            b'0'..=b'9' => Ok(digit - b'0'),
+            b'a'..=b'f' => Ok(digit - b'a' + 10),
+            _ => Err(InvalidMediaKey),
+        };
+        let mut key = [0; 32];
+        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        Ok(Self(key))
+    }
+}
+
+impl TryFrom<String> for MediaKey {
+    type Error = InvalidMediaKey;
+
+    fn try_from(text: String) -> Result<Self, InvalidMediaKey> {
+        text.parse()
+    }
+}
+
+impl From<MediaKey> for String {
+    fn from(key: MediaKey) -> Self {
+        key.to_string()
+    }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+id! {
+    /// Identifies a media row; starts at 1.
+    MediaId
+}
+id! {
+    /// Identifies a draft; starts at 1.
+    DraftId
+}
+
+/// One stored photo. There is exactly one row for each [`MediaKey`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Media {
+    /// The row's id.
+    pub id: MediaId,
+    /// The content address of the stored JPEG.
+    pub key: MediaKey,
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Length of the stored JPEG in bytes.
+    pub size_bytes: u64,
+}
+
+/// Where a draft stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DraftStatus {
+    /// Made by an upload, not yet published.
+    Draft,
+}
+
+/// A draft listing with its photos in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    /// The draft's id.
+    pub id: DraftId,
+    /// At most 160 characters; may be empty.
+    pub title: String,
+    /// Free text, empty until somebody writes it.
+    pub description: String,
+    /// Where the draft stands.
+    pub status: DraftStatus,
+    /// A price in the listing's currency, once one was suggested.
+    pub price_suggested: Option<f64>,
+    /// The photos, in the order of the upload.
+    pub photos: Vec<Media>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_key_is_the_sha256_of_its_bytes() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(MediaKey::of(b"").to_string(), empty);
+        assert_eq!(empty.parse(), Ok(MediaKey::of(b"")));
+    }
+
+    #[test]
+    fn only_64_lower_case_hex_digits_are_a_key() {
+        let good = "ab".repeat(32);
+        for bad in [good.to_uppercase(), good[1..].to_owned(), format!("{good}0"), "../".repeat(21) + "x", "g".repeat(64)] {
+            assert_eq!(bad.parse::<MediaKey>(), Err(InvalidMediaKey), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_key_round_trip(bytes: [u8; 32]) {
+            let key = MediaKey(bytes);
+            prop_assert_eq!(key.to_string().parse(), Ok(key));
+        }
+    }
+}

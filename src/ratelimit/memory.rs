@@ -1,0 +1,166 @@
+//! The generic cell rate algorithm over a bounded map in memory.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use super::{ClientKey, Decision, Quota, RateLimiter};
+
+/// Clients that are remembered at once; about 5 MB of memory when full.
+const MAX_CLIENTS: usize = 65_536;
+
+/// Counts in this process alone.
+///
+/// Holds at most 65,536 clients. When full it forgets those who have recovered, which loses nothing, and then those
+/// nearest to recovery, which forgives them the rest: a flood of addresses can soften limits, never exhaust memory
+/// nor lock other clients out.
+#[derive(Debug)]
+pub struct MemoryLimiter {
+    quota: Quota,
+    epoch: Instant,
+    max_clients: usize,
+    /// For each client its theoretical arrival time: nanoseconds since `epoch` at which it will have recovered.
+    arrivals: Mutex<HashMap<ClientKey, u64>>,
+}
+
+impl MemoryLimiter {
+    /// A limiter in which every client is rested.
+    pub fn new(quota: Quota) -> Self {
+        Self::with_capacity(quota, MAX_CLIENTS)
+    }
+
+    fn with_capacity(quota: Quota, max_clients: usize) -> Self {
+        Self { quota, epoch: Instant::now(), max_clients, arrivals: Mutex::default() }
+    }
+
+    fn check_at(&self, client: ClientKey, now: u64) -> Decision {
+        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        let (decision, arrival) = gcra(self.quota, arrivals.get(&client).copied().unwrap_or(0), now);
+        if decision.allowed {
+            if arrivals.len() >= self.max_clients && !arrivals.contains_key(&client) {
+                make_room(&mut arrivals, now);
+            }
+            arrivals.insert(client, arrival);
+        }
+        decision
+    }
+}
+
+#[async_trait]
+impl RateLimiter for MemoryLimiter {
+    async fn check(&self, client: ClientKey) -> Decision {
+        self.check_at(client, nanos(self.epoch.elapsed()))
+    }
+
+    fn quota(&self) -> Quota {
+        self.quota
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// One step of the algorithm (ITU-T I.371, virtual scheduling): the decision, and the arrival time to remember if the
+/// request is allowed. All times are nanoseconds since one epoch.
+fn gcra(quota: Quota, arrival: u64, now: u64) -> (Decision, u64) {
+    let window = nanos(quota.window);
+    let interval = (window / u64::from(quota.burst)).max(1);
+    let debt = arrival.saturating_sub(now);
+    let allowed = debt + interval <= window;
+    let after = if allowed { debt + interval } else { debt };
+    let free = window.saturating_sub(after);
+    let decision = Decision {
+        allowed,
+        remaining: u32::try_from(free / interval).unwrap_or(u32::MAX),
+        retry_after: Duration::from_nanos((after + interval).saturating_sub(window)),
+        reset_after: Duration::from_nanos(after),
+    };
+    (decision, now + after)
+}
+
+/// Shrinks a full map to seven eighths at most, so that the cost of a sweep is spread over many insertions.
+fn make_room(arrivals: &mut HashMap<ClientKey, u64>, now: u64) {
+    let keep = arrivals.len() / 8 * 7;
+    arrivals.retain(|_, arrival| *arrival > now);
+    if arrivals.len() > keep {
+        let mut times: Vec<u64> = arrivals.values().copied().collect();
+        let nearest = times.len() - keep;
+        let (_, cut, _) = times.select_nth_unstable(nearest - 1);
+        let cut = *cut;
+        arrivals.retain(|_, arrival| *arrival > cut);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn limiter(burst: u32, seconds: u64) -> MemoryLimiter {
+        MemoryLimiter::with_capacity(Quota { burst, window: Duration::from_secs(seconds) }, 64)
+    }
+
+    fn client(n: u8) -> ClientKey {
+        ClientKey::from(std::net::IpAddr::from([10, 0, 0, n]))
+    }
+
+    #[test]
+    fn a_burst_passes_then_one_each_interval() {
+        let limiter = limiter(10, 60);
+        for left in (0..10).rev() {
+            let decision = limiter.check_at(client(1), 0);
+            assert_eq!((decision.allowed, decision.remaining), (true, left));
+        }
+        let refused = limiter.check_at(client(1), SECOND);
+        assert!(!refused.allowed);
+        assert_eq!(refused.retry_after, Duration::from_secs(5));
+        assert!(limiter.check_at(client(1), 6 * SECOND).allowed);
+        assert!(!limiter.check_at(client(1), 6 * SECOND).allowed);
+        assert!(limiter.check_at(client(2), 6 * SECOND).allowed, "clients do not share a quota");
+    }
+
+    #[test]
+    fn the_number_of_clients_is_bounded_and_the_most_indebted_are_remembered() {
+        let limiter = limiter(2, 60);
+        limiter.check_at(client(0), 0);
+        limiter.check_at(client(0), 0);
+        for n in 1..=255 {
+            limiter.check_at(client(n), 1);
+        }
+        assert!(limiter.arrivals.lock().unwrap().len() <= 64);
+        assert!(!limiter.check_at(client(0), 2).allowed, "a flood of addresses must not forgive the one who is over");
+    }
+
+    #[test]
+    fn an_ipv6_subscriber_is_one_client() {
+        let key = |text: &str| ClientKey::from(text.parse::<std::net::IpAddr>().unwrap());
+        assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"));
+        assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
+        assert_eq!(key("::ffff:10.0.0.1"), key("10.0.0.1"));
+        assert_ne!(key("10.0.0.1"), key("10.0.0.2"));
+    }
+
+    proptest! {
+        /// However requests arrive, no window of time lets more than burst + the regrowth through.
+        #[test]
+        fn never_more_than_the_quota(burst in 1u32..20, gaps in prop::collection::vec(0u64..5 * SECOND, 1..200)) {
+            let limiter = limiter(burst, 10);
+            let (mut now, mut allowed) = (0, 0u64);
+            for gap in gaps {
+                now += gap;
+                let decision = limiter.check_at(client(1), now);
+                allowed += u64::from(decision.allowed);
+                if !decision.allowed {
+                    let later = now + nanos(decision.retry_after);
+                    prop_assert!(gcra(limiter.quota, limiter.arrivals.lock().unwrap()[&client(1)], later).0.allowed);
+                }
+            }
+            prop_assert!(allowed <= u64::from(burst) + now * u64::from(burst) / (10 * SECOND) + 1);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Rate limits: how often one client may call. The trait is the seam between one process and several that share limits.
+//!
+//! This room knows clients only as opaque keys. It refuses to hold an unbounded number of them.
+
+mod memory;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use memory::MemoryLimiter;
+
+/// So many requests in so much time: `burst` at once, then one each `window / burst`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Requests that a rested client may send at once; at least 1.
+    pub burst: u32,
+    /// The time in which a spent burst grows back whole.
+    pub window: Duration,
+}
+
+/// Whom a limit counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientKey(u128);
+
+impl From<IpAddr> for ClientKey {
+    /// An IPv6 subscriber holds at least a /64, so all of it is one client; an IPv4 address stands for itself.
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => Self(u128::from(v4.to_ipv6_mapped().to_bits())),
+            IpAddr::V6(v6) => Self(v6.to_bits() >> 64 << 64),
+        }
+    }
+}
+
+/// The answer to one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether the request may go on.
+    pub allowed: bool,
+    /// Requests left before the next refusal.
+    pub remaining: u32,
+    /// Until one more request is allowed; zero while some remain.
+    pub retry_after: Duration,
+    /// Until the whole burst has grown back.
+    pub reset_after: Duration,
+}
+
+/// Counts requests of clients against one [`Quota`].
+///
+/// An implementation is atomic: of several concurrent calls for one key, at most `burst` are allowed from rest.
+/// It never fails: one that depends on another service falls back to counting by itself.
+#[async_trait]
+pub trait RateLimiter: Send + Sync {
+    /// Counts one request of `client` and says whether it may go on. A refused request costs nothing.
+    async fn check(&self, client: ClientKey) -> Decision;
+
+    /// The quota in force.
+    fn quota(&self) -> Quota;
+}
