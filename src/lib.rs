@@ -1,9 +1,19 @@
-//! scaffolding
-#![deny(missing_docs)]
+//! A streaming media-ingest server: phones upload photos in bulk, each request becomes a draft listing.
+//!
+//! [`app::App`] joins the rooms; `ARCHITECTURE.md` has the picture. Dependencies point downwards only: `api` knows
+//! `ingest`, which knows `imaging`, [`media`] and [`catalog`], which know nothing of each other.
+
+pub mod api;
+pub mod app;
 pub mod budget;
 pub mod catalog;
+pub mod cli;
 pub mod config;
 pub mod imaging;
+pub mod ingest;
 pub mod media;
 pub mod model;
 pub mod ratelimit;
+pub mod server;
+pub mod telemetry;
+pub mod web;

@@ -1,2 +1,88 @@
-//! scaffolding
-fn main() {}
+//! The process: arguments, settings, runtime, signals, exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use vintedbot_ingest::app::App;
+use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE};
+use vintedbot_ingest::config::Settings;
+use vintedbot_ingest::server::Ended;
+use vintedbot_ingest::telemetry::logging;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let command = cli::command();
+    let settings = match cli::settings() {
+        Ok(settings) => settings,
+        Err(lines) => return fail(EXIT_USAGE, &lines),
+    };
+    match command {
+        Command::CheckConfig => {
+            say("The settings are valid.");
+            ExitCode::SUCCESS
+        }
+        Command::Serve => match serve(&settings) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => fail(EXIT_FAILURE, &message),
+        },
+    }
+}
+
+fn serve(settings: &Settings) -> Result<(), String> {
+    logging::start(settings);
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
+    runtime.block_on(async {
+        let app = App::start(settings).await.map_err(|error| error.to_string())?;
+        let address = app.address();
+        tracing::info!(port = address.port(), workers = settings.workers, "listening on http://{address}");
+        let stop = stop_signal().map_err(|error| format!("signals cannot be received: {error}"))?;
+        say(&format!(
+            "✅ /ingest/upload ready | storage=local | MAX_DIM={} | JPEG_QUALITY={}",
+            settings.max_dim_px, settings.jpeg_quality
+        ));
+        match app.run(stop).await {
+            Ended::Drained => tracing::info!("stopped"),
+            Ended::CutOff(connections) => tracing::warn!(connections, "stopped, with requests cut off at the deadline"),
+        }
+        Ok(())
+    })
+}
+
+/// Completes at the first SIGTERM or SIGINT.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: open requests may finish");
+    })
+}
+
+/// Every phone is a file descriptor, and so is every spilled photo: take all that the system grants.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+/// A line on stdout. A reader that went away is no reason to stop.
+fn say(line: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _reader_left = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+fn fail(code: u8, lines: &str) -> ExitCode {
+    let _reader_left = writeln!(std::io::stderr().lock(), "{lines}");
+    ExitCode::from(code)
+}

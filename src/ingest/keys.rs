@@ -14,18 +14,18 @@ type Locks = HashMap<MediaKey, Arc<tokio::sync::Mutex<()>>>;
 
 /// A lock for each media key that somebody holds or waits for.
 #[derive(Debug, Default, Clone)]
-pub struct KeyLocks(Arc<Mutex<Locks>>);
+pub(super) struct KeyLocks(Arc<Mutex<Locks>>);
 
 /// The locks of some keys, until dropped.
 #[derive(Debug)]
-pub struct KeysHeld {
+pub(super) struct KeysHeld {
     locks: KeyLocks,
     held: Vec<(MediaKey, OwnedMutexGuard<()>)>,
 }
 
 impl KeyLocks {
     /// Waits until it holds all of `keys`. They are taken in one order by everybody, so that no two wait for each other.
-    pub async fn hold(&self, keys: impl IntoIterator<Item = MediaKey>) -> KeysHeld {
+    pub(super) async fn hold(&self, keys: impl IntoIterator<Item = MediaKey>) -> KeysHeld {
         let keys: BTreeSet<MediaKey> = keys.into_iter().collect();
         let mut all = KeysHeld { locks: self.clone(), held: Vec::with_capacity(keys.len()) };
         for key in keys {

@@ -59,7 +59,7 @@ pub struct Parts {
     parts_left: usize,
 }
 
-/// One part. The next can be read once this is dropped.
+/// One part. To be read to its end, or skipped, before the next one is asked for.
 #[derive(Debug)]
 pub struct Part {
     field: multer::Field<'static>,

@@ -16,7 +16,7 @@ const WRITE_BUFFER: usize = 16 * 1024;
 
 /// A photo as it arrives.
 #[derive(Debug)]
-pub struct Spool {
+pub(super) struct Spool {
     dir: Arc<Path>,
     max_bytes: u64,
     length: u64,
@@ -31,7 +31,7 @@ enum Place {
 
 /// The bytes of a photo that has arrived whole.
 #[derive(Debug)]
-pub enum Source {
+pub(super) enum Source {
     /// In memory, on loan from the budget.
     Memory(Vec<u8>, Reservation),
     /// In an unlinked file of this length.
@@ -42,13 +42,13 @@ impl Spool {
     /// An empty spool that spills to an unlinked file in `dir` when `share` has no room.
     ///
     /// `max_bytes` bounds what the caller will write.
-    pub fn new(dir: Arc<Path>, share: &Arc<Share>, max_bytes: u64) -> Self {
+    pub(super) fn new(dir: Arc<Path>, share: &Arc<Share>, max_bytes: u64) -> Self {
         let place = Place::Memory { bytes: Vec::new(), loan: share.reservation(), lent: 0 };
         Self { dir, max_bytes, length: 0, place }
     }
 
     /// Bytes written so far.
-    pub fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.length
     }
 
@@ -56,7 +56,7 @@ impl Spool {
     ///
     /// # Errors
     /// The disk refuses; what was written is lost.
-    pub async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+    pub(super) async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.length += chunk.len() as u64;
         match &mut self.place {
             Place::Memory { bytes, loan, lent } => {
@@ -83,7 +83,7 @@ impl Spool {
     ///
     /// # Errors
     /// The disk refuses.
-    pub async fn finish(self) -> io::Result<Source> {
+    pub(super) async fn finish(self) -> io::Result<Source> {
         match self.place {
             Place::Memory { bytes, loan, .. } => Ok(Source::Memory(bytes, loan)),
             Place::File(mut file) => {
@@ -109,7 +109,7 @@ fn make_room(bytes: &mut Vec<u8>, more: usize, max: u64) {
 
 impl Source {
     /// Memory that [`load`](Self::load) takes on top of what is held already.
-    pub fn load_cost(&self) -> u64 {
+    pub(super) fn load_cost(&self) -> u64 {
         match self {
             Self::Memory(..) => 0,
             Self::File(_, length) => *length,
@@ -120,7 +120,7 @@ impl Source {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn load(self) -> io::Result<(Vec<u8>, Option<Reservation>)> {
+    pub(super) fn load(self) -> io::Result<(Vec<u8>, Option<Reservation>)> {
         match self {
             Self::Memory(bytes, loan) => Ok((bytes, Some(loan))),
             Self::File(mut file, length) => {

@@ -1,0 +1,52 @@
+//! The JSON of the contract, field by field.
+
+use serde::Serialize;
+
+use crate::model::{Draft, DraftStatus, Media};
+
+/// Type of every stored photo.
+pub(super) const STORED_MIME: &str = "image/jpeg";
+
+#[derive(Debug, Serialize)]
+pub(super) struct DraftOut {
+    id: u64,
+    title: String,
+    description: String,
+    status: DraftStatus,
+    price_suggested: Option<f64>,
+    photos: Vec<PhotoOut>,
+}
+
+#[derive(Debug, Serialize)]
+struct PhotoOut {
+    media: MediaOut,
+    order_index: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct MediaOut {
+    id: u64,
+    url: String,
+    width: u32,
+    height: u32,
+    mime: &'static str,
+}
+
+impl DraftOut {
+    /// The draft with the URLs of its photos under `media_base_url`.
+    pub(super) fn new(draft: Draft, media_base_url: &str) -> Self {
+        let photo = |(order_index, media): (usize, Media)| PhotoOut {
+            media: MediaOut {
+                id: media.id.0,
+                url: format!("{media_base_url}/{}.jpg", media.key),
+                width: media.width,
+                height: media.height,
+                mime: STORED_MIME,
+            },
+            order_index,
+        };
+        let Draft { id, title, description, status, price_suggested, photos } = draft;
+        let photos = photos.into_iter().enumerate().map(photo).collect();
+        Self { id: id.0, title, description, status, price_suggested, photos }
+    }
+}

@@ -1,0 +1,49 @@
+//! What monitors ask: `/api/v1/health`, `/api/v1/ready`, `/metrics`.
+
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+use super::Api;
+use crate::media::MediaError;
+use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
+use crate::web::body::Body;
+use crate::web::problem::Problem;
+use crate::web::{full, json as json_response};
+
+/// The process lives. Touches nothing that could be busy.
+pub(super) fn health() -> Response<Body> {
+    json_response(StatusCode::OK, &json!({"status": "ok"}))
+}
+
+/// Whether an upload could succeed now.
+pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
+    let mut down = Vec::new();
+    if let Err(error) = api.catalog.check().await {
+        tracing::warn!(%error, "the catalog is down");
+        down.push("catalog");
+    }
+    match api.store.check().await {
+        Ok(()) => {}
+        Err(MediaError::Full(_)) => down.push("disk"),
+        Err(error) => {
+            tracing::warn!(%error, "the media store is down");
+            down.push("media");
+        }
+    }
+    if down.is_empty() {
+        return Ok(json_response(StatusCode::OK, &json!({"status": "ready"})));
+    }
+    let detail = format!("Not ready, because of: {}.", down.join(", "));
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Service Unavailable", detail).with("down", down))
+}
+
+pub(super) fn metrics(api: &Api) -> Response<Body> {
+    let snapshot = Snapshot {
+        pool_queue_depth: api.ingest.pool.queued() as u64,
+        pool_busy_workers: api.ingest.pool.busy() as u64,
+        budget_sources_bytes: api.ingest.budget.sources.used(),
+        budget_images_bytes: api.ingest.budget.images.used(),
+        connections: api.connections.open(),
+    };
+    full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))
+}

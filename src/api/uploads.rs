@@ -1,0 +1,58 @@
+//! `POST /api/v1/ingest/upload`.
+
+use futures_util::TryStreamExt;
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use hyper::{Request, Response, StatusCode};
+
+use super::dto::DraftOut;
+use super::errors::body_too_large;
+use super::Api;
+use crate::ingest::boundary::{ContentTypeError, boundary};
+use crate::ingest::parts::{PartsError, StreamError};
+use crate::ingest::Received;
+use crate::web::body::{Body, ReadError, RequestBody};
+use crate::web::json;
+use crate::web::problem::Problem;
+use crate::web::stack::Caller;
+
+pub(super) async fn create(api: &Api, request: Request<RequestBody>, caller: &Caller) -> Result<Response<Body>, Problem> {
+    let (head, body) = request.into_parts();
+    // In this order, so that everything the head decides is told before a byte of the body is asked for.
+    let boundary = boundary(content_type(&head.headers)?)?;
+    refuse_hopeless_length(&head.headers, api.ingest.limits.body_bytes)?;
+    api.ingest.admit().await?;
+    let body = body.map_err(|error| match error {
+        ReadError::Idle => StreamError::Idle,
+        ReadError::Aborted => StreamError::Aborted,
+    });
+    let uploaded = api.ingest.upload(body, &boundary).await?;
+    let id = uploaded.draft.id;
+    api.metrics.stored(uploaded.photos.len() as u64);
+    for Received { key, mime, bytes } in &uploaded.photos {
+        // There are no users before there are tokens.
+        tracing::info!(sha = %key, mime, size = bytes, user_id = "anonymous", draft = id.0, client = %caller.ip, "photo");
+    }
+    let mut response = json(StatusCode::CREATED, &DraftOut::new(uploaded.draft, &api.media_base_url));
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/listings/{id}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// The only `Content-Type`; two of them could be read differently by a filter in front.
+fn content_type(headers: &HeaderMap) -> Result<&str, ContentTypeError> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => std::str::from_utf8(value.as_bytes()).map_err(|_| ContentTypeError::BadBoundary),
+        (None, _) => Err(ContentTypeError::NotMultipart),
+        (Some(_), Some(_)) => Err(ContentTypeError::BadBoundary),
+    }
+}
+
+fn refuse_hopeless_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match length {
+        Some(length) if length > max => Err(body_too_large(PartsError::TooLarge { max }.to_string())),
+        _ => Ok(()),
+    }
+}

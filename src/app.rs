@@ -1,0 +1,157 @@
+//! The composition root: builds every part from the settings and joins them. No logic of its own.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::api::{Api, Routes};
+use crate::budget::Budget;
+use crate::catalog::{Catalog, CatalogError, SledCatalog};
+use crate::config::{CorsOrigins, Settings};
+use crate::imaging::{Pool, Recipe};
+use crate::ingest::{Ingest, Limits, Publishing};
+use crate::media::{LocalStore, MediaStore};
+use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter};
+use crate::server::{self, Connections, Ended};
+use crate::telemetry::metrics::Metrics;
+use crate::web::body::ReadLimits;
+use crate::web::stack::{Stack, cors};
+
+/// Why the server could not start. Each text names what to look at.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The media root.
+    #[error("the media root {path} cannot be used: {source}")]
+    Media {
+        /// Where it should be.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The catalog.
+    #[error("the catalog at {path} cannot be opened: {}", with_cause(.source))]
+    Catalog {
+        /// Where it should be.
+        path: std::path::PathBuf,
+        /// Why not.
+        source: CatalogError,
+    },
+    /// The image threads.
+    #[error("the image pool cannot start: {0}")]
+    Pool(io::Error),
+    /// The path of `MEDIA_BASE_URL`.
+    #[error("MEDIA_BASE_URL={0:?} hides a path of the API")]
+    MediaBaseUrl(String),
+    /// The listening address.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// What was to be listened on.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn with_cause(error: &CatalogError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// A server that listens and is about to serve.
+pub struct App {
+    listener: TcpListener,
+    address: SocketAddr,
+    stack: Arc<Stack<Api>>,
+    limits: server::Limits,
+    connections: Connections,
+}
+
+impl App {
+    /// Opens the stores, starts the image pool and listens. Called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+        let media = |source| StartError::Media { path: settings.media_root.clone(), source };
+        let store = LocalStore::open(&settings.media_root, settings.min_free_disk_bytes).map_err(media)?;
+        let spool_dir = store.scratch_dir().into();
+        let store: Arc<dyn MediaStore> = Arc::new(store);
+        let catalog = SledCatalog::open(&settings.catalog_path)
+            .map_err(|source| StartError::Catalog { path: settings.catalog_path.clone(), source })?;
+        let catalog: Arc<dyn Catalog> = Arc::new(catalog);
+        let pool = Pool::start(settings.workers, settings.pool_queue, settings.pool_wait).map_err(StartError::Pool)?;
+        let ingest = Ingest {
+            limits: Limits {
+                photos: settings.max_uploads_per_request,
+                photo_bytes: settings.max_file_bytes,
+                body_bytes: settings.max_body_bytes(),
+                mime_prefixes: settings.allowed_mime_prefixes.clone(),
+                memory_wait: settings.pool_wait,
+            },
+            recipe: Recipe {
+                max_dim: settings.max_dim_px,
+                quality: settings.jpeg_quality,
+                max_pixels: settings.max_pixels,
+                timeout: settings.image_timeout,
+            },
+            budget: Budget::new(settings.memory_budget_bytes),
+            pool: Arc::new(pool),
+            store: Arc::clone(&store),
+            catalog: Arc::clone(&catalog),
+            spool_dir,
+            publishing: Publishing::default(),
+        };
+        let connections = Connections::default();
+        let api = Api {
+            routes: Routes::new(&settings.media_base_url)
+                .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
+            ingest: Arc::new(ingest),
+            catalog,
+            store,
+            global_limiter: settings.rate_limit_global.map(limiter),
+            upload_limiter: settings.rate_limit_upload.map(limiter),
+            metrics: Arc::new(Metrics::default()),
+            connections: connections.clone(),
+            media_base_url: settings.media_base_url.clone(),
+        };
+        let stack = Stack {
+            app: api,
+            trusted_proxies: settings.trusted_proxies.clone(),
+            cors: match &settings.cors_origins {
+                CorsOrigins::Any => cors(None),
+                CorsOrigins::Exact(origins) => cors(Some(origins)),
+            },
+            read_limits: ReadLimits { idle: settings.body_idle_timeout, drain_bytes: settings.max_body_bytes() },
+        };
+        let listen = |source| StartError::Listen { address: settings.listen, source };
+        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let limits = server::Limits {
+            connections: settings.max_connections,
+            head_timeout: settings.header_timeout,
+            shutdown_timeout: settings.shutdown_timeout,
+        };
+        Ok(Self { listener, address, stack: Arc::new(stack), limits, connections })
+    }
+
+    /// The address that is listened on, with its real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` completes and open requests are answered or the deadline passed.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
+        let stack = self.stack;
+        let handler = move |request, peer| Arc::clone(&stack).handle(request, peer);
+        server::run(self.listener, handler, self.limits, self.connections, shutdown).await
+    }
+}
+
+fn limiter(quota: Quota) -> Arc<dyn RateLimiter> {
+    Arc::new(MemoryLimiter::new(quota))
+}

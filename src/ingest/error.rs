@@ -1,0 +1,125 @@
+//! Everything that can end an upload. The texts are for the app's developer; causes are for the log.
+
+use crate::catalog::CatalogError;
+use crate::imaging::ImageError;
+use crate::media::MediaError;
+
+use super::parts::{PartsError, StreamError};
+
+/// Why an upload was refused or failed. Nothing of it is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The multipart body cannot be read.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+    /// There is no photo in the body.
+    #[error("The form has no photo: send 1 to {max} parts named `files`.")]
+    NoPhoto {
+        /// Most photos in one request.
+        max: usize,
+    },
+    /// There are more photos than one request may hold.
+    #[error("The form has more than {max} photos.")]
+    TooManyPhotos {
+        /// Most photos in one request.
+        max: usize,
+    },
+    /// The title has more than [`MAX_TITLE_CHARS`](super::MAX_TITLE_CHARS) characters.
+    #[error("The title is longer than {max} characters.", max = super::MAX_TITLE_CHARS)]
+    TitleTooLong,
+    /// The title is not text.
+    #[error("The title is not UTF-8 text.")]
+    TitleNotText,
+    /// One photo is to blame.
+    #[error("{reason}")]
+    Photo {
+        /// Its position among the photos, from 0.
+        index: usize,
+        /// The file name that the client declared.
+        filename: Option<String>,
+        /// What is wrong with it.
+        reason: PhotoError,
+    },
+    /// The server has no room for the photo now.
+    #[error("The server is busy with other photos. Try again in a moment.")]
+    Busy,
+    /// The disk or bucket is full.
+    #[error("The server has no space left for photos.")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Something below failed that is nobody's fault up here.
+    #[error("The server could not store the photos. Nothing was kept; try again in a moment.")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What is wrong with one photo.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PhotoError {
+    /// Longer than one photo may be.
+    #[error("The photo is larger than {max} bytes.")]
+    TooLarge {
+        /// The cap in bytes.
+        max: u64,
+    },
+    /// Not an image by its first bytes.
+    #[error("The file is not an image that this server knows.")]
+    UnknownType,
+    /// A known type that is not among those let in, or that no decoder here reads.
+    #[error("The file is {mime}, which this server does not accept.")]
+    RefusedType {
+        /// The sniffed MIME type.
+        mime: &'static str,
+    },
+    /// The image itself is bad.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}
+
+impl IngestError {
+    /// A short, stable name of the reason, for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Parts(PartsError::Malformed(_)) => "malformed",
+            Self::Parts(PartsError::TooLarge { .. }) => "body_too_large",
+            Self::Parts(PartsError::Stream(StreamError::Idle)) => "body_timeout",
+            Self::Parts(PartsError::Stream(StreamError::Aborted)) => "client_gone",
+            Self::NoPhoto { .. } => "no_photo",
+            Self::TooManyPhotos { .. } => "too_many_photos",
+            Self::TitleTooLong | Self::TitleNotText => "bad_title",
+            Self::Photo { reason, .. } => match reason {
+                PhotoError::TooLarge { .. } => "photo_too_large",
+                PhotoError::UnknownType | PhotoError::RefusedType { .. } | PhotoError::Image(ImageError::Unsupported) => {
+                    "unsupported_type"
+                }
+                PhotoError::Image(_) => "bad_image",
+            },
+            Self::Busy => "busy",
+            Self::Full(_) => "storage_full",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+impl From<MediaError> for IngestError {
+    fn from(error: MediaError) -> Self {
+        match error {
+            MediaError::Full(_) => Self::Full(error.into()),
+            MediaError::Io(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<CatalogError> for IngestError {
+    fn from(error: CatalogError) -> Self {
+        match error {
+            CatalogError::Full(_) => Self::Full(error.into()),
+            _ => Self::Internal(error.into()),
+        }
+    }
+}
+
+/// From the spool, whose files are on the disk of the photos.
+impl From<std::io::Error> for IngestError {
+    fn from(error: std::io::Error) -> Self {
+        MediaError::from(error).into()
+    }
+}

@@ -1,0 +1,140 @@
+//! Counters and gauges in the Prometheus (OpenMetrics) text format.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Content type of what [`Metrics::render`] gives.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Upper bounds in seconds: from a cached read to a request of 20 photos on a slow line.
+const LATENCY_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// Labels of a request. Each has few values, whatever clients send.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+/// Values that are read off the moment metrics are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(missing_docs, reason = "the help texts of the registry say it")]
+pub struct Snapshot {
+    pub pool_queue_depth: u64,
+    pub pool_busy_workers: u64,
+    pub budget_sources_bytes: u64,
+    pub budget_images_bytes: u64,
+    pub connections: u64,
+}
+
+/// All metrics of a process.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    latencies: Family<RouteLabels, Histogram>,
+    bytes_in: Counter,
+    bytes_out: Counter,
+    photos: Counter,
+    rejects: Family<ReasonLabels, Counter>,
+    gauges: [Gauge<u64, AtomicU64>; 5],
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("vintedbot");
+        let requests = Family::default();
+        registry.register("http_requests", "Requests answered", requests.clone());
+        let latencies = Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS)) as fn() -> Histogram);
+        registry.register_with_unit("http_request_duration", "From request head to response head", Unit::Seconds, latencies.clone());
+        let counter = |registry: &mut Registry, name: &str, help: &str, unit: Option<Unit>| {
+            let counter = Counter::default();
+            match unit {
+                Some(unit) => registry.register_with_unit(name, help, unit, counter.clone()),
+                None => registry.register(name, help, counter.clone()),
+            }
+            counter
+        };
+        let bytes_in = counter(&mut registry, "http_request_body", "Request bodies read", Some(Unit::Bytes));
+        let bytes_out = counter(&mut registry, "http_response_body", "Response bodies of known length", Some(Unit::Bytes));
+        let photos = counter(&mut registry, "photos_stored", "Photos in committed drafts", None);
+        let rejects = Family::default();
+        registry.register("rejects", "Requests refused, by reason", rejects.clone());
+        let gauges = [
+            ("pool_queue_depth", "Photos waiting for an image worker"),
+            ("pool_busy_workers", "Image workers that have a photo"),
+            ("memory_budget_sources_bytes", "Budget held by photos as they came"),
+            ("memory_budget_images_bytes", "Budget held by photos in work"),
+            ("connections", "Open connections"),
+        ]
+        .map(|(name, help)| {
+            let gauge = Gauge::<u64, AtomicU64>::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        });
+        Self { registry, requests, latencies, bytes_in, bytes_out, photos, rejects, gauges }
+    }
+}
+
+impl Metrics {
+    /// Counts an answered request.
+    pub fn request(&self, method: &hyper::Method, route: &'static str, status: u16, elapsed: Duration) {
+        let known = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"];
+        let method = known.into_iter().find(|name| *name == method.as_str()).unwrap_or("other");
+        self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+        self.latencies.get_or_create(&RouteLabels { route }).observe(elapsed.as_secs_f64());
+    }
+
+    /// Counts bytes of bodies.
+    pub fn bytes(&self, read: u64, written: u64) {
+        self.bytes_in.inc_by(read);
+        self.bytes_out.inc_by(written);
+    }
+
+    /// Counts photos of a committed draft.
+    pub fn stored(&self, photos: u64) {
+        self.photos.inc_by(photos);
+    }
+
+    /// Counts a refused request.
+    pub fn reject(&self, reason: &'static str) {
+        self.rejects.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// The exposition text.
+    pub fn render(&self, now: &Snapshot) -> String {
+        let values = [
+            now.pool_queue_depth,
+            now.pool_busy_workers,
+            now.budget_sources_bytes,
+            now.budget_images_bytes,
+            now.connections,
+        ];
+        for (gauge, value) in self.gauges.iter().zip(values) {
+            gauge.set(value);
+        }
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &self.registry) {
+            tracing::error!(%error, "metrics could not be written");
+        }
+        text
+    }
+}

@@ -1,0 +1,148 @@
+//! Bodies in both directions.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Body as _, Frame, Incoming};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+/// The body of a response.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A body of these bytes.
+pub fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that streams.
+pub fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
+    StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync()
+}
+
+/// Bounds on reading a request body.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimits {
+    /// Longest silence.
+    pub idle: Duration,
+    /// Bytes that are still read, and thrown away, after the answer is known. As much as an acceptable body: a refused
+    /// request then costs no more than an accepted one.
+    pub drain_bytes: u64,
+}
+
+/// Longest time that an unwanted rest of a body is read for.
+const DRAIN_TIME: Duration = Duration::from_secs(30);
+/// Longest silence while an unwanted rest is read.
+const DRAIN_IDLE: Duration = Duration::from_secs(5);
+
+/// Why a body gave no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadError {
+    /// Nothing arrived for longer than [`ReadLimits::idle`].
+    Idle,
+    /// The client went away or broke the framing.
+    Aborted,
+}
+
+/// The body of a request, as a stream of its data.
+///
+/// Dropped before its end, it reads on in the background for a bounded time and size: a connection that is closed over
+/// unread data is reset, and the reset can overtake the answer (RFC 9112 section 9.6). A client that waits for
+/// `100 Continue` and was not given it sends nothing, so nothing is read from it.
+pub struct RequestBody {
+    incoming: Option<Incoming>,
+    limits: ReadLimits,
+    silence: Pin<Box<Sleep>>,
+    /// The client may be waiting for `100 Continue`, which the first read sends.
+    awaits_continue: bool,
+    received: Received,
+}
+
+/// Counts the bytes of a body; outlives it.
+#[derive(Debug, Clone, Default)]
+pub struct Received(Arc<AtomicU64>);
+
+impl Received {
+    /// Bytes read so far.
+    pub fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl RequestBody {
+    /// Wraps the body of a request; `awaits_continue` if that request carries `Expect: 100-continue`.
+    pub fn new(incoming: Incoming, limits: ReadLimits, awaits_continue: bool) -> Self {
+        Self { incoming: Some(incoming), limits, silence: Box::pin(sleep(limits.idle)), awaits_continue, received: Received::default() }
+    }
+
+    /// The counter of this body's bytes.
+    pub fn received(&self) -> Received {
+        self.received.clone()
+    }
+}
+
+impl Stream for RequestBody {
+    type Item = Result<Bytes, ReadError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+            let polled = Pin::new(incoming).poll_frame(cx);
+            self.awaits_continue = false;
+            match polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let deadline = Instant::now() + self.limits.idle;
+                    self.silence.as_mut().reset(deadline);
+                    // Trailers carry nothing that is used here.
+                    let Ok(data) = frame.into_data() else { continue };
+                    self.received.0.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    self.incoming = None;
+                    return Poll::Ready(Some(Err(ReadError::Aborted)));
+                }
+                Poll::Ready(None) => {
+                    self.incoming = None;
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {
+                    ready!(self.silence.as_mut().poll(cx));
+                    // Silent for this long already: there is nothing to drain either.
+                    self.incoming = None;
+                    return Poll::Ready(Some(Err(ReadError::Idle)));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take() else { return };
+        if incoming.is_end_stream() || self.awaits_continue {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let bytes = self.limits.drain_bytes.saturating_sub(self.received.bytes());
+            runtime.spawn(timeout(DRAIN_TIME, drain(incoming, bytes)));
+        }
+    }
+}
+
+async fn drain(incoming: Incoming, mut bytes: u64) {
+    let mut data = incoming.into_data_stream();
+    while let Ok(Some(Ok(chunk))) = timeout(DRAIN_IDLE, data.next()).await {
+        match bytes.checked_sub(chunk.len() as u64) {
+            Some(left) => bytes = left,
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Generic HTTP: bodies, errors, routes, ranges, and the layers that every request passes.
+//!
+//! This room knows nothing of drafts or images; it would serve another application as well.
+
+pub mod body;
+pub mod client;
+mod headers;
+pub mod problem;
+pub mod range;
+pub mod request_id;
+pub mod router;
+pub mod stack;
+
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use self::body::Body;
+
+/// A response with a whole body of a known type.
+pub fn full(status: StatusCode, content_type: &'static str, bytes: impl Into<bytes::Bytes>) -> Response<Body> {
+    let bytes = bytes.into();
+    let length = HeaderValue::from(bytes.len());
+    let mut response = Response::new(body::full(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CONTENT_LENGTH, length);
+    response
+}
+
+/// A JSON response (RFC 8259).
+pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => full(status, "application/json", bytes),
+        Err(error) => {
+            tracing::error!(%error, "a response could not be written as JSON");
+            full(StatusCode::INTERNAL_SERVER_ERROR, "application/json", "{}")
+        }
+    }
+}

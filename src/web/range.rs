@@ -1,0 +1,84 @@
+//! The `Range` header (RFC 9110 section 14).
+
+use std::ops::Range;
+
+/// What a `Range` header asks of a representation of a certain length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requested {
+    /// Everything: there is no header, or one that may be ignored (another unit, several ranges, bad syntax).
+    Whole,
+    /// One range, not empty, within the representation.
+    Part(Range<u64>),
+    /// No byte of the representation.
+    Unsatisfiable,
+}
+
+/// What `header` asks of a representation of `length` bytes.
+pub fn requested(header: Option<&str>, length: u64) -> Requested {
+    let Some((unit, spec)) = header.and_then(|value| value.split_once('=')) else { return Requested::Whole };
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return Requested::Whole;
+    }
+    // Several ranges would need multipart/byteranges, which no photo viewer asks for; the whole is a lawful answer.
+    let Some((first, last)) = spec.trim().split_once('-') else { return Requested::Whole };
+    let (first, last) = match (number(first), number(last)) {
+        (Some(Some(first)), Some(Some(last))) if first <= last => (first, last),
+        (Some(Some(first)), Some(None)) => (first, u64::MAX),
+        (Some(None), Some(Some(0))) => return Requested::Unsatisfiable,
+        (Some(None), Some(Some(suffix))) => (length.saturating_sub(suffix), u64::MAX),
+        _ => return Requested::Whole,
+    };
+    if first >= length {
+        return Requested::Unsatisfiable;
+    }
+    Requested::Part(first..last.saturating_add(1).min(length))
+}
+
+/// `Some(None)` for nothing, `None` for something that is not a number. One too large for 64 bits is the largest.
+fn number(digits: &str) -> Option<Option<u64>> {
+    if digits.is_empty() {
+        return Some(None);
+    }
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| Some(digits.parse().unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_examples_of_the_rfc() {
+        let cases = [
+            ("bytes=0-499", Requested::Part(0..500)),
+            ("bytes=500-999", Requested::Part(500..1000)),
+            ("bytes=9500-", Requested::Part(9500..10_000)),
+            ("bytes=-500", Requested::Part(9500..10_000)),
+            ("bytes=-20000", Requested::Part(0..10_000)),
+            ("bytes=9999-99999999999999999999999", Requested::Part(9999..10_000)),
+            ("BYTES=0-0", Requested::Part(0..1)),
+            ("bytes=10000-", Requested::Unsatisfiable),
+            ("bytes=-0", Requested::Unsatisfiable),
+            ("bytes=5-4", Requested::Whole),
+            ("bytes=0-0,-1", Requested::Whole),
+            ("bytes=-", Requested::Whole),
+            ("bytes=+1-2", Requested::Whole),
+            ("lines=0-1", Requested::Whole),
+            ("0-1", Requested::Whole),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(requested(Some(header), 10_000), expected, "{header}");
+        }
+        assert_eq!(requested(None, 10), Requested::Whole);
+        assert_eq!(requested(Some("bytes=-5"), 0), Requested::Unsatisfiable);
+    }
+
+    proptest! {
+        #[test]
+        fn a_part_is_never_empty_nor_outside(header in "bytes=[0-9]{0,4}-[0-9]{0,4}|\\PC{0,20}", length in 0u64..2000) {
+            if let Requested::Part(range) = requested(Some(&header), length) {
+                prop_assert!(range.start < range.end && range.end <= length);
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The id under which client and log speak of the same request.
+
+use hyper::header::{HeaderMap, HeaderName};
+use uuid::Uuid;
+
+/// `X-Request-Id`, in requests and in every response.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id that the client sent if it is sane (1 to 128 characters of `A-Za-z0-9._-`), else a new one that sorts by time
+/// (UUID version 7, RFC 9562).
+pub fn of(headers: &HeaderMap) -> String {
+    let sent = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
+    match sent {
+        Some(id) if is_sane(id) => id.to_owned(),
+        _ => fresh(),
+    }
+}
+
+/// A new id.
+pub fn fresh() -> String {
+    Uuid::now_v7().to_string()
+}
+
+fn is_sane(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sane_ids_are_kept_and_others_replaced() {
+        let of = |id: &str| of(&HeaderMap::from_iter([(X_REQUEST_ID, id.parse().unwrap())]));
+        assert_eq!(of("app-1.2_x"), "app-1.2_x");
+        let long = "x".repeat(129);
+        for bad in ["", "a b", "<script>", "ä", &long] {
+            assert_eq!(of(bad).len(), 36, "{bad}");
+        }
+        assert_ne!(super::of(&HeaderMap::new()), super::of(&HeaderMap::new()));
+    }
+}

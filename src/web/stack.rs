@@ -1,0 +1,231 @@
+//! The layers that every request passes, from the outside in: request id, client address, access log and metrics, limits
+//! on the head, CORS, rate limit, and a net under panics.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::{Method, Request, Response};
+use ipnet::IpNet;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Instrument;
+
+use super::body::{Body, ReadLimits, RequestBody};
+use super::problem::{self, Problem};
+use super::request_id::X_REQUEST_ID;
+use super::{client, headers, request_id};
+use crate::ratelimit::{ClientKey, RateLimiter};
+
+/// Longest request target in bytes; what RFC 9112 section 3 recommends at least.
+const MAX_URI_BYTES: usize = 8 * 1024;
+/// Largest sum of header names and values in bytes.
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// What stands around an application.
+pub struct Stack<A> {
+    /// The application.
+    pub app: A,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Who may call from a browser.
+    pub cors: CorsLayer,
+    /// Bounds on request bodies.
+    pub read_limits: ReadLimits,
+}
+
+/// What is known of a request before the application sees it.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The id of the request.
+    pub request_id: String,
+    /// The address of the client.
+    pub ip: IpAddr,
+}
+
+/// What the access log says of a finished request.
+#[derive(Debug)]
+pub struct Finished<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The path, without its query.
+    pub path: &'a str,
+    /// The name of the route that answered.
+    pub route: &'static str,
+    /// The status of the answer.
+    pub status: u16,
+    /// The address of the client.
+    pub ip: IpAddr,
+    /// From the request head to the response head.
+    pub elapsed: Duration,
+    /// Bytes of request body that were read.
+    pub bytes_in: u64,
+    /// Bytes of the response body, where its length is known.
+    pub bytes_out: u64,
+}
+
+/// The application inside the stack.
+pub trait Application: Send + Sync + 'static {
+    /// What a path and a method lead to.
+    type Route: Clone + Send;
+
+    /// Finds the route of a request.
+    ///
+    /// # Errors
+    /// There is none: 404 or 405.
+    fn route(&self, method: &Method, path: &str) -> Result<Self::Route, Problem>;
+
+    /// The name of a route, for logs and metrics.
+    fn name(&self, route: &Self::Route) -> &'static str;
+
+    /// The limits that count a request to `route`, the narrowest last. `None` is a request without a route.
+    fn limiters(&self, route: Option<&Self::Route>) -> Vec<&dyn RateLimiter>;
+
+    /// Answers a request.
+    fn call(
+        &self,
+        route: Self::Route,
+        request: Request<RequestBody>,
+        caller: Caller,
+    ) -> impl Future<Output = Result<Response<Body>, Problem>> + Send;
+
+    /// Notes a finished request.
+    fn finished(&self, finished: &Finished<'_>, refusal: Option<&Problem>);
+}
+
+/// Browsers of these origins may call; `None` is any origin. Listed origins may send credentials.
+pub fn cors(origins: Option<&[String]>) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID])
+        .expose_headers(
+            [LOCATION, ETAG, RETRY_AFTER, X_REQUEST_ID].into_iter().chain(
+                ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "ratelimit-policy"].map(hyper::header::HeaderName::from_static),
+            ).collect::<Vec<_>>(),
+        )
+        .max_age(Duration::from_secs(600));
+    match origins {
+        None => layer.allow_origin(AllowOrigin::any()),
+        Some(origins) => {
+            let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
+            layer.allow_origin(AllowOrigin::list(origins)).allow_credentials(true)
+        }
+    }
+}
+
+impl<A: Application> Stack<A> {
+    /// Answers one request of the peer at `peer`.
+    pub async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+        let started = Instant::now();
+        let request_id = request_id::of(request.headers());
+        let span = tracing::info_span!("request", request_id);
+        let caller = Caller { request_id, ip: client::address(peer.ip(), request.headers(), &self.trusted_proxies) };
+        self.observe(request, caller, started).instrument(span).await
+    }
+
+    async fn observe(self: Arc<Self>, request: Request<Incoming>, caller: Caller, started: Instant) -> Response<Body> {
+        let awaits_continue = request.headers().contains_key(EXPECT);
+        let limits = self.read_limits;
+        let request = request.map(|incoming| RequestBody::new(incoming, limits, awaits_continue));
+        let received = request.body().received();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let mut response = self.cors(request, caller.clone()).await;
+        let answered = response.extensions_mut().remove::<Answered>().unwrap_or_default();
+        headers::add_security(response.headers_mut());
+        if let Ok(id) = HeaderValue::from_str(&caller.request_id) {
+            response.headers_mut().insert(X_REQUEST_ID, id);
+        }
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if method == Method::HEAD {
+            *response.body_mut() = Body::default();
+        }
+        let finished = Finished {
+            method: &method,
+            path: &path,
+            route: answered.route.unwrap_or("none"),
+            status: response.status().as_u16(),
+            ip: caller.ip,
+            elapsed: started.elapsed(),
+            bytes_in: received.bytes(),
+            bytes_out: length.unwrap_or(0),
+        };
+        self.app.finished(&finished, answered.refusal.as_ref());
+        response
+    }
+
+    async fn cors(self: &Arc<Self>, request: Request<RequestBody>, caller: Caller) -> Response<Body> {
+        let stack = Arc::clone(self);
+        let inner = service_fn(move |request| {
+            let (stack, caller) = (Arc::clone(&stack), caller.clone());
+            async move { Ok::<_, Infallible>(stack.answer(request, caller).await) }
+        });
+        match self.cors.layer(inner).oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    async fn answer(&self, request: Request<RequestBody>, caller: Caller) -> Response<Body> {
+        let request_id = caller.request_id.clone();
+        let mut quota_headers = HeaderMap::new();
+        let routed = self.app.route(request.method(), request.uri().path());
+        let route = routed.as_ref().ok().cloned();
+        let result = match self.admit(&request, route.as_ref(), &caller, &mut quota_headers).await.and(routed) {
+            Ok(route) => {
+                let call = AssertUnwindSafe(self.app.call(route, request, caller)).catch_unwind().await;
+                call.unwrap_or_else(|_| {
+                    tracing::error!("a handler panicked");
+                    Err(problem::internal())
+                })
+            }
+            Err(problem) => Err(problem),
+        };
+        let mut answered = Answered { route: route.map(|route| self.app.name(&route)), refusal: None };
+        let mut response = result.unwrap_or_else(|problem| {
+            answered.refusal = Some(problem.clone());
+            problem.into_response(&request_id)
+        });
+        response.headers_mut().extend(quota_headers);
+        response.extensions_mut().insert(answered);
+        response
+    }
+
+    /// What every request must pass whatever it asks for.
+    async fn admit(
+        &self,
+        request: &Request<RequestBody>,
+        route: Option<&A::Route>,
+        caller: &Caller,
+        quota_headers: &mut HeaderMap,
+    ) -> Result<(), Problem> {
+        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        if target > MAX_URI_BYTES {
+            return Err(problem::uri_too_long());
+        }
+        let header_bytes: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if header_bytes > MAX_HEADER_BYTES {
+            return Err(problem::headers_too_large());
+        }
+        for limiter in self.app.limiters(route) {
+            let decision = limiter.check(ClientKey::from(caller.ip)).await;
+            headers::add_rate_limit(quota_headers, limiter.quota(), decision);
+            if !decision.allowed {
+                return Err(problem::too_many_requests(decision.retry_after));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Goes out with a response as far as the access log.
+#[derive(Debug, Clone, Default)]
+struct Answered {
+    route: Option<&'static str>,
+    refusal: Option<Problem>,
+}
