@@ -77,14 +77,20 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let media = |source| StartError::Media { path: settings.media_root.clone(), source };
-        let store = LocalStore::open(&settings.media_root, settings.min_free_disk_bytes).map_err(media)?;
+        let media = |source| StartError::Media {
+            path: settings.media_root.clone(),
+            source,
+        };
+        let store = LocalStore::open(&settings.media_root, settings.min_free_disk).map_err(media)?;
         let spool_dir = store.scratch_dir().into();
         let store: Arc<dyn MediaStore> = Arc::new(store);
-        let catalog = SledCatalog::open(&settings.catalog_path)
-            .map_err(|source| StartError::Catalog { path: settings.catalog_path.clone(), source })?;
+        let catalog = SledCatalog::open(&settings.catalog_path).map_err(|source| StartError::Catalog {
+            path: settings.catalog_path.clone(),
+            source,
+        })?;
         let catalog: Arc<dyn Catalog> = Arc::new(catalog);
-        let pool = Pool::start(settings.workers, settings.pool_queue, settings.pool_wait).map_err(StartError::Pool)?;
+        let pool = Pool::start(settings.workers, settings.pool_queue, settings.pool_wait)
+            .map_err(StartError::Pool)?;
         let ingest = Ingest {
             limits: Limits {
                 photos: settings.max_uploads_per_request,
@@ -126,9 +132,15 @@ impl App {
                 CorsOrigins::Any => cors(None),
                 CorsOrigins::Exact(origins) => cors(Some(origins)),
             },
-            read_limits: ReadLimits { idle: settings.body_idle_timeout, drain_bytes: settings.max_body_bytes() },
+            read_limits: ReadLimits {
+                idle: settings.body_idle_timeout,
+                drain_bytes: settings.max_body_bytes(),
+            },
         };
-        let listen = |source| StartError::Listen { address: settings.listen, source };
+        let listen = |source| StartError::Listen {
+            address: settings.listen,
+            source,
+        };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let limits = server::Limits {
@@ -136,7 +148,13 @@ impl App {
             head_timeout: settings.header_timeout,
             shutdown_timeout: settings.shutdown_timeout,
         };
-        Ok(Self { listener, address, stack: Arc::new(stack), limits, connections })
+        Ok(Self {
+            listener,
+            address,
+            stack: Arc::new(stack),
+            limits,
+            connections,
+        })
     }
 
     /// The address that is listened on, with its real port.

@@ -43,15 +43,25 @@ pub fn command() -> Command {
 /// # Errors
 /// The lines to show, one for each setting that did not parse.
 pub fn settings() -> Result<Settings, String> {
-    let source = Source::from_process(Path::new(".env")).map_err(|error| format!(".env cannot be read: {error}"))?;
+    let source =
+        Source::from_process(Path::new(".env")).map_err(|error| format!(".env cannot be read: {error}"))?;
     Settings::load(&source).map_err(|error| error.to_string())
 }
 
 fn settings_help() -> String {
-    let mut help = "Settings (environment variables, or lines of a .env file in the working directory):\n".to_owned();
+    let mut help =
+        "Settings (environment variables, or lines of a .env file in the working directory):\n".to_owned();
     for setting in SETTINGS {
-        let default = if setting.default.is_empty() { "none" } else { setting.default };
-        let _infallible = writeln!(help, "  {}={default}\n      {}. Accepts {}.", setting.name, setting.meaning, setting.accepts);
+        let default = if setting.default.is_empty() {
+            "none"
+        } else {
+            setting.default
+        };
+        let _infallible = writeln!(
+            help,
+            "  {}={default}\n      {}. Accepts {}.",
+            setting.name, setting.meaning, setting.accepts
+        );
     }
     help
 }

@@ -39,16 +39,21 @@ fn serve(settings: &Settings) -> Result<(), String> {
     runtime.block_on(async {
         let app = App::start(settings).await.map_err(|error| error.to_string())?;
         let address = app.address();
-        tracing::info!(port = address.port(), workers = settings.workers, "listening on http://{address}");
+        tracing::info!(
+            port = address.port(),
+            workers = settings.workers,
+            "listening on http://{address}"
+        );
         let stop = stop_signal().map_err(|error| format!("signals cannot be received: {error}"))?;
         say(&format!(
             "✅ /ingest/upload ready | storage=local | MAX_DIM={} | JPEG_QUALITY={}",
             settings.max_dim_px, settings.jpeg_quality
         ));
-        match app.run(stop).await {
-            Ended::Drained => tracing::info!("stopped"),
-            Ended::CutOff(connections) => tracing::warn!(connections, "stopped, with requests cut off at the deadline"),
+        let ended = app.run(stop).await;
+        if let Ended::CutOff(connections) = ended {
+            tracing::warn!(connections, "requests were cut off at the deadline");
         }
+        tracing::info!("stopped");
         Ok(())
     })
 }

@@ -151,7 +151,13 @@ mod tests {
     #[test]
     fn only_64_lower_case_hex_digits_are_a_key() {
         let good = "ab".repeat(32);
-        for bad in [good.to_uppercase(), good[1..].to_owned(), format!("{good}0"), "../".repeat(21) + "x", "g".repeat(64)] {
+        for bad in [
+            good.to_uppercase(),
+            good[1..].to_owned(),
+            format!("{good}0"),
+            "../".repeat(21) + "x",
+            "g".repeat(64),
+        ] {
             assert_eq!(bad.parse::<MediaKey>(), Err(InvalidMediaKey), "{bad}");
         }
     }

@@ -19,11 +19,13 @@ const BUSY_RETRY: Duration = Duration::from_secs(5);
 impl From<ContentTypeError> for Problem {
     fn from(error: ContentTypeError) -> Self {
         match error {
-            ContentTypeError::NotMultipart => {
-                Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-multipart", "Unsupported Media Type", error.to_string())
-            }
+            ContentTypeError::NotMultipart => Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not-multipart",
+                error.to_string(),
+            ),
             ContentTypeError::BadBoundary => {
-                Self::new(StatusCode::BAD_REQUEST, "bad-boundary", "Bad Request", error.to_string())
+                Self::new(StatusCode::BAD_REQUEST, "bad-boundary", error.to_string())
             }
         }
     }
@@ -34,18 +36,22 @@ impl From<IngestError> for Problem {
         let detail = error.to_string();
         match error {
             IngestError::Parts(error) => parts(error, detail),
-            IngestError::NoPhoto { .. } => Self::new(StatusCode::BAD_REQUEST, "no-photo", "Bad Request", detail),
+            IngestError::NoPhoto { .. } => Self::new(StatusCode::BAD_REQUEST, "no-photo", detail),
             IngestError::TooManyPhotos { .. } => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many-photos", "Content Too Large", detail)
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many-photos", detail)
             }
             IngestError::TitleTooLong | IngestError::TitleNotText => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", "Unprocessable Content", detail)
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", detail)
             }
-            IngestError::Photo { index, filename, reason } => {
-                photo(&reason, detail).with("file_index", index).with("filename", filename)
-            }
+            IngestError::Photo {
+                index,
+                filename,
+                reason,
+            } => photo(&reason, detail)
+                .with("file_index", index)
+                .with("filename", filename),
             IngestError::Busy => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Service Unavailable", detail).retry_after(BUSY_RETRY)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(BUSY_RETRY)
             }
             IngestError::Full(cause) => {
                 tracing::error!(%cause, "no space left");
@@ -53,7 +59,7 @@ impl From<IngestError> for Problem {
             }
             IngestError::Internal(cause) => {
                 tracing::error!(cause = %chain(&*cause), "an upload failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage-failed", "Internal Server Error", detail)
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage-failed", detail)
             }
         }
     }
@@ -61,37 +67,44 @@ impl From<IngestError> for Problem {
 
 fn parts(error: PartsError, detail: String) -> Problem {
     match error {
-        PartsError::Malformed(_) => Problem::new(StatusCode::BAD_REQUEST, "malformed-multipart", "Bad Request", detail),
+        PartsError::Malformed(_) => Problem::new(StatusCode::BAD_REQUEST, "malformed-multipart", detail),
         PartsError::TooLarge { .. } => body_too_large(detail),
         PartsError::Stream(StreamError::Idle) => problem::request_timeout(),
-        PartsError::Stream(StreamError::Aborted) => Problem::new(StatusCode::BAD_REQUEST, "cut-off", "Bad Request", detail),
+        PartsError::Stream(StreamError::Aborted) => Problem::new(StatusCode::BAD_REQUEST, "cut-off", detail),
     }
 }
 
 fn photo(reason: &PhotoError, detail: String) -> Problem {
-    const UNSUPPORTED: (StatusCode, &str) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type");
-    const UNPROCESSABLE: (StatusCode, &str) = (StatusCode::UNPROCESSABLE_ENTITY, "Unprocessable Content");
-    let ((status, title), kind) = match reason {
-        PhotoError::TooLarge { .. } => ((StatusCode::PAYLOAD_TOO_LARGE, "Content Too Large"), "photo-too-large"),
-        PhotoError::UnknownType | PhotoError::RefusedType { .. } | PhotoError::Image(ImageError::Unsupported) => {
-            (UNSUPPORTED, "unsupported-image")
+    let (status, kind) = match reason {
+        PhotoError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "photo-too-large"),
+        PhotoError::UnknownType
+        | PhotoError::RefusedType { .. }
+        | PhotoError::Image(ImageError::Unsupported) => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-image")
         }
-        PhotoError::Image(ImageError::Empty) => (UNPROCESSABLE, "empty-image"),
-        PhotoError::Image(ImageError::TooManyPixels { .. }) => (UNPROCESSABLE, "too-many-pixels"),
-        PhotoError::Image(ImageError::Truncated) => (UNPROCESSABLE, "truncated-image"),
-        PhotoError::Image(ImageError::Corrupt) => (UNPROCESSABLE, "corrupt-image"),
-        PhotoError::Image(ImageError::TooSlow | ImageError::TooMuchMemory) => (UNPROCESSABLE, "image-too-complex"),
+        PhotoError::Image(error) => (StatusCode::UNPROCESSABLE_ENTITY, image(error)),
     };
-    Problem::new(status, kind, title, detail)
+    Problem::new(status, kind, detail)
+}
+
+fn image(error: &ImageError) -> &'static str {
+    match error {
+        ImageError::Empty => "empty-image",
+        ImageError::TooManyPixels { .. } => "too-many-pixels",
+        ImageError::Truncated => "truncated-image",
+        ImageError::Corrupt => "corrupt-image",
+        ImageError::Unsupported => "unsupported-image",
+        ImageError::TooSlow | ImageError::TooMuchMemory => "image-too-complex",
+    }
 }
 
 /// 413 for a body that cannot fit the caps.
 pub(super) fn body_too_large(detail: String) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Content Too Large", detail)
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
 }
 
 fn full(detail: String) -> Problem {
-    Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage-full", "Insufficient Storage", detail)
+    Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage-full", detail)
 }
 
 impl From<CatalogError> for Problem {

@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH,
-    IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
+    HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
 };
 use hyper::{Method, Response, StatusCode};
 
@@ -20,22 +20,36 @@ use crate::web::range::{Requested, requested};
 /// The name of a file is the hash of its content, so that a copy never gets old.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-pub(super) async fn serve(api: &Api, file: &str, method: &Method, headers: &HeaderMap) -> Result<Response<Body>, Problem> {
+pub(super) async fn serve(
+    api: &Api,
+    file: &str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Problem> {
     let key: Option<MediaKey> = file.strip_suffix(".jpg").and_then(|name| name.parse().ok());
     let key = key.ok_or_else(problem::not_found)?;
     let object = api.store.open(key).await?.ok_or_else(problem::not_found)?;
     let etag = format!("\"{key}\"");
     if !matches(headers, &IF_MATCH, &etag).unwrap_or(true) {
         let detail = "The photo does not have an ETag that If-Match names.";
-        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", "Precondition Failed", detail));
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition-failed",
+            detail,
+        ));
     }
     if matches(headers, &IF_NONE_MATCH, &etag).unwrap_or(false) {
         return Ok(answer(StatusCode::NOT_MODIFIED, &etag, Body::default()));
     }
     let length = object.len();
     // A range of a HEAD is no range (RFC 9110 section 14.2), nor is one of a photo other than the client's.
-    let same_photo = headers.get(IF_RANGE).is_none_or(|tag| tag.as_bytes() == etag.as_bytes());
-    let range = headers.get(RANGE).filter(|_| method == Method::GET && same_photo).and_then(|range| range.to_str().ok());
+    let same_photo = headers
+        .get(IF_RANGE)
+        .is_none_or(|tag| tag.as_bytes() == etag.as_bytes());
+    let range = headers
+        .get(RANGE)
+        .filter(|_| method == Method::GET && same_photo)
+        .and_then(|range| range.to_str().ok());
     match requested(range, length) {
         Requested::Whole => Ok(content(StatusCode::OK, &etag, object, 0..length)),
         Requested::Part(range) => {
@@ -46,7 +60,7 @@ pub(super) async fn serve(api: &Api, file: &str, method: &Method, headers: &Head
         }
         Requested::Unsatisfiable => {
             let detail = format!("The range lies outside the photo's {length} bytes.");
-            let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad-range", "Range Not Satisfiable", detail);
+            let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad-range", detail);
             Err(match HeaderValue::from_str(&format!("bytes */{length}")) {
                 Ok(told) => problem.header(CONTENT_RANGE, told),
                 Err(_) => problem,
@@ -62,16 +76,30 @@ fn matches(headers: &HeaderMap, name: &HeaderName, etag: &str) -> Option<bool> {
     let mut values = headers.get_all(name).iter().peekable();
     values.peek()?;
     let names = |value: &HeaderValue| {
-        value.to_str().unwrap_or("").split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+        value
+            .to_str()
+            .unwrap_or("")
+            .split(',')
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
     };
     Some(values.any(names))
 }
 
-fn content(status: StatusCode, etag: &str, object: Box<dyn MediaObject>, range: Range<u64>) -> Response<Body> {
+fn content(
+    status: StatusCode,
+    etag: &str,
+    object: Box<dyn MediaObject>,
+    range: Range<u64>,
+) -> Response<Body> {
     let length = range.end - range.start;
     let mut response = answer(status, etag, body::stream(object.read(range)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(STORED_MIME));
-    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(STORED_MIME));
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from(length));
     response
 }
 
@@ -79,7 +107,9 @@ fn answer(status: StatusCode, etag: &str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CACHE_CONTROL, FOREVER);
-    response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    response
+        .headers_mut()
+        .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     insert(&mut response, ETAG, etag);
     response
 }

@@ -92,7 +92,10 @@ impl Application for Api {
 
     fn route(&self, method: &Method, path: &str) -> Result<Route, Problem> {
         match self.routes.0.lookup(method, path) {
-            Lookup::Found(endpoint, parameter) => Ok(Route { endpoint, parameter: parameter.unwrap_or("").to_owned() }),
+            Lookup::Found(endpoint, parameter) => Ok(Route {
+                endpoint,
+                parameter: parameter.unwrap_or("").to_owned(),
+            }),
             Lookup::WrongMethod(allow) => Err(problem::method_not_allowed(&allow)),
             Lookup::NotFound => Err(problem::not_found()),
         }
@@ -118,11 +121,18 @@ impl Application for Api {
         }
     }
 
-    async fn call(&self, route: Route, request: Request<RequestBody>, caller: Caller) -> Result<Response<Body>, Problem> {
+    async fn call(
+        &self,
+        route: Route,
+        request: Request<RequestBody>,
+        caller: Caller,
+    ) -> Result<Response<Body>, Problem> {
         match route.endpoint {
             Endpoint::Upload => uploads::create(self, request, &caller).await,
             Endpoint::Listing => listings::show(self, &route.parameter).await,
-            Endpoint::Media => media::serve(self, &route.parameter, request.method(), request.headers()).await,
+            Endpoint::Media => {
+                media::serve(self, &route.parameter, request.method(), request.headers()).await
+            }
             Endpoint::Health => Ok(ops::health()),
             Endpoint::Ready => ops::ready(self).await,
             Endpoint::Metrics => Ok(ops::metrics(self)),
@@ -130,7 +140,8 @@ impl Application for Api {
     }
 
     fn finished(&self, finished: &Finished<'_>, refusal: Option<&Problem>) {
-        self.metrics.request(finished.method, finished.route, finished.status, finished.elapsed);
+        self.metrics
+            .request(finished.method, finished.route, finished.status, finished.elapsed);
         self.metrics.bytes(finished.bytes_in, finished.bytes_out);
         if let Some(refusal) = refusal {
             self.metrics.reject(refusal.kind());

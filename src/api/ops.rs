@@ -34,7 +34,7 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
         return Ok(json_response(StatusCode::OK, &json!({"status": "ready"})));
     }
     let detail = format!("Not ready, because of: {}.", down.join(", "));
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "Service Unavailable", detail).with("down", down))
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).with("down", down))
 }
 
 pub(super) fn metrics(api: &Api) -> Response<Body> {

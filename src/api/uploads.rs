@@ -4,18 +4,22 @@ use futures_util::TryStreamExt;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Request, Response, StatusCode};
 
+use super::Api;
 use super::dto::DraftOut;
 use super::errors::body_too_large;
-use super::Api;
+use crate::ingest::Received;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::{PartsError, StreamError};
-use crate::ingest::Received;
 use crate::web::body::{Body, ReadError, RequestBody};
 use crate::web::json;
 use crate::web::problem::Problem;
 use crate::web::stack::Caller;
 
-pub(super) async fn create(api: &Api, request: Request<RequestBody>, caller: &Caller) -> Result<Response<Body>, Problem> {
+pub(super) async fn create(
+    api: &Api,
+    request: Request<RequestBody>,
+    caller: &Caller,
+) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     // In this order, so that everything the head decides is told before a byte of the body is asked for.
     let boundary = boundary(content_type(&head.headers)?)?;
@@ -32,7 +36,10 @@ pub(super) async fn create(api: &Api, request: Request<RequestBody>, caller: &Ca
         // There are no users before there are tokens.
         tracing::info!(sha = %key, mime, size = bytes, user_id = "anonymous", draft = id.0, client = %caller.ip, "photo");
     }
-    let mut response = json(StatusCode::CREATED, &DraftOut::new(uploaded.draft, &api.media_base_url));
+    let mut response = json(
+        StatusCode::CREATED,
+        &DraftOut::new(uploaded.draft, &api.media_base_url),
+    );
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/listings/{id}")) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -43,14 +50,18 @@ pub(super) async fn create(api: &Api, request: Request<RequestBody>, caller: &Ca
 fn content_type(headers: &HeaderMap) -> Result<&str, ContentTypeError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => std::str::from_utf8(value.as_bytes()).map_err(|_| ContentTypeError::BadBoundary),
+        (Some(value), None) => {
+            std::str::from_utf8(value.as_bytes()).map_err(|_| ContentTypeError::BadBoundary)
+        }
         (None, _) => Err(ContentTypeError::NotMultipart),
         (Some(_), Some(_)) => Err(ContentTypeError::BadBoundary),
     }
 }
 
 fn refuse_hopeless_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     match length {
         Some(length) if length > max => Err(body_too_large(PartsError::TooLarge { max }.to_string())),
         _ => Ok(()),

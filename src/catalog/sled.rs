@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
-use sled::transaction::{ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional, TransactionalTree};
+use serde::{Deserialize, Serialize};
+use sled::transaction::{
+    ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
+    TransactionalTree,
+};
 use sled::{Db, Tree};
 use tokio::sync::{mpsc, oneshot};
 
@@ -74,7 +77,10 @@ impl SledCatalog {
         };
         let (commits, queue) = mpsc::unbounded_channel();
         tokio::spawn(group_commit(db, path.join("db"), queue));
-        Ok(Self { trees: Arc::new(trees), commits })
+        Ok(Self {
+            trees: Arc::new(trees),
+            commits,
+        })
     }
 
     /// Returns when everything recorded before this call is on disk.
@@ -100,7 +106,11 @@ impl SledCatalog {
 }
 
 /// Flushes and syncs once for all commits that wait, until the last catalog handle is gone.
-async fn group_commit(db: Db, file: PathBuf, mut queue: mpsc::UnboundedReceiver<oneshot::Sender<Result<(), Arc<io::Error>>>>) {
+async fn group_commit(
+    db: Db,
+    file: PathBuf,
+    mut queue: mpsc::UnboundedReceiver<oneshot::Sender<Result<(), Arc<io::Error>>>>,
+) {
     while let Some(first) = queue.recv().await {
         let mut waiting = vec![first];
         while let Ok(next) = queue.try_recv() {
@@ -116,7 +126,9 @@ async fn group_commit(db: Db, file: PathBuf, mut queue: mpsc::UnboundedReceiver<
 async fn flush_and_sync(db: &Db, file: &Path) -> io::Result<()> {
     db.flush_async().await.map_err(io::Error::from)?;
     let file = file.to_owned();
-    tokio::task::spawn_blocking(move || File::open(file)?.sync_data()).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(move || File::open(file)?.sync_data())
+        .await
+        .map_err(io::Error::other)?
 }
 
 #[async_trait]
@@ -127,7 +139,9 @@ impl Catalog for SledCatalog {
             // Not durable, so not promised: take it back. If even this fails the row may reappear, without its photos'
             // files being missing: they are removed only by those who know that nobody was promised them.
             let id = draft.id;
-            let _best_effort = self.blocking(move |trees| Ok(trees.drafts.remove(id.0.to_be_bytes())?)).await;
+            let _best_effort = self
+                .blocking(move |trees| Ok(trees.drafts.remove(id.0.to_be_bytes())?))
+                .await;
             return Err(error);
         }
         Ok(draft)
@@ -138,7 +152,8 @@ impl Catalog for SledCatalog {
     }
 
     async fn check(&self) -> Result<(), CatalogError> {
-        self.blocking(|trees| Ok(trees.counters.get(NEXT_DRAFT_ID).map(|_| ())?)).await
+        self.blocking(|trees| Ok(trees.counters.get(NEXT_DRAFT_ID).map(|_| ())?))
+            .await
     }
 }
 
@@ -152,12 +167,20 @@ impl Trees {
             for photo in &new.photos {
                 let row = match media_by_key.get(photo.key.as_bytes())? {
                     Some(id) => {
-                        let row = media.get(&id)?.ok_or_else(|| abort("a media key refers to no row"))?;
+                        let row = media
+                            .get(&id)?
+                            .ok_or_else(|| abort("a media key refers to no row"))?;
                         decode(&row).map_err(Abort::Abort)?
                     }
                     None => {
                         let id = MediaId(take_id(counters, NEXT_MEDIA_ID)?);
-                        let row = Media { id, key: photo.key, width: photo.width, height: photo.height, size_bytes: photo.size_bytes };
+                        let row = Media {
+                            id,
+                            key: photo.key,
+                            width: photo.width,
+                            height: photo.height,
+                            size_bytes: photo.size_bytes,
+                        };
                         media.insert(&id.0.to_be_bytes(), encode(&row).map_err(Abort::Abort)?)?;
                         media_by_key.insert(photo.key.as_bytes(), &id.0.to_be_bytes())?;
                         row
@@ -183,7 +206,9 @@ impl Trees {
     }
 
     fn load(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
-        let Some(row) = self.drafts.get(id.0.to_be_bytes())? else { return Ok(None) };
+        let Some(row) = self.drafts.get(id.0.to_be_bytes())? else {
+            return Ok(None);
+        };
         let row: DraftRow = decode(&row)?;
         let photo = |id: &MediaId| {
             let row = self.media.get(id.0.to_be_bytes())?;
@@ -196,15 +221,33 @@ impl Trees {
 
 impl DraftRow {
     fn with(self, id: DraftId, photos: Vec<Media>) -> Draft {
-        let Self { title, description, status, price_suggested, photos: _ } = self;
-        Draft { id, title, description, status, price_suggested, photos }
+        let Self {
+            title,
+            description,
+            status,
+            price_suggested,
+            photos: _,
+        } = self;
+        Draft {
+            id,
+            title,
+            description,
+            status,
+            price_suggested,
+            photos,
+        }
     }
 }
 
 fn take_id(counters: &TransactionalTree, name: &[u8]) -> ConflictableTransactionResult<u64, CatalogError> {
     let next = match counters.get(name)? {
         None => 1,
-        Some(bytes) => u64::from_be_bytes(bytes.as_ref().try_into().map_err(|_| abort("a counter is not a number"))?),
+        Some(bytes) => u64::from_be_bytes(
+            bytes
+                .as_ref()
+                .try_into()
+                .map_err(|_| abort("a counter is not a number"))?,
+        ),
     };
     counters.insert(name, &(next + 1).to_be_bytes())?;
     Ok(next)
@@ -225,7 +268,11 @@ fn decode<T: DeserializeOwned>(row: &[u8]) -> Result<T, CatalogError> {
 impl From<io::Error> for CatalogError {
     fn from(error: io::Error) -> Self {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
-        if matches!(error.kind(), StorageFull | QuotaExceeded) { Self::Full(error) } else { Self::Unavailable(error.into()) }
+        if matches!(error.kind(), StorageFull | QuotaExceeded) {
+            Self::Full(error)
+        } else {
+            Self::Unavailable(error.into())
+        }
     }
 }
 
@@ -256,7 +303,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let new = NewDraft {
             title: "kept".into(),
-            photos: vec![NewPhoto { key: MediaKey::of(b"1"), width: 4, height: 3, size_bytes: 1 }],
+            photos: vec![NewPhoto {
+                key: MediaKey::of(b"1"),
+                width: 4,
+                height: 3,
+                size_bytes: 1,
+            }],
         };
         let first = {
             let catalog = SledCatalog::open(dir.path()).unwrap();

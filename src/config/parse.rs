@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::{CorsOrigins, Env};
+use crate::media::FreeDisk;
 use crate::ratelimit::Quota;
 
 pub(super) fn from_str<T: FromStr>(value: &str) -> Option<T> {
@@ -45,7 +46,14 @@ pub(super) fn list(value: &str) -> Option<Vec<String>> {
     if value.starts_with('[') {
         return serde_json::from_str(value).ok();
     }
-    Some(value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+    Some(
+        value
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 pub(super) fn non_empty_list(value: &str) -> Option<Vec<String>> {
@@ -57,13 +65,22 @@ pub(super) fn cors_origins(value: &str) -> Option<CorsOrigins> {
     if origins.iter().any(|origin| origin == "*") {
         return Some(CorsOrigins::Any);
     }
-    origins.iter().all(|origin| is_origin(origin)).then_some(CorsOrigins::Exact(origins))
+    origins
+        .iter()
+        .all(|origin| is_origin(origin))
+        .then_some(CorsOrigins::Exact(origins))
 }
 
 /// Scheme, host and optional port, nothing behind them (RFC 6454 section 6.1): `https://app.example:8443`.
 fn is_origin(origin: &str) -> bool {
-    let Ok(uri) = origin.parse::<hyper::Uri>() else { return false };
-    uri.scheme().is_some() && uri.authority().is_some() && !origin.ends_with('/') && uri.path() == "/" && uri.query().is_none()
+    let Ok(uri) = origin.parse::<hyper::Uri>() else {
+        return false;
+    };
+    uri.scheme().is_some()
+        && uri.authority().is_some()
+        && !origin.ends_with('/')
+        && uri.path() == "/"
+        && uri.query().is_none()
 }
 
 /// A path or an http(s) URL, without its trailing slash.
@@ -74,7 +91,10 @@ pub(super) fn base_url(value: &str) -> Option<String> {
 }
 
 pub(super) fn sled_path(value: &str) -> Option<PathBuf> {
-    value.strip_prefix("sled:").filter(|path| !path.is_empty()).map(PathBuf::from)
+    value
+        .strip_prefix("sled:")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
 }
 
 /// `N/unit`, also as the old backend wrote it: `10/minute`, `10 per minute`, `10/5minutes`. `off` is no limit.
@@ -86,7 +106,11 @@ pub(super) fn quota(value: &str) -> Option<Option<Quota>> {
     let (count, window) = value.split_once('/').or_else(|| value.split_once(" per "))?;
     let window = window.trim();
     let digits = window.len() - window.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let multiple: u64 = if digits == 0 { 1 } else { within(&window[..digits], 1..=1000)? };
+    let multiple: u64 = if digits == 0 {
+        1
+    } else {
+        within(&window[..digits], 1..=1000)?
+    };
     let unit = match window[digits..].trim().trim_end_matches('s') {
         "second" => 1,
         "minute" => 60,
@@ -95,15 +119,27 @@ pub(super) fn quota(value: &str) -> Option<Option<Quota>> {
         _ => return None,
     };
     let burst = within(count.trim(), 1..=1_000_000)?;
-    Some(Some(Quota { burst, window: Duration::from_secs(unit * multiple) }))
+    Some(Some(Quota {
+        burst,
+        window: Duration::from_secs(unit * multiple),
+    }))
 }
 
 /// CIDRs; a bare address stands for itself.
 pub(super) fn networks(value: &str) -> Option<Vec<IpNet>> {
     let network = |item: &String| {
-        item.parse::<IpNet>().ok().or_else(|| item.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+        item.parse::<IpNet>()
+            .ok()
+            .or_else(|| item.parse::<std::net::IpAddr>().ok().map(IpNet::from))
     };
     list(value)?.iter().map(network).collect()
+}
+
+pub(super) fn free_disk(value: &str) -> Option<FreeDisk> {
+    if value.eq_ignore_ascii_case("auto") {
+        return Some(FreeDisk::Auto);
+    }
+    within(value, 0..=1_048_576).map(|mib: u64| FreeDisk::Bytes(mib << 20))
 }
 
 pub(super) fn log_filter(value: &str) -> Option<String> {

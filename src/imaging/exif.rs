@@ -38,7 +38,10 @@ impl Orientation {
 
     /// Whether width and height change places.
     pub(super) fn swaps_sides(self) -> bool {
-        matches!(self, Self::Transposed | Self::TurnedLeft | Self::Transversed | Self::TurnedRight)
+        matches!(
+            self,
+            Self::Transposed | Self::TurnedLeft | Self::Transversed | Self::TurnedRight
+        )
     }
 }
 
@@ -58,7 +61,9 @@ pub(super) fn orientation(format: Format, file: &[u8]) -> Orientation {
 const EXIF_HEADER: &[u8] = b"Exif\0\0";
 
 fn jpeg_exif(file: &[u8]) -> Option<&[u8]> {
-    jpeg::segments(file).filter(|segment| segment.marker == jpeg::APP1).find_map(|app1| app1.payload.strip_prefix(EXIF_HEADER))
+    jpeg::segments(file)
+        .filter(|segment| segment.marker == jpeg::APP1)
+        .find_map(|app1| app1.payload.strip_prefix(EXIF_HEADER))
 }
 
 /// The eXIf chunk (PNG, third edition, section 11.3.4.5).
@@ -102,11 +107,19 @@ fn orientation_tag(tiff: &[u8]) -> Option<u16> {
     };
     let u16_at = |at: usize| {
         let bytes: [u8; 2] = *tiff.get(at..)?.first_chunk()?;
-        Some(if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+        Some(if big_endian {
+            u16::from_be_bytes(bytes)
+        } else {
+            u16::from_le_bytes(bytes)
+        })
     };
     let u32_at = |at: usize| {
         let bytes: [u8; 4] = *tiff.get(at..)?.first_chunk()?;
-        Some(if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+        Some(if big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        })
     };
     let ifd0 = u32_at(4)? as usize;
     // Offset 0 is the header itself: no IFD.
@@ -117,8 +130,9 @@ fn orientation_tag(tiff: &[u8]) -> Option<u16> {
     for entry in 0..usize::from(entries) {
         let at = ifd0.checked_add(2 + 12 * entry)?;
         if u16_at(at)? == ORIENTATION_TAG {
-            let is_one_short = u16_at(at + 2)? == TYPE_SHORT && u32_at(at + 4)? == 1;
-            return if is_one_short { u16_at(at + 8) } else { None };
+            // A second value is against the standard; the first still stands in the entry, and other readers take it.
+            let is_inline_short = u16_at(at + 2)? == TYPE_SHORT && matches!(u32_at(at + 4)?, 1 | 2);
+            return if is_inline_short { u16_at(at + 8) } else { None };
         }
     }
     None
@@ -131,11 +145,21 @@ mod tests {
 
     fn tiff(big_endian: bool, kind: u16, count: u32, value: u16) -> Vec<u8> {
         let (short, long) = if big_endian {
-            (u16::to_be_bytes as fn(u16) -> [u8; 2], u32::to_be_bytes as fn(u32) -> [u8; 4])
+            (
+                u16::to_be_bytes as fn(u16) -> [u8; 2],
+                u32::to_be_bytes as fn(u32) -> [u8; 4],
+            )
         } else {
-            (u16::to_le_bytes as fn(u16) -> [u8; 2], u32::to_le_bytes as fn(u32) -> [u8; 4])
+            (
+                u16::to_le_bytes as fn(u16) -> [u8; 2],
+                u32::to_le_bytes as fn(u32) -> [u8; 4],
+            )
         };
-        let mut block = if big_endian { b"MM\0*".to_vec() } else { b"II*\0".to_vec() };
+        let mut block = if big_endian {
+            b"MM\0*".to_vec()
+        } else {
+            b"II*\0".to_vec()
+        };
         block.extend(long(8));
         block.extend(short(1));
         block.extend(short(ORIENTATION_TAG));
@@ -150,11 +174,23 @@ mod tests {
     fn one_short_from_1_to_8_counts_in_either_byte_order() {
         for big_endian in [false, true] {
             for value in 1..=8 {
-                assert_eq!(orientation_tag(&tiff(big_endian, TYPE_SHORT, 1, value)), Some(value));
+                assert_eq!(
+                    orientation_tag(&tiff(big_endian, TYPE_SHORT, 1, value)),
+                    Some(value)
+                );
             }
         }
         assert_eq!(orientation_tag(&tiff(false, 1, 1, 6)), None, "BYTE");
-        assert_eq!(orientation_tag(&tiff(false, TYPE_SHORT, 2, 6)), None, "two values");
+        assert_eq!(
+            orientation_tag(&tiff(false, TYPE_SHORT, 2, 6)),
+            Some(6),
+            "the first of two values"
+        );
+        assert_eq!(
+            orientation_tag(&tiff(false, TYPE_SHORT, 3, 6)),
+            None,
+            "an offset, not a value"
+        );
         assert_eq!(Orientation::from_exif(9), Orientation::Normal);
     }
 

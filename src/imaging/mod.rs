@@ -95,7 +95,11 @@ pub struct Inspected<'a> {
 /// The header is corrupt, of zero size, over the pixel limit or of an unsupported variant.
 pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Inspected<'a>, ImageError> {
     let source = codec::open(format, bytes, recipe)?;
-    Ok(Inspected { source, orientation: exif::orientation(format, bytes), recipe: *recipe })
+    Ok(Inspected {
+        source,
+        orientation: exif::orientation(format, bytes),
+        recipe: *recipe,
+    })
 }
 
 impl Inspected<'_> {
@@ -124,7 +128,11 @@ impl Inspected<'_> {
         let upright = orient::upright(small, self.orientation);
         let bytes = codec::jpeg::encode(&upright, self.recipe.quality)?;
         deadline.check()?;
-        Ok(Encoded { bytes, width: upright.width, height: upright.height })
+        Ok(Encoded {
+            bytes,
+            width: upright.width,
+            height: upright.height,
+        })
     }
 }
 
@@ -132,7 +140,11 @@ struct Deadline(Instant);
 
 impl Deadline {
     fn check(&self) -> Result<(), ImageError> {
-        if Instant::now() > self.0 { Err(ImageError::TooSlow) } else { Ok(()) }
+        if Instant::now() > self.0 {
+            Err(ImageError::TooSlow)
+        } else {
+            Ok(())
+        }
     }
 }
 

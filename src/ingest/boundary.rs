@@ -7,7 +7,9 @@ pub enum ContentTypeError {
     #[error("The request must be multipart/form-data.")]
     NotMultipart,
     /// No boundary, more than one, or one that RFC 2046 does not allow.
-    #[error("The Content-Type must carry exactly one boundary of 1 to 70 characters (RFC 2046 section 5.1.1).")]
+    #[error(
+        "The Content-Type must carry exactly one boundary of 1 to 70 characters (RFC 2046 section 5.1.1)."
+    )]
     BadBoundary,
 }
 
@@ -26,7 +28,9 @@ pub fn boundary(content_type: &str) -> Result<String, ContentTypeError> {
     }
     let mut found = None;
     while !parameters.trim().is_empty() {
-        let Some((name, rest)) = parameters.split_once('=') else { break };
+        let Some((name, rest)) = parameters.split_once('=') else {
+            break;
+        };
         let (value, rest) = value(rest).ok_or(ContentTypeError::BadBoundary)?;
         // Whatever lies before the last semicolon in `name` is a parameter without a value.
         let name = name.rsplit(';').next().unwrap_or(name).trim();
@@ -35,7 +39,9 @@ pub fn boundary(content_type: &str) -> Result<String, ContentTypeError> {
         }
         parameters = rest;
     }
-    found.filter(|boundary| is_boundary(boundary)).ok_or(ContentTypeError::BadBoundary)
+    found
+        .filter(|boundary| is_boundary(boundary))
+        .ok_or(ContentTypeError::BadBoundary)
 }
 
 /// A parameter's value and what follows its semicolon.
@@ -53,7 +59,11 @@ fn value(text: &str) -> Option<(String, &str)> {
         quoted = &quoted[at + 1..];
         if !escaped {
             let rest = quoted.trim_start();
-            return if rest.is_empty() { Some((value, rest)) } else { Some((value, rest.strip_prefix(';')?)) };
+            return if rest.is_empty() {
+                Some((value, rest))
+            } else {
+                Some((value, rest.strip_prefix(';')?))
+            };
         }
         let next = quoted.chars().next()?;
         value.push(next);
@@ -78,7 +88,10 @@ mod tests {
     #[test]
     fn boundaries_of_real_clients() {
         let cases = [
-            ("multipart/form-data; boundary=----WebKitFormBoundaryABC", "----WebKitFormBoundaryABC"),
+            (
+                "multipart/form-data; boundary=----WebKitFormBoundaryABC",
+                "----WebKitFormBoundaryABC",
+            ),
             ("Multipart/Form-Data;boundary=\"a b:c\"; charset=utf-8", "a b:c"),
             ("multipart/form-data; charset=utf-8; boundary=x=y", "x=y"),
             ("multipart/form-data; boundary=\"a\\\"\"", ""),
@@ -86,7 +99,11 @@ mod tests {
             ("multipart/form-data; title=\"a; boundary=b\"; boundary=c", "c"),
         ];
         for (header, expected) in cases {
-            assert_eq!(boundary(header).ok(), Some(expected.to_owned()).filter(|b| !b.is_empty()), "{header}");
+            assert_eq!(
+                boundary(header).ok(),
+                Some(expected.to_owned()).filter(|b| !b.is_empty()),
+                "{header}"
+            );
         }
     }
 

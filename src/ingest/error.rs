@@ -4,7 +4,7 @@ use crate::catalog::CatalogError;
 use crate::imaging::ImageError;
 use crate::media::MediaError;
 
-use super::parts::{PartsError, StreamError};
+use super::parts::PartsError;
 
 /// Why an upload was refused or failed. Nothing of it is kept.
 #[derive(Debug, thiserror::Error)]
@@ -72,31 +72,6 @@ pub enum PhotoError {
     /// The image itself is bad.
     #[error(transparent)]
     Image(#[from] ImageError),
-}
-
-impl IngestError {
-    /// A short, stable name of the reason, for metrics.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Parts(PartsError::Malformed(_)) => "malformed",
-            Self::Parts(PartsError::TooLarge { .. }) => "body_too_large",
-            Self::Parts(PartsError::Stream(StreamError::Idle)) => "body_timeout",
-            Self::Parts(PartsError::Stream(StreamError::Aborted)) => "client_gone",
-            Self::NoPhoto { .. } => "no_photo",
-            Self::TooManyPhotos { .. } => "too_many_photos",
-            Self::TitleTooLong | Self::TitleNotText => "bad_title",
-            Self::Photo { reason, .. } => match reason {
-                PhotoError::TooLarge { .. } => "photo_too_large",
-                PhotoError::UnknownType | PhotoError::RefusedType { .. } | PhotoError::Image(ImageError::Unsupported) => {
-                    "unsupported_type"
-                }
-                PhotoError::Image(_) => "bad_image",
-            },
-            Self::Busy => "busy",
-            Self::Full(_) => "storage_full",
-            Self::Internal(_) => "internal",
-        }
-    }
 }
 
 impl From<MediaError> for IngestError {

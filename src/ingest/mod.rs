@@ -112,7 +112,11 @@ struct Label {
 
 impl Label {
     fn blame(&self, reason: impl Into<PhotoError>) -> IngestError {
-        IngestError::Photo { index: self.index, filename: self.filename.clone(), reason: reason.into() }
+        IngestError::Photo {
+            index: self.index,
+            filename: self.filename.clone(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -145,7 +149,10 @@ impl Ingest {
         while let Some(part) = parts.next().await? {
             match part.name() {
                 FILES_FIELD => {
-                    let label = Label { index: photos, filename: part.filename().map(str::to_owned) };
+                    let label = Label {
+                        index: photos,
+                        filename: part.filename().map(str::to_owned),
+                    };
                     if let Some((source, format, mime, bytes)) = self.receive(part, &label).await? {
                         photos += 1;
                         let ingest = Arc::clone(self);
@@ -161,7 +168,9 @@ impl Ingest {
             }
         }
         if photos == 0 {
-            return Err(IngestError::NoPhoto { max: self.limits.photos });
+            return Err(IngestError::NoPhoto {
+                max: self.limits.photos,
+            });
         }
         while let Some(done) = work.join_next().await {
             finished.push(join(done)?);
@@ -170,7 +179,9 @@ impl Ingest {
         let ingest = Arc::clone(self);
         // A task of its own: a client that hangs up now must not leave a published photo without its row.
         let committed = tokio::spawn(async move { ingest.commit(title, finished).await });
-        committed.await.map_err(|error| IngestError::Internal(error.into()))?
+        committed
+            .await
+            .map_err(|error| IngestError::Internal(error.into()))?
     }
 
     /// Reads one photo whole, judged by its first bytes before any of it is kept. `None` if it is empty, as browsers
@@ -192,7 +203,9 @@ impl Ingest {
             return Ok(None);
         }
         if label.index == self.limits.photos {
-            return Err(IngestError::TooManyPhotos { max: self.limits.photos });
+            return Err(IngestError::TooManyPhotos {
+                max: self.limits.photos,
+            });
         }
         let (mime, format) = self.judge(sniff(&head)).map_err(|reason| label.blame(reason))?;
         let max = self.limits.photo_bytes;
@@ -212,8 +225,15 @@ impl Ingest {
 
     fn judge(&self, sniffed: Sniffed) -> Result<(&'static str, Format), PhotoError> {
         let mime = sniffed.mime.ok_or(PhotoError::UnknownType)?;
-        let allowed = self.limits.mime_prefixes.iter().any(|prefix| mime.starts_with(prefix.as_str()));
-        let format = sniffed.format.filter(|_| allowed).ok_or(PhotoError::RefusedType { mime })?;
+        let allowed = self
+            .limits
+            .mime_prefixes
+            .iter()
+            .any(|prefix| mime.starts_with(prefix.as_str()));
+        let format = sniffed
+            .format
+            .filter(|_| allowed)
+            .ok_or(PhotoError::RefusedType { mime })?;
         Ok((mime, format))
     }
 
@@ -227,7 +247,10 @@ impl Ingest {
         label: &Label,
     ) -> Result<Finished, IngestError> {
         let (budget, recipe, wait) = (self.budget.clone(), self.recipe, self.limits.memory_wait);
-        let encoded = self.pool.run(move || encode(source, format, &recipe, &budget, wait)).await;
+        let encoded = self
+            .pool
+            .run(move || encode(source, format, &recipe, &budget, wait))
+            .await;
         let encoded = match encoded {
             Ok(Ok(encoded)) => encoded,
             Ok(Err(Failure::Image(error))) => return Err(label.blame(error)),
@@ -236,14 +259,23 @@ impl Ingest {
             // A decoder that panics was fed something that no encoder wrote.
             Err(PoolError::Panicked) => return Err(label.blame(ImageError::Corrupt)),
         };
-        let Encoded { bytes: jpeg, width, height } = encoded;
+        let Encoded {
+            bytes: jpeg,
+            width,
+            height,
+        } = encoded;
         let size_bytes = jpeg.len() as u64;
         let staged = self.store.stage(jpeg.into()).await?;
         let key = staged.key();
         Ok(Finished {
             index: label.index,
             staged,
-            photo: NewPhoto { key, width, height, size_bytes },
+            photo: NewPhoto {
+                key,
+                width,
+                height,
+                size_bytes,
+            },
             received: Received { key, mime, bytes },
         })
     }
@@ -261,7 +293,10 @@ impl Ingest {
         let _held = self.publishing.0.hold(photos.iter().map(|photo| photo.key)).await;
         let created = self.store.publish(batch).await?;
         match self.catalog.create_draft(NewDraft { title, photos }).await {
-            Ok(draft) => Ok(Uploaded { draft, photos: received }),
+            Ok(draft) => Ok(Uploaded {
+                draft,
+                photos: received,
+            }),
             Err(error) => {
                 // Nobody else builds on these: they did not exist before, and the keys are still held.
                 if let Err(undo) = self.store.remove(&created).await {
@@ -296,7 +331,13 @@ impl From<ImageError> for Failure {
 }
 
 /// On a worker: loads a photo, borrows the memory that its header calls for, and encodes it.
-fn encode(source: Source, format: Format, recipe: &Recipe, budget: &Budget, wait: Duration) -> Result<Encoded, Failure> {
+fn encode(
+    source: Source,
+    format: Format,
+    recipe: &Recipe,
+    budget: &Budget,
+    wait: Duration,
+) -> Result<Encoded, Failure> {
     let load_cost = source.load_cost();
     // Given back before the rest is asked for: a worker that waits for memory holds none that another one waits for.
     drop(budget.images.reserve(load_cost, wait)?);
@@ -326,6 +367,8 @@ async fn read_title(mut part: Part) -> Result<String, IngestError> {
     Ok(title)
 }
 
-fn join(done: Result<Result<Finished, IngestError>, tokio::task::JoinError>) -> Result<Finished, IngestError> {
+fn join(
+    done: Result<Result<Finished, IngestError>, tokio::task::JoinError>,
+) -> Result<Finished, IngestError> {
     done.map_err(|error| IngestError::Internal(error.into()))?
 }

@@ -47,7 +47,8 @@ pub enum PartsError {
     Stream(#[from] StreamError),
 }
 
-const HEAD_TOO_LONG: PartsError = PartsError::Malformed("the headers of a part, or the bytes before the first part, exceed 16 KiB");
+const HEAD_TOO_LONG: PartsError =
+    PartsError::Malformed("the headers of a part, or the bytes before the first part, exceed 16 KiB");
 const TOO_MANY_PARTS: PartsError = PartsError::Malformed("it has too many parts");
 
 /// Reads the parts of a body in order.
@@ -73,7 +74,10 @@ impl Parts {
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
-        let mirror = Arc::new(Mutex::new(Mirror { collecting: true, ..Mirror::default() }));
+        let mirror = Arc::new(Mutex::new(Mirror {
+            collecting: true,
+            ..Mirror::default()
+        }));
         let guarded = Guarded {
             body: Box::pin(body),
             mirror: Arc::clone(&mirror),
@@ -105,8 +109,15 @@ impl Parts {
             mirror.take_head(self.delimiter.as_bytes())?
         };
         check_head(&head)?;
-        let name = field.name().ok_or(PartsError::Malformed("a part has no name"))?.to_owned();
-        Ok(Some(Part { field, mirror: Arc::clone(&self.mirror), name }))
+        let name = field
+            .name()
+            .ok_or(PartsError::Malformed("a part has no name"))?
+            .to_owned();
+        Ok(Some(Part {
+            field,
+            mirror: Arc::clone(&self.mirror),
+            name,
+        }))
     }
 }
 
@@ -190,7 +201,11 @@ impl Mirror {
         loop {
             if let Some((start, end)) = find_head(&seen, delimiter) {
                 self.consume(end)?;
-                return if end - start > MAX_HEAD_BYTES { Err(HEAD_TOO_LONG) } else { Ok(seen[start..end].to_vec()) };
+                return if end - start > MAX_HEAD_BYTES {
+                    Err(HEAD_TOO_LONG)
+                } else {
+                    Ok(seen[start..end].to_vec())
+                };
             }
             seen.extend_from_slice(self.frames.get(next).ok_or(OUT_OF_STEP)?);
             next += 1;
@@ -201,7 +216,11 @@ impl Mirror {
 /// Start and end of the header block behind the first delimiter line in `bytes`.
 fn find_head(bytes: &[u8], delimiter: &[u8]) -> Option<(usize, usize)> {
     let find = |from: usize, pattern: &[u8]| {
-        bytes.get(from..)?.windows(pattern.len()).position(|window| window == pattern).map(|at| from + at)
+        bytes
+            .get(from..)?
+            .windows(pattern.len())
+            .position(|window| window == pattern)
+            .map(|at| from + at)
     };
     let line_end = find(find(0, delimiter)? + delimiter.len(), b"\r\n")?;
     // The line's own CRLF may be the first half of the empty line: a block without headers.
@@ -217,7 +236,9 @@ fn check_head(block: &[u8]) -> Result<(), PartsError> {
         if line.contains(&b'\r') || line.contains(&0) {
             return Err(PartsError::Malformed("a part header holds a control character"));
         }
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         if name.eq_ignore_ascii_case(b"content-disposition") {
             dispositions += 1;
@@ -227,22 +248,29 @@ fn check_head(block: &[u8]) -> Result<(), PartsError> {
     match dispositions {
         0 => Err(PartsError::Malformed("a part has no Content-Disposition")),
         1 => Ok(()),
-        _ => Err(PartsError::Malformed("a part has more than one Content-Disposition")),
+        _ => Err(PartsError::Malformed(
+            "a part has more than one Content-Disposition",
+        )),
     }
 }
 
 /// `form-data` with each of `name` and `filename` at most once (RFC 7578 section 4.2).
 fn check_disposition(value: &[u8]) -> Result<(), PartsError> {
-    let text = std::str::from_utf8(value).map_err(|_| PartsError::Malformed("a Content-Disposition is not UTF-8"))?;
+    let text = std::str::from_utf8(value)
+        .map_err(|_| PartsError::Malformed("a Content-Disposition is not UTF-8"))?;
     let (kind, mut rest) = text.split_once(';').unwrap_or((text, ""));
     if !kind.trim().eq_ignore_ascii_case("form-data") {
-        return Err(PartsError::Malformed("a part's Content-Disposition is not form-data"));
+        return Err(PartsError::Malformed(
+            "a part's Content-Disposition is not form-data",
+        ));
     }
     let mut seen: Vec<String> = Vec::new();
     while let Some((name, after)) = rest.split_once('=') {
         let name = name.trim_matches([';', ' ', '\t']).to_ascii_lowercase();
         if seen.contains(&name) {
-            return Err(PartsError::Malformed("a Content-Disposition names a parameter twice"));
+            return Err(PartsError::Malformed(
+                "a Content-Disposition names a parameter twice",
+            ));
         }
         seen.push(name);
         rest = after_value(after).ok_or(PartsError::Malformed("a Content-Disposition has an open quote"))?;
@@ -268,9 +296,9 @@ fn after_value(text: &str) -> Option<&str> {
 /// Our own errors come back from the parser in a box; its own are told in our words.
 fn understand(error: multer::Error) -> PartsError {
     match error {
-        multer::Error::StreamReadFailed(inner) => {
-            inner.downcast::<PartsError>().map_or(PartsError::Stream(StreamError::Aborted), |ours| *ours)
-        }
+        multer::Error::StreamReadFailed(inner) => inner
+            .downcast::<PartsError>()
+            .map_or(PartsError::Stream(StreamError::Aborted), |ours| *ours),
         multer::Error::IncompleteFieldData { .. } | multer::Error::IncompleteStream => {
             PartsError::Malformed("it ends before its closing delimiter, or a delimiter line is broken")
         }

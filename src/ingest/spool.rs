@@ -25,7 +25,11 @@ pub(super) struct Spool {
 
 #[derive(Debug)]
 enum Place {
-    Memory { bytes: Vec<u8>, loan: Reservation, lent: u64 },
+    Memory {
+        bytes: Vec<u8>,
+        loan: Reservation,
+        lent: u64,
+    },
     File(tokio::io::BufWriter<tokio::fs::File>),
 }
 
@@ -43,8 +47,17 @@ impl Spool {
     ///
     /// `max_bytes` bounds what the caller will write.
     pub(super) fn new(dir: Arc<Path>, share: &Arc<Share>, max_bytes: u64) -> Self {
-        let place = Place::Memory { bytes: Vec::new(), loan: share.reservation(), lent: 0 };
-        Self { dir, max_bytes, length: 0, place }
+        let place = Place::Memory {
+            bytes: Vec::new(),
+            loan: share.reservation(),
+            lent: 0,
+        };
+        Self {
+            dir,
+            max_bytes,
+            length: 0,
+            place,
+        }
     }
 
     /// Bytes written so far.
@@ -68,8 +81,11 @@ impl Spool {
                     return Ok(());
                 }
                 let dir = PathBuf::from(&*self.dir);
-                let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(dir)).await.map_err(io::Error::other)??;
-                let mut file = tokio::io::BufWriter::with_capacity(WRITE_BUFFER, tokio::fs::File::from_std(file));
+                let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(dir))
+                    .await
+                    .map_err(io::Error::other)??;
+                let mut file =
+                    tokio::io::BufWriter::with_capacity(WRITE_BUFFER, tokio::fs::File::from_std(file));
                 file.write_all(bytes).await?;
                 file.write_all(chunk).await?;
                 self.place = Place::File(file);
@@ -103,7 +119,11 @@ fn make_room(bytes: &mut Vec<u8>, more: usize, max: u64) {
         return;
     }
     let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let wanted = if needed <= LARGE { (2 * needed).min(LARGE) } else { max };
+    let wanted = if needed <= LARGE {
+        (2 * needed).min(LARGE)
+    } else {
+        max
+    };
     bytes.reserve_exact(wanted.max(needed) - bytes.len());
 }
 
@@ -161,7 +181,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_fit_spills_to_a_file_without_a_name_and_returns_its_memory() {
-        let bytes: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
+        let bytes: Vec<u8> = (0..3_000_000u32)
+            .map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1])
+            .collect();
         let (source, share, dir) = spool(1 << 20, &bytes).await;
         assert_eq!(share.used(), 0);
         assert_eq!(source.load_cost(), 3_000_000);

@@ -22,29 +22,49 @@ use crate::model::MediaKey;
 const STAGING: &str = ".staging";
 const READ_CHUNK: u64 = 64 * 1024;
 
+/// The free space below which the store calls itself full, so that the disk's other users keep some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreeDisk {
+    /// 64 MiB, or 1/16 of a volume smaller than 1 GiB.
+    Auto,
+    /// So many bytes.
+    Bytes(u64),
+}
+
+impl FreeDisk {
+    fn floor(self, volume: u64) -> u64 {
+        match self {
+            Self::Auto => (64 << 20).min(volume / 16),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     root: Arc<Path>,
-    min_free: u64,
+    min_free: FreeDisk,
 }
 
 impl LocalStore {
     /// Opens the store under `root`, creates its directories and clears what a crash left in staging.
     ///
-    /// `min_free` is the free space in bytes below which [`check`](MediaStore::check) reports full. It is capped at 1/16
-    /// of the volume, so that a small volume is usable too.
+    /// Below `min_free` [`check`](MediaStore::check) reports full.
     ///
     /// # Errors
     /// The directories cannot be made or written.
-    pub fn open(root: &Path, min_free: u64) -> io::Result<Self> {
+    pub fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
         let staging = root.join(STAGING);
         fs::create_dir_all(&staging)?;
         for leftover in fs::read_dir(&staging)? {
             fs::remove_file(leftover?.path())?;
         }
         sync_dir(root)?;
-        Ok(Self { root: root.into(), min_free })
+        Ok(Self {
+            root: root.into(),
+            min_free,
+        })
     }
 
     /// The directory for files that must never be seen, on the same disk as the photos.
@@ -89,7 +109,8 @@ impl MediaObject for OpenFile {
             if range.is_empty() {
                 return Ok(None);
             }
-            let length = usize::try_from((range.end - range.start).min(READ_CHUNK)).map_err(io::Error::other)?;
+            let length =
+                usize::try_from((range.end - range.start).min(READ_CHUNK)).map_err(io::Error::other)?;
             let start = range.start;
             let reader = Arc::clone(&file);
             let chunk = blocking(move || {
@@ -110,13 +131,20 @@ impl MediaStore for LocalStore {
     async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError> {
         let staging = self.scratch_dir();
         let staged = blocking(move || {
-            let mut file = tempfile::Builder::new().prefix("").suffix(".jpg").tempfile_in(staging)?;
+            let mut file = tempfile::Builder::new()
+                .prefix("")
+                .suffix(".jpg")
+                .tempfile_in(staging)?;
             file.write_all(&bytes)?;
             // Readable by a web server in front, as the other files of a media root are.
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
             file.as_file().set_permissions(mode)?;
             file.as_file().sync_all()?;
-            Ok(StagedFile { key: MediaKey::of(&bytes), length: bytes.len() as u64, path: file.into_temp_path() })
+            Ok(StagedFile {
+                key: MediaKey::of(&bytes),
+                length: bytes.len() as u64,
+                path: file.into_temp_path(),
+            })
         })
         .await?;
         Ok(Box::new(staged))
@@ -158,7 +186,10 @@ impl MediaStore for LocalStore {
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError> {
         let path = self.path(key);
         let opened = blocking(move || match File::open(path) {
-            Ok(file) => Ok(Some(OpenFile { length: file.metadata()?.len(), file: Arc::new(file) })),
+            Ok(file) => Ok(Some(OpenFile {
+                length: file.metadata()?.len(),
+                file: Arc::new(file),
+            })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         })
@@ -170,16 +201,24 @@ impl MediaStore for LocalStore {
         let store = self.clone();
         let enough = blocking(move || {
             let volume = rustix::fs::statvfs(&*store.scratch_dir())?;
-            let floor = store.min_free.min(volume.f_blocks.saturating_mul(volume.f_frsize) / 16);
-            Ok(volume.f_bavail.saturating_mul(volume.f_frsize) >= floor)
+            let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
+            Ok(bytes(volume.f_bavail) >= store.min_free.floor(bytes(volume.f_blocks)))
         })
         .await?;
-        if enough { Ok(()) } else { Err(io::Error::from(io::ErrorKind::StorageFull).into()) }
+        if enough {
+            Ok(())
+        } else {
+            Err(io::Error::from(io::ErrorKind::StorageFull).into())
+        }
     }
 }
 
 /// Moves each staged file to its name, and notes in `created` which names are new.
-fn rename_all(store: &LocalStore, batch: Vec<Box<dyn Staged>>, created: &mut BTreeSet<MediaKey>) -> io::Result<()> {
+fn rename_all(
+    store: &LocalStore,
+    batch: Vec<Box<dyn Staged>>,
+    created: &mut BTreeSet<MediaKey>,
+) -> io::Result<()> {
     for staged in batch {
         let Ok(staged) = staged.into_any().downcast::<StagedFile>() else {
             return Err(io::Error::other("staged by another store"));
@@ -206,7 +245,9 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 
 /// Runs `work` where it may block. It finishes even if the caller goes away, and then drops what it made.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }
 
 #[cfg(test)]
@@ -229,38 +270,50 @@ mod tests {
     #[tokio::test]
     async fn conforms() {
         let dir = tempfile::tempdir().unwrap();
-        conformance::run(&LocalStore::open(dir.path(), 0).unwrap()).await;
-        assert_eq!(names(dir.path()), Vec::<String>::new(), "the suite leaves nothing behind");
+        conformance::run(&LocalStore::open(dir.path(), FreeDisk::Bytes(0)).unwrap()).await;
+        assert_eq!(
+            names(dir.path()),
+            Vec::<String>::new(),
+            "the suite leaves nothing behind"
+        );
     }
 
     #[tokio::test]
     async fn a_start_clears_what_a_crash_left_in_staging() {
         let dir = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(dir.path(), 0).unwrap();
+        let store = LocalStore::open(dir.path(), FreeDisk::Bytes(0)).unwrap();
         std::mem::forget(store.stage(Bytes::from_static(b"half an upload")).await.unwrap());
         assert_eq!(names(dir.path()).len(), 1);
-        LocalStore::open(dir.path(), 0).unwrap();
+        LocalStore::open(dir.path(), FreeDisk::Bytes(0)).unwrap();
         assert_eq!(names(dir.path()), Vec::<String>::new());
     }
 
     #[tokio::test]
     async fn a_file_that_lost_bytes_is_healed_by_the_next_upload() {
         let dir = tempfile::tempdir().unwrap();
-        let store = LocalStore::open(dir.path(), 0).unwrap();
+        let store = LocalStore::open(dir.path(), FreeDisk::Bytes(0)).unwrap();
         let key = MediaKey::of(b"photo");
         fs::write(dir.path().join(format!("{key}.jpg")), b"pho").unwrap();
         let staged = store.stage(Bytes::from_static(b"photo")).await.unwrap();
-        assert_eq!(store.publish(vec![staged]).await.unwrap(), [], "it existed before");
+        assert_eq!(
+            store.publish(vec![staged]).await.unwrap(),
+            [],
+            "it existed before"
+        );
         assert_eq!(fs::read(dir.path().join(format!("{key}.jpg"))).unwrap(), b"photo");
     }
 
     #[tokio::test]
     async fn little_free_space_is_full() {
         let dir = tempfile::tempdir().unwrap();
-        let store = LocalStore { min_free: u64::MAX, ..LocalStore::open(dir.path(), 0).unwrap() };
-        let volume = rustix::fs::statvfs(dir.path()).unwrap();
-        let is_low = volume.f_bavail < volume.f_blocks / 16;
-        assert_eq!(matches!(store.check().await, Err(MediaError::Full(_))), is_low);
-        LocalStore::open(dir.path(), 0).unwrap().check().await.unwrap();
+        let check = |floor| LocalStore::open(dir.path(), FreeDisk::Bytes(floor)).unwrap();
+        assert!(matches!(check(u64::MAX).check().await, Err(MediaError::Full(_))));
+        check(0).check().await.unwrap();
+        assert_eq!(FreeDisk::Auto.floor(1 << 40), 64 << 20);
+        assert_eq!(
+            FreeDisk::Auto.floor(160 << 20),
+            10 << 20,
+            "a small volume is usable too"
+        );
     }
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-pub use local::LocalStore;
+pub use local::{FreeDisk, LocalStore};
 
 use crate::model::MediaKey;
 
@@ -31,7 +31,11 @@ pub enum MediaError {
 impl From<std::io::Error> for MediaError {
     fn from(error: std::io::Error) -> Self {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        if matches!(error.kind(), StorageFull | QuotaExceeded) { Self::Full(error) } else { Self::Io(error) }
+        if matches!(error.kind(), StorageFull | QuotaExceeded) {
+            Self::Full(error)
+        } else {
+            Self::Io(error)
+        }
     }
 }
 

@@ -32,7 +32,12 @@ impl MemoryLimiter {
     }
 
     fn with_capacity(quota: Quota, max_clients: usize) -> Self {
-        Self { quota, epoch: Instant::now(), max_clients, arrivals: Mutex::default() }
+        Self {
+            quota,
+            epoch: Instant::now(),
+            max_clients,
+            arrivals: Mutex::default(),
+        }
     }
 
     fn check_at(&self, client: ClientKey, now: u64) -> Decision {
@@ -102,7 +107,13 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn limiter(burst: u32, seconds: u64) -> MemoryLimiter {
-        MemoryLimiter::with_capacity(Quota { burst, window: Duration::from_secs(seconds) }, 64)
+        MemoryLimiter::with_capacity(
+            Quota {
+                burst,
+                window: Duration::from_secs(seconds),
+            },
+            64,
+        )
     }
 
     fn client(n: u8) -> ClientKey {
@@ -121,7 +132,10 @@ mod tests {
         assert_eq!(refused.retry_after, Duration::from_secs(5));
         assert!(limiter.check_at(client(1), 6 * SECOND).allowed);
         assert!(!limiter.check_at(client(1), 6 * SECOND).allowed);
-        assert!(limiter.check_at(client(2), 6 * SECOND).allowed, "clients do not share a quota");
+        assert!(
+            limiter.check_at(client(2), 6 * SECOND).allowed,
+            "clients do not share a quota"
+        );
     }
 
     #[test]
@@ -133,7 +147,10 @@ mod tests {
             limiter.check_at(client(n), 1);
         }
         assert!(limiter.arrivals.lock().unwrap().len() <= 64);
-        assert!(!limiter.check_at(client(0), 2).allowed, "a flood of addresses must not forgive the one who is over");
+        assert!(
+            !limiter.check_at(client(0), 2).allowed,
+            "a flood of addresses must not forgive the one who is over"
+        );
     }
 
     #[test]

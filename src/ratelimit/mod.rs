@@ -28,7 +28,7 @@ impl From<IpAddr> for ClientKey {
     /// An IPv6 subscriber holds at least a /64, so all of it is one client; an IPv4 address stands for itself.
     fn from(ip: IpAddr) -> Self {
         match ip.to_canonical() {
-            IpAddr::V4(v4) => Self(u128::from(v4.to_ipv6_mapped().to_bits())),
+            IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().to_bits()),
             IpAddr::V6(v6) => Self(v6.to_bits() >> 64 << 64),
         }
     }

@@ -111,9 +111,14 @@ where
     }
 }
 
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
-        let Ok(permit) = Arc::clone(permits).acquire_owned().await else { std::future::pending().await };
+        let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
+            std::future::pending().await
+        };
         match listener.accept().await {
             Ok((stream, peer)) => return (stream, peer, permit),
             Err(error) => {
@@ -126,7 +131,11 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> (TcpStream,
 
 fn protocol(limits: Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.head_timeout).max_buf_size(READ_BUFFER);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(READ_BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -171,7 +180,10 @@ impl Connection {
             }
         };
         if let Err(error) = ended {
-            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout) {
+            if error
+                .downcast_ref::<hyper::Error>()
+                .is_some_and(hyper::Error::is_timeout)
+            {
                 fate.timed_out();
             }
             tracing::debug!(%error, %peer, "a connection ended early");

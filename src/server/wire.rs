@@ -54,7 +54,14 @@ impl Wire {
     pub(super) fn new(stream: TcpStream, timeout: Duration) -> (Self, Fate) {
         let fate = Fate::default();
         let silence = Some(Box::pin(sleep(timeout)));
-        let wire = Self { stream, fate: fate.clone(), silence, preface: PREFACE, unanswered: false, pending: Bytes::new() };
+        let wire = Self {
+            stream,
+            fate: fate.clone(),
+            silence,
+            preface: PREFACE,
+            unanswered: false,
+            pending: Bytes::new(),
+        };
         (wire, fate)
     }
 
@@ -93,7 +100,11 @@ fn on_the_wire(problem: &Problem) -> Bytes {
     let id = request_id::fresh();
     let body = problem.to_json(&id).to_string();
     let status = problem.status();
-    tracing::info!(status = status.as_u16(), request_id = id, "a request head was refused");
+    tracing::info!(
+        status = status.as_u16(),
+        request_id = id,
+        "a request head was refused"
+    );
     let reason = status.canonical_reason().unwrap_or("");
     let code = status.as_str();
     let length = body.len();
@@ -105,7 +116,11 @@ fn on_the_wire(problem: &Problem) -> Bytes {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let arrived = &buf.filled()[before..];
@@ -138,7 +153,11 @@ impl AsyncWrite for Wire {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match bufs.iter().find(|buf| !buf.is_empty()) {
             Some(first) if in_place_of(first).is_some() => self.poll_write(cx, first),
             _ => {

@@ -15,7 +15,9 @@ use prometheus_client::registry::{Registry, Unit};
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Upper bounds in seconds: from a cached read to a request of 20 photos on a slow line.
-const LATENCY_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+const LATENCY_BUCKETS: [f64; 12] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+];
 
 /// Labels of a request. Each has few values, whatever clients send.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,8 +65,14 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("vintedbot");
         let requests = Family::default();
         registry.register("http_requests", "Requests answered", requests.clone());
-        let latencies = Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS)) as fn() -> Histogram);
-        registry.register_with_unit("http_request_duration", "From request head to response head", Unit::Seconds, latencies.clone());
+        let latencies =
+            Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS)) as fn() -> Histogram);
+        registry.register_with_unit(
+            "http_request_duration",
+            "From request head to response head",
+            Unit::Seconds,
+            latencies.clone(),
+        );
         let counter = |registry: &mut Registry, name: &str, help: &str, unit: Option<Unit>| {
             let counter = Counter::default();
             match unit {
@@ -73,15 +81,28 @@ impl Default for Metrics {
             }
             counter
         };
-        let bytes_in = counter(&mut registry, "http_request_body", "Request bodies read", Some(Unit::Bytes));
-        let bytes_out = counter(&mut registry, "http_response_body", "Response bodies of known length", Some(Unit::Bytes));
+        let bytes_in = counter(
+            &mut registry,
+            "http_request_body",
+            "Request bodies read",
+            Some(Unit::Bytes),
+        );
+        let bytes_out = counter(
+            &mut registry,
+            "http_response_body",
+            "Response bodies of known length",
+            Some(Unit::Bytes),
+        );
         let photos = counter(&mut registry, "photos_stored", "Photos in committed drafts", None);
         let rejects = Family::default();
         registry.register("rejects", "Requests refused, by reason", rejects.clone());
         let gauges = [
             ("pool_queue_depth", "Photos waiting for an image worker"),
             ("pool_busy_workers", "Image workers that have a photo"),
-            ("memory_budget_sources_bytes", "Budget held by photos as they came"),
+            (
+                "memory_budget_sources_bytes",
+                "Budget held by photos as they came",
+            ),
             ("memory_budget_images_bytes", "Budget held by photos in work"),
             ("connections", "Open connections"),
         ]
@@ -90,7 +111,16 @@ impl Default for Metrics {
             registry.register(name, help, gauge.clone());
             gauge
         });
-        Self { registry, requests, latencies, bytes_in, bytes_out, photos, rejects, gauges }
+        Self {
+            registry,
+            requests,
+            latencies,
+            bytes_in,
+            bytes_out,
+            photos,
+            rejects,
+            gauges,
+        }
     }
 }
 
@@ -98,9 +128,20 @@ impl Metrics {
     /// Counts an answered request.
     pub fn request(&self, method: &hyper::Method, route: &'static str, status: u16, elapsed: Duration) {
         let known = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"];
-        let method = known.into_iter().find(|name| *name == method.as_str()).unwrap_or("other");
-        self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
-        self.latencies.get_or_create(&RouteLabels { route }).observe(elapsed.as_secs_f64());
+        let method = known
+            .into_iter()
+            .find(|name| *name == method.as_str())
+            .unwrap_or("other");
+        self.requests
+            .get_or_create(&RequestLabels {
+                method,
+                route,
+                status,
+            })
+            .inc();
+        self.latencies
+            .get_or_create(&RouteLabels { route })
+            .observe(elapsed.as_secs_f64());
     }
 
     /// Counts bytes of bodies.

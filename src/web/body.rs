@@ -79,7 +79,13 @@ impl Received {
 impl RequestBody {
     /// Wraps the body of a request; `awaits_continue` if that request carries `Expect: 100-continue`.
     pub fn new(incoming: Incoming, limits: ReadLimits, awaits_continue: bool) -> Self {
-        Self { incoming: Some(incoming), limits, silence: Box::pin(sleep(limits.idle)), awaits_continue, received: Received::default() }
+        Self {
+            incoming: Some(incoming),
+            limits,
+            silence: Box::pin(sleep(limits.idle)),
+            awaits_continue,
+            received: Received::default(),
+        }
     }
 
     /// The counter of this body's bytes.
@@ -93,7 +99,9 @@ impl Stream for RequestBody {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+            let Some(incoming) = &mut self.incoming else {
+                return Poll::Ready(None);
+            };
             let polled = Pin::new(incoming).poll_frame(cx);
             self.awaits_continue = false;
             match polled {
@@ -126,7 +134,9 @@ impl Stream for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let Some(incoming) = self.incoming.take() else { return };
+        let Some(incoming) = self.incoming.take() else {
+            return;
+        };
         if incoming.is_end_stream() || self.awaits_continue {
             return;
         }

@@ -18,12 +18,18 @@ use serde::Serialize;
 use self::body::Body;
 
 /// A response with a whole body of a known type.
-pub fn full(status: StatusCode, content_type: &'static str, bytes: impl Into<bytes::Bytes>) -> Response<Body> {
+pub fn full(
+    status: StatusCode,
+    content_type: &'static str,
+    bytes: impl Into<bytes::Bytes>,
+) -> Response<Body> {
     let bytes = bytes.into();
     let length = HeaderValue::from(bytes.len());
     let mut response = Response::new(body::full(bytes));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CONTENT_LENGTH, length);
     response
 }

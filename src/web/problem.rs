@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use hyper::header::{ALLOW, CONNECTION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -19,16 +19,21 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 pub struct Problem {
     status: StatusCode,
     kind: &'static str,
-    title: &'static str,
     detail: Cow<'static, str>,
     extensions: Map<String, Value>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     /// A problem of a stable `kind` (the last part of its `type` URI), with one sentence for the app's developer.
-    pub fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, kind, title, detail: detail.into(), extensions: Map::new(), headers: HeaderMap::new() }
+    pub fn new(status: StatusCode, kind: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            kind,
+            detail: detail.into(),
+            extensions: Map::new(),
+            headers: Vec::new(),
+        }
     }
 
     /// Adds a member of our own to the body.
@@ -41,7 +46,7 @@ impl Problem {
     /// Adds a header to the answer.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -72,7 +77,7 @@ impl Problem {
     pub fn to_json(&self, request_id: &str) -> Value {
         let mut body = json!({
             "type": format!("urn:problem-type:vintedbot:{}", self.kind),
-            "title": self.title,
+            "title": self.status.canonical_reason(),
             "status": self.status.as_u16(),
             "detail": self.detail,
             "request_id": request_id,
@@ -93,18 +98,26 @@ impl Problem {
 
 /// 400: the request head or its framing cannot be read.
 pub fn bad_request() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "bad-request", "Bad Request", "The request is not valid HTTP/1.1.")
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "bad-request",
+        "The request is not valid HTTP/1.1.",
+    )
 }
 
 /// 404: nothing has this path.
 pub fn not_found() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not-found", "Not Found", "There is nothing at this path.")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        "There is nothing at this path.",
+    )
 }
 
 /// 405: the path exists, the method does not; `allow` lists those that do (RFC 9110 section 15.5.6).
 pub fn method_not_allowed(allow: &str) -> Problem {
     let detail = format!("This path answers only to {allow}.");
-    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method Not Allowed", detail);
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
     match HeaderValue::from_str(allow) {
         Ok(allow) => problem.header(ALLOW, allow),
         Err(_) => problem,
@@ -114,12 +127,16 @@ pub fn method_not_allowed(allow: &str) -> Problem {
 /// 408: the rest of the request did not arrive in time (RFC 9110 section 15.5.9).
 pub fn request_timeout() -> Problem {
     let detail = "The request did not arrive in time.";
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request Timeout", detail).closing()
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail).closing()
 }
 
 /// 414: the request target is longer than is read.
 pub fn uri_too_long() -> Problem {
-    Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", "URI Too Long", "The request target is longer than 8 KiB.")
+    Problem::new(
+        StatusCode::URI_TOO_LONG,
+        "uri-too-long",
+        "The request target is longer than 8 KiB.",
+    )
 }
 
 /// 431: the request head is larger than is read (RFC 6585 section 5).
@@ -127,7 +144,6 @@ pub fn headers_too_large() -> Problem {
     Problem::new(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "headers-too-large",
-        "Request Header Fields Too Large",
         "The request has more than 100 header fields or more than 32 KiB of them.",
     )
 }
@@ -135,13 +151,13 @@ pub fn headers_too_large() -> Problem {
 /// 429: over the quota (RFC 6585 section 4).
 pub fn too_many_requests(wait: Duration) -> Problem {
     let detail = "Too many requests from this client. Wait as long as Retry-After says.";
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too Many Requests", detail).retry_after(wait)
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail).retry_after(wait)
 }
 
 /// 500: a fault of ours, told in the log alone.
 pub fn internal() -> Problem {
     let detail = "The server failed on this request. Nothing of it was kept.";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal Server Error", detail)
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
 }
 
 #[cfg(test)]

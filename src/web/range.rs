@@ -15,12 +15,16 @@ pub enum Requested {
 
 /// What `header` asks of a representation of `length` bytes.
 pub fn requested(header: Option<&str>, length: u64) -> Requested {
-    let Some((unit, spec)) = header.and_then(|value| value.split_once('=')) else { return Requested::Whole };
+    let Some((unit, spec)) = header.and_then(|value| value.split_once('=')) else {
+        return Requested::Whole;
+    };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return Requested::Whole;
     }
     // Several ranges would need multipart/byteranges, which no photo viewer asks for; the whole is a lawful answer.
-    let Some((first, last)) = spec.trim().split_once('-') else { return Requested::Whole };
+    let Some((first, last)) = spec.trim().split_once('-') else {
+        return Requested::Whole;
+    };
     let (first, last) = match (number(first), number(last)) {
         (Some(Some(first)), Some(Some(last))) if first <= last => (first, last),
         (Some(Some(first)), Some(None)) => (first, u64::MAX),
@@ -39,7 +43,10 @@ fn number(digits: &str) -> Option<Option<u64>> {
     if digits.is_empty() {
         return Some(None);
     }
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| Some(digits.parse().unwrap_or(u64::MAX)))
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| Some(digits.parse().unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -55,7 +62,10 @@ mod tests {
             ("bytes=9500-", Requested::Part(9500..10_000)),
             ("bytes=-500", Requested::Part(9500..10_000)),
             ("bytes=-20000", Requested::Part(0..10_000)),
-            ("bytes=9999-99999999999999999999999", Requested::Part(9999..10_000)),
+            (
+                "bytes=9999-99999999999999999999999",
+                Requested::Part(9999..10_000),
+            ),
             ("BYTES=0-0", Requested::Part(0..1)),
             ("bytes=10000-", Requested::Unsatisfiable),
             ("bytes=-0", Requested::Unsatisfiable),

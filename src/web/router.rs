@@ -38,9 +38,13 @@ impl<E: Copy> Router<E> {
 
     /// Looks up the endpoint for `method` on `path`.
     pub fn lookup<'p>(&self, method: &Method, path: &'p str) -> Lookup<'p, E> {
-        let Ok(found) = self.paths.at(path) else { return Lookup::NotFound };
+        let Ok(found) = self.paths.at(path) else {
+            return Lookup::NotFound;
+        };
         match found.value.iter().find(|(allowed, _)| allowed == method) {
-            Some((_, endpoint)) => Lookup::Found(*endpoint, found.params.iter().next().map(|(_, value)| value)),
+            Some((_, endpoint)) => {
+                Lookup::Found(*endpoint, found.params.iter().next().map(|(_, value)| value))
+            }
             None => {
                 let names: Vec<&str> = found.value.iter().map(|(method, _)| method.as_str()).collect();
                 Lookup::WrongMethod(names.join(", "))
@@ -58,7 +62,10 @@ mod tests {
         let router = Router::new(&[("/a", &[(Method::POST, 1)]), ("/a/{id}", &[(Method::GET, 2)])]).unwrap();
         assert_eq!(router.lookup(&Method::POST, "/a"), Lookup::Found(1, None));
         assert_eq!(router.lookup(&Method::HEAD, "/a/7"), Lookup::Found(2, Some("7")));
-        assert_eq!(router.lookup(&Method::PUT, "/a/7"), Lookup::WrongMethod("GET, HEAD".into()));
+        assert_eq!(
+            router.lookup(&Method::PUT, "/a/7"),
+            Lookup::WrongMethod("GET, HEAD".into())
+        );
         assert_eq!(router.lookup(&Method::GET, "/a/7/8"), Lookup::NotFound);
         assert_eq!(router.lookup(&Method::GET, "/A"), Lookup::NotFound);
     }

@@ -18,6 +18,7 @@ const SOI: u8 = 0xD8;
 const EOI: u8 = 0xD9;
 const SOS: u8 = 0xDA;
 const TEM: u8 = 0x01;
+const END: [u8; 2] = [0xFF, EOI];
 
 /// A marker segment in front of the first scan (ITU-T T.81 annex B).
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +48,11 @@ pub(in crate::imaging) fn segments(file: &[u8]) -> impl Iterator<Item = Segment<
             }
             let length = usize::from(u16::from_be_bytes(*rest.first_chunk()?));
             let payload = rest.get(2..length)?;
-            let segment = Segment { marker, payload, rest: &rest[length..] };
+            let segment = Segment {
+                marker,
+                payload,
+                rest: &rest[length..],
+            };
             rest = if marker == SOS { &[] } else { segment.rest };
             return Some(segment);
         }
@@ -58,7 +63,7 @@ pub(in crate::imaging) fn segments(file: &[u8]) -> impl Iterator<Item = Segment<
 /// the pair FF D9 cannot occur by chance.
 fn has_end(file: &[u8]) -> bool {
     let scan = segments(file).find(|segment| segment.marker == SOS);
-    scan.is_some_and(|scan| scan.rest.windows(2).any(|pair| pair == [0xFF, EOI]))
+    scan.is_some_and(|scan| scan.rest.windows(2).any(|pair| pair == END))
 }
 
 /// A JPEG whose header was read.
@@ -82,13 +87,21 @@ impl std::fmt::Debug for Jpeg<'_> {
 impl<'a> Jpeg<'a> {
     pub(super) fn open(bytes: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
         let mut decoder = Decompressor::new().map_err(|_| ImageError::Corrupt)?;
-        decoder.set_scan_limit(MAX_SCANS).map_err(|_| ImageError::Corrupt)?;
+        decoder
+            .set_scan_limit(MAX_SCANS)
+            .map_err(|_| ImageError::Corrupt)?;
         let header = decoder.read_header(bytes).map_err(|error| classify(&error))?;
         let (width, height) = check_size(header.width as u64, header.height as u64, recipe.max_pixels)?;
         let is_cmyk = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
-        let divisor = if header.is_lossless { 1 } else { plan::decode_divisor(width, height, recipe.max_dim) };
+        let divisor = if header.is_lossless {
+            1
+        } else {
+            plan::decode_divisor(width, height, recipe.max_dim)
+        };
         let factor = ScalingFactor::new(1, divisor as usize);
-        decoder.set_scaling_factor(factor).map_err(|_| ImageError::Corrupt)?;
+        decoder
+            .set_scaling_factor(factor)
+            .map_err(|_| ImageError::Corrupt)?;
         let samples_per_2_pixels = match header.subsamp {
             Subsamp::Gray => 2,
             Subsamp::Sub2x2 | Subsamp::Sub4x1 | Subsamp::Sub1x4 => 3,
@@ -96,9 +109,20 @@ impl<'a> Jpeg<'a> {
             _ if is_cmyk => 8,
             _ => 6,
         };
-        let coefficients =
-            if header.is_progressive { u64::from(width) * u64::from(height) * samples_per_2_pixels } else { 0 };
-        Ok(Self { bytes, decoder, width, height, divisor, is_cmyk, coefficients })
+        let coefficients = if header.is_progressive {
+            u64::from(width) * u64::from(height) * samples_per_2_pixels
+        } else {
+            0
+        };
+        Ok(Self {
+            bytes,
+            decoder,
+            width,
+            height,
+            divisor,
+            is_cmyk,
+            coefficients,
+        })
     }
 
     pub(super) fn size(&self) -> (u32, u32) {
@@ -106,7 +130,10 @@ impl<'a> Jpeg<'a> {
     }
 
     pub(super) fn decoded_size(&self) -> (u32, u32) {
-        (self.width.div_ceil(self.divisor), self.height.div_ceil(self.divisor))
+        (
+            self.width.div_ceil(self.divisor),
+            self.height.div_ceil(self.divisor),
+        )
     }
 
     pub(super) fn memory(&self) -> u64 {
@@ -116,35 +143,77 @@ impl<'a> Jpeg<'a> {
 
     pub(super) fn decode(mut self) -> Result<Rgb, ImageError> {
         let (width, height) = self.decoded_size();
-        let (format, pixel) = if self.is_cmyk { (PixelFormat::CMYK, 4) } else { (PixelFormat::RGB, 3) };
+        let (format, pixel) = if self.is_cmyk {
+            (PixelFormat::CMYK, 4)
+        } else {
+            (PixelFormat::RGB, 3)
+        };
         let pitch = width as usize * pixel;
         let mut pixels = vec![0; pitch * height as usize];
-        let image =
-            Image { pixels: pixels.as_mut_slice(), width: width as usize, pitch, height: height as usize, format };
-        match self.decoder.decompress(self.bytes, image) {
-            Ok(()) => {}
-            // The library keeps the text of its first warning alone, so the end must be looked for besides.
-            Err(error) if is_harmless(&error) && has_end(self.bytes) => {}
-            Err(error) => return Err(classify(&error)),
-        }
+        let image = Image {
+            pixels: pixels.as_mut_slice(),
+            width: width as usize,
+            pitch,
+            height: height as usize,
+            format,
+        };
+        self.decompress(image)?;
         if self.is_cmyk {
             cmyk_to_rgb(&mut pixels);
         }
-        Ok(Rgb { width, height, pixels })
+        Ok(Rgb {
+            width,
+            height,
+            pixels,
+        })
+    }
+
+    /// Decodes strictly, but for what leaves all pixels intact.
+    fn decompress(&mut self, mut image: Image<&mut [u8]>) -> Result<(), ImageError> {
+        let Err(error) = self.decoder.decompress(self.bytes, image.as_deref_mut()) else {
+            return Ok(());
+        };
+        if has_end(self.bytes) {
+            return if is_harmless(&error) {
+                Ok(())
+            } else {
+                Err(classify(&error))
+            };
+        }
+        // The library keeps the text of its first warning alone, and for a missing end that is the same whether pixels
+        // are missing too. With an end in place it tells: some cameras fill their last block with zeros instead.
+        if !is_harmless(&error) && classify(&error) != ImageError::Truncated {
+            return Err(classify(&error));
+        }
+        let ended = [self.bytes, &END].concat();
+        match self.decoder.decompress(&ended, image) {
+            Err(error) if !is_harmless(&error) => Err(classify(&error)),
+            _ => Ok(()),
+        }
     }
 }
 
 /// Whether a warning leaves all pixels intact: strangeness in headers or between segments, seen in photos of real phones.
 fn is_harmless(error: &turbojpeg::Error) -> bool {
-    let turbojpeg::Error::TurboJpegError(text) = error else { return false };
-    ["extraneous bytes before marker", "unknown JFIF revision", "Unknown Adobe color", "Invalid SOS parameters", "bad ICC marker"]
-        .iter()
-        .any(|harmless| text.contains(harmless))
+    let turbojpeg::Error::TurboJpegError(text) = error else {
+        return false;
+    };
+    [
+        "extraneous bytes before marker",
+        "unknown JFIF revision",
+        "Unknown Adobe color",
+        "Invalid SOS parameters",
+        "bad ICC marker",
+    ]
+    .iter()
+    .any(|harmless| text.contains(harmless))
 }
 
 /// Which of our errors one of the library's texts (libjpeg's `jerror.h`) means.
 fn classify(error: &turbojpeg::Error) -> ImageError {
-    let turbojpeg::Error::TurboJpegError(text) = error else { return ImageError::Corrupt };
+    let turbojpeg::Error::TurboJpegError(text) = error else {
+        return ImageError::Corrupt;
+    };
     let says = |part: &str| text.contains(part);
     if says("Premature end of") || says("premature end of") {
         ImageError::Truncated

@@ -2,7 +2,9 @@
 
 use std::io::Cursor;
 
-use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder};
+use image::codecs::{
+    bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder, png::PngDecoder, tiff::TiffDecoder, webp::WebPDecoder,
+};
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
 use super::{Format, check_size};
@@ -40,7 +42,11 @@ impl<'a> Raster<'a> {
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let bytes = decoder.total_bytes();
         decoder.set_limits(limits(bytes)).map_err(classify)?;
-        Ok(Self { decoder, width, height })
+        Ok(Self {
+            decoder,
+            width,
+            height,
+        })
     }
 
     pub(super) fn size(&self) -> (u32, u32) {
@@ -53,7 +59,9 @@ impl<'a> Raster<'a> {
             ColorType::La8 | ColorType::La16 | ColorType::Rgba16 => 7,
             _ => 3,
         };
-        self.decoder.total_bytes() + converted * u64::from(self.width) * u64::from(self.height) + WORKING_MEMORY
+        self.decoder.total_bytes()
+            + converted * u64::from(self.width) * u64::from(self.height)
+            + WORKING_MEMORY
     }
 
     pub(super) fn decode(self) -> Result<Rgb, ImageError> {
@@ -63,7 +71,11 @@ impl<'a> Raster<'a> {
         } else {
             decoded.into_rgb8().into_raw()
         };
-        Ok(Rgb { width: self.width, height: self.height, pixels })
+        Ok(Rgb {
+            width: self.width,
+            height: self.height,
+            pixels,
+        })
     }
 }
 
@@ -82,7 +94,8 @@ fn flatten_on_white(mut pixels: Vec<u8>) -> Vec<u8> {
         for channel in 0..3 {
             let colour = u32::from(pixels[4 * at + channel]);
             // A weighted mean of two values up to 255 is at most 255.
-            pixels[3 * at + channel] = u8::try_from((colour * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX);
+            pixels[3 * at + channel] =
+                u8::try_from((colour * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX);
         }
     }
     pixels.truncate(3 * count);
@@ -93,7 +106,9 @@ fn classify(error: image::ImageError) -> ImageError {
     match error {
         image::ImageError::Unsupported(_) => ImageError::Unsupported,
         image::ImageError::Limits(_) => ImageError::TooMuchMemory,
-        image::ImageError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => ImageError::Truncated,
+        image::ImageError::IoError(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
+            ImageError::Truncated
+        }
         _ => ImageError::Corrupt,
     }
 }

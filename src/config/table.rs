@@ -1,0 +1,74 @@
+//! The table of settings: the one place that names them, with their defaults and what they accept.
+
+/// One row of the settings table.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Name of the environment variable.
+    pub name: &'static str,
+    /// Value in force when the variable is unset or empty.
+    pub default: &'static str,
+    /// What the parser accepts, for error messages.
+    pub accepts: &'static str,
+    /// What the setting does, for `--help`.
+    pub meaning: &'static str,
+}
+
+const fn row(
+    name: &'static str,
+    default: &'static str,
+    accepts: &'static str,
+    meaning: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        default,
+        accepts,
+        meaning,
+    }
+}
+
+const NONE: &str = "";
+const BOOL: &str = "true or false";
+
+/// Every setting, in the order in which `--help` shows them.
+#[rustfmt::skip]
+pub const SETTINGS: &[Setting] = &[
+    row("ENV", "dev", "dev or prod", "prod refuses the default SECRET_KEY and logs JSON"),
+    row("HOST", "127.0.0.1", "an IP address", "listening address"),
+    row("PORT", "8000", "0..65535", "listening port; 0 takes a free one, the log says which"),
+    row("DATABASE_URL", "sled:data/db", "sled:PATH", "where drafts and media rows live"),
+    row("REDIS_URL", NONE, "nothing: shared rate limits are not built yet", "Redis for shared rate limits"),
+    row("SECRET_KEY", "dev-secret", "text, not the default when ENV=prod", "HS256 key of the bearer tokens"),
+    row("AUTH_REQUIRED", "false", "false: bearer tokens are not built yet", "true: no token, 401"),
+    row("CORS_ORIGINS", r#"["*"]"#, "a list of origins such as https://app.example, or *", "origins a browser may call from"),
+    row("MEDIA_STORAGE", "local", "local: s3 is not built yet", "where photos are kept"),
+    row("MEDIA_ROOT", "data/uploads", "a directory", "directory of the photos, created at start"),
+    row("MEDIA_BASE_URL", "/media", "a path or an http(s) URL", "prefix of media.url"),
+    row("S3_BUCKET", NONE, "nothing: s3 is not built yet", "bucket"),
+    row("S3_ENDPOINT_URL", NONE, "nothing: s3 is not built yet", "endpoint of an S3-compatible service"),
+    row("S3_REGION", NONE, "nothing: s3 is not built yet", "region"),
+    row("S3_ACCESS_KEY", NONE, "nothing: s3 is not built yet", "access key"),
+    row("S3_SECRET_KEY", NONE, "nothing: s3 is not built yet", "secret key"),
+    row("MAX_UPLOADS_PER_REQUEST", "20", "1..1000", "photos in one request"),
+    row("MAX_FILE_SIZE_MB", "15", "1..1024", "largest photo, in MiB"),
+    row("ALLOWED_MIME_PREFIXES", r#"["image/"]"#, "a list such as image/jpeg,image/png", "prefixes of sniffed types that are let in"),
+    row("JPEG_QUALITY", "80", "1..95", "quality of the stored JPEG"),
+    row("MAX_DIM_PX", "1600", "1..16384", "longer side of the stored JPEG; never enlarges"),
+    row("STRIP_GPS", "true", "true: keeping EXIF is not built yet", "no metadata at all in the stored JPEG"),
+    row("MAX_PIXELS", "120000000", "1..1000000000", "declared width x height of one input"),
+    row("JOBS_ENABLED", "true", BOOL, "background jobs (none exist yet)"),
+    row("RATE_LIMIT_GLOBAL", "60/minute", "N/second, N/minute, N/hour, N/day or off", "requests per client"),
+    row("RATE_LIMIT_UPLOAD", "10/minute", "N/second, N/minute, N/hour, N/day or off", "uploads per client"),
+    row("TRUSTED_PROXIES", "[]", "a list of CIDRs such as 10.0.0.0/8", "proxies whose X-Forwarded-For/Forwarded is believed"),
+    row("WORKERS", "0", "0..256", "threads of the image pool; 0 takes the number of cores"),
+    row("MEMORY_BUDGET_MB", "256", "16..1048576", "MiB that uploads in flight and images in work may hold together"),
+    row("POOL_QUEUE", "256", "1..65536", "photos that may wait for an image worker"),
+    row("POOL_WAIT_SECONDS", "15", "0..600", "how long a photo waits for a place in a full queue before 503"),
+    row("IMAGE_TIMEOUT_SECONDS", "20", "1..600", "longest time one photo may keep an image worker, checked between steps"),
+    row("MAX_CONNECTIONS", "16384", "1..1000000", "open connections; more wait in the listen queue"),
+    row("HEADER_TIMEOUT_SECONDS", "15", "1..600", "time for a complete request head, and for an idle connection"),
+    row("BODY_IDLE_TIMEOUT_SECONDS", "30", "1..600", "longest silence inside a request body before 408"),
+    row("SHUTDOWN_TIMEOUT_SECONDS", "30", "1..600", "how long open requests may finish after SIGTERM"),
+    row("MIN_FREE_DISK_MB", "auto", "auto or 0..1048576", "uploads get 507 below this free space; auto is 64 MiB, or 1/16 of a small volume"),
+    row("LOG_LEVEL", "info", "a filter such as info or vintedbot_ingest=debug", "what is logged"),
+];
