@@ -10,13 +10,14 @@ pub mod parts;
 pub mod sniff;
 mod spool;
 
+use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
@@ -142,29 +143,25 @@ impl Ingest {
     {
         let mut parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
         let mut title = String::new();
-        // Dropping the set aborts what it holds.
-        let mut work = JoinSet::new();
-        let mut finished = Vec::new();
+        let mut work = Work::default();
         let mut photos = 0;
-        while let Some(part) = parts.next().await? {
+        while let Some(part) = work.meanwhile(parts.next()).await?? {
             match part.name() {
                 FILES_FIELD => {
                     let label = Label {
                         index: photos,
                         filename: part.filename().map(str::to_owned),
                     };
-                    if let Some((source, format, mime, bytes)) = self.receive(part, &label).await? {
+                    let received = work.meanwhile(self.receive(part, &label)).await??;
+                    if let Some((source, format, mime, bytes)) = received {
                         photos += 1;
                         let ingest = Arc::clone(self);
-                        work.spawn(async move { ingest.finish(source, format, mime, bytes, &label).await });
+                        work.tasks
+                            .spawn(async move { ingest.finish(source, format, mime, bytes, &label).await });
                     }
                 }
-                TITLE_FIELD => title = read_title(part).await?,
-                _ => part.skip().await?,
-            }
-            // A photo that turned out bad ends the upload here, not after the last byte.
-            while let Some(done) = work.try_join_next() {
-                finished.push(join(done)?);
+                TITLE_FIELD => title = work.meanwhile(read_title(part)).await??,
+                _ => work.meanwhile(part.skip()).await??,
             }
         }
         if photos == 0 {
@@ -172,9 +169,7 @@ impl Ingest {
                 max: self.limits.photos,
             });
         }
-        while let Some(done) = work.join_next().await {
-            finished.push(join(done)?);
-        }
+        let mut finished = work.finish().await?;
         finished.sort_by_key(|photo| photo.index);
         let ingest = Arc::clone(self);
         // A task of its own: a client that hangs up now must not leave a published photo without its row.
@@ -367,8 +362,36 @@ async fn read_title(mut part: Part) -> Result<String, IngestError> {
     Ok(title)
 }
 
-fn join(
-    done: Result<Result<Finished, IngestError>, tokio::task::JoinError>,
-) -> Result<Finished, IngestError> {
-    done.map_err(|error| IngestError::Internal(error.into()))?
+/// The photos of one upload that are decoded while later parts arrive. Dropping it abandons them.
+#[derive(Default)]
+struct Work {
+    tasks: JoinSet<Result<Finished, IngestError>>,
+    finished: Vec<Finished>,
+}
+
+impl Work {
+    /// Runs one step of the upload. A photo that turns out bad meanwhile ends it at once, not after the last byte.
+    async fn meanwhile<T>(&mut self, step: impl Future<Output = T>) -> Result<T, IngestError> {
+        tokio::pin!(step);
+        loop {
+            tokio::select! {
+                out = &mut step => return Ok(out),
+                Some(done) = self.tasks.join_next() => self.note(done)?,
+            }
+        }
+    }
+
+    /// Waits for all photos.
+    async fn finish(mut self) -> Result<Vec<Finished>, IngestError> {
+        while let Some(done) = self.tasks.join_next().await {
+            self.note(done)?;
+        }
+        Ok(self.finished)
+    }
+
+    fn note(&mut self, done: Result<Result<Finished, IngestError>, JoinError>) -> Result<(), IngestError> {
+        self.finished
+            .push(done.map_err(|error| IngestError::Internal(error.into()))??);
+        Ok(())
+    }
 }

@@ -1,0 +1,42 @@
+# Needs cargo, gcc and make; what else the recipes take is fetched into target/tools by tools/*.sh, without root and
+# without installing anything.
+
+TOOLS := $(CURDIR)/target/tools
+# At the end, so that what the machine has comes first. The last is where rustup puts cargo, for shells that have not
+# been told yet.
+export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL: # cargo is parallel by itself
+.PHONY: help run build test lint tools native clients clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+
+run: native ## build (release) and start the server; settings come from the environment and .env
+	cargo run --release --locked
+
+build: native ## build target/release/vintedbot-ingest
+	cargo build --release --locked
+
+test: lint clients ## everything that has to pass: lint, the tests, the systemd unit
+	. ./target/tools/clients.env && cargo test --locked
+	tools/unit.sh
+
+lint: native ## formatting, clippy, and the dependencies against deny.toml
+	@tools/lint.sh
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo deny --locked check bans licenses sources
+
+tools: native clients ## only fetch what the other targets need
+	@tools/lint.sh
+
+native:
+	@tools/native.sh
+
+clients:
+	@tools/clients.sh
+
+clean: ## remove what was built, but not target/tools (rm -rf target does both)
+	@[ ! -d target ] || find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +

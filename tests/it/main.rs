@@ -1,0 +1,21 @@
+//! What a user sees: the real binary on a free port, real HTTP clients, real photos.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+mod clients;
+mod corpus;
+mod life;
+mod media;
+mod overload;
+mod pictures;
+mod protocol;
+mod refusals;
+mod streaming;
+mod support;
+mod web;

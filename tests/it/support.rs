@@ -1,0 +1,330 @@
+//! A running server, photos to send to it, and forms to send them in.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Response};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const UPLOAD: &str = "/api/v1/ingest/upload";
+pub(crate) const BOUNDARY: &str = "----test-boundary";
+
+/// The binary under test, on a free port and in a directory of its own. Killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    dir: Arc<TempDir>,
+    output: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Starts it with these settings on top of: no rate limits.
+    pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), settings)
+    }
+
+    /// The same, on the data of an earlier server.
+    pub(crate) fn start_in(dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
+        let mut command = binary(dir.path());
+        command.envs([
+            ("PORT", "0"),
+            ("RATE_LIMIT_GLOBAL", "off"),
+            ("RATE_LIMIT_UPLOAD", "off"),
+        ]);
+        let mut child = command
+            .envs(settings.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let lines = Arc::clone(&output);
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if line.starts_with('✅') {
+                    let _ = ready.send(());
+                }
+                lines.lock().unwrap().push(line);
+            }
+        });
+        is_ready
+            .recv_timeout(Duration::from_secs(30))
+            .expect("the ready line appears");
+        let port = output.lock().unwrap().iter().find_map(|line| {
+            let (_, rest) = line.split_once("http://127.0.0.1:")?;
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], port.expect("the log says the port")));
+        Self {
+            child,
+            address,
+            dir,
+            output,
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn dir(&self) -> Arc<TempDir> {
+        Arc::clone(&self.dir)
+    }
+
+    pub(crate) fn output(&self) -> Vec<String> {
+        self.output.lock().unwrap().clone()
+    }
+
+    pub(crate) fn media_root(&self) -> PathBuf {
+        self.dir.path().join("data/uploads")
+    }
+
+    /// Names of all files below the media root, staged ones included.
+    pub(crate) fn files(&self) -> Vec<String> {
+        files_below(&self.media_root())
+    }
+
+    /// The most memory the process ever held, in KiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{name}"), &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        Client::new().get(self.url(path)).send().await.unwrap()
+    }
+
+    /// Sends a form and gives status and JSON.
+    pub(crate) async fn upload(&self, form: Vec<u8>) -> (u16, Value) {
+        let response = self.post(form).await;
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    pub(crate) async fn post(&self, form: Vec<u8>) -> Response {
+        let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+        Client::new()
+            .post(self.url(UPLOAD))
+            .header("content-type", content_type)
+            .body(form)
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// After refusals: no file, no temporary, and no row either, for the first draft and its photo get the first ids.
+    pub(crate) async fn assert_nothing_was_kept(&self) {
+        assert_eq!(self.files(), Vec::<String>::new());
+        assert_eq!(self.get("/api/v1/listings/1").await.status(), 404);
+        let (status, draft) = self.upload(form(&[file(&photo(64, 48))])).await;
+        assert_eq!(status, 201, "{draft}");
+        assert_eq!(
+            (&draft["id"], &draft["photos"][0]["media"]["id"]),
+            (&1.into(), &1.into())
+        );
+    }
+
+    /// Sends bytes as they are and reads until the server closes or is silent for a while.
+    pub(crate) fn raw(&self, request: &[u8]) -> String {
+        let mut socket = self.connect();
+        socket.write_all(request).unwrap();
+        read_all(&mut socket)
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let socket = TcpStream::connect(self.address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        socket
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary in an empty environment, working in `dir`.
+pub(crate) fn binary(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vintedbot-ingest"));
+    command.current_dir(dir).env_clear();
+    command
+}
+
+pub(crate) fn files_below(dir: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            names.extend(files_below(&entry.path()));
+        } else {
+            names.push(entry.file_name().into_string().unwrap());
+        }
+    }
+    names.sort();
+    names
+}
+
+/// Reads until the end, or until nothing comes for the socket's read timeout.
+pub(crate) fn read_all(socket: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    while let Ok(read) = socket.read(&mut chunk) {
+        if read == 0 {
+            break;
+        }
+        bytes.extend_from_slice(&chunk[..read]);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Waits for something that is about to become true.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) struct Part<'a> {
+    headers: String,
+    data: &'a [u8],
+}
+
+/// A photo in the field `files`.
+pub(crate) fn file(data: &[u8]) -> Part<'_> {
+    file_named("photo.jpg", data)
+}
+
+pub(crate) fn file_named<'a>(name: &str, data: &'a [u8]) -> Part<'a> {
+    let headers = format!(
+        "Content-Disposition: form-data; name=\"files\"; filename=\"{name}\"\r\nContent-Type: image/jpeg"
+    );
+    Part { headers, data }
+}
+
+pub(crate) fn field<'a>(name: &str, data: &'a [u8]) -> Part<'a> {
+    Part {
+        headers: format!("Content-Disposition: form-data; name=\"{name}\""),
+        data,
+    }
+}
+
+/// A body with these parts, delimited by [`BOUNDARY`].
+pub(crate) fn form(parts: &[Part<'_>]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for part in parts {
+        body.extend_from_slice(format!("--{BOUNDARY}\r\n{}\r\n\r\n", part.headers).as_bytes());
+        body.extend_from_slice(part.data);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
+    body
+}
+
+/// The head of an upload over a raw socket; `framing` is a Content-Length or Transfer-Encoding line.
+pub(crate) fn upload_head(framing: &str) -> String {
+    format!(
+        "POST {UPLOAD} HTTP/1.1\r\nHost: test\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n{framing}\r\n\r\n"
+    )
+}
+
+/// A photo-like JPEG: smooth gradients with some texture.
+pub(crate) fn photo(width: usize, height: usize) -> Vec<u8> {
+    photo_numbered(width, height, 0)
+}
+
+/// One of several different photos.
+pub(crate) fn photo_numbered(width: usize, height: usize, number: usize) -> Vec<u8> {
+    let mut pixels = Vec::with_capacity(width * height * 3);
+    for y in 0..height {
+        for x in 0..width {
+            let texture = (x * 7 + y * 13 + number * 31) % 17;
+            let scale = |value: usize, of: usize| u8::try_from(value * 200 / of + texture).unwrap();
+            pixels.extend([scale(x, width), scale(y, height), scale(number % 50, 50)]);
+        }
+    }
+    encode_jpeg(&pixels, width, height)
+}
+
+/// Four quadrants: red, green, blue and white in reading order.
+pub(crate) fn card(width: usize, height: usize) -> Vec<u8> {
+    let mut pixels = Vec::with_capacity(width * height * 3);
+    for y in 0..height {
+        for x in 0..width {
+            pixels.extend(match (x < width / 2, y < height / 2) {
+                (true, true) => [255, 0, 0],
+                (false, true) => [0, 255, 0],
+                (true, false) => [0, 0, 255],
+                (false, false) => [255, 255, 255],
+            });
+        }
+    }
+    encode_jpeg(&pixels, width, height)
+}
+
+fn encode_jpeg(pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
+    let image = turbojpeg::Image {
+        pixels,
+        width,
+        pitch: width * 3,
+        height,
+        format: turbojpeg::PixelFormat::RGB,
+    };
+    turbojpeg::compress(image, 92, turbojpeg::Subsamp::Sub2x2)
+        .unwrap()
+        .to_vec()
+}
+
+/// The JPEG with an EXIF segment that names an orientation and a GPS version.
+pub(crate) fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let mut tiff = b"MM\0*\0\0\0\x08\0\x02".to_vec();
+    tiff.extend([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0]);
+    tiff.extend([0x88, 0x25, 0, 4, 0, 0, 0, 1, 0, 0, 0, 38]);
+    tiff.extend([0, 0, 0, 0]);
+    tiff.extend([0, 1, 0, 0, 0, 1, 0, 0, 0, 4, 2, 3, 0, 0, 0, 0, 0, 0]);
+    let payload = [b"Exif\0\0".as_slice(), &tiff].concat();
+    let length = u16::try_from(payload.len() + 2).unwrap().to_be_bytes();
+    [&jpeg[..2], &[0xFF, 0xE1], &length, &payload, &jpeg[2..]].concat()
+}
+
+/// The directory of real and hostile test files, if it is there. Its absence is told, not hidden.
+pub(crate) fn corpus() -> Option<PathBuf> {
+    let dir = std::env::var_os("VINTEDBOT_CORPUS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"),
+        PathBuf::from,
+    );
+    if dir.is_dir() {
+        return Some(dir);
+    }
+    eprintln!(
+        "SKIPPED: there is no corpus at {}; VINTEDBOT_CORPUS names another place",
+        dir.display()
+    );
+    None
+}

@@ -1,0 +1,296 @@
+//! What holds for every request, whatever it asks for.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Method};
+use serde_json::Value;
+
+use crate::support::{BOUNDARY, Server, file, form, photo, read_all, upload_head};
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_problems() {
+    let server = Server::start(&[]);
+    for (method, path, status) in [
+        (Method::GET, "/", 404),
+        (Method::GET, "/api/v1/listings/0", 404),
+        (Method::GET, "/api/v1/listings/01", 404),
+        (Method::GET, "/api/v1/listings/-1", 404),
+        (Method::GET, "/api/v1/listings/99999999999999999999999", 404),
+        (Method::GET, "/api/v1/health/", 404),
+        (Method::DELETE, "/api/v1/listings/1", 405),
+        (Method::GET, "/api/v1/ingest/upload", 405),
+    ] {
+        let response = Client::new()
+            .request(method.clone(), server.url(path))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status(), status, "{method} {path}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        if status == 405 {
+            let allow = if path.ends_with("upload") {
+                "POST"
+            } else {
+                "GET, HEAD"
+            };
+            assert_eq!(response.headers()["allow"], allow);
+        }
+        assert_eq!(response.json::<Value>().await.unwrap()["status"], status);
+    }
+}
+
+#[tokio::test]
+async fn a_sane_request_id_is_kept_in_answer_and_log() {
+    let server = Server::start(&[]);
+    let ask = |id: &str| {
+        Client::new()
+            .get(server.url("/nowhere"))
+            .header("x-request-id", id)
+            .send()
+    };
+    let response = ask("app-4711").await.unwrap();
+    assert_eq!(response.headers()["x-request-id"], "app-4711");
+    assert_eq!(response.json::<Value>().await.unwrap()["request_id"], "app-4711");
+    assert!(
+        server
+            .output()
+            .iter()
+            .any(|line| line.contains("app-4711") && line.contains("status=404"))
+    );
+    let other = ask("not sane").await.unwrap().headers()["x-request-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(other.len(), 36);
+}
+
+#[tokio::test]
+async fn the_access_log_tells_of_each_photo_and_in_production_in_json() {
+    let server = Server::start(&[("ENV", "prod"), ("SECRET_KEY", "of-our-own")]);
+    let photo = photo(64, 48);
+    let (_, draft) = server.upload(form(&[file(&photo)])).await;
+    let sha = draft["photos"][0]["media"]["url"].as_str().unwrap()[7..71].to_owned();
+    crate::support::eventually("the photo is logged", || {
+        server.output().iter().any(|line| line.contains(&sha))
+    })
+    .await;
+    let lines: Vec<Value> = server
+        .output()
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let line = lines.iter().find(|line| line["sha"] == sha.as_str()).unwrap();
+    assert_eq!(
+        (&line["mime"], &line["size"]),
+        (&"image/jpeg".into(), &photo.len().into())
+    );
+    assert!(
+        line["user_id"].is_string() && line["span"]["request_id"].is_string(),
+        "{line}"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["status"] == 201 && line["bytes_in"].as_u64() > Some(photo.len() as u64))
+    );
+}
+
+#[tokio::test]
+async fn browsers_of_listed_origins_may_call() {
+    let preflight = |server: &Server, origin: &'static str| {
+        Client::new()
+            .request(Method::OPTIONS, server.url("/api/v1/ingest/upload"))
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization")
+            .send()
+    };
+    let open = Server::start(&[]);
+    let response = preflight(&open, "https://anywhere.example").await.unwrap();
+    assert!(response.status().is_success());
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    let listed = Server::start(&[("CORS_ORIGINS", "https://app.example")]);
+    let response = preflight(&listed, "https://app.example").await.unwrap();
+    assert_eq!(
+        response.headers()["access-control-allow-origin"],
+        "https://app.example"
+    );
+    assert!(
+        response.headers()["access-control-allow-methods"]
+            .to_str()
+            .unwrap()
+            .contains("POST")
+    );
+    assert!(
+        response.headers()["access-control-allow-headers"]
+            .to_str()
+            .unwrap()
+            .contains("authorization")
+    );
+    assert!(
+        !preflight(&listed, "https://evil.example")
+            .await
+            .unwrap()
+            .headers()
+            .contains_key("access-control-allow-origin")
+    );
+    let refused = Client::new()
+        .get(open.url("/nowhere"))
+        .header("origin", "https://x.example")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        refused.headers()["access-control-allow-origin"],
+        "*",
+        "errors can be read as well"
+    );
+}
+
+#[tokio::test]
+async fn every_answer_is_safe_to_open() {
+    let server = Server::start(&[]);
+    server.upload(form(&[file(&photo(64, 48))])).await;
+    let media = format!("/media/{}", server.files()[0]);
+    for path in ["/api/v1/health", "/nowhere", &media, "/api/v1/listings/1"] {
+        let headers = server.get(path).await.headers().clone();
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert!(
+            headers["content-security-policy"]
+                .to_str()
+                .unwrap()
+                .starts_with("default-src 'none'"),
+            "{path}"
+        );
+        assert!(
+            headers.contains_key("x-request-id") && headers.contains_key("cache-control"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn health_ready_and_metrics_answer() {
+    let server = Server::start(&[]);
+    assert_eq!(
+        server.get("/api/v1/health").await.text().await.unwrap(),
+        r#"{"status":"ok"}"#
+    );
+    assert_eq!(server.get("/api/v1/ready").await.status(), 200);
+    server.upload(form(&[file(&photo(64, 48))])).await;
+    server.upload(form(&[file(b"%PDF-")])).await;
+    let metrics = server.get("/metrics").await.text().await.unwrap();
+    for line in [
+        r#"vintedbot_http_requests_total{method="POST",route="upload",status="201"} 1"#,
+        r#"vintedbot_rejects_total{reason="unsupported-image"} 1"#,
+        "vintedbot_photos_stored_total 1",
+        "vintedbot_pool_queue_depth 0",
+        "vintedbot_pool_busy_workers 0",
+        "vintedbot_memory_budget_sources_bytes 0",
+        "vintedbot_memory_budget_images_bytes 0",
+        r#"vintedbot_http_request_duration_seconds_count{route="upload"} 2"#,
+    ] {
+        assert!(metrics.lines().any(|have| have == line), "{line} in\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_beyond_the_limits_is_a_problem_with_an_id() {
+    let server = Server::start(&[]);
+    let long_uri = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(9000));
+    let huge_uri = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(80_000));
+    let long_header = format!("GET / HTTP/1.1\r\nHost: x\r\nX-A: {}\r\n\r\n", "a".repeat(40_000));
+    let huge_header = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nX-A: {}\r\n\r\n",
+        "a".repeat(200_000)
+    );
+    let many_headers = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(150));
+    for (head, expected) in [
+        (long_uri.as_str(), &["414"][..]),
+        (&huge_uri, &["414", "431"]),
+        (&long_header, &["431"]),
+        (&huge_header, &["431"]),
+        (&many_headers, &["431"]),
+        ("NOT HTTP AT ALL\r\n\r\n", &["400"]),
+        ("GET / HTTP/1.1\r\nHost: x\r\nBad Header: y\r\n\r\n", &["400"]),
+        (
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: nine\r\n\r\n",
+            &["400"],
+        ),
+    ] {
+        let mut socket = server.connect();
+        // The server may answer and close before it has read all of a head that is too large.
+        let _ = socket.write_all(head.as_bytes());
+        let answer = read_all(&mut socket);
+        let first = head.get(..20).unwrap_or(head);
+        assert!(
+            expected
+                .iter()
+                .any(|status| answer.starts_with(&format!("HTTP/1.1 {status} "))),
+            "{first}: {answer}"
+        );
+        assert!(
+            answer.to_ascii_lowercase().contains("x-request-id: "),
+            "{first}: {answer}"
+        );
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let body: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{first}: {answer}"));
+        assert_eq!(body["status"].to_string(), answer[9..12]);
+    }
+}
+
+#[tokio::test]
+async fn silent_and_dripping_clients_are_cut_in_their_time() {
+    let server = Server::start(&[
+        ("HEADER_TIMEOUT_SECONDS", "1"),
+        ("BODY_IDLE_TIMEOUT_SECONDS", "1"),
+    ]);
+    let timed = |sent: &[u8]| {
+        let mut socket = server.connect();
+        socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        socket.write_all(sent).unwrap();
+        let started = Instant::now();
+        let answer = read_all(&mut socket);
+        let took = started.elapsed();
+        assert!(
+            took > Duration::from_millis(700) && took < Duration::from_secs(6),
+            "{took:?}: {answer}"
+        );
+        answer
+    };
+    assert_eq!(timed(b""), "", "who said nothing is told nothing");
+    for head in [&b"GET / HT"[..], b"P", b"PRI * HTTP/2.0\r\n"] {
+        let answer = timed(head);
+        assert!(
+            answer.starts_with("HTTP/1.1 408 ") && answer.contains("application/problem+json"),
+            "{head:?}: {answer}"
+        );
+    }
+    let body = form(&[file(&photo(64, 48))]);
+    let mut half = upload_head(&format!("Content-Length: {}", body.len())).into_bytes();
+    half.extend_from_slice(&body[..body.len() / 2]);
+    let answer = timed(&half);
+    assert!(
+        answer.starts_with("HTTP/1.1 408 ") && answer.contains("application/problem+json"),
+        "{answer}"
+    );
+    server.assert_nothing_was_kept().await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_leaves_nothing() {
+    let server = Server::start(&[]);
+    let body = form(&[file(&photo(800, 600)), file(&photo(640, 480))]);
+    for cut in [0, 100, body.len() / 2, body.len() - BOUNDARY.len() - 10] {
+        let mut socket = server.connect();
+        socket
+            .write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes())
+            .unwrap();
+        socket.write_all(&body[..cut]).unwrap();
+        drop(socket);
+    }
+    crate::support::eventually("staged files are gone", || server.files().is_empty()).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.assert_nothing_was_kept().await;
+}

