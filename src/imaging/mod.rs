@@ -107,9 +107,15 @@ impl Inspected<'_> {
     pub fn memory(&self) -> u64 {
         let (width, height) = self.source.decoded_size();
         let (out_width, out_height) = plan::fit(width, height, self.recipe.max_dim);
-        let between = 3 * u64::from(out_width) * u64::from(height);
         let output = 3 * u64::from(out_width) * u64::from(out_height);
-        self.source.memory() + between + 3 * output
+        // The resizer's picture between its two passes, the small one, the upright one, and the file.
+        let between = 3 * u64::from(out_width) * u64::from(height);
+        let resized = if (out_width, out_height) == (width, height) {
+            0
+        } else {
+            between + output
+        };
+        self.source.memory() + resized + 2 * output
     }
 
     /// Decodes, resizes, turns and encodes.

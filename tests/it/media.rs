@@ -47,7 +47,7 @@ async fn a_photo_is_served_whole_in_ranges_and_conditionally() {
         ("bytes=0-99".to_owned(), 0..100),
         (format!("bytes={}-", length - 7), length - 7..length),
         ("bytes=-5".to_owned(), length - 5..length),
-        (format!("bytes=65530-{}", length * 2), 65_530..length),
+        (format!("bytes={}-{}", length / 3, length * 2), length / 3..length),
     ] {
         let part = ask(&server, Method::GET, &url, &[("range", &range)]).await;
         assert_eq!(part.status(), 206, "{range}");

@@ -109,9 +109,9 @@ async fn an_image_that_never_fits_the_memory_budget_is_refused_at_once() {
 
 #[tokio::test]
 async fn photos_beyond_the_memory_for_sources_go_through_a_file_and_come_out_the_same() {
-    let body = form(&[file(&[photo(1000, 800), vec![0; 6 << 20]].concat())]);
+    let body = form(&[file(&[photo(1000, 800), vec![0; 10 << 20]].concat())]);
     let roomy = Server::start(&[]).upload(body.clone()).await;
-    let tight = Server::start(&[("MEMORY_BUDGET_MB", "16")]);
+    let tight = Server::start(&[("MEMORY_BUDGET_MB", "32")]);
     assert_eq!(tight.upload(body).await, roomy);
     assert_eq!(tight.files().len(), 1, "the spilled source is gone");
 }
