@@ -126,19 +126,21 @@ fn curl() {
     let mut got = Vec::new();
     // HTTP/2 frames every body; only HTTP/1.1 has chunks (RFC 9113 section 8.1).
     let chunked = ["-H", "Transfer-Encoding: chunked"];
-    for framing in [&["--http1.1"][..], &["--http1.1", chunked[0], chunked[1]], &["--http2-prior-knowledge"]] {
+    for framing in [
+        &["--http1.1"][..],
+        &["--http1.1", chunked[0], chunked[1]],
+        &["--http2-prior-knowledge"],
+    ] {
         let mut command = Command::new(&curl);
         command.args(["-sS", "-F", "title=same"]).args(framing);
         for path in &photos.paths {
-            command.arg("-F").arg(format!("files=@{};type=image/jpeg", path.display()));
+            command
+                .arg("-F")
+                .arg(format!("files=@{};type=image/jpeg", path.display()));
         }
         let output = command.arg(server.url(UPLOAD)).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-            got.push(
-                serde_json::from_str(&text)
-                    .unwrap_or_else(|_| panic!("{version} {framing:?}: {text} {output:?}")),
-            );
-        }
+        got.push(serde_json::from_str(&text).unwrap_or_else(|_| panic!("{framing:?}: {text} {output:?}")));
     }
     assert_same(&server, got);
 }
