@@ -2,8 +2,8 @@
 //!
 //! multer parses. What it does not bound or check is guarded here: it would drain a body that is always ready into memory,
 //! collect a preamble or part headers of any length, and let the last of two `Content-Disposition` headers win, so that a
-//! filter in front and this server could read different names. The guard hands it one frame at a time, mirrors what it has
-//! not consumed yet, and from this knows when it collects too much and what the raw header block of a part was.
+//! filter in front and this server could read different names. The guard mirrors what the parser has not consumed yet, and
+//! from this knows when it needs more, when it collects too much, and what the raw header block of a part was.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -81,10 +81,8 @@ impl Parts {
         let guarded = Guarded {
             body: Box::pin(body),
             mirror: Arc::clone(&mirror),
-            frame: Bytes::new(),
             left: max_bytes,
             max: max_bytes,
-            handed_over: false,
         };
         Self {
             multipart: Multipart::new(guarded, boundary),
@@ -171,17 +169,21 @@ struct Mirror {
     length: usize,
     /// The parser looks for the start of a part's data; what it asks for now, it collects.
     collecting: bool,
+    /// The parser has looked at all of this since it last changed.
+    looked_at: bool,
 }
 
 const OUT_OF_STEP: PartsError = PartsError::Malformed("a part cannot be delimited");
 
 impl Mirror {
     fn push(&mut self, frame: Bytes) {
+        self.looked_at = false;
         self.length += frame.len();
         self.frames.push_back(frame);
     }
 
     fn consume(&mut self, mut count: usize) -> Result<(), PartsError> {
+        self.looked_at = false;
         self.length = self.length.checked_sub(count).ok_or(OUT_OF_STEP)?;
         while let Some(front) = self.frames.front_mut() {
             if front.len() > count {
@@ -201,7 +203,8 @@ impl Mirror {
         loop {
             if let Some((start, end)) = find_head(&seen, delimiter) {
                 self.consume(end)?;
-                return if end - start > MAX_HEAD_BYTES {
+                // All of it, as when it comes byte by byte: the verdict must not depend on how the body is cut.
+                return if end > MAX_HEAD_BYTES {
                     Err(HEAD_TOO_LONG)
                 } else {
                     Ok(seen[start..end].to_vec())
@@ -306,49 +309,44 @@ fn understand(error: multer::Error) -> PartsError {
     }
 }
 
-/// The body as the parser sees it: one frame, then a pause, so that what it does not take at once stays in the socket.
+/// The body as the parser sees it: the next frame only once it has looked at all that it has and found it too little, so
+/// that what it does not need yet stays in the socket.
 struct Guarded {
     body: Pin<Box<dyn Stream<Item = Result<Bytes, StreamError>> + Send>>,
     mirror: Arc<Mutex<Mirror>>,
-    /// What is left of the last frame of the body.
-    frame: Bytes,
     left: u64,
     max: u64,
-    handed_over: bool,
 }
 
 impl Stream for Guarded {
     type Item = Result<Bytes, PartsError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if std::mem::take(&mut self.handed_over) {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         {
-            let mirror = lock(&self.mirror);
+            let mut mirror = lock(&self.mirror);
+            if mirror.length > 0 && !mirror.looked_at {
+                // The parser asks before it looks. Put off once, it looks; asking again, it has found too little.
+                mirror.looked_at = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if mirror.collecting && mirror.length > MAX_HEAD_BYTES {
                 return Poll::Ready(Some(Err(HEAD_TOO_LONG)));
             }
         }
-        if self.frame.is_empty() {
-            match self.body.as_mut().poll_next(cx) {
-                Poll::Ready(Some(Ok(frame))) => self.frame = frame,
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
+        match self.body.as_mut().poll_next(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let Some(left) = self.left.checked_sub(frame.len() as u64) else {
+                    return Poll::Ready(Some(Err(PartsError::TooLarge { max: self.max })));
+                };
+                self.left = left;
+                lock(&self.mirror).push(frame.clone());
+                Poll::Ready(Some(Ok(frame)))
             }
-            let length = self.frame.len() as u64;
-            match self.left.checked_sub(length) {
-                Some(left) => self.left = left,
-                None => return Poll::Ready(Some(Err(PartsError::TooLarge { max: self.max }))),
-            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
         }
-        self.handed_over = true;
-        let piece = self.frame.len().min(MAX_HEAD_BYTES);
-        let piece = self.frame.split_to(piece);
-        lock(&self.mirror).push(piece.clone());
-        Poll::Ready(Some(Ok(piece)))
     }
 }
 

@@ -141,6 +141,30 @@ async fn a_body_that_is_always_ready_is_not_drained_ahead_of_its_reader() {
     );
 }
 
+/// Small parts in large frames: the parser asks for more each time it is asked for a part, and must not be given it.
+#[tokio::test]
+async fn many_small_parts_in_large_frames_are_neither_refused_nor_piled_up() {
+    let photo = "x".repeat(2000);
+    let body = part(A, &photo).repeat(60) + "--b--";
+    for cut in [1000, 16_384, 16_500, 65_536, body.len()] {
+        let frames: Vec<_> = body
+            .as_bytes()
+            .chunks(cut)
+            .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
+            .collect();
+        let mut parts = Parts::new(stream::iter(frames), "b", u64::MAX, 20);
+        let mut count = 0;
+        while let Some(mut part) = parts.next().await.unwrap() {
+            while part.chunk().await.unwrap().is_some() {
+                let held = lock(&part.mirror).length;
+                assert!(held <= cut + 4096, "{held} bytes are held of frames of {cut}");
+            }
+            count += 1;
+        }
+        assert_eq!(count, 60, "in frames of {cut}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     /// Whatever the data, it comes back as it was sent, in frames of any size.
@@ -153,5 +177,14 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let seen = runtime.block_on(read(&body, cut, "b", u64::MAX));
         prop_assert_eq!(seen, Ok(vec![("a".to_owned(), None, data)]));
+    }
+
+    /// Wherever parts end within frames.
+    #[test]
+    fn sizes_do_not_matter(sizes in prop::collection::vec(0usize..40_000, 1..6), cut in prop_oneof![Just(16_384usize), Just(65_536), 1000usize..70_000]) {
+        let body = sizes.iter().map(|size| part(A, &"x".repeat(*size))).collect::<String>() + "--b--";
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let seen = runtime.block_on(read(body.as_bytes(), cut, "b", u64::MAX)).unwrap();
+        prop_assert_eq!(seen.iter().map(|(_, _, data)| data.len()).collect::<Vec<_>>(), sizes);
     }
 }
