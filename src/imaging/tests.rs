@@ -157,6 +157,36 @@ fn a_missing_end_marker_is_not_a_missing_pixel() {
 }
 
 #[test]
+fn a_progressive_jpeg_that_lost_its_last_scans_is_truncated() {
+    let pixels = image::DynamicImage::from(card(160, 120)).into_rgb8().into_raw();
+    let mut encoder = turbojpeg::Compressor::new().unwrap();
+    encoder.set_progressive(true).unwrap();
+    let format = turbojpeg::PixelFormat::RGB;
+    let whole = turbojpeg::Image {
+        pixels: pixels.as_slice(),
+        width: 160,
+        pitch: 480,
+        height: 120,
+        format,
+    };
+    let whole = encoder.compress_to_vec(whole).unwrap();
+    make(Format::Jpeg, &whole).unwrap();
+    let scans: Vec<usize> = whole
+        .windows(2)
+        .enumerate()
+        .filter(|(_, pair)| *pair == [0xFF, 0xDA])
+        .map(|(at, _)| at)
+        .collect();
+    assert!(scans.len() > 3);
+    for scan in scans {
+        assert!(
+            make(Format::Jpeg, &whole[..scan]).is_err(),
+            "cut in front of the scan at {scan}"
+        );
+    }
+}
+
+#[test]
 fn bytes_behind_the_end_do_no_harm() {
     let mut bytes = jpeg(160, 120);
     let clean = make(Format::Jpeg, &bytes).unwrap();

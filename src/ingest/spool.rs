@@ -1,9 +1,11 @@
 //! Keeps one photo's bytes until a worker reads them: in memory while the budget lasts, else in an unlinked file.
 
 use std::io::{self, Read, Seek};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use memmap2::MmapMut;
 use tokio::io::AsyncWriteExt;
 
 use crate::budget::{Reservation, Share};
@@ -26,7 +28,7 @@ pub(super) struct Spool {
 #[derive(Debug)]
 enum Place {
     Memory {
-        bytes: Vec<u8>,
+        bytes: Bytes,
         loan: Reservation,
         lent: u64,
     },
@@ -37,7 +39,7 @@ enum Place {
 #[derive(Debug)]
 pub(super) enum Source {
     /// In memory, on loan from the budget.
-    Memory(Vec<u8>, Reservation),
+    Memory(Bytes, Reservation),
     /// In an unlinked file of this length.
     File(std::fs::File, u64),
 }
@@ -48,7 +50,7 @@ impl Spool {
     /// `max_bytes` bounds what the caller will write.
     pub(super) fn new(dir: Arc<Path>, share: &Arc<Share>, max_bytes: u64) -> Self {
         let place = Place::Memory {
-            bytes: Vec::new(),
+            bytes: Bytes::Small(Vec::new()),
             loan: share.reservation(),
             lent: 0,
         };
@@ -76,9 +78,7 @@ impl Spool {
                 let missing = self.length.saturating_sub(*lent).div_ceil(STEP) * STEP;
                 if missing == 0 || loan.try_grow(missing) {
                     *lent += missing;
-                    make_room(bytes, chunk.len(), self.max_bytes);
-                    bytes.extend_from_slice(chunk);
-                    return Ok(());
+                    return bytes.append(chunk, self.max_bytes);
                 }
                 let dir = PathBuf::from(&*self.dir);
                 let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(dir))
@@ -110,21 +110,51 @@ impl Spool {
     }
 }
 
-/// Grows in few steps and never by copying much: pages of a large allocation cost nothing until they are written, but a
-/// doubled buffer would hold old and new at once.
-fn make_room(bytes: &mut Vec<u8>, more: usize, max: u64) {
-    const LARGE: usize = 1 << 20;
-    let needed = bytes.len() + more;
-    if needed <= bytes.capacity() {
-        return;
+/// A photo in memory.
+///
+/// A large one lives in pages of its own: they cost nothing until they are written, are never copied to grow, and go back
+/// to the system at once, while an allocator would keep them for later.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    Small(Vec<u8>),
+    /// The pages, and how many of their bytes are written.
+    Large(MmapMut, usize),
+}
+
+impl Bytes {
+    const SMALL: usize = 512 * 1024;
+
+    /// Appends `chunk`; `max` is the most that will ever be written.
+    fn append(&mut self, chunk: &[u8], max: u64) -> io::Result<()> {
+        let needed = self.len() + chunk.len();
+        if let Self::Small(bytes) = self {
+            if needed <= Self::SMALL {
+                bytes.extend_from_slice(chunk);
+                return Ok(());
+            }
+            let max = usize::try_from(max).map_err(io::Error::other)?;
+            let mut map = MmapMut::map_anon(max.max(needed))?;
+            map[..bytes.len()].copy_from_slice(bytes);
+            *self = Self::Large(map, bytes.len());
+        }
+        if let Self::Large(map, length) = self {
+            let free = map.get_mut(*length..needed).ok_or(io::ErrorKind::FileTooLarge)?;
+            free.copy_from_slice(chunk);
+            *length = needed;
+        }
+        Ok(())
     }
-    let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let wanted = if needed <= LARGE {
-        (2 * needed).min(LARGE)
-    } else {
-        max
-    };
-    bytes.reserve_exact(wanted.max(needed) - bytes.len());
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Small(bytes) => bytes,
+            Self::Large(map, length) => &map[..*length],
+        }
+    }
 }
 
 impl Source {
@@ -140,14 +170,15 @@ impl Source {
     ///
     /// # Errors
     /// The disk refuses.
-    pub(super) fn load(self) -> io::Result<(Vec<u8>, Option<Reservation>)> {
+    pub(super) fn load(self) -> io::Result<(Bytes, Option<Reservation>)> {
         match self {
             Self::Memory(bytes, loan) => Ok((bytes, Some(loan))),
             Self::File(mut file, length) => {
-                let mut bytes = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
+                let length = usize::try_from(length).map_err(io::Error::other)?;
+                let mut map = MmapMut::map_anon(length)?;
                 file.rewind()?;
-                file.read_to_end(&mut bytes)?;
-                Ok((bytes, None))
+                file.read_exact(&mut map)?;
+                Ok((Bytes::Large(map, length), None))
             }
         }
     }
@@ -174,7 +205,7 @@ mod tests {
         let (source, share, _dir) = spool(1 << 22, &bytes).await;
         assert!((3_000_000..3_000_000 + STEP).contains(&share.used()));
         let (loaded, loan) = source.load().unwrap();
-        assert_eq!(loaded, bytes);
+        assert_eq!(*loaded, *bytes);
         drop(loan);
         assert_eq!(share.used(), 0);
     }
@@ -188,6 +219,6 @@ mod tests {
         assert_eq!(share.used(), 0);
         assert_eq!(source.load_cost(), 3_000_000);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert_eq!(source.load().unwrap().0, bytes);
+        assert_eq!(*source.load().unwrap().0, *bytes);
     }
 }

@@ -14,6 +14,9 @@ const MAX_SCANS: u32 = 100;
 
 /// Marker of the segment that carries EXIF (and XMP).
 pub(in crate::imaging) const APP1: u8 = 0xE1;
+const SOF_BASELINE: u8 = 0xC0;
+const SOF_EXTENDED: u8 = 0xC1;
+const SOF_ARITHMETIC: u8 = 0xC9;
 const SOI: u8 = 0xD8;
 const EOI: u8 = 0xD9;
 const SOS: u8 = 0xDA;
@@ -64,6 +67,19 @@ pub(in crate::imaging) fn segments(file: &[u8]) -> impl Iterator<Item = Segment<
 fn has_end(file: &[u8]) -> bool {
     let scan = segments(file).find(|segment| segment.marker == SOS);
     scan.is_some_and(|scan| scan.rest.windows(2).any(|pair| pair == END))
+}
+
+/// Whether all pixels of `file` are in its first scan. In other files whole scans may be missing and nothing tells.
+fn has_one_scan(file: &[u8]) -> bool {
+    let mut components = None;
+    for segment in segments(file) {
+        match segment.marker {
+            SOF_BASELINE | SOF_EXTENDED | SOF_ARITHMETIC => components = segment.payload.get(5),
+            SOS => return components.is_some() && segment.payload.first() == components,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// A JPEG whose header was read.
@@ -182,8 +198,13 @@ impl<'a> Jpeg<'a> {
         }
         // The library keeps the text of its first warning alone, and for a missing end that is the same whether pixels
         // are missing too. With an end in place it tells: some cameras fill their last block with zeros instead.
-        if !is_harmless(&error) && classify(&error) != ImageError::Truncated {
-            return Err(classify(&error));
+        let may_be_whole = is_harmless(&error) || classify(&error) == ImageError::Truncated;
+        if !may_be_whole || !has_one_scan(self.bytes) {
+            return Err(if may_be_whole {
+                ImageError::Truncated
+            } else {
+                classify(&error)
+            });
         }
         let ended = [self.bytes, &END].concat();
         match self.decoder.decompress(&ended, image) {
