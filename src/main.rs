@@ -33,6 +33,7 @@ fn main() -> ExitCode {
 
 fn serve(settings: &Settings) -> Result<(), String> {
     logging::start(settings);
+    small_pages();
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
@@ -73,11 +74,19 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 
 /// Every phone is a file descriptor, and so is every spilled photo: take all that the system grants.
 fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
+
+/// With transparent huge pages an idle server held 75 MB instead of 13, and growing uploads took memory in steps of
+/// 2 MiB. The allocator is built not to ask for them; this refuses those that some systems give unasked.
+fn small_pages() {
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::warn!(%error, "transparent huge pages could not be refused; memory will be used in larger steps");
     }
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use nix::sys::statvfs::statvfs;
 use tempfile::TempPath;
 
 use super::{MediaError, MediaObject, MediaStore, Staged};
@@ -200,9 +201,9 @@ impl MediaStore for LocalStore {
     async fn check(&self) -> Result<(), MediaError> {
         let store = self.clone();
         let enough = blocking(move || {
-            let volume = rustix::fs::statvfs(&*store.scratch_dir())?;
-            let bytes = |blocks: u64| blocks.saturating_mul(volume.f_frsize);
-            Ok(bytes(volume.f_bavail) >= store.min_free.floor(bytes(volume.f_blocks)))
+            let volume = statvfs(&store.scratch_dir())?;
+            let bytes = |blocks: u64| blocks.saturating_mul(volume.fragment_size());
+            Ok(bytes(volume.blocks_available()) >= store.min_free.floor(bytes(volume.blocks())))
         })
         .await?;
         if enough {
