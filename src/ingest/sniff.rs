@@ -56,7 +56,7 @@ mod tests {
             (b"RIFF\x24\0\0\0WEBPVP8 ", Some("image/webp"), Some(Format::WebP)),
             (b"GIF89a\x01\0\x01\0", Some("image/gif"), Some(Format::Gif)),
             (b"BM\x36\0\0\0", Some("image/bmp"), Some(Format::Bmp)),
-            (b"II*\0\x08\0\0\0", Some("image/tiff"), Some(Format::Tiff)),
+            (b"II*\0\x08\0\0\0\x01\0", Some("image/tiff"), Some(Format::Tiff)),
             (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Some("image/heif"), None),
             (b"%PDF-1.7", Some("application/pdf"), None),
             (b"<svg onload=alert(1)>", None, None),
