@@ -77,17 +77,12 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let media = |source| StartError::Media {
-            path: settings.media_root.clone(),
-            source,
-        };
+        let media = |source| StartError::Media { path: settings.media_root.clone(), source };
         let store = LocalStore::open(&settings.media_root, settings.min_free_disk).map_err(media)?;
         let spool_dir = store.scratch_dir().into();
         let store: Arc<dyn MediaStore> = Arc::new(store);
-        let catalog = SledCatalog::open(&settings.catalog_path).map_err(|source| StartError::Catalog {
-            path: settings.catalog_path.clone(),
-            source,
-        })?;
+        let catalog = SledCatalog::open(&settings.catalog_path)
+            .map_err(|source| StartError::Catalog { path: settings.catalog_path.clone(), source })?;
         let catalog: Arc<dyn Catalog> = Arc::new(catalog);
         let pool = Pool::start(settings.workers, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;
@@ -137,10 +132,7 @@ impl App {
                 drain_bytes: settings.max_body_bytes(),
             },
         };
-        let listen = |source| StartError::Listen {
-            address: settings.listen,
-            source,
-        };
+        let listen = |source| StartError::Listen { address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let limits = server::Limits {
@@ -148,13 +140,7 @@ impl App {
             head_timeout: settings.header_timeout,
             shutdown_timeout: settings.shutdown_timeout,
         };
-        Ok(Self {
-            listener,
-            address,
-            stack: Arc::new(stack),
-            limits,
-            connections,
-        })
+        Ok(Self { listener, address, stack: Arc::new(stack), limits, connections })
     }
 
     /// The address that is listened on, with its real port.

@@ -20,10 +20,7 @@ impl Budget {
     /// Divides `bytes` into the shares.
     pub fn new(bytes: u64) -> Self {
         let sources = bytes / 4;
-        Self {
-            sources: Share::new(sources),
-            images: Share::new(bytes - sources),
-        }
+        Self { sources: Share::new(sources), images: Share::new(bytes - sources) }
     }
 }
 
@@ -49,11 +46,7 @@ pub struct Share {
 impl Share {
     /// A share of `limit` bytes, none of them lent.
     pub fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self {
-            limit,
-            used: Mutex::new(0),
-            returned: Condvar::new(),
-        })
+        Arc::new(Self { limit, used: Mutex::new(0), returned: Condvar::new() })
     }
 
     /// Bytes that are lent out.
@@ -63,10 +56,7 @@ impl Share {
 
     /// An empty reservation, to be grown.
     pub fn reservation(self: &Arc<Self>) -> Reservation {
-        Reservation {
-            share: Arc::clone(self),
-            bytes: 0,
-        }
+        Reservation { share: Arc::clone(self), bytes: 0 }
     }
 
     /// Lends `bytes`; blocks the thread for at most `wait` until others return enough.
@@ -84,17 +74,10 @@ impl Share {
             if left.is_zero() {
                 return Err(Refused::TimedOut);
             }
-            used = self
-                .returned
-                .wait_timeout(used, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            used = self.returned.wait_timeout(used, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         *used += bytes;
-        Ok(Reservation {
-            share: Arc::clone(self),
-            bytes,
-        })
+        Ok(Reservation { share: Arc::clone(self), bytes })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, u64> {
@@ -139,10 +122,7 @@ mod tests {
         let mut first = share.reservation();
         assert!(first.try_grow(60) && !first.try_grow(41) && first.try_grow(40));
         assert_eq!(share.reserve(1, Duration::ZERO).err(), Some(Refused::TimedOut));
-        assert_eq!(
-            share.reserve(101, Duration::MAX / 4).err(),
-            Some(Refused::TooLarge)
-        );
+        assert_eq!(share.reserve(101, Duration::MAX / 4).err(), Some(Refused::TooLarge));
         let waiting = std::thread::spawn({
             let share = Arc::clone(&share);
             move || share.reserve(100, Duration::from_secs(30)).map(|_| ())

@@ -52,11 +52,7 @@ fn settings_help() -> String {
     let mut help =
         "Settings (environment variables, or lines of a .env file in the working directory):\n".to_owned();
     for setting in SETTINGS {
-        let default = if setting.default.is_empty() {
-            "none"
-        } else {
-            setting.default
-        };
+        let default = if setting.default.is_empty() { "none" } else { setting.default };
         let _infallible = writeln!(
             help,
             "  {}={default}\n      {}. Accepts {}.",

@@ -40,11 +40,7 @@ fn serve(settings: &Settings) -> Result<(), String> {
     runtime.block_on(async {
         let app = App::start(settings).await.map_err(|error| error.to_string())?;
         let address = app.address();
-        tracing::info!(
-            port = address.port(),
-            workers = settings.workers,
-            "listening on http://{address}"
-        );
+        tracing::info!(port = address.port(), workers = settings.workers, "listening on http://{address}");
         let stop = stop_signal().map_err(|error| format!("signals cannot be received: {error}"))?;
         say(&format!(
             "✅ /ingest/upload ready | storage=local | MAX_DIM={} | JPEG_QUALITY={}",

@@ -19,11 +19,9 @@ const BUSY_RETRY: Duration = Duration::from_secs(5);
 impl From<ContentTypeError> for Problem {
     fn from(error: ContentTypeError) -> Self {
         match error {
-            ContentTypeError::NotMultipart => Self::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "not-multipart",
-                error.to_string(),
-            ),
+            ContentTypeError::NotMultipart => {
+                Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-multipart", error.to_string())
+            }
             ContentTypeError::BadBoundary => {
                 Self::new(StatusCode::BAD_REQUEST, "bad-boundary", error.to_string())
             }
@@ -43,13 +41,9 @@ impl From<IngestError> for Problem {
             IngestError::TitleTooLong | IngestError::TitleNotText => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", detail)
             }
-            IngestError::Photo {
-                index,
-                filename,
-                reason,
-            } => photo(&reason, detail)
-                .with("file_index", index)
-                .with("filename", filename),
+            IngestError::Photo { index, filename, reason } => {
+                photo(&reason, detail).with("file_index", index).with("filename", filename)
+            }
             IngestError::Busy => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(BUSY_RETRY)
             }

@@ -32,20 +32,14 @@ pub(super) async fn serve(
     let etag = format!("\"{key}\"");
     if !matches(headers, &IF_MATCH, &etag).unwrap_or(true) {
         let detail = "The photo does not have an ETag that If-Match names.";
-        return Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "precondition-failed",
-            detail,
-        ));
+        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail));
     }
     if matches(headers, &IF_NONE_MATCH, &etag).unwrap_or(false) {
         return Ok(answer(StatusCode::NOT_MODIFIED, &etag, Body::default()));
     }
     let length = object.len();
     // A range of a HEAD is no range (RFC 9110 section 14.2), nor is one of a photo other than the client's.
-    let same_photo = headers
-        .get(IF_RANGE)
-        .is_none_or(|tag| tag.as_bytes() == etag.as_bytes());
+    let same_photo = headers.get(IF_RANGE).is_none_or(|tag| tag.as_bytes() == etag.as_bytes());
     let range = headers
         .get(RANGE)
         .filter(|_| method == Method::GET && same_photo)
@@ -94,12 +88,8 @@ fn content(
 ) -> Response<Body> {
     let length = range.end - range.start;
     let mut response = answer(status, etag, body::stream(object.read(range)));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(STORED_MIME));
-    response
-        .headers_mut()
-        .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(STORED_MIME));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     response
 }
 
@@ -107,9 +97,7 @@ fn answer(status: StatusCode, etag: &str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CACHE_CONTROL, FOREVER);
-    response
-        .headers_mut()
-        .insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     insert(&mut response, ETAG, etag);
     response
 }

@@ -92,10 +92,9 @@ impl Application for Api {
 
     fn route(&self, method: &Method, path: &str) -> Result<Route, Problem> {
         match self.routes.0.lookup(method, path) {
-            Lookup::Found(endpoint, parameter) => Ok(Route {
-                endpoint,
-                parameter: parameter.unwrap_or("").to_owned(),
-            }),
+            Lookup::Found(endpoint, parameter) => {
+                Ok(Route { endpoint, parameter: parameter.unwrap_or("").to_owned() })
+            }
             Lookup::WrongMethod(allow) => Err(problem::method_not_allowed(&allow)),
             Lookup::NotFound => Err(problem::not_found()),
         }
@@ -140,8 +139,7 @@ impl Application for Api {
     }
 
     fn finished(&self, finished: &Finished<'_>, refusal: Option<&Problem>) {
-        self.metrics
-            .request(finished.method, finished.route, finished.status, finished.elapsed);
+        self.metrics.request(finished.method, finished.route, finished.status, finished.elapsed);
         self.metrics.bytes(finished.bytes_in, finished.bytes_out);
         if let Some(refusal) = refusal {
             self.metrics.reject(refusal.kind());

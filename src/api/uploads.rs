@@ -36,10 +36,7 @@ pub(super) async fn create(
         // There are no users before there are tokens.
         tracing::info!(sha = %key, mime, size = bytes, user_id = "anonymous", draft = id.0, client = %caller.ip, "photo");
     }
-    let mut response = json(
-        StatusCode::CREATED,
-        &DraftOut::new(uploaded.draft, &api.media_base_url),
-    );
+    let mut response = json(StatusCode::CREATED, &DraftOut::new(uploaded.draft, &api.media_base_url));
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/listings/{id}")) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -59,9 +56,7 @@ fn content_type(headers: &HeaderMap) -> Result<&str, ContentTypeError> {
 }
 
 fn refuse_hopeless_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {
-    let length = headers
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     match length {
         Some(length) if length > max => Err(body_too_large(PartsError::TooLarge { max }.to_string())),
         _ => Ok(()),

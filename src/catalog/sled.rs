@@ -77,10 +77,7 @@ impl SledCatalog {
         };
         let (commits, queue) = mpsc::unbounded_channel();
         tokio::spawn(group_commit(db, path.join("db"), queue));
-        Ok(Self {
-            trees: Arc::new(trees),
-            commits,
-        })
+        Ok(Self { trees: Arc::new(trees), commits })
     }
 
     /// Returns when everything recorded before this call is on disk.
@@ -126,9 +123,7 @@ async fn group_commit(
 async fn flush_and_sync(db: &Db, file: &Path) -> io::Result<()> {
     db.flush_async().await.map_err(io::Error::from)?;
     let file = file.to_owned();
-    tokio::task::spawn_blocking(move || File::open(file)?.sync_data())
-        .await
-        .map_err(io::Error::other)?
+    tokio::task::spawn_blocking(move || File::open(file)?.sync_data()).await.map_err(io::Error::other)?
 }
 
 #[async_trait]
@@ -139,9 +134,7 @@ impl Catalog for SledCatalog {
             // Not durable, so not promised: take it back. If even this fails the row may reappear, without its photos'
             // files being missing: they are removed only by those who know that nobody was promised them.
             let id = draft.id;
-            let _best_effort = self
-                .blocking(move |trees| Ok(trees.drafts.remove(id.0.to_be_bytes())?))
-                .await;
+            let _best_effort = self.blocking(move |trees| Ok(trees.drafts.remove(id.0.to_be_bytes())?)).await;
             return Err(error);
         }
         Ok(draft)
@@ -152,8 +145,7 @@ impl Catalog for SledCatalog {
     }
 
     async fn check(&self) -> Result<(), CatalogError> {
-        self.blocking(|trees| Ok(trees.counters.get(NEXT_DRAFT_ID).map(|_| ())?))
-            .await
+        self.blocking(|trees| Ok(trees.counters.get(NEXT_DRAFT_ID).map(|_| ())?)).await
     }
 }
 
@@ -167,9 +159,7 @@ impl Trees {
             for photo in &new.photos {
                 let row = match media_by_key.get(photo.key.as_bytes())? {
                     Some(id) => {
-                        let row = media
-                            .get(&id)?
-                            .ok_or_else(|| abort("a media key refers to no row"))?;
+                        let row = media.get(&id)?.ok_or_else(|| abort("a media key refers to no row"))?;
                         decode(&row).map_err(Abort::Abort)?
                     }
                     None => {
@@ -221,33 +211,17 @@ impl Trees {
 
 impl DraftRow {
     fn with(self, id: DraftId, photos: Vec<Media>) -> Draft {
-        let Self {
-            title,
-            description,
-            status,
-            price_suggested,
-            photos: _,
-        } = self;
-        Draft {
-            id,
-            title,
-            description,
-            status,
-            price_suggested,
-            photos,
-        }
+        let Self { title, description, status, price_suggested, photos: _ } = self;
+        Draft { id, title, description, status, price_suggested, photos }
     }
 }
 
 fn take_id(counters: &TransactionalTree, name: &[u8]) -> ConflictableTransactionResult<u64, CatalogError> {
     let next = match counters.get(name)? {
         None => 1,
-        Some(bytes) => u64::from_be_bytes(
-            bytes
-                .as_ref()
-                .try_into()
-                .map_err(|_| abort("a counter is not a number"))?,
-        ),
+        Some(bytes) => {
+            u64::from_be_bytes(bytes.as_ref().try_into().map_err(|_| abort("a counter is not a number"))?)
+        }
     };
     counters.insert(name, &(next + 1).to_be_bytes())?;
     Ok(next)
@@ -303,12 +277,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let new = NewDraft {
             title: "kept".into(),
-            photos: vec![NewPhoto {
-                key: MediaKey::of(b"1"),
-                width: 4,
-                height: 3,
-                size_bytes: 1,
-            }],
+            photos: vec![NewPhoto { key: MediaKey::of(b"1"), width: 4, height: 3, size_bytes: 1 }],
         };
         let first = {
             let catalog = SledCatalog::open(dir.path()).unwrap();

@@ -39,10 +39,7 @@ pub enum CorsOrigins {
 
 /// All settings, parsed and checked.
 #[derive(Clone)]
-#[allow(
-    missing_docs,
-    reason = "each field is documented by the row of its name in SETTINGS"
-)]
+#[allow(missing_docs, reason = "each field is documented by the row of its name in SETTINGS")]
 pub struct Settings {
     pub env: Env,
     pub listen: SocketAddr,
@@ -92,11 +89,7 @@ pub struct SettingError {
 
 impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}={:?} is not valid: accepted is {}",
-            self.name, self.value, self.accepts
-        )
+        write!(f, "{}={:?} is not valid: accepted is {}", self.name, self.value, self.accepts)
     }
 }
 
@@ -143,12 +136,7 @@ impl Source {
 
     /// Exactly these values; everything else keeps its default.
     pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        Self(
-            pairs
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        )
+        Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
@@ -158,29 +146,17 @@ impl Settings {
     /// # Errors
     /// All values that do not parse, not only the first.
     pub fn load(source: &Source) -> Result<Self, SettingsError> {
-        let mut read = Reader {
-            source,
-            errors: Vec::new(),
-        };
+        let mut read = Reader { source, errors: Vec::new() };
         let env = read.value("ENV", parse::env);
         let host: IpAddr = read.value("HOST", parse::from_str);
         let port: u16 = read.value("PORT", parse::from_str);
-        read.value("SECRET_KEY", |v| {
-            (env == Env::Dev || v != "dev-secret").then_some(())
-        });
-        for not_built in [
-            "REDIS_URL",
-            "S3_BUCKET",
-            "S3_ENDPOINT_URL",
-            "S3_REGION",
-            "S3_ACCESS_KEY",
-            "S3_SECRET_KEY",
-        ] {
+        read.value("SECRET_KEY", |v| (env == Env::Dev || v != "dev-secret").then_some(()));
+        for not_built in
+            ["REDIS_URL", "S3_BUCKET", "S3_ENDPOINT_URL", "S3_REGION", "S3_ACCESS_KEY", "S3_SECRET_KEY"]
+        {
             read.value(not_built, |v| v.is_empty().then_some(()));
         }
-        read.value("AUTH_REQUIRED", |v| {
-            (parse::boolean(v) == Some(false)).then_some(())
-        });
+        read.value("AUTH_REQUIRED", |v| (parse::boolean(v) == Some(false)).then_some(()));
         read.value("MEDIA_STORAGE", |v| (v == "local").then_some(()));
         read.value("STRIP_GPS", |v| (parse::boolean(v) == Some(true)).then_some(()));
         read.value("JOBS_ENABLED", parse::boolean);
@@ -217,11 +193,7 @@ impl Settings {
             min_free_disk: read.value("MIN_FREE_DISK_MB", parse::free_disk),
             log_level: read.value("LOG_LEVEL", parse::log_filter),
         };
-        if read.errors.is_empty() {
-            Ok(settings)
-        } else {
-            Err(SettingsError(read.errors))
-        }
+        if read.errors.is_empty() { Ok(settings) } else { Err(SettingsError(read.errors)) }
     }
 }
 
@@ -238,36 +210,16 @@ impl Reader<'_> {
             clippy::expect_used,
             reason = "names are literals of this file; the test of defaults reads them all"
         )]
-        let setting = SETTINGS
-            .iter()
-            .find(|s| s.name == name)
-            .expect("setting is in the table");
-        let raw = self
-            .source
-            .0
-            .get(name)
-            .map(|v| v.trim())
-            .filter(|v| !v.is_empty());
+        let setting = SETTINGS.iter().find(|s| s.name == name).expect("setting is in the table");
+        let raw = self.source.0.get(name).map(|v| v.trim()).filter(|v| !v.is_empty());
         if let Some(value) = parse(raw.unwrap_or(setting.default)) {
             return value;
         }
         let value = raw.unwrap_or(setting.default);
         // A secret that is refused must not reach a log; only its default may, which is no secret.
-        let value = if name.contains("SECRET") && value != setting.default {
-            "…"
-        } else {
-            value
-        };
-        self.errors.push(SettingError {
-            name,
-            value: value.to_owned(),
-            accepts: setting.accepts,
-        });
-        let stand_in = if name == "SECRET_KEY" {
-            "stand-in"
-        } else {
-            setting.default
-        };
+        let value = if name.contains("SECRET") && value != setting.default { "…" } else { value };
+        self.errors.push(SettingError { name, value: value.to_owned(), accepts: setting.accepts });
+        let stand_in = if name == "SECRET_KEY" { "stand-in" } else { setting.default };
         #[expect(clippy::expect_used, reason = "the test of defaults parses every default")]
         parse(stand_in).expect("the default of a setting parses")
     }

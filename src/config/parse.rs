@@ -46,14 +46,7 @@ pub(super) fn list(value: &str) -> Option<Vec<String>> {
     if value.starts_with('[') {
         return serde_json::from_str(value).ok();
     }
-    Some(
-        value
-            .split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-            .map(str::to_owned)
-            .collect(),
-    )
+    Some(value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
 }
 
 pub(super) fn non_empty_list(value: &str) -> Option<Vec<String>> {
@@ -65,10 +58,7 @@ pub(super) fn cors_origins(value: &str) -> Option<CorsOrigins> {
     if origins.iter().any(|origin| origin == "*") {
         return Some(CorsOrigins::Any);
     }
-    origins
-        .iter()
-        .all(|origin| is_origin(origin))
-        .then_some(CorsOrigins::Exact(origins))
+    origins.iter().all(|origin| is_origin(origin)).then_some(CorsOrigins::Exact(origins))
 }
 
 /// Scheme, host and optional port, nothing behind them (RFC 6454 section 6.1): `https://app.example:8443`.
@@ -91,10 +81,7 @@ pub(super) fn base_url(value: &str) -> Option<String> {
 }
 
 pub(super) fn sled_path(value: &str) -> Option<PathBuf> {
-    value
-        .strip_prefix("sled:")
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
+    value.strip_prefix("sled:").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 /// `N/unit`, also as the old backend wrote it: `10/minute`, `10 per minute`, `10/5minutes`. `off` is no limit.
@@ -106,11 +93,7 @@ pub(super) fn quota(value: &str) -> Option<Option<Quota>> {
     let (count, window) = value.split_once('/').or_else(|| value.split_once(" per "))?;
     let window = window.trim();
     let digits = window.len() - window.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let multiple: u64 = if digits == 0 {
-        1
-    } else {
-        within(&window[..digits], 1..=1000)?
-    };
+    let multiple: u64 = if digits == 0 { 1 } else { within(&window[..digits], 1..=1000)? };
     let unit = match window[digits..].trim().trim_end_matches('s') {
         "second" => 1,
         "minute" => 60,
@@ -119,18 +102,13 @@ pub(super) fn quota(value: &str) -> Option<Option<Quota>> {
         _ => return None,
     };
     let burst = within(count.trim(), 1..=1_000_000)?;
-    Some(Some(Quota {
-        burst,
-        window: Duration::from_secs(unit * multiple),
-    }))
+    Some(Some(Quota { burst, window: Duration::from_secs(unit * multiple) }))
 }
 
 /// CIDRs; a bare address stands for itself.
 pub(super) fn networks(value: &str) -> Option<Vec<IpNet>> {
     let network = |item: &String| {
-        item.parse::<IpNet>()
-            .ok()
-            .or_else(|| item.parse::<std::net::IpAddr>().ok().map(IpNet::from))
+        item.parse::<IpNet>().ok().or_else(|| item.parse::<std::net::IpAddr>().ok().map(IpNet::from))
     };
     list(value)?.iter().map(network).collect()
 }

@@ -19,12 +19,7 @@ const fn row(
     accepts: &'static str,
     meaning: &'static str,
 ) -> Setting {
-    Setting {
-        name,
-        default,
-        accepts,
-        meaning,
-    }
+    Setting { name, default, accepts, meaning }
 }
 
 const NONE: &str = "";

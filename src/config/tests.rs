@@ -26,29 +26,19 @@ fn defaults_are_those_of_the_contract() {
 
 #[test]
 fn every_bad_value_is_reported_at_once_by_name_value_and_what_is_accepted() {
-    let SettingsError(errors) = load(&[
-        ("PORT", "http"),
-        ("JPEG_QUALITY", "96"),
-        ("RATE_LIMIT_GLOBAL", "many"),
-        ("ENV", "staging"),
-    ])
-    .err()
-    .unwrap();
+    let SettingsError(errors) =
+        load(&[("PORT", "http"), ("JPEG_QUALITY", "96"), ("RATE_LIMIT_GLOBAL", "many"), ("ENV", "staging")])
+            .err()
+            .unwrap();
     let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(lines.len(), 4);
-    assert!(
-        lines.contains(&r#"JPEG_QUALITY="96" is not valid: accepted is 1..95"#.to_owned()),
-        "{lines:?}"
-    );
+    assert!(lines.contains(&r#"JPEG_QUALITY="96" is not valid: accepted is 1..95"#.to_owned()), "{lines:?}");
     assert!(lines.iter().all(|line| !line.contains('\n')));
 }
 
 #[test]
 fn lists_are_json_or_comma_separated() {
-    for value in [
-        r#"["https://a.example","https://b.example"]"#,
-        "https://a.example, https://b.example",
-    ] {
+    for value in [r#"["https://a.example","https://b.example"]"#, "https://a.example, https://b.example"] {
         let settings = load(&[("CORS_ORIGINS", value)]).unwrap();
         assert_eq!(
             settings.cors_origins,
@@ -71,14 +61,7 @@ fn quotas_are_read_as_the_old_backend_wrote_them() {
     assert_eq!(seconds("10 per minute"), Some((10, 60)));
     assert_eq!(seconds("100/2hours"), Some((100, 7200)));
     assert_eq!(seconds("off"), None);
-    for bad in [
-        "0/minute",
-        "10/",
-        "/minute",
-        "10/fortnight",
-        "-1/second",
-        "10/0minutes",
-    ] {
+    for bad in ["0/minute", "10/", "/minute", "10/fortnight", "-1/second", "10/0minutes"] {
         assert!(load(&[("RATE_LIMIT_UPLOAD", bad)]).is_err(), "{bad}");
     }
 }
@@ -101,11 +84,7 @@ fn an_empty_value_is_as_good_as_none() {
 fn the_environment_wins_over_the_dotenv_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join(".env");
-    std::fs::write(
-        &file,
-        "MAX_DIM_PX=1200\nUNKNOWN_OF_THE_OLD_BACKEND=1\nCORS_ORIGINS='[\"*\"]'\n",
-    )
-    .unwrap();
+    std::fs::write(&file, "MAX_DIM_PX=1200\nUNKNOWN_OF_THE_OLD_BACKEND=1\nCORS_ORIGINS='[\"*\"]'\n").unwrap();
     let settings = Settings::load(&Source::from_process(&file).unwrap()).unwrap();
     assert_eq!(settings.max_dim_px, 1200);
 }

@@ -38,10 +38,7 @@ impl Orientation {
 
     /// Whether width and height change places.
     pub(super) fn swaps_sides(self) -> bool {
-        matches!(
-            self,
-            Self::Transposed | Self::TurnedLeft | Self::Transversed | Self::TurnedRight
-        )
+        matches!(self, Self::Transposed | Self::TurnedLeft | Self::Transversed | Self::TurnedRight)
     }
 }
 
@@ -107,19 +104,11 @@ fn orientation_tag(tiff: &[u8]) -> Option<u16> {
     };
     let u16_at = |at: usize| {
         let bytes: [u8; 2] = *tiff.get(at..)?.first_chunk()?;
-        Some(if big_endian {
-            u16::from_be_bytes(bytes)
-        } else {
-            u16::from_le_bytes(bytes)
-        })
+        Some(if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
     };
     let u32_at = |at: usize| {
         let bytes: [u8; 4] = *tiff.get(at..)?.first_chunk()?;
-        Some(if big_endian {
-            u32::from_be_bytes(bytes)
-        } else {
-            u32::from_le_bytes(bytes)
-        })
+        Some(if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
     };
     let ifd0 = u32_at(4)? as usize;
     // Offset 0 is the header itself: no IFD.
@@ -145,21 +134,11 @@ mod tests {
 
     fn tiff(big_endian: bool, kind: u16, count: u32, value: u16) -> Vec<u8> {
         let (short, long) = if big_endian {
-            (
-                u16::to_be_bytes as fn(u16) -> [u8; 2],
-                u32::to_be_bytes as fn(u32) -> [u8; 4],
-            )
+            (u16::to_be_bytes as fn(u16) -> [u8; 2], u32::to_be_bytes as fn(u32) -> [u8; 4])
         } else {
-            (
-                u16::to_le_bytes as fn(u16) -> [u8; 2],
-                u32::to_le_bytes as fn(u32) -> [u8; 4],
-            )
+            (u16::to_le_bytes as fn(u16) -> [u8; 2], u32::to_le_bytes as fn(u32) -> [u8; 4])
         };
-        let mut block = if big_endian {
-            b"MM\0*".to_vec()
-        } else {
-            b"II*\0".to_vec()
-        };
+        let mut block = if big_endian { b"MM\0*".to_vec() } else { b"II*\0".to_vec() };
         block.extend(long(8));
         block.extend(short(1));
         block.extend(short(ORIENTATION_TAG));
@@ -174,23 +153,12 @@ mod tests {
     fn one_short_from_1_to_8_counts_in_either_byte_order() {
         for big_endian in [false, true] {
             for value in 1..=8 {
-                assert_eq!(
-                    orientation_tag(&tiff(big_endian, TYPE_SHORT, 1, value)),
-                    Some(value)
-                );
+                assert_eq!(orientation_tag(&tiff(big_endian, TYPE_SHORT, 1, value)), Some(value));
             }
         }
         assert_eq!(orientation_tag(&tiff(false, 1, 1, 6)), None, "BYTE");
-        assert_eq!(
-            orientation_tag(&tiff(false, TYPE_SHORT, 2, 6)),
-            Some(6),
-            "the first of two values"
-        );
-        assert_eq!(
-            orientation_tag(&tiff(false, TYPE_SHORT, 3, 6)),
-            None,
-            "an offset, not a value"
-        );
+        assert_eq!(orientation_tag(&tiff(false, TYPE_SHORT, 2, 6)), Some(6), "the first of two values");
+        assert_eq!(orientation_tag(&tiff(false, TYPE_SHORT, 3, 6)), None, "an offset, not a value");
         assert_eq!(Orientation::from_exif(9), Orientation::Normal);
     }
 

@@ -95,11 +95,7 @@ pub struct Inspected<'a> {
 /// The header is corrupt, of zero size, over the pixel limit or of an unsupported variant.
 pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Inspected<'a>, ImageError> {
     let source = codec::open(format, bytes, recipe)?;
-    Ok(Inspected {
-        source,
-        orientation: exif::orientation(format, bytes),
-        recipe: *recipe,
-    })
+    Ok(Inspected { source, orientation: exif::orientation(format, bytes), recipe: *recipe })
 }
 
 impl Inspected<'_> {
@@ -110,11 +106,7 @@ impl Inspected<'_> {
         let output = 3 * u64::from(out_width) * u64::from(out_height);
         // The resizer's picture between its two passes, the small one, the upright one, and the file.
         let between = 3 * u64::from(out_width) * u64::from(height);
-        let resized = if (out_width, out_height) == (width, height) {
-            0
-        } else {
-            between + output
-        };
+        let resized = if (out_width, out_height) == (width, height) { 0 } else { between + output };
         self.source.memory() + resized + 2 * output
     }
 
@@ -134,11 +126,7 @@ impl Inspected<'_> {
         let upright = orient::upright(small, self.orientation);
         let bytes = codec::jpeg::encode(&upright, self.recipe.quality)?;
         deadline.check()?;
-        Ok(Encoded {
-            bytes,
-            width: upright.width,
-            height: upright.height,
-        })
+        Ok(Encoded { bytes, width: upright.width, height: upright.height })
     }
 }
 
@@ -146,11 +134,7 @@ struct Deadline(Instant);
 
 impl Deadline {
     fn check(&self) -> Result<(), ImageError> {
-        if Instant::now() > self.0 {
-            Err(ImageError::TooSlow)
-        } else {
-            Ok(())
-        }
+        if Instant::now() > self.0 { Err(ImageError::TooSlow) } else { Ok(()) }
     }
 }
 

@@ -30,16 +30,8 @@ pub(super) fn upright(image: Rgb, orientation: Orientation) -> Rgb {
             pixels.extend_from_slice(&image.pixels[at..at + PIXEL]);
         }
     }
-    let (width, height) = if swapped {
-        (image.height, image.width)
-    } else {
-        (image.width, image.height)
-    };
-    Rgb {
-        width,
-        height,
-        pixels,
-    }
+    let (width, height) = if swapped { (image.height, image.width) } else { (image.width, image.height) };
+    Rgb { width, height, pixels }
 }
 
 #[cfg(test)]
@@ -60,11 +52,7 @@ mod tests {
             (8, 2, &[2, 5, 1, 4, 0, 3]),
         ];
         for (value, width, order) in expected {
-            let image = Rgb {
-                width: 3,
-                height: 2,
-                pixels: (0..6).flat_map(|n| [n; 3]).collect(),
-            };
+            let image = Rgb { width: 3, height: 2, pixels: (0..6).flat_map(|n| [n; 3]).collect() };
             let turned = upright(image, Orientation::from_exif(value));
             let got: Vec<u8> = turned.pixels.chunks(3).map(|pixel| pixel[0]).collect();
             assert_eq!(

@@ -12,9 +12,7 @@ pub(super) fn fit(width: u32, height: u32, max_dim: u32) -> (u32, u32) {
     }
     let scaled = |side: u32| {
         let (side, longer, max_dim) = (u64::from(side), u64::from(longer), u64::from(max_dim));
-        u32::try_from((2 * side * max_dim + longer) / (2 * longer))
-            .unwrap_or(max_dim_of(max_dim))
-            .max(1)
+        u32::try_from((2 * side * max_dim + longer) / (2 * longer)).unwrap_or(max_dim_of(max_dim)).max(1)
     };
     (scaled(width), scaled(height))
 }
@@ -28,10 +26,7 @@ fn max_dim_of(max_dim: u64) -> u32 {
 pub(super) fn decode_divisor(width: u32, height: u32, max_dim: u32) -> u32 {
     let longer = f64::from(width.max(height));
     let needed = f64::from(max_dim) * SCALED_HEADROOM;
-    [8, 4, 2]
-        .into_iter()
-        .find(|divisor| longer / f64::from(*divisor) >= needed)
-        .unwrap_or(1)
+    [8, 4, 2].into_iter().find(|divisor| longer / f64::from(*divisor) >= needed).unwrap_or(1)
 }
 
 #[cfg(test)]

@@ -43,9 +43,7 @@ impl Pool {
         for n in 0..workers {
             let receiver = Arc::clone(&receiver);
             let busy = Arc::clone(&busy);
-            std::thread::Builder::new()
-                .name(format!("image-{n}"))
-                .spawn(move || work(&receiver, &busy))?;
+            std::thread::Builder::new().name(format!("image-{n}")).spawn(move || work(&receiver, &busy))?;
         }
         Ok(Self { jobs, wait, busy })
     }
@@ -59,9 +57,7 @@ impl Pool {
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PoolError> {
         let place = tokio::time::timeout(self.wait, self.jobs.reserve()).await;
-        let place = place
-            .map_err(|_| PoolError::Busy)?
-            .map_err(|_| PoolError::Panicked)?;
+        let place = place.map_err(|_| PoolError::Busy)?.map_err(|_| PoolError::Panicked)?;
         let (sender, receiver) = oneshot::channel();
         place.send(Box::new(move || {
             if !sender.is_closed() {
@@ -87,10 +83,7 @@ impl Pool {
 fn work(receiver: &Mutex<mpsc::Receiver<Job>>, busy: &AtomicUsize) {
     loop {
         // One idle worker waits inside the lock, the others for the lock: each job wakes exactly one.
-        let job = receiver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .blocking_recv();
+        let job = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(job) = job else { return };
         busy.fetch_add(1, Ordering::Relaxed);
         job();
@@ -105,10 +98,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_its_job_and_not_its_worker() {
         let pool = Pool::start(1, 4, Duration::from_secs(5)).unwrap();
-        assert_eq!(
-            pool.run(|| panic!("on purpose")).await.map(|()| 0),
-            Err(PoolError::Panicked)
-        );
+        assert_eq!(pool.run(|| panic!("on purpose")).await.map(|()| 0), Err(PoolError::Panicked));
         assert_eq!(pool.run(|| 7).await, Ok(7));
     }
 
@@ -119,11 +109,7 @@ mod tests {
         let (started, running) = oneshot::channel();
         let first = tokio::spawn({
             let pool = Arc::clone(&pool);
-            async move {
-                pool.run(move || (started.send(()), blocked.recv().ok()))
-                    .await
-                    .map(|_| ())
-            }
+            async move { pool.run(move || (started.send(()), blocked.recv().ok())).await.map(|_| ()) }
         });
         running.await.unwrap();
         assert_eq!(pool.busy(), 1);

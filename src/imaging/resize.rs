@@ -14,12 +14,6 @@ pub(super) fn lanczos3(image: Rgb, width: u32, height: u32) -> Result<Rgb, Image
         .map_err(|_| ImageError::Corrupt)?;
     let mut target = Image::new(width, height, PixelType::U8x3);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
-    Resizer::new()
-        .resize(&source, &mut target, &options)
-        .map_err(|_| ImageError::Corrupt)?;
-    Ok(Rgb {
-        width,
-        height,
-        pixels: target.into_vec(),
-    })
+    Resizer::new().resize(&source, &mut target, &options).map_err(|_| ImageError::Corrupt)?;
+    Ok(Rgb { width, height, pixels: target.into_vec() })
 }

@@ -1,11 +1,7 @@
 use super::*;
 
-const RECIPE: Recipe = Recipe {
-    max_dim: 160,
-    quality: 80,
-    max_pixels: 1_000_000,
-    timeout: Duration::from_secs(20),
-};
+const RECIPE: Recipe =
+    Recipe { max_dim: 160, quality: 80, max_pixels: 1_000_000, timeout: Duration::from_secs(20) };
 
 /// Four quadrants: red, green, blue, white in reading order.
 fn card(width: u32, height: u32) -> image::RgbaImage {
@@ -22,28 +18,14 @@ fn card(width: u32, height: u32) -> image::RgbaImage {
 fn file(image: &image::RgbaImage, format: image::ImageFormat) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let image = image::DynamicImage::from(image.clone());
-    let image = if format == image::ImageFormat::Bmp {
-        image.into_rgb8().into()
-    } else {
-        image
-    };
+    let image = if format == image::ImageFormat::Bmp { image.into_rgb8().into() } else { image };
     image.write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
 fn jpeg(width: u32, height: u32) -> Vec<u8> {
-    let pixels = image::DynamicImage::from(card(width, height))
-        .into_rgb8()
-        .into_raw();
-    codec::jpeg::encode(
-        &Rgb {
-            width,
-            height,
-            pixels,
-        },
-        90,
-    )
-    .unwrap()
+    let pixels = image::DynamicImage::from(card(width, height)).into_rgb8().into_raw();
+    codec::jpeg::encode(&Rgb { width, height, pixels }, 90).unwrap()
 }
 
 fn make(format: Format, bytes: &[u8]) -> Result<Encoded, ImageError> {
@@ -75,11 +57,7 @@ fn every_format_gives_the_same_picture() {
     for (format, bytes) in files {
         let made = make(format, &bytes).unwrap();
         assert_eq!((made.width, made.height), (160, 100), "{format:?}");
-        assert!(
-            close(pixel(&made, 20, 20), [255, 0, 0]),
-            "{format:?} {:?}",
-            pixel(&made, 20, 20)
-        );
+        assert!(close(pixel(&made, 20, 20), [255, 0, 0]), "{format:?} {:?}", pixel(&made, 20, 20));
         assert!(close(pixel(&made, 140, 20), [0, 255, 0]), "{format:?}");
         assert!(close(pixel(&made, 20, 80), [0, 0, 255]), "{format:?}");
         assert!(close(pixel(&made, 140, 80), [255, 255, 255]), "{format:?}");
@@ -99,15 +77,9 @@ fn transparent_pixels_become_white_whatever_colour_they_hide() {
 #[test]
 fn the_output_holds_nothing_but_the_image() {
     let made = make(Format::Jpeg, &jpeg(320, 200)).unwrap();
-    let markers: Vec<u8> = codec::jpeg::segments(&made.bytes)
-        .map(|segment| segment.marker)
-        .collect();
+    let markers: Vec<u8> = codec::jpeg::segments(&made.bytes).map(|segment| segment.marker).collect();
     let app_or_comment = |marker: &&u8| matches!(marker, 0xE0..=0xEF | 0xFE);
-    assert_eq!(
-        markers.iter().filter(app_or_comment).collect::<Vec<_>>(),
-        [&0xE0],
-        "JFIF alone"
-    );
+    assert_eq!(markers.iter().filter(app_or_comment).collect::<Vec<_>>(), [&0xE0], "JFIF alone");
     assert!(made.bytes.ends_with(&[0xFF, 0xD9]));
 }
 
@@ -116,11 +88,7 @@ fn sizes_are_refused_before_pixels_are_read() {
     let big = jpeg(1001, 1000);
     assert_eq!(
         make(Format::Jpeg, &big).unwrap_err(),
-        ImageError::TooManyPixels {
-            width: 1001,
-            height: 1000,
-            max: 1_000_000
-        }
+        ImageError::TooManyPixels { width: 1001, height: 1000, max: 1_000_000 }
     );
     let mut flat = jpeg(64, 64);
     let frame = flat.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
@@ -130,19 +98,14 @@ fn sizes_are_refused_before_pixels_are_read() {
 
 #[test]
 fn every_cut_of_a_jpeg_and_a_png_is_refused() {
-    for (format, whole) in [
-        (Format::Jpeg, jpeg(160, 120)),
-        (Format::Png, file(&card(40, 30), image::ImageFormat::Png)),
-    ] {
+    for (format, whole) in
+        [(Format::Jpeg, jpeg(160, 120)), (Format::Png, file(&card(40, 30), image::ImageFormat::Png))]
+    {
         make(format, &whole).unwrap();
         // Behind the last pixel lie the IEND chunk of a PNG and the end marker of a JPEG.
         let pixels_end = whole.len() - if format == Format::Png { 12 } else { 2 };
         for cut in 0..pixels_end {
-            assert!(
-                make(format, &whole[..cut]).is_err(),
-                "{format:?} cut at {cut} of {}",
-                whole.len()
-            );
+            assert!(make(format, &whole[..cut]).is_err(), "{format:?} cut at {cut} of {}", whole.len());
         }
     }
 }
@@ -162,27 +125,14 @@ fn a_progressive_jpeg_that_lost_its_last_scans_is_truncated() {
     let mut encoder = turbojpeg::Compressor::new().unwrap();
     encoder.set_progressive(true).unwrap();
     let format = turbojpeg::PixelFormat::RGB;
-    let whole = turbojpeg::Image {
-        pixels: pixels.as_slice(),
-        width: 160,
-        pitch: 480,
-        height: 120,
-        format,
-    };
+    let whole = turbojpeg::Image { pixels: pixels.as_slice(), width: 160, pitch: 480, height: 120, format };
     let whole = encoder.compress_to_vec(whole).unwrap();
     make(Format::Jpeg, &whole).unwrap();
-    let scans: Vec<usize> = whole
-        .windows(2)
-        .enumerate()
-        .filter(|(_, pair)| *pair == [0xFF, 0xDA])
-        .map(|(at, _)| at)
-        .collect();
+    let scans: Vec<usize> =
+        whole.windows(2).enumerate().filter(|(_, pair)| *pair == [0xFF, 0xDA]).map(|(at, _)| at).collect();
     assert!(scans.len() > 3);
     for scan in scans {
-        assert!(
-            make(Format::Jpeg, &whole[..scan]).is_err(),
-            "cut in front of the scan at {scan}"
-        );
+        assert!(make(Format::Jpeg, &whole[..scan]).is_err(), "cut in front of the scan at {scan}");
     }
 }
 

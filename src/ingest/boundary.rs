@@ -39,9 +39,7 @@ pub fn boundary(content_type: &str) -> Result<String, ContentTypeError> {
         }
         parameters = rest;
     }
-    found
-        .filter(|boundary| is_boundary(boundary))
-        .ok_or(ContentTypeError::BadBoundary)
+    found.filter(|boundary| is_boundary(boundary)).ok_or(ContentTypeError::BadBoundary)
 }
 
 /// A parameter's value and what follows its semicolon.
@@ -88,10 +86,7 @@ mod tests {
     #[test]
     fn boundaries_of_real_clients() {
         let cases = [
-            (
-                "multipart/form-data; boundary=----WebKitFormBoundaryABC",
-                "----WebKitFormBoundaryABC",
-            ),
+            ("multipart/form-data; boundary=----WebKitFormBoundaryABC", "----WebKitFormBoundaryABC"),
             ("Multipart/Form-Data;boundary=\"a b:c\"; charset=utf-8", "a b:c"),
             ("multipart/form-data; charset=utf-8; boundary=x=y", "x=y"),
             ("multipart/form-data; boundary=\"a\\\"\"", ""),

@@ -27,10 +27,7 @@ impl KeyLocks {
     /// Waits until it holds all of `keys`. They are taken in one order by everybody, so that no two wait for each other.
     pub(super) async fn hold(&self, keys: impl IntoIterator<Item = MediaKey>) -> KeysHeld {
         let keys: BTreeSet<MediaKey> = keys.into_iter().collect();
-        let mut all = KeysHeld {
-            locks: self.clone(),
-            held: Vec::with_capacity(keys.len()),
-        };
+        let mut all = KeysHeld { locks: self.clone(), held: Vec::with_capacity(keys.len()) };
         for key in keys {
             let lock = Arc::clone(self.lock().entry(key).or_default());
             all.held.push((key, lock.lock_owned().await));

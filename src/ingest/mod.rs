@@ -7,27 +7,27 @@ pub mod boundary;
 mod error;
 mod keys;
 pub mod parts;
+mod photo;
 pub mod sniff;
 mod spool;
+mod work;
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::task::{JoinError, JoinSet};
 
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
 use self::parts::{Part, Parts, StreamError};
-use self::sniff::{HEAD_BYTES, Sniffed, sniff};
-use self::spool::{Source, Spool};
-use crate::budget::{Budget, Refused};
-use crate::catalog::{Catalog, NewDraft, NewPhoto};
-use crate::imaging::{self, Encoded, Format, ImageError, Pool, PoolError, Recipe};
-use crate::media::{MediaStore, Staged};
+use self::photo::{Finished, Label};
+use self::work::Work;
+use crate::budget::Budget;
+use crate::catalog::{Catalog, NewDraft};
+use crate::imaging::{Pool, Recipe};
+use crate::media::MediaStore;
 use crate::model::{Draft, MediaKey};
 
 /// Name of the form field that carries photos.
@@ -96,31 +96,6 @@ pub struct Ingest {
 #[derive(Debug, Default, Clone)]
 pub struct Publishing(KeyLocks);
 
-/// A photo that is staged under its key.
-struct Finished {
-    index: usize,
-    staged: Box<dyn Staged>,
-    photo: NewPhoto,
-    received: Received,
-}
-
-/// Who is to blame, for error messages.
-#[derive(Debug, Clone)]
-struct Label {
-    index: usize,
-    filename: Option<String>,
-}
-
-impl Label {
-    fn blame(&self, reason: impl Into<PhotoError>) -> IngestError {
-        IngestError::Photo {
-            index: self.index,
-            filename: self.filename.clone(),
-            reason: reason.into(),
-        }
-    }
-}
-
 impl Ingest {
     /// Whether an upload could succeed now; asked before a body is read.
     ///
@@ -141,23 +116,34 @@ impl Ingest {
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
-        let mut parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
-        let mut title = String::new();
+        let parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
         let mut work = Work::default();
+        let title = match self.read(parts, &mut work).await {
+            Ok(title) => title,
+            Err(error) => {
+                work.abandon().await;
+                return Err(error);
+            }
+        };
+        let mut finished = work.finished;
+        finished.sort_by_key(|photo| photo.index);
+        let ingest = Arc::clone(self);
+        // A task of its own: a client that hangs up now must not leave a published photo without its row.
+        let committed = tokio::spawn(async move { ingest.commit(title, finished).await });
+        committed.await.map_err(|error| IngestError::Internal(error.into()))?
+    }
+
+    /// Reads all parts, hands their photos to `work`, waits for them, and gives the title.
+    async fn read(self: &Arc<Self>, mut parts: Parts, work: &mut Work) -> Result<String, IngestError> {
+        let mut title = String::new();
         let mut photos = 0;
         while let Some(part) = work.meanwhile(parts.next()).await?? {
             match part.name() {
                 FILES_FIELD => {
-                    let label = Label {
-                        index: photos,
-                        filename: part.filename().map(str::to_owned),
-                    };
-                    let received = work.meanwhile(self.receive(part, &label)).await??;
-                    if let Some((source, format, mime, bytes)) = received {
+                    let label = Label { index: photos, filename: part.filename().map(str::to_owned) };
+                    if let Some(arrived) = work.meanwhile(self.receive(part, label)).await?? {
                         photos += 1;
-                        let ingest = Arc::clone(self);
-                        work.tasks
-                            .spawn(async move { ingest.finish(source, format, mime, bytes, &label).await });
+                        work.begin(Arc::clone(self), arrived);
                     }
                 }
                 TITLE_FIELD => title = work.meanwhile(read_title(part)).await??,
@@ -165,114 +151,10 @@ impl Ingest {
             }
         }
         if photos == 0 {
-            return Err(IngestError::NoPhoto {
-                max: self.limits.photos,
-            });
+            return Err(IngestError::NoPhoto { max: self.limits.photos });
         }
-        let mut finished = work.finish().await?;
-        finished.sort_by_key(|photo| photo.index);
-        let ingest = Arc::clone(self);
-        // A task of its own: a client that hangs up now must not leave a published photo without its row.
-        let committed = tokio::spawn(async move { ingest.commit(title, finished).await });
-        committed
-            .await
-            .map_err(|error| IngestError::Internal(error.into()))?
-    }
-
-    /// Reads one photo whole, judged by its first bytes before any of it is kept. `None` if it is empty, as browsers
-    /// send for a form without a chosen file.
-    async fn receive(
-        &self,
-        mut part: Part,
-        label: &Label,
-    ) -> Result<Option<(Source, Format, &'static str, u64)>, IngestError> {
-        let mut head = Vec::with_capacity(HEAD_BYTES);
-        let mut chunk = Bytes::new();
-        while head.len() < HEAD_BYTES {
-            let Some(next) = part.chunk().await? else { break };
-            chunk = next;
-            let take = chunk.len().min(HEAD_BYTES - head.len());
-            head.extend_from_slice(&chunk.split_to(take));
-        }
-        if head.is_empty() {
-            return Ok(None);
-        }
-        if label.index == self.limits.photos {
-            return Err(IngestError::TooManyPhotos {
-                max: self.limits.photos,
-            });
-        }
-        let (mime, format) = self.judge(sniff(&head)).map_err(|reason| label.blame(reason))?;
-        let max = self.limits.photo_bytes;
-        let mut spool = Spool::new(Arc::clone(&self.spool_dir), &self.budget.sources, max);
-        spool.write(&head).await?;
-        let mut next = Some(chunk);
-        while let Some(chunk) = next {
-            if spool.len() + chunk.len() as u64 > max {
-                return Err(label.blame(PhotoError::TooLarge { max }));
-            }
-            spool.write(&chunk).await?;
-            next = part.chunk().await?;
-        }
-        let bytes = spool.len();
-        Ok(Some((spool.finish().await?, format, mime, bytes)))
-    }
-
-    fn judge(&self, sniffed: Sniffed) -> Result<(&'static str, Format), PhotoError> {
-        let mime = sniffed.mime.ok_or(PhotoError::UnknownType)?;
-        let allowed = self
-            .limits
-            .mime_prefixes
-            .iter()
-            .any(|prefix| mime.starts_with(prefix.as_str()));
-        let format = sniffed
-            .format
-            .filter(|_| allowed)
-            .ok_or(PhotoError::RefusedType { mime })?;
-        Ok((mime, format))
-    }
-
-    /// Decodes, encodes and stages one photo.
-    async fn finish(
-        &self,
-        source: Source,
-        format: Format,
-        mime: &'static str,
-        bytes: u64,
-        label: &Label,
-    ) -> Result<Finished, IngestError> {
-        let (budget, recipe, wait) = (self.budget.clone(), self.recipe, self.limits.memory_wait);
-        let encoded = self
-            .pool
-            .run(move || encode(source, format, &recipe, &budget, wait))
-            .await;
-        let encoded = match encoded {
-            Ok(Ok(encoded)) => encoded,
-            Ok(Err(Failure::Image(error))) => return Err(label.blame(error)),
-            Ok(Err(Failure::Busy)) | Err(PoolError::Busy) => return Err(IngestError::Busy),
-            Ok(Err(Failure::Disk(error))) => return Err(error.into()),
-            // A decoder that panics was fed something that no encoder wrote.
-            Err(PoolError::Panicked) => return Err(label.blame(ImageError::Corrupt)),
-        };
-        let Encoded {
-            bytes: jpeg,
-            width,
-            height,
-        } = encoded;
-        let size_bytes = jpeg.len() as u64;
-        let staged = self.store.stage(jpeg.into()).await?;
-        let key = staged.key();
-        Ok(Finished {
-            index: label.index,
-            staged,
-            photo: NewPhoto {
-                key,
-                width,
-                height,
-                size_bytes,
-            },
-            received: Received { key, mime, bytes },
-        })
+        work.finish().await?;
+        Ok(title)
     }
 
     /// Publishes the photos, then records the draft.
@@ -288,10 +170,7 @@ impl Ingest {
         let _held = self.publishing.0.hold(photos.iter().map(|photo| photo.key)).await;
         let created = self.store.publish(batch).await?;
         match self.catalog.create_draft(NewDraft { title, photos }).await {
-            Ok(draft) => Ok(Uploaded {
-                draft,
-                photos: received,
-            }),
+            Ok(draft) => Ok(Uploaded { draft, photos: received }),
             Err(error) => {
                 // Nobody else builds on these: they did not exist before, and the keys are still held.
                 if let Err(undo) = self.store.remove(&created).await {
@@ -301,45 +180,6 @@ impl Ingest {
             }
         }
     }
-}
-
-/// Why a worker made nothing of a photo.
-enum Failure {
-    Image(ImageError),
-    Busy,
-    Disk(std::io::Error),
-}
-
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::TooLarge => Self::Image(ImageError::TooMuchMemory),
-            Refused::TimedOut => Self::Busy,
-        }
-    }
-}
-
-impl From<ImageError> for Failure {
-    fn from(error: ImageError) -> Self {
-        Self::Image(error)
-    }
-}
-
-/// On a worker: loads a photo, borrows the memory that its header calls for, and encodes it.
-fn encode(
-    source: Source,
-    format: Format,
-    recipe: &Recipe,
-    budget: &Budget,
-    wait: Duration,
-) -> Result<Encoded, Failure> {
-    let load_cost = source.load_cost();
-    // Given back before the rest is asked for: a worker that waits for memory holds none that another one waits for.
-    drop(budget.images.reserve(load_cost, wait)?);
-    let (bytes, _loan) = source.load().map_err(Failure::Disk)?;
-    let inspected = imaging::inspect(format, &bytes, recipe)?;
-    let _memory = budget.images.reserve(load_cost + inspected.memory(), wait)?;
-    Ok(inspected.encode()?)
 }
 
 async fn read_title(mut part: Part) -> Result<String, IngestError> {
@@ -360,38 +200,4 @@ async fn read_title(mut part: Part) -> Result<String, IngestError> {
         return Err(IngestError::TitleNotText);
     }
     Ok(title)
-}
-
-/// The photos of one upload that are decoded while later parts arrive. Dropping it abandons them.
-#[derive(Default)]
-struct Work {
-    tasks: JoinSet<Result<Finished, IngestError>>,
-    finished: Vec<Finished>,
-}
-
-impl Work {
-    /// Runs one step of the upload. A photo that turns out bad meanwhile ends it at once, not after the last byte.
-    async fn meanwhile<T>(&mut self, step: impl Future<Output = T>) -> Result<T, IngestError> {
-        tokio::pin!(step);
-        loop {
-            tokio::select! {
-                out = &mut step => return Ok(out),
-                Some(done) = self.tasks.join_next() => self.note(done)?,
-            }
-        }
-    }
-
-    /// Waits for all photos.
-    async fn finish(mut self) -> Result<Vec<Finished>, IngestError> {
-        while let Some(done) = self.tasks.join_next().await {
-            self.note(done)?;
-        }
-        Ok(self.finished)
-    }
-
-    fn note(&mut self, done: Result<Result<Finished, IngestError>, JoinError>) -> Result<(), IngestError> {
-        self.finished
-            .push(done.map_err(|error| IngestError::Internal(error.into()))??);
-        Ok(())
-    }
 }

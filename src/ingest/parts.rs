@@ -74,16 +74,9 @@ impl Parts {
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
-        let mirror = Arc::new(Mutex::new(Mirror {
-            collecting: true,
-            ..Mirror::default()
-        }));
-        let guarded = Guarded {
-            body: Box::pin(body),
-            mirror: Arc::clone(&mirror),
-            left: max_bytes,
-            max: max_bytes,
-        };
+        let mirror = Arc::new(Mutex::new(Mirror { collecting: true, ..Mirror::default() }));
+        let guarded =
+            Guarded { body: Box::pin(body), mirror: Arc::clone(&mirror), left: max_bytes, max: max_bytes };
         Self {
             multipart: Multipart::new(guarded, boundary),
             mirror,
@@ -107,15 +100,8 @@ impl Parts {
             mirror.take_head(self.delimiter.as_bytes())?
         };
         check_head(&head)?;
-        let name = field
-            .name()
-            .ok_or(PartsError::Malformed("a part has no name"))?
-            .to_owned();
-        Ok(Some(Part {
-            field,
-            mirror: Arc::clone(&self.mirror),
-            name,
-        }))
+        let name = field.name().ok_or(PartsError::Malformed("a part has no name"))?.to_owned();
+        Ok(Some(Part { field, mirror: Arc::clone(&self.mirror), name }))
     }
 }
 
@@ -204,11 +190,7 @@ impl Mirror {
             if let Some((start, end)) = find_head(&seen, delimiter) {
                 self.consume(end)?;
                 // All of it, as when it comes byte by byte: the verdict must not depend on how the body is cut.
-                return if end > MAX_HEAD_BYTES {
-                    Err(HEAD_TOO_LONG)
-                } else {
-                    Ok(seen[start..end].to_vec())
-                };
+                return if end > MAX_HEAD_BYTES { Err(HEAD_TOO_LONG) } else { Ok(seen[start..end].to_vec()) };
             }
             seen.extend_from_slice(self.frames.get(next).ok_or(OUT_OF_STEP)?);
             next += 1;
@@ -219,11 +201,7 @@ impl Mirror {
 /// Start and end of the header block behind the first delimiter line in `bytes`.
 fn find_head(bytes: &[u8], delimiter: &[u8]) -> Option<(usize, usize)> {
     let find = |from: usize, pattern: &[u8]| {
-        bytes
-            .get(from..)?
-            .windows(pattern.len())
-            .position(|window| window == pattern)
-            .map(|at| from + at)
+        bytes.get(from..)?.windows(pattern.len()).position(|window| window == pattern).map(|at| from + at)
     };
     let line_end = find(find(0, delimiter)? + delimiter.len(), b"\r\n")?;
     // The line's own CRLF may be the first half of the empty line: a block without headers.
@@ -251,9 +229,7 @@ fn check_head(block: &[u8]) -> Result<(), PartsError> {
     match dispositions {
         0 => Err(PartsError::Malformed("a part has no Content-Disposition")),
         1 => Ok(()),
-        _ => Err(PartsError::Malformed(
-            "a part has more than one Content-Disposition",
-        )),
+        _ => Err(PartsError::Malformed("a part has more than one Content-Disposition")),
     }
 }
 
@@ -263,17 +239,13 @@ fn check_disposition(value: &[u8]) -> Result<(), PartsError> {
         .map_err(|_| PartsError::Malformed("a Content-Disposition is not UTF-8"))?;
     let (kind, mut rest) = text.split_once(';').unwrap_or((text, ""));
     if !kind.trim().eq_ignore_ascii_case("form-data") {
-        return Err(PartsError::Malformed(
-            "a part's Content-Disposition is not form-data",
-        ));
+        return Err(PartsError::Malformed("a part's Content-Disposition is not form-data"));
     }
     let mut seen: Vec<String> = Vec::new();
     while let Some((name, after)) = rest.split_once('=') {
         let name = name.trim_matches([';', ' ', '\t']).to_ascii_lowercase();
         if seen.contains(&name) {
-            return Err(PartsError::Malformed(
-                "a Content-Disposition names a parameter twice",
-            ));
+            return Err(PartsError::Malformed("a Content-Disposition names a parameter twice"));
         }
         seen.push(name);
         rest = after_value(after).ok_or(PartsError::Malformed("a Content-Disposition has an open quote"))?;
@@ -299,9 +271,9 @@ fn after_value(text: &str) -> Option<&str> {
 /// Our own errors come back from the parser in a box; its own are told in our words.
 fn understand(error: multer::Error) -> PartsError {
     match error {
-        multer::Error::StreamReadFailed(inner) => inner
-            .downcast::<PartsError>()
-            .map_or(PartsError::Stream(StreamError::Aborted), |ours| *ours),
+        multer::Error::StreamReadFailed(inner) => {
+            inner.downcast::<PartsError>().map_or(PartsError::Stream(StreamError::Aborted), |ours| *ours)
+        }
         multer::Error::IncompleteFieldData { .. } | multer::Error::IncompleteStream => {
             PartsError::Malformed("it ends before its closing delimiter, or a delimiter line is broken")
         }

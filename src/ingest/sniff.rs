@@ -20,10 +20,7 @@ pub struct Sniffed {
 /// Looks at up to [`HEAD_BYTES`] first bytes of a part.
 pub fn sniff(head: &[u8]) -> Sniffed {
     let mime = damaged(head).or_else(|| infer::get(head).map(|kind| kind.mime_type()));
-    Sniffed {
-        mime,
-        format: mime.and_then(Format::from_mime),
-    }
+    Sniffed { mime, format: mime.and_then(Format::from_mime) }
 }
 
 /// Files that are plainly of a type though their signature is not whole. To call them corrupt helps; to call them unknown
@@ -43,16 +40,8 @@ mod tests {
     #[test]
     fn signatures_decide() {
         let cases: [(&[u8], Option<&str>, Option<Format>); 9] = [
-            (
-                b"\xff\xd8\xff\xe0\0\x10JFIF",
-                Some("image/jpeg"),
-                Some(Format::Jpeg),
-            ),
-            (
-                b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-                Some("image/png"),
-                Some(Format::Png),
-            ),
+            (b"\xff\xd8\xff\xe0\0\x10JFIF", Some("image/jpeg"), Some(Format::Jpeg)),
+            (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Some("image/png"), Some(Format::Png)),
             (b"RIFF\x24\0\0\0WEBPVP8 ", Some("image/webp"), Some(Format::WebP)),
             (b"GIF89a\x01\0\x01\0", Some("image/gif"), Some(Format::Gif)),
             (b"BM\x36\0\0\0", Some("image/bmp"), Some(Format::Bmp)),
@@ -62,12 +51,7 @@ mod tests {
             (b"<svg onload=alert(1)>", None, None),
         ];
         for (head, mime, format) in cases {
-            assert_eq!(
-                sniff(head),
-                Sniffed { mime, format },
-                "{:?}",
-                String::from_utf8_lossy(head)
-            );
+            assert_eq!(sniff(head), Sniffed { mime, format }, "{:?}", String::from_utf8_lossy(head));
         }
         assert_eq!(sniff(b"").mime, None);
         assert_eq!(sniff(b"\xff\xd8").format, Some(Format::Jpeg));

@@ -27,11 +27,7 @@ pub(super) struct Spool {
 
 #[derive(Debug)]
 enum Place {
-    Memory {
-        bytes: Bytes,
-        loan: Reservation,
-        lent: u64,
-    },
+    Memory { bytes: Bytes, loan: Reservation, lent: u64 },
     File(tokio::io::BufWriter<tokio::fs::File>),
 }
 
@@ -49,17 +45,8 @@ impl Spool {
     ///
     /// `max_bytes` bounds what the caller will write.
     pub(super) fn new(dir: Arc<Path>, share: &Arc<Share>, max_bytes: u64) -> Self {
-        let place = Place::Memory {
-            bytes: Bytes::Small(Vec::new()),
-            loan: share.reservation(),
-            lent: 0,
-        };
-        Self {
-            dir,
-            max_bytes,
-            length: 0,
-            place,
-        }
+        let place = Place::Memory { bytes: Bytes::Small(Vec::new()), loan: share.reservation(), lent: 0 };
+        Self { dir, max_bytes, length: 0, place }
     }
 
     /// Bytes written so far.
@@ -212,9 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_fit_spills_to_a_file_without_a_name_and_returns_its_memory() {
-        let bytes: Vec<u8> = (0..3_000_000u32)
-            .map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1])
-            .collect();
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
         let (source, share, dir) = spool(1 << 20, &bytes).await;
         assert_eq!(share.used(), 0);
         assert_eq!(source.load_cost(), 3_000_000);

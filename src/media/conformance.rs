@@ -45,14 +45,8 @@ async fn published_bytes_are_read_back_whole_and_in_ranges(store: &dyn MediaStor
     assert_eq!(store.publish(vec![staged]).await.unwrap(), [key]);
     assert_eq!(read(store, key, None).await.unwrap(), bytes);
     assert_eq!(read(store, key, Some(0..1)).await.unwrap(), bytes[..1]);
-    assert_eq!(
-        read(store, key, Some(65_535..131_073)).await.unwrap(),
-        bytes[65_535..131_073]
-    );
-    assert_eq!(
-        read(store, key, Some(799_999..800_000)).await.unwrap(),
-        bytes[799_999..]
-    );
+    assert_eq!(read(store, key, Some(65_535..131_073)).await.unwrap(), bytes[65_535..131_073]);
+    assert_eq!(read(store, key, Some(799_999..800_000)).await.unwrap(), bytes[799_999..]);
     store.remove(&[key]).await.unwrap();
     assert!(read(store, key, None).await.is_none());
 }
@@ -60,21 +54,12 @@ async fn published_bytes_are_read_back_whole_and_in_ranges(store: &dyn MediaStor
 async fn publishing_is_idempotent_and_names_what_is_new(store: &dyn MediaStore) {
     let (a, b) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
     let (key_a, key_b) = (MediaKey::of(&a), MediaKey::of(&b));
-    let twice = vec![
-        store.stage(a.clone()).await.unwrap(),
-        store.stage(a.clone()).await.unwrap(),
-    ];
+    let twice = vec![store.stage(a.clone()).await.unwrap(), store.stage(a.clone()).await.unwrap()];
     assert_eq!(store.publish(twice).await.unwrap(), [key_a]);
-    let mixed = vec![
-        store.stage(a.clone()).await.unwrap(),
-        store.stage(b.clone()).await.unwrap(),
-    ];
+    let mixed = vec![store.stage(a.clone()).await.unwrap(), store.stage(b.clone()).await.unwrap()];
     assert_eq!(store.publish(mixed).await.unwrap(), [key_b]);
     assert_eq!(read(store, key_a, None).await.unwrap(), a);
-    store
-        .remove(&[key_a, key_b, key_a, MediaKey::of(b"never there")])
-        .await
-        .unwrap();
+    store.remove(&[key_a, key_b, key_a, MediaKey::of(b"never there")]).await.unwrap();
     assert!(read(store, key_a, None).await.is_none());
     assert!(store.publish(Vec::new()).await.unwrap().is_empty());
 }

@@ -62,10 +62,7 @@ impl LocalStore {
             fs::remove_file(leftover?.path())?;
         }
         sync_dir(root)?;
-        Ok(Self {
-            root: root.into(),
-            min_free,
-        })
+        Ok(Self { root: root.into(), min_free })
     }
 
     /// The directory for files that must never be seen, on the same disk as the photos.
@@ -132,10 +129,7 @@ impl MediaStore for LocalStore {
     async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError> {
         let staging = self.scratch_dir();
         let staged = blocking(move || {
-            let mut file = tempfile::Builder::new()
-                .prefix("")
-                .suffix(".jpg")
-                .tempfile_in(staging)?;
+            let mut file = tempfile::Builder::new().prefix("").suffix(".jpg").tempfile_in(staging)?;
             file.write_all(&bytes)?;
             // Readable by a web server in front, as the other files of a media root are.
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
@@ -187,10 +181,7 @@ impl MediaStore for LocalStore {
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError> {
         let path = self.path(key);
         let opened = blocking(move || match File::open(path) {
-            Ok(file) => Ok(Some(OpenFile {
-                length: file.metadata()?.len(),
-                file: Arc::new(file),
-            })),
+            Ok(file) => Ok(Some(OpenFile { length: file.metadata()?.len(), file: Arc::new(file) })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         })
@@ -206,11 +197,7 @@ impl MediaStore for LocalStore {
             Ok(bytes(volume.blocks_available()) >= store.min_free.floor(bytes(volume.blocks())))
         })
         .await?;
-        if enough {
-            Ok(())
-        } else {
-            Err(io::Error::from(io::ErrorKind::StorageFull).into())
-        }
+        if enough { Ok(()) } else { Err(io::Error::from(io::ErrorKind::StorageFull).into()) }
     }
 }
 
@@ -246,9 +233,7 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 
 /// Runs `work` where it may block. It finishes even if the caller goes away, and then drops what it made.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]
@@ -272,11 +257,7 @@ mod tests {
     async fn conforms() {
         let dir = tempfile::tempdir().unwrap();
         conformance::run(&LocalStore::open(dir.path(), FreeDisk::Bytes(0)).unwrap()).await;
-        assert_eq!(
-            names(dir.path()),
-            Vec::<String>::new(),
-            "the suite leaves nothing behind"
-        );
+        assert_eq!(names(dir.path()), Vec::<String>::new(), "the suite leaves nothing behind");
     }
 
     #[tokio::test]
@@ -296,11 +277,7 @@ mod tests {
         let key = MediaKey::of(b"photo");
         fs::write(dir.path().join(format!("{key}.jpg")), b"pho").unwrap();
         let staged = store.stage(Bytes::from_static(b"photo")).await.unwrap();
-        assert_eq!(
-            store.publish(vec![staged]).await.unwrap(),
-            [],
-            "it existed before"
-        );
+        assert_eq!(store.publish(vec![staged]).await.unwrap(), [], "it existed before");
         assert_eq!(fs::read(dir.path().join(format!("{key}.jpg"))).unwrap(), b"photo");
     }
 
@@ -311,10 +288,6 @@ mod tests {
         assert!(matches!(check(u64::MAX).check().await, Err(MediaError::Full(_))));
         check(0).check().await.unwrap();
         assert_eq!(FreeDisk::Auto.floor(1 << 40), 64 << 20);
-        assert_eq!(
-            FreeDisk::Auto.floor(160 << 20),
-            10 << 20,
-            "a small volume is usable too"
-        );
+        assert_eq!(FreeDisk::Auto.floor(160 << 20), 10 << 20, "a small volume is usable too");
     }
 }

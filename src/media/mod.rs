@@ -31,11 +31,7 @@ pub enum MediaError {
 impl From<std::io::Error> for MediaError {
     fn from(error: std::io::Error) -> Self {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        if matches!(error.kind(), StorageFull | QuotaExceeded) {
-            Self::Full(error)
-        } else {
-            Self::Io(error)
-        }
+        if matches!(error.kind(), StorageFull | QuotaExceeded) { Self::Full(error) } else { Self::Io(error) }
     }
 }
 

@@ -32,12 +32,7 @@ impl MemoryLimiter {
     }
 
     fn with_capacity(quota: Quota, max_clients: usize) -> Self {
-        Self {
-            quota,
-            epoch: Instant::now(),
-            max_clients,
-            arrivals: Mutex::default(),
-        }
+        Self { quota, epoch: Instant::now(), max_clients, arrivals: Mutex::default() }
     }
 
     fn check_at(&self, client: ClientKey, now: u64) -> Decision {
@@ -107,13 +102,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn limiter(burst: u32, seconds: u64) -> MemoryLimiter {
-        MemoryLimiter::with_capacity(
-            Quota {
-                burst,
-                window: Duration::from_secs(seconds),
-            },
-            64,
-        )
+        MemoryLimiter::with_capacity(Quota { burst, window: Duration::from_secs(seconds) }, 64)
     }
 
     fn client(n: u8) -> ClientKey {
@@ -132,10 +121,7 @@ mod tests {
         assert_eq!(refused.retry_after, Duration::from_secs(5));
         assert!(limiter.check_at(client(1), 6 * SECOND).allowed);
         assert!(!limiter.check_at(client(1), 6 * SECOND).allowed);
-        assert!(
-            limiter.check_at(client(2), 6 * SECOND).allowed,
-            "clients do not share a quota"
-        );
+        assert!(limiter.check_at(client(2), 6 * SECOND).allowed, "clients do not share a quota");
     }
 
     #[test]

@@ -116,9 +116,7 @@ async fn accept(
     permits: &Arc<Semaphore>,
 ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
-        let Ok(permit) = Arc::clone(permits).acquire_owned().await else {
-            std::future::pending().await
-        };
+        let Ok(permit) = Arc::clone(permits).acquire_owned().await else { std::future::pending().await };
         match listener.accept().await {
             Ok((stream, peer)) => return (stream, peer, permit),
             Err(error) => {
@@ -180,10 +178,7 @@ impl Connection {
             }
         };
         if let Err(error) = ended {
-            if error
-                .downcast_ref::<hyper::Error>()
-                .is_some_and(hyper::Error::is_timeout)
-            {
+            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout) {
                 fate.timed_out();
             }
             tracing::debug!(%error, %peer, "a connection ended early");

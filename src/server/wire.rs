@@ -100,11 +100,7 @@ fn on_the_wire(problem: &Problem) -> Bytes {
     let id = request_id::fresh();
     let body = problem.to_json(&id).to_string();
     let status = problem.status();
-    tracing::info!(
-        status = status.as_u16(),
-        request_id = id,
-        "a request head was refused"
-    );
+    tracing::info!(status = status.as_u16(), request_id = id, "a request head was refused");
     let reason = status.canonical_reason().unwrap_or("");
     let code = status.as_str();
     let length = body.len();

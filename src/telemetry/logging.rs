@@ -11,12 +11,9 @@ pub fn start(settings: &Settings) {
     let filter = EnvFilter::new(&settings.log_level);
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     let _already_started = match settings.env {
-        Env::Prod => builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .try_init(),
+        Env::Prod => {
+            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+        }
         Env::Dev => builder.with_ansi(std::io::stdout().is_terminal()).try_init(),
     };
 }

@@ -15,9 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Upper bounds in seconds: from a cached read to a request of 20 photos on a slow line.
-const LATENCY_BUCKETS: [f64; 12] = [
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
-];
+const LATENCY_BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 /// Labels of a request. Each has few values, whatever clients send.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -81,12 +79,7 @@ impl Default for Metrics {
             }
             counter
         };
-        let bytes_in = counter(
-            &mut registry,
-            "http_request_body",
-            "Request bodies read",
-            Some(Unit::Bytes),
-        );
+        let bytes_in = counter(&mut registry, "http_request_body", "Request bodies read", Some(Unit::Bytes));
         let bytes_out = counter(
             &mut registry,
             "http_response_body",
@@ -99,10 +92,7 @@ impl Default for Metrics {
         let gauges = [
             ("pool_queue_depth", "Photos waiting for an image worker"),
             ("pool_busy_workers", "Image workers that have a photo"),
-            (
-                "memory_budget_sources_bytes",
-                "Budget held by photos as they came",
-            ),
+            ("memory_budget_sources_bytes", "Budget held by photos as they came"),
             ("memory_budget_images_bytes", "Budget held by photos in work"),
             ("connections", "Open connections"),
         ]
@@ -111,16 +101,7 @@ impl Default for Metrics {
             registry.register(name, help, gauge.clone());
             gauge
         });
-        Self {
-            registry,
-            requests,
-            latencies,
-            bytes_in,
-            bytes_out,
-            photos,
-            rejects,
-            gauges,
-        }
+        Self { registry, requests, latencies, bytes_in, bytes_out, photos, rejects, gauges }
     }
 }
 
@@ -128,20 +109,9 @@ impl Metrics {
     /// Counts an answered request.
     pub fn request(&self, method: &hyper::Method, route: &'static str, status: u16, elapsed: Duration) {
         let known = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"];
-        let method = known
-            .into_iter()
-            .find(|name| *name == method.as_str())
-            .unwrap_or("other");
-        self.requests
-            .get_or_create(&RequestLabels {
-                method,
-                route,
-                status,
-            })
-            .inc();
-        self.latencies
-            .get_or_create(&RouteLabels { route })
-            .observe(elapsed.as_secs_f64());
+        let method = known.into_iter().find(|name| *name == method.as_str()).unwrap_or("other");
+        self.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+        self.latencies.get_or_create(&RouteLabels { route }).observe(elapsed.as_secs_f64());
     }
 
     /// Counts bytes of bodies.

@@ -27,13 +27,7 @@ pub struct Problem {
 impl Problem {
     /// A problem of a stable `kind` (the last part of its `type` URI), with one sentence for the app's developer.
     pub fn new(status: StatusCode, kind: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status,
-            kind,
-            detail: detail.into(),
-            extensions: Map::new(),
-            headers: Vec::new(),
-        }
+        Self { status, kind, detail: detail.into(), extensions: Map::new(), headers: Vec::new() }
     }
 
     /// Adds a member of our own to the body.
@@ -98,20 +92,12 @@ impl Problem {
 
 /// 400: the request head or its framing cannot be read.
 pub fn bad_request() -> Problem {
-    Problem::new(
-        StatusCode::BAD_REQUEST,
-        "bad-request",
-        "The request is not valid HTTP/1.1.",
-    )
+    Problem::new(StatusCode::BAD_REQUEST, "bad-request", "The request is not valid HTTP/1.1.")
 }
 
 /// 404: nothing has this path.
 pub fn not_found() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "not-found",
-        "There is nothing at this path.",
-    )
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing at this path.")
 }
 
 /// 405: the path exists, the method does not; `allow` lists those that do (RFC 9110 section 15.5.6).
@@ -132,11 +118,7 @@ pub fn request_timeout() -> Problem {
 
 /// 414: the request target is longer than is read.
 pub fn uri_too_long() -> Problem {
-    Problem::new(
-        StatusCode::URI_TOO_LONG,
-        "uri-too-long",
-        "The request target is longer than 8 KiB.",
-    )
+    Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", "The request target is longer than 8 KiB.")
 }
 
 /// 431: the request head is larger than is read (RFC 6585 section 5).

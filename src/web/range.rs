@@ -43,10 +43,7 @@ fn number(digits: &str) -> Option<Option<u64>> {
     if digits.is_empty() {
         return Some(None);
     }
-    digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| Some(digits.parse().unwrap_or(u64::MAX)))
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| Some(digits.parse().unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]
@@ -62,10 +59,7 @@ mod tests {
             ("bytes=9500-", Requested::Part(9500..10_000)),
             ("bytes=-500", Requested::Part(9500..10_000)),
             ("bytes=-20000", Requested::Part(0..10_000)),
-            (
-                "bytes=9999-99999999999999999999999",
-                Requested::Part(9999..10_000),
-            ),
+            ("bytes=9999-99999999999999999999999", Requested::Part(9999..10_000)),
             ("BYTES=0-0", Requested::Part(0..1)),
             ("bytes=10000-", Requested::Unsatisfiable),
             ("bytes=-0", Requested::Unsatisfiable),

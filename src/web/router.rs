@@ -62,10 +62,7 @@ mod tests {
         let router = Router::new(&[("/a", &[(Method::POST, 1)]), ("/a/{id}", &[(Method::GET, 2)])]).unwrap();
         assert_eq!(router.lookup(&Method::POST, "/a"), Lookup::Found(1, None));
         assert_eq!(router.lookup(&Method::HEAD, "/a/7"), Lookup::Found(2, Some("7")));
-        assert_eq!(
-            router.lookup(&Method::PUT, "/a/7"),
-            Lookup::WrongMethod("GET, HEAD".into())
-        );
+        assert_eq!(router.lookup(&Method::PUT, "/a/7"), Lookup::WrongMethod("GET, HEAD".into()));
         assert_eq!(router.lookup(&Method::GET, "/a/7/8"), Lookup::NotFound);
         assert_eq!(router.lookup(&Method::GET, "/A"), Lookup::NotFound);
     }

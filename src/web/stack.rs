@@ -110,13 +110,8 @@ pub fn cors(origins: Option<&[String]>) -> CorsLayer {
             [LOCATION, ETAG, RETRY_AFTER, X_REQUEST_ID]
                 .into_iter()
                 .chain(
-                    [
-                        "ratelimit-limit",
-                        "ratelimit-remaining",
-                        "ratelimit-reset",
-                        "ratelimit-policy",
-                    ]
-                    .map(hyper::header::HeaderName::from_static),
+                    ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "ratelimit-policy"]
+                        .map(hyper::header::HeaderName::from_static),
                 )
                 .collect::<Vec<_>>(),
         )
@@ -125,9 +120,7 @@ pub fn cors(origins: Option<&[String]>) -> CorsLayer {
         None => layer.allow_origin(AllowOrigin::any()),
         Some(origins) => {
             let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
-            layer
-                .allow_origin(AllowOrigin::list(origins))
-                .allow_credentials(true)
+            layer.allow_origin(AllowOrigin::list(origins)).allow_credentials(true)
         }
     }
 }
@@ -138,10 +131,8 @@ impl<A: Application> Stack<A> {
         let started = Instant::now();
         let request_id = request_id::of(request.headers());
         let span = tracing::info_span!("request", request_id);
-        let caller = Caller {
-            request_id,
-            ip: client::address(peer.ip(), request.headers(), &self.trusted_proxies),
-        };
+        let caller =
+            Caller { request_id, ip: client::address(peer.ip(), request.headers(), &self.trusted_proxies) };
         self.observe(request, caller, started).instrument(span).await
     }
 
@@ -162,10 +153,8 @@ impl<A: Application> Stack<A> {
         if let Ok(id) = HeaderValue::from_str(&caller.request_id) {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
-        let length = response
-            .headers()
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let length =
+            response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if method == Method::HEAD {
             *response.body_mut() = Body::default();
         }
@@ -200,15 +189,10 @@ impl<A: Application> Stack<A> {
         let mut quota_headers = HeaderMap::new();
         let routed = self.app.route(request.method(), request.uri().path());
         let route = routed.as_ref().ok().cloned();
-        let result = match self
-            .admit(&request, route.as_ref(), &caller, &mut quota_headers)
-            .await
-            .and(routed)
+        let result = match self.admit(&request, route.as_ref(), &caller, &mut quota_headers).await.and(routed)
         {
             Ok(route) => {
-                let call = AssertUnwindSafe(self.app.call(route, request, caller))
-                    .catch_unwind()
-                    .await;
+                let call = AssertUnwindSafe(self.app.call(route, request, caller)).catch_unwind().await;
                 call.unwrap_or_else(|_| {
                     tracing::error!("a handler panicked");
                     Err(problem::internal())
@@ -216,10 +200,7 @@ impl<A: Application> Stack<A> {
             }
             Err(problem) => Err(problem),
         };
-        let mut answered = Answered {
-            route: route.map(|route| self.app.name(&route)),
-            refusal: None,
-        };
+        let mut answered = Answered { route: route.map(|route| self.app.name(&route)), refusal: None };
         let mut response = result.unwrap_or_else(|problem| {
             answered.refusal = Some(problem.clone());
             problem.into_response(&request_id)
@@ -237,18 +218,12 @@ impl<A: Application> Stack<A> {
         caller: &Caller,
         quota_headers: &mut HeaderMap,
     ) -> Result<(), Problem> {
-        let target = request
-            .uri()
-            .path_and_query()
-            .map_or(0, |target| target.as_str().len());
+        let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
         if target > MAX_URI_BYTES {
             return Err(problem::uri_too_long());
         }
-        let header_bytes: usize = request
-            .headers()
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len())
-            .sum();
+        let header_bytes: usize =
+            request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         if header_bytes > MAX_HEADER_BYTES {
             return Err(problem::headers_too_large());
         }

@@ -13,10 +13,7 @@ use crate::support::{Server, UPLOAD, photo_numbered, with_exif};
 fn program(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok().filter(|path| !path.is_empty());
     if found.is_none() {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "{variable} is not set, and CI skips nothing"
-        );
+        assert!(std::env::var_os("CI").is_none(), "{variable} is not set, and CI skips nothing");
         eprintln!("SKIPPED: {variable} is not set; `make test` sets it");
     }
     found
@@ -35,19 +32,12 @@ fn photos() -> Photos {
         std::fs::write(&path, with_exif(&photo_numbered(900, 600, n), orientation)).unwrap();
         path
     };
-    Photos {
-        paths: (0..3).map(write).collect(),
-        _dir: dir,
-    }
+    Photos { paths: (0..3).map(write).collect(), _dir: dir }
 }
 
 fn drafts(command: &mut Command) -> Vec<Value> {
     let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stdout)))
 }
@@ -59,21 +49,12 @@ fn assert_same(server: &Server, drafts: Vec<Value>) {
     for mut draft in drafts {
         draft["id"] = 0.into();
         let photos = draft["photos"].as_array().unwrap();
-        let sizes: Vec<_> = photos
-            .iter()
-            .map(|photo| photo["media"]["width"].clone())
-            .collect();
+        let sizes: Vec<_> = photos.iter().map(|photo| photo["media"]["width"].clone()).collect();
         assert_eq!(sizes, [900, 900, 900]);
         let ids: Vec<_> = photos.iter().map(|photo| photo["media"]["id"].clone()).collect();
         assert_eq!(ids, [1, 2, 3], "the order of the upload");
-        assert_eq!(
-            (&draft["title"], &draft["status"]),
-            (&"same".into(), &"draft".into())
-        );
-        assert_eq!(
-            (&draft["description"], &draft["price_suggested"]),
-            (&"".into(), &Value::Null)
-        );
+        assert_eq!((&draft["title"], &draft["status"]), (&"same".into(), &"draft".into()));
+        assert_eq!((&draft["description"], &draft["price_suggested"]), (&"".into(), &Value::Null));
     }
 }
 
@@ -83,15 +64,8 @@ fn script(variable: &str, name: &str, runs: usize) {
     };
     let server = Server::start(&[("WORKERS", "1")]);
     let photos = photos();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/clients")
-        .join(name);
-    let drafts = drafts(
-        Command::new(interpreter)
-            .arg(path)
-            .arg(server.url(UPLOAD))
-            .args(&photos.paths),
-    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name);
+    let drafts = drafts(Command::new(interpreter).arg(path).arg(server.url(UPLOAD)).args(&photos.paths));
     assert_eq!(drafts.len(), runs);
     assert_same(&server, drafts);
 }
@@ -126,17 +100,12 @@ fn curl() {
     let mut got = Vec::new();
     // HTTP/2 frames every body; only HTTP/1.1 has chunks (RFC 9113 section 8.1).
     let chunked = ["-H", "Transfer-Encoding: chunked"];
-    for framing in [
-        &["--http1.1"][..],
-        &["--http1.1", chunked[0], chunked[1]],
-        &["--http2-prior-knowledge"],
-    ] {
+    for framing in [&["--http1.1"][..], &["--http1.1", chunked[0], chunked[1]], &["--http2-prior-knowledge"]]
+    {
         let mut command = Command::new(&curl);
         command.args(["-sS", "-F", "title=same"]).args(framing);
         for path in &photos.paths {
-            command
-                .arg("-F")
-                .arg(format!("files=@{};type=image/jpeg", path.display()));
+            command.arg("-F").arg(format!("files=@{};type=image/jpeg", path.display()));
         }
         let output = command.arg(server.url(UPLOAD)).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
@@ -153,13 +122,7 @@ async fn rust_reqwest() {
     for http2 in [false, true] {
         for chunked in [false, true] {
             let builder = reqwest::Client::builder();
-            let client = if http2 {
-                builder.http2_prior_knowledge()
-            } else {
-                builder
-            }
-            .build()
-            .unwrap();
+            let client = if http2 { builder.http2_prior_knowledge() } else { builder }.build().unwrap();
             let mut form = reqwest::multipart::Form::new().text("title", "same");
             for path in &photos.paths {
                 let bytes = std::fs::read(path).unwrap();
@@ -173,17 +136,9 @@ async fn rust_reqwest() {
                 } else {
                     reqwest::multipart::Part::bytes(bytes)
                 };
-                form = form.part(
-                    "files",
-                    part.file_name("photo.jpg").mime_str("image/jpeg").unwrap(),
-                );
+                form = form.part("files", part.file_name("photo.jpg").mime_str("image/jpeg").unwrap());
             }
-            let response = client
-                .post(server.url(UPLOAD))
-                .multipart(form)
-                .send()
-                .await
-                .unwrap();
+            let response = client.post(server.url(UPLOAD)).multipart(form).send().await.unwrap();
             assert_eq!(response.status(), 201);
             got.push(response.json().await.unwrap());
         }

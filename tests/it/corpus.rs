@@ -54,19 +54,13 @@ async fn every_file_has_its_outcome() {
         }
         if status == 201 {
             let media = &body["photos"][0]["media"];
-            let longer = media["width"]
-                .as_u64()
-                .unwrap()
-                .max(media["height"].as_u64().unwrap());
+            let longer = media["width"].as_u64().unwrap().max(media["height"].as_u64().unwrap());
             assert!(longer <= 1600, "{}", row.path);
         }
     }
     println!("{} files, VmHWM {} KiB", rows.len(), server.peak_memory());
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
-    assert!(
-        server.files().iter().all(|name| name.len() == 68),
-        "no temporary is left"
-    );
+    assert!(server.files().iter().all(|name| name.len() == 68), "no temporary is left");
 }
 
 /// The bodies of eight public parsers' test suites: what they agree to refuse is refused, what they agree to read is read
@@ -78,10 +72,7 @@ async fn multipart_bodies_of_other_parsers_are_judged_as_they_agree() {
     let server = Server::start(&[]);
     let mut surprises = Vec::new();
     let manifest = std::fs::read_to_string(dir.join("manifest.jsonl")).unwrap();
-    for case in manifest
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-    {
+    for case in manifest.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         let body = std::fs::read(dir.join(case["body"].as_str().unwrap())).unwrap();
         let content_type = case["content_type"].as_str().unwrap_or("");
         // RFC 2046 allows 70 characters, though some parsers take more.
@@ -91,20 +82,11 @@ async fn multipart_bodies_of_other_parsers_are_judged_as_they_agree() {
         let Ok(content_type) = reqwest::header::HeaderValue::from_bytes(content_type.as_bytes()) else {
             continue;
         };
-        let request = Client::new()
-            .post(server.url(UPLOAD))
-            .header("content-type", content_type)
-            .body(body);
+        let request = Client::new().post(server.url(UPLOAD)).header("content-type", content_type).body(body);
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
         let problem: Value = response.json().await.unwrap();
-        let kind = problem["type"]
-            .as_str()
-            .unwrap_or("")
-            .rsplit(':')
-            .next()
-            .unwrap_or("")
-            .to_owned();
+        let kind = problem["type"].as_str().unwrap_or("").rsplit(':').next().unwrap_or("").to_owned();
         // What was read to its end, or as far as a part that is no photo.
         let is_read = status == 201
             || ["no-photo", "unsupported-image", "bad-title", "too-many-photos"].contains(&kind.as_str());
@@ -120,10 +102,5 @@ async fn multipart_bodies_of_other_parsers_are_judged_as_they_agree() {
             ));
         }
     }
-    assert!(
-        surprises.is_empty(),
-        "{} surprises:\n{}",
-        surprises.len(),
-        surprises.join("\n")
-    );
+    assert!(surprises.is_empty(), "{} surprises:\n{}", surprises.len(), surprises.join("\n"));
 }

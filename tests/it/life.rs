@@ -9,11 +9,7 @@ use crate::support::{Server, binary, file, form, photo, read_all, upload_head};
 
 fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
-    binary(dir.path())
-        .args(arguments)
-        .envs(settings.iter().copied())
-        .output()
-        .unwrap()
+    binary(dir.path()).args(arguments).envs(settings.iter().copied()).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -32,21 +28,12 @@ fn the_ready_line_is_the_last_of_the_start_and_names_what_is_in_force() {
 #[test]
 fn bad_settings_are_told_all_at_once_and_end_with_2() {
     for arguments in [&[][..], &["serve"], &["check-config"]] {
-        let output = run(
-            arguments,
-            &[("PORT", "70000"), ("JPEG_QUALITY", "high"), ("ENV", "prod")],
-        );
+        let output = run(arguments, &[("PORT", "70000"), ("JPEG_QUALITY", "high"), ("ENV", "prod")]);
         assert_eq!(output.status.code(), Some(2));
         let errors = text(&output.stderr);
-        let names: Vec<&str> = errors
-            .lines()
-            .map(|line| line.split('=').next().unwrap())
-            .collect();
+        let names: Vec<&str> = errors.lines().map(|line| line.split('=').next().unwrap()).collect();
         assert_eq!(names, ["PORT", "SECRET_KEY", "JPEG_QUALITY"], "{errors}");
-        assert!(
-            errors.contains("70000") && errors.contains("0..65535"),
-            "{errors}"
-        );
+        assert!(errors.contains("70000") && errors.contains("0..65535"), "{errors}");
     }
     assert_eq!(run(&["check-config"], &[]).status.code(), Some(0));
     assert_eq!(run(&["no-such-command"], &[]).status.code(), Some(2));
@@ -56,16 +43,8 @@ fn bad_settings_are_told_all_at_once_and_end_with_2() {
 fn help_names_every_setting_with_its_default() {
     let help = text(&run(&["--help"], &[]).stdout);
     for setting in vintedbot_ingest::config::SETTINGS {
-        let default = if setting.default.is_empty() {
-            "none"
-        } else {
-            setting.default
-        };
-        assert!(
-            help.contains(&format!("{}={default}\n", setting.name)),
-            "{}",
-            setting.name
-        );
+        let default = if setting.default.is_empty() { "none" } else { setting.default };
+        assert!(help.contains(&format!("{}={default}\n", setting.name)), "{}", setting.name);
     }
 }
 
@@ -74,13 +53,7 @@ fn settings_come_from_a_dotenv_file_too() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(".env"), "MAX_DIM_PX=900\nJPEG_QUALITY=60\n").unwrap();
     let server = Server::start_in(Arc::new(dir), &[("JPEG_QUALITY", "61")]);
-    assert!(
-        server
-            .output()
-            .last()
-            .unwrap()
-            .ends_with("MAX_DIM=900 | JPEG_QUALITY=61")
-    );
+    assert!(server.output().last().unwrap().ends_with("MAX_DIM=900 | JPEG_QUALITY=61"));
 }
 
 #[test]
@@ -94,11 +67,7 @@ fn what_cannot_be_used_ends_the_start_with_1_and_its_name() {
     assert_eq!(media_root.status.code(), Some(1));
     assert!(text(&media_root.stderr).contains("/proc/nowhere"));
     let same_data = binary(server.dir().path()).env("PORT", "0").output().unwrap();
-    assert_eq!(
-        same_data.status.code(),
-        Some(1),
-        "two processes must not share a catalog"
-    );
+    assert_eq!(same_data.status.code(), Some(1), "two processes must not share a catalog");
     assert!(text(&same_data.stderr).contains("data/db"));
 }
 
@@ -111,13 +80,7 @@ async fn an_acknowledged_draft_survives_kill_9() {
     let server = Server::start_in(server.dir(), &[]);
     let listing: serde_json::Value = server.get("/api/v1/listings/1").await.json().await.unwrap();
     assert_eq!(listing, draft);
-    assert_eq!(
-        server
-            .get(draft["photos"][0]["media"]["url"].as_str().unwrap())
-            .await
-            .status(),
-        200
-    );
+    assert_eq!(server.get(draft["photos"][0]["media"]["url"].as_str().unwrap()).await.status(), 200);
     let (_, again) = server.upload(form(&[file(&photo(300, 200))])).await;
     assert_eq!((&again["id"], &again["photos"]), (&2.into(), &draft["photos"]));
 }
@@ -128,17 +91,13 @@ async fn open_uploads_are_finished_after_sigterm_and_new_ones_are_not_begun() {
         let mut server = Server::start(&[]);
         let body = form(&[file(&photo(300, 200))]);
         let mut socket = server.connect();
-        socket
-            .write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes())
-            .unwrap();
+        socket.write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes()).unwrap();
         socket.write_all(&body[..body.len() / 2]).unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
         server.signal(signal);
         let address = server.address;
-        crate::support::eventually("the listener closes", || {
-            std::net::TcpStream::connect(address).is_err()
-        })
-        .await;
+        crate::support::eventually("the listener closes", || std::net::TcpStream::connect(address).is_err())
+            .await;
         socket.write_all(&body[body.len() / 2..]).unwrap();
         let answer = read_all(&mut socket);
         assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
@@ -150,9 +109,7 @@ async fn open_uploads_are_finished_after_sigterm_and_new_ones_are_not_begun() {
 async fn a_stop_does_not_wait_forever() {
     let mut server = Server::start(&[("SHUTDOWN_TIMEOUT_SECONDS", "1")]);
     let mut socket = server.connect();
-    socket
-        .write_all(upload_head("Content-Length: 1000000").as_bytes())
-        .unwrap();
+    socket.write_all(upload_head("Content-Length: 1000000").as_bytes()).unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let started = std::time::Instant::now();
     server.signal("TERM");

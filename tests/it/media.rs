@@ -22,10 +22,7 @@ async fn a_photo_is_served_whole_in_ranges_and_conditionally() {
     assert_eq!(whole.status(), 200);
     let headers = whole.headers().clone();
     let bytes = whole.bytes().await.unwrap();
-    let hash: String = Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(url, format!("/media/{hash}.jpg"));
     assert_eq!(headers["content-type"], "image/jpeg");
     assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
@@ -105,11 +102,7 @@ async fn only_a_hash_names_a_file() {
 async fn a_listing_is_read_back_exactly_as_the_upload_answered() {
     let server = Server::start(&[("MEDIA_BASE_URL", "https://cdn.example/photos/")]);
     let response = server
-        .post(form(&[
-            file(&photo(300, 200)),
-            field("title", "Füße".as_bytes()),
-            file(&photo(200, 300)),
-        ]))
+        .post(form(&[file(&photo(300, 200)), field("title", "Füße".as_bytes()), file(&photo(200, 300))]))
         .await;
     assert_eq!(response.status(), 201);
     assert_eq!(response.headers()["location"], "/api/v1/listings/1");
@@ -117,10 +110,7 @@ async fn a_listing_is_read_back_exactly_as_the_upload_answered() {
     let url = serde_json::from_str::<serde_json::Value>(&answered).unwrap()["photos"][0]["media"]["url"]
         .to_string();
     assert!(url.starts_with("\"https://cdn.example/photos/"), "{url}");
-    assert_eq!(
-        server.get("/api/v1/listings/1").await.text().await.unwrap(),
-        answered
-    );
+    assert_eq!(server.get("/api/v1/listings/1").await.text().await.unwrap(), answered);
     assert_eq!(server.get("/api/v1/listings/2").await.status(), 404);
 }
 
@@ -138,9 +128,7 @@ async fn equal_photos_are_one_media_row_however_concurrently_they_come() {
     let server = Server::start(&[]);
     let shared = photo(300, 200);
     let own: Vec<Vec<u8>> = (1..=12).map(|n| photo_numbered(200, 300, n)).collect();
-    let uploads = own
-        .iter()
-        .map(|own| server.upload(form(&[file(&shared), file(own), file(&shared)])));
+    let uploads = own.iter().map(|own| server.upload(form(&[file(&shared), file(own), file(&shared)])));
     let drafts = futures_util::future::join_all(uploads).await;
     let mut own_ids = Vec::new();
     for (status, draft) in &drafts {
@@ -149,10 +137,7 @@ async fn equal_photos_are_one_media_row_however_concurrently_they_come() {
         assert_eq!(media(0), drafts[0].1["photos"][0]["media"]);
         assert_eq!(media(0), media(2));
         assert_eq!(
-            (
-                &draft["photos"][0]["order_index"],
-                &draft["photos"][2]["order_index"]
-            ),
+            (&draft["photos"][0]["order_index"], &draft["photos"][2]["order_index"]),
             (&0.into(), &2.into())
         );
         own_ids.push(media(1)["id"].as_u64().unwrap());

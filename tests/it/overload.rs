@@ -6,10 +6,7 @@ use crate::support::{Server, file, form, photo, photo_numbered};
 
 #[tokio::test]
 async fn over_the_rate_limit_is_429_with_retry_after() {
-    let server = Server::start(&[
-        ("RATE_LIMIT_UPLOAD", "2/minute"),
-        ("RATE_LIMIT_GLOBAL", "6/minute"),
-    ]);
+    let server = Server::start(&[("RATE_LIMIT_UPLOAD", "2/minute"), ("RATE_LIMIT_GLOBAL", "6/minute")]);
     let body = form(&[file(&photo(64, 48))]);
     for left in ["1", "0"] {
         let response = server.post(body.clone()).await;
@@ -19,11 +16,7 @@ async fn over_the_rate_limit_is_429_with_retry_after() {
     }
     let response = server.post(body).await;
     assert_eq!(response.status(), 429);
-    let wait: u64 = response.headers()["retry-after"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=30).contains(&wait), "{wait}");
     assert_eq!(response.json::<Value>().await.unwrap()["status"], 429);
     // Three of six are spent; the other paths share the rest, whether they exist or not.
@@ -47,14 +40,8 @@ async fn clients_behind_a_trusted_proxy_have_limits_of_their_own() {
         let body = form(&[file(&photo(64, 48))]);
         let mut got = Vec::new();
         for forwarded in ["203.0.113.1", "203.0.113.2"] {
-            let request = client
-                .get(server.url("/api/v1/listings/7"))
-                .header("x-forwarded-for", forwarded);
-            got.push(if request.send().await.unwrap().status() == 429 {
-                429
-            } else {
-                200
-            });
+            let request = client.get(server.url("/api/v1/listings/7")).header("x-forwarded-for", forwarded);
+            got.push(if request.send().await.unwrap().status() == 429 { 429 } else { 200 });
         }
         assert_eq!(got, expected, "{trusted}");
         drop(body);
@@ -64,39 +51,22 @@ async fn clients_behind_a_trusted_proxy_have_limits_of_their_own() {
 #[tokio::test]
 async fn a_full_queue_is_503_with_retry_after_and_the_rest_is_served_well() {
     let server = Server::start(&[("WORKERS", "1"), ("POOL_QUEUE", "1"), ("POOL_WAIT_SECONDS", "0")]);
-    let forms: Vec<Vec<u8>> = (0..8)
-        .map(|n| form(&[file(&photo_numbered(3000, 2000, n))]))
-        .collect();
+    let forms: Vec<Vec<u8>> = (0..8).map(|n| form(&[file(&photo_numbered(3000, 2000, n))])).collect();
     let answers = futures_util::future::join_all(forms.into_iter().map(|form| server.post(form))).await;
     let mut served = 0;
     for answer in answers {
         match answer.status().as_u16() {
             201 => served += 1,
             503 => {
-                assert!(
-                    answer.headers()["retry-after"]
-                        .to_str()
-                        .unwrap()
-                        .parse::<u64>()
-                        .unwrap()
-                        >= 1
-                );
+                assert!(answer.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
                 assert_eq!(answer.json::<Value>().await.unwrap()["status"], 503);
             }
             other => panic!("{other}"),
         }
     }
     assert!((1..8).contains(&served), "{served} of 8 were served");
-    assert_eq!(
-        server.files().len(),
-        served,
-        "a refused upload leaves no file, a served one has its own"
-    );
-    assert_eq!(
-        server.upload(form(&[file(&photo(64, 48))])).await.0,
-        201,
-        "and then there is room again"
-    );
+    assert_eq!(server.files().len(), served, "a refused upload leaves no file, a served one has its own");
+    assert_eq!(server.upload(form(&[file(&photo(64, 48))])).await.0, 201, "and then there is room again");
 }
 
 #[tokio::test]

@@ -12,11 +12,7 @@ impl Picture {
     fn quadrants(&self) -> Vec<&'static str> {
         let name = |x: usize, y: usize| {
             let at = (y * self.width + x) * 3;
-            match self.pixels[at..at + 3]
-                .iter()
-                .map(|value| value / 128)
-                .collect::<Vec<_>>()[..]
-            {
+            match self.pixels[at..at + 3].iter().map(|value| value / 128).collect::<Vec<_>>()[..] {
                 [1, 0, 0] => "red",
                 [0, 1, 0] => "green",
                 [0, 0, 1] => "blue",
@@ -33,26 +29,10 @@ async fn stored(server: &Server, photo: &[u8]) -> (Picture, Vec<u8>) {
     let (status, draft) = server.upload(form(&[file(photo)])).await;
     assert_eq!(status, 201, "{draft}");
     let media = &draft["photos"][0]["media"];
-    let bytes = server
-        .get(media["url"].as_str().unwrap())
-        .await
-        .bytes()
-        .await
-        .unwrap()
-        .to_vec();
+    let bytes = server.get(media["url"].as_str().unwrap()).await.bytes().await.unwrap().to_vec();
     let image = turbojpeg::decompress(&bytes, turbojpeg::PixelFormat::RGB).unwrap();
-    assert_eq!(
-        (&media["width"], &media["height"]),
-        (&image.width.into(), &image.height.into())
-    );
-    (
-        Picture {
-            width: image.width,
-            height: image.height,
-            pixels: image.pixels,
-        },
-        bytes,
-    )
+    assert_eq!((&media["width"], &media["height"]), (&image.width.into(), &image.height.into()));
+    (Picture { width: image.width, height: image.height, pixels: image.pixels }, bytes)
 }
 
 #[tokio::test]
@@ -73,10 +53,7 @@ async fn all_eight_orientations_come_out_upright_and_bare() {
         assert_eq!(picture.quadrants(), expected, "orientation {orientation}");
         let size = if orientation < 5 { (320, 200) } else { (200, 320) };
         assert_eq!((picture.width, picture.height), size);
-        assert!(
-            !bytes.windows(4).any(|four| four == b"Exif"),
-            "no metadata is left"
-        );
+        assert!(!bytes.windows(4).any(|four| four == b"Exif"), "no metadata is left");
     }
 }
 

@@ -22,11 +22,7 @@ async fn versions_and_framings_give_the_same_draft() {
         for streamed in [false, true] {
             let pieces: Vec<std::io::Result<Vec<u8>>> =
                 body.chunks(1000).map(|piece| Ok(piece.to_vec())).collect();
-            let body = if streamed {
-                Body::wrap_stream(stream::iter(pieces))
-            } else {
-                body.clone().into()
-            };
+            let body = if streamed { Body::wrap_stream(stream::iter(pieces)) } else { body.clone().into() };
             let response = client
                 .post(server.url(UPLOAD))
                 .header("content-type", content_type())
@@ -48,20 +44,9 @@ async fn versions_and_framings_give_the_same_draft() {
 #[tokio::test]
 async fn many_requests_share_a_connection() {
     let server = Server::start(&[]);
-    for client in [
-        Client::new(),
-        Client::builder().http2_prior_knowledge().build().unwrap(),
-    ] {
+    for client in [Client::new(), Client::builder().http2_prior_knowledge().build().unwrap()] {
         for _ in 0..5 {
-            assert_eq!(
-                client
-                    .get(server.url("/api/v1/health"))
-                    .send()
-                    .await
-                    .unwrap()
-                    .status(),
-                200
-            );
+            assert_eq!(client.get(server.url("/api/v1/health")).send().await.unwrap().status(), 200);
             let refused = client
                 .post(server.url(UPLOAD))
                 .header("content-type", content_type())
@@ -74,10 +59,7 @@ async fn many_requests_share_a_connection() {
     }
     let pipelined = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answers = server.raw(pipelined);
-    assert!(
-        answers.starts_with("HTTP/1.1 200 ") && answers.contains("HTTP/1.1 404 "),
-        "{answers}"
-    );
+    assert!(answers.starts_with("HTTP/1.1 200 ") && answers.contains("HTTP/1.1 404 "), "{answers}");
 }
 
 #[tokio::test]
@@ -86,13 +68,9 @@ async fn a_body_in_tiny_chunks_is_the_same_body() {
     let server = Server::start(&[]);
     let body = form(&[file(&photo(16, 16))]);
     let mut socket = server.connect();
-    socket
-        .write_all(upload_head("Transfer-Encoding: chunked").as_bytes())
-        .unwrap();
+    socket.write_all(upload_head("Transfer-Encoding: chunked").as_bytes()).unwrap();
     for byte in &body {
-        socket
-            .write_all(&[b'1', b'\r', b'\n', *byte, b'\r', b'\n'])
-            .unwrap();
+        socket.write_all(&[b'1', b'\r', b'\n', *byte, b'\r', b'\n']).unwrap();
     }
     socket.write_all(b"0\r\n\r\n").unwrap();
     let answer = crate::support::read_all(&mut socket);

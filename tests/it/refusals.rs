@@ -9,10 +9,7 @@ use crate::support::{
 fn assert_problem(body: &Value, status: u16) {
     assert_eq!(body["status"], status, "{body}");
     for member in ["type", "title", "detail", "request_id"] {
-        assert!(
-            body[member].as_str().is_some_and(|text| !text.is_empty()),
-            "{member} of {body}"
-        );
+        assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} of {body}");
     }
     let detail = body["detail"].as_str().unwrap();
     assert!(detail.ends_with('.'), "a sentence: {detail}");
@@ -27,11 +24,7 @@ async fn refused(settings: &[(&str, &str)], cases: Vec<(&str, Vec<u8>, u16)>) ->
     for (what, form, expected) in cases {
         let response = server.post(form).await;
         assert_eq!(response.status(), expected, "{what}");
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json",
-            "{what}"
-        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{what}");
         let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
         let body: Value = response.json().await.unwrap();
         assert_problem(&body, expected);
@@ -55,9 +48,7 @@ async fn not_multipart_is_415_and_a_bad_boundary_400() {
         (Some("multipart/form-data; boundary=a; boundary=b"), 400),
         (Some(long.as_str()), 400),
     ] {
-        let mut request = reqwest::Client::new()
-            .post(server.url(UPLOAD))
-            .body(form(&[file(&photo(8, 8))]));
+        let mut request = reqwest::Client::new().post(server.url(UPLOAD)).body(form(&[file(&photo(8, 8))]));
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
@@ -79,11 +70,7 @@ async fn malformed_and_cut_off_bodies_are_400() {
         vec![
             ("empty body", Vec::new(), 400),
             ("no delimiter", b"hello".to_vec(), 400),
-            (
-                "no closing delimiter",
-                whole[..whole.len() - BOUNDARY.len() - 6].to_vec(),
-                400,
-            ),
+            ("no closing delimiter", whole[..whole.len() - BOUNDARY.len() - 6].to_vec(), 400),
             ("cut in a photo", whole[..400].to_vec(), 400),
             ("endless preamble", vec![b'x'; 100_000], 400),
             ("two dispositions", twice.into_bytes(), 400),
@@ -114,18 +101,11 @@ async fn too_many_photos_and_too_large_ones_are_413() {
         &[("MAX_UPLOADS_PER_REQUEST", "3"), ("MAX_FILE_SIZE_MB", "1")],
         vec![
             ("a fourth photo", form(&four), 413),
-            (
-                "a large second photo",
-                form(&[file(&small), file_named("big.jpg", &large)]),
-                413,
-            ),
+            ("a large second photo", form(&[file(&small), file_named("big.jpg", &large)]), 413),
         ],
     )
     .await;
-    assert_eq!(
-        (&bodies[1]["file_index"], &bodies[1]["filename"]),
-        (&1.into(), &"big.jpg".into())
-    );
+    assert_eq!((&bodies[1]["file_index"], &bodies[1]["filename"]), (&1.into(), &"big.jpg".into()));
 }
 
 #[tokio::test]
@@ -144,10 +124,7 @@ async fn a_hopeless_content_length_is_413_before_a_byte_of_the_body() {
     let answer = server.raw(upload_head("Content-Length: 3000000").as_bytes());
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     let answer = server.raw(upload_head("Content-Length: 3000000\r\nExpect: 100-continue").as_bytes());
-    assert!(
-        answer.starts_with("HTTP/1.1 413 "),
-        "the refusal comes in place of 100 Continue: {answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 413 "), "the refusal comes in place of 100 Continue: {answer}");
     server.assert_nothing_was_kept().await;
 }
 
@@ -177,18 +154,11 @@ async fn what_is_not_an_image_that_we_read_is_415() {
             ("SVG", form(&[file_named("x.svg", svg)]), 415),
             ("PSD", form(&[file(b"8BPS\0\x01\0\0\0\0\0\0\0\x03")]), 415),
             ("HEIC", form(&[file(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")]), 415),
-            (
-                "text in a second part",
-                form(&[file(&photo(8, 8)), file_named("notes.txt", b"hello")]),
-                415,
-            ),
+            ("text in a second part", form(&[file(&photo(8, 8)), file_named("notes.txt", b"hello")]), 415),
         ],
     )
     .await;
-    assert_eq!(
-        (&bodies[4]["file_index"], &bodies[4]["filename"]),
-        (&1.into(), &"notes.txt".into())
-    );
+    assert_eq!((&bodies[4]["file_index"], &bodies[4]["filename"]), (&1.into(), &"notes.txt".into()));
 }
 
 #[tokio::test]
@@ -213,11 +183,7 @@ async fn images_that_cannot_be_decoded_are_422() {
     let bodies = refused(
         &[("MAX_PIXELS", "400000")],
         vec![
-            (
-                "magic bytes, then noise",
-                form(&[file(b"\xff\xd8\xff\xe0 and then some prose")]),
-                422,
-            ),
+            ("magic bytes, then noise", form(&[file(b"\xff\xd8\xff\xe0 and then some prose")]), 422),
             ("over MAX_PIXELS", form(&[file(&photo(800, 501))]), 422),
             ("cut in half", form(&[file_named("cut.jpg", &cut)]), 422),
             ("zero height", form(&[file(&flat)]), 422),
@@ -230,10 +196,7 @@ async fn images_that_cannot_be_decoded_are_422() {
         ],
     )
     .await;
-    assert_eq!(
-        (&bodies[2]["file_index"], &bodies[2]["filename"]),
-        (&0.into(), &"cut.jpg".into())
-    );
+    assert_eq!((&bodies[2]["file_index"], &bodies[2]["filename"]), (&0.into(), &"cut.jpg".into()));
     assert_eq!(bodies[5]["file_index"], 1);
 }
 
@@ -244,29 +207,15 @@ async fn a_title_that_is_too_long_or_no_text_is_422() {
     refused(
         &[],
         vec![
-            (
-                "161 characters",
-                form(&[file(&photo), field("title", long.as_bytes())]),
-                422,
-            ),
-            (
-                "a megabyte",
-                form(&[field("title", &vec![b'x'; 1 << 20]), file(&photo)]),
-                422,
-            ),
-            (
-                "not UTF-8",
-                form(&[file(&photo), field("title", b"\xff\xfe")]),
-                422,
-            ),
+            ("161 characters", form(&[file(&photo), field("title", long.as_bytes())]), 422),
+            ("a megabyte", form(&[field("title", &vec![b'x'; 1 << 20]), file(&photo)]), 422),
+            ("not UTF-8", form(&[file(&photo), field("title", b"\xff\xfe")]), 422),
         ],
     )
     .await;
     let server = Server::start(&[]);
     let longest = "ä".repeat(160);
-    let (status, draft) = server
-        .upload(form(&[file(&photo), field("title", longest.as_bytes())]))
-        .await;
+    let (status, draft) = server.upload(form(&[file(&photo), field("title", longest.as_bytes())])).await;
     assert_eq!((status, &draft["title"]), (201, &longest.into()));
 }
 
@@ -279,10 +228,7 @@ async fn a_full_disk_is_507_and_not_ready() {
     assert_eq!(server.files(), Vec::<String>::new());
     let ready = server.get("/api/v1/ready").await;
     assert_eq!(ready.status(), 503);
-    assert_eq!(
-        ready.json::<Value>().await.unwrap()["down"],
-        serde_json::json!(["disk"])
-    );
+    assert_eq!(ready.json::<Value>().await.unwrap()["down"], serde_json::json!(["disk"]));
     assert_eq!(server.get("/api/v1/health").await.status(), 200);
 }
 
@@ -292,13 +238,9 @@ async fn a_python_client_that_sends_everything_before_it_reads_sees_an_early_413
     let server = Server::start(&[("MAX_UPLOADS_PER_REQUEST", "8"), ("MAX_FILE_SIZE_MB", "1")]);
     let body = form(&[file(&[photo(64, 48), vec![0; 6 << 20]].concat())]);
     let mut socket = server.connect();
-    socket
-        .write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes())
-        .unwrap();
+    socket.write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes()).unwrap();
     for chunk in body.chunks(64 * 1024) {
-        socket
-            .write_all(chunk)
-            .expect("the connection is not reset while the client still sends");
+        socket.write_all(chunk).expect("the connection is not reset while the client still sends");
     }
     let answer = read_all(&mut socket);
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");

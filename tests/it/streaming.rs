@@ -15,11 +15,9 @@ fn growth(uploads: usize) -> u64 {
     // The code paths of an upload are in memory before measuring.
     for _ in 0..2 {
         let body = form(&[file(&photo(64, 48))]);
-        let request = [
-            upload_head(&format!("Content-Length: {}\r\nConnection: close", body.len())).into_bytes(),
-            body,
-        ]
-        .concat();
+        let request =
+            [upload_head(&format!("Content-Length: {}\r\nConnection: close", body.len())).into_bytes(), body]
+                .concat();
         assert!(server.raw(&request).starts_with("HTTP/1.1 201 "));
     }
     let before = server.peak_memory();
@@ -71,23 +69,16 @@ fn photos_are_decoded_while_later_parts_arrive() {
     let whole = photo(640, 480);
     let bad = &whole[..whole.len() / 2];
     let body = form(&[file(bad), file(&whole)]);
-    let second = body
-        .windows(BOUNDARY.len())
-        .rposition(|window| window == BOUNDARY.as_bytes())
-        .unwrap()
-        - 1000;
+    let second =
+        body.windows(BOUNDARY.len()).rposition(|window| window == BOUNDARY.as_bytes()).unwrap() - 1000;
     let mut socket = server.connect();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    socket
-        .write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes())
-        .unwrap();
+    socket.write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes()).unwrap();
     socket.write_all(&body[..second]).unwrap();
     let mut answer = [0; 12];
     std::io::Read::read_exact(&mut socket, &mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 422");
-    socket
-        .write_all(&body[second..])
-        .expect("the rest is read and thrown away");
+    socket.write_all(&body[second..]).expect("the rest is read and thrown away");
     assert_eq!(server.files(), Vec::<String>::new());
     drop(socket);
     let refused: Value = serde_json::from_str(

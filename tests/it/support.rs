@@ -31,16 +31,8 @@ impl Server {
     /// The same, on the data of an earlier server.
     pub(crate) fn start_in(dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
         let mut command = binary(dir.path());
-        command.envs([
-            ("PORT", "0"),
-            ("RATE_LIMIT_GLOBAL", "off"),
-            ("RATE_LIMIT_UPLOAD", "off"),
-        ]);
-        let mut child = command
-            .envs(settings.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        command.envs([("PORT", "0"), ("RATE_LIMIT_GLOBAL", "off"), ("RATE_LIMIT_UPLOAD", "off")]);
+        let mut child = command.envs(settings.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(Vec::new()));
         let (ready, is_ready) = std::sync::mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -53,20 +45,13 @@ impl Server {
                 lines.lock().unwrap().push(line);
             }
         });
-        is_ready
-            .recv_timeout(Duration::from_secs(30))
-            .expect("the ready line appears");
+        is_ready.recv_timeout(Duration::from_secs(30)).expect("the ready line appears");
         let port = output.lock().unwrap().iter().find_map(|line| {
             let (_, rest) = line.split_once("http://127.0.0.1:")?;
             rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         });
         let address = SocketAddr::from(([127, 0, 0, 1], port.expect("the log says the port")));
-        Self {
-            child,
-            address,
-            dir,
-            output,
-        }
+        Self { child, address, dir, output }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -93,22 +78,13 @@ impl Server {
     /// The most memory the process ever held, in KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))
-            .unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([&format!("-{name}"), &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
@@ -142,10 +118,7 @@ impl Server {
         assert_eq!(self.get("/api/v1/listings/1").await.status(), 404);
         let (status, draft) = self.upload(form(&[file(&photo(64, 48))])).await;
         assert_eq!(status, 201, "{draft}");
-        assert_eq!(
-            (&draft["id"], &draft["photos"][0]["media"]["id"]),
-            (&1.into(), &1.into())
-        );
+        assert_eq!((&draft["id"], &draft["photos"][0]["media"]["id"]), (&1.into(), &1.into()));
     }
 
     /// Sends bytes as they are and reads until the server closes or is silent for a while.
@@ -229,10 +202,7 @@ pub(crate) fn file_named<'a>(name: &str, data: &'a [u8]) -> Part<'a> {
 }
 
 pub(crate) fn field<'a>(name: &str, data: &'a [u8]) -> Part<'a> {
-    Part {
-        headers: format!("Content-Disposition: form-data; name=\"{name}\""),
-        data,
-    }
+    Part { headers: format!("Content-Disposition: form-data; name=\"{name}\""), data }
 }
 
 /// A body with these parts, delimited by [`BOUNDARY`].
@@ -289,16 +259,9 @@ pub(crate) fn card(width: usize, height: usize) -> Vec<u8> {
 }
 
 fn encode_jpeg(pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
-    let image = turbojpeg::Image {
-        pixels,
-        width,
-        pitch: width * 3,
-        height,
-        format: turbojpeg::PixelFormat::RGB,
-    };
-    turbojpeg::compress(image, 92, turbojpeg::Subsamp::Sub2x2)
-        .unwrap()
-        .to_vec()
+    let image =
+        turbojpeg::Image { pixels, width, pitch: width * 3, height, format: turbojpeg::PixelFormat::RGB };
+    turbojpeg::compress(image, 92, turbojpeg::Subsamp::Sub2x2).unwrap().to_vec()
 }
 
 /// The JPEG with an EXIF segment that names an orientation and a GPS version.
@@ -315,16 +278,11 @@ pub(crate) fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
 
 /// The directory of real and hostile test files, if it is there. Its absence is told, not hidden.
 pub(crate) fn corpus() -> Option<PathBuf> {
-    let dir = std::env::var_os("VINTEDBOT_CORPUS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"),
-        PathBuf::from,
-    );
+    let dir = std::env::var_os("VINTEDBOT_CORPUS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"), PathBuf::from);
     if dir.is_dir() {
         return Some(dir);
     }
-    eprintln!(
-        "SKIPPED: there is no corpus at {}; VINTEDBOT_CORPUS names another place",
-        dir.display()
-    );
+    eprintln!("SKIPPED: there is no corpus at {}; VINTEDBOT_CORPUS names another place", dir.display());
     None
 }

@@ -21,19 +21,11 @@ async fn unknown_paths_and_methods_are_problems() {
         (Method::DELETE, "/api/v1/listings/1", 405),
         (Method::GET, "/api/v1/ingest/upload", 405),
     ] {
-        let response = Client::new()
-            .request(method.clone(), server.url(path))
-            .send()
-            .await
-            .unwrap();
+        let response = Client::new().request(method.clone(), server.url(path)).send().await.unwrap();
         assert_eq!(response.status(), status, "{method} {path}");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         if status == 405 {
-            let allow = if path.ends_with("upload") {
-                "POST"
-            } else {
-                "GET, HEAD"
-            };
+            let allow = if path.ends_with("upload") { "POST" } else { "GET, HEAD" };
             assert_eq!(response.headers()["allow"], allow);
         }
         assert_eq!(response.json::<Value>().await.unwrap()["status"], status);
@@ -43,25 +35,12 @@ async fn unknown_paths_and_methods_are_problems() {
 #[tokio::test]
 async fn a_sane_request_id_is_kept_in_answer_and_log() {
     let server = Server::start(&[]);
-    let ask = |id: &str| {
-        Client::new()
-            .get(server.url("/nowhere"))
-            .header("x-request-id", id)
-            .send()
-    };
+    let ask = |id: &str| Client::new().get(server.url("/nowhere")).header("x-request-id", id).send();
     let response = ask("app-4711").await.unwrap();
     assert_eq!(response.headers()["x-request-id"], "app-4711");
     assert_eq!(response.json::<Value>().await.unwrap()["request_id"], "app-4711");
-    assert!(
-        server
-            .output()
-            .iter()
-            .any(|line| line.contains("app-4711") && line.contains("status=404"))
-    );
-    let other = ask("not sane").await.unwrap().headers()["x-request-id"]
-        .to_str()
-        .unwrap()
-        .to_owned();
+    assert!(server.output().iter().any(|line| line.contains("app-4711") && line.contains("status=404")));
+    let other = ask("not sane").await.unwrap().headers()["x-request-id"].to_str().unwrap().to_owned();
     assert_eq!(other.len(), 36);
 }
 
@@ -75,20 +54,11 @@ async fn the_access_log_tells_of_each_photo_and_in_production_in_json() {
         server.output().iter().any(|line| line.contains(&sha))
     })
     .await;
-    let lines: Vec<Value> = server
-        .output()
-        .iter()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
+    let lines: Vec<Value> =
+        server.output().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let line = lines.iter().find(|line| line["sha"] == sha.as_str()).unwrap();
-    assert_eq!(
-        (&line["mime"], &line["size"]),
-        (&"image/jpeg".into(), &photo.len().into())
-    );
-    assert!(
-        line["user_id"].is_string() && line["span"]["request_id"].is_string(),
-        "{line}"
-    );
+    assert_eq!((&line["mime"], &line["size"]), (&"image/jpeg".into(), &photo.len().into()));
+    assert!(line["user_id"].is_string() && line["span"]["request_id"].is_string(), "{line}");
     assert!(
         lines
             .iter()
@@ -112,22 +82,9 @@ async fn browsers_of_listed_origins_may_call() {
     assert_eq!(response.headers()["access-control-allow-origin"], "*");
     let listed = Server::start(&[("CORS_ORIGINS", "https://app.example")]);
     let response = preflight(&listed, "https://app.example").await.unwrap();
-    assert_eq!(
-        response.headers()["access-control-allow-origin"],
-        "https://app.example"
-    );
-    assert!(
-        response.headers()["access-control-allow-methods"]
-            .to_str()
-            .unwrap()
-            .contains("POST")
-    );
-    assert!(
-        response.headers()["access-control-allow-headers"]
-            .to_str()
-            .unwrap()
-            .contains("authorization")
-    );
+    assert_eq!(response.headers()["access-control-allow-origin"], "https://app.example");
+    assert!(response.headers()["access-control-allow-methods"].to_str().unwrap().contains("POST"));
+    assert!(response.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
     assert!(
         !preflight(&listed, "https://evil.example")
             .await
@@ -135,17 +92,9 @@ async fn browsers_of_listed_origins_may_call() {
             .headers()
             .contains_key("access-control-allow-origin")
     );
-    let refused = Client::new()
-        .get(open.url("/nowhere"))
-        .header("origin", "https://x.example")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(
-        refused.headers()["access-control-allow-origin"],
-        "*",
-        "errors can be read as well"
-    );
+    let refused =
+        Client::new().get(open.url("/nowhere")).header("origin", "https://x.example").send().await.unwrap();
+    assert_eq!(refused.headers()["access-control-allow-origin"], "*", "errors can be read as well");
 }
 
 #[tokio::test]
@@ -157,26 +106,17 @@ async fn every_answer_is_safe_to_open() {
         let headers = server.get(path).await.headers().clone();
         assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
         assert!(
-            headers["content-security-policy"]
-                .to_str()
-                .unwrap()
-                .starts_with("default-src 'none'"),
+            headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"),
             "{path}"
         );
-        assert!(
-            headers.contains_key("x-request-id") && headers.contains_key("cache-control"),
-            "{path}"
-        );
+        assert!(headers.contains_key("x-request-id") && headers.contains_key("cache-control"), "{path}");
     }
 }
 
 #[tokio::test]
 async fn health_ready_and_metrics_answer() {
     let server = Server::start(&[]);
-    assert_eq!(
-        server.get("/api/v1/health").await.text().await.unwrap(),
-        r#"{"status":"ok"}"#
-    );
+    assert_eq!(server.get("/api/v1/health").await.text().await.unwrap(), r#"{"status":"ok"}"#);
     assert_eq!(server.get("/api/v1/ready").await.status(), 200);
     server.upload(form(&[file(&photo(64, 48))])).await;
     server.upload(form(&[file(b"%PDF-")])).await;
@@ -201,10 +141,7 @@ async fn a_head_beyond_the_limits_is_a_problem_with_an_id() {
     let long_uri = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(9000));
     let huge_uri = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(80_000));
     let long_header = format!("GET / HTTP/1.1\r\nHost: x\r\nX-A: {}\r\n\r\n", "a".repeat(40_000));
-    let huge_header = format!(
-        "GET / HTTP/1.1\r\nHost: x\r\nX-A: {}\r\n\r\n",
-        "a".repeat(200_000)
-    );
+    let huge_header = format!("GET / HTTP/1.1\r\nHost: x\r\nX-A: {}\r\n\r\n", "a".repeat(200_000));
     let many_headers = format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X-A: b\r\n".repeat(150));
     for (head, expected) in [
         (long_uri.as_str(), &["414"][..]),
@@ -214,10 +151,7 @@ async fn a_head_beyond_the_limits_is_a_problem_with_an_id() {
         (&many_headers, &["431"]),
         ("NOT HTTP AT ALL\r\n\r\n", &["400"]),
         ("GET / HTTP/1.1\r\nHost: x\r\nBad Header: y\r\n\r\n", &["400"]),
-        (
-            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: nine\r\n\r\n",
-            &["400"],
-        ),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: nine\r\n\r\n", &["400"]),
     ] {
         let mut socket = server.connect();
         // The server may answer and close before it has read all of a head that is too large.
@@ -225,15 +159,10 @@ async fn a_head_beyond_the_limits_is_a_problem_with_an_id() {
         let answer = read_all(&mut socket);
         let first = head.get(..20).unwrap_or(head);
         assert!(
-            expected
-                .iter()
-                .any(|status| answer.starts_with(&format!("HTTP/1.1 {status} "))),
+            expected.iter().any(|status| answer.starts_with(&format!("HTTP/1.1 {status} "))),
             "{first}: {answer}"
         );
-        assert!(
-            answer.to_ascii_lowercase().contains("x-request-id: "),
-            "{first}: {answer}"
-        );
+        assert!(answer.to_ascii_lowercase().contains("x-request-id: "), "{first}: {answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         let body: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{first}: {answer}"));
         assert_eq!(body["status"].to_string(), answer[9..12]);
@@ -242,10 +171,7 @@ async fn a_head_beyond_the_limits_is_a_problem_with_an_id() {
 
 #[tokio::test]
 async fn silent_and_dripping_clients_are_cut_in_their_time() {
-    let server = Server::start(&[
-        ("HEADER_TIMEOUT_SECONDS", "1"),
-        ("BODY_IDLE_TIMEOUT_SECONDS", "1"),
-    ]);
+    let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1"), ("BODY_IDLE_TIMEOUT_SECONDS", "1")]);
     let timed = |sent: &[u8]| {
         let mut socket = server.connect();
         socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
@@ -253,10 +179,7 @@ async fn silent_and_dripping_clients_are_cut_in_their_time() {
         let started = Instant::now();
         let answer = read_all(&mut socket);
         let took = started.elapsed();
-        assert!(
-            took > Duration::from_millis(700) && took < Duration::from_secs(6),
-            "{took:?}: {answer}"
-        );
+        assert!(took > Duration::from_millis(700) && took < Duration::from_secs(6), "{took:?}: {answer}");
         answer
     };
     assert_eq!(timed(b""), "", "who said nothing is told nothing");
@@ -271,10 +194,7 @@ async fn silent_and_dripping_clients_are_cut_in_their_time() {
     let mut half = upload_head(&format!("Content-Length: {}", body.len())).into_bytes();
     half.extend_from_slice(&body[..body.len() / 2]);
     let answer = timed(&half);
-    assert!(
-        answer.starts_with("HTTP/1.1 408 ") && answer.contains("application/problem+json"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("application/problem+json"), "{answer}");
     server.assert_nothing_was_kept().await;
 }
 
@@ -284,9 +204,7 @@ async fn a_client_that_hangs_up_leaves_nothing() {
     let body = form(&[file(&photo(800, 600)), file(&photo(640, 480))]);
     for cut in [0, 100, body.len() / 2, body.len() - BOUNDARY.len() - 10] {
         let mut socket = server.connect();
-        socket
-            .write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes())
-            .unwrap();
+        socket.write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes()).unwrap();
         socket.write_all(&body[..cut]).unwrap();
         drop(socket);
     }

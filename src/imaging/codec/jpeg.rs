@@ -51,11 +51,7 @@ pub(in crate::imaging) fn segments(file: &[u8]) -> impl Iterator<Item = Segment<
             }
             let length = usize::from(u16::from_be_bytes(*rest.first_chunk()?));
             let payload = rest.get(2..length)?;
-            let segment = Segment {
-                marker,
-                payload,
-                rest: &rest[length..],
-            };
+            let segment = Segment { marker, payload, rest: &rest[length..] };
             rest = if marker == SOS { &[] } else { segment.rest };
             return Some(segment);
         }
@@ -103,21 +99,14 @@ impl std::fmt::Debug for Jpeg<'_> {
 impl<'a> Jpeg<'a> {
     pub(super) fn open(bytes: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
         let mut decoder = Decompressor::new().map_err(|_| ImageError::Corrupt)?;
-        decoder
-            .set_scan_limit(MAX_SCANS)
-            .map_err(|_| ImageError::Corrupt)?;
+        decoder.set_scan_limit(MAX_SCANS).map_err(|_| ImageError::Corrupt)?;
         let header = decoder.read_header(bytes).map_err(|error| classify(&error))?;
         let (width, height) = check_size(header.width as u64, header.height as u64, recipe.max_pixels)?;
         let is_cmyk = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
-        let divisor = if header.is_lossless {
-            1
-        } else {
-            plan::decode_divisor(width, height, recipe.max_dim)
-        };
+        let divisor =
+            if header.is_lossless { 1 } else { plan::decode_divisor(width, height, recipe.max_dim) };
         let factor = ScalingFactor::new(1, divisor as usize);
-        decoder
-            .set_scaling_factor(factor)
-            .map_err(|_| ImageError::Corrupt)?;
+        decoder.set_scaling_factor(factor).map_err(|_| ImageError::Corrupt)?;
         let samples_per_2_pixels = match header.subsamp {
             Subsamp::Gray => 2,
             Subsamp::Sub2x2 | Subsamp::Sub4x1 | Subsamp::Sub1x4 => 3,
@@ -130,15 +119,7 @@ impl<'a> Jpeg<'a> {
         } else {
             0
         };
-        Ok(Self {
-            bytes,
-            decoder,
-            width,
-            height,
-            divisor,
-            is_cmyk,
-            coefficients,
-        })
+        Ok(Self { bytes, decoder, width, height, divisor, is_cmyk, coefficients })
     }
 
     pub(super) fn size(&self) -> (u32, u32) {
@@ -146,10 +127,7 @@ impl<'a> Jpeg<'a> {
     }
 
     pub(super) fn decoded_size(&self) -> (u32, u32) {
-        (
-            self.width.div_ceil(self.divisor),
-            self.height.div_ceil(self.divisor),
-        )
+        (self.width.div_ceil(self.divisor), self.height.div_ceil(self.divisor))
     }
 
     pub(super) fn memory(&self) -> u64 {
@@ -159,11 +137,7 @@ impl<'a> Jpeg<'a> {
 
     pub(super) fn decode(mut self) -> Result<Rgb, ImageError> {
         let (width, height) = self.decoded_size();
-        let (format, pixel) = if self.is_cmyk {
-            (PixelFormat::CMYK, 4)
-        } else {
-            (PixelFormat::RGB, 3)
-        };
+        let (format, pixel) = if self.is_cmyk { (PixelFormat::CMYK, 4) } else { (PixelFormat::RGB, 3) };
         let pitch = width as usize * pixel;
         let mut pixels = vec![0; pitch * height as usize];
         let image = Image {
@@ -177,11 +151,7 @@ impl<'a> Jpeg<'a> {
         if self.is_cmyk {
             cmyk_to_rgb(&mut pixels);
         }
-        Ok(Rgb {
-            width,
-            height,
-            pixels,
-        })
+        Ok(Rgb { width, height, pixels })
     }
 
     /// Decodes strictly, but for what leaves all pixels intact.
@@ -190,21 +160,13 @@ impl<'a> Jpeg<'a> {
             return Ok(());
         };
         if has_end(self.bytes) {
-            return if is_harmless(&error) {
-                Ok(())
-            } else {
-                Err(classify(&error))
-            };
+            return if is_harmless(&error) { Ok(()) } else { Err(classify(&error)) };
         }
         // The library keeps the text of its first warning alone, and for a missing end that is the same whether pixels
         // are missing too. With an end in place it tells: some cameras fill their last block with zeros instead.
         let may_be_whole = is_harmless(&error) || classify(&error) == ImageError::Truncated;
         if !may_be_whole || !has_one_scan(self.bytes) {
-            return Err(if may_be_whole {
-                ImageError::Truncated
-            } else {
-                classify(&error)
-            });
+            return Err(if may_be_whole { ImageError::Truncated } else { classify(&error) });
         }
         let ended = [self.bytes, &END].concat();
         match self.decoder.decompress(&ended, image) {

@@ -91,8 +91,5 @@ fn check_size(width: u64, height: u64, max: u64) -> Result<(u32, u32), ImageErro
     if width.checked_mul(height).is_none_or(|pixels| pixels > max) {
         return Err(too_many);
     }
-    Ok((
-        u32::try_from(width).map_err(|_| too_many)?,
-        u32::try_from(height).map_err(|_| too_many)?,
-    ))
+    Ok((u32::try_from(width).map_err(|_| too_many)?, u32::try_from(height).map_err(|_| too_many)?))
 }

@@ -42,11 +42,7 @@ impl<'a> Raster<'a> {
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let bytes = decoder.total_bytes();
         decoder.set_limits(limits(bytes)).map_err(classify)?;
-        Ok(Self {
-            decoder,
-            width,
-            height,
-        })
+        Ok(Self { decoder, width, height })
     }
 
     pub(super) fn size(&self) -> (u32, u32) {
@@ -71,11 +67,7 @@ impl<'a> Raster<'a> {
         } else {
             decoded.into_rgb8().into_raw()
         };
-        Ok(Rgb {
-            width: self.width,
-            height: self.height,
-            pixels,
-        })
+        Ok(Rgb { width: self.width, height: self.height, pixels })
     }
 }
 

@@ -6,10 +6,7 @@ use proptest::prelude::*;
 type Seen = Vec<(String, Option<String>, Vec<u8>)>;
 
 async fn read(body: &[u8], cut: usize, boundary: &str, max: u64) -> Result<Seen, PartsError> {
-    let frames: Vec<_> = body
-        .chunks(cut.max(1))
-        .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
-        .collect();
+    let frames: Vec<_> = body.chunks(cut.max(1)).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
     let mut parts = Parts::new(stream::iter(frames), boundary, max, 20);
     let mut seen = Vec::new();
     while let Some(mut part) = parts.next().await? {
@@ -52,11 +49,7 @@ async fn parts_come_in_order_with_their_data() {
         part(A, "")
     );
     let expected = vec![
-        (
-            "files".to_owned(),
-            Some("x; y.jpg".to_owned()),
-            b"1\r\n--2\r\n-".to_vec(),
-        ),
+        ("files".to_owned(), Some("x; y.jpg".to_owned()), b"1\r\n--2\r\n-".to_vec()),
         ("a".to_owned(), None, Vec::new()),
     ];
     assert_eq!(outcome(body.as_bytes()).await, Ok(expected));
@@ -84,10 +77,7 @@ async fn bodies_that_are_cut_off_are_refused() {
     let whole = part(A, "data") + &part(A, "more") + "--b--";
     assert!(outcome(whole.as_bytes()).await.is_ok());
     for cut in 0..whole.len() {
-        assert!(
-            is_malformed(&outcome(&whole.as_bytes()[..cut]).await),
-            "cut at {cut}"
-        );
+        assert!(is_malformed(&outcome(&whole.as_bytes()[..cut]).await), "cut at {cut}");
     }
 }
 
@@ -97,10 +87,7 @@ async fn preamble_headers_and_number_of_parts_are_capped() {
     assert!(is_malformed(&read(long.as_bytes(), 4096, "b", u64::MAX).await));
     let headers = part(&format!("{A}\r\nX-Long: {long}"), "data") + "--b--";
     for cut in [100, 4096, headers.len()] {
-        assert!(
-            is_malformed(&read(headers.as_bytes(), cut, "b", u64::MAX).await),
-            "in frames of {cut}"
-        );
+        assert!(is_malformed(&read(headers.as_bytes(), cut, "b", u64::MAX).await), "in frames of {cut}");
     }
     let many = part(A, "").repeat(20 + MAX_OTHER_PARTS) + "--b--";
     assert!(outcome(many.as_bytes()).await.is_ok());
@@ -113,10 +100,7 @@ async fn bytes_are_capped_while_they_stream() {
     let body = part(A, &"x".repeat(1000)) + "--b--";
     assert!(read(body.as_bytes(), 64, "b", body.len() as u64).await.is_ok());
     let short = body.len() as u64 - 1;
-    assert_eq!(
-        read(body.as_bytes(), 64, "b", short).await,
-        Err(PartsError::TooLarge { max: short })
-    );
+    assert_eq!(read(body.as_bytes(), 64, "b", short).await, Err(PartsError::TooLarge { max: short }));
 }
 
 #[tokio::test]
@@ -147,11 +131,8 @@ async fn many_small_parts_in_large_frames_are_neither_refused_nor_piled_up() {
     let photo = "x".repeat(2000);
     let body = part(A, &photo).repeat(60) + "--b--";
     for cut in [1000, 16_384, 16_500, 65_536, body.len()] {
-        let frames: Vec<_> = body
-            .as_bytes()
-            .chunks(cut)
-            .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
-            .collect();
+        let frames: Vec<_> =
+            body.as_bytes().chunks(cut).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
         let mut parts = Parts::new(stream::iter(frames), "b", u64::MAX, 20);
         let mut count = 0;
         while let Some(mut part) = parts.next().await.unwrap() {
