@@ -12,10 +12,11 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, SledCatalog};
 use crate::config::{CorsOrigins, Settings};
 use crate::imaging::{Pool, Recipe};
-use crate::ingest::{Ingest, Limits, Publishing};
+use crate::ingest::{Ingest, Limits};
 use crate::media::{LocalStore, MediaStore};
 use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter};
-use crate::server::{self, Connections, Ended};
+use crate::server::{self, Ended};
+use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
 use crate::web::body::ReadLimits;
 use crate::web::stack::{Stack, cors};
@@ -67,6 +68,7 @@ pub struct App {
     listener: TcpListener,
     address: SocketAddr,
     stack: Arc<Stack<Api>>,
+    ingest: Arc<Ingest>,
     limits: server::Limits,
     connections: Connections,
 }
@@ -77,41 +79,46 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let media = |source| StartError::Media { path: settings.media_root.clone(), source };
-        let store = LocalStore::open(&settings.media_root, settings.min_free_disk).map_err(media)?;
+        let catalog = SledCatalog::open(&settings.catalog_path, settings.min_free_disk).await;
+        let catalog =
+            catalog.map_err(|source| StartError::Catalog { path: settings.catalog_path.clone(), source })?;
+        let catalog: Arc<dyn Catalog> = Arc::new(catalog);
+        let store = LocalStore::open(&settings.media_root, settings.min_free_disk)
+            .map_err(|source| StartError::Media { path: settings.media_root.clone(), source })?;
         let spool_dir = store.scratch_dir().into();
         let store: Arc<dyn MediaStore> = Arc::new(store);
-        let catalog = SledCatalog::open(&settings.catalog_path)
-            .map_err(|source| StartError::Catalog { path: settings.catalog_path.clone(), source })?;
-        let catalog: Arc<dyn Catalog> = Arc::new(catalog);
         let pool = Pool::start(settings.workers, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;
-        let ingest = Ingest {
-            limits: Limits {
-                photos: settings.max_uploads_per_request,
-                photo_bytes: settings.max_file_bytes,
-                body_bytes: settings.max_body_bytes(),
-                mime_prefixes: settings.allowed_mime_prefixes.clone(),
-                memory_wait: settings.pool_wait,
-            },
-            recipe: Recipe {
-                max_dim: settings.max_dim_px,
-                quality: settings.jpeg_quality,
-                max_pixels: settings.max_pixels,
-                timeout: settings.image_timeout,
-            },
-            budget: Budget::new(settings.memory_budget_bytes),
-            pool: Arc::new(pool),
-            store: Arc::clone(&store),
-            catalog: Arc::clone(&catalog),
-            spool_dir,
-            publishing: Publishing::default(),
+        let budget = Budget::new(settings.memory_budget_bytes);
+        let limits = Limits {
+            photos: settings.max_uploads_per_request,
+            photo_bytes: settings.max_file_bytes,
+            body_bytes: settings.max_body_bytes(),
+            mime_prefixes: settings.allowed_mime_prefixes.clone(),
+            memory_wait: settings.pool_wait,
         };
+        let recipe = Recipe {
+            max_dim: settings.max_dim_px,
+            quality: settings.jpeg_quality,
+            max_pixels: settings.max_pixels,
+            memory: budget.images.limit(),
+            timeout: settings.image_timeout,
+        };
+        let ingest = Ingest::new(
+            limits,
+            recipe,
+            budget,
+            Arc::new(pool),
+            Arc::clone(&store),
+            Arc::clone(&catalog),
+            spool_dir,
+        );
+        let ingest = Arc::new(ingest);
         let connections = Connections::default();
         let api = Api {
             routes: Routes::new(&settings.media_base_url)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
-            ingest: Arc::new(ingest),
+            ingest: Arc::clone(&ingest),
             catalog,
             store,
             global_limiter: settings.rate_limit_global.map(limiter),
@@ -138,9 +145,10 @@ impl App {
         let limits = server::Limits {
             connections: settings.max_connections,
             head_timeout: settings.header_timeout,
+            write_timeout: settings.body_idle_timeout,
             shutdown_timeout: settings.shutdown_timeout,
         };
-        Ok(Self { listener, address, stack: Arc::new(stack), limits, connections })
+        Ok(Self { listener, address, stack: Arc::new(stack), ingest, limits, connections })
     }
 
     /// The address that is listened on, with its real port.
@@ -152,7 +160,10 @@ impl App {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
         let stack = self.stack;
         let handler = move |request, peer| Arc::clone(&stack).handle(request, peer);
-        server::run(self.listener, handler, self.limits, self.connections, shutdown).await
+        let ended = server::run(self.listener, handler, self.limits, self.connections, shutdown).await;
+        // Commits whose clients hung up: short, and of no connection.
+        let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, self.ingest.drained()).await;
+        ended
     }
 }
 

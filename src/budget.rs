@@ -49,6 +49,11 @@ impl Share {
         Arc::new(Self { limit, used: Mutex::new(0), returned: Condvar::new() })
     }
 
+    /// Bytes that may be lent out.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Bytes that are lent out.
     pub fn used(&self) -> u64 {
         *self.lock()
@@ -93,6 +98,11 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// Bytes on loan.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Takes `more` bytes on top if they are free this moment, and says whether it did.
     pub fn try_grow(&mut self, more: u64) -> bool {
         let mut used = self.share.lock();

@@ -43,8 +43,7 @@ pub fn command() -> Command {
 /// # Errors
 /// The lines to show, one for each setting that did not parse.
 pub fn settings() -> Result<Settings, String> {
-    let source =
-        Source::from_process(Path::new(".env")).map_err(|error| format!(".env cannot be read: {error}"))?;
+    let source = Source::from_process(Path::new(".env"))?;
     Settings::load(&source).map_err(|error| error.to_string())
 }
 

@@ -9,6 +9,7 @@ pub mod budget;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod disk;
 pub mod imaging;
 pub mod ingest;
 pub mod media;

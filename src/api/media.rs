@@ -30,11 +30,12 @@ pub(super) async fn serve(
     let key = key.ok_or_else(problem::not_found)?;
     let object = api.store.open(key).await?.ok_or_else(problem::not_found)?;
     let etag = format!("\"{key}\"");
-    if !matches(headers, &IF_MATCH, &etag).unwrap_or(true) {
+    if !matches(headers, &IF_MATCH, |tag| tag == etag).unwrap_or(true) {
         let detail = "The photo does not have an ETag that If-Match names.";
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail));
     }
-    if matches(headers, &IF_NONE_MATCH, &etag).unwrap_or(false) {
+    if matches(headers, &IF_NONE_MATCH, |tag| tag.strip_prefix("W/").unwrap_or(tag) == etag).unwrap_or(false)
+    {
         return Ok(answer(StatusCode::NOT_MODIFIED, &etag, Body::default()));
     }
     let length = object.len();
@@ -63,19 +64,15 @@ pub(super) async fn serve(
     }
 }
 
-/// Whether one of the tags in a header is `*` or, compared weakly, `etag`; `None` without the header.
-///
-/// `If-Match` asks for the strong comparison, under which a weak tag never matches; no client got a weak one from here.
-fn matches(headers: &HeaderMap, name: &HeaderName, etag: &str) -> Option<bool> {
+/// Whether a header is `*` or has a tag that `is_ours`; `None` without the header. `If-Match` compares strongly,
+/// `If-None-Match` weakly (RFC 9110 section 8.8.3.2).
+fn matches(headers: &HeaderMap, name: &HeaderName, is_ours: impl Fn(&str) -> bool) -> Option<bool> {
     let mut values = headers.get_all(name).iter().peekable();
     values.peek()?;
+    // Our tags hold no comma, so that splitting at each cannot make one up.
     let names = |value: &HeaderValue| {
-        value
-            .to_str()
-            .unwrap_or("")
-            .split(',')
-            .map(str::trim)
-            .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+        let value = value.to_str().unwrap_or("").trim();
+        value == "*" || value.split(',').map(str::trim).any(&is_ours)
     };
     Some(values.any(names))
 }

@@ -15,12 +15,12 @@ use crate::catalog::Catalog;
 use crate::ingest::Ingest;
 use crate::media::MediaStore;
 use crate::ratelimit::RateLimiter;
-use crate::server::Connections;
+use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{self, Problem};
 use crate::web::router::{Lookup, Router};
-use crate::web::stack::{Application, Caller, Finished};
+use crate::web::stack::{Application, Caller, Exchange};
 
 /// Everything that can be asked of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,10 +124,10 @@ impl Application for Api {
         &self,
         route: Route,
         request: Request<RequestBody>,
-        caller: Caller,
+        _caller: Caller,
     ) -> Result<Response<Body>, Problem> {
         match route.endpoint {
-            Endpoint::Upload => uploads::create(self, request, &caller).await,
+            Endpoint::Upload => uploads::create(self, request).await,
             Endpoint::Listing => listings::show(self, &route.parameter).await,
             Endpoint::Media => {
                 media::serve(self, &route.parameter, request.method(), request.headers()).await
@@ -138,20 +138,20 @@ impl Application for Api {
         }
     }
 
-    fn finished(&self, finished: &Finished<'_>, refusal: Option<&Problem>) {
-        self.metrics.request(finished.method, finished.route, finished.status, finished.elapsed);
-        self.metrics.bytes(finished.bytes_in, finished.bytes_out);
+    fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>) {
+        self.metrics.request(exchange.method, exchange.route, exchange.status, exchange.elapsed);
+        self.metrics.bytes(exchange.bytes_in, exchange.bytes_out);
         if let Some(refusal) = refusal {
             self.metrics.reject(refusal.kind());
         }
         tracing::info!(
-            method = %finished.method,
-            path = finished.path,
-            status = finished.status,
-            client = %finished.ip,
-            ms = u64::try_from(finished.elapsed.as_millis()).unwrap_or(u64::MAX),
-            bytes_in = finished.bytes_in,
-            bytes_out = finished.bytes_out,
+            method = %exchange.method,
+            path = exchange.path,
+            status = exchange.status,
+            client = %exchange.ip,
+            ms = u64::try_from(exchange.elapsed.as_millis()).unwrap_or(u64::MAX),
+            bytes_in = exchange.bytes_in,
+            bytes_out = exchange.bytes_out,
             refusal = refusal.map(Problem::kind),
             "request"
         );

@@ -1,9 +1,12 @@
 //! What monitors ask: `/api/v1/health`, `/api/v1/ready`, `/metrics`.
 
+use std::collections::BTreeSet;
+
 use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use super::Api;
+use crate::catalog::CatalogError;
 use crate::media::MediaError;
 use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
 use crate::web::body::Body;
@@ -17,32 +20,41 @@ pub(super) fn health() -> Response<Body> {
 
 /// Whether an upload could succeed now.
 pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
-    let mut down = Vec::new();
-    if let Err(error) = api.catalog.check().await {
-        tracing::warn!(%error, "the catalog is down");
-        down.push("catalog");
+    let mut down = BTreeSet::new();
+    match api.catalog.check().await {
+        Ok(()) => {}
+        Err(CatalogError::Full(_)) => {
+            down.insert("disk");
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the catalog is down");
+            down.insert("catalog");
+        }
     }
     match api.store.check().await {
         Ok(()) => {}
-        Err(MediaError::Full(_)) => down.push("disk"),
+        Err(MediaError::Full(_)) => {
+            down.insert("disk");
+        }
         Err(error) => {
             tracing::warn!(%error, "the media store is down");
-            down.push("media");
+            down.insert("media");
         }
     }
     if down.is_empty() {
         return Ok(json_response(StatusCode::OK, &json!({"status": "ready"})));
     }
+    let down = Vec::from_iter(down);
     let detail = format!("Not ready, because of: {}.", down.join(", "));
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).with("down", down))
 }
 
 pub(super) fn metrics(api: &Api) -> Response<Body> {
     let snapshot = Snapshot {
-        pool_queue_depth: api.ingest.pool.queued() as u64,
-        pool_busy_workers: api.ingest.pool.busy() as u64,
-        budget_sources_bytes: api.ingest.budget.sources.used(),
-        budget_images_bytes: api.ingest.budget.images.used(),
+        pool_queue_depth: api.ingest.pool().queued() as u64,
+        pool_busy_workers: api.ingest.pool().busy() as u64,
+        budget_sources_bytes: api.ingest.budget().sources.used(),
+        budget_images_bytes: api.ingest.budget().images.used(),
         connections: api.connections.open(),
     };
     full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))

@@ -1,29 +1,24 @@
 //! `POST /api/v1/ingest/upload`.
 
 use futures_util::TryStreamExt;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Request, Response, StatusCode};
 
 use super::Api;
 use super::dto::DraftOut;
 use super::errors::body_too_large;
-use crate::ingest::Received;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::{PartsError, StreamError};
 use crate::web::body::{Body, ReadError, RequestBody};
 use crate::web::json;
 use crate::web::problem::Problem;
-use crate::web::stack::Caller;
 
-pub(super) async fn create(
-    api: &Api,
-    request: Request<RequestBody>,
-    caller: &Caller,
-) -> Result<Response<Body>, Problem> {
+pub(super) async fn create(api: &Api, request: Request<RequestBody>) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     // In this order, so that everything the head decides is told before a byte of the body is asked for.
     let boundary = boundary(content_type(&head.headers)?)?;
-    refuse_hopeless_length(&head.headers, api.ingest.limits.body_bytes)?;
+    refuse_encoding(&head.headers)?;
+    refuse_hopeless_length(&head.headers, api.ingest.limits().body_bytes)?;
     api.ingest.admit().await?;
     let body = body.map_err(|error| match error {
         ReadError::Idle => StreamError::Idle,
@@ -32,10 +27,6 @@ pub(super) async fn create(
     let uploaded = api.ingest.upload(body, &boundary).await?;
     let id = uploaded.draft.id;
     api.metrics.stored(uploaded.photos.len() as u64);
-    for Received { key, mime, bytes } in &uploaded.photos {
-        // There are no users before there are tokens.
-        tracing::info!(sha = %key, mime, size = bytes, user_id = "anonymous", draft = id.0, client = %caller.ip, "photo");
-    }
     let mut response = json(StatusCode::CREATED, &DraftOut::new(uploaded.draft, &api.media_base_url));
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/listings/{id}")) {
         response.headers_mut().insert(LOCATION, location);
@@ -53,6 +44,16 @@ fn content_type(headers: &HeaderMap) -> Result<&str, ContentTypeError> {
         (None, _) => Err(ContentTypeError::NotMultipart),
         (Some(_), Some(_)) => Err(ContentTypeError::BadBoundary),
     }
+}
+
+/// A compressed body would be read as what it is not (RFC 9110 section 8.4).
+fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_identity = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(CONTENT_ENCODING).iter().all(is_identity) {
+        return Ok(());
+    }
+    let detail = "The body must not have a Content-Encoding.";
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded-body", detail))
 }
 
 fn refuse_hopeless_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {

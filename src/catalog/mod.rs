@@ -21,6 +21,10 @@ pub enum CatalogError {
     /// The catalog does not answer; trying again later may help.
     #[error("the catalog is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Recording failed half-way: whether the draft is there will be known when the catalog works again. What it refers
+    /// to must be kept.
+    #[error("the catalog failed while it recorded a draft")]
+    Indeterminate(#[source] Box<CatalogError>),
     /// A row cannot be read as what it should be.
     #[error("the catalog is corrupt: {0}")]
     Corrupt(String),
@@ -58,7 +62,7 @@ pub trait Catalog: Send + Sync {
     /// never used twice.
     ///
     /// # Errors
-    /// Nothing was recorded that a later [`draft`](Self::draft) shows.
+    /// Nothing was recorded, unless the error is [`CatalogError::Indeterminate`].
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError>;
 
     /// The draft with this id; `None` if there is none.

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 pub use self::table::{SETTINGS, Setting};
 
-use crate::media::FreeDisk;
+use crate::disk::FreeDisk;
 use crate::ratelimit::Quota;
 
 /// Development or production.
@@ -117,12 +117,19 @@ impl Source {
     /// The process environment; variables that it lacks are taken from the `.env` file at `dotenv`, if there is one.
     ///
     /// # Errors
-    /// The `.env` file exists but cannot be read or parsed.
-    pub fn from_process(dotenv: &Path) -> Result<Self, dotenvy::Error> {
+    /// A sentence: the `.env` file exists but cannot be read or parsed. It does not show the file's content.
+    pub fn from_process(dotenv: &Path) -> Result<Self, String> {
         let mut values = HashMap::new();
         if dotenv.exists() {
-            for pair in dotenvy::from_path_iter(dotenv)? {
-                let (name, value) = pair?;
+            let told = |error: dotenvy::Error| match error {
+                dotenvy::Error::LineParse(line, at) => {
+                    let name = line.split('=').next().unwrap_or("").trim().to_owned();
+                    format!("the .env file cannot be parsed: the line of {name:?}, at character {at}")
+                }
+                other => format!("the .env file cannot be read: {other}"),
+            };
+            for pair in dotenvy::from_path_iter(dotenv).map_err(told)? {
+                let (name, value) = pair.map_err(told)?;
                 values.insert(name, value);
             }
         }
@@ -215,13 +222,25 @@ impl Reader<'_> {
         if let Some(value) = parse(raw.unwrap_or(setting.default)) {
             return value;
         }
-        let value = raw.unwrap_or(setting.default);
-        // A secret that is refused must not reach a log; only its default may, which is no secret.
-        let value = if name.contains("SECRET") && value != setting.default { "…" } else { value };
-        self.errors.push(SettingError { name, value: value.to_owned(), accepts: setting.accepts });
+        let value = match raw {
+            Some(raw) => showable(name, raw),
+            None => setting.default.to_owned(),
+        };
+        self.errors.push(SettingError { name, value, accepts: setting.accepts });
         let stand_in = if name == "SECRET_KEY" { "stand-in" } else { setting.default };
         #[expect(clippy::expect_used, reason = "the test of defaults parses every default")]
         parse(stand_in).expect("the default of a setting parses")
+    }
+}
+
+/// A value as a log may show it: a key not at all, a URL without its user and password.
+fn showable(name: &str, value: &str) -> String {
+    if name.contains("KEY") {
+        return "…".to_owned();
+    }
+    match (value.split_once("://"), value.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, behind))) => format!("{scheme}://…@{behind}"),
+        _ => value.to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::{CorsOrigins, Env};
-use crate::media::FreeDisk;
+use crate::disk::FreeDisk;
 use crate::ratelimit::Quota;
 
 pub(super) fn from_str<T: FromStr>(value: &str) -> Option<T> {
@@ -73,11 +73,12 @@ fn is_origin(origin: &str) -> bool {
         && uri.query().is_none()
 }
 
-/// A path or an http(s) URL, without its trailing slash.
+/// A path that hides none of ours, or an http(s) URL, without its trailing slash.
 pub(super) fn base_url(value: &str) -> Option<String> {
     let known = value.starts_with('/') || value.starts_with("http://") || value.starts_with("https://");
     let sane = !value.contains(['?', '#', '{', '}']) && value.parse::<hyper::Uri>().is_ok();
-    (known && sane).then(|| value.trim_end_matches('/').to_owned())
+    let hides_api = ["/api", "/metrics"].iter().any(|own| value.starts_with(own));
+    (known && sane && !hides_api).then(|| value.trim_end_matches('/').to_owned())
 }
 
 pub(super) fn sled_path(value: &str) -> Option<PathBuf> {

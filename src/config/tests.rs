@@ -73,6 +73,33 @@ fn production_refuses_the_default_secret_and_never_prints_another() {
     assert!(load(&[("ENV", "prod"), ("SECRET_KEY", "hunter2")]).is_ok());
     let error = load(&[("S3_SECRET_KEY", "hunter2")]).err().unwrap().to_string();
     assert!(!error.contains("hunter2"), "{error}");
+    for (name, value) in [
+        ("DATABASE_URL", "postgresql://app:hunter2@db.example/prod"),
+        ("REDIS_URL", "redis://:hunter2@cache/0"),
+        ("S3_ACCESS_KEY", "hunter2"),
+    ] {
+        let error = load(&[(name, value)]).err().unwrap().to_string();
+        assert!(error.starts_with(name) && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn a_dotenv_file_that_cannot_be_parsed_is_told_without_its_content() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(".env");
+    std::fs::write(&file, "SECRET_KEY='hunter2\n").unwrap();
+    let error = Source::from_process(&file).unwrap_err();
+    assert!(error.contains("SECRET_KEY") && !error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn media_is_not_served_over_the_api() {
+    for base in ["/api", "/api/v1/listings", "/metrics"] {
+        assert!(load(&[("MEDIA_BASE_URL", base)]).is_err(), "{base}");
+    }
+    for base in ["/media", "/static/photos/", "https://cdn.example/api"] {
+        assert!(load(&[("MEDIA_BASE_URL", base)]).is_ok(), "{base}");
+    }
 }
 
 #[test]

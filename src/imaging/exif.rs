@@ -6,39 +6,39 @@
 //! (Exif 3.0 section 4.6.5.1, TIFF 6.0 section 8). XMP and the thumbnail's IFD1 do not count.
 
 use super::Format;
-use super::codec::jpeg;
+use super::codec::markers;
 
-/// How the stored picture must be turned to stand upright; EXIF values 1 to 8.
+/// What makes the stored picture upright; EXIF values 1 to 8, rotations clockwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Orientation {
     Normal,
-    MirroredHorizontally,
-    UpsideDown,
-    MirroredVertically,
-    Transposed,
-    TurnedLeft,
-    Transversed,
-    TurnedRight,
+    FlipHorizontal,
+    Rotate180,
+    FlipVertical,
+    Transpose,
+    Rotate90,
+    Transverse,
+    Rotate270,
 }
 
 impl Orientation {
     /// The meaning of an EXIF value; one outside 1..=8 means nothing and so is upright.
     pub(super) fn from_exif(value: u16) -> Self {
         match value {
-            2 => Self::MirroredHorizontally,
-            3 => Self::UpsideDown,
-            4 => Self::MirroredVertically,
-            5 => Self::Transposed,
-            6 => Self::TurnedLeft,
-            7 => Self::Transversed,
-            8 => Self::TurnedRight,
+            2 => Self::FlipHorizontal,
+            3 => Self::Rotate180,
+            4 => Self::FlipVertical,
+            5 => Self::Transpose,
+            6 => Self::Rotate90,
+            7 => Self::Transverse,
+            8 => Self::Rotate270,
             _ => Self::Normal,
         }
     }
 
     /// Whether width and height change places.
     pub(super) fn swaps_sides(self) -> bool {
-        matches!(self, Self::Transposed | Self::TurnedLeft | Self::Transversed | Self::TurnedRight)
+        matches!(self, Self::Transpose | Self::Rotate90 | Self::Transverse | Self::Rotate270)
     }
 }
 
@@ -58,8 +58,8 @@ pub(super) fn orientation(format: Format, file: &[u8]) -> Orientation {
 const EXIF_HEADER: &[u8] = b"Exif\0\0";
 
 fn jpeg_exif(file: &[u8]) -> Option<&[u8]> {
-    jpeg::segments(file)
-        .filter(|segment| segment.marker == jpeg::APP1)
+    markers::segments(file)
+        .filter(|segment| segment.marker == markers::APP1)
         .find_map(|app1| app1.payload.strip_prefix(EXIF_HEADER))
 }
 
@@ -168,12 +168,12 @@ mod tests {
         let mut webp = b"RIFF\0\0\0\0WEBPVP8X\x03\0\0\0abc\0EXIF".to_vec();
         webp.extend(u32::try_from(block.len()).unwrap().to_le_bytes());
         webp.extend(&block);
-        assert_eq!(orientation(Format::WebP, &webp), Orientation::TurnedRight);
+        assert_eq!(orientation(Format::WebP, &webp), Orientation::Rotate270);
         let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x01tEXtxCRC!".to_vec();
         png.extend(u32::try_from(block.len()).unwrap().to_be_bytes());
         png.extend(b"eXIf");
         png.extend(&block);
-        assert_eq!(orientation(Format::Png, &png), Orientation::TurnedRight);
+        assert_eq!(orientation(Format::Png, &png), Orientation::Rotate270);
     }
 
     proptest! {

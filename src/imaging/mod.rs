@@ -26,6 +26,8 @@ pub struct Recipe {
     pub quality: u8,
     /// Largest declared width x height of an input.
     pub max_pixels: u64,
+    /// The most memory in bytes that one photo may be given; decoders that can use less for a large photo do.
+    pub memory: u64,
     /// How long one photo may take; checked between steps.
     pub timeout: Duration,
 }

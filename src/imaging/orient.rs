@@ -18,13 +18,13 @@ pub(super) fn upright(image: Rgb, orientation: Orientation) -> Rgb {
         for x in 0..out_width {
             let (from_x, from_y) = match orientation {
                 Orientation::Normal => (x, y),
-                Orientation::MirroredHorizontally => (width - 1 - x, y),
-                Orientation::UpsideDown => (width - 1 - x, height - 1 - y),
-                Orientation::MirroredVertically => (x, height - 1 - y),
-                Orientation::Transposed => (y, x),
-                Orientation::TurnedLeft => (y, height - 1 - x),
-                Orientation::Transversed => (width - 1 - y, height - 1 - x),
-                Orientation::TurnedRight => (width - 1 - y, x),
+                Orientation::FlipHorizontal => (width - 1 - x, y),
+                Orientation::Rotate180 => (width - 1 - x, height - 1 - y),
+                Orientation::FlipVertical => (x, height - 1 - y),
+                Orientation::Transpose => (y, x),
+                Orientation::Rotate90 => (y, height - 1 - x),
+                Orientation::Transverse => (width - 1 - y, height - 1 - x),
+                Orientation::Rotate270 => (width - 1 - y, x),
             };
             let at = (from_y * width + from_x) * PIXEL;
             pixels.extend_from_slice(&image.pixels[at..at + PIXEL]);

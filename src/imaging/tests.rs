@@ -1,7 +1,12 @@
 use super::*;
 
-const RECIPE: Recipe =
-    Recipe { max_dim: 160, quality: 80, max_pixels: 1_000_000, timeout: Duration::from_secs(20) };
+const RECIPE: Recipe = Recipe {
+    max_dim: 160,
+    quality: 80,
+    max_pixels: 1_000_000,
+    memory: 1 << 30,
+    timeout: Duration::from_secs(20),
+};
 
 /// Four quadrants: red, green, blue, white in reading order.
 fn card(width: u32, height: u32) -> image::RgbaImage {
@@ -74,10 +79,27 @@ fn transparent_pixels_become_white_whatever_colour_they_hide() {
     assert_eq!(pixel(&made, 32, 32), [255, 255, 255]);
 }
 
+/// An ICO whose only picture is this PNG.
+fn ico_of(png: &[u8]) -> Vec<u8> {
+    let mut ico = b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0".to_vec();
+    ico.extend(u32::try_from(png.len()).unwrap().to_le_bytes());
+    ico.extend(22u32.to_le_bytes());
+    ico.extend(png);
+    ico
+}
+
+#[test]
+fn a_png_in_an_ico_is_read_within_the_limits_of_a_png() {
+    let png = file(&card(16, 16), image::ImageFormat::Png);
+    assert_eq!(make(Format::Ico, &ico_of(&png)).unwrap(), make(Format::Png, &png).unwrap());
+    let large = file(&card(1001, 1000), image::ImageFormat::Png);
+    assert!(matches!(make(Format::Ico, &ico_of(&large)), Err(ImageError::TooManyPixels { .. })));
+}
+
 #[test]
 fn the_output_holds_nothing_but_the_image() {
     let made = make(Format::Jpeg, &jpeg(320, 200)).unwrap();
-    let markers: Vec<u8> = codec::jpeg::segments(&made.bytes).map(|segment| segment.marker).collect();
+    let markers: Vec<u8> = codec::markers::segments(&made.bytes).map(|segment| segment.marker).collect();
     let app_or_comment = |marker: &&u8| matches!(marker, 0xE0..=0xEF | 0xFE);
     assert_eq!(markers.iter().filter(app_or_comment).collect::<Vec<_>>(), [&0xE0], "JFIF alone");
     assert!(made.bytes.ends_with(&[0xFF, 0xD9]));
@@ -134,6 +156,57 @@ fn a_progressive_jpeg_that_lost_its_last_scans_is_truncated() {
     for scan in scans {
         assert!(make(Format::Jpeg, &whole[..scan]).is_err(), "cut in front of the scan at {scan}");
     }
+}
+
+/// The JPEG with `bytes` in front of its first segment of this kind.
+fn with_bytes_before(jpeg: &[u8], marker: u8, bytes: &[u8]) -> Vec<u8> {
+    let at = jpeg.windows(2).position(|pair| pair == [0xFF, marker]).unwrap();
+    [&jpeg[..at], bytes, &jpeg[at..]].concat()
+}
+
+#[test]
+fn strange_headers_in_front_of_whole_pixels_are_let_pass() {
+    let whole = jpeg(160, 120);
+    let clean = make(Format::Jpeg, &whole).unwrap();
+    for marker in [0xDB, 0xC0, 0xC4, 0xDA] {
+        let strange = with_bytes_before(&whole, marker, b"\0\0");
+        assert_eq!(make(Format::Jpeg, &strange).as_ref(), Ok(&clean), "garbage before {marker:#x}");
+        let bad_profile = with_bytes_before(&whole, marker, b"\xff\xe2\0\x10ICC_PROFILE\0\x09\x02");
+        assert_eq!(
+            make(Format::Jpeg, &bad_profile).as_ref(),
+            Ok(&clean),
+            "bad ICC marker before {marker:#x}"
+        );
+    }
+    let mut newer = whole.clone();
+    let jfif = newer.windows(5).position(|name| name == b"JFIF\0").unwrap();
+    newer[jfif + 5] = 2;
+    assert_eq!(make(Format::Jpeg, &newer).as_ref(), Ok(&clean), "JFIF 2");
+}
+
+#[test]
+fn a_harmless_warning_does_not_hide_missing_pixels() {
+    let mut whole = jpeg(160, 120);
+    let scan = whole.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap();
+    let parameters = scan + 2 + usize::from(whole[scan + 3]);
+    assert_eq!(whole[parameters - 2], 63, "Se");
+    whole[parameters - 2] = 62;
+    assert!(make(Format::Jpeg, &whole).is_ok());
+    let cut = [&whole[..scan + (whole.len() - scan) / 3], &[0xFF, 0xD9]].concat();
+    assert!(make(Format::Jpeg, &cut).is_err());
+}
+
+#[test]
+fn a_jpeg_in_several_scans_is_charged_for_its_coefficients() {
+    let bytes = jpeg(160, 120);
+    let one = inspect(Format::Jpeg, &bytes, &RECIPE).unwrap().memory();
+    // Baseline, but each component in a scan of its own: libjpeg then holds the whole image as coefficients.
+    let scan = bytes.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap();
+    let mut split = bytes[..scan].to_vec();
+    split.extend(b"\xff\xda\0\x08\x01\x01\0\0\x3f\0");
+    split.extend(&bytes[scan + 14..]);
+    let several = inspect(Format::Jpeg, &split, &RECIPE).unwrap().memory();
+    assert_eq!(several - one, 160 * 120 * 3);
 }
 
 #[test]

@@ -87,7 +87,8 @@ impl From<CatalogError> for IngestError {
     fn from(error: CatalogError) -> Self {
         match error {
             CatalogError::Full(_) => Self::Full(error.into()),
-            _ => Self::Internal(error.into()),
+            CatalogError::Indeterminate(cause) => (*cause).into(),
+            CatalogError::Unavailable(_) | CatalogError::Corrupt(_) => Self::Internal(error.into()),
         }
     }
 }

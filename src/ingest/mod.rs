@@ -1,7 +1,7 @@
 //! The use case: a multipart body in, a draft with its photos out. All or nothing.
 //!
-//! Photos are decoded while later parts still arrive. Whatever fails before the commit point takes back what was staged;
-//! from the commit point on nothing can fail. This room knows no HTTP: its input is a stream of bytes and a boundary.
+//! Photos are decoded while later parts still arrive. Whatever fails before the commit point takes back what was staged.
+//! This room knows no HTTP: its input is a stream of bytes and a boundary.
 
 pub mod boundary;
 mod error;
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
@@ -25,7 +27,7 @@ use self::parts::{Part, Parts, StreamError};
 use self::photo::{Finished, Label};
 use self::work::Work;
 use crate::budget::Budget;
-use crate::catalog::{Catalog, NewDraft};
+use crate::catalog::{Catalog, CatalogError, NewDraft};
 use crate::imaging::{Pool, Recipe};
 use crate::media::MediaStore;
 use crate::model::{Draft, MediaKey};
@@ -72,37 +74,65 @@ pub struct Received {
     pub bytes: u64,
 }
 
-/// Everything that an upload needs.
+/// The use case, with everything that it needs.
 pub struct Ingest {
-    /// Caps.
-    pub limits: Limits,
-    /// What to make of a photo.
-    pub recipe: Recipe,
-    /// Memory for sources and images.
-    pub budget: Budget,
-    /// Threads that decode.
-    pub pool: Arc<Pool>,
-    /// Where photos go.
-    pub store: Arc<dyn MediaStore>,
-    /// Where drafts go.
-    pub catalog: Arc<dyn Catalog>,
-    /// Directory for photos that do not fit the memory budget.
-    pub spool_dir: Arc<Path>,
+    limits: Limits,
+    recipe: Recipe,
+    budget: Budget,
+    pool: Arc<Pool>,
+    store: Arc<dyn MediaStore>,
+    catalog: Arc<dyn Catalog>,
+    spool_dir: Arc<Path>,
     /// Keys between publication and commit.
-    pub publishing: Publishing,
+    publishing: KeyLocks,
+    /// Commits that have begun.
+    commits: TaskTracker,
 }
 
-/// Keys between publication and commit.
-#[derive(Debug, Default, Clone)]
-pub struct Publishing(KeyLocks);
-
 impl Ingest {
-    /// Whether an upload could succeed now; asked before a body is read.
+    /// Puts the parts together. `spool_dir` is for photos that do not fit the memory budget.
+    pub fn new(
+        limits: Limits,
+        recipe: Recipe,
+        budget: Budget,
+        pool: Arc<Pool>,
+        store: Arc<dyn MediaStore>,
+        catalog: Arc<dyn Catalog>,
+        spool_dir: Arc<Path>,
+    ) -> Self {
+        let (publishing, commits) = (KeyLocks::default(), TaskTracker::new());
+        Self { limits, recipe, budget, pool, store, catalog, spool_dir, publishing, commits }
+    }
+
+    /// The caps in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The memory accountant.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// The image threads.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Whether an upload could succeed now; asked before a body is read, and again before it is committed.
     ///
     /// # Errors
-    /// The store is full or does not answer.
+    /// The store or the catalog is full or does not answer.
     pub async fn admit(&self) -> Result<(), IngestError> {
-        Ok(self.store.check().await?)
+        self.store.check().await?;
+        Ok(self.catalog.check().await?)
+    }
+
+    /// Returns once every commit that has begun is done, whoever still waits for it. To be called when no upload will
+    /// begin any more.
+    pub async fn drained(&self) {
+        self.commits.close();
+        self.commits.wait().await;
     }
 
     /// Takes in one body and returns once its draft is durable.
@@ -129,7 +159,8 @@ impl Ingest {
         finished.sort_by_key(|photo| photo.index);
         let ingest = Arc::clone(self);
         // A task of its own: a client that hangs up now must not leave a published photo without its row.
-        let committed = tokio::spawn(async move { ingest.commit(title, finished).await });
+        let commit = async move { ingest.commit(title, finished).await };
+        let committed = self.commits.spawn(commit.in_current_span());
         committed.await.map_err(|error| IngestError::Internal(error.into()))?
     }
 
@@ -167,10 +198,19 @@ impl Ingest {
             photos.push(photo.photo);
             received.push(photo.received);
         }
-        let _held = self.publishing.0.hold(photos.iter().map(|photo| photo.key)).await;
+        self.admit().await?;
+        let _held = self.publishing.hold(photos.iter().map(|photo| photo.key)).await;
         let created = self.store.publish(batch).await?;
         match self.catalog.create_draft(NewDraft { title, photos }).await {
-            Ok(draft) => Ok(Uploaded { draft, photos: received }),
+            Ok(draft) => {
+                for Received { key, mime, bytes } in &received {
+                    // There are no users before there are tokens.
+                    tracing::info!(sha = %key, mime, size = bytes, user_id = "anonymous", draft = draft.id.0, "photo");
+                }
+                Ok(Uploaded { draft, photos: received })
+            }
+            // The draft may yet turn out to be there, and must find its photos then.
+            Err(error @ CatalogError::Indeterminate(_)) => Err(error.into()),
             Err(error) => {
                 // Nobody else builds on these: they did not exist before, and the keys are still held.
                 if let Err(undo) = self.store.remove(&created).await {
@@ -201,3 +241,6 @@ async fn read_title(mut part: Part) -> Result<String, IngestError> {
     }
     Ok(title)
 }
+
+#[cfg(test)]
+mod tests;

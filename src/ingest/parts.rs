@@ -66,6 +66,7 @@ pub struct Part {
     field: multer::Field<'static>,
     mirror: Arc<Mutex<Mirror>>,
     name: String,
+    filename: Option<String>,
 }
 
 impl Parts {
@@ -99,9 +100,9 @@ impl Parts {
             mirror.collecting = false;
             mirror.take_head(self.delimiter.as_bytes())?
         };
-        check_head(&head)?;
-        let name = field.name().ok_or(PartsError::Malformed("a part has no name"))?.to_owned();
-        Ok(Some(Part { field, mirror: Arc::clone(&self.mirror), name }))
+        let Disposition { name, filename } = read_head(&head)?;
+        let name = name.ok_or(PartsError::Malformed("a part has no name"))?;
+        Ok(Some(Part { field, mirror: Arc::clone(&self.mirror), name, filename }))
     }
 }
 
@@ -113,7 +114,7 @@ impl Part {
 
     /// The file name that the client declared. Only ever shown back to it.
     pub fn filename(&self) -> Option<&str> {
-        self.field.file_name()
+        self.filename.as_deref()
     }
 
     /// The next piece of the part's data, not empty; `None` at its end.
@@ -182,19 +183,20 @@ impl Mirror {
         Ok(())
     }
 
-    /// Removes what lies before a part's data and gives its header block, the empty line included.
+    /// Removes what lies before a part's data, all of which the parser has found, and gives its header block, the empty
+    /// line included.
     fn take_head(&mut self, delimiter: &[u8]) -> Result<Vec<u8>, PartsError> {
         let mut seen = Vec::new();
-        let mut next = 0;
-        loop {
-            if let Some((start, end)) = find_head(&seen, delimiter) {
-                self.consume(end)?;
-                // All of it, as when it comes byte by byte: the verdict must not depend on how the body is cut.
-                return if end > MAX_HEAD_BYTES { Err(HEAD_TOO_LONG) } else { Ok(seen[start..end].to_vec()) };
-            }
-            seen.extend_from_slice(self.frames.get(next).ok_or(OUT_OF_STEP)?);
-            next += 1;
+        for frame in &self.frames {
+            let room = MAX_HEAD_BYTES - seen.len();
+            seen.extend_from_slice(&frame[..frame.len().min(room)]);
         }
+        // A head that is longer is not found. All that lies before the data counts, as when it comes byte by byte: the
+        // verdict must not depend on how the body is cut.
+        let (start, end) = find_head(&seen, delimiter).ok_or(HEAD_TOO_LONG)?;
+        self.consume(end)?;
+        seen.truncate(end);
+        Ok(seen.split_off(start))
     }
 }
 
@@ -209,63 +211,80 @@ fn find_head(bytes: &[u8], delimiter: &[u8]) -> Option<(usize, usize)> {
     Some((line_end + 2, end))
 }
 
-/// Refuses header blocks that two parsers could read differently.
-fn check_head(block: &[u8]) -> Result<(), PartsError> {
-    let mut dispositions = 0;
-    for line in block.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if line.contains(&b'\r') || line.contains(&0) {
+/// What the header block of a part says. Blocks that two parsers could read differently are refused.
+fn read_head(block: &[u8]) -> Result<Disposition, PartsError> {
+    let mut found = None;
+    let lines = block.strip_suffix(b"\r\n\r\n").ok_or(PartsError::Malformed("a part has no headers"))?;
+    let lines =
+        std::str::from_utf8(lines).map_err(|_| PartsError::Malformed("a part header is not UTF-8"))?;
+    for line in lines.split("\r\n") {
+        if line.contains(['\r', '\n', '\0']) {
             return Err(PartsError::Malformed("a part header holds a control character"));
         }
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-            continue;
-        };
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
-        if name.eq_ignore_ascii_case(b"content-disposition") {
-            dispositions += 1;
-            check_disposition(value)?;
+        let (name, value) =
+            line.split_once(':').ok_or(PartsError::Malformed("a part header has no colon"))?;
+        if name.eq_ignore_ascii_case("content-disposition") && found.replace(disposition(value)?).is_some() {
+            return Err(PartsError::Malformed("a part has more than one Content-Disposition"));
         }
     }
-    match dispositions {
-        0 => Err(PartsError::Malformed("a part has no Content-Disposition")),
-        1 => Ok(()),
-        _ => Err(PartsError::Malformed("a part has more than one Content-Disposition")),
-    }
+    found.ok_or(PartsError::Malformed("a part has no Content-Disposition"))
 }
 
-/// `form-data` with each of `name` and `filename` at most once (RFC 7578 section 4.2).
-fn check_disposition(value: &[u8]) -> Result<(), PartsError> {
-    let text = std::str::from_utf8(value)
-        .map_err(|_| PartsError::Malformed("a Content-Disposition is not UTF-8"))?;
-    let (kind, mut rest) = text.split_once(';').unwrap_or((text, ""));
+/// The parameters of a part's `Content-Disposition` that are used here.
+#[derive(Debug, Default)]
+struct Disposition {
+    name: Option<String>,
+    filename: Option<String>,
+}
+
+/// Reads `form-data` with each of its parameters at most once (RFC 7578 section 4.2). The parser's own reading is not
+/// asked: it looks for `name` without regard to quotes.
+fn disposition(value: &str) -> Result<Disposition, PartsError> {
+    let (kind, mut rest) = value.split_once(';').unwrap_or((value, ""));
     if !kind.trim().eq_ignore_ascii_case("form-data") {
         return Err(PartsError::Malformed("a part's Content-Disposition is not form-data"));
     }
     let mut seen: Vec<String> = Vec::new();
+    let mut read = Disposition::default();
     while let Some((name, after)) = rest.split_once('=') {
         let name = name.trim_matches([';', ' ', '\t']).to_ascii_lowercase();
+        let (value, after) = parameter_value(after)?;
+        rest = after;
         if seen.contains(&name) {
             return Err(PartsError::Malformed("a Content-Disposition names a parameter twice"));
         }
+        match name.as_str() {
+            "name" => read.name = Some(value),
+            "filename" => read.filename = Some(value),
+            _ => {}
+        }
         seen.push(name);
-        rest = after_value(after).ok_or(PartsError::Malformed("a Content-Disposition has an open quote"))?;
     }
-    Ok(())
+    Ok(read)
 }
 
-/// What follows a parameter's value. Browsers escape a quote as %22, others with a backslash; both are passed over.
-fn after_value(text: &str) -> Option<&str> {
+/// A parameter's value and what follows its semicolon. A backslash escapes a quote and nothing else: old browsers send
+/// whole Windows paths.
+fn parameter_value(text: &str) -> Result<(String, &str), PartsError> {
     let text = text.trim_start();
     let Some(quoted) = text.strip_prefix('"') else {
-        return Some(text.split_once(';').map_or("", |(_, rest)| rest));
+        let (value, rest) = text.split_once(';').unwrap_or((text, ""));
+        return Ok((value.trim_end().to_owned(), rest));
     };
     let mut escaped = false;
     let end = quoted.find(|c| {
         let ends = c == '"' && !escaped;
         escaped = c == '\\' && !escaped;
         ends
-    })?;
-    Some(&quoted[end + 1..])
+    });
+    let end = end.ok_or(PartsError::Malformed("a Content-Disposition has an open quote"))?;
+    let rest = quoted[end + 1..].trim_start();
+    let rest = match rest.strip_prefix(';') {
+        Some(rest) => rest,
+        None if rest.is_empty() => rest,
+        None => return Err(PartsError::Malformed("a Content-Disposition has text behind a quote")),
+    };
+    Ok((quoted[..end].replace("\\\"", "\""), rest))
 }
 
 /// Our own errors come back from the parser in a box; its own are told in our words.

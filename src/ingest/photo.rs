@@ -150,10 +150,10 @@ fn encode(
     wait: Duration,
 ) -> Result<Encoded, Failure> {
     let load_cost = source.load_cost();
-    // Given back before the rest is asked for: a worker that waits for memory holds none that another one waits for.
-    drop(budget.images.reserve(load_cost, wait)?);
     let (bytes, _loan) = source.load().map_err(Failure::Disk)?;
     let inspected = imaging::inspect(format, &bytes, recipe)?;
+    // Asked for at once, a spilled source included though it is loaded already: a worker that waits for memory must hold
+    // none that another one waits for. While it waits, at most one photo a worker is beyond the budget.
     let _memory = budget.images.reserve(load_cost + inspected.memory(), wait)?;
     Ok(inspected.encode()?)
 }

@@ -13,7 +13,7 @@ use crate::budget::{Reservation, Share};
 /// Memory is taken from the budget in steps of this size.
 const STEP: u64 = 64 * 1024;
 
-/// Writes to a spilled file are collected to this size; a thousand slow phones then cost 16 MB.
+/// Writes to a spilled file are collected to this size; a slow phone then costs twice as much.
 const WRITE_BUFFER: usize = 16 * 1024;
 
 /// A photo as it arrives.
@@ -27,7 +27,7 @@ pub(super) struct Spool {
 
 #[derive(Debug)]
 enum Place {
-    Memory { bytes: Bytes, loan: Reservation, lent: u64 },
+    Memory { bytes: Buffer, loan: Reservation },
     File(tokio::io::BufWriter<tokio::fs::File>),
 }
 
@@ -35,7 +35,7 @@ enum Place {
 #[derive(Debug)]
 pub(super) enum Source {
     /// In memory, on loan from the budget.
-    Memory(Bytes, Reservation),
+    Memory(Buffer, Reservation),
     /// In an unlinked file of this length.
     File(std::fs::File, u64),
 }
@@ -45,7 +45,7 @@ impl Spool {
     ///
     /// `max_bytes` bounds what the caller will write.
     pub(super) fn new(dir: Arc<Path>, share: &Arc<Share>, max_bytes: u64) -> Self {
-        let place = Place::Memory { bytes: Bytes::Small(Vec::new()), loan: share.reservation(), lent: 0 };
+        let place = Place::Memory { bytes: Buffer::Small(Vec::new()), loan: share.reservation() };
         Self { dir, max_bytes, length: 0, place }
     }
 
@@ -61,10 +61,9 @@ impl Spool {
     pub(super) async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.length += chunk.len() as u64;
         match &mut self.place {
-            Place::Memory { bytes, loan, lent } => {
-                let missing = self.length.saturating_sub(*lent).div_ceil(STEP) * STEP;
+            Place::Memory { bytes, loan } => {
+                let missing = self.length.saturating_sub(loan.bytes()).div_ceil(STEP) * STEP;
                 if missing == 0 || loan.try_grow(missing) {
-                    *lent += missing;
                     return bytes.append(chunk, self.max_bytes);
                 }
                 let dir = PathBuf::from(&*self.dir);
@@ -88,7 +87,7 @@ impl Spool {
     /// The disk refuses.
     pub(super) async fn finish(self) -> io::Result<Source> {
         match self.place {
-            Place::Memory { bytes, loan, .. } => Ok(Source::Memory(bytes, loan)),
+            Place::Memory { bytes, loan } => Ok(Source::Memory(bytes, loan)),
             Place::File(mut file) => {
                 file.flush().await?;
                 Ok(Source::File(file.into_inner().into_std().await, self.length))
@@ -102,13 +101,13 @@ impl Spool {
 /// A large one lives in pages of its own: they cost nothing until they are written, are never copied to grow, and go back
 /// to the system at once, while an allocator would keep them for later.
 #[derive(Debug)]
-pub(super) enum Bytes {
+pub(super) enum Buffer {
     Small(Vec<u8>),
     /// The pages, and how many of their bytes are written.
     Large(MmapMut, usize),
 }
 
-impl Bytes {
+impl Buffer {
     const SMALL: usize = 512 * 1024;
 
     /// Appends `chunk`; `max` is the most that will ever be written.
@@ -133,7 +132,7 @@ impl Bytes {
     }
 }
 
-impl Deref for Bytes {
+impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -157,7 +156,7 @@ impl Source {
     ///
     /// # Errors
     /// The disk refuses.
-    pub(super) fn load(self) -> io::Result<(Bytes, Option<Reservation>)> {
+    pub(super) fn load(self) -> io::Result<(Buffer, Option<Reservation>)> {
         match self {
             Self::Memory(bytes, loan) => Ok((bytes, Some(loan))),
             Self::File(mut file, length) => {
@@ -165,7 +164,7 @@ impl Source {
                 let mut map = MmapMut::map_anon(length)?;
                 file.rewind()?;
                 file.read_exact(&mut map)?;
-                Ok((Bytes::Large(map, length), None))
+                Ok((Buffer::Large(map, length), None))
             }
         }
     }

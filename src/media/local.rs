@@ -1,7 +1,8 @@
 //! Photos on a local disk: `<root>/<sha256>.jpg`.
 //!
 //! Bytes are written to `<root>/.staging`, synced, and renamed within the one file system; the directory is synced before
-//! anything is acknowledged. A crash leaves at most files in `.staging`, which the next start removes.
+//! anything is acknowledged. A crash leaves files in `.staging`, which the next start removes, and photos whose draft was not
+//! committed any more, to which nothing refers.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -14,38 +15,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use nix::sys::statvfs::statvfs;
 use tempfile::TempPath;
 
 use super::{MediaError, MediaObject, MediaStore, Staged};
+use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
 const STAGING: &str = ".staging";
 const READ_CHUNK: u64 = 64 * 1024;
-
-/// The free space below which the store calls itself full, so that the disk's other users keep some.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FreeDisk {
-    /// 64 MiB, or 1/16 of a volume smaller than 1 GiB.
-    Auto,
-    /// So many bytes.
-    Bytes(u64),
-}
-
-impl FreeDisk {
-    fn floor(self, volume: u64) -> u64 {
-        match self {
-            Self::Auto => (64 << 20).min(volume / 16),
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-}
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     root: Arc<Path>,
     min_free: FreeDisk,
+    _lock: Arc<File>,
 }
 
 impl LocalStore {
@@ -57,12 +41,15 @@ impl LocalStore {
     /// The directories cannot be made or written.
     pub fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
         let staging = root.join(STAGING);
-        fs::create_dir_all(&staging)?;
+        disk::create_dir(&staging)?;
+        // Held as long as the store: another process must not clear what this one has staged.
+        let lock = File::open(&staging)?;
+        lock.try_lock().map_err(|_| io::Error::other("another process uses it"))?;
         for leftover in fs::read_dir(&staging)? {
             fs::remove_file(leftover?.path())?;
         }
-        sync_dir(root)?;
-        Ok(Self { root: root.into(), min_free })
+        disk::sync_dir(root)?;
+        Ok(Self { root: root.into(), min_free, _lock: Arc::new(lock) })
     }
 
     /// The directory for files that must never be seen, on the same disk as the photos.
@@ -149,7 +136,7 @@ impl MediaStore for LocalStore {
         let store = self.clone();
         let created = blocking(move || {
             let mut created = BTreeSet::new();
-            let done = rename_all(&store, batch, &mut created).and_then(|()| sync_dir(&store.root));
+            let done = rename_all(&store, batch, &mut created).and_then(|()| disk::sync_dir(&store.root));
             if let Err(error) = done {
                 for key in created {
                     let _best_effort = fs::remove_file(store.path(key));
@@ -172,7 +159,7 @@ impl MediaStore for LocalStore {
                     _ => {}
                 }
             }
-            sync_dir(&root)
+            disk::sync_dir(&root)
         })
         .await?;
         Ok(())
@@ -191,13 +178,7 @@ impl MediaStore for LocalStore {
 
     async fn check(&self) -> Result<(), MediaError> {
         let store = self.clone();
-        let enough = blocking(move || {
-            let volume = statvfs(&store.scratch_dir())?;
-            let bytes = |blocks: u64| blocks.saturating_mul(volume.fragment_size());
-            Ok(bytes(volume.blocks_available()) >= store.min_free.floor(bytes(volume.blocks())))
-        })
-        .await?;
-        if enough { Ok(()) } else { Err(io::Error::from(io::ErrorKind::StorageFull).into()) }
+        Ok(blocking(move || store.min_free.check(&store.scratch_dir())).await?)
     }
 }
 
@@ -224,11 +205,6 @@ fn rename_all(
         }
     }
     Ok(())
-}
-
-/// Makes renames and removals in `dir` survive a power cut.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 /// Runs `work` where it may block. It finishes even if the caller goes away, and then drops what it made.
@@ -266,6 +242,9 @@ mod tests {
         let store = LocalStore::open(dir.path(), FreeDisk::Bytes(0)).unwrap();
         std::mem::forget(store.stage(Bytes::from_static(b"half an upload")).await.unwrap());
         assert_eq!(names(dir.path()).len(), 1);
+        assert!(LocalStore::open(dir.path(), FreeDisk::Bytes(0)).is_err(), "not while the store is open");
+        assert_eq!(names(dir.path()).len(), 1);
+        drop(store);
         LocalStore::open(dir.path(), FreeDisk::Bytes(0)).unwrap();
         assert_eq!(names(dir.path()), Vec::<String>::new());
     }
@@ -287,7 +266,5 @@ mod tests {
         let check = |floor| LocalStore::open(dir.path(), FreeDisk::Bytes(floor)).unwrap();
         assert!(matches!(check(u64::MAX).check().await, Err(MediaError::Full(_))));
         check(0).check().await.unwrap();
-        assert_eq!(FreeDisk::Auto.floor(1 << 40), 64 << 20);
-        assert_eq!(FreeDisk::Auto.floor(160 << 20), 10 << 20, "a small volume is usable too");
     }
 }

@@ -13,8 +13,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-pub use local::{FreeDisk, LocalStore};
+pub use local::LocalStore;
 
+use crate::disk;
 use crate::model::MediaKey;
 
 /// Why the store could not do what it was asked.
@@ -30,8 +31,7 @@ pub enum MediaError {
 
 impl From<std::io::Error> for MediaError {
     fn from(error: std::io::Error) -> Self {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        if matches!(error.kind(), StorageFull | QuotaExceeded) { Self::Full(error) } else { Self::Io(error) }
+        if disk::is_full(&error) { Self::Full(error) } else { Self::Io(error) }
     }
 }
 

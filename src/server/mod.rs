@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -17,14 +17,15 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::wire::Wire;
+use crate::telemetry::connections::{Connections, Counted};
 use crate::web::body::Body;
 
-/// What hyper collects of a request head; beyond it answers 431 by itself. Above the stack's own limits, so that these
-/// speak first.
+/// What is collected of a request head. Above the stack's own limits, so that these speak first with a whole problem;
+/// beyond it hyper answers 431 by itself, in HTTP/2 without a body.
 const READ_BUFFER: usize = 64 * 1024;
 /// Streams that one HTTP/2 connection may have open.
 const MAX_STREAMS: u32 = 64;
@@ -44,19 +45,10 @@ pub struct Limits {
     pub connections: usize,
     /// For a request head, and for an idle connection.
     pub head_timeout: Duration,
+    /// For a client that takes nothing of its answer.
+    pub write_timeout: Duration,
     /// For open requests, once shutdown began.
     pub shutdown_timeout: Duration,
-}
-
-/// Counts open connections.
-#[derive(Debug, Clone, Default)]
-pub struct Connections(Arc<AtomicU64>);
-
-impl Connections {
-    /// Connections that are open now.
-    pub fn open(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 /// How a server came to its end.
@@ -94,8 +86,8 @@ where
                 let connection = Connection {
                     builder: Arc::clone(&builder),
                     stopping: stopping.clone(),
-                    head_timeout: limits.head_timeout,
-                    _counted: Counted::new(&connections),
+                    limits,
+                    _counted: connections.count(),
                     _permit: permit,
                 };
                 open.spawn(connection.serve(stream, peer, handler.clone()));
@@ -149,7 +141,7 @@ fn protocol(limits: Limits) -> auto::Builder<TokioExecutor> {
 struct Connection {
     builder: Arc<auto::Builder<TokioExecutor>>,
     stopping: watch::Receiver<()>,
-    head_timeout: Duration,
+    limits: Limits,
     _counted: Counted,
     _permit: OwnedSemaphorePermit,
 }
@@ -162,10 +154,16 @@ impl Connection {
     {
         // Answers are written whole; waiting to fill packets would only delay them.
         let _best_effort = stream.set_nodelay(true);
-        let (wire, fate) = Wire::new(stream, self.head_timeout);
+        let (wire, fate) = Wire::new(stream, self.limits.head_timeout, self.limits.write_timeout);
+        let open = Arc::new(Activity::default());
+        let activity = Arc::clone(&open);
         let service = service_fn(move |request| {
-            let answer = handler(request, peer);
-            async move { Ok::<_, Infallible>(answer.await) }
+            let (answer, busy) = (handler(request, peer), Activity::begin(&activity));
+            async move {
+                let answer = answer.await;
+                drop(busy);
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = self.builder.serve_connection(TokioIo::new(wire), service);
         tokio::pin!(connection);
@@ -175,6 +173,12 @@ impl Connection {
             _ = self.stopping.changed() => {
                 connection.as_mut().graceful_shutdown();
                 connection.as_mut().await
+            }
+            () = open.idle_for(self.limits.head_timeout) => {
+                connection.as_mut().graceful_shutdown();
+                // A peer that does not agree to part is left.
+                let parting = tokio::time::timeout(self.limits.head_timeout, connection.as_mut()).await;
+                parting.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = ended {
@@ -186,18 +190,37 @@ impl Connection {
     }
 }
 
-/// One open connection in the count, until dropped.
-struct Counted(Connections);
+/// Requests that a connection has open. hyper has a clock for an idle HTTP/1.1 connection, but none for HTTP/2.
+#[derive(Debug, Default)]
+struct Activity {
+    open: AtomicUsize,
+    changed: Notify,
+}
 
-impl Counted {
-    fn new(connections: &Connections) -> Self {
-        connections.0.fetch_add(1, Ordering::Relaxed);
-        Self(connections.clone())
+impl Activity {
+    /// Counts a request until the result is dropped.
+    fn begin(self: &Arc<Self>) -> Busy {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.changed.notify_one();
+        Busy(Arc::clone(self))
+    }
+
+    /// Completes once no request was open for so long.
+    async fn idle_for(&self, time: Duration) {
+        loop {
+            let quiet = tokio::time::timeout(time, self.changed.notified()).await.is_err();
+            if quiet && self.open.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+        }
     }
 }
 
-impl Drop for Counted {
+struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.changed.notify_one();
     }
 }

@@ -1,15 +1,16 @@
-//! The socket under hyper, with three things that hyper leaves open.
+//! The socket under hyper, with four things that hyper leaves open.
 //!
 //! A head that hyper cannot parse is answered by it with a bare status line; here it becomes a whole problem. A client that
 //! says nothing, or only the first bytes of an HTTP/2 preface, is not on hyper's clock yet; here it is. And a head that
-//! began but did not arrive in time is answered with 408 before the connection closes.
+//! began but did not arrive in time is answered with 408 before the connection closes. And a client that does not read what it
+//! asked for cannot hold its connection for ever.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -36,6 +37,10 @@ pub(super) struct Wire {
     unanswered: bool,
     /// An answer of ours on its way out.
     pending: Bytes,
+    /// Longest time that the client may leave an answer unread.
+    write_timeout: Duration,
+    /// Runs while the client takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 /// Tells a wire, while hyper still owns it, why its connection is about to end.
@@ -50,8 +55,9 @@ impl Fate {
 }
 
 impl Wire {
-    /// Takes over `stream`, whose first bytes must arrive within `timeout`.
-    pub(super) fn new(stream: TcpStream, timeout: Duration) -> (Self, Fate) {
+    /// Takes over `stream`, whose first bytes must arrive within `timeout`, and whose client must take some of what is
+    /// written within `write_timeout`.
+    pub(super) fn new(stream: TcpStream, timeout: Duration, write_timeout: Duration) -> (Self, Fate) {
         let fate = Fate::default();
         let silence = Some(Box::pin(sleep(timeout)));
         let wire = Self {
@@ -61,13 +67,28 @@ impl Wire {
             preface: PREFACE,
             unanswered: false,
             pending: Bytes::new(),
+            write_timeout,
+            stall: None,
         };
         (wire, fate)
     }
 
+    /// `written`, or an error once the client has taken nothing for too long.
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let timeout = self.write_timeout;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.pending.has_remaining() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.pending))?;
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.pending);
+            let written = ready!(self.watch(cx, written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -104,8 +125,9 @@ fn on_the_wire(problem: &Problem) -> Bytes {
     let reason = status.canonical_reason().unwrap_or("");
     let code = status.as_str();
     let length = body.len();
+    let date = httpdate::fmt_http_date(SystemTime::now());
     format!(
-        "HTTP/1.1 {code} {reason}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\nx-request-id: {id}\r\n\
+        "HTTP/1.1 {code} {reason}\r\ncontent-type: {PROBLEM_JSON}\r\ncontent-length: {length}\r\nx-request-id: {id}\r\ndate: {date}\r\n\
          x-content-type-options: nosniff\r\ncache-control: no-store\r\nconnection: close\r\n\r\n{body}"
     )
     .into()
@@ -146,7 +168,8 @@ impl AsyncWrite for Wire {
             self.pending = on_the_wire(&problem);
             return Poll::Ready(Ok(buf.len()));
         }
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, written)
     }
 
     fn poll_write_vectored(
@@ -159,7 +182,8 @@ impl AsyncWrite for Wire {
             _ => {
                 ready!(self.poll_pending(cx))?;
                 self.unanswered = false;
-                Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+                let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+                self.watch(cx, written)
             }
         }
     }

@@ -60,16 +60,18 @@ pub struct RequestBody {
     incoming: Option<Incoming>,
     limits: ReadLimits,
     silence: Pin<Box<Sleep>>,
+    /// Whether the silence is being timed: only while the reader waits, for it may have paused itself.
+    is_silent: bool,
     /// The client may be waiting for `100 Continue`, which the first read sends.
     awaits_continue: bool,
-    received: Received,
+    received: ByteCount,
 }
 
 /// Counts the bytes of a body; outlives it.
 #[derive(Debug, Clone, Default)]
-pub struct Received(Arc<AtomicU64>);
+pub struct ByteCount(Arc<AtomicU64>);
 
-impl Received {
+impl ByteCount {
     /// Bytes read so far.
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -83,13 +85,14 @@ impl RequestBody {
             incoming: Some(incoming),
             limits,
             silence: Box::pin(sleep(limits.idle)),
+            is_silent: false,
             awaits_continue,
-            received: Received::default(),
+            received: ByteCount::default(),
         }
     }
 
     /// The counter of this body's bytes.
-    pub fn received(&self) -> Received {
+    pub fn received(&self) -> ByteCount {
         self.received.clone()
     }
 }
@@ -106,8 +109,7 @@ impl Stream for RequestBody {
             self.awaits_continue = false;
             match polled {
                 Poll::Ready(Some(Ok(frame))) => {
-                    let deadline = Instant::now() + self.limits.idle;
-                    self.silence.as_mut().reset(deadline);
+                    self.is_silent = false;
                     // Trailers carry nothing that is used here.
                     let Ok(data) = frame.into_data() else { continue };
                     self.received.0.fetch_add(data.len() as u64, Ordering::Relaxed);
@@ -122,6 +124,11 @@ impl Stream for RequestBody {
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
+                    if !self.is_silent {
+                        self.is_silent = true;
+                        let deadline = Instant::now() + self.limits.idle;
+                        self.silence.as_mut().reset(deadline);
+                    }
                     ready!(self.silence.as_mut().poll(cx));
                     // Silent for this long already: there is nothing to drain either.
                     self.incoming = None;

@@ -138,7 +138,7 @@ pub fn too_many_requests(wait: Duration) -> Problem {
 
 /// 500: a fault of ours, told in the log alone.
 pub fn internal() -> Problem {
-    let detail = "The server failed on this request. Nothing of it was kept.";
+    let detail = "The server failed on this request.";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
 }
 

@@ -1,5 +1,5 @@
-//! The layers that every request passes, from the outside in: request id, client address, access log and metrics, limits
-//! on the head, CORS, rate limit, and a net under panics.
+//! The layers that every request passes, from the outside in: request id, client address, access log and metrics, CORS,
+//! limits on the head, rate limit, and a net under panics.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HOST, HeaderMap, HeaderValue, LOCATION,
+    RETRY_AFTER,
 };
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use ipnet::IpNet;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
 
-use super::body::{Body, ReadLimits, RequestBody};
+use super::body::{Body, ByteCount, ReadLimits, RequestBody};
 use super::problem::{self, Problem};
 use super::request_id::X_REQUEST_ID;
 use super::{client, headers, request_id};
@@ -51,9 +52,9 @@ pub struct Caller {
     pub ip: IpAddr,
 }
 
-/// What the access log says of a finished request.
+/// What the access log says of a request and its answer.
 #[derive(Debug)]
-pub struct Finished<'a> {
+pub struct Exchange<'a> {
     /// The method.
     pub method: &'a Method,
     /// The path, without its query.
@@ -98,7 +99,7 @@ pub trait Application: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response<Body>, Problem>> + Send;
 
     /// Notes a finished request.
-    fn finished(&self, finished: &Finished<'_>, refusal: Option<&Problem>);
+    fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>);
 }
 
 /// Browsers of these origins may call; `None` is any origin. Listed origins may send credentials.
@@ -142,33 +143,31 @@ impl<A: Application> Stack<A> {
         caller: Caller,
         started: Instant,
     ) -> Response<Body> {
-        let awaits_continue = request.headers().contains_key(EXPECT);
+        // The only expectation there is (RFC 9110 section 10.1.1), and only hyper answers it.
+        let expects = request.headers().get(EXPECT);
+        let awaits_continue =
+            expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let limits = self.read_limits;
         let request = request.map(|incoming| RequestBody::new(incoming, limits, awaits_continue));
-        let received = request.body().received();
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let mut unanswered = Unanswered {
+            stack: &self,
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            ip: caller.ip,
+            started,
+            received: request.body().received(),
+            is_answered: false,
+        };
         let mut response = self.cors(request, caller.clone()).await;
         let answered = response.extensions_mut().remove::<Answered>().unwrap_or_default();
         headers::add_security(response.headers_mut());
         if let Ok(id) = HeaderValue::from_str(&caller.request_id) {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
-        let length =
-            response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        if method == Method::HEAD {
+        if unanswered.method == Method::HEAD {
             *response.body_mut() = Body::default();
         }
-        let finished = Finished {
-            method: &method,
-            path: &path,
-            route: answered.route.unwrap_or("none"),
-            status: response.status().as_u16(),
-            ip: caller.ip,
-            elapsed: started.elapsed(),
-            bytes_in: received.bytes(),
-            bytes_out: length.unwrap_or(0),
-        };
-        self.app.finished(&finished, answered.refusal.as_ref());
+        unanswered.note(&response, &answered);
         response
     }
 
@@ -227,6 +226,10 @@ impl<A: Application> Stack<A> {
         if header_bytes > MAX_HEADER_BYTES {
             return Err(problem::headers_too_large());
         }
+        // RFC 9112 section 3.2: exactly one, or two parties may think of different hosts.
+        if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+            return Err(problem::bad_request());
+        }
         for limiter in self.app.limiters(route) {
             let decision = limiter.check(ClientKey::from(caller.ip)).await;
             headers::add_rate_limit(quota_headers, limiter.quota(), decision);
@@ -235,6 +238,53 @@ impl<A: Application> Stack<A> {
             }
         }
         Ok(())
+    }
+}
+
+/// A request on its way to the access log, where it appears even if its client is gone before the answer.
+struct Unanswered<'s, A: Application> {
+    stack: &'s Stack<A>,
+    method: Method,
+    path: String,
+    ip: IpAddr,
+    started: Instant,
+    received: ByteCount,
+    is_answered: bool,
+}
+
+/// What nginx made the custom for a client that hung up before its answer.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+impl<A: Application> Unanswered<'_, A> {
+    fn note(&mut self, response: &Response<Body>, answered: &Answered) {
+        self.is_answered = true;
+        let bytes_out = response.body().size_hint().exact().or_else(|| {
+            response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
+        });
+        let route = answered.route.unwrap_or("none");
+        self.log(response.status().as_u16(), route, bytes_out.unwrap_or(0), answered.refusal.as_ref());
+    }
+
+    fn log(&self, status: u16, route: &'static str, bytes_out: u64, refusal: Option<&Problem>) {
+        let exchange = Exchange {
+            method: &self.method,
+            path: &self.path,
+            route,
+            status,
+            ip: self.ip,
+            elapsed: self.started.elapsed(),
+            bytes_in: self.received.bytes(),
+            bytes_out,
+        };
+        self.stack.app.finished(&exchange, refusal);
+    }
+}
+
+impl<A: Application> Drop for Unanswered<'_, A> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.log(CLIENT_CLOSED_REQUEST, "abandoned", 0, None);
+        }
     }
 }
 

@@ -37,14 +37,12 @@ async fn clients_behind_a_trusted_proxy_have_limits_of_their_own() {
     let client = reqwest::Client::new();
     for (trusted, expected) in [("127.0.0.0/8", [200, 200]), ("10.0.0.0/8", [200, 429])] {
         let server = Server::start(&[("RATE_LIMIT_GLOBAL", "1/hour"), ("TRUSTED_PROXIES", trusted)]);
-        let body = form(&[file(&photo(64, 48))]);
         let mut got = Vec::new();
         for forwarded in ["203.0.113.1", "203.0.113.2"] {
             let request = client.get(server.url("/api/v1/listings/7")).header("x-forwarded-for", forwarded);
             got.push(if request.send().await.unwrap().status() == 429 { 429 } else { 200 });
         }
         assert_eq!(got, expected, "{trusted}");
-        drop(body);
     }
 }
 

@@ -39,10 +39,11 @@ impl Server {
         let lines = Arc::clone(&output);
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
-                if line.starts_with('✅') {
+                let is_last = line.starts_with('✅');
+                lines.lock().unwrap().push(line);
+                if is_last {
                     let _ = ready.send(());
                 }
-                lines.lock().unwrap().push(line);
             }
         });
         is_ready.recv_timeout(Duration::from_secs(30)).expect("the ready line appears");

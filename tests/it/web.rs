@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method};
 use serde_json::Value;
 
-use crate::support::{BOUNDARY, Server, file, form, photo, read_all, upload_head};
+use crate::support::{BOUNDARY, Server, eventually, file, form, photo, read_all, upload_head};
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
@@ -39,7 +39,8 @@ async fn a_sane_request_id_is_kept_in_answer_and_log() {
     let response = ask("app-4711").await.unwrap();
     assert_eq!(response.headers()["x-request-id"], "app-4711");
     assert_eq!(response.json::<Value>().await.unwrap()["request_id"], "app-4711");
-    assert!(server.output().iter().any(|line| line.contains("app-4711") && line.contains("status=404")));
+    let is_logged = |line: &String| line.contains("app-4711") && line.contains("status=404");
+    eventually("the id is logged", || server.output().iter().any(is_logged)).await;
     let other = ask("not sane").await.unwrap().headers()["x-request-id"].to_str().unwrap().to_owned();
     assert_eq!(other.len(), 36);
 }
@@ -50,10 +51,8 @@ async fn the_access_log_tells_of_each_photo_and_in_production_in_json() {
     let photo = photo(64, 48);
     let (_, draft) = server.upload(form(&[file(&photo)])).await;
     let sha = draft["photos"][0]["media"]["url"].as_str().unwrap()[7..71].to_owned();
-    crate::support::eventually("the photo is logged", || {
-        server.output().iter().any(|line| line.contains(&sha))
-    })
-    .await;
+    let is_last = |line: &String| line.contains("\"status\":201");
+    eventually("the request is logged", || server.output().iter().any(is_last)).await;
     let lines: Vec<Value> =
         server.output().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let line = lines.iter().find(|line| line["sha"] == sha.as_str()).unwrap();
@@ -152,6 +151,8 @@ async fn a_head_beyond_the_limits_is_a_problem_with_an_id() {
         ("NOT HTTP AT ALL\r\n\r\n", &["400"]),
         ("GET / HTTP/1.1\r\nHost: x\r\nBad Header: y\r\n\r\n", &["400"]),
         ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: nine\r\n\r\n", &["400"]),
+        ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", &["400"]),
+        ("GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n", &["400"]),
     ] {
         let mut socket = server.connect();
         // The server may answer and close before it has read all of a head that is too large.
@@ -208,7 +209,40 @@ async fn a_client_that_hangs_up_leaves_nothing() {
         socket.write_all(&body[..cut]).unwrap();
         drop(socket);
     }
-    crate::support::eventually("staged files are gone", || server.files().is_empty()).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let abandoned = || server.output().iter().filter(|line| line.contains("status=4")).count() == 4;
+    eventually("all four requests have ended", abandoned).await;
+    eventually("staged files are gone", || server.files().is_empty()).await;
     server.assert_nothing_was_kept().await;
+}
+
+#[tokio::test]
+async fn an_idle_http2_connection_is_closed_too() {
+    use std::io::Read;
+    let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1")]);
+    let mut socket = server.connect();
+    socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    // The preface and an empty SETTINGS frame (RFC 9113 section 3.4), and then nothing.
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let started = Instant::now();
+    let mut said = Vec::new();
+    socket.read_to_end(&mut said).expect("the server closes");
+    assert!(started.elapsed() < Duration::from_secs(6));
+    let is_goaway = |frame: &[u8]| frame.len() > 3 && frame[3] == 7;
+    assert!(said.windows(9).any(is_goaway), "it says goodbye: {said:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_cut() {
+    let server = Server::start(&[("BODY_IDLE_TIMEOUT_SECONDS", "1")]);
+    let (_, draft) = server.upload(form(&[file(&photo(1600, 1200))])).await;
+    let url = draft["photos"][0]["media"]["url"].as_str().unwrap();
+    let mut socket = server.connect();
+    // Many pipelined requests, so that the answers fill every buffer between the two.
+    let request = format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(2000);
+    let _ = socket.write_all(request.as_bytes());
+    let connections = || {
+        let scrape = server.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        scrape.lines().find_map(|line| line.strip_prefix("vintedbot_connections ")?.parse::<u64>().ok())
+    };
+    eventually("only the one who asks is connected", || connections() == Some(1)).await;
 }

@@ -3,90 +3,31 @@
 //! The library is asked to be strict: data that ends early or does not decode is an error here, though lenient decoders
 //! paint grey and call it a success.
 
+use std::borrow::Cow;
+
 use turbojpeg::{Colorspace, Compressor, Decompressor, Image, PixelFormat, ScalingFactor, Subsamp};
 
-use super::check_size;
+use super::{check_size, markers};
 use crate::imaging::{ImageError, Recipe, Rgb, plan};
 
-/// Scans of a progressive JPEG. Cameras and optimisers write 3 to about 15; each costs a pass over the whole image, so
-/// that 1,500 of them in a small file once took half a minute.
-const MAX_SCANS: u32 = 100;
-
-/// Marker of the segment that carries EXIF (and XMP).
-pub(in crate::imaging) const APP1: u8 = 0xE1;
-const SOF_BASELINE: u8 = 0xC0;
-const SOF_EXTENDED: u8 = 0xC1;
-const SOF_ARITHMETIC: u8 = 0xC9;
-const SOI: u8 = 0xD8;
-const EOI: u8 = 0xD9;
-const SOS: u8 = 0xDA;
-const TEM: u8 = 0x01;
-const END: [u8; 2] = [0xFF, EOI];
-
-/// A marker segment in front of the first scan (ITU-T T.81 annex B).
-#[derive(Debug, Clone, Copy)]
-pub(in crate::imaging) struct Segment<'a> {
-    pub(in crate::imaging) marker: u8,
-    /// The bytes behind the length field.
-    pub(in crate::imaging) payload: &'a [u8],
-    /// The file behind the segment.
-    rest: &'a [u8],
-}
-
-/// The segments of `file` up to and with the first start of scan; ends early where they are malformed.
-pub(in crate::imaging) fn segments(file: &[u8]) -> impl Iterator<Item = Segment<'_>> {
-    let mut rest = file.strip_prefix(&[0xFF, SOI]).unwrap_or(&[]);
-    std::iter::from_fn(move || {
-        loop {
-            // Like the decoder, pass over fill bytes and over garbage between segments.
-            let start = rest.iter().position(|byte| *byte == 0xFF)?;
-            let fill = rest[start..].iter().position(|byte| *byte != 0xFF)?;
-            let marker = rest[start + fill];
-            rest = &rest[start + fill + 1..];
-            if marker == EOI {
-                rest = &[];
-            }
-            if matches!(marker, 0 | TEM | 0xD0..=EOI) {
-                continue;
-            }
-            let length = usize::from(u16::from_be_bytes(*rest.first_chunk()?));
-            let payload = rest.get(2..length)?;
-            let segment = Segment { marker, payload, rest: &rest[length..] };
-            rest = if marker == SOS { &[] } else { segment.rest };
-            return Some(segment);
-        }
-    })
-}
-
-/// Whether an end-of-image marker follows the first start of scan. In entropy-coded data 0xFF is always stuffed, so that
-/// the pair FF D9 cannot occur by chance.
-fn has_end(file: &[u8]) -> bool {
-    let scan = segments(file).find(|segment| segment.marker == SOS);
-    scan.is_some_and(|scan| scan.rest.windows(2).any(|pair| pair == END))
-}
-
-/// Whether all pixels of `file` are in its first scan. In other files whole scans may be missing and nothing tells.
-fn has_one_scan(file: &[u8]) -> bool {
-    let mut components = None;
-    for segment in segments(file) {
-        match segment.marker {
-            SOF_BASELINE | SOF_EXTENDED | SOF_ARITHMETIC => components = segment.payload.get(5),
-            SOS => return components.is_some() && segment.payload.first() == components,
-            _ => {}
-        }
-    }
-    false
-}
+/// Most scans of a progressive JPEG. Cameras and optimisers write 3 to about 15; each costs a pass over the whole image,
+/// so that 1,500 of them in a small file once took half a minute.
+const MAX_SCANS: u64 = 100;
+/// Scans that even the largest image may have.
+const MIN_SCANS: u64 = 16;
+/// Most pixels of all scans together: some seconds' work.
+const MAX_SCANNED_PIXELS: u64 = 1_500_000_000;
 
 /// A JPEG whose header was read.
 pub(in crate::imaging) struct Jpeg<'a> {
-    bytes: &'a [u8],
+    /// The file, or a tidied copy where the library stumbles over its header.
+    file: Cow<'a, [u8]>,
     decoder: Decompressor,
     width: u32,
     height: u32,
     divisor: u32,
     is_cmyk: bool,
-    /// Bytes for the coefficients that a progressive decode must hold whole.
+    /// Bytes for the coefficients that must be held whole, because not all pixels are in one scan.
     coefficients: u64,
 }
 
@@ -99,14 +40,21 @@ impl std::fmt::Debug for Jpeg<'_> {
 impl<'a> Jpeg<'a> {
     pub(super) fn open(bytes: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
         let mut decoder = Decompressor::new().map_err(|_| ImageError::Corrupt)?;
-        decoder.set_scan_limit(MAX_SCANS).map_err(|_| ImageError::Corrupt)?;
-        let header = decoder.read_header(bytes).map_err(|error| classify(&error))?;
+        let mut file = Cow::Borrowed(bytes);
+        let header = match decoder.read_header(bytes) {
+            Err(error) if is_harmless(&error) => {
+                file = Cow::Owned(markers::tidied(bytes).ok_or(ImageError::Truncated)?);
+                decoder.read_header(&file)
+            }
+            result => result,
+        };
+        let header = header.map_err(|error| classify(&error))?;
         let (width, height) = check_size(header.width as u64, header.height as u64, recipe.max_pixels)?;
         let is_cmyk = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
-        let divisor =
-            if header.is_lossless { 1 } else { plan::decode_divisor(width, height, recipe.max_dim) };
-        let factor = ScalingFactor::new(1, divisor as usize);
-        decoder.set_scaling_factor(factor).map_err(|_| ImageError::Corrupt)?;
+        let pixels = u64::from(width) * u64::from(height);
+        let scans = (MAX_SCANNED_PIXELS / pixels).clamp(MIN_SCANS, MAX_SCANS);
+        let scans = u32::try_from(scans).map_err(|_| ImageError::Corrupt)?;
+        decoder.set_scan_limit(scans).map_err(|_| ImageError::Corrupt)?;
         let samples_per_2_pixels = match header.subsamp {
             Subsamp::Gray => 2,
             Subsamp::Sub2x2 | Subsamp::Sub4x1 | Subsamp::Sub1x4 => 3,
@@ -114,12 +62,15 @@ impl<'a> Jpeg<'a> {
             _ if is_cmyk => 8,
             _ => 6,
         };
-        let coefficients = if header.is_progressive {
-            u64::from(width) * u64::from(height) * samples_per_2_pixels
+        let coefficients = if markers::has_one_scan(bytes) { 0 } else { pixels * samples_per_2_pixels };
+        let divisor = if header.is_lossless {
+            1
         } else {
-            0
+            plan::decode_divisor(width, height, recipe.max_dim, recipe.memory.saturating_sub(coefficients))
         };
-        Ok(Self { bytes, decoder, width, height, divisor, is_cmyk, coefficients })
+        let factor = ScalingFactor::new(1, divisor as usize);
+        decoder.set_scaling_factor(factor).map_err(|_| ImageError::Corrupt)?;
+        Ok(Self { file, decoder, width, height, divisor, is_cmyk, coefficients })
     }
 
     pub(super) fn size(&self) -> (u32, u32) {
@@ -132,7 +83,8 @@ impl<'a> Jpeg<'a> {
 
     pub(super) fn memory(&self) -> u64 {
         let (width, height) = self.decoded_size();
-        self.coefficients + u64::from(width) * u64::from(height) * if self.is_cmyk { 4 } else { 3 }
+        let copy = if matches!(self.file, Cow::Owned(_)) { self.file.len() as u64 } else { 0 };
+        copy + self.coefficients + u64::from(width) * u64::from(height) * if self.is_cmyk { 4 } else { 3 }
     }
 
     pub(super) fn decode(mut self) -> Result<Rgb, ImageError> {
@@ -140,14 +92,14 @@ impl<'a> Jpeg<'a> {
         let (format, pixel) = if self.is_cmyk { (PixelFormat::CMYK, 4) } else { (PixelFormat::RGB, 3) };
         let pitch = width as usize * pixel;
         let mut pixels = vec![0; pitch * height as usize];
-        let image = Image {
+        let (width_px, height_px) = (width as usize, height as usize);
+        self.decompress(Image {
             pixels: pixels.as_mut_slice(),
-            width: width as usize,
+            width: width_px,
             pitch,
-            height: height as usize,
+            height: height_px,
             format,
-        };
-        self.decompress(image)?;
+        })?;
         if self.is_cmyk {
             cmyk_to_rgb(&mut pixels);
         }
@@ -155,41 +107,47 @@ impl<'a> Jpeg<'a> {
     }
 
     /// Decodes strictly, but for what leaves all pixels intact.
+    ///
+    /// The library keeps the text of its first warning alone. So a harmless one is not simply passed over, for it would
+    /// hide those that follow: its cause is removed, and the decoder must then find nothing else.
     fn decompress(&mut self, mut image: Image<&mut [u8]>) -> Result<(), ImageError> {
-        let Err(error) = self.decoder.decompress(self.bytes, image.as_deref_mut()) else {
+        let Err(error) = self.decoder.decompress(&self.file, image.as_deref_mut()) else { return Ok(()) };
+        let has_end = markers::has_end(&self.file);
+        // With a missing end the pixels may be whole, if they are in one scan; some cameras fill their last block with
+        // zeros instead. In a file of several scans the last ones may be missing, and nothing would tell.
+        let can_lack_end = has_end || markers::has_one_scan(&self.file);
+        if is_behind_pixels(&error) && can_lack_end {
             return Ok(());
-        };
-        if has_end(self.bytes) {
-            return if is_harmless(&error) { Ok(()) } else { Err(classify(&error)) };
         }
-        // The library keeps the text of its first warning alone, and for a missing end that is the same whether pixels
-        // are missing too. With an end in place it tells: some cameras fill their last block with zeros instead.
-        let may_be_whole = is_harmless(&error) || classify(&error) == ImageError::Truncated;
-        if !may_be_whole || !has_one_scan(self.bytes) {
-            return Err(if may_be_whole { ImageError::Truncated } else { classify(&error) });
+        let is_worth_another = is_harmless(&error) || (!has_end && classify(&error) == ImageError::Truncated);
+        if !is_worth_another || !can_lack_end {
+            return Err(if is_worth_another { ImageError::Truncated } else { classify(&error) });
         }
-        let ended = [self.bytes, &END].concat();
-        match self.decoder.decompress(&ended, image) {
-            Err(error) if !is_harmless(&error) => Err(classify(&error)),
+        let tidied = markers::tidied(&self.file).ok_or(ImageError::Corrupt)?;
+        match self.decoder.decompress(&tidied, image) {
+            Err(error) if !is_behind_pixels(&error) => Err(classify(&error)),
             _ => Ok(()),
         }
     }
 }
 
-/// Whether a warning leaves all pixels intact: strangeness in headers or between segments, seen in photos of real phones.
+/// Whether a warning is about the header or the gaps between segments, of a kind seen in photos of real phones.
 fn is_harmless(error: &turbojpeg::Error) -> bool {
-    let turbojpeg::Error::TurboJpegError(text) = error else {
-        return false;
-    };
-    [
+    let turbojpeg::Error::TurboJpegError(text) = error else { return false };
+    let harmless = [
         "extraneous bytes before marker",
         "unknown JFIF revision",
         "Unknown Adobe color",
         "Invalid SOS parameters",
         "bad ICC marker",
-    ]
-    .iter()
-    .any(|harmless| text.contains(harmless))
+    ];
+    harmless.iter().any(|part| text.contains(part))
+}
+
+/// Whether a warning, the first one, is about bytes between the last pixel and the end marker.
+fn is_behind_pixels(error: &turbojpeg::Error) -> bool {
+    let turbojpeg::Error::TurboJpegError(text) = error else { return false };
+    text.contains("extraneous bytes before marker 0xd9")
 }
 
 /// Which of our errors one of the library's texts (libjpeg's `jerror.h`) means.

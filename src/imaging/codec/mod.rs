@@ -1,6 +1,7 @@
 //! One door to all decoders: a header read first, pixels only after its size was found acceptable.
 
 pub(super) mod jpeg;
+pub(super) mod markers;
 mod raster;
 
 use super::{ImageError, Recipe, Rgb};

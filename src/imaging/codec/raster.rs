@@ -35,7 +35,10 @@ impl<'a> Raster<'a> {
             Format::Gif => Box::new(GifDecoder::new(reader).map_err(classify)?),
             Format::Bmp => Box::new(BmpDecoder::new(reader).map_err(classify)?),
             Format::Tiff => Box::new(TiffDecoder::new(reader).map_err(classify)?),
-            Format::Ico => Box::new(IcoDecoder::new(reader).map_err(classify)?),
+            Format::Ico => match png_in_ico(bytes) {
+                Some(png) => return Self::open(Format::Png, png, recipe),
+                None => Box::new(IcoDecoder::new(reader).map_err(classify)?),
+            },
             Format::Jpeg => return Err(ImageError::Unsupported),
         };
         let (width, height) = decoder.dimensions();
@@ -50,9 +53,10 @@ impl<'a> Raster<'a> {
     }
 
     pub(super) fn memory(&self) -> u64 {
+        // What the conversion to 8-bit RGB allocates beside the decoded picture; alpha is flattened in place.
         let converted = match self.decoder.color_type() {
-            ColorType::Rgb8 => 0,
-            ColorType::La8 | ColorType::La16 | ColorType::Rgba16 => 7,
+            ColorType::Rgb8 | ColorType::Rgba8 => 0,
+            colour if colour.has_alpha() => 4,
             _ => 3,
         };
         self.decoder.total_bytes()
@@ -69,6 +73,19 @@ impl<'a> Raster<'a> {
         };
         Ok(Rgb { width: self.width, height: self.height, pixels })
     }
+}
+
+/// The PNG in the largest picture of an ICO, if it is one. The ICO decoder would read it without limits.
+fn png_in_ico(file: &[u8]) -> Option<&[u8]> {
+    let count = u16::from_le_bytes(*file.get(4..)?.first_chunk()?);
+    let entries = file.get(6..)?.chunks_exact(16).take(usize::from(count));
+    // 0 stands for 256. Of equal sizes the one with most bits a pixel counts, as in the decoder.
+    let side = |byte: u8| if byte == 0 { 256 } else { u32::from(byte) };
+    let largest = entries.max_by_key(|entry| (side(entry[0]) * side(entry[1]), entry[6], entry[7]))?;
+    let number = |at: usize| Some(u32::from_le_bytes(*largest.get(at..)?.first_chunk()?) as usize);
+    let picture = file.get(number(12)?..)?;
+    let picture = picture.get(..number(8)?).unwrap_or(picture);
+    picture.starts_with(b"\x89PNG").then_some(picture)
 }
 
 /// Room for the pixels that the header declared (they were found acceptable) and for the decoder's own work.

@@ -65,10 +65,31 @@ async fn ambiguous_part_headers_are_refused() {
         "Content-Disposition: attachment; name=\"a\"".into(),
         "Content-Disposition: form-data; name=\"a".into(),
         "Content-Disposition: form-data".into(),
+        "Content-Disposition: form-data; filename=\"a\"; x=\"; name=b\"".into(),
+        "Content-Disposition: form-data; name=\"a\"b".into(),
+        format!("{A}\n\nX: y"),
+        format!("{A}\r\nno colon"),
         "Content-Type: text/plain".into(),
     ] {
         let body = part(&headers, "data") + "--b--\r\n";
         assert!(is_malformed(&outcome(body.as_bytes()).await), "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn names_are_read_as_they_are_quoted() {
+    for (disposition, name, filename) in [
+        (r#"form-data; filename="a; name=files x"; name="title""#, "title", "a; name=files x"),
+        (r#"form-data; filename="my name.jpg"; name="files""#, "files", "my name.jpg"),
+        (r#"form-data; NAME="files"; FileName="x""#, "files", "x"),
+        (r#"form-data; name=files; filename=x"#, "files", "x"),
+        (r#"FORM-DATA; name="files"; filename="C:\fakepath\x.jpg""#, "files", r"C:\fakepath\x.jpg"),
+        (r#"form-data; name="files"; filename="a\"b.jpg""#, "files", "a\"b.jpg"),
+        (r#"form-data; name="files"; filename="x"; filename*=UTF-8''y"#, "files", "x"),
+    ] {
+        let body = part(&format!("Content-Disposition: {disposition}"), "1") + "--b--";
+        let expected = vec![(name.to_owned(), Some(filename.to_owned()), b"1".to_vec())];
+        assert_eq!(outcome(body.as_bytes()).await, Ok(expected), "{disposition}");
     }
 }
 

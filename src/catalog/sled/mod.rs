@@ -1,0 +1,212 @@
+//! The embedded catalog: sled, one directory, one process.
+//!
+//! sled acknowledges a transaction before it is on disk, its flush does not fsync, and after one failed write it fails for
+//! ever. So every commit waits for a group commit (see `commit`), and a catalog that failed is closed and opened again:
+//! this forgets exactly what was never acknowledged.
+
+mod commit;
+mod rows;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use tokio::sync::RwLock;
+
+use self::commit::Commits;
+use self::rows::Trees;
+use super::{Catalog, CatalogError, NewDraft};
+use crate::disk::{self, FreeDisk};
+use crate::model::{Draft, DraftId};
+
+/// sled's default is 1 GB, more than the machines this runs on.
+const CACHE_BYTES: u64 = 16 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub struct SledCatalog {
+    path: Arc<Path>,
+    min_free: FreeDisk,
+    /// `None` after an attempt to open it again that failed.
+    current: RwLock<Option<Arc<Opened>>>,
+}
+
+/// sled, while it works.
+#[derive(Debug)]
+struct Opened {
+    trees: Trees,
+    commits: Commits,
+    broken: AtomicBool,
+}
+
+impl Opened {
+    async fn open(path: Arc<Path>) -> Result<Self, CatalogError> {
+        let opening = blocking(move || {
+            disk::create_dir(&path)?;
+            let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES);
+            // Commits flush by themselves; a timer would only write at other moments.
+            let db = config.flush_every_ms(None).open()?;
+            disk::sync_dir(&path)?;
+            Ok((Trees::open(&db)?, db, path.join("db")))
+        });
+        let (trees, db, file) = opening.await?;
+        Ok(Self { trees, commits: Commits::start(db, file), broken: AtomicBool::new(false) })
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Lets go of the directory.
+    async fn close(self) {
+        let Self { trees, commits, .. } = self;
+        drop(trees);
+        commits.stop().await;
+    }
+}
+
+impl SledCatalog {
+    /// Opens the catalog in directory `path`, or creates it. Called inside a tokio runtime.
+    ///
+    /// Below `min_free` on its volume [`check`](Catalog::check) reports full.
+    ///
+    /// # Errors
+    /// Another process has it open, it is corrupt, or the disk refuses.
+    pub async fn open(path: &Path, min_free: FreeDisk) -> Result<Self, CatalogError> {
+        let path: Arc<Path> = path.into();
+        let opened = Opened::open(Arc::clone(&path)).await?;
+        Ok(Self { path, min_free, current: RwLock::new(Some(Arc::new(opened))) })
+    }
+
+    /// sled as it is, or opened again if it broke.
+    async fn opened(&self) -> Result<Arc<Opened>, CatalogError> {
+        if let Some(opened) = &*self.current.read().await
+            && !opened.is_broken()
+        {
+            return Ok(Arc::clone(opened));
+        }
+        let mut current = self.current.write().await;
+        match current.take().map(Arc::try_unwrap) {
+            None => {}
+            Some(Ok(opened)) if !opened.is_broken() => {
+                return Ok(Arc::clone(current.insert(Arc::new(opened))));
+            }
+            Some(Ok(broken)) => broken.close().await,
+            Some(Err(in_use)) => {
+                let is_broken = in_use.is_broken();
+                let opened = Arc::clone(current.insert(in_use));
+                let busy = "it is being opened again after a failed write";
+                return if is_broken { Err(CatalogError::Unavailable(busy.into())) } else { Ok(opened) };
+            }
+        }
+        tracing::warn!("opening the catalog again after a failed write");
+        Ok(Arc::clone(current.insert(Arc::new(Opened::open(Arc::clone(&self.path)).await?))))
+    }
+}
+
+#[async_trait]
+impl Catalog for SledCatalog {
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
+        let opened = self.opened().await?;
+        let recording = Arc::clone(&opened);
+        let recorded = match blocking(move || recording.trees.insert(&new)).await {
+            Ok(draft) => opened.commits.wait().await.map(|()| draft),
+            Err(error) => Err(error),
+        };
+        recorded.map_err(|error| match error {
+            CatalogError::Corrupt(_) => error,
+            failed => {
+                opened.broken.store(true, Ordering::Relaxed);
+                CatalogError::Indeterminate(Box::new(failed))
+            }
+        })
+    }
+
+    async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.load(id)).await
+    }
+
+    async fn check(&self) -> Result<(), CatalogError> {
+        self.opened().await?;
+        let (path, min_free) = (Arc::clone(&self.path), self.min_free);
+        blocking(move || Ok(min_free.check(&path)?)).await
+    }
+}
+
+/// Runs `work` where it may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CatalogError> + Send + 'static,
+) -> Result<T, CatalogError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| CatalogError::Unavailable(error.into()))?
+}
+
+impl From<io::Error> for CatalogError {
+    fn from(error: io::Error) -> Self {
+        if disk::is_full(&error) { Self::Full(error) } else { Self::Unavailable(error.into()) }
+    }
+}
+
+impl From<sled::Error> for CatalogError {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(error) => error.into(),
+            sled::Error::Corruption { .. } => Self::Corrupt(error.to_string()),
+            other => Self::Unavailable(other.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{NewPhoto, conformance};
+    use crate::model::MediaKey;
+
+    #[tokio::test]
+    async fn conforms() {
+        let dir = tempfile::tempdir().unwrap();
+        conformance::run(Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap())).await;
+    }
+
+    #[tokio::test]
+    async fn drafts_and_counters_outlive_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = NewDraft {
+            title: "kept".into(),
+            photos: vec![NewPhoto { key: MediaKey::of(b"1"), width: 4, height: 3, size_bytes: 1 }],
+        };
+        let first = {
+            let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
+            catalog.create_draft(new.clone()).await.unwrap()
+        };
+        // The commit task lets go of the directory a moment after the last handle is dropped.
+        let mut tries = 0;
+        let reopened = loop {
+            match SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await {
+                Ok(catalog) => break catalog,
+                Err(error) if tries == 1000 => panic!("{error}"),
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+            tries += 1;
+        };
+        assert_eq!(reopened.draft(first.id).await.unwrap(), Some(first.clone()));
+        let second = reopened.create_draft(new).await.unwrap();
+        assert_eq!((second.id, &second.photos), (DraftId(2), &first.photos));
+    }
+
+    /// As after a write that failed: what was acknowledged is there, and new drafts are taken.
+    #[tokio::test]
+    async fn a_catalog_that_broke_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
+        let new = NewDraft { title: String::new(), photos: Vec::new() };
+        let first = catalog.create_draft(new.clone()).await.unwrap();
+        catalog.opened().await.unwrap().broken.store(true, Ordering::Relaxed);
+        catalog.check().await.unwrap();
+        assert_eq!(catalog.draft(first.id).await.unwrap(), Some(first));
+        assert_eq!(catalog.create_draft(new).await.unwrap().id, DraftId(2));
+    }
+}

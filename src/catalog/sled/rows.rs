@@ -1,0 +1,139 @@
+//! Rows and the transaction over them. They are JSON, so that an export is a copy and a new field is no migration.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sled::transaction::{
+    ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
+    TransactionalTree,
+};
+use sled::{Db, Tree};
+
+use crate::catalog::{CatalogError, NewDraft};
+use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId};
+
+const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
+const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
+
+#[derive(Debug)]
+pub(super) struct Trees {
+    /// Media id (big endian) → [`Media`].
+    media: Tree,
+    /// Media key → media id.
+    media_by_key: Tree,
+    /// Draft id (big endian) → [`DraftRow`].
+    drafts: Tree,
+    /// Name → next id.
+    counters: Tree,
+}
+
+/// A draft as stored: its photos are references.
+#[derive(Debug, Serialize, Deserialize)]
+struct DraftRow {
+    title: String,
+    description: String,
+    status: DraftStatus,
+    price_suggested: Option<f64>,
+    photos: Vec<MediaId>,
+}
+
+type Abort = ConflictableTransactionError<CatalogError>;
+
+impl Trees {
+    /// Opens the trees of `db`.
+    pub(super) fn open(db: &Db) -> Result<Self, CatalogError> {
+        Ok(Self {
+            media: db.open_tree("media")?,
+            media_by_key: db.open_tree("media_by_key")?,
+            drafts: db.open_tree("drafts")?,
+            counters: db.open_tree("counters")?,
+        })
+    }
+
+    /// Records a draft and those of its media that have no row yet, in one transaction; not durable yet.
+    pub(super) fn insert(&self, new: &NewDraft) -> Result<Draft, CatalogError> {
+        let trees = (&self.media, &self.media_by_key, &self.drafts, &self.counters);
+        let committed = trees.transaction(|(media, media_by_key, drafts, counters)| {
+            let mut photos = Vec::with_capacity(new.photos.len());
+            for photo in &new.photos {
+                let row = match media_by_key.get(photo.key.as_bytes())? {
+                    Some(id) => {
+                        let row = media.get(&id)?.ok_or_else(|| abort("a media key refers to no row"))?;
+                        decode(&row).map_err(Abort::Abort)?
+                    }
+                    None => {
+                        let id = MediaId(take_id(counters, NEXT_MEDIA_ID)?);
+                        let row = Media {
+                            id,
+                            key: photo.key,
+                            width: photo.width,
+                            height: photo.height,
+                            size_bytes: photo.size_bytes,
+                        };
+                        media.insert(&id.0.to_be_bytes(), encode(&row).map_err(Abort::Abort)?)?;
+                        media_by_key.insert(photo.key.as_bytes(), &id.0.to_be_bytes())?;
+                        row
+                    }
+                };
+                photos.push(row);
+            }
+            let id = DraftId(take_id(counters, NEXT_DRAFT_ID)?);
+            let row = DraftRow {
+                title: new.title.clone(),
+                description: String::new(),
+                status: DraftStatus::Draft,
+                price_suggested: None,
+                photos: photos.iter().map(|photo| photo.id).collect(),
+            };
+            drafts.insert(&id.0.to_be_bytes(), encode(&row).map_err(Abort::Abort)?)?;
+            Ok(row.with(id, photos))
+        });
+        committed.map_err(|error| match error {
+            TransactionError::Abort(error) => error,
+            TransactionError::Storage(error) => error.into(),
+        })
+    }
+
+    /// Reads a draft.
+    pub(super) fn load(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
+        let Some(row) = self.drafts.get(id.0.to_be_bytes())? else {
+            return Ok(None);
+        };
+        let row: DraftRow = decode(&row)?;
+        let photo = |id: &MediaId| {
+            let row = self.media.get(id.0.to_be_bytes())?;
+            decode(&row.ok_or_else(|| CatalogError::Corrupt(format!("media {id} has no row")))?)
+        };
+        let photos = row.photos.iter().map(photo).collect::<Result<_, _>>()?;
+        Ok(Some(row.with(id, photos)))
+    }
+}
+
+impl DraftRow {
+    fn with(self, id: DraftId, photos: Vec<Media>) -> Draft {
+        let Self { title, description, status, price_suggested, photos: _ } = self;
+        Draft { id, title, description, status, price_suggested, photos }
+    }
+}
+
+fn take_id(counters: &TransactionalTree, name: &[u8]) -> ConflictableTransactionResult<u64, CatalogError> {
+    let next = match counters.get(name)? {
+        None => 1,
+        Some(bytes) => {
+            u64::from_be_bytes(bytes.as_ref().try_into().map_err(|_| abort("a counter is not a number"))?)
+        }
+    };
+    counters.insert(name, &(next + 1).to_be_bytes())?;
+    Ok(next)
+}
+
+fn abort(what: &str) -> Abort {
+    Abort::Abort(CatalogError::Corrupt(what.to_owned()))
+}
+
+fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, CatalogError> {
+    serde_json::to_vec(row).map_err(|error| CatalogError::Corrupt(error.to_string()))
+}
+
+fn decode<T: DeserializeOwned>(row: &[u8]) -> Result<T, CatalogError> {
+    serde_json::from_slice(row).map_err(|error| CatalogError::Corrupt(error.to_string()))
+}

@@ -1,0 +1,167 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use futures_util::stream;
+
+use super::*;
+use crate::catalog::SledCatalog;
+use crate::disk::FreeDisk;
+use crate::media::LocalStore;
+use crate::model::DraftId;
+
+/// A catalog that fails to order: before it records anything, or after.
+struct Failing {
+    inner: SledCatalog,
+    next: Mutex<Option<CatalogError>>,
+}
+
+#[async_trait]
+impl Catalog for Failing {
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
+        let failure = self.next.lock().unwrap().take();
+        match failure {
+            Some(error) => Err(error),
+            None => self.inner.create_draft(new).await,
+        }
+    }
+
+    async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
+        self.inner.draft(id).await
+    }
+
+    async fn check(&self) -> Result<(), CatalogError> {
+        self.inner.check().await
+    }
+}
+
+struct Setup {
+    ingest: Arc<Ingest>,
+    catalog: Arc<Failing>,
+    dir: tempfile::TempDir,
+}
+
+async fn setup() -> Setup {
+    let dir = tempfile::tempdir().unwrap();
+    let free = FreeDisk::Bytes(0);
+    let inner = SledCatalog::open(&dir.path().join("db"), free).await.unwrap();
+    let catalog = Arc::new(Failing { inner, next: Mutex::default() });
+    let store = LocalStore::open(&dir.path().join("media"), free).unwrap();
+    let spool_dir = store.scratch_dir().into();
+    let limits = Limits {
+        photos: 5,
+        photo_bytes: 1 << 20,
+        body_bytes: 8 << 20,
+        mime_prefixes: vec!["image/".into()],
+        memory_wait: Duration::from_secs(5),
+    };
+    let timeout = Duration::from_secs(20);
+    let recipe = Recipe { max_dim: 64, quality: 80, max_pixels: 1_000_000, memory: 1 << 26, timeout };
+    let pool = Arc::new(Pool::start(2, 8, Duration::from_secs(5)).unwrap());
+    let shared: Arc<dyn Catalog> = Arc::clone(&catalog) as _;
+    let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, Arc::new(store), shared, spool_dir);
+    Setup { ingest: Arc::new(ingest), catalog, dir }
+}
+
+impl Setup {
+    async fn upload(&self, photos: &[Vec<u8>]) -> Result<Uploaded, IngestError> {
+        let mut body = Vec::new();
+        for photo in photos {
+            body.extend_from_slice(
+                b"--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"x\"\r\n\r\n",
+            );
+            body.extend_from_slice(photo);
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(b"--b--\r\n");
+        self.ingest.upload(stream::iter([Ok(Bytes::from(body))]), "b").await
+    }
+
+    fn files(&self) -> usize {
+        let media = self.dir.path().join("media");
+        let count = |dir: &Path| {
+            std::fs::read_dir(dir).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file()).count()
+        };
+        count(&media) + count(&media.join(".staging"))
+    }
+}
+
+fn photo(shade: u8) -> Vec<u8> {
+    let image = image::RgbImage::from_pixel(32, 24, image::Rgb([shade, 100, 200]));
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
+}
+
+fn full() -> CatalogError {
+    CatalogError::Full(std::io::ErrorKind::StorageFull.into())
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_takes_back_what_was_published_and_nothing_else() {
+    let setup = setup().await;
+    let kept = setup.upload(&[photo(1)]).await.unwrap();
+    *setup.catalog.next.lock().unwrap() = Some(full());
+    let failed = setup.upload(&[photo(1), photo(2), photo(3)]).await;
+    assert!(matches!(failed, Err(IngestError::Full(_))), "{failed:?}");
+    assert_eq!(setup.files(), 1, "the photo of the first draft stays");
+    let again = setup.upload(&[photo(1), photo(2)]).await.unwrap();
+    assert_eq!(again.draft.photos[0], kept.draft.photos[0]);
+    assert_eq!(setup.files(), 2);
+}
+
+#[tokio::test]
+async fn a_commit_of_unknown_outcome_keeps_the_photos() {
+    let setup = setup().await;
+    *setup.catalog.next.lock().unwrap() = Some(CatalogError::Indeterminate(Box::new(full())));
+    let failed = setup.upload(&[photo(1)]).await;
+    assert!(matches!(failed, Err(IngestError::Full(_))), "{failed:?}");
+    assert_eq!(setup.files(), 1, "the draft may yet turn out to be there");
+}
+
+#[tokio::test]
+async fn after_a_refusal_nothing_is_staged_any_more() {
+    let setup = setup().await;
+    let bad = photo(9)[..60].to_vec();
+    for _ in 0..20 {
+        let refused = setup.upload(&[photo(1), photo(2), bad.clone(), photo(3)]).await;
+        assert!(matches!(refused, Err(IngestError::Photo { index: 2, .. })), "{refused:?}");
+        assert_eq!(setup.files(), 0);
+        assert_eq!((setup.ingest.budget.sources.used(), setup.ingest.budget.images.used()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_commit_outlives_its_client_and_is_waited_for() {
+    let setup = setup().await;
+    let asked = Arc::new(AtomicBool::new(false));
+    // Held as by another upload of the same photo: the commit begins and cannot go on.
+    let made = setup.upload(&[photo(1)]).await.unwrap();
+    let held = setup.ingest.publishing.hold([made.photos[0].key]).await;
+    let client = tokio::spawn({
+        let ingest = Arc::clone(&setup.ingest);
+        let asked = Arc::clone(&asked);
+        let body = [
+            b"--b\r\nContent-Disposition: form-data; name=\"files\"\r\n\r\n".as_slice(),
+            &photo(1),
+            b"\r\n--b--",
+        ]
+        .concat();
+        async move {
+            let body = stream::once(async move {
+                asked.store(true, Ordering::Relaxed);
+                Ok(Bytes::from(body))
+            });
+            ingest.upload(body, "b").await.map(|_| ())
+        }
+    });
+    while setup.ingest.commits.is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(asked.load(Ordering::Relaxed));
+    client.abort();
+    assert!(client.await.is_err());
+    drop(held);
+    setup.ingest.drained().await;
+    assert_eq!(setup.catalog.draft(DraftId(2)).await.unwrap().unwrap().photos, made.draft.photos);
+}
