@@ -51,6 +51,10 @@ impl From<IngestError> for Problem {
                 tracing::error!(%cause, "no space left");
                 full(detail)
             }
+            IngestError::Unavailable(cause) => {
+                tracing::error!(cause = %chain(&*cause), "an upload could not be stored");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(BUSY_RETRY)
+            }
             IngestError::Internal(cause) => {
                 tracing::error!(cause = %chain(&*cause), "an upload failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage-failed", detail)
@@ -103,19 +107,22 @@ fn full(detail: String) -> Problem {
 
 impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
-        read_failed(&error)
+        tracing::error!(cause = %chain(&error), "the catalog could not be read");
+        match error {
+            CatalogError::Full(_) | CatalogError::Unavailable(_) | CatalogError::Indeterminate(_) => {
+                let detail = "Listings cannot be read at the moment. Try again in a moment.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(BUSY_RETRY)
+            }
+            CatalogError::Corrupt(_) => problem::internal(),
+        }
     }
 }
 
 impl From<MediaError> for Problem {
     fn from(error: MediaError) -> Self {
-        read_failed(&error)
+        tracing::error!(cause = %chain(&error), "the media store could not be read");
+        problem::internal()
     }
-}
-
-fn read_failed(error: &(dyn std::error::Error + 'static)) -> Problem {
-    tracing::error!(cause = %chain(error), "a read failed");
-    problem::internal()
 }
 
 /// An error with its causes, for the log.

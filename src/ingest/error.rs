@@ -46,8 +46,11 @@ pub enum IngestError {
     /// The disk or bucket is full.
     #[error("The server has no space left for photos.")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Something below does not answer, and may do so again soon.
+    #[error("The server cannot store photos at the moment. Nothing was kept; try again in a moment.")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Something below failed that is nobody's fault up here.
-    #[error("The server could not store the photos. Nothing was kept; try again in a moment.")]
+    #[error("The server failed to store the photos. Nothing was kept.")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -88,7 +91,8 @@ impl From<CatalogError> for IngestError {
         match error {
             CatalogError::Full(_) => Self::Full(error.into()),
             CatalogError::Indeterminate(cause) => (*cause).into(),
-            CatalogError::Unavailable(_) | CatalogError::Corrupt(_) => Self::Internal(error.into()),
+            CatalogError::Unavailable(_) => Self::Unavailable(error.into()),
+            CatalogError::Corrupt(_) => Self::Internal(error.into()),
         }
     }
 }
