@@ -4,6 +4,7 @@
 //! allocates for it, and never shows a decoder's own words to anybody. The seam is [`inspect`] and [`Inspected::encode`].
 
 mod codec;
+mod declared;
 mod exif;
 mod orient;
 mod plan;
@@ -89,6 +90,17 @@ pub struct Inspected<'a> {
     source: codec::Source<'a>,
     orientation: Orientation,
     recipe: Recipe,
+}
+
+/// Holds the size that the first bytes of a file declare, if they do, against the limits of `recipe`.
+///
+/// # Errors
+/// Zero size, or over the pixel limit.
+pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<(), ImageError> {
+    match declared::size(format, head) {
+        Some((width, height)) => codec::check_size(width, height, recipe.max_pixels).map(|_| ()),
+        None => Ok(()),
+    }
 }
 
 /// Reads the header of `bytes` and holds it against the limits of `recipe`.

@@ -71,6 +71,7 @@ impl Ingest {
             return Err(IngestError::TooManyPhotos { max: self.limits.photos });
         }
         let (mime, format) = self.judge(sniff(&head)).map_err(|reason| label.blame(reason))?;
+        imaging::check_declared(format, &head, &self.recipe).map_err(|error| label.blame(error))?;
         let max = self.limits.photo_bytes;
         let mut spool = Spool::new(Arc::clone(&self.spool_dir), &self.budget.sources, max);
         spool.write(&head).await?;

@@ -62,6 +62,21 @@ fn eight_at_once_cost_at_most_eight_times_that() {
     assert!(grown <= 8 * (16 << 10), "{grown} KiB");
 }
 
+/// A few bytes are enough to know that a picture is too large; its sender is told so at once.
+#[test]
+fn a_declared_size_is_refused_before_the_photo_has_arrived() {
+    let server = Server::start(&[]);
+    let bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x06\0\0\0";
+    let body = form(&[file(&[bomb.as_slice(), &[0; 100_000]].concat())]);
+    let mut socket = server.connect();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket.write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes()).unwrap();
+    socket.write_all(&body[..1000]).unwrap();
+    let mut answer = [0; 12];
+    std::io::Read::read_exact(&mut socket, &mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 422");
+}
+
 /// The second photo never arrives, and still the first is found to be bad: it was decoded meanwhile.
 #[test]
 fn photos_are_decoded_while_later_parts_arrive() {

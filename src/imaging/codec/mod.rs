@@ -84,7 +84,7 @@ impl Source<'_> {
 }
 
 /// Holds a declared size against the limit. Done before anything is allocated for it.
-fn check_size(width: u64, height: u64, max: u64) -> Result<(u32, u32), ImageError> {
+pub(super) fn check_size(width: u64, height: u64, max: u64) -> Result<(u32, u32), ImageError> {
     if width == 0 || height == 0 {
         return Err(ImageError::Empty);
     }

@@ -1,0 +1,83 @@
+//! The size that a file declares in its first bytes, where its format has it at a fixed place.
+//!
+//! A hint for refusing early, before the file has arrived. The decoder's own reading decides later.
+
+use super::Format;
+
+/// Declared width and height, if `head` (the first bytes of a file) tells them.
+pub(super) fn size(format: Format, head: &[u8]) -> Option<(u64, u64)> {
+    match format {
+        Format::Png => Some((be32(head, 16)?, be32(head, 20)?)),
+        Format::Gif => Some((le16(head, 6)?, le16(head, 8)?)),
+        Format::Bmp => bmp(head),
+        Format::WebP => webp(head),
+        Format::Jpeg | Format::Tiff | Format::Ico => None,
+    }
+}
+
+/// The oldest of the headers has 16-bit sides; in all others they are signed, a negative height meaning upside down.
+fn bmp(head: &[u8]) -> Option<(u64, u64)> {
+    const CORE_HEADER: u64 = 12;
+    if le32(head, 14)? == CORE_HEADER {
+        return Some((le16(head, 18)?, le16(head, 20)?));
+    }
+    let side =
+        |at: usize| Some(u64::from(i32::from_le_bytes(*head.get(at..)?.first_chunk()?).unsigned_abs()));
+    Some((side(18)?, side(22)?))
+}
+
+/// RFC 9649 section 2.5 (lossy: RFC 6386 section 9.1), 2.6 (lossless: section 3.4) and 2.7 (extended).
+fn webp(head: &[u8]) -> Option<(u64, u64)> {
+    match head.get(12..16)? {
+        b"VP8 " => Some((le16(head, 26)? & 0x3FFF, le16(head, 28)? & 0x3FFF)),
+        b"VP8L" => {
+            let bits = le32(head, 21)?;
+            Some(((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1))
+        }
+        b"VP8X" => Some(((le32(head, 24)? & 0xFF_FFFF) + 1, (le32(head, 26)? >> 8) + 1)),
+        _ => None,
+    }
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?).into())
+}
+
+fn le32(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?).into())
+}
+
+fn le16(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn each_format_tells_its_size() {
+        use image::ImageFormat as F;
+        for (format, kind) in
+            [(Format::Png, F::Png), (Format::Gif, F::Gif), (Format::Bmp, F::Bmp), (Format::WebP, F::WebP)]
+        {
+            let mut file = std::io::Cursor::new(Vec::new());
+            image::RgbImage::new(301, 70).write_to(&mut file, kind).unwrap();
+            assert_eq!(size(format, file.get_ref()), Some((301, 70)), "{format:?}");
+        }
+        let lossy = b"RIFF....WEBPVP8 ....\x00\x00\x00\x9d\x01\x2a\x2d\x01\x46\x00";
+        assert_eq!(size(Format::WebP, lossy), Some((301, 70)));
+        let extended = b"RIFF....WEBPVP8X....\0\0\0\0\x2c\x01\x00\x45\x00\x00";
+        assert_eq!(size(Format::WebP, extended), Some((301, 70)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            for format in [Format::Png, Format::Gif, Format::Bmp, Format::WebP, Format::Jpeg] {
+                size(format, &bytes);
+            }
+        }
+    }
+}
