@@ -4,6 +4,7 @@
 //! allocates for it, and never shows a decoder's own words to anybody. The seam is [`inspect`] and [`Inspected::encode`].
 
 mod codec;
+mod colour;
 mod declared;
 mod exif;
 mod orient;
@@ -131,12 +132,13 @@ impl Inspected<'_> {
     pub fn encode(self) -> Result<Encoded, ImageError> {
         let deadline = Deadline(Instant::now() + self.recipe.timeout);
         let (full_width, full_height) = self.source.size();
-        let decoded = self.source.decode()?;
+        let (decoded, profile) = self.source.decode()?;
         deadline.check()?;
         // From the full size, so that a scaled decode rounds exactly as a full one.
         let (width, height) = plan::fit(full_width, full_height, self.recipe.max_dim);
         let small = resize::lanczos3(decoded, width, height)?;
         deadline.check()?;
+        let small = colour::to_srgb(small, profile.as_deref());
         let upright = orient::upright(small, self.orientation);
         let bytes = codec::jpeg::encode(&upright, self.recipe.quality)?;
         deadline.check()?;

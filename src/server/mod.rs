@@ -35,6 +35,8 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may take to answer.
 const PING: Duration = Duration::from_secs(20);
+/// By how much our clock for idle connections is behind hyper's, whose answer to a half-sent head goes first.
+const IDLE_SLACK: Duration = Duration::from_secs(1);
 /// Pause when the process is out of file descriptors: closing connections make room, a loop would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -174,7 +176,7 @@ impl Connection {
                 connection.as_mut().graceful_shutdown();
                 connection.as_mut().await
             }
-            () = open.idle_for(self.limits.head_timeout) => {
+            () = open.idle_for(self.limits.head_timeout + IDLE_SLACK) => {
                 connection.as_mut().graceful_shutdown();
                 // A peer that does not agree to part is left.
                 let parting = tokio::time::timeout(self.limits.head_timeout, connection.as_mut()).await;

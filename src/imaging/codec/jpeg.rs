@@ -27,6 +27,7 @@ pub(in crate::imaging) struct Jpeg<'a> {
     height: u32,
     divisor: u32,
     is_cmyk: bool,
+    profile: Option<Vec<u8>>,
     /// Bytes for the coefficients that must be held whole, because not all pixels are in one scan.
     coefficients: u64,
 }
@@ -70,7 +71,8 @@ impl<'a> Jpeg<'a> {
         };
         let factor = ScalingFactor::new(1, divisor as usize);
         decoder.set_scaling_factor(factor).map_err(|_| ImageError::Corrupt)?;
-        Ok(Self { file, decoder, width, height, divisor, is_cmyk, coefficients })
+        let profile = markers::icc_profile(bytes);
+        Ok(Self { file, decoder, width, height, divisor, is_cmyk, profile, coefficients })
     }
 
     pub(super) fn size(&self) -> (u32, u32) {
@@ -87,7 +89,7 @@ impl<'a> Jpeg<'a> {
         copy + self.coefficients + u64::from(width) * u64::from(height) * if self.is_cmyk { 4 } else { 3 }
     }
 
-    pub(super) fn decode(mut self) -> Result<Rgb, ImageError> {
+    pub(super) fn decode(mut self) -> Result<(Rgb, Option<Vec<u8>>), ImageError> {
         let (width, height) = self.decoded_size();
         let (format, pixel) = if self.is_cmyk { (PixelFormat::CMYK, 4) } else { (PixelFormat::RGB, 3) };
         let pitch = width as usize * pixel;
@@ -103,7 +105,7 @@ impl<'a> Jpeg<'a> {
         if self.is_cmyk {
             cmyk_to_rgb(&mut pixels);
         }
-        Ok(Rgb { width, height, pixels })
+        Ok((Rgb { width, height, pixels }, self.profile))
     }
 
     /// Decodes strictly, but for what leaves all pixels intact.

@@ -1,7 +1,10 @@
 //! The marker segments of a JPEG (ITU-T T.81 annex B). Every walk only moves forward.
 
+use crate::imaging::colour::MAX_PROFILE_BYTES;
+
 /// Marker of the segment that carries EXIF (and XMP).
 pub(in crate::imaging) const APP1: u8 = 0xE1;
+const APP2: u8 = 0xE2;
 const APP14: u8 = 0xEE;
 const SOF_BASELINE: u8 = 0xC0;
 const SOF_EXTENDED: u8 = 0xC1;
@@ -96,4 +99,21 @@ pub(super) fn tidied(file: &[u8]) -> Option<Vec<u8>> {
         }
     }
     None
+}
+
+/// The ICC profile, put together from its chunks (ICC.1:2022 annex B.4); `None` unless all are there, each once.
+pub(super) fn icc_profile(file: &[u8]) -> Option<Vec<u8>> {
+    let app2 = segments(file).filter(|segment| segment.marker == APP2);
+    let mut chunks: Vec<&[u8]> =
+        app2.filter_map(|segment| segment.payload.strip_prefix(b"ICC_PROFILE\0")).collect();
+    chunks.sort_by_key(|chunk| chunk.first().copied());
+    let mut profile = Vec::new();
+    for (index, chunk) in chunks.iter().enumerate() {
+        let [sequence, count, data @ ..] = chunk else { return None };
+        if usize::from(*sequence) != index + 1 || usize::from(*count) != chunks.len() {
+            return None;
+        }
+        profile.extend_from_slice(data);
+    }
+    (1..=MAX_PROFILE_BYTES).contains(&profile.len()).then_some(profile)
 }

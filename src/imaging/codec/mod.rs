@@ -75,7 +75,8 @@ impl Source<'_> {
         }
     }
 
-    pub(super) fn decode(self) -> Result<Rgb, ImageError> {
+    /// The pixels, and the ICC profile that tells their colours if there is one.
+    pub(super) fn decode(self) -> Result<(Rgb, Option<Vec<u8>>), ImageError> {
         match self {
             Self::Jpeg(jpeg) => jpeg.decode(),
             Self::Raster(raster) => raster.decode(),

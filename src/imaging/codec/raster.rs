@@ -8,6 +8,7 @@ use image::codecs::{
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
 use super::{Format, check_size};
+use crate::imaging::colour::MAX_PROFILE_BYTES;
 use crate::imaging::{ImageError, Recipe, Rgb};
 
 /// What a decoder may allocate beside its output: rows, palettes, dictionaries, a second frame.
@@ -64,14 +65,17 @@ impl<'a> Raster<'a> {
             + WORKING_MEMORY
     }
 
-    pub(super) fn decode(self) -> Result<Rgb, ImageError> {
+    pub(super) fn decode(mut self) -> Result<(Rgb, Option<Vec<u8>>), ImageError> {
+        // A broken profile is no reason to refuse whole pixels.
+        let profile = self.decoder.icc_profile().ok().flatten();
+        let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
         let decoded = DynamicImage::from_decoder(self.decoder).map_err(classify)?;
         let pixels = if decoded.color().has_alpha() {
             flatten_on_white(decoded.into_rgba8().into_raw())
         } else {
             decoded.into_rgb8().into_raw()
         };
-        Ok(Rgb { width: self.width, height: self.height, pixels })
+        Ok((Rgb { width: self.width, height: self.height, pixels }, profile))
     }
 }
 
