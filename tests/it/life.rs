@@ -5,6 +5,8 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::support::{Server, binary, file, form, photo, read_all, upload_head};
 
 fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
@@ -75,7 +77,7 @@ fn what_cannot_be_used_ends_the_start_with_1_and_its_name() {
 async fn an_acknowledged_draft_survives_kill_9() {
     let mut server = Server::start(&[]);
     let (_, draft) = server.upload(form(&[file(&photo(300, 200))])).await;
-    server.signal("KILL");
+    server.signal(Signal::SIGKILL);
     server.wait();
     let server = Server::start_in(server.dir(), &[]);
     let listing: serde_json::Value = server.get("/api/v1/listings/1").await.json().await.unwrap();
@@ -87,7 +89,7 @@ async fn an_acknowledged_draft_survives_kill_9() {
 
 #[tokio::test]
 async fn open_uploads_are_finished_after_sigterm_and_new_ones_are_not_begun() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut server = Server::start(&[]);
         let body = form(&[file(&photo(300, 200))]);
         let mut socket = server.connect();
@@ -112,7 +114,7 @@ async fn a_stop_does_not_wait_forever() {
     socket.write_all(upload_head("Content-Length: 1000000").as_bytes()).unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let started = std::time::Instant::now();
-    server.signal("TERM");
+    server.signal(Signal::SIGTERM);
     assert!(server.wait().success());
     assert!(started.elapsed() < Duration::from_secs(10));
 }
