@@ -21,6 +21,9 @@ fn main() -> ExitCode {
     };
     match command {
         Command::CheckConfig => {
+            for note in &settings.notes {
+                say(note);
+            }
             say("The settings are valid.");
             ExitCode::SUCCESS
         }
@@ -33,6 +36,9 @@ fn main() -> ExitCode {
 
 fn serve(settings: &Settings) -> Result<(), String> {
     logging::start(settings);
+    for note in &settings.notes {
+        tracing::warn!("{note}");
+    }
     small_pages();
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

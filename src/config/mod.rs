@@ -3,6 +3,7 @@
 //! The table feeds the parser, `--help` and `check-config`, so the three cannot drift apart. All errors of a start are
 //! reported together. Nothing outside this room reads the environment.
 
+mod dotenv;
 mod parse;
 mod table;
 
@@ -67,6 +68,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     pub min_free_disk: FreeDisk,
     pub log_level: String,
+    /// Settings that are accepted without their effect, in sentences for the log.
+    pub notes: Vec<&'static str>,
 }
 
 impl Settings {
@@ -78,6 +81,9 @@ impl Settings {
 
 /// Room for part headers, the title and foreign fields beside the photos.
 pub const FORM_OVERHEAD_BYTES: u64 = 1 << 20;
+
+const REDIS_NOTE: &str =
+    "REDIS_URL is set, but limits are counted in this process: sharing them is not built yet";
 
 /// One setting that did not parse.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,21 +123,13 @@ impl Source {
     /// The process environment; variables that it lacks are taken from the `.env` file at `dotenv`, if there is one.
     ///
     /// # Errors
-    /// A sentence: the `.env` file exists but cannot be read or parsed. It does not show the file's content.
+    /// A sentence: the `.env` file exists but cannot be read.
     pub fn from_process(dotenv: &Path) -> Result<Self, String> {
         let mut values = HashMap::new();
         if dotenv.exists() {
-            let told = |error: dotenvy::Error| match error {
-                dotenvy::Error::LineParse(line, at) => {
-                    let name = line.split('=').next().unwrap_or("").trim().to_owned();
-                    format!("the .env file cannot be parsed: the line of {name:?}, at character {at}")
-                }
-                other => format!("the .env file cannot be read: {other}"),
-            };
-            for pair in dotenvy::from_path_iter(dotenv).map_err(told)? {
-                let (name, value) = pair.map_err(told)?;
-                values.insert(name, value);
-            }
+            let text = std::fs::read_to_string(dotenv)
+                .map_err(|error| format!("the .env file cannot be read: {error}"))?;
+            values.extend(dotenv::parse(&text));
         }
         for setting in SETTINGS {
             if let Some(value) = std::env::var_os(setting.name) {
@@ -158,11 +156,11 @@ impl Settings {
         let host: IpAddr = read.value("HOST", parse::from_str);
         let port: u16 = read.value("PORT", parse::from_str);
         read.value("SECRET_KEY", |v| (env == Env::Dev || v != "dev-secret").then_some(()));
-        for not_built in
-            ["REDIS_URL", "S3_BUCKET", "S3_ENDPOINT_URL", "S3_REGION", "S3_ACCESS_KEY", "S3_SECRET_KEY"]
-        {
-            read.value(not_built, |v| v.is_empty().then_some(()));
+        // Of no effect with MEDIA_STORAGE=local, as in the old backend: its file may well name them.
+        for unused in ["S3_BUCKET", "S3_ENDPOINT_URL", "S3_REGION", "S3_ACCESS_KEY", "S3_SECRET_KEY"] {
+            read.value(unused, |_| Some(()));
         }
+        let redis = read.value("REDIS_URL", |v| Some(!v.is_empty()));
         read.value("AUTH_REQUIRED", |v| (parse::boolean(v) == Some(false)).then_some(()));
         read.value("MEDIA_STORAGE", |v| (v == "local").then_some(()));
         read.value("STRIP_GPS", |v| (parse::boolean(v) == Some(true)).then_some(()));
@@ -199,6 +197,7 @@ impl Settings {
             shutdown_timeout: read.value("SHUTDOWN_TIMEOUT_SECONDS", |v| parse::seconds(v, 1..=600)),
             min_free_disk: read.value("MIN_FREE_DISK_MB", parse::free_disk),
             log_level: read.value("LOG_LEVEL", parse::log_filter),
+            notes: redis.then_some(REDIS_NOTE).into_iter().collect(),
         };
         if read.errors.is_empty() { Ok(settings) } else { Err(SettingsError(read.errors)) }
     }

@@ -71,25 +71,9 @@ fn production_refuses_the_default_secret_and_never_prints_another() {
     let error = load(&[("ENV", "prod")]).err().unwrap().to_string();
     assert!(error.starts_with("SECRET_KEY="), "{error}");
     assert!(load(&[("ENV", "prod"), ("SECRET_KEY", "hunter2")]).is_ok());
-    let error = load(&[("S3_SECRET_KEY", "hunter2")]).err().unwrap().to_string();
-    assert!(!error.contains("hunter2"), "{error}");
-    for (name, value) in [
-        ("DATABASE_URL", "postgresql://app:hunter2@db.example/prod"),
-        ("REDIS_URL", "redis://:hunter2@cache/0"),
-        ("S3_ACCESS_KEY", "hunter2"),
-    ] {
-        let error = load(&[(name, value)]).err().unwrap().to_string();
-        assert!(error.starts_with(name) && !error.contains("hunter2"), "{error}");
-    }
-}
-
-#[test]
-fn a_dotenv_file_that_cannot_be_parsed_is_told_without_its_content() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join(".env");
-    std::fs::write(&file, "SECRET_KEY='hunter2\n").unwrap();
-    let error = Source::from_process(&file).unwrap_err();
-    assert!(error.contains("SECRET_KEY") && !error.contains("hunter2"), "{error}");
+    let error =
+        load(&[("DATABASE_URL", "postgresql://app:hunter2@db.example/prod")]).err().unwrap().to_string();
+    assert!(error.contains("postgresql://…@db.example/prod"), "{error}");
 }
 
 #[test]
@@ -103,6 +87,17 @@ fn media_is_not_served_over_the_api() {
 }
 
 #[test]
+fn what_the_old_backend_had_and_this_one_lacks_is_refused_or_noted() {
+    for (name, value) in [("AUTH_REQUIRED", "true"), ("STRIP_GPS", "false"), ("MEDIA_STORAGE", "s3")] {
+        assert!(load(&[(name, value)]).is_err(), "{name}");
+    }
+    let settings =
+        load(&[("REDIS_URL", "redis://cache/0"), ("S3_BUCKET", "photos"), ("S3_REGION", "")]).unwrap();
+    assert_eq!(settings.notes, [REDIS_NOTE]);
+    assert!(load(&[]).unwrap().notes.is_empty());
+}
+
+#[test]
 fn an_empty_value_is_as_good_as_none() {
     assert_eq!(load(&[("PORT", "  ")]).unwrap().listen.port(), 8000);
 }
@@ -111,7 +106,11 @@ fn an_empty_value_is_as_good_as_none() {
 fn the_environment_wins_over_the_dotenv_file() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join(".env");
-    std::fs::write(&file, "MAX_DIM_PX=1200\nUNKNOWN_OF_THE_OLD_BACKEND=1\nCORS_ORIGINS='[\"*\"]'\n").unwrap();
+    std::fs::write(&file, "MAX_DIM_PX=1200\nUNKNOWN_OF_THE_OLD_BACKEND=1\nCORS_ORIGINS=[\"https://a.example\", \"https://b.example\"]\n").unwrap();
     let settings = Settings::load(&Source::from_process(&file).unwrap()).unwrap();
     assert_eq!(settings.max_dim_px, 1200);
+    assert_eq!(
+        settings.cors_origins,
+        CorsOrigins::Exact(vec!["https://a.example".into(), "https://b.example".into()])
+    );
 }
