@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Server, UPLOAD, photo_numbered, with_exif};
+use crate::support::{Server, UPLOAD, photo_numbered, skipped, with_exif};
 
 /// The program that a variable names, as `make test` sets it. Its absence is told, and is a failure where nothing may be
 /// skipped.
@@ -14,7 +14,7 @@ fn program(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok().filter(|path| !path.is_empty());
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{variable} is not set, and CI skips nothing");
-        eprintln!("SKIPPED: {variable} is not set; `make test` sets it");
+        skipped!("{variable} is not set; `make test` sets it");
     }
     found
 }

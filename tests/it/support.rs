@@ -13,6 +13,16 @@ use reqwest::{Client, Response};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Says that a test was skipped, past the capture of output that the test harness makes of its macros.
+macro_rules! skipped {
+    ($($reason:tt)*) => {{
+        use std::io::Write as _;
+        let reason = format!($($reason)*);
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+    }};
+}
+pub(crate) use skipped;
+
 pub(crate) const UPLOAD: &str = "/api/v1/ingest/upload";
 pub(crate) const BOUNDARY: &str = "----test-boundary";
 
@@ -286,6 +296,6 @@ pub(crate) fn corpus() -> Option<PathBuf> {
     if dir.is_dir() {
         return Some(dir);
     }
-    eprintln!("SKIPPED: there is no corpus at {}; VINTEDBOT_CORPUS names another place", dir.display());
+    skipped!("there is no corpus at {}; VINTEDBOT_CORPUS names another place", dir.display());
     None
 }
