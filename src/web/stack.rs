@@ -294,3 +294,6 @@ struct Answered {
     route: Option<&'static str>,
     refusal: Option<Problem>,
 }
+
+#[cfg(test)]
+mod tests;

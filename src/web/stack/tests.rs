@@ -1,0 +1,69 @@
+use std::sync::Mutex;
+
+use hyper::StatusCode;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::server;
+use crate::telemetry::connections::Connections;
+
+/// Panics in its handler, and notes what the log is told.
+#[derive(Default)]
+struct Panicking(Mutex<Vec<u16>>);
+
+impl Application for Panicking {
+    type Route = ();
+
+    fn route(&self, _: &Method, _: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn name(&self, (): &()) -> &'static str {
+        "panic"
+    }
+
+    fn limiters(&self, _: Option<&()>) -> Vec<&dyn RateLimiter> {
+        Vec::new()
+    }
+
+    async fn call(&self, (): (), _: Request<RequestBody>, _: Caller) -> Result<Response<Body>, Problem> {
+        panic!("secret of /etc/passwd")
+    }
+
+    fn finished(&self, exchange: &Exchange<'_>, _: Option<&Problem>) {
+        self.0.lock().unwrap().push(exchange.status);
+    }
+}
+
+#[tokio::test]
+async fn a_panic_is_a_problem_that_tells_nothing_and_the_server_lives_on() {
+    let second = Duration::from_secs(1);
+    let stack = Arc::new(Stack {
+        app: Panicking::default(),
+        trusted_proxies: Vec::new(),
+        cors: cors(None),
+        read_limits: ReadLimits { idle: second, drain_bytes: 0 },
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let limits = server::Limits {
+        connections: 4,
+        head_timeout: second,
+        write_timeout: second,
+        shutdown_timeout: second,
+    };
+    let handling = Arc::clone(&stack);
+    let handler = move |request, peer| Arc::clone(&handling).handle(request, peer);
+    let client = async {
+        for _ in 0..2 {
+            let response = reqwest::get(&url).await.unwrap();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert!(response.headers().contains_key(X_REQUEST_ID));
+            let problem: serde_json::Value = response.json().await.unwrap();
+            assert_eq!(problem["status"], 500);
+            assert!(!problem.to_string().contains("passwd"), "{problem}");
+        }
+    };
+    server::run(listener, handler, limits, Connections::default(), client).await;
+    assert_eq!(*stack.app.0.lock().unwrap(), [500, 500]);
+}
