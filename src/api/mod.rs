@@ -20,7 +20,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{self, Problem};
 use crate::web::router::{Lookup, Router};
-use crate::web::stack::{Application, Caller, Exchange};
+use crate::web::stack::{Application, Exchange};
 
 /// Everything that can be asked of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,12 +120,7 @@ impl Application for Api {
         }
     }
 
-    async fn call(
-        &self,
-        route: Route,
-        request: Request<RequestBody>,
-        _caller: Caller,
-    ) -> Result<Response<Body>, Problem> {
+    async fn call(&self, route: Route, request: Request<RequestBody>) -> Result<Response<Body>, Problem> {
         match route.endpoint {
             Endpoint::Upload => uploads::create(self, request).await,
             Endpoint::Listing => listings::show(self, &route.parameter).await,

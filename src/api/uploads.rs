@@ -39,7 +39,7 @@ fn content_type(headers: &HeaderMap) -> Result<&str, ContentTypeError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => {
-            std::str::from_utf8(value.as_bytes()).map_err(|_| ContentTypeError::BadBoundary)
+            std::str::from_utf8(value.as_bytes()).map_err(|_| ContentTypeError::NotMultipart)
         }
         (None, _) => Err(ContentTypeError::NotMultipart),
         (Some(_), Some(_)) => Err(ContentTypeError::BadBoundary),

@@ -70,8 +70,10 @@ impl Spool {
                 let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(dir))
                     .await
                     .map_err(io::Error::other)??;
-                let mut file =
-                    tokio::io::BufWriter::with_capacity(WRITE_BUFFER, tokio::fs::File::from_std(file));
+                let mut file = tokio::fs::File::from_std(file);
+                // Its own buffer would grow to 2 MiB with the first write and stay.
+                file.set_max_buf_size(WRITE_BUFFER);
+                let mut file = tokio::io::BufWriter::with_capacity(WRITE_BUFFER, file);
                 file.write_all(bytes).await?;
                 file.write_all(chunk).await?;
                 self.place = Place::File(file);

@@ -45,11 +45,9 @@ pub struct Stack<A> {
 
 /// What is known of a request before the application sees it.
 #[derive(Debug, Clone)]
-pub struct Caller {
-    /// The id of the request.
-    pub request_id: String,
-    /// The address of the client.
-    pub ip: IpAddr,
+struct Caller {
+    request_id: String,
+    ip: IpAddr,
 }
 
 /// What the access log says of a request and its answer.
@@ -95,7 +93,6 @@ pub trait Application: Send + Sync + 'static {
         &self,
         route: Self::Route,
         request: Request<RequestBody>,
-        caller: Caller,
     ) -> impl Future<Output = Result<Response<Body>, Problem>> + Send;
 
     /// Notes a finished request.
@@ -191,7 +188,7 @@ impl<A: Application> Stack<A> {
         let result = match self.admit(&request, route.as_ref(), &caller, &mut quota_headers).await.and(routed)
         {
             Ok(route) => {
-                let call = AssertUnwindSafe(self.app.call(route, request, caller)).catch_unwind().await;
+                let call = AssertUnwindSafe(self.app.call(route, request)).catch_unwind().await;
                 call.unwrap_or_else(|_| {
                     tracing::error!("a handler panicked");
                     Err(problem::internal())

@@ -56,6 +56,14 @@ async fn not_multipart_is_415_and_a_bad_boundary_400() {
         assert_eq!(response.status(), expected, "{content_type:?}");
         assert_problem(&response.json().await.unwrap(), expected);
     }
+    let no_text = server.raw(
+        &[
+            format!("POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Type: ").as_bytes(),
+            b"\xff\xfe\r\nContent-Length: 0\r\n\r\n",
+        ]
+        .concat(),
+    );
+    assert!(no_text.starts_with("HTTP/1.1 415 "), "{no_text}");
     server.assert_nothing_was_kept().await;
 }
 
