@@ -11,6 +11,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::RwLock;
@@ -23,6 +24,10 @@ use crate::model::{Draft, DraftId};
 
 /// sled's default is 1 GB, more than the machines this runs on.
 const CACHE_BYTES: u64 = 16 << 20;
+
+/// How often, and with what pause, a lock that is not yet free is asked for again.
+const REOPEN_TRIES: u32 = 50;
+const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -102,7 +107,18 @@ impl SledCatalog {
             }
         }
         tracing::warn!("opening the catalog again after a failed write");
-        Ok(Arc::clone(current.insert(Arc::new(Opened::open(Arc::clone(&self.path)).await?))))
+        Ok(Arc::clone(current.insert(Arc::new(self.open_again().await?))))
+    }
+
+    /// Opens the directory that was just closed. sled's own threads may hold its lock for a moment longer.
+    async fn open_again(&self) -> Result<Opened, CatalogError> {
+        for _ in 0..REOPEN_TRIES {
+            match Opened::open(Arc::clone(&self.path)).await {
+                Err(CatalogError::Unavailable(_)) => tokio::time::sleep(REOPEN_PAUSE).await,
+                opened_or_failed => return opened_or_failed,
+            }
+        }
+        Opened::open(Arc::clone(&self.path)).await
     }
 }
 
