@@ -93,6 +93,8 @@ fn image(error: &ImageError) -> &'static str {
         ImageError::Corrupt => "corrupt-image",
         ImageError::Unsupported => "unsupported-image",
         ImageError::TooSlow | ImageError::TooMuchMemory => "image-too-complex",
+        // Whoever would have read it is gone.
+        ImageError::Abandoned => "abandoned",
     }
 }
 

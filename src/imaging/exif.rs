@@ -36,6 +36,14 @@ impl Orientation {
         }
     }
 
+    /// Whether columns and rows are put in reverse order, before they change places.
+    pub(super) fn mirrors(self) -> (bool, bool) {
+        let columns =
+            matches!(self, Self::FlipHorizontal | Self::Rotate180 | Self::Rotate270 | Self::Transverse);
+        let rows = matches!(self, Self::FlipVertical | Self::Rotate180 | Self::Rotate90 | Self::Transverse);
+        (columns, rows)
+    }
+
     /// Whether width and height change places.
     pub(super) fn swaps_sides(self) -> bool {
         matches!(self, Self::Transpose | Self::Rotate90 | Self::Transverse | Self::Rotate270)

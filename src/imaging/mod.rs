@@ -3,20 +3,27 @@
 //! This room knows neither requests nor stores. It refuses whatever would cost more than the [`Recipe`] allows before it
 //! allocates for it, and never shows a decoder's own words to anybody. The seam is [`inspect`] and [`Inspected::encode`].
 
+mod canvas;
 mod codec;
 mod colour;
 mod declared;
+mod develop;
 mod exif;
 mod orient;
 mod plan;
+mod plane;
 mod pool;
-mod resize;
+mod scale;
+mod workspace;
 
 use std::time::{Duration, Instant};
 
 pub use codec::Format;
-pub use pool::{Pool, PoolError};
+pub use pool::{Pool, PoolError, Turn};
+pub use workspace::Workspace;
 
+use self::canvas::{Canvas, Layout, Target, Watch};
+use self::colour::Conversion;
 use self::exif::Orientation;
 
 /// What to make of a photo.
@@ -30,7 +37,7 @@ pub struct Recipe {
     pub max_pixels: u64,
     /// The most memory in bytes that one photo may be given; decoders that can use less for a large photo do.
     pub memory: u64,
-    /// How long one photo may take; checked between steps.
+    /// How long one photo may take; checked between bands of rows.
     pub timeout: Duration,
 }
 
@@ -76,13 +83,9 @@ pub enum ImageError {
     /// Decoding would need more memory than this server may ever use.
     #[error("The image needs more memory to decode than this server allows.")]
     TooMuchMemory,
-}
-
-/// Three bytes a pixel, rows without padding.
-struct Rgb {
-    width: u32,
-    height: u32,
-    pixels: Vec<u8>,
+    /// Nobody waits for the photo any more.
+    #[error("The upload was abandoned.")]
+    Abandoned,
 }
 
 /// A photo whose header was read and found acceptable; nothing is decoded yet.
@@ -116,41 +119,43 @@ pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<I
 impl Inspected<'_> {
     /// Upper estimate of the memory in bytes that [`encode`](Self::encode) holds at its peak, the source not counted.
     pub fn memory(&self) -> u64 {
-        let (width, height) = self.source.decoded_size();
-        let (out_width, out_height) = plan::fit(width, height, self.recipe.max_dim);
-        let output = 3 * u64::from(out_width) * u64::from(out_height);
-        // The resizer's picture between its two passes, the small one, the upright one, and the file.
-        let between = 3 * u64::from(out_width) * u64::from(height);
-        let resized = if (out_width, out_height) == (width, height) { 0 } else { between + output };
-        self.source.memory() + resized + 2 * output
+        let layout = self.source.layout();
+        let target = self.target(&layout, false);
+        self.source.memory()
+            + Canvas::memory(&layout, &target)
+            + develop::memory(target.width, target.height, self.source.profile().is_some())
     }
 
-    /// Decodes, resizes, turns and encodes.
+    /// Decodes, resizes, turns, converts and encodes.
     ///
     /// # Errors
-    /// The pixels are corrupt, truncated or unsupported, or the time ran out.
-    pub fn encode(self) -> Result<Encoded, ImageError> {
-        let deadline = Deadline(Instant::now() + self.recipe.timeout);
-        let (full_width, full_height) = self.source.size();
-        let (decoded, profile) = self.source.decode()?;
-        deadline.check()?;
-        // From the full size, so that a scaled decode rounds exactly as a full one.
-        let (width, height) = plan::fit(full_width, full_height, self.recipe.max_dim);
-        let small = resize::lanczos3(decoded, width, height)?;
-        deadline.check()?;
-        let small = colour::to_srgb(small, profile.as_deref());
-        let upright = orient::upright(small, self.orientation);
-        let bytes = codec::jpeg::encode(&upright, self.recipe.quality)?;
-        deadline.check()?;
-        Ok(Encoded { bytes, width: upright.width, height: upright.height })
+    /// The pixels are corrupt, truncated or unsupported, the time ran out, or nobody waits any more.
+    pub fn encode(self, turn: &mut Turn<'_>) -> Result<Encoded, ImageError> {
+        let watch = Watch { deadline: Instant::now() + self.recipe.timeout, is_abandoned: turn.is_abandoned };
+        let layout = self.source.layout();
+        let conversion = Conversion::new(layout.model, self.source.profile());
+        // Colours are converted pixel by pixel, which then must all have theirs.
+        let target = self.target(&layout, matches!(conversion, Conversion::None));
+        let (orientation, quality) = (self.orientation, self.recipe.quality);
+        let mut canvas = Canvas::new(&layout, &target, &watch, turn.workspace);
+        self.source.decode(&mut canvas)?;
+        let planes = canvas.finish()?;
+        watch.check()?;
+        let upright = |plane| orient::upright(plane, orientation, turn.workspace);
+        let planes: Vec<_> = planes.into_iter().map(upright).collect();
+        let (width, height) = match orientation.swaps_sides() {
+            true => (target.height, target.width),
+            false => (target.width, target.height),
+        };
+        let bytes = develop::encode(planes, layout.model, &conversion, quality, turn.workspace)?;
+        watch.check()?;
+        Ok(Encoded { bytes, width, height })
     }
-}
 
-struct Deadline(Instant);
-
-impl Deadline {
-    fn check(&self) -> Result<(), ImageError> {
-        if Instant::now() > self.0 { Err(ImageError::TooSlow) } else { Ok(()) }
+    fn target(&self, layout: &Layout, has_half_chroma: bool) -> Target {
+        // From the full size, so that a scaled decode rounds exactly as a full one.
+        let (width, height) = plan::fit(layout.width, layout.height, self.recipe.max_dim);
+        Target { width, height, orientation: self.orientation, has_half_chroma }
     }
 }
 

@@ -1,47 +1,51 @@
 //! Turns a picture upright. Runs after the resize, when there is little left to move.
 
-use super::Rgb;
 use super::exif::Orientation;
+use super::plane::Plane;
+use super::workspace::Workspace;
 
-const PIXEL: usize = 3;
+/// Side of the squares in which rows become columns: both stay in the nearest cache.
+const TILE: usize = 32;
 
-/// The picture as its orientation says it was seen.
-pub(super) fn upright(image: Rgb, orientation: Orientation) -> Rgb {
-    if orientation == Orientation::Normal {
-        return image;
+/// The plane as its orientation says it was seen.
+pub(super) fn upright(mut plane: Plane, orientation: Orientation, workspace: &mut Workspace) -> Plane {
+    let (mirrors_columns, mirrors_rows) = orientation.mirrors();
+    if mirrors_columns {
+        plane.samples.chunks_exact_mut(plane.width).for_each(<[u8]>::reverse);
     }
-    let (width, height) = (image.width as usize, image.height as usize);
-    let swapped = orientation.swaps_sides();
-    let (out_width, out_height) = if swapped { (height, width) } else { (width, height) };
-    let mut pixels = Vec::with_capacity(image.pixels.len());
-    for y in 0..out_height {
-        for x in 0..out_width {
-            let (from_x, from_y) = match orientation {
-                Orientation::Normal => (x, y),
-                Orientation::FlipHorizontal => (width - 1 - x, y),
-                Orientation::Rotate180 => (width - 1 - x, height - 1 - y),
-                Orientation::FlipVertical => (x, height - 1 - y),
-                Orientation::Transpose => (y, x),
-                Orientation::Rotate90 => (y, height - 1 - x),
-                Orientation::Transverse => (width - 1 - y, height - 1 - x),
-                Orientation::Rotate270 => (width - 1 - y, x),
-            };
-            let at = (from_y * width + from_x) * PIXEL;
-            pixels.extend_from_slice(&image.pixels[at..at + PIXEL]);
+    if mirrors_rows {
+        let (upper, lower) = plane.samples.split_at_mut(plane.height / 2 * plane.width);
+        let lower = lower.rchunks_exact_mut(plane.width);
+        upper.chunks_exact_mut(plane.width).zip(lower).for_each(|(a, b)| a.swap_with_slice(b));
+    }
+    if orientation.swaps_sides() { transposed(plane, workspace) } else { plane }
+}
+
+fn transposed(plane: Plane, workspace: &mut Workspace) -> Plane {
+    let Plane { width, height, .. } = plane;
+    let mut samples = workspace.take(width * height);
+    for top in (0..height).step_by(TILE) {
+        for left in (0..width).step_by(TILE) {
+            for x in left..(left + TILE).min(width) {
+                let column = &mut samples[x * height..][..height];
+                for (y, sample) in column.iter_mut().enumerate().skip(top).take(TILE) {
+                    *sample = plane.samples[y * width + x];
+                }
+            }
         }
     }
-    let (width, height) = if swapped { (image.height, image.width) } else { (image.width, image.height) };
-    Rgb { width, height, pixels }
+    workspace.give_plane(plane);
+    Plane { width: height, height: width, samples }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A 3x2 picture whose pixels are numbered in reading order, and what each EXIF orientation makes of it.
+    /// A 3x2 picture whose samples are numbered in reading order, and what each EXIF orientation makes of it.
     #[test]
     fn all_eight_orientations() {
-        let expected: [(u16, u32, &[u8]); 8] = [
+        let expected: [(u16, usize, &[u8]); 8] = [
             (1, 3, &[0, 1, 2, 3, 4, 5]),
             (2, 3, &[2, 1, 0, 5, 4, 3]),
             (3, 3, &[5, 4, 3, 2, 1, 0]),
@@ -52,14 +56,20 @@ mod tests {
             (8, 2, &[2, 5, 1, 4, 0, 3]),
         ];
         for (value, width, order) in expected {
-            let image = Rgb { width: 3, height: 2, pixels: (0..6).flat_map(|n| [n; 3]).collect() };
-            let turned = upright(image, Orientation::from_exif(value));
-            let got: Vec<u8> = turned.pixels.chunks(3).map(|pixel| pixel[0]).collect();
-            assert_eq!(
-                (turned.width, turned.height, got.as_slice()),
-                (width, 6 / width, order),
-                "orientation {value}"
-            );
+            let plane = Plane { width: 3, height: 2, samples: (0..6).collect() };
+            let turned = upright(plane, Orientation::from_exif(value), &mut Workspace::default());
+            let expected = Plane { width, height: 6 / width, samples: order.to_vec() };
+            assert_eq!(turned, expected, "orientation {value}");
         }
+    }
+
+    #[test]
+    fn tiles_meet_without_a_seam() {
+        let (width, height) = (2 * TILE + 5, TILE + 3);
+        let samples = (0..width * height).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let plane = Plane { width, height, samples };
+        let there = upright(plane.clone(), Orientation::Transpose, &mut Workspace::default());
+        assert_eq!((there.width, there.samples[1]), (height, plane.samples[width]));
+        assert_eq!(upright(there, Orientation::Transpose, &mut Workspace::default()), plane);
     }
 }

@@ -10,7 +10,17 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-type Job = Box<dyn FnOnce() + Send>;
+use super::workspace::Workspace;
+
+type Job = Box<dyn FnOnce(&mut Workspace) + Send>;
+
+/// What a job has while it runs.
+pub struct Turn<'a> {
+    /// The worker's buffers.
+    pub workspace: &'a mut Workspace,
+    /// Whether the caller has gone away, so that nobody will see the result.
+    pub is_abandoned: &'a dyn Fn() -> bool,
+}
 
 /// Why a job gave no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,16 +64,17 @@ impl Pool {
     /// No place in the queue within the wait, or the job panicked.
     pub async fn run<T: Send + 'static>(
         &self,
-        job: impl FnOnce() -> T + Send + 'static,
+        job: impl FnOnce(&mut Turn<'_>) -> T + Send + 'static,
     ) -> Result<T, PoolError> {
         let place = tokio::time::timeout(self.wait, self.jobs.reserve()).await;
         let place = place.map_err(|_| PoolError::Busy)?.map_err(|_| PoolError::Panicked)?;
         let (sender, receiver) = oneshot::channel();
-        place.send(Box::new(move || {
+        place.send(Box::new(move |workspace| {
             if !sender.is_closed() {
-                // Only the result crosses this line; what the job captured is gone with it.
-                let result = catch_unwind(AssertUnwindSafe(job)).map_err(|_| PoolError::Panicked);
-                let _caller_left = sender.send(result);
+                let mut turn = Turn { workspace, is_abandoned: &|| sender.is_closed() };
+                // Only the result crosses this line, and buffers, whose content is of no meaning.
+                let result = catch_unwind(AssertUnwindSafe(|| job(&mut turn)));
+                let _caller_left = sender.send(result.map_err(|_| PoolError::Panicked));
             }
         }));
         receiver.await.unwrap_or(Err(PoolError::Panicked))
@@ -81,12 +92,13 @@ impl Pool {
 }
 
 fn work(receiver: &Mutex<mpsc::Receiver<Job>>, busy: &AtomicUsize) {
+    let mut workspace = Workspace::default();
     loop {
         // One idle worker waits inside the lock, the others for the lock: each job wakes exactly one.
         let job = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(job) = job else { return };
         busy.fetch_add(1, Ordering::Relaxed);
-        job();
+        job(&mut workspace);
         busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -98,8 +110,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_its_job_and_not_its_worker() {
         let pool = Pool::start(1, 4, Duration::from_secs(5)).unwrap();
-        assert_eq!(pool.run(|| panic!("on purpose")).await.map(|()| 0), Err(PoolError::Panicked));
-        assert_eq!(pool.run(|| 7).await, Ok(7));
+        assert_eq!(pool.run(|_| panic!("on purpose")).await.map(|()| 0), Err(PoolError::Panicked));
+        assert_eq!(pool.run(|_| 7).await, Ok(7));
     }
 
     #[tokio::test]
@@ -109,24 +121,24 @@ mod tests {
         let (started, running) = oneshot::channel();
         let first = tokio::spawn({
             let pool = Arc::clone(&pool);
-            async move { pool.run(move || (started.send(()), blocked.recv().ok())).await.map(|_| ()) }
+            async move { pool.run(move |_| (started.send(()), blocked.recv().ok())).await.map(|_| ()) }
         });
         running.await.unwrap();
         assert_eq!(pool.busy(), 1);
         let ran = Arc::new(AtomicUsize::new(0));
         let second = tokio::spawn({
             let (pool, ran) = (Arc::clone(&pool), Arc::clone(&ran));
-            async move { pool.run(move || ran.fetch_add(1, Ordering::SeqCst)).await }
+            async move { pool.run(move |_| ran.fetch_add(1, Ordering::SeqCst)).await }
         });
         while pool.queued() == 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.run(|| ()).await, Err(PoolError::Busy));
+        assert_eq!(pool.run(|_| ()).await, Err(PoolError::Busy));
         second.abort();
         assert!(second.await.is_err());
         release.send(()).unwrap();
         assert_eq!(first.await.unwrap(), Ok(()));
-        while pool.run(|| ()).await.is_err() {}
+        while pool.run(|_| ()).await.is_err() {}
         assert_eq!(ran.load(Ordering::SeqCst), 0);
     }
 }

@@ -30,11 +30,12 @@ fn file(image: &image::RgbaImage, format: image::ImageFormat) -> Vec<u8> {
 
 fn jpeg(width: u32, height: u32) -> Vec<u8> {
     let pixels = image::DynamicImage::from(card(width, height)).into_rgb8().into_raw();
-    codec::jpeg::encode(&Rgb { width, height, pixels }, 90).unwrap()
+    codec::jpeg::encode_rgb(&pixels, width as usize, height as usize, 90).unwrap()
 }
 
 fn make(format: Format, bytes: &[u8]) -> Result<Encoded, ImageError> {
-    inspect(format, bytes, &RECIPE)?.encode()
+    let mut turn = Turn { workspace: &mut Workspace::default(), is_abandoned: &|| false };
+    inspect(format, bytes, &RECIPE)?.encode(&mut turn)
 }
 
 fn pixel(encoded: &Encoded, x: u32, y: u32) -> [u8; 3] {
@@ -206,6 +207,7 @@ fn a_jpeg_in_several_scans_is_charged_for_its_coefficients() {
     split.extend(b"\xff\xda\0\x08\x01\x01\0\0\x3f\0");
     split.extend(&bytes[scan + 14..]);
     let several = inspect(Format::Jpeg, &split, &RECIPE).unwrap().memory();
+    // 4:2:0 has one and a half coefficients a pixel, of two bytes.
     assert_eq!(several - one, 160 * 120 * 3);
 }
 

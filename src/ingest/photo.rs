@@ -11,7 +11,7 @@ use super::spool::{Source, Spool};
 use super::{Ingest, IngestError, PhotoError, Received};
 use crate::budget::{Budget, Refused};
 use crate::catalog::NewPhoto;
-use crate::imaging::{self, Encoded, Format, ImageError, PoolError, Recipe};
+use crate::imaging::{self, Encoded, Format, ImageError, PoolError, Recipe, Turn};
 use crate::media::Staged;
 
 /// A photo that has arrived whole, nothing of it decoded.
@@ -98,7 +98,7 @@ impl Ingest {
     pub(super) async fn encode(&self, arrived: Arrived) -> Result<Made, IngestError> {
         let Arrived { source, format, mime, bytes, label } = arrived;
         let (budget, recipe, wait) = (self.budget.clone(), self.recipe, self.limits.memory_wait);
-        match self.pool.run(move || encode(source, format, &recipe, &budget, wait)).await {
+        match self.pool.run(move |turn| encode(source, format, &recipe, &budget, wait, turn)).await {
             Ok(Ok(encoded)) => Ok(Made { encoded, mime, bytes, index: label.index }),
             Ok(Err(Failure::Image(error))) => Err(label.blame(error)),
             Ok(Err(Failure::Busy)) | Err(PoolError::Busy) => Err(IngestError::Busy),
@@ -149,6 +149,7 @@ fn encode(
     recipe: &Recipe,
     budget: &Budget,
     wait: Duration,
+    turn: &mut Turn<'_>,
 ) -> Result<Encoded, Failure> {
     let load_cost = source.load_cost();
     let (bytes, _loan) = source.load().map_err(Failure::Disk)?;
@@ -156,5 +157,5 @@ fn encode(
     // Asked for at once, a spilled source included though it is loaded already: a worker that waits for memory must hold
     // none that another one waits for. While it waits, at most one photo a worker is beyond the budget.
     let _memory = budget.images.reserve(load_cost + inspected.memory(), wait)?;
-    Ok(inspected.encode()?)
+    Ok(inspected.encode(turn)?)
 }

@@ -73,6 +73,11 @@ pub(super) fn has_one_scan(file: &[u8]) -> bool {
     false
 }
 
+/// Whether the file bears Adobe's mark (APP14), with which four inks are stored inverted: 255 is no ink.
+pub(super) fn has_adobe(file: &[u8]) -> bool {
+    segments(file).any(|segment| segment.marker == APP14 && segment.payload.starts_with(b"Adobe"))
+}
+
 /// A copy with nothing in front of the first scan but what decodes its pixels, and with an end; `None` without a scan.
 pub(super) fn tidied(file: &[u8]) -> Option<Vec<u8>> {
     let one_scan = has_one_scan(file);

@@ -4,7 +4,8 @@ pub(super) mod jpeg;
 pub(super) mod markers;
 mod raster;
 
-use super::{ImageError, Recipe, Rgb};
+use super::canvas::{Canvas, Layout};
+use super::{ImageError, Recipe};
 
 /// An image format that a decoder here reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,19 +52,19 @@ pub(super) fn open<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Resu
 }
 
 impl Source<'_> {
-    /// Declared width and height.
-    pub(super) fn size(&self) -> (u32, u32) {
+    /// What [`decode`](Self::decode) will give.
+    pub(super) fn layout(&self) -> Layout {
         match self {
-            Self::Jpeg(jpeg) => jpeg.size(),
-            Self::Raster(raster) => raster.size(),
+            Self::Jpeg(jpeg) => jpeg.layout(),
+            Self::Raster(raster) => raster.layout(),
         }
     }
 
-    /// Width and height of what [`decode`](Self::decode) gives; smaller than the declared size where the decoder scales.
-    pub(super) fn decoded_size(&self) -> (u32, u32) {
+    /// The ICC profile that tells the colours, if there is one.
+    pub(super) fn profile(&self) -> Option<&[u8]> {
         match self {
-            Self::Jpeg(jpeg) => jpeg.decoded_size(),
-            Self::Raster(raster) => raster.size(),
+            Self::Jpeg(jpeg) => jpeg.profile(),
+            Self::Raster(raster) => raster.profile(),
         }
     }
 
@@ -75,11 +76,11 @@ impl Source<'_> {
         }
     }
 
-    /// The pixels, and the ICC profile that tells their colours if there is one.
-    pub(super) fn decode(self) -> Result<(Rgb, Option<Vec<u8>>), ImageError> {
+    /// Puts all rows on the canvas.
+    pub(super) fn decode(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
         match self {
-            Self::Jpeg(jpeg) => jpeg.decode(),
-            Self::Raster(raster) => raster.decode(),
+            Self::Jpeg(jpeg) => jpeg.decode(canvas),
+            Self::Raster(raster) => raster.decode(canvas),
         }
     }
 }

@@ -8,8 +8,9 @@ use image::codecs::{
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
 use super::{Format, check_size};
+use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::colour::MAX_PROFILE_BYTES;
-use crate::imaging::{ImageError, Recipe, Rgb};
+use crate::imaging::{ImageError, Recipe};
 
 /// What a decoder may allocate beside its output: rows, palettes, dictionaries, a second frame.
 const WORKING_MEMORY: u64 = 16 << 20;
@@ -19,6 +20,7 @@ pub(in crate::imaging) struct Raster<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
     width: u32,
     height: u32,
+    profile: Option<Vec<u8>>,
 }
 
 impl std::fmt::Debug for Raster<'_> {
@@ -46,11 +48,18 @@ impl<'a> Raster<'a> {
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let bytes = decoder.total_bytes();
         decoder.set_limits(limits(bytes)).map_err(classify)?;
-        Ok(Self { decoder, width, height })
+        // A broken profile is no reason to refuse whole pixels.
+        let profile = decoder.icc_profile().ok().flatten();
+        let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
+        Ok(Self { decoder, width, height, profile })
     }
 
-    pub(super) fn size(&self) -> (u32, u32) {
-        (self.width, self.height)
+    pub(super) fn layout(&self) -> Layout {
+        Layout::rgb(self.width, self.height)
+    }
+
+    pub(super) fn profile(&self) -> Option<&[u8]> {
+        self.profile.as_deref()
     }
 
     pub(super) fn memory(&self) -> u64 {
@@ -65,17 +74,14 @@ impl<'a> Raster<'a> {
             + WORKING_MEMORY
     }
 
-    pub(super) fn decode(mut self) -> Result<(Rgb, Option<Vec<u8>>), ImageError> {
-        // A broken profile is no reason to refuse whole pixels.
-        let profile = self.decoder.icc_profile().ok().flatten();
-        let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
+    pub(super) fn decode(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
         let decoded = DynamicImage::from_decoder(self.decoder).map_err(classify)?;
         let pixels = if decoded.color().has_alpha() {
             flatten_on_white(decoded.into_rgba8().into_raw())
         } else {
             decoded.into_rgb8().into_raw()
         };
-        Ok((Rgb { width: self.width, height: self.height, pixels }, profile))
+        canvas.push_pixels(&pixels)
     }
 }
 

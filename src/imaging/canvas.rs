@@ -1,0 +1,220 @@
+//! Where decoders put their rows: each component of the picture is resampled to its final size while it comes in.
+
+use std::time::Instant;
+
+use super::ImageError;
+use super::exif::Orientation;
+use super::plane::Plane;
+use super::scale::{Axis, Scaler};
+use super::workspace::Workspace;
+
+/// Rows of a picture that is there already that are handed on at a time.
+const PUSHED_ROWS: usize = 32;
+
+/// What the components of a picture mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Model {
+    /// Luma alone.
+    Grey,
+    /// Luma and two of chroma: full-range BT.601, as JFIF has it.
+    YCbCr,
+    /// Red, green, blue.
+    Rgb,
+    /// Cyan, magenta, yellow and black.
+    Cmyk {
+        /// Whether 255 is no ink, rather than full ink.
+        is_inverted: bool,
+    },
+}
+
+/// One component as a decoder gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Component {
+    /// Samples a row.
+    pub(super) width: usize,
+    /// Rows.
+    pub(super) height: usize,
+    /// Decoded pixels that a sample covers from left to right.
+    pub(super) across: usize,
+    /// Decoded pixels that a sample covers from top to bottom.
+    pub(super) down: usize,
+}
+
+impl Component {
+    /// The component of a picture of `width` x `height` decoded pixels.
+    pub(super) fn of(width: u32, height: u32, across: u32, down: u32) -> Self {
+        Self {
+            width: width.div_ceil(across) as usize,
+            height: height.div_ceil(down) as usize,
+            across: across as usize,
+            down: down as usize,
+        }
+    }
+}
+
+/// What a decoder will give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layout {
+    /// Declared pixels across.
+    pub(super) width: u32,
+    /// Declared pixels down.
+    pub(super) height: u32,
+    /// By how much the decoder divides both.
+    pub(super) divisor: u32,
+    pub(super) model: Model,
+    pub(super) components: Vec<Component>,
+}
+
+impl Layout {
+    /// Three components of every pixel.
+    pub(super) fn rgb(width: u32, height: u32) -> Self {
+        let components = vec![Component::of(width, height, 1, 1); 3];
+        Self { width, height, divisor: 1, model: Model::Rgb, components }
+    }
+}
+
+/// How the components are to come out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Target {
+    /// Pixels across, before the picture is turned.
+    pub(super) width: u32,
+    /// Pixels down, before the picture is turned.
+    pub(super) height: u32,
+    /// How it will be turned afterwards.
+    pub(super) orientation: Orientation,
+    /// Whether chroma is made at half the size each way, rather than at the full one.
+    pub(super) has_half_chroma: bool,
+}
+
+/// Says when to stop.
+pub(super) struct Watch<'a> {
+    /// When the time is up.
+    pub(super) deadline: Instant,
+    /// Whether nobody waits for the picture any more.
+    pub(super) is_abandoned: &'a dyn Fn() -> bool,
+}
+
+impl Watch<'_> {
+    /// # Errors
+    /// The time is up, or nobody waits.
+    pub(super) fn check(&self) -> Result<(), ImageError> {
+        if Instant::now() > self.deadline {
+            Err(ImageError::TooSlow)
+        } else if (self.is_abandoned)() {
+            Err(ImageError::Abandoned)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The picture on its way to its final size.
+pub(super) struct Canvas<'a> {
+    scalers: Vec<Scaler>,
+    watch: &'a Watch<'a>,
+    workspace: &'a mut Workspace,
+}
+
+impl<'a> Canvas<'a> {
+    pub(super) fn new(
+        layout: &Layout,
+        target: &Target,
+        watch: &'a Watch<'a>,
+        workspace: &'a mut Workspace,
+    ) -> Self {
+        let axes = (0..layout.components.len()).map(|component| axes(layout, target, component));
+        let scalers = axes.map(|(columns, rows)| Scaler::new(&columns, &rows, workspace)).collect();
+        Self { scalers, watch, workspace }
+    }
+
+    /// Upper estimate of what such a canvas holds, in bytes.
+    pub(super) fn memory(layout: &Layout, target: &Target) -> u64 {
+        let axes = (0..layout.components.len()).map(|component| axes(layout, target, component));
+        axes.map(|(columns, rows)| Scaler::memory(&columns, &rows)).sum()
+    }
+
+    pub(super) fn workspace(&mut self) -> &mut Workspace {
+        self.workspace
+    }
+
+    /// Takes a whole plane, which may be wider and higher than the component.
+    ///
+    /// # Errors
+    /// It is time to stop.
+    pub(super) fn push(&mut self, component: usize, plane: &Plane) -> Result<(), ImageError> {
+        let scaler = &mut self.scalers[component];
+        let (width, height) = scaler.source_size();
+        let rows = &plane.samples[..height * plane.width];
+        for rows in rows.chunks(PUSHED_ROWS * plane.width) {
+            self.watch.check()?;
+            let (room, stride) = scaler.room(rows.len() / plane.width);
+            for (to, from) in room.chunks_exact_mut(stride).zip(rows.chunks_exact(plane.width)) {
+                to[..width].copy_from_slice(&from[..width]);
+            }
+            scaler.filled(rows.len() / plane.width);
+        }
+        Ok(())
+    }
+
+    /// Takes the next whole rows of pixels: all components of the same size, one byte each.
+    ///
+    /// # Errors
+    /// It is time to stop.
+    pub(super) fn push_pixels(&mut self, pixels: &[u8]) -> Result<(), ImageError> {
+        match self.scalers.len() {
+            1 => self.push_interleaved::<1>(pixels),
+            3 => self.push_interleaved::<3>(pixels),
+            _ => self.push_interleaved::<4>(pixels),
+        }
+    }
+
+    fn push_interleaved<const N: usize>(&mut self, pixels: &[u8]) -> Result<(), ImageError> {
+        let (width, _) = self.scalers[0].source_size();
+        for rows in pixels.chunks(PUSHED_ROWS * width * N) {
+            self.watch.check()?;
+            let count = rows.len() / (width * N);
+            for (component, scaler) in self.scalers.iter_mut().enumerate() {
+                let (room, stride) = scaler.room(count);
+                for (to, from) in room.chunks_exact_mut(stride).zip(rows.chunks_exact(width * N)) {
+                    for (to, pixel) in to.iter_mut().zip(from.as_chunks::<N>().0) {
+                        *to = pixel[component];
+                    }
+                }
+                scaler.filled(count);
+            }
+        }
+        Ok(())
+    }
+
+    /// The components at their final size.
+    ///
+    /// # Errors
+    /// The decoder gave fewer rows than it had promised.
+    pub(super) fn finish(self) -> Result<Vec<Plane>, ImageError> {
+        let workspace = self.workspace;
+        let planes = self.scalers.into_iter().map(|scaler| scaler.finish(workspace));
+        planes.collect::<Option<_>>().ok_or(ImageError::Truncated)
+    }
+}
+
+/// How the columns and the rows of a component are resampled.
+fn axes(layout: &Layout, target: &Target, component: usize) -> (Axis, Axis) {
+    let shape = layout.components[component];
+    let halved = target.has_half_chroma && layout.model == Model::YCbCr && component > 0;
+    let (mirrors_columns, mirrors_rows) = target.orientation.mirrors();
+    let axis = |source, covers: usize, full: u32, to: u32, mirrors: bool| {
+        // The exact size, of which the decoded one may be rounded up.
+        let pixel = f64::from(full) / f64::from(layout.divisor) / f64::from(to) / covers as f64;
+        if !halved {
+            return Axis { source, target: to as usize, start: 0.0, step: pixel };
+        }
+        // Two pixels share a chroma sample, counted from the left and the top of the upright picture. In a picture of
+        // odd size that will be mirrored, the pair that lacks a partner is the first here.
+        let start = if mirrors && !to.is_multiple_of(2) { -pixel } else { 0.0 };
+        Axis { source, target: to.div_ceil(2) as usize, start, step: 2.0 * pixel }
+    };
+    (
+        axis(shape.width, shape.across, layout.width, target.width, mirrors_columns),
+        axis(shape.height, shape.down, layout.height, target.height, mirrors_rows),
+    )
+}

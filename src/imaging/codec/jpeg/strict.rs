@@ -1,0 +1,86 @@
+//! What libjpeg-turbo's complaints mean for a photo.
+//!
+//! The library is asked to be strict: data that ends early or does not decode is an error here, though lenient decoders
+//! paint grey and call it a success.
+
+use super::planar::Complaint;
+use crate::imaging::ImageError;
+use crate::imaging::codec::markers;
+
+/// Decodes strictly, but for what leaves all pixels intact.
+///
+/// The library keeps the text of its first warning alone. So a harmless one is not simply passed over, for it would
+/// hide those that follow: its cause is removed, and the decoder must then find nothing else. `decode` is called once or
+/// twice.
+pub(super) fn decode(
+    file: &[u8],
+    mut decode: impl FnMut(&[u8]) -> Result<(), Complaint>,
+) -> Result<(), ImageError> {
+    let Err(complaint) = decode(file) else { return Ok(()) };
+    let has_end = markers::has_end(file);
+    // With a missing end the pixels may be whole, if they are in one scan; some cameras fill their last block with
+    // zeros instead. In a file of several scans the last ones may be missing, and nothing would tell.
+    let can_lack_end = has_end || markers::has_one_scan(file);
+    if complaint.is_behind_pixels() && can_lack_end {
+        return Ok(());
+    }
+    let error = complaint.meaning();
+    let is_worth_another = complaint.is_harmless() || (!has_end && error == ImageError::Truncated);
+    if !is_worth_another || !can_lack_end {
+        return Err(if is_worth_another { ImageError::Truncated } else { error });
+    }
+    let tidied = markers::tidied(file).ok_or(ImageError::Corrupt)?;
+    match decode(&tidied) {
+        Err(complaint) if !complaint.is_behind_pixels() => Err(complaint.meaning()),
+        _ => Ok(()),
+    }
+}
+
+impl Complaint {
+    fn says(&self, part: &str) -> bool {
+        self.0.contains(part)
+    }
+
+    /// Whether a warning is about the header or the gaps between segments, of a kind seen in photos of real phones.
+    pub(super) fn is_harmless(&self) -> bool {
+        let harmless = [
+            "extraneous bytes before marker",
+            "unknown JFIF revision",
+            "Unknown Adobe color",
+            "Invalid SOS parameters",
+            "bad ICC marker",
+        ];
+        harmless.iter().any(|part| self.says(part))
+    }
+
+    /// Whether a warning, the first one, is about bytes between the last pixel and the end marker.
+    fn is_behind_pixels(&self) -> bool {
+        self.says("extraneous bytes before marker 0xd9")
+    }
+
+    /// Which of our errors one of the library's texts (libjpeg's `jerror.h`) means.
+    pub(super) fn meaning(&self) -> ImageError {
+        if self.says("Premature end of") || self.says("premature end of") {
+            ImageError::Truncated
+        } else if self.says("Empty JPEG image") {
+            ImageError::Empty
+        } else if self.says("Backing store") || self.says("Insufficient memory") {
+            ImageError::TooMuchMemory
+        } else if self.says("Unsupported JPEG") || self.says("data precision") || self.says("not supported") {
+            ImageError::Unsupported
+        } else if self.says("more than") && self.says("scans") {
+            ImageError::TooSlow
+        } else {
+            ImageError::Corrupt
+        }
+    }
+}
+
+impl From<turbojpeg::Error> for Complaint {
+    fn from(error: turbojpeg::Error) -> Self {
+        match error {
+            turbojpeg::Error::TurboJpegError(text) => Self(text),
+            other => Self(other.to_string()),
+        }
+    }
+}

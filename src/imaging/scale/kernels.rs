@@ -1,0 +1,162 @@
+//! The two passes, by AVX2 where there is AVX2. Both ways give the same bits.
+
+use super::LANES;
+use super::taps::{Taps, WEIGHT_BITS};
+
+/// Fractional bits of a sample between the passes.
+const BETWEEN_BITS: u32 = 6;
+const VERTICAL_SHIFT: u32 = WEIGHT_BITS - BETWEEN_BITS;
+const HORIZONTAL_SHIFT: u32 = WEIGHT_BITS + BETWEEN_BITS;
+
+/// Which instructions there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kernels {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Kernels {
+    pub(super) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            return Self::Avx2;
+        }
+        Self::Portable
+    }
+
+    /// Weighs rows into one: `out[x]` is the sum of `window[n * stride + x] * weights[n]` with six fractional bits.
+    ///
+    /// The length of `out` is a multiple of 64 and at most `stride`, the number of weights is even, and all their rows
+    /// are in `window`.
+    #[allow(unsafe_code)]
+    pub(super) fn vertical(self, window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
+        match self {
+            Self::Portable => vertical(window, stride, weights, out),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the variant is only made where the processor was asked for AVX2.
+            Self::Avx2 => unsafe { avx2::vertical(window, stride, weights, out) },
+        }
+    }
+
+    /// Weighs neighbours within a row: `out[n]` is the sum of `row[first[n] + k] * weights[n][k]`, rounded and clamped.
+    ///
+    /// `row` has room for a whole group of weights behind each first sample.
+    #[allow(unsafe_code)]
+    pub(super) fn horizontal(self, row: &[i16], taps: &Taps, out: &mut [u8]) {
+        match self {
+            Self::Portable => horizontal(row, taps, 0, out),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the variant is only made where the processor was asked for AVX2.
+            Self::Avx2 => unsafe { avx2::horizontal(row, taps, out) },
+        }
+    }
+}
+
+fn vertical(window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
+    const WIDTH: usize = 64;
+    for (block, out) in out.chunks_exact_mut(WIDTH).enumerate() {
+        let mut sums = [1i32 << (VERTICAL_SHIFT - 1); WIDTH];
+        for (n, weight) in weights.iter().enumerate() {
+            let row = &window[n * stride + block * WIDTH..][..WIDTH];
+            for (sum, sample) in sums.iter_mut().zip(row) {
+                *sum += i32::from(*sample) * i32::from(*weight);
+            }
+        }
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = saturated(sum >> VERTICAL_SHIFT);
+        }
+    }
+}
+
+/// From target sample `from` on.
+fn horizontal(row: &[i16], taps: &Taps, from: usize, out: &mut [u8]) {
+    let weights = taps.weights.chunks_exact(taps.count);
+    for ((out, first), weights) in out.iter_mut().zip(&taps.first).zip(weights).skip(from) {
+        let row = &row[*first..][..taps.count];
+        let products = row.iter().zip(weights).map(|(a, b)| i32::from(*a) * i32::from(*b));
+        let sum = products.sum::<i32>() + (1 << (HORIZONTAL_SHIFT - 1));
+        *out = u8::try_from((sum >> HORIZONTAL_SHIFT).clamp(0, 255)).unwrap_or(u8::MAX);
+    }
+}
+
+fn saturated(value: i32) -> i16 {
+    i16::try_from(value.clamp(i16::MIN.into(), i16::MAX.into())).unwrap_or(i16::MAX)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::*;
+
+    use super::{HORIZONTAL_SHIFT, LANES, Taps, VERTICAL_SHIFT};
+
+    const WIDTH: usize = 64;
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn vertical(window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
+        let round = _mm256_set1_epi32(1 << (VERTICAL_SHIFT - 1));
+        for (block, out) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
+            // Of each 16 samples one sum holds 0..4 and 8..12, the other 4..8 and 12..16: so it is that unpacking and
+            // packing, which work on halves, restore the order.
+            let mut sums = [[round; 2]; WIDTH / 16];
+            for (pair, weights) in weights.as_chunks::<2>().0.iter().enumerate() {
+                let weights = _mm256_set1_epi32(bytemuck::cast(*weights));
+                let at = 2 * pair * stride + block * WIDTH;
+                let (upper, lower) = (samples(window, at), samples(window, at + stride));
+                for (n, sums) in sums.iter_mut().enumerate() {
+                    let a = _mm256_cvtepu8_epi16(bytemuck::cast(upper[n]));
+                    let b = _mm256_cvtepu8_epi16(bytemuck::cast(lower[n]));
+                    sums[0] =
+                        _mm256_add_epi32(sums[0], _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), weights));
+                    sums[1] =
+                        _mm256_add_epi32(sums[1], _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b), weights));
+                }
+            }
+            for (out, [low, high]) in out.as_chunks_mut::<16>().0.iter_mut().zip(sums) {
+                const SHIFT: i32 = VERTICAL_SHIFT as i32;
+                *out = bytemuck::cast(_mm256_packs_epi32(
+                    _mm256_srai_epi32::<SHIFT>(low),
+                    _mm256_srai_epi32::<SHIFT>(high),
+                ));
+            }
+        }
+    }
+
+    fn samples(window: &[u8], at: usize) -> &[[u8; 16]] {
+        window[at..][..WIDTH].as_chunks::<16>().0
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn horizontal(row: &[i16], taps: &Taps, out: &mut [u8]) {
+        const GROUP: usize = 8;
+        let round = _mm256_set1_epi32(1 << (HORIZONTAL_SHIFT - 1));
+        let (groups, rest) = out.as_chunks_mut::<GROUP>();
+        let whole = groups.len() * GROUP;
+        let firsts = taps.first.as_chunks::<GROUP>().0;
+        let weights = taps.weights.chunks_exact(GROUP * taps.count);
+        for ((out, first), weights) in groups.iter_mut().zip(firsts).zip(weights) {
+            let mut sums = [_mm256_setzero_si256(); GROUP];
+            for (n, sum) in sums.iter_mut().enumerate() {
+                let weights = weights[n * taps.count..][..taps.count].as_chunks::<LANES>().0;
+                let row = row[first[n]..][..taps.count].as_chunks::<LANES>().0;
+                for (samples, weights) in row.iter().zip(weights) {
+                    let products = _mm256_madd_epi16(bytemuck::cast(*samples), bytemuck::cast(*weights));
+                    *sum = _mm256_add_epi32(*sum, products);
+                }
+            }
+            // Eight times eight partial sums become eight sums in order.
+            let pairs = [0, 2, 4, 6].map(|n| _mm256_hadd_epi32(sums[n], sums[n + 1]));
+            let fours = [_mm256_hadd_epi32(pairs[0], pairs[1]), _mm256_hadd_epi32(pairs[2], pairs[3])];
+            let low = _mm256_permute2x128_si256::<0x20>(fours[0], fours[1]);
+            let high = _mm256_permute2x128_si256::<0x31>(fours[0], fours[1]);
+            const SHIFT: i32 = HORIZONTAL_SHIFT as i32;
+            let sum = _mm256_srai_epi32::<SHIFT>(_mm256_add_epi32(round, _mm256_add_epi32(low, high)));
+            let words = _mm_packs_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+            let bytes: [u8; 16] = bytemuck::cast(_mm_packus_epi16(words, words));
+            *out = *bytes[..GROUP].as_chunks::<GROUP>().0.first().unwrap_or(&[0; GROUP]);
+        }
+        if !rest.is_empty() {
+            super::horizontal(row, taps, whole, out);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Resamples one plane of 8-bit samples by Lanczos3, row by row as a decoder gives them.
+//!
+//! Only as many source rows as one target row needs are ever held. The vertical pass runs first: it leaves fewer rows
+//! for the horizontal one, whose steps are the dearer. Between the passes samples keep a sign and six more bits, so that
+//! nothing is rounded or clamped twice.
+
+mod kernels;
+mod taps;
+
+use self::kernels::Kernels;
+pub(super) use self::taps::Axis;
+use self::taps::Taps;
+use super::plane::Plane;
+use super::workspace::Workspace;
+
+/// Horizontal weights come in groups of this many: one vector register of 16-bit numbers.
+const LANES: usize = 16;
+/// Rows of the window beyond those that one target row needs; the more, the more rarely are rows moved to its front.
+const SPARE_ROWS: usize = 64;
+
+/// A plane on its way from one size to another.
+#[derive(Debug)]
+pub(super) struct Scaler {
+    kernels: Kernels,
+    rows: Taps,
+    columns: Taps,
+    source_rows: usize,
+    source_width: usize,
+    is_copy: bool,
+    stride: usize,
+    /// Source rows that are still needed, and room for more.
+    window: Vec<u8>,
+    /// Index of the window's first row in the source.
+    window_first: usize,
+    /// Rows in the window.
+    window_rows: usize,
+    /// One row between the passes.
+    between: Vec<i16>,
+    target: Plane,
+    /// Rows of the target that are made.
+    done: usize,
+}
+
+impl Scaler {
+    /// A scaler for a plane of `columns.source` x `rows.source` samples; its buffers come from `workspace`.
+    pub(super) fn new(columns: &Axis, rows: &Axis, workspace: &mut Workspace) -> Self {
+        let stride = stride(columns.source);
+        let capacity = rows.reach() + SPARE_ROWS;
+        let target = Plane {
+            width: columns.target,
+            height: rows.target,
+            samples: workspace.take(columns.target * rows.target),
+        };
+        Self {
+            kernels: Kernels::detect(),
+            is_copy: columns.is_identity() && rows.is_identity(),
+            rows: Taps::new(rows, 2),
+            columns: Taps::new(columns, LANES),
+            source_rows: rows.source,
+            source_width: columns.source,
+            stride,
+            window: workspace.take(stride * (capacity + 1)),
+            window_first: 0,
+            window_rows: 0,
+            between: vec![0; stride + columns.reach().next_multiple_of(LANES)],
+            target,
+            done: 0,
+        }
+    }
+
+    /// Bytes that [`new`](Self::new) takes for such a plane.
+    pub(super) fn memory(columns: &Axis, rows: &Axis) -> u64 {
+        let stride = stride(columns.source);
+        let window = stride * (rows.reach() + SPARE_ROWS) + 2 * stride;
+        let taps = |axis: &Axis, multiple| axis.target * (8 + 2 * axis.reach().next_multiple_of(multiple));
+        (window + columns.target * rows.target + taps(columns, LANES) + taps(rows, 2)) as u64
+    }
+
+    /// Room for the next `rows` rows, and the distance between them in samples.
+    pub(super) fn room(&mut self, rows: usize) -> (&mut [u8], usize) {
+        let stride = self.stride;
+        let needed_from = self.rows.first.get(self.done).copied().unwrap_or(self.source_rows);
+        // One row more than is filled, for a weight of zero at the end of an odd number.
+        if (self.window_rows + rows + 1) * stride > self.window.len() {
+            let gone = needed_from.saturating_sub(self.window_first).min(self.window_rows);
+            self.window.copy_within(gone * stride..self.window_rows * stride, 0);
+            self.window_first += gone;
+            self.window_rows -= gone;
+            let needed = (self.window_rows + rows + 1) * stride;
+            if needed > self.window.len() {
+                self.window.resize(needed, 0);
+            }
+        }
+        (&mut self.window[self.window_rows * stride..(self.window_rows + rows) * stride], stride)
+    }
+
+    /// Takes the first `rows` rows of the last [`room`](Self::room), and makes what can be made with them.
+    pub(super) fn filled(&mut self, rows: usize) {
+        self.window_rows = (self.window_rows + rows).min(self.window.len() / self.stride);
+        let available = (self.window_first + self.window_rows).min(self.source_rows);
+        while self.done < self.target.height {
+            let first = self.rows.first[self.done];
+            let weights = &self.rows.weights[self.done * self.rows.count..][..self.rows.count];
+            let used = weights.iter().rposition(|weight| *weight != 0).map_or(1, |last| last + 1);
+            if first + used > available {
+                return;
+            }
+            let window = &self.window[(first - self.window_first) * self.stride..];
+            let row = &mut self.target.samples[self.done * self.target.width..][..self.target.width];
+            if self.is_copy {
+                row.copy_from_slice(&window[..self.target.width]);
+            } else {
+                let between = &mut self.between[..self.stride];
+                self.kernels.vertical(window, self.stride, &weights[..used.next_multiple_of(2)], between);
+                // What lies behind the last sample is undefined; weights beyond a sample's reach are zero.
+                self.kernels.horizontal(&self.between, &self.columns, row);
+            }
+            self.done += 1;
+        }
+    }
+
+    /// Columns and rows of the source.
+    pub(super) fn source_size(&self) -> (usize, usize) {
+        (self.source_width, self.source_rows)
+    }
+
+    /// The finished plane, once all source rows were given; `None` before that.
+    pub(super) fn finish(self, workspace: &mut Workspace) -> Option<Plane> {
+        workspace.give(self.window);
+        (self.done == self.target.height).then_some(self.target)
+    }
+}
+
+/// Distance between rows: room for whole JPEG blocks and vectors behind the last sample, and no power of two, at whose
+/// multiples rows would fight for the same lines of the cache.
+fn stride(width: usize) -> usize {
+    let stride = width.next_multiple_of(64) + 64;
+    if stride.is_multiple_of(1024) { stride + 64 } else { stride }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Which source samples make a target sample, and with what weight.
+#![allow(clippy::cast_possible_truncation, reason = "of floats, in a range that was checked; `as` saturates")]
+
+use std::f64::consts::PI;
+
+/// Fractional bits of a weight. With 14 a weight of exactly 1 still fits an `i16`.
+pub(super) const WEIGHT_BITS: u32 = 14;
+/// Lobes of the kernel: Lanczos3, what Pillow, libvips and sharp use.
+const LOBES: f64 = 3.0;
+
+/// How one axis of a plane is resampled: target sample `n` covers the source from `start + n * step` to
+/// `start + (n + 1) * step`.
+///
+/// Fractions of a sample matter: the chroma of an odd-sized picture ends in half a sample, and must not be stretched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::imaging) struct Axis {
+    /// Samples that the source has.
+    pub(in crate::imaging) source: usize,
+    /// Samples to be made.
+    pub(in crate::imaging) target: usize,
+    /// Where the first target sample begins, in source samples; may lie outside.
+    pub(in crate::imaging) start: f64,
+    /// Source samples that one target sample covers.
+    pub(in crate::imaging) step: f64,
+}
+
+impl Axis {
+    /// Whether each target sample is its source sample.
+    pub(super) fn is_identity(&self) -> bool {
+        self.source == self.target && self.start == 0.0 && (self.step - 1.0).abs() < 1e-9
+    }
+
+    /// Most source samples that a target sample is made from.
+    pub(super) fn reach(&self) -> usize {
+        if self.is_identity() { 1 } else { (2 * self.support().ceil() as usize + 1).min(self.source) }
+    }
+
+    fn support(&self) -> f64 {
+        LOBES * self.step.max(1.0)
+    }
+}
+
+/// The weights of one axis.
+#[derive(Debug, Default)]
+pub(super) struct Taps {
+    /// For each target sample its first source sample.
+    pub(super) first: Vec<usize>,
+    /// `count` weights for each target sample; those beyond its reach are zero.
+    pub(super) weights: Vec<i16>,
+    /// Weights a target sample.
+    pub(super) count: usize,
+}
+
+impl Taps {
+    /// The Lanczos weights of `axis`, in rows whose length is a multiple of `multiple`.
+    pub(super) fn new(axis: &Axis, multiple: usize) -> Self {
+        let count = axis.reach().next_multiple_of(multiple);
+        let mut taps =
+            Self { first: Vec::with_capacity(axis.target), weights: vec![0; axis.target * count], count };
+        let mut exact = Vec::with_capacity(count);
+        for (n, weights) in taps.weights.chunks_exact_mut(count).enumerate() {
+            let first = weigh(axis, n, &mut exact);
+            taps.first.push(first);
+            quantise(&exact, weights);
+        }
+        taps
+    }
+}
+
+/// Fills `weights` with the exact weights of target sample `n` and gives the first source sample.
+fn weigh(axis: &Axis, n: usize, weights: &mut Vec<f64>) -> usize {
+    weights.clear();
+    if axis.is_identity() {
+        weights.push(1.0);
+        return n;
+    }
+    // Target samples outside the source repeat its border.
+    let centre = (axis.start + (n as f64 + 0.5) * axis.step).clamp(0.0, axis.source as f64);
+    let last = axis.source - 1;
+    // Both are clamped into the source, so that the casts are exact.
+    let first = ((centre - axis.support() + 0.5).floor().max(0.0) as usize).min(last);
+    let end = ((centre + axis.support() + 0.5).floor().max(0.0) as usize).clamp(first + 1, axis.source);
+    let scale = axis.step.max(1.0);
+    weights.extend((first..end).map(|at| lanczos((at as f64 + 0.5 - centre) / scale)));
+    let sum: f64 = weights.iter().sum();
+    weights.iter_mut().for_each(|weight| *weight /= sum);
+    first
+}
+
+/// Rounds weights to fixed point so that their sum stays exactly 1: a flat area keeps its value.
+fn quantise(exact: &[f64], weights: &mut [i16]) {
+    let one = f64::from(1 << WEIGHT_BITS);
+    let mut left = 1 << WEIGHT_BITS;
+    for (weight, exact) in weights.iter_mut().zip(exact) {
+        // No weight of a normalised Lanczos kernel is beyond 1.3 times one: it fits.
+        *weight = (exact * one).round().clamp(f64::from(i16::MIN), f64::from(i16::MAX)) as i16;
+        left -= i32::from(*weight);
+    }
+    // What rounding lost goes to the largest, where it matters least.
+    let place = weights.iter().enumerate().max_by_key(|(_, weight)| **weight).map_or(0, |(at, _)| at);
+    weights[place] = i16::try_from(i32::from(weights[place]) + left).unwrap_or(i16::MAX);
+}
+
+fn lanczos(x: f64) -> f64 {
+    let sinc = |x: f64| if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) };
+    if x.abs() < LOBES { sinc(x) * sinc(x / LOBES) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn weights_stay_inside_and_sum_to_one(source in 1usize..5000, target in 1usize..200, start in -1.0f64..1.0, stretch in 0.9f64..1.1) {
+            let axis = Axis { source, target, start, step: source as f64 / target as f64 * stretch };
+            let taps = Taps::new(&axis, 2);
+            for (first, weights) in taps.first.iter().zip(taps.weights.chunks(taps.count)) {
+                let used = weights.iter().rposition(|weight| *weight != 0).unwrap() + 1;
+                prop_assert!(first + used <= source);
+                prop_assert_eq!(weights.iter().map(|weight| i32::from(*weight)).sum::<i32>(), 1 << WEIGHT_BITS);
+            }
+        }
+    }
+}

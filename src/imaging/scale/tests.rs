@@ -1,0 +1,118 @@
+#![allow(clippy::cast_possible_truncation)]
+
+use fast_image_resize as fir;
+use proptest::prelude::*;
+
+use super::*;
+
+fn noise(width: usize, height: usize) -> Vec<u8> {
+    let mut state = 12_345u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..width * height).map(|_| next()).collect()
+}
+
+fn whole(source: usize, target: usize) -> Axis {
+    Axis { source, target, start: 0.0, step: source as f64 / target as f64 }
+}
+
+/// Scales, giving `band` rows at a time.
+fn scaled(samples: &[u8], columns: &Axis, rows: &Axis, band: usize, kernels: Kernels) -> Plane {
+    let mut workspace = Workspace::default();
+    let mut scaler = Scaler::new(columns, rows, &mut workspace);
+    scaler.kernels = kernels;
+    for band in samples.chunks(band * columns.source) {
+        let count = band.len() / columns.source;
+        let (room, stride) = scaler.room(count);
+        // Decoders write beyond the last sample.
+        room.fill(0xAA);
+        for (to, from) in room.chunks_exact_mut(stride).zip(band.chunks_exact(columns.source)) {
+            to[..columns.source].copy_from_slice(from);
+        }
+        scaler.filled(count);
+    }
+    scaler.finish(&mut workspace).unwrap()
+}
+
+/// The difference between two pictures: its mean square and its largest.
+fn difference(a: &[u8], b: &[u8]) -> (f64, u8) {
+    assert_eq!(a.len(), b.len());
+    let pairs = || a.iter().zip(b).map(|(a, b)| a.abs_diff(*b));
+    (pairs().map(|d| f64::from(d).powi(2)).sum::<f64>() / a.len() as f64, pairs().max().unwrap_or(0))
+}
+
+#[test]
+fn agrees_with_another_implementation_of_lanczos() {
+    for (from, to) in
+        [((403, 302), (160, 120)), ((300, 1000), (96, 320)), ((161, 120), (160, 119)), ((9, 9), (1, 2))]
+    {
+        // Without black and white, for what goes beyond them the other one clamps between its passes.
+        let samples: Vec<u8> = noise(from.0, from.1).iter().map(|sample| 64 + sample / 2).collect();
+        let ours = scaled(&samples, &whole(from.0, to.0), &whole(from.1, to.1), 16, Kernels::detect());
+        let source =
+            fir::images::ImageRef::new(from.0 as u32, from.1 as u32, &samples, fir::PixelType::U8).unwrap();
+        let mut theirs = fir::images::Image::new(to.0 as u32, to.1 as u32, fir::PixelType::U8);
+        let lanczos = fir::ResizeAlg::Convolution(fir::FilterType::Lanczos3);
+        fir::Resizer::new()
+            .resize(&source, &mut theirs, &fir::ResizeOptions::new().resize_alg(lanczos))
+            .unwrap();
+        let (mean_square, most) = difference(&ours.samples, theirs.buffer());
+        assert!(mean_square < 0.3 && most <= 2, "{from:?} to {to:?}: {mean_square} {most}");
+    }
+}
+
+#[test]
+fn the_same_size_is_the_same_picture() {
+    let samples = noise(77, 31);
+    assert_eq!(scaled(&samples, &whole(77, 77), &whole(31, 31), 8, Kernels::detect()).samples, samples);
+}
+
+#[test]
+fn half_a_sample_beyond_the_picture_is_not_stretched_into_it() {
+    // Five pixels have three chroma samples of which the last is half outside: a ramp keeps its slope.
+    let ramp: Vec<u8> = (0..51).map(|n| n * 4).collect();
+    let axis = Axis { source: 51, target: 25, start: 0.0, step: 2.02 };
+    let made = scaled(&ramp, &axis, &whole(1, 1), 1, Kernels::detect());
+    for (n, sample) in made.samples.iter().enumerate().skip(3).take(19) {
+        let expected = ((n as f64 + 0.5) * 2.02 - 0.5) * 4.0;
+        assert!((f64::from(*sample) - expected).abs() < 1.0, "{n}: {sample} {expected}");
+    }
+}
+
+#[test]
+fn rows_that_never_came_are_no_picture() {
+    let mut workspace = Workspace::default();
+    let mut scaler = Scaler::new(&whole(10, 5), &whole(10, 5), &mut workspace);
+    scaler.room(9);
+    scaler.filled(9);
+    assert_eq!(scaler.finish(&mut workspace), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn bands_and_kernels_change_nothing(
+        (width, height) in (1usize..200, 1usize..200),
+        (to_width, to_height) in (1usize..120, 1usize..120),
+        band in 1usize..70,
+        start in -1.0f64..0.5,
+    ) {
+        let samples = noise(width, height);
+        let mut columns = whole(width, to_width);
+        let rows = whole(height, to_height);
+        columns.start = start;
+        let reference = scaled(&samples, &columns, &rows, height, Kernels::Portable);
+        prop_assert_eq!(&scaled(&samples, &columns, &rows, band, Kernels::detect()), &reference);
+        prop_assert_eq!(&scaled(&samples, &columns, &rows, 1, Kernels::Portable), &reference);
+    }
+
+    #[test]
+    fn a_flat_plane_stays_flat(width in 1usize..300, to in 1usize..100, value: u8, start in -2.0f64..2.0) {
+        let mut columns = whole(width, to);
+        columns.start = start;
+        let made = scaled(&vec![value; width * 3], &columns, &whole(3, 2), 2, Kernels::detect());
+        prop_assert!(made.samples.iter().all(|sample| *sample == value));
+    }
+}
