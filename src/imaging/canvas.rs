@@ -65,14 +65,6 @@ pub(super) struct Layout {
     pub(super) components: Vec<Component>,
 }
 
-impl Layout {
-    /// Three components of every pixel.
-    pub(super) fn rgb(width: u32, height: u32) -> Self {
-        let components = vec![Component::of(width, height, 1, 1); 3];
-        Self { width, height, divisor: 1, model: Model::Rgb, components }
-    }
-}
-
 /// How the components are to come out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target {
@@ -122,8 +114,11 @@ impl<'a> Canvas<'a> {
         watch: &'a Watch<'a>,
         workspace: &'a mut Workspace,
     ) -> Self {
-        let axes = (0..layout.components.len()).map(|component| axes(layout, target, component));
-        let scalers = axes.map(|(columns, rows)| Scaler::new(&columns, &rows, workspace)).collect();
+        let mut scalers: Vec<Scaler> = Vec::with_capacity(layout.components.len());
+        for component in 0..layout.components.len() {
+            let (columns, rows) = axes(layout, target, component);
+            scalers.push(Scaler::new(&columns, &rows, scalers.last(), workspace));
+        }
         Self { scalers, watch, workspace }
     }
 

@@ -73,6 +73,15 @@ pub(super) fn has_one_scan(file: &[u8]) -> bool {
     false
 }
 
+/// Width and height that the frame header declares.
+pub(super) fn declared_size(file: &[u8]) -> Option<(u16, u16)> {
+    // C4, C8 and CC are no frames: tables, an extension and arithmetic conditioning.
+    let is_frame = |marker| matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC);
+    let frame = segments(file).find(|segment| is_frame(segment.marker))?;
+    let side = |at: usize| Some(u16::from_be_bytes(*frame.payload.get(at..)?.first_chunk()?));
+    Some((side(3)?, side(1)?))
+}
+
 /// Whether the file bears Adobe's mark (APP14), with which four inks are stored inverted: 255 is no ink.
 pub(super) fn has_adobe(file: &[u8]) -> bool {
     segments(file).any(|segment| segment.marker == APP14 && segment.payload.starts_with(b"Adobe"))

@@ -7,6 +7,8 @@
 mod kernels;
 mod taps;
 
+use std::rc::Rc;
+
 use self::kernels::Kernels;
 pub(super) use self::taps::Axis;
 use self::taps::Taps;
@@ -22,8 +24,8 @@ const SPARE_ROWS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Scaler {
     kernels: Kernels,
-    rows: Taps,
-    columns: Taps,
+    rows: Rc<Taps>,
+    columns: Rc<Taps>,
     source_rows: usize,
     source_width: usize,
     is_copy: bool,
@@ -42,8 +44,13 @@ pub(super) struct Scaler {
 }
 
 impl Scaler {
-    /// A scaler for a plane of `columns.source` x `rows.source` samples; its buffers come from `workspace`.
-    pub(super) fn new(columns: &Axis, rows: &Axis, workspace: &mut Workspace) -> Self {
+    /// A scaler for a plane of `columns.source` x `rows.source` samples; its buffers come from `workspace`, and its
+    /// weights from `like` where they are the same.
+    pub(super) fn new(columns: &Axis, rows: &Axis, like: Option<&Self>, workspace: &mut Workspace) -> Self {
+        let weights = |axis: &Axis, multiple, shared: fn(&Self) -> &Rc<Taps>| {
+            let shared = like.map(shared).filter(|taps| taps.axis == *axis);
+            shared.map_or_else(|| Rc::new(Taps::new(axis, multiple)), Rc::clone)
+        };
         let stride = stride(columns.source);
         let capacity = rows.reach() + SPARE_ROWS;
         let target = Plane {
@@ -54,8 +61,8 @@ impl Scaler {
         Self {
             kernels: Kernels::detect(),
             is_copy: columns.is_identity() && rows.is_identity(),
-            rows: Taps::new(rows, 2),
-            columns: Taps::new(columns, LANES),
+            rows: weights(rows, 2, |like| &like.rows),
+            columns: weights(columns, LANES, |like| &like.columns),
             source_rows: rows.source,
             source_width: columns.source,
             stride,

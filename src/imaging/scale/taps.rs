@@ -32,7 +32,8 @@ impl Axis {
 
     /// Most source samples that a target sample is made from.
     pub(super) fn reach(&self) -> usize {
-        if self.is_identity() { 1 } else { (2 * self.support().ceil() as usize + 1).min(self.source) }
+        // As many whole numbers as an interval of twice the support can hold.
+        if self.is_identity() { 1 } else { ((2.0 * self.support()).ceil() as usize).clamp(1, self.source) }
     }
 
     fn support(&self) -> f64 {
@@ -41,8 +42,9 @@ impl Axis {
 }
 
 /// The weights of one axis.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Taps {
+    pub(super) axis: Axis,
     /// For each target sample its first source sample.
     pub(super) first: Vec<usize>,
     /// `count` weights for each target sample; those beyond its reach are zero.
@@ -55,8 +57,12 @@ impl Taps {
     /// The Lanczos weights of `axis`, in rows whose length is a multiple of `multiple`.
     pub(super) fn new(axis: &Axis, multiple: usize) -> Self {
         let count = axis.reach().next_multiple_of(multiple);
-        let mut taps =
-            Self { first: Vec::with_capacity(axis.target), weights: vec![0; axis.target * count], count };
+        let mut taps = Self {
+            axis: *axis,
+            first: Vec::with_capacity(axis.target),
+            weights: vec![0; axis.target * count],
+            count,
+        };
         let mut exact = Vec::with_capacity(count);
         for (n, weights) in taps.weights.chunks_exact_mut(count).enumerate() {
             let first = weigh(axis, n, &mut exact);
@@ -101,15 +107,35 @@ fn quantise(exact: &[f64], weights: &mut [i16]) {
     weights[place] = i16::try_from(i32::from(weights[place]) + left).unwrap_or(i16::MAX);
 }
 
+/// sinc(x) times sinc(x / 3).
 fn lanczos(x: f64) -> f64 {
-    let sinc = |x: f64| if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) };
-    if x.abs() < LOBES { sinc(x) * sinc(x / LOBES) } else { 0.0 }
+    if x.abs() < 1e-6 {
+        return 1.0;
+    }
+    if x.abs() >= LOBES {
+        return 0.0;
+    }
+    // One sine makes both: sin 3a is 3 sin a - 4 sin^3 a.
+    let third = (PI * x / LOBES).sin();
+    let whole = third * (3.0 - 4.0 * third * third);
+    LOBES * whole * third / (PI * PI * x * x)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_kernel_is_lanczos() {
+        let sinc = |x: f64| (PI * x).sin() / (PI * x);
+        for n in 1..400 {
+            let x = f64::from(n) / 100.0;
+            let expected = if x < 3.0 { sinc(x) * sinc(x / 3.0) } else { 0.0 };
+            assert!((lanczos(x) - expected).abs() < 1e-12 && (lanczos(-x) - expected).abs() < 1e-12, "{x}");
+        }
+        assert_eq!(lanczos(0.0), 1.0);
+    }
 
     proptest! {
         #[test]

@@ -21,7 +21,7 @@ fn whole(source: usize, target: usize) -> Axis {
 /// Scales, giving `band` rows at a time.
 fn scaled(samples: &[u8], columns: &Axis, rows: &Axis, band: usize, kernels: Kernels) -> Plane {
     let mut workspace = Workspace::default();
-    let mut scaler = Scaler::new(columns, rows, &mut workspace);
+    let mut scaler = Scaler::new(columns, rows, None, &mut workspace);
     scaler.kernels = kernels;
     for band in samples.chunks(band * columns.source) {
         let count = band.len() / columns.source;
@@ -84,7 +84,7 @@ fn half_a_sample_beyond_the_picture_is_not_stretched_into_it() {
 #[test]
 fn rows_that_never_came_are_no_picture() {
     let mut workspace = Workspace::default();
-    let mut scaler = Scaler::new(&whole(10, 5), &whole(10, 5), &mut workspace);
+    let mut scaler = Scaler::new(&whole(10, 5), &whole(10, 5), None, &mut workspace);
     scaler.room(9);
     scaler.filled(9);
     assert_eq!(scaler.finish(&mut workspace), None);

@@ -1,0 +1,116 @@
+//! WebP, GIF, BMP, ICO and rare kinds of TIFF by the decoders of the `image` crate, which give whole pictures.
+
+use std::io::Cursor;
+
+use image::codecs::{
+    bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder, tiff::TiffDecoder, webp::WebPDecoder,
+};
+use image::{ColorType, DynamicImage, ImageDecoder, Limits};
+
+use super::{Format, Pixel, WORKING_MEMORY, check_size, is_end};
+use crate::imaging::canvas::{Canvas, Layout};
+use crate::imaging::colour::MAX_PROFILE_BYTES;
+use crate::imaging::{ImageError, Recipe};
+
+/// An image whose header was read.
+pub(in crate::imaging) struct Whole<'a> {
+    decoder: Box<dyn ImageDecoder + 'a>,
+    width: u32,
+    height: u32,
+    /// Bytes that the decoder holds for each pixel beside its output.
+    hidden: u64,
+    profile: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Whole<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Whole({} x {})", self.width, self.height)
+    }
+}
+
+impl<'a> Whole<'a> {
+    pub(super) fn open(format: Format, file: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
+        let reader = Cursor::new(file);
+        let mut decoder: Box<dyn ImageDecoder + 'a> = match format {
+            Format::WebP => Box::new(WebPDecoder::new(reader).map_err(classify)?),
+            Format::Gif => Box::new(GifDecoder::new(reader).map_err(classify)?),
+            Format::Bmp => Box::new(BmpDecoder::new(reader).map_err(classify)?),
+            Format::Tiff => Box::new(TiffDecoder::new(reader).map_err(classify)?),
+            Format::Ico => Box::new(IcoDecoder::new(reader).map_err(classify)?),
+            Format::Jpeg | Format::Png => return Err(ImageError::Unsupported),
+        };
+        let (width, height) = decoder.dimensions();
+        let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
+        let output = decoder.total_bytes();
+        decoder.set_limits(limits(output)).map_err(classify)?;
+        // A broken profile is no reason to refuse whole pixels.
+        let profile = decoder.icc_profile().ok().flatten();
+        let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
+        let hidden = if format == Format::WebP { hidden_by_webp(file) } else { 0 };
+        Ok(Self { decoder, width, height, hidden, profile })
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        Pixel::Rgb.layout(self.width, self.height)
+    }
+
+    pub(super) fn profile(&self) -> Option<&[u8]> {
+        self.profile.as_deref()
+    }
+
+    pub(super) fn memory(&self) -> u64 {
+        // What the conversion to 8-bit RGB allocates beside the decoded picture; alpha is flattened in place.
+        let converted = match self.decoder.color_type() {
+            ColorType::Rgb8 | ColorType::Rgba8 => 0,
+            colour if colour.has_alpha() => 4,
+            _ => 3,
+        };
+        self.decoder.total_bytes()
+            + (converted + self.hidden) * u64::from(self.width) * u64::from(self.height)
+            + WORKING_MEMORY
+    }
+
+    pub(super) fn decode(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+        let decoded = DynamicImage::from_decoder(self.decoder).map_err(classify)?;
+        if decoded.color().has_alpha() {
+            Pixel::Rgba.push(&mut decoded.into_rgba8().into_raw(), canvas)
+        } else {
+            Pixel::Rgb.push(&mut decoded.into_rgb8().into_raw(), canvas)
+        }
+    }
+}
+
+/// Bytes that the WebP decoder holds for each pixel: the planes and the alpha of a lossy picture, the four channels of a
+/// lossless one, a frame and the canvas of an animation.
+fn hidden_by_webp(file: &[u8]) -> u64 {
+    let mut rest = file.get(12..).unwrap_or_default();
+    while let (Some(kind), Some(length)) =
+        (rest.first_chunk::<4>(), rest.get(4..).and_then(<[u8]>::first_chunk))
+    {
+        match kind {
+            b"VP8 " => return 3,
+            b"VP8L" => return 4,
+            b"ANIM" => return 8,
+            _ => {}
+        }
+        let length = u32::from_le_bytes(*length) as usize;
+        rest = rest.get(8 + length + (length & 1)..).unwrap_or_default();
+    }
+    8
+}
+
+/// Room for the pixels that the header declared (they were found acceptable) and for the decoder's own work.
+fn limits(pixels: u64) -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(pixels.saturating_mul(2).saturating_add(WORKING_MEMORY));
+    limits
+}
+
+fn classify(error: image::ImageError) -> ImageError {
+    match error {
+        image::ImageError::Unsupported(_) => ImageError::Unsupported,
+        image::ImageError::Limits(_) => ImageError::TooMuchMemory,
+        image::ImageError::IoError(error) if is_end(&error) => ImageError::Truncated,
+        _ => ImageError::Corrupt,
+    }
+}
