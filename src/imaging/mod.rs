@@ -23,6 +23,7 @@ pub use pool::{Pool, PoolError, Turn};
 pub use workspace::Workspace;
 
 use self::canvas::{Canvas, Layout, Target, Watch};
+use self::codec::Picture;
 use self::colour::Conversion;
 use self::exif::Orientation;
 
@@ -91,9 +92,24 @@ pub enum ImageError {
 /// A photo whose header was read and found acceptable; nothing is decoded yet.
 #[derive(Debug)]
 pub struct Inspected<'a> {
-    source: codec::Source<'a>,
+    picture: Box<dyn Picture + 'a>,
     orientation: Orientation,
     recipe: Recipe,
+}
+
+/// Why a photo was not made.
+#[derive(Debug)]
+pub enum Failed<'a> {
+    /// It cannot be: its pixels are corrupt, truncated or unsupported, the time ran out, or nobody waits any more.
+    Image(ImageError),
+    /// Not in this way. This one will do, but calls for memory of its own.
+    Again(Inspected<'a>),
+}
+
+impl From<ImageError> for Failed<'_> {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
 }
 
 /// Holds the size that the first bytes of a file declare, if they do, against the limits of `recipe`.
@@ -112,33 +128,37 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
 /// # Errors
 /// The header is corrupt, of zero size, over the pixel limit or of an unsupported variant.
 pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Inspected<'a>, ImageError> {
-    let source = codec::open(format, bytes, recipe)?;
-    Ok(Inspected { source, orientation: exif::orientation(format, bytes), recipe: *recipe })
+    let picture = codec::open(format, bytes, recipe)?;
+    Ok(Inspected { picture, orientation: exif::orientation(format, bytes), recipe: *recipe })
 }
 
-impl Inspected<'_> {
+impl<'a> Inspected<'a> {
     /// Upper estimate of the memory in bytes that [`encode`](Self::encode) holds at its peak, the source not counted.
     pub fn memory(&self) -> u64 {
-        let layout = self.source.layout();
+        let layout = self.picture.layout();
         let target = self.target(&layout, false);
-        self.source.memory()
+        self.picture.memory()
             + Canvas::memory(&layout, &target)
-            + develop::memory(target.width, target.height, self.source.profile().is_some())
+            + develop::memory(target.width, target.height, self.picture.profile().is_some())
     }
 
     /// Decodes, resizes, turns, converts and encodes.
     ///
     /// # Errors
-    /// The pixels are corrupt, truncated or unsupported, the time ran out, or nobody waits any more.
-    pub fn encode(self, turn: &mut Turn<'_>) -> Result<Encoded, ImageError> {
+    /// See [`Failed`].
+    pub fn encode(self, turn: &mut Turn<'_>) -> Result<Encoded, Failed<'a>> {
         let watch = Watch { deadline: Instant::now() + self.recipe.timeout, is_abandoned: turn.is_abandoned };
-        let layout = self.source.layout();
-        let conversion = Conversion::new(layout.model, self.source.profile());
+        let layout = self.picture.layout();
+        let conversion = Conversion::new(layout.model, self.picture.profile());
         // Colours are converted pixel by pixel, which then must all have theirs.
         let target = self.target(&layout, matches!(conversion, Conversion::None));
         let (orientation, quality) = (self.orientation, self.recipe.quality);
         let mut canvas = Canvas::new(&layout, &target, &watch, turn.workspace);
-        self.source.decode(&mut canvas)?;
+        match self.picture.decode(&mut canvas) {
+            Ok(()) => {}
+            Err(codec::Failed::Image(error)) => return Err(Failed::Image(error)),
+            Err(codec::Failed::Again(picture)) => return Err(Failed::Again(Self { picture, ..self })),
+        }
         let planes = canvas.finish()?;
         watch.check()?;
         let upright = |plane| orient::upright(plane, orientation, turn.workspace);

@@ -11,7 +11,7 @@ use super::spool::{Source, Spool};
 use super::{Ingest, IngestError, PhotoError, Received};
 use crate::budget::{Budget, Refused};
 use crate::catalog::NewPhoto;
-use crate::imaging::{self, Encoded, Format, ImageError, PoolError, Recipe, Turn};
+use crate::imaging::{self, Encoded, Failed, Format, ImageError, PoolError, Recipe, Turn};
 use crate::media::Staged;
 
 /// A photo that has arrived whole, nothing of it decoded.
@@ -153,9 +153,15 @@ fn encode(
 ) -> Result<Encoded, Failure> {
     let load_cost = source.load_cost();
     let (bytes, _loan) = source.load().map_err(Failure::Disk)?;
-    let inspected = imaging::inspect(format, &bytes, recipe)?;
-    // Asked for at once, a spilled source included though it is loaded already: a worker that waits for memory must hold
-    // none that another one waits for. While it waits, at most one photo a worker is beyond the budget.
-    let _memory = budget.images.reserve(load_cost + inspected.memory(), wait)?;
-    Ok(inspected.encode(turn)?)
+    let mut inspected = imaging::inspect(format, &bytes, recipe)?;
+    loop {
+        // Asked for at once, a spilled source included though it is loaded already: a worker that waits for memory must
+        // hold none that another one waits for. While it waits, at most one photo a worker is beyond the budget.
+        let _memory = budget.images.reserve(load_cost + inspected.memory(), wait)?;
+        match inspected.encode(turn) {
+            Ok(encoded) => return Ok(encoded),
+            Err(Failed::Image(error)) => return Err(error.into()),
+            Err(Failed::Again(next)) => inspected = next,
+        }
+    }
 }

@@ -36,52 +36,49 @@ impl Format {
     }
 }
 
-/// An opened file: its header is read and within the limits.
-#[derive(Debug)]
-pub(super) enum Source<'a> {
-    Jpeg(jpeg::Jpeg<'a>),
-    Raster(raster::Raster<'a>),
+/// An opened file: its header is read and within the limits; nothing is decoded yet.
+pub(super) trait Picture: std::fmt::Debug {
+    /// What [`decode`](Self::decode) will give.
+    fn layout(&self) -> Layout;
+
+    /// The ICC profile that tells the colours, if there is one.
+    fn profile(&self) -> Option<&[u8]>;
+
+    /// Upper estimate of the bytes that decoding holds at its peak, the canvas not counted.
+    fn memory(&self) -> u64;
+
+    /// Puts all rows on the canvas, which was made for the layout.
+    ///
+    /// # Errors
+    /// See [`Failed`]; what is on the canvas by then is of no use.
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    where
+        Self: 'a;
+}
+
+/// Why a picture was not decoded.
+pub(super) enum Failed<'a> {
+    /// It cannot be.
+    Image(ImageError),
+    /// A fast way met something that it does not know; this one does, at another price in memory.
+    Again(Box<dyn Picture + 'a>),
+}
+
+impl From<ImageError> for Failed<'_> {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
 }
 
 /// Reads the header of `bytes` and refuses zero sizes and too many pixels.
-pub(super) fn open<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Source<'a>, ImageError> {
+pub(super) fn open<'a>(
+    format: Format,
+    bytes: &'a [u8],
+    recipe: &Recipe,
+) -> Result<Box<dyn Picture + 'a>, ImageError> {
     match format {
-        Format::Jpeg => jpeg::Jpeg::open(bytes, recipe).map(Source::Jpeg),
-        _ => raster::Raster::open(format, bytes, recipe).map(Source::Raster),
-    }
-}
-
-impl Source<'_> {
-    /// What [`decode`](Self::decode) will give.
-    pub(super) fn layout(&self) -> Layout {
-        match self {
-            Self::Jpeg(jpeg) => jpeg.layout(),
-            Self::Raster(raster) => raster.layout(),
-        }
-    }
-
-    /// The ICC profile that tells the colours, if there is one.
-    pub(super) fn profile(&self) -> Option<&[u8]> {
-        match self {
-            Self::Jpeg(jpeg) => jpeg.profile(),
-            Self::Raster(raster) => raster.profile(),
-        }
-    }
-
-    /// Upper estimate of the bytes that decoding holds at its peak.
-    pub(super) fn memory(&self) -> u64 {
-        match self {
-            Self::Jpeg(jpeg) => jpeg.memory(),
-            Self::Raster(raster) => raster.memory(),
-        }
-    }
-
-    /// Puts all rows on the canvas.
-    pub(super) fn decode(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
-        match self {
-            Self::Jpeg(jpeg) => jpeg.decode(canvas),
-            Self::Raster(raster) => raster.decode(canvas),
-        }
+        Format::Jpeg => jpeg::open(bytes, recipe),
+        _ => raster::open(format, bytes, recipe),
     }
 }
 

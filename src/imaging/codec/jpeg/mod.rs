@@ -10,7 +10,7 @@ use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor, Sub
 
 pub(in crate::imaging) use self::encode::{encode_rgb, encode_ycbcr};
 use self::planar::{Complaint, Limits};
-use super::{check_size, markers};
+use super::{Failed, Picture, check_size, markers};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
 use crate::imaging::{ImageError, Recipe, plan};
 
@@ -24,8 +24,13 @@ const MAX_SCANNED_PIXELS: u64 = 1_500_000_000;
 /// What the library needs beside coefficients: rows of samples, tables.
 const WORKING_MEMORY: u64 = 4 << 20;
 
+/// Reads the header of a JPEG.
+pub(super) fn open<'a>(bytes: &'a [u8], recipe: &Recipe) -> Result<Box<dyn Picture + 'a>, ImageError> {
+    Ok(Box::new(Jpeg::open(bytes, recipe)?))
+}
+
 /// A JPEG whose header was read.
-pub(in crate::imaging) struct Jpeg<'a> {
+struct Jpeg<'a> {
     /// The file, or a tidied copy where the library stumbles over its header.
     file: Cow<'a, [u8]>,
     decoder: Decompressor,
@@ -48,7 +53,7 @@ impl std::fmt::Debug for Jpeg<'_> {
 }
 
 impl<'a> Jpeg<'a> {
-    pub(super) fn open(bytes: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
+    fn open(bytes: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
         let mut decoder = Decompressor::new().map_err(|_| ImageError::Corrupt)?;
         let mut file = Cow::Borrowed(bytes);
         let header = match decoder.read_header(bytes).map_err(Complaint::from) {
@@ -110,43 +115,8 @@ impl<'a> Jpeg<'a> {
         Ok(Self { file, decoder, width, height, divisor, model, chroma, profile, limits, coefficients })
     }
 
-    pub(super) fn profile(&self) -> Option<&[u8]> {
-        self.profile.as_deref()
-    }
-
-    pub(super) fn layout(&self) -> Layout {
-        let (width, height) = self.decoded_size();
-        let luma = Component::of(width, height, 1, 1);
-        let (across, down) = self.chroma.unwrap_or((1, 1));
-        let chroma = Component::of(width, height, across, down);
-        let components = match self.model {
-            Model::Grey => vec![luma],
-            Model::YCbCr | Model::Rgb => vec![luma, chroma, chroma],
-            Model::Cmyk { .. } => vec![luma; 4],
-        };
-        Layout {
-            width: self.width,
-            height: self.height,
-            divisor: self.divisor,
-            model: self.model,
-            components,
-        }
-    }
-
     fn decoded_size(&self) -> (u32, u32) {
         (self.width.div_ceil(self.divisor), self.height.div_ceil(self.divisor))
-    }
-
-    /// Upper estimate of the bytes that decoding holds at its peak.
-    pub(super) fn memory(&self) -> u64 {
-        let copy = if matches!(self.file, Cow::Owned(_)) { self.file.len() as u64 } else { 0 };
-        let planes: usize =
-            self.layout().components.iter().map(|c| (c.width + c.across) * (c.height + c.down)).sum();
-        copy + self.coefficients + WORKING_MEMORY + planes as u64
-    }
-
-    pub(super) fn decode(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
-        if self.chroma.is_some() { self.decode_planes(canvas) } else { self.decode_pixels(canvas) }
     }
 
     fn decode_planes(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
@@ -183,5 +153,44 @@ impl<'a> Jpeg<'a> {
         canvas.push_pixels(&pixels)?;
         canvas.workspace().give(pixels);
         Ok(())
+    }
+}
+
+impl Picture for Jpeg<'_> {
+    fn layout(&self) -> Layout {
+        let (width, height) = self.decoded_size();
+        let luma = Component::of(width, height, 1, 1);
+        let (across, down) = self.chroma.unwrap_or((1, 1));
+        let chroma = Component::of(width, height, across, down);
+        let components = match self.model {
+            Model::Grey => vec![luma],
+            Model::YCbCr | Model::Rgb => vec![luma, chroma, chroma],
+            Model::Cmyk { .. } => vec![luma; 4],
+        };
+        Layout {
+            width: self.width,
+            height: self.height,
+            divisor: self.divisor,
+            model: self.model,
+            components,
+        }
+    }
+
+    fn profile(&self) -> Option<&[u8]> {
+        self.profile.as_deref()
+    }
+
+    fn memory(&self) -> u64 {
+        let copy = if matches!(self.file, Cow::Owned(_)) { self.file.len() as u64 } else { 0 };
+        let planes: usize =
+            self.layout().components.iter().map(|c| (c.width + c.across) * (c.height + c.down)).sum();
+        copy + self.coefficients + WORKING_MEMORY + planes as u64
+    }
+
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    where
+        Self: 'a,
+    {
+        Ok(if self.chroma.is_some() { self.decode_planes(canvas) } else { self.decode_pixels(canvas) }?)
     }
 }

@@ -8,7 +8,7 @@ mod whole;
 use self::png::Png;
 use self::tiff::Tiff;
 use self::whole::Whole;
-use super::{Format, check_size};
+use super::{Failed, Format, Picture, check_size};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
 use crate::imaging::{ImageError, Recipe};
 
@@ -17,60 +17,23 @@ const WORKING_MEMORY: u64 = 8 << 20;
 /// Rows that are collected before they are handed on.
 const BAND_ROWS: usize = 32;
 
-/// An image whose header was read.
-#[derive(Debug)]
-pub(in crate::imaging) enum Raster<'a> {
-    Png(Png<'a>),
-    Tiff(Tiff<'a>),
-    Whole(Whole<'a>),
-}
-
-impl<'a> Raster<'a> {
-    pub(super) fn open(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
-        match format {
-            Format::Png => Png::open(bytes, recipe).map(Self::Png),
-            Format::Tiff => match Tiff::open(bytes, recipe)? {
-                Some(tiff) => Ok(Self::Tiff(tiff)),
-                None => Whole::open(format, bytes, recipe).map(Self::Whole),
-            },
-            Format::Ico => match png_in_ico(bytes) {
-                Some(png) => Png::open(png, recipe).map(Self::Png),
-                None => Whole::open(format, bytes, recipe).map(Self::Whole),
-            },
-            _ => Whole::open(format, bytes, recipe).map(Self::Whole),
-        }
-    }
-
-    pub(super) fn layout(&self) -> Layout {
-        match self {
-            Self::Png(png) => png.layout(),
-            Self::Tiff(tiff) => tiff.layout(),
-            Self::Whole(whole) => whole.layout(),
-        }
-    }
-
-    pub(super) fn profile(&self) -> Option<&[u8]> {
-        match self {
-            Self::Png(png) => png.profile(),
-            Self::Tiff(tiff) => tiff.profile(),
-            Self::Whole(whole) => whole.profile(),
-        }
-    }
-
-    pub(super) fn memory(&self) -> u64 {
-        match self {
-            Self::Png(png) => png.memory(),
-            Self::Tiff(tiff) => tiff.memory(),
-            Self::Whole(whole) => whole.memory(),
-        }
-    }
-
-    pub(super) fn decode(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
-        match self {
-            Self::Png(png) => png.decode(canvas),
-            Self::Tiff(tiff) => tiff.decode(canvas),
-            Self::Whole(whole) => whole.decode(canvas),
-        }
+/// Reads the header of an image that is no JPEG.
+pub(super) fn open<'a>(
+    format: Format,
+    bytes: &'a [u8],
+    recipe: &Recipe,
+) -> Result<Box<dyn Picture + 'a>, ImageError> {
+    match format {
+        Format::Png => Ok(Box::new(Png::open(bytes, recipe)?)),
+        Format::Tiff => match Tiff::open(bytes, recipe)? {
+            Some(tiff) => Ok(Box::new(tiff)),
+            None => Ok(Box::new(Whole::open(format, bytes, recipe)?)),
+        },
+        Format::Ico => match png_in_ico(bytes) {
+            Some(png) => Ok(Box::new(Png::open(png, recipe)?)),
+            None => Ok(Box::new(Whole::open(format, bytes, recipe)?)),
+        },
+        _ => Ok(Box::new(Whole::open(format, bytes, recipe)?)),
     }
 }
 

@@ -4,13 +4,13 @@ use std::io::Cursor;
 
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Reader, Transformations};
 
-use super::{BAND_ROWS, Pixel, WORKING_MEMORY, check_size, is_end};
+use super::{BAND_ROWS, Failed, Picture, Pixel, WORKING_MEMORY, check_size, is_end};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::colour::MAX_PROFILE_BYTES;
 use crate::imaging::{ImageError, Recipe};
 
 /// A PNG whose header was read.
-pub(in crate::imaging) struct Png<'a> {
+pub(super) struct Png<'a> {
     reader: Reader<Cursor<&'a [u8]>>,
     width: u32,
     height: u32,
@@ -44,30 +44,35 @@ impl<'a> Png<'a> {
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
         Ok(Self { reader, width, height, pixel, profile })
     }
+}
 
-    pub(super) fn layout(&self) -> Layout {
+impl Picture for Png<'_> {
+    fn layout(&self) -> Layout {
         self.pixel.layout(self.width, self.height)
     }
 
-    pub(super) fn profile(&self) -> Option<&[u8]> {
+    fn profile(&self) -> Option<&[u8]> {
         self.profile.as_deref()
     }
 
-    pub(super) fn memory(&self) -> u64 {
+    fn memory(&self) -> u64 {
         let rows = if self.reader.info().interlaced { self.height as usize } else { BAND_ROWS };
         // Two raw rows of up to eight bytes a pixel are the decoder's own.
         let raw = 16 * u64::from(self.width);
         WORKING_MEMORY + raw + (rows * self.width as usize * self.pixel.bytes()) as u64
     }
 
-    pub(super) fn decode(mut self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+    fn decode<'a>(mut self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    where
+        Self: 'a,
+    {
         let row_bytes = self.width as usize * self.pixel.bytes();
         if self.reader.info().interlaced {
             let mut pixels = canvas.workspace().take(row_bytes * self.height as usize);
             let frame = self.reader.next_frame(&mut pixels).map_err(classify)?;
             // What a smaller frame left untouched would be an older photo.
             if frame.buffer_size() != pixels.len() {
-                return Err(ImageError::Corrupt);
+                return Err(ImageError::Corrupt.into());
             }
             self.pixel.push(&mut pixels, canvas)?;
             canvas.workspace().give(pixels);

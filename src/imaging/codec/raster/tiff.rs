@@ -9,7 +9,7 @@ use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 use tiff::{ColorType, TiffError};
 
-use super::{Pixel, WORKING_MEMORY, check_size, is_end};
+use super::{Failed, Picture, Pixel, WORKING_MEMORY, check_size, is_end};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::codec::markers;
 use crate::imaging::colour::MAX_PROFILE_BYTES;
@@ -20,7 +20,7 @@ const UNSIGNED: u16 = 1;
 const JPEG: u16 = 7;
 
 /// A TIFF whose directory was read.
-pub(in crate::imaging) struct Tiff<'a> {
+pub(super) struct Tiff<'a> {
     file: &'a [u8],
     decoder: Decoder<Cursor<&'a [u8]>>,
     width: u32,
@@ -111,22 +111,27 @@ impl<'a> Tiff<'a> {
     fn chunk_bytes(&self) -> usize {
         self.chunk.0 as usize * self.chunk.1 as usize * self.samples() * self.depth
     }
+}
 
-    pub(super) fn layout(&self) -> Layout {
+impl Picture for Tiff<'_> {
+    fn layout(&self) -> Layout {
         self.pixel.layout(self.width, self.height)
     }
 
-    pub(super) fn profile(&self) -> Option<&[u8]> {
+    fn profile(&self) -> Option<&[u8]> {
         self.profile.as_deref()
     }
 
-    pub(super) fn memory(&self) -> u64 {
+    fn memory(&self) -> u64 {
         let band = self.width as usize * self.chunk.1 as usize * self.pixel.bytes();
         // A compressed chunk of JPEG is decoded whole before it is copied.
         WORKING_MEMORY + (band + 2 * self.chunk_bytes()) as u64
     }
 
-    pub(super) fn decode(mut self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+    fn decode<'a>(mut self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    where
+        Self: 'a,
+    {
         let (width, samples, pixel) = (self.width as usize, self.samples(), self.pixel.bytes());
         let across = self.width.div_ceil(self.chunk.0);
         let mut band = canvas.workspace().take(width * self.chunk.1 as usize * pixel);
@@ -139,11 +144,11 @@ impl<'a> Tiff<'a> {
                 let bytes: Vec<u8> = match chunk {
                     DecodingResult::U8(bytes) => bytes,
                     DecodingResult::U16(words) => words.into_iter().map(|word| (word >> 8) as u8).collect(),
-                    _ => return Err(ImageError::Unsupported),
+                    _ => return Err(ImageError::Unsupported.into()),
                 };
                 let from = bytes.chunks_exact(chunk_width * samples);
                 if from.len() < rows {
-                    return Err(ImageError::Truncated);
+                    return Err(ImageError::Truncated.into());
                 }
                 for (from, to) in from.zip(band.chunks_exact_mut(width * pixel)) {
                     let to = &mut to[left * pixel..][..chunk_width * pixel];

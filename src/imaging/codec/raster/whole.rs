@@ -7,13 +7,13 @@ use image::codecs::{
 };
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
-use super::{Format, Pixel, WORKING_MEMORY, check_size, is_end};
+use super::{Failed, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::colour::MAX_PROFILE_BYTES;
 use crate::imaging::{ImageError, Recipe};
 
 /// An image whose header was read.
-pub(in crate::imaging) struct Whole<'a> {
+pub(super) struct Whole<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
     width: u32,
     height: u32,
@@ -49,16 +49,18 @@ impl<'a> Whole<'a> {
         let hidden = if format == Format::WebP { hidden_by_webp(file) } else { 0 };
         Ok(Self { decoder, width, height, hidden, profile })
     }
+}
 
-    pub(super) fn layout(&self) -> Layout {
+impl Picture for Whole<'_> {
+    fn layout(&self) -> Layout {
         Pixel::Rgb.layout(self.width, self.height)
     }
 
-    pub(super) fn profile(&self) -> Option<&[u8]> {
+    fn profile(&self) -> Option<&[u8]> {
         self.profile.as_deref()
     }
 
-    pub(super) fn memory(&self) -> u64 {
+    fn memory(&self) -> u64 {
         // What the conversion to 8-bit RGB allocates beside the decoded picture; alpha is flattened in place.
         let converted = match self.decoder.color_type() {
             ColorType::Rgb8 | ColorType::Rgba8 => 0,
@@ -70,13 +72,17 @@ impl<'a> Whole<'a> {
             + WORKING_MEMORY
     }
 
-    pub(super) fn decode(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    where
+        Self: 'a,
+    {
         let decoded = DynamicImage::from_decoder(self.decoder).map_err(classify)?;
         if decoded.color().has_alpha() {
-            Pixel::Rgba.push(&mut decoded.into_rgba8().into_raw(), canvas)
+            Pixel::Rgba.push(&mut decoded.into_rgba8().into_raw(), canvas)?;
         } else {
-            Pixel::Rgb.push(&mut decoded.into_rgb8().into_raw(), canvas)
+            Pixel::Rgb.push(&mut decoded.into_rgb8().into_raw(), canvas)?;
         }
+        Ok(())
     }
 }
 
