@@ -151,13 +151,15 @@ impl Bits {
         self.count = self.count.wrapping_sub(entry.into());
     }
 
-    /// Reads a value of `size` bits, 1..=15, as T.81 F.2.2.1 extends it.
+    /// Reads a value of `size` bits, 1..=11, as T.81 F.2.2.1 extends it.
     #[inline(always)]
-    pub(super) fn value(&mut self, size: u32) -> i32 {
-        // At most 15 bits.
-        let raw = i32::try_from(self.reservoir >> (64 - size)).unwrap_or(0);
+    pub(super) fn value(&mut self, size: u32) -> i16 {
+        // At most 11 bits.
+        let raw = i16::try_from(self.reservoir >> (64 - size)).unwrap_or(0);
+        // Without a leading one, the value is negative.
+        let offset = if self.reservoir.cast_signed() < 0 { 0 } else { 1 - (1 << size) };
         self.take(size);
-        if raw < 1 << (size - 1) { raw + 1 - (1 << size) } else { raw }
+        raw + offset
     }
 }
 

@@ -8,7 +8,7 @@ use super::idct::{Block, PLACE};
 /// Bits of the look-up of AC coefficients.
 const AC_BITS: u32 = 12;
 /// Bits of the look-up of DC differences.
-const DC_BITS: u32 = 10;
+const DC_BITS: u32 = 9;
 /// Bits of the look-up of single codes, on the slow path.
 const CODE_BITS: u32 = 9;
 /// Last coefficient of a block, in zigzag order.
@@ -130,7 +130,7 @@ impl DcTable {
     fn next_slow(&self, bits: &mut Bits, bytes: &Bytes) -> Result<i32, Odd> {
         let (length, size) = self.codes.find(bits.peek::<16>()).ok_or(Odd)?;
         bits.take(length);
-        let difference = if size == 0 { 0 } else { bits.value(size.into()) };
+        let difference = if size == 0 { 0 } else { i32::from(bits.value(size.into())) };
         bits.refill(bytes);
         Ok(difference)
     }
@@ -146,6 +146,10 @@ pub(super) struct AcTable {
 
 /// An entry that decodes nothing: it leads beyond every block, where the slow path takes over.
 const SLOW: u32 = LAST << 6;
+
+/// Set in entries that tell a code but not the value behind it: they lead beyond every block too. The size of the value stands in
+/// the place of the first coefficient.
+const LONG: u32 = LAST << 6 | 1 << 20;
 
 /// An entry: bits to take in the low six; in the next six how far it leads in zigzag order; in four the run before the first
 /// coefficient; then the first and the last coefficient, each a signed byte. One coefficient is first and last. An end of block
@@ -189,7 +193,10 @@ impl AcTable {
         let mut fast = [SLOW; 1 << AC_BITS];
         for (bits, entry) in (0_u32..).zip(&mut fast) {
             *entry = match step(bits, AC_BITS) {
-                None => SLOW,
+                None => codes.find((bits << (16 - AC_BITS)) as usize).map_or(SLOW, |(length, symbol)| {
+                    let [run, size] = [symbol >> 4, symbol & 15].map(u32::from);
+                    if size == 0 || length > AC_BITS { SLOW } else { LONG | size << 16 | run << 12 | length }
+                }),
                 Some((taken, Step::End)) => pack(taken, 1, 0, 0, 0),
                 Some((taken, Step::Coefficient { run, value })) => {
                     let behind = (bits << taken) & ((1 << AC_BITS) - 1);
@@ -223,7 +230,14 @@ impl AcTable {
                 let entry = self.fast[bits.peek::<AC_BITS>()];
                 let next = at + ((entry >> 6) & 63);
                 if next >= LAST {
-                    at = bits.detour(|bits| self.read_one::<STORE>(bits, bytes, block, limits, at))?;
+                    if entry & LONG == LONG {
+                        bits.refill(bytes);
+                        bits.take(entry);
+                        let (run, size) = ((entry >> 12) & 15, (entry >> 16) & 15);
+                        at = self.put::<STORE>(bits, block, limits, at + run + 1, size)?;
+                    } else {
+                        at = bits.detour(|bits| self.read_one::<STORE>(bits, bytes, block, limits, at))?;
+                    }
                     if at >= LAST {
                         return Ok(at & LAST);
                     }
@@ -266,14 +280,28 @@ impl AcTable {
                 _ => Err(Odd),
             };
         }
-        let at = at + run + 1;
-        let place = PLACE.get(at as usize).ok_or(Odd)?;
+        self.put::<STORE>(bits, block, limits, at + run + 1, size)
+    }
+
+    /// Reads a value of `size` bits for the coefficient `at`, and answers that place.
+    #[inline(always)]
+    fn put<const STORE: bool>(
+        &self,
+        bits: &mut Bits,
+        block: &mut Block,
+        limits: &[u16; 64],
+        at: u32,
+        size: u32,
+    ) -> Result<u32, Odd> {
         let value = bits.value(size);
+        if at > LAST {
+            return Err(Odd);
+        }
         if STORE {
-            if value.unsigned_abs() > u32::from(limits[at as usize & 63]) {
+            if u32::from(value.unsigned_abs()) > u32::from(limits[at as usize & 63]) {
                 return Err(Odd);
             }
-            block[usize::from(*place)] = i16::try_from(value).map_err(|_| Odd)?;
+            block[usize::from(PLACE[at as usize & 63])] = value;
         }
         Ok(at)
     }
