@@ -222,7 +222,7 @@ impl AcTable {
         bytes: &Bytes,
         block: &mut Block,
         limits: &[u16; 64],
-    ) -> Result<u32, Odd> {
+    ) -> Result<usize, Odd> {
         let mut at = 0_u32;
         loop {
             // Three look-ups and a DC difference take 46 of the 56 bits.
@@ -239,7 +239,7 @@ impl AcTable {
                         at = bits.detour(|bits| self.read_one::<STORE>(bits, bytes, block, limits, at))?;
                     }
                     if at >= LAST {
-                        return Ok(at & LAST);
+                        return Ok((at & LAST) as usize);
                     }
                     break;
                 }
@@ -251,7 +251,7 @@ impl AcTable {
                 bits.take(entry);
                 at = next;
                 if entry < 1 << 24 {
-                    return Ok(at);
+                    return Ok(at as usize);
                 }
             }
             bits.refill(bytes);

@@ -1,6 +1,6 @@
 //! The scan itself: MCU by MCU from bits to samples.
 //!
-//! Refuses, as soon as a row of MCUs is done at the latest, data that is too short, too long or irregular in any way.
+//! Refuses data that is too short, too long or irregular in any way, and does so within the MCU in which it shows.
 
 use super::bits::{Bits, Window};
 use super::header::Header;
@@ -14,22 +14,18 @@ const RST0: u8 = 0xD0;
 /// A component as the scan goes through it.
 #[derive(Debug)]
 struct Channel {
+    /// Sampling factors: blocks of an MCU across and down.
     across: usize,
     down: usize,
-    /// Index of its DC and AC tables in [`Scan`].
-    dc: usize,
-    ac: usize,
+    dc: DcTable,
+    ac: AcTable,
     quant: Quant,
-    /// The last DC coefficient.
-    predicted: i32,
 }
 
 /// A scan that is about to be decoded.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
     channels: Vec<Channel>,
-    dc: Vec<DcTable>,
-    ac: Vec<AcTable>,
     mcus: usize,
     mcu_rows: usize,
     /// Rows of samples that are left of each component.
@@ -38,45 +34,47 @@ pub(super) struct Scan<'a> {
     window: Window<'a>,
 }
 
+/// One block of every MCU.
+#[derive(Debug)]
+struct Step<'a> {
+    component: usize,
+    channel: &'a Channel,
+    /// Where its samples begin in the room of the component, and how much further from MCU to MCU: rows and columns.
+    down: usize,
+    across: usize,
+    advance: usize,
+}
+
+/// A block that waits for its transform.
+#[derive(Debug)]
+struct Pending<'a> {
+    step: &'a Step<'a>,
+    /// In MCUs from the left.
+    mcu: usize,
+    /// How far its coefficients reach in zigzag order.
+    reach: usize,
+    /// The DC coefficient, dequantised.
+    average: i32,
+}
+
 impl<'a> Scan<'a> {
     /// Builds the tables. `rows` are the rows of samples of each component's plane.
     pub(super) fn new(header: &Header<'a>, rows: [usize; 4]) -> Option<Self> {
-        let most = |factor: fn(&super::header::Part) -> u8| header.parts().iter().map(factor).max().map(usize::from);
-        let (across, down) = (most(|part| part.across)?, most(|part| part.down)?);
-        let mut scan = Self {
-            channels: Vec::new(),
-            dc: Vec::new(),
-            ac: Vec::new(),
+        let across = header.parts().iter().map(|part| usize::from(part.across)).max()?;
+        let down = header.parts().iter().map(|part| usize::from(part.down)).max()?;
+        let channel = |part| {
+            let (factors, dc, ac) = header.tables(part)?;
+            let (dc, ac, quant) = (DcTable::new(dc)?, AcTable::new(ac)?, Quant::new(&factors));
+            Some(Channel { across: part.across.into(), down: part.down.into(), dc, ac, quant })
+        };
+        Some(Self {
+            channels: header.parts().iter().map(channel).collect::<Option<_>>()?,
             mcus: usize::from(header.width).div_ceil(8 * across),
             mcu_rows: usize::from(header.height).div_ceil(8 * down),
             left: rows,
             restart: usize::from(header.restart),
             window: Window::new(header.data),
-        };
-        // Components mostly share tables.
-        let (mut dc_known, mut ac_known) = (Vec::new(), Vec::new());
-        for part in header.parts() {
-            let (factors, dc, ac) = header.tables(part)?;
-            let dc = match dc_known.iter().position(|known| *known == dc) {
-                Some(index) => index,
-                None => {
-                    dc_known.push(dc);
-                    scan.dc.push(DcTable::new(dc)?);
-                    scan.dc.len() - 1
-                }
-            };
-            let ac = match ac_known.iter().position(|known| *known == ac) {
-                Some(index) => index,
-                None => {
-                    ac_known.push(ac);
-                    scan.ac.push(AcTable::new(ac)?);
-                    scan.ac.len() - 1
-                }
-            };
-            let (across, down) = (usize::from(part.across), usize::from(part.down));
-            scan.channels.push(Channel { across, down, dc, ac, quant: Quant::new(&factors), predicted: 0 });
-        }
-        Some(scan)
+        })
     }
 
     /// Decodes everything. A block becomes `SIZE` x `SIZE` samples by `transform`, which answers whether it could; with a `SIZE` of 1
@@ -87,10 +85,16 @@ impl<'a> Scan<'a> {
         bands: &mut impl Bands,
         transform: impl Fn(&Block, &[i16; 64], &mut [u8], usize) -> bool,
     ) -> Result<(), Failure> {
+        let steps = steps(&self.channels, SIZE);
         let mut bits = Bits::default();
         let (mut to_restart, mut next_restart) = (self.restart, 0);
+        let mut predicted = [0; 4];
+        // Two in turn: when one is transformed, its stores are long done, and the other's bits are being read meanwhile.
+        let mut blocks: [Block; 2] = [[0; 256]; 2];
+        let mut turn = 0;
         for _ in 0..self.mcu_rows {
             let mut rooms = bands.rooms();
+            let mut pending: Option<Pending<'_>> = None;
             for mcu in 0..self.mcus {
                 if self.restart > 0 {
                     if to_restart == 0 {
@@ -98,17 +102,27 @@ impl<'a> Scan<'a> {
                             return Err(Failure::Odd);
                         }
                         self.window.restart();
-                        bits = Bits::default();
-                        self.channels.iter_mut().for_each(|channel| channel.predicted = 0);
+                        (bits, predicted) = (Bits::default(), [0; 4]);
                         (to_restart, next_restart) = (self.restart, (next_restart + 1) % 8);
                     }
                     to_restart -= 1;
                 }
                 self.window.prepare(&mut bits);
-                self.mcu::<SIZE>(&mut bits, mcu, &mut rooms, &transform)?;
+                for step in &steps {
+                    let block = &mut blocks[turn];
+                    let predicted = &mut predicted[step.component & 3];
+                    let (reach, average) = read::<SIZE>(step.channel, &mut bits, &self.window, predicted, block)?;
+                    turn ^= 1;
+                    if let Some(ready) = pending.replace(Pending { step, mcu, reach, average }) {
+                        write::<SIZE>(&ready, &blocks[turn], &mut rooms, &transform)?;
+                    }
+                }
                 if self.window.is_overrun(bits) {
                     return Err(Failure::Odd);
                 }
+            }
+            if let Some(ready) = pending {
+                write::<SIZE>(&ready, &blocks[turn ^ 1], &mut rooms, &transform)?;
             }
             for (component, channel) in self.channels.iter().enumerate() {
                 let rows = self.left[component].min(SIZE * channel.down);
@@ -118,56 +132,65 @@ impl<'a> Scan<'a> {
         }
         if self.window.end(bits) == Some(EOI) { Ok(()) } else { Err(Failure::Odd) }
     }
-
-    #[inline(always)]
-    fn mcu<const SIZE: usize>(
-        &mut self,
-        bits: &mut Bits,
-        mcu: usize,
-        rooms: &mut [Room<'_>; 4],
-        transform: &impl Fn(&Block, &[i16; 64], &mut [u8], usize) -> bool,
-    ) -> Result<(), Odd> {
-        let bytes = self.window.bytes();
-        let mut block: Block = [0; 256];
-        for (channel, room) in self.channels.iter_mut().zip(rooms) {
-            let (dc, ac) = (self.dc.get(channel.dc).ok_or(Odd)?, self.ac.get(channel.ac).ok_or(Odd)?);
-            for down in 0..channel.down {
-                for across in 0..channel.across {
-                    let start = SIZE * (down * room.stride + mcu * channel.across + across);
-                    let samples = room.samples.get_mut(start..).ok_or(Odd)?;
-                    block[..64].fill(0);
-                    bits.refill(bytes);
-                    channel.predicted += dc.next(bits, bytes)?;
-                    if channel.predicted.unsigned_abs() > u32::from(channel.quant.limits[0]) {
-                        return Err(Odd);
-                    }
-                    let average = channel.predicted * i32::from(channel.quant.factors[0]);
-                    let reach = if SIZE == 1 {
-                        ac.read::<false>(bits, bytes, &mut block, &channel.quant.limits)?;
-                        0
-                    } else {
-                        ac.read::<true>(bits, bytes, &mut block, &channel.quant.limits)?
-                    };
-                    if reach <= 1 {
-                        flat::<SIZE>(average, samples, room.stride)?;
-                    } else {
-                        block[usize::from(PLACE[0])] = i16::try_from(channel.predicted).map_err(|_| Odd)?;
-                        if !transform(&block, &channel.quant.factors, samples, room.stride) {
-                            return Err(Odd);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
-/// A block of nothing but its average.
+/// The blocks of an MCU in their order.
+fn steps(channels: &[Channel], size: usize) -> Vec<Step<'_>> {
+    let mut steps = Vec::new();
+    for (component, channel) in channels.iter().enumerate() {
+        let advance = size * channel.across;
+        for (down, across) in (0..channel.down).flat_map(|down| (0..channel.across).map(move |across| (down, across))) {
+            steps.push(Step { component, channel, down: size * down, across: size * across, advance });
+        }
+    }
+    steps
+}
+
+/// Reads a block; answers how far its coefficients reach and its DC coefficient dequantised.
 #[inline(always)]
-fn flat<const SIZE: usize>(average: i32, samples: &mut [u8], stride: usize) -> Result<(), Odd> {
-    let line = [portable::sample((average + 4) >> 3); SIZE];
-    for start in (0..SIZE).map(|row| row * stride) {
+fn read<const SIZE: usize>(
+    channel: &Channel,
+    bits: &mut Bits,
+    window: &Window<'_>,
+    predicted: &mut i32,
+    block: &mut Block,
+) -> Result<(usize, i32), Odd> {
+    let (bytes, limits) = (window.bytes(), &channel.quant.limits);
+    if SIZE > 1 {
+        block[..64].fill(0);
+    }
+    bits.refill(bytes);
+    *predicted += channel.dc.next(bits, bytes)?;
+    if predicted.unsigned_abs() > u32::from(limits[0]) {
+        return Err(Odd);
+    }
+    let average = *predicted * i32::from(channel.quant.factors[0]);
+    if SIZE == 1 {
+        channel.ac.read::<false>(bits, bytes, block, limits)?;
+        return Ok((0, average));
+    }
+    block[usize::from(PLACE[0])] = i16::try_from(*predicted).map_err(|_| Odd)?;
+    Ok((channel.ac.read::<true>(bits, bytes, block, limits)?, average))
+}
+
+/// Transforms a block into the room of its component.
+#[inline(always)]
+fn write<const SIZE: usize>(
+    ready: &Pending<'_>,
+    block: &Block,
+    rooms: &mut [Room<'_>; 4],
+    transform: &impl Fn(&Block, &[i16; 64], &mut [u8], usize) -> bool,
+) -> Result<(), Odd> {
+    let step = ready.step;
+    let Room { samples, stride } = &mut rooms[step.component & 3];
+    let start = step.down * *stride + step.across + ready.mcu * step.advance;
+    let samples = samples.get_mut(start..).ok_or(Odd)?;
+    if ready.reach > 1 {
+        return if transform(block, &step.channel.quant.factors, samples, *stride) { Ok(()) } else { Err(Odd) };
+    }
+    // Nothing but the average, which all the transforms give like this.
+    let line = [portable::sample((ready.average + 4) >> 3); SIZE];
+    for start in (0..SIZE).map(|row| row * *stride) {
         samples.get_mut(start..start + SIZE).ok_or(Odd)?.copy_from_slice(&line);
     }
     Ok(())
