@@ -1,0 +1,197 @@
+//! The scan itself: MCU by MCU from bits to samples.
+//!
+//! Refuses data that is too short, too long or irregular in any way, and does so within the MCU in which it shows.
+
+use super::bits::{Bits, Window};
+use super::header::Header;
+use super::huffman::{AcTable, DcTable, Odd};
+use super::idct::{Block, PLACE, Quant, portable};
+use super::{Bands, Failure, Room};
+
+const EOI: u8 = 0xD9;
+const RST0: u8 = 0xD0;
+
+/// A component as the scan goes through it.
+#[derive(Debug)]
+struct Channel {
+    /// Sampling factors: blocks of an MCU across and down.
+    across: usize,
+    down: usize,
+    dc: DcTable,
+    ac: AcTable,
+    quant: Quant,
+}
+
+/// A scan that is about to be decoded.
+#[derive(Debug)]
+pub(super) struct Scan<'a> {
+    channels: Vec<Channel>,
+    mcus: usize,
+    mcu_rows: usize,
+    /// Rows of samples that are left of each component.
+    left: [usize; 4],
+    restart: usize,
+    window: Window<'a>,
+}
+
+/// One block of every MCU.
+#[derive(Debug)]
+struct Step<'a> {
+    component: usize,
+    channel: &'a Channel,
+    /// Where its samples begin in the room of the component, and how much further from MCU to MCU: rows and columns.
+    down: usize,
+    across: usize,
+    advance: usize,
+}
+
+/// A block that waits for its transform.
+#[derive(Debug)]
+struct Pending<'a> {
+    step: &'a Step<'a>,
+    /// In MCUs from the left.
+    mcu: usize,
+    /// How far its coefficients reach in zigzag order.
+    reach: usize,
+    /// The DC coefficient, dequantised.
+    average: i32,
+}
+
+impl<'a> Scan<'a> {
+    /// Builds the tables. `rows` are the rows of samples of each component's plane.
+    pub(super) fn new(header: &Header<'a>, rows: [usize; 4]) -> Option<Self> {
+        let across = header.parts().iter().map(|part| usize::from(part.across)).max()?;
+        let down = header.parts().iter().map(|part| usize::from(part.down)).max()?;
+        let channel = |part| {
+            let (factors, dc, ac) = header.tables(part)?;
+            let (dc, ac, quant) = (DcTable::new(dc)?, AcTable::new(ac)?, Quant::new(&factors));
+            Some(Channel { across: part.across.into(), down: part.down.into(), dc, ac, quant })
+        };
+        Some(Self {
+            channels: header.parts().iter().map(channel).collect::<Option<_>>()?,
+            mcus: usize::from(header.width).div_ceil(8 * across),
+            mcu_rows: usize::from(header.height).div_ceil(8 * down),
+            left: rows,
+            restart: usize::from(header.restart),
+            window: Window::new(header.data),
+        })
+    }
+
+    /// Decodes everything. A block becomes `SIZE` x `SIZE` samples by `transform`, which answers whether it could; with a `SIZE` of 1
+    /// it is not called.
+    #[inline(always)]
+    pub(super) fn run<const SIZE: usize>(
+        mut self,
+        bands: &mut impl Bands,
+        transform: impl Fn(&Block, &[i16; 64], &mut [u8], usize) -> bool,
+    ) -> Result<(), Failure> {
+        let steps = steps(&self.channels, SIZE);
+        let mut bits = Bits::default();
+        let (mut to_restart, mut next_restart) = (self.restart, 0);
+        let mut predicted = [0; 4];
+        // Two in turn: when one is transformed, its stores are long done, and the other's bits are being read meanwhile.
+        let mut blocks: [Block; 2] = [[0; 256]; 2];
+        let mut turn = 0;
+        for _ in 0..self.mcu_rows {
+            let mut rooms = bands.rooms();
+            let mut pending: Option<Pending<'_>> = None;
+            for mcu in 0..self.mcus {
+                if self.restart > 0 {
+                    if to_restart == 0 {
+                        if self.window.end(bits) != Some(RST0 + next_restart) {
+                            return Err(Failure::Odd);
+                        }
+                        self.window.restart();
+                        (bits, predicted) = (Bits::default(), [0; 4]);
+                        (to_restart, next_restart) = (self.restart, (next_restart + 1) % 8);
+                    }
+                    to_restart -= 1;
+                }
+                self.window.prepare(&mut bits);
+                for step in &steps {
+                    let block = &mut blocks[turn];
+                    let predicted = &mut predicted[step.component & 3];
+                    let (reach, average) = read::<SIZE>(step.channel, &mut bits, &self.window, predicted, block)?;
+                    turn ^= 1;
+                    if let Some(ready) = pending.replace(Pending { step, mcu, reach, average }) {
+                        write::<SIZE>(&ready, &blocks[turn], &mut rooms, &transform)?;
+                    }
+                }
+                if self.window.is_overrun(bits) {
+                    return Err(Failure::Odd);
+                }
+            }
+            if let Some(ready) = pending {
+                write::<SIZE>(&ready, &blocks[turn ^ 1], &mut rooms, &transform)?;
+            }
+            for (component, channel) in self.channels.iter().enumerate() {
+                let rows = self.left[component].min(SIZE * channel.down);
+                self.left[component] -= rows;
+                bands.filled(component, rows).map_err(Failure::Stopped)?;
+            }
+        }
+        if self.window.end(bits) == Some(EOI) { Ok(()) } else { Err(Failure::Odd) }
+    }
+}
+
+/// The blocks of an MCU in their order.
+fn steps(channels: &[Channel], size: usize) -> Vec<Step<'_>> {
+    let mut steps = Vec::new();
+    for (component, channel) in channels.iter().enumerate() {
+        let advance = size * channel.across;
+        for (down, across) in (0..channel.down).flat_map(|down| (0..channel.across).map(move |across| (down, across))) {
+            steps.push(Step { component, channel, down: size * down, across: size * across, advance });
+        }
+    }
+    steps
+}
+
+/// Reads a block; answers how far its coefficients reach and its DC coefficient dequantised.
+#[inline(always)]
+fn read<const SIZE: usize>(
+    channel: &Channel,
+    bits: &mut Bits,
+    window: &Window<'_>,
+    predicted: &mut i32,
+    block: &mut Block,
+) -> Result<(usize, i32), Odd> {
+    let (bytes, limits) = (window.bytes(), &channel.quant.limits);
+    if SIZE > 1 {
+        block[..64].fill(0);
+    }
+    bits.refill(bytes);
+    *predicted += channel.dc.next(bits, bytes)?;
+    if predicted.unsigned_abs() > u32::from(limits[0]) {
+        return Err(Odd);
+    }
+    let average = *predicted * i32::from(channel.quant.factors[0]);
+    if SIZE == 1 {
+        channel.ac.read::<false>(bits, bytes, block, limits)?;
+        return Ok((0, average));
+    }
+    block[usize::from(PLACE[0])] = i16::try_from(*predicted).map_err(|_| Odd)?;
+    Ok((channel.ac.read::<true>(bits, bytes, block, limits)?, average))
+}
+
+/// Transforms a block into the room of its component.
+#[inline(always)]
+fn write<const SIZE: usize>(
+    ready: &Pending<'_>,
+    block: &Block,
+    rooms: &mut [Room<'_>; 4],
+    transform: &impl Fn(&Block, &[i16; 64], &mut [u8], usize) -> bool,
+) -> Result<(), Odd> {
+    let step = ready.step;
+    let Room { samples, stride } = &mut rooms[step.component & 3];
+    let start = step.down * *stride + step.across + ready.mcu * step.advance;
+    let samples = samples.get_mut(start..).ok_or(Odd)?;
+    if ready.reach > 1 {
+        return if transform(block, &step.channel.quant.factors, samples, *stride) { Ok(()) } else { Err(Odd) };
+    }
+    // Nothing but the average, which all the transforms give like this.
+    let line = [portable::sample((ready.average + 4) >> 3); SIZE];
+    for start in (0..SIZE).map(|row| row * *stride) {
+        samples.get_mut(start..start + SIZE).ok_or(Odd)?.copy_from_slice(&line);
+    }
+    Ok(())
+}
