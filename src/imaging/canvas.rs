@@ -25,6 +25,11 @@ pub(super) enum Model {
         /// Whether 255 is no ink, rather than full ink.
         is_inverted: bool,
     },
+    /// The same four, the first three as if they were red, green and blue turned into luma and chroma.
+    Ycck {
+        /// As above.
+        is_inverted: bool,
+    },
 }
 
 /// One component as a decoder gives it.
@@ -130,6 +135,20 @@ impl<'a> Canvas<'a> {
 
     pub(super) fn workspace(&mut self) -> &mut Workspace {
         self.workspace
+    }
+
+    /// Room for the next `rows` rows of each component, and the distance between them.
+    pub(super) fn rooms(&mut self, rows: [usize; 4]) -> impl Iterator<Item = (&mut [u8], usize)> {
+        self.scalers.iter_mut().zip(rows).map(|(scaler, rows)| scaler.room(rows))
+    }
+
+    /// Takes the first rows of the last room of `component`; those beyond the component's height are ignored.
+    ///
+    /// # Errors
+    /// It is time to stop.
+    pub(super) fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {
+        self.scalers[component].filled(rows);
+        self.watch.check()
     }
 
     /// Takes a whole plane, which may be wider and higher than the component.

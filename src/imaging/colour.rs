@@ -32,7 +32,9 @@ impl Conversion {
     pub(super) fn new(model: Model, profile: Option<&[u8]>) -> Self {
         let profile = profile.and_then(|bytes| ColorProfile::new_from_slice(bytes).ok());
         match (model, profile) {
-            (Model::Cmyk { .. }, profile) => Self::Inks(profile.and_then(|profile| inks(&profile))),
+            (Model::Cmyk { .. } | Model::Ycck { .. }, profile) => {
+                Self::Inks(profile.and_then(|profile| inks(&profile)))
+            }
             (_, None) => Self::None,
             (Model::Grey, Some(profile)) => grey(&profile).map_or(Self::None, Self::Grey),
             (Model::Rgb | Model::YCbCr, Some(profile)) => rgb(&profile).map_or(Self::None, Self::Rgb),

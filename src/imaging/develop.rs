@@ -51,10 +51,11 @@ pub(super) fn encode(
             let planes = [Some(&a), Some(&b), Some(&c), fourth.as_ref()];
             let mut pixels = match model {
                 Model::YCbCr => interleave(planes, workspace, rgb_of_ycbcr),
-                Model::Cmyk { is_inverted: true } => {
-                    interleave(planes, workspace, |inks| inks.map(|ink| !ink))
+                Model::Cmyk { is_inverted } => interleave(planes, workspace, inks(is_inverted)),
+                Model::Ycck { is_inverted } => {
+                    let inks = inks(is_inverted);
+                    interleave(planes, workspace, |samples| inks(cmyk_of_ycck(samples)))
                 }
-                Model::Cmyk { .. } => interleave(planes, workspace, |inks| inks),
                 Model::Rgb | Model::Grey => interleave(planes, workspace, |[r, g, b, _]| [r, g, b]),
             };
             [Some(a), Some(b), Some(c), fourth]
@@ -101,4 +102,16 @@ fn rgb_of_ycbcr([luma, blue, red, _]: [u8; 4]) -> [u8; 3] {
     let (luma, blue, red) = (i32::from(luma) << 16, i32::from(blue) - 128, i32::from(red) - 128);
     let channels = [luma + 91_881 * red, luma - 22_554 * blue - 46_802 * red, luma + 116_130 * blue];
     channels.map(|channel| ((channel + HALF) >> 16).clamp(0, 255) as u8)
+}
+
+/// The first three are the inks' complements, as luma and chroma.
+fn cmyk_of_ycck(samples: [u8; 4]) -> [u8; 4] {
+    let [red, green, blue] = rgb_of_ycbcr(samples);
+    [!red, !green, !blue, samples[3]]
+}
+
+/// Makes 255 full ink.
+fn inks(is_inverted: bool) -> impl Fn([u8; 4]) -> [u8; 4] {
+    let mask = if is_inverted { u8::MAX } else { 0 };
+    move |inks| inks.map(|ink| ink ^ mask)
 }

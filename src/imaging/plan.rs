@@ -22,27 +22,35 @@ fn max_dim_of(max_dim: u64) -> u32 {
     u32::try_from(max_dim).unwrap_or(u32::MAX)
 }
 
-/// By how much (8, 4, 2 or 1) a JPEG decoder should divide both sides: as far as leaves enough for Lanczos, and further,
-/// down to the target, where the picture would not fit `memory` bytes otherwise.
-pub(super) fn decode_divisor(
-    width: u32,
-    height: u32,
+/// By how much (8, 4, 2 or 1) a JPEG decoder may divide both sides and leave enough for Lanczos.
+pub(super) fn divisor_for_quality(width: u32, height: u32, max_dim: u32) -> u32 {
+    [8, 4, 2]
+        .into_iter()
+        .find(|divisor| leaves(width, height, max_dim, *divisor, SCALED_HEADROOM))
+        .unwrap_or(1)
+}
+
+/// The same, but further, down to the target, where the planes would not fit `memory` bytes otherwise.
+pub(super) fn divisor_for_memory(
+    (width, height): (u32, u32),
     max_dim: u32,
     samples_per_4_pixels: u64,
     memory: u64,
 ) -> u32 {
-    let longer = f64::from(width.max(height));
-    let leaves = |divisor: u32, headroom: f64| longer / f64::from(divisor) >= f64::from(max_dim) * headroom;
     let fits = |divisor: u32| {
         let pixels = u64::from(width.div_ceil(divisor)) * u64::from(height.div_ceil(divisor));
         pixels * samples_per_4_pixels / 4 + 16 * u64::from(max_dim).pow(2) <= memory
     };
-    let with_headroom = [8, 4, 2].into_iter().find(|divisor| leaves(*divisor, SCALED_HEADROOM)).unwrap_or(1);
-    let mut divisor = with_headroom;
-    while divisor < 8 && !fits(divisor) && leaves(2 * divisor, 1.0) {
+    let mut divisor = divisor_for_quality(width, height, max_dim);
+    while divisor < 8 && !fits(divisor) && leaves(width, height, max_dim, 2 * divisor, 1.0) {
         divisor *= 2;
     }
     divisor
+}
+
+/// Whether a picture divided by `divisor` is still `headroom` times as large as the target.
+fn leaves(width: u32, height: u32, max_dim: u32, divisor: u32, headroom: f64) -> bool {
+    f64::from(width.max(height)) / f64::from(divisor) >= f64::from(max_dim) * headroom
 }
 
 #[cfg(test)]
@@ -63,12 +71,12 @@ mod tests {
 
     #[test]
     fn a_decoder_shrinks_only_with_headroom() {
-        assert_eq!(decode_divisor(4032, 3024, 1600, 12, u64::MAX), 1);
-        assert_eq!(decode_divisor(8064, 6048, 1600, 12, u64::MAX), 2);
-        assert_eq!(decode_divisor(16_000, 12_000, 1600, 12, u64::MAX), 4);
-        assert_eq!(decode_divisor(40_000, 30, 1600, 12, u64::MAX), 8);
-        assert_eq!(decode_divisor(7900, 7900, 1600, 12, 192 << 20), 2, "or else it would not fit");
-        assert_eq!(decode_divisor(3000, 3000, 1600, 12, 1), 1, "never below the target");
+        assert_eq!(divisor_for_quality(4032, 3024, 1600), 1);
+        assert_eq!(divisor_for_quality(8064, 6048, 1600), 2);
+        assert_eq!(divisor_for_quality(16_000, 12_000, 1600), 4);
+        assert_eq!(divisor_for_quality(40_000, 30, 1600), 8);
+        assert_eq!(divisor_for_memory((7900, 7900), 1600, 12, 192 << 20), 2, "or else it would not fit");
+        assert_eq!(divisor_for_memory((3000, 3000), 1600, 12, 1), 1, "never below the target");
     }
 
     proptest! {

@@ -100,12 +100,12 @@ mod avx2 {
             // packing, which work on halves, restore the order.
             let mut sums = [[round; 2]; WIDTH / 16];
             for (pair, weights) in weights.as_chunks::<2>().0.iter().enumerate() {
-                let weights = _mm256_set1_epi32(bytemuck::cast(*weights));
+                let weights = _mm256_set1_epi32(bytemuck::must_cast(*weights));
                 let at = 2 * pair * stride + block * WIDTH;
                 let (upper, lower) = (samples(window, at), samples(window, at + stride));
                 for (n, sums) in sums.iter_mut().enumerate() {
-                    let a = _mm256_cvtepu8_epi16(bytemuck::cast(upper[n]));
-                    let b = _mm256_cvtepu8_epi16(bytemuck::cast(lower[n]));
+                    let a = _mm256_cvtepu8_epi16(bytemuck::must_cast(upper[n]));
+                    let b = _mm256_cvtepu8_epi16(bytemuck::must_cast(lower[n]));
                     sums[0] =
                         _mm256_add_epi32(sums[0], _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), weights));
                     sums[1] =
@@ -114,7 +114,7 @@ mod avx2 {
             }
             for (out, [low, high]) in out.as_chunks_mut::<16>().0.iter_mut().zip(sums) {
                 const SHIFT: i32 = VERTICAL_SHIFT as i32;
-                *out = bytemuck::cast(_mm256_packs_epi32(
+                *out = bytemuck::must_cast(_mm256_packs_epi32(
                     _mm256_srai_epi32::<SHIFT>(low),
                     _mm256_srai_epi32::<SHIFT>(high),
                 ));
@@ -140,7 +140,7 @@ mod avx2 {
                 let weights = weights[n * taps.count..][..taps.count].as_chunks::<LANES>().0;
                 let row = row[first[n]..][..taps.count].as_chunks::<LANES>().0;
                 for (samples, weights) in row.iter().zip(weights) {
-                    let products = _mm256_madd_epi16(bytemuck::cast(*samples), bytemuck::cast(*weights));
+                    let products = _mm256_madd_epi16(bytemuck::must_cast(*samples), bytemuck::must_cast(*weights));
                     *sum = _mm256_add_epi32(*sum, products);
                 }
             }
@@ -152,7 +152,7 @@ mod avx2 {
             const SHIFT: i32 = HORIZONTAL_SHIFT as i32;
             let sum = _mm256_srai_epi32::<SHIFT>(_mm256_add_epi32(round, _mm256_add_epi32(low, high)));
             let words = _mm_packs_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
-            let bytes: [u8; 16] = bytemuck::cast(_mm_packus_epi16(words, words));
+            let bytes: [u8; 16] = bytemuck::must_cast(_mm_packus_epi16(words, words));
             *out = *bytes[..GROUP].as_chunks::<GROUP>().0.first().unwrap_or(&[0; GROUP]);
         }
         if !rest.is_empty() {

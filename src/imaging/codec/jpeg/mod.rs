@@ -1,6 +1,7 @@
 //! JPEG: the header by libjpeg-turbo, the picture by the cheapest way that this file allows.
 
 mod encode;
+mod fast;
 mod planar;
 mod strict;
 
@@ -9,6 +10,7 @@ use std::borrow::Cow;
 use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor, Subsamp};
 
 pub(in crate::imaging) use self::encode::{encode_rgb, encode_ycbcr};
+use self::fast::Fast;
 use self::planar::{Complaint, Limits};
 use super::{Failed, Picture, check_size, markers};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
@@ -26,7 +28,10 @@ const WORKING_MEMORY: u64 = 4 << 20;
 
 /// Reads the header of a JPEG.
 pub(super) fn open<'a>(bytes: &'a [u8], recipe: &Recipe) -> Result<Box<dyn Picture + 'a>, ImageError> {
-    Ok(Box::new(Jpeg::open(bytes, recipe)?))
+    Ok(match Fast::open(bytes, recipe)? {
+        Some(fast) => Box::new(fast),
+        None => Box::new(Jpeg::open(bytes, recipe)?),
+    })
 }
 
 /// A JPEG whose header was read.
@@ -86,7 +91,7 @@ impl<'a> Jpeg<'a> {
             && match model {
                 Model::Grey => true,
                 Model::YCbCr | Model::Rgb => chroma.is_some(),
-                Model::Cmyk { .. } => false,
+                Model::Cmyk { .. } | Model::Ycck { .. } => false,
             };
         // Pixels, where they must be made, are made as RGB.
         let model = if is_planar || matches!(model, Model::Cmyk { .. }) { model } else { Model::Rgb };
@@ -103,7 +108,7 @@ impl<'a> Jpeg<'a> {
             1
         } else {
             let memory = recipe.memory.saturating_sub(coefficients);
-            plan::decode_divisor(width, height, recipe.max_dim, samples_per_4_pixels, memory)
+            plan::divisor_for_memory((width, height), recipe.max_dim, samples_per_4_pixels, memory)
         };
         let scans = (MAX_SCANNED_PIXELS / pixels).clamp(MIN_SCANS, MAX_SCANS);
         let limits = Limits {
@@ -165,7 +170,7 @@ impl Picture for Jpeg<'_> {
         let components = match self.model {
             Model::Grey => vec![luma],
             Model::YCbCr | Model::Rgb => vec![luma, chroma, chroma],
-            Model::Cmyk { .. } => vec![luma; 4],
+            Model::Cmyk { .. } | Model::Ycck { .. } => vec![luma; 4],
         };
         Layout {
             width: self.width,

@@ -1,0 +1,101 @@
+//! The fast way: regular files straight from the decoder of our own into the resizer, without a plane in between.
+
+use crate::imaging::canvas::{Canvas, Component, Layout, Model};
+use crate::imaging::codec::baseline::{self, Bands, Baseline, Failure, Room};
+use crate::imaging::codec::{Failed, Picture, check_size, markers};
+use crate::imaging::{ImageError, Recipe, plan};
+
+/// What the decoder holds: tables and a row of blocks.
+const WORKING_MEMORY: u64 = 1 << 20;
+
+/// A JPEG whose header is regular.
+#[derive(Debug)]
+pub(super) struct Fast<'a> {
+    file: &'a [u8],
+    baseline: Baseline<'a>,
+    layout: Layout,
+    /// Rows of each component that come at a time.
+    bands: [usize; 4],
+    recipe: Recipe,
+    profile: Option<Vec<u8>>,
+}
+
+impl<'a> Fast<'a> {
+    /// `None` if the file is not of that kind.
+    ///
+    /// # Errors
+    /// Too many pixels.
+    pub(super) fn open(file: &'a [u8], recipe: &Recipe) -> Result<Option<Self>, ImageError> {
+        let Some(baseline) = Baseline::open(file) else { return Ok(None) };
+        let (width, height) = baseline.size();
+        let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
+        let is_inverted = markers::has_adobe(file);
+        let model = match baseline.model() {
+            baseline::Model::Grey => Model::Grey,
+            baseline::Model::YCbCr => Model::YCbCr,
+            baseline::Model::Rgb => Model::Rgb,
+            baseline::Model::Cmyk => Model::Cmyk { is_inverted },
+            baseline::Model::Ycck => Model::Ycck { is_inverted },
+        };
+        let divisor = plan::divisor_for_quality(width, height, recipe.max_dim);
+        let (scaled_width, scaled_height) = (width.div_ceil(divisor), height.div_ceil(divisor));
+        let factors: Vec<(u32, u32)> =
+            baseline.sampling().map(|(across, down)| (across.into(), down.into())).collect();
+        let most = factors.iter().fold((1, 1), |most, of| (most.0.max(of.0), most.1.max(of.1)));
+        let component = |of: &(u32, u32)| {
+            Component::of(scaled_width, scaled_height, most.0 / of.0.max(1), most.1 / of.1.max(1))
+        };
+        let components = factors.iter().map(component).collect();
+        let small = u8::try_from(divisor).unwrap_or(1);
+        let bands = [0, 1, 2, 3].map(|at| baseline.plane(at, small).map_or(0, |plane| plane.band));
+        let layout = Layout { width, height, divisor, model, components };
+        let profile = markers::icc_profile(file);
+        Ok(Some(Self { file, baseline, layout, bands, recipe: *recipe, profile }))
+    }
+}
+
+impl Picture for Fast<'_> {
+    fn layout(&self) -> Layout {
+        self.layout.clone()
+    }
+
+    fn profile(&self) -> Option<&[u8]> {
+        self.profile.as_deref()
+    }
+
+    fn memory(&self) -> u64 {
+        WORKING_MEMORY
+    }
+
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    where
+        Self: 'a,
+    {
+        let divisor = u8::try_from(self.layout.divisor).unwrap_or(1);
+        match self.baseline.decode(divisor, &mut Filling { canvas, bands: self.bands }) {
+            Ok(()) => Ok(()),
+            Err(Failure::Stopped(error)) => Err(error.into()),
+            // Not regular after all: libjpeg-turbo knows what can be forgiven.
+            Err(Failure::Odd) => Err(Failed::Again(Box::new(super::Jpeg::open(self.file, &self.recipe)?))),
+        }
+    }
+}
+
+struct Filling<'c, 'a> {
+    canvas: &'c mut Canvas<'a>,
+    bands: [usize; 4],
+}
+
+impl Bands for Filling<'_, '_> {
+    fn rooms(&mut self) -> [Room<'_>; 4] {
+        let mut rooms = <[Room<'_>; 4]>::default();
+        for (room, (samples, stride)) in rooms.iter_mut().zip(self.canvas.rooms(self.bands)) {
+            *room = Room { samples, stride };
+        }
+        rooms
+    }
+
+    fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {
+        self.canvas.filled(component, rows)
+    }
+}
