@@ -16,7 +16,7 @@ const PUSHED_ROWS: usize = 32;
 pub(super) enum Model {
     /// Luma alone.
     Grey,
-    /// Luma and two of chroma: full-range BT.601, as JFIF has it.
+    /// Luma and two of chroma: full-range BT.601, as JFIF has it. Chroma comes out at half the size each way.
     YCbCr,
     /// Red, green, blue.
     Rgb,
@@ -79,8 +79,6 @@ pub(super) struct Target {
     pub(super) height: u32,
     /// How it will be turned afterwards.
     pub(super) orientation: Orientation,
-    /// Whether chroma is made at half the size each way, rather than at the full one.
-    pub(super) has_half_chroma: bool,
 }
 
 /// Says when to stop.
@@ -214,7 +212,8 @@ impl<'a> Canvas<'a> {
 /// How the columns and the rows of a component are resampled.
 fn axes(layout: &Layout, target: &Target, component: usize) -> (Axis, Axis) {
     let shape = layout.components[component];
-    let halved = target.has_half_chroma && layout.model == Model::YCbCr && component > 0;
+    // As it will be encoded.
+    let halved = layout.model == Model::YCbCr && component > 0;
     let (mirrors_columns, mirrors_rows) = target.orientation.mirrors();
     let axis = |source, covers: usize, full: u32, to: u32, mirrors: bool| {
         // The exact size, of which the decoded one may be rounded up.

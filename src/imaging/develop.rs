@@ -18,7 +18,7 @@ pub(super) fn memory(width: u32, height: u32, has_conversion: bool) -> u64 {
     (encoder + pixels) * u64::from(width) * u64::from(height) + (1 << 20)
 }
 
-/// Converts to sRGB and encodes; `planes` are upright, and chroma is halved only where there is no conversion.
+/// Converts to sRGB and encodes `planes`, which are upright.
 ///
 /// # Errors
 /// The encoder fails.
@@ -50,7 +50,7 @@ pub(super) fn encode(
             let (width, height) = (a.width, a.height);
             let planes = [Some(&a), Some(&b), Some(&c), fourth.as_ref()];
             let mut pixels = match model {
-                Model::YCbCr => interleave(planes, workspace, rgb_of_ycbcr),
+                Model::YCbCr => pixels_of_ycbcr(&a, &b, &c, workspace),
                 Model::Cmyk { is_inverted } => interleave(planes, workspace, inks(is_inverted)),
                 Model::Ycck { is_inverted } => {
                     let inks = inks(is_inverted);
@@ -96,22 +96,78 @@ fn interleave<const N: usize>(
     pixels
 }
 
-/// JFIF 1.02: full-range BT.601, in 16 fractional bits.
-fn rgb_of_ycbcr([luma, blue, red, _]: [u8; 4]) -> [u8; 3] {
-    const HALF: i32 = 1 << 15;
-    let (luma, blue, red) = (i32::from(luma) << 16, i32::from(blue) - 128, i32::from(red) - 128);
-    let channels = [luma + 91_881 * red, luma - 22_554 * blue - 46_802 * red, luma + 116_130 * blue];
-    channels.map(|channel| ((channel + HALF) >> 16).clamp(0, 255) as u8)
+/// Pixels of luma and of chroma at half its size each way: four pixels share one of chroma. The encoder will average
+/// the same four.
+fn pixels_of_ycbcr(luma: &Plane, blue: &Plane, red: &Plane, workspace: &mut Workspace) -> Vec<u8> {
+    let mut pixels = workspace.take(luma.samples.len() * 3);
+    let rows = pixels.chunks_exact_mut(luma.width * 3).zip(luma.rows());
+    let mut chroma = blue.rows().zip(red.rows());
+    let mut current = None;
+    for (y, (out, luma)) in rows.enumerate() {
+        if y % 2 == 0 {
+            current = chroma.next();
+        }
+        let Some((blue, red)) = current else { break };
+        let chroma = blue.iter().zip(red).map(|(blue, red)| Chroma::new(*blue, *red));
+        for ((out, luma), chroma) in out.chunks_mut(6).zip(luma.chunks(2)).zip(chroma) {
+            for (out, luma) in out.as_chunks_mut::<3>().0.iter_mut().zip(luma) {
+                *out = chroma.with(*luma);
+            }
+        }
+    }
+    pixels
+}
+
+/// What chroma adds to red, green and blue (JFIF 1.02: full-range BT.601), in 16 fractional bits.
+struct Chroma([i32; 3]);
+
+impl Chroma {
+    fn new(blue: u8, red: u8) -> Self {
+        let (blue, red) = (i32::from(blue) - 128, i32::from(red) - 128);
+        Self([91_881 * red, -22_554 * blue - 46_802 * red, 116_130 * blue])
+    }
+
+    fn with(&self, luma: u8) -> [u8; 3] {
+        let luma = (i32::from(luma) << 16) + (1 << 15);
+        self.0.map(|chroma| u8::try_from(((luma + chroma) >> 16).clamp(0, 255)).unwrap_or(u8::MAX))
+    }
 }
 
 /// The first three are the inks' complements, as luma and chroma.
 fn cmyk_of_ycck(samples: [u8; 4]) -> [u8; 4] {
-    let [red, green, blue] = rgb_of_ycbcr(samples);
-    [!red, !green, !blue, samples[3]]
+    let [luma, blue, red, black] = samples;
+    let [red, green, blue] = Chroma::new(blue, red).with(luma);
+    [!red, !green, !blue, black]
 }
 
 /// Makes 255 full ink.
 fn inks(is_inverted: bool) -> impl Fn([u8; 4]) -> [u8; 4] {
     let mask = if is_inverted { u8::MAX } else { 0 };
     move |inks| inks.map(|ink| ink ^ mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn primaries_by_the_book() {
+        for (ycc, rgb) in
+            [([76, 85, 255], [254, 0, 0]), ([150, 44, 21], [0, 255, 1]), ([29, 255, 107], [0, 0, 254])]
+        {
+            let [luma, blue, red] = ycc;
+            let made = Chroma::new(blue, red).with(luma);
+            assert!(made.iter().zip(rgb).all(|(a, b)| a.abs_diff(b) <= 1), "{ycc:?} {made:?}");
+        }
+    }
+
+    #[test]
+    fn odd_sides_share_the_last_chroma() {
+        let plane = |width, height, samples: &[u8]| Plane { width, height, samples: samples.to_vec() };
+        let luma = plane(3, 3, &[100; 9]);
+        let (blue, red) = (plane(2, 2, &[128; 4]), plane(2, 2, &[128, 128, 128, 228]));
+        let pixels = pixels_of_ycbcr(&luma, &blue, &red, &mut Workspace::default());
+        assert_eq!(pixels[..24], [100; 24]);
+        assert_eq!(pixels[24..], [240, 29, 100]);
+    }
 }

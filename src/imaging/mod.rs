@@ -136,7 +136,7 @@ impl<'a> Inspected<'a> {
     /// Upper estimate of the memory in bytes that [`encode`](Self::encode) holds at its peak, the source not counted.
     pub fn memory(&self) -> u64 {
         let layout = self.picture.layout();
-        let target = self.target(&layout, false);
+        let target = self.target(&layout);
         self.picture.memory()
             + Canvas::memory(&layout, &target)
             + develop::memory(target.width, target.height, self.picture.profile().is_some())
@@ -150,8 +150,7 @@ impl<'a> Inspected<'a> {
         let watch = Watch { deadline: Instant::now() + self.recipe.timeout, is_abandoned: turn.is_abandoned };
         let layout = self.picture.layout();
         let conversion = Conversion::new(layout.model, self.picture.profile());
-        // Colours are converted pixel by pixel, which then must all have theirs.
-        let target = self.target(&layout, matches!(conversion, Conversion::None));
+        let target = self.target(&layout);
         let (orientation, quality) = (self.orientation, self.recipe.quality);
         let mut canvas = Canvas::new(&layout, &target, &watch, turn.workspace);
         match self.picture.decode(&mut canvas) {
@@ -172,10 +171,10 @@ impl<'a> Inspected<'a> {
         Ok(Encoded { bytes, width, height })
     }
 
-    fn target(&self, layout: &Layout, has_half_chroma: bool) -> Target {
+    fn target(&self, layout: &Layout) -> Target {
         // From the full size, so that a scaled decode rounds exactly as a full one.
         let (width, height) = plan::fit(layout.width, layout.height, self.recipe.max_dim);
-        Target { width, height, orientation: self.orientation, has_half_chroma }
+        Target { width, height, orientation: self.orientation }
     }
 }
 

@@ -6,6 +6,8 @@ use super::workspace::Workspace;
 
 /// Side of the squares in which rows become columns: a row is one machine word.
 const TILE: usize = 8;
+/// Rows that are turned together, so that what becomes of them fills whole lines of the cache.
+const STRIP: usize = 64;
 
 /// The plane as its orientation says it was seen.
 pub(super) fn upright(mut plane: Plane, orientation: Orientation, workspace: &mut Workspace) -> Plane {
@@ -25,15 +27,17 @@ fn transposed(plane: Plane, workspace: &mut Workspace) -> Plane {
     let Plane { width, height, .. } = plane;
     let mut samples = workspace.take(width * height);
     let (whole_width, whole_height) = (width / TILE * TILE, height / TILE * TILE);
-    for top in (0..whole_height).step_by(TILE) {
+    for strip in (0..whole_height).step_by(STRIP) {
         for left in (0..whole_width).step_by(TILE) {
-            let mut tile = [0; TILE];
-            for (y, row) in tile.iter_mut().enumerate() {
-                let from = plane.samples[(top + y) * width + left..].first_chunk();
-                *row = u64::from_le_bytes(*from.unwrap_or(&[0; TILE]));
-            }
-            for (x, column) in transposed_tile(tile).into_iter().enumerate() {
-                samples[(left + x) * height + top..][..TILE].copy_from_slice(&column.to_le_bytes());
+            for top in (strip..(strip + STRIP).min(whole_height)).step_by(TILE) {
+                let mut tile = [0; TILE];
+                for (y, row) in tile.iter_mut().enumerate() {
+                    let from = plane.samples[(top + y) * width + left..].first_chunk();
+                    *row = u64::from_le_bytes(*from.unwrap_or(&[0; TILE]));
+                }
+                for (x, column) in transposed_tile(tile).into_iter().enumerate() {
+                    samples[(left + x) * height + top..][..TILE].copy_from_slice(&column.to_le_bytes());
+                }
             }
         }
     }

@@ -140,7 +140,8 @@ mod avx2 {
                 let weights = weights[n * taps.count..][..taps.count].as_chunks::<LANES>().0;
                 let row = row[first[n]..][..taps.count].as_chunks::<LANES>().0;
                 for (samples, weights) in row.iter().zip(weights) {
-                    let products = _mm256_madd_epi16(bytemuck::must_cast(*samples), bytemuck::must_cast(*weights));
+                    let products =
+                        _mm256_madd_epi16(bytemuck::must_cast(*samples), bytemuck::must_cast(*weights));
                     *sum = _mm256_add_epi32(*sum, products);
                 }
             }

@@ -118,7 +118,8 @@ impl<'a> Baseline<'a> {
     /// [`Failure`], at any time; what was filled before must then be thrown away.
     pub(in crate::imaging) fn decode(self, divisor: u8, bands: &mut impl Bands) -> Result<(), Failure> {
         let size = size_of(divisor).ok_or(Failure::Odd)?;
-        let rows = [0, 1, 2, 3].map(|component| self.plane(component, divisor).map_or(0, |plane| plane.height));
+        let rows =
+            [0, 1, 2, 3].map(|component| self.plane(component, divisor).map_or(0, |plane| plane.height));
         let scan = Scan::new(&self.header, rows).ok_or(Failure::Odd)?;
         simd::run(scan, size, bands)
     }
