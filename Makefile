@@ -8,7 +8,7 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # cargo is parallel by itself
-.PHONY: help run build test lint tools native clients clean
+.PHONY: help run build test lint bench compare tools native clients clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
@@ -28,6 +28,15 @@ lint: native ## formatting, clippy, and the dependencies against deny.toml
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo deny --locked check bans licenses sources
+
+bench: native ## criterion's benchmarks, some minutes; BENCHMARKS.md says how to read them
+	cargo bench --locked --bench benches
+
+compare: native clients ## the image pipeline beside Pillow, sharp and libvips, which it fetches; prints Markdown
+	@tools/peers.sh
+	cargo build --release --locked --manifest-path benches/score/Cargo.toml --target-dir target/score
+	. ./target/tools/peers.env && VINTEDBOT_SCORE=$(CURDIR)/target/score/release/score \
+		cargo bench --locked --bench compare -- run
 
 tools: native clients ## only fetch what the other targets need
 	@tools/lint.sh

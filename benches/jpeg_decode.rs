@@ -1,0 +1,35 @@
+//! JPEG entropy decoding, IDCT and colour: a file in memory to all of its pixels.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput};
+
+use crate::photos::{Photo, jpegs};
+
+/// A file to the number of bytes that it decoded to.
+type Decoder = fn(&[u8]) -> usize;
+
+/// Decoders by the last part of their IDs.
+const DECODERS: [(&str, Decoder); 2] = [("turbojpeg_rgb", turbojpeg_rgb), ("image_rgb", image_rgb)];
+
+pub(crate) fn benches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("jpeg_decode");
+    for Photo { id, bytes } in jpegs().iter().filter(|photo| photo.id.starts_with("12mp")) {
+        group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: bytes.len() as u64 });
+        for (name, decode) in DECODERS {
+            group.bench_function(format!("{id}/{name}"), |bencher| bencher.iter(|| decode(black_box(bytes))));
+        }
+    }
+    group.finish();
+}
+
+/// libjpeg-turbo to RGB at full size.
+fn turbojpeg_rgb(bytes: &[u8]) -> usize {
+    black_box(turbojpeg::decompress(bytes, turbojpeg::PixelFormat::RGB).unwrap()).pixels.len()
+}
+
+/// zune-jpeg, which is what the `image` crate decodes with.
+fn image_rgb(bytes: &[u8]) -> usize {
+    let picture = image::load_from_memory_with_format(bytes, image::ImageFormat::Jpeg).unwrap();
+    black_box(picture).as_bytes().len()
+}
