@@ -3,13 +3,15 @@
 //! Every upload is another photo, in its source and in its output: a counter is written into the quantisation table, so
 //! that neither the hash of the source nor that of the output is ever met twice. Client and server share the machine.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use futures_util::future::join_all;
 use reqwest::{Client, StatusCode};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use vintedbot_ingest::app::App;
@@ -50,6 +52,8 @@ struct Photos {
     /// Where the first quantisation table has its values.
     table: usize,
     made: AtomicU32,
+    /// What the outputs are stored as.
+    stored: Mutex<HashSet<String>>,
 }
 
 impl Photos {
@@ -59,7 +63,7 @@ impl Photos {
             at += 2 + usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]));
         }
         assert_eq!(jpeg[at + 4], 0, "the first table is that of luminance, with 8-bit values");
-        Self { bytes: jpeg.to_vec(), table: at + 5, made: AtomicU32::new(0) }
+        Self { bytes: jpeg.to_vec(), table: at + 5, made: AtomicU32::new(0), stored: Mutex::default() }
     }
 
     /// A form with the next variant. Each bit of its number makes one frequency a step stronger.
@@ -76,6 +80,12 @@ impl Photos {
             *value = value.saturating_add(u8::from(number >> bit & 1 == 1));
         }
         form
+    }
+
+    /// An upload that was recognised as an earlier one would be measured as something else.
+    fn check(&self, draft: &Value) {
+        let url = draft["photos"][0]["media"]["url"].as_str().unwrap();
+        assert!(self.stored.lock().unwrap().insert(url.to_owned()), "{url} was stored twice");
     }
 }
 
@@ -122,7 +132,7 @@ impl Server {
                     let response = request.send().await.unwrap();
                     assert_eq!(response.status(), StatusCode::CREATED);
                     // Read to its end, or the connection is not used again.
-                    response.bytes().await.unwrap();
+                    photos.check(&response.json().await.unwrap());
                 }
             })
         });

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 tools=$PWD/target/tools
 venv=$tools/peers-venv
 modules=$tools/peers-node
+# shellcheck source=/dev/null
 . "$tools/clients.env"
 
 ready_venv() {
