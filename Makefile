@@ -26,11 +26,14 @@ test: lint clients ## everything that has to pass: lint, the tests, the systemd 
 lint: native ## formatting, clippy, and the dependencies against deny.toml
 	@tools/lint.sh
 	cargo fmt --check
+	cargo fmt --check --manifest-path benches/score/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo deny --locked check bans licenses sources
 
-bench: native ## criterion's benchmarks, some minutes; BENCHMARKS.md says how to read them
-	cargo bench --locked --bench benches
+bench: native ## criterion's benchmarks, some minutes, and a table of them; see BENCHMARKS.md
+	@mkdir -p target
+	@{ cargo bench --locked --bench benches; echo $$? >target/bench.status; } | tee target/bench.txt
+	@awk -f tools/bench.awk target/bench.txt; exit $$(cat target/bench.status)
 
 compare: native clients ## the image pipeline beside Pillow, sharp and libvips, which it fetches; prints Markdown
 	@tools/peers.sh

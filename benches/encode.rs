@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput};
+use criterion::{Criterion, SamplingMode, Throughput};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
@@ -22,6 +22,7 @@ const ENCODERS: [(&str, Encoder); 3] = [
 pub(crate) fn benches(criterion: &mut Criterion) {
     let image = phone_pixels(2);
     let mut group = criterion.benchmark_group("encode");
+    group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: image.pixels.len() as u64 });
     for (name, encode) in ENCODERS {
         group.bench_function(format!("3mp/{name}"), |bencher| bencher.iter(|| encode(black_box(&image))));

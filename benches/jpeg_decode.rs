@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput};
+use criterion::{Criterion, SamplingMode, Throughput};
 
 use crate::photos::{Photo, jpegs};
 
@@ -14,6 +14,7 @@ const DECODERS: [(&str, Decoder); 2] = [("turbojpeg_rgb", turbojpeg_rgb), ("imag
 
 pub(crate) fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("jpeg_decode");
+    group.sampling_mode(SamplingMode::Flat);
     for Photo { id, bytes } in jpegs().iter().filter(|photo| photo.id.starts_with("12mp")) {
         group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: bytes.len() as u64 });
         for (name, decode) in DECODERS {

@@ -23,7 +23,8 @@ mod upload;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    // Ten samples are the fewest that criterion takes. A photo needs tenths of a second, so that more would take an hour.
+    // Ten samples are the fewest that criterion takes. A photo needs tenths of a second, so that more, or samples that
+    // grow (hence the flat sampling of the slow groups), would take an hour.
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(500))

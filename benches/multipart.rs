@@ -1,5 +1,7 @@
-//! Reading a multipart body of four photos, by the size of the pieces that it arrives in; and what our guard costs over
-//! the parser alone.
+//! Reading a multipart body of four photos, by the size of the pieces that it arrives in.
+//!
+//! Beside it the parser without our guard. The body here is always ready, and the parser alone then collects all that
+//! there is before it gives out any of it: the guard does not slow it down but keeps it from that.
 
 use std::hint::black_box;
 

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::io::Cursor;
 
-use criterion::{Criterion, Throughput};
+use criterion::{Criterion, SamplingMode, Throughput};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
@@ -19,6 +19,7 @@ use crate::shared::{corpus, recipe};
 pub(crate) fn benches(criterion: &mut Criterion) {
     let recipe = recipe();
     let mut group = criterion.benchmark_group("pipeline");
+    group.sampling_mode(SamplingMode::Flat);
     for Photo { id, bytes } in all() {
         let Some(format) = sniff(&bytes).format else {
             eprintln!("benches: no decoder for {id}");

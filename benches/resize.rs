@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput};
+use criterion::{Criterion, SamplingMode, Throughput};
 use fast_image_resize as fir;
 use image::RgbImage;
 use image::imageops::FilterType;
@@ -23,6 +23,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     let target = |side: usize| u32::try_from(side * recipe().max_dim as usize / longer).unwrap();
     let (width, height) = (target(source.width), target(source.height));
     let mut group = criterion.benchmark_group("resize");
+    group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: source.pixels.len() as u64 });
     for (name, resize) in RESIZERS {
         group.bench_function(format!("12mp/{name}"), |bencher| {

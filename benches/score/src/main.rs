@@ -10,7 +10,8 @@ use ssimulacra2::{ColorPrimaries, Rgb, TransferCharacteristic, compute_frame_ssi
 fn main() -> Result<(), Box<dyn Error>> {
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let (reference, picture) = line.split_once('\t').ok_or("two paths are wanted, with a tab between them")?;
+        let (reference, picture) =
+            line.split_once('\t').ok_or("two paths are wanted, with a tab between them")?;
         let score = compute_frame_ssimulacra2(read(reference)?, read(picture)?)?;
         writeln!(std::io::stdout().lock(), "{score}")?;
     }
