@@ -5,6 +5,9 @@ use std::fmt::Write;
 use crate::measure::{Measured, median};
 use crate::participant::{About, Run};
 
+/// One of the two times of a run.
+type Clock = fn(&Run) -> f64;
+
 /// All tables. Participant 0 is ours, participant 1 is Pillow; `peaks` are KiB by participant.
 pub(crate) fn tables(abouts: &[About], measured: &[Measured], peaks: &[u64]) -> String {
     let names: Vec<&str> = abouts.iter().map(|about| about.name.as_str()).collect();
@@ -24,13 +27,16 @@ pub(crate) fn tables(abouts: &[About], measured: &[Measured], peaks: &[u64]) -> 
             .collect::<Vec<_>>()
     };
 
-    let times = measured.iter().map(|one| {
-        cells(one, &|who| {
-            let ms = format!("{:.0}", one.median(who, wall));
-            if who == 0 { ms } else { format!("{ms} ({:.2}x)", one.ratio(who, wall)) }
-        })
-    });
-    table(&mut text, &head("ms"), times);
+    let clocks: [(&str, Clock); 2] = [("ms", wall), ("processor ms", cpu)];
+    for (unit, clock) in clocks {
+        let times = measured.iter().map(|one| {
+            cells(one, &|who| {
+                let ms = format!("{:.0}", one.median(who, clock));
+                if who == 0 { ms } else { format!("{ms} ({:.2}x)", one.ratio(who, clock)) }
+            })
+        });
+        table(&mut text, &head(unit), times);
+    }
     let outputs = measured.iter().map(|one| {
         cells(one, &|who| {
             let score = one.scores.get(who).copied().unwrap_or(f64::NAN);
@@ -51,7 +57,7 @@ pub(crate) fn tables(abouts: &[About], measured: &[Measured], peaks: &[u64]) -> 
         "larger ones: ratio, processor".into(),
         "peak memory, largest".into(),
     ];
-    let ratio = |of: &[&Measured], who: usize, what: fn(&Run) -> f64| {
+    let ratio = |of: &[&Measured], who: usize, what: Clock| {
         if of.is_empty() {
             "".into()
         } else {
