@@ -8,7 +8,7 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # cargo is parallel by itself
-.PHONY: help run build test lint tools native clients clean
+.PHONY: help run build test lint bench compare tools native clients clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
@@ -26,8 +26,20 @@ test: lint clients ## everything that has to pass: lint, the tests, the systemd 
 lint: native ## formatting, clippy, and the dependencies against deny.toml
 	@tools/lint.sh
 	cargo fmt --check
+	cargo fmt --check --manifest-path benches/score/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo deny --locked check bans licenses sources
+
+bench: native ## criterion's benchmarks, some minutes, and a table of them; see BENCHMARKS.md
+	@mkdir -p target
+	@{ cargo bench --locked --bench benches; echo $$? >target/bench.status; } | tee target/bench.txt
+	@awk -f tools/bench.awk target/bench.txt; exit $$(cat target/bench.status)
+
+compare: native clients ## the image pipeline beside Pillow, sharp and libvips, which it fetches; prints Markdown
+	@tools/peers.sh
+	cargo build --release --locked --manifest-path benches/score/Cargo.toml --target-dir target/score
+	. ./target/tools/peers.env && VINTEDBOT_SCORE=$(CURDIR)/target/score/release/score \
+		cargo bench --locked --bench compare -- run
 
 tools: native clients ## only fetch what the other targets need
 	@tools/lint.sh

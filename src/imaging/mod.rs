@@ -14,6 +14,7 @@ mod plan;
 mod plane;
 mod pool;
 mod scale;
+pub mod steps;
 mod workspace;
 
 use std::time::{Duration, Instant};
@@ -130,6 +131,27 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
 pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Inspected<'a>, ImageError> {
     let picture = codec::open(format, bytes, recipe)?;
     Ok(Inspected { picture, orientation: exif::orientation(format, bytes), recipe: *recipe })
+}
+
+/// Makes a photo, whatever it takes: for callers who account for no memory, such as benchmarks.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make(
+    format: Format,
+    bytes: &[u8],
+    recipe: &Recipe,
+    workspace: &mut Workspace,
+) -> Result<Encoded, ImageError> {
+    let mut inspected = inspect(format, bytes, recipe)?;
+    let mut turn = Turn { workspace, is_abandoned: &|| false };
+    loop {
+        match inspected.encode(&mut turn) {
+            Ok(encoded) => return Ok(encoded),
+            Err(Failed::Image(error)) => return Err(error),
+            Err(Failed::Again(next)) => inspected = next,
+        }
+    }
 }
 
 impl<'a> Inspected<'a> {

@@ -34,15 +34,7 @@ fn jpeg(width: u32, height: u32) -> Vec<u8> {
 }
 
 fn make(format: Format, bytes: &[u8]) -> Result<Encoded, ImageError> {
-    let mut turn = Turn { workspace: &mut Workspace::default(), is_abandoned: &|| false };
-    let mut inspected = inspect(format, bytes, &RECIPE)?;
-    loop {
-        match inspected.encode(&mut turn) {
-            Ok(encoded) => return Ok(encoded),
-            Err(Failed::Image(error)) => return Err(error),
-            Err(Failed::Again(next)) => inspected = next,
-        }
-    }
+    super::make(format, bytes, &RECIPE, &mut Workspace::default())
 }
 
 fn pixel(encoded: &Encoded, x: u32, y: u32) -> [u8; 3] {

@@ -5,9 +5,9 @@
 use super::plane::Plane;
 
 /// Buffers larger than this are given back to the system.
-const MAX_KEPT_BYTES: usize = 4 << 20;
-/// Most buffers that are kept.
-const MAX_KEPT: usize = 12;
+const MAX_KEPT_BYTES: usize = 8 << 20;
+/// Most bytes that are kept.
+const MAX_KEPT_TOGETHER: usize = 24 << 20;
 
 /// Buffers for one photo at a time.
 #[derive(Debug, Default)]
@@ -34,7 +34,9 @@ impl Workspace {
 
     /// Takes a buffer back for the next one who asks.
     pub(super) fn give(&mut self, buffer: Vec<u8>) {
-        if (1..=MAX_KEPT_BYTES).contains(&buffer.capacity()) && self.free.len() < MAX_KEPT {
+        let kept: usize = self.free.iter().map(Vec::capacity).sum();
+        let fits = buffer.capacity() <= MAX_KEPT_BYTES && kept + buffer.capacity() <= MAX_KEPT_TOGETHER;
+        if fits && buffer.capacity() > 0 {
             self.free.push(buffer);
         }
     }
@@ -59,5 +61,7 @@ mod tests {
         assert_eq!((again.as_ptr(), again.len()), (place, 800));
         workspace.give(vec![0; MAX_KEPT_BYTES + 1]);
         assert!(workspace.free.is_empty());
+        (0..10).for_each(|_| workspace.give(vec![0; MAX_KEPT_BYTES]));
+        assert_eq!(workspace.free.len(), MAX_KEPT_TOGETHER / MAX_KEPT_BYTES);
     }
 }

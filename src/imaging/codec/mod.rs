@@ -1,6 +1,6 @@
 //! One door to all decoders: a header read first, pixels only after its size was found acceptable.
 
-mod baseline;
+pub(super) mod baseline;
 pub(super) mod jpeg;
 pub(super) mod markers;
 mod raster;

@@ -1,0 +1,113 @@
+//! The same photos through this server's image pipeline, Pillow, sharp and libvips: `make compare`.
+//!
+//! Each participant is a process of its own that lives through the whole run, gets files into its memory beforehand and
+//! tells how long it took from bytes in memory to JPEG bytes. All are bound to one and the same core and run strictly one
+//! after the other, photo by photo and round by round, the order turning with every round. So whatever else the machine
+//! does meets all of them, and the ratios stay true where the milliseconds do not. Prints Markdown for `BENCHMARKS.md`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+use self::measure::Measured;
+use self::participant::Participant;
+
+mod judge;
+mod machine;
+mod measure;
+mod ours;
+mod participant;
+mod photos;
+mod report;
+#[path = "../shared.rs"]
+#[allow(clippy::unwrap_used, reason = "shared with the benchmarks; defaults parse")]
+mod shared;
+
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Whatever stops the comparison, in a sentence.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    // cargo adds an argument of its own, and a plain `cargo bench` starts this program too.
+    let outcome = match std::env::args().nth(1).as_deref() {
+        Some("run") => run(),
+        Some("participant") => ours::serve(),
+        _ => {
+            println!("compare: `make compare` fetches the peers and starts this");
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Outcome<()> {
+    let rounds = match std::env::var("VINTEDBOT_COMPARE_ROUNDS") {
+        Ok(text) => {
+            text.parse().ok().filter(|rounds| *rounds > 0).ok_or("VINTEDBOT_COMPARE_ROUNDS takes 1, 2, …")?
+        }
+        Err(_) => 7,
+    };
+    bind_to_last_core()?;
+    let dir = tempfile::tempdir()?;
+    let mut judge = judge::Judge::start(dir.path())?;
+    let photos = photos::choose(&mut judge, dir.path())?;
+    let load = machine::load();
+    let mut participants = participant::all()?;
+    for participant in &mut participants {
+        for photo in &photos {
+            participant.load(&photo.path)?;
+        }
+    }
+    let mut measured: Vec<Measured> = Vec::new();
+    for (number, photo) in photos.into_iter().enumerate() {
+        measured.push(Measured::new(photo, number, participants.len()));
+    }
+    // The first round only warms caches up.
+    for round in 0..=rounds {
+        for photo in &mut measured {
+            photo.measure(&mut participants, round)?;
+        }
+        eprintln!("compare: round {round} of {rounds}");
+    }
+    for photo in &mut measured {
+        photo.judge(&mut participants, &mut judge)?;
+    }
+    let peaks = match measured.iter().find(|photo| photo.photo.is_large()) {
+        Some(large) => participant::all()?.into_iter().map(|one| peak(one, large)).collect::<Outcome<_>>()?,
+        None => Vec::new(),
+    };
+    let abouts: Vec<_> = participants.iter().map(|one| one.about.clone()).collect();
+    println!("{}", machine::describe(&abouts, rounds, &load));
+    println!("{}", report::tables(&abouts, &measured, &peaks));
+    Ok(())
+}
+
+/// The most memory in KiB that a fresh process held after it was given this one photo and nothing else.
+fn peak(mut fresh: Participant, large: &Measured) -> Outcome<u64> {
+    fresh.load(&large.photo.path)?;
+    fresh.run(0)?;
+    fresh.peak_memory()
+}
+
+/// This process, and by inheritance all that it starts.
+fn bind_to_last_core() -> Outcome<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this)?;
+    let mut one = CpuSet::new();
+    let last = (0..CpuSet::count()).rev().find(|core| allowed.is_set(*core).unwrap_or(false));
+    one.set(last.ok_or("no core is allowed to run this")?)?;
+    Ok(sched_setaffinity(this, &one)?)
+}

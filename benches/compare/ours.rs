@@ -1,0 +1,62 @@
+//! This server's image pipeline as a participant: one thread, in a process that holds nothing else.
+
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use nix::time::{ClockId, clock_gettime};
+use vintedbot_ingest::imaging::{self, Workspace};
+use vintedbot_ingest::ingest::sniff::sniff;
+
+use crate::participant::About;
+use crate::shared::recipe;
+use crate::{Outcome, machine};
+
+/// Answers lines on stdin until it ends.
+pub(crate) fn serve() -> Outcome<()> {
+    // As the server does at its start.
+    nix::sys::prctl::set_thp_disable(true)?;
+    let mut sources: Vec<Vec<u8>> = Vec::new();
+    let mut output = Vec::new();
+    // A worker of the server keeps its buffers from photo to photo.
+    let mut workspace = Workspace::default();
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (command, argument) = line.split_once(' ').unwrap_or((&line, ""));
+        let answer = match command {
+            "about" => serde_json::to_string(&About {
+                name: "ours".to_owned(),
+                version: machine::commit(),
+                profile: "converted".to_owned(),
+            })?,
+            "load" => {
+                sources.push(std::fs::read(argument)?);
+                (sources.len() - 1).to_string()
+            }
+            "run" => {
+                let source = sources.get(argument.parse::<usize>()?).ok_or("no such photo")?;
+                drop(std::mem::take(&mut output));
+                let (wall, cpu) = (Instant::now(), processor_ms()?);
+                output = small(source, &mut workspace)?;
+                let (wall, cpu) = (wall.elapsed().as_secs_f64() * 1e3, processor_ms()? - cpu);
+                format!("{wall} {cpu} {}", output.len())
+            }
+            "save" => {
+                std::fs::write(argument, &output)?;
+                "saved".to_owned()
+            }
+            _ => return Err(format!("no such command: {command}").into()),
+        };
+        writeln!(std::io::stdout().lock(), "{answer}")?;
+    }
+    Ok(())
+}
+
+fn small(source: &[u8], workspace: &mut Workspace) -> Outcome<Vec<u8>> {
+    let format = sniff(source).format.ok_or("not a type that is read here")?;
+    Ok(imaging::make(format, source, &recipe(), workspace)?.bytes)
+}
+
+fn processor_ms() -> Outcome<f64> {
+    let time = std::time::Duration::from(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?);
+    Ok(time.as_secs_f64() * 1e3)
+}

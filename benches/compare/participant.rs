@@ -1,0 +1,135 @@
+//! A process that makes small JPEGs: ours or a peer's. `peers/protocol.py` has the protocol.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Outcome;
+
+/// Who it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct About {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// What becomes of an ICC profile: "converted" or "ignored".
+    pub(crate) profile: String,
+}
+
+/// One run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    /// Milliseconds by the clock.
+    pub(crate) wall: f64,
+    /// Milliseconds of processor time, of all threads.
+    pub(crate) cpu: f64,
+    /// Length of the output.
+    pub(crate) bytes: u64,
+}
+
+/// A child that answers line by line. Killed when dropped.
+pub(crate) struct Lines {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Lines {
+    pub(crate) fn start(command: &mut Command) -> Outcome<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdin = child.stdin.take().ok_or("no stdin")?;
+        let stdout = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+        Ok(Self { child, stdin, stdout })
+    }
+
+    pub(crate) fn ask(&mut self, line: &str) -> Outcome<String> {
+        writeln!(self.stdin, "{line}")?;
+        let mut answer = String::new();
+        if self.stdout.read_line(&mut answer)? == 0 {
+            return Err(format!("a child ended without an answer to: {line}").into());
+        }
+        Ok(answer.trim_end().to_owned())
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let _has_ended = self.child.kill();
+        let _has_ended = self.child.wait();
+    }
+}
+
+/// A participant and what it said of itself.
+pub(crate) struct Participant {
+    pub(crate) about: About,
+    lines: Lines,
+}
+
+impl Participant {
+    fn start(command: &mut Command) -> Outcome<Self> {
+        let mut lines = Lines::start(command)?;
+        let about = serde_json::from_str(&lines.ask("about")?)?;
+        Ok(Self { about, lines })
+    }
+
+    /// Has it read a file; the first one gets number 0.
+    pub(crate) fn load(&mut self, path: &Path) -> Outcome<()> {
+        self.lines.ask(&format!("load {}", path.display()))?;
+        Ok(())
+    }
+
+    pub(crate) fn run(&mut self, number: usize) -> Outcome<Run> {
+        let answer = self.lines.ask(&format!("run {number}"))?;
+        let mut words = answer.split(' ');
+        let mut next = || words.next().ok_or("three numbers are the answer to run");
+        Ok(Run { wall: next()?.parse()?, cpu: next()?.parse()?, bytes: next()?.parse()? })
+    }
+
+    /// Writes the output of the last run to a file.
+    pub(crate) fn save(&mut self, path: &Path) -> Outcome<()> {
+        self.lines.ask(&format!("save {}", path.display()))?;
+        Ok(())
+    }
+
+    /// The most memory that it ever held (VmHWM), in KiB.
+    pub(crate) fn peak_memory(&self) -> Outcome<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.lines.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+}
+
+/// Starts all of them, ours first.
+pub(crate) fn all() -> Outcome<Vec<Participant>> {
+    let peers = peers_dir();
+    let mut ours = Command::new(std::env::current_exe()?);
+    let mut all = vec![Participant::start(ours.arg("participant"))?];
+    all.push(Participant::start(python()?.arg(peers.join("pillow.py")))?);
+    if let Some(modules) = variable("VINTEDBOT_PEERS_SHARP") {
+        let mut node =
+            Command::new(variable("VINTEDBOT_PEERS_NODE").ok_or("VINTEDBOT_PEERS_NODE is not set")?);
+        all.push(Participant::start(node.arg(peers.join("sharp.cjs")).arg(modules))?);
+    }
+    all.push(Participant::start(python()?.arg(peers.join("vips.py")))?);
+    Ok(all)
+}
+
+/// Where the programs of the peers are.
+pub(crate) fn peers_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare/peers")
+}
+
+/// The Python that has the peers' packages.
+pub(crate) fn python() -> Outcome<Command> {
+    let python =
+        variable("VINTEDBOT_PEERS_PYTHON").ok_or("VINTEDBOT_PEERS_PYTHON is not set: use `make compare`")?;
+    let mut command = Command::new(python);
+    command.env("VIPS_CONCURRENCY", "1").env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}
+
+/// A variable of the environment, if it is set and not empty.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

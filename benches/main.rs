@@ -1,0 +1,41 @@
+//! Criterion benchmarks of every step that a photo takes, each beside a peer where there is one.
+//!
+//! `cargo bench` runs all of them in some minutes, `cargo bench -- pipeline/jpeg` those whose ID matches. `BENCHMARKS.md`
+//! says how to read the figures. They measure what ships: the release profile and the server's own allocator.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+use std::time::Duration;
+
+use criterion::Criterion;
+
+mod encode;
+mod jpeg_decode;
+mod multipart;
+mod photos;
+mod pipeline;
+mod resize;
+mod shared;
+mod sniff;
+mod upload;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() {
+    // Ten samples are the fewest that criterion takes. A photo needs tenths of a second, so that more, or samples that
+    // grow (hence the flat sampling of the slow groups), would take an hour.
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    pipeline::benches(&mut criterion);
+    jpeg_decode::benches(&mut criterion);
+    resize::benches(&mut criterion);
+    encode::benches(&mut criterion);
+    multipart::benches(&mut criterion);
+    sniff::benches(&mut criterion);
+    upload::benches(&mut criterion);
+    criterion.final_summary();
+}

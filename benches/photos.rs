@@ -1,0 +1,111 @@
+//! The photos that are measured: real ones from the corpus, or a generated one where there is no corpus.
+//!
+//! Which of the two it was is told on stderr, because their figures cannot be compared.
+
+use std::sync::LazyLock;
+
+use crate::shared::corpus;
+
+/// A photo and the last part of its benchmarks' IDs.
+#[derive(Debug, Clone)]
+pub(crate) struct Photo {
+    pub(crate) id: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Three bytes a pixel, rows without padding.
+#[derive(Debug, Clone)]
+pub(crate) struct Rgb {
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) pixels: Vec<u8>,
+}
+
+/// IDs of the JPEGs, and their files below the corpus. `o6` is the EXIF orientation, `p3` a Display P3 profile.
+const JPEGS: [(&str, &str); 6] = [
+    ("12mp/p3_o6", "photos/synthetic_iphone_12mp_P3_o6_gps.jpg"),
+    ("12mp/detailed", "photos/huawei_nexus6p_gps.jpg"),
+    ("12mp/progressive_422", "photos/debian_sunset_12mp_ccby.jpg"),
+    ("8mp/grey", "photos/apple_iphone5_grey_rst_gps.jpg"),
+    ("33mp/440", "photos/baseline_33mp_440.jpg"),
+    ("48mp/p3_o6", "photos/synthetic_iphone_48mp_P3_o6_gps.jpg"),
+];
+
+static JPEG_PHOTOS: LazyLock<Vec<Photo>> = LazyLock::new(|| {
+    let Some(dir) = corpus() else {
+        eprintln!("benches: NO CORPUS (VINTEDBOT_CORPUS names one): the photo is a generated one");
+        let bytes = encode(&generated(4032, 3024), turbojpeg::Subsamp::Sub2x2);
+        return vec![Photo { id: "12mp/generated".into(), bytes }];
+    };
+    eprintln!("benches: photos are those of the corpus");
+    let read = |(id, path): (&str, &str)| {
+        let bytes =
+            std::fs::read(dir.join(path)).inspect_err(|error| eprintln!("benches: NO {path}: {error}"));
+        Some(Photo { id: id.into(), bytes: bytes.ok()? })
+    };
+    JPEGS.into_iter().filter_map(read).collect()
+});
+
+/// All JPEGs. Their IDs begin with their size.
+pub(crate) fn jpegs() -> &'static [Photo] {
+    &JPEG_PHOTOS
+}
+
+/// One photo as a phone takes it: 12 MP, 4:2:0.
+pub(crate) fn phone() -> &'static Photo {
+    &JPEG_PHOTOS[0]
+}
+
+/// The pixels of the phone's photo as its file has them, both sides divided by 1, 2, 4 or 8.
+pub(crate) fn phone_pixels(divisor: usize) -> Rgb {
+    let mut decoder = turbojpeg::Decompressor::new().unwrap();
+    let header = decoder.read_header(&phone().bytes).unwrap();
+    decoder.set_scaling_factor(turbojpeg::ScalingFactor::new(1, divisor)).unwrap();
+    let (width, height) = (header.width.div_ceil(divisor), header.height.div_ceil(divisor));
+    let mut pixels = vec![0; width * height * 3];
+    let format = turbojpeg::PixelFormat::RGB;
+    let image = turbojpeg::Image { pixels: pixels.as_mut_slice(), width, pitch: width * 3, height, format };
+    decoder.decompress(&phone().bytes, image).unwrap();
+    Rgb { width, height, pixels }
+}
+
+/// A JPEG of quality 92, about what phones write.
+pub(crate) fn encode(image: &Rgb, subsampling: turbojpeg::Subsamp) -> Vec<u8> {
+    let Rgb { width, height, .. } = *image;
+    let format = turbojpeg::PixelFormat::RGB;
+    let image = turbojpeg::Image { pixels: image.pixels.as_slice(), width, pitch: width * 3, height, format };
+    turbojpeg::compress(image, 92, subsampling).unwrap().to_vec()
+}
+
+/// Soft shapes of many sizes under fine grain: about as hard to decode as a photo.
+fn generated(width: usize, height: usize) -> Rgb {
+    let mut pixels = Vec::with_capacity(width * height * 3);
+    for y in 0..height {
+        for x in 0..width {
+            let shapes: u32 = [8, 6, 4, 2].map(|octave| noise(x, y, octave) << octave).iter().sum();
+            let grain = noise(x, y, 0) >> 4;
+            // The shapes' weights are 340/256 of a byte together.
+            let level = shapes * 220 / (340 * 255) + grain;
+            for channel in [0, 1, 2] {
+                let tint = noise(x, y, 7 + channel) >> 3;
+                pixels.push(u8::try_from((level + tint).min(255)).unwrap());
+            }
+        }
+    }
+    Rgb { width, height, pixels }
+}
+
+/// Random values 0..=255 on a grid of 2^`octave` pixels, and a straight line between them.
+fn noise(x: usize, y: usize, octave: usize) -> u32 {
+    let cell = 1 << octave;
+    let at = |x: usize, y: usize| {
+        let mixed = (x as u64 * 0x9E37_79B9 + y as u64 * 0x85EB_CA6B + octave as u64) * 0xC2B2_AE3D_27D4_EB4F;
+        u32::from(mixed.to_be_bytes()[1])
+    };
+    let (left, top) = (x >> octave, y >> octave);
+    let mix = |a: u32, b: u32, part: usize| {
+        (a * u32::try_from(cell - part).unwrap() + b * u32::try_from(part).unwrap()) >> octave
+    };
+    let row = |y: usize| mix(at(left, y), at(left + 1, y), x % cell);
+    mix(row(top), row(top + 1), y % cell)
+}

@@ -1,0 +1,79 @@
+//! A whole photo, from its file in memory to the file that is stored: bytes and images a second, by format.
+//!
+//! Beside ours, under the same ID with `/image` behind it, what one would write with the `image` crate alone. It neither
+//! converts colours nor looks for truncated data, so it has the easier job.
+
+use std::hint::black_box;
+use std::io::Cursor;
+
+use criterion::{Criterion, SamplingMode, Throughput};
+use image::codecs::jpeg::JpegEncoder;
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use vintedbot_ingest::imaging::{self, Workspace};
+use vintedbot_ingest::ingest::sniff::sniff;
+
+use crate::photos::{Photo, jpegs, phone_pixels};
+use crate::shared::{corpus, recipe};
+
+pub(crate) fn benches(criterion: &mut Criterion) {
+    let recipe = recipe();
+    let mut group = criterion.benchmark_group("pipeline");
+    group.sampling_mode(SamplingMode::Flat);
+    for Photo { id, bytes } in all() {
+        let Some(format) = sniff(&bytes).format else {
+            eprintln!("benches: no decoder for {id}");
+            continue;
+        };
+        let mut workspace = Workspace::default();
+        let mut ours = || imaging::make(format, &bytes, &recipe, &mut workspace);
+        if let Err(error) = ours() {
+            eprintln!("benches: {id} is not taken: {error}");
+            continue;
+        }
+        group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: bytes.len() as u64 });
+        group.bench_function(&id, |bencher| bencher.iter(|| black_box(ours().unwrap())));
+        if with_image_crate(&bytes).is_some() {
+            let peer = || black_box(with_image_crate(&bytes));
+            group.bench_function(format!("{id}/image"), |bencher| bencher.iter(peer));
+        }
+    }
+    group.finish();
+}
+
+/// Every JPEG, the phone's photo at a quarter of its pixels in the other formats, and HEIC from the corpus.
+fn all() -> Vec<Photo> {
+    let jpegs =
+        jpegs().iter().map(|Photo { id, bytes }| Photo { id: format!("jpeg/{id}"), bytes: bytes.clone() });
+    let pixels = phone_pixels(2);
+    let (width, height) = (u32::try_from(pixels.width).unwrap(), u32::try_from(pixels.height).unwrap());
+    let picture = DynamicImage::from(RgbImage::from_raw(width, height, pixels.pixels).unwrap());
+    let written = |(name, format): (&str, ImageFormat)| {
+        let mut bytes = Vec::new();
+        picture.write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+        Photo { id: format!("{name}/3mp/rgb"), bytes }
+    };
+    let others = [
+        ("png", ImageFormat::Png),
+        ("webp", ImageFormat::WebP),
+        ("gif", ImageFormat::Gif),
+        ("bmp", ImageFormat::Bmp),
+        ("tiff", ImageFormat::Tiff),
+    ];
+    let heic = corpus().and_then(|dir| std::fs::read(dir.join("formats/heic/xiaomi.heic")).ok());
+    let heic = heic.map(|bytes| Photo { id: "heic/5mp/phone".into(), bytes });
+    jpegs.chain(others.map(written)).chain(heic).collect()
+}
+
+fn with_image_crate(bytes: &[u8]) -> Option<Vec<u8>> {
+    let recipe = recipe();
+    let mut decoder = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?.into_decoder().ok()?;
+    let orientation = decoder.orientation().ok()?;
+    let full = DynamicImage::from_decoder(decoder).ok()?;
+    let mut small =
+        DynamicImage::from(full.resize(recipe.max_dim, recipe.max_dim, FilterType::Lanczos3).to_rgb8());
+    small.apply_orientation(orientation);
+    let mut file = Vec::new();
+    small.write_with_encoder(JpegEncoder::new_with_quality(&mut file, recipe.quality)).ok()?;
+    Some(file)
+}

@@ -1,0 +1,26 @@
+//! What the benchmarks and the comparison with peers have in common: where photos are, and what is made of them.
+
+use std::path::{Path, PathBuf};
+
+use vintedbot_ingest::budget::Budget;
+use vintedbot_ingest::config::{Settings, Source};
+use vintedbot_ingest::imaging::Recipe;
+
+/// The corpus of real photos, if it is there: `VINTEDBOT_CORPUS`, or `shared/corpus` beside the repository.
+pub(crate) fn corpus() -> Option<PathBuf> {
+    let dir = std::env::var_os("VINTEDBOT_CORPUS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"), PathBuf::from);
+    dir.is_dir().then_some(dir)
+}
+
+/// What the server does with a photo when no setting says otherwise.
+pub(crate) fn recipe() -> Recipe {
+    let settings = Settings::load(&Source::default()).unwrap();
+    Recipe {
+        max_dim: settings.max_dim_px,
+        quality: settings.jpeg_quality,
+        max_pixels: settings.max_pixels,
+        memory: Budget::new(settings.memory_budget_bytes).images.limit(),
+        timeout: settings.image_timeout,
+    }
+}

@@ -1,0 +1,75 @@
+#!/bin/sh
+# Fetches the libraries that `make compare` measures beside this server (Pillow, libvips, sharp) into target/tools, and
+# writes target/tools/peers.env, which tells where they are. Needs what tools/clients.sh has prepared. Pillow is also the
+# judge, so nothing goes without it; sharp is left out where it cannot be had, and that is said.
+set -eu
+cd "$(dirname "$0")/.."
+tools=$PWD/target/tools
+venv=$tools/peers-venv
+modules=$tools/peers-node
+# shellcheck source=/dev/null
+. "$tools/clients.env"
+
+ready_venv() {
+    cmp -s tools/peers/requirements.txt "$venv/installed.txt" &&
+        "$venv/bin/python" -c 'import PIL.ImageCms, pyvips' 2>/dev/null
+}
+
+# The pip is that of the clients' environment, which was not easy to get where Debian keeps it apart.
+make_venv() {
+    rm -rf "$venv"
+    "$VINTEDBOT_TEST_PYTHON" -m venv --without-pip "$venv" || return 1
+    PIP_DISABLE_PIP_VERSION_CHECK=1 "$VINTEDBOT_TEST_PYTHON" -m pip --python "$venv/bin/python" install -q \
+        --only-binary :all: --no-binary pyvips -r tools/peers/requirements.txt >&2 || return 1
+    cp tools/peers/requirements.txt "$venv/installed.txt"
+}
+
+if [ -z "$VINTEDBOT_TEST_PYTHON" ]; then
+    echo "tools/peers.sh: needs the Python that tools/clients.sh could not get" >&2
+    exit 1
+fi
+if ! ready_venv; then
+    echo "tools/peers.sh: fetching Pillow and libvips into target/tools/peers-venv" >&2
+    make_venv && ready_venv
+fi
+
+ready_modules() {
+    cmp -s tools/peers/package-lock.json "$modules/installed.json" &&
+        "$VINTEDBOT_TEST_NODE" -e 'require(process.argv[1])' "$modules/node_modules/sharp" 2>/dev/null
+}
+
+# Debian has npm in a package of its own; the wheel that tools/clients.sh takes node from has it as well.
+npm() {
+    if command -v npm >/dev/null; then
+        command npm "$@"
+    else
+        cli=$(find "$tools/clients-venv/lib" -path '*/node_modules/npm/bin/npm-cli.js' 2>/dev/null | head -n 1)
+        [ -n "$cli" ] && "$VINTEDBOT_TEST_NODE" "$cli" "$@"
+    fi
+}
+
+# sharp is a program in its packages: there is nothing to compile, so no script of theirs need run.
+fetch_modules() {
+    rm -rf "$modules"
+    mkdir -p "$modules"
+    cp tools/peers/package.json tools/peers/package-lock.json "$modules/"
+    npm ci --prefix "$modules" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 || return 1
+    cp tools/peers/package-lock.json "$modules/installed.json"
+}
+
+sharp=
+if [ -n "$VINTEDBOT_TEST_NODE" ]; then
+    if ! ready_modules; then
+        echo "tools/peers.sh: fetching sharp into target/tools/peers-node" >&2
+        fetch_modules || true
+    fi
+    if ready_modules; then sharp=$modules; fi
+fi
+[ -n "$sharp" ] || echo "tools/peers.sh: NO sharp: IT WILL NOT BE MEASURED (needs node and npm)" >&2
+
+cat >"$tools/peers.env.new" <<EOF
+export VINTEDBOT_PEERS_PYTHON='$venv/bin/python'
+export VINTEDBOT_PEERS_NODE='$VINTEDBOT_TEST_NODE'
+export VINTEDBOT_PEERS_SHARP='$sharp'
+EOF
+mv "$tools/peers.env.new" "$tools/peers.env"
