@@ -114,24 +114,23 @@ impl DcTable {
         Some(Self { fast, codes })
     }
 
-    /// The next difference. Takes at most [`DC_BITS`] of what was made ready, or leaves all ready that a refill gives.
+    /// The next difference; [`Bits::refill`] must have come before.
     #[inline(always)]
-    pub(super) fn next(&self, bits: &mut Bits, bytes: &Bytes) -> Result<i32, Odd> {
+    pub(super) fn next(&self, bits: &mut Bits) -> Result<i32, Odd> {
         let entry = self.fast[bits.peek::<DC_BITS>()];
         if entry != 0 {
             bits.take(entry);
             return Ok(entry.cast_signed() >> 16);
         }
-        bits.detour(|bits| self.next_slow(bits, bytes))
+        bits.detour(|bits| self.next_slow(bits))
     }
 
     #[cold]
     #[inline(never)]
-    fn next_slow(&self, bits: &mut Bits, bytes: &Bytes) -> Result<i32, Odd> {
+    fn next_slow(&self, bits: &mut Bits) -> Result<i32, Odd> {
         let (length, size) = self.codes.find(bits.peek::<16>()).ok_or(Odd)?;
         bits.take(length);
         let difference = if size == 0 { 0 } else { i32::from(bits.value(size.into())) };
-        bits.refill(bytes);
         Ok(difference)
     }
 }
@@ -214,7 +213,7 @@ impl AcTable {
     }
 
     /// Reads the AC coefficients of a block that is all zero, into `block` if `STORE`; answers how far in zigzag order they reach
-    /// at most. [`Bits::refill`] and not more than a DC difference must have come before.
+    /// at most.
     #[inline(always)]
     pub(super) fn read<const STORE: bool>(
         &self,
@@ -225,8 +224,9 @@ impl AcTable {
     ) -> Result<usize, Odd> {
         let mut at = 0_u32;
         loop {
-            // Three look-ups and a DC difference take 46 of the 56 bits.
-            for _ in 0..3 {
+            bits.refill(bytes);
+            // Four look-ups take 48 of the 56 bits.
+            for _ in 0..4 {
                 let entry = self.fast[bits.peek::<AC_BITS>()];
                 let next = at + ((entry >> 6) & 63);
                 if next >= LAST {
@@ -255,7 +255,6 @@ impl AcTable {
                     return Ok(at as usize);
                 }
             }
-            bits.refill(bytes);
         }
     }
 

@@ -2,9 +2,11 @@
 //!
 //! Refuses data that is too short, too long or irregular in any way, and does so within the MCU in which it shows.
 
+use std::rc::Rc;
+
 use super::bits::{Bits, Window};
 use super::header::Header;
-use super::huffman::{AcTable, DcTable, Odd};
+use super::huffman::{AcTable, DcTable, Definition, Odd};
 use super::idct::{Block, PLACE, Quant, portable};
 use super::{Bands, Failure, Room};
 
@@ -17,8 +19,8 @@ struct Channel {
     /// Sampling factors: blocks of an MCU across and down.
     across: usize,
     down: usize,
-    dc: DcTable,
-    ac: AcTable,
+    dc: Rc<DcTable>,
+    ac: Rc<AcTable>,
     quant: Quant,
 }
 
@@ -62,13 +64,21 @@ impl<'a> Scan<'a> {
     pub(super) fn new(header: &Header<'a>, rows: [usize; 4]) -> Option<Self> {
         let across = header.parts().iter().map(|part| usize::from(part.across)).max()?;
         let down = header.parts().iter().map(|part| usize::from(part.down)).max()?;
-        let channel = |part| {
+        // Chromas mostly share tables; one copy of them leaves room in the cache.
+        let (mut known_dc, mut known_ac) = (Vec::new(), Vec::new());
+        let mut channels = Vec::new();
+        for part in header.parts() {
             let (factors, dc, ac) = header.tables(part)?;
-            let (dc, ac, quant) = (DcTable::new(dc)?, AcTable::new(ac)?, Quant::new(&factors));
-            Some(Channel { across: part.across.into(), down: part.down.into(), dc, ac, quant })
-        };
+            channels.push(Channel {
+                across: part.across.into(),
+                down: part.down.into(),
+                dc: shared(&mut known_dc, dc, DcTable::new)?,
+                ac: shared(&mut known_ac, ac, AcTable::new)?,
+                quant: Quant::new(&factors),
+            });
+        }
         Some(Self {
-            channels: header.parts().iter().map(channel).collect::<Option<_>>()?,
+            channels,
             mcus: usize::from(header.width).div_ceil(8 * across),
             mcu_rows: usize::from(header.height).div_ceil(8 * down),
             left: rows,
@@ -135,6 +145,20 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// The table of `definition`, built if it is not `known` yet.
+fn shared<'a, T>(
+    known: &mut Vec<(Definition<'a>, Rc<T>)>,
+    definition: Definition<'a>,
+    build: fn(Definition<'a>) -> Option<T>,
+) -> Option<Rc<T>> {
+    if let Some((_, table)) = known.iter().find(|(other, _)| *other == definition) {
+        return Some(Rc::clone(table));
+    }
+    let table = Rc::new(build(definition)?);
+    known.push((definition, Rc::clone(&table)));
+    Some(table)
+}
+
 /// The blocks of an MCU in their order.
 fn steps(channels: &[Channel], size: usize) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
@@ -163,7 +187,7 @@ fn read<const SIZE: usize>(
         block[..64].fill(0);
     }
     bits.refill(bytes);
-    *predicted += channel.dc.next(bits, bytes)?;
+    *predicted += channel.dc.next(bits)?;
     if predicted.unsigned_abs() > u32::from(limits[0]) {
         return Err(Odd);
     }
