@@ -7,6 +7,7 @@ mod codec;
 mod colour;
 mod declared;
 mod exif;
+mod fingerprint;
 mod orient;
 mod plan;
 mod pool;
@@ -30,6 +31,8 @@ pub struct Recipe {
     pub max_pixels: u64,
     /// The most memory in bytes that one photo may be given; decoders that can use less for a large photo do.
     pub memory: u64,
+    /// Whether the output carries the part of the source's EXIF that [`metadata`] lets through.
+    pub keep_exif: bool,
     /// How long one photo may take; checked between steps.
     pub timeout: Duration,
 }

@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::SledCatalog;
+use crate::catalog::{CatalogError, NewDraft, SledCatalog};
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
-use crate::model::DraftId;
+use crate::model::{DraftId, Media, SourceId};
 
 /// A catalog that fails to order: before it records anything, or after.
 struct Failing {
@@ -28,6 +28,10 @@ impl Catalog for Failing {
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
         self.inner.draft(id).await
+    }
+
+    async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
+        self.inner.media_of_source(source).await
     }
 
     async fn check(&self) -> Result<(), CatalogError> {
@@ -56,7 +60,14 @@ async fn setup() -> Setup {
         memory_wait: Duration::from_secs(5),
     };
     let timeout = Duration::from_secs(20);
-    let recipe = Recipe { max_dim: 64, quality: 80, max_pixels: 1_000_000, memory: 1 << 26, timeout };
+    let recipe = Recipe {
+        max_dim: 64,
+        quality: 80,
+        max_pixels: 1_000_000,
+        memory: 1 << 26,
+        keep_exif: false,
+        timeout,
+    };
     let pool = Arc::new(Pool::start(2, 8, Duration::from_secs(5)).unwrap());
     let shared: Arc<dyn Catalog> = Arc::clone(&catalog) as _;
     let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, Arc::new(store), shared, spool_dir);
