@@ -22,8 +22,9 @@ impl Ingest {
         title: String,
         photos: Vec<Prepared>,
     ) -> Result<Uploaded, IngestError> {
-        self.admit().await?;
-        let (photos, _held) = self.confirm(photos).await?;
+        let (admitted, confirmed) = tokio::join!(self.admit(), self.confirm(photos));
+        admitted?;
+        let (photos, _held) = confirmed?;
         let Batch { staged, photos, received } = Batch::of(photos);
         let created = self.store.publish(staged).await?;
         match self.catalog.create_draft(NewDraft { title, photos }).await {

@@ -7,6 +7,7 @@ pub mod boundary;
 mod commit;
 mod error;
 mod keys;
+mod pages;
 pub mod parts;
 mod photo;
 pub mod sniff;
@@ -24,6 +25,7 @@ use tracing::Instrument;
 
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
+use self::pages::Shelf;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::Label;
 use self::work::Work;
@@ -37,6 +39,8 @@ use crate::model::{Draft, MediaKey};
 const FILES_FIELD: &str = "files";
 /// Name of the form field that carries the title.
 const TITLE_FIELD: &str = "title";
+/// Most memory that is kept for the next photos while no photo has it: two of a phone's usual size.
+const SPARE_BYTES: u64 = 8 << 20;
 /// Longest title in characters (Unicode scalar values).
 pub const MAX_TITLE_CHARS: usize = 160;
 
@@ -88,6 +92,7 @@ pub struct Ingest {
     store: Arc<dyn MediaStore>,
     catalog: Arc<dyn Catalog>,
     spool_dir: Arc<Path>,
+    shelf: Arc<Shelf>,
     /// Keys between publication and commit.
     publishing: KeyLocks,
     /// Commits that have begun.
@@ -107,7 +112,20 @@ impl Ingest {
     ) -> Self {
         let (publishing, commits) = (KeyLocks::default(), TaskTracker::new());
         let fingerprint = recipe.fingerprint();
-        Self { limits, recipe, fingerprint, budget, pool, store, catalog, spool_dir, publishing, commits }
+        let shelf = Shelf::new(limits.photo_bytes, SPARE_BYTES.min(budget.sources.limit() / 8));
+        Self {
+            limits,
+            recipe,
+            fingerprint,
+            budget,
+            pool,
+            store,
+            catalog,
+            spool_dir,
+            shelf,
+            publishing,
+            commits,
+        }
     }
 
     /// The caps in force.
@@ -130,8 +148,9 @@ impl Ingest {
     /// # Errors
     /// The store or the catalog is full or does not answer.
     pub async fn admit(&self) -> Result<(), IngestError> {
-        self.store.check().await?;
-        Ok(self.catalog.check().await?)
+        let (store, catalog) = tokio::join!(self.store.check(), self.catalog.check());
+        store?;
+        Ok(catalog?)
     }
 
     /// Returns once every commit that has begun is done, whoever still waits for it. To be called when no upload will

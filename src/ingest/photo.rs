@@ -107,7 +107,8 @@ impl Ingest {
         let (mime, format) = self.judge(sniff(&head)).map_err(|reason| label.blame(reason))?;
         imaging::check_declared(format, &head, &self.recipe).map_err(|error| label.blame(error))?;
         let max = self.limits.photo_bytes;
-        let mut spool = Spool::new(Arc::clone(&self.spool_dir), &self.budget.sources, max);
+        let mut spool =
+            Spool::new(Arc::clone(&self.spool_dir), &self.budget.sources, Arc::clone(&self.shelf));
         let mut hasher = blake3::Hasher::new_keyed(&self.fingerprint);
         hasher.update(&head);
         spool.write(&head).await?;
