@@ -8,6 +8,7 @@ mod colour;
 mod declared;
 mod exif;
 mod fingerprint;
+mod metadata;
 mod orient;
 mod plan;
 mod pool;
@@ -31,13 +32,13 @@ pub struct Recipe {
     pub max_pixels: u64,
     /// The most memory in bytes that one photo may be given; decoders that can use less for a large photo do.
     pub memory: u64,
-    /// Whether the output carries the part of the source's EXIF that [`metadata`] lets through.
+    /// Whether the output keeps camera, exposure, dates and place of the source's EXIF; it has no metadata otherwise.
     pub keep_exif: bool,
     /// How long one photo may take; checked between steps.
     pub timeout: Duration,
 }
 
-/// A finished photo: a baseline JPEG, upright, sRGB, without metadata.
+/// A finished photo: a baseline JPEG, upright, sRGB, with no more metadata than the recipe asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// The JPEG file.
@@ -92,6 +93,7 @@ struct Rgb {
 #[derive(Debug)]
 pub struct Inspected<'a> {
     source: codec::Source<'a>,
+    exif: Option<&'a [u8]>,
     orientation: Orientation,
     recipe: Recipe,
 }
@@ -113,7 +115,8 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
 /// The header is corrupt, of zero size, over the pixel limit or of an unsupported variant.
 pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Inspected<'a>, ImageError> {
     let source = codec::open(format, bytes, recipe)?;
-    Ok(Inspected { source, orientation: exif::orientation(format, bytes), recipe: *recipe })
+    let exif = exif::block(format, bytes);
+    Ok(Inspected { source, exif, orientation: exif::orientation(exif), recipe: *recipe })
 }
 
 impl Inspected<'_> {
@@ -143,7 +146,10 @@ impl Inspected<'_> {
         deadline.check()?;
         let small = colour::to_srgb(small, profile.as_deref());
         let upright = orient::upright(small, self.orientation);
-        let bytes = codec::jpeg::encode(&upright, self.recipe.quality)?;
+        let mut bytes = codec::jpeg::encode(&upright, self.recipe.quality)?;
+        if let Some(exif) = self.exif.filter(|_| self.recipe.keep_exif) {
+            bytes = metadata::with_exif(bytes, exif, upright.width, upright.height);
+        }
         deadline.check()?;
         Ok(Encoded { bytes, width: upright.width, height: upright.height })
     }

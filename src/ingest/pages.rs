@@ -15,7 +15,7 @@ use memmap2::MmapMut;
 pub(super) struct Shelf {
     length: u64,
     keep: u64,
-    /// Pages that wait for the next photo.
+    /// Pages that wait for the next photo, those with most memory last.
     spare: Mutex<Vec<Pages>>,
 }
 
@@ -38,8 +38,8 @@ impl Shelf {
     /// # Errors
     /// The system refuses.
     pub(super) fn take(self: &Arc<Self>) -> io::Result<Borrowed> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let pages = match spare {
+        let largest = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let pages = match largest {
             Some(pages) => pages,
             None => {
                 let length = usize::try_from(self.length).map_err(io::Error::other)?;
@@ -50,11 +50,21 @@ impl Shelf {
     }
 
     fn put_back(&self, pages: Pages) {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept: usize = spare.iter().map(|pages| pages.touched).sum();
-        if (kept + pages.touched) as u64 <= self.keep {
-            spare.push(pages);
+        if pages.touched as u64 > self.keep {
+            return;
         }
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = spare.partition_point(|other| other.touched <= pages.touched);
+        spare.insert(at, pages);
+        let mut kept: usize = spare.iter().map(|pages| pages.touched).sum();
+        // The smallest go first, for they are the cheapest to get again.
+        let surplus = spare.iter().take_while(|pages| {
+            let is_too_much = kept as u64 > self.keep;
+            kept -= pages.touched;
+            is_too_much
+        });
+        let surplus = surplus.count();
+        spare.drain(..surplus);
     }
 }
 
@@ -111,17 +121,22 @@ mod tests {
         let mut first = shelf.take().unwrap();
         let mut second = shelf.take().unwrap();
         first.write(0, &[1; 60_000]).unwrap();
-        second.write(10, &[2; 60_000]).unwrap();
+        second.write(10, &[2; 30_000]).unwrap();
         let place = first.as_ptr();
-        drop(first);
         drop(second);
-        assert_eq!(spare(&shelf), [60_000], "two would be too many");
+        drop(first);
+        assert_eq!(spare(&shelf), [30_010, 60_000]);
+        let mut third = Shelf::new(1 << 20, 100_000).take().unwrap();
+        third.write(0, &[1; 40_000]).unwrap();
+        third.shelf = Arc::clone(&shelf);
+        drop(third);
+        assert_eq!(spare(&shelf), [40_000, 60_000], "three would be too many, and the smallest goes");
         let mut again = shelf.take().unwrap();
         assert_eq!(again.as_ptr(), place);
         again.write(60_000, &[3; 50_000]).unwrap();
         assert_eq!((again[59_999], again[60_000]), (1, 3));
         drop(again);
-        assert_eq!(spare(&shelf), [0usize; 0], "it has grown too large to be kept");
+        assert_eq!(spare(&shelf), [40_000], "it has grown too large to be kept");
     }
 
     #[test]

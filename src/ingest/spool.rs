@@ -110,7 +110,7 @@ pub(super) enum Buffer {
 }
 
 impl Buffer {
-    const SMALL: usize = 512 * 1024;
+    const SMALL: usize = 64 * 1024;
 
     /// Appends `chunk`.
     fn append(&mut self, chunk: &[u8], shelf: &Arc<Shelf>) -> io::Result<()> {
