@@ -74,8 +74,13 @@ async fn kept_exif_is_of_the_camera_and_the_place_and_fits_the_output() {
         let (found, behind) = markers(&bytes);
         assert_eq!(found.into_iter().filter(|marker| is_metadata(*marker)).collect::<Vec<_>>(), [0xE0, 0xE1]);
         assert_eq!(behind, 0);
-        let read = |bytes: &[u8]| exif::Reader::new().read_from_container(&mut Cursor::new(bytes)).unwrap();
-        let (before, after) = (read(&source), read(&bytes));
+        // The source as far as it can be read: some phones write what this reader takes for an error.
+        let before = exif::Reader::new()
+            .continue_on_error(true)
+            .read_from_container(&mut Cursor::new(&source))
+            .or_else(|error| error.distill_partial_result(|_| ()))
+            .unwrap();
+        let after = exif::Reader::new().read_from_container(&mut Cursor::new(&bytes)).unwrap();
         let value = |exif: &exif::Exif, tag| {
             exif.get_field(tag, In::PRIMARY).map(|field| format!("{:?}", field.value))
         };
