@@ -21,6 +21,7 @@ pub(crate) fn recipe() -> Recipe {
         quality: settings.jpeg_quality,
         max_pixels: settings.max_pixels,
         memory: Budget::new(settings.memory_budget_bytes).images.limit(),
+        keep_exif: !settings.strip_gps,
         timeout: settings.image_timeout,
     }
 }

@@ -102,6 +102,7 @@ impl App {
             quality: settings.jpeg_quality,
             max_pixels: settings.max_pixels,
             memory: budget.images.limit(),
+            keep_exif: !settings.strip_gps,
             timeout: settings.image_timeout,
         };
         let ingest = Ingest::new(

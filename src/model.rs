@@ -72,6 +72,29 @@ impl From<MediaKey> for String {
     }
 }
 
+/// What a photo was when it came, and what was to be made of it: a hash over the bytes of the source and over all settings
+/// that decide the output. Two photos with equal ids have the same output.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId([u8; 32]);
+
+impl SourceId {
+    /// The id with this digest.
+    pub const fn new(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// The raw digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -56,6 +56,7 @@ pub(super) fn metrics(api: &Api) -> Response<Body> {
         budget_sources_bytes: api.ingest.budget().sources.used(),
         budget_images_bytes: api.ingest.budget().images.used(),
         connections: api.connections.open(),
+        image_panics: api.ingest.pool().panics(),
     };
     full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))
 }

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use super::{Catalog, NewDraft, NewPhoto};
-use crate::model::{DraftId, DraftStatus, MediaId, MediaKey};
+use crate::model::{DraftId, DraftStatus, MediaId, MediaKey, SourceId};
 
 fn photo(name: &str) -> NewPhoto {
-    NewPhoto { key: MediaKey::of(name.as_bytes()), width: 1600, height: 1200, size_bytes: 345_678 }
+    let source = source(&format!("source of {name}"));
+    NewPhoto { key: MediaKey::of(name.as_bytes()), width: 1600, height: 1200, size_bytes: 345_678, source }
+}
+
+fn source(name: &str) -> SourceId {
+    SourceId::new(*MediaKey::of(name.as_bytes()).as_bytes())
 }
 
 fn draft(title: &str, photos: &[&str]) -> NewDraft {
@@ -18,7 +23,9 @@ pub(super) async fn run(catalog: Arc<dyn Catalog>) {
     assert_eq!(catalog.draft(DraftId(1)).await.unwrap(), None);
     a_draft_is_read_back_as_it_was_answered(&*catalog).await;
     equal_photos_share_one_row(&*catalog).await;
-    concurrent_drafts_share_rows_and_never_ids(catalog).await;
+    concurrent_drafts_share_rows_and_never_ids(Arc::clone(&catalog)).await;
+    a_source_is_known_by_the_photo_that_was_last_made_of_it(&*catalog).await;
+    concurrent_drafts_of_one_source_agree(catalog).await;
 }
 
 async fn a_draft_is_read_back_as_it_was_answered(catalog: &dyn Catalog) {
@@ -65,5 +72,36 @@ async fn concurrent_drafts_share_rows_and_never_ids(catalog: Arc<dyn Catalog>) {
     assert_eq!(own.len(), 40);
     for draft in drafts {
         assert_eq!(catalog.draft(draft.id).await.unwrap(), Some(draft));
+    }
+}
+
+async fn a_source_is_known_by_the_photo_that_was_last_made_of_it(catalog: &dyn Catalog) {
+    let one = source("one");
+    assert_eq!(catalog.media_of_source(one).await.unwrap(), None);
+    let with_source = |name| NewDraft {
+        title: String::new(),
+        photos: vec![photo("a"), NewPhoto { source: one, ..photo(name) }],
+    };
+    let made = catalog.create_draft(with_source("e")).await.unwrap();
+    assert_eq!(catalog.media_of_source(one).await.unwrap().as_ref(), Some(&made.photos[1]));
+    let again = catalog.create_draft(with_source("e")).await.unwrap();
+    assert_eq!(again.photos, made.photos);
+    assert_eq!(catalog.media_of_source(one).await.unwrap().as_ref(), Some(&made.photos[1]));
+    let other = catalog.create_draft(with_source("f")).await.unwrap();
+    assert_ne!(other.photos[1].id, made.photos[1].id);
+    assert_eq!(catalog.media_of_source(one).await.unwrap().as_ref(), Some(&other.photos[1]));
+    assert_eq!(catalog.media_of_source(source("source of a")).await.unwrap().as_ref(), Some(&made.photos[0]));
+    assert_eq!(catalog.media_of_source(source("source of nothing")).await.unwrap(), None);
+}
+
+async fn concurrent_drafts_of_one_source_agree(catalog: Arc<dyn Catalog>) {
+    let tasks = (0..20).map(|_| {
+        let catalog = Arc::clone(&catalog);
+        tokio::spawn(async move { catalog.create_draft(draft("", &["shared source"])).await.unwrap() })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        let made = task.await.unwrap();
+        let known = catalog.media_of_source(source("source of shared source")).await.unwrap();
+        assert_eq!(known.as_ref(), made.photos.first());
     }
 }

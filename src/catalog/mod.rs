@@ -10,7 +10,7 @@ mod sled;
 use async_trait::async_trait;
 
 pub use self::sled::SledCatalog;
-use crate::model::{Draft, DraftId, MediaKey};
+use crate::model::{Draft, DraftId, Media, MediaKey, SourceId};
 
 /// Why the catalog could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,8 @@ pub struct NewPhoto {
     pub height: u32,
     /// Length of the stored JPEG in bytes.
     pub size_bytes: u64,
+    /// What it was made of.
+    pub source: SourceId,
 }
 
 /// A draft to be recorded.
@@ -61,6 +63,9 @@ pub trait Catalog: Send + Sync {
     /// Equal keys share one media row, however often and however concurrently they are recorded. Ids start at 1 and are
     /// never used twice.
     ///
+    /// In the same transaction each photo's source is remembered for [`media_of_source`](Self::media_of_source); where the
+    /// source was known before, the new photo takes the place of the old one.
+    ///
     /// # Errors
     /// Nothing was recorded, unless the error is [`CatalogError::Indeterminate`].
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError>;
@@ -70,6 +75,15 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// The catalog failed: it is not known whether the draft exists.
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError>;
+
+    /// The media that was last recorded as made of `source`; `None` if there is none, as after its row was removed.
+    ///
+    /// A source is known once a draft with it is recorded, and never for a draft that failed. The row says what was stored
+    /// then: whether the file is still there is for the caller to ask.
+    ///
+    /// # Errors
+    /// The catalog failed: it is not known whether the source is known.
+    async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError>;
 
     /// Whether a draft could be recorded now.
     ///

@@ -53,6 +53,7 @@ pub struct Settings {
     pub allowed_mime_prefixes: Vec<String>,
     pub jpeg_quality: u8,
     pub max_dim_px: u32,
+    pub strip_gps: bool,
     pub max_pixels: u64,
     pub rate_limit_global: Option<Quota>,
     pub rate_limit_upload: Option<Quota>,
@@ -163,7 +164,6 @@ impl Settings {
         let redis = read.value("REDIS_URL", |v| Some(!v.is_empty()));
         read.value("AUTH_REQUIRED", |v| (parse::boolean(v) == Some(false)).then_some(()));
         read.value("MEDIA_STORAGE", |v| (v == "local").then_some(()));
-        read.value("STRIP_GPS", |v| (parse::boolean(v) == Some(true)).then_some(()));
         read.value("JOBS_ENABLED", parse::boolean);
         let mib = 1024 * 1024;
         let settings = Self {
@@ -178,6 +178,7 @@ impl Settings {
             allowed_mime_prefixes: read.value("ALLOWED_MIME_PREFIXES", parse::non_empty_list),
             jpeg_quality: read.value("JPEG_QUALITY", |v| parse::within(v, 1..=95)),
             max_dim_px: read.value("MAX_DIM_PX", |v| parse::within(v, 1..=16_384)),
+            strip_gps: read.value("STRIP_GPS", parse::boolean),
             max_pixels: read.value("MAX_PIXELS", |v| parse::within(v, 1..=1_000_000_000)),
             rate_limit_global: read.value("RATE_LIMIT_GLOBAL", parse::quota),
             rate_limit_upload: read.value("RATE_LIMIT_UPLOAD", parse::quota),

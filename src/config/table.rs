@@ -49,7 +49,7 @@ pub const SETTINGS: &[Setting] = &[
     row("ALLOWED_MIME_PREFIXES", r#"["image/"]"#, "a list such as image/jpeg,image/png", "prefixes of sniffed types that are let in"),
     row("JPEG_QUALITY", "80", "1..95", "quality of the stored JPEG"),
     row("MAX_DIM_PX", "1600", "1..16384", "longer side of the stored JPEG; never enlarges"),
-    row("STRIP_GPS", "true", "true: keeping EXIF is not built yet", "no metadata at all in the stored JPEG"),
+    row("STRIP_GPS", "true", BOOL, "true: no metadata at all in the stored JPEG; false: camera, exposure, dates and place are kept"),
     row("MAX_PIXELS", "120000000", "1..1000000000", "declared width x height of one input"),
     row("JOBS_ENABLED", "true", BOOL, "background jobs (none exist yet)"),
     row("RATE_LIMIT_GLOBAL", "60/minute", "N/second, N/minute, N/hour, N/day or off", "requests per client"),

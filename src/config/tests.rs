@@ -14,6 +14,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(settings.max_uploads_per_request, 20);
     assert_eq!(settings.max_file_bytes, 15 << 20);
     assert_eq!(settings.jpeg_quality, 80);
+    assert!(settings.strip_gps);
     assert_eq!(settings.max_dim_px, 1600);
     assert_eq!(settings.max_pixels, 120_000_000);
     assert_eq!(settings.memory_budget_bytes, 256 << 20);
@@ -88,7 +89,7 @@ fn media_is_not_served_over_the_api() {
 
 #[test]
 fn what_the_old_backend_had_and_this_one_lacks_is_refused_or_noted() {
-    for (name, value) in [("AUTH_REQUIRED", "true"), ("STRIP_GPS", "false"), ("MEDIA_STORAGE", "s3")] {
+    for (name, value) in [("AUTH_REQUIRED", "true"), ("MEDIA_STORAGE", "s3")] {
         assert!(load(&[(name, value)]).is_err(), "{name}");
     }
     let settings =

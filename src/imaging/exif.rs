@@ -1,4 +1,4 @@
-//! The orientation of a photo, and nothing else of its metadata.
+//! Where a photo has its EXIF block, and the orientation in it.
 //!
 //! A reader of our own because general EXIF libraries were seen to loop or abort on a few hostile bytes. Every walk here
 //! only moves forward, so its cost is bounded by the length of the file; whatever is malformed means "upright".
@@ -50,17 +50,21 @@ impl Orientation {
     }
 }
 
-/// The orientation that `file` asks for.
-pub(super) fn orientation(format: Format, file: &[u8]) -> Orientation {
-    let tiff = match format {
+/// The orientation that an EXIF block asks for.
+pub(super) fn orientation(block: Option<&[u8]>) -> Orientation {
+    Orientation::from_exif(block.and_then(orientation_tag).unwrap_or(1))
+}
+
+/// The EXIF block of `file`: a TIFF header and what it leads to. Nobody vouches for it.
+pub(super) fn block(format: Format, file: &[u8]) -> Option<&[u8]> {
+    match format {
         Format::Jpeg => jpeg_exif(file),
         Format::Png => png_exif(file),
         Format::WebP => webp_exif(file),
         // A TIFF file is laid out as the block that EXIF borrowed from it.
         Format::Tiff => Some(file),
         Format::Gif | Format::Bmp | Format::Ico => None,
-    };
-    Orientation::from_exif(tiff.and_then(orientation_tag).unwrap_or(1))
+    }
 }
 
 const EXIF_HEADER: &[u8] = b"Exif\0\0";
@@ -172,16 +176,16 @@ mod tests {
 
     #[test]
     fn webp_and_png_carry_the_same_block() {
-        let block = tiff(true, TYPE_SHORT, 1, 8);
+        let exif = tiff(true, TYPE_SHORT, 1, 8);
         let mut webp = b"RIFF\0\0\0\0WEBPVP8X\x03\0\0\0abc\0EXIF".to_vec();
-        webp.extend(u32::try_from(block.len()).unwrap().to_le_bytes());
-        webp.extend(&block);
-        assert_eq!(orientation(Format::WebP, &webp), Orientation::Rotate270);
+        webp.extend(u32::try_from(exif.len()).unwrap().to_le_bytes());
+        webp.extend(&exif);
+        assert_eq!(orientation(block(Format::WebP, &webp)), Orientation::Rotate270);
         let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x01tEXtxCRC!".to_vec();
-        png.extend(u32::try_from(block.len()).unwrap().to_be_bytes());
+        png.extend(u32::try_from(exif.len()).unwrap().to_be_bytes());
         png.extend(b"eXIf");
-        png.extend(&block);
-        assert_eq!(orientation(Format::Png, &png), Orientation::Rotate270);
+        png.extend(&exif);
+        assert_eq!(orientation(block(Format::Png, &png)), Orientation::Rotate270);
     }
 
     proptest! {
@@ -190,7 +194,7 @@ mod tests {
             let mut file = [&b"II*\0\x08\0\0\0"[..], b"\xff\xd8\xff\xe1\0\x20Exif\0\0MM\0*", b"RIFF....WEBP", b""][prefix].to_vec();
             file.extend(bytes);
             for format in [Format::Jpeg, Format::Png, Format::WebP, Format::Tiff] {
-                orientation(format, &file);
+                orientation(block(format, &file));
             }
         }
     }

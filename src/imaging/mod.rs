@@ -9,6 +9,8 @@ mod colour;
 mod declared;
 mod develop;
 mod exif;
+mod fingerprint;
+mod metadata;
 mod orient;
 mod plan;
 mod plane;
@@ -39,11 +41,13 @@ pub struct Recipe {
     pub max_pixels: u64,
     /// The most memory in bytes that one photo may be given; decoders that can use less for a large photo do.
     pub memory: u64,
+    /// Whether the output keeps camera, exposure, dates and place of the source's EXIF; it has no metadata otherwise.
+    pub keep_exif: bool,
     /// How long one photo may take; checked between bands of rows.
     pub timeout: Duration,
 }
 
-/// A finished photo: a baseline JPEG, upright, sRGB, without metadata.
+/// A finished photo: a baseline JPEG, upright, sRGB, with no more metadata than the recipe asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// The JPEG file.
@@ -94,6 +98,7 @@ pub enum ImageError {
 #[derive(Debug)]
 pub struct Inspected<'a> {
     picture: Box<dyn Picture + 'a>,
+    exif: Option<&'a [u8]>,
     orientation: Orientation,
     recipe: Recipe,
 }
@@ -130,7 +135,8 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
 /// The header is corrupt, of zero size, over the pixel limit or of an unsupported variant.
 pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Inspected<'a>, ImageError> {
     let picture = codec::open(format, bytes, recipe)?;
-    Ok(Inspected { picture, orientation: exif::orientation(format, bytes), recipe: *recipe })
+    let exif = exif::block(format, bytes);
+    Ok(Inspected { picture, exif, orientation: exif::orientation(exif), recipe: *recipe })
 }
 
 /// Makes a photo, whatever it takes: for callers who account for no memory, such as benchmarks.
@@ -188,7 +194,10 @@ impl<'a> Inspected<'a> {
             true => (target.height, target.width),
             false => (target.width, target.height),
         };
-        let bytes = develop::encode(planes, layout.model, &conversion, quality, turn.workspace)?;
+        let mut bytes = develop::encode(planes, layout.model, &conversion, quality, turn.workspace)?;
+        if let Some(exif) = self.exif.filter(|_| self.recipe.keep_exif) {
+            bytes = metadata::with_exif(bytes, exif, width, height);
+        }
         watch.check()?;
         Ok(Encoded { bytes, width, height })
     }

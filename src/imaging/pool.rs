@@ -4,7 +4,7 @@
 //! that run must not depend on who still waits for them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ pub struct Pool {
     jobs: mpsc::Sender<Job>,
     wait: Duration,
     busy: Arc<AtomicUsize>,
+    panics: Arc<AtomicU64>,
 }
 
 impl Pool {
@@ -55,7 +56,7 @@ impl Pool {
             let busy = Arc::clone(&busy);
             std::thread::Builder::new().name(format!("image-{n}")).spawn(move || work(&receiver, &busy))?;
         }
-        Ok(Self { jobs, wait, busy })
+        Ok(Self { jobs, wait, busy, panics: Arc::default() })
     }
 
     /// Runs `job` on a worker. If the caller goes away first, a job that has not begun never will.
@@ -69,12 +70,16 @@ impl Pool {
         let place = tokio::time::timeout(self.wait, self.jobs.reserve()).await;
         let place = place.map_err(|_| PoolError::Busy)?.map_err(|_| PoolError::Panicked)?;
         let (sender, receiver) = oneshot::channel();
+        let panics = Arc::clone(&self.panics);
         place.send(Box::new(move |workspace| {
             if !sender.is_closed() {
                 let mut turn = Turn { workspace, is_abandoned: &|| sender.is_closed() };
                 // Only the result crosses this line, and buffers, whose content is of no meaning.
-                let result = catch_unwind(AssertUnwindSafe(|| job(&mut turn)));
-                let _caller_left = sender.send(result.map_err(|_| PoolError::Panicked));
+                let result = catch_unwind(AssertUnwindSafe(|| job(&mut turn))).map_err(|_| {
+                    panics.fetch_add(1, Ordering::Relaxed);
+                    PoolError::Panicked
+                });
+                let _caller_left = sender.send(result);
             }
         }));
         receiver.await.unwrap_or(Err(PoolError::Panicked))
@@ -83,6 +88,11 @@ impl Pool {
     /// Jobs that wait for a worker.
     pub fn queued(&self) -> usize {
         self.jobs.max_capacity() - self.jobs.capacity()
+    }
+
+    /// Jobs that panicked since the start, whether anybody still waited for them or not.
+    pub fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// Workers that have a job.
@@ -112,6 +122,7 @@ mod tests {
         let pool = Pool::start(1, 4, Duration::from_secs(5)).unwrap();
         assert_eq!(pool.run(|_| panic!("on purpose")).await.map(|()| 0), Err(PoolError::Panicked));
         assert_eq!(pool.run(|_| 7).await, Ok(7));
+        assert_eq!(pool.panics(), 1);
     }
 
     #[tokio::test]

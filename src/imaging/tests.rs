@@ -5,6 +5,7 @@ const RECIPE: Recipe = Recipe {
     quality: 80,
     max_pixels: 1_000_000,
     memory: 1 << 30,
+    keep_exif: false,
     timeout: Duration::from_secs(20),
 };
 

@@ -1,11 +1,13 @@
 //! The use case: a multipart body in, a draft with its photos out. All or nothing.
 //!
-//! Photos are decoded while later parts still arrive. Whatever fails before the commit point takes back what was staged.
+//! Photos are decoded while later parts still arrive, unless they were made before. Whatever fails before the commit point takes back what was staged.
 //! This room knows no HTTP: its input is a stream of bytes and a boundary.
 
 pub mod boundary;
+mod commit;
 mod error;
 mod keys;
+mod pages;
 pub mod parts;
 mod photo;
 pub mod sniff;
@@ -23,11 +25,12 @@ use tracing::Instrument;
 
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
+use self::pages::Shelf;
 use self::parts::{Part, Parts, StreamError};
-use self::photo::{Finished, Label};
+use self::photo::Label;
 use self::work::Work;
 use crate::budget::Budget;
-use crate::catalog::{Catalog, CatalogError, NewDraft};
+use crate::catalog::Catalog;
 use crate::imaging::{Pool, Recipe};
 use crate::media::MediaStore;
 use crate::model::{Draft, MediaKey};
@@ -36,6 +39,8 @@ use crate::model::{Draft, MediaKey};
 const FILES_FIELD: &str = "files";
 /// Name of the form field that carries the title.
 const TITLE_FIELD: &str = "title";
+/// Most memory that is kept for the next photos while no photo has it: two of a phone's usual size.
+const SPARE_BYTES: u64 = 8 << 20;
 /// Longest title in characters (Unicode scalar values).
 pub const MAX_TITLE_CHARS: usize = 160;
 
@@ -72,17 +77,22 @@ pub struct Received {
     pub mime: &'static str,
     /// Length of the source in bytes.
     pub bytes: u64,
+    /// Whether it was known by its source, from an earlier draft or from this one, and so was not decoded.
+    pub is_recognised: bool,
 }
 
 /// The use case, with everything that it needs.
 pub struct Ingest {
     limits: Limits,
     recipe: Recipe,
+    /// Of the recipe: part of the name under which a source is known.
+    fingerprint: [u8; 32],
     budget: Budget,
     pool: Arc<Pool>,
     store: Arc<dyn MediaStore>,
     catalog: Arc<dyn Catalog>,
     spool_dir: Arc<Path>,
+    shelf: Arc<Shelf>,
     /// Keys between publication and commit.
     publishing: KeyLocks,
     /// Commits that have begun.
@@ -101,7 +111,21 @@ impl Ingest {
         spool_dir: Arc<Path>,
     ) -> Self {
         let (publishing, commits) = (KeyLocks::default(), TaskTracker::new());
-        Self { limits, recipe, budget, pool, store, catalog, spool_dir, publishing, commits }
+        let fingerprint = recipe.fingerprint();
+        let shelf = Shelf::new(limits.photo_bytes, SPARE_BYTES.min(budget.sources.limit() / 8));
+        Self {
+            limits,
+            recipe,
+            fingerprint,
+            budget,
+            pool,
+            store,
+            catalog,
+            spool_dir,
+            shelf,
+            publishing,
+            commits,
+        }
     }
 
     /// The caps in force.
@@ -124,8 +148,9 @@ impl Ingest {
     /// # Errors
     /// The store or the catalog is full or does not answer.
     pub async fn admit(&self) -> Result<(), IngestError> {
-        self.store.check().await?;
-        Ok(self.catalog.check().await?)
+        let (store, catalog) = tokio::join!(self.store.check(), self.catalog.check());
+        store?;
+        Ok(catalog?)
     }
 
     /// Returns once every commit that has begun is done, whoever still waits for it. To be called when no upload will
@@ -155,11 +180,11 @@ impl Ingest {
                 return Err(error);
             }
         };
-        let mut finished = work.finished;
-        finished.sort_by_key(|photo| photo.index);
+        let mut photos = work.prepared;
+        photos.sort_by_key(|photo| photo.index);
         let ingest = Arc::clone(self);
         // A task of its own: a client that hangs up now must not leave a published photo without its row.
-        let commit = async move { ingest.commit(title, finished).await };
+        let commit = async move { ingest.commit(title, photos).await };
         let committed = self.commits.spawn(commit.in_current_span());
         committed.await.map_err(|error| IngestError::Internal(error.into()))?
     }
@@ -186,39 +211,6 @@ impl Ingest {
         }
         work.finish().await?;
         Ok(title)
-    }
-
-    /// Publishes the photos, then records the draft.
-    async fn commit(&self, title: String, finished: Vec<Finished>) -> Result<Uploaded, IngestError> {
-        let mut batch = Vec::with_capacity(finished.len());
-        let mut photos = Vec::with_capacity(finished.len());
-        let mut received = Vec::with_capacity(finished.len());
-        for photo in finished {
-            batch.push(photo.staged);
-            photos.push(photo.photo);
-            received.push(photo.received);
-        }
-        self.admit().await?;
-        let _held = self.publishing.hold(photos.iter().map(|photo| photo.key)).await;
-        let created = self.store.publish(batch).await?;
-        match self.catalog.create_draft(NewDraft { title, photos }).await {
-            Ok(draft) => {
-                for Received { key, mime, bytes } in &received {
-                    // There are no users before there are tokens.
-                    tracing::info!(sha = %key, mime, size = bytes, user_id = "anonymous", draft = draft.id.0, "photo");
-                }
-                Ok(Uploaded { draft, photos: received })
-            }
-            // The draft may yet turn out to be there, and must find its photos then.
-            Err(error @ CatalogError::Indeterminate(_)) => Err(error.into()),
-            Err(error) => {
-                // Nobody else builds on these: they did not exist before, and the keys are still held.
-                if let Err(undo) = self.store.remove(&created).await {
-                    tracing::error!(error = %undo, "photos of a failed upload could not be removed");
-                }
-                Err(error.into())
-            }
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! One photo on its way: received, judged, decoded, staged.
+//! One photo on its way: received, judged, and recognised, or decoded and staged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,35 +8,69 @@ use bytes::Bytes;
 use super::parts::Part;
 use super::sniff::{HEAD_BYTES, Sniffed, sniff};
 use super::spool::{Source, Spool};
-use super::{Ingest, IngestError, PhotoError, Received};
+use super::{Ingest, IngestError, PhotoError};
 use crate::budget::{Budget, Refused};
 use crate::catalog::NewPhoto;
 use crate::imaging::{self, Encoded, Failed, Format, ImageError, PoolError, Recipe, Turn};
 use crate::media::Staged;
+use crate::model::{Media, SourceId};
 
 /// A photo that has arrived whole, nothing of it decoded.
 pub(super) struct Arrived {
     source: Source,
+    pub(super) id: SourceId,
     format: Format,
-    mime: &'static str,
-    bytes: u64,
-    label: Label,
+    pub(super) mime: &'static str,
+    pub(super) bytes: u64,
+    pub(super) label: Label,
 }
 
 /// A photo that is encoded, in memory.
-pub(super) struct Made {
+pub(super) struct InMemory {
     encoded: Encoded,
+    id: SourceId,
     mime: &'static str,
     bytes: u64,
     index: usize,
 }
 
-/// A photo that is staged under its key.
-pub(super) struct Finished {
+/// A photo that is ready for the commit.
+pub(super) struct Prepared {
+    /// Its position among the photos of the upload.
     pub(super) index: usize,
-    pub(super) staged: Box<dyn Staged>,
-    pub(super) photo: NewPhoto,
-    pub(super) received: Received,
+    /// Sniffed type of the source.
+    pub(super) mime: &'static str,
+    /// Length of the source in bytes.
+    pub(super) bytes: u64,
+    pub(super) made: Made,
+}
+
+/// Where the JPEG of a photo comes from.
+pub(super) enum Made {
+    /// It was made now, and is staged.
+    Staged(NewPhoto, Box<dyn Staged>),
+    /// An earlier draft has it. The source is kept until that is certain.
+    Known(NewPhoto, Box<Arrived>),
+    /// It is the same as that of the photo at this position, in front of this one.
+    Repeat(usize),
+}
+
+impl Made {
+    /// The photo, unless another one of this upload stands for it.
+    pub(super) fn photo(&self) -> Option<&NewPhoto> {
+        match self {
+            Self::Staged(photo, _) | Self::Known(photo, _) => Some(photo),
+            Self::Repeat(_) => None,
+        }
+    }
+
+    /// The photo, if it was recognised.
+    pub(super) fn known(&self) -> Option<NewPhoto> {
+        match self {
+            Self::Known(photo, _) => Some(*photo),
+            Self::Staged(..) | Self::Repeat(_) => None,
+        }
+    }
 }
 
 /// Who is to blame, for error messages.
@@ -73,18 +107,23 @@ impl Ingest {
         let (mime, format) = self.judge(sniff(&head)).map_err(|reason| label.blame(reason))?;
         imaging::check_declared(format, &head, &self.recipe).map_err(|error| label.blame(error))?;
         let max = self.limits.photo_bytes;
-        let mut spool = Spool::new(Arc::clone(&self.spool_dir), &self.budget.sources, max);
+        let mut spool =
+            Spool::new(Arc::clone(&self.spool_dir), &self.budget.sources, Arc::clone(&self.shelf));
+        let mut hasher = blake3::Hasher::new_keyed(&self.fingerprint);
+        hasher.update(&head);
         spool.write(&head).await?;
         let mut next = Some(chunk);
         while let Some(chunk) = next {
             if spool.len() + chunk.len() as u64 > max {
                 return Err(label.blame(PhotoError::TooLarge { max }));
             }
+            hasher.update(&chunk);
             spool.write(&chunk).await?;
             next = part.chunk().await?;
         }
         let bytes = spool.len();
-        Ok(Some(Arrived { source: spool.finish().await?, format, mime, bytes, label }))
+        let id = SourceId::new(hasher.finalize().into());
+        Ok(Some(Arrived { source: spool.finish().await?, id, format, mime, bytes, label }))
     }
 
     fn judge(&self, sniffed: Sniffed) -> Result<(&'static str, Format), PhotoError> {
@@ -94,34 +133,66 @@ impl Ingest {
         Ok((mime, format))
     }
 
+    /// The photo as an earlier draft has it, if one does and its file is there. Whatever goes wrong here costs no upload:
+    /// the photo is then made once more.
+    pub(super) async fn recognise(&self, id: SourceId) -> Option<NewPhoto> {
+        let known = match self.catalog.media_of_source(id).await {
+            Ok(known) => known?,
+            Err(error) => {
+                tracing::warn!(%error, "a photo cannot be looked up by its source");
+                return None;
+            }
+        };
+        let Media { id: _, key, width, height, size_bytes } = known;
+        let photo = NewPhoto { key, width, height, size_bytes, source: id };
+        self.is_stored(&photo).await.then_some(photo)
+    }
+
+    /// Decodes, encodes and stages one photo.
+    pub(super) async fn make(&self, arrived: Arrived) -> Result<Prepared, IngestError> {
+        self.stage(self.encode(arrived).await?).await
+    }
+
     /// Decodes and encodes one photo. May be abandoned at any time: a job that waits is then never begun.
-    pub(super) async fn encode(&self, arrived: Arrived) -> Result<Made, IngestError> {
-        let Arrived { source, format, mime, bytes, label } = arrived;
+    pub(super) async fn encode(&self, arrived: Arrived) -> Result<InMemory, IngestError> {
+        let Arrived { source, id, format, mime, bytes, label } = arrived;
         let (budget, recipe, wait) = (self.budget.clone(), self.recipe, self.limits.memory_wait);
-        match self.pool.run(move |turn| encode(source, format, &recipe, &budget, wait, turn)).await {
-            Ok(Ok(encoded)) => Ok(Made { encoded, mime, bytes, index: label.index }),
-            Ok(Err(Failure::Image(error))) => Err(label.blame(error)),
-            Ok(Err(Failure::Busy)) | Err(PoolError::Busy) => Err(IngestError::Busy),
-            Ok(Err(Failure::Disk(error))) => Err(error.into()),
-            // A decoder that panics was fed something that no encoder wrote.
-            Err(PoolError::Panicked) => Err(label.blame(ImageError::Corrupt)),
-        }
+        let done = self.pool.run(move |turn| encode(source, format, &recipe, &budget, wait, turn)).await;
+        Ok(InMemory { encoded: encoded(done, mime, &label)?, id, mime, bytes, index: label.index })
     }
 
     /// Stages an encoded photo.
-    pub(super) async fn stage(&self, made: Made) -> Result<Finished, IngestError> {
-        let Made { encoded, mime, bytes, index } = made;
+    pub(super) async fn stage(&self, photo: InMemory) -> Result<Prepared, IngestError> {
+        let InMemory { encoded, id, mime, bytes, index } = photo;
         let Encoded { bytes: jpeg, width, height } = encoded;
         let size_bytes = jpeg.len() as u64;
         let staged = self.store.stage(jpeg.into()).await?;
-        let key = staged.key();
-        let photo = NewPhoto { key, width, height, size_bytes };
-        Ok(Finished { index, staged, photo, received: Received { key, mime, bytes } })
+        let photo = NewPhoto { key: staged.key(), width, height, size_bytes, source: id };
+        Ok(Prepared { index, mime, bytes, made: Made::Staged(photo, staged) })
+    }
+}
+
+/// What became of a worker's job.
+pub(super) fn encoded(
+    done: Result<Result<Encoded, Failure>, PoolError>,
+    mime: &'static str,
+    label: &Label,
+) -> Result<Encoded, IngestError> {
+    match done {
+        Ok(Ok(encoded)) => Ok(encoded),
+        Ok(Err(Failure::Image(error))) => Err(label.blame(error)),
+        Ok(Err(Failure::Busy)) | Err(PoolError::Busy) => Err(IngestError::Busy),
+        Ok(Err(Failure::Disk(error))) => Err(error.into()),
+        Err(PoolError::Panicked) => {
+            tracing::error!(photo = label.index, mime, "a decoder panicked");
+            // It was fed something that no encoder wrote.
+            Err(label.blame(ImageError::Corrupt))
+        }
     }
 }
 
 /// Why a worker made nothing of a photo.
-enum Failure {
+pub(super) enum Failure {
     Image(ImageError),
     Busy,
     Disk(std::io::Error),

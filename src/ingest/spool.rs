@@ -8,6 +8,7 @@ use std::sync::Arc;
 use memmap2::MmapMut;
 use tokio::io::AsyncWriteExt;
 
+use super::pages::{Borrowed, Shelf};
 use crate::budget::{Reservation, Share};
 
 /// Memory is taken from the budget in steps of this size.
@@ -20,7 +21,7 @@ const WRITE_BUFFER: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Spool {
     dir: Arc<Path>,
-    max_bytes: u64,
+    shelf: Arc<Shelf>,
     length: u64,
     place: Place,
 }
@@ -43,10 +44,10 @@ pub(super) enum Source {
 impl Spool {
     /// An empty spool that spills to an unlinked file in `dir` when `share` has no room.
     ///
-    /// `max_bytes` bounds what the caller will write.
-    pub(super) fn new(dir: Arc<Path>, share: &Arc<Share>, max_bytes: u64) -> Self {
+    /// The length of the pieces of `shelf` bounds what the caller will write.
+    pub(super) fn new(dir: Arc<Path>, share: &Arc<Share>, shelf: Arc<Shelf>) -> Self {
         let place = Place::Memory { bytes: Buffer::Small(Vec::new()), loan: share.reservation() };
-        Self { dir, max_bytes, length: 0, place }
+        Self { dir, shelf, length: 0, place }
     }
 
     /// Bytes written so far.
@@ -64,7 +65,7 @@ impl Spool {
             Place::Memory { bytes, loan } => {
                 let missing = self.length.saturating_sub(loan.bytes()).div_ceil(STEP) * STEP;
                 if missing == 0 || loan.try_grow(missing) {
-                    return bytes.append(chunk, self.max_bytes);
+                    return bytes.append(chunk, &self.shelf);
                 }
                 let dir = PathBuf::from(&*self.dir);
                 let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(dir))
@@ -98,39 +99,39 @@ impl Spool {
     }
 }
 
-/// A photo in memory.
-///
-/// A large one lives in pages of its own: they cost nothing until they are written, are never copied to grow, and go back
-/// to the system at once, while an allocator would keep them for later.
+/// A photo in memory; a large one in pages of its own.
 #[derive(Debug)]
 pub(super) enum Buffer {
     Small(Vec<u8>),
-    /// The pages, and how many of their bytes are written.
-    Large(MmapMut, usize),
+    /// The pages, and how many of their bytes are the photo's.
+    Large(Borrowed, usize),
+    /// Read back from a file.
+    Loaded(MmapMut),
 }
 
 impl Buffer {
-    const SMALL: usize = 512 * 1024;
+    const SMALL: usize = 64 * 1024;
 
-    /// Appends `chunk`; `max` is the most that will ever be written.
-    fn append(&mut self, chunk: &[u8], max: u64) -> io::Result<()> {
+    /// Appends `chunk`.
+    fn append(&mut self, chunk: &[u8], shelf: &Arc<Shelf>) -> io::Result<()> {
         let needed = self.len() + chunk.len();
         if let Self::Small(bytes) = self {
             if needed <= Self::SMALL {
                 bytes.extend_from_slice(chunk);
                 return Ok(());
             }
-            let max = usize::try_from(max).map_err(io::Error::other)?;
-            let mut map = MmapMut::map_anon(max.max(needed))?;
-            map[..bytes.len()].copy_from_slice(bytes);
-            *self = Self::Large(map, bytes.len());
+            let mut pages = shelf.take()?;
+            pages.write(0, bytes)?;
+            *self = Self::Large(pages, bytes.len());
         }
-        if let Self::Large(map, length) = self {
-            let free = map.get_mut(*length..needed).ok_or(io::ErrorKind::FileTooLarge)?;
-            free.copy_from_slice(chunk);
-            *length = needed;
+        match self {
+            Self::Large(pages, length) => {
+                pages.write(*length, chunk)?;
+                *length = needed;
+                Ok(())
+            }
+            Self::Small(_) | Self::Loaded(_) => Err(io::ErrorKind::FileTooLarge.into()),
         }
-        Ok(())
     }
 }
 
@@ -140,7 +141,8 @@ impl Deref for Buffer {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Small(bytes) => bytes,
-            Self::Large(map, length) => &map[..*length],
+            Self::Large(pages, length) => &pages[..*length],
+            Self::Loaded(map) => map,
         }
     }
 }
@@ -166,7 +168,7 @@ impl Source {
                 let mut map = MmapMut::map_anon(length)?;
                 file.rewind()?;
                 file.read_exact(&mut map)?;
-                Ok((Buffer::Large(map, length), None))
+                Ok((Buffer::Loaded(map), None))
             }
         }
     }
@@ -179,7 +181,7 @@ mod tests {
     async fn spool(limit: u64, bytes: &[u8]) -> (Source, Arc<Share>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let share = Share::new(limit);
-        let mut spool = Spool::new(dir.path().into(), &share, 1 << 24);
+        let mut spool = Spool::new(dir.path().into(), &share, Shelf::new(1 << 24, 0));
         for chunk in bytes.chunks(10_000) {
             spool.write(chunk).await.unwrap();
         }

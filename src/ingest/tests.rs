@@ -5,10 +5,12 @@ use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::SledCatalog;
+use crate::catalog::{CatalogError, NewDraft, SledCatalog};
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
-use crate::model::DraftId;
+use crate::model::{DraftId, Media, SourceId};
+
+mod again;
 
 /// A catalog that fails to order: before it records anything, or after.
 struct Failing {
@@ -28,6 +30,10 @@ impl Catalog for Failing {
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
         self.inner.draft(id).await
+    }
+
+    async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
+        self.inner.media_of_source(source).await
     }
 
     async fn check(&self) -> Result<(), CatalogError> {
@@ -56,7 +62,14 @@ async fn setup() -> Setup {
         memory_wait: Duration::from_secs(5),
     };
     let timeout = Duration::from_secs(20);
-    let recipe = Recipe { max_dim: 64, quality: 80, max_pixels: 1_000_000, memory: 1 << 26, timeout };
+    let recipe = Recipe {
+        max_dim: 64,
+        quality: 80,
+        max_pixels: 1_000_000,
+        memory: 1 << 26,
+        keep_exif: false,
+        timeout,
+    };
     let pool = Arc::new(Pool::start(2, 8, Duration::from_secs(5)).unwrap());
     let shared: Arc<dyn Catalog> = Arc::clone(&catalog) as _;
     let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, Arc::new(store), shared, spool_dir);
@@ -65,16 +78,7 @@ async fn setup() -> Setup {
 
 impl Setup {
     async fn upload(&self, photos: &[Vec<u8>]) -> Result<Uploaded, IngestError> {
-        let mut body = Vec::new();
-        for photo in photos {
-            body.extend_from_slice(
-                b"--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"x\"\r\n\r\n",
-            );
-            body.extend_from_slice(photo);
-            body.extend_from_slice(b"\r\n");
-        }
-        body.extend_from_slice(b"--b--\r\n");
-        self.ingest.upload(stream::iter([Ok(Bytes::from(body))]), "b").await
+        upload_to(&self.ingest, photos).await
     }
 
     fn files(&self) -> usize {
@@ -84,6 +88,19 @@ impl Setup {
         };
         count(&media) + count(&media.join(".staging"))
     }
+}
+
+async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded, IngestError> {
+    let mut body = Vec::new();
+    for photo in photos {
+        body.extend_from_slice(
+            b"--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"x\"\r\n\r\n",
+        );
+        body.extend_from_slice(photo);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(b"--b--\r\n");
+    ingest.upload(stream::iter([Ok(Bytes::from(body))]), "b").await
 }
 
 fn photo(shade: u8) -> Vec<u8> {
@@ -172,4 +189,42 @@ async fn a_commit_outlives_its_client_and_is_waited_for() {
     drop(held);
     setup.ingest.drained().await;
     assert_eq!(setup.catalog.draft(DraftId(2)).await.unwrap().unwrap().photos, made.draft.photos);
+}
+
+/// Lines of a log, as text.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_decoder_that_panics_is_a_bad_photo_a_line_in_the_log_and_a_count() {
+    let setup = setup().await;
+    let pool = &setup.ingest.pool;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _in_this_thread = tracing::subscriber::set_default(log);
+    let label = Label { index: 3, filename: Some("/home/me/x.jpg".into()) };
+    let done = pool.run(|_| panic!("a decoder's bug")).await;
+    let blamed = tracing::info_span!("request", request_id = "r-17")
+        .in_scope(|| photo::encoded(done, "image/png", &label).unwrap_err());
+    assert!(matches!(
+        blamed,
+        IngestError::Photo { index: 3, reason: PhotoError::Image(crate::imaging::ImageError::Corrupt), .. }
+    ));
+    assert_eq!(pool.panics(), 1);
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let line = text.lines().find(|line| line.contains("a decoder panicked")).unwrap();
+    assert!(line.contains("ERROR") && line.contains("r-17") && !line.contains("/home"), "{line}");
+    setup.upload(&[self::photo(1)]).await.unwrap();
 }

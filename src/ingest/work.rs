@@ -1,35 +1,53 @@
-//! The photos of one upload that are decoded while later parts arrive.
+//! The photos of one upload that are made ready while later parts arrive.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use super::photo::{Arrived, Finished};
+use super::photo::{Arrived, Made, Prepared};
 use super::{Ingest, IngestError};
+use crate::model::SourceId;
 
 /// See the module. Dropping it abandons them without waiting; what was staged is gone a moment later.
 #[derive(Default)]
 pub(super) struct Work {
     /// `None` for a photo that was abandoned.
-    tasks: JoinSet<Option<Result<Finished, IngestError>>>,
+    tasks: JoinSet<Option<Result<Prepared, IngestError>>>,
     abandoned: CancellationToken,
-    /// Photos that are staged, in the order in which they were ready.
-    pub(super) finished: Vec<Finished>,
+    /// Positions of the photos that were begun.
+    begun: HashMap<SourceId, usize>,
+    /// Photos that are ready, in the order in which they were.
+    pub(super) prepared: Vec<Prepared>,
 }
 
 impl Work {
-    /// Begins to decode and stage a photo.
+    /// Begins to recognise a photo, or to decode and stage it. One that came before in this upload is not begun again.
     pub(super) fn begin(&mut self, ingest: Arc<Ingest>, arrived: Arrived) {
+        let Arrived { id, mime, bytes, .. } = arrived;
+        let index = arrived.label.index;
+        if let Some(first) = self.begun.get(&id) {
+            self.prepared.push(Prepared { index, mime, bytes, made: Made::Repeat(*first) });
+            return;
+        }
+        self.begun.insert(id, index);
         let abandoned = self.abandoned.clone();
-        self.tasks.spawn(async move {
+        let preparing = async move {
+            let known = abandoned.run_until_cancelled(ingest.recognise(id)).await?;
+            if let Some(photo) = known {
+                let made = Made::Known(photo, Box::new(arrived));
+                return Some(Ok(Prepared { index, mime, bytes, made }));
+            }
             // Staging is not abandoned half-way, so that whoever waits for this task knows that no file comes after it.
             Some(match abandoned.run_until_cancelled(ingest.encode(arrived)).await? {
-                Ok(made) => ingest.stage(made).await,
+                Ok(photo) => ingest.stage(photo).await,
                 Err(error) => Err(error),
             })
-        });
+        };
+        self.tasks.spawn(preparing.in_current_span());
     }
 
     /// Runs one step of the upload. A photo that turns out bad meanwhile ends it at once, not after the last byte.
@@ -59,10 +77,10 @@ impl Work {
 
     fn note(
         &mut self,
-        done: Result<Option<Result<Finished, IngestError>>, JoinError>,
+        done: Result<Option<Result<Prepared, IngestError>>, JoinError>,
     ) -> Result<(), IngestError> {
         if let Some(result) = done.map_err(|error| IngestError::Internal(error.into()))? {
-            self.finished.push(result?);
+            self.prepared.push(result?);
         }
         Ok(())
     }

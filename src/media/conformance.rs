@@ -27,6 +27,7 @@ pub(super) async fn run(store: &dyn MediaStore) {
     published_bytes_are_read_back_whole_and_in_ranges(store).await;
     publishing_is_idempotent_and_names_what_is_new(store).await;
     an_open_object_outlives_its_name(store).await;
+    a_length_is_told_of_what_is_published_alone(store).await;
 }
 
 async fn staged_bytes_are_invisible_until_published_and_gone_when_dropped(store: &dyn MediaStore) {
@@ -73,4 +74,14 @@ async fn an_open_object_outlives_its_name(store: &dyn MediaStore) {
     store.remove(&[key]).await.unwrap();
     let pieces: Vec<Bytes> = object.read(0..10).try_collect().await.unwrap();
     assert_eq!(pieces.concat(), b"still read");
+}
+
+async fn a_length_is_told_of_what_is_published_alone(store: &dyn MediaStore) {
+    let staged = store.stage(Bytes::from_static(b"eleven more")).await.unwrap();
+    let key = staged.key();
+    assert_eq!(store.length(key).await.unwrap(), None, "staged is not published");
+    store.publish(vec![staged]).await.unwrap();
+    assert_eq!(store.length(key).await.unwrap(), Some(11));
+    store.remove(&[key]).await.unwrap();
+    assert_eq!(store.length(key).await.unwrap(), None);
 }

@@ -90,6 +90,14 @@ pub trait MediaStore: Send + Sync {
     /// The store failed: it is not known whether the photo exists.
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError>;
 
+    /// Length in bytes of the photo under `key`; `None` if there is none. Cheap: it reads no bytes of the photo.
+    ///
+    /// The answer holds for as long as the caller serialises with [`remove`](Self::remove) of the same key.
+    ///
+    /// # Errors
+    /// The store failed: it is not known whether the photo exists.
+    async fn length(&self, key: MediaKey) -> Result<Option<u64>, MediaError>;
+
     /// Whether a photo could be stored now.
     ///
     /// # Errors

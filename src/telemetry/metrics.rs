@@ -1,6 +1,6 @@
 //! Counters and gauges in the Prometheus (OpenMetrics) text format.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -44,6 +44,7 @@ pub struct Snapshot {
     pub budget_sources_bytes: u64,
     pub budget_images_bytes: u64,
     pub connections: u64,
+    pub image_panics: u64,
 }
 
 /// All metrics of a process.
@@ -54,6 +55,8 @@ pub struct Metrics {
     bytes_in: Counter,
     bytes_out: Counter,
     photos: Counter,
+    recognised: Counter,
+    image_panics: Counter,
     rejects: Family<ReasonLabels, Counter>,
     gauges: [Gauge<u64, AtomicU64>; 5],
 }
@@ -87,6 +90,13 @@ impl Default for Metrics {
             Some(Unit::Bytes),
         );
         let photos = counter(&mut registry, "photos_stored", "Photos in committed drafts", None);
+        let recognised = counter(
+            &mut registry,
+            "photos_recognised",
+            "Photos in committed drafts that were known by their source and not decoded again",
+            None,
+        );
+        let image_panics = counter(&mut registry, "image_panics", "Photos on which a decoder panicked", None);
         let rejects = Family::default();
         registry.register("rejects", "Requests refused, by reason", rejects.clone());
         let gauges = [
@@ -101,7 +111,18 @@ impl Default for Metrics {
             registry.register(name, help, gauge.clone());
             gauge
         });
-        Self { registry, requests, latencies, bytes_in, bytes_out, photos, rejects, gauges }
+        Self {
+            registry,
+            requests,
+            latencies,
+            bytes_in,
+            bytes_out,
+            photos,
+            recognised,
+            image_panics,
+            rejects,
+            gauges,
+        }
     }
 }
 
@@ -120,9 +141,10 @@ impl Metrics {
         self.bytes_out.inc_by(written);
     }
 
-    /// Counts photos of a committed draft.
-    pub fn stored(&self, photos: u64) {
+    /// Counts photos of a committed draft, and how many of them were recognised.
+    pub fn stored(&self, photos: u64, recognised: u64) {
         self.photos.inc_by(photos);
+        self.recognised.inc_by(recognised);
     }
 
     /// Counts a refused request.
@@ -142,10 +164,32 @@ impl Metrics {
         for (gauge, value) in self.gauges.iter().zip(values) {
             gauge.set(value);
         }
+        // Counted elsewhere. Of two readers at once the later value stands.
+        self.image_panics.inner().fetch_max(now.image_panics, Ordering::Relaxed);
         let mut text = String::new();
         if let Err(error) = encode(&mut text, &self.registry) {
             tracing::error!(%error, "metrics could not be written");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn photos_and_panics_are_counted() {
+        let metrics = Metrics::default();
+        metrics.stored(5, 2);
+        metrics.render(&Snapshot { image_panics: 3, ..Snapshot::default() });
+        let text = metrics.render(&Snapshot { image_panics: 2, ..Snapshot::default() });
+        for line in [
+            "vintedbot_photos_stored_total 5",
+            "vintedbot_photos_recognised_total 2",
+            "vintedbot_image_panics_total 3",
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line} in\n{text}");
+        }
     }
 }

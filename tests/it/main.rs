@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod again;
 mod clients;
 mod corpus;
 mod life;
 mod media;
+mod metadata;
 mod overload;
 mod pictures;
 mod protocol;

@@ -60,7 +60,11 @@ async fn run(db: Db, file: PathBuf, mut queue: mpsc::UnboundedReceiver<Waiting>)
 }
 
 async fn flush_and_sync(db: &Db, file: &Path) -> io::Result<()> {
-    db.flush_async().await.map_err(io::Error::from)?;
-    let file = file.to_owned();
-    tokio::task::spawn_blocking(move || File::open(file)?.sync_data()).await.map_err(io::Error::other)?
+    let (db, file) = (db.clone(), file.to_owned());
+    // Both in one go: a change of threads between them would cost as much as they do.
+    let both = move || {
+        db.flush()?;
+        File::open(file)?.sync_data()
+    };
+    tokio::task::spawn_blocking(both).await.map_err(io::Error::other)?
 }

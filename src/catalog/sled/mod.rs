@@ -20,7 +20,7 @@ use self::commit::Commits;
 use self::rows::Trees;
 use super::{Catalog, CatalogError, NewDraft};
 use crate::disk::{self, FreeDisk};
-use crate::model::{Draft, DraftId};
+use crate::model::{Draft, DraftId, Media, SourceId};
 
 /// sled's default is 1 GB, more than the machines this runs on.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -145,6 +145,11 @@ impl Catalog for SledCatalog {
         blocking(move || opened.trees.load(id)).await
     }
 
+    async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.media_of_source(source)).await
+    }
+
     async fn check(&self) -> Result<(), CatalogError> {
         self.opened().await?;
         let (path, min_free) = (Arc::clone(&self.path), self.min_free);
@@ -192,7 +197,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let new = NewDraft {
             title: "kept".into(),
-            photos: vec![NewPhoto { key: MediaKey::of(b"1"), width: 4, height: 3, size_bytes: 1 }],
+            photos: vec![NewPhoto {
+                key: MediaKey::of(b"1"),
+                width: 4,
+                height: 3,
+                size_bytes: 1,
+                source: SourceId::new([1; 32]),
+            }],
         };
         let first = {
             let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
@@ -209,6 +220,8 @@ mod tests {
             tries += 1;
         };
         assert_eq!(reopened.draft(first.id).await.unwrap(), Some(first.clone()));
+        let known = reopened.media_of_source(SourceId::new([1; 32])).await.unwrap();
+        assert_eq!(known.as_ref(), first.photos.first());
         let second = reopened.create_draft(new).await.unwrap();
         assert_eq!((second.id, &second.photos), (DraftId(2), &first.photos));
     }

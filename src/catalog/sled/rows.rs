@@ -9,7 +9,7 @@ use sled::transaction::{
 use sled::{Db, Tree};
 
 use crate::catalog::{CatalogError, NewDraft};
-use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId};
+use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, SourceId};
 
 const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
 const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
@@ -20,6 +20,8 @@ pub(super) struct Trees {
     media: Tree,
     /// Media key → media id.
     media_by_key: Tree,
+    /// Source id → media id. Databases of before it existed get it empty.
+    media_by_source: Tree,
     /// Draft id (big endian) → [`DraftRow`].
     drafts: Tree,
     /// Name → next id.
@@ -44,6 +46,7 @@ impl Trees {
         Ok(Self {
             media: db.open_tree("media")?,
             media_by_key: db.open_tree("media_by_key")?,
+            media_by_source: db.open_tree("media_by_source")?,
             drafts: db.open_tree("drafts")?,
             counters: db.open_tree("counters")?,
         })
@@ -51,8 +54,8 @@ impl Trees {
 
     /// Records a draft and those of its media that have no row yet, in one transaction; not durable yet.
     pub(super) fn insert(&self, new: &NewDraft) -> Result<Draft, CatalogError> {
-        let trees = (&self.media, &self.media_by_key, &self.drafts, &self.counters);
-        let committed = trees.transaction(|(media, media_by_key, drafts, counters)| {
+        let trees = (&self.media, &self.media_by_key, &self.media_by_source, &self.drafts, &self.counters);
+        let committed = trees.transaction(|(media, media_by_key, media_by_source, drafts, counters)| {
             let mut photos = Vec::with_capacity(new.photos.len());
             for photo in &new.photos {
                 let row = match media_by_key.get(photo.key.as_bytes())? {
@@ -74,6 +77,11 @@ impl Trees {
                         row
                     }
                 };
+                let id = row.id.0.to_be_bytes();
+                // A retry finds it as it is, and then writes nothing.
+                if media_by_source.get(photo.source.as_bytes())?.is_none_or(|known| known != id) {
+                    media_by_source.insert(photo.source.as_bytes(), &id)?;
+                }
                 photos.push(row);
             }
             let id = DraftId(take_id(counters, NEXT_DRAFT_ID)?);
@@ -91,6 +99,15 @@ impl Trees {
             TransactionError::Abort(error) => error,
             TransactionError::Storage(error) => error.into(),
         })
+    }
+
+    /// Reads the media that was made of a source.
+    pub(super) fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
+        let Some(id) = self.media_by_source.get(source.as_bytes())? else {
+            return Ok(None);
+        };
+        // The row may go between these two lines, and its source with it; ids are not used again.
+        self.media.get(id)?.map(|row| decode(&row)).transpose()
     }
 
     /// Reads a draft.

@@ -1,0 +1,131 @@
+//! The end of an upload: photos become visible, then the draft is recorded, which is the commit point.
+//!
+//! A photo that was recognised by its source is not taken at the catalog's word: its file is looked for while its key is
+//! held, and stays from then on until the draft refers to it. One that went meanwhile (taken back by another upload that
+//! failed, or removed as no longer needed) is made from its source after all.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::keys::KeysHeld;
+use super::photo::{Made, Prepared};
+use super::{Ingest, IngestError, Received, Uploaded};
+use crate::catalog::{CatalogError, NewDraft, NewPhoto};
+use crate::media::Staged;
+use crate::model::MediaKey;
+
+impl Ingest {
+    /// Publishes the photos, then records the draft. `photos` are in the order of the upload.
+    pub(super) async fn commit(
+        self: &Arc<Self>,
+        title: String,
+        photos: Vec<Prepared>,
+    ) -> Result<Uploaded, IngestError> {
+        let (admitted, confirmed) = tokio::join!(self.admit(), self.confirm(photos));
+        admitted?;
+        let (photos, _held) = confirmed?;
+        let Batch { staged, photos, received } = Batch::of(photos);
+        let created = self.store.publish(staged).await?;
+        match self.catalog.create_draft(NewDraft { title, photos }).await {
+            Ok(draft) => {
+                for Received { key, mime, bytes, is_recognised } in &received {
+                    // There are no users before there are tokens.
+                    tracing::info!(
+                        sha = %key,
+                        mime,
+                        size = bytes,
+                        recognised = is_recognised,
+                        user_id = "anonymous",
+                        draft = draft.id.0,
+                        "photo"
+                    );
+                }
+                Ok(Uploaded { draft, photos: received })
+            }
+            // The draft may yet turn out to be there, and must find its photos then.
+            Err(error @ CatalogError::Indeterminate(_)) => Err(error.into()),
+            Err(error) => {
+                // Nobody else builds on these: they did not exist before, and the keys are still held.
+                if let Err(undo) = self.store.remove(&created).await {
+                    tracing::error!(error = %undo, "photos of a failed upload could not be removed");
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes the locks of all keys, and makes those recognised photos anew that have no file any more.
+    ///
+    /// The locks are let go for that, as it takes long and may fail. Each round leaves fewer recognised photos, so this
+    /// ends.
+    async fn confirm(
+        self: &Arc<Self>,
+        mut photos: Vec<Prepared>,
+    ) -> Result<(Vec<Prepared>, KeysHeld), IngestError> {
+        loop {
+            let keys: Vec<MediaKey> =
+                photos.iter().filter_map(|photo| Some(photo.made.photo()?.key)).collect();
+            let known: Vec<Option<NewPhoto>> = photos.iter().map(|photo| photo.made.known()).collect();
+            let held = self.publishing.hold(keys).await;
+            let are_there = known.iter().map(async |photo| match photo {
+                Some(photo) => self.is_stored(photo).await,
+                None => true,
+            });
+            let are_there = join_all(are_there).await;
+            if are_there.iter().all(|is_there| *is_there) {
+                return Ok((photos, held));
+            }
+            drop(held);
+            let mut confirmed = Vec::with_capacity(photos.len());
+            for (photo, is_there) in photos.into_iter().zip(are_there) {
+                confirmed.push(match photo.made {
+                    Made::Known(_, arrived) if !is_there => self.make(*arrived).await?,
+                    _ => photo,
+                });
+            }
+            photos = confirmed;
+        }
+    }
+
+    /// Whether the store has the file of this photo, whole as far as its length tells. A store that cannot say so has not:
+    /// to make a photo once more is always right.
+    pub(super) async fn is_stored(&self, photo: &NewPhoto) -> bool {
+        match self.store.length(photo.key).await {
+            Ok(length) => length == Some(photo.size_bytes),
+            Err(error) => {
+                tracing::warn!(%error, "a photo that was recognised cannot be looked for");
+                false
+            }
+        }
+    }
+}
+
+/// What the photos of one upload come to, each list in the order of the upload.
+#[derive(Default)]
+struct Batch {
+    staged: Vec<Box<dyn Staged>>,
+    photos: Vec<NewPhoto>,
+    received: Vec<Received>,
+}
+
+impl Batch {
+    fn of(prepared: Vec<Prepared>) -> Self {
+        let mut batch = Self::default();
+        for Prepared { mime, bytes, made, .. } in prepared {
+            let is_recognised = !matches!(made, Made::Staged(..));
+            let photo = match made {
+                Made::Staged(photo, staged) => {
+                    batch.staged.push(staged);
+                    photo
+                }
+                Made::Known(photo, _) => photo,
+                // A photo repeats one in front of it.
+                Made::Repeat(first) => batch.photos[first],
+            };
+            batch.photos.push(photo);
+            batch.received.push(Received { key: photo.key, mime, bytes, is_recognised });
+        }
+        batch
+    }
+}

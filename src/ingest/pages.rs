@@ -1,0 +1,151 @@
+//! Pages of memory for large photos.
+//!
+//! They cost nothing until they are written, are never copied to grow, and go back to the system at once, while an
+//! allocator would keep them for later. A few are kept after all: for a photo that is only looked at and not decoded,
+//! getting fresh pages from the system would be most of the work.
+
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use memmap2::MmapMut;
+
+/// Where pages come from and go back to.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    length: u64,
+    keep: u64,
+    /// Pages that wait for the next photo, those with most memory last.
+    spare: Mutex<Vec<Pages>>,
+}
+
+/// Memory in pages of its own, all zeros or what an earlier photo left in it.
+#[derive(Debug)]
+pub(super) struct Pages {
+    map: MmapMut,
+    /// How many bytes, from the start, were ever written: the system has given memory for so many.
+    touched: usize,
+}
+
+impl Shelf {
+    /// A shelf of pieces of `length` bytes, that keeps no more than `keep` bytes of memory in spare ones.
+    pub(super) fn new(length: u64, keep: u64) -> Arc<Self> {
+        Arc::new(Self { length, keep, spare: Mutex::default() })
+    }
+
+    /// One piece of the shelf's length, a spare one if there is one.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn take(self: &Arc<Self>) -> io::Result<Borrowed> {
+        let largest = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let pages = match largest {
+            Some(pages) => pages,
+            None => {
+                let length = usize::try_from(self.length).map_err(io::Error::other)?;
+                Pages { map: MmapMut::map_anon(length)?, touched: 0 }
+            }
+        };
+        Ok(Borrowed { pages: Some(pages), shelf: Arc::clone(self) })
+    }
+
+    fn put_back(&self, pages: Pages) {
+        if pages.touched as u64 > self.keep {
+            return;
+        }
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = spare.partition_point(|other| other.touched <= pages.touched);
+        spare.insert(at, pages);
+        let mut kept: usize = spare.iter().map(|pages| pages.touched).sum();
+        // The smallest go first, for they are the cheapest to get again.
+        let surplus = spare.iter().take_while(|pages| {
+            let is_too_much = kept as u64 > self.keep;
+            kept -= pages.touched;
+            is_too_much
+        });
+        let surplus = surplus.count();
+        spare.drain(..surplus);
+    }
+}
+
+/// A piece from the shelf, to which it goes back when dropped.
+#[derive(Debug)]
+pub(super) struct Borrowed {
+    /// Taken out only by `drop`.
+    pages: Option<Pages>,
+    shelf: Arc<Shelf>,
+}
+
+impl Borrowed {
+    /// Writes `bytes` at `at`.
+    ///
+    /// # Errors
+    /// They do not fit; nothing is written.
+    pub(super) fn write(&mut self, at: usize, bytes: &[u8]) -> io::Result<()> {
+        let end = at.checked_add(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        let pages = self.pages.as_mut().ok_or(io::ErrorKind::FileTooLarge)?;
+        let free = pages.map.deref_mut().get_mut(at..end).ok_or(io::ErrorKind::FileTooLarge)?;
+        free.copy_from_slice(bytes);
+        pages.touched = pages.touched.max(end);
+        Ok(())
+    }
+}
+
+impl Deref for Borrowed {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.pages.as_ref().map_or(&[], |pages| pages.map.deref())
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if let Some(pages) = self.pages.take() {
+            self.shelf.put_back(pages);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spare(shelf: &Shelf) -> Vec<usize> {
+        shelf.spare.lock().unwrap().iter().map(|pages| pages.touched).collect()
+    }
+
+    #[test]
+    fn pages_are_used_again_and_no_more_are_kept_than_allowed() {
+        let shelf = Shelf::new(1 << 20, 100_000);
+        let mut first = shelf.take().unwrap();
+        let mut second = shelf.take().unwrap();
+        first.write(0, &[1; 60_000]).unwrap();
+        second.write(10, &[2; 30_000]).unwrap();
+        let place = first.as_ptr();
+        drop(second);
+        drop(first);
+        assert_eq!(spare(&shelf), [30_010, 60_000]);
+        let mut third = Shelf::new(1 << 20, 100_000).take().unwrap();
+        third.write(0, &[1; 40_000]).unwrap();
+        third.shelf = Arc::clone(&shelf);
+        drop(third);
+        assert_eq!(spare(&shelf), [40_000, 60_000], "three would be too many, and the smallest goes");
+        let mut again = shelf.take().unwrap();
+        assert_eq!(again.as_ptr(), place);
+        again.write(60_000, &[3; 50_000]).unwrap();
+        assert_eq!((again[59_999], again[60_000]), (1, 3));
+        drop(again);
+        assert_eq!(spare(&shelf), [40_000], "it has grown too large to be kept");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let shelf = Shelf::new(100, 0);
+        let mut pages = shelf.take().unwrap();
+        assert!(pages.write(50, &[0; 51]).is_err());
+        assert!(pages.write(usize::MAX, &[0; 2]).is_err());
+        pages.write(50, &[7; 50]).unwrap();
+        assert_eq!(pages[99], 7);
+    }
+}

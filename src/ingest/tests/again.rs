@@ -1,0 +1,132 @@
+//! Photos that come again.
+
+use super::*;
+
+fn recognised(uploaded: &Uploaded) -> Vec<bool> {
+    uploaded.photos.iter().map(|photo| photo.is_recognised).collect()
+}
+
+#[tokio::test]
+async fn a_photo_that_comes_again_is_recognised_and_answered_alike() {
+    let setup = setup().await;
+    let first = setup.upload(&[photo(1), photo(2), photo(1)]).await.unwrap();
+    assert_eq!(recognised(&first), [false, false, true], "the third is the first once more");
+    assert_eq!(first.draft.photos[0], first.draft.photos[2]);
+    let again = setup.upload(&[photo(3), photo(2), photo(1), photo(2)]).await.unwrap();
+    assert_eq!(recognised(&again), [false, true, true, true]);
+    let of = |photo: usize| first.draft.photos[photo].clone();
+    assert_eq!(again.draft.photos[1..], [of(1), of(0), of(1)]);
+    assert_eq!(again.draft.photos[0].id.0, 3);
+    assert_eq!((again.photos[1].key, again.photos[1].mime), (first.photos[1].key, "image/png"));
+    assert_eq!(setup.files(), 3);
+    assert_eq!(setup.ingest.budget.sources.used(), 0, "sources are given back");
+}
+
+#[tokio::test]
+async fn a_photo_whose_file_went_or_shrank_is_made_anew() {
+    let setup = setup().await;
+    let first = setup.upload(&[photo(1)]).await.unwrap();
+    let file = setup.dir.path().join("media").join(format!("{}.jpg", first.photos[0].key));
+    let bytes = std::fs::read(&file).unwrap();
+    for damage in [None, Some(&bytes[..100]), Some(&[])] {
+        std::fs::remove_file(&file).unwrap();
+        if let Some(damage) = damage {
+            std::fs::write(&file, damage).unwrap();
+        }
+        let again = setup.upload(&[photo(1)]).await.unwrap();
+        assert_eq!(recognised(&again), [false]);
+        assert_eq!(again.draft.photos, first.draft.photos);
+        assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    }
+    assert_eq!(recognised(&setup.upload(&[photo(1)]).await.unwrap()), [true]);
+}
+
+/// The file goes after the photo was recognised, in the moment between that and the commit: as when the upload that
+/// published it takes it back, or a collector finds it unreferenced.
+#[tokio::test]
+async fn a_photo_whose_file_goes_while_its_key_is_held_by_another_is_made_anew() {
+    let setup = setup().await;
+    let first = setup.upload(&[photo(1)]).await.unwrap();
+    let key = first.photos[0].key;
+    let held = setup.ingest.publishing.hold([key]).await;
+    let setup = Arc::new(setup);
+    let second = tokio::spawn({
+        let setup = Arc::clone(&setup);
+        async move { setup.upload(&[photo(1), photo(2), photo(1)]).await }
+    });
+    while setup.ingest.commits.is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    setup.ingest.store.remove(&[key]).await.unwrap();
+    drop(held);
+    let second = second.await.unwrap().unwrap();
+    assert_eq!(recognised(&second), [false, false, true]);
+    assert_eq!(second.draft.photos[0], first.draft.photos[0]);
+    assert_eq!(setup.files(), 2);
+}
+
+#[tokio::test]
+async fn what_was_refused_or_not_committed_is_not_remembered() {
+    let setup = setup().await;
+    let bad = photo(9)[..60].to_vec();
+    for _ in 0..2 {
+        setup.upload(&[photo(1), bad.clone()]).await.unwrap_err();
+    }
+    *setup.catalog.next.lock().unwrap() = Some(full());
+    setup.upload(&[photo(1)]).await.unwrap_err();
+    assert_eq!(setup.files(), 0);
+    assert_eq!(recognised(&setup.upload(&[photo(1)]).await.unwrap()), [false]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn uploads_of_one_photo_that_fail_never_take_it_from_those_that_do_not() {
+    let setup = Arc::new(setup().await);
+    for round in 0..10 {
+        let uploads = (0..8).map(|n| {
+            let setup = Arc::clone(&setup);
+            tokio::spawn(async move {
+                if n % 2 == 0 {
+                    *setup.catalog.next.lock().unwrap() = Some(full());
+                }
+                setup.upload(&[photo(round), photo(100 + round)]).await
+            })
+        });
+        let mut drafts = Vec::new();
+        for upload in uploads.collect::<Vec<_>>() {
+            drafts.extend(upload.await.unwrap().ok());
+        }
+        for photo in drafts.iter().flat_map(|uploaded| &uploaded.draft.photos) {
+            assert_eq!(setup.ingest.store.length(photo.key).await.unwrap(), Some(photo.size_bytes));
+        }
+        *setup.catalog.next.lock().unwrap() = None;
+    }
+}
+
+#[tokio::test]
+async fn a_photo_that_other_settings_let_in_is_not_known() {
+    let setup = setup().await;
+    setup.upload(&[photo(1)]).await.unwrap();
+    let other = |limits: Limits, recipe: Recipe| {
+        let old = &setup.ingest;
+        let (pool, store) = (Arc::clone(&old.pool), Arc::clone(&old.store));
+        let catalog = Arc::clone(&old.catalog);
+        let ingest =
+            Ingest::new(limits, recipe, old.budget.clone(), pool, store, catalog, Arc::clone(&old.spool_dir));
+        Arc::new(ingest)
+    };
+    let (limits, recipe) = (setup.ingest.limits.clone(), setup.ingest.recipe);
+    let same = upload_to(&other(limits.clone(), recipe), &[photo(1)]).await.unwrap();
+    assert_eq!(recognised(&same), [true]);
+    let better =
+        upload_to(&other(limits.clone(), Recipe { quality: 81, ..recipe }), &[photo(1)]).await.unwrap();
+    assert_eq!(recognised(&better), [false]);
+    let refusals = [
+        (limits.clone(), Recipe { max_pixels: 32 * 24 - 1, ..recipe }),
+        (Limits { mime_prefixes: vec!["image/jpeg".into()], ..limits.clone() }, recipe),
+        (Limits { photo_bytes: 50, ..limits }, recipe),
+    ];
+    for (limits, recipe) in refusals {
+        let refused = upload_to(&other(limits, recipe), &[photo(1)]).await;
+        assert!(matches!(refused, Err(IngestError::Photo { index: 0, .. })), "{refused:?}");
+    }
+}
