@@ -1,5 +1,7 @@
 //! One door to all decoders: a header read first, pixels only after its size was found acceptable.
 
+#[allow(dead_code, reason = "wired by the pipeline")]
+mod baseline;
 pub(super) mod jpeg;
 pub(super) mod markers;
 mod raster;

@@ -130,7 +130,8 @@ impl Bits {
     pub(super) fn refill(&mut self, bytes: &Bytes) {
         let valid = self.count & 63;
         // Never beyond, but in an MCU that runs beyond the end.
-        let next = bytes.get(self.at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_be_bytes(*word));
+        let next =
+            bytes.get(self.at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_be_bytes(*word));
         self.reservoir |= next >> valid;
         // At most 7.
         self.at += usize::try_from((valid ^ 63) >> 3).unwrap_or(0);

@@ -168,9 +168,11 @@ impl<'a> Header<'a> {
 
     fn scan(&mut self, payload: &[u8]) -> Option<()> {
         let (count, rest) = payload.split_first()?;
-        let (selectors, [0, 63, 0]) = rest.as_chunks::<2>().0.split_at_checked(self.count).and_then(|(selectors, _)| {
-            Some((selectors, rest.get(2 * self.count..)?))
-        })?
+        let (selectors, [0, 63, 0]) = rest
+            .as_chunks::<2>()
+            .0
+            .split_at_checked(self.count)
+            .and_then(|(selectors, _)| Some((selectors, rest.get(2 * self.count..)?)))?
         else {
             return None;
         };

@@ -246,7 +246,8 @@ impl AcTable {
                 if STORE {
                     let first = PLACE[((at + ((entry >> 12) & 15) + 1) & LAST) as usize];
                     block[usize::from(first)] = i16::from(entry.to_le_bytes()[2].cast_signed());
-                    block[usize::from(PLACE[next as usize])] = i16::from(entry.to_le_bytes()[3].cast_signed());
+                    block[usize::from(PLACE[next as usize])] =
+                        i16::from(entry.to_le_bytes()[3].cast_signed());
                 }
                 bits.take(entry);
                 at = next;
@@ -309,11 +310,8 @@ impl AcTable {
 /// The value of `size` bits that ends `spare` bits before the end of `bits`, extended as T.81 F.2.2.1 says.
 fn magnitude(bits: u32, spare: u32, size: u32) -> i16 {
     let raw = (bits >> spare) & ((1 << size) - 1);
-    let value = if size > 0 && raw < 1 << (size - 1) {
-        i64::from(raw) + 1 - (1 << size)
-    } else {
-        i64::from(raw)
-    };
+    let value =
+        if size > 0 && raw < 1 << (size - 1) { i64::from(raw) + 1 - (1 << size) } else { i64::from(raw) };
     // Sizes are at most 11 bits.
     i16::try_from(value).unwrap_or(0)
 }

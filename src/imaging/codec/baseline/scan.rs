@@ -121,7 +121,8 @@ impl<'a> Scan<'a> {
                 for step in &steps {
                     let block = &mut blocks[turn];
                     let predicted = &mut predicted[step.component & 3];
-                    let (reach, average) = read::<SIZE>(step.channel, &mut bits, &self.window, predicted, block)?;
+                    let (reach, average) =
+                        read::<SIZE>(step.channel, &mut bits, &self.window, predicted, block)?;
                     turn ^= 1;
                     if let Some(ready) = pending.replace(Pending { step, mcu, reach, average }) {
                         write::<SIZE>(&ready, &blocks[turn], &mut rooms, &transform)?;
@@ -163,7 +164,9 @@ fn steps(channels: &[Channel], size: usize) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
     for (component, channel) in channels.iter().enumerate() {
         let advance = size * channel.across;
-        for (down, across) in (0..channel.down).flat_map(|down| (0..channel.across).map(move |across| (down, across))) {
+        for (down, across) in
+            (0..channel.down).flat_map(|down| (0..channel.across).map(move |across| (down, across)))
+        {
             steps.push(Step { component, channel, down: size * down, across: size * across, advance });
         }
     }
@@ -210,7 +213,11 @@ fn write<const SIZE: usize>(
     let start = step.down * *stride + step.across + ready.mcu * step.advance;
     let samples = samples.get_mut(start..).ok_or(Odd)?;
     if ready.reach > 1 {
-        return if transform(block, &step.channel.quant.factors, samples, *stride) { Ok(()) } else { Err(Odd) };
+        return if transform(block, &step.channel.quant.factors, samples, *stride) {
+            Ok(())
+        } else {
+            Err(Odd)
+        };
     }
     // Nothing but the average, which all the transforms give like this.
     let line = [portable::sample((ready.average + 4) >> 3); SIZE];

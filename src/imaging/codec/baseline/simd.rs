@@ -1,17 +1,25 @@
 //! The one place that chooses by what the processor can do.
 
+use super::idct::portable;
 use super::scan::Scan;
 use super::{Bands, Failure};
-use super::idct::portable;
 
 /// Decodes all of `scan` to blocks of `size` samples a side: 8, 4, 2 or 1.
 pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result<(), Failure> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") {
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+    {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
         // SAFETY: the processor has all features that the function is compiled for; they were asked for just now.
         return unsafe { run_avx2(scan, size, bands) };
     }
+    run_anywhere(scan, size, bands)
+}
+
+/// The same on every processor.
+pub(super) fn run_anywhere(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result<(), Failure> {
     match size {
         8 => scan.run::<8>(bands, portable::full),
         4 => scan.run::<4>(bands, portable::half),
@@ -25,9 +33,13 @@ pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result
 fn run_avx2(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result<(), Failure> {
     use super::idct::avx2;
     match size {
-        8 => scan.run::<8>(bands, |block, factors, samples, stride| avx2::full(block, factors, samples, stride)),
-        4 => scan.run::<4>(bands, |block, factors, samples, stride| avx2::half(block, factors, samples, stride)),
-        2 => scan.run::<2>(bands, |block, factors, samples, stride| avx2::quarter(block, factors, samples, stride)),
+        8 => scan
+            .run::<8>(bands, |block, factors, samples, stride| avx2::full(block, factors, samples, stride)),
+        4 => scan
+            .run::<4>(bands, |block, factors, samples, stride| avx2::half(block, factors, samples, stride)),
+        2 => scan.run::<2>(bands, |block, factors, samples, stride| {
+            avx2::quarter(block, factors, samples, stride)
+        }),
         _ => scan.run::<1>(bands, portable::full),
     }
 }

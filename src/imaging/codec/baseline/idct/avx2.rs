@@ -26,7 +26,8 @@ fn dequantise(block: &Block, factors: &[i16; 64]) -> ([__m256i; 4], bool) {
     let [a, b, c, d] = rows.map(|row| _mm256_abs_epi16(row));
     let sums = _mm256_adds_epu16(_mm256_adds_epu16(a, b), _mm256_adds_epu16(c, d));
     // Each half is at least kept from wrapping; the two of a column are added in 32 bits.
-    let columns = _mm256_add_epi32(_mm256_srli_epi32::<16>(sums), _mm256_and_si256(sums, _mm256_set1_epi32(0xFFFF)));
+    let columns =
+        _mm256_add_epi32(_mm256_srli_epi32::<16>(sums), _mm256_and_si256(sums, _mm256_set1_epi32(0xFFFF)));
     let is_over = _mm256_cmpgt_epi32(columns, _mm256_set1_epi32(i32::from(MOST_IN_COLUMN)));
     (rows, _mm256_testz_si256(is_over, is_over) == 1)
 }
@@ -102,7 +103,8 @@ pub(in super::super) fn full(block: &Block, factors: &[i16; 64], samples: &mut [
         let second = _mm256_packs_epi32(columns[a + 2], columns[a + 3]);
         let bytes = _mm256_packs_epi16(first, second);
         // From four columns of four samples to four rows, in each half.
-        let order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+        let order =
+            _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
         _mm256_shuffle_epi8(_mm256_xor_si256(bytes, _mm256_set1_epi8(-128)), order)
     };
     let (left, right) = (narrow(0), narrow(4));
@@ -160,7 +162,12 @@ fn pass4<const SHIFT: i32>([p04, p26, p71, p35]: [__m256i; 4]) -> [__m256i; 4] {
 /// 2 x 2 samples. Answers whether it could.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn quarter(block: &Block, factors: &[i16; 64], samples: &mut [u8], stride: usize) -> bool {
+pub(in super::super) fn quarter(
+    block: &Block,
+    factors: &[i16; 64],
+    samples: &mut [u8],
+    stride: usize,
+) -> bool {
     let (rows, is_sound) = dequantise(block, factors);
     let [upper, lower] = pass2::<{ CONST_BITS - PASS1_BITS + 2 }>(rows);
     let first = _mm256_castsi256_ps(_mm256_packs_epi32(upper, lower));

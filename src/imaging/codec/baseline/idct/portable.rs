@@ -99,6 +99,11 @@ pub(in super::super) fn half(block: &Block, factors: &[i16; 64], samples: &mut [
 }
 
 /// 2 x 2 samples. Answers whether it could.
-pub(in super::super) fn quarter(block: &Block, factors: &[i16; 64], samples: &mut [u8], stride: usize) -> bool {
+pub(in super::super) fn quarter(
+    block: &Block,
+    factors: &[i16; 64],
+    samples: &mut [u8],
+    stride: usize,
+) -> bool {
     transform(block, factors, samples, stride, pass2, 2)
 }
