@@ -118,10 +118,14 @@ impl<'a> Baseline<'a> {
     /// [`Failure`], at any time; what was filled before must then be thrown away.
     pub(in crate::imaging) fn decode(self, divisor: u8, bands: &mut impl Bands) -> Result<(), Failure> {
         let size = size_of(divisor).ok_or(Failure::Odd)?;
-        let rows =
-            [0, 1, 2, 3].map(|component| self.plane(component, divisor).map_or(0, |plane| plane.height));
-        let scan = Scan::new(&self.header, rows).ok_or(Failure::Odd)?;
+        let scan = self.scan(divisor).ok_or(Failure::Odd)?;
         simd::run(scan, size, bands)
+    }
+
+    /// The scan with its tables; `None` if those are not there or irregular.
+    fn scan(&self, divisor: u8) -> Option<Scan<'a>> {
+        let height = |component| self.plane(component, divisor).map_or(0, |plane| plane.height);
+        Scan::new(&self.header, [0, 1, 2, 3].map(height))
     }
 
     /// The largest or smallest of the sampling factors across and down.
@@ -135,3 +139,6 @@ impl<'a> Baseline<'a> {
 fn size_of(divisor: u8) -> Option<usize> {
     matches!(divisor, 1 | 2 | 4 | 8).then(|| usize::from(8 / divisor))
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,11 @@ pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result
         // SAFETY: the processor has all features that the function is compiled for; they were asked for just now.
         return unsafe { run_avx2(scan, size, bands) };
     }
+    run_anywhere(scan, size, bands)
+}
+
+/// The same on every processor.
+pub(super) fn run_anywhere(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result<(), Failure> {
     match size {
         8 => scan.run::<8>(bands, portable::full),
         4 => scan.run::<4>(bands, portable::half),
