@@ -50,7 +50,7 @@ pub(super) fn orientation(format: Format, file: &[u8]) -> Orientation {
         Format::WebP => webp_exif(file),
         // A TIFF file is laid out as the block that EXIF borrowed from it.
         Format::Tiff => Some(file),
-        Format::Gif | Format::Bmp | Format::Ico => None,
+        _ => None,
     };
     Orientation::from_exif(tiff.and_then(orientation_tag).unwrap_or(1))
 }

@@ -110,7 +110,8 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
 /// The header is corrupt, of zero size, over the pixel limit or of an unsupported variant.
 pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Inspected<'a>, ImageError> {
     let source = codec::open(format, bytes, recipe)?;
-    Ok(Inspected { source, orientation: exif::orientation(format, bytes), recipe: *recipe })
+    let orientation = source.orientation(format, bytes);
+    Ok(Inspected { source, orientation, recipe: *recipe })
 }
 
 impl Inspected<'_> {

@@ -1,9 +1,12 @@
 //! One door to all decoders: a header read first, pixels only after its size was found acceptable.
 
+#[cfg(any(feature = "heic", feature = "avif"))]
+mod heif;
 pub(super) mod jpeg;
 pub(super) mod markers;
 mod raster;
 
+use super::exif::{self, Orientation};
 use super::{ImageError, Recipe, Rgb};
 
 /// An image format that a decoder here reads.
@@ -17,6 +20,9 @@ pub enum Format {
     Bmp,
     Tiff,
     Ico,
+    /// HEIC and AVIF: one container, and either codec in it.
+    #[cfg(any(feature = "heic", feature = "avif"))]
+    Heif,
 }
 
 impl Format {
@@ -30,6 +36,12 @@ impl Format {
             "image/bmp" => Some(Self::Bmp),
             "image/tiff" => Some(Self::Tiff),
             "image/vnd.microsoft.icon" => Some(Self::Ico),
+            #[cfg(feature = "heic")]
+            "image/heic" => Some(Self::Heif),
+            #[cfg(feature = "avif")]
+            "image/avif" => Some(Self::Heif),
+            #[cfg(any(feature = "heic", feature = "avif"))]
+            "image/heif" => Some(Self::Heif),
             _ => None,
         }
     }
@@ -40,12 +52,16 @@ impl Format {
 pub(super) enum Source<'a> {
     Jpeg(jpeg::Jpeg<'a>),
     Raster(raster::Raster<'a>),
+    #[cfg(any(feature = "heic", feature = "avif"))]
+    Heif(Box<heif::Heif<'a>>),
 }
 
 /// Reads the header of `bytes` and refuses zero sizes and too many pixels.
 pub(super) fn open<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Source<'a>, ImageError> {
     match format {
         Format::Jpeg => jpeg::Jpeg::open(bytes, recipe).map(Source::Jpeg),
+        #[cfg(any(feature = "heic", feature = "avif"))]
+        Format::Heif => heif::Heif::open(bytes, recipe).map(|heif| Source::Heif(Box::new(heif))),
         _ => raster::Raster::open(format, bytes, recipe).map(Source::Raster),
     }
 }
@@ -56,6 +72,8 @@ impl Source<'_> {
         match self {
             Self::Jpeg(jpeg) => jpeg.size(),
             Self::Raster(raster) => raster.size(),
+            #[cfg(any(feature = "heic", feature = "avif"))]
+            Self::Heif(heif) => heif.size(),
         }
     }
 
@@ -64,6 +82,17 @@ impl Source<'_> {
         match self {
             Self::Jpeg(jpeg) => jpeg.decoded_size(),
             Self::Raster(raster) => raster.size(),
+            #[cfg(any(feature = "heic", feature = "avif"))]
+            Self::Heif(heif) => heif.size(),
+        }
+    }
+
+    /// What makes the picture upright, `file` being the bytes that it was opened from.
+    pub(super) fn orientation(&self, format: Format, file: &[u8]) -> Orientation {
+        match self {
+            #[cfg(any(feature = "heic", feature = "avif"))]
+            Self::Heif(heif) => heif.orientation(),
+            _ => exif::orientation(format, file),
         }
     }
 
@@ -72,6 +101,8 @@ impl Source<'_> {
         match self {
             Self::Jpeg(jpeg) => jpeg.memory(),
             Self::Raster(raster) => raster.memory(),
+            #[cfg(any(feature = "heic", feature = "avif"))]
+            Self::Heif(heif) => heif.memory(),
         }
     }
 
@@ -80,6 +111,8 @@ impl Source<'_> {
         match self {
             Self::Jpeg(jpeg) => jpeg.decode(),
             Self::Raster(raster) => raster.decode(),
+            #[cfg(any(feature = "heic", feature = "avif"))]
+            Self::Heif(heif) => heif.decode(),
         }
     }
 }

@@ -40,7 +40,7 @@ impl<'a> Raster<'a> {
                 Some(png) => return Self::open(Format::Png, png, recipe),
                 None => Box::new(IcoDecoder::new(reader).map_err(classify)?),
             },
-            Format::Jpeg => return Err(ImageError::Unsupported),
+            _ => return Err(ImageError::Unsupported),
         };
         let (width, height) = decoder.dimensions();
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
