@@ -108,7 +108,7 @@ impl<'a> Canvas<'a> {
     pub(super) fn memory(&self) -> u64 {
         let longest = self.tiles.iter().map(|tile| tile.data.len()).max().unwrap_or(0) as u64;
         let copied: u64 = self.tiles.iter().filter_map(Tile::copied).sum();
-        u64::from(self.columns) * self.header.bytes()
+        u64::from(self.columns) * self.codec.picture_memory(&self.header)
             + self.codec.working_memory(&self.header)
             + 2 * longest
             + copied
@@ -178,7 +178,7 @@ impl Layout {
             && covers(width, self.columns, self.width)
             && covers(height, self.rows, self.height);
         // The last tiles may be empty for the most part, and are decoded all the same.
-        let decoded = u64::from(width) * u64::from(height) * tiles as u64;
+        let decoded = (u64::from(width) * u64::from(height)).saturating_mul(tiles as u64);
         if fits && decoded <= recipe.max_pixels.saturating_mul(2) { Ok(()) } else { Err(ImageError::Corrupt) }
     }
 }

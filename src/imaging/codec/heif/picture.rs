@@ -14,6 +14,7 @@ pub(super) enum Chroma {
     /// Half as many in both directions.
     Quarter,
     /// Half as many across.
+    #[cfg_attr(not(feature = "avif"), expect(dead_code, reason = "the decoder for HEVC does not read it"))]
     Half,
     /// As many as luma.
     Full,
@@ -65,9 +66,9 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Bytes of all samples of the coded size, two bytes a sample.
-    pub(super) fn bytes(&self) -> u64 {
-        2 * self.chroma.samples(u64::from(self.coded.0) * u64::from(self.coded.1))
+    /// Pixels of the coded size.
+    fn pixels(&self) -> u64 {
+        u64::from(self.coded.0) * u64::from(self.coded.1)
     }
 }
 
@@ -140,17 +141,29 @@ impl Codec {
         }
     }
 
+    /// Bytes of one decoded picture.
+    pub(super) fn picture_memory(self, header: &Header) -> u64 {
+        let samples = header.chroma.samples(header.pixels());
+        match self {
+            #[cfg(feature = "heic")]
+            Self::Hevc => 2 * samples,
+            #[cfg(feature = "avif")]
+            Self::Av1 if header.depth == 8 => samples,
+            #[cfg(feature = "avif")]
+            Self::Av1 => 2 * samples,
+        }
+    }
+
     /// Upper estimate of the bytes that decoding one picture holds beside the picture itself; measured.
     pub(super) fn working_memory(self, header: &Header) -> u64 {
+        let picture = self.picture_memory(header);
         match self {
-            // The picture before it is cut to its window, a copy under the last filter, and notes on each block.
+            // The picture before it is cut to its window, and notes on each block.
             #[cfg(feature = "heic")]
-            Self::Hevc => 2 * header.bytes() + u64::from(header.coded.0) * u64::from(header.coded.1),
-            // The picture before film grain is laid on it, and notes on each block.
+            Self::Hevc => picture + header.pixels(),
+            // The picture before film grain is laid on it, notes on each block, and tables.
             #[cfg(feature = "avif")]
-            Self::Av1 => {
-                header.bytes() + 2 * u64::from(header.coded.0) * u64::from(header.coded.1) + (4 << 20)
-            }
+            Self::Av1 => picture + header.pixels() + (2 << 20),
         }
     }
 }

@@ -141,6 +141,7 @@ mod heic {
         refused(b"\0\0\x01\x02\0\x96\0\x78", b"\0\0\x01\x02\0\x96\0\x79", ImageError::Corrupt);
         refused(b"\0\0\0\x96\0\0\0\x78", b"\0\0\0\x80\0\0\0\x78", ImageError::Corrupt);
         refused(b"\0\0\0\x40\0\0\0\x40", b"\0\0\0\x40\0\0\0\x50", ImageError::Corrupt);
+        refused(b"\0\0\0\x40\0\0\0\x40", &[0xFF; 8], ImageError::Corrupt);
         refused(b"\0\0\0\x40\0\0\0\x40", b"\0\0\0\0\0\0\0\x40", ImageError::Empty);
         refused(
             b"\0\0\0\x96\0\0\0\x78",

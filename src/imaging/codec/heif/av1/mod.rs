@@ -5,6 +5,8 @@
 
 mod sequence;
 
+use std::panic::catch_unwind;
+
 use rusty_av1d::{
     Decoder, Picture as Decoded, PixelLayout, PlanarImageComponent as Component, Rav1dError, Settings,
 };
@@ -91,18 +93,8 @@ pub(super) fn decode(configuration: &[u8], data: &[u8]) -> Result<Picture, Image
         }
         rest = behind;
     }
-    let mut settings = Settings::new();
-    settings.set_n_threads(1);
-    settings.set_max_frame_delay(1);
-    settings.set_all_layers(false);
-    // Frames may declare sizes of their own.
-    settings.set_frame_size_limit(header.coded.0.checked_mul(header.coded.1).ok_or(ImageError::Corrupt)?);
-    let mut decoder = Decoder::with_settings(&settings).map_err(classify)?;
-    match decoder.send_data(unit.into_boxed_slice(), None, None, None) {
-        Ok(()) | Err(Rav1dError::TryAgain) => {}
-        Err(error) => return Err(classify(error)),
-    }
-    let decoded = decoder.get_picture().map_err(classify)?;
+    // The decoder ends with a panic on most of what is damaged (an unwrap on its way back from an error).
+    let decoded = catch_unwind(|| decode_unit(unit, &header)).map_err(|_| ImageError::Corrupt)??;
     let chroma = match decoded.pixel_layout() {
         PixelLayout::I400 => Chroma::None,
         PixelLayout::I420 => Chroma::Quarter,
@@ -114,6 +106,21 @@ pub(super) fn decode(configuration: &[u8], data: &[u8]) -> Result<Picture, Image
         return Err(ImageError::Corrupt);
     }
     Ok(Picture { header, planes: Box::new(Av1Planes(decoded)) })
+}
+
+fn decode_unit(unit: Vec<u8>, header: &Header) -> Result<Decoded, ImageError> {
+    let mut settings = Settings::new();
+    settings.set_n_threads(1);
+    settings.set_max_frame_delay(1);
+    settings.set_all_layers(false);
+    // Frames may declare sizes of their own.
+    settings.set_frame_size_limit(header.coded.0.checked_mul(header.coded.1).ok_or(ImageError::Corrupt)?);
+    let mut decoder = Decoder::with_settings(&settings).map_err(classify)?;
+    match decoder.send_data(unit.into_boxed_slice(), None, None, None) {
+        Ok(()) | Err(Rav1dError::TryAgain) => {}
+        Err(error) => return Err(classify(error)),
+    }
+    decoder.get_picture().map_err(classify)
 }
 
 fn classify(error: Rav1dError) -> ImageError {
