@@ -11,7 +11,7 @@ pub(super) fn size(format: Format, head: &[u8]) -> Option<(u64, u64)> {
         Format::Gif => Some((le16(head, 6)?, le16(head, 8)?)),
         Format::Bmp => bmp(head),
         Format::WebP => webp(head),
-        Format::Jpeg | Format::Tiff | Format::Ico => None,
+        _ => None,
     }
 }
 

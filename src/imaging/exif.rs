@@ -63,7 +63,7 @@ pub(super) fn block(format: Format, file: &[u8]) -> Option<&[u8]> {
         Format::WebP => webp_exif(file),
         // A TIFF file is laid out as the block that EXIF borrowed from it.
         Format::Tiff => Some(file),
-        Format::Gif | Format::Bmp | Format::Ico => None,
+        _ => None,
     }
 }
 

@@ -136,7 +136,8 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
 pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Inspected<'a>, ImageError> {
     let picture = codec::open(format, bytes, recipe)?;
     let exif = exif::block(format, bytes);
-    Ok(Inspected { picture, exif, orientation: exif::orientation(exif), recipe: *recipe })
+    let orientation = picture.orientation().unwrap_or_else(|| exif::orientation(exif));
+    Ok(Inspected { picture, exif, orientation, recipe: *recipe })
 }
 
 /// Makes a photo, whatever it takes: for callers who account for no memory, such as benchmarks.

@@ -19,7 +19,7 @@ pub struct Sniffed {
 
 /// Looks at up to [`HEAD_BYTES`] first bytes of a part.
 pub fn sniff(head: &[u8]) -> Sniffed {
-    let mime = damaged(head).or_else(|| infer::get(head).map(|kind| kind.mime_type()));
+    let mime = damaged(head).or_else(|| heif(head)).or_else(|| infer::get(head).map(|kind| kind.mime_type()));
     Sniffed { mime, format: mime.and_then(Format::from_mime) }
 }
 
@@ -33,20 +33,38 @@ fn damaged(head: &[u8]) -> Option<&'static str> {
     (head.get(12..16) == Some(b"IHDR")).then_some("image/png")
 }
 
+/// Still images in the HEIF container, by the brands in its first box (ISO/IEC 14496-12 section 4.3): the one that leads,
+/// then those that a reader may go by as well. Films share the container, and their brands are not listed here.
+fn heif(head: &[u8]) -> Option<&'static str> {
+    let size = u32::from_be_bytes(*head.first_chunk()?) as usize;
+    let brands = head.get(4..size.min(head.len()))?.strip_prefix(b"ftyp")?;
+    let (brands, _) = brands.as_chunks::<4>();
+    // Between the two lies a version number.
+    let listed = || brands.iter().take(1).chain(brands.iter().skip(2));
+    let named = listed().find_map(|brand| match brand {
+        b"avif" | b"avis" => Some("image/avif"),
+        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"hevm" | b"hevs" => Some("image/heic"),
+        _ => None,
+    });
+    // The codec is not told by these.
+    let general =
+        || listed().any(|brand| matches!(brand, b"mif1" | b"msf1" | b"mif2")).then_some("image/heif");
+    named.or_else(general)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn signatures_decide() {
-        let cases: [(&[u8], Option<&str>, Option<Format>); 9] = [
+        let cases: [(&[u8], Option<&str>, Option<Format>); 8] = [
             (b"\xff\xd8\xff\xe0\0\x10JFIF", Some("image/jpeg"), Some(Format::Jpeg)),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Some("image/png"), Some(Format::Png)),
             (b"RIFF\x24\0\0\0WEBPVP8 ", Some("image/webp"), Some(Format::WebP)),
             (b"GIF89a\x01\0\x01\0", Some("image/gif"), Some(Format::Gif)),
             (b"BM\x36\0\0\0", Some("image/bmp"), Some(Format::Bmp)),
             (b"II*\0\x08\0\0\0\x01\0", Some("image/tiff"), Some(Format::Tiff)),
-            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", Some("image/heif"), None),
             (b"%PDF-1.7", Some("application/pdf"), None),
             (b"<svg onload=alert(1)>", None, None),
         ];
@@ -56,5 +74,24 @@ mod tests {
         assert_eq!(sniff(b"").mime, None);
         assert_eq!(sniff(b"\xff\xd8").format, Some(Format::Jpeg));
         assert_eq!(sniff(b"\x89PNg\r\n\x1a\n\0\0\0\rIHDR").format, Some(Format::Png));
+    }
+
+    #[test]
+    fn brands_tell_a_still_image_from_a_film() {
+        let cases: [(&[u8], &str); 8] = [
+            (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image/heic"),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "image/heic"),
+            (b"\0\0\0\x18ftypmif1\0\0\0\0miafavif", "image/avif"),
+            (b"\0\0\0\x18ftypavis\0\0\0\0msf1heic", "image/avif"),
+            (b"\0\0\0\x18ftypmsf1\0\0\0\0hevcmif1", "image/heic"),
+            (b"\0\0\0\x14ftypmif1\0\0\0\0miafavif behind the box", "image/heif"),
+            (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "video/mp4"),
+            (b"\0\0\0\x18ftypheic", "image/heic"),
+        ];
+        for (head, mime) in cases {
+            let sniffed = sniff(head);
+            assert_eq!(sniffed.mime, Some(mime), "{:?}", String::from_utf8_lossy(head));
+            assert_eq!(sniffed.format, Format::from_mime(mime), "{mime}");
+        }
     }
 }

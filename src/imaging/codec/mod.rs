@@ -1,11 +1,14 @@
 //! One door to all decoders: a header read first, pixels only after its size was found acceptable.
 
 pub(super) mod baseline;
+#[cfg(any(feature = "heic", feature = "avif"))]
+mod heif;
 pub(super) mod jpeg;
 pub(super) mod markers;
 mod raster;
 
 use super::canvas::{Canvas, Layout};
+use super::exif::Orientation;
 use super::{ImageError, Recipe};
 
 /// An image format that a decoder here reads.
@@ -19,6 +22,9 @@ pub enum Format {
     Bmp,
     Tiff,
     Ico,
+    /// HEIC and AVIF: one container, and either codec in it.
+    #[cfg(any(feature = "heic", feature = "avif"))]
+    Heif,
 }
 
 impl Format {
@@ -32,6 +38,12 @@ impl Format {
             "image/bmp" => Some(Self::Bmp),
             "image/tiff" => Some(Self::Tiff),
             "image/vnd.microsoft.icon" => Some(Self::Ico),
+            #[cfg(feature = "heic")]
+            "image/heic" => Some(Self::Heif),
+            #[cfg(feature = "avif")]
+            "image/avif" => Some(Self::Heif),
+            #[cfg(any(feature = "heic", feature = "avif"))]
+            "image/heif" => Some(Self::Heif),
             _ => None,
         }
     }
@@ -44,6 +56,11 @@ pub(super) trait Picture: std::fmt::Debug {
 
     /// The ICC profile that tells the colours, if there is one.
     fn profile(&self) -> Option<&[u8]>;
+
+    /// How the container itself says that the picture is to be turned. An orientation in EXIF does not count then.
+    fn orientation(&self) -> Option<Orientation> {
+        None
+    }
 
     /// Upper estimate of the bytes that decoding holds at its peak, the canvas not counted.
     fn memory(&self) -> u64;
@@ -79,6 +96,8 @@ pub(super) fn open<'a>(
 ) -> Result<Box<dyn Picture + 'a>, ImageError> {
     match format {
         Format::Jpeg => jpeg::open(bytes, recipe),
+        #[cfg(any(feature = "heic", feature = "avif"))]
+        Format::Heif => Ok(Box::new(heif::Heif::open(bytes, recipe)?)),
         _ => raster::open(format, bytes, recipe),
     }
 }

@@ -37,7 +37,7 @@ impl<'a> Whole<'a> {
             Format::Bmp => Box::new(BmpDecoder::new(reader).map_err(classify)?),
             Format::Tiff => Box::new(TiffDecoder::new(reader).map_err(classify)?),
             Format::Ico => Box::new(IcoDecoder::new(reader).map_err(classify)?),
-            Format::Jpeg | Format::Png => return Err(ImageError::Unsupported),
+            _ => return Err(ImageError::Unsupported),
         };
         let (width, height) = decoder.dimensions();
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;

@@ -1,0 +1,195 @@
+//! From samples to 8-bit RGB: matrix, range and depth (ITU-T H.273), and chroma brought to the size of luma.
+
+use super::picture::{Chroma, Cicp, Header, Picture};
+use crate::imaging::ImageError;
+
+/// Bits behind the point of the matrix' numbers.
+const POINT: u32 = 16;
+
+/// Luma and chroma of one pixel to RGB: `rgb = matrix * (y, cb, cr) + offset`.
+#[derive(Debug)]
+struct Matrix {
+    rows: [[i32; 3]; 3],
+    offset: [i32; 3],
+}
+
+impl Matrix {
+    fn new(cicp: Cicp, chroma: Chroma, depth: u8) -> Result<Self, ImageError> {
+        let max = f64::from((1u32 << depth) - 1);
+        let step = f64::from(1u32 << (depth - 8));
+        let (black, luma_span, chroma_span) =
+            if cicp.full_range { (0.0, max, max) } else { (16.0 * step, 219.0 * step, 224.0 * step) };
+        let grey = f64::from(1u32 << (depth - 1));
+        // How R, G and B follow from luma and colour differences, all of unit span.
+        let from_weights = |red: f64, blue: f64| {
+            let green = 1.0 - red - blue;
+            let (to_blue, to_red) = (2.0 * (1.0 - blue), 2.0 * (1.0 - red));
+            [[0.0, to_red], [-to_blue * blue / green, -to_red * red / green], [to_blue, 0.0]]
+        };
+        let weights = match cicp.matrix {
+            _ if chroma == Chroma::None => [[0.0; 2]; 3],
+            0 if chroma == Chroma::Full => return Ok(Self::identity(black, luma_span)),
+            1 => from_weights(0.2126, 0.0722),
+            // Unspecified: what everybody takes it for.
+            2 | 5 | 6 => from_weights(0.299, 0.114),
+            4 => from_weights(0.30, 0.11),
+            7 => from_weights(0.212, 0.087),
+            8 => [[-1.0, 1.0], [1.0, 0.0], [-1.0, -1.0]],
+            9 => from_weights(0.2627, 0.0593),
+            // From the primaries; those of Display P3.
+            12 if cicp.primaries == 12 => from_weights(0.228_97, 0.079_29),
+            12 if cicp.primaries == 9 => from_weights(0.2627, 0.0593),
+            12 => from_weights(0.2126, 0.0722),
+            _ => return Err(ImageError::Unsupported),
+        };
+        let luma = 255.0 / luma_span;
+        let mut matrix = Self { rows: [[0; 3]; 3], offset: [0; 3] };
+        for (channel, [cb, cr]) in weights.into_iter().enumerate() {
+            let (cb, cr) = (255.0 * cb / chroma_span, 255.0 * cr / chroma_span);
+            matrix.rows[channel] = [fixed(luma), fixed(cb), fixed(cr)];
+            matrix.offset[channel] = fixed(0.5 - luma * black - (cb + cr) * grey);
+        }
+        Ok(matrix)
+    }
+
+    /// Green, blue and red in place of luma and chroma.
+    fn identity(black: f64, span: f64) -> Self {
+        let one = fixed(255.0 / span);
+        Self { rows: [[0, 0, one], [one, 0, 0], [0, one, 0]], offset: [fixed(0.5 - 255.0 / span * black); 3] }
+    }
+
+    fn apply(&self, luma: &[u16], cb: &[u16], cr: &[u16], rgb: &mut [u8]) {
+        let (pixels, _) = rgb.as_chunks_mut::<3>();
+        let samples = luma.iter().zip(cb).zip(cr);
+        for (pixel, ((y, cb), cr)) in pixels.iter_mut().zip(samples) {
+            let (y, cb, cr) = (i32::from(*y), i32::from(*cb), i32::from(*cr));
+            let channel = |n: usize| {
+                let [from_y, from_cb, from_cr] = self.rows[n];
+                eight_bit(from_y * y + from_cb * cb + from_cr * cr + self.offset[n])
+            };
+            *pixel = [channel(0), channel(1), channel(2)];
+        }
+    }
+
+    fn apply_to_luma(&self, luma: &[u16], grey: &mut [u8]) {
+        for (grey, y) in grey.iter_mut().zip(luma) {
+            *grey = eight_bit(self.rows[0][0] * i32::from(*y) + self.offset[0]);
+        }
+    }
+}
+
+fn eight_bit(value: i32) -> u8 {
+    u8::try_from((value >> POINT).clamp(0, 255)).unwrap_or(u8::MAX)
+}
+
+fn fixed(value: f64) -> i32 {
+    #[expect(clippy::cast_possible_truncation, reason = "at most 255 * 2.2 + 0.5 before the shift: fits")]
+    let fixed = (value * f64::from(1u32 << POINT)).round() as i32;
+    fixed
+}
+
+/// Turns rows of pictures that have the same header and colours into RGB or grey. Keeps its buffers.
+pub(super) struct Converter {
+    header: Header,
+    matrix: Matrix,
+    luma: Vec<u16>,
+    /// Cb and Cr of two rows, and of one row in full width.
+    near: Vec<u16>,
+    far: Vec<u16>,
+    cb: Vec<u16>,
+    cr: Vec<u16>,
+}
+
+impl Converter {
+    /// For pictures with this header. `cicp` is the container's word, which goes before the bitstream's.
+    pub(super) fn new(header: Header, cicp: Option<Cicp>) -> Result<Self, ImageError> {
+        let cicp = cicp.or(header.cicp).unwrap_or(Cicp::UNSPECIFIED);
+        let matrix = Matrix::new(cicp, header.chroma, header.depth)?;
+        let (luma, near, far, cb, cr) = Default::default();
+        Ok(Self { header, matrix, luma, near, far, cb, cr })
+    }
+
+    /// As many pixels of a row as `rgb` has room for.
+    pub(super) fn rgb(&mut self, picture: &Picture, row: usize, rgb: &mut [u8]) -> Result<(), ImageError> {
+        let width = rgb.len() / 3;
+        self.read_luma(picture, row, width)?;
+        if self.header.chroma == Chroma::None {
+            // The matrix has no weight for them.
+            self.matrix.apply(&self.luma, &self.luma, &self.luma, rgb);
+            return Ok(());
+        }
+        let (mut cb, mut cr) = (std::mem::take(&mut self.cb), std::mem::take(&mut self.cr));
+        self.read_chroma(picture, 1, row, width, &mut cb)?;
+        self.read_chroma(picture, 2, row, width, &mut cr)?;
+        self.matrix.apply(&self.luma, &cb, &cr, rgb);
+        (self.cb, self.cr) = (cb, cr);
+        Ok(())
+    }
+
+    /// As many samples of a row of luma as `grey` has room for, in full range.
+    pub(super) fn grey(&mut self, picture: &Picture, row: usize, grey: &mut [u8]) -> Result<(), ImageError> {
+        self.read_luma(picture, row, grey.len())?;
+        self.matrix.apply_to_luma(&self.luma, grey);
+        Ok(())
+    }
+
+    fn read_luma(&mut self, picture: &Picture, row: usize, width: usize) -> Result<(), ImageError> {
+        // The matrix was made for this header, and would overflow with deeper samples.
+        if picture.header != self.header {
+            return Err(ImageError::Corrupt);
+        }
+        self.luma.resize(width, 0);
+        picture.planes.copy_row(0, row, &mut self.luma)
+    }
+
+    /// A row of a chroma plane in the size of luma. Samples lie in the middle between luma's, as in JPEG; where they are
+    /// said to lie at its left, the quarter pixel cannot be seen.
+    fn read_chroma(
+        &mut self,
+        picture: &Picture,
+        plane: usize,
+        row: usize,
+        width: usize,
+        to: &mut Vec<u16>,
+    ) -> Result<(), ImageError> {
+        to.resize(width, 0);
+        let (half_width, half_height) = self.header.chroma.halves();
+        if !half_width {
+            return picture.planes.copy_row(plane, row, to);
+        }
+        let stored = width.div_ceil(2);
+        self.near.resize(stored, 0);
+        self.far.resize(stored, 0);
+        let near = if half_height { row / 2 } else { row };
+        picture.planes.copy_row(plane, near, &mut self.near)?;
+        if half_height {
+            let rows = (self.header.shown.1 as usize).div_ceil(2);
+            let far = if row.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(rows - 1) };
+            picture.planes.copy_row(plane, far, &mut self.far)?;
+            for (near, far) in self.near.iter_mut().zip(&self.far) {
+                *near = 3 * *near + *far;
+            }
+        } else {
+            for near in &mut self.near {
+                *near *= 4;
+            }
+        }
+        widen(&self.near, to);
+        Ok(())
+    }
+}
+
+/// Doubles the width of a row whose samples are scaled by 4: each pixel is three parts of the nearer sample and one of the
+/// farther. Samples have at most 12 bits, so that 16 times one fits.
+fn widen(from: &[u16], to: &mut [u16]) {
+    let mut left = from.first().copied().unwrap_or(0);
+    let (pairs, last) = to.as_chunks_mut::<2>();
+    for (n, (pair, sample)) in pairs.iter_mut().zip(from).enumerate() {
+        let right = from.get(n + 1).unwrap_or(sample);
+        *pair = [(3 * sample + left + 8) >> 4, (3 * sample + right + 8) >> 4];
+        left = *sample;
+    }
+    if let ([last], Some(sample)) = (last, from.last()) {
+        *last = (3 * sample + left + 8) >> 4;
+    }
+}

@@ -1,0 +1,184 @@
+//! An image as its tiles: one coded picture, or a grid of them (ISO/IEC 23008-12 section 6.6.2.3).
+//!
+//! Everything that a grid declares is held against the limits and against its tiles before any of them is decoded: that
+//! they are coded pictures (a grid of grids, or of itself, is refused), alike, all there, all needed, and of no more bytes
+//! than the file could hold.
+
+use std::borrow::Cow;
+
+use super::boxes::Reader;
+use super::meta::{Item, Meta};
+use super::picture::{Codec, Header, MAX_CODED_PIXELS, Picture};
+use crate::imaging::codec::check_size;
+use crate::imaging::{ImageError, Recipe};
+
+/// By how much the size that a decoder allocates for, and the one it gives, may exceed the declared one: encoders round up
+/// to whole blocks, of up to 64 pixels.
+const MAX_PADDING: u32 = 64;
+/// Smallest side of a tile (ISO/IEC 23000-22 section 7.3.11.4.2). Each tile costs something, however small it is.
+const MIN_TILE_SIDE: u32 = 64;
+/// How often all tiles together may use each byte of the file: more than once only for tiles that share their data.
+const MAX_REUSE: usize = 4;
+
+/// See the module.
+pub(super) struct Grid<'a> {
+    codec: Codec,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) columns: u32,
+    pub(super) tile_width: u32,
+    pub(super) tile_height: u32,
+    tiles: Vec<Tile<'a>>,
+    /// The header of each tile.
+    pub(super) header: Header,
+}
+
+struct Tile<'a> {
+    configuration: &'a [u8],
+    data: Cow<'a, [u8]>,
+}
+
+impl<'a> Grid<'a> {
+    /// Reads all headers of the image that `item` is.
+    pub(super) fn open(
+        meta: &Meta<'a>,
+        item: &Item,
+        file_len: usize,
+        recipe: &Recipe,
+    ) -> Result<Self, ImageError> {
+        let (width, height) = declared_size(meta, item)?;
+        let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
+        if item.kind != *b"grid" {
+            let layout = Layout { columns: 1, rows: 1, width, height };
+            return Self::of_tiles(meta, &layout, &[item], file_len, recipe);
+        }
+        let layout = Layout::read(&meta.data(item)?)?;
+        if (layout.width, layout.height) != (width, height) {
+            return Err(ImageError::Corrupt);
+        }
+        let tiles = item.derived_from.iter().map(|id| meta.item(*id)).collect::<Result<Vec<_>, _>>()?;
+        Self::of_tiles(meta, &layout, &tiles, file_len, recipe)
+    }
+
+    fn of_tiles(
+        meta: &Meta<'a>,
+        layout: &Layout,
+        items: &[&Item],
+        file_len: usize,
+        recipe: &Recipe,
+    ) -> Result<Self, ImageError> {
+        let (&first, _) = items.split_first().ok_or(ImageError::Corrupt)?;
+        let codec = Codec::of_item(&first.kind).ok_or(ImageError::Unsupported)?;
+        let (tile_width, tile_height) = declared_size(meta, first)?;
+        layout.check(items.len(), (tile_width, tile_height), recipe)?;
+        let mut header = None;
+        let mut tiles: Vec<Tile<'a>> = Vec::with_capacity(items.len());
+        let mut bytes = 0;
+        for &item in items {
+            if item.kind != first.kind || declared_size(meta, item)? != (tile_width, tile_height) {
+                return Err(ImageError::Corrupt);
+            }
+            bytes += meta.data_len(item)?;
+            if bytes > MAX_REUSE * file_len {
+                return Err(ImageError::Corrupt);
+            }
+            let configuration = meta.property(item, codec.configuration()).ok_or(ImageError::Corrupt)?;
+            let tile = Tile { configuration, data: meta.data(item)? };
+            let read = codec.header(configuration, &tile.data)?;
+            if header.is_some_and(|header| header != read) {
+                return Err(ImageError::Corrupt);
+            }
+            header = Some(read);
+            tiles.push(tile);
+        }
+        let header = header.ok_or(ImageError::Corrupt)?;
+        check_header(&header, tile_width, tile_height)?;
+        let Layout { columns, width, height, .. } = *layout;
+        Ok(Self { codec, width, height, columns, tile_width, tile_height, tiles, header })
+    }
+
+    /// Decodes one row of tiles.
+    pub(super) fn strip(&self, row: usize) -> Result<Vec<Picture>, ImageError> {
+        let columns = self.columns as usize;
+        let tiles = self.tiles.get(row * columns..(row + 1) * columns).ok_or(ImageError::Corrupt)?;
+        tiles.iter().map(|tile| self.codec.decode(tile.configuration, &tile.data)).collect()
+    }
+
+    /// Upper estimate of the bytes that decoding holds at its peak: a row of tiles, and the work on one of them.
+    pub(super) fn memory(&self) -> u64 {
+        let longest = self.tiles.iter().map(|tile| tile.data.len()).max().unwrap_or(0) as u64;
+        let copied: u64 = self.tiles.iter().filter_map(Tile::copied).sum();
+        u64::from(self.columns) * self.codec.picture_memory(&self.header)
+            + self.codec.working_memory(&self.header)
+            + 2 * longest
+            + copied
+    }
+}
+
+impl Tile<'_> {
+    /// Bytes that are held beside the file.
+    fn copied(&self) -> Option<u64> {
+        matches!(self.data, Cow::Owned(_)).then_some(self.data.len() as u64)
+    }
+}
+
+/// Holds the headers of a coded picture against the size that the container declares for it.
+fn check_header(header: &Header, width: u32, height: u32) -> Result<(), ImageError> {
+    let (coded, shown) = (header.coded, header.shown);
+    check_size(coded.0.into(), coded.1.into(), MAX_CODED_PIXELS)?;
+    let fits = |coded: u32, shown: u32, declared: u32| {
+        shown >= declared
+            && shown - declared < MAX_PADDING
+            && coded >= shown
+            && coded - shown < 2 * MAX_PADDING
+    };
+    if fits(coded.0, shown.0, width) && fits(coded.1, shown.1, height) {
+        Ok(())
+    } else {
+        Err(ImageError::Corrupt)
+    }
+}
+
+/// The size that the `ispe` property of an item declares.
+fn declared_size(meta: &Meta<'_>, item: &Item) -> Result<(u32, u32), ImageError> {
+    let mut ispe = Reader::new(meta.property(item, b"ispe").ok_or(ImageError::Corrupt)?);
+    ispe.full()?;
+    let size = (ispe.u32()?, ispe.u32()?);
+    if size.0 == 0 || size.1 == 0 { Err(ImageError::Empty) } else { Ok(size) }
+}
+
+/// How a grid is laid out.
+struct Layout {
+    columns: u32,
+    rows: u32,
+    width: u32,
+    height: u32,
+}
+
+impl Layout {
+    fn read(data: &[u8]) -> Result<Self, ImageError> {
+        let mut data = Reader::new(data);
+        if data.u8()? != 0 {
+            return Err(ImageError::Unsupported);
+        }
+        let wide = data.u8()? & 1 == 1;
+        let (rows, columns) = (u32::from(data.u8()?) + 1, u32::from(data.u8()?) + 1);
+        Ok(Self { columns, rows, width: data.number(wide)?, height: data.number(wide)? })
+    }
+
+    /// Whether tiles of this number and size make the grid, and each of them is needed.
+    fn check(&self, tiles: usize, (width, height): (u32, u32), recipe: &Recipe) -> Result<(), ImageError> {
+        let single = self.columns * self.rows == 1;
+        let covers = |tile: u32, count: u32, whole: u32| {
+            let (tile, count, whole) = (u64::from(tile), u64::from(count), u64::from(whole));
+            (count - 1) * tile < whole && whole <= count * tile
+        };
+        let fits = tiles as u64 == u64::from(self.columns) * u64::from(self.rows)
+            && (single || width.min(height) >= MIN_TILE_SIDE)
+            && covers(width, self.columns, self.width)
+            && covers(height, self.rows, self.height);
+        // The last tiles may be empty for the most part, and are decoded all the same.
+        let decoded = (u64::from(width) * u64::from(height)).saturating_mul(tiles as u64);
+        if fits && decoded <= recipe.max_pixels.saturating_mul(2) { Ok(()) } else { Err(ImageError::Corrupt) }
+    }
+}

@@ -1,0 +1,294 @@
+//! The `meta` box: which items a file holds, where their bytes are, what is said about them and how they refer to each
+//! other (ISO/IEC 14496-12 section 8.11, ISO/IEC 23008-12 sections 6 and 9).
+//!
+//! Thousands of items, extents that overlap, references to nothing: all of it may be declared in a few bytes, so counts
+//! are capped, and the bytes of an item are looked up only when they are needed.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::boxes::{BoxKind, Reader, find};
+use crate::imaging::ImageError;
+
+/// Most items that are listed. A picture of 200 megapixels in tiles of 512 x 512 has 820, with its gain map.
+const MAX_ITEMS: usize = 40_000;
+/// Most extents of all items together; usually there is one an item.
+const MAX_EXTENTS: usize = 2 * MAX_ITEMS;
+/// Most references of all items together. Tiles are referred to once by their grid and once by each of its metadata.
+const MAX_REFERENCES: usize = 8 * MAX_ITEMS;
+/// Most properties: their numbers have 15 bits.
+const MAX_PROPERTIES: usize = 0x7FFF;
+/// Most properties of one item. Phones write up to eight.
+const MAX_PROPERTIES_OF_ITEM: usize = 64;
+
+/// What is known of an item.
+#[derive(Default)]
+pub(super) struct Item {
+    pub(super) kind: BoxKind,
+    protected: bool,
+    /// Index into the properties, and whether a reader that does not know this property must give up.
+    properties: Vec<(usize, bool)>,
+    source: Place,
+    extents: Vec<(u64, u64)>,
+    /// What it is made of, in order (`dimg`).
+    pub(super) derived_from: Vec<u32>,
+    /// What it is an auxiliary image of (`auxl`).
+    pub(super) auxiliary_of: Vec<u32>,
+    /// The alpha images by which its colours are multiplied already (`prem`).
+    pub(super) premultiplied_by: Vec<u32>,
+}
+
+/// What the offsets of an item count from.
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Place {
+    #[default]
+    File,
+    Idat,
+    Elsewhere,
+}
+
+/// The items of a file.
+pub(super) struct Meta<'a> {
+    file: &'a [u8],
+    idat: &'a [u8],
+    pub(super) primary: u32,
+    items: BTreeMap<u32, Item>,
+    properties: Vec<(BoxKind, &'a [u8])>,
+}
+
+impl<'a> Meta<'a> {
+    /// Reads the `meta` box of `file`. Without one there is no still image, which is [`ImageError::Unsupported`].
+    pub(super) fn read(file: &'a [u8]) -> Result<Self, ImageError> {
+        let mut boxes = Reader::new(file);
+        let mut meta = loop {
+            match boxes.next_box()? {
+                Some((kind, payload)) if kind == *b"meta" => break Reader::new(payload),
+                Some(_) => {}
+                None => return Err(ImageError::Unsupported),
+            }
+        };
+        meta.full()?;
+        let children = meta.rest();
+        let child = |kind: &BoxKind| find(children, kind);
+        let required = |kind: &BoxKind| child(kind)?.ok_or(ImageError::Corrupt);
+        let mut this = Self {
+            file,
+            idat: child(b"idat")?.unwrap_or_default(),
+            primary: primary(required(b"pitm")?)?,
+            items: items(required(b"iinf")?)?,
+            properties: Vec::new(),
+        };
+        this.read_locations(required(b"iloc")?)?;
+        this.read_properties(required(b"iprp")?)?;
+        if let Some(references) = child(b"iref")? {
+            this.read_references(references)?;
+        }
+        Ok(this)
+    }
+
+    pub(super) fn item(&self, id: u32) -> Result<&Item, ImageError> {
+        self.items.get(&id).ok_or(ImageError::Corrupt)
+    }
+
+    pub(super) fn items(&self) -> impl Iterator<Item = (u32, &Item)> {
+        self.items.iter().map(|(id, item)| (*id, item))
+    }
+
+    /// The properties of an item, in the order in which they apply, and whether each is essential.
+    pub(super) fn properties<'s>(
+        &'s self,
+        item: &'s Item,
+    ) -> impl Iterator<Item = (BoxKind, &'a [u8], bool)> + 's {
+        let known = |(index, essential): &(usize, bool)| {
+            self.properties.get(*index).map(|(kind, payload)| (*kind, *payload, *essential))
+        };
+        item.properties.iter().filter_map(known)
+    }
+
+    /// The first property of this kind.
+    pub(super) fn property(&self, item: &Item, kind: &BoxKind) -> Option<&'a [u8]> {
+        self.properties(item).find(|(found, ..)| found == kind).map(|(_, payload, _)| payload)
+    }
+
+    /// How many bytes [`data`](Self::data) will give.
+    pub(super) fn data_len(&self, item: &Item) -> Result<usize, ImageError> {
+        let mut sum = 0usize;
+        for extent in &item.extents {
+            sum = sum.saturating_add(self.extent(item, *extent)?.len());
+        }
+        Ok(sum)
+    }
+
+    /// The bytes of an item.
+    pub(super) fn data(&self, item: &Item) -> Result<Cow<'a, [u8]>, ImageError> {
+        if item.protected {
+            return Err(ImageError::Unsupported);
+        }
+        match item.extents.as_slice() {
+            [] => Err(ImageError::Corrupt),
+            [extent] => self.extent(item, *extent).map(Cow::Borrowed),
+            extents => {
+                let len = self.data_len(item)?;
+                // Extents that overlap could make any size of a small file.
+                if len > self.file.len() {
+                    return Err(ImageError::Corrupt);
+                }
+                let mut data = Vec::with_capacity(len);
+                for extent in extents {
+                    data.extend_from_slice(self.extent(item, *extent)?);
+                }
+                Ok(Cow::Owned(data))
+            }
+        }
+    }
+
+    fn extent(&self, item: &Item, (offset, len): (u64, u64)) -> Result<&'a [u8], ImageError> {
+        let source = match item.source {
+            Place::File => self.file,
+            Place::Idat => self.idat,
+            Place::Elsewhere => return Err(ImageError::Unsupported),
+        };
+        let at = usize::try_from(offset).map_err(|_| ImageError::Truncated)?;
+        let from = source.get(at..).ok_or(ImageError::Truncated)?;
+        match len {
+            0 => Ok(from),
+            len => {
+                let len = usize::try_from(len).map_err(|_| ImageError::Truncated)?;
+                from.get(..len).ok_or(ImageError::Truncated)
+            }
+        }
+    }
+
+    fn read_locations(&mut self, iloc: &[u8]) -> Result<(), ImageError> {
+        let mut iloc = Reader::new(iloc);
+        let (version, _) = iloc.full()?;
+        if version > 2 {
+            return Err(ImageError::Unsupported);
+        }
+        let [sizes, more] = iloc.u16()?.to_be_bytes();
+        let (offset_size, length_size, base_size) = (sizes >> 4, sizes & 15, more >> 4);
+        let index_size = if version > 0 { more & 15 } else { 0 };
+        let mut room = MAX_EXTENTS;
+        for _ in 0..iloc.number(version == 2)? {
+            let id = iloc.number(version == 2)?;
+            let method = if version > 0 { iloc.u16()? & 15 } else { 0 };
+            let other_file = iloc.u16()? != 0;
+            let base = iloc.sized(base_size)?;
+            let count = usize::from(iloc.u16()?);
+            // An extent may take no bytes at all here, so the count alone says what it costs.
+            room = room.checked_sub(count).ok_or(ImageError::Corrupt)?;
+            let mut extents = Vec::with_capacity(count);
+            for _ in 0..count {
+                iloc.sized(index_size)?;
+                let offset = base.checked_add(iloc.sized(offset_size)?).ok_or(ImageError::Truncated)?;
+                extents.push((offset, iloc.sized(length_size)?));
+            }
+            if let Some(item) = self.items.get_mut(&id) {
+                item.extents = extents;
+                item.source = match method {
+                    _ if other_file => Place::Elsewhere,
+                    0 => Place::File,
+                    1 => Place::Idat,
+                    _ => Place::Elsewhere,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    fn read_properties(&mut self, iprp: &'a [u8]) -> Result<(), ImageError> {
+        let mut children = Reader::new(iprp);
+        while let Some((kind, payload)) = children.next_box()? {
+            match &kind {
+                b"ipco" => {
+                    let mut boxes = Reader::new(payload);
+                    while let Some(property) = boxes.next_box()? {
+                        if self.properties.len() == MAX_PROPERTIES {
+                            return Err(ImageError::Corrupt);
+                        }
+                        self.properties.push(property);
+                    }
+                }
+                b"ipma" => self.read_associations(payload)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn read_associations(&mut self, ipma: &[u8]) -> Result<(), ImageError> {
+        let mut ipma = Reader::new(ipma);
+        let (version, flags) = ipma.full()?;
+        let long = flags & 1 == 1;
+        for _ in 0..ipma.u32()? {
+            let id = ipma.number(version > 0)?;
+            let mut unlisted = Item::default();
+            let item = self.items.get_mut(&id).unwrap_or(&mut unlisted);
+            for _ in 0..ipma.u8()? {
+                let word = if long { ipma.u16()? } else { u16::from(ipma.u8()?) };
+                let essential_bit = if long { 0x8000 } else { 0x80 };
+                let number = usize::from(word & (essential_bit - 1));
+                // 0 stands for "no property".
+                if let Some(index) = number.checked_sub(1) {
+                    if item.properties.len() == MAX_PROPERTIES_OF_ITEM {
+                        return Err(ImageError::Corrupt);
+                    }
+                    item.properties.push((index, word & essential_bit != 0));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_references(&mut self, iref: &[u8]) -> Result<(), ImageError> {
+        let mut references = Reader::new(iref);
+        let (version, _) = references.full()?;
+        let mut room = MAX_REFERENCES;
+        while let Some((kind, payload)) = references.next_box()? {
+            let mut reference = Reader::new(payload);
+            let from = reference.number(version > 0)?;
+            let count = reference.u16()?;
+            let Some(item) = self.items.get_mut(&from) else { continue };
+            let list = match &kind {
+                b"dimg" => &mut item.derived_from,
+                b"auxl" => &mut item.auxiliary_of,
+                b"prem" => &mut item.premultiplied_by,
+                _ => continue,
+            };
+            room = room.checked_sub(usize::from(count)).ok_or(ImageError::Corrupt)?;
+            for _ in 0..count {
+                list.push(reference.number(version > 0)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn primary(pitm: &[u8]) -> Result<u32, ImageError> {
+    let mut pitm = Reader::new(pitm);
+    let (version, _) = pitm.full()?;
+    pitm.number(version > 0)
+}
+
+fn items(iinf: &[u8]) -> Result<BTreeMap<u32, Item>, ImageError> {
+    let mut iinf = Reader::new(iinf);
+    let (version, _) = iinf.full()?;
+    iinf.number(version > 0)?;
+    let mut items = BTreeMap::new();
+    while let Some((kind, payload)) = iinf.next_box()? {
+        let mut entry = Reader::new(payload);
+        let (version, _) = entry.full()?;
+        // Older versions name a file's type, not an item's; none of them is an image.
+        if kind != *b"infe" || version < 2 {
+            continue;
+        }
+        let id = entry.number(version > 2)?;
+        let protected = entry.u16()? != 0;
+        let item = Item { kind: entry.kind()?, protected, ..Item::default() };
+        items.insert(id, item);
+        if items.len() > MAX_ITEMS {
+            return Err(ImageError::Unsupported);
+        }
+    }
+    Ok(items)
+}

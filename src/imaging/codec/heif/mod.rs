@@ -1,0 +1,239 @@
+//! HEIC and AVIF: still images in the HEIF container (ISO/IEC 23008-12), which HEVC or AV1 code.
+//!
+//! The container is read here, because it is where limits are decided: the size that each of its boxes and the headers of
+//! each coded picture declare is held against the limits, and against one another, before a decoder sees a byte. Only the
+//! primary image and its alpha are read; thumbnails, depth, gain maps and films are passed over.
+//!
+//! Refused: other codecs and derived images than grids, more than one sequence parameter set a picture, pictures of more
+//! than [`picture::MAX_CODED_PIXELS`] in one piece, samples of more than 12 bits, properties marked essential that are not
+//! known here.
+
+#[cfg(feature = "avif")]
+mod av1;
+mod boxes;
+mod colour;
+mod grid;
+#[cfg(feature = "heic")]
+mod hevc;
+mod meta;
+mod picture;
+mod rows;
+mod transform;
+
+use std::borrow::Cow;
+
+use moxcms::ColorProfile;
+
+use self::boxes::Reader;
+use self::grid::Grid;
+use self::meta::{Item, Meta};
+use self::picture::Cicp;
+use self::rows::Rows;
+use self::transform::Transform;
+use super::{Failed, Picture};
+use crate::imaging::canvas::{Canvas, Component, Layout, Model};
+use crate::imaging::colour::MAX_PROFILE_BYTES;
+use crate::imaging::exif::Orientation;
+use crate::imaging::{ImageError, Recipe};
+
+/// Rows that are collected before they are handed on.
+const BAND_ROWS: usize = 32;
+/// Names of an auxiliary image that is the opacity of another one.
+const ALPHA: [&[u8]; 2] = [b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0"];
+
+/// An image whose headers were read.
+pub(in crate::imaging) struct Heif<'a> {
+    colour: Grid<'a>,
+    alpha: Option<Alpha<'a>>,
+    cicp: Option<Cicp>,
+    profile: Option<Cow<'a, [u8]>>,
+    transform: Transform,
+}
+
+struct Alpha<'a> {
+    grid: Grid<'a>,
+    /// Whether the colours are multiplied by it already.
+    premultiplied: bool,
+}
+
+impl std::fmt::Debug for Heif<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Heif({:?} of {} x {})", self.transform, self.colour.width, self.colour.height)
+    }
+}
+
+impl<'a> Heif<'a> {
+    pub(super) fn open(bytes: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
+        let meta = Meta::read(bytes)?;
+        let item = meta.item(meta.primary)?;
+        let colour = Grid::open(&meta, item, bytes.len(), recipe)?;
+        let mut transform = Transform::none(colour.width, colour.height);
+        for (kind, payload, essential) in meta.properties(item) {
+            if essential && !is_known(&kind) {
+                return Err(ImageError::Unsupported);
+            }
+            transform = transform.then(kind, payload)?;
+        }
+        let alpha = alpha(&meta, item, bytes.len(), recipe)?;
+        if alpha
+            .as_ref()
+            .is_some_and(|alpha| (alpha.grid.width, alpha.grid.height) != (colour.width, colour.height))
+        {
+            return Err(ImageError::Unsupported);
+        }
+        // Of a grid, some say the colours only of its tiles.
+        let tile = item.derived_from.first().and_then(|id| meta.item(*id).ok());
+        let described = [Some(item), tile].into_iter().flatten();
+        let cicp = described.clone().find_map(|item| nclx(&meta, item));
+        let profile = described.clone().find_map(|item| icc(&meta, item)).map(Cow::Borrowed);
+        let profile = profile.or_else(|| named_profile(cicp.or(colour.header.cicp)?).map(Cow::Owned));
+        Ok(Self { colour, alpha, cicp, profile, transform })
+    }
+
+    /// Decodes, and gives each row from top to bottom as RGB over white.
+    fn rows(&self, mut give: impl FnMut(&[u8]) -> Result<(), ImageError>) -> Result<(), ImageError> {
+        let crop = self.transform.crop;
+        let width = self.colour.width as usize;
+        let mut colour = Rows::new(&self.colour, self.cicp)?;
+        let mut alpha = self.alpha.as_ref().map(|alpha| Rows::new(&alpha.grid, None)).transpose()?;
+        let premultiplied = self.alpha.as_ref().is_some_and(|alpha| alpha.premultiplied);
+        let mut row = vec![0; 3 * width];
+        let mut opacity = vec![0; width];
+        for y in 0..crop.y + crop.height {
+            colour.rgb(&mut row)?;
+            if let Some(alpha) = &mut alpha {
+                alpha.grey(&mut opacity)?;
+                over_white(&mut row, &opacity, premultiplied);
+            }
+            if y >= crop.y {
+                let (from, count) = (3 * crop.x as usize, 3 * crop.width as usize);
+                give(row.get(from..from + count).ok_or(ImageError::Corrupt)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Picture for Heif<'_> {
+    /// Cut, and not yet turned.
+    fn layout(&self) -> Layout {
+        let (width, height) = (self.transform.crop.width, self.transform.crop.height);
+        let components = vec![Component::of(width, height, 1, 1); 3];
+        Layout { width, height, divisor: 1, model: Model::Rgb, components }
+    }
+
+    fn profile(&self) -> Option<&[u8]> {
+        self.profile.as_deref()
+    }
+
+    fn orientation(&self) -> Option<Orientation> {
+        Some(self.transform.orientation())
+    }
+
+    fn memory(&self) -> u64 {
+        let alpha = self.alpha.as_ref().map_or(0, |alpha| alpha.grid.memory());
+        // A row of whole pixels and a band of cut ones.
+        let rows = (BAND_ROWS as u64 + 2) * 4 * u64::from(self.colour.width);
+        self.colour.memory() + alpha + rows
+    }
+
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    where
+        Self: 'a,
+    {
+        let band_bytes = 3 * self.transform.crop.width as usize * BAND_ROWS;
+        let mut band = Vec::with_capacity(band_bytes);
+        self.rows(|row| {
+            band.extend_from_slice(row);
+            if band.len() == band_bytes {
+                canvas.push_pixels(&band)?;
+                band.clear();
+            }
+            Ok(())
+        })?;
+        Ok(canvas.push_pixels(&band)?)
+    }
+}
+
+/// The profile of RGB whose primaries these code points name, where it is not sRGB.
+fn named_profile(cicp: Cicp) -> Option<Vec<u8>> {
+    // Without tone mapping, the transfer of HDR (16 and 18) is shown as what it was made to look acceptable as.
+    let profile = match cicp.primaries {
+        9 => ColorProfile::new_bt2020(),
+        11 => ColorProfile::new_dci_p3(),
+        12 => ColorProfile::new_display_p3(),
+        _ => return None,
+    };
+    profile.encode().ok()
+}
+
+/// Lays a row of RGB over white.
+fn over_white(row: &mut [u8], opacity: &[u8], premultiplied: bool) {
+    let (pixels, _) = row.as_chunks_mut::<3>();
+    for (pixel, alpha) in pixels.iter_mut().zip(opacity) {
+        let alpha = u32::from(*alpha);
+        for channel in pixel {
+            let colour = u32::from(*channel);
+            let own = if premultiplied { 255 * colour } else { colour * alpha };
+            *channel = u8::try_from((own + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX);
+        }
+    }
+}
+
+/// The opacity of `of`, if there is one.
+fn alpha<'a>(
+    meta: &Meta<'a>,
+    of: &Item,
+    file_len: usize,
+    recipe: &Recipe,
+) -> Result<Option<Alpha<'a>>, ImageError> {
+    for (id, item) in meta.items() {
+        if !item.auxiliary_of.contains(&meta.primary) {
+            continue;
+        }
+        let kind = meta.property(item, b"auxC").and_then(|aux| aux.get(4..)).unwrap_or_default();
+        if ALPHA.iter().any(|name| kind.starts_with(name)) {
+            let premultiplied = of.premultiplied_by.contains(&id);
+            return Ok(Some(Alpha { grid: Grid::open(meta, item, file_len, recipe)?, premultiplied }));
+        }
+    }
+    Ok(None)
+}
+
+/// Properties that are read here, or that may be passed over.
+fn is_known(kind: &[u8; 4]) -> bool {
+    matches!(
+        kind,
+        b"ispe"
+            | b"pixi"
+            | b"colr"
+            | b"irot"
+            | b"imir"
+            | b"clap"
+            | b"hvcC"
+            | b"av1C"
+            | b"auxC"
+            | b"pasp"
+            | b"rloc"
+    )
+}
+
+/// The code points in a colour property of kind `nclx`.
+fn nclx(meta: &Meta<'_>, item: &Item) -> Option<Cicp> {
+    let colours = meta.properties(item).filter(|(kind, ..)| kind == b"colr");
+    let mut payload =
+        Reader::new(colours.filter_map(|(_, payload, _)| payload.strip_prefix(b"nclx")).next()?);
+    let mut code = || payload.u16().ok();
+    let (primaries, transfer, matrix) = (code()?, code()?, code()?);
+    Some(Cicp { primaries, transfer, matrix, full_range: payload.u8().ok()? & 0x80 != 0 })
+}
+
+/// The ICC profile in a colour property.
+fn icc<'a>(meta: &Meta<'a>, item: &Item) -> Option<&'a [u8]> {
+    let colours = meta.properties(item).filter(|(kind, ..)| kind == b"colr");
+    let of_kind = |payload: &'a [u8]| payload.strip_prefix(b"prof").or_else(|| payload.strip_prefix(b"rICC"));
+    colours.filter_map(|(_, payload, _)| of_kind(payload)).find(|icc| icc.len() <= MAX_PROFILE_BYTES)
+}
+
+#[cfg(test)]
+mod tests;

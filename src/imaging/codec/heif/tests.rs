@@ -1,0 +1,240 @@
+//! Files of `data/heif` (see `data/README.md`), and damage done to them.
+
+use std::time::Duration;
+
+use super::*;
+use crate::imaging::{self, Encoded, Format, Workspace};
+
+const RECIPE: Recipe = Recipe {
+    max_dim: 160,
+    quality: 90,
+    max_pixels: 1_000_000,
+    memory: 1 << 30,
+    keep_exif: false,
+    timeout: Duration::from_secs(20),
+};
+
+macro_rules! data {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/heif/", $name)).as_slice()
+    };
+}
+
+const RED: [u8; 3] = [255, 0, 0];
+const GREEN: [u8; 3] = [0, 255, 0];
+const BLUE: [u8; 3] = [0, 0, 255];
+const WHITE: [u8; 3] = [255; 3];
+
+fn make(bytes: &[u8]) -> Result<Encoded, ImageError> {
+    imaging::make(Format::Heif, bytes, &RECIPE, &mut Workspace::default())
+}
+
+#[track_caller]
+fn assert_card(name: &str, made: &Encoded, size: (u32, u32), quadrants: [[u8; 3]; 4]) {
+    assert_eq!((made.width, made.height), size, "{name}");
+    let image = turbojpeg::decompress(&made.bytes, turbojpeg::PixelFormat::RGB).unwrap();
+    for (n, expected) in quadrants.into_iter().enumerate() {
+        let (x, y) = (image.width / 4 * (1 + n % 2 * 2), image.height / 4 * (1 + n / 2 * 2));
+        let at = y * image.pitch + 3 * x;
+        let got = &image.pixels[at..at + 3];
+        assert!(got.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 12), "{name} at {x}, {y}: {got:?}");
+    }
+}
+
+fn replaced(file: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = file.windows(from.len()).position(|window| window == from).unwrap();
+    [&file[..at], to, &file[at + to.len()..]].concat()
+}
+
+#[cfg(feature = "heic")]
+mod heic {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn all_turns_and_mirrors_are_upright() {
+        for (name, bytes) in [
+            ("none", data!("turn0_mirror.heic")),
+            ("upside down", data!("turn0_mirror0.heic")),
+            ("mirrored", data!("turn0_mirror1.heic")),
+            ("a quarter", data!("turn1_mirror.heic")),
+            ("a quarter, upside down", data!("turn1_mirror0.heic")),
+            ("a quarter, mirrored", data!("turn1_mirror1.heic")),
+            ("half", data!("turn2_mirror.heic")),
+            ("three quarters", data!("turn3_mirror.heic")),
+        ] {
+            assert_card(name, &make(bytes).unwrap(), (64, 48), [RED, GREEN, BLUE, WHITE]);
+        }
+    }
+
+    #[test]
+    fn variants_give_the_same_card() {
+        for (name, bytes) in [
+            ("limited range, BT.709", data!("limited.heic")),
+            ("Display P3", data!("p3.heic")),
+            ("10 bits", data!("deep.heic")),
+        ] {
+            assert_card(name, &make(bytes).unwrap(), (64, 48), [RED, GREEN, BLUE, WHITE]);
+        }
+        assert_card(
+            "grey",
+            &make(data!("grey.heic")).unwrap(),
+            (64, 48),
+            [[76; 3], [150; 3], [29; 3], WHITE],
+        );
+        let odd = make(data!("odd_clap.heic")).unwrap();
+        assert_card("cropped to odd sides", &odd, (65, 49), [RED, GREEN, BLUE, WHITE]);
+        let alpha = make(data!("alpha.heic")).unwrap();
+        assert_card("lower half invisible", &alpha, (64, 48), [RED, GREEN, WHITE, WHITE]);
+    }
+
+    #[test]
+    fn p3_is_told_as_a_profile() {
+        let open = |bytes| Heif::open(bytes, &RECIPE).unwrap();
+        let heif = open(data!("p3.heic"));
+        let profile = ColorProfile::new_from_slice(heif.profile().unwrap()).unwrap();
+        let p3 = ColorProfile::new_display_p3();
+        let close = |a: f64, b: f64| (a - b).abs() < 0.001;
+        assert!(close(profile.red_colorant.x, p3.red_colorant.x), "{:?}", profile.red_colorant);
+        assert_eq!(open(data!("turn0_mirror.heic")).profile(), None);
+    }
+
+    #[test]
+    fn tiles_lie_where_the_grid_says() {
+        let heif = Heif::open(data!("grid.heic"), &RECIPE).unwrap();
+        assert_eq!((heif.layout().width, heif.layout().height), (150, 120));
+        let mut pixels = Vec::new();
+        let take = |row: &[u8]| {
+            pixels.extend_from_slice(row);
+            Ok(())
+        };
+        heif.rows(take).unwrap();
+        for (x, y, expected) in [
+            (16, 16, RED),
+            (48, 16, GREEN),
+            (64 + 16, 48, BLUE),
+            (64 + 48, 48, WHITE),
+            (128 + 16, 64 + 16, RED),
+            (64 + 16, 64 + 48, BLUE),
+        ] {
+            let at = 3 * (y * 150 + x);
+            let got = &pixels[at..at + 3];
+            assert!(got.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 6), "{x}, {y}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn a_grid_costs_one_row_of_its_tiles() {
+        let heif = Heif::open(data!("grid.heic"), &RECIPE).unwrap();
+        let tile = 2 * (64 * 64 * 3 / 2);
+        let memory = heif.colour.memory();
+        assert!(memory < 7 * tile, "{memory}");
+    }
+
+    #[test]
+    fn what_a_grid_declares_is_held_against_its_tiles() {
+        let grid = data!("grid.heic");
+        // The grid has the id 7, its tiles 1 to 6; each id is followed by the next in the reference.
+        let tiles = b"\0\x01\0\x02\0\x03\0\x04\0\x05\0\x06";
+        let refused = |from: &[u8], to: &[u8], error: ImageError| {
+            assert_eq!(Heif::open(&replaced(grid, from, to), &RECIPE).err(), Some(error), "{to:?}");
+        };
+        refused(tiles, b"\0\x01\0\x02\0\x03\0\x04\0\x05\0\x07", ImageError::Corrupt);
+        refused(tiles, b"\0\x07\0\x07\0\x07\0\x07\0\x07\0\x07", ImageError::Unsupported);
+        refused(tiles, b"\0\x01\0\x02\0\x03\0\x04\0\x05\0\x63", ImageError::Corrupt);
+        refused(b"\0\0\x01\x02\0\x96\0\x78", b"\0\0\x01\x03\0\x96\0\x78", ImageError::Corrupt);
+        refused(b"\0\0\x01\x02\0\x96\0\x78", b"\0\0\x01\x02\0\x96\0\x79", ImageError::Corrupt);
+        refused(b"\0\0\0\x96\0\0\0\x78", b"\0\0\0\x80\0\0\0\x78", ImageError::Corrupt);
+        refused(b"\0\0\0\x40\0\0\0\x40", b"\0\0\0\x40\0\0\0\x50", ImageError::Corrupt);
+        refused(b"\0\0\0\x40\0\0\0\x40", &[0xFF; 8], ImageError::Corrupt);
+        refused(b"\0\0\0\x40\0\0\0\x40", b"\0\0\0\0\0\0\0\x40", ImageError::Empty);
+        refused(
+            b"\0\0\0\x96\0\0\0\x78",
+            b"\xff\xff\xff\xff\xff\xff\xff\xff",
+            ImageError::TooManyPixels {
+                width: u32::MAX.into(),
+                height: u32::MAX.into(),
+                max: RECIPE.max_pixels,
+            },
+        );
+    }
+
+    #[test]
+    fn sizes_are_refused_before_pixels_are_read() {
+        // Coded as 64 x 64, of which 64 x 48 are shown.
+        let bytes = data!("turn0_mirror.heic");
+        let recipe = Recipe { max_pixels: 64 * 64 - 1, ..RECIPE };
+        let error = ImageError::TooManyPixels { width: 64, height: 64, max: 64 * 64 - 1 };
+        assert_eq!(Heif::open(bytes, &recipe).err(), Some(error));
+        // The container says one size, and the coded picture another one.
+        let other = replaced(bytes, b"\0\0\0\x40\0\0\0\x40", b"\0\0\0\x41\0\0\0\x40");
+        assert_eq!(Heif::open(&other, &RECIPE).err(), Some(ImageError::Corrupt));
+    }
+
+    #[test]
+    fn every_cut_is_refused() {
+        for whole in [data!("turn1_mirror0.heic"), data!("grid.heic"), data!("alpha.heic")] {
+            for cut in 0..whole.len() {
+                assert!(make(&whole[..cut]).is_err(), "cut at {cut} of {}", whole.len());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(
+            which in 0usize..3,
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut bytes = [data!("odd_clap.heic"), data!("grid.heic"), data!("alpha.heic")][which].to_vec();
+            for (at, byte) in changes {
+                *at.get_mut(&mut bytes) = byte;
+            }
+            let outcome = make(&bytes);
+            prop_assert!(outcome.is_ok() || outcome.is_err());
+        }
+    }
+}
+
+#[cfg(feature = "avif")]
+mod avif {
+    use super::*;
+
+    #[test]
+    fn variants_give_the_same_card() {
+        for (name, bytes) in [
+            ("4:2:0", data!("420.avif")),
+            ("4:2:2", data!("422.avif")),
+            ("4:4:4", data!("444.avif")),
+            ("limited range", data!("limited.avif")),
+            ("the first picture of a film", data!("film.avif")),
+        ] {
+            assert_card(name, &make(bytes).unwrap(), (64, 48), [RED, GREEN, BLUE, WHITE]);
+        }
+        let grey = [[76; 3], [150; 3], [29; 3], WHITE];
+        assert_card("4:0:0", &make(data!("400.avif")).unwrap(), (64, 48), grey);
+        for (name, bytes) in [("alpha", data!("alpha.avif")), ("premultiplied", data!("premultiplied.avif"))]
+        {
+            assert_card(name, &make(bytes).unwrap(), (64, 48), [RED, GREEN, WHITE, WHITE]);
+        }
+    }
+
+    #[test]
+    fn sizes_are_held_against_the_sequence_header() {
+        let bytes = data!("420.avif");
+        let other = replaced(bytes, b"\0\0\0\x40\0\0\0\x30", b"\0\0\0\x40\0\0\0\x31");
+        assert_eq!(Heif::open(&other, &RECIPE).err(), Some(ImageError::Corrupt));
+        let recipe = Recipe { max_pixels: 64 * 48 - 1, ..RECIPE };
+        assert!(matches!(Heif::open(bytes, &recipe), Err(ImageError::TooManyPixels { .. })));
+    }
+
+    #[test]
+    fn every_cut_is_refused() {
+        for whole in [data!("420.avif"), data!("alpha.avif")] {
+            for cut in 0..whole.len() {
+                assert!(make(&whole[..cut]).is_err(), "cut at {cut} of {}", whole.len());
+            }
+        }
+    }
+}
