@@ -1,6 +1,6 @@
 //! A fast decoder for the JPEGs that most cameras write: sequential, Huffman-coded, 8 bits, one scan.
 //!
-//! It gives exactly libjpeg-turbo's samples, band by band, in a third to half of its time, and never holds a whole plane. It is no
+//! It gives exactly libjpeg-turbo's samples, band by band, in little more than half of its time, and never holds a whole plane. It is no
 //! judge: whatever is not perfectly regular, from a second scan to one byte too many, is [`Failure::Odd`], and the caller asks
 //! libjpeg-turbo, which knows what can be forgiven.
 
