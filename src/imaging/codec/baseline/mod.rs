@@ -81,6 +81,11 @@ impl<'a> Baseline<'a> {
         header.parts().iter().all(is_divisible).then_some(Self { header })
     }
 
+    /// Whether decoding here is faster than libjpeg-turbo on this processor. If not, the samples are right all the same.
+    pub(in crate::imaging) fn is_fast() -> bool {
+        simd::is_fast()
+    }
+
     /// Width and height in pixels, 1..=65,500.
     pub(in crate::imaging) fn size(&self) -> (u32, u32) {
         (self.header.width.into(), self.header.height.into())
