@@ -8,7 +8,7 @@ use super::idct::{Block, PLACE};
 /// Bits of the look-up of AC coefficients.
 const AC_BITS: u32 = 12;
 /// Bits of the look-up of DC differences.
-const DC_BITS: u32 = 9;
+const DC_BITS: u32 = 10;
 /// Bits of the look-up of single codes, on the slow path.
 const CODE_BITS: u32 = 9;
 /// Last coefficient of a block, in zigzag order.
@@ -223,8 +223,8 @@ impl AcTable {
         limits: &[u16; 64],
     ) -> Result<usize, Odd> {
         let mut at = 0_u32;
+        bits.refill(bytes);
         loop {
-            bits.refill(bytes);
             // Four look-ups take 48 of the 56 bits.
             for _ in 0..4 {
                 let entry = self.fast[bits.peek::<AC_BITS>()];
@@ -255,6 +255,7 @@ impl AcTable {
                     return Ok(at as usize);
                 }
             }
+            bits.refill(bytes);
         }
     }
 

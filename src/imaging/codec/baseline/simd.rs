@@ -4,15 +4,23 @@ use super::idct::portable;
 use super::scan::Scan;
 use super::{Bands, Failure};
 
+/// Whether this processor has what makes this decoder faster than libjpeg-turbo; the portable transforms are some times slower.
+pub(super) fn is_fast() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let is_fast = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2");
+    #[cfg(not(target_arch = "x86_64"))]
+    let is_fast = false;
+    is_fast
+}
+
 /// Decodes all of `scan` to blocks of `size` samples a side: 8, 4, 2 or 1.
 pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result<(), Failure> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2")
-    {
+    if is_fast() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
-        // SAFETY: the processor has all features that the function is compiled for; they were asked for just now.
+        // SAFETY: the processor has all features that the function is compiled for; `is_fast` asked for them just now.
         return unsafe { run_avx2(scan, size, bands) };
     }
     run_anywhere(scan, size, bands)

@@ -28,7 +28,7 @@ fn assert_harmless(file: &[u8]) {
                 assert_equal(&ours, file, divisor, "what was decoded");
             }
             (ours, portably) => {
-                assert_eq!(ours.map(|result| result.err()), portably.map(|result| result.err()));
+                assert_eq!(ours.map(Result::err), portably.map(Result::err));
             }
         }
     }

@@ -17,11 +17,8 @@ impl Handle {
 
     fn set(&self, parameter: raw::TJPARAM, value: usize) {
         // SAFETY: the handle is live.
-        assert_eq!(
-            unsafe { raw::tj3Set(self.0, parameter.try_into().unwrap(), int(value)) },
-            0,
-            "{parameter}"
-        );
+        let status = unsafe { raw::tj3Set(self.0, parameter.try_into().unwrap(), int(value)) };
+        assert_eq!(status, 0, "{parameter}");
     }
 
     fn get(&self, parameter: raw::TJPARAM) -> c_int {
