@@ -21,12 +21,14 @@ pub(super) struct Fast<'a> {
 }
 
 impl<'a> Fast<'a> {
-    /// `None` if the file is not of that kind.
+    /// `None` if the file is not of that kind, or libjpeg-turbo is the faster one on this processor.
     ///
     /// # Errors
     /// Too many pixels.
     pub(super) fn open(file: &'a [u8], recipe: &Recipe) -> Result<Option<Self>, ImageError> {
-        let Some(baseline) = Baseline::open(file) else { return Ok(None) };
+        let Some(baseline) = Some(file).filter(|_| Baseline::is_fast()).and_then(Baseline::open) else {
+            return Ok(None);
+        };
         let (width, height) = baseline.size();
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let is_inverted = markers::has_adobe(file);
