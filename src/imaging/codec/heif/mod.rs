@@ -115,7 +115,9 @@ impl<'a> Heif<'a> {
         let crop = self.transform.crop;
         let width = self.colour.width as usize;
         let mut colour = Rows::new(&self.colour, self.cicp)?;
-        let mut alpha = self.alpha.as_ref().map(|alpha| Rows::new(&alpha.canvas, None)).transpose()?;
+        // Opacity has the full range, whatever its bitstream says (ISO/IEC 23000-22 section 7.3.5.2).
+        let mut alpha =
+            self.alpha.as_ref().map(|alpha| Rows::new(&alpha.canvas, Some(Cicp::UNSPECIFIED))).transpose()?;
         let premultiplied = self.alpha.as_ref().is_some_and(|alpha| alpha.premultiplied);
         let mut row = vec![0; 3 * width];
         let mut opacity = vec![0; width];
@@ -142,7 +144,7 @@ impl<'a> Heif<'a> {
             return Some(profile.to_vec());
         }
         // Without tone mapping, the transfer of HDR (16 and 18) is shown as what it was made to look acceptable as.
-        let profile = match self.cicp.or(self.colour.header.cicp)?.primaries {
+        let profile = match self.cicp.unwrap_or(self.colour.header.cicp).primaries {
             9 => ColorProfile::new_bt2020(),
             11 => ColorProfile::new_dci_p3(),
             12 => ColorProfile::new_display_p3(),
