@@ -103,7 +103,7 @@ pub(super) struct Converter {
 impl Converter {
     /// For pictures with this header. `cicp` is the container's word, which goes before the bitstream's.
     pub(super) fn new(header: Header, cicp: Option<Cicp>) -> Result<Self, ImageError> {
-        let cicp = cicp.or(header.cicp).unwrap_or(Cicp::UNSPECIFIED);
+        let cicp = cicp.unwrap_or(header.cicp);
         let matrix = Matrix::new(cicp, header.chroma, header.depth)?;
         let (luma, near, far, cb, cr) = Default::default();
         Ok(Self { header, matrix, luma, near, far, cb, cr })

@@ -86,7 +86,7 @@ impl<'a> Heif<'a> {
         let described = [Some(item), tile].into_iter().flatten();
         let cicp = described.clone().find_map(|item| nclx(&meta, item));
         let profile = described.clone().find_map(|item| icc(&meta, item)).map(Cow::Borrowed);
-        let profile = profile.or_else(|| named_profile(cicp.or(colour.header.cicp)?).map(Cow::Owned));
+        let profile = profile.or_else(|| named_profile(cicp.unwrap_or(colour.header.cicp)).map(Cow::Owned));
         Ok(Self { colour, alpha, cicp, profile, transform })
     }
 
@@ -95,7 +95,9 @@ impl<'a> Heif<'a> {
         let crop = self.transform.crop;
         let width = self.colour.width as usize;
         let mut colour = Rows::new(&self.colour, self.cicp)?;
-        let mut alpha = self.alpha.as_ref().map(|alpha| Rows::new(&alpha.grid, None)).transpose()?;
+        // Opacity has the full range, whatever its bitstream says (ISO/IEC 23000-22 section 7.3.5.2).
+        let mut alpha =
+            self.alpha.as_ref().map(|alpha| Rows::new(&alpha.grid, Some(Cicp::UNSPECIFIED))).transpose()?;
         let premultiplied = self.alpha.as_ref().is_some_and(|alpha| alpha.premultiplied);
         let mut row = vec![0; 3 * width];
         let mut opacity = vec![0; width];

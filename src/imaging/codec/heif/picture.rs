@@ -47,7 +47,7 @@ pub(super) struct Cicp {
 }
 
 impl Cicp {
-    /// What holds where nothing is said.
+    /// Nothing said, and the full range.
     pub(super) const UNSPECIFIED: Self = Self { primaries: 2, transfer: 2, matrix: 2, full_range: true };
 }
 
@@ -61,8 +61,8 @@ pub(super) struct Header {
     pub(super) chroma: Chroma,
     /// Bits of a sample, 8 to 12.
     pub(super) depth: u8,
-    /// `None` where the bitstream does not say.
-    pub(super) cicp: Option<Cicp>,
+    /// What the bitstream says, or means by saying nothing.
+    pub(super) cicp: Cicp,
 }
 
 impl Header {

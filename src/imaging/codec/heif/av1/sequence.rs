@@ -26,7 +26,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Header, ImageError> {
     }
     bits.skip(3)?;
     let (depth, chroma, cicp) = colour(&mut bits, profile)?;
-    Ok(Header { coded: size, shown: size, chroma, depth, cicp: Some(cicp) })
+    Ok(Header { coded: size, shown: size, chroma, depth, cicp })
 }
 
 /// Timing and levels of an image that is coded like a film.

@@ -43,8 +43,10 @@ pub(super) fn read(nal: &[u8]) -> Result<Header, ImageError> {
         _ => return Err(ImageError::Unsupported),
     };
     let order_bits = block_sizes(&mut bits, sub_layers)?;
-    // What follows only tells colours. A set that ends early was good enough for many encoders.
-    let cicp = video_signal(&mut bits, order_bits).unwrap_or_default();
+    // What follows only tells colours. Where a set does not, its samples have the range of video (section E.3.1); phones
+    // say that theirs have the full one.
+    const UNTOLD: Cicp = Cicp { full_range: false, ..Cicp::UNSPECIFIED };
+    let cicp = video_signal(&mut bits, order_bits).ok().flatten().unwrap_or(UNTOLD);
     Ok(Header { coded, shown, chroma, depth, cicp })
 }
 
