@@ -10,7 +10,7 @@ use crate::support::{Server, UPLOAD, photo_numbered, skipped, with_exif};
 
 /// The program that a variable names, as `make test` sets it. Its absence is told, and is a failure where nothing may be
 /// skipped.
-fn program(variable: &str) -> Option<String> {
+pub(crate) fn program(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok().filter(|path| !path.is_empty());
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "{variable} is not set, and CI skips nothing");

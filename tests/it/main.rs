@@ -10,6 +10,7 @@ mod media;
 mod metadata;
 mod overload;
 mod pictures;
+mod pillow;
 mod protocol;
 mod refusals;
 mod streaming;

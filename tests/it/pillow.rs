@@ -1,0 +1,54 @@
+//! Our pictures beside Pillow's, and our colours beside LittleCMS's.
+
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::clients::program;
+use crate::support::{Server, corpus};
+
+#[derive(Debug, Deserialize)]
+struct Judged {
+    name: String,
+    psnr: Option<f64>,
+    delta_e: Option<f64>,
+}
+
+/// What the script says, and how many of the files Pillow could read.
+fn judged(server: &Server, python: &str, corpus: Option<&std::path::Path>) -> Vec<Judged> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/pillow_pictures.py");
+    let output =
+        Command::new(python).arg(script).args([&server.url(""), QUALITY]).args(corpus).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// One that loses little, so that the picture is judged, and not the dice that JPEG throws.
+const QUALITY: &str = "95";
+
+#[test]
+fn accepted_files_are_the_pictures_that_pillow_makes_of_them() {
+    let (Some(corpus), Some(python)) = (corpus(), program("VINTEDBOT_TEST_PYTHON")) else { return };
+    let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);
+    let judged = judged(&server, &python, Some(&corpus));
+    let read: Vec<_> = judged.iter().filter(|file| file.psnr.is_some()).collect();
+    let coloured: Vec<_> = judged.iter().filter_map(|file| file.delta_e.map(|e| (&file.name, e))).collect();
+    println!("{} files, {} of them read by Pillow", judged.len(), read.len());
+    println!("mean CIEDE2000: {coloured:.2?}");
+    assert!(read.len() * 10 > judged.len() * 9 && coloured.len() > 5);
+    let unlike: Vec<_> = read.iter().filter(|file| file.psnr.is_some_and(|psnr| psnr < 27.0)).collect();
+    assert!(unlike.is_empty(), "{unlike:.1?}");
+    let off: Vec<_> = coloured.iter().filter(|(_, delta_e)| *delta_e >= 2.0).collect();
+    assert!(off.is_empty(), "{off:.2?}");
+}
+
+#[test]
+fn every_orientation_of_every_format_is_upright() {
+    let Some(python) = program("VINTEDBOT_TEST_PYTHON") else { return };
+    let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);
+    let judged = judged(&server, &python, None);
+    assert_eq!(judged.len(), 4 * 8);
+    for file in judged {
+        assert!(file.psnr.is_some_and(|psnr| psnr > 27.0), "{file:.1?}");
+    }
+}
