@@ -218,3 +218,89 @@ fn bytes_behind_the_end_do_no_harm() {
     bytes.extend_from_slice(b"a motion photo's film, or worse");
     assert_eq!(make(Format::Jpeg, &bytes).unwrap(), clean);
 }
+
+#[test]
+fn work_stops_when_its_time_is_up_or_nobody_waits() {
+    let files = [
+        (Format::Jpeg, jpeg(320, 200)),
+        (Format::Jpeg, with_bytes_before(&jpeg(320, 200), 0xDB, b"\0\0")),
+        (Format::Png, file(&card(320, 200), image::ImageFormat::Png)),
+        (Format::Gif, file(&card(320, 200), image::ImageFormat::Gif)),
+    ];
+    for (format, bytes) in files {
+        let hurried = Recipe { timeout: Duration::ZERO, ..RECIPE };
+        let late = super::make(format, &bytes, &hurried, &mut Workspace::default());
+        assert_eq!(late, Err(ImageError::TooSlow), "{format:?}");
+        let mut turn = Turn { workspace: &mut Workspace::default(), is_abandoned: &|| true };
+        let left = inspect(format, &bytes, &RECIPE).unwrap().encode(&mut turn);
+        assert!(
+            matches!(left, Err(Failed::Image(ImageError::Abandoned) | Failed::Again(_))),
+            "{format:?} {left:?}"
+        );
+    }
+}
+
+#[test]
+fn what_comes_in_rows_takes_little_memory_however_large_it_is() {
+    let recipe = Recipe { max_dim: 1600, max_pixels: 120_000_000, ..RECIPE };
+    let memory = |format, bytes: &[u8]| inspect(format, bytes, &recipe).unwrap().memory() >> 20;
+    let mut large = jpeg(64, 64);
+    let frame = large.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
+    large[frame + 5..frame + 9].copy_from_slice(&[6048u16.to_be_bytes(), 8064u16.to_be_bytes()].concat());
+    assert!(memory(Format::Jpeg, &large) < 40, "{}", memory(Format::Jpeg, &large));
+    // A PNG is a chunk of its header, whose checksum counts, and whatever follows.
+    let mut png = std::io::Cursor::new(Vec::new());
+    let mut encoder = png::Encoder::new(&mut png, 8064, 6048);
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.write_header().unwrap();
+    let mut png = png.into_inner();
+    png.truncate(33);
+    png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
+    assert!(memory(Format::Png, &png) < 48, "{}", memory(Format::Png, &png));
+}
+
+#[test]
+fn inks_without_adobes_mark_are_not_inverted() {
+    let pixels = vec![0; 4 * 64 * 64];
+    let mut encoder = turbojpeg::Compressor::new().unwrap();
+    encoder.set_quality(95).unwrap();
+    encoder.set_subsamp(turbojpeg::Subsamp::None).unwrap();
+    let format = turbojpeg::PixelFormat::CMYK;
+    let image = turbojpeg::Image { pixels: pixels.as_slice(), width: 64, pitch: 256, height: 64, format };
+    let marked = encoder.compress_to_vec(image).unwrap();
+    // With the mark it is YCCK of which 0 is full ink: black. Without, the same bytes (255, 128, 128, 0) are inks as such.
+    let adobe = marked.windows(2).position(|pair| pair == [0xFF, 0xEE]).unwrap();
+    let bare = [&marked[..adobe], &marked[adobe + 16..]].concat();
+    assert!(close(pixel(&make(Format::Jpeg, &marked).unwrap(), 32, 32), [0, 0, 0]));
+    assert!(close(pixel(&make(Format::Jpeg, &bare).unwrap(), 32, 32), [0, 127, 127]));
+}
+
+#[test]
+fn sixteen_bits_palettes_and_grey_are_the_same_picture() {
+    let card = image::DynamicImage::from(card(320, 200));
+    let grey = |image: image::DynamicImage| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut file, image::ImageFormat::Png).unwrap();
+        make(Format::Png, file.get_ref()).unwrap()
+    };
+    let deep = grey(card.to_rgba16().into());
+    assert!(close(pixel(&deep, 20, 20), [255, 0, 0]) && close(pixel(&deep, 140, 80), [255, 255, 255]));
+    for image in [card.to_luma8().into(), card.to_luma16().into(), card.to_luma_alpha8().into()] {
+        let made = grey(image);
+        let red = pixel(&made, 20, 20);
+        assert!(close(red, [red[0]; 3]) && (50..90).contains(&red[0]), "{red:?}");
+        assert!(close(pixel(&made, 140, 80), [255; 3]));
+    }
+}
+
+/// An edge between opaque and hidden pixels has no trace of the hidden ones' colour.
+#[test]
+fn transparency_leaves_no_dark_fringe() {
+    let half = image::RgbaImage::from_fn(640, 64, |x, _| {
+        image::Rgba(if x < 321 { [255, 255, 255, 255] } else { [0, 0, 0, 0] })
+    });
+    let made = make(Format::Png, &file(&half, image::ImageFormat::Png)).unwrap();
+    for x in 0..160 {
+        assert_eq!(pixel(&made, x, 8), [255; 3], "{x}");
+    }
+}
