@@ -12,8 +12,8 @@ const NEUTRAL: u8 = 128;
 
 /// Upper estimate of the bytes that [`encode`] holds beside the planes that it is given.
 pub(super) fn memory(width: u32, height: u32, has_conversion: bool) -> u64 {
-    // The upright copy, the file's buffer and the coefficients whose Huffman tables are optimised.
-    let encoder = 2 + 3 + 3;
+    // The upright copy, the file, and the Huffman symbols: four bytes a sample at the very most, half a byte in photos.
+    let encoder = 2 + 3 + 6;
     let pixels = if has_conversion { 6 } else { 3 };
     (encoder + pixels) * u64::from(width) * u64::from(height) + (1 << 20)
 }

@@ -1,6 +1,7 @@
 //! JPEG: the header by libjpeg-turbo, the picture by the cheapest way that this file allows.
 
 mod encode;
+mod encoder;
 mod fast;
 mod planar;
 mod strict;

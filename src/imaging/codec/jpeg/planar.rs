@@ -1,4 +1,4 @@
-//! The planes of a JPEG, to and from libjpeg-turbo, without ever making pixels of them.
+//! The planes of a JPEG from libjpeg-turbo, without ever making pixels of them.
 //!
 //! The safe bindings write behind their buffer when a file's subsampling is not the one they guess, so this module
 //! speaks to TurboJPEG 3 itself. It is the only one that does. Its functions are sound for all arguments: every size is
@@ -138,55 +138,4 @@ pub(super) fn decode(
     };
     let result = instance.check(status);
     Ok((planes, result))
-}
-
-/// Encodes luma and chroma of half its size each way (4:2:0) as a JPEG with optimised Huffman tables.
-///
-/// Planes are those of a `width` x `height` picture rounded up to even sides.
-///
-/// # Errors
-/// The planes have other sizes, or the library fails.
-pub(super) fn encode(
-    planes: [&Plane; 3],
-    width: usize,
-    height: usize,
-    quality: u8,
-    workspace: &mut Workspace,
-) -> Result<Vec<u8>, Complaint> {
-    let side = |side: usize| c_int::try_from(side).map_err(|_| Complaint("too large".to_owned()));
-    let (even_width, even_height) = (width.next_multiple_of(2), height.next_multiple_of(2));
-    for (plane, divisor) in planes.iter().zip([1, 2, 2]) {
-        let expected = (even_width / divisor, even_height / divisor);
-        if (plane.width, plane.height) != expected || plane.samples.len() != expected.0 * expected.1 {
-            return Err(Complaint("planes of another size".to_owned()));
-        }
-    }
-    let mut instance = Instance::new(raw::TJINIT_TJINIT_COMPRESS)?;
-    instance.set(raw::TJPARAM_TJPARAM_QUALITY, quality.into())?;
-    instance.set(raw::TJPARAM_TJPARAM_SUBSAMP, raw::TJSAMP_TJSAMP_420 as u64)?;
-    instance.set(raw::TJPARAM_TJPARAM_OPTIMIZE, 1)?;
-    instance.set(raw::TJPARAM_TJPARAM_NOREALLOC, 1)?;
-    // SAFETY: a pure function of numbers.
-    let most = unsafe { raw::tj3JPEGBufSize(side(width)?, side(height)?, raw::TJSAMP_TJSAMP_420) };
-    let mut buffer = workspace.take(usize::try_from(most).unwrap_or(0));
-    let pointers = planes.map(|plane| plane.samples.as_ptr());
-    let mut out = buffer.as_mut_ptr();
-    let mut length = buffer.len() as raw::size_t;
-    // SAFETY: three live planes of the sizes that the library computes for 4:2:0 (checked above; without strides the
-    // distance between rows is the width), and a live buffer of `length` bytes, which it may not exchange (NOREALLOC).
-    let status = unsafe {
-        raw::tj3CompressFromYUVPlanes8(
-            instance.0.as_ptr(),
-            pointers.as_ptr(),
-            side(width)?,
-            std::ptr::null(),
-            side(height)?,
-            &raw mut out,
-            &raw mut length,
-        )
-    };
-    instance.check(status)?;
-    let jpeg = buffer[..usize::try_from(length).unwrap_or(0)].to_vec();
-    workspace.give(buffer);
-    Ok(jpeg)
 }

@@ -1,0 +1,77 @@
+//! Quantisation tables, and division by their entries as libjpeg-turbo does it: by two multiplications.
+
+/// By rows, T.81 tables K.1 and K.2.
+const LUMA: [u8; 64] = [
+    16, 11, 10, 16, 24, 40, 51, 61, //
+    12, 12, 14, 19, 26, 58, 60, 55, //
+    14, 13, 16, 24, 40, 57, 69, 56, //
+    14, 17, 22, 29, 51, 87, 80, 62, //
+    18, 22, 37, 56, 68, 109, 103, 77, //
+    24, 35, 55, 64, 81, 104, 113, 92, //
+    49, 64, 78, 87, 103, 121, 120, 101, //
+    72, 92, 95, 98, 112, 100, 103, 99,
+];
+const CHROMA: [u8; 64] = [
+    17, 18, 24, 47, 99, 99, 99, 99, //
+    18, 21, 26, 66, 99, 99, 99, 99, //
+    24, 26, 56, 99, 99, 99, 99, 99, //
+    47, 66, 99, 99, 99, 99, 99, 99, //
+    99, 99, 99, 99, 99, 99, 99, 99, //
+    99, 99, 99, 99, 99, 99, 99, 99, //
+    99, 99, 99, 99, 99, 99, 99, 99, //
+    99, 99, 99, 99, 99, 99, 99, 99,
+];
+
+/// What the transform leaves its coefficients multiplied by.
+const SCALE: u32 = 8;
+
+/// A quantisation table, by rows of eight.
+#[derive(Debug)]
+pub(super) struct Quant {
+    /// The table itself, 1..=255.
+    pub(super) steps: [u8; 64],
+    /// A coefficient of absolute value `a` becomes `(((a + bias) * reciprocal) >> 16) * scale >> 16`, and keeps its sign.
+    pub(super) bias: [[u16; 8]; 8],
+    pub(super) reciprocal: [[u16; 8]; 8],
+    pub(super) scale: [[u16; 8]; 8],
+}
+
+impl Quant {
+    /// The tables of luma and of both chromas at `quality`, 1..=100.
+    pub(super) fn of_quality(quality: u8) -> [Self; 2] {
+        let quality = u32::from(quality.clamp(1, 100));
+        let percent = if quality < 50 { 5000 / quality } else { 200 - 2 * quality };
+        [LUMA, CHROMA].map(|table| {
+            Self::new(table.map(|step| {
+                let step = (u32::from(step) * percent + 50) / 100;
+                u8::try_from(step.max(1)).unwrap_or(u8::MAX)
+            }))
+        })
+    }
+
+    fn new(steps: [u8; 64]) -> Self {
+        let mut quant = Self { steps, bias: [[0; 8]; 8], reciprocal: [[0; 8]; 8], scale: [[0; 8]; 8] };
+        for (index, step) in steps.into_iter().enumerate() {
+            let divisor = u32::from(step.max(1)) * SCALE;
+            // 2^shift / divisor in 16 bits, rounded; where it is rounded down, the bias makes up for it.
+            let mut shift = 16 + divisor.ilog2();
+            let (mut reciprocal, rest) = ((1 << shift) / divisor, (1 << shift) % divisor);
+            let mut bias = divisor / 2;
+            if rest == 0 {
+                reciprocal /= 2;
+                shift -= 1;
+            } else if rest <= divisor / 2 {
+                bias += 1;
+            } else {
+                reciprocal += 1;
+            }
+            let (row, column) = (index / 8, index % 8);
+            // All fit: 2^15 <= reciprocal < 2^16, bias <= 1021, 18 <= shift <= 26.
+            let fit = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+            quant.bias[row][column] = fit(bias);
+            quant.reciprocal[row][column] = fit(reciprocal);
+            quant.scale[row][column] = fit(1 << (32 - shift));
+        }
+        quant
+    }
+}

@@ -1,0 +1,31 @@
+//! The one place that chooses by what the processor can do.
+
+use super::fdct::portable;
+use super::frame::Frame;
+use crate::imaging::workspace::Workspace;
+
+/// The file.
+pub(super) fn run(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+    {
+        #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
+        // SAFETY: the processor has all features that the function is compiled for; it was asked for them just now.
+        return unsafe { run_avx2(frame, workspace) };
+    }
+    run_anywhere(frame, workspace)
+}
+
+/// The same on every processor.
+pub(super) fn run_anywhere(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
+    frame.encode(workspace, portable::transform)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn run_avx2(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
+    use super::fdct::avx2;
+    frame.encode(workspace, |samples, quant, blocks| avx2::transform(samples, quant, blocks))
+}
