@@ -153,6 +153,25 @@ mod heic {
     }
 
     #[test]
+    fn exif_in_pieces_is_put_together() {
+        let bytes = data!("exif.heic");
+        let at = bytes.windows(4).position(|four| four == b"iloc").unwrap() + 8;
+        // Without base offsets there is room for a second extent of the second item.
+        let located = |extents: [u32; 4]| {
+            let mut iloc = b"\x44\0\0\x02\0\x01\0\0\0\x01".to_vec();
+            iloc.extend([0x1E2u32, 0x12E].map(u32::to_be_bytes).as_flattened());
+            iloc.extend(b"\0\x02\0\0\0\x02");
+            iloc.extend(extents.map(u32::to_be_bytes).as_flattened());
+            [&bytes[..at], &iloc, &bytes[at + iloc.len()..]].concat()
+        };
+        assert_kept(&located([0x310, 23, 0x310 + 23, 236 - 23]));
+        // To the end of the file, more than once: in all more than there is.
+        assert!(kept(&located([0, 0, 0, 0])).is_none());
+        assert!(kept(&located([0x310, 23, u32::MAX, 1])).is_none());
+        assert!(kept(&located([0x310, 3, 0x310, 3])).is_none());
+    }
+
+    #[test]
     fn tiles_lie_where_the_grid_says() {
         let heif = Heif::open(data!("grid.heic"), &RECIPE).unwrap();
         assert_eq!((heif.layout().width, heif.layout().height), (150, 120));
