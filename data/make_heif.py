@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 import pillow_heif
-from PIL import Image
+from PIL import ExifTags, Image
 
 OUT = Path(__file__).parent / "heif"
 WIDTH, HEIGHT = 64, 48
@@ -34,6 +34,28 @@ def transparent(image):
 def heic(image, name, **options):
     options = {"quality": 90, "chroma": 420, "color_primaries": 1, "transfer_characteristics": 13} | options
     pillow_heif.from_pillow(image).save(OUT / name, **options)
+
+
+def exif():
+    """EXIF of a camera and a place, upright."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Card Maker"
+    exif[ExifTags.Base.Orientation] = 1
+    exif[ExifTags.IFD.Exif] = {ExifTags.Base.DateTimeOriginal: "2026:11:23 10:20:30", ExifTags.Base.ISOSpeedRatings: 400}
+    exif[ExifTags.IFD.GPSInfo] = {
+        ExifTags.GPS.GPSLatitudeRef: "S",
+        ExifTags.GPS.GPSLatitude: (33.0, 51.0, 35.5),
+        ExifTags.GPS.GPSLongitudeRef: "E",
+        ExifTags.GPS.GPSLongitude: (151.0, 12.0, 4.0),
+    }
+    return exif.tobytes()
+
+
+def on_its_side(data):
+    """The file with another orientation in its EXIF, behind the back of its writer, which would turn the picture instead."""
+    upright, turned = (struct.pack(">HHIH", ExifTags.Base.Orientation, 3, 1, value) for value in (1, 6))
+    assert data.count(upright) == 1
+    return data.replace(upright, turned)
 
 
 def boxes(data, start, end):
@@ -171,6 +193,10 @@ def main():
     card().save(OUT / "limited.avif", quality=90, range="limited")
     transparent(card()).save(OUT / "alpha.avif", quality=90)
     transparent(card()).save(OUT / "premultiplied.avif", quality=90, alpha_premultiplied=True)
+    heic(card(), "exif.heic", exif=exif())
+    (OUT / "exif.heic").write_bytes(on_its_side((OUT / "exif.heic").read_bytes()))
+    # Pillow takes the orientation out of it.
+    card().save(OUT / "exif.avif", quality=90, exif=exif())
     card().save(OUT / "film.avif", quality=90, save_all=True, append_images=[card().rotate(180)])
 
 

@@ -55,7 +55,8 @@ pub(super) fn orientation(block: Option<&[u8]>) -> Orientation {
     Orientation::from_exif(block.and_then(orientation_tag).unwrap_or(1))
 }
 
-/// The EXIF block of `file`: a TIFF header and what it leads to. Nobody vouches for it.
+/// The EXIF block of `file`: a TIFF header and what it leads to. Nobody vouches for it. That of HEIC and AVIF is found by
+/// their decoder, which knows the container; the orientation in it does not count.
 pub(super) fn block(format: Format, file: &[u8]) -> Option<&[u8]> {
     match format {
         Format::Jpeg => jpeg_exif(file),
@@ -67,7 +68,8 @@ pub(super) fn block(format: Format, file: &[u8]) -> Option<&[u8]> {
     }
 }
 
-const EXIF_HEADER: &[u8] = b"Exif\0\0";
+/// In front of the block in the segment of a JPEG, from where some writers copy it along.
+pub(super) const EXIF_HEADER: &[u8] = b"Exif\0\0";
 
 fn jpeg_exif(file: &[u8]) -> Option<&[u8]> {
     markers::segments(file)
@@ -98,7 +100,6 @@ fn webp_exif(file: &[u8]) -> Option<&[u8]> {
         let data = rest.get(8..)?;
         if rest.starts_with(b"EXIF") {
             let exif = data.get(..length)?;
-            // Some writers copy the header of the JPEG segment along.
             return Some(exif.strip_prefix(EXIF_HEADER).unwrap_or(exif));
         }
         rest = data.get(length.checked_add(length & 1)?..)?;

@@ -181,6 +181,13 @@ impl<'a> Inspected<'a> {
         let conversion = Conversion::new(layout.model, self.picture.profile());
         let target = self.target(&layout);
         let (orientation, quality) = (self.orientation, self.recipe.quality);
+        let (width, height) = match orientation.swaps_sides() {
+            true => (target.height, target.width),
+            false => (target.width, target.height),
+        };
+        // Before the picture is used up, which may have the block.
+        let exif = self.picture.exif().or(self.exif).filter(|_| self.recipe.keep_exif);
+        let metadata = exif.and_then(|tiff| metadata::segment(tiff, width, height));
         let mut canvas = Canvas::new(&layout, &target, &watch, turn.workspace);
         match self.picture.decode(&mut canvas) {
             Ok(()) => {}
@@ -191,13 +198,9 @@ impl<'a> Inspected<'a> {
         watch.check()?;
         let upright = |plane| orient::upright(plane, orientation, turn.workspace);
         let planes: Vec<_> = planes.into_iter().map(upright).collect();
-        let (width, height) = match orientation.swaps_sides() {
-            true => (target.height, target.width),
-            false => (target.width, target.height),
-        };
         let mut bytes = develop::encode(planes, layout.model, &conversion, quality, turn.workspace)?;
-        if let Some(exif) = self.exif.filter(|_| self.recipe.keep_exif) {
-            bytes = metadata::with_exif(bytes, exif, width, height);
+        if let Some(segment) = metadata {
+            bytes = metadata::insert(bytes, segment);
         }
         watch.check()?;
         Ok(Encoded { bytes, width, height })

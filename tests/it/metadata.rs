@@ -112,6 +112,28 @@ async fn kept_exif_is_of_the_camera_and_the_place_and_fits_the_output() {
     }
 }
 
+/// Its block is longer than a segment of a JPEG could be, and than the other reader would take from a HEIC.
+#[tokio::test]
+async fn exif_of_a_phones_heic_is_kept() {
+    let Some(corpus) = corpus() else { return };
+    let server = Server::start(&[("STRIP_GPS", "false")]);
+    let source = std::fs::read(corpus.join("formats/heic/xiaomi.heic")).unwrap();
+    let (bytes, _) = stored(&server, &source).await;
+    let exif = exif::Reader::new().read_from_container(&mut Cursor::new(&bytes)).unwrap();
+    let shown = |tag| exif.get_field(tag, In::PRIMARY).map(|field| field.display_value().to_string());
+    for (tag, value) in [
+        (Tag::Make, "\"Xiaomi\""),
+        (Tag::Model, "\"M2012K11AG\""),
+        (Tag::DateTimeOriginal, "2023-04-27 19:44:18"),
+        (Tag::ExposureTime, "1/50"),
+        (Tag::PhotographicSensitivity, "62"),
+        (Tag::GPSLatitude, "47 deg 13 min 38.240039 sec"),
+        (Tag::GPSLongitudeRef, "E"),
+    ] {
+        assert_eq!(shown(tag).as_deref(), Some(value), "{tag}");
+    }
+}
+
 #[tokio::test]
 async fn metadata_of_any_kind_is_no_reason_to_fail() {
     let Some(corpus) = corpus() else { return };

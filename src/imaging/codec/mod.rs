@@ -57,6 +57,11 @@ pub(super) trait Picture: std::fmt::Debug {
     /// The ICC profile that tells the colours, if there is one.
     fn profile(&self) -> Option<&[u8]>;
 
+    /// The EXIF block, where only a reader of the container finds it. Nobody vouches for it.
+    fn exif(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// How the container itself says that the picture is to be turned. An orientation in EXIF does not count then.
     fn orientation(&self) -> Option<Orientation> {
         None

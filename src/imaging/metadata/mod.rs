@@ -1,7 +1,7 @@
 //! What is kept of a photo's EXIF where an operator asks for it (`STRIP_GPS=false`): camera and lens, exposure, dates, place.
 //!
 //! Nothing of the source's block is copied. A reader of our own picks the tags of one list, holds each value against what
-//! that tag may be, and a new block is written from the values that passed. So the rest cannot come along: maker notes,
+//! that tag may be, and little_exif writes a new block from the values that passed. So the rest cannot come along: maker notes,
 //! serial numbers, names of owners, comments, previews (IFD1), XMP and IPTC. Orientation is 1 and the size that of the
 //! output, since the pixels are upright and resized; the colour space is sRGB, to which they were converted.
 //!
@@ -25,12 +25,15 @@ use self::tiff::Block;
 const SOI: [u8; 2] = [0xFF, 0xD8];
 const APP0: [u8; 2] = [0xFF, 0xE0];
 
-/// `jpeg` (of `width` x `height` pixels, without EXIF) with what is kept of the EXIF block `tiff` of its source, right behind
-/// the JFIF header; as it is, if there is nothing to keep.
-pub(super) fn with_exif(mut jpeg: Vec<u8>, tiff: &[u8], width: u32, height: u32) -> Vec<u8> {
-    let segment =
-        Block::new(tiff).map(|block| Kept::of(&block)).and_then(|kept| write::app1(kept, width, height));
-    if let (Some(segment), Some(at)) = (segment, place(&jpeg)) {
+/// The segment of a JPEG of `width` x `height` pixels that holds what is kept of the EXIF block `tiff` of its source; `None` if
+/// there is nothing to keep.
+pub(super) fn segment(tiff: &[u8], width: u32, height: u32) -> Option<Vec<u8>> {
+    write::app1(Kept::of(&Block::new(tiff)?), width, height)
+}
+
+/// `jpeg`, which has no EXIF, with the segment right behind its JFIF header.
+pub(super) fn insert(mut jpeg: Vec<u8>, segment: Vec<u8>) -> Vec<u8> {
+    if let Some(at) = place(&jpeg) {
         jpeg.splice(at..at, segment);
     }
     jpeg

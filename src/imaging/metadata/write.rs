@@ -1,14 +1,20 @@
-//! Writing a new EXIF block from values that were found acceptable (Exif 3.0 section 4.5), little-endian.
+//! Writing a new EXIF block from values that were found acceptable.
+//!
+//! little_exif lays it out, little-endian, and is given nothing else: what it makes of blocks that nobody vouches for does
+//! not matter here, as it never reads any. Each value goes in with the type that it was vetted as, and not with the one
+//! that the library's own table has for its tag.
 
-use super::list::{Kept, Tags, Value};
+use little_exif::exif_tag::ExifTag;
+use little_exif::ifd::ExifTagGroup;
+use little_exif::metadata::Metadata;
+use little_exif::rational::{iR64, uR64};
+
+use super::list::{Kept, Value};
+use crate::imaging::exif::EXIF_HEADER;
 
 const APP1: [u8; 2] = [0xFF, 0xE1];
-const EXIF_HEADER: &[u8] = b"Exif\0\0";
-const TIFF_HEADER: &[u8] = b"II*\0\x08\0\0\0";
 
 const ORIENTATION: u16 = 0x0112;
-const EXIF_IFD: u16 = 0x8769;
-const GPS_IFD: u16 = 0x8825;
 const EXIF_VERSION: u16 = 0x9000;
 const COLOR_SPACE: u16 = 0xA001;
 const PIXEL_X_DIMENSION: u16 = 0xA002;
@@ -22,82 +28,45 @@ pub(super) fn app1(mut kept: Kept, width: u32, height: u32) -> Option<Vec<u8>> {
     if kept.is_empty() {
         return None;
     }
+    kept.ifd0.insert(ORIENTATION, Value::Short(UPRIGHT));
     kept.exif.extend([
         (EXIF_VERSION, Value::Characters(*b"0232")),
         (COLOR_SPACE, Value::Short(SRGB)),
         (PIXEL_X_DIMENSION, Value::Long(width)),
         (PIXEL_Y_DIMENSION, Value::Long(height)),
     ]);
-    let has_place = !kept.gps.is_empty();
-    kept.ifd0.extend([(ORIENTATION, Value::Short(UPRIGHT)), (EXIF_IFD, Value::Long(0))]);
-    if has_place {
-        kept.ifd0.insert(GPS_IFD, Value::Long(0));
-    }
-    // The offsets do not change the lengths.
-    let exif_at = offset(TIFF_HEADER.len() + ifd(&kept.ifd0, 0)?.len())?;
-    let exif = ifd(&kept.exif, exif_at)?;
-    let gps_at = exif_at.checked_add(offset(exif.len())?)?;
-    kept.ifd0.insert(EXIF_IFD, Value::Long(exif_at));
-    if has_place {
-        kept.ifd0.insert(GPS_IFD, Value::Long(gps_at));
-    }
-    let mut block = [EXIF_HEADER, TIFF_HEADER].concat();
-    block.extend(ifd(&kept.ifd0, offset(TIFF_HEADER.len())?)?);
-    block.extend(exif);
-    if has_place {
-        block.extend(ifd(&kept.gps, gps_at)?);
-    }
-    // The length counts its own two bytes.
-    let length = u16::try_from(block.len() + 2).ok()?;
-    Some([&APP1[..], &length.to_be_bytes(), &block].concat())
-}
-
-/// An IFD that stands at `at`, no other behind it, with the values that do not fit its entries.
-fn ifd(tags: &Tags, at: u32) -> Option<Vec<u8>> {
-    let mut entries = u16::try_from(tags.len()).ok()?.to_le_bytes().to_vec();
-    let mut values = Vec::new();
-    let values_at = at.checked_add(offset(2 + 12 * tags.len() + 4)?)?;
-    for (tag, value) in tags {
-        let (kind, count, mut bytes) = encode(value)?;
-        entries.extend(tag.to_le_bytes());
-        entries.extend(kind.to_le_bytes());
-        entries.extend(count.to_le_bytes());
-        if bytes.len() <= 4 {
-            bytes.resize(4, 0);
-            entries.extend(bytes);
-        } else {
-            entries.extend(values_at.checked_add(offset(values.len())?)?.to_le_bytes());
-            // Values begin at even offsets (TIFF 6.0 section 2).
-            bytes.resize(bytes.len().next_multiple_of(2), 0);
-            values.extend(bytes);
+    let mut metadata = Metadata::new();
+    let groups =
+        [(ExifTagGroup::GENERIC, kept.ifd0), (ExifTagGroup::EXIF, kept.exif), (ExifTagGroup::GPS, kept.gps)];
+    for (group, tags) in groups {
+        for (tag, value) in tags {
+            metadata.set_tag(entry(tag, value, group));
         }
     }
-    entries.extend([0; 4]);
-    entries.extend(values);
-    Some(entries)
+    let block = metadata.encode().ok()?;
+    // The library's own segment would have its length cut to 16 bits. It counts its own two bytes.
+    let length = u16::try_from(2 + EXIF_HEADER.len() + block.len()).ok()?;
+    Some([&APP1[..], &length.to_be_bytes(), EXIF_HEADER, &block].concat())
 }
 
-/// Type, count and bytes of a value.
-fn encode(value: &Value) -> Option<(u16, u32, Vec<u8>)> {
-    let pairs = |kind: u16, pairs: &[[u32; 2]]| {
-        let bytes = pairs.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
-        Some((kind, offset(pairs.len())?, bytes))
-    };
+fn entry(tag: u16, value: Value, group: ExifTagGroup) -> ExifTag {
     match value {
-        Value::Byte(byte) => Some((1, 1, vec![*byte])),
-        Value::Version(version) => Some((1, 4, version.to_be_bytes().to_vec())),
-        Value::Text(text) => {
-            let bytes = [text.as_bytes(), b"\0"].concat();
-            Some((2, offset(bytes.len())?, bytes))
+        Value::Text(text) => ExifTag::UnknownSTRING(text, tag, group),
+        Value::Byte(byte) => ExifTag::UnknownINT8U(vec![byte], tag, group),
+        Value::Short(number) => ExifTag::UnknownINT16U(vec![number], tag, group),
+        Value::Long(number) => ExifTag::UnknownINT32U(vec![number], tag, group),
+        Value::Version(version) => ExifTag::UnknownINT8U(version.to_be_bytes().to_vec(), tag, group),
+        Value::Characters(characters) => ExifTag::UnknownUNDEF(characters.to_vec(), tag, group),
+        Value::Rationals(fractions) => {
+            let fraction = |[nominator, denominator]: [u32; 2]| uR64 { nominator, denominator };
+            ExifTag::UnknownRATIONAL64U(fractions.into_iter().map(fraction).collect(), tag, group)
         }
-        Value::Short(number) => Some((3, 1, number.to_le_bytes().to_vec())),
-        Value::Long(number) => Some((4, 1, number.to_le_bytes().to_vec())),
-        Value::Rationals(fractions) => pairs(5, fractions),
-        Value::Characters(characters) => Some((7, 4, characters.to_vec())),
-        Value::SignedRationals(fractions) => pairs(10, fractions),
+        Value::SignedRationals(fractions) => {
+            let fraction = |[nominator, denominator]: [u32; 2]| iR64 {
+                nominator: nominator.cast_signed(),
+                denominator: denominator.cast_signed(),
+            };
+            ExifTag::UnknownRATIONAL64S(fractions.into_iter().map(fraction).collect(), tag, group)
+        }
     }
-}
-
-fn offset(length: usize) -> Option<u32> {
-    u32::try_from(length).ok()
 }

@@ -36,6 +36,8 @@ pub(super) struct Item {
     pub(super) auxiliary_of: Vec<u32>,
     /// The alpha images by which its colours are multiplied already (`prem`).
     pub(super) premultiplied_by: Vec<u32>,
+    /// Whether it is metadata of the primary item (`cdsc`).
+    pub(super) describes_primary: bool,
 }
 
 /// What the offsets of an item count from.
@@ -243,6 +245,7 @@ impl<'a> Meta<'a> {
     fn read_references(&mut self, iref: &[u8]) -> Result<(), ImageError> {
         let mut references = Reader::new(iref);
         let (version, _) = references.full()?;
+        let primary = self.primary;
         let mut room = MAX_REFERENCES;
         while let Some((kind, payload)) = references.next_box()? {
             let mut reference = Reader::new(payload);
@@ -250,6 +253,12 @@ impl<'a> Meta<'a> {
             let count = reference.u16()?;
             let Some(item) = self.items.get_mut(&from) else { continue };
             let list = match &kind {
+                b"cdsc" => {
+                    // Metadata that is malformed is no reason to refuse the picture.
+                    let mut to = (0..count).map_while(|_| reference.number(version > 0).ok());
+                    item.describes_primary |= to.any(|id| id == primary);
+                    continue;
+                }
                 b"dimg" => &mut item.derived_from,
                 b"auxl" => &mut item.auxiliary_of,
                 b"prem" => &mut item.premultiplied_by,

@@ -33,9 +33,11 @@ use self::transform::Transform;
 use super::{Failed, Picture};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
 use crate::imaging::colour::MAX_PROFILE_BYTES;
-use crate::imaging::exif::Orientation;
+use crate::imaging::exif::{EXIF_HEADER, Orientation};
 use crate::imaging::{ImageError, Recipe};
 
+/// Longest EXIF item that is looked at, its preview included. One in pieces is put together in memory.
+const MAX_EXIF_BYTES: usize = 1 << 20;
 /// Rows that are collected before they are handed on.
 const BAND_ROWS: usize = 32;
 /// Names of an auxiliary image that is the opacity of another one.
@@ -47,6 +49,7 @@ pub(in crate::imaging) struct Heif<'a> {
     alpha: Option<Alpha<'a>>,
     cicp: Option<Cicp>,
     profile: Option<Cow<'a, [u8]>>,
+    exif: Option<Cow<'a, [u8]>>,
     transform: Transform,
 }
 
@@ -87,7 +90,8 @@ impl<'a> Heif<'a> {
         let cicp = described.clone().find_map(|item| nclx(&meta, item));
         let profile = described.clone().find_map(|item| icc(&meta, item)).map(Cow::Borrowed);
         let profile = profile.or_else(|| named_profile(cicp.unwrap_or(colour.header.cicp)).map(Cow::Owned));
-        Ok(Self { colour, alpha, cicp, profile, transform })
+        let exif = exif(&meta);
+        Ok(Self { colour, alpha, cicp, profile, exif, transform })
     }
 
     /// Decodes, and gives each row from top to bottom as RGB over white.
@@ -128,6 +132,10 @@ impl Picture for Heif<'_> {
         self.profile.as_deref()
     }
 
+    fn exif(&self) -> Option<&[u8]> {
+        self.exif.as_deref()
+    }
+
     fn orientation(&self) -> Option<Orientation> {
         Some(self.transform.orientation())
     }
@@ -136,7 +144,8 @@ impl Picture for Heif<'_> {
         let alpha = self.alpha.as_ref().map_or(0, |alpha| alpha.grid.memory());
         // A row of whole pixels and a band of cut ones.
         let rows = (BAND_ROWS as u64 + 2) * 4 * u64::from(self.colour.width);
-        self.colour.memory() + alpha + rows
+        let exif = self.exif.as_ref().map_or(0, |exif| exif.len() as u64);
+        self.colour.memory() + alpha + rows + exif
     }
 
     fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
@@ -235,6 +244,27 @@ fn icc<'a>(meta: &Meta<'a>, item: &Item) -> Option<&'a [u8]> {
     let colours = meta.properties(item).filter(|(kind, ..)| kind == b"colr");
     let of_kind = |payload: &'a [u8]| payload.strip_prefix(b"prof").or_else(|| payload.strip_prefix(b"rICC"));
     colours.filter_map(|(_, payload, _)| of_kind(payload)).find(|icc| icc.len() <= MAX_PROFILE_BYTES)
+}
+
+/// The EXIF block of the primary image (ISO/IEC 23008-12 section A.2.1); what is malformed is not there.
+fn exif<'a>(meta: &Meta<'a>) -> Option<Cow<'a, [u8]>> {
+    let (_, item) = meta.items().find(|(_, item)| item.kind == *b"Exif" && item.describes_primary)?;
+    if meta.data_len(item).ok()? > MAX_EXIF_BYTES {
+        return None;
+    }
+    match meta.data(item).ok()? {
+        Cow::Borrowed(data) => tiff(data).map(Cow::Borrowed),
+        Cow::Owned(data) => tiff(&data).map(|tiff| Cow::Owned(tiff.to_vec())),
+    }
+}
+
+/// What follows the number of bytes in front of the TIFF header, and these bytes.
+fn tiff(exif: &[u8]) -> Option<&[u8]> {
+    let mut exif = Reader::new(exif);
+    let in_front = exif.u32().ok()?;
+    exif.take(usize::try_from(in_front).ok()?).ok()?;
+    // Some writers count none where the header of the JPEG segment is.
+    Some(exif.rest().strip_prefix(EXIF_HEADER).unwrap_or(exif.rest()))
 }
 
 #[cfg(test)]

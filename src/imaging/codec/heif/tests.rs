@@ -41,6 +41,34 @@ fn assert_card(name: &str, made: &Encoded, size: (u32, u32), quadrants: [[u8; 3]
     }
 }
 
+/// What of its EXIF comes out with `bytes`.
+fn kept(bytes: &[u8]) -> Option<::exif::Exif> {
+    let recipe = Recipe { keep_exif: true, ..RECIPE };
+    let made = imaging::make(Format::Heif, bytes, &recipe, &mut Workspace::default()).unwrap();
+    assert_card("with EXIF", &made, (64, 48), [RED, GREEN, BLUE, WHITE]);
+    let reader = ::exif::Reader::new();
+    match reader.read_from_container(&mut std::io::Cursor::new(&made.bytes)) {
+        Ok(exif) => Some(exif),
+        Err(::exif::Error::NotFound(_)) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[track_caller]
+fn assert_kept(bytes: &[u8]) {
+    let exif = kept(bytes).unwrap();
+    let shown = |tag| {
+        let field = exif.get_field(tag, ::exif::In::PRIMARY).unwrap();
+        field.display_value().to_string()
+    };
+    assert_eq!(shown(::exif::Tag::Make), "\"Card Maker\"");
+    assert_eq!(shown(::exif::Tag::PhotographicSensitivity), "400");
+    assert_eq!(shown(::exif::Tag::DateTimeOriginal), "2026-11-23 10:20:30");
+    assert_eq!(shown(::exif::Tag::GPSLatitude), "33 deg 51 min 35.5 sec");
+    assert_eq!(shown(::exif::Tag::Orientation), "row 0 at top and column 0 at left");
+    assert_eq!(shown(::exif::Tag::PixelXDimension), "64");
+}
+
 fn replaced(file: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let at = file.windows(from.len()).position(|window| window == from).unwrap();
@@ -98,6 +126,49 @@ mod heic {
         let close = |a: f64, b: f64| (a - b).abs() < 0.001;
         assert!(close(profile.red_colorant.x, p3.red_colorant.x), "{:?}", profile.red_colorant);
         assert_eq!(open(data!("turn0_mirror.heic")).profile(), None);
+    }
+
+    #[test]
+    fn exif_is_kept_and_does_not_turn() {
+        let bytes = data!("exif.heic");
+        assert_kept(bytes);
+        assert!(!make(bytes).unwrap().bytes.windows(4).any(|four| four == b"Exif"), "only if asked for");
+        assert!(kept(data!("turn0_mirror.heic")).is_none());
+        // The item has the id 2, and begins with the distance to its TIFF header.
+        let header = b"\0\0\0\x06Exif\0\0MM";
+        assert_kept(&replaced(bytes, header, b"\0\0\0\0Exif\0\0MM"));
+        for (from, to) in [
+            (&header[..], &b"\0\0\0\x07Exif\0\0MM"[..]),
+            (header, b"\0\0\x7f\xffExif\0\0MM"),
+            (header, b"\xff\xff\xff\xffExif\0\0MM"),
+            (b"cdsc\0\x02\0\x01\0\x01", b"cdsc\0\x02\0\x01\0\x02"),
+            (b"cdsc\0\x02\0\x01\0\x01", b"cdsc\0\x02\xff\xff\0\x03"),
+            (b"\0\0Exif\0", b"\0\0exif\0"),
+            // Longer than the file, and with nobody to say where it is.
+            (b"\0\x01\0\0\0\0\0\0\0\xec", b"\0\x01\0\0\0\0\0\0\xff\xff"),
+            (b"\0\x02\0\0\0\0\x03\x10\0\x01", b"\0\x02\0\0\0\0\x03\x10\0\0"),
+        ] {
+            assert!(kept(&replaced(bytes, from, to)).is_none(), "{to:?}");
+        }
+    }
+
+    #[test]
+    fn exif_in_pieces_is_put_together() {
+        let bytes = data!("exif.heic");
+        let at = bytes.windows(4).position(|four| four == b"iloc").unwrap() + 8;
+        // Without base offsets there is room for a second extent of the second item.
+        let located = |extents: [u32; 4]| {
+            let mut iloc = b"\x44\0\0\x02\0\x01\0\0\0\x01".to_vec();
+            iloc.extend([0x1E2u32, 0x12E].map(u32::to_be_bytes).as_flattened());
+            iloc.extend(b"\0\x02\0\0\0\x02");
+            iloc.extend(extents.map(u32::to_be_bytes).as_flattened());
+            [&bytes[..at], &iloc, &bytes[at + iloc.len()..]].concat()
+        };
+        assert_kept(&located([0x310, 23, 0x310 + 23, 236 - 23]));
+        // To the end of the file, more than once: in all more than there is.
+        assert!(kept(&located([0, 0, 0, 0])).is_none());
+        assert!(kept(&located([0x310, 23, u32::MAX, 1])).is_none());
+        assert!(kept(&located([0x310, 3, 0x310, 3])).is_none());
     }
 
     #[test]
@@ -184,14 +255,15 @@ mod heic {
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(
-            which in 0usize..3,
+            which in 0usize..4,
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         ) {
-            let mut bytes = [data!("odd_clap.heic"), data!("grid.heic"), data!("alpha.heic")][which].to_vec();
+            let mut bytes = [data!("odd_clap.heic"), data!("grid.heic"), data!("alpha.heic"), data!("exif.heic")][which].to_vec();
             for (at, byte) in changes {
                 *at.get_mut(&mut bytes) = byte;
             }
-            let outcome = make(&bytes);
+            let recipe = Recipe { keep_exif: true, ..RECIPE };
+            let outcome = imaging::make(Format::Heif, &bytes, &recipe, &mut Workspace::default());
             prop_assert!(outcome.is_ok() || outcome.is_err());
         }
     }
@@ -218,6 +290,12 @@ mod avif {
         {
             assert_card(name, &make(bytes).unwrap(), (64, 48), [RED, GREEN, WHITE, WHITE]);
         }
+    }
+
+    #[test]
+    fn exif_is_kept() {
+        assert_kept(data!("exif.avif"));
+        assert!(kept(data!("420.avif")).is_none());
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Blocks made by hand, read back by a reader that is not ours.
 
+mod write;
+
 use std::io::Cursor;
+use std::time::Duration;
 
 use ::exif::{Exif, In, Tag, Value};
 use proptest::prelude::*;
 
 use super::*;
+use crate::imaging::{self, Format, Recipe, Workspace};
 
 /// An entry of a hand-made block: tag, type, count, and the value's bytes in big-endian order.
 type Field = (u16, u16, u32, Vec<u8>);
@@ -75,6 +79,13 @@ fn gps() -> Vec<Field> {
 }
 
 const BARE: &[u8] = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\xff\xd9";
+
+fn with_exif(jpeg: Vec<u8>, tiff: &[u8], width: u32, height: u32) -> Vec<u8> {
+    match segment(tiff, width, height) {
+        Some(segment) => insert(jpeg, segment),
+        None => jpeg,
+    }
+}
 
 /// The block that comes out, as another reader sees it; `None` if there is none.
 fn kept(block: &[u8]) -> Option<Exif> {
@@ -270,6 +281,52 @@ fn the_segment_goes_behind_the_jfif_header_or_first() {
     for broken in [&b"\xff\xd8\xff\xe0"[..], b"\xff\xd8\xff\xe0\0\x10", b""] {
         assert_eq!(with_exif(broken.to_vec(), &source, 1, 1), broken);
     }
+}
+
+/// Of a TIFF the block is the whole file, with the pixels in it.
+#[test]
+fn a_tiff_is_its_own_block() {
+    let long = |tag, value: u32| (tag, 4, 1, value.to_be_bytes().to_vec());
+    let ifd0 = [
+        long(0x0100, 4),
+        long(0x0101, 2),
+        short(0x0102, 8),
+        short(0x0103, 1),
+        short(0x0106, 1),
+        ascii(0x010F, "Scanner"),
+        // Any eight bytes will do as pixels.
+        long(0x0111, 8),
+        short(0x0112, 6),
+        short(0x0115, 1),
+        long(0x0116, 2),
+        long(0x0117, 8),
+        ascii(0x013B, "Erika Mustermann"),
+    ];
+    let file = block(&ifd0, &[ascii(0x9003, "2026:11:23 10:20:29"), ascii(0xA431, "SN12345")], &gps());
+    let recipe = Recipe {
+        max_dim: 100,
+        quality: 80,
+        max_pixels: 100,
+        memory: 1 << 30,
+        keep_exif: true,
+        timeout: Duration::from_secs(20),
+    };
+    let make =
+        |recipe: &Recipe| imaging::make(Format::Tiff, &file, recipe, &mut Workspace::default()).unwrap();
+    let made = make(&recipe);
+    assert_eq!((made.width, made.height), (2, 4), "turned");
+    let exif = ::exif::Reader::new().read_from_container(&mut Cursor::new(&made.bytes)).unwrap();
+    let shown = |tag| exif.get_field(tag, In::PRIMARY).map(|field| field.display_value().to_string());
+    assert_eq!(text(&exif, Tag::Make).as_deref(), Some("Scanner"));
+    assert_eq!(text(&exif, Tag::DateTimeOriginal).as_deref(), Some("2026:11:23 10:20:29"));
+    assert_eq!(shown(Tag::GPSLatitude).as_deref(), Some("33 deg 51 min 35.4 sec"));
+    assert_eq!(shown(Tag::Orientation).as_deref(), Some("row 0 at top and column 0 at left"));
+    assert_eq!(shown(Tag::PixelYDimension).as_deref(), Some("4"));
+    for tag in [Tag::ImageWidth, Tag::StripOffsets, Tag::Artist, Tag::BodySerialNumber] {
+        assert_eq!(shown(tag), None);
+    }
+    let bare = make(&Recipe { keep_exif: false, ..recipe });
+    assert!(!bare.bytes.windows(4).any(|four| four == b"Exif"));
 }
 
 proptest! {
