@@ -31,7 +31,7 @@ fn file(image: &image::RgbaImage, format: image::ImageFormat) -> Vec<u8> {
 
 fn jpeg(width: u32, height: u32) -> Vec<u8> {
     let pixels = image::DynamicImage::from(card(width, height)).into_rgb8().into_raw();
-    codec::jpeg::encode_rgb(&pixels, width as usize, height as usize, 90).unwrap()
+    codec::jpeg::encode_rgb(&pixels, width as usize, height as usize, 90, &mut Workspace::default()).unwrap()
 }
 
 fn make(format: Format, bytes: &[u8]) -> Result<Encoded, ImageError> {
