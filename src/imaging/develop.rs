@@ -12,7 +12,7 @@ const NEUTRAL: u8 = 128;
 
 /// Upper estimate of the bytes that [`encode`] holds beside the planes that it is given.
 pub(super) fn memory(width: u32, height: u32, has_conversion: bool) -> u64 {
-    // The upright copy, the file, and the Huffman symbols: four bytes a sample at the very most, half a byte in photos.
+    // The upright copy or the planes of pixels, the file, and the Huffman symbols: four bytes a sample at the very most, half a byte in photos.
     let encoder = 2 + 3 + 6;
     let pixels = if has_conversion { 6 } else { 3 };
     (encoder + pixels) * u64::from(width) * u64::from(height) + (1 << 20)
@@ -63,7 +63,7 @@ pub(super) fn encode(
                 .flatten()
                 .for_each(|plane| workspace.give_plane(plane));
             conversion.apply(&mut pixels, workspace);
-            let file = jpeg::encode_rgb(&pixels, width, height, quality);
+            let file = jpeg::encode_rgb(&pixels, width, height, quality, workspace);
             workspace.give(pixels);
             file
         }

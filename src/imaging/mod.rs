@@ -97,6 +97,8 @@ pub enum ImageError {
 /// A photo whose header was read and found acceptable; nothing is decoded yet.
 #[derive(Debug)]
 pub struct Inspected<'a> {
+    /// Set when the work begins; another attempt has no time of its own.
+    deadline: Option<Instant>,
     picture: Box<dyn Picture + 'a>,
     exif: Option<&'a [u8]>,
     orientation: Orientation,
@@ -137,7 +139,7 @@ pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<I
     let picture = codec::open(format, bytes, recipe)?;
     let exif = exif::block(format, bytes);
     let orientation = picture.orientation().unwrap_or_else(|| exif::orientation(exif));
-    Ok(Inspected { picture, exif, orientation, recipe: *recipe })
+    Ok(Inspected { deadline: None, picture, exif, orientation, recipe: *recipe })
 }
 
 /// Makes a photo, whatever it takes: for callers who account for no memory, such as benchmarks.
@@ -166,7 +168,10 @@ impl<'a> Inspected<'a> {
     pub fn memory(&self) -> u64 {
         let layout = self.picture.layout();
         let target = self.target(&layout);
+        // As it is, read, and as the tables that are made of it: of inks these are the largest.
+        let profile = self.picture.profile().map_or(0, |profile| 4 * profile.len() as u64);
         self.picture.memory()
+            + profile
             + Canvas::memory(&layout, &target)
             + develop::memory(target.width, target.height, self.picture.profile().is_some())
     }
@@ -176,7 +181,8 @@ impl<'a> Inspected<'a> {
     /// # Errors
     /// See [`Failed`].
     pub fn encode(self, turn: &mut Turn<'_>) -> Result<Encoded, Failed<'a>> {
-        let watch = Watch { deadline: Instant::now() + self.recipe.timeout, is_abandoned: turn.is_abandoned };
+        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + self.recipe.timeout);
+        let watch = Watch { deadline, is_abandoned: turn.is_abandoned };
         let layout = self.picture.layout();
         let conversion = Conversion::new(layout.model, self.picture.profile());
         let target = self.target(&layout);
@@ -192,7 +198,9 @@ impl<'a> Inspected<'a> {
         match self.picture.decode(&mut canvas) {
             Ok(()) => {}
             Err(codec::Failed::Image(error)) => return Err(Failed::Image(error)),
-            Err(codec::Failed::Again(picture)) => return Err(Failed::Again(Self { picture, ..self })),
+            Err(codec::Failed::Again(picture)) => {
+                return Err(Failed::Again(Self { picture, deadline: Some(deadline), ..self }));
+            }
         }
         let planes = canvas.finish()?;
         watch.check()?;

@@ -31,7 +31,7 @@ fn file(image: &image::RgbaImage, format: image::ImageFormat) -> Vec<u8> {
 
 fn jpeg(width: u32, height: u32) -> Vec<u8> {
     let pixels = image::DynamicImage::from(card(width, height)).into_rgb8().into_raw();
-    codec::jpeg::encode_rgb(&pixels, width as usize, height as usize, 90).unwrap()
+    codec::jpeg::encode_rgb(&pixels, width as usize, height as usize, 90, &mut Workspace::default()).unwrap()
 }
 
 fn make(format: Format, bytes: &[u8]) -> Result<Encoded, ImageError> {
@@ -303,4 +303,30 @@ fn transparency_leaves_no_dark_fringe() {
     for x in 0..160 {
         assert_eq!(pixel(&made, x, 8), [255; 3], "{x}");
     }
+}
+
+/// Of two pictures the deeper one counts, and the decoder is not left to choose: it would read a PNG without limits.
+#[test]
+fn an_ico_of_several_pictures_gives_the_one_that_was_judged() {
+    let (small, large) =
+        (file(&card(16, 16), image::ImageFormat::Png), file(&card(64, 64), image::ImageFormat::Png));
+    let ico = |first: (u8, &[u8], u8), second: (u8, &[u8], u8)| {
+        let mut ico = b"\0\0\x01\0\x02\0".to_vec();
+        let mut at = 6 + 2 * 16;
+        for (side, data, depth) in [first, second] {
+            ico.extend([side, side, 0, 0, 1, 0, depth, 0]);
+            ico.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+            ico.extend(u32::try_from(at).unwrap().to_le_bytes());
+            at += data.len();
+        }
+        ico.extend(first.1);
+        ico.extend(second.1);
+        ico
+    };
+    for ico in [ico((16, &small, 32), (64, &large, 24)), ico((64, &large, 24), (16, &small, 32))] {
+        assert_eq!(make(Format::Ico, &ico).unwrap().width, 16, "the deeper one");
+    }
+    // What is no PNG goes to the decoder alone, whatever else the file holds.
+    let nothing = ico((16, b"neither PNG nor BMP", 32), (64, &large, 24));
+    assert!(make(Format::Ico, &nothing).is_err());
 }

@@ -25,8 +25,9 @@ impl Workspace {
         });
         let mut buffer = best.map(|at| self.free.swap_remove(at)).unwrap_or_default();
         if buffer.capacity() < len {
-            // Its old content would only be copied along.
-            buffer.clear();
+            // A new one of just this length: growing would copy the old content, and take more than was asked for.
+            drop(buffer);
+            return vec![0; len];
         }
         buffer.resize(len, 0);
         buffer

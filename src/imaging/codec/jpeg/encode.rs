@@ -1,7 +1,5 @@
 //! The JPEG that goes out: baseline, 4:2:0, optimised Huffman tables, and nothing but the image in it.
 
-use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
-
 use super::encoder;
 use crate::imaging::ImageError;
 use crate::imaging::plane::Plane;
@@ -25,19 +23,13 @@ pub(in crate::imaging) fn encode_ycbcr(
 /// From pixels of red, green and blue.
 ///
 /// # Errors
-/// The library fails.
+/// There are not as many pixels.
 pub(in crate::imaging) fn encode_rgb(
     pixels: &[u8],
     width: usize,
     height: usize,
     quality: u8,
+    workspace: &mut Workspace,
 ) -> Result<Vec<u8>, ImageError> {
-    let encode = || {
-        let mut encoder = Compressor::new()?;
-        encoder.set_quality(i32::from(quality))?;
-        encoder.set_subsamp(Subsamp::Sub2x2)?;
-        encoder.set_optimize(true)?;
-        encoder.compress_to_vec(Image { pixels, width, pitch: width * 3, height, format: PixelFormat::RGB })
-    };
-    encode().map_err(|_: turbojpeg::Error| ImageError::Corrupt)
+    encoder::encode_rgb(pixels, width, height, quality, workspace)
 }

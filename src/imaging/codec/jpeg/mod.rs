@@ -24,6 +24,8 @@ const MAX_SCANS: u64 = 100;
 const MIN_SCANS: u64 = 16;
 /// Most pixels of all scans together: some seconds' work.
 const MAX_SCANNED_PIXELS: u64 = 1_500_000_000;
+/// Pictures with a side shorter than this are not scaled while they are decoded: see `planar::decode`.
+const THIN: u32 = 64;
 /// What the library needs beside coefficients: rows of samples, tables.
 const WORKING_MEMORY: u64 = 4 << 20;
 
@@ -105,7 +107,8 @@ impl<'a> Jpeg<'a> {
         };
         let coefficients =
             if markers::has_one_scan(bytes) { 0 } else { pixels.div_ceil(2) * samples_per_4_pixels };
-        let divisor = if header.is_lossless {
+        // A thin picture is small at any length.
+        let divisor = if header.is_lossless || width.min(height) < THIN {
             1
         } else {
             let memory = recipe.memory.saturating_sub(coefficients);
@@ -187,7 +190,9 @@ impl Picture for Jpeg<'_> {
     }
 
     fn memory(&self) -> u64 {
-        let copy = if matches!(self.file, Cow::Owned(_)) { self.file.len() as u64 } else { 0 };
+        // Of an odd file a tidied copy is made, of an odder one another.
+        let copies = if matches!(self.file, Cow::Owned(_)) { 2 } else { 1 };
+        let copy = copies * self.file.len() as u64;
         let planes: usize =
             self.layout().components.iter().map(|c| (c.width + c.across) * (c.height + c.down)).sum();
         copy + self.coefficients + WORKING_MEMORY + planes as u64

@@ -13,6 +13,9 @@ use turbojpeg::raw;
 use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
 
+/// Shortest side of a scaled picture whose planes are decoded.
+const MIN_SCALED_SIDE: c_int = 8;
+
 /// What the library may spend on one file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -74,7 +77,7 @@ fn number(enumerator: u32) -> c_int {
 /// Decodes `file`, both sides divided by `divisor` (1, 2, 4 or 8), into one plane a component.
 ///
 /// The planes come with the complaint if there was one: whatever had been decoded by then is in them, the rest is of no
-/// meaning. Planes may be one sample wider and higher than the picture, where its size is odd.
+/// meaning. Planes may be up to three samples wider and higher than the picture, whose sides are rounded up to whole chroma samples.
 ///
 /// # Errors
 /// The library reads no planes out of such a file.
@@ -107,6 +110,10 @@ pub(super) fn decode(
     let status = unsafe { raw::tj3SetScalingFactor(instance.0.as_ptr(), factor) };
     instance.check(status)?;
     let scaled = |side: c_int| (side - 1) / divisor + 1;
+    // Of a scaled picture narrower than the padding of its planes the library reads a few bytes beyond its own buffer.
+    if divisor > 1 && scaled(width).min(scaled(height)) < MIN_SCALED_SIDE {
+        return Err(Complaint("no planes of so narrow a picture".to_owned()));
+    }
     let components = if subsampling == raw::TJSAMP_TJSAMP_GRAY { 0..1 } else { 0..3 };
     let mut planes = Vec::with_capacity(components.len());
     for component in components {

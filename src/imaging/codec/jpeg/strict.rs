@@ -21,7 +21,10 @@ pub(super) fn decode(
     // With a missing end the pixels may be whole, if they are in one scan; some cameras fill their last block with
     // zeros instead. In a file of several scans the last ones may be missing, and nothing would tell.
     let can_lack_end = has_end || markers::has_one_scan(file);
-    if complaint.is_behind_pixels() && can_lack_end {
+    // The same words are said of an end that stands where a restart should.
+    let is_behind_pixels =
+        |complaint: &Complaint| complaint.is_behind_pixels() && markers::has_restarts(file);
+    if is_behind_pixels(&complaint) && can_lack_end {
         return Ok(());
     }
     let error = complaint.meaning();
@@ -31,7 +34,7 @@ pub(super) fn decode(
     }
     let tidied = markers::tidied(file).ok_or(ImageError::Corrupt)?;
     match decode(&tidied) {
-        Err(complaint) if !complaint.is_behind_pixels() => Err(complaint.meaning()),
+        Err(complaint) if !is_behind_pixels(&complaint) => Err(complaint.meaning()),
         _ => Ok(()),
     }
 }

@@ -74,43 +74,79 @@ impl Pixel {
         }
     }
 
+    /// The same for pixels whose colours are multiplied by alpha already: white shows through by what alpha leaves.
+    fn push_premultiplied(self, pixels: &mut [u8], canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+        let flat = match self {
+            Self::GreyAlpha => flatten::<2>(pixels, premultiplied_on_white),
+            Self::Rgba => flatten::<4>(pixels, premultiplied_on_white),
+            _ => pixels.len(),
+        };
+        canvas.push_pixels(&pixels[..flat])
+    }
+
     /// Puts rows on the canvas, over white: before the resize, so that transparent pixels leave no dark fringe.
     fn push(self, pixels: &mut [u8], canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
         let flat = match self {
-            Self::GreyAlpha => flatten::<2>(pixels),
-            Self::Rgba => flatten::<4>(pixels),
+            Self::GreyAlpha => flatten::<2>(pixels, on_white),
+            Self::Rgba => flatten::<4>(pixels, on_white),
             _ => pixels.len(),
         };
         canvas.push_pixels(&pixels[..flat])
     }
 }
 
+/// A colour over white; a weighted mean of two values up to 255 is at most 255.
+fn on_white(colour: u32, alpha: u32) -> u32 {
+    (colour * alpha + 255 * (255 - alpha) + 127) / 255
+}
+
+fn premultiplied_on_white(colour: u32, alpha: u32) -> u32 {
+    colour + 255 - alpha
+}
+
 /// Lays pixels of `N` bytes, of which the last is alpha, over white in place, and gives the number of bytes left.
-fn flatten<const N: usize>(pixels: &mut [u8]) -> usize {
+fn flatten<const N: usize>(pixels: &mut [u8], over: impl Fn(u32, u32) -> u32) -> usize {
     let count = pixels.len() / N;
     for at in 0..count {
         let alpha = u32::from(pixels[N * at + N - 1]);
         for channel in 0..N - 1 {
-            let colour = u32::from(pixels[N * at + channel]);
-            // A weighted mean of two values up to 255 is at most 255.
-            pixels[(N - 1) * at + channel] =
-                u8::try_from((colour * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX);
+            let colour = over(u32::from(pixels[N * at + channel]), alpha);
+            pixels[(N - 1) * at + channel] = u8::try_from(colour).unwrap_or(u8::MAX);
         }
     }
     (N - 1) * count
 }
 
-/// The PNG in the largest picture of an ICO, if it is one. The ICO decoder would read it without limits.
-fn png_in_ico(file: &[u8]) -> Option<&[u8]> {
+/// The entry of an ICO's directory that is read, and the data it points to. The deepest picture counts, of equally deep
+/// ones the largest.
+fn best_of_ico(file: &[u8]) -> Option<(&[u8; 16], &[u8])> {
     let count = u16::from_le_bytes(*file.get(4..)?.first_chunk()?);
-    let entries = file.get(6..)?.chunks_exact(16).take(usize::from(count));
-    // 0 stands for 256. Of equal sizes the one with most bits a pixel counts, as in the decoder.
+    let entries = file.get(6..)?.as_chunks::<16>().0.iter().take(usize::from(count));
+    // 0 stands for 256.
     let side = |byte: u8| if byte == 0 { 256 } else { u32::from(byte) };
-    let largest = entries.max_by_key(|entry| (side(entry[0]) * side(entry[1]), entry[6], entry[7]))?;
-    let number = |at: usize| Some(u32::from_le_bytes(*largest.get(at..)?.first_chunk()?) as usize);
+    let best = entries.max_by_key(|entry| ([entry[7], entry[6]], side(entry[0]) * side(entry[1])))?;
+    let number = |at: usize| Some(u32::from_le_bytes(*best.get(at..)?.first_chunk()?) as usize);
     let picture = file.get(number(12)?..)?;
-    let picture = picture.get(..number(8)?).unwrap_or(picture);
+    Some((best, picture.get(..number(8)?).unwrap_or(picture)))
+}
+
+/// The PNG in an ICO, if that is what is read of it. The ICO decoder would read it without limits.
+fn png_in_ico(file: &[u8]) -> Option<&[u8]> {
+    let (_, picture) = best_of_ico(file)?;
     picture.starts_with(b"\x89PNG").then_some(picture)
+}
+
+/// An ICO of nothing but the picture that is read, so that the decoder cannot choose another one.
+fn one_picture_ico(file: &[u8]) -> Result<Vec<u8>, ImageError> {
+    const DATA: u32 = 6 + 16;
+    let (entry, picture) = best_of_ico(file).ok_or(ImageError::Corrupt)?;
+    let mut ico = file.get(..4).ok_or(ImageError::Corrupt)?.to_vec();
+    ico.extend(1u16.to_le_bytes());
+    ico.extend(&entry[..8]);
+    ico.extend(u32::try_from(picture.len()).map_err(|_| ImageError::Corrupt)?.to_le_bytes());
+    ico.extend(DATA.to_le_bytes());
+    ico.extend(picture);
+    Ok(ico)
 }
 
 fn is_end(error: &std::io::Error) -> bool {
@@ -124,7 +160,10 @@ mod tests {
     #[test]
     fn alpha_is_weighed_against_white() {
         let mut pixels = [0, 100, 200, 128, 9, 9, 9, 0, 1, 2, 3, 255];
-        let flat = flatten::<4>(&mut pixels);
+        let flat = flatten::<4>(&mut pixels, on_white);
         assert_eq!(pixels[..flat], [127, 177, 227, 255, 255, 255, 1, 2, 3]);
+        let mut multiplied = [0, 50, 100, 128];
+        let flat = flatten::<4>(&mut multiplied, premultiplied_on_white);
+        assert_eq!(multiplied[..flat], [127, 177, 227]);
     }
 }

@@ -1,7 +1,7 @@
 //! TIFF, strip by strip or one row of tiles at a time.
 //!
-//! Read here are whole pixels of 8 or 16 bits: grey, RGB, CMYK, with or without alpha, palettes, in all compressions
-//! that the decoder knows. What else there is, is left to the decoder of whole pictures.
+//! Read here are whole pixels of 8 or 16 bits: grey, RGB, CMYK, with or without alpha, in all compressions that the decoder
+//! knows. What else there is, is left to the decoder of whole pictures, but for JPEGs within: those are judged here.
 
 use std::io::Cursor;
 
@@ -18,6 +18,9 @@ use crate::imaging::{ImageError, Recipe};
 const PLANAR: u16 = 2;
 const UNSIGNED: u16 = 1;
 const JPEG: u16 = 7;
+const ASSOCIATED_ALPHA: u16 = 1;
+/// Quantisation and Huffman tables take about 2 kB.
+const MAX_TABLES_BYTES: usize = 64 << 10;
 
 /// A TIFF whose directory was read.
 pub(super) struct Tiff<'a> {
@@ -26,8 +29,9 @@ pub(super) struct Tiff<'a> {
     width: u32,
     height: u32,
     pixel: Pixel,
-    /// Red, green and blue of each value, where values are indices.
-    palette: Option<Vec<[u8; 3]>>,
+    /// Whether colours are multiplied by alpha already.
+    is_premultiplied: bool,
+    is_jpeg: bool,
     /// Bytes a sample.
     depth: usize,
     /// Width and height of a strip or tile.
@@ -44,25 +48,31 @@ impl std::fmt::Debug for Tiff<'_> {
 impl<'a> Tiff<'a> {
     /// `None` if it is a TIFF of another kind.
     pub(super) fn open(file: &'a [u8], recipe: &Recipe) -> Result<Option<Self>, ImageError> {
-        let mut decoder = Decoder::new(Cursor::new(file)).map_err(classify)?;
+        let mut limits = Limits::default();
+        limits.intermediate_buffer_size = usize::try_from(WORKING_MEMORY).unwrap_or(usize::MAX);
+        limits.ifd_value_size = limits.intermediate_buffer_size;
+        let mut decoder = Decoder::new(Cursor::new(file)).map_err(classify)?.with_limits(limits.clone());
         let (width, height) = decoder.dimensions().map_err(classify)?;
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
-        let (pixel, depth, is_palette) = match decoder.colortype().map_err(classify)? {
-            ColorType::Gray(bits @ (8 | 16)) => (Pixel::Grey, bits / 8, false),
-            ColorType::GrayA(bits @ (8 | 16)) => (Pixel::GreyAlpha, bits / 8, false),
-            ColorType::RGB(bits @ (8 | 16)) => (Pixel::Rgb, bits / 8, false),
-            ColorType::RGBA(bits @ (8 | 16)) => (Pixel::Rgba, bits / 8, false),
-            ColorType::CMYK(bits @ (8 | 16)) => (Pixel::Cmyk, bits / 8, false),
-            ColorType::Palette(8) => (Pixel::Rgb, 1, true),
+        let is_jpeg = decoder.find_tag_unsigned::<u16>(Tag::Compression).ok().flatten() == Some(JPEG);
+        let (pixel, depth) = match decoder.colortype().map_err(classify)? {
+            ColorType::Gray(bits @ (8 | 16)) => (Pixel::Grey, bits / 8),
+            ColorType::GrayA(bits @ (8 | 16)) => (Pixel::GreyAlpha, bits / 8),
+            ColorType::RGB(bits @ (8 | 16)) => (Pixel::Rgb, bits / 8),
+            ColorType::RGBA(bits @ (8 | 16)) => (Pixel::Rgba, bits / 8),
+            ColorType::CMYK(bits @ (8 | 16)) => (Pixel::Cmyk, bits / 8),
+            _ if is_jpeg => return Err(ImageError::Unsupported),
             _ => return Ok(None),
         };
         let number = |decoder: &mut Decoder<_>, tag| decoder.find_tag_unsigned::<u16>(tag).ok().flatten();
         let formats = decoder.find_tag_unsigned_vec::<u16>(Tag::SampleFormat).map_err(classify)?;
         let is_unsigned = formats.unwrap_or_default().iter().all(|format| *format == UNSIGNED);
         if number(&mut decoder, Tag::PlanarConfiguration) == Some(PLANAR) || !is_unsigned {
-            return Ok(None);
+            return if is_jpeg { Err(ImageError::Unsupported) } else { Ok(None) };
         }
-        let palette = if is_palette { Some(palette(&mut decoder)?) } else { None };
+        let extra =
+            decoder.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).ok().flatten().unwrap_or_default();
+        let is_premultiplied = extra.first() == Some(&ASSOCIATED_ALPHA);
         let (chunk_width, chunk_height) = decoder.chunk_dimensions();
         if chunk_width == 0 || chunk_height == 0 {
             return Err(ImageError::Corrupt);
@@ -70,21 +80,37 @@ impl<'a> Tiff<'a> {
         let chunk = (chunk_width, chunk_height.min(height));
         let profile = decoder.get_tag_u8_vec(Tag::IccProfile).ok();
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
-        let mut tiff =
-            Self { file, decoder, width, height, pixel, palette, depth: depth.into(), chunk, profile };
-        if number(&mut tiff.decoder, Tag::Compression) == Some(JPEG) {
+        let mut tiff = Self {
+            file,
+            decoder,
+            width,
+            height,
+            pixel,
+            is_premultiplied,
+            is_jpeg,
+            depth: depth.into(),
+            chunk,
+            profile,
+        };
+        if is_jpeg {
             tiff.check_jpegs()?;
         }
-        let mut limits = Limits::default();
         limits.decoding_buffer_size = tiff.chunk_bytes();
-        limits.intermediate_buffer_size = usize::try_from(WORKING_MEMORY).unwrap_or(usize::MAX);
-        limits.ifd_value_size = limits.intermediate_buffer_size;
         tiff.decoder = tiff.decoder.with_limits(limits);
         Ok(Some(tiff))
     }
 
-    /// Each chunk is a JPEG with a size of its own, for which memory would be taken whatever the directory says.
+    /// Each chunk is a JPEG with a size of its own, for which memory would be taken whatever the directory says; and the
+    /// decoder paints grey where data is missing. Only what writers of TIFF emit is let in: baseline, of the chunk's size and
+    /// samples, with an end; the shared tables hold no picture.
     fn check_jpegs(&mut self) -> Result<(), ImageError> {
+        let tables = self.decoder.find_tag(Tag::JPEGTables).map_err(classify)?;
+        let tables =
+            tables.map(|tables| tables.into_u8_vec().map_err(classify)).transpose()?.unwrap_or_default();
+        if tables.len() > MAX_TABLES_BYTES || markers::frame(&tables).is_some() || markers::has_scan(&tables)
+        {
+            return Err(ImageError::Corrupt);
+        }
         let (offsets, lengths) = match self.decoder.get_chunk_type() {
             ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
             ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
@@ -95,21 +121,33 @@ impl<'a> Tiff<'a> {
             let end = offset.checked_add(length).ok_or(ImageError::Corrupt)?;
             let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
             let jpeg = range.and_then(|(from, to)| self.file.get(from..to)).ok_or(ImageError::Truncated)?;
-            let (width, height) = markers::declared_size(jpeg).ok_or(ImageError::Corrupt)?;
-            if u32::from(width) > self.chunk.0 || u32::from(height) > self.chunk.1 {
+            let frame = markers::frame(jpeg).ok_or(ImageError::Corrupt)?;
+            let fits = u32::from(frame.width) <= self.chunk.0 && u32::from(frame.height) <= self.chunk.1;
+            if !fits || !frame.is_sequential || usize::from(frame.components) != self.pixel.bytes() {
                 return Err(ImageError::Corrupt);
+            }
+            if !markers::has_end(jpeg) {
+                return Err(ImageError::Truncated);
             }
         }
         Ok(())
     }
 
-    /// Samples of a pixel in the file.
-    fn samples(&self) -> usize {
-        if self.palette.is_some() { 1 } else { self.pixel.bytes() }
+    /// Whether rows are put together before they are handed on: of several tiles, or of 16 bits.
+    fn needs_band(&self) -> bool {
+        self.chunk.0 < self.width || self.depth > 1
+    }
+
+    fn push(&self, pixels: &mut [u8], canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+        if self.is_premultiplied {
+            self.pixel.push_premultiplied(pixels, canvas)
+        } else {
+            self.pixel.push(pixels, canvas)
+        }
     }
 
     fn chunk_bytes(&self) -> usize {
-        self.chunk.0 as usize * self.chunk.1 as usize * self.samples() * self.depth
+        self.chunk.0 as usize * self.chunk.1 as usize * self.pixel.bytes() * self.depth
     }
 }
 
@@ -123,58 +161,59 @@ impl Picture for Tiff<'_> {
     }
 
     fn memory(&self) -> u64 {
+        // A chunk as it comes, one of JPEG decoded whole before it is copied, and what is made of 16 bits or of a row of tiles.
         let band = self.width as usize * self.chunk.1 as usize * self.pixel.bytes();
-        // A compressed chunk of JPEG is decoded whole before it is copied.
-        WORKING_MEMORY + (band + 2 * self.chunk_bytes()) as u64
+        let copies = 1 + usize::from(self.is_jpeg);
+        let bands = usize::from(self.needs_band());
+        WORKING_MEMORY + (bands * band + copies * self.chunk_bytes()) as u64
     }
 
     fn decode<'a>(mut self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
     where
         Self: 'a,
     {
-        let (width, samples, pixel) = (self.width as usize, self.samples(), self.pixel.bytes());
+        let (width, pixel) = (self.width as usize, self.pixel.bytes());
         let across = self.width.div_ceil(self.chunk.0);
-        let mut band = canvas.workspace().take(width * self.chunk.1 as usize * pixel);
+        let band_bytes = if self.needs_band() { width * self.chunk.1 as usize * pixel } else { 0 };
+        let mut band = canvas.workspace().take(band_bytes);
         for down in 0..self.height.div_ceil(self.chunk.1) {
             let rows = self.chunk.1.min(self.height - down * self.chunk.1) as usize;
             for column in 0..across {
                 let chunk = self.decoder.read_chunk(down * across + column).map_err(classify)?;
                 let left = (column * self.chunk.0) as usize;
-                let chunk_width = (self.chunk.0 as usize).min(width - left);
-                let bytes: Vec<u8> = match chunk {
-                    DecodingResult::U8(bytes) => bytes,
-                    DecodingResult::U16(words) => words.into_iter().map(|word| (word >> 8) as u8).collect(),
-                    _ => return Err(ImageError::Unsupported.into()),
-                };
-                let from = bytes.chunks_exact(chunk_width * samples);
-                if from.len() < rows {
-                    return Err(ImageError::Truncated.into());
-                }
-                for (from, to) in from.zip(band.chunks_exact_mut(width * pixel)) {
-                    let to = &mut to[left * pixel..][..chunk_width * pixel];
-                    match &self.palette {
-                        None => to.copy_from_slice(from),
-                        Some(palette) => {
-                            for (to, index) in to.as_chunks_mut::<3>().0.iter_mut().zip(from) {
-                                *to = palette.get(usize::from(*index)).copied().unwrap_or_default();
-                            }
+                let chunk_row = (self.chunk.0 as usize).min(width - left) * pixel;
+                let needed = rows * chunk_row;
+                match chunk {
+                    DecodingResult::U8(bytes) if bytes.len() < needed => {
+                        return Err(ImageError::Truncated.into());
+                    }
+                    DecodingResult::U16(words) if words.len() < needed => {
+                        return Err(ImageError::Truncated.into());
+                    }
+                    DecodingResult::U8(mut bytes) if across == 1 => {
+                        self.push(&mut bytes[..needed], canvas)?
+                    }
+                    DecodingResult::U8(bytes) => {
+                        for (row, from) in bytes.chunks_exact(chunk_row).enumerate() {
+                            band[row * width * pixel + left * pixel..][..chunk_row].copy_from_slice(from);
                         }
                     }
+                    DecodingResult::U16(words) => {
+                        for (row, from) in words.chunks_exact(chunk_row).enumerate() {
+                            let to = &mut band[row * width * pixel + left * pixel..][..chunk_row];
+                            to.iter_mut().zip(from).for_each(|(to, word)| *to = (word >> 8) as u8);
+                        }
+                    }
+                    _ => return Err(ImageError::Unsupported.into()),
                 }
             }
-            self.pixel.push(&mut band[..rows * width * pixel], canvas)?;
+            if self.needs_band() {
+                self.push(&mut band[..rows * width * pixel], canvas)?;
+            }
         }
         canvas.workspace().give(band);
         Ok(())
     }
-}
-
-/// The ColorMap (TIFF 6.0 section 5): all reds, all greens, all blues, of 16 bits each.
-fn palette(decoder: &mut Decoder<Cursor<&[u8]>>) -> Result<Vec<[u8; 3]>, ImageError> {
-    let map = decoder.get_tag_u16_vec(Tag::ColorMap).map_err(classify)?;
-    let count = map.len() / 3;
-    let channel = |at: usize| (map[at] >> 8) as u8;
-    Ok((0..count).map(|n| [channel(n), channel(count + n), channel(2 * count + n)]).collect())
 }
 
 fn classify(error: TiffError) -> ImageError {

@@ -7,7 +7,7 @@ use image::codecs::{
 };
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
-use super::{Failed, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end};
+use super::{Failed, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end, one_picture_ico};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::colour::MAX_PROFILE_BYTES;
 use crate::imaging::{ImageError, Recipe};
@@ -17,7 +17,7 @@ pub(super) struct Whole<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
     width: u32,
     height: u32,
-    /// Bytes that the decoder holds for each pixel beside its output.
+    /// Bytes that the decoder holds beside its output.
     hidden: u64,
     profile: Option<Vec<u8>>,
 }
@@ -36,7 +36,7 @@ impl<'a> Whole<'a> {
             Format::Gif => Box::new(GifDecoder::new(reader).map_err(classify)?),
             Format::Bmp => Box::new(BmpDecoder::new(reader).map_err(classify)?),
             Format::Tiff => Box::new(TiffDecoder::new(reader).map_err(classify)?),
-            Format::Ico => Box::new(IcoDecoder::new(reader).map_err(classify)?),
+            Format::Ico => Box::new(IcoDecoder::new(Cursor::new(one_picture_ico(file)?)).map_err(classify)?),
             _ => return Err(ImageError::Unsupported),
         };
         let (width, height) = decoder.dimensions();
@@ -46,7 +46,16 @@ impl<'a> Whole<'a> {
         // A broken profile is no reason to refuse whole pixels.
         let profile = decoder.icc_profile().ok().flatten();
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
-        let hidden = if format == Format::WebP { hidden_by_webp(file) } else { 0 };
+        let pixels = u64::from(width) * u64::from(height);
+        let hidden = match format {
+            Format::WebP => hidden_by_webp(file) * pixels,
+            // A frame of another width than the screen is decoded beside it.
+            Format::Gif => 4 * pixels,
+            // The picture as it is laid out in the file, and as pixels.
+            Format::Tiff => 2 * output,
+            Format::Ico => file.len() as u64,
+            _ => 0,
+        };
         Ok(Self { decoder, width, height, hidden, profile })
     }
 }
@@ -68,7 +77,8 @@ impl Picture for Whole<'_> {
             _ => 3,
         };
         self.decoder.total_bytes()
-            + (converted + self.hidden) * u64::from(self.width) * u64::from(self.height)
+            + converted * u64::from(self.width) * u64::from(self.height)
+            + self.hidden
             + WORKING_MEMORY
     }
 
@@ -89,25 +99,32 @@ impl Picture for Whole<'_> {
 /// Bytes that the WebP decoder holds for each pixel: the planes and the alpha of a lossy picture, the four channels of a
 /// lossless one, a frame and the canvas of an animation.
 fn hidden_by_webp(file: &[u8]) -> u64 {
+    const ANIMATED: u8 = 0x02;
+    const MOST: u64 = 9;
     let mut rest = file.get(12..).unwrap_or_default();
+    if rest.starts_with(b"VP8X") && rest.get(8).is_some_and(|flags| flags & ANIMATED != 0) {
+        return MOST;
+    }
+    let mut has_alpha = false;
     while let (Some(kind), Some(length)) =
         (rest.first_chunk::<4>(), rest.get(4..).and_then(<[u8]>::first_chunk))
     {
         match kind {
-            b"VP8 " => return 3,
+            b"ALPH" => has_alpha = true,
+            b"VP8 " => return if has_alpha { 6 } else { 3 },
             b"VP8L" => return 4,
-            b"ANIM" => return 8,
             _ => {}
         }
         let length = u32::from_le_bytes(*length) as usize;
         rest = rest.get(8 + length + (length & 1)..).unwrap_or_default();
     }
-    8
+    MOST
 }
 
 /// Room for the pixels that the header declared (they were found acceptable) and for the decoder's own work.
 fn limits(pixels: u64) -> Limits {
     let mut limits = Limits::no_limits();
+    // A GIF's frame may be as large as its screen, and is held beside it.
     limits.max_alloc = Some(pixels.saturating_mul(2).saturating_add(WORKING_MEMORY));
     limits
 }

@@ -10,6 +10,7 @@ mod frame;
 mod huffman;
 mod markers;
 mod quant;
+mod rgb;
 mod simd;
 mod symbols;
 
@@ -58,6 +59,27 @@ pub(super) fn encode(
 ) -> Result<Vec<u8>, ImageError> {
     let frame = Frame::new(planes, width, height, quality).ok_or(ImageError::Corrupt)?;
     Ok(simd::run(&frame, workspace))
+}
+
+/// Encodes `width` x `height` pixels of red, green and blue at `quality`, 1..=100.
+///
+/// # Errors
+/// There are not so many pixels, or none, or more than 65,500 a side.
+pub(super) fn encode_rgb(
+    pixels: &[u8],
+    width: usize,
+    height: usize,
+    quality: u8,
+    workspace: &mut Workspace,
+) -> Result<Vec<u8>, ImageError> {
+    let is_possible = (1..=MAX_SIDE).contains(&width) && (1..=MAX_SIDE).contains(&height);
+    if !is_possible || pixels.len() != width * height * 3 {
+        return Err(ImageError::Corrupt);
+    }
+    let planes = simd::planes(pixels, width, height, workspace);
+    let file = encode(planes.each_ref(), width, height, quality, workspace);
+    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+    file
 }
 
 impl<'a> Frame<'a> {

@@ -2,15 +2,37 @@
 
 use super::fdct::portable;
 use super::frame::Frame;
+use super::rgb;
+use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
+
+/// Whether this processor has what [`run_avx2`] and [`planes_avx2`] are compiled for.
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2")
+}
+
+/// Luma and chroma of pixels of red, green and blue.
+pub(super) fn planes(pixels: &[u8], width: usize, height: usize, workspace: &mut Workspace) -> [Plane; 3] {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
+        // SAFETY: the processor has all features that the function is compiled for; it was asked for them just now.
+        return unsafe { planes_avx2(pixels, width, height, workspace) };
+    }
+    rgb::planes(pixels, width, height, workspace)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn planes_avx2(pixels: &[u8], width: usize, height: usize, workspace: &mut Workspace) -> [Plane; 3] {
+    rgb::planes(pixels, width, height, workspace)
+}
 
 /// The file.
 pub(super) fn run(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2")
-    {
+    if has_avx2() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
         // SAFETY: the processor has all features that the function is compiled for; it was asked for them just now.
         return unsafe { run_avx2(frame, workspace) };

@@ -57,4 +57,4 @@ const CONST_BITS: i32 = 13;
 /// Fractional bits that are kept between the passes.
 const PASS1_BITS: i32 = 2;
 /// What 128 in every sample comes to after the first pass: all of it in column 0.
-const LEVEL: i16 = 128 * 8 << PASS1_BITS;
+const LEVEL: i16 = (128 * 8) << PASS1_BITS;

@@ -52,7 +52,7 @@ const PLACE_BITS: [[u64; 8]; 8] = {
 #[inline(always)]
 fn divide(row: &Row, quant: &Quant, index: usize) -> Row {
     let (bias, reciprocal, scale) = (&quant.bias[index], &quant.reciprocal[index], &quant.scale[index]);
-    let high = |a: u16, b: u16| u16::try_from(u32::from(a) * u32::from(b) >> 16).unwrap_or(u16::MAX);
+    let high = |a: u16, b: u16| u16::try_from((u32::from(a) * u32::from(b)) >> 16).unwrap_or(u16::MAX);
     std::array::from_fn(|column| {
         let biased = row[column].unsigned_abs().wrapping_add(bias[column]);
         // At most 1024.

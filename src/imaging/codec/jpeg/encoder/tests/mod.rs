@@ -172,7 +172,7 @@ fn the_largest_steps_between_blocks() {
 fn many_segments_of_symbols() {
     let mut noise = noise();
     let picture = Picture::new((400, 300), |_, _, _| noise());
-    assert!(400 * 300 * 3 / 2 * 4 > 2 * symbols::SEGMENT);
+    const { assert!(400 * 300 * 3 / 2 * 4 > 2 * symbols::SEGMENT) };
     picture.assert_equal(98, "noise");
 }
 
@@ -197,7 +197,38 @@ fn planes_beyond_the_picture_are_encoded() {
 }
 
 #[test]
+fn pixels_of_every_size() {
+    let mut noise = noise();
+    for (width, height) in SIZES.into_iter().chain((1..50).map(|width| (width, 51 - width))) {
+        for mask in [0xFF, 0x07] {
+            let pixels: Vec<u8> = (0..width * height * 3)
+                .map(|at| (at % 200).to_le_bytes()[0] & !mask | noise() & mask)
+                .collect();
+            let image = turbojpeg::Image {
+                pixels: pixels.as_slice(),
+                width,
+                pitch: width * 3,
+                height,
+                format: turbojpeg::PixelFormat::RGB,
+            };
+            let mut encoder = Compressor::new().unwrap();
+            encoder.set_quality(85).unwrap();
+            encoder.set_subsamp(Subsamp::Sub2x2).unwrap();
+            encoder.set_optimize(true).unwrap();
+            let reference = encoder.compress_to_vec(image).unwrap();
+            let mut workspace = Workspace::default();
+            let ours = encode_rgb(&pixels, width, height, 85, &mut workspace).unwrap();
+            assert!(ours == reference, "{width} x {height}");
+            let portable = rgb::planes(&pixels, width, height, &mut workspace);
+            assert_eq!(portable, simd::planes(&pixels, width, height, &mut workspace));
+        }
+    }
+}
+
+#[test]
 fn what_is_no_picture_is_refused() {
+    assert_eq!(encode_rgb(&[0; 11], 2, 2, 80, &mut Workspace::default()), Err(ImageError::Corrupt));
+    assert_eq!(encode_rgb(&[], 0, 0, 80, &mut Workspace::default()), Err(ImageError::Corrupt));
     let planes = photo_like((16, 16)).planes;
     let [luma, blue, red] = planes.each_ref();
     let encode = |planes, width, height| encode(planes, width, height, 80, &mut Workspace::default());

@@ -13,8 +13,8 @@ fn division_is_division() {
                 let divisor = u32::from(step) * 8;
                 let part = |table: &[[u16; 8]; 8]| u32::from(table[row][column]);
                 for level in (0..8200).step_by(if quality % 10 == 0 { 1 } else { 61 }) {
-                    let product = (level + part(&quant.bias)) * part(&quant.reciprocal) >> 16;
-                    let ours = product * part(&quant.scale) >> 16;
+                    let product = ((level + part(&quant.bias)) * part(&quant.reciprocal)) >> 16;
+                    let ours = (product * part(&quant.scale)) >> 16;
                     assert!(product < 1 << 15);
                     assert_eq!(ours, (level + divisor / 2) / divisor, "{level} by {divisor}");
                 }
