@@ -1,7 +1,10 @@
 //! Bytes, bits and boxes (ISO/IEC 14496-12 section 4.2), read forwards only.
 //!
 //! Nothing here trusts a length: what reaches beyond its parent is refused, and every step moves on, so that the cost of
-//! a walk is bounded by the bytes it walks over.
+//! a walk is bounded by the bytes it walks over. As these may be the whole file, eight at a time, walks over boxes are
+//! bounded by their number as well.
+
+use std::iter;
 
 use crate::imaging::ImageError;
 
@@ -69,7 +72,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next box; `None` at the end.
-    pub(super) fn next_box(&mut self) -> Result<Option<(BoxKind, &'a [u8])>, ImageError> {
+    fn next_box(&mut self) -> Result<Option<(BoxKind, &'a [u8])>, ImageError> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -94,10 +97,32 @@ impl<'a> Reader<'a> {
 /// Four characters that name a box, an item type or a reference.
 pub(super) type BoxKind = [u8; 4];
 
+/// Most boxes side by side where each has a purpose of its own. Files have up to a dozen.
+pub(super) const MAX_SIBLINGS: usize = 1024;
+
+/// The boxes that `parent` holds. One more than `most` is [`ImageError::Unsupported`]. To be left at the first error.
+pub(super) fn children(
+    parent: &[u8],
+    most: usize,
+) -> impl Iterator<Item = Result<(BoxKind, &[u8]), ImageError>> {
+    let mut reader = Reader::new(parent);
+    let mut room = most;
+    iter::from_fn(move || {
+        let child = reader.next_box().transpose()?;
+        Some(match room.checked_sub(1) {
+            None => Err(ImageError::Unsupported),
+            Some(left) => {
+                room = left;
+                child
+            }
+        })
+    })
+}
+
 /// The first box of this kind among the children that `parent` holds.
 pub(super) fn find<'a>(parent: &'a [u8], kind: &BoxKind) -> Result<Option<&'a [u8]>, ImageError> {
-    let mut children = Reader::new(parent);
-    while let Some((found, payload)) = children.next_box()? {
+    for child in children(parent, MAX_SIBLINGS) {
+        let (found, payload) = child?;
         if found == *kind {
             return Ok(Some(payload));
         }

@@ -5,6 +5,7 @@
 //! than the file could hold.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::boxes::Reader;
 use super::meta::{Item, Meta};
@@ -17,6 +18,10 @@ use crate::imaging::{ImageError, Recipe};
 const MAX_PADDING: u32 = 64;
 /// Smallest side of a tile (ISO/IEC 23000-22 section 7.3.11.4.2). Each tile costs something, however small it is.
 const MIN_TILE_SIDE: u32 = 64;
+/// Longest configuration. Its sets of parameters have some hundred bytes, notes of the encoder some thousand.
+const MAX_CONFIGURATION_BYTES: usize = 16 << 10;
+/// Most configurations of a grid. Its tiles have one for all; a writer may give those at the edges another one.
+const MAX_CONFIGURATIONS: usize = 16;
 /// How often all tiles together may use each byte of the file: more than once only for tiles that share their data.
 const MAX_REUSE: usize = 4;
 
@@ -56,6 +61,12 @@ impl<'a> Grid<'a> {
         if (layout.width, layout.height) != (width, height) {
             return Err(ImageError::Corrupt);
         }
+        layout.check_count(item.derived_from.len())?;
+        // An item in many places would be read for each of them, and the file pays for it once.
+        let distinct: BTreeSet<u32> = item.derived_from.iter().copied().collect();
+        if distinct.len() != item.derived_from.len() {
+            return Err(ImageError::Unsupported);
+        }
         let tiles = item.derived_from.iter().map(|id| meta.item(*id)).collect::<Result<Vec<_>, _>>()?;
         Self::of_tiles(meta, &layout, &tiles, file_len, recipe)
     }
@@ -72,19 +83,23 @@ impl<'a> Grid<'a> {
         let (tile_width, tile_height) = declared_size(meta, first)?;
         layout.check(items.len(), (tile_width, tile_height), recipe)?;
         let mut header = None;
+        let mut headers = Headers { codec, read: Vec::new() };
         let mut tiles: Vec<Tile<'a>> = Vec::with_capacity(items.len());
-        let mut bytes = 0;
+        let (mut bytes, mut copied) = (0, 0);
         for &item in items {
             if item.kind != first.kind || declared_size(meta, item)? != (tile_width, tile_height) {
                 return Err(ImageError::Corrupt);
             }
-            bytes += meta.data_len(item)?;
-            if bytes > MAX_REUSE * file_len {
+            let len = meta.data_len(item)?;
+            bytes += len;
+            // What is in pieces is copied, and no two tiles need the same piece.
+            copied += if item.is_in_pieces() { len } else { 0 };
+            if bytes > MAX_REUSE * file_len || copied > file_len {
                 return Err(ImageError::Corrupt);
             }
             let configuration = meta.property(item, codec.configuration()).ok_or(ImageError::Corrupt)?;
             let tile = Tile { configuration, data: meta.data(item)? };
-            let read = codec.header(configuration, &tile.data)?;
+            let read = headers.read(&tile)?;
             if header.is_some_and(|header| header != read) {
                 return Err(ImageError::Corrupt);
             }
@@ -112,6 +127,34 @@ impl<'a> Grid<'a> {
             + self.codec.working_memory(&self.header)
             + 2 * longest
             + copied
+    }
+}
+
+/// Reads the headers of tiles, of each configuration once.
+struct Headers<'a> {
+    codec: Codec,
+    read: Vec<(&'a [u8], Header)>,
+}
+
+impl<'a> Headers<'a> {
+    fn read(&mut self, tile: &Tile<'a>) -> Result<Header, ImageError> {
+        let configuration = tile.configuration;
+        let known = self.read.iter().find(|(known, _)| std::ptr::eq(*known, configuration));
+        if let Some((_, header)) = known
+            && self.codec.is_told_by_configuration()
+        {
+            return Ok(*header);
+        }
+        let is_new = known.is_none();
+        if is_new && (self.read.len() == MAX_CONFIGURATIONS || configuration.len() > MAX_CONFIGURATION_BYTES)
+        {
+            return Err(ImageError::Unsupported);
+        }
+        let header = self.codec.header(configuration, &tile.data)?;
+        if is_new {
+            self.read.push((configuration, header));
+        }
+        Ok(header)
     }
 }
 
@@ -166,15 +209,21 @@ impl Layout {
         Ok(Self { columns, rows, width: data.number(wide)?, height: data.number(wide)? })
     }
 
+    /// Whether so many tiles make the grid.
+    fn check_count(&self, tiles: usize) -> Result<(), ImageError> {
+        let fits = tiles as u64 == u64::from(self.columns) * u64::from(self.rows);
+        if fits { Ok(()) } else { Err(ImageError::Corrupt) }
+    }
+
     /// Whether tiles of this number and size make the grid, and each of them is needed.
     fn check(&self, tiles: usize, (width, height): (u32, u32), recipe: &Recipe) -> Result<(), ImageError> {
+        self.check_count(tiles)?;
         let single = self.columns * self.rows == 1;
         let covers = |tile: u32, count: u32, whole: u32| {
             let (tile, count, whole) = (u64::from(tile), u64::from(count), u64::from(whole));
             (count - 1) * tile < whole && whole <= count * tile
         };
-        let fits = tiles as u64 == u64::from(self.columns) * u64::from(self.rows)
-            && (single || width.min(height) >= MIN_TILE_SIDE)
+        let fits = (single || width.min(height) >= MIN_TILE_SIDE)
             && covers(width, self.columns, self.width)
             && covers(height, self.rows, self.height);
         // The last tiles may be empty for the most part, and are decoded all the same.

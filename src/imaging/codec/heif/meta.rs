@@ -2,24 +2,28 @@
 //! other (ISO/IEC 14496-12 section 8.11, ISO/IEC 23008-12 sections 6 and 9).
 //!
 //! Thousands of items, extents that overlap, references to nothing: all of it may be declared in a few bytes, so counts
-//! are capped, and the bytes of an item are looked up only when they are needed.
+//! are capped, of entries that name no item too, and the bytes of an item are looked up only when they are needed. This
+//! is read before there is a deadline: the caps keep it to some milliseconds.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::boxes::{BoxKind, Reader, find};
+use super::boxes::{BoxKind, MAX_SIBLINGS, Reader, children, find};
 use crate::imaging::ImageError;
 
-/// Most items that are listed. A picture of 200 megapixels in tiles of 512 x 512 has 820, with its gain map.
-const MAX_ITEMS: usize = 40_000;
+/// Most items that are listed. A picture of 200 megapixels in tiles of 512 x 512 has 820, with its gain map; in tiles of
+/// 256 x 256, which is what the smallest writers take, and with alpha, it would have 6,300.
+const MAX_ITEMS: usize = 20_000;
 /// Most extents of all items together; usually there is one an item.
 const MAX_EXTENTS: usize = 2 * MAX_ITEMS;
+/// Most extents of one item. Usual is one; writers that interleave the layers of progressive images need one a layer.
+const MAX_EXTENTS_OF_ITEM: usize = 64;
 /// Most references of all items together. Tiles are referred to once by their grid and once by each of its metadata.
 const MAX_REFERENCES: usize = 8 * MAX_ITEMS;
 /// Most properties: their numbers have 15 bits.
 const MAX_PROPERTIES: usize = 0x7FFF;
 /// Most properties of one item. Phones write up to eight.
-const MAX_PROPERTIES_OF_ITEM: usize = 64;
+const MAX_PROPERTIES_OF_ITEM: usize = 32;
 
 /// What is known of an item.
 #[derive(Default)]
@@ -27,7 +31,7 @@ pub(super) struct Item {
     pub(super) kind: BoxKind,
     protected: bool,
     /// Index into the properties, and whether a reader that does not know this property must give up.
-    properties: Vec<(usize, bool)>,
+    properties: Vec<(u16, bool)>,
     source: Place,
     extents: Vec<(u64, u64)>,
     /// What it is made of, in order (`dimg`).
@@ -38,6 +42,13 @@ pub(super) struct Item {
     pub(super) premultiplied_by: Vec<u32>,
     /// Whether it is metadata of the primary item (`cdsc`).
     pub(super) describes_primary: bool,
+}
+
+impl Item {
+    /// Whether [`Meta::data`] has to copy its bytes.
+    pub(super) fn is_in_pieces(&self) -> bool {
+        self.extents.len() > 1
+    }
 }
 
 /// What the offsets of an item count from.
@@ -61,14 +72,7 @@ pub(super) struct Meta<'a> {
 impl<'a> Meta<'a> {
     /// Reads the `meta` box of `file`. Without one there is no still image, which is [`ImageError::Unsupported`].
     pub(super) fn read(file: &'a [u8]) -> Result<Self, ImageError> {
-        let mut boxes = Reader::new(file);
-        let mut meta = loop {
-            match boxes.next_box()? {
-                Some((kind, payload)) if kind == *b"meta" => break Reader::new(payload),
-                Some(_) => {}
-                None => return Err(ImageError::Unsupported),
-            }
-        };
+        let mut meta = Reader::new(find(file, b"meta")?.ok_or(ImageError::Unsupported)?);
         meta.full()?;
         let children = meta.rest();
         let child = |kind: &BoxKind| find(children, kind);
@@ -101,8 +105,8 @@ impl<'a> Meta<'a> {
         &'s self,
         item: &'s Item,
     ) -> impl Iterator<Item = (BoxKind, &'a [u8], bool)> + 's {
-        let known = |(index, essential): &(usize, bool)| {
-            self.properties.get(*index).map(|(kind, payload)| (*kind, *payload, *essential))
+        let known = |(index, essential): &(u16, bool)| {
+            self.properties.get(usize::from(*index)).map(|(kind, payload)| (*kind, *payload, *essential))
         };
         item.properties.iter().filter_map(known)
     }
@@ -152,13 +156,14 @@ impl<'a> Meta<'a> {
         };
         let at = usize::try_from(offset).map_err(|_| ImageError::Truncated)?;
         let from = source.get(at..).ok_or(ImageError::Truncated)?;
-        match len {
-            0 => Ok(from),
+        let extent = match len {
+            0 => from,
             len => {
                 let len = usize::try_from(len).map_err(|_| ImageError::Truncated)?;
-                from.get(..len).ok_or(ImageError::Truncated)
+                from.get(..len).ok_or(ImageError::Truncated)?
             }
-        }
+        };
+        if extent.is_empty() { Err(ImageError::Truncated) } else { Ok(extent) }
     }
 
     fn read_locations(&mut self, iloc: &[u8]) -> Result<(), ImageError> {
@@ -171,7 +176,11 @@ impl<'a> Meta<'a> {
         let (offset_size, length_size, base_size) = (sizes >> 4, sizes & 15, more >> 4);
         let index_size = if version > 0 { more & 15 } else { 0 };
         let mut room = MAX_EXTENTS;
-        for _ in 0..iloc.number(version == 2)? {
+        let items = iloc.number(version == 2)?;
+        if items as usize > MAX_ITEMS {
+            return Err(ImageError::Unsupported);
+        }
+        for _ in 0..items {
             let id = iloc.number(version == 2)?;
             let method = if version > 0 { iloc.u16()? & 15 } else { 0 };
             let other_file = iloc.u16()? != 0;
@@ -179,6 +188,9 @@ impl<'a> Meta<'a> {
             let count = usize::from(iloc.u16()?);
             // An extent may take no bytes at all here, so the count alone says what it costs.
             room = room.checked_sub(count).ok_or(ImageError::Corrupt)?;
+            if count > MAX_EXTENTS_OF_ITEM {
+                return Err(ImageError::Unsupported);
+            }
             let mut extents = Vec::with_capacity(count);
             for _ in 0..count {
                 iloc.sized(index_size)?;
@@ -199,42 +211,42 @@ impl<'a> Meta<'a> {
     }
 
     fn read_properties(&mut self, iprp: &'a [u8]) -> Result<(), ImageError> {
-        let mut children = Reader::new(iprp);
-        while let Some((kind, payload)) = children.next_box()? {
+        let mut items = MAX_ITEMS;
+        for child in children(iprp, MAX_SIBLINGS) {
+            let (kind, payload) = child?;
             match &kind {
                 b"ipco" => {
-                    let mut boxes = Reader::new(payload);
-                    while let Some(property) = boxes.next_box()? {
-                        if self.properties.len() == MAX_PROPERTIES {
-                            return Err(ImageError::Corrupt);
-                        }
-                        self.properties.push(property);
+                    for property in children(payload, MAX_PROPERTIES - self.properties.len()) {
+                        self.properties.push(property?);
                     }
                 }
-                b"ipma" => self.read_associations(payload)?,
+                b"ipma" => self.read_associations(payload, &mut items)?,
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn read_associations(&mut self, ipma: &[u8]) -> Result<(), ImageError> {
+    /// Reads the properties of items. `room` is for how many items there may yet be any.
+    fn read_associations(&mut self, ipma: &[u8], room: &mut usize) -> Result<(), ImageError> {
         let mut ipma = Reader::new(ipma);
         let (version, flags) = ipma.full()?;
         let long = flags & 1 == 1;
         for _ in 0..ipma.u32()? {
+            *room = room.checked_sub(1).ok_or(ImageError::Unsupported)?;
             let id = ipma.number(version > 0)?;
             let mut unlisted = Item::default();
             let item = self.items.get_mut(&id).unwrap_or(&mut unlisted);
-            for _ in 0..ipma.u8()? {
+            let count = ipma.u8()?;
+            if item.properties.len() + usize::from(count) > MAX_PROPERTIES_OF_ITEM {
+                return Err(ImageError::Unsupported);
+            }
+            for _ in 0..count {
                 let word = if long { ipma.u16()? } else { u16::from(ipma.u8()?) };
                 let essential_bit = if long { 0x8000 } else { 0x80 };
-                let number = usize::from(word & (essential_bit - 1));
+                let number = word & (essential_bit - 1);
                 // 0 stands for "no property".
                 if let Some(index) = number.checked_sub(1) {
-                    if item.properties.len() == MAX_PROPERTIES_OF_ITEM {
-                        return Err(ImageError::Corrupt);
-                    }
                     item.properties.push((index, word & essential_bit != 0));
                 }
             }
@@ -247,10 +259,15 @@ impl<'a> Meta<'a> {
         let (version, _) = references.full()?;
         let primary = self.primary;
         let mut room = MAX_REFERENCES;
-        while let Some((kind, payload)) = references.next_box()? {
+        for child in children(references.rest(), MAX_REFERENCES) {
+            let (kind, payload) = child?;
+            if !matches!(&kind, b"cdsc" | b"dimg" | b"auxl" | b"prem") {
+                continue;
+            }
             let mut reference = Reader::new(payload);
             let from = reference.number(version > 0)?;
             let count = reference.u16()?;
+            room = room.checked_sub(usize::from(count)).ok_or(ImageError::Unsupported)?;
             let Some(item) = self.items.get_mut(&from) else { continue };
             let list = match &kind {
                 b"cdsc" => {
@@ -261,10 +278,8 @@ impl<'a> Meta<'a> {
                 }
                 b"dimg" => &mut item.derived_from,
                 b"auxl" => &mut item.auxiliary_of,
-                b"prem" => &mut item.premultiplied_by,
-                _ => continue,
+                _ => &mut item.premultiplied_by,
             };
-            room = room.checked_sub(usize::from(count)).ok_or(ImageError::Corrupt)?;
             for _ in 0..count {
                 list.push(reference.number(version > 0)?);
             }
@@ -284,7 +299,8 @@ fn items(iinf: &[u8]) -> Result<BTreeMap<u32, Item>, ImageError> {
     let (version, _) = iinf.full()?;
     iinf.number(version > 0)?;
     let mut items = BTreeMap::new();
-    while let Some((kind, payload)) = iinf.next_box()? {
+    for child in children(iinf.rest(), MAX_ITEMS) {
+        let (kind, payload) = child?;
         let mut entry = Reader::new(payload);
         let (version, _) = entry.full()?;
         // Older versions name a file's type, not an item's; none of them is an image.
@@ -295,9 +311,6 @@ fn items(iinf: &[u8]) -> Result<BTreeMap<u32, Item>, ImageError> {
         let protected = entry.u16()? != 0;
         let item = Item { kind: entry.kind()?, protected, ..Item::default() };
         items.insert(id, item);
-        if items.len() > MAX_ITEMS {
-            return Err(ImageError::Unsupported);
-        }
     }
     Ok(items)
 }

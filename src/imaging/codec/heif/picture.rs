@@ -117,6 +117,16 @@ impl Codec {
         }
     }
 
+    /// Whether the headers of a picture are in its configuration alone, whatever its data are.
+    pub(super) fn is_told_by_configuration(self) -> bool {
+        match self {
+            #[cfg(feature = "heic")]
+            Self::Hevc => true,
+            #[cfg(feature = "avif")]
+            Self::Av1 => false,
+        }
+    }
+
     /// Reads the headers in a configuration, or in front of the data of a picture.
     #[cfg_attr(
         not(feature = "avif"),

@@ -17,6 +17,9 @@ use crate::imaging::ImageError;
 /// Bytes in front of the OBUs of a decoder configuration (`av1C`, AV1 in ISOBMFF section 2.3.3).
 const CONFIGURATION_HEADER: usize = 4;
 
+/// Most units in front of the sequence header: a delimiter, and metadata. They may be empty.
+const MAX_UNITS_IN_FRONT: usize = 32;
+
 const SEQUENCE_HEADER: u8 = 1;
 const FRAME_HEADER: u8 = 3;
 const TILE_GROUP: u8 = 4;
@@ -59,7 +62,10 @@ fn next_obu(data: &[u8]) -> Result<(Obu<'_>, &[u8]), ImageError> {
 /// The first sequence header in `data`, or else in the configuration.
 fn sequence_header<'a>(configuration: &'a [u8], data: &'a [u8]) -> Result<Obu<'a>, ImageError> {
     for mut rest in [data, configuration.get(CONFIGURATION_HEADER..).unwrap_or_default()] {
-        while !rest.is_empty() {
+        for _ in 0..=MAX_UNITS_IN_FRONT {
+            if rest.is_empty() {
+                break;
+            }
             let (obu, behind) = next_obu(rest)?;
             match obu.kind {
                 SEQUENCE_HEADER => return Ok(obu),

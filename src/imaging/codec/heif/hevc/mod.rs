@@ -13,6 +13,9 @@ use crate::imaging::ImageError;
 
 const SPS: u8 = 33;
 const PPS: u8 = 34;
+/// Most NAL units of a configuration: the 64 picture parameter sets that there are numbers for, and as many others. They
+/// may be empty, and each tile of a grid reads them again.
+const MAX_CONFIGURATION_NALS: usize = 128;
 /// Types below are slices.
 const FIRST_NON_SLICE: u8 = 32;
 
@@ -31,9 +34,12 @@ impl<'a> Configuration<'a> {
         reader.take(21)?;
         let length_bytes = (reader.u8()? & 3) + 1;
         let (mut sps, mut pps) = (None, Vec::new());
+        let mut room = MAX_CONFIGURATION_NALS;
         for _ in 0..reader.u8()? {
             reader.u8()?;
-            for _ in 0..reader.u16()? {
+            let count = reader.u16()?;
+            room = room.checked_sub(count.into()).ok_or(ImageError::Unsupported)?;
+            for _ in 0..count {
                 let len = usize::from(reader.u16()?);
                 let nal = reader.take(len)?;
                 match kind_of(nal) {

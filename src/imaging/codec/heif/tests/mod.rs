@@ -20,6 +20,9 @@ macro_rules! data {
     };
 }
 
+#[cfg(all(feature = "heic", feature = "avif"))]
+mod hostile;
+
 const RED: [u8; 3] = [255, 0, 0];
 const GREEN: [u8; 3] = [0, 255, 0];
 const BLUE: [u8; 3] = [0, 0, 255];
