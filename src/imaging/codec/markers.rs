@@ -112,10 +112,10 @@ pub(super) fn has_restarts(file: &[u8]) -> bool {
         match segment.marker {
             DRI => {
                 interval =
-                    segment.payload.first_chunk().map_or(0, |bytes| u64::from(u16::from_be_bytes(*bytes)))
+                    segment.payload.first_chunk().map_or(0, |bytes| u64::from(u16::from_be_bytes(*bytes)));
             }
             SOF_BASELINE | SOF_EXTENDED | SOF_ARITHMETIC => {
-                mcus = mcus_of(segment.payload).unwrap_or(u64::MAX)
+                mcus = mcus_of(segment.payload).unwrap_or(u64::MAX);
             }
             SOS if interval > 0 => {
                 let restarts =

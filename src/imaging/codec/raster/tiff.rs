@@ -191,8 +191,9 @@ impl Picture for Tiff<'_> {
                         return Err(ImageError::Truncated.into());
                     }
                     DecodingResult::U8(mut bytes) if across == 1 => {
-                        self.push(&mut bytes[..needed], canvas)?
+                        self.push(&mut bytes[..needed], canvas)?;
                     }
+
                     DecodingResult::U8(bytes) => {
                         for (row, from) in bytes.chunks_exact(chunk_row).enumerate() {
                             band[row * width * pixel + left * pixel..][..chunk_row].copy_from_slice(from);
