@@ -11,10 +11,16 @@ use super::workspace::Workspace;
 const NEUTRAL: u8 = 128;
 
 /// Upper estimate of the bytes that [`encode`] holds beside the planes that it is given.
-pub(super) fn memory(width: u32, height: u32, has_conversion: bool) -> u64 {
+pub(super) fn memory(model: Model, width: u32, height: u32, has_profile: bool) -> u64 {
     // The upright copy or the planes of pixels, the file, and the Huffman symbols: four bytes a sample at the very most, half a byte in photos.
     let encoder = 2 + 3 + 6;
-    let pixels = if has_conversion { 6 } else { 3 };
+    let pixels = match model {
+        Model::Grey => 0,
+        Model::YCbCr if !has_profile => 0,
+        // Before and after the conversion.
+        _ if has_profile => 7,
+        _ => 4,
+    };
     (encoder + pixels) * u64::from(width) * u64::from(height) + (1 << 20)
 }
 

@@ -173,7 +173,7 @@ impl<'a> Inspected<'a> {
         self.picture.memory()
             + profile
             + Canvas::memory(&layout, &target)
-            + develop::memory(target.width, target.height, self.picture.profile().is_some())
+            + develop::memory(layout.model, target.width, target.height, self.picture.profile().is_some())
     }
 
     /// Decodes, resizes, turns, converts and encodes.

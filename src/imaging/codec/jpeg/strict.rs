@@ -7,6 +7,9 @@ use super::planar::Complaint;
 use crate::imaging::ImageError;
 use crate::imaging::codec::markers;
 
+/// Zeros at the end of a file that are taken for filling.
+const FILLING: usize = 16;
+
 /// Decodes strictly, but for what leaves all pixels intact.
 ///
 /// The library keeps the text of its first warning alone. So a harmless one is not simply passed over, for it would
@@ -21,9 +24,11 @@ pub(super) fn decode(
     // With a missing end the pixels may be whole, if they are in one scan; some cameras fill their last block with
     // zeros instead. In a file of several scans the last ones may be missing, and nothing would tell.
     let can_lack_end = has_end || markers::has_one_scan(file);
-    // The same words are said of an end that stands where a restart should.
-    let is_behind_pixels =
-        |complaint: &Complaint| complaint.is_behind_pixels() && markers::has_restarts(file);
+    // The same words are said of an end that stands where a restart should. Cameras that fill up with zeros leave out
+    // both, and zeros are lawful data.
+    let is_filled = !has_end && file.ends_with(&[0; FILLING]);
+    let is_whole = is_filled || markers::has_restarts(file);
+    let is_behind_pixels = |complaint: &Complaint| complaint.is_behind_pixels() && is_whole;
     if is_behind_pixels(&complaint) && can_lack_end {
         return Ok(());
     }
