@@ -43,8 +43,11 @@ fn ours_planes(source: &Rgb, width: u32, height: u32) -> Vec<u8> {
     let size = (side(source.width), side(source.height));
     let plane = &source.pixels[..source.width * source.height];
     let mut workspace = Workspace::default();
-    let planes = (0..3).map(|_| steps::resize(plane, size, width.max(height), &mut workspace).unwrap());
-    planes.flatten().collect()
+    let mut small = Vec::with_capacity(3 * width as usize * height as usize);
+    for _ in 0..3 {
+        small.extend_from_slice(&steps::resize(plane, size, width.max(height), &mut workspace).unwrap());
+    }
+    small
 }
 
 fn side(length: usize) -> u32 {
