@@ -1,6 +1,7 @@
 //! One door to all decoders: a header read first, pixels only after its size was found acceptable.
 
 pub(super) mod baseline;
+mod dct;
 #[cfg(any(feature = "heic", feature = "avif"))]
 mod heif;
 pub(super) mod jpeg;

@@ -7,9 +7,7 @@ use super::{Bands, Failure};
 /// Whether this processor has what makes this decoder faster than libjpeg-turbo; the portable transforms are some times slower.
 pub(super) fn is_fast() -> bool {
     #[cfg(target_arch = "x86_64")]
-    let is_fast = is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("bmi1")
-        && is_x86_feature_detected!("bmi2");
+    let is_fast = crate::imaging::codec::dct::has_avx2();
     #[cfg(not(target_arch = "x86_64"))]
     let is_fast = false;
     is_fast

@@ -1,6 +1,5 @@
 //! JPEG: the header by libjpeg-turbo, the picture by the cheapest way that this file allows.
 
-mod encode;
 mod encoder;
 mod fast;
 mod planar;
@@ -10,7 +9,7 @@ use std::borrow::Cow;
 
 use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor, Subsamp};
 
-pub(in crate::imaging) use self::encode::{encode_rgb, encode_ycbcr};
+pub(in crate::imaging) use self::encoder::{encode_rgb, encode_ycbcr};
 use self::fast::Fast;
 use self::planar::{Complaint, Limits};
 use super::{Failed, Picture, check_size, markers};

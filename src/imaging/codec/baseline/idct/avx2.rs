@@ -4,14 +4,7 @@ use std::arch::x86_64::*;
 
 use super::fix::*;
 use super::{Block, CONST_BITS, MOST_IN_COLUMN, PASS1_BITS};
-
-/// Two constants, for the first and the second row of a pair.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn pair(first: i16, second: i16) -> __m256i {
-    let bits = i32::from(second) << 16 | i32::from(first.cast_unsigned());
-    _mm256_set1_epi32(bits)
-}
+use crate::imaging::codec::dct::pair;
 
 /// The four pairs of rows of a block, dequantised, and whether they may be transformed.
 #[inline]

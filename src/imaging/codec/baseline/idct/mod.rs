@@ -7,6 +7,8 @@
 pub(super) mod avx2;
 pub(super) mod portable;
 
+use crate::imaging::codec::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
+
 /// Coefficients of a block, as [`PLACE`] orders them. Only the first 64 are used; the others make every `u8` an index, so that
 /// stores need no check.
 pub(super) type Block = [i16; 256];
@@ -25,23 +27,15 @@ const fn place(row: usize, column: usize) -> usize {
     PAIRED[row] / 2 * 16 + PAIRED[column] * 2 + PAIRED[row] % 2
 }
 
-/// Places of the coefficients by zigzag order (T.81 figure A.6).
+/// Places of the coefficients by zigzag order.
 pub(super) const PLACE: [u8; 64] = {
     let mut places = [0; 64];
-    let (mut index, mut diagonal) = (0, 0);
-    while diagonal < 15 {
-        let mut step = 0;
-        while step <= diagonal {
-            let (row, column) =
-                if diagonal % 2 == 0 { (diagonal - step, step) } else { (step, diagonal - step) };
-            if row < 8 && column < 8 {
-                // At most 63.
-                places[index] = place(row, column).to_le_bytes()[0];
-                index += 1;
-            }
-            step += 1;
-        }
-        diagonal += 1;
+    let mut index = 0;
+    while index < 64 {
+        let natural = ZIGZAG[index] as usize;
+        // At most 63.
+        places[index] = place(natural / 8, natural % 8).to_le_bytes()[0];
+        index += 1;
     }
     places
 };
@@ -66,34 +60,3 @@ impl Quant {
         quant
     }
 }
-
-/// 2^13 times the constants of Loeffler, Ligtenberg and Moschytz, rounded as libjpeg rounds them (`jidctint.c`, `jidctred.c`).
-mod fix {
-    pub(super) const F_0_211: i16 = 1730;
-    pub(super) const F_0_298: i16 = 2446;
-    pub(super) const F_0_390: i16 = 3196;
-    pub(super) const F_0_509: i16 = 4176;
-    pub(super) const F_0_541: i16 = 4433;
-    pub(super) const F_0_601: i16 = 4926;
-    pub(super) const F_0_720: i16 = 5906;
-    pub(super) const F_0_765: i16 = 6270;
-    pub(super) const F_0_850: i16 = 6967;
-    pub(super) const F_0_899: i16 = 7373;
-    pub(super) const F_1_061: i16 = 8697;
-    pub(super) const F_1_175: i16 = 9633;
-    pub(super) const F_1_272: i16 = 10426;
-    pub(super) const F_1_451: i16 = 11893;
-    pub(super) const F_1_501: i16 = 12299;
-    pub(super) const F_1_847: i16 = 15137;
-    pub(super) const F_1_961: i16 = 16069;
-    pub(super) const F_2_053: i16 = 16819;
-    pub(super) const F_2_172: i16 = 17799;
-    pub(super) const F_2_562: i16 = 20995;
-    pub(super) const F_3_072: i16 = 25172;
-    pub(super) const F_3_624: i16 = 29692;
-}
-
-/// Fractional bits of the constants.
-const CONST_BITS: i32 = 13;
-/// Fractional bits that are kept between the passes.
-const PASS1_BITS: i32 = 2;

@@ -1,8 +1,8 @@
 //! What stands in the file before the picture, in libjpeg's order, and nothing that is not needed.
 
-use super::ZIGZAG;
 use super::huffman::Table;
 use super::quant::Quant;
+use crate::imaging::codec::dct::ZIGZAG;
 
 /// A marker of `kind` and its content.
 fn push(out: &mut Vec<u8>, kind: u8, content: &[u8]) {

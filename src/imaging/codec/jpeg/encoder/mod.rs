@@ -23,26 +23,6 @@ use crate::imaging::workspace::Workspace;
 /// Longest side that libjpeg reads back.
 const MAX_SIDE: usize = 65_500;
 
-/// Where the coefficients stand in a block of eight a row, by zigzag order (T.81 figure A.6).
-const ZIGZAG: [u8; 64] = {
-    let mut places = [0; 64];
-    let (mut index, mut diagonal) = (0, 0);
-    while diagonal < 15 {
-        let mut step = 0;
-        while step <= diagonal {
-            let (row, column) =
-                if diagonal % 2 == 0 { (diagonal - step, step) } else { (step, diagonal - step) };
-            if row < 8 && column < 8 {
-                places[index] = row * 8 + column;
-                index += 1;
-            }
-            step += 1;
-        }
-        diagonal += 1;
-    }
-    places
-};
-
 /// Encodes luma and both chromas as a picture of `width` x `height` pixels at `quality`, 1..=100.
 ///
 /// Chroma is half as wide and high, rounded up. Planes may go beyond the picture, so that the samples there, which are encoded in
@@ -50,7 +30,7 @@ const ZIGZAG: [u8; 64] = {
 ///
 /// # Errors
 /// The planes are too small for such a picture, or it is of no size, or of more than 65,500 pixels a side.
-pub(super) fn encode(
+fn encode(
     planes: [&Plane; 3],
     width: usize,
     height: usize,
@@ -61,19 +41,33 @@ pub(super) fn encode(
     Ok(simd::run(&frame, workspace))
 }
 
+/// The same, of planes that go back to the workspace; luma has the size of the picture.
+///
+/// # Errors
+/// The planes have other sizes.
+pub(in crate::imaging) fn encode_ycbcr(
+    planes: [Plane; 3],
+    quality: u8,
+    workspace: &mut Workspace,
+) -> Result<Vec<u8>, ImageError> {
+    let (width, height) = (planes[0].width, planes[0].height);
+    let file = encode(planes.each_ref(), width, height, quality, workspace);
+    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+    file
+}
+
 /// Encodes `width` x `height` pixels of red, green and blue at `quality`, 1..=100.
 ///
 /// # Errors
 /// There are not so many pixels, or none, or more than 65,500 a side.
-pub(super) fn encode_rgb(
+pub(in crate::imaging) fn encode_rgb(
     pixels: &[u8],
     width: usize,
     height: usize,
     quality: u8,
     workspace: &mut Workspace,
 ) -> Result<Vec<u8>, ImageError> {
-    let is_possible = (1..=MAX_SIDE).contains(&width) && (1..=MAX_SIDE).contains(&height);
-    if !is_possible || pixels.len() != width * height * 3 {
+    if !is_possible(width, height) || pixels.len() != width * height * 3 {
         return Err(ImageError::Corrupt);
     }
     let planes = simd::planes(pixels, width, height, workspace);
@@ -82,15 +76,18 @@ pub(super) fn encode_rgb(
     file
 }
 
+fn is_possible(width: usize, height: usize) -> bool {
+    (1..=MAX_SIDE).contains(&width) && (1..=MAX_SIDE).contains(&height)
+}
+
 impl<'a> Frame<'a> {
     fn new(planes: [&'a Plane; 3], width: usize, height: usize, quality: u8) -> Option<Self> {
-        let is_possible = (1..=MAX_SIDE).contains(&width) && (1..=MAX_SIDE).contains(&height);
         let covers = |(plane, divisor): (&&Plane, usize)| {
             plane.width >= width.div_ceil(divisor)
                 && plane.height >= height.div_ceil(divisor)
                 && plane.samples.len() == plane.width * plane.height
         };
-        if !is_possible || !planes.iter().zip([1, 2, 2]).all(covers) {
+        if !is_possible(width, height) || !planes.iter().zip([1, 2, 2]).all(covers) {
             return None;
         }
         let size = [u16::try_from(width).ok()?, u16::try_from(height).ok()?];

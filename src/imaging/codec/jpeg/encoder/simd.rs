@@ -3,14 +3,10 @@
 use super::fdct::portable;
 use super::frame::Frame;
 use super::rgb;
+#[cfg(target_arch = "x86_64")]
+use crate::imaging::codec::dct::has_avx2;
 use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
-
-/// Whether this processor has what [`run_avx2`] and [`planes_avx2`] are compiled for.
-#[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2")
-}
 
 /// Luma and chroma of pixels of red, green and blue.
 pub(super) fn planes(pixels: &[u8], width: usize, height: usize, workspace: &mut Workspace) -> [Plane; 3] {

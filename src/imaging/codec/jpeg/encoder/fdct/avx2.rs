@@ -4,16 +4,8 @@ use std::arch::x86_64::*;
 
 use super::fix::*;
 use super::{Blocks, CONST_BITS, LEVEL, PASS1_BITS, Samples};
-use crate::imaging::codec::jpeg::encoder::ZIGZAG;
+use crate::imaging::codec::dct::{ZIGZAG, pair};
 use crate::imaging::codec::jpeg::encoder::quant::Quant;
-
-/// Two factors, for the first and the second of each pair of 16 bits.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn pair(first: i16, second: i16) -> __m256i {
-    let bits = i32::from(second) << 16 | i32::from(first.cast_unsigned());
-    _mm256_set1_epi32(bits)
-}
 
 /// Transforms and quantises two blocks.
 #[inline]

@@ -2,7 +2,7 @@
 
 use super::fix::*;
 use super::{Blocks, CONST_BITS, LEVEL, PASS1_BITS, Samples};
-use crate::imaging::codec::jpeg::encoder::ZIGZAG;
+use crate::imaging::codec::dct::ZIGZAG;
 use crate::imaging::codec::jpeg::encoder::quant::Quant;
 
 /// A row (or column) of one block.
