@@ -214,7 +214,7 @@ impl Ingest {
     }
 }
 
-async fn read_title(mut part: Part) -> Result<String, IngestError> {
+async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = part.chunk().await? {
         // No character takes more than four bytes.

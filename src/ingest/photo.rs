@@ -89,7 +89,11 @@ impl Label {
 impl Ingest {
     /// Reads one photo whole, judged by its first bytes before any of it is kept. `None` if it is empty, as browsers
     /// send for a form without a chosen file.
-    pub(super) async fn receive(&self, mut part: Part, label: Label) -> Result<Option<Arrived>, IngestError> {
+    pub(super) async fn receive(
+        &self,
+        mut part: Part<'_>,
+        label: Label,
+    ) -> Result<Option<Arrived>, IngestError> {
         let mut head = Vec::with_capacity(HEAD_BYTES);
         let mut chunk = Bytes::new();
         while head.len() < HEAD_BYTES {
