@@ -12,7 +12,7 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, SledCatalog};
 use crate::config::{CorsOrigins, Settings};
 use crate::imaging::{Pool, Recipe};
-use crate::ingest::{Ingest, Limits};
+use crate::ingest::{Ingest, Limits, Scratch};
 use crate::media::{LocalStore, MediaStore};
 use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter};
 use crate::server::{self, Ended};
@@ -85,7 +85,7 @@ impl App {
         let catalog: Arc<dyn Catalog> = Arc::new(catalog);
         let store = LocalStore::open(&settings.media_root, settings.min_free_disk)
             .map_err(|source| StartError::Media { path: settings.media_root.clone(), source })?;
-        let spool_dir = store.scratch_dir().into();
+        let scratch = Scratch { dir: store.scratch_dir().into(), min_free: settings.min_free_disk };
         let store: Arc<dyn MediaStore> = Arc::new(store);
         let pool = Pool::start(settings.workers, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;
@@ -96,6 +96,7 @@ impl App {
             body_bytes: settings.max_body_bytes(),
             mime_prefixes: settings.allowed_mime_prefixes.clone(),
             memory_wait: settings.pool_wait,
+            uploads: settings.max_uploads,
         };
         let recipe = Recipe {
             max_dim: settings.max_dim_px,
@@ -112,7 +113,7 @@ impl App {
             Arc::new(pool),
             Arc::clone(&store),
             Arc::clone(&catalog),
-            spool_dir,
+            scratch,
         );
         let ingest = Arc::new(ingest);
         let connections = Connections::default();

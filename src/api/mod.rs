@@ -14,6 +14,7 @@ use hyper::{Method, Request, Response};
 use crate::catalog::Catalog;
 use crate::ingest::Ingest;
 use crate::media::MediaStore;
+use crate::model::ClientKey;
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
@@ -120,9 +121,14 @@ impl Application for Api {
         }
     }
 
-    async fn call(&self, route: Route, request: Request<RequestBody>) -> Result<Response<Body>, Problem> {
+    async fn call(
+        &self,
+        route: Route,
+        client: ClientKey,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Problem> {
         match route.endpoint {
-            Endpoint::Upload => uploads::create(self, request).await,
+            Endpoint::Upload => uploads::create(self, client, request).await,
             Endpoint::Listing => listings::show(self, &route.parameter).await,
             Endpoint::Media => {
                 media::serve(self, &route.parameter, request.method(), request.headers()).await

@@ -60,6 +60,7 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     pub workers: usize,
     pub memory_budget_bytes: u64,
+    pub max_uploads: usize,
     pub pool_queue: usize,
     pub pool_wait: Duration,
     pub image_timeout: Duration,
@@ -189,8 +190,9 @@ impl Settings {
             },
             memory_budget_bytes: read.value("MEMORY_BUDGET_MB", |v| parse::within(v, 16..=1_048_576u64))
                 * mib,
+            max_uploads: read.value("MAX_UPLOADS", |v| parse::within(v, 1..=1_000_000)),
             pool_queue: read.value("POOL_QUEUE", |v| parse::within(v, 1..=65_536)),
-            pool_wait: read.value("POOL_WAIT_SECONDS", |v| parse::seconds(v, 0..=600)),
+            pool_wait: read.value("POOL_WAIT_SECONDS", |v| parse::seconds(v, 1..=600)),
             image_timeout: read.value("IMAGE_TIMEOUT_SECONDS", |v| parse::seconds(v, 1..=600)),
             max_connections: read.value("MAX_CONNECTIONS", |v| parse::within(v, 1..=1_000_000)),
             header_timeout: read.value("HEADER_TIMEOUT_SECONDS", |v| parse::seconds(v, 1..=600)),

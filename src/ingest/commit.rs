@@ -13,16 +13,17 @@ use super::photo::{Made, Prepared};
 use super::{Ingest, IngestError, Received, Uploaded};
 use crate::catalog::{CatalogError, NewDraft, NewPhoto};
 use crate::media::Staged;
-use crate::model::MediaKey;
+use crate::model::{ClientKey, MediaKey};
 
 impl Ingest {
     /// Publishes the photos, then records the draft. `photos` are in the order of the upload.
     pub(super) async fn commit(
         self: &Arc<Self>,
+        client: ClientKey,
         title: String,
         photos: Vec<Prepared>,
     ) -> Result<Uploaded, IngestError> {
-        let (admitted, confirmed) = tokio::join!(self.admit(), self.confirm(photos));
+        let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(client, photos));
         admitted?;
         let (photos, _held) = confirmed?;
         let Batch { staged, photos, received } = Batch::of(photos);
@@ -61,6 +62,7 @@ impl Ingest {
     /// ends.
     async fn confirm(
         self: &Arc<Self>,
+        client: ClientKey,
         mut photos: Vec<Prepared>,
     ) -> Result<(Vec<Prepared>, KeysHeld), IngestError> {
         loop {
@@ -80,7 +82,7 @@ impl Ingest {
             let mut confirmed = Vec::with_capacity(photos.len());
             for (photo, is_there) in photos.into_iter().zip(are_there) {
                 confirmed.push(match photo.made {
-                    Made::Known(_, arrived) if !is_there => self.make(*arrived).await?,
+                    Made::Known(_, arrived) if !is_there => self.make(client, *arrived).await?,
                     _ => photo,
                 });
             }

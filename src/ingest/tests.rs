@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -53,13 +54,14 @@ async fn setup() -> Setup {
     let inner = SledCatalog::open(&dir.path().join("db"), free).await.unwrap();
     let catalog = Arc::new(Failing { inner, next: Mutex::default() });
     let store = LocalStore::open(&dir.path().join("media"), free).unwrap();
-    let spool_dir = store.scratch_dir().into();
+    let scratch = Scratch { dir: store.scratch_dir().into(), min_free: free };
     let limits = Limits {
         photos: 5,
         photo_bytes: 1 << 20,
         body_bytes: 8 << 20,
         mime_prefixes: vec!["image/".into()],
         memory_wait: Duration::from_secs(5),
+        uploads: 64,
     };
     let timeout = Duration::from_secs(20);
     let recipe = Recipe {
@@ -72,7 +74,7 @@ async fn setup() -> Setup {
     };
     let pool = Arc::new(Pool::start(2, 8, Duration::from_secs(5)).unwrap());
     let shared: Arc<dyn Catalog> = Arc::clone(&catalog) as _;
-    let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, Arc::new(store), shared, spool_dir);
+    let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, Arc::new(store), shared, scratch);
     Setup { ingest: Arc::new(ingest), catalog, dir }
 }
 
@@ -90,6 +92,10 @@ impl Setup {
     }
 }
 
+fn client() -> ClientKey {
+    std::net::IpAddr::from([127, 0, 0, 1]).into()
+}
+
 async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded, IngestError> {
     let mut body = Vec::new();
     for photo in photos {
@@ -100,7 +106,7 @@ async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded,
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(b"--b--\r\n");
-    ingest.upload(stream::iter([Ok(Bytes::from(body))]), "b").await
+    ingest.upload(client(), stream::iter([Ok(Bytes::from(body))]), "b").await
 }
 
 fn photo(shade: u8) -> Vec<u8> {
@@ -177,7 +183,7 @@ async fn a_commit_outlives_its_client_and_is_waited_for() {
                 asked.store(true, Ordering::Relaxed);
                 Ok(Bytes::from(body))
             });
-            ingest.upload(body, "b").await.map(|_| ())
+            ingest.upload(client(), body, "b").await.map(|_| ())
         }
     });
     while setup.ingest.commits.is_empty() {
@@ -215,9 +221,9 @@ async fn a_decoder_that_panics_is_a_bad_photo_a_line_in_the_log_and_a_count() {
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _in_this_thread = tracing::subscriber::set_default(log);
     let label = Label { index: 3, filename: Some("/home/me/x.jpg".into()) };
-    let done = pool.run(|_| panic!("a decoder's bug")).await;
+    let done = pool.run(client(), |_| panic!("a decoder's bug")).await;
     let blamed = tracing::info_span!("request", request_id = "r-17")
-        .in_scope(|| photo::encoded(done, "image/png", &label).unwrap_err());
+        .in_scope(|| photo::encoded::<()>(done, "image/png", &label).unwrap_err());
     assert!(matches!(
         blamed,
         IngestError::Photo { index: 3, reason: PhotoError::Image(crate::imaging::ImageError::Corrupt), .. }

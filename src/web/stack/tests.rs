@@ -26,7 +26,7 @@ impl Application for Panicking {
         Vec::new()
     }
 
-    async fn call(&self, (): (), _: Request<RequestBody>) -> Result<Response<Body>, Problem> {
+    async fn call(&self, (): (), _: ClientKey, _: Request<RequestBody>) -> Result<Response<Body>, Problem> {
         panic!("secret of /etc/passwd")
     }
 
