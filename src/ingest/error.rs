@@ -93,7 +93,8 @@ impl From<MediaError> for IngestError {
     fn from(error: MediaError) -> Self {
         match error {
             MediaError::Full(_) => Self::Full(error.into()),
-            MediaError::Io(_) => Self::Internal(error.into()),
+            // Out of descriptors, turned read-only, gone from the network: all of it may pass.
+            MediaError::Io(_) => Self::Unavailable(error.into()),
         }
     }
 }

@@ -5,6 +5,7 @@
 mod again;
 mod clients;
 mod corpus;
+mod disk;
 mod life;
 mod media;
 mod metadata;

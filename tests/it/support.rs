@@ -42,7 +42,11 @@ impl Server {
 
     /// The same, on the data of an earlier server.
     pub(crate) fn start_in(dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
-        let mut command = binary(dir.path());
+        Self::start_command(binary(dir.path()), dir, settings)
+    }
+
+    /// The same, by a command that becomes the binary.
+    pub(crate) fn start_command(mut command: Command, dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
         command.envs([("PORT", "0"), ("RATE_LIMIT_GLOBAL", "off"), ("RATE_LIMIT_UPLOAD", "off")]);
         let mut child = command.envs(settings.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(Vec::new()));
@@ -65,6 +69,11 @@ impl Server {
         });
         let address = SocketAddr::from(([127, 0, 0, 1], port.expect("the log says the port")));
         Self { child, address, dir, output }
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -90,7 +99,7 @@ impl Server {
 
     /// The most memory the process ever held, in KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
