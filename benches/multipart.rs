@@ -21,8 +21,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(body.len() as u64));
     for (label, piece) in [("1k", 1 << 10), ("16k", 16 << 10), ("64k", 64 << 10), ("1m", 1 << 20)] {
         group.bench_function(format!("{label}/ours"), |bencher| {
-            bencher
-                .iter(|| assert_eq!(runtime.block_on(ours(pieces(&body, piece))), PHOTOS * PHOTO_BYTES));
+            bencher.iter(|| assert_eq!(runtime.block_on(ours(pieces(&body, piece))), PHOTOS * PHOTO_BYTES));
         });
         group.bench_function(format!("{label}/multer"), |bencher| {
             bencher.iter(|| assert_eq!(runtime.block_on(multer(pieces(&body, piece))), PHOTOS * PHOTO_BYTES));
