@@ -21,7 +21,7 @@ pub(super) async fn create(api: &Api, request: Request<RequestBody>) -> Result<R
     refuse_hopeless_length(&head.headers, api.ingest.limits().body_bytes)?;
     api.ingest.admit().await?;
     let body = body.map_err(|error| match error {
-        ReadError::Idle => StreamError::Idle,
+        ReadError::Slow => StreamError::Idle,
         ReadError::Aborted => StreamError::Aborted,
     });
     let uploaded = api.ingest.upload(body, &boundary).await?;

@@ -81,6 +81,7 @@ impl From<MediaError> for IngestError {
     fn from(error: MediaError) -> Self {
         match error {
             MediaError::Full(_) => Self::Full(error.into()),
+            MediaError::OutOfFiles(_) => Self::Unavailable(error.into()),
             MediaError::Io(_) => Self::Internal(error.into()),
         }
     }

@@ -5,6 +5,7 @@
 mod again;
 mod clients;
 mod corpus;
+mod http2;
 mod life;
 mod media;
 mod metadata;
@@ -13,6 +14,7 @@ mod pictures;
 mod pillow;
 mod protocol;
 mod refusals;
+mod slow;
 mod streaming;
 mod support;
 mod web;
