@@ -8,7 +8,7 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # cargo is parallel by itself
-.PHONY: help run build test lint bench compare tools native clients clean
+.PHONY: help run build test lint bench compare load tools native clients clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
@@ -40,6 +40,9 @@ compare: native clients ## the image pipeline beside Pillow, sharp and libvips, 
 	cargo build --release --locked --manifest-path benches/score/Cargo.toml --target-dir target/score
 	. ./target/tools/peers.env && VINTEDBOT_SCORE=$(CURDIR)/target/score/release/score \
 		cargo bench --locked --bench compare -- run
+
+load: native ## 2,000 slow phones and 10,000 idle connections against the release build; needs 13,000 open files
+	cargo bench --locked --bench load -- run
 
 tools: native clients ## only fetch what the other targets need
 	@tools/lint.sh

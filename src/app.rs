@@ -15,10 +15,11 @@ use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, Scratch};
 use crate::media::{LocalStore, MediaStore};
 use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter};
-use crate::server::{self, Ended};
+use crate::server::{self, Ended, descriptors};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
 use crate::web::body::ReadLimits;
+use crate::web::pace::Pace;
 use crate::web::stack::{Stack, cors};
 
 /// Why the server could not start. Each text names what to look at.
@@ -129,6 +130,7 @@ impl App {
             connections: connections.clone(),
             media_base_url: settings.media_base_url.clone(),
         };
+        let pace = Pace { bytes_per_second: settings.body_min_rate, grace: settings.body_idle_timeout };
         let stack = Stack {
             app: api,
             trusted_proxies: settings.trusted_proxies.clone(),
@@ -136,18 +138,15 @@ impl App {
                 CorsOrigins::Any => cors(None),
                 CorsOrigins::Exact(origins) => cors(Some(origins)),
             },
-            read_limits: ReadLimits {
-                idle: settings.body_idle_timeout,
-                drain_bytes: settings.max_body_bytes(),
-            },
+            read_limits: ReadLimits { pace, drain_bytes: settings.max_body_bytes() },
         };
         let listen = |source| StartError::Listen { address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let limits = server::Limits {
-            connections: settings.max_connections,
+            connections: descriptors::connections(settings.max_connections),
             head_timeout: settings.header_timeout,
-            write_timeout: settings.body_idle_timeout,
+            write_pace: pace,
             shutdown_timeout: settings.shutdown_timeout,
         };
         Ok(Self { listener, address, stack: Arc::new(stack), ingest, limits, connections })

@@ -125,7 +125,13 @@ impl From<CatalogError> for Problem {
 impl From<MediaError> for Problem {
     fn from(error: MediaError) -> Self {
         tracing::error!(cause = %chain(&error), "the media store could not be read");
-        problem::internal()
+        match error {
+            MediaError::OutOfFiles(_) => {
+                let detail = "Photos cannot be read at the moment. Try again in a moment.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(BUSY_RETRY)
+            }
+            MediaError::Full(_) | MediaError::Io(_) => problem::internal(),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) async fn create(
     refuse_hopeless_length(&head.headers, api.ingest.limits().body_bytes)?;
     api.ingest.admit(client).await?;
     let body = body.map_err(|error| match error {
-        ReadError::Idle => StreamError::Idle,
+        ReadError::Slow => StreamError::Idle,
         ReadError::Aborted => StreamError::Aborted,
     });
     let uploaded = api.ingest.upload(client, body, &boundary).await?;

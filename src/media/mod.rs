@@ -24,6 +24,9 @@ pub enum MediaError {
     /// No space is left; deleting something else may help.
     #[error("the media store is full")]
     Full(#[source] std::io::Error),
+    /// The process has as many files open as it may; in a moment some will be closed.
+    #[error("the media store cannot open another file")]
+    OutOfFiles(#[source] std::io::Error),
     /// Anything else that failed below.
     #[error("the media store failed")]
     Io(#[source] std::io::Error),
@@ -31,7 +34,11 @@ pub enum MediaError {
 
 impl From<std::io::Error> for MediaError {
     fn from(error: std::io::Error) -> Self {
-        if disk::is_full(&error) { Self::Full(error) } else { Self::Io(error) }
+        match error {
+            error if disk::is_full(&error) => Self::Full(error),
+            error if disk::is_out_of_files(&error) => Self::OutOfFiles(error),
+            error => Self::Io(error),
+        }
     }
 }
 
