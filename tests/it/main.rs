@@ -5,6 +5,7 @@
 mod again;
 mod clients;
 mod corpus;
+mod crash;
 mod life;
 mod media;
 mod metadata;
@@ -12,6 +13,7 @@ mod overload;
 mod pictures;
 mod pillow;
 mod protocol;
+mod reconcile;
 mod refusals;
 mod streaming;
 mod support;

@@ -196,12 +196,15 @@ impl Catalog for SledCatalog {
 
 /// sled does not expect everything that a disk can do to its files.
 fn last_words(died: tokio::task::JoinError) -> String {
-    let said = match died.try_into_panic().map(|panic| panic.downcast::<String>()) {
-        Ok(Ok(text)) => *text,
-        Ok(Err(other)) => other.downcast::<&str>().map_or_else(|_| String::new(), |text| (*text).to_owned()),
+    let said = match died.try_into_panic() {
+        Ok(panic) => match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
+            (Some(text), _) => text.clone(),
+            (None, Some(text)) => (*text).to_owned(),
+            (None, None) => String::new(),
+        },
         Err(cancelled) => cancelled.to_string(),
     };
-    format!("its files cannot be read ({})", said.lines().next().unwrap_or("no reason is known"))
+    format!("its files cannot be read ({})", said.lines().next().unwrap_or("no reason is told"))
 }
 
 /// Runs `work` where it may block.
