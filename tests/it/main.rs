@@ -7,6 +7,7 @@ mod clients;
 mod corpus;
 mod crash;
 mod life;
+mod many;
 mod media;
 mod metadata;
 mod overload;

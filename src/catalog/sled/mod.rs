@@ -62,10 +62,10 @@ impl Opened {
             let trees = Trees::open(&db)?;
             let file = path.join("db");
             let mark = Mark::open(&path, noted, &trees, || Ok(Log::make_durable(&db, &file)?))?;
-            Ok(Log { db, trees, file, mark: Arc::new(mark) })
+            Ok((trees, Log { db, file, mark: Arc::new(mark) }))
         });
-        let log = opening.await.map_err(|died| CatalogError::Corrupt(last_words(died)))??;
-        let (trees, mark) = (log.trees.clone(), Arc::clone(&log.mark));
+        let (trees, log) = opening.await.map_err(|died| CatalogError::Corrupt(last_words(died)))??;
+        let mark = Arc::clone(&log.mark);
         Ok(Self { trees, mark, commits: Commits::start(log), broken: AtomicBool::new(false) })
     }
 
@@ -137,7 +137,7 @@ impl Catalog for SledCatalog {
         let opened = self.opened().await?;
         let recording = Arc::clone(&opened);
         let recorded = match blocking(move || recording.trees.insert(&new)).await {
-            Ok(draft) => opened.commits.wait().await.map(|()| draft),
+            Ok(draft) => opened.commits.wait(draft.id).await.map(|()| draft),
             Err(error) => Err(error),
         };
         recorded.map_err(|error| match error {
