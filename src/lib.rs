@@ -17,4 +17,5 @@ pub mod model;
 pub mod ratelimit;
 pub mod server;
 pub mod telemetry;
+pub mod upkeep;
 pub mod web;

@@ -5,6 +5,7 @@
 
 pub mod boundary;
 mod commit;
+mod doubt;
 mod error;
 mod keys;
 mod pages;
@@ -23,8 +24,10 @@ use futures_util::Stream;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::doubt::Doubts;
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
+pub use self::keys::KeysHeld;
 use self::pages::Shelf;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::Label;
@@ -105,6 +108,8 @@ pub struct Ingest {
     checked: Mutex<Option<Instant>>,
     /// Keys between publication and commit.
     publishing: KeyLocks,
+    /// Publications that a draft may refer to or not.
+    in_doubt: Doubts,
     /// Commits that have begun.
     commits: TaskTracker,
 }
@@ -137,6 +142,7 @@ impl Ingest {
             uploads,
             checked: Mutex::default(),
             publishing,
+            in_doubt: Doubts::default(),
             commits,
         }
     }
@@ -180,6 +186,11 @@ impl Ingest {
         catalog?;
         *checked() = Some(asked);
         Ok(())
+    }
+
+    /// The lock of one photo: while it is held, no upload publishes the photo or begins to refer to it.
+    pub async fn hold(&self, key: MediaKey) -> KeysHeld {
+        self.publishing.hold([key]).await
     }
 
     /// Returns once every commit that has begun is done, whoever still waits for it. To be called when no upload will
