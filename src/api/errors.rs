@@ -128,7 +128,8 @@ impl From<MediaError> for Problem {
         match error {
             MediaError::OutOfFiles(_) => {
                 let detail = "Photos cannot be read at the moment. Try again in a moment.";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(BUSY_RETRY)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+                    .retry_after(UNAVAILABLE_RETRY)
             }
             MediaError::Full(_) | MediaError::Io(_) => problem::internal(),
         }

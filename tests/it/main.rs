@@ -5,9 +5,9 @@
 mod again;
 mod clients;
 mod corpus;
+mod crash;
 mod disk;
 mod http2;
-mod crash;
 mod life;
 mod many;
 mod media;
