@@ -13,7 +13,6 @@ use crate::api::{Api, Routes};
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, SledCatalog};
 use crate::config::{CorsOrigins, Settings};
-use crate::housekeeping::{Housekeeping, Rules};
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, Scratch};
 use crate::media::{LocalStore, MediaStore};
@@ -21,11 +20,12 @@ use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter};
 use crate::server::{self, Ended, descriptors};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
+use crate::upkeep::{Rules, Upkeep};
 use crate::web::body::ReadLimits;
 use crate::web::pace::Pace;
 use crate::web::stack::{Stack, cors};
 
-/// Rest between two pages of housekeeping: it then takes less than a fifth of a core, and a million photos take some minutes.
+/// Rest between two pages of upkeep: it then takes less than a fifth of a core, and a million photos take some minutes.
 const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the server could not start. Each text names what to look at.
@@ -88,7 +88,7 @@ pub struct App {
     address: SocketAddr,
     stack: Arc<Stack<Api>>,
     ingest: Arc<Ingest>,
-    housekeeping: Arc<Housekeeping>,
+    upkeep: Arc<Upkeep>,
     limits: server::Limits,
     connections: Connections,
 }
@@ -141,10 +141,9 @@ impl App {
         let ingest = Arc::new(ingest);
         let rules =
             Rules { collects: settings.jobs_enabled, grace: settings.media_grace, pause: UPKEEP_PAUSE };
-        let housekeeping =
-            Housekeeping::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
-        let housekeeping = Arc::new(housekeeping);
-        match housekeeping.resolve_leftovers().await {
+        let upkeep = Upkeep::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
+        let upkeep = Arc::new(upkeep);
+        match upkeep.resolve_leftovers().await {
             Ok(0) => {}
             Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
             Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
@@ -154,7 +153,7 @@ impl App {
             routes: Routes::new(&settings.media_base_url)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
             ingest: Arc::clone(&ingest),
-            housekeeping: Arc::clone(&housekeeping),
+            upkeep: Arc::clone(&upkeep),
             catalog,
             store,
             global_limiter: settings.rate_limit_global.map(limiter),
@@ -182,7 +181,7 @@ impl App {
             write_pace: pace,
             shutdown_timeout: settings.shutdown_timeout,
         };
-        Ok(Self { listener, address, stack: Arc::new(stack), ingest, housekeeping, limits, connections })
+        Ok(Self { listener, address, stack: Arc::new(stack), ingest, upkeep, limits, connections })
     }
 
     /// The address that is listened on, with its real port.
@@ -193,9 +192,9 @@ impl App {
     /// Serves until `shutdown` completes and open requests are answered or the deadline passed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
         let stop = CancellationToken::new();
-        let housekeeping = tokio::spawn({
-            let (housekeeping, stop) = (self.housekeeping, stop.clone());
-            async move { housekeeping.run(stop).await }
+        let upkeep = tokio::spawn({
+            let (upkeep, stop) = (self.upkeep, stop.clone());
+            async move { upkeep.run(stop).await }
         });
         let shutdown = async move {
             shutdown.await;
@@ -205,7 +204,7 @@ impl App {
         let handler = move |request, peer| Arc::clone(&stack).handle(request, peer);
         let ended = server::run(self.listener, handler, self.limits, self.connections, shutdown).await;
         // Commits whose clients hung up: short, and of no connection.
-        let rest = async { tokio::join!(self.ingest.drained(), housekeeping) };
+        let rest = async { tokio::join!(self.ingest.drained(), upkeep) };
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended
     }

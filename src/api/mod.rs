@@ -12,13 +12,13 @@ use std::sync::Arc;
 use hyper::{Method, Request, Response};
 
 use crate::catalog::Catalog;
-use crate::housekeeping::Housekeeping;
 use crate::ingest::Ingest;
 use crate::media::MediaStore;
 use crate::model::ClientKey;
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
+use crate::upkeep::Upkeep;
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{self, Problem};
 use crate::web::router::{Lookup, Router};
@@ -78,7 +78,7 @@ pub struct Api {
     /// Where photos are.
     pub store: Arc<dyn MediaStore>,
     /// What looks after both.
-    pub housekeeping: Arc<Housekeeping>,
+    pub upkeep: Arc<Upkeep>,
     /// The limit on all requests but those of monitors and photo viewers.
     pub global_limiter: Option<Arc<dyn RateLimiter>>,
     /// The limit on uploads, on top.

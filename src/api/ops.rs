@@ -43,7 +43,7 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
         }
     }
     if down.is_empty() {
-        return Ok(match api.housekeeping.missing().await {
+        return Ok(match api.upkeep.missing().await {
             0 => json_response(StatusCode::OK, &json!({"status": "ready"})),
             missing => {
                 json_response(StatusCode::OK, &json!({"status": "degraded", "missing_media": missing}))
@@ -56,19 +56,19 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
 }
 
 pub(super) fn metrics(api: &Api) -> Response<Body> {
-    let housekeeping = api.housekeeping.figures();
+    let upkeep = api.upkeep.figures();
     let snapshot = Snapshot {
         pool_queue_depth: api.ingest.pool().queued() as u64,
         pool_busy_workers: api.ingest.pool().busy() as u64,
         budget_sources_bytes: api.ingest.budget().sources.used(),
         budget_images_bytes: api.ingest.budget().images.used(),
         connections: api.connections.open(),
-        media_missing: housekeeping.missing,
-        media_unreferenced_left: housekeeping.left,
-        collector_last_run: housekeeping.last_run,
+        media_missing: upkeep.missing,
+        media_unreferenced_left: upkeep.left,
+        collector_last_run: upkeep.last_run,
         image_panics: api.ingest.pool().panics(),
-        collected: housekeeping.collected,
-        collected_bytes: housekeeping.collected_bytes,
+        collected: upkeep.collected,
+        collected_bytes: upkeep.collected_bytes,
     };
     full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))
 }

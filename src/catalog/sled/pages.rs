@@ -1,4 +1,4 @@
-//! What housekeeping reads: rows in pages, and what is known of many at once.
+//! What upkeep reads: rows in pages, and what is known of many at once.
 
 use std::ops::Bound;
 

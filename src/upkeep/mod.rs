@@ -34,7 +34,7 @@ const DOUBTS_EVERY: Duration = Duration::from_secs(60);
 /// Rows that are read at once.
 const PAGE: usize = 256;
 
-/// What housekeeping is allowed to do.
+/// What upkeep is allowed to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// Whether anything is removed at all. What is missing is counted anyway.
@@ -45,9 +45,9 @@ pub struct Rules {
     pub pause: Duration,
 }
 
-/// Why housekeeping stopped in the middle of something. It tries again later.
+/// Why upkeep stopped in the middle of something. It tries again later.
 #[derive(Debug, thiserror::Error)]
-pub enum HousekeepingError {
+pub enum UpkeepError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -75,7 +75,7 @@ pub struct Figures {
 }
 
 /// See the module.
-pub struct Housekeeping {
+pub struct Upkeep {
     rules: Rules,
     ingest: Arc<Ingest>,
     catalog: Arc<dyn Catalog>,
@@ -87,7 +87,7 @@ pub struct Housekeeping {
     last_run: AtomicU64,
 }
 
-impl Housekeeping {
+impl Upkeep {
     /// Puts the parts together; nothing runs yet.
     pub fn new(
         rules: Rules,
@@ -140,7 +140,7 @@ impl Housekeeping {
         }
     }
 
-    async fn settle_doubts(&self) -> Result<(), HousekeepingError> {
+    async fn settle_doubts(&self) -> Result<(), UpkeepError> {
         let removed = self.ingest.settle_doubts().await?;
         if removed > 0 {
             tracing::info!(removed, "photos of commits that turned out to have failed were removed");
@@ -153,7 +153,7 @@ impl Housekeeping {
         stop.run_until_cancelled(tokio::time::sleep(self.rules.pause)).await.is_some()
     }
 
-    fn told(&self, what: &str, result: Result<(), HousekeepingError>) {
+    fn told(&self, what: &str, result: Result<(), UpkeepError>) {
         if let Err(error) = result {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::warn!(%error, cause, "{what}; to be tried again");

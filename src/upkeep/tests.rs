@@ -14,7 +14,7 @@ use crate::model::{Media, MediaKey, SourceId};
 const DAY: Duration = Duration::from_secs(86_400);
 
 struct Setup {
-    housekeeping: Arc<Housekeeping>,
+    upkeep: Arc<Upkeep>,
     dir: tempfile::TempDir,
 }
 
@@ -50,14 +50,14 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
     let spool = Scratch { dir: dir.path().into(), min_free: free };
     let ingest = Arc::new(Ingest::new(limits, recipe, Budget::new(1 << 20), pool, stored, recorded, spool));
     let rules = Rules { collects: true, grace, pause: Duration::ZERO };
-    Setup { housekeeping: Arc::new(Housekeeping::new(rules, ingest, catalog, store)), dir }
+    Setup { upkeep: Arc::new(Upkeep::new(rules, ingest, catalog, store)), dir }
 }
 
 impl Setup {
     /// A photo in the store, to which nothing refers.
     async fn publish(&self, name: &str) -> MediaKey {
-        let staged = self.housekeeping.store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
-        let published = self.housekeeping.store.publish(vec![staged]).await.unwrap();
+        let staged = self.upkeep.store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
+        let published = self.upkeep.store.publish(vec![staged]).await.unwrap();
         let key = published.keys()[0];
         published.settle().await;
         key
@@ -69,7 +69,7 @@ impl Setup {
         let source = SourceId::new(*key.as_bytes());
         let photo = NewPhoto { key, width: 1, height: 1, size_bytes: name.len() as u64, source };
         let new = NewDraft { title: String::new(), photos: vec![photo] };
-        self.housekeeping.catalog.create_draft(new).await.unwrap().photos.remove(0)
+        self.upkeep.catalog.create_draft(new).await.unwrap().photos.remove(0)
     }
 
     async fn publish_and_record(&self, name: &str) -> MediaKey {
@@ -88,7 +88,7 @@ impl Setup {
     }
 
     async fn collect(&self) -> Collected {
-        self.housekeeping.collect(&CancellationToken::new()).await.unwrap()
+        self.upkeep.collect(&CancellationToken::new()).await.unwrap()
     }
 }
 
@@ -104,7 +104,7 @@ async fn what_nothing_refers_to_goes_after_its_grace_time_and_nothing_else() {
     assert_eq!(setup.collect().await, Collected { files: 1, bytes: 3, left: 0 });
     assert!(setup.path(kept).exists() && setup.path(young).exists() && foreign.exists());
     assert!(!setup.path(old).exists());
-    let figures = setup.housekeeping.figures();
+    let figures = setup.upkeep.figures();
     assert_eq!((figures.collected, figures.collected_bytes, figures.left), (1, 3, 0));
     assert!(figures.last_run > 1_000_000_000);
     assert_eq!(setup.collect().await, Collected::default());
@@ -118,7 +118,7 @@ async fn photos_older_than_the_catalog_are_not_its_own_to_remove() {
     setup.make_old(old, SystemTime::now() - 2 * DAY);
     assert_eq!(setup.collect().await, Collected { files: 0, bytes: 0, left: 1 });
     assert!(setup.path(old).exists());
-    assert_eq!(setup.housekeeping.figures().left, 1);
+    assert_eq!(setup.upkeep.figures().left, 1);
 }
 
 #[tokio::test]
@@ -145,9 +145,9 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
             async move {
                 // As a commit does it.
                 let bytes = Bytes::copy_from_slice(name.as_bytes());
-                let staged = setup.housekeeping.store.stage(bytes).await.unwrap();
-                let _held = setup.housekeeping.ingest.hold(staged.key()).await;
-                let published = setup.housekeeping.store.publish(vec![staged]).await.unwrap();
+                let staged = setup.upkeep.store.stage(bytes).await.unwrap();
+                let _held = setup.upkeep.ingest.hold(staged.key()).await;
+                let published = setup.upkeep.store.publish(vec![staged]).await.unwrap();
                 setup.record(&name).await;
                 published.settle().await;
             }
@@ -161,7 +161,7 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
 #[tokio::test]
 async fn leftovers_of_a_crash_are_resolved_by_what_the_catalog_knows() {
     let setup = setup().await;
-    let store = &setup.housekeeping.store;
+    let store = &setup.upkeep.store;
     let mut batch = Vec::new();
     for name in ["recorded", "not recorded", "of another catalog"] {
         batch.push(store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap());
@@ -171,14 +171,14 @@ async fn leftovers_of_a_crash_are_resolved_by_what_the_catalog_knows() {
     setup.record("recorded").await;
     let keys = ["recorded", "not recorded", "of another catalog"].map(|name| MediaKey::of(name.as_bytes()));
     setup.make_old(keys[2], SystemTime::now() - DAY);
-    let Setup { housekeeping, dir } = setup;
-    drop(housekeeping);
+    let Setup { upkeep, dir } = setup;
+    drop(upkeep);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let setup = setup_in(dir, DAY).await;
-    assert_eq!(setup.housekeeping.resolve_leftovers().await.unwrap(), 4);
+    assert_eq!(setup.upkeep.resolve_leftovers().await.unwrap(), 4);
     assert_eq!(keys.map(|key| setup.path(key).exists()), [true, false, true]);
     assert_eq!(std::fs::read_dir(setup.dir.path().join("media/.staging")).unwrap().count(), 0);
-    assert_eq!(setup.housekeeping.resolve_leftovers().await.unwrap(), 0);
+    assert_eq!(setup.upkeep.resolve_leftovers().await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -191,14 +191,14 @@ async fn missing_photos_are_counted_until_they_are_back() {
     ];
     std::fs::remove_file(setup.path(gone)).unwrap();
     std::fs::write(setup.path(short), "sho").unwrap();
-    assert_eq!(setup.housekeeping.missing().await, 0, "nobody has looked yet");
-    setup.housekeeping.look_for_missing(&CancellationToken::new()).await.unwrap();
-    assert_eq!(setup.housekeeping.figures().missing, 2);
+    assert_eq!(setup.upkeep.missing().await, 0, "nobody has looked yet");
+    setup.upkeep.look_for_missing(&CancellationToken::new()).await.unwrap();
+    assert_eq!(setup.upkeep.figures().missing, 2);
     setup.publish("gone").await;
-    assert_eq!(setup.housekeeping.missing().await, 1);
+    assert_eq!(setup.upkeep.missing().await, 1);
     setup.publish("short").await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(setup.housekeeping.missing().await, 0);
+    assert_eq!(setup.upkeep.missing().await, 0);
     assert!(setup.path(whole).exists());
 }
 
@@ -207,20 +207,20 @@ async fn sources_without_a_photo_are_forgotten() {
     let setup = setup().await;
     let [kept, gone] = [setup.publish_and_record("kept").await, setup.publish_and_record("gone").await];
     std::fs::remove_file(setup.path(gone)).unwrap();
-    assert_eq!(setup.housekeeping.forget_sources(&CancellationToken::new()).await.unwrap(), 1);
+    assert_eq!(setup.upkeep.forget_sources(&CancellationToken::new()).await.unwrap(), 1);
     let source = |key: MediaKey| SourceId::new(*key.as_bytes());
-    assert!(setup.housekeeping.catalog.media_of_source(source(kept)).await.unwrap().is_some());
-    assert!(setup.housekeeping.catalog.media_of_source(source(gone)).await.unwrap().is_none());
+    assert!(setup.upkeep.catalog.media_of_source(source(kept)).await.unwrap().is_some());
+    assert!(setup.upkeep.catalog.media_of_source(source(gone)).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn it_stops_when_it_is_told_to() {
     let setup = setup().await;
     let stop = CancellationToken::new();
-    let housekeeping = Arc::clone(&setup.housekeeping);
+    let upkeep = Arc::clone(&setup.upkeep);
     let running = tokio::spawn({
         let stop = stop.clone();
-        async move { housekeeping.run(stop).await }
+        async move { upkeep.run(stop).await }
     });
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap();

@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::{Housekeeping, HousekeepingError};
+use super::{Upkeep, UpkeepError};
 use crate::model::MediaKey;
 
-impl Housekeeping {
+impl Upkeep {
     /// Removes the photos that the last process published and that no draft refers to, and whatever else it had staged.
     /// Takes as long as there are such, not as there are photos. Gives the number of photos about which there was a doubt.
     ///
     /// # Errors
     /// The catalog or the store does not answer. The next start tries again.
-    pub async fn resolve_leftovers(&self) -> Result<usize, HousekeepingError> {
+    pub async fn resolve_leftovers(&self) -> Result<usize, UpkeepError> {
         let unsettled = self.store.unsettled().await?;
         if unsettled.is_empty() {
             return Ok(0);

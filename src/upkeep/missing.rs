@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Housekeeping, HousekeepingError, PAGE};
+use super::{PAGE, Upkeep, UpkeepError};
 use crate::catalog::Catalog;
 use crate::media::{MediaError, MediaStore};
 use crate::model::MediaKey;
@@ -65,12 +65,12 @@ async fn is_missing(store: &dyn MediaStore, key: MediaKey, length: u64) -> Resul
     Ok(store.length(key).await? != Some(length))
 }
 
-impl Housekeeping {
+impl Upkeep {
     /// Looks for the file of every media row.
     ///
     /// # Errors
     /// The catalog or the store does not answer; what was known to be missing still is.
-    pub(super) async fn look_for_missing(&self, stop: &CancellationToken) -> Result<(), HousekeepingError> {
+    pub(super) async fn look_for_missing(&self, stop: &CancellationToken) -> Result<(), UpkeepError> {
         let known: BTreeSet<MediaKey> = self.missing.lock().named.keys().copied().collect();
         let catalog: &dyn Catalog = &*self.catalog;
         let (mut found, mut after) = (Register::default(), None);

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use futures_util::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Housekeeping, HousekeepingError, seconds};
+use super::{Upkeep, UpkeepError, seconds};
 use crate::media::Stored;
 use crate::model::MediaKey;
 
@@ -40,12 +40,12 @@ struct Census {
     older: u64,
 }
 
-impl Housekeeping {
+impl Upkeep {
     /// Looks at all photos once, and removes those that nothing refers to after their grace time.
     ///
     /// # Errors
     /// The catalog or the store does not answer. What was removed before is counted.
-    pub async fn collect(&self, stop: &CancellationToken) -> Result<Collected, HousekeepingError> {
+    pub async fn collect(&self, stop: &CancellationToken) -> Result<Collected, UpkeepError> {
         let before = SystemTime::now().checked_sub(self.rules.grace).unwrap_or(SystemTime::UNIX_EPOCH);
         let census = self.census(before, stop).await?;
         let mut collected = Collected { left: census.older, ..Collected::default() };
@@ -82,11 +82,7 @@ impl Housekeeping {
         Ok(collected)
     }
 
-    async fn census(
-        &self,
-        before: SystemTime,
-        stop: &CancellationToken,
-    ) -> Result<Census, HousekeepingError> {
+    async fn census(&self, before: SystemTime, stop: &CancellationToken) -> Result<Census, UpkeepError> {
         let created = self.catalog.created().await?;
         let mut census = Census::default();
         let mut pages = self.store.list();
@@ -113,7 +109,7 @@ impl Housekeeping {
     }
 
     /// Removes one photo if nothing refers to it now, either. No upload can begin to while its lock is held.
-    async fn collect_one(&self, key: MediaKey, before: SystemTime) -> Result<Option<u64>, HousekeepingError> {
+    async fn collect_one(&self, key: MediaKey, before: SystemTime) -> Result<Option<u64>, UpkeepError> {
         let _held = self.ingest.hold(key).await;
         if self.catalog.without_row(&[key]).await?.is_empty() {
             return Ok(None);
