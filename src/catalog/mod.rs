@@ -5,12 +5,16 @@
 
 #[cfg(test)]
 mod conformance;
+mod rows;
 mod sled;
+mod upkeep;
 
 use async_trait::async_trait;
 
+pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::SledCatalog;
-use crate::model::{Draft, DraftId, Media, MediaKey, SourceId};
+pub use self::upkeep::{Restore, RestoreError, State, Upkeep};
+use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
 /// Why the catalog could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,9 @@ pub enum CatalogError {
     /// The catalog does not answer; trying again later may help.
     #[error("the catalog is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It has room for one process, and another one is in it.
+    #[error("the catalog is in use by another process")]
+    InUse,
     /// Recording failed half-way: whether the draft is there will be known when the catalog works again. What it refers
     /// to must be kept.
     #[error("the catalog failed while it recorded a draft")]
@@ -84,6 +91,21 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// The catalog failed: it is not known whether the source is known.
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError>;
+
+    /// Up to `limit` media rows with ids above `after`, ascending by id; from the first one for `None`. Fewer than `limit`
+    /// only at the end.
+    ///
+    /// Rows that are recorded or removed meanwhile may be in it or not.
+    ///
+    /// # Errors
+    /// The catalog failed, or one of these rows cannot be read.
+    async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError>;
+
+    /// The same of drafts, as they are recorded: whether their photos have rows is not looked at.
+    ///
+    /// # Errors
+    /// The catalog failed, or one of these rows cannot be read.
+    async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError>;
 
     /// Whether a draft could be recorded now.
     ///

@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::{CatalogError, NewDraft, SledCatalog};
+use crate::catalog::{CatalogError, DraftRow, NewDraft, SledCatalog};
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
-use crate::model::{DraftId, Media, SourceId};
+use crate::model::{DraftId, Media, MediaId, SourceId};
 
 mod again;
 
@@ -34,6 +34,14 @@ impl Catalog for Failing {
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
         self.inner.media_of_source(source).await
+    }
+
+    async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
+        self.inner.media_page(after, limit).await
+    }
+
+    async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
+        self.inner.drafts_page(after, limit).await
     }
 
     async fn check(&self) -> Result<(), CatalogError> {

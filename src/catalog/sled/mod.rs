@@ -5,8 +5,11 @@
 //! this forgets exactly what was never acknowledged.
 
 mod commit;
+mod pages;
+mod restore;
 mod rows;
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,15 +18,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::RwLock;
+use tokio::task::JoinError;
 
 use self::commit::Commits;
 use self::rows::Trees;
-use super::{Catalog, CatalogError, NewDraft};
+use super::{Catalog, CatalogError, DraftRow, NewDraft, Restore, RestoreError, SourceRow, State, Upkeep};
 use crate::disk::{self, FreeDisk};
-use crate::model::{Draft, DraftId, Media, SourceId};
+use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
 /// sled's default is 1 GB, more than the machines this runs on.
 const CACHE_BYTES: u64 = 16 << 20;
+
+/// sled's file with the data, which it also locks.
+const DB_FILE: &str = "db";
 
 /// How often, and with what pause, a lock that is not yet free is asked for again.
 const REOPEN_TRIES: u32 = 50;
@@ -48,15 +55,15 @@ struct Opened {
 
 impl Opened {
     async fn open(path: Arc<Path>) -> Result<Self, CatalogError> {
-        let opening = blocking(move || {
+        let opening = tokio::task::spawn_blocking(move || {
             disk::create_dir(&path)?;
             let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES);
             // Commits flush by themselves; a timer would only write at other moments.
-            let db = config.flush_every_ms(None).open()?;
+            let db = config.flush_every_ms(None).open().map_err(|error| why_not_open(error, &path))?;
             disk::sync_dir(&path)?;
-            Ok((Trees::open(&db)?, db, path.join("db")))
+            Ok::<_, CatalogError>((Trees::open(&db)?, db, path.join(DB_FILE)))
         });
-        let (trees, db, file) = opening.await?;
+        let (trees, db, file) = opening.await.map_err(gave_up)??;
         Ok(Self { trees, commits: Commits::start(db, file), broken: AtomicBool::new(false) })
     }
 
@@ -114,21 +121,24 @@ impl SledCatalog {
     async fn open_again(&self) -> Result<Opened, CatalogError> {
         for _ in 0..REOPEN_TRIES {
             match Opened::open(Arc::clone(&self.path)).await {
-                Err(CatalogError::Unavailable(_)) => tokio::time::sleep(REOPEN_PAUSE).await,
+                Err(CatalogError::Unavailable(_) | CatalogError::InUse) => {
+                    tokio::time::sleep(REOPEN_PAUSE).await
+                }
                 opened_or_failed => return opened_or_failed,
             }
         }
         Opened::open(Arc::clone(&self.path)).await
     }
-}
 
-#[async_trait]
-impl Catalog for SledCatalog {
-    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
+    /// Does `work`, which writes one transaction, and returns once that is durable.
+    async fn record<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Trees) -> Result<T, CatalogError> + Send + 'static,
+    ) -> Result<T, CatalogError> {
         let opened = self.opened().await?;
         let recording = Arc::clone(&opened);
-        let recorded = match blocking(move || recording.trees.insert(&new)).await {
-            Ok(draft) => opened.commits.wait().await.map(|()| draft),
+        let recorded = match blocking(move || work(&recording.trees)).await {
+            Ok(done) => opened.commits.wait().await.map(|()| done),
             Err(error) => Err(error),
         };
         recorded.map_err(|error| match error {
@@ -140,14 +150,36 @@ impl Catalog for SledCatalog {
         })
     }
 
-    async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
+    /// Does `work`, which only reads.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Trees) -> Result<T, CatalogError> + Send + 'static,
+    ) -> Result<T, CatalogError> {
         let opened = self.opened().await?;
-        blocking(move || opened.trees.load(id)).await
+        blocking(move || work(&opened.trees)).await
+    }
+}
+
+#[async_trait]
+impl Catalog for SledCatalog {
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
+        self.record(move |trees| trees.insert(&new)).await
+    }
+
+    async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
+        self.read(move |trees| trees.load(id)).await
     }
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
-        let opened = self.opened().await?;
-        blocking(move || opened.trees.media_of_source(source)).await
+        self.read(move |trees| trees.media_of_source(source)).await
+    }
+
+    async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
+        self.read(move |trees| trees.media_page(after, limit)).await
+    }
+
+    async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
+        self.read(move |trees| trees.drafts_page(after, limit)).await
     }
 
     async fn check(&self) -> Result<(), CatalogError> {
@@ -157,11 +189,77 @@ impl Catalog for SledCatalog {
     }
 }
 
+#[async_trait]
+impl Upkeep for SledCatalog {
+    async fn state(&self) -> Result<State, CatalogError> {
+        self.read(Trees::state).await
+    }
+
+    async fn sources_page(
+        &self,
+        after: Option<SourceId>,
+        limit: usize,
+    ) -> Result<Vec<SourceRow>, CatalogError> {
+        self.read(move |trees| trees.sources_page(after, limit)).await
+    }
+
+    async fn media_of_key(&self, key: MediaKey) -> Result<Option<Media>, CatalogError> {
+        self.read(move |trees| trees.media_of_key(key)).await
+    }
+
+    async fn restore(&self, step: Restore) -> Result<(), RestoreError> {
+        let taken = self.record(move |trees| trees.restore(&step)).await?;
+        taken.map_err(|conflict| RestoreError::Conflict(conflict.0))
+    }
+
+    async fn forget_sources(&self, sources: &[SourceId]) -> Result<(), CatalogError> {
+        let sources = sources.to_vec();
+        self.record(move |trees| trees.forget_sources(&sources)).await
+    }
+}
+
+/// What a failure to open says of the catalog: that somebody has it, that it is damaged, or that something else is wrong,
+/// such as the disk or its permissions. Damage shows in many ways, as sled believes much of what it reads.
+fn why_not_open(error: sled::Error, path: &Path) -> CatalogError {
+    use sled::Error as E;
+    match error {
+        E::Io(error) if is_locked(path) => {
+            tracing::debug!(%error, "sled's lock is taken");
+            CatalogError::InUse
+        }
+        E::Io(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            CatalogError::Corrupt(error.to_string())
+        }
+        E::Unsupported(_) | E::ReportableBug(_) | E::CollectionNotFound(_) => {
+            CatalogError::Corrupt(error.to_string())
+        }
+        error => error.into(),
+    }
+}
+
+/// Whether another holder has sled's lock, which sled itself does not tell from other errors.
+fn is_locked(path: &Path) -> bool {
+    let tried = File::open(path.join(DB_FILE)).map(|file| file.try_lock());
+    matches!(tried, Ok(Err(TryLockError::WouldBlock)))
+}
+
 /// Runs `work` where it may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CatalogError> + Send + 'static,
 ) -> Result<T, CatalogError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| CatalogError::Unavailable(error.into()))?
+}
+
+/// While it opens, sled asserts on what it reads from disk.
+fn gave_up(error: JoinError) -> CatalogError {
+    match error.try_into_panic() {
+        Ok(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+            CatalogError::Corrupt(format!("the database gave up: {text}"))
+        }
+        Err(cancelled) => CatalogError::Unavailable(cancelled.into()),
+    }
 }
 
 impl From<io::Error> for CatalogError {
@@ -181,61 +279,4 @@ impl From<sled::Error> for CatalogError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::{NewPhoto, conformance};
-    use crate::model::MediaKey;
-
-    #[tokio::test]
-    async fn conforms() {
-        let dir = tempfile::tempdir().unwrap();
-        conformance::run(Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap())).await;
-    }
-
-    #[tokio::test]
-    async fn drafts_and_counters_outlive_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let new = NewDraft {
-            title: "kept".into(),
-            photos: vec![NewPhoto {
-                key: MediaKey::of(b"1"),
-                width: 4,
-                height: 3,
-                size_bytes: 1,
-                source: SourceId::new([1; 32]),
-            }],
-        };
-        let first = {
-            let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
-            catalog.create_draft(new.clone()).await.unwrap()
-        };
-        // The commit task lets go of the directory a moment after the last handle is dropped.
-        let mut tries = 0;
-        let reopened = loop {
-            match SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await {
-                Ok(catalog) => break catalog,
-                Err(error) if tries == 1000 => panic!("{error}"),
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
-            }
-            tries += 1;
-        };
-        assert_eq!(reopened.draft(first.id).await.unwrap(), Some(first.clone()));
-        let known = reopened.media_of_source(SourceId::new([1; 32])).await.unwrap();
-        assert_eq!(known.as_ref(), first.photos.first());
-        let second = reopened.create_draft(new).await.unwrap();
-        assert_eq!((second.id, &second.photos), (DraftId(2), &first.photos));
-    }
-
-    /// As after a write that failed: what was acknowledged is there, and new drafts are taken.
-    #[tokio::test]
-    async fn a_catalog_that_broke_is_opened_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
-        let new = NewDraft { title: String::new(), photos: Vec::new() };
-        let first = catalog.create_draft(new.clone()).await.unwrap();
-        catalog.opened().await.unwrap().broken.store(true, Ordering::Relaxed);
-        catalog.check().await.unwrap();
-        assert_eq!(catalog.draft(first.id).await.unwrap(), Some(first));
-        assert_eq!(catalog.create_draft(new).await.unwrap().id, DraftId(2));
-    }
-}
+mod tests;

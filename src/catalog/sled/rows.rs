@@ -6,36 +6,36 @@ use sled::transaction::{
     ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
     TransactionalTree,
 };
-use sled::{Db, Tree};
+use sled::{Db, IVec, Tree};
 
 use crate::catalog::{CatalogError, NewDraft};
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, SourceId};
 
-const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
-const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
+pub(super) const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
+pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
 
 #[derive(Debug)]
 pub(super) struct Trees {
     /// Media id (big endian) → [`Media`].
-    media: Tree,
+    pub(super) media: Tree,
     /// Media key → media id.
-    media_by_key: Tree,
+    pub(super) media_by_key: Tree,
     /// Source id → media id. Databases of before it existed get it empty.
-    media_by_source: Tree,
-    /// Draft id (big endian) → [`DraftRow`].
-    drafts: Tree,
+    pub(super) media_by_source: Tree,
+    /// Draft id (big endian) → [`DraftValue`].
+    pub(super) drafts: Tree,
     /// Name → next id.
-    counters: Tree,
+    pub(super) counters: Tree,
 }
 
-/// A draft as stored: its photos are references.
+/// A draft as stored under its id: its photos are references.
 #[derive(Debug, Serialize, Deserialize)]
-struct DraftRow {
-    title: String,
-    description: String,
-    status: DraftStatus,
-    price_suggested: Option<f64>,
-    photos: Vec<MediaId>,
+pub(super) struct DraftValue {
+    pub(super) title: String,
+    pub(super) description: String,
+    pub(super) status: DraftStatus,
+    pub(super) price_suggested: Option<f64>,
+    pub(super) photos: Vec<MediaId>,
 }
 
 type Abort = ConflictableTransactionError<CatalogError>;
@@ -85,7 +85,7 @@ impl Trees {
                 photos.push(row);
             }
             let id = DraftId(take_id(counters, NEXT_DRAFT_ID)?);
-            let row = DraftRow {
+            let row = DraftValue {
                 title: new.title.clone(),
                 description: String::new(),
                 status: DraftStatus::Draft,
@@ -115,7 +115,7 @@ impl Trees {
         let Some(row) = self.drafts.get(id.0.to_be_bytes())? else {
             return Ok(None);
         };
-        let row: DraftRow = decode(&row)?;
+        let row: DraftValue = decode(&row)?;
         let photo = |id: &MediaId| {
             let row = self.media.get(id.0.to_be_bytes())?;
             decode(&row.ok_or_else(|| CatalogError::Corrupt(format!("media {id} has no row")))?)
@@ -125,7 +125,7 @@ impl Trees {
     }
 }
 
-impl DraftRow {
+impl DraftValue {
     fn with(self, id: DraftId, photos: Vec<Media>) -> Draft {
         let Self { title, description, status, price_suggested, photos: _ } = self;
         Draft { id, title, description, status, price_suggested, photos }
@@ -133,24 +133,26 @@ impl DraftRow {
 }
 
 fn take_id(counters: &TransactionalTree, name: &[u8]) -> ConflictableTransactionResult<u64, CatalogError> {
-    let next = match counters.get(name)? {
-        None => 1,
-        Some(bytes) => {
-            u64::from_be_bytes(bytes.as_ref().try_into().map_err(|_| abort("a counter is not a number"))?)
-        }
-    };
+    let next = number(counters.get(name)?).map_err(Abort::Abort)?;
     counters.insert(name, &(next + 1).to_be_bytes())?;
     Ok(next)
+}
+
+/// A counter as stored; one that was never taken from stands at 1.
+pub(super) fn number(stored: Option<IVec>) -> Result<u64, CatalogError> {
+    let Some(bytes) = stored else { return Ok(1) };
+    let bytes = bytes.as_ref().try_into();
+    bytes.map(u64::from_be_bytes).map_err(|_| CatalogError::Corrupt("a counter is not a number".to_owned()))
 }
 
 fn abort(what: &str) -> Abort {
     Abort::Abort(CatalogError::Corrupt(what.to_owned()))
 }
 
-fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, CatalogError> {
+pub(super) fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, CatalogError> {
     serde_json::to_vec(row).map_err(|error| CatalogError::Corrupt(error.to_string()))
 }
 
-fn decode<T: DeserializeOwned>(row: &[u8]) -> Result<T, CatalogError> {
+pub(super) fn decode<T: DeserializeOwned>(row: &[u8]) -> Result<T, CatalogError> {
     serde_json::from_slice(row).map_err(|error| CatalogError::Corrupt(error.to_string()))
 }

@@ -1,5 +1,7 @@
 //! What every catalog must do. Runs against an empty catalog.
 
+pub(super) mod upkeep;
+
 use std::sync::Arc;
 
 use super::{Catalog, NewDraft, NewPhoto};
