@@ -17,6 +17,11 @@ impl MediaKey {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The key of the bytes with this SHA-256.
+    pub const fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// The raw digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
