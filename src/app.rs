@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::api::{Api, Routes};
 use crate::budget::Budget;
-use crate::catalog::{Catalog, CatalogError, SledCatalog};
+use crate::catalog::{Catalog, CatalogError, SledCatalog, Upkeep};
 use crate::config::{CorsOrigins, Settings};
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits};
@@ -40,6 +40,9 @@ pub enum StartError {
         /// Why not.
         source: CatalogError,
     },
+    /// The catalog, as an import into it was cut off.
+    #[error("the catalog at {0} is incomplete, because an import into it did not end: run that import again")]
+    Partial(std::path::PathBuf),
     /// The image threads.
     #[error("the image pool cannot start: {0}")]
     Pool(io::Error),
@@ -82,6 +85,12 @@ impl App {
         let catalog = SledCatalog::open(&settings.catalog_path, settings.min_free_disk).await;
         let catalog =
             catalog.map_err(|source| StartError::Catalog { path: settings.catalog_path.clone(), source })?;
+        let state = catalog.state().await;
+        let state =
+            state.map_err(|source| StartError::Catalog { path: settings.catalog_path.clone(), source })?;
+        if state.is_partial {
+            return Err(StartError::Partial(settings.catalog_path.clone()));
+        }
         let catalog: Arc<dyn Catalog> = Arc::new(catalog);
         let store = LocalStore::open(&settings.media_root, settings.min_free_disk)
             .map_err(|source| StartError::Media { path: settings.media_root.clone(), source })?;

@@ -9,6 +9,8 @@ mod rows;
 mod sled;
 mod upkeep;
 
+use std::time::SystemTime;
+
 use async_trait::async_trait;
 
 pub use self::rows::{DraftRow, Row, SourceRow};
@@ -61,6 +63,17 @@ pub struct NewDraft {
     pub photos: Vec<NewPhoto>,
 }
 
+/// A source that is known by a photo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSource {
+    /// The source.
+    pub source: SourceId,
+    /// The id of the photo that was last made of it.
+    pub media_id: MediaId,
+    /// Its row; `None` if it is gone.
+    pub media: Option<Media>,
+}
+
 /// The record of media and drafts.
 #[async_trait]
 pub trait Catalog: Send + Sync {
@@ -92,20 +105,46 @@ pub trait Catalog: Send + Sync {
     /// The catalog failed: it is not known whether the source is known.
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError>;
 
-    /// Up to `limit` media rows with ids above `after`, ascending by id; from the first one for `None`. Fewer than `limit`
-    /// only at the end.
-    ///
-    /// Rows that are recorded or removed meanwhile may be in it or not.
+    /// Those of `keys` that no media row has, in their order.
     ///
     /// # Errors
-    /// The catalog failed, or one of these rows cannot be read.
+    /// The catalog failed.
+    async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError>;
+
+    /// The first `limit` media rows by id, or the first of those after `after`.
+    ///
+    /// # Errors
+    /// The catalog failed.
     async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError>;
 
-    /// The same of drafts, as they are recorded: whether their photos have rows is not looked at.
+    /// The first `limit` drafts by id, or the first of those after `after`, as they are recorded: whether their photos have
+    /// rows is not looked at.
     ///
     /// # Errors
-    /// The catalog failed, or one of these rows cannot be read.
+    /// The catalog failed.
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError>;
+
+    /// The first `limit` known sources in the order of their ids, or the first of those after `after`.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn sources_page(
+        &self,
+        after: Option<SourceId>,
+        limit: usize,
+    ) -> Result<Vec<KnownSource>, CatalogError>;
+
+    /// Forgets a source if it is still known by this photo. The photo and its row stay. A loss of power may bring it back.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError>;
+
+    /// When the catalog was created. What is older cannot have been recorded in it, and may be in another one.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn created(&self) -> Result<SystemTime, CatalogError>;
 
     /// Whether a draft could be recorded now.
     ///

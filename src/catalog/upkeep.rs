@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::{Catalog, CatalogError, Row, SourceRow};
-use crate::model::{Media, MediaKey, SourceId};
+use super::{Catalog, CatalogError, Row};
+use crate::model::{Media, MediaKey};
 
 /// What a catalog knows of itself beside its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +52,6 @@ pub trait Upkeep: Catalog {
     /// The catalog failed.
     async fn state(&self) -> Result<State, CatalogError>;
 
-    /// Up to `limit` sources above `after`, ascending by their bytes; from the first one for `None`. Fewer than `limit`
-    /// only at the end. Whether their media have rows is not looked at.
-    ///
-    /// # Errors
-    /// The catalog failed, or one of these rows cannot be read.
-    async fn sources_page(
-        &self,
-        after: Option<SourceId>,
-        limit: usize,
-    ) -> Result<Vec<SourceRow>, CatalogError>;
-
     /// The media row that an upload of the photo with this key would share; `None` if it would get a new one.
     ///
     /// # Errors
@@ -78,10 +67,4 @@ pub trait Upkeep: Catalog {
     /// # Errors
     /// Nothing of this step was recorded, unless the error is [`CatalogError::Indeterminate`]; then it may be repeated.
     async fn restore(&self, step: Restore) -> Result<(), RestoreError>;
-
-    /// Forgets what was made of these sources, durably. Uploads of them are decoded once more.
-    ///
-    /// # Errors
-    /// As of [`restore`](Self::restore).
-    async fn forget_sources(&self, sources: &[SourceId]) -> Result<(), CatalogError>;
 }

@@ -26,9 +26,10 @@ impl Ingest {
         admitted?;
         let (photos, _held) = confirmed?;
         let Batch { staged, photos, received } = Batch::of(photos);
-        let created = self.store.publish(staged).await?;
+        let published = self.store.publish(staged).await?;
         match self.catalog.create_draft(NewDraft { title, photos }).await {
             Ok(draft) => {
+                published.settle().await;
                 for Received { key, mime, bytes, is_recognised } in &received {
                     // There are no users before there are tokens.
                     tracing::info!(
@@ -44,10 +45,13 @@ impl Ingest {
                 Ok(Uploaded { draft, photos: received })
             }
             // The draft may yet turn out to be there, and must find its photos then.
-            Err(error @ CatalogError::Indeterminate(_)) => Err(error.into()),
+            Err(error @ CatalogError::Indeterminate(_)) => {
+                self.in_doubt.add(published);
+                Err(error.into())
+            }
             Err(error) => {
                 // Nobody else builds on these: they did not exist before, and the keys are still held.
-                if let Err(undo) = self.store.remove(&created).await {
+                if let Err(undo) = published.take_back().await {
                     tracing::error!(error = %undo, "photos of a failed upload could not be removed");
                 }
                 Err(error.into())

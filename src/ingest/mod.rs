@@ -5,6 +5,7 @@
 
 pub mod boundary;
 mod commit;
+mod doubt;
 mod error;
 mod keys;
 mod pages;
@@ -23,8 +24,10 @@ use futures_util::Stream;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::doubt::Doubts;
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
+pub use self::keys::KeysHeld;
 use self::pages::Shelf;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::Label;
@@ -95,6 +98,8 @@ pub struct Ingest {
     shelf: Arc<Shelf>,
     /// Keys between publication and commit.
     publishing: KeyLocks,
+    /// Publications that a draft may refer to or not.
+    in_doubt: Doubts,
     /// Commits that have begun.
     commits: TaskTracker,
 }
@@ -124,6 +129,7 @@ impl Ingest {
             spool_dir,
             shelf,
             publishing,
+            in_doubt: Doubts::default(),
             commits,
         }
     }
@@ -151,6 +157,11 @@ impl Ingest {
         let (store, catalog) = tokio::join!(self.store.check(), self.catalog.check());
         store?;
         Ok(catalog?)
+    }
+
+    /// The lock of one photo: while it is held, no upload publishes the photo or begins to refer to it.
+    pub async fn hold(&self, key: MediaKey) -> KeysHeld {
+        self.publishing.hold([key]).await
     }
 
     /// Returns once every commit that has begun is done, whoever still waits for it. To be called when no upload will

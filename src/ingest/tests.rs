@@ -1,11 +1,12 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::{CatalogError, DraftRow, NewDraft, SledCatalog};
+use crate::catalog::{CatalogError, DraftRow, KnownSource, NewDraft, SledCatalog};
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
 use crate::model::{DraftId, Media, MediaId, SourceId};
@@ -36,8 +37,28 @@ impl Catalog for Failing {
         self.inner.media_of_source(source).await
     }
 
+    async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
+        self.inner.without_row(keys).await
+    }
+
     async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
         self.inner.media_page(after, limit).await
+    }
+
+    async fn sources_page(
+        &self,
+        after: Option<SourceId>,
+        limit: usize,
+    ) -> Result<Vec<KnownSource>, CatalogError> {
+        self.inner.sources_page(after, limit).await
+    }
+
+    async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
+        self.inner.forget_source(source, media).await
+    }
+
+    async fn created(&self) -> Result<SystemTime, CatalogError> {
+        self.inner.created().await
     }
 
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
@@ -141,7 +162,25 @@ async fn a_commit_of_unknown_outcome_keeps_the_photos() {
     *setup.catalog.next.lock().unwrap() = Some(CatalogError::Indeterminate(Box::new(full())));
     let failed = setup.upload(&[photo(1)]).await;
     assert!(matches!(failed, Err(IngestError::Full(_))), "{failed:?}");
-    assert_eq!(setup.files(), 1, "the draft may yet turn out to be there");
+    assert_eq!(
+        setup.files(),
+        2,
+        "the draft may yet turn out to be there: the photo, and what says that it is in doubt"
+    );
+    assert_eq!(setup.ingest.settle_doubts().await.unwrap(), 1);
+    assert_eq!(setup.files(), 0, "it was not");
+}
+
+#[tokio::test]
+async fn a_photo_in_doubt_that_somebody_refers_to_stays() {
+    let setup = setup().await;
+    *setup.catalog.next.lock().unwrap() = Some(CatalogError::Indeterminate(Box::new(full())));
+    setup.upload(&[photo(1), photo(2)]).await.unwrap_err();
+    let draft = setup.upload(&[photo(1)]).await.unwrap().draft;
+    assert_eq!(setup.ingest.settle_doubts().await.unwrap(), 1);
+    assert_eq!(setup.files(), 1);
+    let photo = &draft.photos[0];
+    assert_eq!(setup.ingest.store.length(photo.key).await.unwrap(), Some(photo.size_bytes));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::UpkeepError;
 use super::format::{Counts, Writer};
 use super::pages::{each_draft, each_media, each_source};
-use crate::catalog::{Row, Upkeep};
+use crate::catalog::{Row, SourceRow, Upkeep};
 
 /// Writes everything that is in `catalog` to `out`, and flushes that. Equal catalogs give equal bytes.
 ///
@@ -21,6 +21,9 @@ pub async fn export(catalog: &dyn Upkeep, out: impl Write) -> Result<Counts, Upk
     let mut writer = Writer::begin(out, state)?;
     each_media(catalog, async |row| writer.row(Row::Media(row))).await?;
     each_draft(catalog, async |row| writer.row(Row::Draft(row))).await?;
-    each_source(catalog, async |row| writer.row(Row::Source(row))).await?;
+    each_source(catalog, async |known| {
+        writer.row(Row::Source(SourceRow { source: known.source, media: known.media_id }))
+    })
+    .await?;
     writer.end()
 }

@@ -64,7 +64,9 @@ pub enum Malformed {
         what: String,
     },
     /// It was changed.
-    #[error("line {0} of the export, the last, does not fit those before it: some were changed, lost or added")]
+    #[error(
+        "line {0} of the export, the last, does not fit those before it: some were changed, lost or added"
+    )]
     Changed(u64),
 }
 
@@ -203,7 +205,9 @@ impl<R: BufRead> Reader<R> {
             Line::End(end) => return self.end(&end).map(|()| None),
         };
         if self.place >= Some(place) {
-            return Err(self.wrong("is not in its place: rows ascend, media before drafts before sources".into()));
+            return Err(
+                self.wrong("is not in its place: rows ascend, media before drafts before sources".into())
+            );
         }
         self.place = Some(place);
         self.counts.add(&row);

@@ -1,7 +1,7 @@
 //! Going through a catalog, however large it is, a page at a time.
 
 use super::UpkeepError;
-use crate::catalog::{CatalogError, DraftRow, SourceRow, Upkeep};
+use crate::catalog::{CatalogError, DraftRow, KnownSource, Upkeep};
 use crate::model::Media;
 
 const PAGE: usize = 500;
@@ -22,7 +22,7 @@ pub(super) async fn each_draft(
 
 pub(super) async fn each_source(
     catalog: &dyn Upkeep,
-    work: impl AsyncFnMut(SourceRow) -> Result<(), UpkeepError>,
+    work: impl AsyncFnMut(KnownSource) -> Result<(), UpkeepError>,
 ) -> Result<(), UpkeepError> {
     each(async |after| catalog.sources_page(after, PAGE).await, |row| row.source, work).await
 }

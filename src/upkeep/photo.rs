@@ -22,10 +22,7 @@ pub(super) struct Content {
 }
 
 /// Reads the photo under `key`, piece by piece; `None` if there is none.
-pub(super) async fn content(
-    store: &dyn MediaStore,
-    key: MediaKey,
-) -> Result<Option<Content>, UpkeepError> {
+pub(super) async fn content(store: &dyn MediaStore, key: MediaKey) -> Result<Option<Content>, UpkeepError> {
     let Some(object) = store.open(key).await? else { return Ok(None) };
     let length = object.len();
     let mut hash = Sha256::new();

@@ -15,4 +15,5 @@ mod protocol;
 mod refusals;
 mod streaming;
 mod support;
+mod upkeep;
 mod web;

@@ -5,24 +5,25 @@
 //! this forgets exactly what was never acknowledged.
 
 mod commit;
+mod mark;
 mod pages;
-mod restore;
 mod rows;
+mod upkeep;
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::sync::RwLock;
-use tokio::task::JoinError;
 
-use self::commit::Commits;
+use self::commit::{Commits, Log};
+use self::mark::Mark;
 use self::rows::Trees;
-use super::{Catalog, CatalogError, DraftRow, NewDraft, Restore, RestoreError, SourceRow, State, Upkeep};
+use super::{Catalog, CatalogError, DraftRow, KnownSource, NewDraft, Restore, RestoreError, State, Upkeep};
 use crate::disk::{self, FreeDisk};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
@@ -49,22 +50,28 @@ pub struct SledCatalog {
 #[derive(Debug)]
 struct Opened {
     trees: Trees,
+    mark: Arc<Mark>,
     commits: Commits,
     broken: AtomicBool,
 }
 
 impl Opened {
     async fn open(path: Arc<Path>) -> Result<Self, CatalogError> {
-        let opening = tokio::task::spawn_blocking(move || {
+        let opening = tokio::task::spawn_blocking(move || -> Result<_, CatalogError> {
+            let noted = Mark::read(&path)?;
             disk::create_dir(&path)?;
             let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES);
             // Commits flush by themselves; a timer would only write at other moments.
             let db = config.flush_every_ms(None).open().map_err(|error| why_not_open(error, &path))?;
             disk::sync_dir(&path)?;
-            Ok::<_, CatalogError>((Trees::open(&db)?, db, path.join(DB_FILE)))
+            let trees = Trees::open(&db)?;
+            let file = path.join(DB_FILE);
+            let mark = Mark::open(&path, noted, &trees, || Ok(Log::make_durable(&db, &file)?))?;
+            Ok(Log { db, trees, file, mark: Arc::new(mark) })
         });
-        let (trees, db, file) = opening.await.map_err(gave_up)??;
-        Ok(Self { trees, commits: Commits::start(db, file), broken: AtomicBool::new(false) })
+        let log = opening.await.map_err(|died| CatalogError::Corrupt(last_words(died)))??;
+        let (trees, mark) = (log.trees.clone(), Arc::clone(&log.mark));
+        Ok(Self { trees, mark, commits: Commits::start(log), broken: AtomicBool::new(false) })
     }
 
     fn is_broken(&self) -> bool {
@@ -73,8 +80,8 @@ impl Opened {
 
     /// Lets go of the directory.
     async fn close(self) {
-        let Self { trees, commits, .. } = self;
-        drop(trees);
+        let Self { trees, mark, commits, .. } = self;
+        drop((trees, mark));
         commits.stop().await;
     }
 }
@@ -122,12 +129,30 @@ impl SledCatalog {
         for _ in 0..REOPEN_TRIES {
             match Opened::open(Arc::clone(&self.path)).await {
                 Err(CatalogError::Unavailable(_) | CatalogError::InUse) => {
-                    tokio::time::sleep(REOPEN_PAUSE).await
+                    tokio::time::sleep(REOPEN_PAUSE).await;
                 }
                 opened_or_failed => return opened_or_failed,
             }
         }
         Opened::open(Arc::clone(&self.path)).await
+    }
+
+    /// Whether there is a catalog in directory `path`. [`open`](Self::open) would make one.
+    pub fn exists(path: &Path) -> bool {
+        path.join(DB_FILE).exists()
+    }
+
+    /// The lowest id that no draft got which the catalog in directory `path` acknowledged, as far as it is noted there. Works
+    /// for a catalog that cannot be opened.
+    pub fn noted_next_draft(path: &Path) -> Option<u64> {
+        mark::next_draft(path)
+    }
+
+    /// Lets go of the directory, which takes a moment when it is merely dropped.
+    pub async fn close(self) {
+        if let Some(Ok(opened)) = self.current.into_inner().map(Arc::try_unwrap) {
+            opened.close().await;
+        }
     }
 
     /// Does `work`, which writes one transaction, and returns once that is durable.
@@ -149,15 +174,6 @@ impl SledCatalog {
             }
         })
     }
-
-    /// Does `work`, which only reads.
-    async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Trees) -> Result<T, CatalogError> + Send + 'static,
-    ) -> Result<T, CatalogError> {
-        let opened = self.opened().await?;
-        blocking(move || work(&opened.trees)).await
-    }
 }
 
 #[async_trait]
@@ -167,19 +183,46 @@ impl Catalog for SledCatalog {
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
-        self.read(move |trees| trees.load(id)).await
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.load(id)).await
     }
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
-        self.read(move |trees| trees.media_of_source(source)).await
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.media_of_source(source)).await
+    }
+
+    async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
+        let (opened, keys) = (self.opened().await?, keys.to_vec());
+        blocking(move || opened.trees.without_row(&keys)).await
     }
 
     async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
-        self.read(move |trees| trees.media_page(after, limit)).await
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.media_page(after, limit)).await
     }
 
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
-        self.read(move |trees| trees.drafts_page(after, limit)).await
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.drafts_page(after, limit)).await
+    }
+
+    async fn sources_page(
+        &self,
+        after: Option<SourceId>,
+        limit: usize,
+    ) -> Result<Vec<KnownSource>, CatalogError> {
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.sources_page(after, limit)).await
+    }
+
+    async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.forget_source(source, media)).await
+    }
+
+    async fn created(&self) -> Result<SystemTime, CatalogError> {
+        Ok(self.opened().await?.mark.created())
     }
 
     async fn check(&self) -> Result<(), CatalogError> {
@@ -192,29 +235,18 @@ impl Catalog for SledCatalog {
 #[async_trait]
 impl Upkeep for SledCatalog {
     async fn state(&self) -> Result<State, CatalogError> {
-        self.read(Trees::state).await
-    }
-
-    async fn sources_page(
-        &self,
-        after: Option<SourceId>,
-        limit: usize,
-    ) -> Result<Vec<SourceRow>, CatalogError> {
-        self.read(move |trees| trees.sources_page(after, limit)).await
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.state()).await
     }
 
     async fn media_of_key(&self, key: MediaKey) -> Result<Option<Media>, CatalogError> {
-        self.read(move |trees| trees.media_of_key(key)).await
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.media_of_key(key)).await
     }
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {
         let taken = self.record(move |trees| trees.restore(&step)).await?;
         taken.map_err(|conflict| RestoreError::Conflict(conflict.0))
-    }
-
-    async fn forget_sources(&self, sources: &[SourceId]) -> Result<(), CatalogError> {
-        let sources = sources.to_vec();
-        self.record(move |trees| trees.forget_sources(&sources)).await
     }
 }
 
@@ -223,10 +255,7 @@ impl Upkeep for SledCatalog {
 fn why_not_open(error: sled::Error, path: &Path) -> CatalogError {
     use sled::Error as E;
     match error {
-        E::Io(error) if is_locked(path) => {
-            tracing::debug!(%error, "sled's lock is taken");
-            CatalogError::InUse
-        }
+        E::Io(_) if is_locked(path) => CatalogError::InUse,
         E::Io(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
             CatalogError::Corrupt(error.to_string())
         }
@@ -243,23 +272,24 @@ fn is_locked(path: &Path) -> bool {
     matches!(tried, Ok(Err(TryLockError::WouldBlock)))
 }
 
+/// sled does not expect everything that a disk can do to its files.
+fn last_words(died: tokio::task::JoinError) -> String {
+    let said = match died.try_into_panic() {
+        Ok(panic) => match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
+            (Some(text), _) => text.clone(),
+            (None, Some(text)) => (*text).to_owned(),
+            (None, None) => String::new(),
+        },
+        Err(cancelled) => cancelled.to_string(),
+    };
+    format!("its files cannot be read ({})", said.lines().next().unwrap_or("no reason is told"))
+}
+
 /// Runs `work` where it may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CatalogError> + Send + 'static,
 ) -> Result<T, CatalogError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| CatalogError::Unavailable(error.into()))?
-}
-
-/// While it opens, sled asserts on what it reads from disk.
-fn gave_up(error: JoinError) -> CatalogError {
-    match error.try_into_panic() {
-        Ok(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
-            CatalogError::Corrupt(format!("the database gave up: {text}"))
-        }
-        Err(cancelled) => CatalogError::Unavailable(cancelled.into()),
-    }
 }
 
 impl From<io::Error> for CatalogError {

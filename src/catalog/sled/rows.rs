@@ -6,15 +6,16 @@ use sled::transaction::{
     ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
     TransactionalTree,
 };
-use sled::{Db, IVec, Tree};
+use sled::{Db, Tree};
 
 use crate::catalog::{CatalogError, NewDraft};
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, SourceId};
 
 pub(super) const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
 pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
+const CREATED: &[u8] = b"created";
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Trees {
     /// Media id (big endian) → [`Media`].
     pub(super) media: Tree,
@@ -24,7 +25,7 @@ pub(super) struct Trees {
     pub(super) media_by_source: Tree,
     /// Draft id (big endian) → [`DraftValue`].
     pub(super) drafts: Tree,
-    /// Name → next id.
+    /// Name → next id, or the moment of creation in nanoseconds since 1970.
     pub(super) counters: Tree,
 }
 
@@ -110,6 +111,26 @@ impl Trees {
         self.media.get(id)?.map(|row| decode(&row)).transpose()
     }
 
+    /// The id of the next draft.
+    pub(super) fn next_draft(&self) -> Result<u64, CatalogError> {
+        Ok(self.counter(NEXT_DRAFT_ID)?.unwrap_or(1))
+    }
+
+    /// The moment of creation, if it is recorded.
+    pub(super) fn created(&self) -> Result<Option<u64>, CatalogError> {
+        self.counter(CREATED)
+    }
+
+    /// Records the moment of creation; not durable yet.
+    pub(super) fn set_created(&self, created: u64) -> Result<(), CatalogError> {
+        self.counters.insert(CREATED, &created.to_be_bytes())?;
+        Ok(())
+    }
+
+    pub(super) fn counter(&self, name: &[u8]) -> Result<Option<u64>, CatalogError> {
+        self.counters.get(name)?.map(|bytes| number(&bytes)).transpose()
+    }
+
     /// Reads a draft.
     pub(super) fn load(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
         let Some(row) = self.drafts.get(id.0.to_be_bytes())? else {
@@ -133,16 +154,17 @@ impl DraftValue {
 }
 
 fn take_id(counters: &TransactionalTree, name: &[u8]) -> ConflictableTransactionResult<u64, CatalogError> {
-    let next = number(counters.get(name)?).map_err(Abort::Abort)?;
+    let next = match counters.get(name)? {
+        None => 1,
+        Some(bytes) => number(&bytes).map_err(Abort::Abort)?,
+    };
     counters.insert(name, &(next + 1).to_be_bytes())?;
     Ok(next)
 }
 
-/// A counter as stored; one that was never taken from stands at 1.
-pub(super) fn number(stored: Option<IVec>) -> Result<u64, CatalogError> {
-    let Some(bytes) = stored else { return Ok(1) };
-    let bytes = bytes.as_ref().try_into();
-    bytes.map(u64::from_be_bytes).map_err(|_| CatalogError::Corrupt("a counter is not a number".to_owned()))
+pub(super) fn number(bytes: &[u8]) -> Result<u64, CatalogError> {
+    let bytes = bytes.try_into().map_err(|_| CatalogError::Corrupt("a counter is not a number".into()))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 fn abort(what: &str) -> Abort {

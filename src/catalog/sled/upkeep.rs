@@ -1,15 +1,17 @@
-//! Recording rows that another catalog exported.
+//! What the operator's commands ask: to record rows that another catalog exported, and how things stand.
 
 use std::fmt::Display;
 
+use sled::IVec;
 use sled::transaction::{
     ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
     TransactionalTree,
 };
 
+use super::pages::behind;
 use super::rows::{DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, Trees, decode, encode, number};
-use crate::catalog::{CatalogError, DraftRow, Restore, Row, SourceRow};
-use crate::model::{Media, MediaId, SourceId};
+use crate::catalog::{CatalogError, DraftRow, Restore, Row, SourceRow, State};
+use crate::model::{DraftId, Media, MediaId, MediaKey};
 
 /// Among the counters as long as rows are missing.
 pub(super) const PARTIAL: &[u8] = b"partial";
@@ -63,12 +65,46 @@ impl Trees {
         }
     }
 
-    pub(super) fn forget_sources(&self, sources: &[SourceId]) -> Result<(), CatalogError> {
-        let mut batch = sled::Batch::default();
-        for source in sources {
-            batch.remove(source.as_bytes());
-        }
-        Ok(self.media_by_source.apply_batch(batch)?)
+    pub(super) fn state(&self) -> Result<State, CatalogError> {
+        Ok(State {
+            next_media_id: self.counter(NEXT_MEDIA_ID)?.unwrap_or(1),
+            next_draft_id: self.counter(NEXT_DRAFT_ID)?.unwrap_or(1),
+            is_partial: self.counters.contains_key(PARTIAL)?,
+        })
+    }
+
+    pub(super) fn media_of_key(&self, key: MediaKey) -> Result<Option<Media>, CatalogError> {
+        let Some(id) = self.media_by_key.get(key.as_bytes())? else { return Ok(None) };
+        let row = self.media.get(id)?;
+        let row = row.ok_or_else(|| CatalogError::Corrupt(format!("media key {key} refers to no row")))?;
+        decode(&row).map(Some)
+    }
+
+    pub(super) fn drafts_page(
+        &self,
+        after: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftRow>, CatalogError> {
+        let rows = self.drafts.range(behind(after.map(|id| id.0.to_be_bytes())));
+        let row = |entry: sled::Result<(IVec, IVec)>| {
+            let (id, value) = entry?;
+            Ok(decode::<DraftValue>(&value)?.row(DraftId(number(&id)?)))
+        };
+        rows.take(limit).map(row).collect()
+    }
+}
+
+impl DraftValue {
+    fn row(self, id: DraftId) -> DraftRow {
+        let Self { title, description, status, price_suggested, photos } = self;
+        DraftRow { id, title, description, status, price_suggested, photos }
+    }
+}
+
+impl From<&DraftRow> for DraftValue {
+    fn from(row: &DraftRow) -> Self {
+        let DraftRow { id: _, title, description, status, price_suggested, photos } = row.clone();
+        Self { title, description, status, price_suggested, photos }
     }
 }
 
@@ -134,7 +170,8 @@ impl Inside<'_> {
     }
 
     fn raise(&self, counter: &[u8], next: u64) -> Taken<()> {
-        if number(self.counters.get(counter)?).map_err(failed)? < next {
+        let current = self.counters.get(counter)?.map_or(Ok(1), |bytes| number(&bytes)).map_err(failed)?;
+        if current < next {
             self.counters.insert(counter, &next.to_be_bytes())?;
         }
         Ok(())
