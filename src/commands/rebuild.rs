@@ -7,10 +7,10 @@ use std::{fs, io};
 
 use super::files::Input;
 use super::{Verdict, check, in_use, note, open_catalog, restore, told};
-use crate::catalog::{CatalogError, Restore, RestoreError, SledCatalog, Upkeep};
+use crate::catalog::{CatalogError, Restore, SledCatalog, Upkeep};
 use crate::config::Settings;
 use crate::disk;
-use crate::upkeep::{self, Checks, Summary, UpkeepError};
+use crate::upkeep::{self, Checks, UpkeepError};
 
 /// What stands where the new catalog will.
 enum Present {
@@ -53,9 +53,9 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
             ));
         }
     };
-    let mut next_draft_id = 1;
+    let mut noted = None;
     if let Some(why) = reason {
-        next_draft_id = SledCatalog::noted_next_draft(path).unwrap_or(1);
+        noted = SledCatalog::noted_next_draft(path);
         let aside = put_aside(path, SystemTime::now())
             .map_err(|error| format!("the catalog at {shown} cannot be put aside: {error}"))?;
         note(&format!("The old catalog ({why}) is kept at {}.", aside.display()));
@@ -64,19 +64,22 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
         Some(catalog) => catalog,
         None => open_catalog(settings).await?,
     };
+    // Drafts that were made after the export had ids, which some phone may remember.
+    if let Some(next_draft_id) = noted {
+        skip_ids(&catalog, 1, next_draft_id).await?;
+    }
     restore(&catalog, &input.file).await?;
     note("Photos without a row may belong to drafts that were made after the export; they are kept:");
     // What is missing is said, and was not this command's to mend.
     let found = check(&catalog, settings, Checks { quick: true, repair: false }).await?;
-    skip_ids(&catalog, found, next_draft_id).await.map_err(told)?;
+    let next_media_id = catalog.state().await.map_err(told)?.next_media_id;
+    skip_ids(&catalog, next_media_id.saturating_add(found.without_row), 1).await?;
+    catalog.restore(Restore::End).await.map_err(told)?;
     Ok(Verdict::Well)
 }
 
-/// Drafts and media rows that were made after the export had ids, which some phone may remember.
-async fn skip_ids(catalog: &dyn Upkeep, found: Summary, next_draft_id: u64) -> Result<(), RestoreError> {
-    let next_media_id = catalog.state().await?.next_media_id.saturating_add(found.without_row);
-    catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await?;
-    catalog.restore(Restore::End).await
+async fn skip_ids(catalog: &dyn Upkeep, next_media_id: u64, next_draft_id: u64) -> Result<(), String> {
+    catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await.map_err(told)
 }
 
 async fn look(settings: &Settings) -> Result<Present, String> {

@@ -166,12 +166,12 @@ async fn an_import_that_was_killed_goes_on_and_the_server_does_not_start_before(
     std::fs::create_dir_all(dir.join("data/uploads")).unwrap();
     assert!(fsck(dir, &["--quick"]).1.contains(&"catalog-partial".to_owned()));
 
-    let mut import = binary(dir).args(["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut import = binary(dir);
+    let mut import =
+        import.args(["import", "-"]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     import.stdin.take().unwrap().write_all(export.as_bytes()).unwrap();
     assert!(import.wait().unwrap().success());
     assert_eq!(succeeds(dir, &["export"]), export);
-    let server = binary(dir).args(["check-config"]).output().unwrap();
-    assert!(server.status.success());
 }
 
 #[tokio::test]
@@ -273,8 +273,7 @@ async fn rows_that_contradict_each_other_or_the_photos_are_found() {
     assert_eq!(fsck(dir, &[]), (1, strings(&[&rows, &["source-dangling"]])));
     assert_eq!(fsck(dir, &["--repair"]), (1, strings(&[&rows, &["source-dangling (repaired)"]])));
     assert_eq!(fsck(dir, &[]), (1, strings(&[&rows])));
-    let quick = strings(&[&["draft-photo-lost", "row-length"]]);
-    assert_eq!(fsck(dir, &["--quick"]).1, strings(&[&rows[..2]]), "{quick:?}");
+    assert_eq!(fsck(dir, &["--quick"]), (1, strings(&[&rows[..2]])), "a size takes reading");
     // The good export is of the same ids and other rows.
     std::fs::write(dir.join("good.jsonl"), &export).unwrap();
     assert!(fails(dir, &["import", "good.jsonl"]).contains("media 1 is another one"));
