@@ -69,9 +69,14 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
         skip_ids(&catalog, 1, next_draft_id).await?;
     }
     restore(&catalog, &input.file).await?;
-    note("Photos without a row may belong to drafts that were made after the export; they are kept:");
     // What is missing is said, and was not this command's to mend.
     let found = check(&catalog, settings, Checks { quick: true, repair: false }).await?;
+    if found.without_row > 0 {
+        let count = found.without_row;
+        note(&format!(
+            "{count} photos have no row: drafts made after the export may have had them. They are kept."
+        ));
+    }
     let next_media_id = catalog.state().await.map_err(told)?.next_media_id;
     skip_ids(&catalog, next_media_id.saturating_add(found.without_row), 1).await?;
     catalog.restore(Restore::End).await.map_err(told)?;
