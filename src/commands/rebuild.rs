@@ -120,6 +120,10 @@ async fn is_needed(catalog: &SledCatalog) -> Result<bool, UpkeepError> {
 fn put_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
     let mut name = OsString::from(path);
     name.push(format!(".broken-{}", stamp(now)));
+    // Another one may have been put aside in the same second.
+    while fs::symlink_metadata(&name).is_ok() {
+        name.push("-again");
+    }
     let aside = PathBuf::from(name);
     fs::rename(path, &aside)?;
     match path.parent() {

@@ -20,6 +20,12 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
+/// Starts a server that must not get as far as to listen: if it does, its port is taken.
+fn start(dir: &Path) -> Output {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    binary(dir).env("PORT", taken.local_addr().unwrap().port().to_string()).output().unwrap()
+}
+
 #[track_caller]
 fn succeeds(dir: &Path, arguments: &[&str]) -> String {
     let output = run(dir, arguments);
@@ -159,7 +165,7 @@ async fn an_import_that_was_killed_goes_on_and_the_server_does_not_start_before(
     import.kill().unwrap();
     assert_eq!(import.wait().unwrap().code(), None, "it was killed before its end");
 
-    let start = binary(dir).env("PORT", "0").output().unwrap();
+    let start = start(dir);
     assert_eq!(start.status.code(), Some(1));
     assert!(text(&start.stderr).contains("data/db is incomplete"), "{start:?}");
     assert!(fails(dir, &["export"]).contains("incomplete"));
@@ -302,8 +308,9 @@ async fn a_catalog_that_does_not_open_is_kept_and_rebuilt() {
         .map(|at| blake3::hash(&at.to_be_bytes()).as_bytes()[0])
         .collect();
     std::fs::write(&db, &noise).unwrap();
-    let start = binary(dir).env("PORT", "0").output().unwrap();
+    let start = start(dir);
     assert_eq!(start.status.code(), Some(1), "{start:?}");
+    assert!(text(&start.stderr).contains("the catalog at data/db cannot be opened"), "{start:?}");
     assert!(fails(dir, &["fsck"]).contains("rebuild --from EXPORT"));
     std::fs::write(dir.join("cut.jsonl"), &std::fs::read(dir.join("backup.jsonl")).unwrap()[..99]).unwrap();
     assert!(fails(dir, &["rebuild", "--from", "cut.jsonl"]).contains("cut"));
