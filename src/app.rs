@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::api::{Api, Routes};
 use crate::budget::Budget;
-use crate::catalog::{Catalog, CatalogError, SledCatalog, Upkeep};
+use crate::catalog::{Catalog, CatalogError, Restorable, SledCatalog};
 use crate::config::{CorsOrigins, Settings};
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits};

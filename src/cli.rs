@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::Upkeep;
+use crate::commands::Operation;
 use crate::config::{SETTINGS, Settings, Source};
 
 /// Exit code after bad arguments or settings: starting again cannot help, so a supervisor should not.
@@ -79,7 +79,7 @@ pub enum Command {
     /// Check the settings and exit.
     CheckConfig,
     /// Look after catalog and photos.
-    Upkeep(Upkeep),
+    Operate(Operation),
 }
 
 /// Reads the arguments; `--help`, `--version` and bad arguments end the process.
@@ -89,10 +89,12 @@ pub fn command() -> Command {
         Ok(arguments) => match arguments.command {
             None | Some(Subcommands::Serve) => Command::Serve,
             Some(Subcommands::CheckConfig) => Command::CheckConfig,
-            Some(Subcommands::Export { output }) => Command::Upkeep(Upkeep::Export { output }),
-            Some(Subcommands::Import { file }) => Command::Upkeep(Upkeep::Import { from: file }),
-            Some(Subcommands::Fsck { quick, repair }) => Command::Upkeep(Upkeep::Fsck { quick, repair }),
-            Some(Subcommands::Rebuild { from, force }) => Command::Upkeep(Upkeep::Rebuild { from, force }),
+            Some(Subcommands::Export { output }) => Command::Operate(Operation::Export { output }),
+            Some(Subcommands::Import { file }) => Command::Operate(Operation::Import { from: file }),
+            Some(Subcommands::Fsck { quick, repair }) => Command::Operate(Operation::Fsck { quick, repair }),
+            Some(Subcommands::Rebuild { from, force }) => {
+                Command::Operate(Operation::Rebuild { from, force })
+            }
         },
         Err(error) => error.exit(),
     }

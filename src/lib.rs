@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod custody;
 pub mod disk;
 pub mod imaging;
 pub mod ingest;
@@ -18,5 +19,5 @@ pub mod model;
 pub mod ratelimit;
 pub mod server;
 pub mod telemetry;
-pub mod upkeep;
+
 pub mod web;

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
             say("The settings are valid.");
             ExitCode::SUCCESS
         }
-        Command::Upkeep(command) => match commands::run(&command, &settings) {
+        Command::Operate(command) => match commands::run(&command, &settings) {
             Ok(Verdict::Well) => ExitCode::SUCCESS,
             Ok(Verdict::Problems) => ExitCode::from(EXIT_FAILURE),
             Err(message) => fail(EXIT_FAILURE, &message),

@@ -5,17 +5,17 @@
 
 #[cfg(test)]
 mod conformance;
+mod restorable;
 mod rows;
 mod sled;
-mod upkeep;
 
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+pub use self::restorable::{Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::SledCatalog;
-pub use self::upkeep::{Restore, RestoreError, State, Upkeep};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
 /// Why the catalog could not do what it was asked.

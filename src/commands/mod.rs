@@ -1,4 +1,4 @@
-//! The operator's commands: opens what they need, says what they did, and leaves the work to `upkeep`.
+//! The operator's commands: opens what they need, says what they did, and leaves the work to `custody`.
 //!
 //! What they made goes to stdout, and what there is to say of it to stderr. They need the catalog for themselves: sled has
 //! room for one process.
@@ -13,15 +13,15 @@ use std::path::Path;
 use self::files::{Input, Output};
 use crate::catalog::{CatalogError, SledCatalog};
 use crate::config::Settings;
+use crate::custody::{self, Checks, Finding, Summary};
 use crate::media::LocalStore;
-use crate::upkeep::{self, Checks, Finding, Summary};
 
 /// So many rows are imported, and then it is said how far it is.
 const ROWS_PER_LINE: u64 = 10_000;
 
 /// An operator's command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Upkeep {
+pub enum Operation {
     /// Saves the catalog.
     Export {
         /// A file, or `-` for stdout.
@@ -61,15 +61,17 @@ pub enum Verdict {
 ///
 /// # Errors
 /// A sentence for the operator: why it did not come to its end.
-pub fn run(command: &Upkeep, settings: &Settings) -> Result<Verdict, String> {
+pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
     runtime.block_on(async {
         match command {
-            Upkeep::Export { output } => export(settings, output).await,
-            Upkeep::Import { from } => import(settings, from).await,
-            Upkeep::Fsck { quick, repair } => fsck(settings, Checks { quick: *quick, repair: *repair }).await,
-            Upkeep::Rebuild { from, force } => rebuild::rebuild(settings, from, *force).await,
+            Operation::Export { output } => export(settings, output).await,
+            Operation::Import { from } => import(settings, from).await,
+            Operation::Fsck { quick, repair } => {
+                fsck(settings, Checks { quick: *quick, repair: *repair }).await
+            }
+            Operation::Rebuild { from, force } => rebuild::rebuild(settings, from, *force).await,
         }
     })
 }
@@ -77,7 +79,7 @@ pub fn run(command: &Upkeep, settings: &Settings) -> Result<Verdict, String> {
 async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
     let catalog = present_catalog(settings).await?;
     let mut output = Output::create(output)?;
-    let counts = upkeep::export(&catalog, output.writer()).await.map_err(told)?;
+    let counts = custody::export(&catalog, output.writer()).await.map_err(told)?;
     output.keep()?;
     note(&format!("Exported {counts}."));
     Ok(Verdict::Well)
@@ -86,14 +88,14 @@ async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
 async fn import(settings: &Settings, from: &str) -> Result<Verdict, String> {
     let input = Input::open(from, &settings.catalog_path)?;
     // Before a catalog is made for it.
-    upkeep::verify(&input.file).map_err(told)?;
+    custody::verify(&input.file).map_err(told)?;
     let catalog = open_catalog(settings).await?;
     restore(&catalog, &input.file).await?;
     Ok(Verdict::Well)
 }
 
 async fn restore(catalog: &SledCatalog, file: &File) -> Result<(), String> {
-    let total = upkeep::verify(file).map_err(told)?.rows();
+    let total = custody::verify(file).map_err(told)?.rows();
     let mut said = 0;
     let progress = |done: u64| {
         if done / ROWS_PER_LINE > said {
@@ -101,7 +103,7 @@ async fn restore(catalog: &SledCatalog, file: &File) -> Result<(), String> {
             note(&format!("Imported {done} of {total} rows."));
         }
     };
-    let counts = upkeep::import(catalog, file, progress).await.map_err(told)?;
+    let counts = custody::import(catalog, file, progress).await.map_err(told)?;
     note(&format!("The catalog has all of the export: {counts}."));
     Ok(())
 }
@@ -124,7 +126,7 @@ async fn check(catalog: &SledCatalog, settings: &Settings, checks: Checks) -> Re
     let store = LocalStore::open(root, settings.min_free_disk)
         .map_err(|error| format!("the media root {} cannot be used: {error}", root.display()))?;
     let say = |finding: &Finding| say(&finding.to_string());
-    let summary = upkeep::fsck(catalog, &store, checks, say).await.map_err(told)?;
+    let summary = custody::fsck(catalog, &store, checks, say).await.map_err(told)?;
     note(&summary.to_string());
     Ok(summary)
 }

@@ -7,10 +7,10 @@ use std::{fs, io};
 
 use super::files::Input;
 use super::{Verdict, check, in_use, note, open_catalog, restore, told};
-use crate::catalog::{CatalogError, Restore, SledCatalog, Upkeep};
+use crate::catalog::{CatalogError, Restorable, Restore, SledCatalog};
 use crate::config::Settings;
+use crate::custody::{self, Checks, CustodyError};
 use crate::disk;
-use crate::upkeep::{self, Checks, UpkeepError};
 
 /// What stands where the new catalog will.
 enum Present {
@@ -28,7 +28,7 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     let path = &settings.catalog_path;
     let input = Input::open(from, path)?;
     // Before anything is moved.
-    upkeep::verify(&input.file).map_err(told)?;
+    custody::verify(&input.file).map_err(told)?;
     let shown = path.display();
     let mut begun = None;
     let reason = match look(settings).await? {
@@ -83,7 +83,7 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     Ok(Verdict::Well)
 }
 
-async fn skip_ids(catalog: &dyn Upkeep, next_media_id: u64, next_draft_id: u64) -> Result<(), String> {
+async fn skip_ids(catalog: &dyn Restorable, next_media_id: u64, next_draft_id: u64) -> Result<(), String> {
     catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await.map_err(told)
 }
 
@@ -103,7 +103,7 @@ async fn look(settings: &Settings) -> Result<Present, String> {
     let present = match is_needed(&catalog).await {
         Ok(true) => Present::Works,
         Ok(false) => return Ok(Present::Begun(catalog)),
-        Err(error @ UpkeepError::Catalog(CatalogError::Corrupt(_))) => Present::Damaged(told(error)),
+        Err(error @ CustodyError::Catalog(CatalogError::Corrupt(_))) => Present::Damaged(told(error)),
         Err(error) => Present::Unclear(told(error)),
     };
     catalog.close().await;
@@ -111,9 +111,9 @@ async fn look(settings: &Settings) -> Result<Present, String> {
 }
 
 /// Whether there is anything in it that another import would not bring.
-async fn is_needed(catalog: &SledCatalog) -> Result<bool, UpkeepError> {
-    upkeep::read_all(catalog).await?;
-    Ok(!catalog.state().await?.is_partial && !upkeep::is_empty(catalog).await?)
+async fn is_needed(catalog: &SledCatalog) -> Result<bool, CustodyError> {
+    custody::read_all(catalog).await?;
+    Ok(!catalog.state().await?.is_partial && !custody::is_empty(catalog).await?)
 }
 
 /// Renames the directory, durably, and says to what.

@@ -5,6 +5,7 @@
 mod again;
 mod clients;
 mod corpus;
+mod custody;
 mod life;
 mod media;
 mod metadata;
@@ -15,5 +16,4 @@ mod protocol;
 mod refusals;
 mod streaming;
 mod support;
-mod upkeep;
 mod web;

@@ -1,6 +1,6 @@
 //! What every catalog must do. Runs against an empty catalog.
 
-pub(super) mod upkeep;
+pub(super) mod restorable;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,8 +7,8 @@
 mod commit;
 mod mark;
 mod pages;
+mod restore;
 mod rows;
-mod upkeep;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -23,7 +23,9 @@ use tokio::sync::RwLock;
 use self::commit::{Commits, Log};
 use self::mark::Mark;
 use self::rows::Trees;
-use super::{Catalog, CatalogError, DraftRow, KnownSource, NewDraft, Restore, RestoreError, State, Upkeep};
+use super::{
+    Catalog, CatalogError, DraftRow, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+};
 use crate::disk::{self, FreeDisk};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
@@ -233,7 +235,7 @@ impl Catalog for SledCatalog {
 }
 
 #[async_trait]
-impl Upkeep for SledCatalog {
+impl Restorable for SledCatalog {
     async fn state(&self) -> Result<State, CatalogError> {
         let opened = self.opened().await?;
         blocking(move || opened.trees.state()).await

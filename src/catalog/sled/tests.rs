@@ -13,7 +13,7 @@ async fn conforms() {
 #[tokio::test]
 async fn conforms_in_its_upkeep() {
     let dir = tempfile::tempdir().unwrap();
-    conformance::upkeep::run(&SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap()).await;
+    conformance::restorable::run(&SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap()).await;
 }
 
 #[tokio::test]

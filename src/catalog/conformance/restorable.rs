@@ -1,7 +1,7 @@
 //! What a catalog must do that can be saved, checked and restored. Runs against an empty catalog.
 
 use super::{draft, source};
-use crate::catalog::{DraftRow, Restore, RestoreError, Row, SourceRow, State, Upkeep};
+use crate::catalog::{DraftRow, Restorable, Restore, RestoreError, Row, SourceRow, State};
 use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId};
 
 fn media(id: u64, name: &str) -> Media {
@@ -19,19 +19,19 @@ fn row(id: u64, title: &str, photos: &[u64]) -> DraftRow {
     }
 }
 
-async fn state(catalog: &dyn Upkeep) -> (u64, u64, bool) {
+async fn state(catalog: &dyn Restorable) -> (u64, u64, bool) {
     let State { next_media_id, next_draft_id, is_partial } = catalog.state().await.unwrap();
     (next_media_id, next_draft_id, is_partial)
 }
 
-async fn conflict(catalog: &dyn Upkeep, rows: Vec<Row>) -> String {
+async fn conflict(catalog: &dyn Restorable, rows: Vec<Row>) -> String {
     match catalog.restore(Restore::Rows(rows)).await {
         Err(RestoreError::Conflict(text)) => text,
         other => panic!("{other:?}"),
     }
 }
 
-pub(in crate::catalog) async fn run(catalog: &dyn Upkeep) {
+pub(in crate::catalog) async fn run(catalog: &dyn Restorable) {
     assert_eq!(state(catalog).await, (1, 1, false));
     assert_eq!(catalog.media_page(None, 10).await.unwrap(), []);
     assert_eq!(catalog.drafts_page(None, 10).await.unwrap(), []);
@@ -43,7 +43,7 @@ pub(in crate::catalog) async fn run(catalog: &dyn Upkeep) {
     a_source_may_refer_to_nothing(catalog).await;
 }
 
-async fn an_empty_catalog_is_partial_until_the_end(catalog: &dyn Upkeep) {
+async fn an_empty_catalog_is_partial_until_the_end(catalog: &dyn Restorable) {
     let begin = |next_media_id, next_draft_id| Restore::Begin { next_media_id, next_draft_id };
     catalog.restore(begin(20, 10)).await.unwrap();
     assert_eq!(state(catalog).await, (20, 10, true));
@@ -58,7 +58,7 @@ async fn an_empty_catalog_is_partial_until_the_end(catalog: &dyn Upkeep) {
     assert_eq!(state(catalog).await, (20, 12, false), "it is whole, and stays so");
 }
 
-async fn rows_are_restored_as_they_are_and_as_often_as_asked(catalog: &dyn Upkeep) {
+async fn rows_are_restored_as_they_are_and_as_often_as_asked(catalog: &dyn Restorable) {
     let first = SourceRow { source: source("first"), media: MediaId(1) };
     let rows = vec![
         Row::Media(media(1, "one")),
@@ -81,7 +81,7 @@ async fn rows_are_restored_as_they_are_and_as_often_as_asked(catalog: &dyn Upkee
     }
 }
 
-async fn nothing_takes_the_place_of_another_row(catalog: &dyn Upkeep) {
+async fn nothing_takes_the_place_of_another_row(catalog: &dyn Restorable) {
     let good = Row::Media(media(40, "forty"));
     for (bad, name) in [
         (Row::Media(media(1, "other")), "media 1 "),
@@ -97,7 +97,7 @@ async fn nothing_takes_the_place_of_another_row(catalog: &dyn Upkeep) {
     assert_eq!(state(catalog).await, (31, 12, false));
 }
 
-async fn pages_go_through_everything_in_order(catalog: &dyn Upkeep) {
+async fn pages_go_through_everything_in_order(catalog: &dyn Restorable) {
     let more = (32..40).map(|id| Row::Media(media(id, &id.to_string()))).collect();
     catalog.restore(Restore::Rows(more)).await.unwrap();
     let mut ids = Vec::new();
@@ -116,7 +116,7 @@ async fn pages_go_through_everything_in_order(catalog: &dyn Upkeep) {
     assert_eq!(catalog.drafts_page(Some(DraftId(7)), 5).await.unwrap(), []);
 }
 
-async fn what_is_made_afterwards_gets_new_ids(catalog: &dyn Upkeep) {
+async fn what_is_made_afterwards_gets_new_ids(catalog: &dyn Restorable) {
     let made = catalog.create_draft(draft("", &["one", "new"])).await.unwrap();
     assert_eq!(made.id, DraftId(12));
     let ids: Vec<u64> = made.photos.iter().map(|photo| photo.id.0).collect();
@@ -126,12 +126,12 @@ async fn what_is_made_afterwards_gets_new_ids(catalog: &dyn Upkeep) {
 }
 
 /// What the page of sources has of a source.
-async fn sources(catalog: &dyn Upkeep) -> Vec<SourceRow> {
+async fn sources(catalog: &dyn Restorable) -> Vec<SourceRow> {
     let known = catalog.sources_page(None, 10).await.unwrap();
     known.iter().map(|known| SourceRow { source: known.source, media: known.media_id }).collect()
 }
 
-async fn a_source_may_refer_to_nothing(catalog: &dyn Upkeep) {
+async fn a_source_may_refer_to_nothing(catalog: &dyn Restorable) {
     let nowhere = SourceRow { source: SourceId::new([7; 32]), media: MediaId(1_000) };
     catalog.restore(Restore::Rows(vec![Row::Source(nowhere)])).await.unwrap();
     assert_eq!(state(catalog).await, (41, 13, false), "a reference is no id that was given");

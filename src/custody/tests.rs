@@ -6,7 +6,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::{DraftRow, Restore, Row, SledCatalog, SourceRow, Upkeep};
+use crate::catalog::{DraftRow, Restorable, Restore, Row, SledCatalog, SourceRow};
 use crate::disk::FreeDisk;
 use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId};
 
@@ -14,7 +14,7 @@ async fn catalog(dir: &std::path::Path) -> SledCatalog {
     SledCatalog::open(dir, FreeDisk::Bytes(0)).await.unwrap()
 }
 
-async fn exported(catalog: &dyn Upkeep) -> Vec<u8> {
+async fn exported(catalog: &dyn Restorable) -> Vec<u8> {
     let mut bytes = Vec::new();
     export(catalog, &mut bytes).await.unwrap();
     bytes
@@ -55,7 +55,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 }
 
 /// Three hundred drafts with a photo each: more rows than one batch takes.
-async fn filled(catalog: &dyn Upkeep) {
+async fn filled(catalog: &dyn Restorable) {
     let rows = (1..=300).flat_map(|id| {
         let photos = vec![MediaId(id)];
         let (title, description) = (format!("draft {id}"), String::new());
@@ -100,14 +100,14 @@ async fn an_import_that_stopped_anywhere_goes_on_when_run_again() {
     target.restore(Restore::Begin { next_media_id: 301, next_draft_id: 301 }).await.unwrap();
     let page = target_rows(&source).await;
     target.restore(Restore::Rows(page)).await.unwrap();
-    assert!(matches!(export(&target, Vec::new()).await, Err(UpkeepError::Partial)));
+    assert!(matches!(export(&target, Vec::new()).await, Err(CustodyError::Partial)));
     let mut told = Vec::new();
     let counts = import(&target, Cursor::new(&bytes), |done| told.push(done)).await.unwrap();
     assert_eq!((counts.rows(), told), (600, vec![500]));
     assert_eq!(exported(&target).await, bytes);
 }
 
-async fn target_rows(source: &dyn Upkeep) -> Vec<Row> {
+async fn target_rows(source: &dyn Restorable) -> Vec<Row> {
     source.media_page(None, 100).await.unwrap().into_iter().map(Row::Media).collect()
 }
 
@@ -125,7 +125,7 @@ async fn what_is_not_a_whole_export_is_refused_and_nothing_recorded() {
         let error = import(&target, Cursor::new(bytes), |_| {}).await.unwrap_err();
         assert_eq!(exported(&target).await, empty);
         match error {
-            UpkeepError::Malformed(error) => error,
+            CustodyError::Malformed(error) => error,
             other => panic!("{other}"),
         }
     };

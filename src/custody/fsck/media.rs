@@ -4,12 +4,12 @@ use futures_util::TryStreamExt;
 
 use super::{Finding, Fsck, Outcome};
 use crate::catalog::{CatalogError, Restore, Row};
+use crate::custody::CustodyError;
+use crate::custody::photo::{Content, content};
 use crate::model::{Media, MediaKey};
-use crate::upkeep::UpkeepError;
-use crate::upkeep::photo::{Content, content};
 
 impl<F: FnMut(&Finding)> Fsck<'_, F> {
-    pub(super) async fn media(&mut self, row: Media) -> Result<(), UpkeepError> {
+    pub(super) async fn media(&mut self, row: Media) -> Result<(), CustodyError> {
         self.summary.rows.media += 1;
         self.rows.push(row.id);
         self.key(&row).await?;
@@ -17,7 +17,7 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
     }
 
     /// An upload of the same photo must find this row.
-    async fn key(&mut self, row: &Media) -> Result<(), UpkeepError> {
+    async fn key(&mut self, row: &Media) -> Result<(), CustodyError> {
         let leads_to = match self.catalog.media_of_key(row.key).await {
             Ok(Some(found)) if found == *row => return Ok(()),
             Ok(Some(found)) => format!("media {}", found.id),
@@ -35,7 +35,7 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
         Ok(())
     }
 
-    async fn photo(&mut self, row: &Media) -> Result<(), UpkeepError> {
+    async fn photo(&mut self, row: &Media) -> Result<(), CustodyError> {
         let length = self.store.stat(row.key).await?.map(|stored| stored.length);
         if self.checks.quick && length == Some(row.size_bytes) {
             return Ok(());
@@ -69,7 +69,7 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
     }
 
     /// Moved aside, it is not shown to anybody, and does not keep an upload of the same photo from putting it right.
-    async fn torn(&mut self, key: MediaKey, name: &str, is_referred: bool) -> Result<(), UpkeepError> {
+    async fn torn(&mut self, key: MediaKey, name: &str, is_referred: bool) -> Result<(), CustodyError> {
         let moved = if self.checks.repair { self.store.quarantine(key).await? } else { None };
         let outcome = if moved.is_some() && !is_referred { Outcome::Repaired } else { Outcome::Problem };
         let mut about = format!("{name} does not hold the bytes that its name stands for");
@@ -84,7 +84,7 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
     }
 
     /// Files that no row refers to, and what an upload left that was cut off.
-    pub(super) async fn files(&mut self) -> Result<(), UpkeepError> {
+    pub(super) async fn files(&mut self) -> Result<(), CustodyError> {
         for key in self.store.unsettled().await? {
             let about = format!("{key} is of an upload that was cut off; the next start sees to it");
             self.found(Outcome::Note, "file-unsettled", about);

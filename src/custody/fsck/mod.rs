@@ -8,9 +8,9 @@ mod finding;
 mod media;
 
 pub use self::finding::{Finding, Outcome, Summary};
-use super::UpkeepError;
+use super::CustodyError;
 use super::pages::{each_draft, each_media, each_source};
-use crate::catalog::{Restore, Upkeep};
+use crate::catalog::{Restorable, Restore};
 use crate::media::MediaStore;
 use crate::model::MediaId;
 
@@ -30,11 +30,11 @@ pub struct Checks {
 /// # Errors
 /// The catalog or the store fails, so that there is no telling what is well.
 pub async fn fsck(
-    catalog: &dyn Upkeep,
+    catalog: &dyn Restorable,
     store: &dyn MediaStore,
     checks: Checks,
     report: impl FnMut(&Finding),
-) -> Result<Summary, UpkeepError> {
+) -> Result<Summary, CustodyError> {
     let mut fsck = Fsck {
         catalog,
         store,
@@ -58,7 +58,7 @@ pub async fn fsck(
 }
 
 struct Fsck<'a, F> {
-    catalog: &'a dyn Upkeep,
+    catalog: &'a dyn Restorable,
     store: &'a dyn MediaStore,
     checks: Checks,
     report: F,
@@ -78,7 +78,7 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
     }
 
     /// Ids must never be given twice.
-    async fn counters(&mut self) -> Result<(), UpkeepError> {
+    async fn counters(&mut self) -> Result<(), CustodyError> {
         let state = self.catalog.state().await?;
         let last_media = self.rows.last().map_or(0, |id| id.0);
         for (what, next, last) in

@@ -2,11 +2,11 @@
 
 use super::{Finding, Fsck, Outcome};
 use crate::catalog::{DraftRow, KnownSource};
+use crate::custody::CustodyError;
 use crate::model::MediaId;
-use crate::upkeep::UpkeepError;
 
 impl<F: FnMut(&Finding)> Fsck<'_, F> {
-    pub(super) fn draft(&mut self, row: &DraftRow) -> Result<(), UpkeepError> {
+    pub(super) fn draft(&mut self, row: &DraftRow) -> Result<(), CustodyError> {
         self.summary.rows.drafts += 1;
         self.last_draft = row.id.0;
         for (index, photo) in row.photos.iter().enumerate() {
@@ -23,7 +23,7 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
     }
 
     /// A source is only remembered to save work: forgotten, it is decoded once more.
-    pub(super) async fn source(&mut self, known: &KnownSource) -> Result<(), UpkeepError> {
+    pub(super) async fn source(&mut self, known: &KnownSource) -> Result<(), CustodyError> {
         self.summary.rows.sources += 1;
         if known.media.is_some() {
             return Ok(());

@@ -1,29 +1,29 @@
 //! Going through a catalog, however large it is, a page at a time.
 
-use super::UpkeepError;
-use crate::catalog::{CatalogError, DraftRow, KnownSource, Upkeep};
+use super::CustodyError;
+use crate::catalog::{CatalogError, DraftRow, KnownSource, Restorable};
 use crate::model::Media;
 
 const PAGE: usize = 500;
 
 pub(super) async fn each_media(
-    catalog: &dyn Upkeep,
-    work: impl AsyncFnMut(Media) -> Result<(), UpkeepError>,
-) -> Result<(), UpkeepError> {
+    catalog: &dyn Restorable,
+    work: impl AsyncFnMut(Media) -> Result<(), CustodyError>,
+) -> Result<(), CustodyError> {
     each(async |after| catalog.media_page(after, PAGE).await, |row| row.id, work).await
 }
 
 pub(super) async fn each_draft(
-    catalog: &dyn Upkeep,
-    work: impl AsyncFnMut(DraftRow) -> Result<(), UpkeepError>,
-) -> Result<(), UpkeepError> {
+    catalog: &dyn Restorable,
+    work: impl AsyncFnMut(DraftRow) -> Result<(), CustodyError>,
+) -> Result<(), CustodyError> {
     each(async |after| catalog.drafts_page(after, PAGE).await, |row| row.id, work).await
 }
 
 pub(super) async fn each_source(
-    catalog: &dyn Upkeep,
-    work: impl AsyncFnMut(KnownSource) -> Result<(), UpkeepError>,
-) -> Result<(), UpkeepError> {
+    catalog: &dyn Restorable,
+    work: impl AsyncFnMut(KnownSource) -> Result<(), CustodyError>,
+) -> Result<(), CustodyError> {
     each(async |after| catalog.sources_page(after, PAGE).await, |row| row.source, work).await
 }
 
@@ -31,8 +31,8 @@ pub(super) async fn each_source(
 async fn each<T, K: Copy>(
     mut page: impl AsyncFnMut(Option<K>) -> Result<Vec<T>, CatalogError>,
     key: impl Fn(&T) -> K,
-    mut work: impl AsyncFnMut(T) -> Result<(), UpkeepError>,
-) -> Result<(), UpkeepError> {
+    mut work: impl AsyncFnMut(T) -> Result<(), CustodyError>,
+) -> Result<(), CustodyError> {
     let mut after = None;
     loop {
         let rows = page(after).await?;
@@ -51,7 +51,7 @@ async fn each<T, K: Copy>(
 ///
 /// # Errors
 /// One of them cannot be read.
-pub async fn read_all(catalog: &dyn Upkeep) -> Result<(), UpkeepError> {
+pub async fn read_all(catalog: &dyn Restorable) -> Result<(), CustodyError> {
     catalog.state().await?;
     each_media(catalog, async |_| Ok(())).await?;
     each_draft(catalog, async |_| Ok(())).await?;
@@ -62,6 +62,6 @@ pub async fn read_all(catalog: &dyn Upkeep) -> Result<(), UpkeepError> {
 ///
 /// # Errors
 /// The catalog failed.
-pub async fn is_empty(catalog: &dyn Upkeep) -> Result<bool, CatalogError> {
+pub async fn is_empty(catalog: &dyn Restorable) -> Result<bool, CatalogError> {
     Ok(catalog.media_page(None, 1).await?.is_empty() && catalog.drafts_page(None, 1).await?.is_empty())
 }

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 
-use super::UpkeepError;
+use super::CustodyError;
 use crate::imaging;
 use crate::media::MediaStore;
 use crate::model::MediaKey;
@@ -22,7 +22,7 @@ pub(super) struct Content {
 }
 
 /// Reads the photo under `key`, piece by piece; `None` if there is none.
-pub(super) async fn content(store: &dyn MediaStore, key: MediaKey) -> Result<Option<Content>, UpkeepError> {
+pub(super) async fn content(store: &dyn MediaStore, key: MediaKey) -> Result<Option<Content>, CustodyError> {
     let Some(object) = store.open(key).await? else { return Ok(None) };
     let length = object.len();
     let mut hash = Sha256::new();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::upkeep::Counts;
+use crate::custody::Counts;
 
 /// What became of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::io::{BufRead, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::UpkeepError;
+use super::CustodyError;
 use crate::catalog::{DraftRow, Row, SourceRow, State};
 use crate::model::{DraftId, Media, MediaId, SourceId};
 
@@ -103,7 +103,7 @@ pub(super) struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    pub(super) fn begin(out: W, state: State) -> Result<Self, UpkeepError> {
+    pub(super) fn begin(out: W, state: State) -> Result<Self, CustodyError> {
         let mut writer = Self { out, hash: blake3::Hasher::new(), counts: Counts::default() };
         writer.line(&Line::Export(Header {
             format: FORMAT.to_owned(),
@@ -114,7 +114,7 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    pub(super) fn row(&mut self, row: Row) -> Result<(), UpkeepError> {
+    pub(super) fn row(&mut self, row: Row) -> Result<(), CustodyError> {
         self.counts.add(&row);
         self.line(&match row {
             Row::Media(row) => Line::Media(row),
@@ -123,17 +123,17 @@ impl<W: Write> Writer<W> {
         })
     }
 
-    pub(super) fn end(mut self) -> Result<Counts, UpkeepError> {
+    pub(super) fn end(mut self) -> Result<Counts, CustodyError> {
         let end = Trailer { rows: self.counts, blake3: self.hash.finalize().to_string() };
         self.line(&Line::End(end))?;
-        self.out.flush().map_err(UpkeepError::Write)?;
+        self.out.flush().map_err(CustodyError::Write)?;
         Ok(self.counts)
     }
 
-    fn line(&mut self, line: &Line) -> Result<(), UpkeepError> {
-        let bytes = bytes_of(line).map_err(|error| UpkeepError::Write(error.into()))?;
+    fn line(&mut self, line: &Line) -> Result<(), CustodyError> {
+        let bytes = bytes_of(line).map_err(|error| CustodyError::Write(error.into()))?;
         self.hash.update(&bytes);
-        self.out.write_all(&bytes).map_err(UpkeepError::Write)
+        self.out.write_all(&bytes).map_err(CustodyError::Write)
     }
 }
 
@@ -173,7 +173,7 @@ pub(super) struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    pub(super) fn begin(input: R) -> Result<(Self, Header), UpkeepError> {
+    pub(super) fn begin(input: R) -> Result<(Self, Header), CustodyError> {
         let (hash, counts) = (blake3::Hasher::new(), Counts::default());
         let mut reader = Self { input, bytes: Vec::new(), number: 0, hash, counts, place: None };
         reader.read_line()?;
@@ -194,7 +194,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// The next row, and how many bytes its line has; `None` once the end proved that all rows were there.
-    pub(super) fn row(&mut self) -> Result<Option<(Row, usize)>, UpkeepError> {
+    pub(super) fn row(&mut self) -> Result<Option<(Row, usize)>, CustodyError> {
         self.hash.update(&self.bytes);
         self.read_line()?;
         let (row, place) = match self.parse()? {
@@ -219,22 +219,22 @@ impl<R: BufRead> Reader<R> {
         self.counts
     }
 
-    fn end(&mut self, end: &Trailer) -> Result<(), UpkeepError> {
+    fn end(&mut self, end: &Trailer) -> Result<(), CustodyError> {
         let (rows, blake3) = (self.counts, self.hash.finalize().to_string());
         if *end != (Trailer { rows, blake3 }) {
             return Err(Malformed::Changed(self.number).into());
         }
-        if !self.input.fill_buf().map_err(UpkeepError::Read)?.is_empty() {
+        if !self.input.fill_buf().map_err(CustodyError::Read)?.is_empty() {
             self.number += 1;
             return Err(self.wrong("stands behind the end".to_owned()));
         }
         Ok(())
     }
 
-    fn read_line(&mut self) -> Result<(), UpkeepError> {
+    fn read_line(&mut self) -> Result<(), CustodyError> {
         self.bytes.clear();
         let mut line = self.input.by_ref().take(MAX_LINE_BYTES);
-        let read = line.read_until(b'\n', &mut self.bytes).map_err(UpkeepError::Read)?;
+        let read = line.read_until(b'\n', &mut self.bytes).map_err(CustodyError::Read)?;
         if read as u64 == MAX_LINE_BYTES {
             self.number += 1;
             return Err(self.wrong("is longer than any that this program writes".to_owned()));
@@ -246,7 +246,7 @@ impl<R: BufRead> Reader<R> {
         Ok(())
     }
 
-    fn parse(&self) -> Result<Line, UpkeepError> {
+    fn parse(&self) -> Result<Line, CustodyError> {
         let line = serde_json::from_slice(&self.bytes)
             .map_err(|error| self.wrong(format!("cannot be read: {error}")))?;
         if bytes_of(&line).ok().as_deref() != Some(&*self.bytes) {
@@ -255,7 +255,7 @@ impl<R: BufRead> Reader<R> {
         Ok(line)
     }
 
-    fn wrong(&self, what: String) -> UpkeepError {
+    fn wrong(&self, what: String) -> CustodyError {
         Malformed::Line { line: self.number, what }.into()
     }
 }

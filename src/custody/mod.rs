@@ -23,7 +23,7 @@ use crate::media::MediaError;
 
 /// Why a command did not come to its end. Causes are sources.
 #[derive(Debug, thiserror::Error)]
-pub enum UpkeepError {
+pub enum CustodyError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -47,7 +47,7 @@ pub enum UpkeepError {
     Partial,
 }
 
-impl From<RestoreError> for UpkeepError {
+impl From<RestoreError> for CustodyError {
     fn from(error: RestoreError) -> Self {
         match error {
             RestoreError::Conflict(row) => Self::Conflict(row),

@@ -45,7 +45,7 @@ pub enum RestoreError {
 
 /// A catalog whose operator can save, check and restore it. Nobody else uses the catalog meanwhile.
 #[async_trait]
-pub trait Upkeep: Catalog {
+pub trait Restorable: Catalog {
     /// Counters and marks. Those of an empty catalog are 1, 1 and not partial.
     ///
     /// # Errors

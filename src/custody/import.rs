@@ -6,9 +6,9 @@
 use std::io::{BufReader, Read, Seek};
 use std::mem;
 
-use super::UpkeepError;
+use super::CustodyError;
 use super::format::{Counts, Reader};
-use crate::catalog::{Restore, Row, Upkeep};
+use crate::catalog::{Restorable, Restore, Row};
 
 /// Of one batch: rows, and bytes of their lines.
 const BATCH_ROWS: usize = 500;
@@ -18,11 +18,11 @@ const BATCH_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// It is cut, changed, malformed or of another version, or cannot be read.
-pub fn verify(mut file: impl Read + Seek) -> Result<Counts, UpkeepError> {
+pub fn verify(mut file: impl Read + Seek) -> Result<Counts, CustodyError> {
     let (mut reader, _) = Reader::begin(BufReader::new(&mut file))?;
     while reader.row()?.is_some() {}
     let counts = reader.counts();
-    file.rewind().map_err(UpkeepError::Read)?;
+    file.rewind().map_err(CustodyError::Read)?;
     Ok(counts)
 }
 
@@ -34,10 +34,10 @@ pub fn verify(mut file: impl Read + Seek) -> Result<Counts, UpkeepError> {
 /// fails. Then what was recorded stays, and a catalog that was empty is [partial](crate::catalog::State::is_partial) until
 /// the import is run again and ends.
 pub async fn import(
-    catalog: &dyn Upkeep,
+    catalog: &dyn Restorable,
     mut file: impl Read + Seek,
     mut progress: impl FnMut(u64),
-) -> Result<Counts, UpkeepError> {
+) -> Result<Counts, CustodyError> {
     verify(&mut file)?;
     let (mut reader, header) = Reader::begin(BufReader::new(file))?;
     let (next_media_id, next_draft_id) = (header.next_media_id, header.next_draft_id);

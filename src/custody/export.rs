@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use super::UpkeepError;
+use super::CustodyError;
 use super::format::{Counts, Writer};
 use super::pages::{each_draft, each_media, each_source};
-use crate::catalog::{Row, SourceRow, Upkeep};
+use crate::catalog::{Restorable, Row, SourceRow};
 
 /// Writes everything that is in `catalog` to `out`, and flushes that. Equal catalogs give equal bytes.
 ///
@@ -13,10 +13,10 @@ use crate::catalog::{Row, SourceRow, Upkeep};
 ///
 /// # Errors
 /// The catalog is incomplete or fails, or `out` does. What was written then has no end, and cannot be imported.
-pub async fn export(catalog: &dyn Upkeep, out: impl Write) -> Result<Counts, UpkeepError> {
+pub async fn export(catalog: &dyn Restorable, out: impl Write) -> Result<Counts, CustodyError> {
     let state = catalog.state().await?;
     if state.is_partial {
-        return Err(UpkeepError::Partial);
+        return Err(CustodyError::Partial);
     }
     let mut writer = Writer::begin(out, state)?;
     each_media(catalog, async |row| writer.row(Row::Media(row))).await?;
