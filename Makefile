@@ -8,7 +8,8 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # cargo is parallel by itself
-.PHONY: help run build test lint bench compare tools native clients clean
+ROUNDS := 200
+.PHONY: help run build test lint crash bench compare tools native clients clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
@@ -22,6 +23,9 @@ build: native ## build target/release/vintedbot-ingest
 test: lint clients ## everything that has to pass: lint, the tests, the systemd unit
 	. ./target/tools/clients.env && cargo test --locked
 	tools/unit.sh
+
+crash: native ## kill -9 under load, ROUNDS times (200) on the same data; make test has a few rounds
+	VINTEDBOT_CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test it -- --nocapture after_kill_9
 
 lint: native ## formatting, clippy, and the dependencies against deny.toml
 	@tools/lint.sh

@@ -4,8 +4,10 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Routes};
 use crate::budget::Budget;
@@ -18,8 +20,12 @@ use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter};
 use crate::server::{self, Ended};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
+use crate::upkeep::{Rules, Upkeep};
 use crate::web::body::ReadLimits;
 use crate::web::stack::{Stack, cors};
+
+/// Rest between two pages of upkeep: it then takes less than a fifth of a core, and a million photos take some minutes.
+const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the server could not start. Each text names what to look at.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +49,18 @@ pub enum StartError {
     /// The catalog, as an import into it was cut off.
     #[error("the catalog at {0} is incomplete, because an import into it did not end: run that import again")]
     Partial(std::path::PathBuf),
+    /// The catalog, which lost some of what it held.
+    #[error(
+        "{source} (at {path}). It is not used and was not replaced, and no photo was touched. Put a backup of that \
+         directory in its place, or build a new one from an export and the photos: \
+         vintedbot-ingest rebuild --from EXPORT"
+    )]
+    CatalogDamaged {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        source: CatalogError,
+    },
     /// The image threads.
     #[error("the image pool cannot start: {0}")]
     Pool(io::Error),
@@ -72,6 +90,7 @@ pub struct App {
     address: SocketAddr,
     stack: Arc<Stack<Api>>,
     ingest: Arc<Ingest>,
+    upkeep: Arc<Upkeep>,
     limits: server::Limits,
     connections: Connections,
 }
@@ -83,13 +102,16 @@ impl App {
     /// See [`StartError`].
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let catalog = SledCatalog::open(&settings.catalog_path, settings.min_free_disk).await;
-        let catalog =
-            catalog.map_err(|source| StartError::Catalog { path: settings.catalog_path.clone(), source })?;
-        let state = catalog.state().await;
-        let state =
-            state.map_err(|source| StartError::Catalog { path: settings.catalog_path.clone(), source })?;
-        if state.is_partial {
-            return Err(StartError::Partial(settings.catalog_path.clone()));
+        let path = settings.catalog_path.clone();
+        let catalog = catalog.map_err(|source| match source {
+            CatalogError::Corrupt(_) => StartError::CatalogDamaged { path, source },
+            _ => StartError::Catalog { path, source },
+        })?;
+        let path = settings.catalog_path.clone();
+        match catalog.state().await {
+            Ok(state) if state.is_partial => return Err(StartError::Partial(path)),
+            Ok(_) => {}
+            Err(source) => return Err(StartError::Catalog { path, source }),
         }
         let catalog: Arc<dyn Catalog> = Arc::new(catalog);
         let store = LocalStore::open(&settings.media_root, settings.min_free_disk)
@@ -124,11 +146,21 @@ impl App {
             spool_dir,
         );
         let ingest = Arc::new(ingest);
+        let rules =
+            Rules { collects: settings.jobs_enabled, grace: settings.media_grace, pause: UPKEEP_PAUSE };
+        let upkeep = Upkeep::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
+        let upkeep = Arc::new(upkeep);
+        match upkeep.resolve_leftovers().await {
+            Ok(0) => {}
+            Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
+            Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
+        }
         let connections = Connections::default();
         let api = Api {
             routes: Routes::new(&settings.media_base_url)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
             ingest: Arc::clone(&ingest),
+            upkeep: Arc::clone(&upkeep),
             catalog,
             store,
             global_limiter: settings.rate_limit_global.map(limiter),
@@ -158,7 +190,7 @@ impl App {
             write_timeout: settings.body_idle_timeout,
             shutdown_timeout: settings.shutdown_timeout,
         };
-        Ok(Self { listener, address, stack: Arc::new(stack), ingest, limits, connections })
+        Ok(Self { listener, address, stack: Arc::new(stack), ingest, upkeep, limits, connections })
     }
 
     /// The address that is listened on, with its real port.
@@ -168,11 +200,21 @@ impl App {
 
     /// Serves until `shutdown` completes and open requests are answered or the deadline passed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
+        let stop = CancellationToken::new();
+        let upkeep = tokio::spawn({
+            let (upkeep, stop) = (self.upkeep, stop.clone());
+            async move { upkeep.run(stop).await }
+        });
+        let shutdown = async move {
+            shutdown.await;
+            stop.cancel();
+        };
         let stack = self.stack;
         let handler = move |request, peer| Arc::clone(&stack).handle(request, peer);
         let ended = server::run(self.listener, handler, self.limits, self.connections, shutdown).await;
         // Commits whose clients hung up: short, and of no connection.
-        let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, self.ingest.drained()).await;
+        let rest = async { tokio::join!(self.ingest.drained(), upkeep) };
+        let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended
     }
 }

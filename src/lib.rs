@@ -19,5 +19,5 @@ pub mod model;
 pub mod ratelimit;
 pub mod server;
 pub mod telemetry;
-
+pub mod upkeep;
 pub mod web;

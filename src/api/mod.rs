@@ -17,6 +17,7 @@ use crate::media::MediaStore;
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
+use crate::upkeep::Upkeep;
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{self, Problem};
 use crate::web::router::{Lookup, Router};
@@ -75,6 +76,8 @@ pub struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// Where photos are.
     pub store: Arc<dyn MediaStore>,
+    /// What looks after both.
+    pub upkeep: Arc<Upkeep>,
     /// The limit on all requests but those of monitors and photo viewers.
     pub global_limiter: Option<Arc<dyn RateLimiter>>,
     /// The limit on uploads, on top.

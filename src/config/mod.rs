@@ -55,6 +55,8 @@ pub struct Settings {
     pub max_dim_px: u32,
     pub strip_gps: bool,
     pub max_pixels: u64,
+    pub jobs_enabled: bool,
+    pub media_grace: Duration,
     pub rate_limit_global: Option<Quota>,
     pub rate_limit_upload: Option<Quota>,
     pub trusted_proxies: Vec<IpNet>,
@@ -164,7 +166,6 @@ impl Settings {
         let redis = read.value("REDIS_URL", |v| Some(!v.is_empty()));
         read.value("AUTH_REQUIRED", |v| (parse::boolean(v) == Some(false)).then_some(()));
         read.value("MEDIA_STORAGE", |v| (v == "local").then_some(()));
-        read.value("JOBS_ENABLED", parse::boolean);
         let mib = 1024 * 1024;
         let settings = Self {
             env,
@@ -180,6 +181,8 @@ impl Settings {
             max_dim_px: read.value("MAX_DIM_PX", |v| parse::within(v, 1..=16_384)),
             strip_gps: read.value("STRIP_GPS", parse::boolean),
             max_pixels: read.value("MAX_PIXELS", |v| parse::within(v, 1..=1_000_000_000)),
+            jobs_enabled: read.value("JOBS_ENABLED", parse::boolean),
+            media_grace: read.value("MEDIA_GRACE_HOURS", |v| parse::hours(v, 1..=8760)),
             rate_limit_global: read.value("RATE_LIMIT_GLOBAL", parse::quota),
             rate_limit_upload: read.value("RATE_LIMIT_UPLOAD", parse::quota),
             trusted_proxies: read.value("TRUSTED_PROXIES", parse::networks),

@@ -5,14 +5,17 @@
 mod again;
 mod clients;
 mod corpus;
+mod crash;
 mod custody;
 mod life;
+mod many;
 mod media;
 mod metadata;
 mod overload;
 mod pictures;
 mod pillow;
 mod protocol;
+mod reconcile;
 mod refusals;
 mod streaming;
 mod support;

@@ -11,16 +11,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::mark::Mark;
-use super::rows::Trees;
 use crate::catalog::CatalogError;
+use crate::model::DraftId;
 
-type Waiting = oneshot::Sender<Result<(), Arc<io::Error>>>;
+/// A draft that was recorded, and who waits until it is durable.
+type Waiting = (DraftId, oneshot::Sender<Result<(), Arc<io::Error>>>);
 
 /// What is made durable.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) db: Db,
-    pub(super) trees: Trees,
     /// sled's file of data.
     pub(super) file: PathBuf,
     pub(super) mark: Arc<Mark>,
@@ -33,11 +33,11 @@ impl Log {
         File::open(file)?.sync_data()
     }
 
-    fn commit(&self) -> io::Result<()> {
-        let next_draft = self.trees.next_draft().map_err(io::Error::other)?;
+    /// `last` is the highest of the drafts that are waited for. What else is recorded may be half of a transaction.
+    fn commit(&self, last: DraftId) -> io::Result<()> {
         Self::make_durable(&self.db, &self.file)?;
         // The drafts are durable; that it is not noted costs only a warning, should they ever be lost.
-        if let Err(error) = self.mark.acknowledge(next_draft) {
+        if let Err(error) = self.mark.acknowledge(last.0 + 1) {
             tracing::warn!(%error, "the number of drafts cannot be noted");
         }
         Ok(())
@@ -58,11 +58,11 @@ impl Commits {
         Self { queue, task: tokio::spawn(run(Arc::new(log), waiting)) }
     }
 
-    /// Returns when everything recorded before this call is on disk.
-    pub(super) async fn wait(&self) -> Result<(), CatalogError> {
+    /// Returns when everything recorded before this call is on disk, `draft` the last of it.
+    pub(super) async fn wait(&self, draft: DraftId) -> Result<(), CatalogError> {
         let (sender, done) = oneshot::channel();
         let gone = || CatalogError::Unavailable("the commit task has ended".into());
-        self.queue.send(sender).map_err(|_| gone())?;
+        self.queue.send((draft, sender)).map_err(|_| gone())?;
         match done.await.map_err(|_| gone())? {
             Ok(()) => Ok(()),
             Err(error) => Err(io::Error::new(error.kind(), error).into()),
@@ -83,9 +83,10 @@ async fn run(log: Arc<Log>, mut queue: mpsc::UnboundedReceiver<Waiting>) {
             waiting.push(next);
         }
         let log = Arc::clone(&log);
-        let made_durable = tokio::task::spawn_blocking(move || log.commit());
+        let last = waiting.iter().map(|(draft, _)| *draft).fold(DraftId(0), DraftId::max);
+        let made_durable = tokio::task::spawn_blocking(move || log.commit(last));
         let result = made_durable.await.map_err(io::Error::other).flatten().map_err(Arc::new);
-        for commit in waiting {
+        for (_, commit) in waiting {
             let _caller_left = commit.send(result.clone());
         }
     }

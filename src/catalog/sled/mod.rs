@@ -69,10 +69,10 @@ impl Opened {
             let trees = Trees::open(&db)?;
             let file = path.join(DB_FILE);
             let mark = Mark::open(&path, noted, &trees, || Ok(Log::make_durable(&db, &file)?))?;
-            Ok(Log { db, trees, file, mark: Arc::new(mark) })
+            Ok((trees, Log { db, file, mark: Arc::new(mark) }))
         });
-        let log = opening.await.map_err(|died| CatalogError::Corrupt(last_words(died)))??;
-        let (trees, mark) = (log.trees.clone(), Arc::clone(&log.mark));
+        let (trees, log) = opening.await.map_err(|died| CatalogError::Corrupt(last_words(died)))??;
+        let mark = Arc::clone(&log.mark);
         Ok(Self { trees, mark, commits: Commits::start(log), broken: AtomicBool::new(false) })
     }
 
@@ -157,15 +157,16 @@ impl SledCatalog {
         }
     }
 
-    /// Does `work`, which writes one transaction, and returns once that is durable.
+    /// Does `work`, which writes one transaction and names the last draft that is recorded by then, and returns once that is
+    /// durable.
     async fn record<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Trees) -> Result<T, CatalogError> + Send + 'static,
+        work: impl FnOnce(&Trees) -> Result<(T, DraftId), CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
         let opened = self.opened().await?;
         let recording = Arc::clone(&opened);
         let recorded = match blocking(move || work(&recording.trees)).await {
-            Ok(done) => opened.commits.wait().await.map(|()| done),
+            Ok((done, last)) => opened.commits.wait(last).await.map(|()| done),
             Err(error) => Err(error),
         };
         recorded.map_err(|error| match error {
@@ -181,7 +182,12 @@ impl SledCatalog {
 #[async_trait]
 impl Catalog for SledCatalog {
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
-        self.record(move |trees| trees.insert(&new)).await
+        let insert = move |trees: &Trees| {
+            let draft = trees.insert(&new)?;
+            let id = draft.id;
+            Ok((draft, id))
+        };
+        self.record(insert).await
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
@@ -247,7 +253,12 @@ impl Restorable for SledCatalog {
     }
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {
-        let taken = self.record(move |trees| trees.restore(&step)).await?;
+        let step = move |trees: &Trees| {
+            let taken = trees.restore(&step)?;
+            // Nobody else records drafts meanwhile.
+            Ok((taken, DraftId(trees.next_draft()?.saturating_sub(1))))
+        };
+        let taken = self.record(step).await?;
         taken.map_err(|conflict| RestoreError::Conflict(conflict.0))
     }
 }

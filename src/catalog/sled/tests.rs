@@ -11,7 +11,7 @@ async fn conforms() {
 }
 
 #[tokio::test]
-async fn conforms_in_its_upkeep() {
+async fn conforms_in_restoring() {
     let dir = tempfile::tempdir().unwrap();
     conformance::restorable::run(&SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap()).await;
 }
