@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Routes};
 use crate::budget::Budget;
-use crate::catalog::{Catalog, CatalogError, SledCatalog};
+use crate::catalog::{Catalog, CatalogError, Restorable, SledCatalog};
 use crate::config::{CorsOrigins, Settings};
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, Scratch};
@@ -47,6 +47,9 @@ pub enum StartError {
         /// Why not.
         source: CatalogError,
     },
+    /// The catalog, as an import into it was cut off.
+    #[error("the catalog at {0} is incomplete, because an import into it did not end: run that import again")]
+    Partial(std::path::PathBuf),
     /// The catalog, which lost some of what it held.
     #[error(
         "{source} (at {path}). It is not used and was not replaced, and no photo was touched. Put a backup of that \
@@ -105,6 +108,12 @@ impl App {
             CatalogError::Corrupt(_) => StartError::CatalogDamaged { path, source },
             _ => StartError::Catalog { path, source },
         })?;
+        let path = settings.catalog_path.clone();
+        match catalog.state().await {
+            Ok(state) if state.is_partial => return Err(StartError::Partial(path)),
+            Ok(_) => {}
+            Err(source) => return Err(StartError::Catalog { path, source }),
+        }
         let catalog: Arc<dyn Catalog> = Arc::new(catalog);
         let store = LocalStore::open(&settings.media_root, settings.min_free_disk)
             .map_err(|source| StartError::Media { path: settings.media_root.clone(), source })?;

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::commands::Operation;
 use crate::config::{SETTINGS, Settings, Source};
 
 /// Exit code after bad arguments or settings: starting again cannot help, so a supervisor should not.
 pub const EXIT_USAGE: u8 = 2;
-/// Exit code after a start or a run that failed: starting again may help.
+/// Exit code after a start or a run that failed (starting again may help), and of a check that found problems.
 pub const EXIT_FAILURE: u8 = 1;
 
 /// Streaming media-ingest server: photos in, upright and clean JPEGs and a draft listing out.
@@ -17,23 +18,84 @@ pub const EXIT_FAILURE: u8 = 1;
 #[command(name = "vintedbot-ingest", version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Subcommands>,
 }
 
-/// What the process is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
-pub enum Command {
+#[derive(Debug, Subcommand)]
+enum Subcommands {
     /// Start the server (the default).
     Serve,
     /// Check the settings and exit.
     CheckConfig,
+    /// Save the catalog as JSON lines. The server must be stopped.
+    ///
+    /// Saved are drafts, media rows, what is known of sources, and the next ids; the photos are files in MEDIA_ROOT, and to
+    /// be saved as such. Equal catalogs give equal exports. The last line has a checksum, so that a cut export is noticed.
+    Export {
+        /// Where to: a file, which is replaced when the export is whole, or - for stdout.
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        output: String,
+    },
+    /// Restore the catalog from an export, ids included. The server must be stopped.
+    ///
+    /// An export that is not whole is refused before anything is recorded. After a crash, run it again: rows that are there
+    /// must be equal, and the server does not start on a catalog of which a part is missing.
+    Import {
+        /// The export: a file, or - for stdin.
+        file: String,
+    },
+    /// Check catalog and photos against each other. The server must be stopped.
+    ///
+    /// Prints one line for each finding, a word for its kind first, and a summary on stderr. Exits with 1 if a problem is
+    /// left, else with 0.
+    Fsck {
+        /// Compare the lengths of photos instead of reading all of them.
+        #[arg(long)]
+        quick: bool,
+        /// Mend what can be mended without losing anything: counters, look-ups, dangling sources; move torn photos to
+        /// .quarantine in MEDIA_ROOT. Never deletes a photo or a draft.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Make a new catalog from an export in the place of one that is damaged. The server must be stopped.
+    ///
+    /// The damaged one is kept beside it, under a name with .broken- and the time. Then the new one is checked against the
+    /// photos. Refused if the present catalog works.
+    Rebuild {
+        /// The export: a file, or - for stdin.
+        #[arg(long, value_name = "FILE")]
+        from: String,
+        /// Put the present catalog aside even if it works, or does not open for another reason than damage.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// What the process is asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Start the server.
+    Serve,
+    /// Check the settings and exit.
+    CheckConfig,
+    /// Look after catalog and photos.
+    Operate(Operation),
 }
 
 /// Reads the arguments; `--help`, `--version` and bad arguments end the process.
 pub fn command() -> Command {
     let matches = Arguments::command().after_help(settings_help()).get_matches();
     match Arguments::from_arg_matches(&matches) {
-        Ok(arguments) => arguments.command.unwrap_or(Command::Serve),
+        Ok(arguments) => match arguments.command {
+            None | Some(Subcommands::Serve) => Command::Serve,
+            Some(Subcommands::CheckConfig) => Command::CheckConfig,
+            Some(Subcommands::Export { output }) => Command::Operate(Operation::Export { output }),
+            Some(Subcommands::Import { file }) => Command::Operate(Operation::Import { from: file }),
+            Some(Subcommands::Fsck { quick, repair }) => Command::Operate(Operation::Fsck { quick, repair }),
+            Some(Subcommands::Rebuild { from, force }) => {
+                Command::Operate(Operation::Rebuild { from, force })
+            }
+        },
         Err(error) => error.exit(),
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use vintedbot_ingest::app::App;
 use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE};
+use vintedbot_ingest::commands::{self, Verdict};
 use vintedbot_ingest::config::Settings;
 use vintedbot_ingest::server::{Ended, descriptors};
 use vintedbot_ingest::telemetry::logging;
@@ -27,6 +28,11 @@ fn main() -> ExitCode {
             say("The settings are valid.");
             ExitCode::SUCCESS
         }
+        Command::Operate(command) => match commands::run(&command, &settings) {
+            Ok(Verdict::Well) => ExitCode::SUCCESS,
+            Ok(Verdict::Problems) => ExitCode::from(EXIT_FAILURE),
+            Err(message) => fail(EXIT_FAILURE, &message),
+        },
         Command::Serve => match serve(&settings) {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => fail(EXIT_FAILURE, &message),

@@ -18,6 +18,11 @@ impl MediaKey {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The key of the bytes with this SHA-256.
+    pub const fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
     /// The raw digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -26,7 +31,7 @@ impl MediaKey {
 
 impl fmt::Display for MediaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write_hex(&self.0, f)
     }
 }
 
@@ -45,18 +50,26 @@ impl FromStr for MediaKey {
     type Err = InvalidMediaKey;
 
     fn from_str(text: &str) -> Result<Self, InvalidMediaKey> {
-        let digits: &[u8; 64] = text.as_bytes().try_into().map_err(|_| InvalidMediaKey)?;
-        let nibble = |digit: u8| match digit {
-            b'0'..=b'9' => Ok(digit - b'0'),
-            b'a'..=b'f' => Ok(digit - b'a' + 10),
-            _ => Err(InvalidMediaKey),
-        };
-        let mut key = [0; 32];
-        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
-        Ok(Self(key))
+        read_hex(text).map(Self).ok_or(InvalidMediaKey)
     }
+}
+
+fn write_hex(digest: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+fn read_hex(text: &str) -> Option<[u8; 32]> {
+    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+    let nibble = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    }
+    Some(digest)
 }
 
 impl TryFrom<String> for MediaKey {
@@ -74,8 +87,9 @@ impl From<MediaKey> for String {
 }
 
 /// What a photo was when it came, and what was to be made of it: a hash over the bytes of the source and over all settings
-/// that decide the output. Two photos with equal ids have the same output.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// that decide the output. Two photos with equal ids have the same output. Written as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct SourceId([u8; 32]);
 
 impl SourceId {
@@ -90,9 +104,34 @@ impl SourceId {
     }
 }
 
+impl fmt::Display for SourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
+
 impl fmt::Debug for SourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The text is not 64 lower-case hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a source id is 64 lower-case hex digits")]
+pub struct InvalidSourceId;
+
+impl TryFrom<String> for SourceId {
+    type Error = InvalidSourceId;
+
+    fn try_from(text: String) -> Result<Self, InvalidSourceId> {
+        read_hex(&text).map(Self).ok_or(InvalidSourceId)
+    }
+}
+
+impl From<SourceId> for String {
+    fn from(source: SourceId) -> Self {
+        source.to_string()
     }
 }
 
@@ -205,6 +244,8 @@ mod tests {
         fn text_and_key_round_trip(bytes: [u8; 32]) {
             let key = MediaKey(bytes);
             prop_assert_eq!(key.to_string().parse(), Ok(key));
+            let source = SourceId(bytes);
+            prop_assert_eq!(SourceId::try_from(source.to_string()), Ok(source));
         }
     }
 }

@@ -112,7 +112,10 @@ impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
         tracing::error!(cause = %chain(&error), "the catalog could not be read");
         match error {
-            CatalogError::Full(_) | CatalogError::Unavailable(_) | CatalogError::Indeterminate(_) => {
+            CatalogError::Full(_)
+            | CatalogError::Unavailable(_)
+            | CatalogError::InUse
+            | CatalogError::Indeterminate(_) => {
                 let detail = "Listings cannot be read at the moment. Try again in a moment.";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
                     .retry_after(UNAVAILABLE_RETRY)

@@ -5,12 +5,16 @@
 
 #[cfg(test)]
 mod conformance;
+mod restorable;
+mod rows;
 mod sled;
 
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+pub use self::restorable::{Restorable, Restore, RestoreError, State};
+pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::SledCatalog;
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
@@ -23,6 +27,9 @@ pub enum CatalogError {
     /// The catalog does not answer; trying again later may help.
     #[error("the catalog is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It has room for one process, and another one is in it.
+    #[error("the catalog is in use by another process")]
+    InUse,
     /// Recording failed half-way: whether the draft is there will be known when the catalog works again. What it refers
     /// to must be kept.
     #[error("the catalog failed while it recorded a draft")]
@@ -109,6 +116,13 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// The catalog failed.
     async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError>;
+
+    /// The first `limit` drafts by id, or the first of those after `after`, as they are recorded: whether their photos have
+    /// rows is not looked at.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError>;
 
     /// The first `limit` known sources in the order of their ids, or the first of those after `after`.
     ///

@@ -131,6 +131,12 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
     }
 }
 
+/// Width and height that a JPEG declares, of which `head` holds at least what is in front of the pixels; `None` if it is no
+/// JPEG or declares more than one size.
+pub fn jpeg_sides(head: &[u8]) -> Option<(u32, u32)> {
+    codec::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
+}
+
 /// Reads the header of `bytes` and holds it against the limits of `recipe`.
 ///
 /// # Errors

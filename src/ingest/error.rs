@@ -104,7 +104,7 @@ impl From<CatalogError> for IngestError {
         match error {
             CatalogError::Full(_) => Self::Full(error.into()),
             CatalogError::Indeterminate(cause) => (*cause).into(),
-            CatalogError::Unavailable(_) => Self::Unavailable(error.into()),
+            CatalogError::Unavailable(_) | CatalogError::InUse => Self::Unavailable(error.into()),
             CatalogError::Corrupt(_) => Self::Internal(error.into()),
         }
     }

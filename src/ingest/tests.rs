@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::{CatalogError, KnownSource, NewDraft, SledCatalog};
+use crate::catalog::{CatalogError, DraftRow, KnownSource, NewDraft, SledCatalog};
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
 use crate::model::{DraftId, Media, MediaId, SourceId};
@@ -60,6 +60,10 @@ impl Catalog for Failing {
 
     async fn created(&self) -> Result<SystemTime, CatalogError> {
         self.inner.created().await
+    }
+
+    async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
+        self.inner.drafts_page(after, limit).await
     }
 
     async fn check(&self) -> Result<(), CatalogError> {

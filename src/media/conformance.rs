@@ -49,6 +49,7 @@ pub(super) async fn run(store: &dyn MediaStore) {
     what_is_taken_back_is_gone_and_what_was_there_before_stays(store).await;
     only_old_photos_are_removed_as_old(store).await;
     the_list_names_every_photo_once(store).await;
+    what_is_quarantined_is_out_of_sight(store).await;
     assert_eq!(store.unsettled().await.unwrap(), [], "of this process");
 }
 
@@ -155,4 +156,19 @@ async fn the_list_names_every_photo_once(store: &dyn MediaStore) {
     assert_eq!(list(store).await, expected);
     drop(staged);
     store.remove(&expected.iter().map(|stored| stored.key).collect::<Vec<_>>()).await.unwrap();
+}
+
+async fn what_is_quarantined_is_out_of_sight(store: &dyn MediaStore) {
+    let bytes = Bytes::from_static(b"suspicious");
+    let key = MediaKey::of(&bytes);
+    assert_eq!(store.quarantine(key).await.unwrap(), None);
+    let mut places = Vec::new();
+    for _ in 0..2 {
+        let staged = store.stage(bytes.clone()).await.unwrap();
+        assert_eq!(publish(store, vec![staged]).await, [key]);
+        places.push(store.quarantine(key).await.unwrap().unwrap());
+        assert!(store.stat(key).await.unwrap().is_none());
+        assert!(store.list().try_concat().await.unwrap().is_empty());
+    }
+    assert_ne!(places[0], places[1], "what is there already stays");
 }

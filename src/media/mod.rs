@@ -148,6 +148,13 @@ pub trait MediaStore: Send + Sync {
     /// It may still be there.
     async fn remove_older(&self, key: MediaKey, than: SystemTime) -> Result<Option<u64>, MediaError>;
 
+    /// Takes the photo under `key` out of the readers' sight, durably, and keeps its bytes for the operator: the answer says
+    /// where. `None` if there is none.
+    ///
+    /// # Errors
+    /// It may still be there.
+    async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError>;
+
     /// All photos, in pages of bounded size and in no particular order, however many there are. One that is published or
     /// removed meanwhile may be missing or named. What somebody else put beside the photos is not named.
     ///

@@ -11,7 +11,7 @@ async fn counter(server: &Server, name: &str) -> u64 {
     line.unwrap().parse().unwrap()
 }
 
-async fn recognised(server: &Server) -> u64 {
+pub(crate) async fn recognised(server: &Server) -> u64 {
     counter(server, "photos_recognised").await
 }
 

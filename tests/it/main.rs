@@ -6,6 +6,7 @@ mod again;
 mod clients;
 mod corpus;
 mod crash;
+mod custody;
 mod disk;
 mod http2;
 mod life;

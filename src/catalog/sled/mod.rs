@@ -7,8 +7,10 @@
 mod commit;
 mod mark;
 mod pages;
+mod restore;
 mod rows;
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,12 +23,17 @@ use tokio::sync::RwLock;
 use self::commit::{Commits, Log};
 use self::mark::Mark;
 use self::rows::Trees;
-use super::{Catalog, CatalogError, KnownSource, NewDraft};
+use super::{
+    Catalog, CatalogError, DraftRow, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+};
 use crate::disk::{self, FreeDisk};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
 /// sled's default is 1 GB, more than the machines this runs on.
 const CACHE_BYTES: u64 = 16 << 20;
+
+/// sled's file with the data, which it also locks.
+const DB_FILE: &str = "db";
 
 /// How often, and with what pause, a lock that is not yet free is asked for again.
 const REOPEN_TRIES: u32 = 50;
@@ -57,10 +64,10 @@ impl Opened {
             disk::create_dir(&path)?;
             let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES);
             // Commits flush by themselves; a timer would only write at other moments.
-            let db = config.flush_every_ms(None).open()?;
+            let db = config.flush_every_ms(None).open().map_err(|error| why_not_open(error, &path))?;
             disk::sync_dir(&path)?;
             let trees = Trees::open(&db)?;
-            let file = path.join("db");
+            let file = path.join(DB_FILE);
             let mark = Mark::open(&path, noted, &trees, || Ok(Log::make_durable(&db, &file)?))?;
             Ok((trees, Log { db, file, mark: Arc::new(mark) }))
         });
@@ -123,21 +130,43 @@ impl SledCatalog {
     async fn open_again(&self) -> Result<Opened, CatalogError> {
         for _ in 0..REOPEN_TRIES {
             match Opened::open(Arc::clone(&self.path)).await {
-                Err(CatalogError::Unavailable(_)) => tokio::time::sleep(REOPEN_PAUSE).await,
+                Err(CatalogError::Unavailable(_) | CatalogError::InUse) => {
+                    tokio::time::sleep(REOPEN_PAUSE).await;
+                }
                 opened_or_failed => return opened_or_failed,
             }
         }
         Opened::open(Arc::clone(&self.path)).await
     }
-}
 
-#[async_trait]
-impl Catalog for SledCatalog {
-    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
+    /// Whether there is a catalog in directory `path`. [`open`](Self::open) would make one.
+    pub fn exists(path: &Path) -> bool {
+        path.join(DB_FILE).exists()
+    }
+
+    /// The lowest id that no draft got which the catalog in directory `path` acknowledged, as far as it is noted there. Works
+    /// for a catalog that cannot be opened.
+    pub fn noted_next_draft(path: &Path) -> Option<u64> {
+        mark::next_draft(path)
+    }
+
+    /// Lets go of the directory, which takes a moment when it is merely dropped.
+    pub async fn close(self) {
+        if let Some(Ok(opened)) = self.current.into_inner().map(Arc::try_unwrap) {
+            opened.close().await;
+        }
+    }
+
+    /// Does `work`, which writes one transaction and names the last draft that is recorded by then, and returns once that is
+    /// durable.
+    async fn record<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Trees) -> Result<(T, DraftId), CatalogError> + Send + 'static,
+    ) -> Result<T, CatalogError> {
         let opened = self.opened().await?;
         let recording = Arc::clone(&opened);
-        let recorded = match blocking(move || recording.trees.insert(&new)).await {
-            Ok(draft) => opened.commits.wait(draft.id).await.map(|()| draft),
+        let recorded = match blocking(move || work(&recording.trees)).await {
+            Ok((done, last)) => opened.commits.wait(last).await.map(|()| done),
             Err(error) => Err(error),
         };
         recorded.map_err(|error| match error {
@@ -147,6 +176,18 @@ impl Catalog for SledCatalog {
                 CatalogError::Indeterminate(Box::new(failed))
             }
         })
+    }
+}
+
+#[async_trait]
+impl Catalog for SledCatalog {
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
+        let insert = move |trees: &Trees| {
+            let draft = trees.insert(&new)?;
+            let id = draft.id;
+            Ok((draft, id))
+        };
+        self.record(insert).await
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
@@ -167,6 +208,11 @@ impl Catalog for SledCatalog {
     async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
         let opened = self.opened().await?;
         blocking(move || opened.trees.media_page(after, limit)).await
+    }
+
+    async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.drafts_page(after, limit)).await
     }
 
     async fn sources_page(
@@ -192,6 +238,51 @@ impl Catalog for SledCatalog {
         let (path, min_free) = (Arc::clone(&self.path), self.min_free);
         blocking(move || Ok(min_free.check(&path)?)).await
     }
+}
+
+#[async_trait]
+impl Restorable for SledCatalog {
+    async fn state(&self) -> Result<State, CatalogError> {
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.state()).await
+    }
+
+    async fn media_of_key(&self, key: MediaKey) -> Result<Option<Media>, CatalogError> {
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.media_of_key(key)).await
+    }
+
+    async fn restore(&self, step: Restore) -> Result<(), RestoreError> {
+        let step = move |trees: &Trees| {
+            let taken = trees.restore(&step)?;
+            // Nobody else records drafts meanwhile.
+            Ok((taken, DraftId(trees.next_draft()?.saturating_sub(1))))
+        };
+        let taken = self.record(step).await?;
+        taken.map_err(|conflict| RestoreError::Conflict(conflict.0))
+    }
+}
+
+/// What a failure to open says of the catalog: that somebody has it, that it is damaged, or that something else is wrong,
+/// such as the disk or its permissions. Damage shows in many ways, as sled believes much of what it reads.
+fn why_not_open(error: sled::Error, path: &Path) -> CatalogError {
+    use sled::Error as E;
+    match error {
+        E::Io(_) if is_locked(path) => CatalogError::InUse,
+        E::Io(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            CatalogError::Corrupt(error.to_string())
+        }
+        E::Unsupported(_) | E::ReportableBug(_) | E::CollectionNotFound(_) => {
+            CatalogError::Corrupt(error.to_string())
+        }
+        error => error.into(),
+    }
+}
+
+/// Whether another holder has sled's lock, which sled itself does not tell from other errors.
+fn is_locked(path: &Path) -> bool {
+    let tried = File::open(path.join(DB_FILE)).map(|file| file.try_lock());
+    matches!(tried, Ok(Err(TryLockError::WouldBlock)))
 }
 
 /// sled does not expect everything that a disk can do to its files.
@@ -231,61 +322,4 @@ impl From<sled::Error> for CatalogError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalog::{NewPhoto, conformance};
-    use crate::model::MediaKey;
-
-    #[tokio::test]
-    async fn conforms() {
-        let dir = tempfile::tempdir().unwrap();
-        conformance::run(Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap())).await;
-    }
-
-    #[tokio::test]
-    async fn drafts_and_counters_outlive_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let new = NewDraft {
-            title: "kept".into(),
-            photos: vec![NewPhoto {
-                key: MediaKey::of(b"1"),
-                width: 4,
-                height: 3,
-                size_bytes: 1,
-                source: SourceId::new([1; 32]),
-            }],
-        };
-        let first = {
-            let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
-            catalog.create_draft(new.clone()).await.unwrap()
-        };
-        // The commit task lets go of the directory a moment after the last handle is dropped.
-        let mut tries = 0;
-        let reopened = loop {
-            match SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await {
-                Ok(catalog) => break catalog,
-                Err(error) if tries == 1000 => panic!("{error}"),
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
-            }
-            tries += 1;
-        };
-        assert_eq!(reopened.draft(first.id).await.unwrap(), Some(first.clone()));
-        let known = reopened.media_of_source(SourceId::new([1; 32])).await.unwrap();
-        assert_eq!(known.as_ref(), first.photos.first());
-        let second = reopened.create_draft(new).await.unwrap();
-        assert_eq!((second.id, &second.photos), (DraftId(2), &first.photos));
-    }
-
-    /// As after a write that failed: what was acknowledged is there, and new drafts are taken.
-    #[tokio::test]
-    async fn a_catalog_that_broke_is_opened_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
-        let new = NewDraft { title: String::new(), photos: Vec::new() };
-        let first = catalog.create_draft(new.clone()).await.unwrap();
-        catalog.opened().await.unwrap().broken.store(true, Ordering::Relaxed);
-        catalog.check().await.unwrap();
-        assert_eq!(catalog.draft(first.id).await.unwrap(), Some(first));
-        assert_eq!(catalog.create_draft(new).await.unwrap().id, DraftId(2));
-    }
-}
+mod tests;

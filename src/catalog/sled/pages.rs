@@ -7,7 +7,7 @@ use crate::catalog::{CatalogError, KnownSource};
 use crate::model::{Media, MediaId, MediaKey, SourceId};
 
 /// The range behind `after`, or all.
-fn behind<T: AsRef<[u8]>>(after: Option<T>) -> (Bound<T>, Bound<T>) {
+pub(super) fn behind<T: AsRef<[u8]>>(after: Option<T>) -> (Bound<T>, Bound<T>) {
     (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 

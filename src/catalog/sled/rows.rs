@@ -11,8 +11,8 @@ use sled::{Db, Tree};
 use crate::catalog::{CatalogError, NewDraft};
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, SourceId};
 
-const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
-const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
+pub(super) const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
+pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
 const CREATED: &[u8] = b"created";
 
 #[derive(Debug)]
@@ -23,20 +23,20 @@ pub(super) struct Trees {
     pub(super) media_by_key: Tree,
     /// Source id → media id. Databases of before it existed get it empty.
     pub(super) media_by_source: Tree,
-    /// Draft id (big endian) → [`DraftRow`].
-    drafts: Tree,
+    /// Draft id (big endian) → [`DraftValue`].
+    pub(super) drafts: Tree,
     /// Name → next id, or the moment of creation in nanoseconds since 1970.
-    counters: Tree,
+    pub(super) counters: Tree,
 }
 
-/// A draft as stored: its photos are references.
+/// A draft as stored under its id: its photos are references.
 #[derive(Debug, Serialize, Deserialize)]
-struct DraftRow {
-    title: String,
-    description: String,
-    status: DraftStatus,
-    price_suggested: Option<f64>,
-    photos: Vec<MediaId>,
+pub(super) struct DraftValue {
+    pub(super) title: String,
+    pub(super) description: String,
+    pub(super) status: DraftStatus,
+    pub(super) price_suggested: Option<f64>,
+    pub(super) photos: Vec<MediaId>,
 }
 
 type Abort = ConflictableTransactionError<CatalogError>;
@@ -86,7 +86,7 @@ impl Trees {
                 photos.push(row);
             }
             let id = DraftId(take_id(counters, NEXT_DRAFT_ID)?);
-            let row = DraftRow {
+            let row = DraftValue {
                 title: new.title.clone(),
                 description: String::new(),
                 status: DraftStatus::Draft,
@@ -127,7 +127,7 @@ impl Trees {
         Ok(())
     }
 
-    fn counter(&self, name: &[u8]) -> Result<Option<u64>, CatalogError> {
+    pub(super) fn counter(&self, name: &[u8]) -> Result<Option<u64>, CatalogError> {
         self.counters.get(name)?.map(|bytes| number(&bytes)).transpose()
     }
 
@@ -136,7 +136,7 @@ impl Trees {
         let Some(row) = self.drafts.get(id.0.to_be_bytes())? else {
             return Ok(None);
         };
-        let row: DraftRow = decode(&row)?;
+        let row: DraftValue = decode(&row)?;
         let photo = |id: &MediaId| {
             let row = self.media.get(id.0.to_be_bytes())?;
             decode(&row.ok_or_else(|| CatalogError::Corrupt(format!("media {id} has no row")))?)
@@ -146,7 +146,7 @@ impl Trees {
     }
 }
 
-impl DraftRow {
+impl DraftValue {
     fn with(self, id: DraftId, photos: Vec<Media>) -> Draft {
         let Self { title, description, status, price_suggested, photos: _ } = self;
         Draft { id, title, description, status, price_suggested, photos }
@@ -162,7 +162,7 @@ fn take_id(counters: &TransactionalTree, name: &[u8]) -> ConflictableTransaction
     Ok(next)
 }
 
-fn number(bytes: &[u8]) -> Result<u64, CatalogError> {
+pub(super) fn number(bytes: &[u8]) -> Result<u64, CatalogError> {
     let bytes = bytes.try_into().map_err(|_| CatalogError::Corrupt("a counter is not a number".into()))?;
     Ok(u64::from_be_bytes(bytes))
 }
@@ -171,7 +171,7 @@ fn abort(what: &str) -> Abort {
     Abort::Abort(CatalogError::Corrupt(what.to_owned()))
 }
 
-fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, CatalogError> {
+pub(super) fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, CatalogError> {
     serde_json::to_vec(row).map_err(|error| CatalogError::Corrupt(error.to_string()))
 }
 

@@ -9,6 +9,7 @@ mod blocking;
 mod list;
 mod names;
 mod publish;
+mod quarantine;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +34,7 @@ use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
 const STAGING: &str = ".staging";
+const QUARANTINE: &str = ".quarantine";
 const SUFFIX: &str = ".jpg";
 const READ_CHUNK: u64 = 64 * 1024;
 
@@ -192,6 +194,15 @@ impl MediaStore for LocalStore {
         })
         .await?;
         Ok(removed)
+    }
+
+    async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError> {
+        let (path, aside) = (self.path(key), self.root.join(QUARANTINE));
+        let moved = blocking(move || quarantine::move_aside(&path, &aside, key)).await?;
+        if moved.is_some() {
+            self.names.sync().await?;
+        }
+        Ok(moved.map(|path| path.display().to_string()))
     }
 
     fn list(&self) -> BoxStream<'static, Result<Vec<Stored>, MediaError>> {

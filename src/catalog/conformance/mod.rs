@@ -1,5 +1,7 @@
 //! What every catalog must do. Runs against an empty catalog.
 
+pub(super) mod restorable;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,140 @@
+//! What a catalog must do that can be saved, checked and restored. Runs against an empty catalog.
+
+use super::{draft, source};
+use crate::catalog::{DraftRow, Restorable, Restore, RestoreError, Row, SourceRow, State};
+use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId};
+
+fn media(id: u64, name: &str) -> Media {
+    Media { id: MediaId(id), key: MediaKey::of(name.as_bytes()), width: 4, height: 3, size_bytes: 2 }
+}
+
+fn row(id: u64, title: &str, photos: &[u64]) -> DraftRow {
+    DraftRow {
+        id: DraftId(id),
+        title: title.into(),
+        description: "no\nbody \"wrote\" it".into(),
+        status: DraftStatus::Draft,
+        price_suggested: Some(0.1 + 0.2),
+        photos: photos.iter().copied().map(MediaId).collect(),
+    }
+}
+
+async fn state(catalog: &dyn Restorable) -> (u64, u64, bool) {
+    let State { next_media_id, next_draft_id, is_partial } = catalog.state().await.unwrap();
+    (next_media_id, next_draft_id, is_partial)
+}
+
+async fn conflict(catalog: &dyn Restorable, rows: Vec<Row>) -> String {
+    match catalog.restore(Restore::Rows(rows)).await {
+        Err(RestoreError::Conflict(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(in crate::catalog) async fn run(catalog: &dyn Restorable) {
+    assert_eq!(state(catalog).await, (1, 1, false));
+    assert_eq!(catalog.media_page(None, 10).await.unwrap(), []);
+    assert_eq!(catalog.drafts_page(None, 10).await.unwrap(), []);
+    an_empty_catalog_is_partial_until_the_end(catalog).await;
+    rows_are_restored_as_they_are_and_as_often_as_asked(catalog).await;
+    nothing_takes_the_place_of_another_row(catalog).await;
+    pages_go_through_everything_in_order(catalog).await;
+    what_is_made_afterwards_gets_new_ids(catalog).await;
+    a_source_may_refer_to_nothing(catalog).await;
+}
+
+async fn an_empty_catalog_is_partial_until_the_end(catalog: &dyn Restorable) {
+    let begin = |next_media_id, next_draft_id| Restore::Begin { next_media_id, next_draft_id };
+    catalog.restore(begin(20, 10)).await.unwrap();
+    assert_eq!(state(catalog).await, (20, 10, true));
+    catalog.restore(begin(5, 12)).await.unwrap();
+    assert_eq!(state(catalog).await, (20, 12, true), "a counter never sinks");
+    catalog.restore(Restore::Rows(vec![Row::Media(media(1, "one"))])).await.unwrap();
+    catalog.restore(begin(20, 12)).await.unwrap();
+    assert_eq!(state(catalog).await, (20, 12, true), "begun again after a row");
+    catalog.restore(Restore::End).await.unwrap();
+    assert_eq!(state(catalog).await, (20, 12, false));
+    catalog.restore(begin(20, 12)).await.unwrap();
+    assert_eq!(state(catalog).await, (20, 12, false), "it is whole, and stays so");
+}
+
+async fn rows_are_restored_as_they_are_and_as_often_as_asked(catalog: &dyn Restorable) {
+    let first = SourceRow { source: source("first"), media: MediaId(1) };
+    let rows = vec![
+        Row::Media(media(1, "one")),
+        Row::Media(media(30, "thirty")),
+        Row::Draft(row(4, "Füße 👟", &[30, 1, 30])),
+        Row::Draft(row(7, "refers to nothing", &[3])),
+        Row::Source(first),
+    ];
+    for _ in 0..2 {
+        catalog.restore(Restore::Rows(rows.clone())).await.unwrap();
+        assert_eq!(state(catalog).await, (31, 12, false), "counters are above all ids");
+        let read = catalog.draft(DraftId(4)).await.unwrap().unwrap();
+        assert_eq!(read.photos, [media(30, "thirty"), media(1, "one"), media(30, "thirty")]);
+        assert_eq!(read.title, "Füße 👟");
+        assert_eq!(catalog.drafts_page(None, 1).await.unwrap(), [row(4, "Füße 👟", &[30, 1, 30])]);
+        assert_eq!(catalog.media_of_source(source("first")).await.unwrap(), Some(media(1, "one")));
+        let key = media(30, "thirty").key;
+        assert_eq!(catalog.media_of_key(key).await.unwrap(), Some(media(30, "thirty")));
+        assert_eq!(catalog.media_of_key(MediaKey::of(b"none")).await.unwrap(), None);
+    }
+}
+
+async fn nothing_takes_the_place_of_another_row(catalog: &dyn Restorable) {
+    let good = Row::Media(media(40, "forty"));
+    for (bad, name) in [
+        (Row::Media(media(1, "other")), "media 1 "),
+        (Row::Media(media(2, "one")), "media 2 "),
+        (Row::Draft(row(4, "other", &[30, 1, 30])), "draft 4 "),
+        (Row::Source(SourceRow { source: source("first"), media: MediaId(30) }), "source "),
+        (Row::Media(media(u64::MAX, "last")), "18446744073709551615"),
+    ] {
+        let text = conflict(catalog, vec![good.clone(), bad]).await;
+        assert!(text.contains(name), "{text}");
+    }
+    assert_eq!(catalog.media_of_key(media(40, "forty").key).await.unwrap(), None, "all of it or nothing");
+    assert_eq!(state(catalog).await, (31, 12, false));
+}
+
+async fn pages_go_through_everything_in_order(catalog: &dyn Restorable) {
+    let more = (32..40).map(|id| Row::Media(media(id, &id.to_string()))).collect();
+    catalog.restore(Restore::Rows(more)).await.unwrap();
+    let mut ids = Vec::new();
+    let mut after = None;
+    loop {
+        let page = catalog.media_page(after, 4).await.unwrap();
+        ids.extend(page.iter().map(|row| row.id.0));
+        if page.len() < 4 {
+            break;
+        }
+        after = page.last().map(|row| row.id);
+    }
+    assert_eq!(ids, [1, 30, 32, 33, 34, 35, 36, 37, 38, 39]);
+    let drafts = catalog.drafts_page(Some(DraftId(4)), 5).await.unwrap();
+    assert_eq!(drafts, [row(7, "refers to nothing", &[3])]);
+    assert_eq!(catalog.drafts_page(Some(DraftId(7)), 5).await.unwrap(), []);
+}
+
+async fn what_is_made_afterwards_gets_new_ids(catalog: &dyn Restorable) {
+    let made = catalog.create_draft(draft("", &["one", "new"])).await.unwrap();
+    assert_eq!(made.id, DraftId(12));
+    let ids: Vec<u64> = made.photos.iter().map(|photo| photo.id.0).collect();
+    assert_eq!(ids, [1, 40], "the key is known, and the id above all others is not used again");
+    assert_eq!(catalog.drafts_page(Some(DraftId(11)), 1).await.unwrap()[0].photos, [MediaId(1), MediaId(40)]);
+    assert_eq!(sources(catalog).await.len(), 3);
+}
+
+/// What the page of sources has of a source.
+async fn sources(catalog: &dyn Restorable) -> Vec<SourceRow> {
+    let known = catalog.sources_page(None, 10).await.unwrap();
+    known.iter().map(|known| SourceRow { source: known.source, media: known.media_id }).collect()
+}
+
+async fn a_source_may_refer_to_nothing(catalog: &dyn Restorable) {
+    let nowhere = SourceRow { source: SourceId::new([7; 32]), media: MediaId(1_000) };
+    catalog.restore(Restore::Rows(vec![Row::Source(nowhere)])).await.unwrap();
+    assert_eq!(state(catalog).await, (41, 13, false), "a reference is no id that was given");
+    assert_eq!(catalog.media_of_source(nowhere.source).await.unwrap(), None);
+    assert!(sources(catalog).await.contains(&nowhere));
+}

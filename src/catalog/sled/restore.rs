@@ -1,0 +1,191 @@
+//! What the operator's commands ask: to record rows that another catalog exported, and how things stand.
+
+use std::fmt::Display;
+
+use sled::IVec;
+use sled::transaction::{
+    ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
+    TransactionalTree,
+};
+
+use super::pages::behind;
+use super::rows::{DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, Trees, decode, encode, number};
+use crate::catalog::{CatalogError, DraftRow, Restore, Row, SourceRow, State};
+use crate::model::{DraftId, Media, MediaId, MediaKey};
+
+/// Among the counters as long as rows are missing.
+pub(super) const PARTIAL: &[u8] = b"partial";
+
+/// Something else is in a row's place; names the row.
+#[derive(Debug)]
+pub(super) struct Conflict(pub(super) String);
+
+type Taken<T> = ConflictableTransactionResult<T, Failed>;
+
+enum Failed {
+    Conflict(Conflict),
+    Catalog(CatalogError),
+}
+
+/// The trees inside a transaction.
+struct Inside<'a> {
+    media: &'a TransactionalTree,
+    media_by_key: &'a TransactionalTree,
+    media_by_source: &'a TransactionalTree,
+    drafts: &'a TransactionalTree,
+    counters: &'a TransactionalTree,
+}
+
+impl Trees {
+    pub(super) fn restore(&self, step: &Restore) -> Result<Result<(), Conflict>, CatalogError> {
+        let was_empty = self.media.is_empty() && self.drafts.is_empty();
+        let trees = (&self.media, &self.media_by_key, &self.media_by_source, &self.drafts, &self.counters);
+        let taken = trees.transaction(|(media, media_by_key, media_by_source, drafts, counters)| {
+            let inside = Inside { media, media_by_key, media_by_source, drafts, counters };
+            match step {
+                Restore::Begin { next_media_id, next_draft_id } => {
+                    inside.raise(NEXT_MEDIA_ID, *next_media_id)?;
+                    inside.raise(NEXT_DRAFT_ID, *next_draft_id)?;
+                    if was_empty {
+                        counters.insert(PARTIAL, b"")?;
+                    }
+                }
+                Restore::Rows(rows) => rows.iter().try_for_each(|row| inside.record(row))?,
+                Restore::End => {
+                    counters.remove(PARTIAL)?;
+                }
+            }
+            Ok(())
+        });
+        match taken {
+            Ok(()) => Ok(Ok(())),
+            Err(TransactionError::Abort(Failed::Conflict(conflict))) => Ok(Err(conflict)),
+            Err(TransactionError::Abort(Failed::Catalog(error))) => Err(error),
+            Err(TransactionError::Storage(error)) => Err(error.into()),
+        }
+    }
+
+    pub(super) fn state(&self) -> Result<State, CatalogError> {
+        Ok(State {
+            next_media_id: self.counter(NEXT_MEDIA_ID)?.unwrap_or(1),
+            next_draft_id: self.counter(NEXT_DRAFT_ID)?.unwrap_or(1),
+            is_partial: self.counters.contains_key(PARTIAL)?,
+        })
+    }
+
+    pub(super) fn media_of_key(&self, key: MediaKey) -> Result<Option<Media>, CatalogError> {
+        let Some(id) = self.media_by_key.get(key.as_bytes())? else { return Ok(None) };
+        let row = self.media.get(id)?;
+        let row = row.ok_or_else(|| CatalogError::Corrupt(format!("media key {key} refers to no row")))?;
+        decode(&row).map(Some)
+    }
+
+    pub(super) fn drafts_page(
+        &self,
+        after: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftRow>, CatalogError> {
+        let rows = self.drafts.range(behind(after.map(|id| id.0.to_be_bytes())));
+        let row = |entry: sled::Result<(IVec, IVec)>| {
+            let (id, value) = entry?;
+            Ok(decode::<DraftValue>(&value)?.row(DraftId(number(&id)?)))
+        };
+        rows.take(limit).map(row).collect()
+    }
+}
+
+impl DraftValue {
+    fn row(self, id: DraftId) -> DraftRow {
+        let Self { title, description, status, price_suggested, photos } = self;
+        DraftRow { id, title, description, status, price_suggested, photos }
+    }
+}
+
+impl From<&DraftRow> for DraftValue {
+    fn from(row: &DraftRow) -> Self {
+        let DraftRow { id: _, title, description, status, price_suggested, photos } = row.clone();
+        Self { title, description, status, price_suggested, photos }
+    }
+}
+
+impl Inside<'_> {
+    fn record(&self, row: &Row) -> Taken<()> {
+        match row {
+            Row::Media(row) => self.record_media(row),
+            Row::Draft(row) => self.record_draft(row),
+            Row::Source(row) => self.record_source(*row),
+        }
+    }
+
+    fn record_media(&self, row: &Media) -> Taken<()> {
+        let id = row.id.0.to_be_bytes();
+        match self.media.get(id)? {
+            None => {
+                self.media.insert(&id, encode(row).map_err(failed)?)?;
+            }
+            Some(there) if decode::<Media>(&there).map_err(failed)? == *row => {}
+            Some(_) => return Err(other(format_args!("media {}", row.id))),
+        }
+        match self.media_by_key.get(row.key.as_bytes())? {
+            None => {
+                self.media_by_key.insert(row.key.as_bytes(), &id)?;
+            }
+            Some(there) if there == id => {}
+            Some(_) => return Err(other(format_args!("media {} (as the one with key {})", row.id, row.key))),
+        }
+        self.raise_above(NEXT_MEDIA_ID, row.id.0, "media")
+    }
+
+    fn record_draft(&self, row: &DraftRow) -> Taken<()> {
+        let id = row.id.0.to_be_bytes();
+        match self.drafts.get(id)? {
+            None => {
+                self.drafts.insert(&id, encode(&DraftValue::from(row)).map_err(failed)?)?;
+            }
+            Some(there) if decode::<DraftValue>(&there).map_err(failed)?.row(row.id) == *row => {}
+            Some(_) => return Err(other(format_args!("draft {}", row.id))),
+        }
+        self.raise_above(NEXT_DRAFT_ID, row.id.0, "draft")
+    }
+
+    fn record_source(&self, SourceRow { source, media: MediaId(id) }: SourceRow) -> Taken<()> {
+        let id = id.to_be_bytes();
+        match self.media_by_source.get(source.as_bytes())? {
+            None => {
+                self.media_by_source.insert(source.as_bytes(), &id)?;
+            }
+            Some(there) if there == id => {}
+            Some(_) => return Err(other(format_args!("source {source}"))),
+        }
+        Ok(())
+    }
+
+    fn raise_above(&self, counter: &[u8], id: u64, what: &str) -> Taken<()> {
+        let Some(next) = id.checked_add(1) else {
+            return Err(conflict(format!(
+                "{what} {id} has the last of all ids, and none is left for the next"
+            )));
+        };
+        self.raise(counter, next)
+    }
+
+    fn raise(&self, counter: &[u8], next: u64) -> Taken<()> {
+        let current = self.counters.get(counter)?.map_or(Ok(1), |bytes| number(&bytes)).map_err(failed)?;
+        if current < next {
+            self.counters.insert(counter, &next.to_be_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+fn other(name: impl Display) -> ConflictableTransactionError<Failed> {
+    conflict(format!("{name} is another one in this catalog"))
+}
+
+fn conflict(text: String) -> ConflictableTransactionError<Failed> {
+    ConflictableTransactionError::Abort(Failed::Conflict(Conflict(text)))
+}
+
+fn failed(error: CatalogError) -> ConflictableTransactionError<Failed> {
+    ConflictableTransactionError::Abort(Failed::Catalog(error))
+}

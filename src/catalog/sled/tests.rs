@@ -1,0 +1,72 @@
+//! What is sled's own; the rest is in the suite that all catalogs share.
+
+use super::*;
+use crate::catalog::{NewPhoto, conformance};
+use crate::model::MediaKey;
+
+#[tokio::test]
+async fn conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    conformance::run(Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap())).await;
+}
+
+#[tokio::test]
+async fn conforms_in_restoring() {
+    let dir = tempfile::tempdir().unwrap();
+    conformance::restorable::run(&SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_catalog_that_is_open_elsewhere_is_in_use_and_not_corrupt() {
+    let dir = tempfile::tempdir().unwrap();
+    let _open = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
+    let again = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await;
+    assert!(matches!(again, Err(CatalogError::InUse)), "{again:?}");
+}
+
+#[tokio::test]
+async fn drafts_and_counters_outlive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let new = NewDraft {
+        title: "kept".into(),
+        photos: vec![NewPhoto {
+            key: MediaKey::of(b"1"),
+            width: 4,
+            height: 3,
+            size_bytes: 1,
+            source: SourceId::new([1; 32]),
+        }],
+    };
+    let first = {
+        let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
+        catalog.create_draft(new.clone()).await.unwrap()
+    };
+    // The commit task lets go of the directory a moment after the last handle is dropped.
+    let mut tries = 0;
+    let reopened = loop {
+        match SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await {
+            Ok(catalog) => break catalog,
+            Err(error) if tries == 1000 => panic!("{error}"),
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+        }
+        tries += 1;
+    };
+    assert_eq!(reopened.draft(first.id).await.unwrap(), Some(first.clone()));
+    let known = reopened.media_of_source(SourceId::new([1; 32])).await.unwrap();
+    assert_eq!(known.as_ref(), first.photos.first());
+    let second = reopened.create_draft(new).await.unwrap();
+    assert_eq!((second.id, &second.photos), (DraftId(2), &first.photos));
+}
+
+/// As after a write that failed: what was acknowledged is there, and new drafts are taken.
+#[tokio::test]
+async fn a_catalog_that_broke_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
+    let new = NewDraft { title: String::new(), photos: Vec::new() };
+    let first = catalog.create_draft(new.clone()).await.unwrap();
+    catalog.opened().await.unwrap().broken.store(true, Ordering::Relaxed);
+    catalog.check().await.unwrap();
+    assert_eq!(catalog.draft(first.id).await.unwrap(), Some(first));
+    assert_eq!(catalog.create_draft(new).await.unwrap().id, DraftId(2));
+}

@@ -1,0 +1,86 @@
+//! Where exports go to and come from.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::disk;
+
+/// Stands for stdin or stdout.
+const STANDARD: &str = "-";
+
+/// An export that is being written.
+pub(super) enum Output {
+    Stdout(BufWriter<io::Stdout>),
+    /// Written beside the file that it will be, so that an older export stays until the new one is whole and durable.
+    File(BufWriter<NamedTempFile>, PathBuf),
+}
+
+impl Output {
+    pub(super) fn create(name: &str) -> Result<Self, String> {
+        if name == STANDARD {
+            return Ok(Self::Stdout(BufWriter::new(io::stdout())));
+        }
+        let path = PathBuf::from(name);
+        let file = tempfile::Builder::new().prefix(".export-").suffix(".part").tempfile_in(parent(&path));
+        let file = file.map_err(|error| format!("{name} cannot be written: {error}"))?;
+        Ok(Self::File(BufWriter::new(file), path))
+    }
+
+    pub(super) fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Stdout(out) => out,
+            Self::File(out, _) => out,
+        }
+    }
+
+    /// The export is whole: gives it its name.
+    pub(super) fn keep(self) -> Result<(), String> {
+        let Self::File(out, path) = self else { return Ok(()) };
+        let keep = || {
+            let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.as_file().sync_all()?;
+            file.persist(&path)?;
+            disk::sync_dir(parent(&path))
+        };
+        keep().map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    }
+}
+
+/// An export to be read, twice or more.
+pub(super) struct Input {
+    pub(super) file: File,
+}
+
+impl Input {
+    /// Opens it. What is not a file is copied into one, which has no name and lies beside `catalog`.
+    pub(super) fn open(name: &str, catalog: &Path) -> Result<Self, String> {
+        let cannot = |error: io::Error| format!("the export {name} cannot be read: {error}");
+        if name == STANDARD {
+            let file = copy(&mut io::stdin().lock(), parent(catalog)).map_err(cannot)?;
+            return Ok(Self { file });
+        }
+        let mut file = File::open(name).map_err(cannot)?;
+        if !file.metadata().map_err(cannot)?.is_file() {
+            file = copy(&mut file, parent(catalog)).map_err(cannot)?;
+        }
+        Ok(Self { file })
+    }
+}
+
+fn copy(from: &mut dyn io::Read, dir: &Path) -> io::Result<File> {
+    disk::create_dir(dir)?;
+    let mut file = tempfile::tempfile_in(dir)?;
+    io::copy(from, &mut file)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}

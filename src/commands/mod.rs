@@ -1,0 +1,180 @@
+//! The operator's commands: opens what they need, says what they did, and leaves the work to `custody`.
+//!
+//! What they made goes to stdout, and what there is to say of it to stderr. They need the catalog for themselves: sled has
+//! room for one process.
+
+mod files;
+mod rebuild;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+use self::files::{Input, Output};
+use crate::catalog::{CatalogError, SledCatalog};
+use crate::config::Settings;
+use crate::custody::{self, Checks, Finding, Summary};
+use crate::media::LocalStore;
+
+/// So many rows are imported, and then it is said how far it is.
+const ROWS_PER_LINE: u64 = 10_000;
+
+/// An operator's command with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Saves the catalog.
+    Export {
+        /// A file, or `-` for stdout.
+        output: String,
+    },
+    /// Restores the catalog.
+    Import {
+        /// A file, or `-` for stdin.
+        from: String,
+    },
+    /// Checks everything.
+    Fsck {
+        /// Does not read whole photos.
+        quick: bool,
+        /// Mends what loses nothing.
+        repair: bool,
+    },
+    /// Makes a new catalog in the place of a damaged one.
+    Rebuild {
+        /// An export: a file, or `-` for stdin.
+        from: String,
+        /// Even if the present catalog works.
+        force: bool,
+    },
+}
+
+/// How a command ended that came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It did what it should, and nothing is wrong.
+    Well,
+    /// Something is wrong; stdout says what.
+    Problems,
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// A sentence for the operator: why it did not come to its end.
+pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
+    runtime.block_on(async {
+        match command {
+            Operation::Export { output } => export(settings, output).await,
+            Operation::Import { from } => import(settings, from).await,
+            Operation::Fsck { quick, repair } => {
+                fsck(settings, Checks { quick: *quick, repair: *repair }).await
+            }
+            Operation::Rebuild { from, force } => rebuild::rebuild(settings, from, *force).await,
+        }
+    })
+}
+
+async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
+    let catalog = present_catalog(settings).await?;
+    let mut output = Output::create(output)?;
+    let counts = custody::export(&catalog, output.writer()).await.map_err(told)?;
+    output.keep()?;
+    note(&format!("Exported {counts}."));
+    Ok(Verdict::Well)
+}
+
+async fn import(settings: &Settings, from: &str) -> Result<Verdict, String> {
+    let input = Input::open(from, &settings.catalog_path)?;
+    // Before a catalog is made for it.
+    custody::verify(&input.file).map_err(told)?;
+    let catalog = open_catalog(settings).await?;
+    restore(&catalog, &input.file).await?;
+    Ok(Verdict::Well)
+}
+
+async fn restore(catalog: &SledCatalog, file: &File) -> Result<(), String> {
+    let total = custody::verify(file).map_err(told)?.rows();
+    let mut said = 0;
+    let progress = |done: u64| {
+        if done / ROWS_PER_LINE > said {
+            said = done / ROWS_PER_LINE;
+            note(&format!("Imported {done} of {total} rows."));
+        }
+    };
+    let counts = custody::import(catalog, file, progress).await.map_err(told)?;
+    note(&format!("The catalog has all of the export: {counts}."));
+    Ok(())
+}
+
+async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
+    let catalog = present_catalog(settings).await?;
+    let root = &settings.media_root;
+    if !root.is_dir() {
+        return Err(format!(
+            "there are no photos at {}: check MEDIA_ROOT and the working directory",
+            root.display()
+        ));
+    }
+    let summary = check(&catalog, settings, checks).await?;
+    Ok(if summary.problems == 0 { Verdict::Well } else { Verdict::Problems })
+}
+
+async fn check(catalog: &SledCatalog, settings: &Settings, checks: Checks) -> Result<Summary, String> {
+    let root = &settings.media_root;
+    let store = LocalStore::open(root, settings.min_free_disk)
+        .map_err(|error| format!("the media root {} cannot be used: {error}", root.display()))?;
+    let say = |finding: &Finding| say(&finding.to_string());
+    let summary = custody::fsck(catalog, &store, checks, say).await.map_err(told)?;
+    note(&summary.to_string());
+    Ok(summary)
+}
+
+/// The catalog, if there is one: a mistaken path must not look like an empty catalog.
+async fn present_catalog(settings: &Settings) -> Result<SledCatalog, String> {
+    let path = &settings.catalog_path;
+    if !SledCatalog::exists(path) {
+        let path = path.display();
+        return Err(format!("there is no catalog at {path}: check DATABASE_URL and the working directory"));
+    }
+    open_catalog(settings).await
+}
+
+async fn open_catalog(settings: &Settings) -> Result<SledCatalog, String> {
+    let path = &settings.catalog_path;
+    SledCatalog::open(path, settings.min_free_disk).await.map_err(|error| match error {
+        CatalogError::InUse => in_use(path),
+        CatalogError::Corrupt(_) => format!(
+            "the catalog at {} cannot be opened: {}\nrebuild --from EXPORT makes a new one and keeps this one aside",
+            path.display(),
+            told(error)
+        ),
+        error => format!("the catalog at {} cannot be opened: {}", path.display(), told(error)),
+    })
+}
+
+fn in_use(path: &Path) -> String {
+    format!("the catalog at {} is in use by another process: stop the server, and try again", path.display())
+}
+
+/// An error with its causes.
+fn told(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// A line on stdout. A reader that went away is no reason to stop.
+fn say(line: &str) {
+    let _reader_left = writeln!(io::stdout().lock(), "{line}");
+}
+
+/// A line on stderr.
+fn note(line: &str) {
+    let _reader_left = writeln!(io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,170 @@
+//! A new catalog in the place of one that is damaged, which is kept.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use std::{fs, io};
+
+use super::files::Input;
+use super::{Verdict, check, in_use, note, open_catalog, restore, told};
+use crate::catalog::{CatalogError, Restorable, Restore, SledCatalog};
+use crate::config::Settings;
+use crate::custody::{self, Checks, CustodyError};
+use crate::disk;
+
+/// What stands where the new catalog will.
+enum Present {
+    /// Nothing at all.
+    Nothing,
+    /// Nothing that could be lost: it is empty, or the beginning of this very rebuild.
+    Begun(SledCatalog),
+    Works,
+    Damaged(String),
+    /// It does not open, and that may have to do with the disk or its permissions.
+    Unclear(String),
+}
+
+pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Result<Verdict, String> {
+    let path = &settings.catalog_path;
+    let input = Input::open(from, path)?;
+    // Before anything is moved.
+    custody::verify(&input.file).map_err(told)?;
+    let shown = path.display();
+    let mut begun = None;
+    let reason = match look(settings).await? {
+        Present::Nothing => None,
+        Present::Begun(catalog) => {
+            begun = Some(catalog);
+            None
+        }
+        Present::Damaged(why) => Some(why),
+        Present::Works if force => Some("it works, but --force was given".to_owned()),
+        Present::Unclear(why) if force => Some(why),
+        Present::Works => {
+            return Err(format!(
+                "the catalog at {shown} opens, and every row can be read: there is nothing to rebuild. \
+                 fsck checks more; --force puts this catalog aside all the same"
+            ));
+        }
+        Present::Unclear(why) => {
+            return Err(format!(
+                "the catalog at {shown} cannot be opened, but does not look damaged: {why}. Mend that first; \
+                 --force puts this catalog aside all the same"
+            ));
+        }
+    };
+    let mut noted = None;
+    if let Some(why) = reason {
+        noted = SledCatalog::noted_next_draft(path);
+        let aside = put_aside(path, SystemTime::now())
+            .map_err(|error| format!("the catalog at {shown} cannot be put aside: {error}"))?;
+        note(&format!("The old catalog ({why}) is kept at {}.", aside.display()));
+    }
+    let catalog = match begun {
+        Some(catalog) => catalog,
+        None => open_catalog(settings).await?,
+    };
+    // Drafts that were made after the export had ids, which some phone may remember.
+    if let Some(next_draft_id) = noted {
+        skip_ids(&catalog, 1, next_draft_id).await?;
+    }
+    restore(&catalog, &input.file).await?;
+    // What is missing is said, and was not this command's to mend.
+    let found = check(&catalog, settings, Checks { quick: true, repair: false }).await?;
+    if found.without_row > 0 {
+        let count = found.without_row;
+        note(&format!(
+            "{count} photos have no row: drafts made after the export may have had them. They are kept."
+        ));
+    }
+    let next_media_id = catalog.state().await.map_err(told)?.next_media_id;
+    skip_ids(&catalog, next_media_id.saturating_add(found.without_row), 1).await?;
+    catalog.restore(Restore::End).await.map_err(told)?;
+    Ok(Verdict::Well)
+}
+
+async fn skip_ids(catalog: &dyn Restorable, next_media_id: u64, next_draft_id: u64) -> Result<(), String> {
+    catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await.map_err(told)
+}
+
+async fn look(settings: &Settings) -> Result<Present, String> {
+    let path = &settings.catalog_path;
+    // Files that are there without sled's are the remains of a catalog.
+    let is_there = fs::read_dir(path).is_ok_and(|mut files| files.next().is_some());
+    if !is_there && !path.is_file() {
+        return Ok(Present::Nothing);
+    }
+    let catalog = match SledCatalog::open(path, settings.min_free_disk).await {
+        Ok(catalog) => catalog,
+        Err(CatalogError::InUse) => return Err(in_use(path)),
+        Err(error @ CatalogError::Corrupt(_)) => return Ok(Present::Damaged(told(error))),
+        Err(error) => return Ok(Present::Unclear(told(error))),
+    };
+    let present = match is_needed(&catalog).await {
+        Ok(true) => Present::Works,
+        Ok(false) => return Ok(Present::Begun(catalog)),
+        Err(error @ CustodyError::Catalog(CatalogError::Corrupt(_))) => Present::Damaged(told(error)),
+        Err(error) => Present::Unclear(told(error)),
+    };
+    catalog.close().await;
+    Ok(present)
+}
+
+/// Whether there is anything in it that another import would not bring.
+async fn is_needed(catalog: &SledCatalog) -> Result<bool, CustodyError> {
+    custody::read_all(catalog).await?;
+    Ok(!catalog.state().await?.is_partial && !custody::is_empty(catalog).await?)
+}
+
+/// Renames the directory, durably, and says to what.
+fn put_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
+    let mut name = OsString::from(path);
+    name.push(format!(".broken-{}", stamp(now)));
+    // Another one may have been put aside in the same second.
+    while fs::symlink_metadata(&name).is_ok() {
+        name.push("-again");
+    }
+    let aside = PathBuf::from(name);
+    fs::rename(path, &aside)?;
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => disk::sync_dir(parent)?,
+        _ => disk::sync_dir(Path::new("."))?,
+    }
+    Ok(aside)
+}
+
+/// UTC, as in 20261123T221848Z.
+fn stamp(time: SystemTime) -> String {
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years begin in March here, so that a leap day ends one; 1970-01-01 is day 719468 of these.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z", year + 400 * era)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_stamp_is_the_date() {
+        for (seconds, expected) in [
+            (0, "19700101T000000Z"),
+            (951_782_399, "20000228T235959Z"),
+            (951_782_400, "20000229T000000Z"),
+            (951_868_800, "20000301T000000Z"),
+            (1_795_472_328, "20261123T221848Z"),
+            (4_107_542_400, "21000301T000000Z"),
+        ] {
+            assert_eq!(stamp(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
+        }
+    }
+}

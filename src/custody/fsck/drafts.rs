@@ -1,0 +1,41 @@
+//! Drafts and sources, and the media rows that they refer to.
+
+use super::{Finding, Fsck, Outcome};
+use crate::catalog::{DraftRow, KnownSource};
+use crate::custody::CustodyError;
+use crate::model::MediaId;
+
+impl<F: FnMut(&Finding)> Fsck<'_, F> {
+    pub(super) fn draft(&mut self, row: &DraftRow) -> Result<(), CustodyError> {
+        self.summary.rows.drafts += 1;
+        self.last_draft = row.id.0;
+        for (index, photo) in row.photos.iter().enumerate() {
+            let holds = |ids: &[MediaId]| ids.binary_search(photo).is_ok();
+            let what = match (holds(&self.rows), holds(&self.lost)) {
+                (false, _) => "which has no row",
+                (true, true) => "whose file is lost",
+                (true, false) => continue,
+            };
+            let about = format!("draft {}: its photo {index} is media {photo}, {what}", row.id);
+            self.found(Outcome::Problem, "draft-photo-lost", about);
+        }
+        Ok(())
+    }
+
+    /// A source is only remembered to save work: forgotten, it is decoded once more.
+    pub(super) async fn source(&mut self, known: &KnownSource) -> Result<(), CustodyError> {
+        self.summary.rows.sources += 1;
+        if known.media.is_some() {
+            return Ok(());
+        }
+        let mut outcome = Outcome::Problem;
+        if self.checks.repair {
+            self.catalog.forget_source(known.source, known.media_id).await?;
+            outcome = Outcome::Repaired;
+        }
+        let about =
+            format!("source {}: it refers to media {}, which has no row", known.source, known.media_id);
+        self.found(outcome, "source-dangling", about);
+        Ok(())
+    }
+}

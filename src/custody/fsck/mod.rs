@@ -1,0 +1,103 @@
+//! Holding the catalog and the photos against each other.
+//!
+//! A repair loses nothing: it mends what can be told from other rows, and moves torn photos aside. What only an upload or an
+//! operator can mend stays a problem.
+
+mod drafts;
+mod finding;
+mod media;
+
+pub use self::finding::{Finding, Outcome, Summary};
+use super::CustodyError;
+use super::pages::{each_draft, each_media, each_source};
+use crate::catalog::{Restorable, Restore};
+use crate::media::MediaStore;
+use crate::model::MediaId;
+
+/// What to check, and what to do about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Checks {
+    /// Takes photos of the right length for whole, and reads only those of another.
+    pub quick: bool,
+    /// Mends what can be mended without losing anything.
+    pub repair: bool,
+}
+
+/// Checks everything, and hands each finding to `report` as soon as it is found.
+///
+/// Takes memory for one id of each photo, and time for every byte of them unless it is quick.
+///
+/// # Errors
+/// The catalog or the store fails, so that there is no telling what is well.
+pub async fn fsck(
+    catalog: &dyn Restorable,
+    store: &dyn MediaStore,
+    checks: Checks,
+    report: impl FnMut(&Finding),
+) -> Result<Summary, CustodyError> {
+    let mut fsck = Fsck {
+        catalog,
+        store,
+        checks,
+        report,
+        summary: Summary::default(),
+        rows: Vec::new(),
+        lost: Vec::new(),
+        last_draft: 0,
+    };
+    if catalog.state().await?.is_partial {
+        let what = "only a part of an export was imported: run the import again";
+        fsck.found(Outcome::Problem, "catalog-partial", what.to_owned());
+    }
+    each_media(catalog, async |row| fsck.media(row).await).await?;
+    each_draft(catalog, async |row| fsck.draft(&row)).await?;
+    each_source(catalog, async |known| fsck.source(&known).await).await?;
+    fsck.counters().await?;
+    fsck.files().await?;
+    Ok(fsck.summary)
+}
+
+struct Fsck<'a, F> {
+    catalog: &'a dyn Restorable,
+    store: &'a dyn MediaStore,
+    checks: Checks,
+    report: F,
+    summary: Summary,
+    /// Of all media rows, ascending.
+    rows: Vec<MediaId>,
+    /// Of those whose photo is not there any more, ascending.
+    lost: Vec<MediaId>,
+    last_draft: u64,
+}
+
+impl<F: FnMut(&Finding)> Fsck<'_, F> {
+    fn found(&mut self, outcome: Outcome, kind: &'static str, about: String) {
+        let finding = Finding { kind, about, outcome };
+        self.summary.count(outcome);
+        (self.report)(&finding);
+    }
+
+    /// Ids must never be given twice.
+    async fn counters(&mut self) -> Result<(), CustodyError> {
+        let state = self.catalog.state().await?;
+        let last_media = self.rows.last().map_or(0, |id| id.0);
+        for (what, next, last) in
+            [("media", state.next_media_id, last_media), ("draft", state.next_draft_id, self.last_draft)]
+        {
+            if next > last {
+                continue;
+            }
+            let outcome = if self.checks.repair {
+                let next_media_id = last_media.saturating_add(1);
+                let next_draft_id = self.last_draft.saturating_add(1);
+                self.catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await?;
+                Outcome::Repaired
+            } else {
+                Outcome::Problem
+            };
+            let about = format!("the next {what} would get id {next}, but {last} is taken");
+            self.found(outcome, "counter-low", about);
+        }
+        Ok(())
+    }
+}

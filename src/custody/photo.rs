@@ -1,0 +1,38 @@
+//! One stored photo, held against its name.
+
+use futures_util::TryStreamExt;
+use sha2::{Digest, Sha256};
+
+use super::CustodyError;
+use crate::imaging;
+use crate::media::MediaStore;
+use crate::model::MediaKey;
+
+/// Enough for all that a stored JPEG has in front of its pixels: kept EXIF is one segment of up to 64 KiB.
+const HEAD_BYTES: usize = 256 << 10;
+
+/// What the bytes of a photo say of themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) length: u64,
+    /// The key that these bytes have.
+    pub(super) key: MediaKey,
+    /// Width and height that the JPEG declares; `None` if it is none.
+    pub(super) sides: Option<(u32, u32)>,
+}
+
+/// Reads the photo under `key`, piece by piece; `None` if there is none.
+pub(super) async fn content(store: &dyn MediaStore, key: MediaKey) -> Result<Option<Content>, CustodyError> {
+    let Some(object) = store.open(key).await? else { return Ok(None) };
+    let length = object.len();
+    let mut hash = Sha256::new();
+    let mut head = Vec::new();
+    let mut pieces = object.read(0..length);
+    while let Some(piece) = pieces.try_next().await.map_err(crate::media::MediaError::from)? {
+        hash.update(&piece);
+        let room = HEAD_BYTES - head.len();
+        head.extend_from_slice(&piece[..piece.len().min(room)]);
+    }
+    let key = MediaKey::from_digest(hash.finalize().into());
+    Ok(Some(Content { length, key, sides: imaging::jpeg_sides(&head) }))
+}

@@ -1,0 +1,174 @@
+//! Export and import as a pair.
+
+use std::io::Cursor;
+
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+use super::*;
+use crate::catalog::{DraftRow, Restorable, Restore, Row, SledCatalog, SourceRow};
+use crate::disk::FreeDisk;
+use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId};
+
+async fn catalog(dir: &std::path::Path) -> SledCatalog {
+    SledCatalog::open(dir, FreeDisk::Bytes(0)).await.unwrap()
+}
+
+async fn exported(catalog: &dyn Restorable) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    export(catalog, &mut bytes).await.unwrap();
+    bytes
+}
+
+fn media(id: u64) -> Media {
+    let key = MediaKey::of(&id.to_be_bytes());
+    Media { id: MediaId(id), key, width: 4, height: 3, size_bytes: id }
+}
+
+fn draft() -> impl Strategy<Value = DraftRow> {
+    let price = prop_oneof![Just(None), prop::num::f64::NORMAL.prop_map(Some)];
+    (".{0,20}", ".{0,20}", price, vec(1..30_u64, 0..5)).prop_map(|(title, description, price, photos)| {
+        DraftRow {
+            id: DraftId(0),
+            title,
+            description,
+            status: DraftStatus::Draft,
+            price_suggested: price,
+            photos: photos.into_iter().map(MediaId).collect(),
+        }
+    })
+}
+
+/// Any rows of a catalog, dangling references among them.
+fn rows() -> impl Strategy<Value = Vec<Row>> {
+    let ids = vec(1..30_u64, 0..20);
+    let drafts = btree_map(1..u64::MAX, draft(), 0..20);
+    let sources = btree_map(any::<[u8; 32]>(), 1..40_u64, 0..20);
+    (ids, drafts, sources).prop_map(|(ids, drafts, sources)| {
+        let media = ids.into_iter().map(|id| Row::Media(media(id)));
+        let drafts = drafts.into_iter().map(|(id, row)| Row::Draft(DraftRow { id: DraftId(id), ..row }));
+        let sources = sources.into_iter().map(|(source, media)| {
+            Row::Source(SourceRow { source: SourceId::new(source), media: MediaId(media) })
+        });
+        media.chain(drafts).chain(sources).collect()
+    })
+}
+
+/// Three hundred drafts with a photo each: more rows than one batch takes.
+async fn filled(catalog: &dyn Restorable) {
+    let rows = (1..=300).flat_map(|id| {
+        let photos = vec![MediaId(id)];
+        let (title, description) = (format!("draft {id}"), String::new());
+        let status = DraftStatus::Draft;
+        let draft = DraftRow { id: DraftId(id), title, description, status, price_suggested: None, photos };
+        [Row::Media(media(id)), Row::Draft(draft)]
+    });
+    catalog.restore(Restore::Rows(rows.collect())).await.unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn an_import_gives_the_same_export(rows in rows(), next in (1..u64::MAX, 1..u64::MAX)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+            let (first, second) = (catalog(dirs[0].path()).await, catalog(dirs[1].path()).await);
+            let begin = Restore::Begin { next_media_id: next.0, next_draft_id: next.1 };
+            first.restore(begin).await.unwrap();
+            first.restore(Restore::Rows(rows)).await.unwrap();
+            first.restore(Restore::End).await.unwrap();
+            let bytes = exported(&first).await;
+            assert_eq!(exported(&first).await, bytes);
+            import(&second, Cursor::new(&bytes), |_| {}).await.unwrap();
+            assert_eq!(exported(&second).await, bytes);
+            import(&second, Cursor::new(&bytes), |_| {}).await.unwrap();
+            assert_eq!(exported(&second).await, bytes, "as often as it is run");
+        });
+    }
+}
+
+#[tokio::test]
+async fn an_import_that_stopped_anywhere_goes_on_when_run_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = catalog(&dir.path().join("source")).await;
+    filled(&source).await;
+    let bytes = exported(&source).await;
+    let target = catalog(&dir.path().join("target")).await;
+    // As an import that was killed behind its first batch.
+    target.restore(Restore::Begin { next_media_id: 301, next_draft_id: 301 }).await.unwrap();
+    let page = target_rows(&source).await;
+    target.restore(Restore::Rows(page)).await.unwrap();
+    assert!(matches!(export(&target, Vec::new()).await, Err(CustodyError::Partial)));
+    let mut told = Vec::new();
+    let counts = import(&target, Cursor::new(&bytes), |done| told.push(done)).await.unwrap();
+    assert_eq!((counts.rows(), told), (600, vec![500]));
+    assert_eq!(exported(&target).await, bytes);
+}
+
+async fn target_rows(source: &dyn Restorable) -> Vec<Row> {
+    source.media_page(None, 100).await.unwrap().into_iter().map(Row::Media).collect()
+}
+
+#[tokio::test]
+async fn what_is_not_a_whole_export_is_refused_and_nothing_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = catalog(&dir.path().join("source")).await;
+    filled(&source).await;
+    let bytes = exported(&source).await;
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let target = catalog(&dir.path().join("target")).await;
+    let empty = exported(&target).await;
+    let refused = async |bytes: &[u8]| {
+        let error = import(&target, Cursor::new(bytes), |_| {}).await.unwrap_err();
+        assert_eq!(exported(&target).await, empty);
+        match error {
+            CustodyError::Malformed(error) => error,
+            other => panic!("{other}"),
+        }
+    };
+    for length in [bytes.len() - 1, bytes.len() - 30, bytes.len() / 2, 150] {
+        let error = refused(&bytes[..length]).await;
+        assert!(matches!(error, Malformed::Cut(_)), "{length}: {error}");
+    }
+    let rest = |from: usize| lines[from..].join("\n") + "\n";
+    assert_eq!(refused(b"").await, Malformed::Cut(0));
+    assert_eq!(refused(b"{}\n").await, Malformed::Foreign);
+    assert_eq!(refused(rest(1).as_bytes()).await, Malformed::Foreign);
+    let version = text.replacen("\"version\":1", "\"version\":2,\"more\":true", 1);
+    assert_eq!(refused(version.as_bytes()).await, Malformed::Version(2));
+    let last = u64::try_from(lines.len()).unwrap();
+    let changed = text.replacen("draft 77\"", "draft 78\"", 1);
+    assert_eq!(refused(changed.as_bytes()).await, Malformed::Changed(last));
+    let without = format!("{}\n{}", lines[..9].join("\n"), rest(10));
+    assert_eq!(refused(without.as_bytes()).await, Malformed::Changed(last - 1));
+    for (bad, line) in [
+        (format!("{}\n{}\n{}", lines[0], lines[2], rest(1)), 3),
+        (format!("{}\n{}\n{}", lines[0], lines[400], rest(1)), 3),
+        (text.replacen("\"width\":4", "\"width\":4,\"new\":1", 1), 2),
+        (text.replacen("\"width\":4", "\"width\": 4", 1), 2),
+        (text.replacen("\"width\":4", "\"width\":-4", 1), 2),
+        (format!("{}\n\u{7}\n{}", lines[0], rest(1)), 2),
+        (format!("{}\n{}", lines[0], rest(0)), 2),
+        (format!("{text}x"), last + 1),
+    ] {
+        let error = refused(bad.as_bytes()).await;
+        assert!(matches!(&error, Malformed::Line { line: at, .. } if *at == line), "{line}: {error}");
+    }
+    let long = [lines[0].as_bytes(), b"\n", &vec![b' '; (16 << 20) + 1]].concat();
+    assert!(refused(&long).await.to_string().contains("line 2 of the export is longer"));
+}
+
+#[tokio::test]
+async fn another_row_in_its_place_stops_an_import_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = catalog(&dir.path().join("source")).await;
+    filled(&source).await;
+    let target = catalog(&dir.path().join("target")).await;
+    let other = Media { width: 5, ..media(123) };
+    target.restore(Restore::Rows(vec![Row::Media(other)])).await.unwrap();
+    let error = import(&target, Cursor::new(exported(&source).await), |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("media 123 "), "{error}");
+}
