@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tempfile::TempPath;
+use uuid::Uuid;
 
 use super::{MediaError, MediaObject, MediaStore, Staged};
 use crate::disk::{self, FreeDisk};
@@ -116,17 +117,15 @@ impl MediaStore for LocalStore {
     async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError> {
         let staging = self.scratch_dir();
         let staged = blocking(move || {
-            let mut file = tempfile::Builder::new().prefix("").suffix(".jpg").tempfile_in(staging)?;
+            // tempfile's own naming would hide why the system refuses.
+            let path = TempPath::try_from_path(staging.join(format!("{}.jpg", Uuid::now_v7())))?;
+            let mut file = File::create_new(&path)?;
             file.write_all(&bytes)?;
             // Readable by a web server in front, as the other files of a media root are.
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-            file.as_file().set_permissions(mode)?;
-            file.as_file().sync_all()?;
-            Ok(StagedFile {
-                key: MediaKey::of(&bytes),
-                length: bytes.len() as u64,
-                path: file.into_temp_path(),
-            })
+            file.set_permissions(mode)?;
+            file.sync_all()?;
+            Ok(StagedFile { key: MediaKey::of(&bytes), length: bytes.len() as u64, path })
         })
         .await?;
         Ok(Box::new(staged))

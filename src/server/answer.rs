@@ -8,6 +8,7 @@ use bytes::Bytes;
 use hyper::Response;
 use hyper::body::{Body as _, Frame, SizeHint};
 use hyper::header::CONTENT_LENGTH;
+use tokio::time::Instant;
 
 use super::line::Busy;
 use super::streams::{self, SharedCredit};
@@ -31,7 +32,7 @@ impl Answer {
     /// `answer` with its body in this one.
     pub(super) fn wrap(answer: Response<Body>, busy: Busy, credit: Option<SharedCredit>) -> Response<Self> {
         if let Some(credit) = &credit {
-            streams::with(credit, |credit| credit.wait());
+            streams::with(credit, |credit| credit.wait(Instant::now()));
         }
         let told = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         answer.map(|body| {
@@ -63,7 +64,7 @@ impl hyper::body::Body for Answer {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let Some(credit) = &self.credit {
-            streams::with(credit, |credit| credit.moved(self.given));
+            streams::with(credit, |credit| credit.moved(self.given, Instant::now()));
             self.given = 0;
         }
         let piece = if self.rest.is_empty() {
@@ -79,7 +80,7 @@ impl hyper::body::Body for Answer {
         };
         let piece = self.portion(piece);
         if let Some(credit) = &self.credit {
-            streams::with(credit, |credit| credit.wait());
+            streams::with(credit, |credit| credit.wait(Instant::now()));
             self.given = piece.len() as u64;
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
