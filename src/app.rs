@@ -182,7 +182,7 @@ impl App {
             read_limits: ReadLimits { pace, drain_bytes: settings.max_body_bytes() },
         };
         let listen = |source| StartError::Listen { address: settings.listen, source };
-        let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
+        let listener = server::listen(settings.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let limits = server::Limits {
             connections: descriptors::connections(settings.max_connections),

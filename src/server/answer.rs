@@ -8,11 +8,11 @@ use bytes::Bytes;
 use hyper::Response;
 use hyper::body::{Body as _, Frame, SizeHint};
 use hyper::header::CONTENT_LENGTH;
+use tokio::time::Instant;
 
 use super::line::Busy;
 use super::streams::{self, SharedCredit};
 use crate::web::body::Body;
-use crate::web::pace::Credit;
 
 /// Keeps its connection busy until it is taken, and tells the account of its stream when the peer is waited for: from the
 /// moment that a piece is given out until the next one is asked for.
@@ -32,7 +32,7 @@ impl Answer {
     /// `answer` with its body in this one.
     pub(super) fn wrap(answer: Response<Body>, busy: Busy, credit: Option<SharedCredit>) -> Response<Self> {
         if let Some(credit) = &credit {
-            streams::with(credit, Credit::wait);
+            streams::with(credit, |credit| credit.wait(Instant::now()));
         }
         let told = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         answer.map(|body| {
@@ -64,7 +64,7 @@ impl hyper::body::Body for Answer {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let Some(credit) = &self.credit {
-            streams::with(credit, |credit| credit.moved(self.given));
+            streams::with(credit, |credit| credit.moved(self.given, Instant::now()));
             self.given = 0;
         }
         let piece = if self.rest.is_empty() {
@@ -80,7 +80,7 @@ impl hyper::body::Body for Answer {
         };
         let piece = self.portion(piece);
         if let Some(credit) = &self.credit {
-            streams::with(credit, Credit::wait);
+            streams::with(credit, |credit| credit.wait(Instant::now()));
             self.given = piece.len() as u64;
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))

@@ -42,6 +42,8 @@ impl Connection {
         let mut wire = Wire::new(stream, Arc::clone(&line), self.limits.write_pace);
         // Nothing but the socket is held for a client that says nothing.
         let version = tokio::select! {
+            // In this order: what arrived while we were busy is not late.
+            biased;
             version = wire.version() => version,
             _ = self.stopping.changed() => return,
             () = tokio::time::sleep(self.limits.head_timeout) => {
@@ -85,6 +87,7 @@ impl Connection {
         let mut is_stopping = false;
         loop {
             tokio::select! {
+                biased;
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, peer = %self.peer, "a connection ended early");

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -29,6 +29,10 @@ use crate::web::pace::Pace;
 
 /// Pause when the process is out of file descriptors: closing connections make room, a loop would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that the system takes before we do; it lowers this to its own limit. Thousands of phones that come back at
+/// once after a gap in their network are not turned away.
+const LISTEN_QUEUE: u32 = 4096;
 
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +54,17 @@ pub enum Ended {
     Drained,
     /// So many connections were cut off at the deadline.
     CutOff(usize),
+}
+
+/// Listens on `address`. Called inside a tokio runtime.
+///
+/// # Errors
+/// The address cannot be had.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_QUEUE)
 }
 
 /// Serves connections of `listener` until `shutdown` completes, then lets open requests finish within the deadline.

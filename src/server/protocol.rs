@@ -24,8 +24,9 @@ const HEADER_LIST: u32 = 64 * 1024;
 const MAX_STREAMS: u32 = 64;
 /// Streams that a peer opened and reset before they were looked at; one more ends the connection (CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 20;
-/// Streams that we reset because of what the peer did on them; one more ends the connection (CVE-2025-8671).
-const MAX_FAULTY_STREAMS: usize = 64;
+/// Streams that we reset because of what the peer did on them; one more ends the connection (CVE-2025-8671). Clients that
+/// open a hundred before they read how many they may are among them, and are to live.
+const MAX_FAULTY_STREAMS: usize = 128;
 /// Bytes of a request body that one HTTP/2 stream may send ahead of its reader.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// The same for all streams of a connection together.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use hyper::rt::Executor;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 
 use crate::web::pace::{Credit, Pace};
 
@@ -79,7 +79,7 @@ impl<F: Future<Output = ()>> Future for Paced<F> {
         }
         let is_over = clock.as_mut().poll(cx).is_ready();
         if is_over {
-            tracing::debug!(since = ?Instant::now(), "a stream whose answer is not taken is reset");
+            tracing::debug!("a stream whose answer is not taken is reset");
             return Poll::Ready(());
         }
         Poll::Pending

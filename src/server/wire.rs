@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::line::Line;
 use crate::web::pace::{Credit, Pace};
@@ -28,6 +28,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What the system keeps of an answer that cannot be sent yet. Left alone it takes megabytes for a fast client that stops
 /// reading; and it asks for more only when a third of them went, which makes a slow client look like a dead one.
 const UNSENT_BYTES: u32 = 64 * 1024;
+
+/// Bytes read at once. hyper doubles its buffer whenever a read fills it, up to what a head may have, and several of such
+/// buffers are on their way through an upload: thousands of slow phones then cost four times the memory for nothing.
+const READ_BYTES: u64 = 16 * 1024 - 1;
 
 /// What a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,11 +106,11 @@ impl Wire {
         self.line.stalled(written.is_pending());
         if let Poll::Ready(result) = written {
             if let Ok(bytes) = &result {
-                self.credit.moved(*bytes as u64);
+                self.credit.moved(*bytes as u64, Instant::now());
             }
             return Poll::Ready(result);
         }
-        let deadline = self.credit.wait();
+        let deadline = self.credit.wait(Instant::now());
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if stall.deadline() != deadline {
             stall.as_mut().reset(deadline);
@@ -181,7 +185,7 @@ impl AsyncRead for Wire {
                 return Poll::Ready(Ok(()));
             }
         }
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = Pin::new(&mut AsyncReadExt::take(&mut self.stream, READ_BYTES)).poll_read(cx, buf);
         if buf.filled().len() == before {
             return read;
         }

@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
-use tokio::time::{Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::pace::{Credit, Pace};
 
@@ -114,7 +114,7 @@ impl Stream for RequestBody {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers carry nothing that is used here.
                     let Ok(data) = frame.into_data() else { continue };
-                    self.credit.moved(data.len() as u64);
+                    self.credit.moved(data.len() as u64, Instant::now());
                     self.received.0.fetch_add(data.len() as u64, Ordering::Relaxed);
                     return Poll::Ready(Some(Ok(data)));
                 }
@@ -127,7 +127,7 @@ impl Stream for RequestBody {
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
-                    let deadline = self.credit.wait();
+                    let deadline = self.credit.wait(Instant::now());
                     let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
                     if clock.deadline() != deadline {
                         clock.as_mut().reset(deadline);

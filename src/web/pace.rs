@@ -32,9 +32,9 @@ impl Credit {
         Self { pace, left: pace.grace, waiting_since: None }
     }
 
-    /// The peer is being waited for, if it was not already: until when, at most.
-    pub fn wait(&mut self) -> Instant {
-        *self.waiting_since.get_or_insert_with(Instant::now) + self.left
+    /// From `now` on the peer is waited for, if it was not already: until when, at most.
+    pub fn wait(&mut self, now: Instant) -> Instant {
+        *self.waiting_since.get_or_insert(now) + self.left
     }
 
     /// Until when the peer may be waited for, if it is.
@@ -43,9 +43,9 @@ impl Credit {
     }
 
     /// The peer moved so many bytes, and is not waited for any more.
-    pub fn moved(&mut self, bytes: u64) {
+    pub fn moved(&mut self, bytes: u64, now: Instant) {
         if let Some(since) = self.waiting_since.take() {
-            self.left = self.left.saturating_sub(since.elapsed());
+            self.left = self.left.saturating_sub(now.saturating_duration_since(since));
         }
         let earned = match (bytes, self.pace.bytes_per_second) {
             (0, _) => Duration::ZERO,
@@ -62,40 +62,41 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// The first second in which the peer is cut that sends `bytes` after every `gap` seconds.
-    async fn cut_after(bytes: u64, gap: u32, rate: u64) -> Option<u64> {
+    /// The second in which the peer is cut that sends `bytes` after every `gap` seconds.
+    fn cut_after(bytes: u64, gap: u32, rate: u64) -> Option<u64> {
         let mut credit = Credit::new(Pace { bytes_per_second: rate, grace: 30 * SECOND });
         let begun = Instant::now();
-        while begun.elapsed() < 3600 * SECOND {
-            let deadline = credit.wait();
-            if deadline <= Instant::now() + gap * SECOND {
+        let mut now = begun;
+        while now < begun + 3600 * SECOND {
+            let deadline = credit.wait(now);
+            now += gap * SECOND;
+            if deadline <= now {
                 return Some((deadline - begun).as_secs());
             }
-            tokio::time::advance(gap * SECOND).await;
-            credit.moved(bytes);
+            credit.moved(bytes, now);
         }
         None
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn drippers_are_cut_and_slow_phones_live() {
-        assert_eq!(cut_after(1, 5, 1024).await, Some(30), "a byte every five seconds");
-        assert_eq!(cut_after(512, 1, 1024).await, Some(59), "half the rate lasts twice as long");
-        assert_eq!(cut_after(1024, 1, 1024).await, None, "exactly the rate");
-        assert_eq!(cut_after(20 * 1024, 20, 1024).await, None, "long pauses at the rate");
-        assert_eq!(cut_after(1 << 30, 31, 1024).await, Some(30), "wealth is not kept for later");
-        assert_eq!(cut_after(1, 29, 0).await, None, "without a rate only silence counts");
-        assert_eq!(cut_after(0, 1, 0).await, Some(30), "and nothing is no byte");
+    #[test]
+    fn drippers_are_cut_and_slow_phones_live() {
+        assert_eq!(cut_after(1, 5, 1024), Some(30), "a byte every five seconds");
+        assert_eq!(cut_after(512, 1, 1024), Some(59), "half the rate lasts twice as long");
+        assert_eq!(cut_after(1024, 1, 1024), None, "exactly the rate");
+        assert_eq!(cut_after(20 * 1024, 20, 1024), None, "long pauses at the rate");
+        assert_eq!(cut_after(1 << 30, 31, 1024), Some(30), "wealth is not kept for later");
+        assert_eq!(cut_after(1, 29, 0), None, "without a rate only silence counts");
+        assert_eq!(cut_after(0, 1, 0), Some(30), "and nothing is no byte");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn time_in_which_nobody_waits_is_free() {
+    #[test]
+    fn time_in_which_nobody_waits_is_free() {
         let mut credit = Credit::new(Pace { bytes_per_second: 1024, grace: 30 * SECOND });
-        credit.wait();
-        tokio::time::advance(20 * SECOND).await;
-        credit.moved(0);
-        tokio::time::advance(3600 * SECOND).await;
+        let begun = Instant::now();
+        credit.wait(begun);
+        credit.moved(0, begun + 20 * SECOND);
         assert_eq!(credit.deadline(), None);
-        assert_eq!(credit.wait() - Instant::now(), 10 * SECOND);
+        let later = begun + 3600 * SECOND;
+        assert_eq!(credit.wait(later) - later, 10 * SECOND);
     }
 }

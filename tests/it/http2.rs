@@ -70,7 +70,7 @@ fn was_sent_away(frames: &[Frame], code: u8) -> bool {
 fn costs_little(server: &Server, attack: impl FnOnce()) {
     let (cpu, memory) = (server.cpu_seconds(), server.peak_memory());
     attack();
-    let (cpu, memory) = (server.cpu_seconds() - cpu, server.peak_memory() - memory);
+    let (cpu, memory) = (server.cpu_seconds() - cpu, server.peak_memory().saturating_sub(memory));
     println!("{cpu:.2} s of processor time, {memory} KiB");
     assert!(cpu < 3.0, "{cpu} s of processor time");
     assert!(memory < 16 << 10, "{memory} KiB");
@@ -184,14 +184,14 @@ fn streams_beyond_the_limit_are_refused_and_the_others_served() {
     let server = Server::start(&[]);
     costs_little(&server, || {
         let mut socket = peer(&server, 0);
-        let requests: Vec<u8> = (0..200)
+        let requests: Vec<u8> = (0..100)
             .flat_map(|n| frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &get("/api/v1/health")))
             .collect();
         let _ = socket.write_all(&requests);
         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         let frames = rest(&mut socket);
         let answered = frames.iter().filter(|frame| frame.kind == HEADERS).count();
-        assert!((1..=64).contains(&answered), "{answered} are open at once");
+        assert_eq!(answered, 64, "no more are open at once");
     });
 }
 
