@@ -8,10 +8,10 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # cargo is parallel by itself
-.PHONY: help run build test lint bench compare tools native clients clean
+.PHONY: help run build test lint bench compare fuzz fuzz-smoke tools native clients clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
 run: native ## build (release) and start the server; settings come from the environment and .env
 	cargo run --release --locked
@@ -19,14 +19,16 @@ run: native ## build (release) and start the server; settings come from the envi
 build: native ## build target/release/vintedbot-ingest
 	cargo build --release --locked
 
-test: lint clients ## everything that has to pass: lint, the tests, the systemd unit
+test: lint clients ## everything that has to pass: lint, the tests, some seconds of fuzzing, the systemd unit
 	. ./target/tools/clients.env && cargo test --locked
+	tools/fuzz.sh smoke
 	tools/unit.sh
 
 lint: native ## formatting, clippy, and the dependencies against deny.toml
 	@tools/lint.sh
 	cargo fmt --check
 	cargo fmt --check --manifest-path benches/score/Cargo.toml
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo deny --locked check bans licenses sources
 
@@ -40,6 +42,15 @@ compare: native clients ## the image pipeline beside Pillow, sharp and libvips, 
 	cargo build --release --locked --manifest-path benches/score/Cargo.toml --target-dir target/score
 	. ./target/tools/peers.env && VINTEDBOT_SCORE=$(CURDIR)/target/score/release/score \
 		cargo bench --locked --bench compare -- run
+
+fuzz-smoke: native ## every fuzz target for ten seconds; `make test` does it too
+	tools/fuzz.sh smoke
+
+SANITIZER ?= address
+TIME ?= 1200
+
+fuzz: native ## a campaign: make fuzz TARGET=jpeg_pipeline TIME=1200 SANITIZER=address; see fuzz/README.md
+	tools/fuzz.sh run $(SANITIZER) "$(TARGET)" $(TIME)
 
 tools: native clients ## only fetch what the other targets need
 	@tools/lint.sh
