@@ -8,7 +8,8 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # cargo is parallel by itself
-.PHONY: help run build test lint bench compare fuzz fuzz-smoke tools native clients clean
+ROUNDS := 200
+.PHONY: help run build test lint crash bench compare load fuzz fuzz-smoke tools native clients clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -23,6 +24,9 @@ test: lint clients ## everything that has to pass: lint, the tests, some seconds
 	. ./target/tools/clients.env && cargo test --locked
 	tools/fuzz.sh smoke
 	tools/unit.sh
+
+crash: native ## kill -9 under load, ROUNDS times (200) on the same data; make test has a few rounds
+	VINTEDBOT_CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test it -- --nocapture after_kill_9
 
 lint: native ## formatting, clippy, and the dependencies against deny.toml
 	@tools/lint.sh
@@ -42,6 +46,9 @@ compare: native clients ## the image pipeline beside Pillow, sharp and libvips, 
 	cargo build --release --locked --manifest-path benches/score/Cargo.toml --target-dir target/score
 	. ./target/tools/peers.env && VINTEDBOT_SCORE=$(CURDIR)/target/score/release/score \
 		cargo bench --locked --bench compare -- run
+
+load: native ## 2,000 slow phones and 10,000 idle connections against the release build; needs 13,000 open files
+	cargo bench --locked --bench load -- run
 
 fuzz-smoke: native ## every fuzz target for ten seconds; `make test` does it too
 	tools/fuzz.sh smoke

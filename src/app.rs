@@ -4,22 +4,29 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Routes};
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, SledCatalog};
 use crate::config::{CorsOrigins, Settings};
+use crate::housekeeping::{Housekeeping, Rules};
 use crate::imaging::{Pool, Recipe};
-use crate::ingest::{Ingest, Limits};
+use crate::ingest::{Ingest, Limits, Scratch};
 use crate::media::{LocalStore, MediaStore};
 use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter};
-use crate::server::{self, Ended};
+use crate::server::{self, Ended, descriptors};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
 use crate::web::body::ReadLimits;
+use crate::web::pace::Pace;
 use crate::web::stack::{Stack, cors};
+
+/// Rest between two pages of housekeeping: it then takes less than a fifth of a core, and a million photos take some minutes.
+const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why the server could not start. Each text names what to look at.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +45,18 @@ pub enum StartError {
         /// Where it should be.
         path: std::path::PathBuf,
         /// Why not.
+        source: CatalogError,
+    },
+    /// The catalog, which lost some of what it held.
+    #[error(
+        "{source} (at {path}). It is not used and was not replaced, and no photo was touched. Put a backup of that \
+         directory in its place, or build a new one from an export and the photos: \
+         vintedbot-ingest rebuild --from EXPORT"
+    )]
+    CatalogDamaged {
+        /// Where it is.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
         source: CatalogError,
     },
     /// The image threads.
@@ -69,6 +88,7 @@ pub struct App {
     address: SocketAddr,
     stack: Arc<Stack<Api>>,
     ingest: Arc<Ingest>,
+    housekeeping: Arc<Housekeeping>,
     limits: server::Limits,
     connections: Connections,
 }
@@ -80,12 +100,15 @@ impl App {
     /// See [`StartError`].
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let catalog = SledCatalog::open(&settings.catalog_path, settings.min_free_disk).await;
-        let catalog =
-            catalog.map_err(|source| StartError::Catalog { path: settings.catalog_path.clone(), source })?;
+        let path = settings.catalog_path.clone();
+        let catalog = catalog.map_err(|source| match source {
+            CatalogError::Corrupt(_) => StartError::CatalogDamaged { path, source },
+            _ => StartError::Catalog { path, source },
+        })?;
         let catalog: Arc<dyn Catalog> = Arc::new(catalog);
         let store = LocalStore::open(&settings.media_root, settings.min_free_disk)
             .map_err(|source| StartError::Media { path: settings.media_root.clone(), source })?;
-        let spool_dir = store.scratch_dir().into();
+        let scratch = Scratch { dir: store.scratch_dir().into(), min_free: settings.min_free_disk };
         let store: Arc<dyn MediaStore> = Arc::new(store);
         let pool = Pool::start(settings.workers, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;
@@ -96,6 +119,7 @@ impl App {
             body_bytes: settings.max_body_bytes(),
             mime_prefixes: settings.allowed_mime_prefixes.clone(),
             memory_wait: settings.pool_wait,
+            uploads: settings.max_uploads,
         };
         let recipe = Recipe {
             max_dim: settings.max_dim_px,
@@ -112,14 +136,25 @@ impl App {
             Arc::new(pool),
             Arc::clone(&store),
             Arc::clone(&catalog),
-            spool_dir,
+            scratch,
         );
         let ingest = Arc::new(ingest);
+        let rules =
+            Rules { collects: settings.jobs_enabled, grace: settings.media_grace, pause: UPKEEP_PAUSE };
+        let housekeeping =
+            Housekeeping::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
+        let housekeeping = Arc::new(housekeeping);
+        match housekeeping.resolve_leftovers().await {
+            Ok(0) => {}
+            Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
+            Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
+        }
         let connections = Connections::default();
         let api = Api {
             routes: Routes::new(&settings.media_base_url)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
             ingest: Arc::clone(&ingest),
+            housekeeping: Arc::clone(&housekeeping),
             catalog,
             store,
             global_limiter: settings.rate_limit_global.map(limiter),
@@ -128,6 +163,7 @@ impl App {
             connections: connections.clone(),
             media_base_url: settings.media_base_url.clone(),
         };
+        let pace = Pace { bytes_per_second: settings.body_min_rate, grace: settings.body_idle_timeout };
         let stack = Stack {
             app: api,
             trusted_proxies: settings.trusted_proxies.clone(),
@@ -135,21 +171,18 @@ impl App {
                 CorsOrigins::Any => cors(None),
                 CorsOrigins::Exact(origins) => cors(Some(origins)),
             },
-            read_limits: ReadLimits {
-                idle: settings.body_idle_timeout,
-                drain_bytes: settings.max_body_bytes(),
-            },
+            read_limits: ReadLimits { pace, drain_bytes: settings.max_body_bytes() },
         };
         let listen = |source| StartError::Listen { address: settings.listen, source };
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let limits = server::Limits {
-            connections: settings.max_connections,
+            connections: descriptors::connections(settings.max_connections),
             head_timeout: settings.header_timeout,
-            write_timeout: settings.body_idle_timeout,
+            write_pace: pace,
             shutdown_timeout: settings.shutdown_timeout,
         };
-        Ok(Self { listener, address, stack: Arc::new(stack), ingest, limits, connections })
+        Ok(Self { listener, address, stack: Arc::new(stack), ingest, housekeeping, limits, connections })
     }
 
     /// The address that is listened on, with its real port.
@@ -159,11 +192,21 @@ impl App {
 
     /// Serves until `shutdown` completes and open requests are answered or the deadline passed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
+        let stop = CancellationToken::new();
+        let housekeeping = tokio::spawn({
+            let (housekeeping, stop) = (self.housekeeping, stop.clone());
+            async move { housekeeping.run(stop).await }
+        });
+        let shutdown = async move {
+            shutdown.await;
+            stop.cancel();
+        };
         let stack = self.stack;
         let handler = move |request, peer| Arc::clone(&stack).handle(request, peer);
         let ended = server::run(self.listener, handler, self.limits, self.connections, shutdown).await;
         // Commits whose clients hung up: short, and of no connection.
-        let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, self.ingest.drained()).await;
+        let rest = async { tokio::join!(self.ingest.drained(), housekeeping) };
+        let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended
     }
 }

@@ -105,13 +105,22 @@ impl Reservation {
 
     /// Takes `more` bytes on top if they are free this moment, and says whether it did.
     pub fn try_grow(&mut self, more: u64) -> bool {
+        self.resize(self.bytes + more)
+    }
+
+    /// Makes it `bytes`, if what is missing is free this moment, and says whether it did. Less is always granted.
+    pub fn resize(&mut self, bytes: u64) -> bool {
         let mut used = self.share.lock();
-        let fits = *used + more <= self.share.limit;
-        if fits {
-            *used += more;
-            self.bytes += more;
+        let would_be = *used - self.bytes + bytes;
+        if bytes > self.bytes && would_be > self.share.limit {
+            return false;
         }
-        fits
+        if bytes < self.bytes {
+            self.share.returned.notify_all();
+        }
+        *used = would_be;
+        self.bytes = bytes;
+        true
     }
 }
 
@@ -131,6 +140,7 @@ mod tests {
         let share = Share::new(100);
         let mut first = share.reservation();
         assert!(first.try_grow(60) && !first.try_grow(41) && first.try_grow(40));
+        assert!(first.resize(30) && share.used() == 30 && !first.resize(101) && first.resize(100));
         assert_eq!(share.reserve(1, Duration::ZERO).err(), Some(Refused::TimedOut));
         assert_eq!(share.reserve(101, Duration::MAX / 4).err(), Some(Refused::TooLarge));
         let waiting = std::thread::spawn({

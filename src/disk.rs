@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
 /// The free space below which a room calls its disk full, so that what is begun can be finished and the disk's other
@@ -43,6 +44,20 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether an error says that the process, or the system, has no file descriptor left: trying again in a moment may help.
+/// The error may be wrapped, as tempfile's are.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if code.is_some_and(|code| [Errno::EMFILE, Errno::ENFILE].contains(&Errno::from_raw(code))) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 /// Creates `dir` and what lies above it where missing, each durably.
 ///
 /// # Errors
@@ -80,6 +95,14 @@ mod tests {
         assert_eq!(FreeDisk::Auto.floor(160 << 20), 10 << 20);
         assert!(is_full(&FreeDisk::Bytes(u64::MAX).check(Path::new(".")).unwrap_err()));
         FreeDisk::Bytes(0).check(Path::new(".")).unwrap();
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_is_known_under_its_wrappings() {
+        let error = || io::Error::from(Errno::EMFILE);
+        assert!(is_out_of_files(&error()));
+        assert!(is_out_of_files(&io::Error::other(error())));
+        assert!(!is_out_of_files(&io::Error::other(io::Error::from(Errno::ENOSPC))));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod config;
 pub mod disk;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod housekeeping;
 pub mod imaging;
 pub mod ingest;
 pub mod media;

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use vintedbot_ingest::app::App;
 use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE};
 use vintedbot_ingest::config::Settings;
-use vintedbot_ingest::server::Ended;
+use vintedbot_ingest::server::{Ended, descriptors};
 use vintedbot_ingest::telemetry::logging;
 
 #[global_allocator]
@@ -76,10 +76,7 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
 
 /// Every phone is a file descriptor, and so is every spilled photo: take all that the system grants.
 fn raise_file_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
+    if let Err(error) = descriptors::raise_limit() {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
 }

@@ -1,6 +1,7 @@
 //! The nouns that several rooms share: keys, ids, media, photos and drafts. No behaviour, no storage, no HTTP.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,20 @@ impl SourceId {
 impl fmt::Debug for SourceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Whom a limit or a share counts against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientKey(u128);
+
+impl From<IpAddr> for ClientKey {
+    /// An IPv6 subscriber holds at least a /64, so all of it is one client; an IPv4 address stands for itself.
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().to_bits()),
+            IpAddr::V6(v6) => Self(v6.to_bits() >> 64 << 64),
+        }
     }
 }
 

@@ -13,8 +13,8 @@ use crate::ingest::{IngestError, PhotoError};
 use crate::media::MediaError;
 use crate::web::problem::{self, Problem};
 
-/// When to try again after the server was busy: a few photos' worth of work.
-const BUSY_RETRY: Duration = Duration::from_secs(5);
+/// When to try again after a database did not answer.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
 
 impl From<ContentTypeError> for Problem {
     fn from(error: ContentTypeError) -> Self {
@@ -44,8 +44,8 @@ impl From<IngestError> for Problem {
             IngestError::Photo { index, filename, reason } => {
                 photo(&reason, detail).with("file_index", index).with("filename", filename)
             }
-            IngestError::Busy => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(BUSY_RETRY)
+            IngestError::Busy { retry_after } => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(retry_after)
             }
             IngestError::Full(cause) => {
                 tracing::error!(%cause, "no space left");
@@ -53,7 +53,8 @@ impl From<IngestError> for Problem {
             }
             IngestError::Unavailable(cause) => {
                 tracing::error!(cause = %chain(&*cause), "an upload could not be stored");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(BUSY_RETRY)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+                    .retry_after(UNAVAILABLE_RETRY)
             }
             IngestError::Internal(cause) => {
                 tracing::error!(cause = %chain(&*cause), "an upload failed");
@@ -113,7 +114,8 @@ impl From<CatalogError> for Problem {
         match error {
             CatalogError::Full(_) | CatalogError::Unavailable(_) | CatalogError::Indeterminate(_) => {
                 let detail = "Listings cannot be read at the moment. Try again in a moment.";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(BUSY_RETRY)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+                    .retry_after(UNAVAILABLE_RETRY)
             }
             CatalogError::Corrupt(_) => problem::internal(),
         }
@@ -123,7 +125,14 @@ impl From<CatalogError> for Problem {
 impl From<MediaError> for Problem {
     fn from(error: MediaError) -> Self {
         tracing::error!(cause = %chain(&error), "the media store could not be read");
-        problem::internal()
+        match error {
+            MediaError::OutOfFiles(_) => {
+                let detail = "Photos cannot be read at the moment. Try again in a moment.";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+                    .retry_after(UNAVAILABLE_RETRY)
+            }
+            MediaError::Full(_) | MediaError::Io(_) => problem::internal(),
+        }
     }
 }
 

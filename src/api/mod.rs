@@ -12,8 +12,10 @@ use std::sync::Arc;
 use hyper::{Method, Request, Response};
 
 use crate::catalog::Catalog;
+use crate::housekeeping::Housekeeping;
 use crate::ingest::Ingest;
 use crate::media::MediaStore;
+use crate::model::ClientKey;
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
@@ -75,6 +77,8 @@ pub struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// Where photos are.
     pub store: Arc<dyn MediaStore>,
+    /// What looks after both.
+    pub housekeeping: Arc<Housekeeping>,
     /// The limit on all requests but those of monitors and photo viewers.
     pub global_limiter: Option<Arc<dyn RateLimiter>>,
     /// The limit on uploads, on top.
@@ -120,9 +124,14 @@ impl Application for Api {
         }
     }
 
-    async fn call(&self, route: Route, request: Request<RequestBody>) -> Result<Response<Body>, Problem> {
+    async fn call(
+        &self,
+        route: Route,
+        client: ClientKey,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Body>, Problem> {
         match route.endpoint {
-            Endpoint::Upload => uploads::create(self, request).await,
+            Endpoint::Upload => uploads::create(self, client, request).await,
             Endpoint::Listing => listings::show(self, &route.parameter).await,
             Endpoint::Media => {
                 media::serve(self, &route.parameter, request.method(), request.headers()).await

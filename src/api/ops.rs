@@ -18,7 +18,8 @@ pub(super) fn health() -> Response<Body> {
     json_response(StatusCode::OK, &json!({"status": "ok"}))
 }
 
-/// Whether an upload could succeed now.
+/// Whether an upload could succeed now. A photo that was lost does not keep the others from being served or uploaded, so
+/// that is only said.
 pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
     let mut down = BTreeSet::new();
     match api.catalog.check().await {
@@ -42,7 +43,12 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
         }
     }
     if down.is_empty() {
-        return Ok(json_response(StatusCode::OK, &json!({"status": "ready"})));
+        return Ok(match api.housekeeping.missing().await {
+            0 => json_response(StatusCode::OK, &json!({"status": "ready"})),
+            missing => {
+                json_response(StatusCode::OK, &json!({"status": "degraded", "missing_media": missing}))
+            }
+        });
     }
     let down = Vec::from_iter(down);
     let detail = format!("Not ready, because of: {}.", down.join(", "));
@@ -50,13 +56,19 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
 }
 
 pub(super) fn metrics(api: &Api) -> Response<Body> {
+    let housekeeping = api.housekeeping.figures();
     let snapshot = Snapshot {
         pool_queue_depth: api.ingest.pool().queued() as u64,
         pool_busy_workers: api.ingest.pool().busy() as u64,
         budget_sources_bytes: api.ingest.budget().sources.used(),
         budget_images_bytes: api.ingest.budget().images.used(),
         connections: api.connections.open(),
+        media_missing: housekeeping.missing,
+        media_unreferenced_left: housekeeping.left,
+        collector_last_run: housekeeping.last_run,
         image_panics: api.ingest.pool().panics(),
+        collected: housekeeping.collected,
+        collected_bytes: housekeeping.collected_bytes,
     };
     full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))
 }

@@ -9,22 +9,27 @@ use super::dto::DraftOut;
 use super::errors::body_too_large;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::{PartsError, StreamError};
+use crate::model::ClientKey;
 use crate::web::body::{Body, ReadError, RequestBody};
 use crate::web::json;
 use crate::web::problem::Problem;
 
-pub(super) async fn create(api: &Api, request: Request<RequestBody>) -> Result<Response<Body>, Problem> {
+pub(super) async fn create(
+    api: &Api,
+    client: ClientKey,
+    request: Request<RequestBody>,
+) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     // In this order, so that everything the head decides is told before a byte of the body is asked for.
     let boundary = boundary(content_type(&head.headers)?)?;
     refuse_encoding(&head.headers)?;
     refuse_hopeless_length(&head.headers, api.ingest.limits().body_bytes)?;
-    api.ingest.admit().await?;
+    api.ingest.admit(client).await?;
     let body = body.map_err(|error| match error {
-        ReadError::Idle => StreamError::Idle,
+        ReadError::Slow => StreamError::Idle,
         ReadError::Aborted => StreamError::Aborted,
     });
-    let uploaded = api.ingest.upload(body, &boundary).await?;
+    let uploaded = api.ingest.upload(client, body, &boundary).await?;
     let id = uploaded.draft.id;
     let recognised = uploaded.photos.iter().filter(|photo| photo.is_recognised).count();
     api.metrics.stored(uploaded.photos.len() as u64, recognised as u64);

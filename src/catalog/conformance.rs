@@ -1,9 +1,10 @@
 //! What every catalog must do. Runs against an empty catalog.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Catalog, NewDraft, NewPhoto};
-use crate::model::{DraftId, DraftStatus, MediaId, MediaKey, SourceId};
+use super::{Catalog, KnownSource, NewDraft, NewPhoto};
+use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId};
 
 fn photo(name: &str) -> NewPhoto {
     let source = source(&format!("source of {name}"));
@@ -25,7 +26,13 @@ pub(super) async fn run(catalog: Arc<dyn Catalog>) {
     equal_photos_share_one_row(&*catalog).await;
     concurrent_drafts_share_rows_and_never_ids(Arc::clone(&catalog)).await;
     a_source_is_known_by_the_photo_that_was_last_made_of_it(&*catalog).await;
-    concurrent_drafts_of_one_source_agree(catalog).await;
+    concurrent_drafts_of_one_source_agree(Arc::clone(&catalog)).await;
+    rows_are_read_in_pages(&*catalog).await;
+    keys_without_a_row_are_named(&*catalog).await;
+    sources_are_read_in_pages_and_forgotten(&*catalog).await;
+    let age = catalog.created().await.unwrap().elapsed().unwrap_or_default();
+    assert!(age < Duration::from_secs(3600), "it was created for this suite");
+    assert_eq!(catalog.created().await.unwrap(), catalog.created().await.unwrap());
 }
 
 async fn a_draft_is_read_back_as_it_was_answered(catalog: &dyn Catalog) {
@@ -104,4 +111,51 @@ async fn concurrent_drafts_of_one_source_agree(catalog: Arc<dyn Catalog>) {
         let known = catalog.media_of_source(source("source of shared source")).await.unwrap();
         assert_eq!(known.as_ref(), made.photos.first());
     }
+}
+
+async fn rows_are_read_in_pages(catalog: &dyn Catalog) {
+    let all = catalog.media_page(None, 1000).await.unwrap();
+    let ids: Vec<u64> = all.iter().map(|media| media.id.0).collect();
+    assert!(ids.len() > 40 && ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+    let mut paged = Vec::new();
+    loop {
+        let page = catalog.media_page(paged.last().map(|media: &Media| media.id), 7).await.unwrap();
+        assert!(page.len() <= 7);
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+}
+
+async fn keys_without_a_row_are_named(catalog: &dyn Catalog) {
+    let [a, b] = ["a", "b"].map(|name| MediaKey::of(name.as_bytes()));
+    let [x, y] = ["x", "y"].map(|name| MediaKey::of(name.as_bytes()));
+    assert_eq!(catalog.without_row(&[y, a, x, b, y]).await.unwrap(), [y, x, y]);
+    assert_eq!(catalog.without_row(&[]).await.unwrap(), []);
+}
+
+async fn sources_are_read_in_pages_and_forgotten(catalog: &dyn Catalog) {
+    let all = catalog.sources_page(None, 1000).await.unwrap();
+    assert!(all.len() > 40 && all.is_sorted_by(|a, b| a.source < b.source));
+    for known in &all {
+        assert_eq!(known.media.as_ref().map(|media| media.id), Some(known.media_id));
+        assert_eq!(catalog.media_of_source(known.source).await.unwrap(), known.media);
+    }
+    let mut paged: Vec<KnownSource> = Vec::new();
+    while let page = catalog.sources_page(paged.last().map(|known| known.source), 9).await.unwrap()
+        && !page.is_empty()
+    {
+        assert!(page.len() <= 9);
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+    let KnownSource { source, media_id, media } = all[3].clone();
+    catalog.forget_source(source, MediaId(media_id.0 + 1)).await.unwrap();
+    assert_eq!(catalog.media_of_source(source).await.unwrap(), media, "another photo is not meant");
+    catalog.forget_source(source, media_id).await.unwrap();
+    catalog.forget_source(source, media_id).await.unwrap();
+    assert_eq!(catalog.media_of_source(source).await.unwrap(), None);
+    assert_eq!(catalog.without_row(&[media.unwrap().key]).await.unwrap(), [], "the row stays");
 }

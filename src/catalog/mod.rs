@@ -7,10 +7,12 @@
 mod conformance;
 mod sled;
 
+use std::time::SystemTime;
+
 use async_trait::async_trait;
 
 pub use self::sled::SledCatalog;
-use crate::model::{Draft, DraftId, Media, MediaKey, SourceId};
+use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
 /// Why the catalog could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,17 @@ pub struct NewDraft {
     pub photos: Vec<NewPhoto>,
 }
 
+/// A source that is known by a photo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSource {
+    /// The source.
+    pub source: SourceId,
+    /// The id of the photo that was last made of it.
+    pub media_id: MediaId,
+    /// Its row; `None` if it is gone.
+    pub media: Option<Media>,
+}
+
 /// The record of media and drafts.
 #[async_trait]
 pub trait Catalog: Send + Sync {
@@ -84,6 +97,40 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// The catalog failed: it is not known whether the source is known.
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError>;
+
+    /// Those of `keys` that no media row has, in their order.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError>;
+
+    /// The first `limit` media rows by id, or the first of those after `after`.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError>;
+
+    /// The first `limit` known sources in the order of their ids, or the first of those after `after`.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn sources_page(
+        &self,
+        after: Option<SourceId>,
+        limit: usize,
+    ) -> Result<Vec<KnownSource>, CatalogError>;
+
+    /// Forgets a source if it is still known by this photo. The photo and its row stay. A loss of power may bring it back.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError>;
+
+    /// When the catalog was created. What is older cannot have been recorded in it, and may be in another one.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn created(&self) -> Result<SystemTime, CatalogError>;
 
     /// Whether a draft could be recorded now.
     ///

@@ -55,17 +55,21 @@ pub struct Settings {
     pub max_dim_px: u32,
     pub strip_gps: bool,
     pub max_pixels: u64,
+    pub jobs_enabled: bool,
+    pub media_grace: Duration,
     pub rate_limit_global: Option<Quota>,
     pub rate_limit_upload: Option<Quota>,
     pub trusted_proxies: Vec<IpNet>,
     pub workers: usize,
     pub memory_budget_bytes: u64,
+    pub max_uploads: usize,
     pub pool_queue: usize,
     pub pool_wait: Duration,
     pub image_timeout: Duration,
     pub max_connections: usize,
     pub header_timeout: Duration,
     pub body_idle_timeout: Duration,
+    pub body_min_rate: u64,
     pub shutdown_timeout: Duration,
     pub min_free_disk: FreeDisk,
     pub log_level: String,
@@ -164,7 +168,6 @@ impl Settings {
         let redis = read.value("REDIS_URL", |v| Some(!v.is_empty()));
         read.value("AUTH_REQUIRED", |v| (parse::boolean(v) == Some(false)).then_some(()));
         read.value("MEDIA_STORAGE", |v| (v == "local").then_some(()));
-        read.value("JOBS_ENABLED", parse::boolean);
         let mib = 1024 * 1024;
         let settings = Self {
             env,
@@ -180,6 +183,8 @@ impl Settings {
             max_dim_px: read.value("MAX_DIM_PX", |v| parse::within(v, 1..=16_384)),
             strip_gps: read.value("STRIP_GPS", parse::boolean),
             max_pixels: read.value("MAX_PIXELS", |v| parse::within(v, 1..=1_000_000_000)),
+            jobs_enabled: read.value("JOBS_ENABLED", parse::boolean),
+            media_grace: read.value("MEDIA_GRACE_HOURS", |v| parse::hours(v, 1..=8760)),
             rate_limit_global: read.value("RATE_LIMIT_GLOBAL", parse::quota),
             rate_limit_upload: read.value("RATE_LIMIT_UPLOAD", parse::quota),
             trusted_proxies: read.value("TRUSTED_PROXIES", parse::networks),
@@ -189,12 +194,14 @@ impl Settings {
             },
             memory_budget_bytes: read.value("MEMORY_BUDGET_MB", |v| parse::within(v, 16..=1_048_576u64))
                 * mib,
+            max_uploads: read.value("MAX_UPLOADS", |v| parse::within(v, 1..=1_000_000)),
             pool_queue: read.value("POOL_QUEUE", |v| parse::within(v, 1..=65_536)),
-            pool_wait: read.value("POOL_WAIT_SECONDS", |v| parse::seconds(v, 0..=600)),
+            pool_wait: read.value("POOL_WAIT_SECONDS", |v| parse::seconds(v, 1..=600)),
             image_timeout: read.value("IMAGE_TIMEOUT_SECONDS", |v| parse::seconds(v, 1..=600)),
             max_connections: read.value("MAX_CONNECTIONS", |v| parse::within(v, 1..=1_000_000)),
             header_timeout: read.value("HEADER_TIMEOUT_SECONDS", |v| parse::seconds(v, 1..=600)),
             body_idle_timeout: read.value("BODY_IDLE_TIMEOUT_SECONDS", |v| parse::seconds(v, 1..=600)),
+            body_min_rate: read.value("BODY_MIN_RATE", |v| parse::within(v, 0..=1_000_000_000)),
             shutdown_timeout: read.value("SHUTDOWN_TIMEOUT_SECONDS", |v| parse::seconds(v, 1..=600)),
             min_free_disk: read.value("MIN_FREE_DISK_MB", parse::free_disk),
             log_level: read.value("LOG_LEVEL", parse::log_filter),

@@ -24,6 +24,10 @@ pub(super) fn seconds(value: &str, range: RangeInclusive<u64>) -> Option<Duratio
     within(value, range).map(Duration::from_secs)
 }
 
+pub(super) fn hours(value: &str, range: RangeInclusive<u64>) -> Option<Duration> {
+    within(value, range).map(|hours: u64| Duration::from_secs(hours * 3600))
+}
+
 /// The spellings that the Python backend's settings library took.
 pub(super) fn boolean(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {

@@ -13,22 +13,24 @@ use super::photo::{Made, Prepared};
 use super::{Ingest, IngestError, Received, Uploaded};
 use crate::catalog::{CatalogError, NewDraft, NewPhoto};
 use crate::media::Staged;
-use crate::model::MediaKey;
+use crate::model::{ClientKey, MediaKey};
 
 impl Ingest {
     /// Publishes the photos, then records the draft. `photos` are in the order of the upload.
     pub(super) async fn commit(
         self: &Arc<Self>,
+        client: ClientKey,
         title: String,
         photos: Vec<Prepared>,
     ) -> Result<Uploaded, IngestError> {
-        let (admitted, confirmed) = tokio::join!(self.admit(), self.confirm(photos));
+        let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(client, photos));
         admitted?;
         let (photos, _held) = confirmed?;
         let Batch { staged, photos, received } = Batch::of(photos);
-        let created = self.store.publish(staged).await?;
+        let published = self.store.publish(staged).await?;
         match self.catalog.create_draft(NewDraft { title, photos }).await {
             Ok(draft) => {
+                published.settle().await;
                 for Received { key, mime, bytes, is_recognised } in &received {
                     // There are no users before there are tokens.
                     tracing::info!(
@@ -44,10 +46,13 @@ impl Ingest {
                 Ok(Uploaded { draft, photos: received })
             }
             // The draft may yet turn out to be there, and must find its photos then.
-            Err(error @ CatalogError::Indeterminate(_)) => Err(error.into()),
+            Err(error @ CatalogError::Indeterminate(_)) => {
+                self.in_doubt.add(published);
+                Err(error.into())
+            }
             Err(error) => {
                 // Nobody else builds on these: they did not exist before, and the keys are still held.
-                if let Err(undo) = self.store.remove(&created).await {
+                if let Err(undo) = published.take_back().await {
                     tracing::error!(error = %undo, "photos of a failed upload could not be removed");
                 }
                 Err(error.into())
@@ -61,6 +66,7 @@ impl Ingest {
     /// ends.
     async fn confirm(
         self: &Arc<Self>,
+        client: ClientKey,
         mut photos: Vec<Prepared>,
     ) -> Result<(Vec<Prepared>, KeysHeld), IngestError> {
         loop {
@@ -80,7 +86,7 @@ impl Ingest {
             let mut confirmed = Vec::with_capacity(photos.len());
             for (photo, is_there) in photos.into_iter().zip(are_there) {
                 confirmed.push(match photo.made {
-                    Made::Known(_, arrived) if !is_there => self.make(*arrived).await?,
+                    Made::Known(_, arrived) if !is_there => self.make(client, *arrived).await?,
                     _ => photo,
                 });
             }

@@ -1,5 +1,7 @@
 //! Everything that can end an upload. The texts are for the app's developer; causes are for the log.
 
+use std::time::Duration;
+
 use crate::catalog::CatalogError;
 use crate::imaging::ImageError;
 use crate::media::MediaError;
@@ -42,7 +44,10 @@ pub enum IngestError {
     },
     /// The server has no room for the photo now.
     #[error("The server is busy with other photos. Try again in a moment.")]
-    Busy,
+    Busy {
+        /// When it probably has.
+        retry_after: Duration,
+    },
     /// The disk or bucket is full.
     #[error("The server has no space left for photos.")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -77,11 +82,19 @@ pub enum PhotoError {
     Image(#[from] ImageError),
 }
 
+impl IngestError {
+    /// No room now, and nothing known of when there will be some: a few photos' worth of work.
+    pub(super) fn busy() -> Self {
+        Self::Busy { retry_after: Duration::from_secs(5) }
+    }
+}
+
 impl From<MediaError> for IngestError {
     fn from(error: MediaError) -> Self {
         match error {
             MediaError::Full(_) => Self::Full(error.into()),
-            MediaError::Io(_) => Self::Internal(error.into()),
+            // Out of descriptors, turned read-only, gone from the network: all of it may pass.
+            MediaError::OutOfFiles(_) | MediaError::Io(_) => Self::Unavailable(error.into()),
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct KeyLocks(Arc<Mutex<Locks>>);
 
 /// The locks of some keys, until dropped.
 #[derive(Debug)]
-pub(super) struct KeysHeld {
+pub struct KeysHeld {
     locks: KeyLocks,
     held: Vec<(MediaKey, OwnedMutexGuard<()>)>,
 }

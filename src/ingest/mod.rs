@@ -5,35 +5,40 @@
 
 pub mod boundary;
 mod commit;
+mod doubt;
 mod error;
 mod keys;
 mod pages;
 pub mod parts;
 mod photo;
+mod share;
 pub mod sniff;
 mod spool;
 mod work;
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::doubt::Doubts;
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
+pub use self::keys::KeysHeld;
 use self::pages::Shelf;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::Label;
+use self::share::Uploads;
+pub use self::spool::Scratch;
 use self::work::Work;
 use crate::budget::Budget;
 use crate::catalog::Catalog;
 use crate::imaging::{Pool, Recipe};
 use crate::media::MediaStore;
-use crate::model::{Draft, MediaKey};
+use crate::model::{ClientKey, Draft, MediaKey};
 
 /// Name of the form field that carries photos.
 const FILES_FIELD: &str = "files";
@@ -41,6 +46,9 @@ const FILES_FIELD: &str = "files";
 const TITLE_FIELD: &str = "title";
 /// Most memory that is kept for the next photos while no photo has it: two of a phone's usual size.
 const SPARE_BYTES: u64 = 8 << 20;
+/// For how long a store or a catalog that could take something is taken to be able to. The floors of free space are far
+/// above what arrives in that time.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest title in characters (Unicode scalar values).
 pub const MAX_TITLE_CHARS: usize = 160;
 
@@ -57,6 +65,8 @@ pub struct Limits {
     pub mime_prefixes: Vec<String>,
     /// How long a photo waits for memory to decode in.
     pub memory_wait: Duration,
+    /// Uploads in flight before clients are held to their shares.
+    pub uploads: usize,
 }
 
 /// What a finished upload made.
@@ -91,16 +101,21 @@ pub struct Ingest {
     pool: Arc<Pool>,
     store: Arc<dyn MediaStore>,
     catalog: Arc<dyn Catalog>,
-    spool_dir: Arc<Path>,
+    scratch: Scratch,
     shelf: Arc<Shelf>,
+    uploads: Arc<Uploads>,
+    /// When store and catalog last said that they could take something.
+    checked: Mutex<Option<Instant>>,
     /// Keys between publication and commit.
     publishing: KeyLocks,
+    /// Publications that a draft may refer to or not.
+    in_doubt: Doubts,
     /// Commits that have begun.
     commits: TaskTracker,
 }
 
 impl Ingest {
-    /// Puts the parts together. `spool_dir` is for photos that do not fit the memory budget.
+    /// Puts the parts together. `scratch` is for photos that do not fit the memory budget.
     pub fn new(
         limits: Limits,
         recipe: Recipe,
@@ -108,11 +123,12 @@ impl Ingest {
         pool: Arc<Pool>,
         store: Arc<dyn MediaStore>,
         catalog: Arc<dyn Catalog>,
-        spool_dir: Arc<Path>,
+        scratch: Scratch,
     ) -> Self {
         let (publishing, commits) = (KeyLocks::default(), TaskTracker::new());
         let fingerprint = recipe.fingerprint();
         let shelf = Shelf::new(limits.photo_bytes, SPARE_BYTES.min(budget.sources.limit() / 8));
+        let uploads = Uploads::new(limits.uploads);
         Self {
             limits,
             recipe,
@@ -121,9 +137,12 @@ impl Ingest {
             pool,
             store,
             catalog,
-            spool_dir,
+            scratch,
             shelf,
+            uploads,
+            checked: Mutex::default(),
             publishing,
+            in_doubt: Doubts::default(),
             commits,
         }
     }
@@ -143,14 +162,35 @@ impl Ingest {
         &self.pool
     }
 
-    /// Whether an upload could succeed now; asked before a body is read, and again before it is committed.
+    /// Whether an upload of `client` could succeed now; asked before a body is read.
     ///
     /// # Errors
-    /// The store or the catalog is full or does not answer.
-    pub async fn admit(&self) -> Result<(), IngestError> {
+    /// Its photos would wait longer than they may, or the store or the catalog is full or does not answer.
+    pub async fn admit(&self, client: ClientKey) -> Result<(), IngestError> {
+        let wait = self.pool.expected_wait(client);
+        if wait > self.pool.wait() {
+            return Err(IngestError::Busy { retry_after: wait - self.pool.wait() });
+        }
+        self.check().await
+    }
+
+    /// Whether store and catalog could take something, as of a moment ago: asking them costs as much as a small photo.
+    async fn check(&self) -> Result<(), IngestError> {
+        let asked = Instant::now();
+        let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if checked().is_some_and(|last| asked.duration_since(last) < CHECK_INTERVAL) {
+            return Ok(());
+        }
         let (store, catalog) = tokio::join!(self.store.check(), self.catalog.check());
         store?;
-        Ok(catalog?)
+        catalog?;
+        *checked() = Some(asked);
+        Ok(())
+    }
+
+    /// The lock of one photo: while it is held, no upload publishes the photo or begins to refer to it.
+    pub async fn hold(&self, key: MediaKey) -> KeysHeld {
+        self.publishing.hold([key]).await
     }
 
     /// Returns once every commit that has begun is done, whoever still waits for it. To be called when no upload will
@@ -167,12 +207,18 @@ impl Ingest {
     ///
     /// # Errors
     /// See [`IngestError`]; no draft, row or file stays.
-    pub async fn upload<S>(self: &Arc<Self>, body: S, boundary: &str) -> Result<Uploaded, IngestError>
+    pub async fn upload<S>(
+        self: &Arc<Self>,
+        client: ClientKey,
+        body: S,
+        boundary: &str,
+    ) -> Result<Uploaded, IngestError>
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
+        let _in_flight = self.uploads.begin(client).ok_or_else(IngestError::busy)?;
         let parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
-        let mut work = Work::default();
+        let mut work = Work::of(client);
         let title = match self.read(parts, &mut work).await {
             Ok(title) => title,
             Err(error) => {
@@ -184,7 +230,7 @@ impl Ingest {
         photos.sort_by_key(|photo| photo.index);
         let ingest = Arc::clone(self);
         // A task of its own: a client that hangs up now must not leave a published photo without its row.
-        let commit = async move { ingest.commit(title, photos).await };
+        let commit = async move { ingest.commit(client, title, photos).await };
         let committed = self.commits.spawn(commit.in_current_span());
         committed.await.map_err(|error| IngestError::Internal(error.into()))?
     }
@@ -214,7 +260,7 @@ impl Ingest {
     }
 }
 
-async fn read_title(mut part: Part) -> Result<String, IngestError> {
+async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = part.chunk().await? {
         // No character takes more than four bytes.

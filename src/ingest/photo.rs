@@ -9,11 +9,11 @@ use super::parts::Part;
 use super::sniff::{HEAD_BYTES, Sniffed, sniff};
 use super::spool::{Source, Spool};
 use super::{Ingest, IngestError, PhotoError};
-use crate::budget::{Budget, Refused};
+use crate::budget::{Budget, Refused, Reservation};
 use crate::catalog::NewPhoto;
 use crate::imaging::{self, Encoded, Failed, Format, ImageError, PoolError, Recipe, Turn};
 use crate::media::Staged;
-use crate::model::{Media, SourceId};
+use crate::model::{ClientKey, Media, SourceId};
 
 /// A photo that has arrived whole, nothing of it decoded.
 pub(super) struct Arrived {
@@ -28,6 +28,8 @@ pub(super) struct Arrived {
 /// A photo that is encoded, in memory.
 pub(super) struct InMemory {
     encoded: Encoded,
+    /// Covers the encoded bytes.
+    loan: Reservation,
     id: SourceId,
     mime: &'static str,
     bytes: u64,
@@ -89,7 +91,11 @@ impl Label {
 impl Ingest {
     /// Reads one photo whole, judged by its first bytes before any of it is kept. `None` if it is empty, as browsers
     /// send for a form without a chosen file.
-    pub(super) async fn receive(&self, mut part: Part, label: Label) -> Result<Option<Arrived>, IngestError> {
+    pub(super) async fn receive(
+        &self,
+        mut part: Part<'_>,
+        label: Label,
+    ) -> Result<Option<Arrived>, IngestError> {
         let mut head = Vec::with_capacity(HEAD_BYTES);
         let mut chunk = Bytes::new();
         while head.len() < HEAD_BYTES {
@@ -107,23 +113,21 @@ impl Ingest {
         let (mime, format) = self.judge(sniff(&head)).map_err(|reason| label.blame(reason))?;
         imaging::check_declared(format, &head, &self.recipe).map_err(|error| label.blame(error))?;
         let max = self.limits.photo_bytes;
+        let hasher = blake3::Hasher::new_keyed(&self.fingerprint);
         let mut spool =
-            Spool::new(Arc::clone(&self.spool_dir), &self.budget.sources, Arc::clone(&self.shelf));
-        let mut hasher = blake3::Hasher::new_keyed(&self.fingerprint);
-        hasher.update(&head);
-        spool.write(&head).await?;
+            Spool::new(self.scratch.clone(), &self.budget.sources, Arc::clone(&self.shelf), hasher);
+        spool.write(head.into()).await?;
         let mut next = Some(chunk);
         while let Some(chunk) = next {
             if spool.len() + chunk.len() as u64 > max {
                 return Err(label.blame(PhotoError::TooLarge { max }));
             }
-            hasher.update(&chunk);
-            spool.write(&chunk).await?;
+            spool.write(chunk).await?;
             next = part.chunk().await?;
         }
         let bytes = spool.len();
-        let id = SourceId::new(hasher.finalize().into());
-        Ok(Some(Arrived { source: spool.finish().await?, id, format, mime, bytes, label }))
+        let (source, hash) = spool.finish().await?;
+        Ok(Some(Arrived { source, id: SourceId::new(hash.into()), format, mime, bytes, label }))
     }
 
     fn judge(&self, sniffed: Sniffed) -> Result<(&'static str, Format), PhotoError> {
@@ -133,8 +137,8 @@ impl Ingest {
         Ok((mime, format))
     }
 
-    /// The photo as an earlier draft has it, if one does and its file is there. Whatever goes wrong here costs no upload:
-    /// the photo is then made once more.
+    /// The photo as an earlier draft has it, if one does; whether its file is there is asked when the commit holds its key.
+    /// Whatever goes wrong here costs no upload: the photo is then made once more.
     pub(super) async fn recognise(&self, id: SourceId) -> Option<NewPhoto> {
         let known = match self.catalog.media_of_source(id).await {
             Ok(known) => known?,
@@ -144,26 +148,26 @@ impl Ingest {
             }
         };
         let Media { id: _, key, width, height, size_bytes } = known;
-        let photo = NewPhoto { key, width, height, size_bytes, source: id };
-        self.is_stored(&photo).await.then_some(photo)
+        Some(NewPhoto { key, width, height, size_bytes, source: id })
     }
 
     /// Decodes, encodes and stages one photo.
-    pub(super) async fn make(&self, arrived: Arrived) -> Result<Prepared, IngestError> {
-        self.stage(self.encode(arrived).await?).await
+    pub(super) async fn make(&self, client: ClientKey, arrived: Arrived) -> Result<Prepared, IngestError> {
+        self.stage(self.encode(client, arrived).await?).await
     }
 
     /// Decodes and encodes one photo. May be abandoned at any time: a job that waits is then never begun.
-    pub(super) async fn encode(&self, arrived: Arrived) -> Result<InMemory, IngestError> {
+    pub(super) async fn encode(&self, client: ClientKey, arrived: Arrived) -> Result<InMemory, IngestError> {
         let Arrived { source, id, format, mime, bytes, label } = arrived;
         let (budget, recipe, wait) = (self.budget.clone(), self.recipe, self.limits.memory_wait);
-        let done = self.pool.run(move |turn| encode(source, format, &recipe, &budget, wait, turn)).await;
-        Ok(InMemory { encoded: encoded(done, mime, &label)?, id, mime, bytes, index: label.index })
+        let job = move |turn: &mut Turn<'_>| encode(&source, format, &recipe, &budget, wait, turn);
+        let (encoded, loan) = encoded(self.pool.run(client, job).await, mime, &label)?;
+        Ok(InMemory { encoded, loan, id, mime, bytes, index: label.index })
     }
 
     /// Stages an encoded photo.
     pub(super) async fn stage(&self, photo: InMemory) -> Result<Prepared, IngestError> {
-        let InMemory { encoded, id, mime, bytes, index } = photo;
+        let InMemory { encoded, loan: _loan, id, mime, bytes, index } = photo;
         let Encoded { bytes: jpeg, width, height } = encoded;
         let size_bytes = jpeg.len() as u64;
         let staged = self.store.stage(jpeg.into()).await?;
@@ -173,15 +177,15 @@ impl Ingest {
 }
 
 /// What became of a worker's job.
-pub(super) fn encoded(
-    done: Result<Result<Encoded, Failure>, PoolError>,
+pub(super) fn encoded<T>(
+    done: Result<Result<T, Failure>, PoolError>,
     mime: &'static str,
     label: &Label,
-) -> Result<Encoded, IngestError> {
+) -> Result<T, IngestError> {
     match done {
         Ok(Ok(encoded)) => Ok(encoded),
         Ok(Err(Failure::Image(error))) => Err(label.blame(error)),
-        Ok(Err(Failure::Busy)) | Err(PoolError::Busy) => Err(IngestError::Busy),
+        Ok(Err(Failure::Busy)) | Err(PoolError::Busy) => Err(IngestError::busy()),
         Ok(Err(Failure::Disk(error))) => Err(error.into()),
         Err(PoolError::Panicked) => {
             tracing::error!(photo = label.index, mime, "a decoder panicked");
@@ -213,26 +217,36 @@ impl From<ImageError> for Failure {
     }
 }
 
-/// On a worker: loads a photo, borrows the memory that its header calls for, and encodes it.
+/// On a worker: borrows the memory that a photo's header calls for, and encodes it. What the output takes stays on loan.
 fn encode(
-    source: Source,
+    source: &Source,
     format: Format,
     recipe: &Recipe,
     budget: &Budget,
     wait: Duration,
     turn: &mut Turn<'_>,
-) -> Result<Encoded, Failure> {
-    let load_cost = source.load_cost();
-    let (bytes, _loan) = source.load().map_err(Failure::Disk)?;
-    let mut inspected = imaging::inspect(format, &bytes, recipe)?;
-    loop {
-        // Asked for at once, a spilled source included though it is loaded already: a worker that waits for memory must
-        // hold none that another one waits for. While it waits, at most one photo a worker is beyond the budget.
-        let _memory = budget.images.reserve(load_cost + inspected.memory(), wait)?;
-        match inspected.encode(turn) {
-            Ok(encoded) => return Ok(encoded),
-            Err(Failed::Image(error)) => return Err(error.into()),
-            Err(Failed::Again(next)) => inspected = next,
+) -> Result<(Encoded, Reservation), Failure> {
+    let mut wanted = source.load_cost();
+    // Again from the start whenever more is wanted than is free, with nothing held: a worker that waits for memory must hold
+    // none that another one waits for.
+    'waiting: loop {
+        let mut loan = budget.images.reserve(wanted, wait)?;
+        let bytes = source.load().map_err(Failure::Disk)?;
+        let mut inspected = imaging::inspect(format, &bytes, recipe)?;
+        loop {
+            let needed = source.load_cost() + inspected.memory();
+            if !loan.resize(needed.max(wanted)) {
+                wanted = needed;
+                continue 'waiting;
+            }
+            match inspected.encode(turn) {
+                Ok(encoded) => {
+                    loan.resize(encoded.bytes.len() as u64);
+                    return Ok((encoded, loan));
+                }
+                Err(Failed::Image(error)) => return Err(error.into()),
+                Err(Failed::Again(next)) => inspected = next,
+            }
         }
     }
 }

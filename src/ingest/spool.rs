@@ -1,53 +1,76 @@
-//! Keeps one photo's bytes until a worker reads them: in memory while the budget lasts, else in an unlinked file.
+//! Keeps one photo's bytes until a worker reads them, and hashes them on the way: in memory while the budget lasts, else in
+//! an unlinked file.
 
-use std::io::{self, Read, Seek};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use memmap2::MmapMut;
-use tokio::io::AsyncWriteExt;
 
 use super::pages::{Borrowed, Shelf};
 use crate::budget::{Reservation, Share};
+use crate::disk::FreeDisk;
 
 /// Memory is taken from the budget in steps of this size.
 const STEP: u64 = 64 * 1024;
+/// The hash takes pieces of such a size that begin at a multiple of it: with others it cannot use its widest registers, and
+/// pieces as they come off the socket took it up to ten times as long. Small enough to be in the cache still.
+const HASH_STEP: usize = 128 * 1024;
+/// The same for what goes to a file, and what each slow phone costs in memory then.
+const WRITE_STEP: usize = 8 * 1024;
 
-/// Writes to a spilled file are collected to this size; a slow phone then costs twice as much.
-const WRITE_BUFFER: usize = 16 * 1024;
+/// Where photos go for which there is no memory.
+#[derive(Debug, Clone)]
+pub struct Scratch {
+    /// A directory in which files without a name can be made.
+    pub dir: Arc<Path>,
+    /// What is left free on its volume: photos beyond that are refused as if the disk were full.
+    pub min_free: FreeDisk,
+}
 
 /// A photo as it arrives.
 #[derive(Debug)]
 pub(super) struct Spool {
-    dir: Arc<Path>,
+    scratch: Scratch,
     shelf: Arc<Shelf>,
+    hasher: blake3::Hasher,
     length: u64,
     place: Place,
 }
 
 #[derive(Debug)]
 enum Place {
-    Memory { bytes: Buffer, loan: Reservation },
-    File(tokio::io::BufWriter<tokio::fs::File>),
+    /// `hashed` bytes of them went into the hash.
+    Memory { bytes: Buffer, loan: Reservation, hashed: usize },
+    /// What is pending was neither hashed nor written; it begins at a multiple of [`WRITE_STEP`].
+    File { file: Arc<File>, pending: Vec<u8> },
 }
 
 /// The bytes of a photo that has arrived whole.
 #[derive(Debug)]
 pub(super) enum Source {
     /// In memory, on loan from the budget.
-    Memory(Buffer, Reservation),
+    Memory(Buffer, #[expect(dead_code, reason = "held for its drop")] Reservation),
     /// In an unlinked file of this length.
-    File(std::fs::File, u64),
+    File(Arc<File>, u64),
 }
 
 impl Spool {
-    /// An empty spool that spills to an unlinked file in `dir` when `share` has no room.
+    /// An empty spool that spills to `scratch` when `share` has no room. What is written goes into `hasher`.
     ///
     /// The length of the pieces of `shelf` bounds what the caller will write.
-    pub(super) fn new(dir: Arc<Path>, share: &Arc<Share>, shelf: Arc<Shelf>) -> Self {
-        let place = Place::Memory { bytes: Buffer::Small(Vec::new()), loan: share.reservation() };
-        Self { dir, shelf, length: 0, place }
+    pub(super) fn new(
+        scratch: Scratch,
+        share: &Arc<Share>,
+        shelf: Arc<Shelf>,
+        hasher: blake3::Hasher,
+    ) -> Self {
+        let bytes = Buffer::Small(Vec::new());
+        let place = Place::Memory { bytes, loan: share.reservation(), hashed: 0 };
+        Self { scratch, shelf, hasher, length: 0, place }
     }
 
     /// Bytes written so far.
@@ -59,44 +82,88 @@ impl Spool {
     ///
     /// # Errors
     /// The disk refuses; what was written is lost.
-    pub(super) async fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+    pub(super) async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
         self.length += chunk.len() as u64;
-        match &mut self.place {
-            Place::Memory { bytes, loan } => {
-                let missing = self.length.saturating_sub(loan.bytes()).div_ceil(STEP) * STEP;
-                if missing == 0 || loan.try_grow(missing) {
-                    return bytes.append(chunk, &self.shelf);
-                }
-                let dir = PathBuf::from(&*self.dir);
-                let file = tokio::task::spawn_blocking(move || tempfile::tempfile_in(dir))
-                    .await
-                    .map_err(io::Error::other)??;
-                let mut file = tokio::fs::File::from_std(file);
-                // Its own buffer would grow to 2 MiB with the first write and stay.
-                file.set_max_buf_size(WRITE_BUFFER);
-                let mut file = tokio::io::BufWriter::with_capacity(WRITE_BUFFER, file);
-                file.write_all(bytes).await?;
-                file.write_all(chunk).await?;
-                self.place = Place::File(file);
-                Ok(())
+        if let Place::Memory { bytes, loan, hashed } = &mut self.place {
+            let missing = self.length.saturating_sub(loan.bytes()).div_ceil(STEP) * STEP;
+            if missing == 0 || loan.try_grow(missing) {
+                bytes.append(&chunk, &self.shelf)?;
+                let ready = bytes.len() / HASH_STEP * HASH_STEP;
+                self.hasher.update(&bytes[*hashed..ready]);
+                *hashed = ready;
+                return Ok(());
             }
-            Place::File(file) => file.write_all(chunk).await,
+            self.spill().await?;
         }
+        self.append(chunk).await
     }
 
-    /// The bytes, ready to be read.
+    /// Moves what is in memory to a file.
+    async fn spill(&mut self) -> io::Result<()> {
+        let scratch = self.scratch.clone();
+        let file = blocking(move || {
+            scratch.min_free.check(&scratch.dir)?;
+            tempfile::tempfile_in(&scratch.dir)
+        });
+        let place = Place::File { file: Arc::new(file.await?), pending: Vec::new() };
+        let Place::Memory { bytes, loan, hashed } = std::mem::replace(&mut self.place, place) else {
+            return Ok(());
+        };
+        let ready = bytes.len() / WRITE_STEP * WRITE_STEP;
+        self.hasher.update(&bytes[hashed..ready]);
+        if let Place::File { file, pending } = &mut self.place {
+            pending.extend_from_slice(&bytes[ready..]);
+            let file = Arc::clone(file);
+            blocking(move || (&*file).write_all(&bytes[..ready])).await?;
+        }
+        drop(loan);
+        Ok(())
+    }
+
+    /// Appends to the file what makes up whole steps, and keeps the rest.
+    async fn append(&mut self, mut chunk: Bytes) -> io::Result<()> {
+        let Place::File { file, pending } = &mut self.place else { return Ok(()) };
+        let whole = (pending.len() + chunk.len()) / WRITE_STEP * WRITE_STEP;
+        if whole == 0 {
+            pending.extend_from_slice(&chunk);
+            return Ok(());
+        }
+        let now = chunk.split_to(whole - pending.len());
+        let first = std::mem::replace(pending, chunk.to_vec());
+        self.hasher.update(&first).update(&now);
+        let (file, scratch) = (Arc::clone(file), self.scratch.clone());
+        blocking(move || {
+            scratch.min_free.check(&scratch.dir)?;
+            (&*file).write_all(&first)?;
+            (&*file).write_all(&now)
+        })
+        .await
+    }
+
+    /// The bytes, ready to be read, and their hash.
     ///
     /// # Errors
     /// The disk refuses.
-    pub(super) async fn finish(self) -> io::Result<Source> {
-        match self.place {
-            Place::Memory { bytes, loan } => Ok(Source::Memory(bytes, loan)),
-            Place::File(mut file) => {
-                file.flush().await?;
-                Ok(Source::File(file.into_inner().into_std().await, self.length))
+    pub(super) async fn finish(mut self) -> io::Result<(Source, blake3::Hash)> {
+        let source = match self.place {
+            Place::Memory { bytes, loan, hashed } => {
+                self.hasher.update(&bytes[hashed..]);
+                Source::Memory(bytes, loan)
             }
-        }
+            Place::File { file, pending } => {
+                self.hasher.update(&pending);
+                let writing = Arc::clone(&file);
+                blocking(move || (&*writing).write_all(&pending)).await?;
+                Source::File(file, self.length)
+            }
+        };
+        Ok((source, self.hasher.finalize()))
     }
+}
+
+/// Runs `work` where it may block. It finishes even if the caller goes away.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// A photo in memory; a large one in pages of its own.
@@ -105,8 +172,6 @@ pub(super) enum Buffer {
     Small(Vec<u8>),
     /// The pages, and how many of their bytes are the photo's.
     Large(Borrowed, usize),
-    /// Read back from a file.
-    Loaded(MmapMut),
 }
 
 impl Buffer {
@@ -130,7 +195,7 @@ impl Buffer {
                 *length = needed;
                 Ok(())
             }
-            Self::Small(_) | Self::Loaded(_) => Err(io::ErrorKind::FileTooLarge.into()),
+            Self::Small(_) => Err(io::ErrorKind::FileTooLarge.into()),
         }
     }
 }
@@ -142,7 +207,24 @@ impl Deref for Buffer {
         match self {
             Self::Small(bytes) => bytes,
             Self::Large(pages, length) => &pages[..*length],
-            Self::Loaded(map) => map,
+        }
+    }
+}
+
+/// The bytes of a photo, in memory.
+#[derive(Debug)]
+pub(super) enum Loaded<'s> {
+    InPlace(&'s [u8]),
+    FromFile(MmapMut),
+}
+
+impl Deref for Loaded<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::InPlace(bytes) => bytes,
+            Self::FromFile(map) => map,
         }
     }
 }
@@ -156,19 +238,18 @@ impl Source {
         }
     }
 
-    /// The bytes in memory, with the loan that covers them if there is one.
+    /// The bytes in memory.
     ///
     /// # Errors
     /// The disk refuses.
-    pub(super) fn load(self) -> io::Result<(Buffer, Option<Reservation>)> {
+    pub(super) fn load(&self) -> io::Result<Loaded<'_>> {
         match self {
-            Self::Memory(bytes, loan) => Ok((bytes, Some(loan))),
-            Self::File(mut file, length) => {
-                let length = usize::try_from(length).map_err(io::Error::other)?;
-                let mut map = MmapMut::map_anon(length)?;
-                file.rewind()?;
-                file.read_exact(&mut map)?;
-                Ok((Buffer::Loaded(map), None))
+            Self::Memory(bytes, _) => Ok(Loaded::InPlace(bytes)),
+            Self::File(file, length) => {
+                let mut map = MmapMut::map_anon(usize::try_from(*length).map_err(io::Error::other)?)?;
+                (&**file).rewind()?;
+                (&**file).read_exact(&mut map)?;
+                Ok(Loaded::FromFile(map))
             }
         }
     }
@@ -177,36 +258,73 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    async fn spool(limit: u64, bytes: &[u8]) -> (Source, Arc<Share>, tempfile::TempDir) {
+    async fn spool(
+        limit: u64,
+        bytes: &[u8],
+        chunk: usize,
+    ) -> (Source, blake3::Hash, Arc<Share>, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let share = Share::new(limit);
-        let mut spool = Spool::new(dir.path().into(), &share, Shelf::new(1 << 24, 0));
-        for chunk in bytes.chunks(10_000) {
-            spool.write(chunk).await.unwrap();
+        let scratch = Scratch { dir: dir.path().into(), min_free: FreeDisk::Bytes(0) };
+        let mut spool = Spool::new(scratch, &share, Shelf::new(1 << 24, 0), blake3::Hasher::new());
+        for chunk in bytes.chunks(chunk) {
+            spool.write(Bytes::copy_from_slice(chunk)).await.unwrap();
         }
         assert_eq!(spool.len(), bytes.len() as u64);
-        (spool.finish().await.unwrap(), share, dir)
+        let (source, hash) = spool.finish().await.unwrap();
+        (source, hash, share, dir)
+    }
+
+    fn noise(length: u32) -> Vec<u8> {
+        (0..length).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[2]).collect()
     }
 
     #[tokio::test]
     async fn what_fits_stays_in_memory_and_is_accounted() {
-        let bytes = vec![7; 3_000_000];
-        let (source, share, _dir) = spool(1 << 22, &bytes).await;
+        let bytes = noise(3_000_000);
+        let (source, hash, share, _dir) = spool(1 << 22, &bytes, 10_000).await;
+        assert_eq!(hash, blake3::hash(&bytes));
         assert!((3_000_000..3_000_000 + STEP).contains(&share.used()));
-        let (loaded, loan) = source.load().unwrap();
-        assert_eq!(*loaded, *bytes);
-        drop(loan);
+        assert_eq!((source.load_cost(), &*source.load().unwrap()), (0, &*bytes));
+        drop(source);
         assert_eq!(share.used(), 0);
     }
 
     #[tokio::test]
     async fn what_does_not_fit_spills_to_a_file_without_a_name_and_returns_its_memory() {
-        let bytes: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
-        let (source, share, dir) = spool(1 << 20, &bytes).await;
+        let bytes = noise(3_000_000);
+        let (source, hash, share, dir) = spool(1 << 20, &bytes, 10_000).await;
+        assert_eq!(hash, blake3::hash(&bytes));
         assert_eq!(share.used(), 0);
         assert_eq!(source.load_cost(), 3_000_000);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert_eq!(*source.load().unwrap().0, *bytes);
+        assert_eq!(*source.load().unwrap(), *bytes);
+        assert_eq!(*source.load().unwrap(), *bytes, "it may be loaded twice");
+    }
+
+    #[tokio::test]
+    async fn no_photo_spills_below_the_floor_of_free_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = Scratch { dir: dir.path().into(), min_free: FreeDisk::Bytes(u64::MAX) };
+        let mut spool = Spool::new(scratch, &Share::new(0), Shelf::new(1 << 24, 0), blake3::Hasher::new());
+        let refused = spool.write(Bytes::from_static(b"photo")).await.unwrap_err();
+        assert!(crate::disk::is_full(&refused));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn bytes_and_hash_do_not_depend_on_chunks_or_place(length in 0u32..400_000, chunk in 1usize..150_000, limit in 0u64..400_000) {
+            let chunk = chunk.max(usize::try_from(length).unwrap() / 200);
+            let bytes = noise(length);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (source, hash, _share, _dir) = runtime.block_on(spool(limit, &bytes, chunk));
+            prop_assert_eq!(hash, blake3::hash(&bytes));
+            if length > 0 {
+                prop_assert_eq!(&*source.load().unwrap(), &*bytes);
+            }
+        }
     }
 }

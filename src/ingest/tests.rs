@@ -1,14 +1,16 @@
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::{CatalogError, NewDraft, SledCatalog};
+use crate::catalog::{CatalogError, KnownSource, NewDraft, SledCatalog};
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
-use crate::model::{DraftId, Media, SourceId};
+use crate::model::{DraftId, Media, MediaId, SourceId};
 
 mod again;
 
@@ -36,6 +38,30 @@ impl Catalog for Failing {
         self.inner.media_of_source(source).await
     }
 
+    async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
+        self.inner.without_row(keys).await
+    }
+
+    async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
+        self.inner.media_page(after, limit).await
+    }
+
+    async fn sources_page(
+        &self,
+        after: Option<SourceId>,
+        limit: usize,
+    ) -> Result<Vec<KnownSource>, CatalogError> {
+        self.inner.sources_page(after, limit).await
+    }
+
+    async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
+        self.inner.forget_source(source, media).await
+    }
+
+    async fn created(&self) -> Result<SystemTime, CatalogError> {
+        self.inner.created().await
+    }
+
     async fn check(&self) -> Result<(), CatalogError> {
         self.inner.check().await
     }
@@ -53,13 +79,14 @@ async fn setup() -> Setup {
     let inner = SledCatalog::open(&dir.path().join("db"), free).await.unwrap();
     let catalog = Arc::new(Failing { inner, next: Mutex::default() });
     let store = LocalStore::open(&dir.path().join("media"), free).unwrap();
-    let spool_dir = store.scratch_dir().into();
+    let scratch = Scratch { dir: store.scratch_dir().into(), min_free: free };
     let limits = Limits {
         photos: 5,
         photo_bytes: 1 << 20,
         body_bytes: 8 << 20,
         mime_prefixes: vec!["image/".into()],
         memory_wait: Duration::from_secs(5),
+        uploads: 64,
     };
     let timeout = Duration::from_secs(20);
     let recipe = Recipe {
@@ -72,7 +99,7 @@ async fn setup() -> Setup {
     };
     let pool = Arc::new(Pool::start(2, 8, Duration::from_secs(5)).unwrap());
     let shared: Arc<dyn Catalog> = Arc::clone(&catalog) as _;
-    let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, Arc::new(store), shared, spool_dir);
+    let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, Arc::new(store), shared, scratch);
     Setup { ingest: Arc::new(ingest), catalog, dir }
 }
 
@@ -90,6 +117,10 @@ impl Setup {
     }
 }
 
+fn client() -> ClientKey {
+    std::net::IpAddr::from([127, 0, 0, 1]).into()
+}
+
 async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded, IngestError> {
     let mut body = Vec::new();
     for photo in photos {
@@ -100,7 +131,7 @@ async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded,
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(b"--b--\r\n");
-    ingest.upload(stream::iter([Ok(Bytes::from(body))]), "b").await
+    ingest.upload(client(), stream::iter([Ok(Bytes::from(body))]), "b").await
 }
 
 fn photo(shade: u8) -> Vec<u8> {
@@ -133,7 +164,25 @@ async fn a_commit_of_unknown_outcome_keeps_the_photos() {
     *setup.catalog.next.lock().unwrap() = Some(CatalogError::Indeterminate(Box::new(full())));
     let failed = setup.upload(&[photo(1)]).await;
     assert!(matches!(failed, Err(IngestError::Full(_))), "{failed:?}");
-    assert_eq!(setup.files(), 1, "the draft may yet turn out to be there");
+    assert_eq!(
+        setup.files(),
+        2,
+        "the draft may yet turn out to be there: the photo, and what says that it is in doubt"
+    );
+    assert_eq!(setup.ingest.settle_doubts().await.unwrap(), 1);
+    assert_eq!(setup.files(), 0, "it was not");
+}
+
+#[tokio::test]
+async fn a_photo_in_doubt_that_somebody_refers_to_stays() {
+    let setup = setup().await;
+    *setup.catalog.next.lock().unwrap() = Some(CatalogError::Indeterminate(Box::new(full())));
+    setup.upload(&[photo(1), photo(2)]).await.unwrap_err();
+    let draft = setup.upload(&[photo(1)]).await.unwrap().draft;
+    assert_eq!(setup.ingest.settle_doubts().await.unwrap(), 1);
+    assert_eq!(setup.files(), 1);
+    let photo = &draft.photos[0];
+    assert_eq!(setup.ingest.store.length(photo.key).await.unwrap(), Some(photo.size_bytes));
 }
 
 #[tokio::test]
@@ -177,7 +226,7 @@ async fn a_commit_outlives_its_client_and_is_waited_for() {
                 asked.store(true, Ordering::Relaxed);
                 Ok(Bytes::from(body))
             });
-            ingest.upload(body, "b").await.map(|_| ())
+            ingest.upload(client(), body, "b").await.map(|_| ())
         }
     });
     while setup.ingest.commits.is_empty() {
@@ -215,9 +264,9 @@ async fn a_decoder_that_panics_is_a_bad_photo_a_line_in_the_log_and_a_count() {
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _in_this_thread = tracing::subscriber::set_default(log);
     let label = Label { index: 3, filename: Some("/home/me/x.jpg".into()) };
-    let done = pool.run(|_| panic!("a decoder's bug")).await;
+    let done = pool.run(client(), |_| panic!("a decoder's bug")).await;
     let blamed = tracing::info_span!("request", request_id = "r-17")
-        .in_scope(|| photo::encoded(done, "image/png", &label).unwrap_err());
+        .in_scope(|| photo::encoded::<()>(done, "image/png", &label).unwrap_err());
     assert!(matches!(
         blamed,
         IngestError::Photo { index: 3, reason: PhotoError::Image(crate::imaging::ImageError::Corrupt), .. }

@@ -10,11 +10,11 @@ use tracing::Instrument;
 
 use super::photo::{Arrived, Made, Prepared};
 use super::{Ingest, IngestError};
-use crate::model::SourceId;
+use crate::model::{ClientKey, SourceId};
 
 /// See the module. Dropping it abandons them without waiting; what was staged is gone a moment later.
-#[derive(Default)]
 pub(super) struct Work {
+    client: ClientKey,
     /// `None` for a photo that was abandoned.
     tasks: JoinSet<Option<Result<Prepared, IngestError>>>,
     abandoned: CancellationToken,
@@ -25,6 +25,12 @@ pub(super) struct Work {
 }
 
 impl Work {
+    /// Nothing yet, of a client.
+    pub(super) fn of(client: ClientKey) -> Self {
+        let (tasks, abandoned) = (JoinSet::new(), CancellationToken::new());
+        Self { client, tasks, abandoned, begun: HashMap::new(), prepared: Vec::new() }
+    }
+
     /// Begins to recognise a photo, or to decode and stage it. One that came before in this upload is not begun again.
     pub(super) fn begin(&mut self, ingest: Arc<Ingest>, arrived: Arrived) {
         let Arrived { id, mime, bytes, .. } = arrived;
@@ -34,7 +40,7 @@ impl Work {
             return;
         }
         self.begun.insert(id, index);
-        let abandoned = self.abandoned.clone();
+        let (client, abandoned) = (self.client, self.abandoned.clone());
         let preparing = async move {
             let known = abandoned.run_until_cancelled(ingest.recognise(id)).await?;
             if let Some(photo) = known {
@@ -42,7 +48,7 @@ impl Work {
                 return Some(Ok(Prepared { index, mime, bytes, made }));
             }
             // Staging is not abandoned half-way, so that whoever waits for this task knows that no file comes after it.
-            Some(match abandoned.run_until_cancelled(ingest.encode(arrived)).await? {
+            Some(match abandoned.run_until_cancelled(ingest.encode(client, arrived)).await? {
                 Ok(photo) => ingest.stage(photo).await,
                 Err(error) => Err(error),
             })

@@ -1,9 +1,11 @@
 //! What every media store must do. Runs against an empty store and leaves it empty.
 
+use std::time::{Duration, SystemTime};
+
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 
-use super::MediaStore;
+use super::{MediaStore, Staged, Stored};
 use crate::model::MediaKey;
 
 async fn read(store: &dyn MediaStore, key: MediaKey, range: Option<std::ops::Range<u64>>) -> Option<Bytes> {
@@ -21,13 +23,33 @@ async fn read(store: &dyn MediaStore, key: MediaKey, range: Option<std::ops::Ran
     )
 }
 
+/// Publishes for good, and names what is new.
+async fn publish(store: &dyn MediaStore, batch: Vec<Box<dyn Staged>>) -> Vec<MediaKey> {
+    let published = store.publish(batch).await.unwrap();
+    let created = published.created().to_vec();
+    assert!(created.iter().all(|key| published.keys().contains(key)));
+    published.settle().await;
+    created
+}
+
+async fn list(store: &dyn MediaStore) -> Vec<Stored> {
+    let pages: Vec<Vec<Stored>> = store.list().try_collect().await.unwrap();
+    let mut all = pages.concat();
+    all.sort_by_key(|stored| stored.key);
+    all
+}
+
 pub(super) async fn run(store: &dyn MediaStore) {
     store.check().await.unwrap();
     staged_bytes_are_invisible_until_published_and_gone_when_dropped(store).await;
     published_bytes_are_read_back_whole_and_in_ranges(store).await;
     publishing_is_idempotent_and_names_what_is_new(store).await;
     an_open_object_outlives_its_name(store).await;
-    a_length_is_told_of_what_is_published_alone(store).await;
+    what_is_published_alone_is_told_of(store).await;
+    what_is_taken_back_is_gone_and_what_was_there_before_stays(store).await;
+    only_old_photos_are_removed_as_old(store).await;
+    the_list_names_every_photo_once(store).await;
+    assert_eq!(store.unsettled().await.unwrap(), [], "of this process");
 }
 
 async fn staged_bytes_are_invisible_until_published_and_gone_when_dropped(store: &dyn MediaStore) {
@@ -43,7 +65,7 @@ async fn published_bytes_are_read_back_whole_and_in_ranges(store: &dyn MediaStor
     let bytes: Bytes = (0..200_000u32).flat_map(u32::to_le_bytes).collect();
     let staged = store.stage(bytes.clone()).await.unwrap();
     let key = staged.key();
-    assert_eq!(store.publish(vec![staged]).await.unwrap(), [key]);
+    assert_eq!(publish(store, vec![staged]).await, [key]);
     assert_eq!(read(store, key, None).await.unwrap(), bytes);
     assert_eq!(read(store, key, Some(0..1)).await.unwrap(), bytes[..1]);
     assert_eq!(read(store, key, Some(65_535..131_073)).await.unwrap(), bytes[65_535..131_073]);
@@ -56,19 +78,19 @@ async fn publishing_is_idempotent_and_names_what_is_new(store: &dyn MediaStore) 
     let (a, b) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
     let (key_a, key_b) = (MediaKey::of(&a), MediaKey::of(&b));
     let twice = vec![store.stage(a.clone()).await.unwrap(), store.stage(a.clone()).await.unwrap()];
-    assert_eq!(store.publish(twice).await.unwrap(), [key_a]);
+    assert_eq!(publish(store, twice).await, [key_a]);
     let mixed = vec![store.stage(a.clone()).await.unwrap(), store.stage(b.clone()).await.unwrap()];
-    assert_eq!(store.publish(mixed).await.unwrap(), [key_b]);
+    assert_eq!(publish(store, mixed).await, [key_b]);
     assert_eq!(read(store, key_a, None).await.unwrap(), a);
     store.remove(&[key_a, key_b, key_a, MediaKey::of(b"never there")]).await.unwrap();
     assert!(read(store, key_a, None).await.is_none());
-    assert!(store.publish(Vec::new()).await.unwrap().is_empty());
+    assert!(publish(store, Vec::new()).await.is_empty());
 }
 
 async fn an_open_object_outlives_its_name(store: &dyn MediaStore) {
     let staged = store.stage(Bytes::from_static(b"still read")).await.unwrap();
     let key = staged.key();
-    store.publish(vec![staged]).await.unwrap();
+    publish(store, vec![staged]).await;
     let object = store.open(key).await.unwrap().unwrap();
     assert!(!object.is_empty());
     store.remove(&[key]).await.unwrap();
@@ -76,12 +98,61 @@ async fn an_open_object_outlives_its_name(store: &dyn MediaStore) {
     assert_eq!(pieces.concat(), b"still read");
 }
 
-async fn a_length_is_told_of_what_is_published_alone(store: &dyn MediaStore) {
+async fn what_is_published_alone_is_told_of(store: &dyn MediaStore) {
     let staged = store.stage(Bytes::from_static(b"eleven more")).await.unwrap();
     let key = staged.key();
     assert_eq!(store.length(key).await.unwrap(), None, "staged is not published");
-    store.publish(vec![staged]).await.unwrap();
+    publish(store, vec![staged]).await;
     assert_eq!(store.length(key).await.unwrap(), Some(11));
+    let told = store.stat(key).await.unwrap().unwrap();
+    assert_eq!((told.key, told.length), (key, 11));
+    assert!(told.modified.elapsed().unwrap_or_default() < Duration::from_secs(600));
     store.remove(&[key]).await.unwrap();
-    assert_eq!(store.length(key).await.unwrap(), None);
+    assert_eq!(store.stat(key).await.unwrap(), None);
+}
+
+async fn what_is_taken_back_is_gone_and_what_was_there_before_stays(store: &dyn MediaStore) {
+    let (old, new) = (Bytes::from_static(b"old"), Bytes::from_static(b"new"));
+    publish(store, vec![store.stage(old.clone()).await.unwrap()]).await;
+    let both = vec![store.stage(old.clone()).await.unwrap(), store.stage(new.clone()).await.unwrap()];
+    let published = store.publish(both).await.unwrap();
+    assert_eq!(
+        read(store, MediaKey::of(&new), None).await.unwrap(),
+        new,
+        "it is visible before it is settled"
+    );
+    published.take_back().await.unwrap();
+    assert_eq!(read(store, MediaKey::of(&old), None).await.unwrap(), old);
+    assert!(read(store, MediaKey::of(&new), None).await.is_none());
+    // What nobody doubts is left alone.
+    store.resolve(MediaKey::of(&old), false).await.unwrap();
+    assert!(read(store, MediaKey::of(&old), None).await.is_some());
+    store.remove(&[MediaKey::of(&old)]).await.unwrap();
+}
+
+async fn only_old_photos_are_removed_as_old(store: &dyn MediaStore) {
+    let key = MediaKey::of(b"young");
+    publish(store, vec![store.stage(Bytes::from_static(b"young")).await.unwrap()]).await;
+    let hour = Duration::from_secs(3600);
+    assert_eq!(store.remove_older(key, SystemTime::now() - hour).await.unwrap(), None);
+    assert!(store.stat(key).await.unwrap().is_some());
+    assert_eq!(store.remove_older(key, SystemTime::now() + hour).await.unwrap(), Some(5));
+    assert_eq!(store.remove_older(key, SystemTime::now() + hour).await.unwrap(), None, "it is gone");
+    assert!(store.stat(key).await.unwrap().is_none());
+}
+
+async fn the_list_names_every_photo_once(store: &dyn MediaStore) {
+    assert_eq!(list(store).await, []);
+    let mut expected = Vec::new();
+    for n in 0..600u32 {
+        let staged = store.stage(Bytes::copy_from_slice(&n.to_le_bytes())).await.unwrap();
+        let key = staged.key();
+        publish(store, vec![staged]).await;
+        expected.push(store.stat(key).await.unwrap().unwrap());
+    }
+    let staged = store.stage(Bytes::from_static(b"not published")).await.unwrap();
+    expected.sort_by_key(|stored| stored.key);
+    assert_eq!(list(store).await, expected);
+    drop(staged);
+    store.remove(&expected.iter().map(|stored| stored.key).collect::<Vec<_>>()).await.unwrap();
 }

@@ -8,6 +8,7 @@ mod conformance;
 mod local;
 
 use std::ops::Range;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,6 +25,9 @@ pub enum MediaError {
     /// No space is left; deleting something else may help.
     #[error("the media store is full")]
     Full(#[source] std::io::Error),
+    /// The process has as many files open as it may; in a moment some will be closed.
+    #[error("the media store cannot open another file")]
+    OutOfFiles(#[source] std::io::Error),
     /// Anything else that failed below.
     #[error("the media store failed")]
     Io(#[source] std::io::Error),
@@ -31,7 +35,11 @@ pub enum MediaError {
 
 impl From<std::io::Error> for MediaError {
     fn from(error: std::io::Error) -> Self {
-        if disk::is_full(&error) { Self::Full(error) } else { Self::Io(error) }
+        match error {
+            error if disk::is_full(&error) => Self::Full(error),
+            error if disk::is_out_of_files(&error) => Self::OutOfFiles(error),
+            error => Self::Io(error),
+        }
     }
 }
 
@@ -42,6 +50,29 @@ pub trait Staged: Send {
 
     /// For the store that made it: its own type again.
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
+}
+
+/// Photos that are visible, while it is not certain yet that something refers to them.
+///
+/// Exactly one of three things becomes of it: it is [settled](Self::settle), it is [taken back](Self::take_back), or it is
+/// dropped, as by a process that dies. Dropping it removes nothing and leaves the doubt to
+/// [`MediaStore::unsettled`] of the next process.
+#[async_trait]
+pub trait Publication: Send + Sync {
+    /// The photos, each once.
+    fn keys(&self) -> &[MediaKey];
+
+    /// Those of them that did not exist before.
+    fn created(&self) -> &[MediaKey];
+
+    /// Says that the photos are referred to. What it takes to undo the publication is gone then.
+    async fn settle(self: Box<Self>);
+
+    /// Removes what was [`created`](Self::created).
+    ///
+    /// # Errors
+    /// Some of it may still be there; the doubt is left to the next process.
+    async fn take_back(self: Box<Self>) -> Result<(), MediaError>;
 }
 
 /// One stored photo, opened for reading: what is read later is what was opened, whatever happens to its name meanwhile.
@@ -58,11 +89,22 @@ pub trait MediaObject: Send {
     fn read(self: Box<Self>, range: Range<u64>) -> BoxStream<'static, std::io::Result<Bytes>>;
 }
 
+/// What a store can tell of a photo without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its key.
+    pub key: MediaKey,
+    /// Length in bytes.
+    pub length: u64,
+    /// When it was last published, or written by somebody else.
+    pub modified: SystemTime,
+}
+
 /// A content-addressed store of photos.
 ///
 /// Content addressing makes every write idempotent: equal bytes have equal keys, so publishing twice is publishing once.
-/// A reader sees a photo whole or not at all. Callers serialise [`publish`](Self::publish) and [`remove`](Self::remove)
-/// of the same key among themselves; different keys are independent.
+/// A reader sees a photo whole or not at all. Callers serialise [`publish`](Self::publish), the end of its [`Publication`]
+/// and the removal of the same key among themselves; different keys are independent.
 #[async_trait]
 pub trait MediaStore: Send + Sync {
     /// Writes `bytes` durably, invisible to readers.
@@ -71,12 +113,27 @@ pub trait MediaStore: Send + Sync {
     /// Nothing is left behind on error.
     async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError>;
 
-    /// Makes everything in `batch` visible and durable under its key, and names the keys that did not exist before
-    /// (each once). The batch may hold equal keys.
+    /// Makes everything in `batch` visible and durable under its key. The batch may hold equal keys. A photo that is there
+    /// already counts as [modified](Stored::modified) now, and one of another length is replaced.
     ///
     /// # Errors
     /// What this call created is gone again.
-    async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Vec<MediaKey>, MediaError>;
+    async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError>;
+
+    /// Photos that an earlier process published, or was about to, without settling them or taking them back. In no
+    /// particular order, each once. Where a store cannot leave such traces, it names none.
+    ///
+    /// # Errors
+    /// The store failed.
+    async fn unsettled(&self) -> Result<Vec<MediaKey>, MediaError>;
+
+    /// Ends the doubt about a photo that is [`unsettled`](Self::unsettled): it stays if it is to be `kept`; otherwise it is
+    /// removed if the earlier process created it, and not if it was there before. One about which there is no doubt is left
+    /// alone.
+    ///
+    /// # Errors
+    /// The doubt remains.
+    async fn resolve(&self, key: MediaKey, kept: bool) -> Result<(), MediaError>;
 
     /// Removes the photos that exist under `keys`. One that is not there is not an error.
     ///
@@ -84,19 +141,40 @@ pub trait MediaStore: Send + Sync {
     /// Some of them may still be there.
     async fn remove(&self, keys: &[MediaKey]) -> Result<(), MediaError>;
 
+    /// Removes the photo under `key` if it was modified before `than`, and gives its length; `None` if it is newer or not
+    /// there. A loss of power may bring it back.
+    ///
+    /// # Errors
+    /// It may still be there.
+    async fn remove_older(&self, key: MediaKey, than: SystemTime) -> Result<Option<u64>, MediaError>;
+
+    /// All photos, in pages of bounded size and in no particular order, however many there are. One that is published or
+    /// removed meanwhile may be missing or named. What somebody else put beside the photos is not named.
+    ///
+    /// The stream ends after its first error.
+    fn list(&self) -> BoxStream<'static, Result<Vec<Stored>, MediaError>>;
+
     /// Opens the photo under `key`; `None` if there is none.
     ///
     /// # Errors
     /// The store failed: it is not known whether the photo exists.
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError>;
 
-    /// Length in bytes of the photo under `key`; `None` if there is none. Cheap: it reads no bytes of the photo.
+    /// What there is to tell of the photo under `key`; `None` if there is none. Cheap: it reads no bytes of the photo.
     ///
-    /// The answer holds for as long as the caller serialises with [`remove`](Self::remove) of the same key.
+    /// The answer holds for as long as the caller serialises with the removal of the same key.
     ///
     /// # Errors
     /// The store failed: it is not known whether the photo exists.
-    async fn length(&self, key: MediaKey) -> Result<Option<u64>, MediaError>;
+    async fn stat(&self, key: MediaKey) -> Result<Option<Stored>, MediaError>;
+
+    /// Length in bytes of the photo under `key`, as [`stat`](Self::stat) tells it.
+    ///
+    /// # Errors
+    /// Those of [`stat`](Self::stat).
+    async fn length(&self, key: MediaKey) -> Result<Option<u64>, MediaError> {
+        Ok(self.stat(key).await?.map(|stored| stored.length))
+    }
 
     /// Whether a photo could be stored now.
     ///

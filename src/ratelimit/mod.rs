@@ -4,12 +4,13 @@
 
 mod memory;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 pub use memory::MemoryLimiter;
+
+use crate::model::ClientKey;
 
 /// So many requests in so much time: `burst` at once, then one each `window / burst`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,20 +19,6 @@ pub struct Quota {
     pub burst: u32,
     /// The time in which a spent burst grows back whole.
     pub window: Duration,
-}
-
-/// Whom a limit counts against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ClientKey(u128);
-
-impl From<IpAddr> for ClientKey {
-    /// An IPv6 subscriber holds at least a /64, so all of it is one client; an IPv4 address stands for itself.
-    fn from(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().to_bits()),
-            IpAddr::V6(v6) => Self(v6.to_bits() >> 64 << 64),
-        }
-    }
 }
 
 /// The answer to one request.

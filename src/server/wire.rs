@@ -1,86 +1,116 @@
 //! The socket under hyper, with four things that hyper leaves open.
 //!
-//! A head that hyper cannot parse is answered by it with a bare status line; here it becomes a whole problem. A client that
-//! says nothing, or only the first bytes of an HTTP/2 preface, is not on hyper's clock yet; here it is. And a head that
-//! began but did not arrive in time is answered with 408 before the connection closes. And a client that does not read what it
-//! asked for cannot hold its connection for ever.
+//! A head that hyper cannot parse is answered by it with a bare status line; here it becomes a whole problem. The protocol is
+//! told from the first bytes before hyper has anything to do with the connection, so that one which says nothing costs
+//! nothing but its socket. A head that began but did not arrive in time is answered with 408 before the connection closes.
+//! And a client that does not read what it asked for, or hardly, cannot hold its connection for ever.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep_until};
 
+use super::line::Line;
+use crate::web::pace::{Credit, Pace};
 use crate::web::problem::{self, PROBLEM_JSON, Problem};
 use crate::web::request_id;
 
-/// The HTTP/2 connection preface (RFC 9113 section 3.4). While the first bytes agree with it hyper cannot tell the
-/// protocol yet, and has no clock running.
+/// The HTTP/2 connection preface (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the system keeps of an answer that cannot be sent yet. Left alone it takes megabytes for a fast client that stops
+/// reading; and it asks for more only when a third of them went, which makes a slow client look like a dead one.
+const UNSENT_BYTES: u32 = 64 * 1024;
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    /// HTTP/1.1, or nothing that is known.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: TcpStream,
-    fate: Fate,
-    /// Runs until the protocol can be told from the first bytes.
-    silence: Option<Pin<Box<Sleep>>>,
-    /// What of the preface is still to come if this is HTTP/2.
-    preface: &'static [u8],
+    line: Arc<Line>,
+    /// What was read to tell the version, until hyper reads it.
+    early: [u8; PREFACE.len()],
+    early_len: usize,
     /// Something was read that no answer followed yet.
     unanswered: bool,
     /// An answer of ours on its way out.
     pending: Bytes,
-    /// Longest time that the client may leave an answer unread.
-    write_timeout: Duration,
-    /// Runs while the client takes nothing.
+    /// Of the client's time for taking answers.
+    credit: Credit,
+    /// Fires when that is used up; made when the client is waited for the first time.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-/// Tells a wire, while hyper still owns it, why its connection is about to end.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Fate(Arc<AtomicBool>);
-
-impl Fate {
-    /// The connection ends because a request head did not arrive in time.
-    pub(super) fn timed_out(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 impl Wire {
-    /// Takes over `stream`, whose first bytes must arrive within `timeout`, and whose client must take some of what is
-    /// written within `write_timeout`.
-    pub(super) fn new(stream: TcpStream, timeout: Duration, write_timeout: Duration) -> (Self, Fate) {
-        let fate = Fate::default();
-        let silence = Some(Box::pin(sleep(timeout)));
-        let wire = Self {
+    /// Takes over `stream`, whose client may take what is written as slowly as `write_pace`.
+    pub(super) fn new(stream: TcpStream, line: Arc<Line>, write_pace: Pace) -> Self {
+        // Answers are written whole; waiting to fill packets would only delay them.
+        let _best_effort = stream.set_nodelay(true);
+        let _best_effort = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
+        Self {
             stream,
-            fate: fate.clone(),
-            silence,
-            preface: PREFACE,
+            line,
+            early: [0; PREFACE.len()],
+            early_len: 0,
             unanswered: false,
             pending: Bytes::new(),
-            write_timeout,
+            credit: Credit::new(write_pace),
             stall: None,
-        };
-        (wire, fate)
+        }
     }
 
-    /// `written`, or an error once the client has taken nothing for too long.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stall = None;
-            return written;
+    /// Reads until the first bytes tell what the client speaks.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) async fn version(&mut self) -> io::Result<Version> {
+        loop {
+            let arrived = &self.early[..self.early_len];
+            if arrived == PREFACE {
+                return Ok(Version::Http2);
+            }
+            if !PREFACE.starts_with(arrived) {
+                return Ok(Version::Http1);
+            }
+            let read = self.stream.read(&mut self.early[self.early_len..]).await?;
+            if read == 0 {
+                // hyper says what there is to say of half a head.
+                return Ok(Version::Http1);
+            }
+            self.early_len += read;
+            self.unanswered = true;
         }
-        let timeout = self.write_timeout;
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(timeout)));
+    }
+
+    /// `written`, or an error once the client has taken too little for too long.
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.line.stalled(written.is_pending());
+        if let Poll::Ready(result) = written {
+            if let Ok(bytes) = &result {
+                self.credit.moved(*bytes as u64);
+            }
+            return Poll::Ready(result);
+        }
+        let deadline = self.credit.wait();
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if stall.deadline() != deadline {
+            stall.as_mut().reset(deadline);
+        }
         ready!(stall.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -141,23 +171,26 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
+        if self.early_len > 0 {
+            // Together with what follows, as a whole head mostly does: hyper doubles its buffer for a second read.
+            let take = self.early_len.min(buf.remaining());
+            buf.put_slice(&self.early[..take]);
+            let wire = &mut *self;
+            wire.early.copy_within(take.., 0);
+            wire.early_len -= take;
+            if buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let arrived = &buf.filled()[before..];
-        if !arrived.is_empty() {
-            self.unanswered = true;
+        if buf.filled().len() == before {
+            return read;
         }
-        if let Some(silence) = &mut self.silence {
-            if read.is_pending() && silence.as_mut().poll(cx).is_ready() {
-                self.silence = None;
-                self.fate.timed_out();
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
-            match self.preface.strip_prefix(arrived) {
-                Some(rest) if !rest.is_empty() => self.preface = rest,
-                _ => self.silence = None,
-            }
+        self.unanswered = true;
+        match read {
+            Poll::Pending => Poll::Ready(Ok(())),
+            Poll::Ready(result) => Poll::Ready(result),
         }
-        read
     }
 }
 
@@ -206,7 +239,7 @@ impl AsyncWrite for Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if self.unanswered && self.fate.0.load(Ordering::Relaxed) {
+        if self.unanswered && self.line.is_timed_out() {
             // The socket's buffer is empty, so it takes a few hundred bytes at once or the client is gone.
             let _best_effort = self.stream.try_write(&on_the_wire(&problem::request_timeout()));
         }

@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Env, Settings};
 
-/// Starts logging. The first call of a process counts; others change nothing.
+/// Starts logging, of panics too: whoever causes one answers for it, and the log says where it was. The first call of a process counts; others change nothing.
 pub fn start(settings: &Settings) {
     let filter = EnvFilter::new(&settings.log_level);
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
@@ -16,4 +16,9 @@ pub fn start(settings: &Settings) {
         }
         Env::Dev => builder.with_ansi(std::io::stdout().is_terminal()).try_init(),
     };
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let said = panic.payload_as_str().map(|text| text.lines().next().unwrap_or(""));
+        tracing::error!(place, said, "a thread panicked");
+    }));
 }

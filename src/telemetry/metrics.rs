@@ -44,7 +44,12 @@ pub struct Snapshot {
     pub budget_sources_bytes: u64,
     pub budget_images_bytes: u64,
     pub connections: u64,
+    pub media_missing: u64,
+    pub media_unreferenced_left: u64,
+    pub collector_last_run: u64,
     pub image_panics: u64,
+    pub collected: u64,
+    pub collected_bytes: u64,
 }
 
 /// All metrics of a process.
@@ -57,8 +62,10 @@ pub struct Metrics {
     photos: Counter,
     recognised: Counter,
     image_panics: Counter,
+    collected: Counter,
+    collected_bytes: Counter,
     rejects: Family<ReasonLabels, Counter>,
-    gauges: [Gauge<u64, AtomicU64>; 5],
+    gauges: [Gauge<u64, AtomicU64>; 8],
 }
 
 impl Default for Metrics {
@@ -97,6 +104,10 @@ impl Default for Metrics {
             None,
         );
         let image_panics = counter(&mut registry, "image_panics", "Photos on which a decoder panicked", None);
+        let collected =
+            counter(&mut registry, "media_collected", "Photos removed to which nothing referred", None);
+        let collected_bytes =
+            counter(&mut registry, "media_collected", "Bytes of the photos removed", Some(Unit::Bytes));
         let rejects = Family::default();
         registry.register("rejects", "Requests refused, by reason", rejects.clone());
         let gauges = [
@@ -105,6 +116,12 @@ impl Default for Metrics {
             ("memory_budget_sources_bytes", "Budget held by photos as they came"),
             ("memory_budget_images_bytes", "Budget held by photos in work"),
             ("connections", "Open connections"),
+            ("media_missing", "Photos that the catalog refers to and the store does not have"),
+            ("media_unreferenced_left", "Photos that look like another catalog's, left alone"),
+            (
+                "collector_last_run",
+                "When unreferenced photos were last collected, in seconds since 1970; 0 is never",
+            ),
         ]
         .map(|(name, help)| {
             let gauge = Gauge::<u64, AtomicU64>::default();
@@ -120,6 +137,8 @@ impl Default for Metrics {
             photos,
             recognised,
             image_panics,
+            collected,
+            collected_bytes,
             rejects,
             gauges,
         }
@@ -160,12 +179,21 @@ impl Metrics {
             now.budget_sources_bytes,
             now.budget_images_bytes,
             now.connections,
+            now.media_missing,
+            now.media_unreferenced_left,
+            now.collector_last_run,
         ];
         for (gauge, value) in self.gauges.iter().zip(values) {
             gauge.set(value);
         }
         // Counted elsewhere. Of two readers at once the later value stands.
-        self.image_panics.inner().fetch_max(now.image_panics, Ordering::Relaxed);
+        for (counter, value) in [
+            (&self.image_panics, now.image_panics),
+            (&self.collected, now.collected),
+            (&self.collected_bytes, now.collected_bytes),
+        ] {
+            counter.inner().fetch_max(value, Ordering::Relaxed);
+        }
         let mut text = String::new();
         if let Err(error) = encode(&mut text, &self.registry) {
             tracing::error!(%error, "metrics could not be written");

@@ -12,7 +12,9 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Sleep, sleep_until, timeout};
+
+use super::pace::{Credit, Pace};
 
 /// The body of a response.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -30,8 +32,8 @@ pub fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) ->
 /// Bounds on reading a request body.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadLimits {
-    /// Longest silence.
-    pub idle: Duration,
+    /// The slowest that the client may send.
+    pub pace: Pace,
     /// Bytes that are still read, and thrown away, after the answer is known. As much as an acceptable body: a refused
     /// request then costs no more than an accepted one.
     pub drain_bytes: u64,
@@ -45,8 +47,8 @@ const DRAIN_IDLE: Duration = Duration::from_secs(5);
 /// Why a body gave no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadError {
-    /// Nothing arrived for longer than [`ReadLimits::idle`].
-    Idle,
+    /// The client sent nothing for too long, or too little: see [`ReadLimits::pace`].
+    Slow,
     /// The client went away or broke the framing.
     Aborted,
 }
@@ -59,9 +61,10 @@ pub enum ReadError {
 pub struct RequestBody {
     incoming: Option<Incoming>,
     limits: ReadLimits,
-    silence: Pin<Box<Sleep>>,
-    /// Whether the silence is being timed: only while the reader waits, for it may have paused itself.
-    is_silent: bool,
+    /// Runs only while the reader waits, for it may have paused itself.
+    credit: Credit,
+    /// Fires when the credit is used up; made when the client is waited for the first time.
+    clock: Option<Pin<Box<Sleep>>>,
     /// The client may be waiting for `100 Continue`, which the first read sends.
     awaits_continue: bool,
     received: ByteCount,
@@ -84,8 +87,8 @@ impl RequestBody {
         Self {
             incoming: Some(incoming),
             limits,
-            silence: Box::pin(sleep(limits.idle)),
-            is_silent: false,
+            credit: Credit::new(limits.pace),
+            clock: None,
             awaits_continue,
             received: ByteCount::default(),
         }
@@ -109,9 +112,9 @@ impl Stream for RequestBody {
             self.awaits_continue = false;
             match polled {
                 Poll::Ready(Some(Ok(frame))) => {
-                    self.is_silent = false;
                     // Trailers carry nothing that is used here.
                     let Ok(data) = frame.into_data() else { continue };
+                    self.credit.moved(data.len() as u64);
                     self.received.0.fetch_add(data.len() as u64, Ordering::Relaxed);
                     return Poll::Ready(Some(Ok(data)));
                 }
@@ -124,15 +127,15 @@ impl Stream for RequestBody {
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
-                    if !self.is_silent {
-                        self.is_silent = true;
-                        let deadline = Instant::now() + self.limits.idle;
-                        self.silence.as_mut().reset(deadline);
+                    let deadline = self.credit.wait();
+                    let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+                    if clock.deadline() != deadline {
+                        clock.as_mut().reset(deadline);
                     }
-                    ready!(self.silence.as_mut().poll(cx));
-                    // Silent for this long already: there is nothing to drain either.
+                    ready!(clock.as_mut().poll(cx));
+                    // Nothing worth draining will come from there.
                     self.incoming = None;
-                    return Poll::Ready(Some(Err(ReadError::Idle)));
+                    return Poll::Ready(Some(Err(ReadError::Slow)));
                 }
             }
         }

@@ -24,7 +24,8 @@ use super::body::{Body, ByteCount, ReadLimits, RequestBody};
 use super::problem::{self, Problem};
 use super::request_id::X_REQUEST_ID;
 use super::{client, headers, request_id};
-use crate::ratelimit::{ClientKey, RateLimiter};
+use crate::model::ClientKey;
+use crate::ratelimit::RateLimiter;
 
 /// Longest request target in bytes; what RFC 9112 section 3 recommends at least.
 const MAX_URI_BYTES: usize = 8 * 1024;
@@ -88,10 +89,11 @@ pub trait Application: Send + Sync + 'static {
     /// The limits that count a request to `route`, the narrowest last. `None` is a request without a route.
     fn limiters(&self, route: Option<&Self::Route>) -> Vec<&dyn RateLimiter>;
 
-    /// Answers a request.
+    /// Answers a request of `client`.
     fn call(
         &self,
         route: Self::Route,
+        client: ClientKey,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Body>, Problem>> + Send;
 
@@ -188,7 +190,8 @@ impl<A: Application> Stack<A> {
         let result = match self.admit(&request, route.as_ref(), &caller, &mut quota_headers).await.and(routed)
         {
             Ok(route) => {
-                let call = AssertUnwindSafe(self.app.call(route, request)).catch_unwind().await;
+                let call =
+                    AssertUnwindSafe(self.app.call(route, caller.ip.into(), request)).catch_unwind().await;
                 call.unwrap_or_else(|_| {
                     tracing::error!("a handler panicked");
                     Err(problem::internal())
@@ -228,7 +231,7 @@ impl<A: Application> Stack<A> {
             return Err(problem::bad_request());
         }
         for limiter in self.app.limiters(route) {
-            let decision = limiter.check(ClientKey::from(caller.ip)).await;
+            let decision = limiter.check(caller.ip.into()).await;
             headers::add_rate_limit(quota_headers, limiter.quota(), decision);
             if !decision.allowed {
                 return Err(problem::too_many_requests(decision.retry_after));

@@ -48,7 +48,7 @@ async fn clients_behind_a_trusted_proxy_have_limits_of_their_own() {
 
 #[tokio::test]
 async fn a_full_queue_is_503_with_retry_after_and_the_rest_is_served_well() {
-    let server = Server::start(&[("WORKERS", "1"), ("POOL_QUEUE", "1"), ("POOL_WAIT_SECONDS", "0")]);
+    let server = Server::start(&[("WORKERS", "1"), ("POOL_QUEUE", "1"), ("POOL_WAIT_SECONDS", "1")]);
     let forms: Vec<Vec<u8>> = (0..8).map(|n| form(&[file(&photo_numbered(3000, 2000, n))])).collect();
     let answers = futures_util::future::join_all(forms.into_iter().map(|form| server.post(form))).await;
     let mut served = 0;

@@ -1,5 +1,6 @@
 //! A running server, photos to send to it, and forms to send them in.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -42,7 +43,11 @@ impl Server {
 
     /// The same, on the data of an earlier server.
     pub(crate) fn start_in(dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
-        let mut command = binary(dir.path());
+        Self::start_command(binary(dir.path()), dir, settings)
+    }
+
+    /// The same, by a command that becomes the binary.
+    pub(crate) fn start_command(mut command: Command, dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
         command.envs([("PORT", "0"), ("RATE_LIMIT_GLOBAL", "off"), ("RATE_LIMIT_UPLOAD", "off")]);
         let mut child = command.envs(settings.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
         let output = Arc::new(Mutex::new(Vec::new()));
@@ -65,6 +70,11 @@ impl Server {
         });
         let address = SocketAddr::from(([127, 0, 0, 1], port.expect("the log says the port")));
         Self { child, address, dir, output }
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -90,9 +100,38 @@ impl Server {
 
     /// The most memory the process ever held, in KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Seconds of processor time that the process has used.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks = |field: &str| field.parse::<f64>().unwrap();
+        // User and system time in USER_HZ, which is 100 wherever Linux runs.
+        (ticks(fields[11]) + ticks(fields[12])) / 100.0
+    }
+
+    /// What the process has open, by descriptor.
+    pub(crate) fn open_files(&self) -> BTreeMap<u64, String> {
+        let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().map(Result::unwrap);
+        let target = |path: PathBuf| Some(std::fs::read_link(path).ok()?.to_string_lossy().into_owned());
+        entries
+            .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, target(entry.path())?)))
+            .collect()
+    }
+
+    /// A value of `/metrics`, without labels.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let scrape = self.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let line = scrape.lines().find_map(|line| line.strip_prefix(&format!("vintedbot_{name} ")));
+        line.unwrap_or_else(|| panic!("{name} in {scrape}")).parse().unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

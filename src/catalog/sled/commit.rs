@@ -10,9 +10,39 @@ use sled::Db;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::mark::Mark;
 use crate::catalog::CatalogError;
+use crate::model::DraftId;
 
-type Waiting = oneshot::Sender<Result<(), Arc<io::Error>>>;
+/// A draft that was recorded, and who waits until it is durable.
+type Waiting = (DraftId, oneshot::Sender<Result<(), Arc<io::Error>>>);
+
+/// What is made durable.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) db: Db,
+    /// sled's file of data.
+    pub(super) file: PathBuf,
+    pub(super) mark: Arc<Mark>,
+}
+
+impl Log {
+    /// Makes everything durable that was recorded before. Blocks.
+    pub(super) fn make_durable(db: &Db, file: &Path) -> io::Result<()> {
+        db.flush()?;
+        File::open(file)?.sync_data()
+    }
+
+    /// `last` is the highest of the drafts that are waited for. What else is recorded may be half of a transaction.
+    fn commit(&self, last: DraftId) -> io::Result<()> {
+        Self::make_durable(&self.db, &self.file)?;
+        // The drafts are durable; that it is not noted costs only a warning, should they ever be lost.
+        if let Err(error) = self.mark.acknowledge(last.0 + 1) {
+            tracing::warn!(%error, "the number of drafts cannot be noted");
+        }
+        Ok(())
+    }
+}
 
 /// The task, and the way to it.
 #[derive(Debug)]
@@ -22,17 +52,17 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    /// Starts the task for `db`, whose data are in `file`.
-    pub(super) fn start(db: Db, file: PathBuf) -> Self {
+    /// Starts the task.
+    pub(super) fn start(log: Log) -> Self {
         let (queue, waiting) = mpsc::unbounded_channel();
-        Self { queue, task: tokio::spawn(run(db, file, waiting)) }
+        Self { queue, task: tokio::spawn(run(Arc::new(log), waiting)) }
     }
 
-    /// Returns when everything recorded before this call is on disk.
-    pub(super) async fn wait(&self) -> Result<(), CatalogError> {
+    /// Returns when everything recorded before this call is on disk, `draft` the last of it.
+    pub(super) async fn wait(&self, draft: DraftId) -> Result<(), CatalogError> {
         let (sender, done) = oneshot::channel();
         let gone = || CatalogError::Unavailable("the commit task has ended".into());
-        self.queue.send(sender).map_err(|_| gone())?;
+        self.queue.send((draft, sender)).map_err(|_| gone())?;
         match done.await.map_err(|_| gone())? {
             Ok(()) => Ok(()),
             Err(error) => Err(io::Error::new(error.kind(), error).into()),
@@ -46,25 +76,18 @@ impl Commits {
     }
 }
 
-async fn run(db: Db, file: PathBuf, mut queue: mpsc::UnboundedReceiver<Waiting>) {
+async fn run(log: Arc<Log>, mut queue: mpsc::UnboundedReceiver<Waiting>) {
     while let Some(first) = queue.recv().await {
         let mut waiting = vec![first];
         while let Ok(next) = queue.try_recv() {
             waiting.push(next);
         }
-        let result = flush_and_sync(&db, &file).await.map_err(Arc::new);
-        for commit in waiting {
+        let log = Arc::clone(&log);
+        let last = waiting.iter().map(|(draft, _)| *draft).fold(DraftId(0), DraftId::max);
+        let made_durable = tokio::task::spawn_blocking(move || log.commit(last));
+        let result = made_durable.await.map_err(io::Error::other).flatten().map_err(Arc::new);
+        for (_, commit) in waiting {
             let _caller_left = commit.send(result.clone());
         }
     }
-}
-
-async fn flush_and_sync(db: &Db, file: &Path) -> io::Result<()> {
-    let (db, file) = (db.clone(), file.to_owned());
-    // Both in one go: a change of threads between them would cost as much as they do.
-    let both = move || {
-        db.flush()?;
-        File::open(file)?.sync_data()
-    };
-    tokio::task::spawn_blocking(both).await.map_err(io::Error::other)?
 }

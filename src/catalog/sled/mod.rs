@@ -5,22 +5,25 @@
 //! this forgets exactly what was never acknowledged.
 
 mod commit;
+mod mark;
+mod pages;
 mod rows;
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio::sync::RwLock;
 
-use self::commit::Commits;
+use self::commit::{Commits, Log};
+use self::mark::Mark;
 use self::rows::Trees;
-use super::{Catalog, CatalogError, NewDraft};
+use super::{Catalog, CatalogError, KnownSource, NewDraft};
 use crate::disk::{self, FreeDisk};
-use crate::model::{Draft, DraftId, Media, SourceId};
+use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
 /// sled's default is 1 GB, more than the machines this runs on.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -42,22 +45,28 @@ pub struct SledCatalog {
 #[derive(Debug)]
 struct Opened {
     trees: Trees,
+    mark: Arc<Mark>,
     commits: Commits,
     broken: AtomicBool,
 }
 
 impl Opened {
     async fn open(path: Arc<Path>) -> Result<Self, CatalogError> {
-        let opening = blocking(move || {
+        let opening = tokio::task::spawn_blocking(move || -> Result<_, CatalogError> {
+            let noted = Mark::read(&path)?;
             disk::create_dir(&path)?;
             let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES);
             // Commits flush by themselves; a timer would only write at other moments.
             let db = config.flush_every_ms(None).open()?;
             disk::sync_dir(&path)?;
-            Ok((Trees::open(&db)?, db, path.join("db")))
+            let trees = Trees::open(&db)?;
+            let file = path.join("db");
+            let mark = Mark::open(&path, noted, &trees, || Ok(Log::make_durable(&db, &file)?))?;
+            Ok((trees, Log { db, file, mark: Arc::new(mark) }))
         });
-        let (trees, db, file) = opening.await?;
-        Ok(Self { trees, commits: Commits::start(db, file), broken: AtomicBool::new(false) })
+        let (trees, log) = opening.await.map_err(|died| CatalogError::Corrupt(last_words(died)))??;
+        let mark = Arc::clone(&log.mark);
+        Ok(Self { trees, mark, commits: Commits::start(log), broken: AtomicBool::new(false) })
     }
 
     fn is_broken(&self) -> bool {
@@ -66,8 +75,8 @@ impl Opened {
 
     /// Lets go of the directory.
     async fn close(self) {
-        let Self { trees, commits, .. } = self;
-        drop(trees);
+        let Self { trees, mark, commits, .. } = self;
+        drop((trees, mark));
         commits.stop().await;
     }
 }
@@ -128,7 +137,7 @@ impl Catalog for SledCatalog {
         let opened = self.opened().await?;
         let recording = Arc::clone(&opened);
         let recorded = match blocking(move || recording.trees.insert(&new)).await {
-            Ok(draft) => opened.commits.wait().await.map(|()| draft),
+            Ok(draft) => opened.commits.wait(draft.id).await.map(|()| draft),
             Err(error) => Err(error),
         };
         recorded.map_err(|error| match error {
@@ -150,11 +159,52 @@ impl Catalog for SledCatalog {
         blocking(move || opened.trees.media_of_source(source)).await
     }
 
+    async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
+        let (opened, keys) = (self.opened().await?, keys.to_vec());
+        blocking(move || opened.trees.without_row(&keys)).await
+    }
+
+    async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.media_page(after, limit)).await
+    }
+
+    async fn sources_page(
+        &self,
+        after: Option<SourceId>,
+        limit: usize,
+    ) -> Result<Vec<KnownSource>, CatalogError> {
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.sources_page(after, limit)).await
+    }
+
+    async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
+        let opened = self.opened().await?;
+        blocking(move || opened.trees.forget_source(source, media)).await
+    }
+
+    async fn created(&self) -> Result<SystemTime, CatalogError> {
+        Ok(self.opened().await?.mark.created())
+    }
+
     async fn check(&self) -> Result<(), CatalogError> {
         self.opened().await?;
         let (path, min_free) = (Arc::clone(&self.path), self.min_free);
         blocking(move || Ok(min_free.check(&path)?)).await
     }
+}
+
+/// sled does not expect everything that a disk can do to its files.
+fn last_words(died: tokio::task::JoinError) -> String {
+    let said = match died.try_into_panic() {
+        Ok(panic) => match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
+            (Some(text), _) => text.clone(),
+            (None, Some(text)) => (*text).to_owned(),
+            (None, None) => String::new(),
+        },
+        Err(cancelled) => cancelled.to_string(),
+    };
+    format!("its files cannot be read ({})", said.lines().next().unwrap_or("no reason is told"))
 }
 
 /// Runs `work` where it may block.

@@ -13,18 +13,19 @@ use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, SourceId};
 
 const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
 const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
+const CREATED: &[u8] = b"created";
 
 #[derive(Debug)]
 pub(super) struct Trees {
     /// Media id (big endian) → [`Media`].
-    media: Tree,
+    pub(super) media: Tree,
     /// Media key → media id.
-    media_by_key: Tree,
+    pub(super) media_by_key: Tree,
     /// Source id → media id. Databases of before it existed get it empty.
-    media_by_source: Tree,
+    pub(super) media_by_source: Tree,
     /// Draft id (big endian) → [`DraftRow`].
     drafts: Tree,
-    /// Name → next id.
+    /// Name → next id, or the moment of creation in nanoseconds since 1970.
     counters: Tree,
 }
 
@@ -110,6 +111,26 @@ impl Trees {
         self.media.get(id)?.map(|row| decode(&row)).transpose()
     }
 
+    /// The id of the next draft.
+    pub(super) fn next_draft(&self) -> Result<u64, CatalogError> {
+        Ok(self.counter(NEXT_DRAFT_ID)?.unwrap_or(1))
+    }
+
+    /// The moment of creation, if it is recorded.
+    pub(super) fn created(&self) -> Result<Option<u64>, CatalogError> {
+        self.counter(CREATED)
+    }
+
+    /// Records the moment of creation; not durable yet.
+    pub(super) fn set_created(&self, created: u64) -> Result<(), CatalogError> {
+        self.counters.insert(CREATED, &created.to_be_bytes())?;
+        Ok(())
+    }
+
+    fn counter(&self, name: &[u8]) -> Result<Option<u64>, CatalogError> {
+        self.counters.get(name)?.map(|bytes| number(&bytes)).transpose()
+    }
+
     /// Reads a draft.
     pub(super) fn load(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
         let Some(row) = self.drafts.get(id.0.to_be_bytes())? else {
@@ -135,12 +156,15 @@ impl DraftRow {
 fn take_id(counters: &TransactionalTree, name: &[u8]) -> ConflictableTransactionResult<u64, CatalogError> {
     let next = match counters.get(name)? {
         None => 1,
-        Some(bytes) => {
-            u64::from_be_bytes(bytes.as_ref().try_into().map_err(|_| abort("a counter is not a number"))?)
-        }
+        Some(bytes) => number(&bytes).map_err(Abort::Abort)?,
     };
     counters.insert(name, &(next + 1).to_be_bytes())?;
     Ok(next)
+}
+
+fn number(bytes: &[u8]) -> Result<u64, CatalogError> {
+    let bytes = bytes.try_into().map_err(|_| CatalogError::Corrupt("a counter is not a number".into()))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 fn abort(what: &str) -> Abort {
@@ -151,6 +175,6 @@ fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, CatalogError> {
     serde_json::to_vec(row).map_err(|error| CatalogError::Corrupt(error.to_string()))
 }
 
-fn decode<T: DeserializeOwned>(row: &[u8]) -> Result<T, CatalogError> {
+pub(super) fn decode<T: DeserializeOwned>(row: &[u8]) -> Result<T, CatalogError> {
     serde_json::from_slice(row).map_err(|error| CatalogError::Corrupt(error.to_string()))
 }

@@ -111,7 +111,7 @@ async fn a_photo_that_other_settings_let_in_is_not_known() {
         let (pool, store) = (Arc::clone(&old.pool), Arc::clone(&old.store));
         let catalog = Arc::clone(&old.catalog);
         let ingest =
-            Ingest::new(limits, recipe, old.budget.clone(), pool, store, catalog, Arc::clone(&old.spool_dir));
+            Ingest::new(limits, recipe, old.budget.clone(), pool, store, catalog, old.scratch.clone());
         Arc::new(ingest)
     };
     let (limits, recipe) = (setup.ingest.limits.clone(), setup.ingest.recipe);

@@ -1,0 +1,59 @@
+//! Photos, as different as a crop of one noisy picture is from the next, and the forms that they are sent in.
+
+use turbojpeg::{Image, PixelFormat, Subsamp};
+
+use crate::Outcome;
+
+pub(crate) const BOUNDARY: &str = "load-boundary";
+
+/// A form with one photo.
+pub(crate) struct Body(Vec<u8>);
+
+impl Body {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn pieces(&self, size: usize) -> impl Iterator<Item = &[u8]> {
+        self.0.chunks(size)
+    }
+}
+
+/// Offsets of the crops in each direction.
+const SHIFTS: usize = 64;
+
+/// So many forms, each with a photo of about `bytes` bytes.
+pub(crate) fn bodies(count: u64, bytes: u64) -> Outcome<Vec<Body>> {
+    // At this noise and quality a pixel takes about two bits.
+    let pixels = usize::try_from(bytes)? * 4;
+    let width = (pixels * 4 / 3).isqrt().next_multiple_of(16);
+    let height = (pixels / width).next_multiple_of(16).max(16);
+    let pitch = (width + SHIFTS) * 3;
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let picture: Vec<u8> = (0..pitch * (height + SHIFTS))
+        .map(|at| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let (x, y) = (at % pitch, at / pitch);
+            let shape = (x / 7 + y / 3) % 160;
+            u8::try_from(shape).unwrap_or(0) + state.to_be_bytes()[0] / 8
+        })
+        .collect();
+    let mut compressor = turbojpeg::Compressor::new()?;
+    compressor.set_quality(85)?;
+    compressor.set_subsamp(Subsamp::Sub2x2)?;
+    (0..usize::try_from(count)?)
+        .map(|number| {
+            let at = (number / SHIFTS % SHIFTS) * pitch + number % SHIFTS * 3;
+            let pixels = picture.get(at..).unwrap_or_default();
+            let crop = Image { pixels, width, pitch, height, format: PixelFormat::RGB };
+            let jpeg = compressor.compress_to_vec(crop)?;
+            let head = format!(
+                "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"files\"; filename=\"{number}.jpg\"\r\n\
+                 Content-Type: image/jpeg\r\n\r\n"
+            );
+            Ok(Body([head.as_bytes(), &jpeg, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat()))
+        })
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! The server under load: the release build, or `VINTEDBOT_LOAD_BINARY`, with its default settings.
+
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::Outcome;
+
+/// Killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    _dir: TempDir,
+}
+
+/// What the system says of a process, in KiB.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) now: u64,
+    pub(crate) peak: u64,
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VmRSS {} KiB, VmHWM {} KiB", self.now, self.peak)
+    }
+}
+
+impl Server {
+    pub(crate) fn start() -> Outcome<Self> {
+        let binary = std::env::var_os("VINTEDBOT_LOAD_BINARY")
+            .unwrap_or_else(|| env!("CARGO_BIN_EXE_vintedbot-ingest").into());
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        let mut child =
+            Command::new(binary).current_dir(dir.path()).env("PORT", "0").stdout(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().ok_or("the server has no stdout")?).lines();
+        let mut port = None;
+        for line in lines.by_ref() {
+            let line = line?;
+            if let Some((_, rest)) = line.split_once("http://127.0.0.1:") {
+                port = rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|port| port.parse().ok());
+            }
+            if line.starts_with('✅') {
+                break;
+            }
+        }
+        let port: u16 = port.ok_or("the server did not say its port")?;
+        // Read on, or the server would stand still when the pipe is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self { child, address: (Ipv4Addr::LOCALHOST, port).into(), _dir: dir })
+    }
+
+    pub(crate) fn memory(&self) -> Outcome<Memory> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kib = |name: &str| -> Option<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches(" kB").parse().ok()
+        };
+        Ok(Memory { now: kib("VmRSS:").ok_or("no VmRSS")?, peak: kib("VmHWM:").ok_or("no VmHWM")? })
+    }
+
+    pub(crate) fn files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _already_gone = self.child.kill();
+        let _already_gone = self.child.wait();
+    }
+}

@@ -1,0 +1,123 @@
+//! Removes photos that nothing refers to: of commits whose undo failed, and of crashes on disks that lack hard links.
+//!
+//! A photo without a row is garbage only if this catalog would know of it. One that is older than the catalog was published
+//! for another one; and where most photos have no row, it is the catalog that is the wrong one. Both are told and left.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use futures_util::TryStreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{Housekeeping, HousekeepingError, seconds};
+use crate::media::Stored;
+use crate::model::MediaKey;
+
+/// Most photos that one collection removes; the next one goes on. Bounds the memory of what it notes.
+const MOST: usize = 10_000;
+
+/// What a collection came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Photos removed.
+    pub files: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Unreferenced photos that may be another catalog's.
+    pub left: u64,
+}
+
+/// What the store holds, as the catalog sees it.
+#[derive(Debug, Default)]
+struct Census {
+    referenced: u64,
+    /// Unreferenced, and past the grace time.
+    garbage: u64,
+    /// The first [`MOST`] of these.
+    noted: Vec<MediaKey>,
+    /// Unreferenced, and older than the catalog.
+    older: u64,
+}
+
+impl Housekeeping {
+    /// Looks at all photos once, and removes those that nothing refers to after their grace time.
+    ///
+    /// # Errors
+    /// The catalog or the store does not answer. What was removed before is counted.
+    pub async fn collect(&self, stop: &CancellationToken) -> Result<Collected, HousekeepingError> {
+        let before = SystemTime::now().checked_sub(self.rules.grace).unwrap_or(SystemTime::UNIX_EPOCH);
+        let census = self.census(before, stop).await?;
+        let mut collected = Collected { left: census.older, ..Collected::default() };
+        if census.garbage > census.referenced {
+            collected.left += census.garbage;
+        } else {
+            for key in census.noted {
+                if let Some(bytes) = self.collect_one(key, before).await? {
+                    collected.files += 1;
+                    collected.bytes += bytes;
+                    self.collected.fetch_add(1, Ordering::Relaxed);
+                    self.collected_bytes.fetch_add(bytes, Ordering::Relaxed);
+                }
+                if stop.is_cancelled() {
+                    break;
+                }
+            }
+        }
+        self.left.store(collected.left, Ordering::Relaxed);
+        self.last_run.store(seconds(SystemTime::now()), Ordering::Relaxed);
+        let Collected { files, bytes, left } = collected;
+        if files > 0 {
+            tracing::info!(files, bytes, "photos that nothing referred to were removed");
+        }
+        if left > 0 {
+            let referenced = census.referenced;
+            tracing::warn!(
+                left,
+                referenced,
+                "photos to which this catalog does not refer are left alone: they are older than it or more than its own. \
+                 Is DATABASE_URL the catalog of MEDIA_ROOT?"
+            );
+        }
+        Ok(collected)
+    }
+
+    async fn census(
+        &self,
+        before: SystemTime,
+        stop: &CancellationToken,
+    ) -> Result<Census, HousekeepingError> {
+        let created = self.catalog.created().await?;
+        let mut census = Census::default();
+        let mut pages = self.store.list();
+        while let Some(page) = pages.try_next().await? {
+            let keys: Vec<MediaKey> = page.iter().map(|stored| stored.key).collect();
+            let without_row: HashSet<MediaKey> = self.catalog.without_row(&keys).await?.into_iter().collect();
+            for Stored { key, modified, .. } in page {
+                if !without_row.contains(&key) {
+                    census.referenced += 1;
+                } else if modified < created {
+                    census.older += 1;
+                } else if modified < before {
+                    census.garbage += 1;
+                    if census.noted.len() < MOST {
+                        census.noted.push(key);
+                    }
+                }
+            }
+            if !self.rest(stop).await {
+                return Ok(Census::default());
+            }
+        }
+        Ok(census)
+    }
+
+    /// Removes one photo if nothing refers to it now, either. No upload can begin to while its lock is held.
+    async fn collect_one(&self, key: MediaKey, before: SystemTime) -> Result<Option<u64>, HousekeepingError> {
+        let _held = self.ingest.hold(key).await;
+        if self.catalog.without_row(&[key]).await?.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.store.remove_older(key, before).await?)
+    }
+}

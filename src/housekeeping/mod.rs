@@ -1,0 +1,172 @@
+//! Keeps the store and the catalog in agreement, behind the back of uploads and never in their way.
+//!
+//! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: photos that the
+//! catalog refers to and that the store does not have are counted ([`missing`]), photos that nothing refers to are removed
+//! after a grace time ([`collect`]), and sources of which no photo is left are forgotten. This room never removes what it is
+//! not sure of: whatever looks like the photos of another catalog is reported instead.
+
+mod collect;
+mod missing;
+mod sources;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+pub use self::collect::Collected;
+use self::missing::Missing;
+use crate::catalog::{Catalog, CatalogError};
+use crate::ingest::{Ingest, IngestError};
+use crate::media::{MediaError, MediaStore};
+
+/// How long the server works before the first collection: who just started has other things to do.
+const FIRST_AFTER: Duration = Duration::from_secs(300);
+/// How often it collects, give or take a tenth, so that servers that were started together part.
+const EVERY: Duration = Duration::from_secs(3600);
+/// How often commits of unknown outcome are asked about.
+const DOUBTS_EVERY: Duration = Duration::from_secs(60);
+/// Rows that are read at once.
+const PAGE: usize = 256;
+
+/// What housekeeping is allowed to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// Whether anything is removed at all. What is missing is counted anyway.
+    pub collects: bool,
+    /// How long a photo stays to which nothing refers.
+    pub grace: Duration,
+    /// Rest between two pages, in which uploads have the disk to themselves.
+    pub pause: Duration,
+}
+
+/// Why housekeeping stopped in the middle of something. It tries again later.
+#[derive(Debug, thiserror::Error)]
+pub enum HousekeepingError {
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The store.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// What an upload left.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+}
+
+/// Numbers for the operator.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Photos removed since the start.
+    pub collected: u64,
+    /// Bytes of these.
+    pub collected_bytes: u64,
+    /// Unreferenced photos that were left alone by the last collection, because they may be another catalog's.
+    pub left: u64,
+    /// When the last collection ended, in seconds since 1970; 0 if there was none.
+    pub last_run: u64,
+    /// Photos that the catalog refers to and the store does not have.
+    pub missing: u64,
+}
+
+/// See the module.
+pub struct Housekeeping {
+    rules: Rules,
+    ingest: Arc<Ingest>,
+    catalog: Arc<dyn Catalog>,
+    store: Arc<dyn MediaStore>,
+    missing: Missing,
+    collected: AtomicU64,
+    collected_bytes: AtomicU64,
+    left: AtomicU64,
+    last_run: AtomicU64,
+}
+
+impl Housekeeping {
+    /// Puts the parts together; nothing runs yet.
+    pub fn new(
+        rules: Rules,
+        ingest: Arc<Ingest>,
+        catalog: Arc<dyn Catalog>,
+        store: Arc<dyn MediaStore>,
+    ) -> Self {
+        let [collected, collected_bytes, left, last_run] = std::array::from_fn(|_| AtomicU64::new(0));
+        let missing = Missing::default();
+        Self { rules, ingest, catalog, store, missing, collected, collected_bytes, left, last_run }
+    }
+
+    /// What there is to tell now.
+    pub fn figures(&self) -> Figures {
+        let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        Figures {
+            collected: read(&self.collected),
+            collected_bytes: read(&self.collected_bytes),
+            left: read(&self.left),
+            last_run: read(&self.last_run),
+            missing: self.missing.count(),
+        }
+    }
+
+    /// How many photos are missing, of which those that came back do not count any more.
+    pub async fn missing(&self) -> u64 {
+        self.missing.recount(&*self.store).await;
+        self.missing.count()
+    }
+
+    /// Works until `stop` is cancelled, and returns within a page's time then.
+    pub async fn run(&self, stop: CancellationToken) {
+        self.told("photos cannot be looked for", self.look_for_missing(&stop).await);
+        let mut left = FIRST_AFTER;
+        loop {
+            let rest = DOUBTS_EVERY.min(left);
+            if stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {
+                return;
+            }
+            self.told("an upload's outcome is still unknown", self.settle_doubts().await);
+            left = left.saturating_sub(rest);
+            if left.is_zero() {
+                if self.rules.collects {
+                    self.told("photos cannot be collected", self.collect(&stop).await.map(drop));
+                    self.told("sources cannot be forgotten", self.forget_sources(&stop).await.map(drop));
+                }
+                self.told("photos cannot be looked for", self.look_for_missing(&stop).await);
+                left = jittered(EVERY);
+            }
+        }
+    }
+
+    async fn settle_doubts(&self) -> Result<(), HousekeepingError> {
+        let removed = self.ingest.settle_doubts().await?;
+        if removed > 0 {
+            tracing::info!(removed, "photos of commits that turned out to have failed were removed");
+        }
+        Ok(())
+    }
+
+    /// Whether to go on with the next page.
+    async fn rest(&self, stop: &CancellationToken) -> bool {
+        stop.run_until_cancelled(tokio::time::sleep(self.rules.pause)).await.is_some()
+    }
+
+    fn told(&self, what: &str, result: Result<(), HousekeepingError>) {
+        if let Err(error) = result {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(%error, cause, "{what}; to be tried again");
+        }
+    }
+}
+
+/// Somewhere within a tenth of `time`.
+fn jittered(time: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() % 200;
+    time * 9 / 10 + time / 1000 * u32::try_from(random).unwrap_or(0)
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,49 @@
+//! Forgets sources that nobody can be helped with any more: to recognise a photo takes its file.
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Housekeeping, HousekeepingError, PAGE};
+use crate::catalog::KnownSource;
+
+impl Housekeeping {
+    /// Looks at all known sources once, and gives the number of those that it made the catalog forget.
+    ///
+    /// # Errors
+    /// The catalog or the store does not answer.
+    pub async fn forget_sources(&self, stop: &CancellationToken) -> Result<u64, HousekeepingError> {
+        let (mut forgotten, mut after) = (0, None);
+        loop {
+            let page = self.catalog.sources_page(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.source);
+            for known in page {
+                forgotten += u64::from(self.forget_if_useless(known).await?);
+            }
+            if !self.rest(stop).await {
+                break;
+            }
+        }
+        if forgotten > 0 {
+            tracing::info!(forgotten, "sources whose photo is gone were forgotten");
+        }
+        Ok(forgotten)
+    }
+
+    async fn forget_if_useless(&self, known: KnownSource) -> Result<bool, HousekeepingError> {
+        let KnownSource { source, media_id, media } = known;
+        if let Some(media) = media {
+            if self.store.stat(media.key).await?.is_some() {
+                return Ok(false);
+            }
+            // An upload of the same photo may bring the file back, and relies on what it recorded then.
+            let _held = self.ingest.hold(media.key).await;
+            if self.store.stat(media.key).await?.is_some() {
+                return Ok(false);
+            }
+            self.catalog.forget_source(source, media_id).await?;
+        } else {
+            self.catalog.forget_source(source, media_id).await?;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,232 @@
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::budget::Budget;
+use crate::catalog::{NewDraft, NewPhoto, SledCatalog};
+use crate::disk::FreeDisk;
+use crate::imaging::{Pool, Recipe};
+use crate::ingest::{Limits, Scratch};
+use crate::media::LocalStore;
+use crate::model::{Media, MediaKey, SourceId};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct Setup {
+    housekeeping: Arc<Housekeeping>,
+    dir: tempfile::TempDir,
+}
+
+async fn setup() -> Setup {
+    setup_in(tempfile::tempdir().unwrap(), DAY).await
+}
+
+/// Photos are garbage at once, as no test can wait until they are old and younger than the catalog.
+async fn without_grace() -> Setup {
+    let setup = setup_in(tempfile::tempdir().unwrap(), Duration::ZERO).await;
+    // The clock of files is coarser than ours.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    setup
+}
+
+async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
+    let free = FreeDisk::Bytes(0);
+    let catalog: Arc<dyn Catalog> = Arc::new(SledCatalog::open(&dir.path().join("db"), free).await.unwrap());
+    let store: Arc<dyn MediaStore> = Arc::new(LocalStore::open(&dir.path().join("media"), free).unwrap());
+    let second = Duration::from_secs(1);
+    let limits = Limits {
+        photos: 1,
+        photo_bytes: 1,
+        body_bytes: 1,
+        mime_prefixes: Vec::new(),
+        memory_wait: second,
+        uploads: 1,
+    };
+    let recipe =
+        Recipe { max_dim: 1, quality: 1, max_pixels: 1, memory: 1, keep_exif: false, timeout: second };
+    let pool = Arc::new(Pool::start(1, 1, second).unwrap());
+    let (stored, recorded) = (Arc::clone(&store), Arc::clone(&catalog));
+    let spool = Scratch { dir: dir.path().into(), min_free: free };
+    let ingest = Arc::new(Ingest::new(limits, recipe, Budget::new(1 << 20), pool, stored, recorded, spool));
+    let rules = Rules { collects: true, grace, pause: Duration::ZERO };
+    Setup { housekeeping: Arc::new(Housekeeping::new(rules, ingest, catalog, store)), dir }
+}
+
+impl Setup {
+    /// A photo in the store, to which nothing refers.
+    async fn publish(&self, name: &str) -> MediaKey {
+        let staged = self.housekeeping.store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
+        let published = self.housekeeping.store.publish(vec![staged]).await.unwrap();
+        let key = published.keys()[0];
+        published.settle().await;
+        key
+    }
+
+    /// A draft that refers to it.
+    async fn record(&self, name: &str) -> Media {
+        let key = MediaKey::of(name.as_bytes());
+        let source = SourceId::new(*key.as_bytes());
+        let photo = NewPhoto { key, width: 1, height: 1, size_bytes: name.len() as u64, source };
+        let new = NewDraft { title: String::new(), photos: vec![photo] };
+        self.housekeeping.catalog.create_draft(new).await.unwrap().photos.remove(0)
+    }
+
+    async fn publish_and_record(&self, name: &str) -> MediaKey {
+        let key = self.publish(name).await;
+        self.record(name).await;
+        key
+    }
+
+    fn path(&self, key: MediaKey) -> PathBuf {
+        self.dir.path().join(format!("media/{key}.jpg"))
+    }
+
+    /// Lets a photo be as old as if it had been published then.
+    fn make_old(&self, key: MediaKey, modified: SystemTime) {
+        std::fs::File::open(self.path(key)).unwrap().set_modified(modified).unwrap();
+    }
+
+    async fn collect(&self) -> Collected {
+        self.housekeeping.collect(&CancellationToken::new()).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_nothing_refers_to_goes_after_its_grace_time_and_nothing_else() {
+    let setup = without_grace().await;
+    let [kept, old, young] =
+        [setup.publish_and_record("kept").await, setup.publish("old").await, setup.publish("young").await];
+    let foreign = setup.dir.path().join("media/README");
+    std::fs::write(&foreign, "mine").unwrap();
+    setup.make_old(kept, SystemTime::now() - 2 * DAY);
+    setup.make_old(young, SystemTime::now() + DAY);
+    assert_eq!(setup.collect().await, Collected { files: 1, bytes: 3, left: 0 });
+    assert!(setup.path(kept).exists() && setup.path(young).exists() && foreign.exists());
+    assert!(!setup.path(old).exists());
+    let figures = setup.housekeeping.figures();
+    assert_eq!((figures.collected, figures.collected_bytes, figures.left), (1, 3, 0));
+    assert!(figures.last_run > 1_000_000_000);
+    assert_eq!(setup.collect().await, Collected::default());
+}
+
+#[tokio::test]
+async fn photos_older_than_the_catalog_are_not_its_own_to_remove() {
+    let setup = setup().await;
+    setup.publish_and_record("kept").await;
+    let old = setup.publish("of an earlier catalog").await;
+    setup.make_old(old, SystemTime::now() - 2 * DAY);
+    assert_eq!(setup.collect().await, Collected { files: 0, bytes: 0, left: 1 });
+    assert!(setup.path(old).exists());
+    assert_eq!(setup.housekeeping.figures().left, 1);
+}
+
+#[tokio::test]
+async fn where_most_photos_are_unknown_the_catalog_is_the_wrong_one() {
+    let setup = without_grace().await;
+    setup.publish_and_record("kept").await;
+    for name in ["copied", "here with", "new dates"] {
+        setup.publish(name).await;
+    }
+    assert_eq!(setup.collect().await, Collected { files: 0, bytes: 0, left: 3 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
+    let setup = Arc::new(without_grace().await);
+    for n in 0..20 {
+        setup.publish_and_record(&format!("kept {n}")).await;
+    }
+    for n in 0..50 {
+        let name = format!("photo {n}");
+        let key = setup.publish(&name).await;
+        let upload = tokio::spawn({
+            let (setup, name) = (Arc::clone(&setup), name.clone());
+            async move {
+                // As a commit does it.
+                let bytes = Bytes::copy_from_slice(name.as_bytes());
+                let staged = setup.housekeeping.store.stage(bytes).await.unwrap();
+                let _held = setup.housekeeping.ingest.hold(staged.key()).await;
+                let published = setup.housekeeping.store.publish(vec![staged]).await.unwrap();
+                setup.record(&name).await;
+                published.settle().await;
+            }
+        });
+        setup.collect().await;
+        upload.await.unwrap();
+        assert!(setup.path(key).exists(), "{n}");
+    }
+}
+
+#[tokio::test]
+async fn leftovers_of_a_crash_are_resolved_by_what_the_catalog_knows() {
+    let setup = setup().await;
+    let store = &setup.housekeeping.store;
+    let mut batch = Vec::new();
+    for name in ["recorded", "not recorded", "of another catalog"] {
+        batch.push(store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap());
+    }
+    drop(store.publish(batch).await.unwrap());
+    std::mem::forget(store.stage(Bytes::from_static(b"not published")).await.unwrap());
+    setup.record("recorded").await;
+    let keys = ["recorded", "not recorded", "of another catalog"].map(|name| MediaKey::of(name.as_bytes()));
+    setup.make_old(keys[2], SystemTime::now() - DAY);
+    let Setup { housekeeping, dir } = setup;
+    drop(housekeeping);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let setup = setup_in(dir, DAY).await;
+    assert_eq!(setup.housekeeping.resolve_leftovers().await.unwrap(), 4);
+    assert_eq!(keys.map(|key| setup.path(key).exists()), [true, false, true]);
+    assert_eq!(std::fs::read_dir(setup.dir.path().join("media/.staging")).unwrap().count(), 0);
+    assert_eq!(setup.housekeeping.resolve_leftovers().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn missing_photos_are_counted_until_they_are_back() {
+    let setup = setup().await;
+    let [whole, gone, short] = [
+        setup.publish_and_record("whole").await,
+        setup.publish_and_record("gone").await,
+        setup.publish_and_record("short").await,
+    ];
+    std::fs::remove_file(setup.path(gone)).unwrap();
+    std::fs::write(setup.path(short), "sho").unwrap();
+    assert_eq!(setup.housekeeping.missing().await, 0, "nobody has looked yet");
+    setup.housekeeping.look_for_missing(&CancellationToken::new()).await.unwrap();
+    assert_eq!(setup.housekeeping.figures().missing, 2);
+    setup.publish("gone").await;
+    assert_eq!(setup.housekeeping.missing().await, 1);
+    setup.publish("short").await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(setup.housekeeping.missing().await, 0);
+    assert!(setup.path(whole).exists());
+}
+
+#[tokio::test]
+async fn sources_without_a_photo_are_forgotten() {
+    let setup = setup().await;
+    let [kept, gone] = [setup.publish_and_record("kept").await, setup.publish_and_record("gone").await];
+    std::fs::remove_file(setup.path(gone)).unwrap();
+    assert_eq!(setup.housekeeping.forget_sources(&CancellationToken::new()).await.unwrap(), 1);
+    let source = |key: MediaKey| SourceId::new(*key.as_bytes());
+    assert!(setup.housekeeping.catalog.media_of_source(source(kept)).await.unwrap().is_some());
+    assert!(setup.housekeeping.catalog.media_of_source(source(gone)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn it_stops_when_it_is_told_to() {
+    let setup = setup().await;
+    let stop = CancellationToken::new();
+    let housekeeping = Arc::clone(&setup.housekeeping);
+    let running = tokio::spawn({
+        let stop = stop.clone();
+        async move { housekeeping.run(stop).await }
+    });
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap();
+    let tenth = EVERY / 10;
+    for _ in 0..100 {
+        let time = jittered(EVERY);
+        assert!(time >= EVERY - tenth && time < EVERY + tenth);
+    }
+}

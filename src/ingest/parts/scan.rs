@@ -1,0 +1,219 @@
+//! Where the parts of a body begin and end: a machine that is fed frames and knows no stream.
+
+use bytes::{Buf, Bytes};
+use memchr::{memmem, memrchr};
+
+use super::{CUT_OFF, HEAD_TOO_LONG, MAX_HEAD_BYTES, PartsError};
+
+/// What was found next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing: another frame is needed.
+    More,
+    /// The header block of a part, the empty line behind it included.
+    Head(Vec<u8>),
+    /// Data of that part, not empty.
+    Data(Bytes),
+    /// Its data are over.
+    PartEnd,
+    /// The closing delimiter. Nothing follows.
+    End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Preamble,
+    /// Behind a delimiter, whose line goes on.
+    DelimiterLine,
+    Headers,
+    Data,
+    End,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Scanner {
+    /// CRLF, two dashes, boundary. CR is nowhere else in it, so that what began like it and went on otherwise holds no other
+    /// beginning of it.
+    delimiter: Bytes,
+    finder: memmem::Finder<'static>,
+    state: State,
+    /// What of the last frame was not looked at.
+    frame: Bytes,
+    /// How many bytes of the delimiter ended the frame before that.
+    matched: usize,
+    /// A line or a header block that is not complete.
+    held: Vec<u8>,
+    /// How many more bytes may be no data.
+    head_left: usize,
+}
+
+impl Scanner {
+    /// For a body that is delimited by `boundary`, which holds no CR.
+    pub(super) fn new(boundary: &str) -> Self {
+        let delimiter = Bytes::from(format!("\r\n--{boundary}"));
+        let finder = memmem::Finder::new(&delimiter).into_owned();
+        Self {
+            delimiter,
+            finder,
+            state: State::Preamble,
+            frame: Bytes::new(),
+            // The first delimiter may stand at the very beginning, as if a line had ended before it.
+            matched: 2,
+            held: Vec::new(),
+            head_left: MAX_HEAD_BYTES,
+        }
+    }
+
+    /// Whether the data of a part are not over.
+    pub(super) fn is_in_data(&self) -> bool {
+        self.state == State::Data
+    }
+
+    /// Takes the next frame. To be called after [`Step::More`].
+    pub(super) fn push(&mut self, frame: Bytes) {
+        debug_assert!(self.frame.is_empty(), "the last frame was not used up");
+        self.frame = frame;
+    }
+
+    /// Finds what is next.
+    ///
+    /// # Errors
+    /// The body is malformed.
+    pub(super) fn step(&mut self) -> Result<Step, PartsError> {
+        loop {
+            match self.state {
+                State::Preamble => {
+                    let Found { before, delimiter } = self.until_delimiter();
+                    self.spend(before.len())?;
+                    if delimiter {
+                        self.state = State::DelimiterLine;
+                    } else if before.is_empty() {
+                        return Ok(Step::More);
+                    }
+                }
+                State::Data => {
+                    let Found { before, delimiter } = self.until_delimiter();
+                    if delimiter {
+                        self.state = State::DelimiterLine;
+                        self.head_left = MAX_HEAD_BYTES;
+                        if before.is_empty() {
+                            return Ok(Step::PartEnd);
+                        }
+                    } else if before.is_empty() {
+                        return Ok(Step::More);
+                    }
+                    return Ok(Step::Data(before));
+                }
+                State::DelimiterLine => match self.delimiter_line()? {
+                    Some(next) => self.state = next,
+                    None => return Ok(Step::More),
+                },
+                State::Headers => {
+                    let Some(block) = self.headers()? else { return Ok(Step::More) };
+                    self.state = State::Data;
+                    return Ok(Step::Head(block));
+                }
+                State::End => return Ok(Step::End),
+            }
+        }
+    }
+
+    /// What of the frame lies before a delimiter, and whether one follows. Neither, and the frame is used up.
+    fn until_delimiter(&mut self) -> Found {
+        if self.frame.is_empty() {
+            return Found::default();
+        }
+        if self.matched > 0 {
+            let missing = &self.delimiter[self.matched..];
+            let common = missing.iter().zip(&self.frame).take_while(|(a, b)| a == b).count();
+            if common == missing.len() {
+                self.frame.advance(common);
+                self.matched = 0;
+                return Found { before: Bytes::new(), delimiter: true };
+            }
+            if common == self.frame.len() {
+                self.frame.clear();
+                self.matched += common;
+                return Found::default();
+            }
+            // It only looked like one.
+            let before = self.delimiter.slice(..self.matched);
+            self.matched = 0;
+            return Found { before, delimiter: false };
+        }
+        if let Some(at) = self.finder.find(&self.frame) {
+            let before = self.frame.split_to(at);
+            self.frame.advance(self.delimiter.len());
+            return Found { before, delimiter: true };
+        }
+        let tail = self.frame.len().saturating_sub(self.delimiter.len() - 1);
+        let begins = memrchr(b'\r', &self.frame[tail..]).map(|at| tail + at);
+        let begins = begins.filter(|at| self.delimiter.starts_with(&self.frame[*at..]));
+        let end = begins.unwrap_or(self.frame.len());
+        self.matched = self.frame.len() - end;
+        let before = self.frame.split_to(end);
+        self.frame.clear();
+        Found { before, delimiter: false }
+    }
+
+    /// What the line of a delimiter leads to, once it is known. It closes the body with two more dashes, or ends after optional
+    /// white space.
+    fn delimiter_line(&mut self) -> Result<Option<State>, PartsError> {
+        while let Some(byte) = self.frame.first().copied() {
+            self.spend(1)?;
+            self.frame.advance(1);
+            self.held.push(byte);
+            let next = match *self.held.as_slice() {
+                [.., b'\r', b'\n'] => Some(State::Headers),
+                [b'-', b'-'] => Some(State::End),
+                [.., b'-' | b'\r', _] => return Err(CUT_OFF),
+                [b'-'] | [.., b' ' | b'\t' | b'\r'] => None,
+                _ => return Err(CUT_OFF),
+            };
+            if next.is_some() {
+                self.held.clear();
+                return Ok(next);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Collects through the empty line, and gives all that was collected: only CRLF for a part without headers.
+    fn headers(&mut self) -> Result<Option<Vec<u8>>, PartsError> {
+        const CRLF: &[u8] = b"\r\n";
+        const END: &[u8] = b"\r\n\r\n";
+        let had = self.held.len();
+        let take = self.frame.len().min(self.head_left);
+        self.held.extend_from_slice(&self.frame[..take]);
+        let from = had.saturating_sub(END.len() - 1);
+        let found = if self.held.starts_with(CRLF) {
+            Some(CRLF.len())
+        } else {
+            memmem::find(&self.held[from..], END).map(|at| from + at + END.len())
+        };
+        let used = found.unwrap_or(self.held.len());
+        self.head_left -= used - had;
+        self.frame.advance(used - had);
+        match found {
+            Some(used) => {
+                self.held.truncate(used);
+                Ok(Some(std::mem::take(&mut self.held)))
+            }
+            None if self.head_left == 0 => Err(HEAD_TOO_LONG),
+            None => Ok(None),
+        }
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), PartsError> {
+        self.head_left = self.head_left.checked_sub(bytes).ok_or(HEAD_TOO_LONG)?;
+        Ok(())
+    }
+}
+
+/// See [`Scanner::until_delimiter`].
+#[derive(Debug, Default)]
+struct Found {
+    before: Bytes,
+    delimiter: bool,
+}

@@ -1,0 +1,89 @@
+//! How many uploads may be in flight, and how they are shared among clients.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::model::ClientKey;
+
+/// Counts uploads in flight. Up to the limit anybody may have any number of them. Beyond it only those may begin one who hold
+/// less than their share of it, the limit divided by the clients there are; so that there are never more than twice the limit.
+#[derive(Debug)]
+pub(super) struct Uploads {
+    limit: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    by_client: HashMap<ClientKey, usize>,
+    all: usize,
+}
+
+/// One upload in flight, until dropped.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    uploads: Arc<Uploads>,
+    client: ClientKey,
+}
+
+impl Uploads {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, open: Mutex::default() })
+    }
+
+    /// Counts an upload of `client`, unless it has had its share.
+    pub(super) fn begin(self: &Arc<Self>, client: ClientKey) -> Option<InFlight> {
+        let mut open = self.lock();
+        let own = open.by_client.get(&client).copied().unwrap_or(0);
+        let clients = open.by_client.len() + usize::from(own == 0);
+        if open.all >= self.limit && own >= self.limit / clients {
+            return None;
+        }
+        open.all += 1;
+        open.by_client.insert(client, own + 1);
+        Some(InFlight { uploads: Arc::clone(self), client })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut open = self.uploads.lock();
+        open.all -= 1;
+        if let Some(own) = open.by_client.get_mut(&self.client) {
+            *own -= 1;
+            if *own == 0 {
+                open.by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    #[test]
+    fn one_client_may_have_all_until_another_comes() {
+        let client = |n| IpAddr::from(Ipv4Addr::new(10, 0, 0, n)).into();
+        let uploads = Uploads::new(10);
+        let mut greedy: Vec<InFlight> = (0..10).map(|_| uploads.begin(client(1)).unwrap()).collect();
+        assert!(uploads.begin(client(1)).is_none());
+        let others: Vec<InFlight> = std::iter::from_fn(|| uploads.begin(client(2))).collect();
+        assert_eq!(others.len(), 5);
+        greedy.truncate(4);
+        assert_eq!(
+            std::iter::from_fn(|| uploads.begin(client(1))).take(9).count(),
+            9,
+            "each is dropped at once"
+        );
+        let _one = uploads.begin(client(1)).unwrap();
+        assert!(uploads.begin(client(1)).is_none(), "it holds its half");
+        drop((greedy, others, _one));
+        assert!(uploads.lock().by_client.is_empty() && uploads.lock().all == 0);
+    }
+}

@@ -1,0 +1,57 @@
+//! Looks through the photos, however many there are, a page at a time.
+
+use std::fs::ReadDir;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use super::blocking::blocking;
+use super::{SUFFIX, found, stored};
+use crate::media::{MediaError, Stored};
+
+/// Names that are read for one page; that of a foreign file counts.
+const PAGE: usize = 256;
+
+enum At {
+    Start(Arc<Path>),
+    Within(ReadDir),
+    End,
+}
+
+pub(super) fn pages(root: Arc<Path>) -> BoxStream<'static, Result<Vec<Stored>, MediaError>> {
+    stream::try_unfold(At::Start(root), |at| async move {
+        let reading = match at {
+            At::End => return Ok(None),
+            at => blocking(move || read(at)).await?,
+        };
+        Ok(Some(reading))
+    })
+    .boxed()
+}
+
+fn read(at: At) -> io::Result<(Vec<Stored>, At)> {
+    let mut page = Vec::new();
+    let mut names = match at {
+        At::Start(root) => root.read_dir()?,
+        At::Within(names) => names,
+        At::End => return Ok((page, At::End)),
+    };
+    for _ in 0..PAGE {
+        let Some(entry) = names.next() else {
+            return Ok((page, At::End));
+        };
+        let entry = entry?;
+        let name = entry.file_name();
+        let key = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok());
+        // Links are not followed: they are somebody else's.
+        if let Some(key) = key
+            && let Some(file) = found(entry.metadata())?
+            && file.is_file()
+        {
+            page.push(stored(key, &file)?);
+        }
+    }
+    Ok((page, At::Within(names)))
+}

@@ -1,0 +1,243 @@
+//! Photos on a local disk: `<root>/<sha256>.jpg`.
+//!
+//! Bytes are written to `<root>/.staging/<sha256>.<random>.jpg` and synced. Publishing gives them their name as a second
+//! link, and syncs the directory before anything is acknowledged. The staged name stays until it is certain that something
+//! refers to the photo: so what a crash leaves in staging names exactly the photos that may have been published in vain,
+//! and no start has to look through all of them.
+
+mod blocking;
+mod list;
+mod names;
+mod publish;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use self::blocking::blocking;
+use self::names::Names;
+use self::publish::{LocalPublication, StagedFile};
+use super::{MediaError, MediaObject, MediaStore, Publication, Staged, Stored};
+use crate::disk::{self, FreeDisk};
+use crate::model::MediaKey;
+
+const STAGING: &str = ".staging";
+const SUFFIX: &str = ".jpg";
+const READ_CHUNK: u64 = 64 * 1024;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    root: Arc<Path>,
+    min_free: FreeDisk,
+    names: Arc<Names>,
+    /// Staged files of an earlier process, by what they hold.
+    leftovers: Arc<Mutex<HashMap<MediaKey, Vec<PathBuf>>>>,
+    _lock: Arc<File>,
+}
+
+impl LocalStore {
+    /// Opens the store under `root` and creates its directories. Of what a crash left in staging, photos are
+    /// [`unsettled`](MediaStore::unsettled) from then on, and everything else is removed.
+    ///
+    /// Below `min_free` [`check`](MediaStore::check) reports full.
+    ///
+    /// # Errors
+    /// The directories cannot be made or written.
+    pub fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
+        let staging = root.join(STAGING);
+        disk::create_dir(&staging)?;
+        // Held as long as the store: another process must not clear what this one has staged.
+        let lock = File::open(&staging)?;
+        lock.try_lock().map_err(|_| io::Error::other("another process uses it"))?;
+        let mut leftovers: HashMap<MediaKey, Vec<PathBuf>> = HashMap::new();
+        for leftover in fs::read_dir(&staging)? {
+            let path = leftover?.path();
+            match staged_key(&path) {
+                Some(key) => leftovers.entry(key).or_default().push(path),
+                None => fs::remove_file(path)?,
+            }
+        }
+        let names = Names::open(root)?;
+        // What an earlier process published and did not live to sync.
+        names.sync_now()?;
+        let leftovers = Arc::new(Mutex::new(leftovers));
+        Ok(Self { root: root.into(), min_free, names: Arc::new(names), leftovers, _lock: Arc::new(lock) })
+    }
+
+    /// The directory for files that must never be seen, on the same disk as the photos.
+    pub fn scratch_dir(&self) -> PathBuf {
+        self.root.join(STAGING)
+    }
+
+    async fn remove_files(&self, keys: &[MediaKey]) -> io::Result<()> {
+        let paths: Vec<PathBuf> = keys.iter().map(|key| self.path(*key)).collect();
+        blocking(move || paths.iter().try_for_each(|path| remove_file(path))).await?;
+        self.names.sync().await
+    }
+
+    fn path(&self, key: MediaKey) -> PathBuf {
+        self.root.join(format!("{key}{SUFFIX}"))
+    }
+
+    fn leftovers(&self) -> std::sync::MutexGuard<'_, HashMap<MediaKey, Vec<PathBuf>>> {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The key in the name of a staged file.
+fn staged_key(path: &Path) -> Option<MediaKey> {
+    let name = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
+    name.split_once('.')?.0.parse().ok()
+}
+
+struct OpenFile {
+    file: Arc<File>,
+    length: u64,
+}
+
+impl MediaObject for OpenFile {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn read(self: Box<Self>, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
+        stream::try_unfold((self.file, range), |(file, range)| async move {
+            if range.is_empty() {
+                return Ok(None);
+            }
+            let length =
+                usize::try_from((range.end - range.start).min(READ_CHUNK)).map_err(io::Error::other)?;
+            let start = range.start;
+            let reader = Arc::clone(&file);
+            let chunk = blocking(move || {
+                let mut chunk = vec![0; length];
+                reader.read_exact_at(&mut chunk, start)?;
+                Ok(Bytes::from(chunk))
+            })
+            .await?;
+            let rest = range.start + chunk.len() as u64..range.end;
+            Ok(Some((chunk, (file, rest))))
+        })
+        .boxed()
+    }
+}
+
+#[async_trait]
+impl MediaStore for LocalStore {
+    async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError> {
+        let staging = self.scratch_dir();
+        let staged = blocking(move || {
+            let key = MediaKey::of(&bytes);
+            let prefix = format!("{key}.");
+            let mut file = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempfile_in(staging)?;
+            file.write_all(&bytes)?;
+            // Readable by a web server in front, as the other files of a media root are.
+            file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
+            file.as_file().sync_all()?;
+            Ok(StagedFile { key, length: bytes.len() as u64, path: file.into_temp_path() })
+        })
+        .await?;
+        Ok(Box::new(staged))
+    }
+
+    async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError> {
+        let store = self.clone();
+        let (publication, has_new_names) = blocking(move || LocalPublication::link(&store, batch)).await?;
+        // Otherwise there is nothing to sync: what is there already was synced by who put it there, or at the start.
+        if has_new_names && let Err(error) = self.names.sync().await {
+            let _best_effort = Box::new(publication).take_back().await;
+            return Err(error.into());
+        }
+        Ok(Box::new(publication))
+    }
+
+    async fn unsettled(&self) -> Result<Vec<MediaKey>, MediaError> {
+        Ok(self.leftovers().keys().copied().collect())
+    }
+
+    async fn resolve(&self, key: MediaKey, kept: bool) -> Result<(), MediaError> {
+        let Some(leftovers) = self.leftovers().get(&key).cloned() else {
+            return Ok(());
+        };
+        let photo = self.path(key);
+        blocking(move || publish::resolve(&photo, &leftovers, kept)).await?;
+        self.leftovers().remove(&key);
+        Ok(())
+    }
+
+    async fn remove(&self, keys: &[MediaKey]) -> Result<(), MediaError> {
+        Ok(self.remove_files(keys).await?)
+    }
+
+    async fn remove_older(&self, key: MediaKey, than: SystemTime) -> Result<Option<u64>, MediaError> {
+        let path = self.path(key);
+        let removed = blocking(move || match found(fs::metadata(&path))? {
+            Some(file) if file.modified()? < than => {
+                remove_file(&path)?;
+                Ok(Some(file.len()))
+            }
+            _ => Ok(None),
+        })
+        .await?;
+        Ok(removed)
+    }
+
+    fn list(&self) -> BoxStream<'static, Result<Vec<Stored>, MediaError>> {
+        list::pages(Arc::clone(&self.root))
+    }
+
+    async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError> {
+        let path = self.path(key);
+        let opened = blocking(move || match found(File::open(path))? {
+            Some(file) => Ok(Some(OpenFile { length: file.metadata()?.len(), file: Arc::new(file) })),
+            None => Ok(None),
+        })
+        .await?;
+        Ok(opened.map(|file| Box::new(file) as Box<dyn MediaObject>))
+    }
+
+    async fn stat(&self, key: MediaKey) -> Result<Option<Stored>, MediaError> {
+        let path = self.path(key);
+        let stored = blocking(move || match found(fs::metadata(path))? {
+            Some(file) => stored(key, &file).map(Some),
+            None => Ok(None),
+        })
+        .await?;
+        Ok(stored)
+    }
+
+    async fn check(&self) -> Result<(), MediaError> {
+        let store = self.clone();
+        Ok(blocking(move || store.min_free.check(&store.scratch_dir())).await?)
+    }
+}
+
+fn stored(key: MediaKey, file: &Metadata) -> io::Result<Stored> {
+    Ok(Stored { key, length: file.len(), modified: file.modified()? })
+}
+
+/// `None` for what is not there.
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file that may not be there.
+fn remove_file(path: &Path) -> io::Result<()> {
+    found(fs::remove_file(path)).map(drop)
+}

@@ -1,0 +1,180 @@
+//! From a staged name to a photo's own, and what is left to do when that was in vain.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, FileTimes};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use nix::errno::Errno;
+use tempfile::TempPath;
+
+use super::blocking::blocking;
+use super::{LocalStore, found, remove_file};
+use crate::media::{MediaError, Publication, Staged};
+use crate::model::MediaKey;
+
+/// A file in staging.
+pub(super) struct StagedFile {
+    pub(super) key: MediaKey,
+    pub(super) length: u64,
+    /// Deletes the file when dropped.
+    pub(super) path: TempPath,
+}
+
+impl Staged for StagedFile {
+    fn key(&self) -> MediaKey {
+        self.key
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
+    }
+}
+
+/// Published photos, with the staged names of their files.
+pub(super) struct LocalPublication {
+    store: LocalStore,
+    keys: Vec<MediaKey>,
+    created: Vec<MediaKey>,
+    staged: Vec<TempPath>,
+}
+
+impl Drop for LocalPublication {
+    fn drop(&mut self) {
+        for name in self.staged.drain(..) {
+            let _never_fails = name.keep();
+        }
+    }
+}
+
+impl LocalPublication {
+    /// Gives each staged file its name, and tells whether there are names now that were not there before. Blocks.
+    pub(super) fn link(store: &LocalStore, batch: Vec<Box<dyn Staged>>) -> io::Result<(Self, bool)> {
+        let (mut keys, mut created, mut has_new_names) = (BTreeSet::new(), Vec::new(), false);
+        let mut staged = Vec::with_capacity(batch.len());
+        let linked = || {
+            for file in batch {
+                let Ok(file) = file.into_any().downcast::<StagedFile>() else {
+                    return Err(io::Error::other("staged by another store"));
+                };
+                let photo = store.path(file.key);
+                match found(fs::metadata(&photo))? {
+                    Some(existing) if existing.len() == file.length => refresh(&photo),
+                    // A file that lost bytes is healed: the new one takes its name.
+                    Some(_) => {
+                        staged.extend(replace(file.path, &photo)?);
+                        has_new_names = true;
+                    }
+                    None => {
+                        staged.extend(give_name(file.path, &photo)?);
+                        created.push(file.key);
+                        has_new_names = true;
+                    }
+                }
+                keys.insert(file.key);
+            }
+            Ok(())
+        };
+        if let Err(error) = linked() {
+            for key in created {
+                let _best_effort = fs::remove_file(store.path(key));
+            }
+            return Err(error);
+        }
+        let keys = keys.into_iter().collect();
+        Ok((Self { store: store.clone(), keys, created, staged }, has_new_names))
+    }
+
+    fn discard_staged(&mut self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
+        let staged = std::mem::take(&mut self.staged);
+        // What cannot be unlinked is unlinked by the next start.
+        move || {
+            drop(staged);
+            Ok(())
+        }
+    }
+}
+
+#[async_trait]
+impl Publication for LocalPublication {
+    fn keys(&self) -> &[MediaKey] {
+        &self.keys
+    }
+
+    fn created(&self) -> &[MediaKey] {
+        &self.created
+    }
+
+    async fn settle(mut self: Box<Self>) {
+        if !self.staged.is_empty() {
+            let _never_fails = blocking(self.discard_staged()).await;
+        }
+    }
+
+    async fn take_back(mut self: Box<Self>) -> Result<(), MediaError> {
+        self.store.remove_files(&self.created).await?;
+        // Only now: until the names are gone for good, these are what the next start knows them by.
+        Ok(blocking(self.discard_staged()).await?)
+    }
+}
+
+/// Gives a staged file a name that is free, as a second one if the file system can, and gives back the first one then.
+fn give_name(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
+    match fs::hard_link(&staged, photo) {
+        Ok(()) => Ok(Some(staged)),
+        Err(error) if has_no_links(&error) => {
+            staged.persist(photo)?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The same with a name that another file has: a reader sees that one or this one.
+fn replace(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
+    let mut twin = staged.to_path_buf().into_os_string();
+    twin.push(".twin");
+    let twin = TempPath::try_from_path(PathBuf::from(twin))?;
+    match fs::hard_link(&staged, &twin) {
+        Ok(()) => {
+            twin.persist(photo)?;
+            Ok(Some(staged))
+        }
+        Err(error) if has_no_links(&error) => {
+            staged.persist(photo)?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether an error says that this file system knows one name a file. What a crash leaves is the collector's business then.
+fn has_no_links(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK))
+}
+
+/// Makes a photo as young as if it were new. One of another owner stays as it is: this is a courtesy to the collector,
+/// which asks the catalog again before it takes anything away.
+fn refresh(photo: &Path) {
+    let times = FileTimes::new().set_modified(SystemTime::now());
+    let _best_effort = File::open(photo).and_then(|file| file.set_times(times));
+}
+
+/// See [`MediaStore::resolve`](crate::media::MediaStore::resolve). Blocks.
+pub(super) fn resolve(photo: &Path, leftovers: &[PathBuf], kept: bool) -> io::Result<()> {
+    let file =
+        |path: &Path| Ok::<_, io::Error>(found(fs::metadata(path))?.map(|file| (file.dev(), file.ino())));
+    if !kept && let Some(published) = file(photo)? {
+        for leftover in leftovers {
+            if file(leftover)? == Some(published) {
+                remove_file(photo)?;
+                break;
+            }
+        }
+    }
+    leftovers.iter().try_for_each(|leftover| remove_file(leftover))
+}

@@ -1,0 +1,119 @@
+use std::time::Duration;
+
+use super::*;
+use crate::media::conformance;
+
+fn open(dir: &Path) -> LocalStore {
+    LocalStore::open(dir, FreeDisk::Bytes(0)).unwrap()
+}
+
+async fn staged(store: &LocalStore, bytes: &'static [u8]) -> Box<dyn Staged> {
+    store.stage(Bytes::from_static(bytes)).await.unwrap()
+}
+
+fn names(root: &Path) -> Vec<String> {
+    let mut names: Vec<String> = [root.to_owned(), root.join(STAGING)]
+        .iter()
+        .flat_map(|dir| fs::read_dir(dir).unwrap())
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_file())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn name(bytes: &[u8]) -> String {
+    format!("{}.jpg", MediaKey::of(bytes))
+}
+
+#[tokio::test]
+async fn conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    conformance::run(&open(dir.path())).await;
+    assert_eq!(names(dir.path()), Vec::<String>::new(), "the suite leaves nothing behind");
+}
+
+#[tokio::test]
+async fn what_a_crash_left_in_staging_is_in_doubt_until_it_is_resolved() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    // As when the process dies: before publication, and after it with a draft and without one.
+    std::mem::forget(staged(&store, b"half an upload").await);
+    drop(store.publish(vec![staged(&store, b"kept").await, staged(&store, b"lost").await]).await.unwrap());
+    fs::write(store.scratch_dir().join("spilled"), b"?").unwrap();
+    assert_eq!(names(dir.path()).len(), 6);
+    assert!(LocalStore::open(dir.path(), FreeDisk::Bytes(0)).is_err(), "not while the store is open");
+    drop(store);
+
+    let store = open(dir.path());
+    let mut unsettled = store.unsettled().await.unwrap();
+    unsettled.sort();
+    let mut expected = [MediaKey::of(b"half an upload"), MediaKey::of(b"kept"), MediaKey::of(b"lost")];
+    expected.sort();
+    assert_eq!(unsettled, expected);
+    store.resolve(MediaKey::of(b"kept"), true).await.unwrap();
+    store.resolve(MediaKey::of(b"lost"), false).await.unwrap();
+    store.resolve(MediaKey::of(b"half an upload"), false).await.unwrap();
+    assert_eq!(names(dir.path()), [name(b"kept")]);
+    assert_eq!(store.unsettled().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_photo_that_was_there_before_the_crash_is_never_resolved_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.publish(vec![staged(&store, b"old").await]).await.unwrap().settle().await;
+    std::mem::forget(staged(&store, b"old").await);
+    drop(store);
+    let store = open(dir.path());
+    store.resolve(MediaKey::of(b"old"), false).await.unwrap();
+    assert_eq!(names(dir.path()), [name(b"old")]);
+}
+
+#[tokio::test]
+async fn a_file_that_lost_bytes_is_healed_by_the_next_upload() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    fs::write(dir.path().join(name(b"photo")), b"pho").unwrap();
+    let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
+    assert_eq!(published.created(), [], "it existed before");
+    published.settle().await;
+    assert_eq!(fs::read(dir.path().join(name(b"photo"))).unwrap(), b"photo");
+    assert_eq!(names(dir.path()), [name(b"photo")]);
+}
+
+#[tokio::test]
+async fn publishing_what_is_there_makes_it_young() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let key = MediaKey::of(b"photo");
+    store.publish(vec![staged(&store, b"photo").await]).await.unwrap().settle().await;
+    let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
+    File::open(store.path(key)).unwrap().set_modified(long_ago).unwrap();
+    assert!(store.stat(key).await.unwrap().unwrap().modified.elapsed().unwrap().as_secs() > 900_000);
+    store.publish(vec![staged(&store, b"photo").await]).await.unwrap().settle().await;
+    assert!(store.stat(key).await.unwrap().unwrap().modified.elapsed().unwrap().as_secs() < 600);
+}
+
+#[tokio::test]
+async fn foreign_files_are_neither_listed_nor_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let upper = name(b"x").to_uppercase();
+    for foreign in ["README", "x.jpg", &upper, &name(b"y").replace(".jpg", ".jpeg")] {
+        fs::write(dir.path().join(foreign), b"mine").unwrap();
+    }
+    fs::create_dir(dir.path().join(name(b"a directory"))).unwrap();
+    std::os::unix::fs::symlink("/nowhere", dir.path().join(name(b"a link"))).unwrap();
+    let pages: Vec<Vec<Stored>> = futures_util::TryStreamExt::try_collect(store.list()).await.unwrap();
+    assert!(pages.concat().is_empty());
+}
+
+#[tokio::test]
+async fn little_free_space_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |floor| LocalStore::open(dir.path(), FreeDisk::Bytes(floor)).unwrap();
+    assert!(matches!(check(u64::MAX).check().await, Err(MediaError::Full(_))));
+    check(0).check().await.unwrap();
+}

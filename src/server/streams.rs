@@ -1,0 +1,87 @@
+//! The tasks of HTTP/2 streams, each with a clock on the peer that takes its answer.
+//!
+//! On a connection of many streams the socket below tells nothing about one of them: a peer can give window for some, or
+//! for none, and ask to have its answers kept for ever. So each stream has an account of its own, which its body keeps, and
+//! a stream that used it up is dropped, which resets it and frees what it holds. The others go on.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use hyper::rt::Executor;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::web::pace::{Credit, Pace};
+
+/// The account of one stream's answer.
+pub(super) type SharedCredit = Arc<Mutex<Credit>>;
+
+tokio::task_local! {
+    static CREDIT: SharedCredit;
+}
+
+/// The account of the stream in whose task this is called; none in HTTP/1.1, where the socket has it.
+pub(super) fn credit() -> Option<SharedCredit> {
+    CREDIT.try_with(Arc::clone).ok()
+}
+
+/// Changes an account.
+pub(super) fn with<T>(credit: &SharedCredit, change: impl FnOnce(&mut Credit) -> T) -> T {
+    change(&mut credit.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Starts the tasks of streams.
+#[derive(Debug, Clone)]
+pub(super) struct Streams {
+    pace: Pace,
+}
+
+impl Streams {
+    /// Streams whose peers may be as slow as `pace`.
+    pub(super) fn new(pace: Pace) -> Self {
+        Self { pace }
+    }
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let credit = Arc::new(Mutex::new(Credit::new(self.pace)));
+        let paced = Paced { stream: Box::pin(stream), credit: Arc::clone(&credit), clock: None };
+        tokio::spawn(CREDIT.scope(credit, paced));
+    }
+}
+
+/// A stream until it ends or its account is used up.
+struct Paced<F> {
+    stream: Pin<Box<F>>,
+    credit: SharedCredit,
+    clock: Option<Pin<Box<Sleep>>>,
+}
+
+impl<F: Future<Output = ()>> Future for Paced<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(deadline) = with(&self.credit, |credit| credit.deadline()) else {
+            self.clock = None;
+            return Poll::Pending;
+        };
+        let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if clock.deadline() != deadline {
+            clock.as_mut().reset(deadline);
+        }
+        let is_over = clock.as_mut().poll(cx).is_ready();
+        if is_over {
+            tracing::debug!(since = ?Instant::now(), "a stream whose answer is not taken is reset");
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,192 @@
+//! kill -9 at random moments under load, again and again on the same data: nothing that was acknowledged may be lost or
+//! changed, and nothing else may be left behind.
+//!
+//! `make crash ROUNDS=200` runs more rounds than `make test` has time for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use reqwest::Client;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+use crate::support::{BOUNDARY, Server, UPLOAD, file, files_below, form, photo_numbered};
+
+const CLIENTS: usize = 6;
+const ROUNDS: usize = 6;
+/// Rounds between two looks at everything that was ever acknowledged; the others look at what is new.
+const FULL_EVERY: usize = 20;
+
+/// What all rounds came to.
+#[derive(Debug, Default)]
+struct Totals {
+    /// Drafts as they were answered, by id.
+    acknowledged: BTreeMap<u64, Value>,
+    /// Ids up to which everything was looked at.
+    checked: u64,
+    /// Uploads that were cut off without an answer.
+    unanswered: usize,
+    /// Drafts that are there though their upload was not answered.
+    unacknowledged: usize,
+    /// Names of the photos of all drafts that were ever seen.
+    referenced: BTreeSet<String>,
+}
+
+fn random(below: u64) -> u64 {
+    RandomState::new().build_hasher().finish() % below
+}
+
+fn rounds() -> usize {
+    std::env::var("VINTEDBOT_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_and_nothing_else_is_left_after_kill_9() {
+    let rounds = rounds();
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let numbers = Arc::new(AtomicUsize::new(0));
+    let mut totals = Totals::default();
+    for round in 0..rounds {
+        let server = Server::start_in(Arc::clone(&dir), &[]);
+        check(&server, &dir, &mut totals, round % FULL_EVERY == 0).await;
+        load_and_kill(server, &numbers, &mut totals).await;
+    }
+    let server = Server::start_in(Arc::clone(&dir), &[]);
+    check(&server, &dir, &mut totals, true).await;
+    assert!(totals.acknowledged.len() >= rounds, "the load was too small to show anything");
+    println!(
+        "{rounds} rounds: {} drafts acknowledged, {} uploads cut off of which {} have a draft, {} photos; \
+         0 lost, 0 changed, 0 torn, 0 left over",
+        totals.acknowledged.len(),
+        totals.unanswered,
+        totals.unacknowledged,
+        totals.referenced.len(),
+    );
+}
+
+/// Uploads from several clients until the server dies in the middle of it.
+async fn load_and_kill(mut server: Server, numbers: &Arc<AtomicUsize>, totals: &mut Totals) {
+    let url = server.url(UPLOAD);
+    let clients = (0..CLIENTS).map(|_| tokio::spawn(upload_until_it_dies(url.clone(), Arc::clone(numbers))));
+    let clients: Vec<_> = clients.collect();
+    tokio::time::sleep(Duration::from_millis(50 + random(400))).await;
+    if random(3) == 0 {
+        // Stopped in the middle of whatever each thread does; connections stay open meanwhile.
+        server.signal(Signal::SIGSTOP);
+        tokio::time::sleep(Duration::from_millis(random(100))).await;
+    }
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    for client in clients {
+        let (answered, unanswered) = client.await.unwrap();
+        totals.unanswered += unanswered;
+        for draft in answered {
+            let id = draft["id"].as_u64().unwrap();
+            let earlier = totals.acknowledged.insert(id, draft);
+            assert_eq!(earlier, None, "an id was given twice");
+        }
+    }
+}
+
+/// One client: forms of one to three photos, most of them new, some seen before. Gives the answers, and the number of
+/// uploads without one.
+async fn upload_until_it_dies(url: String, numbers: Arc<AtomicUsize>) -> (Vec<Value>, usize) {
+    let client = Client::new();
+    let mut answered = Vec::new();
+    loop {
+        let photos: Vec<Vec<u8>> = (0..=random(3))
+            .map(|_| {
+                let is_repeat = random(5) == 0;
+                let last = numbers.fetch_add(usize::from(!is_repeat), Ordering::Relaxed);
+                let back = if is_repeat { usize::try_from(random(20)).unwrap() } else { 0 };
+                let number = last.saturating_sub(back);
+                photo_numbered(40 + number % 211, 30 + number / 211 % 199, number)
+            })
+            .collect();
+        let parts: Vec<_> = photos.iter().map(|photo| file(photo)).collect();
+        let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+        let request = client.post(&url).header("content-type", content_type).body(form(&parts));
+        let Ok(response) = request.send().await else {
+            return (answered, 1);
+        };
+        let status = response.status();
+        match response.json::<Value>().await {
+            Ok(draft) if status == 201 => answered.push(draft),
+            Ok(problem) => panic!("{status}: {problem}"),
+            // The answer began and did not arrive: the client does not know its id.
+            Err(_) => return (answered, 1),
+        }
+    }
+}
+
+/// Looks at what the restart found, as a client and in the directories.
+async fn check(server: &Server, dir: &TempDir, totals: &mut Totals, everything: bool) {
+    let media_root = dir.path().join("data/uploads");
+    assert_eq!(files_below(&media_root.join(".staging")), Vec::<String>::new(), "staged files are left");
+    let client = Client::new();
+    let last_acknowledged = totals.acknowledged.keys().next_back().copied().unwrap_or(0);
+    let mut id = if everything { 1 } else { totals.checked + 1 };
+    loop {
+        let response = client.get(server.url(&format!("/api/v1/listings/{id}"))).send().await.unwrap();
+        if response.status() == 404 && id > last_acknowledged {
+            break;
+        }
+        let is_new = id > totals.checked;
+        match totals.acknowledged.get(&id).cloned() {
+            Some(answered) => {
+                assert_eq!(response.status(), 200, "draft {id} is lost");
+                assert_eq!(
+                    response.json::<Value>().await.unwrap(),
+                    answered,
+                    "draft {id} is not as answered"
+                );
+                look_at_photos(server, &client, &answered, totals, everything).await;
+            }
+            // Numbers of commits that failed may be missing between others.
+            None if response.status() == 404 => {}
+            None => {
+                let draft: Value = response.json().await.unwrap();
+                totals.unacknowledged += usize::from(is_new);
+                look_at_photos(server, &client, &draft, totals, everything).await;
+            }
+        }
+        totals.checked = totals.checked.max(id);
+        id += 1;
+    }
+    let stored: BTreeSet<String> = std::fs::read_dir(&media_root)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_file())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    let left: Vec<&String> = stored.difference(&totals.referenced).collect();
+    assert!(left.is_empty(), "photos without a draft: {left:?}");
+    let lost: Vec<&String> = totals.referenced.difference(&stored).collect();
+    assert!(lost.is_empty(), "drafts without their photo: {lost:?}");
+}
+
+async fn look_at_photos(
+    server: &Server,
+    client: &Client,
+    draft: &Value,
+    totals: &mut Totals,
+    read_all: bool,
+) {
+    for photo in draft["photos"].as_array().unwrap() {
+        let url = photo["media"]["url"].as_str().unwrap();
+        let name = url.rsplit('/').next().unwrap().to_owned();
+        if read_all || !totals.referenced.contains(&name) {
+            let response = client.get(server.url(url)).send().await.unwrap();
+            assert_eq!(response.status(), 200, "{url} is lost");
+            let digest = Sha256::digest(response.bytes().await.unwrap());
+            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(format!("{digest}.jpg"), name, "a photo is torn");
+        }
+        totals.referenced.insert(name);
+    }
+}

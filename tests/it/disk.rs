@@ -1,0 +1,141 @@
+//! A disk that fills up, in earnest: a small file system of the server's own.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::support::{BOUNDARY, Server, UPLOAD, file, form, photo_numbered, skipped};
+
+/// A server whose data lie in a tmpfs of so many MiB, in a mount namespace of its own. `None` where that is not allowed.
+fn server_on_small_disk(mib: u32, settings: &[(&str, &str)]) -> Option<Server> {
+    let allowed = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        skipped!("a full disk: file systems cannot be mounted here (unshare -rm mount -t tmpfs none /mnt)");
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI skips nothing");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let wrapper = dir.path().join("on-small-disk");
+    let script = format!(
+        "#!/bin/sh\nset -e\nmkdir -p data\nmount -t tmpfs -o size={mib}m none data\nexec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_vintedbot-ingest")
+    );
+    std::fs::write(&wrapper, script).unwrap();
+    std::fs::set_permissions(&wrapper, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = Command::new("unshare");
+    command.arg("-rm").arg(&wrapper).current_dir(dir.path());
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    Some(Server::start_command(command, Arc::new(dir), settings))
+}
+
+/// The tmpfs as it is seen from outside the server's namespace.
+fn data(server: &Server) -> PathBuf {
+    let root = format!("/proc/{}/root", server.id());
+    Path::new(&root).join(server.dir().path().strip_prefix("/").unwrap()).join("data")
+}
+
+/// Writes to `path` until the disk has `left` bytes.
+fn fill(path: &Path, left: u64) {
+    let volume = nix::sys::statvfs::statvfs(path.parent().unwrap()).unwrap();
+    let free = volume.blocks_available() * volume.fragment_size();
+    let filler = vec![7; usize::try_from(free.saturating_sub(left)).unwrap()];
+    std::fs::write(path, filler).unwrap();
+}
+
+/// Uploads a few photos at once and gives the drafts of those that were stored, and the statuses of the others.
+async fn burst(server: &Server, from: usize) -> (Vec<Value>, Vec<u16>) {
+    let client = reqwest::Client::new();
+    let sending = (from..from + 8).map(|number| {
+        let request = client
+            .post(server.url(UPLOAD))
+            .header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"))
+            .body(form(&[file(&photo_numbered(640, 480, number))]));
+        async move {
+            let response = request.send().await.unwrap();
+            (response.status().as_u16(), response.json::<Value>().await.unwrap())
+        }
+    });
+    let (mut stored, mut refused) = (Vec::new(), Vec::new());
+    for (status, body) in futures_util::future::join_all(sending).await {
+        match status {
+            201 => stored.push(body),
+            status => {
+                assert_eq!(body["status"], status, "{body}");
+                assert!(!body["detail"].as_str().unwrap().contains('/'), "no paths: {body}");
+                refused.push(status);
+            }
+        }
+    }
+    (stored, refused)
+}
+
+async fn assert_intact(server: &Server, drafts: &[Value]) {
+    for draft in drafts {
+        let listing = server.get(&format!("/api/v1/listings/{}", draft["id"])).await;
+        assert_eq!(&listing.json::<Value>().await.unwrap(), draft);
+        for photo in draft["photos"].as_array().unwrap() {
+            let url = photo["media"]["url"].as_str().unwrap();
+            let bytes = server.get(url).await.bytes().await.unwrap();
+            let sha = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
+            let name: String = sha.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert!(url.contains(&name), "{url}");
+        }
+    }
+}
+
+/// With and without the floor, which otherwise speaks before the disk does.
+#[tokio::test]
+async fn a_full_disk_is_507_and_after_space_is_freed_all_is_well_without_a_restart() {
+    for (floor, left) in [("auto", 0), ("0", 0), ("0", 70_000), ("0", 200_000)] {
+        let Some(server) = server_on_small_disk(24, &[("MIN_FREE_DISK_MB", floor)]) else { return };
+        let (mut drafts, refused) = burst(&server, 0).await;
+        assert_eq!(refused, [0; 0]);
+        let filler = data(&server).join("filler");
+        for round in 1..4 {
+            fill(&filler, left);
+            let (stored, refused) = burst(&server, round * 100).await;
+            assert!(!refused.is_empty(), "{floor}, {left} left: all were stored");
+            assert!(refused.iter().all(|status| [503, 507].contains(status)), "{refused:?}");
+            assert!(refused.contains(&507), "{refused:?}");
+            assert_eq!(server.get("/api/v1/health").await.status(), 200);
+            drafts.extend(stored);
+            if floor == "auto" {
+                let ready: Value = server.get("/api/v1/ready").await.json().await.unwrap();
+                assert_eq!((&ready["status"], &ready["down"][0]), (&503.into(), &"disk".into()));
+            }
+            std::fs::remove_file(&filler).unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            let (stored, refused) = burst(&server, round * 100 + 50).await;
+            assert_eq!(refused, [0; 0], "{floor}, {left} left, freed again");
+            drafts.extend(stored);
+            assert_intact(&server, &drafts).await;
+        }
+        assert_eq!(server.get("/api/v1/ready").await.status(), 200);
+        assert_eq!(std::fs::read_dir(data(&server).join("uploads/.staging")).unwrap().count(), 0);
+    }
+}
+
+/// As a kernel does after an error of the disk.
+#[tokio::test]
+async fn a_media_root_that_turns_read_only_is_503_and_recovers_without_a_restart() {
+    let Some(server) = server_on_small_disk(24, &[]) else { return };
+    let (drafts, refused) = burst(&server, 0).await;
+    assert_eq!(refused, [0; 0]);
+    let uploads = server.dir().path().join("data/uploads");
+    let mount = |arguments: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &server.id().to_string(), "-U", "-m", "--preserve-credentials"]);
+        assert!(command.args(arguments).arg(&uploads).status().unwrap().success(), "{arguments:?}");
+    };
+    mount(&["mount", "--bind", uploads.to_str().unwrap()]);
+    mount(&["mount", "-o", "remount,bind,ro"]);
+    let (stored, refused) = burst(&server, 100).await;
+    assert_eq!((stored.len(), refused), (0, vec![503; 8]));
+    assert_intact(&server, &drafts).await;
+    mount(&["umount"]);
+    assert_eq!(burst(&server, 200).await.1, [0; 0]);
+    assert_intact(&server, &drafts).await;
+}

@@ -1,0 +1,182 @@
+//! A start on data that something happened to.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Server, binary, file, files_below, form, photo_numbered};
+
+/// Data of a server that took in drafts in two lives, so that there is a snapshot and a log behind it.
+async fn data(drafts: usize) -> (Arc<TempDir>, Vec<Value>) {
+    let mut server = Server::start(&[]);
+    let mut answers = Vec::new();
+    for n in 0..drafts {
+        if n == drafts / 2 {
+            stop(&mut server);
+            server = Server::start_in(server.dir(), &[]);
+        }
+        let photos = [photo_numbered(64, 48, 2 * n), photo_numbered(64, 48, 2 * n + 1)];
+        let (status, draft) = server.upload(form(&[file(&photos[0]), file(&photos[1])])).await;
+        assert_eq!(status, 201, "{draft}");
+        answers.push(draft);
+    }
+    stop(&mut server);
+    (server.dir(), answers)
+}
+
+fn stop(server: &mut Server) {
+    server.signal(Signal::SIGTERM);
+    assert!(server.wait().success());
+}
+
+async fn ready(server: &Server) -> Value {
+    let response = server.get("/api/v1/ready").await;
+    assert_eq!(response.status(), 200);
+    response.json().await.unwrap()
+}
+
+async fn eventually_ready(server: &Server, expected: Value) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = ready(server).await;
+        if answer == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{answer} is not {expected}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn photo_file(dir: &TempDir, draft: &Value, photo: usize) -> std::path::PathBuf {
+    let url = draft["photos"][photo]["media"]["url"].as_str().unwrap();
+    dir.path().join("data/uploads").join(url.rsplit('/').next().unwrap())
+}
+
+#[tokio::test]
+async fn missing_photos_are_told_by_ready_until_they_are_uploaded_again() {
+    let (dir, drafts) = data(2).await;
+    let (gone, short) = (photo_file(&dir, &drafts[0], 0), photo_file(&dir, &drafts[1], 1));
+    fs::remove_file(&gone).unwrap();
+    OpenOptions::new().write(true).open(&short).unwrap().set_len(100).unwrap();
+    let server = Server::start_in(dir, &[]);
+    eventually_ready(&server, json!({"status": "degraded", "missing_media": 2})).await;
+    let metrics = server.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.lines().any(|line| line == "vintedbot_media_missing 2"), "{metrics}");
+    let log = server.output().join("\n");
+    assert!(log.contains(gone.file_stem().unwrap().to_str().unwrap()), "{log}");
+
+    let (status, again) = server.upload(form(&[file(&photo_numbered(64, 48, 0))])).await;
+    assert_eq!((status, &again["photos"][0]), (201, &drafts[0]["photos"][0]));
+    eventually_ready(&server, json!({"status": "degraded", "missing_media": 1})).await;
+    server.upload(form(&[file(&photo_numbered(64, 48, 3))])).await;
+    eventually_ready(&server, json!({"status": "ready"})).await;
+}
+
+/// As a crash leaves it between the publication of a photo and its draft, and between the draft and the end of the upload.
+#[tokio::test]
+async fn a_start_removes_what_was_published_in_vain_and_nothing_else() {
+    let (dir, drafts) = data(1).await;
+    let root = dir.path().join("data/uploads");
+    let staging = root.join(".staging");
+    let recorded = photo_file(&dir, &drafts[0], 0);
+    let name = recorded.file_stem().unwrap().to_str().unwrap().to_owned();
+    fs::hard_link(&recorded, staging.join(format!("{name}.AbCdEf.jpg"))).unwrap();
+    let [vain, older, unpublished] = ["a", "b", "c"].map(|digit| digit.repeat(64));
+    for name in [&vain, &older, &unpublished] {
+        fs::write(staging.join(format!("{name}.AbCdEf.jpg")), "?").unwrap();
+    }
+    fs::hard_link(staging.join(format!("{vain}.AbCdEf.jpg")), root.join(format!("{vain}.jpg"))).unwrap();
+    fs::write(root.join(format!("{older}.jpg")), "?").unwrap();
+    fs::write(root.join("README"), "mine").unwrap();
+    fs::write(staging.join(".tmpspill"), "?").unwrap();
+
+    let server = Server::start_in(dir, &[]);
+    let mut expected: Vec<String> = ["README".to_owned(), format!("{older}.jpg")].into();
+    for photo in 0..2 {
+        let path = photo_file(&server.dir(), &drafts[0], photo);
+        expected.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+    }
+    expected.sort();
+    assert_eq!(server.files(), expected);
+    assert_eq!(ready(&server).await, json!({"status": "ready"}));
+}
+
+/// Exit code and errors of a start that should fail, but must not run for ever if it does not.
+async fn failed_start(dir: &Path) -> (Option<i32>, String) {
+    let mut command = binary(dir);
+    let mut child = command.env("PORT", "0").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Overwrites bytes in the middle of a file.
+fn garble(path: &Path, from: u64, length: usize) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&vec![0x5A; length], from).unwrap();
+}
+
+fn snapshot(db: &Path) -> std::path::PathBuf {
+    let names = fs::read_dir(db).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("snap.")).max().unwrap()
+}
+
+type Damage = fn(&Path);
+
+/// What a disk, a careless copy or a hand can do to the catalog's files so that a start notices.
+const DAMAGES: [(&str, Damage); 7] = [
+    ("the log is gone", |db| fs::remove_file(db.join("db")).unwrap()),
+    ("the log is empty", |db| drop(File::create(db.join("db")).unwrap())),
+    ("the log was cut off", |db| {
+        let log = OpenOptions::new().write(true).open(db.join("db")).unwrap();
+        log.set_len(4096).unwrap();
+    }),
+    ("the log begins with garbage", |db| garble(&db.join("db"), 0, 64)),
+    ("the log is garbage", |db| garble(&db.join("db"), 0, 1 << 20)),
+    ("the snapshot is garbage", |db| garble(&snapshot(db), 4, 32)),
+    ("everything but the mark is gone", |db| {
+        for entry in fs::read_dir(db).unwrap().map(Result::unwrap) {
+            match entry.file_name().to_str().unwrap() {
+                "acknowledged" => {}
+                _ if entry.file_type().unwrap().is_dir() => fs::remove_dir_all(entry.path()).unwrap(),
+                _ => fs::remove_file(entry.path()).unwrap(),
+            }
+        }
+    }),
+];
+
+#[tokio::test]
+async fn a_damaged_catalog_ends_the_start_with_one_line_and_is_not_replaced() {
+    let (dir, _) = data(6).await;
+    let photos = files_below(&dir.path().join("data/uploads"));
+    for (what, damage) in DAMAGES {
+        let copy = tempfile::tempdir().unwrap();
+        let status = std::process::Command::new("cp")
+            .args(["-a", dir.path().join("data").to_str().unwrap(), copy.path().to_str().unwrap()])
+            .status()
+            .unwrap();
+        assert!(status.success());
+        damage(&copy.path().join("data/db"));
+        // Twice: a start that fails must not make the next one believe that all is well.
+        for _ in 0..2 {
+            let (code, errors) = failed_start(copy.path()).await;
+            assert_eq!(code, Some(1), "{what}: {errors}");
+            assert_eq!(errors.lines().count(), 1, "{what}: {errors}");
+            assert!(errors.contains("data/db") && errors.contains("rebuild --from"), "{what}: {errors}");
+            assert_eq!(files_below(&copy.path().join("data/uploads")), photos, "{what}");
+        }
+    }
+}

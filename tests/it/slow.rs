@@ -1,0 +1,203 @@
+//! Clients that are slow, dead, gone, or too many.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    BOUNDARY, Server, UPLOAD, eventually, file, form, photo, photo_numbered, read_all, skipped, upload_head,
+};
+
+/// Sends `pieces` with a pause after each, and gives what the server answered once it did.
+fn drip(server: &Server, pieces: &[&[u8]], pause: Duration) -> String {
+    let mut socket = server.connect();
+    let begun = Instant::now();
+    for piece in pieces {
+        if socket.write_all(piece).is_err() {
+            break;
+        }
+        socket.set_read_timeout(Some(pause)).unwrap();
+        if socket.peek(&mut [0]).is_ok() {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it is not cut");
+    }
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    read_all(&mut socket)
+}
+
+#[test]
+fn a_head_that_drips_is_cut() {
+    let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1")]);
+    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-A: {}", "a".repeat(500));
+    let answer = drip(&server, &Vec::from_iter(head.as_bytes().chunks(1)), Duration::from_millis(100));
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("application/problem+json"), "{answer}");
+}
+
+#[test]
+fn a_body_that_drips_is_cut_and_a_slow_one_is_not() {
+    fn behind<'a>(head: &'a str, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
+        std::iter::once(head.as_bytes()).chain(pieces).collect()
+    }
+    let server = Server::start(&[("BODY_IDLE_TIMEOUT_SECONDS", "2"), ("BODY_MIN_RATE", "1024")]);
+    let patient = Server::start(&[("BODY_IDLE_TIMEOUT_SECONDS", "2"), ("BODY_MIN_RATE", "0")]);
+    let body = form(&[file(&photo(160, 120))]);
+    let head = upload_head(&format!("Content-Length: {}\r\nConnection: close", body.len()));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let answer = drip(&server, &behind(&head, body.chunks(1)), Duration::from_millis(200));
+            assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+            assert!(answer.contains("application/problem+json"), "{answer}");
+        });
+        scope.spawn(|| {
+            // Pauses of more than half of what is forgiven, at more than the least rate.
+            let answer =
+                drip(&server, &behind(&head, body.chunks(body.len() / 3)), Duration::from_millis(1200));
+            assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+        });
+        scope.spawn(|| {
+            let few = body[..12].chunks(1).chain([&body[12..]]);
+            let answer = drip(&patient, &behind(&head, few), Duration::from_millis(400));
+            assert!(answer.starts_with("HTTP/1.1 201 "), "no rate was asked for: {answer}");
+        });
+    });
+}
+
+#[tokio::test]
+async fn a_client_that_hardly_reads_its_answer_is_cut() {
+    let server = Server::start(&[("BODY_IDLE_TIMEOUT_SECONDS", "1")]);
+    let (_, draft) = server.upload(form(&[file(&photo(1600, 1200))])).await;
+    let url = draft["photos"][0]["media"]["url"].as_str().unwrap();
+    let mut socket = server.connect();
+    let request = format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(2000);
+    let _ = socket.write_all(request.as_bytes());
+    let (done, is_done) = std::sync::mpsc::channel::<()>();
+    let dripper = std::thread::spawn(move || {
+        while is_done.try_recv().is_err() && socket.read(&mut [0]).is_ok_and(|read| read > 0) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    eventually("only the one who asks is connected", || server.metric("connections") == 1).await;
+    drop(done);
+    dripper.join().unwrap();
+}
+
+/// Ends a connection without a goodbye, as a phone in a tunnel ends up doing; the other way is a plain close.
+fn reset(socket: &TcpStream) {
+    socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+fn is_spilled(path: &str) -> bool {
+    path.contains(".staging") && path.contains("(deleted)")
+}
+
+#[tokio::test]
+async fn a_dropped_connection_frees_memory_and_files_at_once() {
+    let server = Server::start(&[("MEMORY_BUDGET_MB", "16")]);
+    for resets in [true, false] {
+        let mut sockets = Vec::new();
+        for n in 0..12 {
+            let large = [photo_numbered(64, 48, n), vec![0; 2 << 20]].concat();
+            let body = form(&[file(&photo_numbered(640, 480, n)), file(&large)]);
+            let mut socket = server.connect();
+            socket.write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes()).unwrap();
+            socket.write_all(&body[..body.len() * 3 / 4]).unwrap();
+            if resets {
+                reset(&socket);
+            }
+            sockets.push(socket);
+        }
+        let staged = || server.files().len();
+        eventually("photos are held", || {
+            server.metric("memory_budget_sources_bytes") > 0
+                && server.open_files().values().any(|path| is_spilled(path))
+                && staged() == 12
+        })
+        .await;
+        let dropped = Instant::now();
+        drop(sockets);
+        eventually("nothing is held", || {
+            server.metric("memory_budget_sources_bytes") == 0
+                && server.metric("memory_budget_images_bytes") == 0
+                && !server.open_files().values().any(|path| is_spilled(path))
+                && staged() == 0
+                && server.metric("connections") == 1
+        })
+        .await;
+        println!("freed within {:?} after {}", dropped.elapsed(), if resets { "RST" } else { "FIN" });
+        assert!(dropped.elapsed() < Duration::from_secs(4), "{:?}", dropped.elapsed());
+    }
+    server.assert_nothing_was_kept().await;
+}
+
+#[tokio::test]
+async fn photos_whose_client_left_are_not_decoded() {
+    let server = Server::start(&[("WORKERS", "1")]);
+    let mut sockets = Vec::new();
+    for n in 0..24 {
+        let body = form(&[file(&photo_numbered(4000, 3000, n))]);
+        let mut socket = server.connect();
+        socket.write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes()).unwrap();
+        socket.write_all(&body).unwrap();
+        if n % 2 == 0 {
+            reset(&socket);
+        }
+        sockets.push(socket);
+    }
+    drop(sockets);
+    eventually("the queue is empty", || server.metric("pool_queue_depth") == 0).await;
+    eventually("nothing is held", || server.metric("memory_budget_sources_bytes") == 0).await;
+    eventually("nobody is connected", || server.metric("connections") == 1).await;
+    let stored = server.metric("photos_stored_total");
+    println!("{stored} of 24 photos were stored");
+    assert!(stored < 24, "those whose turn had not come are not decoded");
+    assert_eq!(server.files().len() as u64, stored);
+}
+
+#[tokio::test]
+async fn without_descriptors_the_answers_are_503_until_there_are_some() {
+    let server = Server::start(&[]);
+    let pid = format!("--pid={}", server.pid());
+    let allow = |files: u64| {
+        let status =
+            std::process::Command::new("prlimit").args([&pid, &format!("--nofile={files}:")]).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let (_, draft) = server.upload(form(&[file(&photo(64, 48))])).await;
+    let media = draft["photos"][0]["media"]["url"].as_str().unwrap().to_owned();
+    let client = reqwest::Client::builder().pool_max_idle_per_host(1).build().unwrap();
+    let get = |path: &str| client.get(server.url(path)).send();
+    assert_eq!(get("/api/v1/health").await.unwrap().text().await.unwrap(), r#"{"status":"ok"}"#);
+    // Descriptors are given from the lowest: below the first gap there is none left.
+    let open = server.open_files();
+    let first_free = (0..).find(|number| !open.contains_key(number)).unwrap();
+    if !allow(first_free) {
+        skipped!("prlimit cannot lower the limit of open files");
+        return;
+    }
+    let upload = |number| {
+        client
+            .post(server.url(UPLOAD))
+            .header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"))
+            .body(form(&[file(&photo_numbered(64, 48, number))]))
+            .send()
+    };
+    // All over the one connection that there is.
+    for response in [upload(1).await.unwrap(), get(&media).await.unwrap()] {
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key("retry-after"));
+        let problem: serde_json::Value = response.json().await.unwrap();
+        assert_eq!(problem["type"], "urn:problem-type:vintedbot:unavailable");
+    }
+    assert_eq!(get("/api/v1/health").await.unwrap().status(), 200);
+    let mut waiting = server.connect();
+    waiting.write_all(b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(waiting.read(&mut [0]).is_err(), "it cannot be accepted yet");
+    assert!(allow(first_free + 64));
+    waiting.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let answer = read_all(&mut waiting);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(upload(1).await.unwrap().status(), 201);
+    assert_eq!(get(&media).await.unwrap().status(), 200);
+}
