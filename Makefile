@@ -9,10 +9,10 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # cargo is parallel by itself
 ROUNDS := 200
-.PHONY: help run build test lint crash bench compare load tools native clients clean
+.PHONY: help run build test lint crash bench compare load fuzz fuzz-smoke tools native clients clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
 run: native ## build (release) and start the server; settings come from the environment and .env
 	cargo run --release --locked
@@ -20,8 +20,9 @@ run: native ## build (release) and start the server; settings come from the envi
 build: native ## build target/release/vintedbot-ingest
 	cargo build --release --locked
 
-test: lint clients ## everything that has to pass: lint, the tests, the systemd unit
+test: lint clients ## everything that has to pass: lint, the tests, some seconds of fuzzing, the systemd unit
 	. ./target/tools/clients.env && cargo test --locked
+	tools/fuzz.sh smoke
 	tools/unit.sh
 
 crash: native ## kill -9 under load, ROUNDS times (200) on the same data; make test has a few rounds
@@ -31,6 +32,7 @@ lint: native ## formatting, clippy, and the dependencies against deny.toml
 	@tools/lint.sh
 	cargo fmt --check
 	cargo fmt --check --manifest-path benches/score/Cargo.toml
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo deny --locked check bans licenses sources
 
@@ -47,6 +49,15 @@ compare: native clients ## the image pipeline beside Pillow, sharp and libvips, 
 
 load: native ## 2,000 slow phones and 10,000 idle connections against the release build; needs 13,000 open files
 	cargo bench --locked --bench load -- run
+
+fuzz-smoke: native ## every fuzz target for ten seconds; `make test` does it too
+	tools/fuzz.sh smoke
+
+SANITIZER ?= address
+TIME ?= 1200
+
+fuzz: native ## a campaign: make fuzz TARGET=jpeg_pipeline TIME=1200 SANITIZER=address; see fuzz/README.md
+	tools/fuzz.sh run $(SANITIZER) "$(TARGET)" $(TIME)
 
 tools: native clients ## only fetch what the other targets need
 	@tools/lint.sh

@@ -12,6 +12,8 @@ pub mod commands;
 pub mod config;
 pub mod custody;
 pub mod disk;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod imaging;
 pub mod ingest;
 pub mod media;

@@ -10,6 +10,8 @@ mod declared;
 mod develop;
 mod exif;
 mod fingerprint;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod metadata;
 mod orient;
 mod plan;

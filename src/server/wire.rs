@@ -134,7 +134,8 @@ impl Wire {
 
 /// The problem in place of a bare refusal by hyper, if `head` is one. Our own answers all carry a request id.
 fn in_place_of(head: &[u8]) -> Option<Problem> {
-    let rest = head.strip_prefix(b"HTTP/1.1 ")?;
+    // Of version 1.0 behind a request of that version that kept the connection open.
+    let rest = head.strip_prefix(b"HTTP/1.1 ").or_else(|| head.strip_prefix(b"HTTP/1.0 "))?;
     if head.len() > 512 || !head.ends_with(b"\r\n\r\n") {
         return None;
     }

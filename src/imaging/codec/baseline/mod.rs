@@ -127,6 +127,18 @@ impl<'a> Baseline<'a> {
         simd::run(scan, size, bands)
     }
 
+    /// The same without instructions that only some processors have.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::imaging) fn decode_portably(
+        self,
+        divisor: u8,
+        bands: &mut impl Bands,
+    ) -> Result<(), Failure> {
+        let size = size_of(divisor).ok_or(Failure::Odd)?;
+        let scan = self.scan(divisor).ok_or(Failure::Odd)?;
+        simd::run_anywhere(scan, size, bands)
+    }
+
     /// The scan with its tables; `None` if those are not there or irregular.
     fn scan(&self, divisor: u8) -> Option<Scan<'a>> {
         let height = |component| self.plane(component, divisor).map_or(0, |plane| plane.height);

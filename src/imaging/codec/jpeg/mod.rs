@@ -36,6 +36,18 @@ pub(super) fn open<'a>(bytes: &'a [u8], recipe: &Recipe) -> Result<Box<dyn Pictu
     })
 }
 
+/// The planes of a file as libjpeg-turbo decodes them, with what it wondered at; `None` if it gives none.
+#[cfg(any(test, fuzzing))]
+pub(in crate::imaging) fn planes(
+    file: &[u8],
+    divisor: u32,
+    workspace: &mut crate::imaging::Workspace,
+) -> Option<(Vec<crate::imaging::plane::Plane>, Option<String>)> {
+    let limits = Limits { scans: 1, pixels: 1 << 24, memory: 64 << 20 };
+    let (planes, result) = planar::decode(file, divisor, &limits, workspace).ok()?;
+    Some((planes, result.err().map(|complaint| complaint.0)))
+}
+
 /// A JPEG whose header was read.
 struct Jpeg<'a> {
     /// The file, or a tidied copy where the library stumbles over its header.

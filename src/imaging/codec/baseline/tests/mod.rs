@@ -65,8 +65,7 @@ fn decode(file: &[u8], divisor: u8) -> Option<Result<Collected, Failure>> {
 fn decode_portably(file: &[u8], divisor: u8) -> Option<Result<Collected, Failure>> {
     let file = Baseline::open(file)?;
     let mut bands = Collected::for_file(&file, divisor);
-    let Some(scan) = file.scan(divisor) else { return Some(Err(Failure::Odd)) };
-    Some(simd::run_anywhere(scan, usize::from(8 / divisor), &mut bands).map(|()| bands))
+    Some(file.decode_portably(divisor, &mut bands).map(|()| bands))
 }
 
 /// Holds what was decoded against the judge.

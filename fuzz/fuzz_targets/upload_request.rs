@@ -1,0 +1,3 @@
+#![no_main]
+
+vintedbot_ingest_fuzz::target!(upload_request);

@@ -1,0 +1,72 @@
+//! Targets that read images: whatever comes out is a clean JPEG of the right size, whatever goes in.
+
+use super::net::caught;
+use crate::imaging::fuzzing as probe;
+use crate::imaging::{self, Encoded, Format, ImageError, Recipe, Workspace};
+
+/// Small limits, so that a fuzzer's time goes into many files and not into large ones. None on time: a fuzzer has a clock of its
+/// own, and two runs on a busy machine may differ by ours.
+pub(super) const RECIPE: Recipe = Recipe {
+    max_dim: 64,
+    quality: 80,
+    max_pixels: 1 << 20,
+    memory: 64 << 20,
+    keep_exif: false,
+    timeout: std::time::Duration::from_secs(3600),
+};
+
+/// Longer sides of the output; the last byte of a file chooses.
+const SIDES: [u32; 4] = [64, 16, 200, 1000];
+
+/// A file as a JPEG: through the whole pipeline, and through our own decoder beside libjpeg-turbo.
+pub fn jpeg_pipeline(data: &[u8]) {
+    let choice = data.last().copied().unwrap_or(0);
+    picture(Format::Jpeg, data, choice);
+    probe::assert_decoders_agree(data, 1 << (choice >> 3 & 3));
+}
+
+/// A byte that names the format, and a file: through the whole pipeline.
+pub fn png_webp_gif_tiff(data: &[u8]) {
+    let Some((choice, file)) = data.split_first() else { return };
+    const FORMATS: [Format; 6] =
+        [Format::Png, Format::WebP, Format::Gif, Format::Tiff, Format::Bmp, Format::Ico];
+    picture(FORMATS[usize::from(choice % 6)], file, choice / 6);
+}
+
+/// A file as HEIC or AVIF: through the whole pipeline.
+pub fn heic_avif(data: &[u8]) {
+    let Some(format) = Format::from_mime("image/heif") else { return };
+    picture(format, data, data.last().copied().unwrap_or(0));
+}
+
+/// A byte that names the container, and a file: its orientation is found, and what is written of its EXIF is what was read.
+pub fn exif_orientation(data: &[u8]) {
+    let Some((choice, file)) = data.split_first() else { return };
+    const FORMATS: [Format; 4] = [Format::Tiff, Format::Jpeg, Format::Png, Format::WebP];
+    probe::assert_metadata_survives(FORMATS[usize::from(choice % 4)], file);
+}
+
+/// Develops `file` and holds the promises against what comes out.
+fn picture(format: Format, file: &[u8], choice: u8) {
+    let recipe = Recipe { max_dim: SIDES[usize::from(choice & 3)], keep_exif: choice & 4 != 0, ..RECIPE };
+    let make = |workspace: &mut Workspace| {
+        caught(|| imaging::make(format, file, &recipe, workspace)).unwrap_or(Err(ImageError::Corrupt))
+    };
+    let Ok(made) = make(&mut Workspace::default()) else { return };
+    // Buffers come with whatever was in them, which must not show.
+    assert_eq!(
+        make(&mut probe::used_workspace()),
+        Ok(made.clone()),
+        "the result depends on an earlier photo"
+    );
+    hold_promises(&made, &recipe);
+    probe::assert_size_fits(format, file, &made, &recipe);
+}
+
+fn hold_promises(made: &Encoded, recipe: &Recipe) {
+    let Encoded { bytes, width, height } = made;
+    assert!((1..=recipe.max_dim).contains(width) && (1..=recipe.max_dim).contains(height));
+    let image = turbojpeg::decompress(bytes, turbojpeg::PixelFormat::RGB).expect("the output decodes");
+    assert_eq!((image.width, image.height), (*width as usize, *height as usize));
+    probe::assert_is_clean(bytes, recipe.keep_exif);
+}

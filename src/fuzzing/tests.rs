@@ -1,0 +1,46 @@
+//! Replays what is kept in `fuzz/`: seeds, which must pass, and earlier findings, which must stay fixed.
+
+use std::path::{Path, PathBuf};
+
+type Target = fn(&[u8]);
+
+const TARGETS: [(&str, Target); 8] = [
+    ("exif_orientation", super::exif_orientation),
+    ("heic_avif", super::heic_avif),
+    ("jpeg_pipeline", super::jpeg_pipeline),
+    ("multipart_guard", super::multipart_guard),
+    ("png_webp_gif_tiff", super::png_webp_gif_tiff),
+    ("range_header", super::range_header),
+    ("sniff", super::sniff),
+    ("upload_request", super::upload_request),
+];
+
+/// Gives every file of `fuzz/<kind>/<target>` to its target; the number of files, and those that it does not pass.
+fn replay(kind: &str) -> (usize, Vec<PathBuf>) {
+    let (mut count, mut failed) = (0, Vec::new());
+    for (name, target) in TARGETS {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(kind).join(name);
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            let data = std::fs::read(&path).unwrap();
+            count += 1;
+            if std::panic::catch_unwind(|| target(&data)).is_err() {
+                failed.push(path);
+            }
+        }
+    }
+    (count, failed)
+}
+
+#[test]
+fn seeds_pass() {
+    let (count, failed) = replay("seeds");
+    assert!(count >= 100 && failed.is_empty(), "of {count}: {failed:?}");
+}
+
+#[test]
+fn findings_stay_fixed() {
+    let (_, failed) = replay("regressions");
+    assert!(failed.is_empty(), "{failed:?}");
+}

@@ -1,0 +1,136 @@
+//! What the fuzz targets ask of this room beyond its interface.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a target tells what it found")]
+
+use super::codec::baseline::{Bands, Baseline, Plane, Room};
+use super::codec::{jpeg, markers};
+use super::exif::{self, Orientation};
+use super::{Encoded, Format, ImageError, Recipe, Workspace, metadata, plan};
+
+/// Bytes of an output that may be EXIF: one segment.
+const MAX_SEGMENT: usize = 2 + 65_535;
+
+/// A workspace that others have used.
+pub(crate) fn used_workspace() -> Workspace {
+    let mut workspace = Workspace::default();
+    for len in [1 << 10, 1 << 14, 1 << 18, 1 << 22] {
+        workspace.give(vec![0xA5; len]);
+    }
+    workspace
+}
+
+/// The output is of the size that the declared one calls for, where that can be told without decoding.
+pub(crate) fn assert_size_fits(format: Format, file: &[u8], made: &Encoded, recipe: &Recipe) {
+    if format != Format::Jpeg {
+        return;
+    }
+    let Some(frame) = markers::frame(file) else { return };
+    let (width, height) = plan::fit(frame.width.into(), frame.height.into(), recipe.max_dim);
+    let is_turned = exif::orientation(exif::block(format, file)).swaps_sides();
+    let expected = if is_turned { (height, width) } else { (width, height) };
+    assert_eq!((made.width, made.height), expected);
+}
+
+/// Of application segments and comments there is the JFIF header, and EXIF where it may be.
+pub(crate) fn assert_is_clean(jpeg: &[u8], may_have_exif: bool) {
+    let extra: Vec<u8> = markers::segments(jpeg)
+        .map(|segment| segment.marker)
+        .filter(|marker| matches!(marker, 0xE0..=0xEF | 0xFE))
+        .collect();
+    assert!(extra == [0xE0] || (may_have_exif && extra == [0xE0, 0xE1]), "{extra:x?}");
+    assert!(jpeg.ends_with(&[0xFF, 0xD9]));
+}
+
+/// What is written of a file's EXIF is upright, fits a segment, and is all there is to keep of what was written.
+pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
+    let block = exif::block(format, file);
+    exif::orientation(block);
+    let Some(segment) = block.and_then(|tiff| metadata::segment(tiff, 1200, 1600)) else { return };
+    assert!(segment.len() <= MAX_SEGMENT);
+    let jpeg = metadata::insert(
+        b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0\xff\xd9".to_vec(),
+        segment.clone(),
+    );
+    let written = exif::block(Format::Jpeg, &jpeg).unwrap();
+    assert_eq!(exif::orientation(Some(written)), Orientation::Normal);
+    assert_eq!(metadata::segment(written, 1200, 1600), Some(segment), "what is written is read again");
+}
+
+/// If our own decoder decodes `file`, with or without the instructions of this processor, then so does libjpeg-turbo, without a
+/// warning and to the same samples.
+pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
+    let Some(baseline) = Baseline::open(file) else { return };
+    let (width, height) = baseline.size();
+    if u64::from(width) * u64::from(height) > 1 << 20 {
+        return;
+    }
+    let mut ours = Collected::of(&baseline, divisor);
+    let mut portable = Collected::of(&baseline, divisor);
+    let result = Baseline::open(file).unwrap().decode(divisor, &mut ours);
+    assert_eq!(baseline.decode_portably(divisor, &mut portable), result);
+    if result.is_err() {
+        return;
+    }
+    assert!(ours.samples == portable.samples, "the processor's instructions matter");
+    let judge = jpeg::planes(file, u32::from(divisor), &mut Workspace::default());
+    // It gives no planes of inks, of rare subsamplings, and of narrow pictures when scaled.
+    let Some((theirs, complaint)) = judge else { return };
+    assert!(complaint.is_none_or(|text| text.contains("bad ICC marker")), "it was decoded nevertheless");
+    assert_eq!(ours.planes.len(), theirs.len());
+    for (component, theirs) in theirs.iter().enumerate() {
+        let (columns, rows) = ours.in_blocks(file, component, divisor);
+        let Plane { width, height, padded, .. } = ours.planes[component];
+        assert_eq!((width, height), (theirs.width, theirs.height));
+        for (row, (ours, theirs)) in
+            ours.samples[component].chunks(padded).zip(theirs.rows()).take(rows).enumerate()
+        {
+            assert_eq!(ours[..columns], theirs[..columns], "component {component}, row {row}, 1/{divisor}");
+        }
+    }
+}
+
+/// Collects bands to whole planes.
+struct Collected {
+    planes: Vec<Plane>,
+    samples: [Vec<u8>; 4],
+    rows: [usize; 4],
+}
+
+impl Collected {
+    fn of(file: &Baseline<'_>, divisor: u8) -> Self {
+        let planes = (0..file.sampling().len()).map(|component| file.plane(component, divisor).unwrap());
+        Self { planes: planes.collect(), samples: Default::default(), rows: [0; 4] }
+    }
+
+    /// Columns and rows of a plane that lie within its blocks. At a divisor, a plane can be one wider or higher than they are;
+    /// the library copies that one from whatever lies behind, and here it is that of the block that fills up the MCU.
+    fn in_blocks(&self, file: &[u8], component: usize, divisor: u8) -> (usize, usize) {
+        let file = Baseline::open(file).unwrap();
+        let factors: Vec<(u8, u8)> = file.sampling().collect();
+        let most = factors.iter().fold((1, 1), |most, of| (most.0.max(of.0), most.1.max(of.1)));
+        let blocks = |side: u32, factor: u8, most: u8| {
+            (side as usize * usize::from(factor)).div_ceil(8 * usize::from(most)) * usize::from(8 / divisor)
+        };
+        let Plane { width, height, .. } = self.planes[component];
+        let (full, of) = (file.size(), factors[component]);
+        (width.min(blocks(full.0, of.0, most.0)), height.min(blocks(full.1, of.1, most.1)))
+    }
+}
+
+impl Bands for Collected {
+    fn rooms(&mut self) -> [Room<'_>; 4] {
+        let mut rooms: [Room<'_>; 4] = Default::default();
+        for ((room, plane), (samples, rows)) in
+            rooms.iter_mut().zip(&self.planes).zip(self.samples.iter_mut().zip(self.rows))
+        {
+            let start = rows * plane.padded;
+            samples.resize(start + plane.band * plane.padded, 0);
+            *room = Room { samples: &mut samples[start..], stride: plane.padded };
+        }
+        rooms
+    }
+
+    fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {
+        self.rows[component] += rows;
+        Ok(())
+    }
+}

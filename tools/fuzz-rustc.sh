@@ -1,0 +1,20 @@
+#!/bin/sh
+# Stands in front of rustc for `tools/fuzz.sh smoke`: instruments this crate and its fuzz targets, and nothing else.
+set -eu
+
+flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
+flags="$flags -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
+flags="$flags -Cllvm-args=-sanitizer-coverage-trace-compares"
+flags="$flags -Cllvm-args=-simplifycfg-branch-fold-threshold=0 --cfg fuzzing"
+
+[ "$1" != flags ] || {
+    echo "$flags"
+    exit 0
+}
+case " $* " in
+    *" --crate-name vintedbot_ingest "*) ;;
+    *" fuzz_targets/"*) flags="$flags -Clink-arg=$LIBFUZZER -Clink-arg=-lstdc++" ;;
+    *) exec "$@" ;;
+esac
+# shellcheck disable=SC2086 # several words
+exec "$@" $flags

@@ -1,0 +1,146 @@
+#!/bin/sh
+# Builds and runs the fuzz targets; fuzz/README.md tells the rest.
+#
+#   tools/fuzz.sh smoke                                    every target for some seconds, two at a time
+#   tools/fuzz.sh build SANITIZER                          SANITIZER is address or none
+#   tools/fuzz.sh run SANITIZER TARGET SECONDS [OPTION...] a campaign; options are libFuzzer's, or more directories of files
+#   tools/fuzz.sh shrink SANITIZER TARGET FILE             makes a finding as small as it can
+#   tools/fuzz.sh merge SANITIZER TARGET                   drops from the corpus what adds nothing
+#
+# cargo-fuzz is not needed, but finds what it expects: the flags are those that it uses. The compiler is the stable one.
+# The sanitizer hides behind -Z there, which RUSTC_BOOTSTRAP opens; its runtime comes with the toolchain.
+set -eu
+cd "$(dirname "$0")/.."
+
+host=$(rustc -vV | sed -n 's/^host: //p')
+targets=$(sed -n 's|^path = "fuzz_targets/\(.*\)\.rs"$|\1|p' fuzz/Cargo.toml)
+# Of the whole run, the build left out. Two at a time, that is 40 seconds.
+smoke_seconds=${SMOKE_SECONDS:-10}
+
+fail() {
+    echo "tools/fuzz.sh: $1" >&2
+    exit 1
+}
+
+known() {
+    for target in $targets; do
+        [ "$target" != "$1" ] || return 0
+    done
+    fail "there is no target $1; there are: $(echo "$targets" | tr '\n' ' ')"
+}
+
+# The server of upload_request keeps its files in memory where it can: what it promises of disks is tested elsewhere.
+scratch() {
+    shm=/dev/shm
+    [ -w "$shm" ] || shm=${TMPDIR:-/tmp}
+    TMPDIR=$(mktemp -d "$shm/vintedbot-fuzz.XXXXXX")
+    export TMPDIR
+    trap 'rm -rf "$TMPDIR"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+build() {
+    flags=$(tools/fuzz-rustc.sh flags)
+    case $1 in
+        none) ;;
+        address)
+            flags="$flags -Zsanitizer=address"
+            export RUSTC_BOOTSTRAP=1
+            # C code as well. Of the target alone: build scripts run without it.
+            name=$(echo "$host" | tr - _)
+            export "CFLAGS_$name=-fsanitize=address -fno-omit-frame-pointer -g1"
+            ;;
+        *) fail "SANITIZER is address or none, not $1" ;;
+    esac
+    RUSTFLAGS=$flags cargo build --release --locked --bins --manifest-path fuzz/Cargo.toml \
+        --target "$host" --target-dir "target/fuzz/$1"
+    bin=target/fuzz/$1/$host/release
+}
+
+# libFuzzer itself, out of the sources that come with its crate.
+libfuzzer() {
+    sources=$(cargo metadata --locked --manifest-path fuzz/Cargo.toml --format-version 1 |
+        grep -o '[^"]*/libfuzzer-sys-[^"/]*/' | head -n 1)libfuzzer
+    [ -d "$sources" ] || fail "the sources of libfuzzer-sys are not where cargo puts them"
+    mkdir -p "$TMPDIR/libfuzzer"
+    (cd "$TMPDIR/libfuzzer" && printf '%s\n' "$sources"/*.cpp | xargs -n 4 -P 2 c++ -std=c++17 -O1 -w -c)
+    ar rcs "$LIBFUZZER.part" "$TMPDIR"/libfuzzer/*.o
+    mv "$LIBFUZZER.part" "$LIBFUZZER"
+}
+
+# What every run of a target has in common. With the address sanitizer libjpeg-turbo runs without its SIMD code, into which the
+# sanitizer does not see.
+fuzz() {
+    sanitizer=$1 program=$2 target=$3
+    shift 3
+    [ "$sanitizer" = none ] || export JSIMD_FORCENONE=1
+    "$program" -timeout=20 -rss_limit_mb=2048 -artifact_prefix="fuzz/artifacts/$target/" \
+        -dict="fuzz/dictionaries/$target.dict" -print_final_stats=1 "$@"
+}
+
+case ${1:-} in
+    smoke)
+        if ! command -v c++ >/dev/null; then
+            echo "tools/fuzz.sh: NO C++ compiler for libFuzzer: THE FUZZ TARGETS WERE NOT RUN" >&2
+            [ "${CI:-}" != true ]
+            exit
+        fi
+        scratch
+        # Into the tests' own directory, with their profile and features, so that all dependencies are there already. Only
+        # this crate is instrumented.
+        mkdir -p target/fuzz
+        awk '/^\[/ { on = /^\[profile\.dev/ } on' Cargo.toml >target/fuzz/profile.toml
+        LIBFUZZER=$PWD/target/fuzz/libfuzzer.a
+        export LIBFUZZER
+        [ -e "$LIBFUZZER" ] || libfuzzer
+        RUSTC_WRAPPER=$PWD/tools/fuzz-rustc.sh cargo build --locked --bins --manifest-path fuzz/Cargo.toml \
+            --no-default-features --features smoke --config target/fuzz/profile.toml --target-dir target
+        echo "$targets" | xargs -n 1 -P 2 tools/fuzz.sh smoke-one || fail "a target failed; its finding is in fuzz/artifacts"
+        ;;
+    smoke-one)
+        target=$2
+        mkdir -p "fuzz/artifacts/$target" "$TMPDIR/$target"
+        log=$TMPDIR/$target.log
+        if fuzz none "target/debug/$target" "$target" -max_total_time="$smoke_seconds" -seed=1 \
+            "$TMPDIR/$target" "fuzz/seeds/$target" >"$log" 2>&1; then
+            awk -v target="$target" '/ cov: / { line = $0 } /number_of_executed_units/ { runs = $2 }
+                END { match(line, /cov: [0-9]+/); printf "fuzz %-18s %8d runs, %s\n", target, runs, substr(line, RSTART, RLENGTH) }' "$log"
+        else
+            cat "$log" >&2
+            exit 1
+        fi
+        ;;
+    build)
+        build "$2"
+        ;;
+    run)
+        sanitizer=$2 target=$3 seconds=$4
+        shift 4
+        known "$target"
+        scratch
+        build "$sanitizer"
+        mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
+        fuzz "$sanitizer" "$bin/$target" "$target" -max_total_time="$seconds" "$@" \
+            "fuzz/corpus/$target" "fuzz/seeds/$target"
+        ;;
+    shrink)
+        known "$3"
+        scratch
+        build "$2"
+        fuzz "$2" "$bin/$3" "$3" -minimize_crash=1 -runs=100000 -max_total_time=120 -exact_artifact_path="$4.small" "$4"
+        ;;
+    merge)
+        known "$3"
+        scratch
+        build "$2"
+        mkdir -p "$TMPDIR/merged"
+        fuzz "$2" "$bin/$3" "$3" -merge=1 "$TMPDIR/merged" "fuzz/corpus/$3" "fuzz/seeds/$3"
+        rm -rf "fuzz/corpus/$3"
+        cp -r "$TMPDIR/merged" "fuzz/corpus/$3"
+        ;;
+    *)
+        sed -n 's/^#   //p' "$0" >&2
+        exit 64
+        ;;
+esac
