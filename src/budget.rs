@@ -1,26 +1,29 @@
 //! The memory budget: one accountant for what uploads and images hold.
 //!
-//! Two shares that never wait for each other. Sources (bytes of uploads in flight) never wait at all: what does not fit
-//! goes to disk. Images (decoded pixels) wait only for other images, and each of those finishes by itself. So no request
-//! can wait for memory that only it or its equals hold.
+//! Three shares, and no circle among them. Sources (bytes of uploads in flight) never wait at all: what does not fit goes to
+//! disk. Outputs wait only for the disk that earlier outputs are written to. Images (decoded pixels) wait for other images and
+//! for outputs, and each of those finishes by itself. So no request can wait for memory that only it or its equals hold.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The two shares of the budget.
+/// The shares of the budget.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    /// For source bytes while they arrive and wait; a quarter of the whole.
+    /// For source bytes while they arrive and wait; three sixteenths of the whole.
     pub sources: Arc<Share>,
-    /// For decoding; the other three quarters.
+    /// For encoded photos that are not on disk yet; a sixteenth. When the disk is slower than the workers, these wait.
+    pub outputs: Arc<Share>,
+    /// For decoding; three quarters.
     pub images: Arc<Share>,
 }
 
 impl Budget {
     /// Divides `bytes` into the shares.
     pub fn new(bytes: u64) -> Self {
-        let sources = bytes / 4;
-        Self { sources: Share::new(sources), images: Share::new(bytes - sources) }
+        let (outputs, sources) = (bytes / 16, bytes / 16 * 3);
+        let images = Share::new(bytes - sources - outputs);
+        Self { sources: Share::new(sources), outputs: Share::new(outputs), images }
     }
 }
 

@@ -40,6 +40,10 @@ fn main() -> ExitCode {
     }
 }
 
+/// Threads that wait for the disk. Thousands of phones that write at once would get 512, each with a stack and a heap of its
+/// own; more than a disk works on at a time only cost memory.
+const DISK_THREADS: usize = 16;
+
 fn serve(settings: &Settings) -> Result<(), String> {
     logging::start(settings);
     for note in &settings.notes {
@@ -47,7 +51,8 @@ fn serve(settings: &Settings) -> Result<(), String> {
     }
     small_pages();
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(DISK_THREADS).build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
     runtime.block_on(async {
         let app = App::start(settings).await.map_err(|error| error.to_string())?;

@@ -241,8 +241,9 @@ fn encode(
             }
             match inspected.encode(turn) {
                 Ok(encoded) => {
-                    loan.resize(encoded.bytes.len() as u64);
-                    return Ok((encoded, loan));
+                    // One that is larger than the whole share goes alone.
+                    let bytes = (encoded.bytes.len() as u64).min(budget.outputs.limit());
+                    return Ok((encoded, budget.outputs.reserve(bytes, wait)?));
                 }
                 Err(Failed::Image(error)) => return Err(error.into()),
                 Err(Failed::Again(next)) => inspected = next,

@@ -112,6 +112,7 @@ impl Spool {
         let ready = bytes.len() / WRITE_STEP * WRITE_STEP;
         self.hasher.update(&bytes[hashed..ready]);
         if let Place::File { file, pending } = &mut self.place {
+            pending.reserve_exact(WRITE_STEP);
             pending.extend_from_slice(&bytes[ready..]);
             let file = Arc::clone(file);
             blocking(move || (&*file).write_all(&bytes[..ready])).await?;
@@ -129,7 +130,11 @@ impl Spool {
             return Ok(());
         }
         let now = chunk.split_to(whole - pending.len());
-        let first = std::mem::replace(pending, chunk.to_vec());
+        let mut rest = Vec::with_capacity(WRITE_STEP);
+        rest.extend_from_slice(&chunk);
+        // The rest lies in the frame, whose buffer can be read into again once it is written.
+        drop(chunk);
+        let first = std::mem::replace(pending, rest);
         self.hasher.update(&first).update(&now);
         let (file, scratch) = (Arc::clone(file), self.scratch.clone());
         blocking(move || {
@@ -175,7 +180,8 @@ pub(super) enum Buffer {
 }
 
 impl Buffer {
-    const SMALL: usize = 64 * 1024;
+    /// Above this the allocator would keep too much of what thousands of phones leave in pieces.
+    const SMALL: usize = 16 * 1024;
 
     /// Appends `chunk`.
     fn append(&mut self, chunk: &[u8], shelf: &Arc<Shelf>) -> io::Result<()> {

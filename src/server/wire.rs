@@ -29,9 +29,12 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// reading; and it asks for more only when a third of them went, which makes a slow client look like a dead one.
 const UNSENT_BYTES: u32 = 64 * 1024;
 
-/// Bytes read at once. hyper doubles its buffer whenever a read fills it, up to what a head may have, and several of such
-/// buffers are on their way through an upload: thousands of slow phones then cost four times the memory for nothing.
-const READ_BYTES: u64 = 16 * 1024 - 1;
+/// Bytes read at once, of a client that is read faster than it sends. hyper doubles its buffer of 8 KiB whenever a read fills
+/// it, and several of such buffers are on their way through an upload: thousands of slow phones would then cost many times
+/// the memory for nothing.
+const READ_BYTES: u64 = 8 * 1024 - 64;
+/// After so many reads in a row that had not to wait, a client is fast, and read as much as hyper has room for.
+const FAST_AFTER: u32 = 6;
 
 /// What a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub(super) struct Wire {
     /// What was read to tell the version, until hyper reads it.
     early: [u8; PREFACE.len()],
     early_len: usize,
+    /// Reads in a row that had not to wait.
+    unbroken: u32,
     /// Something was read that no answer followed yet.
     unanswered: bool,
     /// An answer of ours on its way out.
@@ -71,6 +76,7 @@ impl Wire {
             line,
             early: [0; PREFACE.len()],
             early_len: 0,
+            unbroken: 0,
             unanswered: false,
             pending: Bytes::new(),
             credit: Credit::new(write_pace),
@@ -186,7 +192,9 @@ impl AsyncRead for Wire {
                 return Poll::Ready(Ok(()));
             }
         }
-        let read = Pin::new(&mut AsyncReadExt::take(&mut self.stream, READ_BYTES)).poll_read(cx, buf);
+        let most = if self.unbroken < FAST_AFTER { READ_BYTES } else { u64::MAX };
+        let read = Pin::new(&mut AsyncReadExt::take(&mut self.stream, most)).poll_read(cx, buf);
+        self.unbroken = if read.is_ready() { self.unbroken.saturating_add(1) } else { 0 };
         if buf.filled().len() == before {
             return read;
         }

@@ -42,6 +42,7 @@ pub struct Snapshot {
     pub pool_queue_depth: u64,
     pub pool_busy_workers: u64,
     pub budget_sources_bytes: u64,
+    pub budget_outputs_bytes: u64,
     pub budget_images_bytes: u64,
     pub connections: u64,
     pub media_missing: u64,
@@ -65,7 +66,7 @@ pub struct Metrics {
     collected: Counter,
     collected_bytes: Counter,
     rejects: Family<ReasonLabels, Counter>,
-    gauges: [Gauge<u64, AtomicU64>; 8],
+    gauges: [Gauge<u64, AtomicU64>; 9],
 }
 
 impl Default for Metrics {
@@ -114,6 +115,7 @@ impl Default for Metrics {
             ("pool_queue_depth", "Photos waiting for an image worker"),
             ("pool_busy_workers", "Image workers that have a photo"),
             ("memory_budget_sources_bytes", "Budget held by photos as they came"),
+            ("memory_budget_outputs_bytes", "Budget held by encoded photos on their way to disk"),
             ("memory_budget_images_bytes", "Budget held by photos in work"),
             ("connections", "Open connections"),
             ("media_missing", "Photos that the catalog refers to and the store does not have"),
@@ -177,6 +179,7 @@ impl Metrics {
             now.pool_queue_depth,
             now.pool_busy_workers,
             now.budget_sources_bytes,
+            now.budget_outputs_bytes,
             now.budget_images_bytes,
             now.connections,
             now.media_missing,

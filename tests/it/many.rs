@@ -14,13 +14,13 @@ use crate::support::Server;
 
 const DRAFTS: u32 = 100_000;
 const AT_ONCE: usize = 512;
-/// Length of the files that stand for photos.
-const LENGTH: usize = 8;
+/// What stands for the bytes of a photo.
+const BYTES: &[u8] = b"a photo";
 
 fn photo(number: u32) -> NewPhoto {
     let key = MediaKey::of(&number.to_le_bytes());
     let source = SourceId::new(*MediaKey::of(&[&number.to_le_bytes()[..], b"source"].concat()).as_bytes());
-    NewPhoto { key, width: 1600, height: 1200, size_bytes: LENGTH as u64, source }
+    NewPhoto { key, width: 1600, height: 1200, size_bytes: BYTES.len() as u64, source }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +37,7 @@ async fn many_drafts_are_ready_soon_after_a_stop_and_after_kill_9() {
         for number in 0..DRAFTS {
             let photos = vec![photo(2 * number), photo(2 * number + 1)];
             for photo in &photos {
-                std::fs::write(root.join(format!("{}.jpg", photo.key)), [0; LENGTH]).unwrap();
+                std::fs::write(root.join(format!("{}.jpg", photo.key)), BYTES).unwrap();
             }
             let (catalog, new) =
                 (Arc::clone(&catalog), NewDraft { title: format!("draft {number}"), photos });

@@ -133,7 +133,7 @@ impl Scanner {
                 return Found { before: Bytes::new(), delimiter: true };
             }
             if common == self.frame.len() {
-                self.frame.clear();
+                self.frame = Bytes::new();
                 self.matched += common;
                 return Found::default();
             }
@@ -152,8 +152,8 @@ impl Scanner {
         let begins = begins.filter(|at| self.delimiter.starts_with(&self.frame[*at..]));
         let end = begins.unwrap_or(self.frame.len());
         self.matched = self.frame.len() - end;
-        let before = self.frame.split_to(end);
-        self.frame.clear();
+        // All of the frame is let go of: the buffer that it lies in can then be read into again.
+        let before = std::mem::take(&mut self.frame).split_to(end);
         Found { before, delimiter: false }
     }
 
