@@ -9,7 +9,8 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # cargo is parallel by itself
 ROUNDS := 200
-.PHONY: help run build test lint crash bench compare load fuzz fuzz-smoke tools native clients clean
+MINUTES := 15
+.PHONY: help run build test lint crash soak bench compare load fuzz fuzz-smoke tools native clients clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -35,6 +36,9 @@ lint: native ## formatting, clippy, and the dependencies against deny.toml
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo deny --locked check bans licenses sources
+
+soak: native ## MINUTES (15) of everything at once, and the line of memory
+	VINTEDBOT_SOAK_MINUTES=$(MINUTES) cargo test --locked --test it -- --ignored --nocapture soak
 
 bench: native ## criterion's benchmarks, some minutes, and a table of them; see BENCHMARKS.md
 	@mkdir -p target

@@ -20,6 +20,7 @@ mod protocol;
 mod reconcile;
 mod refusals;
 mod slow;
+mod soak;
 mod streaming;
 mod support;
 mod web;
