@@ -20,7 +20,7 @@ const STEP: u64 = 64 * 1024;
 /// pieces as they come off the socket took it up to ten times as long. Small enough to be in the cache still.
 const HASH_STEP: usize = 128 * 1024;
 /// The same for what goes to a file, and what each slow phone costs in memory then.
-const WRITE_STEP: usize = 8 * 1024;
+const WRITE_STEP: usize = 4 * 1024;
 
 /// Where photos go for which there is no memory.
 #[derive(Debug, Clone)]
@@ -36,7 +36,8 @@ pub struct Scratch {
 pub(super) struct Spool {
     scratch: Scratch,
     shelf: Arc<Shelf>,
-    hasher: blake3::Hasher,
+    /// In a box: it takes 2 kB, and each future through whose hands a spool goes would have room for it twice.
+    hasher: Box<blake3::Hasher>,
     length: u64,
     place: Place,
 }
@@ -70,7 +71,7 @@ impl Spool {
     ) -> Self {
         let bytes = Buffer::Small(Vec::new());
         let place = Place::Memory { bytes, loan: share.reservation(), hashed: 0 };
-        Self { scratch, shelf, hasher, length: 0, place }
+        Self { scratch, shelf, hasher: Box::new(hasher), length: 0, place }
     }
 
     /// Bytes written so far.

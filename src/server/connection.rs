@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -13,12 +15,16 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Limits;
 use super::answer::Answer;
-use super::line::Line;
-use super::protocol::{Graceful, Protocols};
+use super::line::{Line, Quiet};
+use super::protocol::{self, Graceful, Protocols};
 use super::streams;
 use super::wire::{Version, Wire};
 use crate::telemetry::connections::Counted;
 use crate::web::body::Body;
+
+/// After so long without a request, nothing but its socket is kept of an HTTP/1.1 connection: hyper holds 16 KiB for each,
+/// and phones keep theirs open for minutes.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// A connection with its permit.
 pub(super) struct Connection {
@@ -35,11 +41,11 @@ impl Connection {
     /// Serves it to its end.
     pub(super) async fn serve<H, F>(mut self, stream: TcpStream, handler: H)
     where
-        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
+        H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Unpin + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let line = Arc::new(Line::default());
-        let mut wire = Wire::new(stream, Arc::clone(&line), self.limits.write_pace);
+        let mut wire = Box::new(Wire::new(stream, Arc::clone(&line), self.limits.write_pace));
         // Nothing but the socket is held for a client that says nothing.
         let version = tokio::select! {
             // In this order: what arrived while we were busy is not late.
@@ -51,38 +57,48 @@ impl Connection {
                 return;
             }
         };
-        let (counting, peer) = (Arc::clone(&line), self.peer);
-        let service = service_fn(move |request| {
-            let busy = counting.begin();
-            let answer = handler(request, peer);
-            // In a box, since hyper keeps room for this as long as the connection lives, and it is thirty times as large
-            // as everything else that an idle connection holds.
-            Box::pin(async move {
-                let answer = answer.await;
-                Ok::<_, Infallible>(Answer::wrap(answer, busy, streams::credit()))
-            })
-        });
+        let service = answering(Arc::clone(&line), self.peer, handler);
         match version {
-            Ok(Version::Http1) => {
-                let connection = Box::pin(self.protocols.http1(wire, service));
-                self.drive(connection, &line, false).await;
-            }
+            Ok(Version::Http1) => self.http1(wire, &line, service).await,
             Ok(Version::Http2) => {
-                let connection = Box::pin(self.protocols.http2(wire, service));
-                self.drive(connection, &line, true).await;
+                let mut connection = Box::pin(self.protocols.http2(wire, service_fn(service)));
+                self.drive(connection.as_mut(), &line, false).await;
             }
-            Err(error) => tracing::debug!(%error, %peer, "a connection ended before its first request"),
+            Err(error) => {
+                tracing::debug!(%error, peer = %self.peer, "a connection ended before its first request");
+            }
         }
     }
 
-    /// Runs hyper's side until it ends, or until nothing was asked for too long. `says_goodbye` if the protocol has a word
-    /// for that.
-    async fn drive<C: Graceful>(
-        &mut self,
-        mut connection: std::pin::Pin<Box<C>>,
-        line: &Line,
-        says_goodbye: bool,
-    ) {
+    /// Serves HTTP/1.1, with hyper's buffers only while something is asked.
+    async fn http1<S, A>(&mut self, mut wire: Box<Wire>, line: &Line, service: S)
+    where
+        S: Fn(Request<Incoming>) -> A + Clone + Unpin,
+        A: Future<Output = Result<Response<Answer>, Infallible>>,
+    {
+        loop {
+            let mut connection = Box::new(self.protocols.http1(wire, service_fn(service.clone())));
+            if self.drive(Pin::new(&mut *connection), line, true).await == Ended::Closed {
+                return;
+            }
+            wire = protocol::taken_back(*connection);
+            if line.is_asked() {
+                continue;
+            }
+            tokio::select! {
+                biased;
+                spoken = wire.spoken() => if spoken.is_err() { return },
+                _ = self.stopping.changed() => return,
+                () = tokio::time::sleep(self.limits.head_timeout.saturating_sub(REST_AFTER)) => return,
+            }
+        }
+    }
+
+    /// Runs hyper's side until it ends, or until nothing was asked for too long, or until it may rest. One that does not
+    /// rest says goodbye before it ends.
+    async fn drive<C: Graceful>(&mut self, mut connection: Pin<&mut C>, line: &Line, rests: bool) -> Ended {
+        let limit = self.limits.head_timeout;
+        let rest = if rests { REST_AFTER } else { limit };
         let mut is_parting = false;
         let mut is_stopping = false;
         loop {
@@ -92,23 +108,62 @@ impl Connection {
                     if let Err(error) = ended {
                         tracing::debug!(%error, peer = %self.peer, "a connection ended early");
                     }
-                    return;
+                    return Ended::Closed;
                 }
                 // Fails when the sender is dropped, which is the signal.
                 _ = self.stopping.changed(), if !is_stopping => {
                     (is_stopping, is_parting) = (true, true);
                     connection.as_mut().graceful_shutdown();
                 }
-                () = line.quiet_for(self.limits.head_timeout) => {
+                quiet = line.quiet(rest, limit) => {
+                    if quiet == Quiet::Resting {
+                        return Ended::Resting;
+                    }
                     // A peer that does not agree to part is left.
-                    if is_parting || !says_goodbye {
+                    if is_parting || rests {
                         line.time_out();
-                        return;
+                        return Ended::Closed;
                     }
                     is_parting = true;
                     connection.as_mut().graceful_shutdown();
                 }
             }
         }
+    }
+}
+
+/// What became of hyper's side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It is over.
+    Closed,
+    /// Everything asked was answered, and the client is silent.
+    Resting,
+}
+
+/// One answer on its way.
+///
+/// In a box, since hyper keeps room for it as long as the connection lives, and it is much larger than everything else that
+/// an idle connection holds.
+type Pending = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+
+/// `handler` as hyper calls it: counted on `line` until its answer was handed over.
+fn answering<H, F>(
+    line: Arc<Line>,
+    peer: SocketAddr,
+    handler: H,
+) -> impl Fn(Request<Incoming>) -> Pending + Clone + Unpin
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Unpin + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    move |request| {
+        let busy = line.begin();
+        let handler = handler.clone();
+        // The handler is called inside: its future would be in here twice otherwise.
+        Box::pin(async move {
+            let answer = handler(request, peer).await;
+            Ok(Answer::wrap(answer, busy, streams::credit()))
+        })
     }
 }

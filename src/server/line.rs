@@ -14,6 +14,8 @@ pub(super) struct Line {
     open: AtomicUsize,
     /// The client has yet to take what was written.
     is_stalled: AtomicBool,
+    /// Something was read that no answer followed yet.
+    is_asked: AtomicBool,
     is_timed_out: AtomicBool,
     changed: Notify,
 }
@@ -33,6 +35,16 @@ impl Line {
         }
     }
 
+    /// Notes whether something was read that no answer followed yet.
+    pub(super) fn asked(&self, is_asked: bool) {
+        self.is_asked.store(is_asked, Ordering::Relaxed);
+    }
+
+    /// Whether it was.
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Relaxed)
+    }
+
     /// The connection ends because a request head did not arrive in time.
     pub(super) fn time_out(&self) {
         self.is_timed_out.store(true, Ordering::Relaxed);
@@ -43,17 +55,36 @@ impl Line {
         self.is_timed_out.load(Ordering::Relaxed)
     }
 
-    /// Completes once nothing was asked and nothing under way for so long. Bytes of an unfinished head count as nothing, so
-    /// that they cannot be drawn out.
-    pub(super) async fn quiet_for(&self, time: Duration) {
+    /// Completes once nothing was asked and nothing under way for so long: for `rest` if there is no unfinished head either,
+    /// else for `limit`. The bytes of such a head count as nothing, so that they cannot be drawn out.
+    pub(super) async fn quiet(&self, rest: Duration, limit: Duration) -> Quiet {
+        let mut silent = Duration::ZERO;
         loop {
-            let is_unchanged = tokio::time::timeout(time, self.changed.notified()).await.is_err();
+            let next = if silent < rest { rest.min(limit) } else { limit };
+            let is_unchanged = tokio::time::timeout(next - silent, self.changed.notified()).await.is_err();
             let is_busy = self.open.load(Ordering::Relaxed) > 0 || self.is_stalled.load(Ordering::Relaxed);
-            if is_unchanged && !is_busy {
-                return;
+            if !is_unchanged || is_busy {
+                silent = Duration::ZERO;
+                continue;
+            }
+            silent = next;
+            if silent == limit {
+                return Quiet::TooLong;
+            }
+            if !self.is_asked() {
+                return Quiet::Resting;
             }
         }
     }
+}
+
+/// For how long nothing happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quiet {
+    /// For the shorter time, and the client has not begun to ask for anything.
+    Resting,
+    /// For as long as it may.
+    TooLong,
 }
 
 /// A request under way.

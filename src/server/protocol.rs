@@ -64,7 +64,7 @@ impl Protocols {
     }
 
     /// `wire` as an HTTP/1.1 connection.
-    pub(super) fn http1<S>(&self, wire: Wire, service: S) -> http1::Connection<TokioIo<Wire>, S>
+    pub(super) fn http1<S>(&self, wire: Box<Wire>, service: S) -> http1::Connection<TokioIo<Box<Wire>>, S>
     where
         S: HttpService<Incoming, ResBody = Answer>,
         S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -73,7 +73,11 @@ impl Protocols {
     }
 
     /// `wire` as an HTTP/2 connection.
-    pub(super) fn http2<S>(&self, wire: Wire, service: S) -> http2::Connection<TokioIo<Wire>, S, Streams>
+    pub(super) fn http2<S>(
+        &self,
+        wire: Box<Wire>,
+        service: S,
+    ) -> http2::Connection<TokioIo<Box<Wire>>, S, Streams>
     where
         S: HttpService<Incoming, ResBody = Answer>,
         S::Future: Send + 'static,
@@ -83,13 +87,24 @@ impl Protocols {
     }
 }
 
+/// The socket without hyper, whose buffers are given back.
+pub(super) fn taken_back<S>(connection: http1::Connection<TokioIo<Box<Wire>>, S>) -> Box<Wire>
+where
+    S: HttpService<Incoming, ResBody = Answer>,
+{
+    let parts = connection.into_parts();
+    let mut wire = parts.io.into_inner();
+    wire.unread(&parts.read_buf);
+    wire
+}
+
 /// A connection of either protocol.
 pub(super) trait Graceful: Future<Output = hyper::Result<()>> {
     /// Finishes what is open and takes nothing new.
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
-impl<S> Graceful for http1::Connection<TokioIo<Wire>, S>
+impl<S> Graceful for http1::Connection<TokioIo<Box<Wire>>, S>
 where
     S: HttpService<Incoming, ResBody = Answer>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -99,7 +114,7 @@ where
     }
 }
 
-impl<S> Graceful for http2::Connection<TokioIo<Wire>, S, Streams>
+impl<S> Graceful for http2::Connection<TokioIo<Box<Wire>>, S, Streams>
 where
     S: HttpService<Incoming, ResBody = Answer>,
     S::Future: Send + 'static,

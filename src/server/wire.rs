@@ -50,13 +50,10 @@ pub(super) enum Version {
 pub(super) struct Wire {
     stream: TcpStream,
     line: Arc<Line>,
-    /// What was read to tell the version, until hyper reads it.
-    early: [u8; PREFACE.len()],
-    early_len: usize,
+    /// What was read before hyper had the connection, or had it again, until hyper reads it.
+    early: Bytes,
     /// Reads in a row that had not to wait.
     unbroken: u32,
-    /// Something was read that no answer followed yet.
-    unanswered: bool,
     /// An answer of ours on its way out.
     pending: Bytes,
     /// Of the client's time for taking answers.
@@ -74,10 +71,8 @@ impl Wire {
         Self {
             stream,
             line,
-            early: [0; PREFACE.len()],
-            early_len: 0,
+            early: Bytes::new(),
             unbroken: 0,
-            unanswered: false,
             pending: Bytes::new(),
             credit: Credit::new(write_pace),
             stall: None,
@@ -89,21 +84,40 @@ impl Wire {
     /// # Errors
     /// The socket's.
     pub(super) async fn version(&mut self) -> io::Result<Version> {
-        loop {
-            let arrived = &self.early[..self.early_len];
-            if arrived == PREFACE {
-                return Ok(Version::Http2);
+        let (mut arrived, mut length) = ([0; PREFACE.len()], 0);
+        let version = loop {
+            if arrived[..length] == *PREFACE {
+                break Version::Http2;
             }
-            if !PREFACE.starts_with(arrived) {
-                return Ok(Version::Http1);
+            if !PREFACE.starts_with(&arrived[..length]) {
+                break Version::Http1;
             }
-            let read = self.stream.read(&mut self.early[self.early_len..]).await?;
+            let read = self.stream.read(&mut arrived[length..]).await?;
             if read == 0 {
                 // hyper says what there is to say of half a head.
-                return Ok(Version::Http1);
+                break Version::Http1;
             }
-            self.early_len += read;
-            self.unanswered = true;
+            length += read;
+            self.line.asked(true);
+        };
+        self.early = Bytes::copy_from_slice(&arrived[..length]);
+        Ok(version)
+    }
+
+    /// Completes once the client sent something, or closed.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub(super) async fn spoken(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    /// Gives back what hyper had read and not used. As a copy: its buffer is a hundred times as large.
+    pub(super) fn unread(&mut self, bytes: &[u8]) {
+        debug_assert!(self.early.is_empty(), "hyper read past it");
+        if !bytes.is_empty() {
+            self.early = Bytes::copy_from_slice(bytes);
+            self.line.asked(true);
         }
     }
 
@@ -181,13 +195,10 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if self.early_len > 0 {
+        if !self.early.is_empty() {
             // Together with what follows, as a whole head mostly does: hyper doubles its buffer for a second read.
-            let take = self.early_len.min(buf.remaining());
-            buf.put_slice(&self.early[..take]);
-            let wire = &mut *self;
-            wire.early.copy_within(take.., 0);
-            wire.early_len -= take;
+            let take = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early.split_to(take));
             if buf.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -198,7 +209,7 @@ impl AsyncRead for Wire {
         if buf.filled().len() == before {
             return read;
         }
-        self.unanswered = true;
+        self.line.asked(true);
         match read {
             Poll::Pending => Poll::Ready(Ok(())),
             Poll::Ready(result) => Poll::Ready(result),
@@ -209,7 +220,7 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_pending(cx))?;
-        self.unanswered = false;
+        self.line.asked(false);
         if let Some(problem) = in_place_of(buf) {
             self.pending = on_the_wire(&problem);
             return Poll::Ready(Ok(buf.len()));
@@ -227,7 +238,7 @@ impl AsyncWrite for Wire {
             Some(first) if in_place_of(first).is_some() => self.poll_write(cx, first),
             _ => {
                 ready!(self.poll_pending(cx))?;
-                self.unanswered = false;
+                self.line.asked(false);
                 let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
                 self.watch(cx, written)
             }
@@ -251,7 +262,7 @@ impl AsyncWrite for Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if self.unanswered && self.line.is_timed_out() {
+        if self.line.is_asked() && self.line.is_timed_out() {
             // The socket's buffer is empty, so it takes a few hundred bytes at once or the client is gone.
             let _best_effort = self.stream.try_write(&on_the_wire(&problem::request_timeout()));
         }

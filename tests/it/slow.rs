@@ -35,6 +35,31 @@ fn a_head_that_drips_is_cut() {
 }
 
 #[test]
+fn a_connection_that_rested_goes_on_even_from_the_middle_of_a_head() {
+    let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "2")]);
+    let mut socket = server.connect();
+    let request = "GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n";
+    let half_more = format!("{request}{}", &request[..30]);
+    // After a second without a request hyper is taken off the connection.
+    for sent in [request, request, &half_more, &request[30..]] {
+        socket.write_all(sent.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(1600));
+        let mut answer = [0; 4096];
+        let length = socket.read(&mut answer).unwrap();
+        assert!(
+            answer[..length].starts_with(b"HTTP/1.1 200 "),
+            "{}",
+            String::from_utf8_lossy(&answer[..length])
+        );
+    }
+    // Half a head behind an answer is a head that drips, also when it was there before the connection would have rested.
+    socket.write_all(half_more.as_bytes()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    let rest = read_all(&mut socket);
+    assert!(rest.starts_with("HTTP/1.1 200 ") && rest.contains("HTTP/1.1 408 "), "{rest}");
+}
+
+#[test]
 fn a_body_that_drips_is_cut_and_a_slow_one_is_not() {
     fn behind<'a>(head: &'a str, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
         std::iter::once(head.as_bytes()).chain(pieces).collect()
