@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 /// The shares of the budget.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    /// For source bytes while they arrive and wait; three sixteenths of the whole.
+    /// For source bytes while they arrive and wait; an eighth of the whole.
     pub sources: Arc<Share>,
     /// For encoded photos that are not on disk yet; a sixteenth. When the disk is slower than the workers, these wait.
     pub outputs: Arc<Share>,
-    /// For decoding; three quarters.
+    /// For decoding; the rest.
     pub images: Arc<Share>,
 }
 
 impl Budget {
     /// Divides `bytes` into the shares.
     pub fn new(bytes: u64) -> Self {
-        let (outputs, sources) = (bytes / 16, bytes / 16 * 3);
+        let (outputs, sources) = (bytes / 16, bytes / 8);
         let images = Share::new(bytes - sources - outputs);
         Self { sources: Share::new(sources), outputs: Share::new(outputs), images }
     }
