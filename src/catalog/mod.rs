@@ -16,7 +16,7 @@ use async_trait::async_trait;
 pub use self::restorable::{Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::SledCatalog;
-use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
+use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId, UserId};
 
 /// Why the catalog could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,8 @@ pub struct NewDraft {
     pub title: String,
     /// The photos in order; the same photo may occur more than once.
     pub photos: Vec<NewPhoto>,
+    /// Whose it will be; `None` is nobody's.
+    pub owner: Option<UserId>,
 }
 
 /// A source that is known by a photo.
@@ -80,8 +82,8 @@ pub trait Catalog: Send + Sync {
     /// Records a draft and those of its media that have no row yet, in one transaction, and returns once it is durable:
     /// it survives the loss of power from then on.
     ///
-    /// Equal keys share one media row, however often and however concurrently they are recorded. Ids start at 1 and are
-    /// never used twice.
+    /// Equal keys share one media row, however often, however concurrently and by whomever they are recorded; its owner is
+    /// that of the first draft with it. Ids start at 1 and are never used twice.
     ///
     /// In the same transaction each photo's source is remembered for [`media_of_source`](Self::media_of_source); where the
     /// source was known before, the new photo takes the place of the old one.

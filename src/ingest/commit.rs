@@ -28,7 +28,7 @@ impl Ingest {
         let (photos, _held) = confirmed?;
         let Batch { staged, photos, received } = Batch::of(photos);
         let published = self.store.publish(staged).await?;
-        match self.catalog.create_draft(NewDraft { title, photos }).await {
+        match self.catalog.create_draft(NewDraft { title, photos, owner: None }).await {
             Ok(draft) => {
                 published.settle().await;
                 for Received { key, mime, bytes, is_recognised } in &received {
