@@ -146,7 +146,7 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
                 // As a commit does it.
                 let bytes = Bytes::copy_from_slice(name.as_bytes());
                 let staged = setup.upkeep.store.stage(bytes).await.unwrap();
-                let _held = setup.upkeep.ingest.hold(staged.key()).await;
+                let _held = setup.upkeep.ingest.hold([staged.key()]).await.unwrap();
                 let published = setup.upkeep.store.publish(vec![staged]).await.unwrap();
                 setup.record(&name).await;
                 published.settle().await;
