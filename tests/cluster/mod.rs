@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -143,7 +143,13 @@ impl Cluster {
         client
     }
 
-    fn program(&self, name: &str) -> Command {
+    /// The directory of the cluster, which belongs to its user.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// One of its programs, or any other by its path, in its directory and as its user.
+    pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.current_dir(&self.dir).env_remove("LC_ALL").env_remove("LANG");
         let libraries = std::env::var_os("VINTEDBOT_TEST_POSTGRES_LIBS").filter(|dirs| !dirs.is_empty());

@@ -233,3 +233,57 @@ fn failure_text(error: &CatalogError) -> String {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+const CERTIFICATES: &str = "
+    set -e
+    key='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+    for ca in ca other; do
+        openssl req -x509 $key -keyout $ca.key -out $ca.crt -days 2 -subj /CN=$ca
+    done
+    openssl req $key -keyout data/server.key -out server.csr -subj /CN=db -addext subjectAltName=DNS:localhost
+    openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy \\
+        -out data/server.crt";
+
+#[tokio::test]
+async fn tls_proves_what_the_url_asks_for() {
+    let Some(cluster) = Cluster::start(&[]) else { return };
+    let url = cluster.database().await;
+    let plain = open(&format!("{url}?sslmode=prefer")).await;
+    let is_tls = async |catalog: &PostgresCatalog| -> Result<bool, CatalogError> {
+        let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        Ok(catalog.connections.read(sql, &[]).await?[0].get(0))
+    };
+    assert!(!is_tls(&plain).await.unwrap());
+    let refused = open(&format!("{url}?sslmode=require")).await;
+    assert!(is_tls(&refused).await.is_err(), "the server has no TLS yet");
+    let made = cluster.program("/bin/sh").args(["-c", CERTIFICATES]).output();
+    if !made.as_ref().is_ok_and(|made| made.status.success()) {
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED: no openssl for certificates: {made:?}\n"));
+        return;
+    }
+    let client = cluster.client("postgres").await;
+    client.execute("ALTER SYSTEM SET ssl = on", &[]).await.unwrap();
+    client.execute("SELECT pg_reload_conf()", &[]).await.unwrap();
+    let begun = Instant::now();
+    while !is_tls(&open(&url).await).await.unwrap() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "TLS is not turned on");
+    }
+    let by_name = url.replace("127.0.0.1", "localhost");
+    let root = |name: &str| format!("sslrootcert={}", cluster.dir().join(name).display());
+    for (url, options, expected) in [
+        (&url, "sslmode=disable".to_owned(), Some(false)),
+        (&url, "sslmode=require".to_owned(), Some(true)),
+        (&url, format!("sslmode=require&{}", root("ca.crt")), Some(true)),
+        (&url, format!("sslmode=require&{}", root("other.crt")), None),
+        (&url, format!("sslmode=verify-ca&{}", root("ca.crt")), Some(true)),
+        (&url, format!("sslmode=verify-ca&{}", root("other.crt")), None),
+        (&url, format!("sslmode=verify-full&{}", root("ca.crt")), None),
+        (&by_name, format!("sslmode=verify-full&{}", root("ca.crt")), Some(true)),
+        (&by_name, format!("sslmode=verify-full&{}", root("other.crt")), None),
+    ] {
+        let catalog = open(&format!("{url}?{options}")).await;
+        assert_eq!(is_tls(&catalog).await.ok(), expected, "{url} {options}");
+    }
+    let no_root = format!("{url}?sslmode=verify-ca&{}", root("none.crt"));
+    assert!(PostgresCatalog::open(&no_root.parse().unwrap(), 4, Schema::Expect).await.is_err());
+}
