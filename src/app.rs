@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Routes};
 use crate::budget::Budget;
-use crate::catalog::{Catalog, CatalogError, Restorable, SledCatalog};
-use crate::config::{CorsOrigins, Settings};
+use crate::catalog::{Catalog, CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
+use crate::config::{CorsOrigins, Database, Settings};
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, Scratch};
 use crate::media::{LocalStore, MediaStore};
@@ -40,16 +40,16 @@ pub enum StartError {
         source: io::Error,
     },
     /// The catalog.
-    #[error("the catalog at {path} cannot be opened: {}", with_cause(.source))]
+    #[error("the catalog at {place} cannot be opened: {}", with_cause(.source))]
     Catalog {
         /// Where it should be.
-        path: std::path::PathBuf,
+        place: String,
         /// Why not.
         source: CatalogError,
     },
     /// The catalog, as an import into it was cut off.
     #[error("the catalog at {0} is incomplete, because an import into it did not end: run that import again")]
-    Partial(std::path::PathBuf),
+    Partial(String),
     /// The catalog, which lost some of what it held.
     #[error(
         "{source} (at {path}). It is not used and was not replaced, and no photo was touched. Put a backup of that \
@@ -102,19 +102,18 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let catalog = SledCatalog::open(&settings.catalog_path, settings.min_free_disk).await;
-        let path = settings.catalog_path.clone();
-        let catalog = catalog.map_err(|source| match source {
-            CatalogError::Corrupt(_) => StartError::CatalogDamaged { path, source },
-            _ => StartError::Catalog { path, source },
-        })?;
-        let path = settings.catalog_path.clone();
+        let catalog = open_catalog(settings).await?;
+        let place = settings.database.to_string();
         match catalog.state().await {
-            Ok(state) if state.is_partial => return Err(StartError::Partial(path)),
+            Ok(state) if state.is_partial => return Err(StartError::Partial(place)),
             Ok(_) => {}
-            Err(source) => return Err(StartError::Catalog { path, source }),
+            // Photos can be read meanwhile, and its own check keeps drafts out of a catalog that is partial.
+            Err(error @ CatalogError::Unavailable(_)) => {
+                tracing::warn!("{} (at {place}): uploads are refused until it answers", with_cause(&error));
+            }
+            Err(source) => return Err(StartError::Catalog { place, source }),
         }
-        let catalog: Arc<dyn Catalog> = Arc::new(catalog);
+        let catalog: Arc<dyn Catalog> = catalog;
         let store = LocalStore::open(&settings.media_root, settings.min_free_disk)
             .map_err(|source| StartError::Media { path: settings.media_root.clone(), source })?;
         let scratch = Scratch { dir: store.scratch_dir().into(), min_free: settings.min_free_disk };
@@ -217,6 +216,23 @@ impl App {
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended
     }
+}
+
+async fn open_catalog(settings: &Settings) -> Result<Arc<dyn Restorable>, StartError> {
+    let place = settings.database.to_string();
+    Ok(match &settings.database {
+        Database::Sled(path) => {
+            let opened = SledCatalog::open(path, settings.min_free_disk).await;
+            Arc::new(opened.map_err(|source| match source {
+                CatalogError::Corrupt(_) => StartError::CatalogDamaged { path: path.clone(), source },
+                source => StartError::Catalog { place, source },
+            })?)
+        }
+        Database::Postgres(url) => {
+            let opened = PostgresCatalog::open(url, settings.database_connections, Schema::Migrate).await;
+            Arc::new(opened.map_err(|source| StartError::Catalog { place, source })?)
+        }
+    })
 }
 
 fn limiter(quota: Quota) -> Arc<dyn RateLimiter> {

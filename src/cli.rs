@@ -69,6 +69,8 @@ enum Subcommands {
         #[arg(long)]
         force: bool,
     },
+    /// Make or update the tables of a PostgreSQL catalog, and exit. A start of the server does it as well.
+    Migrate,
 }
 
 /// What the process is asked to do.
@@ -95,6 +97,7 @@ pub fn command() -> Command {
             Some(Subcommands::Rebuild { from, force }) => {
                 Command::Operate(Operation::Rebuild { from, force })
             }
+            Some(Subcommands::Migrate) => Command::Operate(Operation::Migrate),
         },
         Err(error) => error.exit(),
     }

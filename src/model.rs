@@ -173,6 +173,43 @@ id! {
     DraftId
 }
 
+/// Identifies a user: positive, and at most [`i64::MAX`], as databases and tokens write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct UserId(u64);
+
+impl UserId {
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// The number is 0, or too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a user id is a number from 1 to 9223372036854775807")]
+pub struct InvalidUserId;
+
+impl TryFrom<u64> for UserId {
+    type Error = InvalidUserId;
+
+    fn try_from(id: u64) -> Result<Self, InvalidUserId> {
+        if id > 0 && i64::try_from(id).is_ok() { Ok(Self(id)) } else { Err(InvalidUserId) }
+    }
+}
+
+impl From<UserId> for u64 {
+    fn from(id: UserId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// One stored photo. There is exactly one row for each [`MediaKey`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Media {
@@ -186,6 +223,9 @@ pub struct Media {
     pub height: u32,
     /// Length of the stored JPEG in bytes.
     pub size_bytes: u64,
+    /// Who uploaded it first, if that was a user. The row is shared by all users: this gives nobody a right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<UserId>,
 }
 
 /// Where a draft stands in its life.
@@ -211,6 +251,9 @@ pub struct Draft {
     pub price_suggested: Option<f64>,
     /// The photos, in the order of the upload.
     pub photos: Vec<Media>,
+    /// Whose it is; `None` is nobody's, as of an upload without a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<UserId>,
 }
 
 #[cfg(test)]
@@ -236,6 +279,18 @@ mod tests {
             "g".repeat(64),
         ] {
             assert_eq!(bad.parse::<MediaKey>(), Err(InvalidMediaKey), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_user_id_is_positive_and_fits_every_database() {
+        let last = i64::MAX.unsigned_abs();
+        for good in [1, 7, last] {
+            assert_eq!(UserId::try_from(good).map(UserId::get), Ok(good));
+        }
+        for bad in [0, last + 1, u64::MAX] {
+            assert_eq!(UserId::try_from(bad), Err(InvalidUserId));
+            assert!(serde_json::from_str::<UserId>(&bad.to_string()).is_err());
         }
     }
 

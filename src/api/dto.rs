@@ -45,7 +45,7 @@ impl DraftOut {
             },
             order_index,
         };
-        let Draft { id, title, description, status, price_suggested, photos } = draft;
+        let Draft { id, title, description, status, price_suggested, photos, owner: _ } = draft;
         let photos = photos.into_iter().enumerate().map(photo).collect();
         Self { id: id.0, title, description, status, price_suggested, photos }
     }

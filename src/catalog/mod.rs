@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod postgres;
 mod restorable;
 mod rows;
 mod sled;
@@ -13,10 +14,11 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
 pub use self::restorable::{Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::SledCatalog;
-use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
+use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId, UserId};
 
 /// Why the catalog could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,8 @@ pub struct NewDraft {
     pub title: String,
     /// The photos in order; the same photo may occur more than once.
     pub photos: Vec<NewPhoto>,
+    /// Whose it will be; `None` is nobody's.
+    pub owner: Option<UserId>,
 }
 
 /// A source that is known by a photo.
@@ -74,14 +78,20 @@ pub struct KnownSource {
     pub media: Option<Media>,
 }
 
+/// Photos that are held against everybody else, until it is dropped.
+pub trait Hold: Send + Sync {
+    /// Whether they still are, as far as is known. A connection that ended may have taken the hold with it.
+    fn is_sure(&self) -> bool;
+}
+
 /// The record of media and drafts.
 #[async_trait]
 pub trait Catalog: Send + Sync {
     /// Records a draft and those of its media that have no row yet, in one transaction, and returns once it is durable:
     /// it survives the loss of power from then on.
     ///
-    /// Equal keys share one media row, however often and however concurrently they are recorded. Ids start at 1 and are
-    /// never used twice.
+    /// Equal keys share one media row, however often, however concurrently and by whomever they are recorded; its owner is
+    /// that of the first draft with it. Ids start at 1 and are never used twice.
     ///
     /// In the same transaction each photo's source is remembered for [`media_of_source`](Self::media_of_source); where the
     /// source was known before, the new photo takes the place of the old one.
@@ -89,6 +99,16 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// Nothing was recorded, unless the error is [`CatalogError::Indeterminate`].
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError>;
+
+    /// Waits until no other process that uses this catalog holds one of `keys`, and no draft with one of them is still being
+    /// recorded by one that did, and holds them from then on. Within a process callers keep each other off by themselves.
+    ///
+    /// Who publishes a photo and records it, and who removes one because it has no row, does so while holding it: so the
+    /// answer of [`without_row`](Self::without_row) stays true for that long.
+    ///
+    /// # Errors
+    /// The catalog failed, or another process holds one of them for longer than a request may wait.
+    async fn hold(&self, keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError>;
 
     /// The draft with this id; `None` if there is none.
     ///

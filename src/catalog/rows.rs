@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DraftId, DraftStatus, Media, MediaId, SourceId};
+use crate::model::{DraftId, DraftStatus, Media, MediaId, SourceId, UserId};
 
 /// A draft as recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct DraftRow {
     pub price_suggested: Option<f64>,
     /// The photos, in the order of the upload.
     pub photos: Vec<MediaId>,
+    /// Whose it is; `None` is nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<UserId>,
 }
 
 /// A source, and the media that was last made of it.

@@ -55,16 +55,16 @@ pub(super) struct Input {
 }
 
 impl Input {
-    /// Opens it. What is not a file is copied into one, which has no name and lies beside `catalog`.
-    pub(super) fn open(name: &str, catalog: &Path) -> Result<Self, String> {
+    /// Opens it. What is not a file is copied into one, which has no name and lies in `spool`.
+    pub(super) fn open(name: &str, spool: &Path) -> Result<Self, String> {
         let cannot = |error: io::Error| format!("the export {name} cannot be read: {error}");
         if name == STANDARD {
-            let file = copy(&mut io::stdin().lock(), parent(catalog)).map_err(cannot)?;
+            let file = copy(&mut io::stdin().lock(), spool).map_err(cannot)?;
             return Ok(Self { file });
         }
         let mut file = File::open(name).map_err(cannot)?;
         if !file.metadata().map_err(cannot)?.is_file() {
-            file = copy(&mut file, parent(catalog)).map_err(cannot)?;
+            file = copy(&mut file, spool).map_err(cannot)?;
         }
         Ok(Self { file })
     }
@@ -78,7 +78,7 @@ fn copy(from: &mut dyn io::Read, dir: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),

@@ -1,7 +1,7 @@
 //! The operator's commands: opens what they need, says what they did, and leaves the work to `custody`.
 //!
 //! What they made goes to stdout, and what there is to say of it to stderr. They need the catalog for themselves: sled has
-//! room for one process.
+//! room for one process, and of a PostgreSQL that is written to meanwhile they would see pieces.
 
 mod files;
 mod rebuild;
@@ -11,8 +11,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use self::files::{Input, Output};
-use crate::catalog::{CatalogError, SledCatalog};
-use crate::config::Settings;
+use crate::catalog::{CatalogError, PostgresCatalog, PostgresUrl, Restorable, Schema, SledCatalog};
+use crate::config::{Database, Settings};
 use crate::custody::{self, Checks, Finding, Summary};
 use crate::media::LocalStore;
 
@@ -46,6 +46,8 @@ pub enum Operation {
         /// Even if the present catalog works.
         force: bool,
     },
+    /// Makes the tables of a catalog that has some.
+    Migrate,
 }
 
 /// How a command ended that came to its end.
@@ -72,6 +74,7 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
                 fsck(settings, Checks { quick: *quick, repair: *repair }).await
             }
             Operation::Rebuild { from, force } => rebuild::rebuild(settings, from, *force).await,
+            Operation::Migrate => migrate(settings).await,
         }
     })
 }
@@ -79,22 +82,38 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
 async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
     let catalog = present_catalog(settings).await?;
     let mut output = Output::create(output)?;
-    let counts = custody::export(&catalog, output.writer()).await.map_err(told)?;
+    let counts = custody::export(&*catalog, output.writer()).await.map_err(told)?;
     output.keep()?;
     note(&format!("Exported {counts}."));
     Ok(Verdict::Well)
 }
 
 async fn import(settings: &Settings, from: &str) -> Result<Verdict, String> {
-    let input = Input::open(from, &settings.catalog_path)?;
+    let spool = match &settings.database {
+        Database::Sled(path) => files::parent(path).to_owned(),
+        Database::Postgres(_) => std::env::temp_dir(),
+    };
+    let input = Input::open(from, &spool)?;
     // Before a catalog is made for it.
     custody::verify(&input.file).map_err(told)?;
     let catalog = open_catalog(settings).await?;
-    restore(&catalog, &input.file).await?;
+    restore(&*catalog, &input.file).await?;
     Ok(Verdict::Well)
 }
 
-async fn restore(catalog: &SledCatalog, file: &File) -> Result<(), String> {
+/// A server does it at its start as well; this is for those who start many, or whose server may not change tables.
+async fn migrate(settings: &Settings) -> Result<Verdict, String> {
+    match &settings.database {
+        Database::Sled(_) => note("The embedded catalog has no tables to migrate."),
+        Database::Postgres(url) => {
+            open_postgres(settings, url, Schema::Migrate).await?;
+            note(&format!("The tables at {url} are up to date."));
+        }
+    }
+    Ok(Verdict::Well)
+}
+
+async fn restore(catalog: &dyn Restorable, file: &File) -> Result<(), String> {
     let total = custody::verify(file).map_err(told)?.rows();
     let mut said = 0;
     let progress = |done: u64| {
@@ -117,11 +136,11 @@ async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
             root.display()
         ));
     }
-    let summary = check(&catalog, settings, checks).await?;
+    let summary = check(&*catalog, settings, checks).await?;
     Ok(if summary.problems == 0 { Verdict::Well } else { Verdict::Problems })
 }
 
-async fn check(catalog: &SledCatalog, settings: &Settings, checks: Checks) -> Result<Summary, String> {
+async fn check(catalog: &dyn Restorable, settings: &Settings, checks: Checks) -> Result<Summary, String> {
     let root = &settings.media_root;
     let store = LocalStore::open(root, settings.min_free_disk)
         .map_err(|error| format!("the media root {} cannot be used: {error}", root.display()))?;
@@ -132,17 +151,38 @@ async fn check(catalog: &SledCatalog, settings: &Settings, checks: Checks) -> Re
 }
 
 /// The catalog, if there is one: a mistaken path must not look like an empty catalog.
-async fn present_catalog(settings: &Settings) -> Result<SledCatalog, String> {
-    let path = &settings.catalog_path;
-    if !SledCatalog::exists(path) {
-        let path = path.display();
-        return Err(format!("there is no catalog at {path}: check DATABASE_URL and the working directory"));
+async fn present_catalog(settings: &Settings) -> Result<Box<dyn Restorable>, String> {
+    match &settings.database {
+        Database::Sled(path) if !SledCatalog::exists(path) => {
+            let path = path.display();
+            Err(format!("there is no catalog at {path}: check DATABASE_URL and the working directory"))
+        }
+        Database::Sled(path) => Ok(Box::new(open_sled(settings, path).await?)),
+        Database::Postgres(url) => Ok(Box::new(open_postgres(settings, url, Schema::Expect).await?)),
     }
-    open_catalog(settings).await
 }
 
-async fn open_catalog(settings: &Settings) -> Result<SledCatalog, String> {
-    let path = &settings.catalog_path;
+/// The catalog, which is made if there is none.
+async fn open_catalog(settings: &Settings) -> Result<Box<dyn Restorable>, String> {
+    Ok(match &settings.database {
+        Database::Sled(path) => Box::new(open_sled(settings, path).await?),
+        Database::Postgres(url) => Box::new(open_postgres(settings, url, Schema::Migrate).await?),
+    })
+}
+
+async fn open_postgres(
+    settings: &Settings,
+    url: &PostgresUrl,
+    schema: Schema,
+) -> Result<PostgresCatalog, String> {
+    let cannot = |error| format!("the catalog at {url} cannot be opened: {}", told(error));
+    let catalog = PostgresCatalog::open(url, settings.database_connections, schema).await.map_err(cannot)?;
+    // A server waits for a database that is down, and a command does not.
+    catalog.state().await.map_err(cannot)?;
+    Ok(catalog)
+}
+
+async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCatalog, String> {
     SledCatalog::open(path, settings.min_free_disk).await.map_err(|error| match error {
         CatalogError::InUse => in_use(path),
         CatalogError::Corrupt(_) => format!(

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
-use super::files::Input;
-use super::{Verdict, check, in_use, note, open_catalog, restore, told};
+use super::files::{self, Input};
+use super::{Verdict, check, in_use, note, open_sled, restore, told};
 use crate::catalog::{CatalogError, Restorable, Restore, SledCatalog};
-use crate::config::Settings;
+use crate::config::{Database, Settings};
 use crate::custody::{self, Checks, CustodyError};
 use crate::disk;
 
@@ -25,13 +25,19 @@ enum Present {
 }
 
 pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Result<Verdict, String> {
-    let path = &settings.catalog_path;
-    let input = Input::open(from, path)?;
+    let Database::Sled(path) = &settings.database else {
+        return Err(format!(
+            "rebuild is for the embedded catalog. To restore the one at {}, recover its database from a backup, or \
+             name an empty one with DATABASE_URL, and import the export",
+            settings.database
+        ));
+    };
+    let input = Input::open(from, files::parent(path))?;
     // Before anything is moved.
     custody::verify(&input.file).map_err(told)?;
     let shown = path.display();
     let mut begun = None;
-    let reason = match look(settings).await? {
+    let reason = match look(settings, path).await? {
         Present::Nothing => None,
         Present::Begun(catalog) => {
             begun = Some(catalog);
@@ -62,7 +68,7 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     }
     let catalog = match begun {
         Some(catalog) => catalog,
-        None => open_catalog(settings).await?,
+        None => open_sled(settings, path).await?,
     };
     // Drafts that were made after the export had ids, which some phone may remember.
     if let Some(next_draft_id) = noted {
@@ -87,8 +93,7 @@ async fn skip_ids(catalog: &dyn Restorable, next_media_id: u64, next_draft_id: u
     catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await.map_err(told)
 }
 
-async fn look(settings: &Settings) -> Result<Present, String> {
-    let path = &settings.catalog_path;
+async fn look(settings: &Settings, path: &Path) -> Result<Present, String> {
     // Files that are there without sled's are the remains of a catalog.
     let is_there = fs::read_dir(path).is_ok_and(|mut files| files.next().is_some());
     if !is_there && !path.is_file() {

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 
 pub use self::table::{SETTINGS, Setting};
 
+use crate::catalog::PostgresUrl;
 use crate::disk::FreeDisk;
 use crate::ratelimit::Quota;
 
@@ -38,13 +39,33 @@ pub enum CorsOrigins {
     Exact(Vec<String>),
 }
 
+/// Where drafts and media rows live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// Embedded, in this directory.
+    Sled(PathBuf),
+    /// On a server that instances share.
+    Postgres(Box<PostgresUrl>),
+}
+
+/// Without user and password.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sled(path) => fmt::Display::fmt(&path.display(), f),
+            Self::Postgres(url) => fmt::Display::fmt(url, f),
+        }
+    }
+}
+
 /// All settings, parsed and checked.
 #[derive(Clone)]
 #[allow(missing_docs, reason = "each field is documented by the row of its name in SETTINGS")]
 pub struct Settings {
     pub env: Env,
     pub listen: SocketAddr,
-    pub catalog_path: PathBuf,
+    pub database: Database,
+    pub database_connections: usize,
     pub cors_origins: CorsOrigins,
     pub media_root: PathBuf,
     pub media_base_url: String,
@@ -172,7 +193,8 @@ impl Settings {
         let settings = Self {
             env,
             listen: SocketAddr::new(host, port),
-            catalog_path: read.value("DATABASE_URL", parse::sled_path),
+            database: read.value("DATABASE_URL", parse::database),
+            database_connections: read.value("DATABASE_CONNECTIONS", |v| parse::within(v, 2..=1000)),
             cors_origins: read.value("CORS_ORIGINS", parse::cors_origins),
             media_root: read.value("MEDIA_ROOT", |v| Some(PathBuf::from(v))),
             media_base_url: read.value("MEDIA_BASE_URL", parse::base_url),
@@ -246,7 +268,11 @@ fn showable(name: &str, value: &str) -> String {
         return "…".to_owned();
     }
     match (value.split_once("://"), value.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, behind))) => format!("{scheme}://…@{behind}"),
+        // A password may also stand among the parameters.
+        (Some((scheme, _)), Some((_, behind))) => {
+            format!("{scheme}://…@{}", behind.split('?').next().unwrap_or_default())
+        }
+        (Some((scheme, _)), None) if name == "DATABASE_URL" => format!("{scheme}://…"),
         _ => value.to_owned(),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use super::{CorsOrigins, Env};
+use super::{CorsOrigins, Database, Env};
 use crate::disk::FreeDisk;
 use crate::ratelimit::Quota;
 
@@ -85,8 +85,12 @@ pub(super) fn base_url(value: &str) -> Option<String> {
     (known && sane && !hides_api).then(|| value.trim_end_matches('/').to_owned())
 }
 
-pub(super) fn sled_path(value: &str) -> Option<PathBuf> {
-    value.strip_prefix("sled:").filter(|path| !path.is_empty()).map(PathBuf::from)
+pub(super) fn database(value: &str) -> Option<Database> {
+    match value.strip_prefix("sled:") {
+        Some("") => None,
+        Some(path) => Some(Database::Sled(PathBuf::from(path))),
+        None => value.parse().ok().map(|url| Database::Postgres(Box::new(url))),
+    }
 }
 
 /// `N/unit`, also as the old backend wrote it: `10/minute`, `10 per minute`, `10/5minutes`. `off` is no limit.

@@ -8,7 +8,7 @@ fn load(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
 fn defaults_are_those_of_the_contract() {
     let settings = load(&[]).unwrap();
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8000");
-    assert_eq!(settings.catalog_path, PathBuf::from("data/db"));
+    assert_eq!(settings.database, Database::Sled(PathBuf::from("data/db")));
     assert_eq!(settings.media_root, PathBuf::from("data/uploads"));
     assert_eq!(settings.media_base_url, "/media");
     assert_eq!(settings.max_uploads_per_request, 20);
@@ -72,9 +72,18 @@ fn production_refuses_the_default_secret_and_never_prints_another() {
     let error = load(&[("ENV", "prod")]).err().unwrap().to_string();
     assert!(error.starts_with("SECRET_KEY="), "{error}");
     assert!(load(&[("ENV", "prod"), ("SECRET_KEY", "hunter2")]).is_ok());
-    let error =
-        load(&[("DATABASE_URL", "postgresql://app:hunter2@db.example/prod")]).err().unwrap().to_string();
-    assert!(error.contains("postgresql://…@db.example/prod"), "{error}");
+    for (url, shown) in [
+        ("postgresql://app:hunter2@db.example/prod?sslmode=allow", "\"postgresql://…@db.example/prod\""),
+        ("postgresql://app:hunter2@db.example/prod?sslmode=on&password=hunter2", "…@db.example/prod\""),
+        ("postgres://app:hunter2", "\"postgres://…\""),
+        ("postgres://db.example/prod?password=hunter2&sslmode=on", "\"postgres://…\""),
+    ] {
+        let error = load(&[("DATABASE_URL", url)]).err().unwrap().to_string();
+        assert!(error.contains(shown) && !error.contains("hunter2"), "{error}");
+    }
+    let settings = load(&[("DATABASE_URL", "postgresql://app:hunter2@db.example:5433/prod")]).unwrap();
+    assert_eq!(format!("{0} {0:?}", settings.database).matches("hunter2").count(), 0);
+    assert_eq!(settings.database.to_string(), "postgres://db.example:5433/prod");
 }
 
 #[test]

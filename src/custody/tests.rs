@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalog::{DraftRow, Restorable, Restore, Row, SledCatalog, SourceRow};
 use crate::disk::FreeDisk;
-use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId};
+use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, UserId};
 
 async fn catalog(dir: &std::path::Path) -> SledCatalog {
     SledCatalog::open(dir, FreeDisk::Bytes(0)).await.unwrap()
@@ -20,22 +20,27 @@ async fn exported(catalog: &dyn Restorable) -> Vec<u8> {
     bytes
 }
 
+/// Nobody's for 0.
+fn owner(id: u64) -> Option<UserId> {
+    UserId::try_from(id).ok()
+}
+
 fn media(id: u64) -> Media {
     let key = MediaKey::of(&id.to_be_bytes());
-    Media { id: MediaId(id), key, width: 4, height: 3, size_bytes: id }
+    Media { id: MediaId(id), key, width: 4, height: 3, size_bytes: id, owner: owner(id % 3) }
 }
 
 fn draft() -> impl Strategy<Value = DraftRow> {
     let price = prop_oneof![Just(None), prop::num::f64::NORMAL.prop_map(Some)];
-    (".{0,20}", ".{0,20}", price, vec(1..30_u64, 0..5)).prop_map(|(title, description, price, photos)| {
-        DraftRow {
-            id: DraftId(0),
-            title,
-            description,
-            status: DraftStatus::Draft,
-            price_suggested: price,
-            photos: photos.into_iter().map(MediaId).collect(),
-        }
+    let parts = (".{0,20}", ".{0,20}", price, vec(1..30_u64, 0..5), 0..3_u64);
+    parts.prop_map(|(title, description, price, photos, user)| DraftRow {
+        id: DraftId(0),
+        title,
+        description,
+        status: DraftStatus::Draft,
+        price_suggested: price,
+        photos: photos.into_iter().map(MediaId).collect(),
+        owner: owner(user),
     })
 }
 
@@ -60,7 +65,8 @@ async fn filled(catalog: &dyn Restorable) {
         let photos = vec![MediaId(id)];
         let (title, description) = (format!("draft {id}"), String::new());
         let status = DraftStatus::Draft;
-        let draft = DraftRow { id: DraftId(id), title, description, status, price_suggested: None, photos };
+        let (price_suggested, owner) = (None, owner(id % 2));
+        let draft = DraftRow { id: DraftId(id), title, description, status, price_suggested, photos, owner };
         [Row::Media(media(id)), Row::Draft(draft)]
     });
     catalog.restore(Restore::Rows(rows.collect())).await.unwrap();

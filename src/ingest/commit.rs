@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::keys::KeysHeld;
+use super::keys::KeysKept;
 use super::photo::{Made, Prepared};
 use super::{Ingest, IngestError, Received, Uploaded};
 use crate::catalog::{CatalogError, NewDraft, NewPhoto};
@@ -25,10 +25,10 @@ impl Ingest {
     ) -> Result<Uploaded, IngestError> {
         let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(client, photos));
         admitted?;
-        let (photos, _held) = confirmed?;
+        let (photos, held) = confirmed?;
         let Batch { staged, photos, received } = Batch::of(photos);
         let published = self.store.publish(staged).await?;
-        match self.catalog.create_draft(NewDraft { title, photos }).await {
+        match self.catalog.create_draft(NewDraft { title, photos, owner: None }).await {
             Ok(draft) => {
                 published.settle().await;
                 for Received { key, mime, bytes, is_recognised } in &received {
@@ -50,6 +50,11 @@ impl Ingest {
                 self.in_doubt.add(published);
                 Err(error.into())
             }
+            // Another instance may build on them already; that is asked once they can be held again.
+            Err(error) if !held.is_sure() => {
+                self.in_doubt.add(published);
+                Err(error.into())
+            }
             Err(error) => {
                 // Nobody else builds on these: they did not exist before, and the keys are still held.
                 if let Err(undo) = published.take_back().await {
@@ -68,12 +73,12 @@ impl Ingest {
         self: &Arc<Self>,
         client: ClientKey,
         mut photos: Vec<Prepared>,
-    ) -> Result<(Vec<Prepared>, KeysHeld), IngestError> {
+    ) -> Result<(Vec<Prepared>, KeysKept), IngestError> {
         loop {
             let keys: Vec<MediaKey> =
                 photos.iter().filter_map(|photo| Some(photo.made.photo()?.key)).collect();
             let known: Vec<Option<NewPhoto>> = photos.iter().map(|photo| photo.made.known()).collect();
-            let held = self.publishing.hold(keys).await;
+            let held = self.hold(keys).await?;
             let are_there = known.iter().map(async |photo| match photo {
                 Some(photo) => self.is_stored(photo).await,
                 None => true,

@@ -50,7 +50,7 @@ impl Ingest {
 
     async fn remove_unreferenced(&self, publication: &dyn Publication) -> Result<usize, IngestError> {
         let created: Vec<MediaKey> = publication.created().to_vec();
-        let _held = self.publishing.hold(created.iter().copied()).await;
+        let _held = self.hold(created.iter().copied()).await?;
         let unreferenced = self.catalog.without_row(&created).await?;
         if !unreferenced.is_empty() {
             self.store.remove(&unreferenced).await?;

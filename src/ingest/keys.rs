@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OwnedMutexGuard;
 
+use super::Ingest;
+use crate::catalog::{CatalogError, Hold};
 use crate::model::MediaKey;
 
 type Locks = HashMap<MediaKey, Arc<tokio::sync::Mutex<()>>>;
@@ -18,9 +20,35 @@ pub(super) struct KeyLocks(Arc<Mutex<Locks>>);
 
 /// The locks of some keys, until dropped.
 #[derive(Debug)]
-pub struct KeysHeld {
+pub(super) struct KeysHeld {
     locks: KeyLocks,
     held: Vec<(MediaKey, OwnedMutexGuard<()>)>,
+}
+
+/// Some keys, held against other requests and against other processes on the same catalog, until dropped.
+pub struct KeysKept {
+    // In this order: who waits here goes on when the catalog lets him.
+    everywhere: Box<dyn Hold>,
+    _here: KeysHeld,
+}
+
+impl KeysKept {
+    /// Whether other processes are certainly kept off.
+    pub(super) fn is_sure(&self) -> bool {
+        self.everywhere.is_sure()
+    }
+}
+
+impl Ingest {
+    /// The locks of photos: while they are held, no upload publishes one of them or begins to refer to it, on no instance.
+    ///
+    /// # Errors
+    /// The catalog failed, or another instance holds one of them for too long.
+    pub async fn hold(&self, keys: impl IntoIterator<Item = MediaKey>) -> Result<KeysKept, CatalogError> {
+        let keys: Vec<MediaKey> = BTreeSet::from_iter(keys).into_iter().collect();
+        let here = self.publishing.hold(keys.iter().copied()).await;
+        Ok(KeysKept { everywhere: self.catalog.hold(&keys).await?, _here: here })
+    }
 }
 
 impl KeyLocks {

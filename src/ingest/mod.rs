@@ -27,7 +27,7 @@ use tracing::Instrument;
 use self::doubt::Doubts;
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
-pub use self::keys::KeysHeld;
+pub use self::keys::KeysKept;
 use self::pages::Shelf;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::Label;
@@ -186,11 +186,6 @@ impl Ingest {
         catalog?;
         *checked() = Some(asked);
         Ok(())
-    }
-
-    /// The lock of one photo: while it is held, no upload publishes the photo or begins to refer to it.
-    pub async fn hold(&self, key: MediaKey) -> KeysHeld {
-        self.publishing.hold([key]).await
     }
 
     /// Returns once every commit that has begun is done, whoever still waits for it. To be called when no upload will

@@ -147,7 +147,7 @@ impl Ingest {
                 return None;
             }
         };
-        let Media { id: _, key, width, height, size_bytes } = known;
+        let Media { id: _, key, width, height, size_bytes, owner: _ } = known;
         Some(NewPhoto { key, width, height, size_bytes, source: id })
     }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::{CatalogError, DraftRow, KnownSource, NewDraft, SledCatalog};
+use crate::catalog::{CatalogError, DraftRow, Hold, KnownSource, NewDraft, SledCatalog};
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
 use crate::model::{DraftId, Media, MediaId, SourceId};
@@ -28,6 +28,10 @@ impl Catalog for Failing {
             Some(error) => Err(error),
             None => self.inner.create_draft(new).await,
         }
+    }
+
+    async fn hold(&self, keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError> {
+        self.inner.hold(keys).await
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {

@@ -110,7 +110,7 @@ impl Upkeep {
 
     /// Removes one photo if nothing refers to it now, either. No upload can begin to while its lock is held.
     async fn collect_one(&self, key: MediaKey, before: SystemTime) -> Result<Option<u64>, UpkeepError> {
-        let _held = self.ingest.hold(key).await;
+        let _held = self.ingest.hold([key]).await?;
         if self.catalog.without_row(&[key]).await?.is_empty() {
             return Ok(None);
         }

@@ -36,7 +36,7 @@ impl Upkeep {
                 return Ok(false);
             }
             // An upload of the same photo may bring the file back, and relies on what it recorded then.
-            let _held = self.ingest.hold(media.key).await;
+            let _held = self.ingest.hold([media.key]).await?;
             if self.store.stat(media.key).await?.is_some() {
                 return Ok(false);
             }

@@ -68,7 +68,7 @@ impl Setup {
         let key = MediaKey::of(name.as_bytes());
         let source = SourceId::new(*key.as_bytes());
         let photo = NewPhoto { key, width: 1, height: 1, size_bytes: name.len() as u64, source };
-        let new = NewDraft { title: String::new(), photos: vec![photo] };
+        let new = NewDraft { title: String::new(), photos: vec![photo], owner: None };
         self.upkeep.catalog.create_draft(new).await.unwrap().photos.remove(0)
     }
 
@@ -146,7 +146,7 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
                 // As a commit does it.
                 let bytes = Bytes::copy_from_slice(name.as_bytes());
                 let staged = setup.upkeep.store.stage(bytes).await.unwrap();
-                let _held = setup.upkeep.ingest.hold(staged.key()).await;
+                let _held = setup.upkeep.ingest.hold([staged.key()]).await.unwrap();
                 let published = setup.upkeep.store.publish(vec![staged]).await.unwrap();
                 setup.record(&name).await;
                 published.settle().await;

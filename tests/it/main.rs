@@ -4,6 +4,8 @@
 
 mod again;
 mod clients;
+#[path = "../cluster/mod.rs"]
+mod cluster;
 mod corpus;
 mod crash;
 mod custody;
@@ -16,6 +18,7 @@ mod metadata;
 mod overload;
 mod pictures;
 mod pillow;
+mod postgres;
 mod protocol;
 mod reconcile;
 mod refusals;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Catalog, KnownSource, NewDraft, NewPhoto};
-use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId};
+use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, UserId};
 
 fn photo(name: &str) -> NewPhoto {
     let source = source(&format!("source of {name}"));
@@ -18,7 +18,7 @@ fn source(name: &str) -> SourceId {
 }
 
 fn draft(title: &str, photos: &[&str]) -> NewDraft {
-    NewDraft { title: title.into(), photos: photos.iter().copied().map(photo).collect() }
+    NewDraft { title: title.into(), photos: photos.iter().copied().map(photo).collect(), owner: None }
 }
 
 pub(super) async fn run(catalog: Arc<dyn Catalog>) {
@@ -29,6 +29,7 @@ pub(super) async fn run(catalog: Arc<dyn Catalog>) {
     concurrent_drafts_share_rows_and_never_ids(Arc::clone(&catalog)).await;
     a_source_is_known_by_the_photo_that_was_last_made_of_it(&*catalog).await;
     concurrent_drafts_of_one_source_agree(Arc::clone(&catalog)).await;
+    a_draft_has_an_owner_and_a_photo_the_first_one(&*catalog).await;
     rows_are_read_in_pages(&*catalog).await;
     keys_without_a_row_are_named(&*catalog).await;
     sources_are_read_in_pages_and_forgotten(&*catalog).await;
@@ -90,6 +91,7 @@ async fn a_source_is_known_by_the_photo_that_was_last_made_of_it(catalog: &dyn C
     let with_source = |name| NewDraft {
         title: String::new(),
         photos: vec![photo("a"), NewPhoto { source: one, ..photo(name) }],
+        owner: None,
     };
     let made = catalog.create_draft(with_source("e")).await.unwrap();
     assert_eq!(catalog.media_of_source(one).await.unwrap().as_ref(), Some(&made.photos[1]));
@@ -112,6 +114,22 @@ async fn concurrent_drafts_of_one_source_agree(catalog: Arc<dyn Catalog>) {
         let made = task.await.unwrap();
         let known = catalog.media_of_source(source("source of shared source")).await.unwrap();
         assert_eq!(known.as_ref(), made.photos.first());
+    }
+}
+
+async fn a_draft_has_an_owner_and_a_photo_the_first_one(catalog: &dyn Catalog) {
+    let [seven, eight] = [7, 8].map(|id| UserId::try_from(id).unwrap());
+    for (owner, first) in [(Some(seven), Some(seven)), (Some(eight), Some(seven)), (None, Some(seven))] {
+        let new = NewDraft { owner, ..draft("owned", &["photo of seven", "a"]) };
+        let made = catalog.create_draft(new).await.unwrap();
+        assert_eq!((made.owner, made.photos[0].owner, made.photos[1].owner), (owner, first, None));
+        assert_eq!(catalog.draft(made.id).await.unwrap().as_ref(), Some(&made));
+        assert_eq!(
+            catalog.media_of_source(source("source of photo of seven")).await.unwrap().as_ref(),
+            made.photos.first()
+        );
+        let before = DraftId(made.id.0 - 1);
+        assert_eq!(catalog.drafts_page(Some(before), 1).await.unwrap()[0].owner, owner);
     }
 }
 

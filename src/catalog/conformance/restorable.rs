@@ -2,10 +2,11 @@
 
 use super::{draft, source};
 use crate::catalog::{DraftRow, Restorable, Restore, RestoreError, Row, SourceRow, State};
-use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId};
+use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, UserId};
 
 fn media(id: u64, name: &str) -> Media {
-    Media { id: MediaId(id), key: MediaKey::of(name.as_bytes()), width: 4, height: 3, size_bytes: 2 }
+    let (id, key, owner) = (MediaId(id), MediaKey::of(name.as_bytes()), UserId::try_from(id % 2).ok());
+    Media { id, key, width: 4, height: 3, size_bytes: 2, owner }
 }
 
 fn row(id: u64, title: &str, photos: &[u64]) -> DraftRow {
@@ -16,6 +17,7 @@ fn row(id: u64, title: &str, photos: &[u64]) -> DraftRow {
         status: DraftStatus::Draft,
         price_suggested: Some(0.1 + 0.2),
         photos: photos.iter().copied().map(MediaId).collect(),
+        owner: UserId::try_from(id % 2).ok(),
     }
 }
 
@@ -87,6 +89,11 @@ async fn nothing_takes_the_place_of_another_row(catalog: &dyn Restorable) {
         (Row::Media(media(1, "other")), "media 1 "),
         (Row::Media(media(2, "one")), "media 2 "),
         (Row::Draft(row(4, "other", &[30, 1, 30])), "draft 4 "),
+        (
+            Row::Draft(DraftRow { owner: UserId::try_from(9).ok(), ..row(4, "Füße 👟", &[30, 1, 30]) }),
+            "draft 4 ",
+        ),
+        (Row::Media(Media { owner: None, ..media(1, "one") }), "media 1 "),
         (Row::Source(SourceRow { source: source("first"), media: MediaId(30) }), "source "),
         (Row::Media(media(u64::MAX, "last")), "18446744073709551615"),
     ] {

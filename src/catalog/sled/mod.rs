@@ -24,7 +24,7 @@ use self::commit::{Commits, Log};
 use self::mark::Mark;
 use self::rows::Trees;
 use super::{
-    Catalog, CatalogError, DraftRow, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    Catalog, CatalogError, DraftRow, Hold, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::disk::{self, FreeDisk};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
@@ -190,6 +190,11 @@ impl Catalog for SledCatalog {
         self.record(insert).await
     }
 
+    /// There is room for one process only, which holds everything.
+    async fn hold(&self, _keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError> {
+        Ok(Box::new(Everything))
+    }
+
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
         let opened = self.opened().await?;
         blocking(move || opened.trees.load(id)).await
@@ -260,6 +265,15 @@ impl Restorable for SledCatalog {
         };
         let taken = self.record(step).await?;
         taken.map_err(|conflict| RestoreError::Conflict(conflict.0))
+    }
+}
+
+/// A hold against nobody.
+struct Everything;
+
+impl Hold for Everything {
+    fn is_sure(&self) -> bool {
+        true
     }
 }
 

@@ -96,15 +96,15 @@ impl Trees {
 
 impl DraftValue {
     fn row(self, id: DraftId) -> DraftRow {
-        let Self { title, description, status, price_suggested, photos } = self;
-        DraftRow { id, title, description, status, price_suggested, photos }
+        let Self { title, description, status, price_suggested, photos, owner } = self;
+        DraftRow { id, title, description, status, price_suggested, photos, owner }
     }
 }
 
 impl From<&DraftRow> for DraftValue {
     fn from(row: &DraftRow) -> Self {
-        let DraftRow { id: _, title, description, status, price_suggested, photos } = row.clone();
-        Self { title, description, status, price_suggested, photos }
+        let DraftRow { id: _, title, description, status, price_suggested, photos, owner } = row.clone();
+        Self { title, description, status, price_suggested, photos, owner }
     }
 }
 

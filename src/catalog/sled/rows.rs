@@ -9,7 +9,7 @@ use sled::transaction::{
 use sled::{Db, Tree};
 
 use crate::catalog::{CatalogError, NewDraft};
-use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, SourceId};
+use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, SourceId, UserId};
 
 pub(super) const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
 pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
@@ -37,6 +37,9 @@ pub(super) struct DraftValue {
     pub(super) status: DraftStatus,
     pub(super) price_suggested: Option<f64>,
     pub(super) photos: Vec<MediaId>,
+    /// Rows of before there were users lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<UserId>,
 }
 
 type Abort = ConflictableTransactionError<CatalogError>;
@@ -72,6 +75,7 @@ impl Trees {
                             width: photo.width,
                             height: photo.height,
                             size_bytes: photo.size_bytes,
+                            owner: new.owner,
                         };
                         media.insert(&id.0.to_be_bytes(), encode(&row).map_err(Abort::Abort)?)?;
                         media_by_key.insert(photo.key.as_bytes(), &id.0.to_be_bytes())?;
@@ -92,6 +96,7 @@ impl Trees {
                 status: DraftStatus::Draft,
                 price_suggested: None,
                 photos: photos.iter().map(|photo| photo.id).collect(),
+                owner: new.owner,
             };
             drafts.insert(&id.0.to_be_bytes(), encode(&row).map_err(Abort::Abort)?)?;
             Ok(row.with(id, photos))
@@ -148,8 +153,8 @@ impl Trees {
 
 impl DraftValue {
     fn with(self, id: DraftId, photos: Vec<Media>) -> Draft {
-        let Self { title, description, status, price_suggested, photos: _ } = self;
-        Draft { id, title, description, status, price_suggested, photos }
+        let Self { title, description, status, price_suggested, photos: _, owner } = self;
+        Draft { id, title, description, status, price_suggested, photos, owner }
     }
 }
 

@@ -1,0 +1,68 @@
+//! What PostgreSQL's failures mean.
+
+use std::error::Error as _;
+use std::io;
+
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
+use crate::catalog::CatalogError;
+
+impl From<Error> for CatalogError {
+    fn from(error: Error) -> Self {
+        match error.code() {
+            Some(code) if *code == SqlState::DISK_FULL => {
+                Self::Full(io::Error::new(io::ErrorKind::StorageFull, error))
+            }
+            Some(code) if is_damage(code) => Self::Corrupt(told(&error)),
+            _ => Self::Unavailable(error.into()),
+        }
+    }
+}
+
+/// Pages that cannot be read, or tables that are not what the migrations made.
+fn is_damage(code: &SqlState) -> bool {
+    [
+        SqlState::DATA_CORRUPTED,
+        SqlState::INDEX_CORRUPTED,
+        SqlState::UNDEFINED_TABLE,
+        SqlState::UNDEFINED_COLUMN,
+        SqlState::CHECK_VIOLATION,
+    ]
+    .contains(code)
+}
+
+/// Transactions stood in each other's way, and one of them was ended: to try it again is right.
+pub(super) fn is_conflict(error: &Error) -> bool {
+    let code = error.code();
+    code == Some(&SqlState::T_R_SERIALIZATION_FAILURE) || code == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+}
+
+/// Whether the database said no for a reason that no waiting removes: a wrong password, no such database, no right to it.
+pub(super) fn is_refusal(error: &CatalogError) -> bool {
+    let CatalogError::Unavailable(cause) = error else { return matches!(error, CatalogError::Corrupt(_)) };
+    let refused =
+        |code: &SqlState| ["28", "3D", "42", "0A"].iter().any(|class| code.code().starts_with(class));
+    cause.downcast_ref::<Error>().and_then(Error::code).is_some_and(refused)
+}
+
+/// Whether an error in answer to COMMIT proves that nothing was committed. A connection that ended proves nothing, and nor
+/// does a server that says that it is going down.
+pub(super) fn proves_rollback(error: &Error) -> bool {
+    error
+        .code()
+        .is_some_and(|code| ["23", "25", "40", "53"].iter().any(|class| code.code().starts_with(class)))
+}
+
+/// The error with its cause, which the driver keeps apart.
+pub(super) fn told(error: &Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// There was no answer in time.
+pub(super) fn silent() -> CatalogError {
+    CatalogError::Unavailable("the database did not answer in time".into())
+}

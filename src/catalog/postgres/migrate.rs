@@ -1,0 +1,70 @@
+//! The tables: made and brought up to date by numbered migrations, each in a transaction, one process at a time.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tokio_postgres::{Client, Config};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::failure::silent;
+use super::pool::Schema;
+use super::tls::Tls;
+use crate::catalog::CatalogError;
+
+mod embedded {
+    #![allow(missing_docs, unreachable_pub, clippy::all, reason = "made by a macro")]
+    refinery::embed_migrations!("src/catalog/postgres/migrations");
+}
+
+/// Who migrates holds this lock, so that any number of instances can be started at once. Any number will do.
+const LOCK: i64 = 0x7669_6e74_6564;
+/// Longest time for all migrations, and for those of another instance. They may have to look at every row.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Makes the tables what this program expects, or sees that they are.
+pub(super) async fn prepare(config: &Config, tls: Tls, schema: Schema) -> Result<(), CatalogError> {
+    let (mut client, connection) = config.connect(tls).await?;
+    // The lock goes with the connection, and this with the function, whoever stops waiting for it.
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    match schema {
+        Schema::Migrate => timeout(LONGEST, migrate(&mut client)).await.map_err(|_| silent())?,
+        Schema::Expect => {
+            let sql = "SELECT to_regclass('catalog_state') IS NOT NULL";
+            let is_there: bool = client.query_one(sql, &[]).await?.try_get(0)?;
+            if is_there {
+                Ok(())
+            } else {
+                Err(CatalogError::Corrupt("there is none in this database".into()))
+            }
+        }
+    }
+}
+
+async fn migrate(client: &mut Client) -> Result<(), CatalogError> {
+    client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
+    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
+    let report = embedded::migrations::runner().run_async(client).await.map_err(failed)?;
+    for migration in report.applied_migrations() {
+        tracing::info!(%migration, "the database was migrated");
+    }
+    Ok(())
+}
+
+/// Whether a migration failed because of what is there already, and not because the database did.
+fn is_foreign(cause: &(dyn std::error::Error + 'static)) -> bool {
+    let code = cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
+    code.is_some_and(|code| code.code().starts_with("42"))
+}
+
+fn failed(error: refinery::Error) -> CatalogError {
+    use refinery::error::Kind;
+    match error.kind() {
+        Kind::Connection(_, cause) if !is_foreign(&**cause) => CatalogError::Unavailable(error.into()),
+        // Another program's tables, or those of a later version of this one.
+        _ => {
+            let cause =
+                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            CatalogError::Corrupt(format!("its tables are not those of this program: {error}{cause}"))
+        }
+    }
+}

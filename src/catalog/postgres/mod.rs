@@ -1,0 +1,181 @@
+//! The shared catalog: PostgreSQL, which any number of instances may use at once.
+//!
+//! Equal photos that come to two instances share one row by an upsert over the key. What must not happen at the same time on
+//! two of them (publishing a photo, and removing it) is kept apart by locks in the database: see `hold`. Nothing here waits
+//! for a database for longer than some seconds.
+
+mod failure;
+mod hold;
+mod migrate;
+mod pool;
+mod record;
+mod restore;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod url;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use self::pool::Connections;
+pub use self::pool::Schema;
+use self::rows::{DRAFT, MEDIA, number};
+pub use self::url::{InvalidPostgresUrl, PostgresUrl};
+use super::{
+    Catalog, CatalogError, DraftRow, Hold, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+};
+use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
+
+/// See the module.
+pub struct PostgresCatalog {
+    connections: Arc<Connections>,
+}
+
+impl PostgresCatalog {
+    /// Connects to the database at `url`, and makes or looks for the tables as `schema` says. At most `connections` are open
+    /// at once. Called inside a tokio runtime.
+    ///
+    /// A database that is down is no error: every call fails until it is up, and then goes through.
+    ///
+    /// # Errors
+    /// The database refuses this program for good (its password, its name), is not this program's, or `sslrootcert` cannot
+    /// be read.
+    pub async fn open(url: &PostgresUrl, connections: usize, schema: Schema) -> Result<Self, CatalogError> {
+        let connections = Arc::new(Connections::new(url, connections, schema)?);
+        match connections.prepare().await {
+            Err(error) if failure::is_refusal(&error) => Err(error),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(%cause, "{error}, and will be connected to when it answers");
+                Ok(Self { connections })
+            }
+            Ok(()) => Ok(Self { connections }),
+        }
+    }
+
+    async fn drafts(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
+        let sql = format!(
+            "SELECT {DRAFT}, ARRAY(SELECT p.media_id FROM draft_photo p WHERE p.draft_id = d.id ORDER BY p.order_index)
+             FROM draft d WHERE d.id > $1 ORDER BY d.id LIMIT $2"
+        );
+        let (after, limit) = (number(after.map_or(0, |id| id.0)), limit_of(limit));
+        self.connections.read(&sql, &[&after, &limit]).await?.iter().map(rows::draft_row).collect()
+    }
+
+    async fn one_media(&self, from: &str, id: &[u8]) -> Result<Option<Media>, CatalogError> {
+        let found = self.connections.read(&format!("SELECT {MEDIA} {from}"), &[&id]).await?;
+        found.first().map(|row| rows::media(row, 0)).transpose()
+    }
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+#[async_trait]
+impl Catalog for PostgresCatalog {
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
+        self.connections.record(&new).await
+    }
+
+    async fn hold(&self, keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError> {
+        self.connections.hold_all(keys).await
+    }
+
+    async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
+        let sql = format!(
+            "SELECT {DRAFT}, p.media_id, {MEDIA} FROM draft d LEFT JOIN draft_photo p ON p.draft_id = d.id
+             LEFT JOIN media m ON m.id = p.media_id WHERE d.id = $1 ORDER BY p.order_index"
+        );
+        let Ok(id) = i64::try_from(id.0) else { return Ok(None) };
+        rows::draft(&self.connections.read(&sql, &[&id]).await?)
+    }
+
+    async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
+        self.one_media("FROM source s JOIN media m ON m.id = s.media_id WHERE s.id = $1", source.as_bytes())
+            .await
+    }
+
+    async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
+        let asked: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes().as_slice()).collect();
+        let found = self.connections.read("SELECT key FROM media WHERE key = ANY($1)", &[&asked]).await?;
+        let found: HashSet<MediaKey> = found.iter().map(|row| rows::key(row, 0)).collect::<Result<_, _>>()?;
+        Ok(keys.iter().copied().filter(|key| !found.contains(key)).collect())
+    }
+
+    async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
+        let sql = format!("SELECT {MEDIA} FROM media m WHERE m.id > $1 ORDER BY m.id LIMIT $2");
+        let (after, limit) = (number(after.map_or(0, |id| id.0)), limit_of(limit));
+        self.connections.read(&sql, &[&after, &limit]).await?.iter().map(|row| rows::media(row, 0)).collect()
+    }
+
+    async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
+        self.drafts(after, limit).await
+    }
+
+    async fn sources_page(
+        &self,
+        after: Option<SourceId>,
+        limit: usize,
+    ) -> Result<Vec<KnownSource>, CatalogError> {
+        let sql = format!(
+            "SELECT s.id, s.media_id, {MEDIA} FROM source s LEFT JOIN media m ON m.id = s.media_id
+             WHERE s.id > $1 ORDER BY s.id LIMIT $2"
+        );
+        let after = after.as_ref().map_or(&[][..], |source| source.as_bytes());
+        self.connections
+            .read(&sql, &[&after, &limit_of(limit)])
+            .await?
+            .iter()
+            .map(rows::known_source)
+            .collect()
+    }
+
+    async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
+        let sql = "DELETE FROM source WHERE id = $1 AND media_id = $2";
+        self.connections.read(sql, &[&source.as_bytes().as_slice(), &number(media.0)]).await.map(drop)
+    }
+
+    async fn created(&self) -> Result<SystemTime, CatalogError> {
+        let found = self.connections.read("SELECT created FROM catalog_state", &[]).await?;
+        let row = found.first().ok_or_else(no_state)?;
+        row.try_get(0).map_err(|error| CatalogError::Corrupt(failure::told(&error)))
+    }
+
+    /// A replica that only reads, and a catalog of which a part is missing, take no drafts.
+    async fn check(&self) -> Result<(), CatalogError> {
+        let sql = "SELECT current_setting('transaction_read_only')::boolean, is_partial FROM catalog_state";
+        let found = self.connections.read(sql, &[]).await?;
+        let row = found.first().ok_or_else(no_state)?;
+        let flag = |at| row.try_get(at).map_err(|error| CatalogError::Corrupt(failure::told(&error)));
+        match (flag(0)?, flag(1)?) {
+            (false, false) => Ok(()),
+            (true, _) => Err(CatalogError::Unavailable("the database only reads".into())),
+            (false, true) => Err(CatalogError::Unavailable("an import into it has not ended".into())),
+        }
+    }
+}
+
+fn no_state() -> CatalogError {
+    CatalogError::Corrupt("the row of catalog_state is gone".into())
+}
+
+#[async_trait]
+impl Restorable for PostgresCatalog {
+    async fn state(&self) -> Result<State, CatalogError> {
+        self.connections.state().await
+    }
+
+    async fn media_of_key(&self, key: MediaKey) -> Result<Option<Media>, CatalogError> {
+        self.one_media("FROM media m WHERE m.key = $1", key.as_bytes()).await
+    }
+
+    async fn restore(&self, step: Restore) -> Result<(), RestoreError> {
+        self.connections.restore(&step).await
+    }
+}

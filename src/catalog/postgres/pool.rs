@@ -1,0 +1,171 @@
+//! Connections: how many, how long they are waited for, and what is prepared before the first one is used.
+//!
+//! A database that is down or stalled costs a caller some seconds and an error, never more. Connections that ended are
+//! replaced by the next caller; so when the database is back, so is the catalog.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Client, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Config, Row};
+
+use super::failure::silent;
+use super::migrate;
+use super::tls::Tls;
+use super::url::PostgresUrl;
+use crate::catalog::CatalogError;
+
+/// Longest wait for a connection, whether for a free one or for a new one.
+const CONNECT: Duration = Duration::from_secs(3);
+/// Longest time that a transaction may take.
+pub(super) const OPERATION: Duration = Duration::from_secs(5);
+/// After so long the database ends a transaction whose COMMIT does not arrive, and the kernel a connection whose bytes are not
+/// taken. Far below the minute after which a doubtful commit is asked about.
+const ABANDONED: Duration = Duration::from_secs(15);
+/// Longest time for which photos may be held: as long as a slow media store may take to publish them.
+const HELD: Duration = Duration::from_secs(120);
+
+/// Whether a database without tables gets them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// Missing tables are made, older ones brought up to date.
+    Migrate,
+    /// Tables must be there: a mistaken URL must not look like an empty catalog.
+    Expect,
+}
+
+/// See the module.
+pub(super) struct Connections {
+    work: Pool,
+    /// Of their own, as who holds photos needs one of the others to go on.
+    holds: Pool,
+    config: Config,
+    tls: Tls,
+    schema: Schema,
+    /// Set once the tables are what this program expects.
+    ready: OnceLock<()>,
+    /// Of who makes them so.
+    turn: Arc<Semaphore>,
+}
+
+impl Connections {
+    /// At most `size` connections, which are made when they are needed.
+    pub(super) fn new(url: &PostgresUrl, size: usize, schema: Schema) -> Result<Self, CatalogError> {
+        let unusable = |error: std::io::Error| CatalogError::Unavailable(error.into());
+        let tls = Tls::of(url).map_err(unusable)?;
+        let holds = (size / 2).max(1);
+        let work = size.saturating_sub(holds).max(1);
+        Ok(Self {
+            work: pool(configured(url, ABANDONED), tls.clone(), work)?,
+            holds: pool(configured(url, HELD), tls.clone(), holds)?,
+            config: configured(url, ABANDONED),
+            tls,
+            schema,
+            ready: OnceLock::new(),
+            turn: Arc::new(Semaphore::new(1)),
+        })
+    }
+
+    /// A connection to a catalog that is ready.
+    pub(super) async fn work(self: &Arc<Self>) -> Result<Client, CatalogError> {
+        self.client(&self.work).await
+    }
+
+    /// The same, of those that hold photos.
+    pub(super) async fn hold(self: &Arc<Self>) -> Result<Client, CatalogError> {
+        self.client(&self.holds).await
+    }
+
+    async fn client(self: &Arc<Self>, pool: &Pool) -> Result<Client, CatalogError> {
+        if self.ready.get().is_none() {
+            self.prepare_soon().await?;
+        }
+        pool.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::Timeout(_) => silent(),
+            other => CatalogError::Unavailable(other.into()),
+        })
+    }
+
+    /// The database was down at the start, and may be back: one caller finds out, and the others do not wait for it. What
+    /// it began goes on when it waits no longer.
+    async fn prepare_soon(self: &Arc<Self>) -> Result<(), CatalogError> {
+        let busy = || CatalogError::Unavailable("the database is being connected to".into());
+        let turn = Arc::clone(&self.turn).try_acquire_owned().map_err(|_| busy())?;
+        let connections = Arc::clone(self);
+        let preparing = tokio::spawn(async move { connections.prepare_in(turn).await });
+        let prepared = timeout(CONNECT, preparing).await.map_err(|_| silent())?;
+        prepared.map_err(|died| CatalogError::Unavailable(died.into()))?
+    }
+
+    /// Makes the catalog ready now, however long that takes.
+    pub(super) async fn prepare(&self) -> Result<(), CatalogError> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        self.prepare_in(turn.map_err(|closed| CatalogError::Unavailable(closed.into()))?).await
+    }
+
+    async fn prepare_in(&self, _turn: OwnedSemaphorePermit) -> Result<(), CatalogError> {
+        if self.ready.get().is_none() {
+            migrate::prepare(&self.config, self.tls.clone(), self.schema).await?;
+            let _was_set = self.ready.set(());
+        }
+        Ok(())
+    }
+
+    /// Runs one statement that reads, once more if the connection turned out to have ended.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, CatalogError> {
+        let mut is_retry = false;
+        loop {
+            let client = self.work().await?;
+            let query = async { client.query(&client.prepare_cached(sql).await?, params).await };
+            match timeout(OPERATION, query).await {
+                Ok(Ok(rows)) => return Ok(rows),
+                Ok(Err(_)) if client.is_closed() && !is_retry => is_retry = true,
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => {
+                    discard(client);
+                    return Err(silent());
+                }
+            }
+        }
+    }
+}
+
+/// Ends a connection whose state is not known.
+pub(super) fn discard(client: Client) {
+    drop(Object::take(client));
+}
+
+fn configured(url: &PostgresUrl, abandoned: Duration) -> Config {
+    let mut config = url.config.clone();
+    // What the operator's URL says comes behind, and wins.
+    let own = format!(
+        "-c synchronous_commit=on -c statement_timeout={operation} -c lock_timeout={operation} \
+         -c idle_in_transaction_session_timeout={idle} {given}",
+        operation = OPERATION.as_millis(),
+        idle = abandoned.as_millis(),
+        given = url.config.get_options().unwrap_or_default(),
+    );
+    config.options(own.trim_end()).connect_timeout(CONNECT).tcp_user_timeout(ABANDONED);
+    if config.get_application_name().is_none() {
+        config.application_name(env!("CARGO_PKG_NAME"));
+    }
+    config
+}
+
+fn pool(config: Config, tls: Tls, size: usize) -> Result<Pool, CatalogError> {
+    let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let timeouts = Timeouts { wait: Some(CONNECT), create: Some(CONNECT), recycle: Some(CONNECT) };
+    let pool =
+        Pool::builder(Manager::from_config(config, tls, manager)).max_size(size).runtime(Runtime::Tokio1);
+    pool.timeouts(timeouts).build().map_err(|error| CatalogError::Unavailable(error.into()))
+}

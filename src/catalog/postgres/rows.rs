@@ -1,0 +1,146 @@
+//! Columns to rows, and ids to numbers that PostgreSQL has: it counts with a sign.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSql;
+
+use crate::catalog::{CatalogError, DraftRow, KnownSource};
+use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, UserId};
+
+/// Of a media row, in the order in which [`media`] reads them.
+pub(super) const MEDIA: &str = "m.id, m.key, m.width, m.height, m.size_bytes, m.user_id";
+/// Of a draft without its photos, in the order in which [`draft_row`] reads them.
+pub(super) const DRAFT: &str = "d.id, d.title, d.description, d.status, d.price_suggested, d.user_id";
+/// How many these are.
+const DRAFT_COLUMNS: usize = 6;
+
+/// The number under which a row with this id would be. What is beyond all ids has none.
+pub(super) fn number(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}
+
+fn column<'r, T: FromSql<'r>>(row: &'r Row, at: usize) -> Result<T, CatalogError> {
+    row.try_get(at).map_err(|error| CatalogError::Corrupt(super::failure::told(&error)))
+}
+
+fn unsigned<T: TryFrom<i64>>(row: &Row, at: usize) -> Result<T, CatalogError> {
+    positive(column(row, at)?)
+}
+
+/// A number that is not negative, and fits.
+pub(super) fn positive<T: TryFrom<i64>>(number: i64) -> Result<T, CatalogError> {
+    T::try_from(number).map_err(|_| CatalogError::Corrupt(format!("{number} is out of range")))
+}
+
+fn owner(row: &Row, at: usize) -> Result<Option<UserId>, CatalogError> {
+    let Some(id) = column::<Option<i64>>(row, at)? else { return Ok(None) };
+    let id = UserId::try_from(positive::<u64>(id)?);
+    id.map(Some).map_err(|error| CatalogError::Corrupt(error.to_string()))
+}
+
+fn digest(bytes: &[u8]) -> Result<[u8; 32], CatalogError> {
+    bytes.try_into().map_err(|_| CatalogError::Corrupt("a digest has not 32 bytes".into()))
+}
+
+/// The key in column `at`.
+pub(super) fn key(row: &Row, at: usize) -> Result<MediaKey, CatalogError> {
+    Ok(MediaKey::from_digest(digest(column(row, at)?)?))
+}
+
+/// The source in column `at`.
+pub(super) fn source(row: &Row, at: usize) -> Result<SourceId, CatalogError> {
+    Ok(SourceId::new(digest(column(row, at)?)?))
+}
+
+/// The number in column `at`.
+pub(super) fn id(row: &Row, at: usize) -> Result<u64, CatalogError> {
+    unsigned(row, at)
+}
+
+/// The media row whose [`MEDIA`] begin in column `at`.
+pub(super) fn media(row: &Row, at: usize) -> Result<Media, CatalogError> {
+    Ok(Media {
+        id: MediaId(unsigned(row, at)?),
+        key: key(row, at + 1)?,
+        width: unsigned(row, at + 2)?,
+        height: unsigned(row, at + 3)?,
+        size_bytes: unsigned(row, at + 4)?,
+        owner: owner(row, at + 5)?,
+    })
+}
+
+/// The draft whose [`DRAFT`] are the first columns, and the ids of its photos the next one.
+pub(super) fn draft_row(row: &Row) -> Result<DraftRow, CatalogError> {
+    let photos: Vec<i64> = column(row, DRAFT_COLUMNS)?;
+    let Draft { id, title, description, status, price_suggested, owner, photos: _ } = bare_draft(row)?;
+    let photos = photos.into_iter().map(|id| positive(id).map(MediaId)).collect::<Result<_, _>>()?;
+    Ok(DraftRow { id, title, description, status, price_suggested, photos, owner })
+}
+
+fn bare_draft(row: &Row) -> Result<Draft, CatalogError> {
+    let status: &str = column(row, 3)?;
+    if status != status_name(DraftStatus::Draft) {
+        return Err(CatalogError::Corrupt(format!("a draft has the status {status:?}")));
+    }
+    Ok(Draft {
+        id: DraftId(unsigned(row, 0)?),
+        title: column(row, 1)?,
+        description: column(row, 2)?,
+        status: DraftStatus::Draft,
+        price_suggested: column(row, 4)?,
+        photos: Vec::new(),
+        owner: owner(row, 5)?,
+    })
+}
+
+/// As it is written in the table.
+pub(super) fn status_name(status: DraftStatus) -> &'static str {
+    match status {
+        DraftStatus::Draft => "draft",
+    }
+}
+
+/// One draft out of a row for each of its photos: [`DRAFT`], the photo's media id, and its [`MEDIA`].
+pub(super) fn draft(rows: &[Row]) -> Result<Option<Draft>, CatalogError> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let mut draft = bare_draft(first)?;
+    for row in rows {
+        let Some(photo) = column::<Option<i64>>(row, DRAFT_COLUMNS)? else { continue };
+        if column::<Option<i64>>(row, DRAFT_COLUMNS + 1)?.is_none() {
+            return Err(CatalogError::Corrupt(format!("media {photo} has no row")));
+        }
+        draft.photos.push(media(row, DRAFT_COLUMNS + 1)?);
+    }
+    Ok(Some(draft))
+}
+
+/// A source, the id of its media, and that one's [`MEDIA`].
+pub(super) fn known_source(row: &Row) -> Result<KnownSource, CatalogError> {
+    let media = match column::<Option<i64>>(row, 2)? {
+        Some(_) => Some(media(row, 2)?),
+        None => None,
+    };
+    Ok(KnownSource { source: source(row, 0)?, media_id: MediaId(unsigned(row, 1)?), media })
+}
+
+/// Names of locks for keys, in the one order in which everybody takes them. Two keys may share a name, which only makes one
+/// wait for the other.
+pub(super) fn locks(keys: impl IntoIterator<Item = MediaKey>, from: Half) -> Vec<i64> {
+    let start = match from {
+        Half::Hold => 0,
+        Half::Record => 16,
+    };
+    let name = |key: MediaKey| {
+        key.as_bytes()[start..start + 8].iter().fold(0, |name, byte| name << 8 | i64::from(*byte))
+    };
+    BTreeSet::from_iter(keys.into_iter().map(name)).into_iter().collect()
+}
+
+/// Which part of a key names the lock: what is held while a photo is published and recorded is another lock than the one of
+/// the transaction that records it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    Hold,
+    Record,
+}

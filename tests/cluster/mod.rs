@@ -1,0 +1,185 @@
+//! A PostgreSQL of the tests' own: a cluster in a temporary directory, on a free port of the loopback interface, that syncs
+//! like any other. One for each test binary, and a database for each test.
+//!
+//! tools/postgres.sh finds the programs; where there are none, tests that need them are skipped, and that is said.
+
+#![allow(dead_code, reason = "two binaries have it, and each uses a part")]
+
+use std::fs::File;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// See the module. Ends when dropped, or with the process of the tests, however that ends.
+pub(crate) struct Cluster {
+    programs: PathBuf,
+    dir: PathBuf,
+    port: u16,
+    user: Option<(u32, u32)>,
+    databases: AtomicUsize,
+    /// Kills the postmaster and removes its directory once its stdin ends.
+    keeper: Child,
+}
+
+impl Cluster {
+    /// The one that the tests of this binary share; `None` if there is no PostgreSQL.
+    pub(crate) fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(&[])).as_ref()
+    }
+
+    /// One more, with options of postgres; `None` if there is no PostgreSQL.
+    pub(crate) fn start(options: &[&str]) -> Option<Self> {
+        let Some(programs) = std::env::var_os("VINTEDBOT_TEST_POSTGRES").filter(|dir| !dir.is_empty()) else {
+            let why = "there is no PostgreSQL: tools/postgres.sh fetches one, and VINTEDBOT_TEST_POSTGRES names its programs";
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+            return None;
+        };
+        let user = unprivileged();
+        let dir = TempDir::with_prefix("vintedbot-postgres-").unwrap().keep();
+        if let Some((uid, gid)) = user {
+            std::os::unix::fs::chown(&dir, Some(uid), Some(gid)).unwrap();
+        }
+        let script =
+            "cat >/dev/null; kill -QUIT $(head -n 1 \"$0/data/postmaster.pid\"); sleep 1; rm -rf \"$0\"";
+        let mut keeper = Command::new("sh");
+        keeper
+            .args(["-c", script])
+            .arg(&dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let keeper = keeper.process_group(0).spawn().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let cluster =
+            Self { programs: programs.into(), dir, port, user, databases: AtomicUsize::new(0), keeper };
+        let mut initdb = cluster.program("initdb");
+        initdb.args(["-U", "app", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"]);
+        let made = initdb.arg(cluster.dir.join("data")).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        cluster.run(options);
+        Some(cluster)
+    }
+
+    /// Starts the server, also after [`kill`](Self::kill), and returns when it takes connections.
+    pub(crate) fn run(&self, options: &[&str]) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
+            let mut postgres = self.program("postgres");
+            postgres.arg("-D").arg(self.dir.join("data")).args(["-p", &self.port.to_string()]);
+            postgres.args([
+                "-h",
+                "127.0.0.1",
+                "-k",
+                "",
+                "-c",
+                "shared_buffers=32MB",
+                "-c",
+                "max_connections=200",
+            ]);
+            postgres.args(options).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+            let mut postgres = postgres.spawn().unwrap();
+            // What was killed leaves processes that go a moment later, and until then a new one gives up at once.
+            while postgres.try_wait().unwrap().is_none() {
+                let port = self.port.to_string();
+                if self
+                    .program("pg_isready")
+                    .args(["-q", "-h", "127.0.0.1", "-p", &port])
+                    .status()
+                    .unwrap()
+                    .success()
+                {
+                    return;
+                }
+                assert!(
+                    Instant::now() < deadline,
+                    "{}",
+                    std::fs::read_to_string(self.dir.join("log")).unwrap()
+                );
+                std::thread::sleep(Duration::from_millis(30));
+            }
+            assert!(Instant::now() < deadline, "{}", std::fs::read_to_string(self.dir.join("log")).unwrap());
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// kill -9 of the postmaster.
+    pub(crate) fn kill(&self) {
+        let pid = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
+        let pid = nix::unistd::Pid::from_raw(pid.lines().next().unwrap().trim().parse().unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+
+    /// The port that it listens on, on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of a new database.
+    pub(crate) async fn database(&self) -> String {
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.client("postgres").await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
+        self.url(&name)
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://app:secret@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A connection of the tests' own to the database with this name or URL.
+    pub(crate) async fn client(&self, database: &str) -> tokio_postgres::Client {
+        let name = database.rsplit('/').next().unwrap();
+        let (client, connection) =
+            tokio_postgres::connect(&self.url(name), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// The directory of the cluster, which belongs to its user.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// One of its programs, or any other by its path, in its directory and as its user.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        command.current_dir(&self.dir).env_remove("LC_ALL").env_remove("LANG");
+        let libraries = std::env::var_os("VINTEDBOT_TEST_POSTGRES_LIBS").filter(|dirs| !dirs.is_empty());
+        if let Some(libraries) = libraries {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+/// Somebody else where we are root, as whom PostgreSQL does not run.
+fn unprivileged() -> Option<(u32, u32)> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let ids = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    Some(ids("postgres").or_else(|| ids("nobody")).unwrap())
+}
