@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Api, Routes};
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, Restorable, SledCatalog};
-use crate::config::{CorsOrigins, Settings};
+use crate::config::{CorsOrigins, MediaStorage, Settings};
+use crate::disk;
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, Scratch};
-use crate::media::{LocalStore, MediaStore};
+use crate::media::s3::S3StartError;
+use crate::media::{LocalStore, MediaStore, S3Store};
 use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter};
 use crate::server::{self, Ended, descriptors};
 use crate::telemetry::connections::Connections;
@@ -39,6 +41,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] S3StartError),
     /// The catalog.
     #[error("the catalog at {path} cannot be opened: {}", with_cause(.source))]
     Catalog {
@@ -115,10 +120,7 @@ impl App {
             Err(source) => return Err(StartError::Catalog { path, source }),
         }
         let catalog: Arc<dyn Catalog> = Arc::new(catalog);
-        let store = LocalStore::open(&settings.media_root, settings.min_free_disk)
-            .map_err(|source| StartError::Media { path: settings.media_root.clone(), source })?;
-        let scratch = Scratch { dir: store.scratch_dir().into(), min_free: settings.min_free_disk };
-        let store: Arc<dyn MediaStore> = Arc::new(store);
+        let (store, scratch) = media(settings).await?;
         let pool = Pool::start(settings.workers, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;
         let budget = Budget::new(settings.memory_budget_bytes);
@@ -217,6 +219,24 @@ impl App {
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended
     }
+}
+
+/// The store of photos, and where what has not become one yet is spilled to.
+pub(crate) async fn media(settings: &Settings) -> Result<(Arc<dyn MediaStore>, Scratch), StartError> {
+    let (root, min_free) = (&settings.media_root, settings.min_free_disk);
+    let failed = |source| StartError::Media { path: root.clone(), source };
+    let (store, dir): (Arc<dyn MediaStore>, _) = match &settings.media_storage {
+        MediaStorage::Local => {
+            let store = LocalStore::open(root, min_free).map_err(failed)?;
+            let dir = store.scratch_dir();
+            (Arc::new(store), dir)
+        }
+        MediaStorage::S3(bucket) => {
+            disk::create_dir(root).map_err(failed)?;
+            (Arc::new(S3Store::open(bucket, root, min_free).await?), root.clone())
+        }
+    };
+    Ok((store, Scratch { dir: dir.into(), min_free }))
 }
 
 fn limiter(quota: Quota) -> Arc<dyn RateLimiter> {

@@ -60,8 +60,10 @@ fn serve(settings: &Settings) -> Result<(), String> {
         tracing::info!(port = address.port(), workers = settings.workers, "listening on http://{address}");
         let stop = stop_signal().map_err(|error| format!("signals cannot be received: {error}"))?;
         say(&format!(
-            "✅ /ingest/upload ready | storage=local | MAX_DIM={} | JPEG_QUALITY={}",
-            settings.max_dim_px, settings.jpeg_quality
+            "✅ /ingest/upload ready | storage={} | MAX_DIM={} | JPEG_QUALITY={}",
+            settings.media_storage.name(),
+            settings.max_dim_px,
+            settings.jpeg_quality
         ));
         let ended = app.run(stop).await;
         if let Ended::CutOff(connections) = ended {

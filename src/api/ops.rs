@@ -6,6 +6,7 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use super::Api;
+use super::errors::chain;
 use crate::catalog::CatalogError;
 use crate::media::MediaError;
 use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
@@ -38,7 +39,7 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
             down.insert("disk");
         }
         Err(error) => {
-            tracing::warn!(%error, "the media store is down");
+            tracing::warn!(error = %chain(&error), "the media store is down");
             down.insert("media");
         }
     }

@@ -18,6 +18,7 @@ use ipnet::IpNet;
 pub use self::table::{SETTINGS, Setting};
 
 use crate::disk::FreeDisk;
+use crate::media::s3::S3Settings;
 use crate::ratelimit::Quota;
 
 /// Development or production.
@@ -38,6 +39,25 @@ pub enum CorsOrigins {
     Exact(Vec<String>),
 }
 
+/// Where photos are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaStorage {
+    /// In a directory, `MEDIA_ROOT`.
+    Local,
+    /// In a bucket.
+    S3(S3Settings),
+}
+
+impl MediaStorage {
+    /// The name by which the setting knows it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::S3(_) => "s3",
+        }
+    }
+}
+
 /// All settings, parsed and checked.
 #[derive(Clone)]
 #[allow(missing_docs, reason = "each field is documented by the row of its name in SETTINGS")]
@@ -47,6 +67,7 @@ pub struct Settings {
     pub catalog_path: PathBuf,
     pub cors_origins: CorsOrigins,
     pub media_root: PathBuf,
+    pub media_storage: MediaStorage,
     pub media_base_url: String,
     pub max_uploads_per_request: usize,
     pub max_file_bytes: u64,
@@ -161,13 +182,8 @@ impl Settings {
         let host: IpAddr = read.value("HOST", parse::from_str);
         let port: u16 = read.value("PORT", parse::from_str);
         read.value("SECRET_KEY", |v| (env == Env::Dev || v != "dev-secret").then_some(()));
-        // Of no effect with MEDIA_STORAGE=local, as in the old backend: its file may well name them.
-        for unused in ["S3_BUCKET", "S3_ENDPOINT_URL", "S3_REGION", "S3_ACCESS_KEY", "S3_SECRET_KEY"] {
-            read.value(unused, |_| Some(()));
-        }
         let redis = read.value("REDIS_URL", |v| Some(!v.is_empty()));
         read.value("AUTH_REQUIRED", |v| (parse::boolean(v) == Some(false)).then_some(()));
-        read.value("MEDIA_STORAGE", |v| (v == "local").then_some(()));
         let mib = 1024 * 1024;
         let settings = Self {
             env,
@@ -175,6 +191,7 @@ impl Settings {
             catalog_path: read.value("DATABASE_URL", parse::sled_path),
             cors_origins: read.value("CORS_ORIGINS", parse::cors_origins),
             media_root: read.value("MEDIA_ROOT", |v| Some(PathBuf::from(v))),
+            media_storage: storage(&mut read),
             media_base_url: read.value("MEDIA_BASE_URL", parse::base_url),
             max_uploads_per_request: read.value("MAX_UPLOADS_PER_REQUEST", |v| parse::within(v, 1..=1000)),
             max_file_bytes: read.value("MAX_FILE_SIZE_MB", |v| parse::within(v, 1..=1024u64)) * mib,
@@ -211,6 +228,29 @@ impl Settings {
     }
 }
 
+fn storage(read: &mut Reader<'_>) -> MediaStorage {
+    let is_s3 = read.value("MEDIA_STORAGE", |v| matches!(v, "local" | "s3").then_some(v == "s3"));
+    // Of no effect with MEDIA_STORAGE=local, as in the old backend: its file may well name them.
+    let text = |v: &str| (!v.is_empty()).then(|| v.to_owned());
+    let bucket = read.value("S3_BUCKET", |v| (!is_s3 || parse::is_bucket(v)).then(|| v.to_owned()));
+    let endpoint = read.value("S3_ENDPOINT_URL", |v| match v {
+        "" => Some(None),
+        _ if is_s3 => parse::endpoint(v).map(Some),
+        _ => Some(None),
+    });
+    let region = read.value("S3_REGION", |v| Some(text(v)));
+    let access = read.value("S3_ACCESS_KEY", |v| Some(text(v)));
+    // One of the two is a mistake, and must not turn into the keys of the environment.
+    let secret =
+        read.value("S3_SECRET_KEY", |v| (!is_s3 || access.is_some() == !v.is_empty()).then(|| text(v)));
+    let presigned_for = read.value("S3_PRESIGN_SECONDS", |v| parse::seconds(v, 0..=604_800));
+    if !is_s3 {
+        return MediaStorage::Local;
+    }
+    let keys = access.zip(secret);
+    MediaStorage::S3(S3Settings { bucket, endpoint, region, keys, presigned_for })
+}
+
 struct Reader<'s> {
     source: &'s Source,
     errors: Vec<SettingError>,
@@ -234,9 +274,10 @@ impl Reader<'_> {
             None => setting.default.to_owned(),
         };
         self.errors.push(SettingError { name, value, accepts: setting.accepts });
-        let stand_in = if name == "SECRET_KEY" { "stand-in" } else { setting.default };
-        #[expect(clippy::expect_used, reason = "the test of defaults parses every default")]
-        parse(stand_in).expect("the default of a setting parses")
+        // Some defaults are refused in the light of other settings.
+        let stand_in = parse(setting.default).or_else(|| parse("stand-in")).or_else(|| parse(""));
+        #[expect(clippy::expect_used, reason = "the tests of settings refuse each of those")]
+        stand_in.expect("the default of a setting parses, or a stand-in does")
     }
 }
 

@@ -85,6 +85,20 @@ pub(super) fn base_url(value: &str) -> Option<String> {
     (known && sane && !hides_api).then(|| value.trim_end_matches('/').to_owned())
 }
 
+/// An http(s) URL of a service, without its trailing slash.
+pub(super) fn endpoint(value: &str) -> Option<String> {
+    let uri = value.parse::<hyper::Uri>().ok()?;
+    let known =
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
+    (known && uri.query().is_none() && !value.contains('@')).then(|| value.trim_end_matches('/').to_owned())
+}
+
+/// A name that stands for itself in a URL.
+pub(super) fn is_bucket(value: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    (3..=255).contains(&value.len()) && value.chars().all(is_plain)
+}
+
 pub(super) fn sled_path(value: &str) -> Option<PathBuf> {
     value.strip_prefix("sled:").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
