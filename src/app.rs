@@ -18,7 +18,7 @@ use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, Scratch};
 use crate::media::s3::S3StartError;
 use crate::media::{LocalStore, MediaStore, S3Store};
-use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter};
+use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
 use crate::server::{self, Ended, descriptors};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
@@ -67,6 +67,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: CatalogError,
     },
+    /// Redis.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
     /// The image threads.
     #[error("the image pool cannot start: {0}")]
     Pool(io::Error),
@@ -159,6 +162,11 @@ impl App {
             Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
             Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
         }
+        let redis = match &settings.redis_url {
+            Some(url) => Some(RedisLink::open(url).await?),
+            None => None,
+        };
+        let limiter = |name, quota| limiter(redis.as_ref(), name, quota);
         let connections = Connections::default();
         let api = Api {
             routes: Routes::new(&settings.media_base_url)
@@ -167,8 +175,8 @@ impl App {
             upkeep: Arc::clone(&upkeep),
             catalog,
             store,
-            global_limiter: settings.rate_limit_global.map(limiter),
-            upload_limiter: settings.rate_limit_upload.map(limiter),
+            global_limiter: settings.rate_limit_global.map(|quota| limiter("global", quota)),
+            upload_limiter: settings.rate_limit_upload.map(|quota| limiter("upload", quota)),
             metrics: Arc::new(Metrics::default()),
             connections: connections.clone(),
             media_base_url: settings.media_base_url.clone(),
@@ -239,6 +247,9 @@ pub(crate) async fn media(settings: &Settings) -> Result<(Arc<dyn MediaStore>, S
     Ok((store, Scratch { dir: dir.into(), min_free }))
 }
 
-fn limiter(quota: Quota) -> Arc<dyn RateLimiter> {
-    Arc::new(MemoryLimiter::new(quota))
+fn limiter(redis: Option<&Arc<RedisLink>>, name: &str, quota: Quota) -> Arc<dyn RateLimiter> {
+    match redis {
+        Some(link) => Arc::new(RedisLimiter::new(Arc::clone(link), name, quota)),
+        None => Arc::new(MemoryLimiter::new(quota)),
+    }
 }

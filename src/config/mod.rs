@@ -80,6 +80,7 @@ pub struct Settings {
     pub media_grace: Duration,
     pub rate_limit_global: Option<Quota>,
     pub rate_limit_upload: Option<Quota>,
+    pub redis_url: Option<String>,
     pub trusted_proxies: Vec<IpNet>,
     pub workers: usize,
     pub memory_budget_bytes: u64,
@@ -107,9 +108,6 @@ impl Settings {
 
 /// Room for part headers, the title and foreign fields beside the photos.
 pub const FORM_OVERHEAD_BYTES: u64 = 1 << 20;
-
-const REDIS_NOTE: &str =
-    "REDIS_URL is set, but limits are counted in this process: sharing them is not built yet";
 
 /// One setting that did not parse.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,7 +180,6 @@ impl Settings {
         let host: IpAddr = read.value("HOST", parse::from_str);
         let port: u16 = read.value("PORT", parse::from_str);
         read.value("SECRET_KEY", |v| (env == Env::Dev || v != "dev-secret").then_some(()));
-        let redis = read.value("REDIS_URL", |v| Some(!v.is_empty()));
         read.value("AUTH_REQUIRED", |v| (parse::boolean(v) == Some(false)).then_some(()));
         let mib = 1024 * 1024;
         let settings = Self {
@@ -204,6 +201,7 @@ impl Settings {
             media_grace: read.value("MEDIA_GRACE_HOURS", |v| parse::hours(v, 1..=8760)),
             rate_limit_global: read.value("RATE_LIMIT_GLOBAL", parse::quota),
             rate_limit_upload: read.value("RATE_LIMIT_UPLOAD", parse::quota),
+            redis_url: read.value("REDIS_URL", parse::redis_url),
             trusted_proxies: read.value("TRUSTED_PROXIES", parse::networks),
             workers: match read.value("WORKERS", |v| parse::within(v, 0..=256)) {
                 0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -222,7 +220,7 @@ impl Settings {
             shutdown_timeout: read.value("SHUTDOWN_TIMEOUT_SECONDS", |v| parse::seconds(v, 1..=600)),
             min_free_disk: read.value("MIN_FREE_DISK_MB", parse::free_disk),
             log_level: read.value("LOG_LEVEL", parse::log_filter),
-            notes: redis.then_some(REDIS_NOTE).into_iter().collect(),
+            notes: Vec::new(),
         };
         if read.errors.is_empty() { Ok(settings) } else { Err(SettingsError(read.errors)) }
     }
@@ -242,7 +240,7 @@ fn storage(read: &mut Reader<'_>) -> MediaStorage {
     let access = read.value("S3_ACCESS_KEY", |v| Some(text(v)));
     // One of the two is a mistake, and must not turn into the keys of the environment.
     let secret =
-        read.value("S3_SECRET_KEY", |v| (!is_s3 || access.is_some() == !v.is_empty()).then(|| text(v)));
+        read.value("S3_SECRET_KEY", |v| (!is_s3 || access.is_some() != v.is_empty()).then(|| text(v)));
     let presigned_for = read.value("S3_PRESIGN_SECONDS", |v| parse::seconds(v, 0..=604_800));
     if !is_s3 {
         return MediaStorage::Local;

@@ -93,6 +93,15 @@ pub(super) fn endpoint(value: &str) -> Option<String> {
     (known && uri.query().is_none() && !value.contains('@')).then(|| value.trim_end_matches('/').to_owned())
 }
 
+/// A URL of Redis, or none.
+pub(super) fn redis_url(value: &str) -> Option<Option<String>> {
+    if value.is_empty() {
+        return Some(None);
+    }
+    let known = value.starts_with("redis://") || value.starts_with("rediss://");
+    (known && redis::Client::open(value).is_ok()).then(|| Some(value.to_owned()))
+}
+
 /// A name that stands for itself in a URL.
 pub(super) fn is_bucket(value: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');

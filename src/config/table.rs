@@ -32,7 +32,7 @@ pub const SETTINGS: &[Setting] = &[
     row("HOST", "127.0.0.1", "an IP address", "listening address"),
     row("PORT", "8000", "0..65535", "listening port; 0 takes a free one, the log says which"),
     row("DATABASE_URL", "sled:data/db", "sled:PATH", "where drafts and media rows live"),
-    row("REDIS_URL", NONE, "text", "Redis for shared rate limits (not built yet: noted in the log, counted in this process)"),
+    row("REDIS_URL", NONE, "a redis:// or rediss:// URL", "Redis through which several instances share rate limits; while it does not answer each counts by itself"),
     row("SECRET_KEY", "dev-secret", "text, not the default when ENV=prod", "HS256 key of the bearer tokens"),
     row("AUTH_REQUIRED", "false", "false: bearer tokens are not built yet", "true: no token, 401"),
     row("CORS_ORIGINS", r#"["*"]"#, "a list of origins such as https://app.example, or *", "origins a browser may call from"),

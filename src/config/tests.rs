@@ -90,9 +90,17 @@ fn media_is_not_served_over_the_api() {
 #[test]
 fn what_the_old_backend_had_and_this_one_lacks_is_refused_or_noted() {
     assert!(load(&[("AUTH_REQUIRED", "true")]).is_err());
-    let settings = load(&[("REDIS_URL", "redis://cache/0")]).unwrap();
-    assert_eq!(settings.notes, [REDIS_NOTE]);
-    assert!(load(&[]).unwrap().notes.is_empty());
+}
+
+#[test]
+fn redis_is_named_by_a_url() {
+    assert_eq!(load(&[]).unwrap().redis_url, None);
+    for url in ["redis://cache/0", "rediss://user:pass@cache.example:6380/1"] {
+        assert_eq!(load(&[("REDIS_URL", url)]).unwrap().redis_url.as_deref(), Some(url));
+    }
+    for bad in ["cache:6379", "http://cache", "redis://cache/x"] {
+        assert!(load(&[("REDIS_URL", bad)]).is_err(), "{bad}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod again;
+mod bucket;
 mod clients;
 mod corpus;
 mod crash;
@@ -18,7 +19,10 @@ mod pictures;
 mod pillow;
 mod protocol;
 mod reconcile;
+mod redis;
+mod redis_server;
 mod refusals;
+mod s3;
 mod slow;
 mod soak;
 mod streaming;

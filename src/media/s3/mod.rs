@@ -103,7 +103,7 @@ impl S3Store {
                 return Err(S3StartError::Refused { bucket: settings.bucket.clone(), reason });
             }
             Err(fault) => {
-                tracing::warn!(bucket = settings.bucket, error = %chain(&fault), "the bucket cannot be reached")
+                tracing::warn!(bucket = settings.bucket, error = %chain(&fault), "the bucket cannot be reached");
             }
         }
         Ok(store)
