@@ -10,7 +10,7 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 .NOTPARALLEL: # cargo is parallel by itself
 ROUNDS := 200
 MINUTES := 15
-.PHONY: help run build test lint crash soak bench compare load fuzz fuzz-smoke tools native clients postgres clean
+.PHONY: help run build test lint crash soak bench compare load fuzz fuzz-smoke tools native clients postgres redis clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -21,8 +21,8 @@ run: native ## build (release) and start the server; settings come from the envi
 build: native ## build target/release/vintedbot-ingest
 	cargo build --release --locked
 
-test: lint clients postgres ## everything that has to pass: lint, the tests, some seconds of fuzzing, the systemd unit
-	. ./target/tools/clients.env && . ./target/tools/postgres.env && cargo test --locked
+test: lint clients postgres redis ## everything that has to pass: lint, the tests, some seconds of fuzzing, the systemd unit
+	. ./target/tools/clients.env && . ./target/tools/postgres.env && . ./target/tools/redis.env && cargo test --locked
 	tools/fuzz.sh smoke
 	tools/unit.sh
 
@@ -63,7 +63,7 @@ TIME ?= 1200
 fuzz: native ## a campaign: make fuzz TARGET=jpeg_pipeline TIME=1200 SANITIZER=address; see fuzz/README.md
 	tools/fuzz.sh run $(SANITIZER) "$(TARGET)" $(TIME)
 
-tools: native clients postgres ## only fetch what the other targets need
+tools: native clients postgres redis ## only fetch what the other targets need
 	@tools/lint.sh
 
 native:
@@ -74,6 +74,9 @@ clients:
 
 postgres:
 	@tools/postgres.sh
+
+redis:
+	@tools/redis.sh
 
 clean: ## remove what was built, but not target/tools (rm -rf target does both)
 	@[ ! -d target ] || find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +

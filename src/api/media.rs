@@ -1,17 +1,17 @@
 //! `GET` and `HEAD /media/{sha256}.jpg`: conditional (RFC 9110 section 13) and partial (section 14) reads of immutable
-//! files.
+//! files. Where the store has links to give, a `GET` is sent on with one.
 
 use std::ops::Range;
 
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
-    HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE,
+    HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
 };
 use hyper::{Method, Response, StatusCode};
 
 use super::Api;
 use super::dto::STORED_MIME;
-use crate::media::MediaObject;
+use crate::media::{Link, MediaObject};
 use crate::model::MediaKey;
 use crate::web::body::{self, Body};
 use crate::web::problem::{self, Problem};
@@ -28,8 +28,16 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Problem> {
     let key: Option<MediaKey> = file.strip_suffix(".jpg").and_then(|name| name.parse().ok());
     let key = key.ok_or_else(problem::not_found)?;
-    let object = api.store.open(key).await?.ok_or_else(problem::not_found)?;
     let etag = format!("\"{key}\"");
+    // What can be told without the bytes is told without them.
+    let is_asked_about = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| headers.contains_key(name));
+    let is_head = method == Method::HEAD;
+    let link = if is_head { None } else { api.store.link(key).await? };
+    let told = if is_asked_about || is_head || link.is_some() {
+        Some(api.store.stat(key).await?.ok_or_else(problem::not_found)?)
+    } else {
+        None
+    };
     if !matches(headers, &IF_MATCH, |tag| tag == etag).unwrap_or(true) {
         let detail = "The photo does not have an ETag that If-Match names.";
         return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail));
@@ -38,13 +46,19 @@ pub(super) async fn serve(
     {
         return Ok(answer(StatusCode::NOT_MODIFIED, &etag, Body::default()));
     }
+    if let Some(told) = told.filter(|_| is_head) {
+        let mut response = answer(StatusCode::OK, &etag, Body::default());
+        describe(&mut response, told.length);
+        return Ok(response);
+    }
+    if let Some(link) = link {
+        return redirect(&link);
+    }
+    let object = api.store.open(key).await?.ok_or_else(problem::not_found)?;
     let length = object.len();
-    // A range of a HEAD is no range (RFC 9110 section 14.2), nor is one of a photo other than the client's.
+    // A range of a photo other than the client's is no range.
     let same_photo = headers.get(IF_RANGE).is_none_or(|tag| tag.as_bytes() == etag.as_bytes());
-    let range = headers
-        .get(RANGE)
-        .filter(|_| method == Method::GET && same_photo)
-        .and_then(|range| range.to_str().ok());
+    let range = headers.get(RANGE).filter(|_| same_photo).and_then(|range| range.to_str().ok());
     match requested(range, length) {
         Requested::Whole => Ok(content(StatusCode::OK, &etag, object, 0..length)),
         Requested::Part(range) => {
@@ -85,9 +99,23 @@ fn content(
 ) -> Response<Body> {
     let length = range.end - range.start;
     let mut response = answer(status, etag, body::stream(object.read(range)));
+    describe(&mut response, length);
+    response
+}
+
+fn describe(response: &mut Response<Body>, length: u64) {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(STORED_MIME));
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
-    response
+}
+
+/// Sends the client to where the photo is. The link is his alone, and is used again no longer than it surely works.
+fn redirect(link: &Link) -> Result<Response<Body>, Problem> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let url = HeaderValue::from_str(&link.url).map_err(|_| problem::internal())?;
+    response.headers_mut().insert(LOCATION, url);
+    insert(&mut response, CACHE_CONTROL, &format!("private, max-age={}", link.lifetime.as_secs() / 2));
+    Ok(response)
 }
 
 fn answer(status: StatusCode, etag: &str, body: Body) -> Response<Body> {

@@ -6,6 +6,7 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use super::Api;
+use super::errors::chain;
 use crate::catalog::CatalogError;
 use crate::media::MediaError;
 use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
@@ -38,7 +39,7 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
             down.insert("disk");
         }
         Err(error) => {
-            tracing::warn!(%error, "the media store is down");
+            tracing::warn!(error = %chain(&error), "the media store is down");
             down.insert("media");
         }
     }
@@ -57,6 +58,7 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
 
 pub(super) fn metrics(api: &Api) -> Response<Body> {
     let upkeep = api.upkeep.figures();
+    let limiters = [&api.global_limiter, &api.upload_limiter].into_iter().flatten();
     let snapshot = Snapshot {
         pool_queue_depth: api.ingest.pool().queued() as u64,
         pool_busy_workers: api.ingest.pool().busy() as u64,
@@ -70,6 +72,7 @@ pub(super) fn metrics(api: &Api) -> Response<Body> {
         image_panics: api.ingest.pool().panics(),
         collected: upkeep.collected,
         collected_bytes: upkeep.collected_bytes,
+        limits_counted_alone: limiters.map(|limiter| limiter.fallbacks()).sum(),
     };
     full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))
 }

@@ -11,10 +11,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use self::files::{Input, Output};
+use crate::app;
 use crate::catalog::{CatalogError, PostgresCatalog, PostgresUrl, Restorable, Schema, SledCatalog};
-use crate::config::{Database, Settings};
+use crate::config::{Database, MediaStorage, Settings};
 use crate::custody::{self, Checks, Finding, Summary};
-use crate::media::LocalStore;
 
 /// So many rows are imported, and then it is said how far it is.
 const ROWS_PER_LINE: u64 = 10_000;
@@ -130,7 +130,7 @@ async fn restore(catalog: &dyn Restorable, file: &File) -> Result<(), String> {
 async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
     let catalog = present_catalog(settings).await?;
     let root = &settings.media_root;
-    if !root.is_dir() {
+    if settings.media_storage == MediaStorage::Local && !root.is_dir() {
         return Err(format!(
             "there are no photos at {}: check MEDIA_ROOT and the working directory",
             root.display()
@@ -141,11 +141,9 @@ async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
 }
 
 async fn check(catalog: &dyn Restorable, settings: &Settings, checks: Checks) -> Result<Summary, String> {
-    let root = &settings.media_root;
-    let store = LocalStore::open(root, settings.min_free_disk)
-        .map_err(|error| format!("the media root {} cannot be used: {error}", root.display()))?;
+    let (store, _) = app::media(settings).await.map_err(|error| error.to_string())?;
     let say = |finding: &Finding| say(&finding.to_string());
-    let summary = custody::fsck(catalog, &store, checks, say).await.map_err(told)?;
+    let summary = custody::fsck(catalog, &*store, checks, say).await.map_err(told)?;
     note(&summary.to_string());
     Ok(summary)
 }

@@ -19,6 +19,7 @@ pub use self::table::{SETTINGS, Setting};
 
 use crate::catalog::PostgresUrl;
 use crate::disk::FreeDisk;
+use crate::media::s3::S3Settings;
 use crate::ratelimit::Quota;
 
 /// Development or production.
@@ -58,6 +59,25 @@ impl fmt::Display for Database {
     }
 }
 
+/// Where photos are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaStorage {
+    /// In a directory, `MEDIA_ROOT`.
+    Local,
+    /// In a bucket.
+    S3(S3Settings),
+}
+
+impl MediaStorage {
+    /// The name by which the setting knows it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::S3(_) => "s3",
+        }
+    }
+}
+
 /// All settings, parsed and checked.
 #[derive(Clone)]
 #[allow(missing_docs, reason = "each field is documented by the row of its name in SETTINGS")]
@@ -68,6 +88,7 @@ pub struct Settings {
     pub database_connections: usize,
     pub cors_origins: CorsOrigins,
     pub media_root: PathBuf,
+    pub media_storage: MediaStorage,
     pub media_base_url: String,
     pub max_uploads_per_request: usize,
     pub max_file_bytes: u64,
@@ -80,6 +101,7 @@ pub struct Settings {
     pub media_grace: Duration,
     pub rate_limit_global: Option<Quota>,
     pub rate_limit_upload: Option<Quota>,
+    pub redis_url: Option<String>,
     pub trusted_proxies: Vec<IpNet>,
     pub workers: usize,
     pub memory_budget_bytes: u64,
@@ -107,9 +129,6 @@ impl Settings {
 
 /// Room for part headers, the title and foreign fields beside the photos.
 pub const FORM_OVERHEAD_BYTES: u64 = 1 << 20;
-
-const REDIS_NOTE: &str =
-    "REDIS_URL is set, but limits are counted in this process: sharing them is not built yet";
 
 /// One setting that did not parse.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,13 +201,7 @@ impl Settings {
         let host: IpAddr = read.value("HOST", parse::from_str);
         let port: u16 = read.value("PORT", parse::from_str);
         read.value("SECRET_KEY", |v| (env == Env::Dev || v != "dev-secret").then_some(()));
-        // Of no effect with MEDIA_STORAGE=local, as in the old backend: its file may well name them.
-        for unused in ["S3_BUCKET", "S3_ENDPOINT_URL", "S3_REGION", "S3_ACCESS_KEY", "S3_SECRET_KEY"] {
-            read.value(unused, |_| Some(()));
-        }
-        let redis = read.value("REDIS_URL", |v| Some(!v.is_empty()));
         read.value("AUTH_REQUIRED", |v| (parse::boolean(v) == Some(false)).then_some(()));
-        read.value("MEDIA_STORAGE", |v| (v == "local").then_some(()));
         let mib = 1024 * 1024;
         let settings = Self {
             env,
@@ -197,6 +210,7 @@ impl Settings {
             database_connections: read.value("DATABASE_CONNECTIONS", |v| parse::within(v, 2..=1000)),
             cors_origins: read.value("CORS_ORIGINS", parse::cors_origins),
             media_root: read.value("MEDIA_ROOT", |v| Some(PathBuf::from(v))),
+            media_storage: storage(&mut read),
             media_base_url: read.value("MEDIA_BASE_URL", parse::base_url),
             max_uploads_per_request: read.value("MAX_UPLOADS_PER_REQUEST", |v| parse::within(v, 1..=1000)),
             max_file_bytes: read.value("MAX_FILE_SIZE_MB", |v| parse::within(v, 1..=1024u64)) * mib,
@@ -209,6 +223,7 @@ impl Settings {
             media_grace: read.value("MEDIA_GRACE_HOURS", |v| parse::hours(v, 1..=8760)),
             rate_limit_global: read.value("RATE_LIMIT_GLOBAL", parse::quota),
             rate_limit_upload: read.value("RATE_LIMIT_UPLOAD", parse::quota),
+            redis_url: read.value("REDIS_URL", parse::redis_url),
             trusted_proxies: read.value("TRUSTED_PROXIES", parse::networks),
             workers: match read.value("WORKERS", |v| parse::within(v, 0..=256)) {
                 0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -227,10 +242,33 @@ impl Settings {
             shutdown_timeout: read.value("SHUTDOWN_TIMEOUT_SECONDS", |v| parse::seconds(v, 1..=600)),
             min_free_disk: read.value("MIN_FREE_DISK_MB", parse::free_disk),
             log_level: read.value("LOG_LEVEL", parse::log_filter),
-            notes: redis.then_some(REDIS_NOTE).into_iter().collect(),
+            notes: Vec::new(),
         };
         if read.errors.is_empty() { Ok(settings) } else { Err(SettingsError(read.errors)) }
     }
+}
+
+fn storage(read: &mut Reader<'_>) -> MediaStorage {
+    let is_s3 = read.value("MEDIA_STORAGE", |v| matches!(v, "local" | "s3").then_some(v == "s3"));
+    // Of no effect with MEDIA_STORAGE=local, as in the old backend: its file may well name them.
+    let text = |v: &str| (!v.is_empty()).then(|| v.to_owned());
+    let bucket = read.value("S3_BUCKET", |v| (!is_s3 || parse::is_bucket(v)).then(|| v.to_owned()));
+    let endpoint = read.value("S3_ENDPOINT_URL", |v| match v {
+        "" => Some(None),
+        _ if is_s3 => parse::endpoint(v).map(Some),
+        _ => Some(None),
+    });
+    let region = read.value("S3_REGION", |v| Some(text(v)));
+    let access = read.value("S3_ACCESS_KEY", |v| Some(text(v)));
+    // One of the two is a mistake, and must not turn into the keys of the environment.
+    let secret =
+        read.value("S3_SECRET_KEY", |v| (!is_s3 || access.is_some() != v.is_empty()).then(|| text(v)));
+    let presigned_for = read.value("S3_PRESIGN_SECONDS", |v| parse::seconds(v, 0..=604_800));
+    if !is_s3 {
+        return MediaStorage::Local;
+    }
+    let keys = access.zip(secret);
+    MediaStorage::S3(S3Settings { bucket, endpoint, region, keys, presigned_for })
 }
 
 struct Reader<'s> {
@@ -256,9 +294,10 @@ impl Reader<'_> {
             None => setting.default.to_owned(),
         };
         self.errors.push(SettingError { name, value, accepts: setting.accepts });
-        let stand_in = if name == "SECRET_KEY" { "stand-in" } else { setting.default };
-        #[expect(clippy::expect_used, reason = "the test of defaults parses every default")]
-        parse(stand_in).expect("the default of a setting parses")
+        // Some defaults are refused in the light of other settings.
+        let stand_in = parse(setting.default).or_else(|| parse("stand-in")).or_else(|| parse(""));
+        #[expect(clippy::expect_used, reason = "the tests of settings refuse each of those")]
+        stand_in.expect("the default of a setting parses, or a stand-in does")
     }
 }
 

@@ -93,6 +93,29 @@ pub(super) fn database(value: &str) -> Option<Database> {
     }
 }
 
+/// An http(s) URL of a service, without its trailing slash.
+pub(super) fn endpoint(value: &str) -> Option<String> {
+    let uri = value.parse::<hyper::Uri>().ok()?;
+    let known =
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
+    (known && uri.query().is_none() && !value.contains('@')).then(|| value.trim_end_matches('/').to_owned())
+}
+
+/// A URL of Redis, or none.
+pub(super) fn redis_url(value: &str) -> Option<Option<String>> {
+    if value.is_empty() {
+        return Some(None);
+    }
+    let known = value.starts_with("redis://") || value.starts_with("rediss://");
+    (known && redis::Client::open(value).is_ok()).then(|| Some(value.to_owned()))
+}
+
+/// A name that stands for itself in a URL.
+pub(super) fn is_bucket(value: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    (3..=255).contains(&value.len()) && value.chars().all(is_plain)
+}
+
 /// `N/unit`, also as the old backend wrote it: `10/minute`, `10 per minute`, `10/5minutes`. `off` is no limit.
 pub(super) fn quota(value: &str) -> Option<Option<Quota>> {
     if value.eq_ignore_ascii_case("off") {

@@ -98,13 +98,56 @@ fn media_is_not_served_over_the_api() {
 
 #[test]
 fn what_the_old_backend_had_and_this_one_lacks_is_refused_or_noted() {
-    for (name, value) in [("AUTH_REQUIRED", "true"), ("MEDIA_STORAGE", "s3")] {
-        assert!(load(&[(name, value)]).is_err(), "{name}");
+    assert!(load(&[("AUTH_REQUIRED", "true")]).is_err());
+}
+
+#[test]
+fn redis_is_named_by_a_url() {
+    assert_eq!(load(&[]).unwrap().redis_url, None);
+    for url in ["redis://cache/0", "rediss://user:pass@cache.example:6380/1"] {
+        assert_eq!(load(&[("REDIS_URL", url)]).unwrap().redis_url.as_deref(), Some(url));
     }
-    let settings =
-        load(&[("REDIS_URL", "redis://cache/0"), ("S3_BUCKET", "photos"), ("S3_REGION", "")]).unwrap();
-    assert_eq!(settings.notes, [REDIS_NOTE]);
-    assert!(load(&[]).unwrap().notes.is_empty());
+    for bad in ["cache:6379", "http://cache", "redis://cache/x"] {
+        assert!(load(&[("REDIS_URL", bad)]).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_bucket_is_asked_for_where_it_is_needed() {
+    let named =
+        load(&[("S3_BUCKET", "x"), ("S3_ENDPOINT_URL", "of no effect"), ("S3_SECRET_KEY", "k")]).unwrap();
+    assert_eq!(named.media_storage, MediaStorage::Local);
+    let MediaStorage::S3(bucket) = load(&[
+        ("MEDIA_STORAGE", "s3"),
+        ("S3_BUCKET", "photos"),
+        ("S3_ENDPOINT_URL", "http://minio:9000/"),
+        ("S3_ACCESS_KEY", "me"),
+        ("S3_SECRET_KEY", "hunter2"),
+        ("S3_PRESIGN_SECONDS", "600"),
+    ])
+    .unwrap()
+    .media_storage
+    else {
+        panic!("s3 was asked for")
+    };
+    assert_eq!(bucket.endpoint.as_deref(), Some("http://minio:9000"));
+    assert_eq!(bucket.keys, Some(("me".to_owned(), "hunter2".to_owned())));
+    assert_eq!((bucket.region.as_deref(), bucket.presigned_for), (None, Duration::from_secs(600)));
+    assert!(!format!("{bucket:?}").contains("hunter2"));
+    for (bad, name) in [
+        (&[][..], "S3_BUCKET"),
+        (&[("S3_BUCKET", "a/b")], "S3_BUCKET"),
+        (&[("S3_BUCKET", "photos"), ("S3_ENDPOINT_URL", "minio:9000")], "S3_ENDPOINT_URL"),
+        (&[("S3_BUCKET", "photos"), ("S3_ACCESS_KEY", "me")], "S3_SECRET_KEY"),
+        (&[("S3_BUCKET", "photos"), ("S3_SECRET_KEY", "hunter2")], "S3_SECRET_KEY"),
+        (&[("S3_BUCKET", "photos"), ("S3_PRESIGN_SECONDS", "604801")], "S3_PRESIGN_SECONDS"),
+    ] {
+        let SettingsError(errors) = load(&[bad, &[("MEDIA_STORAGE", "s3")]].concat()).err().unwrap();
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with(&format!("{name}=")) && !lines[0].contains("hunter2"), "{lines:?}");
+    }
+    assert!(load(&[("MEDIA_STORAGE", "gcs")]).is_err());
 }
 
 #[test]

@@ -94,7 +94,9 @@ impl From<MediaError> for IngestError {
         match error {
             MediaError::Full(_) => Self::Full(error.into()),
             // Out of descriptors, turned read-only, gone from the network: all of it may pass.
-            MediaError::OutOfFiles(_) | MediaError::Io(_) => Self::Unavailable(error.into()),
+            MediaError::OutOfFiles(_) | MediaError::Unavailable(_) | MediaError::Io(_) => {
+                Self::Unavailable(error.into())
+            }
         }
     }
 }

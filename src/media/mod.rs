@@ -6,15 +6,17 @@
 #[cfg(test)]
 mod conformance;
 mod local;
+pub mod s3;
 
 use std::ops::Range;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 pub use local::LocalStore;
+pub use s3::S3Store;
 
 use crate::disk;
 use crate::model::MediaKey;
@@ -28,6 +30,9 @@ pub enum MediaError {
     /// The process has as many files open as it may; in a moment some will be closed.
     #[error("the media store cannot open another file")]
     OutOfFiles(#[source] std::io::Error),
+    /// The service that keeps the photos does not answer, or refuses; in a moment, or when it was set right, it may not.
+    #[error("the media store is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Anything else that failed below.
     #[error("the media store failed")]
     Io(#[source] std::io::Error),
@@ -43,7 +48,8 @@ impl From<std::io::Error> for MediaError {
     }
 }
 
-/// Bytes that are durable but not yet visible under their key. Dropping one discards it and leaves nothing behind.
+/// Bytes that the store has, but that are not yet visible under their key. Dropping one discards it and leaves nothing
+/// behind.
 pub trait Staged: Send {
     /// The key under which the bytes will be published.
     fn key(&self) -> MediaKey;
@@ -57,12 +63,16 @@ pub trait Staged: Send {
 /// Exactly one of three things becomes of it: it is [settled](Self::settle), it is [taken back](Self::take_back), or it is
 /// dropped, as by a process that dies. Dropping it removes nothing and leaves the doubt to
 /// [`MediaStore::unsettled`] of the next process.
+///
+/// Where several processes share a store, none of them knows that nobody else refers to a photo by now. Such a store names
+/// nothing as [`created`](Self::created) and takes nothing back; what was published in vain stays until it is
+/// [old](MediaStore::remove_older).
 #[async_trait]
 pub trait Publication: Send + Sync {
     /// The photos, each once.
     fn keys(&self) -> &[MediaKey];
 
-    /// Those of them that did not exist before.
+    /// Those of them that did not exist before, and to which nobody can refer but who published them.
     fn created(&self) -> &[MediaKey];
 
     /// Says that the photos are referred to. What it takes to undo the publication is gone then.
@@ -96,8 +106,17 @@ pub struct Stored {
     pub key: MediaKey,
     /// Length in bytes.
     pub length: u64,
-    /// When it was last published, or written by somebody else.
+    /// When it was last published, or written by somebody else; a second earlier at most.
     pub modified: SystemTime,
+}
+
+/// Where a client may get a photo himself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// An http(s) URL for GET. Whoever has it may read the photo.
+    pub url: String,
+    /// How long it works.
+    pub lifetime: Duration,
 }
 
 /// A content-addressed store of photos.
@@ -107,7 +126,7 @@ pub struct Stored {
 /// and the removal of the same key among themselves; different keys are independent.
 #[async_trait]
 pub trait MediaStore: Send + Sync {
-    /// Writes `bytes` durably, invisible to readers.
+    /// Takes `bytes`, invisible to readers. They hold no memory from then on.
     ///
     /// # Errors
     /// Nothing is left behind on error.
@@ -117,7 +136,7 @@ pub trait MediaStore: Send + Sync {
     /// already counts as [modified](Stored::modified) now, and one of another length is replaced.
     ///
     /// # Errors
-    /// What this call created is gone again.
+    /// What this call [created](Publication::created) is gone again.
     async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError>;
 
     /// Photos that an earlier process published, or was about to, without settling them or taking them back. In no
@@ -142,7 +161,8 @@ pub trait MediaStore: Send + Sync {
     async fn remove(&self, keys: &[MediaKey]) -> Result<(), MediaError>;
 
     /// Removes the photo under `key` if it was modified before `than`, and gives its length; `None` if it is newer or not
-    /// there. A loss of power may bring it back.
+    /// there. A loss of power may bring it back. One that another process publishes meanwhile stays, if `than` is at least
+    /// an hour ago.
     ///
     /// # Errors
     /// It may still be there.
@@ -166,6 +186,15 @@ pub trait MediaStore: Send + Sync {
     /// # Errors
     /// The store failed: it is not known whether the photo exists.
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError>;
+
+    /// An address at which a client may get the photo under `key` himself; `None` if this store has none to give. Does not
+    /// ask whether there is such a photo.
+    ///
+    /// # Errors
+    /// There is an address, but it cannot be made now.
+    async fn link(&self, _key: MediaKey) -> Result<Option<Link>, MediaError> {
+        Ok(None)
+    }
 
     /// What there is to tell of the photo under `key`; `None` if there is none. Cheap: it reads no bytes of the photo.
     ///

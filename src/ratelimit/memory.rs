@@ -1,11 +1,12 @@
-//! The generic cell rate algorithm over a bounded map in memory.
+//! Limits of one process, in a bounded map in memory.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 
+use super::gcra::{Rate, micros};
 use super::{ClientKey, Decision, Quota, RateLimiter};
 
 /// Clients that are remembered at once; about 5 MB of memory when full.
@@ -21,7 +22,7 @@ pub struct MemoryLimiter {
     quota: Quota,
     epoch: Instant,
     max_clients: usize,
-    /// For each client its theoretical arrival time: nanoseconds since `epoch` at which it will have recovered.
+    /// For each client its theoretical arrival time: microseconds since `epoch` at which it will have recovered.
     arrivals: Mutex<HashMap<ClientKey, u64>>,
 }
 
@@ -37,12 +38,13 @@ impl MemoryLimiter {
 
     fn check_at(&self, client: ClientKey, now: u64) -> Decision {
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        let (decision, arrival) = gcra(self.quota, arrivals.get(&client).copied().unwrap_or(0), now);
+        let debt = arrivals.get(&client).copied().unwrap_or(0).saturating_sub(now);
+        let (decision, debt) = Rate::from(self.quota).decide(debt);
         if decision.allowed {
             if arrivals.len() >= self.max_clients && !arrivals.contains_key(&client) {
                 make_room(&mut arrivals, now);
             }
-            arrivals.insert(client, arrival);
+            arrivals.insert(client, now + debt);
         }
         decision
     }
@@ -51,34 +53,12 @@ impl MemoryLimiter {
 #[async_trait]
 impl RateLimiter for MemoryLimiter {
     async fn check(&self, client: ClientKey) -> Decision {
-        self.check_at(client, nanos(self.epoch.elapsed()))
+        self.check_at(client, micros(self.epoch.elapsed()))
     }
 
     fn quota(&self) -> Quota {
         self.quota
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// One step of the algorithm (ITU-T I.371, virtual scheduling): the decision, and the arrival time to remember if the
-/// request is allowed. All times are nanoseconds since one epoch.
-fn gcra(quota: Quota, arrival: u64, now: u64) -> (Decision, u64) {
-    let window = nanos(quota.window);
-    let interval = (window / u64::from(quota.burst)).max(1);
-    let debt = arrival.saturating_sub(now);
-    let allowed = debt + interval <= window;
-    let after = if allowed { debt + interval } else { debt };
-    let free = window.saturating_sub(after);
-    let decision = Decision {
-        allowed,
-        remaining: u32::try_from(free / interval).unwrap_or(u32::MAX),
-        retry_after: Duration::from_nanos((after + interval).saturating_sub(window)),
-        reset_after: Duration::from_nanos(after),
-    };
-    (decision, now + after)
 }
 
 /// Shrinks a full map to seven eighths at most, so that the cost of a sweep is spread over many insertions.
@@ -96,10 +76,13 @@ fn make_room(arrivals: &mut HashMap<ClientKey, u64>, now: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::ratelimit::conformance;
     use proptest::prelude::*;
 
-    const SECOND: u64 = 1_000_000_000;
+    const SECOND: u64 = 1_000_000;
 
     fn limiter(burst: u32, seconds: u64) -> MemoryLimiter {
         MemoryLimiter::with_capacity(Quota { burst, window: Duration::from_secs(seconds) }, 64)
@@ -107,6 +90,11 @@ mod tests {
 
     fn client(n: u8) -> ClientKey {
         ClientKey::from(std::net::IpAddr::from([10, 0, 0, n]))
+    }
+
+    #[tokio::test]
+    async fn conforms() {
+        conformance::run(|quota| Box::new(MemoryLimiter::new(quota))).await;
     }
 
     #[test]
@@ -159,8 +147,9 @@ mod tests {
                 let decision = limiter.check_at(client(1), now);
                 allowed += u64::from(decision.allowed);
                 if !decision.allowed {
-                    let later = now + nanos(decision.retry_after);
-                    prop_assert!(gcra(limiter.quota, limiter.arrivals.lock().unwrap()[&client(1)], later).0.allowed);
+                    let later = now + micros(decision.retry_after);
+                    let debt = limiter.arrivals.lock().unwrap()[&client(1)].saturating_sub(later);
+                    prop_assert!(Rate::from(limiter.quota).decide(debt).0.allowed);
                 }
             }
             prop_assert!(allowed <= u64::from(burst) + now * u64::from(burst) / (10 * SECOND) + 1);

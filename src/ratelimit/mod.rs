@@ -2,13 +2,18 @@
 //!
 //! This room knows clients only as opaque keys. It refuses to hold an unbounded number of them.
 
+#[cfg(test)]
+mod conformance;
+mod gcra;
 mod memory;
+mod redis;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use memory::MemoryLimiter;
+pub use self::memory::MemoryLimiter;
+pub use self::redis::{RedisError, RedisLimiter, RedisLink};
 
 use crate::model::ClientKey;
 
@@ -45,4 +50,9 @@ pub trait RateLimiter: Send + Sync {
 
     /// The quota in force.
     fn quota(&self) -> Quota;
+
+    /// Requests that were counted in this process alone although limits are shared, since the start.
+    fn fallbacks(&self) -> u64 {
+        0
+    }
 }

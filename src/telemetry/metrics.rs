@@ -51,6 +51,7 @@ pub struct Snapshot {
     pub image_panics: u64,
     pub collected: u64,
     pub collected_bytes: u64,
+    pub limits_counted_alone: u64,
 }
 
 /// All metrics of a process.
@@ -65,6 +66,7 @@ pub struct Metrics {
     image_panics: Counter,
     collected: Counter,
     collected_bytes: Counter,
+    limits_counted_alone: Counter,
     rejects: Family<ReasonLabels, Counter>,
     gauges: [Gauge<u64, AtomicU64>; 9],
 }
@@ -109,6 +111,12 @@ impl Default for Metrics {
             counter(&mut registry, "media_collected", "Photos removed to which nothing referred", None);
         let collected_bytes =
             counter(&mut registry, "media_collected", "Bytes of the photos removed", Some(Unit::Bytes));
+        let limits_counted_alone = counter(
+            &mut registry,
+            "limits_counted_alone",
+            "Requests counted against a limit by this process alone because Redis did not answer",
+            None,
+        );
         let rejects = Family::default();
         registry.register("rejects", "Requests refused, by reason", rejects.clone());
         let gauges = [
@@ -141,6 +149,7 @@ impl Default for Metrics {
             image_panics,
             collected,
             collected_bytes,
+            limits_counted_alone,
             rejects,
             gauges,
         }
@@ -194,6 +203,7 @@ impl Metrics {
             (&self.image_panics, now.image_panics),
             (&self.collected, now.collected),
             (&self.collected_bytes, now.collected_bytes),
+            (&self.limits_counted_alone, now.limits_counted_alone),
         ] {
             counter.inner().fetch_max(value, Ordering::Relaxed);
         }

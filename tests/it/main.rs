@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod again;
+mod bucket;
 mod clients;
 #[path = "../cluster/mod.rs"]
 mod cluster;
@@ -21,7 +22,10 @@ mod pillow;
 mod postgres;
 mod protocol;
 mod reconcile;
+mod redis;
+mod redis_server;
 mod refusals;
+mod s3;
 mod slow;
 mod soak;
 mod streaming;

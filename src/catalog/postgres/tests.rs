@@ -258,7 +258,10 @@ async fn tls_proves_what_the_url_asks_for() {
     assert!(is_tls(&refused).await.is_err(), "the server has no TLS yet");
     let made = cluster.program("/bin/sh").args(["-c", CERTIFICATES]).output();
     if !made.as_ref().is_ok_and(|made| made.status.success()) {
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED: no openssl for certificates: {made:?}\n"));
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: no openssl for certificates: {made:?}\n"),
+        );
         return;
     }
     let client = cluster.client("postgres").await;

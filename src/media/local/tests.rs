@@ -30,7 +30,7 @@ fn name(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn conforms() {
     let dir = tempfile::tempdir().unwrap();
-    conformance::run(&open(dir.path())).await;
+    conformance::run(&open(dir.path()), conformance::Users::One).await;
     assert_eq!(names(dir.path()), Vec::<String>::new(), "the suite leaves nothing behind");
 }
 

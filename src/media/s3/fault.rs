@@ -1,0 +1,72 @@
+//! From the client library's errors to the store's.
+
+use std::error::Error;
+
+use hyper::StatusCode;
+
+use super::http::Refusal;
+use crate::media::MediaError;
+
+/// How S3 and those that speak like it say that there is no room.
+const FULL: [&str; 6] = [
+    "InsufficientStorage",
+    "QuotaExceeded",
+    "ServiceQuotaExceeded",
+    "XMinioAdminBucketQuotaExceeded",
+    "XMinioStorageFull",
+    "EntityTooLarge",
+];
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// There is no such object.
+    #[error("there is no such object")]
+    Absent,
+    /// The bucket is full.
+    #[error("the bucket is full")]
+    Full(#[source] object_store::Error),
+    /// It was answered, and will be answered in the same way next time.
+    #[error("{0}")]
+    Refused(String),
+    /// It was not answered, or not well.
+    #[error("the bucket's service does not answer")]
+    Down(#[source] object_store::Error),
+    /// It was not made, because others before were not answered.
+    #[error("the bucket's service did not answer a moment ago")]
+    HeldBack,
+}
+
+impl From<object_store::Error> for Fault {
+    fn from(error: object_store::Error) -> Self {
+        if matches!(error, object_store::Error::NotFound { .. }) {
+            return Self::Absent;
+        }
+        let first: &(dyn Error + 'static) = &error;
+        let mut causes = std::iter::successors(Some(first), |error| (*error).source());
+        let Some(refusal) = causes.find_map(|cause| cause.downcast_ref::<Refusal>()) else {
+            return Self::Down(error);
+        };
+        let is_full = refusal.status == StatusCode::INSUFFICIENT_STORAGE
+            || refusal.code.as_deref().is_some_and(|code| FULL.contains(&code));
+        if is_full { Self::Full(error) } else { Self::Refused(refusal.to_string()) }
+    }
+}
+
+impl From<Fault> for MediaError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Full(cause) => Self::Full(std::io::Error::other(cause)),
+            fault => Self::Unavailable(fault.into()),
+        }
+    }
+}
+
+/// `None` for what is not there.
+pub(super) fn found<T>(result: Result<T, Fault>) -> Result<Option<T>, MediaError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Fault::Absent) => Ok(None),
+        Err(fault) => Err(fault.into()),
+    }
+}

@@ -1,0 +1,142 @@
+//! From a file without a name to the bucket.
+//!
+//! One thing two processes can do to each other: one looks at an old photo to which nothing refers, and removes it; between
+//! the two another publishes it anew. Nothing in S3 that every service knows forbids that. But a photo is removed within
+//! [`REMOVED_WITHIN`] of being looked at, or it is not; and only old ones are. So who publishes a photo that was there and
+//! was old waits for longer than that, and looks whether it still is.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use object_store::{Attribute, Attributes, ObjectStore, PutOptions};
+use tokio::time::{Instant, sleep};
+
+use super::fault::Fault;
+use super::{AT_ONCE, Bucket, REMOVED_WITHIN, path, stored};
+use crate::media::{MediaError, Publication, Staged};
+use crate::model::MediaKey;
+
+/// What a photo's answer says of how long it stays right, as this server's own do.
+const CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
+/// Half of the shortest grace time: the clocks of the processes and of the service may differ by as much.
+const OLD: Duration = Duration::from_secs(1800);
+/// A removal that was sent in time may still be on its way for so long.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
+/// Bytes in a file without a name.
+pub(super) struct StagedObject {
+    key: MediaKey,
+    length: usize,
+    file: Arc<File>,
+    /// Of the photo that was there, when this one was staged.
+    age: Option<Duration>,
+    staged: Instant,
+}
+
+impl Staged for StagedObject {
+    fn key(&self) -> MediaKey {
+        self.key
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
+    }
+}
+
+impl StagedObject {
+    /// Keeps the bytes. The bucket is asked now whether it has them, while the upload still arrives.
+    pub(super) async fn new(bucket: &Bucket, bytes: Bytes) -> Result<Self, MediaError> {
+        let scratch = Arc::clone(&bucket.scratch);
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut file = tempfile::tempfile_in(scratch)?;
+            file.write_all(&bytes)?;
+            Ok::<_, io::Error>((MediaKey::of(&bytes), bytes.len(), Arc::new(file)))
+        });
+        let (key, length, file) = writing.await.map_err(io::Error::other)??;
+        let photo = bucket.head(key).await?.as_ref().and_then(stored);
+        let age = photo.map(|photo| photo.modified.elapsed().unwrap_or_default());
+        Ok(Self { key, length, file, age, staged: Instant::now() })
+    }
+
+    fn is_old(&self) -> bool {
+        self.age.is_some_and(|age| age + self.staged.elapsed() > OLD)
+    }
+
+    async fn put(&self, bucket: &Bucket) -> Result<(), MediaError> {
+        // Never closed, so that this only waits.
+        let _turn = bucket.puts.acquire().await.map_err(io::Error::other)?;
+        let (file, length) = (Arc::clone(&self.file), self.length);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, 0)?;
+            Ok::<_, io::Error>(Bytes::from(bytes))
+        });
+        let bytes = reading.await.map_err(io::Error::other)??;
+        let attributes = Attributes::from_iter([
+            (Attribute::ContentType, "image/jpeg"),
+            (Attribute::CacheControl, CACHE_CONTROL),
+        ]);
+        let options = PutOptions { attributes, ..Default::default() };
+        let path = path(self.key);
+        match bucket.ask(bucket.client.put_opts(&path, bytes.into(), options)).await {
+            Ok(_) => Ok(()),
+            // An object that is being made cannot be absent: the service contradicts itself.
+            Err(Fault::Absent) => Err(MediaError::Unavailable(Fault::Absent.into())),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    async fn publish(self, bucket: &Bucket) -> Result<MediaKey, MediaError> {
+        self.put(bucket).await?;
+        if self.is_old() {
+            sleep(REMOVED_WITHIN + ON_ITS_WAY).await;
+            if bucket.head(self.key).await?.is_none() {
+                self.put(bucket).await?;
+            }
+        }
+        Ok(self.key)
+    }
+}
+
+/// Photos that are in the bucket. There is nothing to take back: another process may refer to any of them.
+pub(super) struct S3Publication(Vec<MediaKey>);
+
+#[async_trait]
+impl Publication for S3Publication {
+    fn keys(&self) -> &[MediaKey] {
+        &self.0
+    }
+
+    fn created(&self) -> &[MediaKey] {
+        &[]
+    }
+
+    async fn settle(self: Box<Self>) {}
+
+    async fn take_back(self: Box<Self>) -> Result<(), MediaError> {
+        Ok(())
+    }
+}
+
+pub(super) async fn publish(
+    bucket: &Bucket,
+    batch: Vec<Box<dyn Staged>>,
+) -> Result<S3Publication, MediaError> {
+    let mut objects = BTreeMap::new();
+    for staged in batch {
+        let Ok(object) = staged.into_any().downcast::<StagedObject>() else {
+            return Err(io::Error::other("staged by another store").into());
+        };
+        objects.insert(object.key, *object);
+    }
+    let puts: Vec<_> = objects.into_values().map(|object| object.publish(bucket)).collect();
+    let keys = stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(S3Publication(keys))
+}

@@ -1,0 +1,151 @@
+use std::path::PathBuf;
+
+use super::*;
+use crate::media::conformance;
+
+#[path = "../../../tests/it/bucket.rs"]
+mod bucket;
+
+use bucket::{ACCESS_KEY, BUCKET, Line, SECRET_KEY};
+
+fn settings(server: &bucket::Bucket) -> S3Settings {
+    S3Settings {
+        bucket: BUCKET.to_owned(),
+        endpoint: Some(server.endpoint()),
+        region: None,
+        keys: Some((ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())),
+        presigned_for: Duration::ZERO,
+    }
+}
+
+struct Setup {
+    store: S3Store,
+    server: bucket::Bucket,
+    scratch: tempfile::TempDir,
+}
+
+async fn setup() -> Setup {
+    let (server, scratch) = (bucket::Bucket::start(), tempfile::tempdir().unwrap());
+    let store = S3Store::open(&settings(&server), scratch.path(), FreeDisk::Bytes(0)).await.unwrap();
+    Setup { store, server, scratch }
+}
+
+impl Setup {
+    fn photo(&self, bytes: &[u8]) -> PathBuf {
+        self.server.dir().join(BUCKET).join(format!("media/{}.jpg", MediaKey::of(bytes)))
+    }
+
+    async fn publish(&self, bytes: &'static [u8]) -> Result<MediaKey, MediaError> {
+        let staged = self.store.stage(Bytes::from_static(bytes)).await?;
+        let key = staged.key();
+        self.store.publish(vec![staged]).await?.settle().await;
+        Ok(key)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms() {
+    let setup = setup().await;
+    conformance::run(&setup.store, conformance::Users::Many).await;
+    assert_eq!(setup.server.objects("media"), Vec::<PathBuf>::new(), "the suite leaves nothing behind");
+    assert_eq!(setup.server.objects("quarantine").len(), 2);
+    assert_eq!(std::fs::read_dir(setup.scratch.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn more_photos_than_one_answer_names_are_listed_and_nothing_else() {
+    let setup = setup().await;
+    setup.publish(b"one of them").await.unwrap();
+    let made = setup.photo(b"one of them");
+    for n in 0..1500u32 {
+        std::fs::hard_link(&made, setup.photo(&n.to_le_bytes())).unwrap();
+    }
+    for foreign in ["media/README", "media/x.jpg", "other.jpg"] {
+        std::fs::write(setup.server.dir().join(BUCKET).join(foreign), "mine").unwrap();
+    }
+    let pages: Vec<Vec<Stored>> = setup.store.list().try_collect().await.unwrap();
+    assert!(pages.iter().all(|page| page.len() <= 1000));
+    let mut keys: Vec<MediaKey> = pages.concat().iter().map(|stored| stored.key).collect();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 1501);
+}
+
+#[tokio::test]
+async fn what_the_service_refuses_is_told_at_the_start() {
+    let setup = setup().await;
+    let refused = async |change: &dyn Fn(&mut S3Settings)| {
+        let mut settings = settings(&setup.server);
+        change(&mut settings);
+        let error = S3Store::open(&settings, setup.scratch.path(), FreeDisk::Bytes(0)).await.unwrap_err();
+        assert!(matches!(error, S3StartError::Refused { .. }), "{error}");
+        error.to_string()
+    };
+    let no_bucket = refused(&|settings| settings.bucket = "nowhere".to_owned()).await;
+    assert!(no_bucket.contains("the bucket nowhere") && no_bucket.contains("NoSuchBucket"), "{no_bucket}");
+    let wrong_key = refused(&|settings| settings.keys = Some((ACCESS_KEY.into(), "wrong".into()))).await;
+    assert!(wrong_key.contains("SignatureDoesNotMatch") && wrong_key.contains("S3_"), "{wrong_key}");
+    assert!(!wrong_key.contains("wrong"), "no keys in the log");
+}
+
+#[tokio::test]
+async fn a_service_that_refuses_connections_is_let_alone_and_used_again() {
+    let setup = setup().await;
+    let key = setup.publish(b"before").await.unwrap();
+    setup.server.switch(Line::Refusing);
+    for _ in 0..5 {
+        assert!(matches!(setup.store.stat(key).await, Err(MediaError::Unavailable(_))));
+    }
+    let begun = std::time::Instant::now();
+    for _ in 0..1000 {
+        assert!(matches!(setup.publish(b"meanwhile").await, Err(MediaError::Unavailable(_))));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "nothing was asked");
+    setup.server.switch(Line::Open);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while setup.store.check().await.is_err() {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(setup.store.length(key).await.unwrap(), Some(6));
+}
+
+#[tokio::test]
+async fn a_bucket_that_was_never_seen_lacks_nothing() {
+    let (server, scratch) = (bucket::Bucket::start(), tempfile::tempdir().unwrap());
+    server.switch(Line::Refusing);
+    let lost = S3Settings { bucket: "nowhere".to_owned(), ..settings(&server) };
+    let store = S3Store::open(&lost, scratch.path(), FreeDisk::Bytes(0)).await.unwrap();
+    server.switch(Line::Open);
+    let error = store.stat(MediaKey::of(b"x")).await.unwrap_err();
+    assert!(matches!(error, MediaError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_old_photo_that_is_removed_while_it_is_published_anew_is_there_in_the_end() {
+    let setup = setup().await;
+    let key = setup.publish(b"old").await.unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(86_400);
+    std::fs::File::open(setup.photo(b"old")).unwrap().set_modified(long_ago).unwrap();
+    let staged = setup.store.stage(Bytes::from_static(b"old")).await.unwrap();
+    let publishing = tokio::spawn({
+        let store = setup.store.clone();
+        async move { store.publish(vec![staged]).await.map(|published| published.keys().to_vec()) }
+    });
+    // A collector that looked at it just before.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    setup.store.remove(&[key]).await.unwrap();
+    assert_eq!(publishing.await.unwrap().unwrap(), [key]);
+    assert_eq!(setup.store.length(key).await.unwrap(), Some(3));
+}
+
+#[tokio::test]
+async fn an_object_says_what_it_is_and_how_long_it_is_right() {
+    let setup = setup().await;
+    let key = setup.publish(b"described").await.unwrap();
+    let object = setup.store.0.client.get(&path(key)).await.unwrap();
+    let told = |attribute| object.attributes.get(&attribute).map(|value| String::from(value.as_ref()));
+    assert_eq!(told(object_store::Attribute::ContentType).unwrap(), "image/jpeg");
+    let forever = "public, max-age=31536000, immutable";
+    assert_eq!(told(object_store::Attribute::CacheControl).unwrap(), forever);
+}

@@ -1,0 +1,72 @@
+//! What every limiter must do. Each of its limiters is given a quota that no other one has.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::{ClientKey, Quota, RateLimiter};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn client(n: u8) -> ClientKey {
+    ClientKey::from(IpAddr::from([10, 0, 0, n]))
+}
+
+pub(super) async fn run(limiter: impl Fn(Quota) -> Box<dyn RateLimiter>) {
+    let made = [
+        a_burst_passes_and_no_more(&*limiter(Quota { burst: 10, window: HOUR })).await,
+        of_many_at_once_exactly_the_burst_passes(&*limiter(Quota { burst: 20, window: HOUR })).await,
+        a_refused_client_is_told_when_to_come_back(&*limiter(Quota { burst: 1, window: HOUR / 1200 })).await,
+        the_largest_and_the_smallest_quota_are_counted(&limiter).await,
+    ];
+    assert_eq!(made, [0; 4], "none of this was counted elsewhere");
+}
+
+async fn a_burst_passes_and_no_more(limiter: &dyn RateLimiter) -> u64 {
+    for left in (0..10).rev() {
+        let decision = limiter.check(client(1)).await;
+        assert_eq!((decision.allowed, decision.remaining), (true, left));
+        let spent = HOUR / 10 * (10 - left);
+        assert!(decision.reset_after <= spent && decision.reset_after + HOUR / 20 > spent);
+    }
+    for _ in 0..3 {
+        let refused = limiter.check(client(1)).await;
+        assert_eq!((refused.allowed, refused.remaining), (false, 0));
+        assert!(refused.retry_after <= HOUR / 10 && refused.retry_after > HOUR / 20, "refusals cost nothing");
+    }
+    assert_eq!(limiter.check(client(2)).await.remaining, 9, "clients do not share a quota");
+    limiter.fallbacks()
+}
+
+async fn of_many_at_once_exactly_the_burst_passes(limiter: &dyn RateLimiter) -> u64 {
+    let decisions = join_all((0..60).map(|_| limiter.check(client(1)))).await;
+    assert_eq!(decisions.iter().filter(|decision| decision.allowed).count(), 20);
+    limiter.fallbacks()
+}
+
+async fn a_refused_client_is_told_when_to_come_back(limiter: &dyn RateLimiter) -> u64 {
+    assert!(limiter.check(client(1)).await.allowed);
+    let refused = limiter.check(client(1)).await;
+    assert!(!refused.allowed);
+    tokio::time::sleep(refused.retry_after + Duration::from_millis(2)).await;
+    assert!(limiter.check(client(1)).await.allowed);
+    limiter.fallbacks()
+}
+
+async fn the_largest_and_the_smallest_quota_are_counted(
+    limiter: impl Fn(Quota) -> Box<dyn RateLimiter>,
+) -> u64 {
+    let day = HOUR * 24;
+    let largest = limiter(Quota { burst: 1_000_000, window: day * 1000 });
+    for _ in 0..3 {
+        assert!(largest.check(client(1)).await.allowed);
+    }
+    let decision = largest.check(client(1)).await;
+    assert_eq!((decision.allowed, decision.remaining), (true, 999_996));
+    let smallest = limiter(Quota { burst: 1, window: day * 1000 });
+    assert!(smallest.check(client(1)).await.allowed);
+    let refused = smallest.check(client(1)).await;
+    assert!(!refused.allowed && refused.retry_after > day * 999 && refused.retry_after <= day * 1000);
+    largest.fallbacks() + smallest.fallbacks()
+}

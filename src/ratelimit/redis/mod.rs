@@ -1,0 +1,100 @@
+//! Limits that several processes share through Redis (5 or later, or a server that speaks like it).
+//!
+//! One script counts a request, so that no two processes can spend the same. A Redis that does not answer in time costs
+//! nobody a request: this process then counts by itself, from what it allowed so far.
+
+mod link;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::Script;
+use tokio::time::timeout;
+
+pub use self::link::{RedisError, RedisLink};
+use super::gcra::Rate;
+use super::{ClientKey, Decision, MemoryLimiter, Quota, RateLimiter};
+
+const SCRIPT: &str = include_str!("gcra.lua");
+/// How long one request waits for Redis.
+const DEADLINE: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub struct RedisLimiter {
+    link: Arc<RedisLink>,
+    script: Script,
+    /// In front of the client in the names of keys. Limits of another name or quota are counted apart.
+    prefix: String,
+    rate: Rate,
+    alone: MemoryLimiter,
+    fallbacks: AtomicU64,
+}
+
+impl RedisLimiter {
+    /// A limiter called `name`, over a connection that it may share with others.
+    pub fn new(link: Arc<RedisLink>, name: &str, quota: Quota) -> Self {
+        let prefix = format!("vintedbot:limit:{name}:{}/{}:", quota.burst, quota.window.as_secs());
+        let alone = MemoryLimiter::new(quota);
+        Self {
+            link,
+            script: Script::new(SCRIPT),
+            prefix,
+            rate: quota.into(),
+            alone,
+            fallbacks: AtomicU64::new(0),
+        }
+    }
+
+    /// Addresses are nobody's business who reads Redis, or its backups.
+    fn key(&self, client: ClientKey) -> String {
+        let hash = blake3::derive_key("vintedbot-ingest 2026 client of a rate limit", &client.to_bytes());
+        let hex: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}{hex}", self.prefix)
+    }
+
+    /// The debt of a client before this request, if Redis tells.
+    async fn shared(&self, client: ClientKey) -> Option<u64> {
+        let (mut connection, epoch) = self.link.connection()?;
+        let mut call = self.script.key(self.key(client));
+        call.arg(self.rate.window).arg(self.rate.interval);
+        match timeout(DEADLINE, call.invoke_async(&mut connection)).await {
+            Ok(Ok(debt)) => Some(debt),
+            Ok(Err(error)) => {
+                self.link.lost(epoch, &error);
+                None
+            }
+            Err(late) => {
+                self.link.lost(epoch, &late);
+                None
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl RateLimiter for RedisLimiter {
+    async fn check(&self, client: ClientKey) -> Decision {
+        let Some(debt) = self.shared(client).await else {
+            self.fallbacks.fetch_add(1, Ordering::Relaxed);
+            return self.alone.check(client).await;
+        };
+        let (decision, _) = self.rate.decide(debt);
+        if decision.allowed {
+            // So that he does not begin anew when Redis goes.
+            self.alone.check(client).await;
+        }
+        decision
+    }
+
+    fn quota(&self) -> Quota {
+        self.alone.quota()
+    }
+
+    fn fallbacks(&self) -> u64 {
+        self.fallbacks.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,73 @@
+//! Rate limits that two servers share, and what becomes of them without Redis.
+
+use futures_util::future::join_all;
+
+use crate::redis_server::RedisServer;
+use crate::support::{Server, eventually, file, form, photo};
+
+fn start(redis: &RedisServer, more: &[(&str, &str)]) -> Server {
+    let url = redis.url();
+    let mut settings = vec![("REDIS_URL", url.as_str())];
+    settings.extend(more);
+    Server::start(&settings)
+}
+
+/// How many of so many requests to either server are let pass.
+async fn passed(servers: &[&Server], requests: usize) -> usize {
+    let answers = (0..requests).map(|n| servers[n % servers.len()].get("/api/v1/listings/1"));
+    let answers = join_all(answers).await;
+    answers.iter().filter(|answer| answer.status() != 429).count()
+}
+
+#[tokio::test]
+async fn two_servers_count_as_one() {
+    let Some(redis) = RedisServer::start() else { return };
+    let limits = [("RATE_LIMIT_GLOBAL", "20/hour"), ("RATE_LIMIT_UPLOAD", "2/hour")];
+    let servers = [start(&redis, &limits), start(&redis, &limits)];
+    let body = form(&[file(&photo(64, 48))]);
+    let mut statuses = Vec::new();
+    for n in 0..4 {
+        statuses.push(servers[n % 2].post(body.clone()).await.status().as_u16());
+    }
+    assert_eq!(statuses, [201, 201, 429, 429]);
+    assert_eq!(passed(&[&servers[0], &servers[1]], 40).await, 16, "of twenty, uploads spent four");
+    for server in &servers {
+        assert_eq!(server.metric("limits_counted_alone_total"), 0);
+    }
+}
+
+#[tokio::test]
+async fn without_redis_uploads_go_on_under_limits_of_their_own() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let limits = [("RATE_LIMIT_UPLOAD", "3/hour"), ("RATE_LIMIT_GLOBAL", "off")];
+    let servers = [start(&redis, &limits), start(&redis, &limits)];
+    let body = form(&[file(&photo(64, 48))]);
+    let upload = async |server: &Server| server.post(body.clone()).await.status().as_u16();
+    assert_eq!(upload(&servers[0]).await, 201);
+    redis.kill();
+    for server in &servers {
+        let mut statuses = Vec::new();
+        for _ in 0..4 {
+            statuses.push(upload(server).await);
+        }
+        // The first has allowed one already.
+        let allowed = statuses.iter().filter(|status| **status == 201).count();
+        assert_eq!(allowed, if server.id() == servers[0].id() { 2 } else { 3 }, "{statuses:?}");
+        assert_eq!(server.metric("limits_counted_alone_total"), 4);
+        assert_eq!(server.get("/api/v1/ready").await.status(), 200);
+        let said = |text: &str| server.output().iter().filter(|line| line.contains(text)).count();
+        assert_eq!((said("Redis does not answer"), said("Redis answers again")), (1, 0));
+    }
+    redis.restart();
+    for server in &servers {
+        eventually("it is found again", || {
+            server.output().iter().any(|line| line.contains("Redis answers again"))
+        })
+        .await;
+    }
+    let mut statuses = Vec::new();
+    for n in 0..5 {
+        statuses.push(upload(&servers[n % 2]).await);
+    }
+    assert_eq!(statuses, [201, 201, 201, 429, 429], "counted together, from nothing");
+}

@@ -1,0 +1,66 @@
+//! A redis-server of a test's own. Also included by the limiter's own tests.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// On a free port of the loopback, with nothing saved. Killed when dropped.
+pub(crate) struct RedisServer {
+    program: String,
+    port: u16,
+    child: Child,
+}
+
+impl RedisServer {
+    /// Starts the program that `make test` found. Its absence is told, and is a failure where nothing may be skipped.
+    pub(crate) fn start() -> Option<Self> {
+        let Some(program) = std::env::var("VINTEDBOT_TEST_REDIS").ok().filter(|path| !path.is_empty()) else {
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "VINTEDBOT_TEST_REDIS is not set, and CI skips nothing"
+            );
+            // Past the capture of output that the test harness makes of its macros.
+            let _ =
+                writeln!(std::io::stderr(), "SKIPPED: VINTEDBOT_TEST_REDIS is not set; `make test` sets it");
+            return None;
+        };
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = run(&program, port);
+        Some(Self { program, port, child })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// After [`kill`](Self::kill), on the same port and without its data.
+    pub(crate) fn restart(&mut self) {
+        self.child = run(&self.program, self.port);
+    }
+}
+
+fn run(program: &str, port: u16) -> Child {
+    let port_text = port.to_string();
+    let mut command = Command::new(program);
+    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port_text]);
+    let child = command.stdout(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < deadline, "redis-server listens");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
