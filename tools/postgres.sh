@@ -13,7 +13,7 @@ mkdir -p "$tools"
 found() {
     for initdb in "$@"; do
         programs=$(dirname "$(readlink -f "$initdb" 2>/dev/null)") || continue
-        [ -x "$programs/initdb" ] && [ -x "$programs/postgres" ] && [ -x "$programs/pg_isready" ] || continue
+        { [ -x "$programs/initdb" ] && [ -x "$programs/postgres" ] && [ -x "$programs/pg_isready" ]; } || continue
         LD_LIBRARY_PATH=$libs "$programs/postgres" --version >/dev/null 2>&1 || continue
         return 0
     done

@@ -1,9 +1,6 @@
 //! Before the first upload: what a crash left half-done.
 
-use std::collections::HashSet;
-
 use super::{Upkeep, UpkeepError};
-use crate::model::MediaKey;
 
 impl Upkeep {
     /// Removes the photos that the last process published and that no draft refers to, and whatever else it had staged.
@@ -17,13 +14,14 @@ impl Upkeep {
             return Ok(0);
         }
         let created = self.catalog.created().await?;
-        let without_row: HashSet<MediaKey> =
-            self.catalog.without_row(&unsettled).await?.into_iter().collect();
         for key in &unsettled {
+            // An instance that shares the store may be about to record it.
+            let _held = self.ingest.hold([*key]).await?;
+            let has_row = self.catalog.without_row(&[*key]).await?.is_empty();
             // A catalog that is younger than the photo was not there when it was published, and may know nothing of it.
             let stored = self.store.stat(*key).await?;
             let is_older = stored.is_some_and(|stored| stored.modified < created);
-            self.store.resolve(*key, is_older || !without_row.contains(key)).await?;
+            self.store.resolve(*key, is_older || has_row).await?;
         }
         Ok(unsettled.len())
     }

@@ -24,6 +24,8 @@ use crate::catalog::CatalogError;
 const CONNECT: Duration = Duration::from_secs(3);
 /// Longest time that a transaction may take.
 pub(super) const OPERATION: Duration = Duration::from_secs(5);
+/// Longest time for one statement, and for a lock: the database gives up before we do, and says why.
+const STATEMENT: Duration = Duration::from_secs(4);
 /// After so long the database ends a transaction whose COMMIT does not arrive, and the kernel a connection whose bytes are not
 /// taken. Far below the minute after which a doubtful commit is asked about.
 const ABANDONED: Duration = Duration::from_secs(15);
@@ -149,9 +151,9 @@ fn configured(url: &PostgresUrl, abandoned: Duration) -> Config {
     let mut config = url.config.clone();
     // What the operator's URL says comes behind, and wins.
     let own = format!(
-        "-c synchronous_commit=on -c statement_timeout={operation} -c lock_timeout={operation} \
+        "-c synchronous_commit=on -c statement_timeout={statement} -c lock_timeout={statement} \
          -c idle_in_transaction_session_timeout={idle} {given}",
-        operation = OPERATION.as_millis(),
+        statement = STATEMENT.as_millis(),
         idle = abandoned.as_millis(),
         given = url.config.get_options().unwrap_or_default(),
     );
