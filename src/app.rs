@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Routes};
+use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
 use crate::config::{CorsOrigins, Database, MediaStorage, Settings};
@@ -178,6 +179,8 @@ impl App {
             upload_limiter: settings.rate_limit_upload.map(|quota| limiter("upload", quota)),
             metrics: Arc::new(Metrics::default()),
             connections: connections.clone(),
+            tokens: Tokens::new(&settings.secret_key),
+            auth_required: settings.auth_required,
             media_base_url: settings.media_base_url.clone(),
         };
         let pace = Pace { bytes_per_second: settings.body_min_rate, grace: settings.body_idle_timeout };

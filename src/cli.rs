@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -71,6 +72,24 @@ enum Subcommands {
     },
     /// Make or update the tables of a PostgreSQL catalog, and exit. A start of the server does it as well.
     Migrate,
+    /// Bearer tokens.
+    Token {
+        #[command(subcommand)]
+        action: TokenAction,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenAction {
+    /// Print a token of a user, signed with SECRET_KEY.
+    Issue {
+        /// The user's id, a number from 1.
+        #[arg(long, value_name = "ID")]
+        user: u64,
+        /// For how long it is valid, such as 30d or 12h.
+        #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
+        ttl: Duration,
+    },
 }
 
 /// What the process is asked to do.
@@ -98,6 +117,9 @@ pub fn command() -> Command {
                 Command::Operate(Operation::Rebuild { from, force })
             }
             Some(Subcommands::Migrate) => Command::Operate(Operation::Migrate),
+            Some(Subcommands::Token { action: TokenAction::Issue { user, ttl } }) => {
+                Command::Operate(Operation::IssueToken { user, ttl })
+            }
         },
         Err(error) => error.exit(),
     }

@@ -156,6 +156,30 @@ impl From<IpAddr> for ClientKey {
     }
 }
 
+impl From<UserId> for ClientKey {
+    /// A user is one client from wherever he calls. No address has such a key: of an IPv6 one the last half is empty, and
+    /// the first half of a mapped IPv4 one.
+    fn from(user: UserId) -> Self {
+        Self(u128::from(u64::MAX) << 64 | u128::from(user.0))
+    }
+}
+
+/// Who asks for something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// Whom it counts against: the user if there is one, else the address.
+    pub client: ClientKey,
+    /// The user, if a token names one.
+    pub user: Option<UserId>,
+}
+
+impl Caller {
+    /// Somebody at `ip`; `user` if a token named one.
+    pub fn new(ip: IpAddr, user: Option<UserId>) -> Self {
+        Self { client: user.map_or_else(|| ip.into(), ClientKey::from), user }
+    }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

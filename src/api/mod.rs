@@ -1,5 +1,6 @@
 //! The endpoints: HTTP on one side, the domain on the other, and nothing in between but translation.
 
+mod bearer;
 mod dto;
 mod errors;
 mod listings;
@@ -9,12 +10,14 @@ mod uploads;
 
 use std::sync::Arc;
 
+use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response};
 
+use crate::auth::Tokens;
 use crate::catalog::Catalog;
 use crate::ingest::Ingest;
 use crate::media::MediaStore;
-use crate::model::ClientKey;
+use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
@@ -87,6 +90,10 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
     /// Open connections.
     pub connections: Connections,
+    /// Whose tokens are believed.
+    pub tokens: Tokens,
+    /// Whether drafts are made and shown only to users.
+    pub auth_required: bool,
     /// Prefix of `media.url`, without a trailing slash.
     pub media_base_url: String,
 }
@@ -124,15 +131,25 @@ impl Application for Api {
         }
     }
 
+    fn identify(&self, route: Option<&Route>, headers: &HeaderMap) -> Result<Option<UserId>, Problem> {
+        match route.map(|route| route.endpoint) {
+            Some(Endpoint::Upload | Endpoint::Listing) => {
+                bearer::user(&self.tokens, self.auth_required, headers)
+            }
+            // Whoever knows a photo's address was shown it; monitors and strangers have no token.
+            Some(Endpoint::Media | Endpoint::Health | Endpoint::Ready | Endpoint::Metrics) | None => Ok(None),
+        }
+    }
+
     async fn call(
         &self,
         route: Route,
-        client: ClientKey,
+        caller: Caller,
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Problem> {
         match route.endpoint {
-            Endpoint::Upload => uploads::create(self, client, request).await,
-            Endpoint::Listing => listings::show(self, &route.parameter).await,
+            Endpoint::Upload => uploads::create(self, caller, request).await,
+            Endpoint::Listing => listings::show(self, caller, &route.parameter).await,
             Endpoint::Media => {
                 media::serve(self, &route.parameter, request.method(), request.headers()).await
             }
@@ -153,6 +170,7 @@ impl Application for Api {
             path = exchange.path,
             status = exchange.status,
             client = %exchange.ip,
+            user = exchange.user.map(UserId::get),
             ms = u64::try_from(exchange.elapsed.as_millis()).unwrap_or(u64::MAX),
             bytes_in = exchange.bytes_in,
             bytes_out = exchange.bytes_out,

@@ -9,14 +9,14 @@ use super::dto::DraftOut;
 use super::errors::body_too_large;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::{PartsError, StreamError};
-use crate::model::ClientKey;
+use crate::model::Caller;
 use crate::web::body::{Body, ReadError, RequestBody};
 use crate::web::json;
 use crate::web::problem::Problem;
 
 pub(super) async fn create(
     api: &Api,
-    client: ClientKey,
+    caller: Caller,
     request: Request<RequestBody>,
 ) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
@@ -24,12 +24,12 @@ pub(super) async fn create(
     let boundary = boundary(content_type(&head.headers)?)?;
     refuse_encoding(&head.headers)?;
     refuse_hopeless_length(&head.headers, api.ingest.limits().body_bytes)?;
-    api.ingest.admit(client).await?;
+    api.ingest.admit(caller.client).await?;
     let body = body.map_err(|error| match error {
         ReadError::Slow => StreamError::Idle,
         ReadError::Aborted => StreamError::Aborted,
     });
-    let uploaded = api.ingest.upload(client, body, &boundary).await?;
+    let uploaded = api.ingest.upload(caller, body, &boundary).await?;
     let id = uploaded.draft.id;
     let recognised = uploaded.photos.iter().filter(|photo| photo.is_recognised).count();
     api.metrics.stored(uploaded.photos.len() as u64, recognised as u64);

@@ -9,12 +9,15 @@ mod rebuild;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use self::files::{Input, Output};
 use crate::app;
+use crate::auth::Tokens;
 use crate::catalog::{CatalogError, PostgresCatalog, PostgresUrl, Restorable, Schema, SledCatalog};
 use crate::config::{Database, MediaStorage, Settings};
 use crate::custody::{self, Checks, Finding, Summary};
+use crate::model::UserId;
 
 /// So many rows are imported, and then it is said how far it is.
 const ROWS_PER_LINE: u64 = 10_000;
@@ -48,6 +51,13 @@ pub enum Operation {
     },
     /// Makes the tables of a catalog that has some.
     Migrate,
+    /// Makes a bearer token.
+    IssueToken {
+        /// The user's id.
+        user: u64,
+        /// For how long it is valid.
+        ttl: Duration,
+    },
 }
 
 /// How a command ended that came to its end.
@@ -75,6 +85,7 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
             }
             Operation::Rebuild { from, force } => rebuild::rebuild(settings, from, *force).await,
             Operation::Migrate => migrate(settings).await,
+            Operation::IssueToken { user, ttl } => issue_token(settings, *user, *ttl),
         }
     })
 }
@@ -110,6 +121,12 @@ async fn migrate(settings: &Settings) -> Result<Verdict, String> {
             note(&format!("The tables at {url} are up to date."));
         }
     }
+    Ok(Verdict::Well)
+}
+
+fn issue_token(settings: &Settings, user: u64, ttl: Duration) -> Result<Verdict, String> {
+    let user = UserId::try_from(user).map_err(|error| error.to_string())?;
+    say(&Tokens::new(&settings.secret_key).issue(user, ttl).map_err(|error| error.to_string())?);
     Ok(Verdict::Well)
 }
 

@@ -86,6 +86,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     pub database: Database,
     pub database_connections: usize,
+    pub secret_key: String,
+    pub auth_required: bool,
     pub cors_origins: CorsOrigins,
     pub media_root: PathBuf,
     pub media_storage: MediaStorage,
@@ -200,14 +202,15 @@ impl Settings {
         let env = read.value("ENV", parse::env);
         let host: IpAddr = read.value("HOST", parse::from_str);
         let port: u16 = read.value("PORT", parse::from_str);
-        read.value("SECRET_KEY", |v| (env == Env::Dev || v != "dev-secret").then_some(()));
-        read.value("AUTH_REQUIRED", |v| (parse::boolean(v) == Some(false)).then_some(()));
         let mib = 1024 * 1024;
         let settings = Self {
             env,
             listen: SocketAddr::new(host, port),
             database: read.value("DATABASE_URL", parse::database),
             database_connections: read.value("DATABASE_CONNECTIONS", |v| parse::within(v, 2..=1000)),
+            secret_key: read
+                .value("SECRET_KEY", |v| (env == Env::Dev || v != "dev-secret").then(|| v.to_owned())),
+            auth_required: read.value("AUTH_REQUIRED", parse::boolean),
             cors_origins: read.value("CORS_ORIGINS", parse::cors_origins),
             media_root: read.value("MEDIA_ROOT", |v| Some(PathBuf::from(v))),
             media_storage: storage(&mut read),

@@ -35,7 +35,7 @@ pub const SETTINGS: &[Setting] = &[
     row("DATABASE_CONNECTIONS", "16", "2..1000", "most connections of this instance to PostgreSQL"),
     row("REDIS_URL", NONE, "a redis:// or rediss:// URL", "Redis through which several instances share rate limits; while it does not answer each counts by itself"),
     row("SECRET_KEY", "dev-secret", "text, not the default when ENV=prod", "HS256 key of the bearer tokens"),
-    row("AUTH_REQUIRED", "false", "false: bearer tokens are not built yet", "true: no token, 401"),
+    row("AUTH_REQUIRED", "false", "true or false", "true: no token, 401; drafts without an owner are not shown"),
     row("CORS_ORIGINS", r#"["*"]"#, "a list of origins such as https://app.example, or *", "origins a browser may call from"),
     row("MEDIA_STORAGE", "local", "local or s3", "where photos are kept"),
     row("MEDIA_ROOT", "data/uploads", "a directory", "directory of the photos, created at start; with s3 only of files in passing"),

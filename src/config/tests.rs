@@ -97,11 +97,6 @@ fn media_is_not_served_over_the_api() {
 }
 
 #[test]
-fn what_the_old_backend_had_and_this_one_lacks_is_refused_or_noted() {
-    assert!(load(&[("AUTH_REQUIRED", "true")]).is_err());
-}
-
-#[test]
 fn redis_is_named_by_a_url() {
     assert_eq!(load(&[]).unwrap().redis_url, None);
     for url in ["redis://cache/0", "rediss://user:pass@cache.example:6380/1"] {

@@ -13,32 +13,32 @@ use super::photo::{Made, Prepared};
 use super::{Ingest, IngestError, Received, Uploaded};
 use crate::catalog::{CatalogError, NewDraft, NewPhoto};
 use crate::media::Staged;
-use crate::model::{ClientKey, MediaKey};
+use crate::model::{Caller, ClientKey, MediaKey};
 
 impl Ingest {
     /// Publishes the photos, then records the draft. `photos` are in the order of the upload.
     pub(super) async fn commit(
         self: &Arc<Self>,
-        client: ClientKey,
+        caller: Caller,
         title: String,
         photos: Vec<Prepared>,
     ) -> Result<Uploaded, IngestError> {
-        let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(client, photos));
+        let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(caller.client, photos));
         admitted?;
         let (photos, held) = confirmed?;
         let Batch { staged, photos, received } = Batch::of(photos);
         let published = self.store.publish(staged).await?;
-        match self.catalog.create_draft(NewDraft { title, photos, owner: None }).await {
+        match self.catalog.create_draft(NewDraft { title, photos, owner: caller.user }).await {
             Ok(draft) => {
                 published.settle().await;
+                let user_id = caller.user.map_or_else(|| "anonymous".to_owned(), |user| user.to_string());
                 for Received { key, mime, bytes, is_recognised } in &received {
-                    // There are no users before there are tokens.
                     tracing::info!(
                         sha = %key,
                         mime,
                         size = bytes,
                         recognised = is_recognised,
-                        user_id = "anonymous",
+                        user_id = %user_id,
                         draft = draft.id.0,
                         "photo"
                     );

@@ -38,7 +38,7 @@ use crate::budget::Budget;
 use crate::catalog::Catalog;
 use crate::imaging::{Pool, Recipe};
 use crate::media::MediaStore;
-use crate::model::{ClientKey, Draft, MediaKey};
+use crate::model::{Caller, ClientKey, Draft, MediaKey};
 
 /// Name of the form field that carries photos.
 const FILES_FIELD: &str = "files";
@@ -204,16 +204,16 @@ impl Ingest {
     /// See [`IngestError`]; no draft, row or file stays.
     pub async fn upload<S>(
         self: &Arc<Self>,
-        client: ClientKey,
+        caller: Caller,
         body: S,
         boundary: &str,
     ) -> Result<Uploaded, IngestError>
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
-        let _in_flight = self.uploads.begin(client).ok_or_else(IngestError::busy)?;
+        let _in_flight = self.uploads.begin(caller.client).ok_or_else(IngestError::busy)?;
         let parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
-        let mut work = Work::of(client);
+        let mut work = Work::of(caller.client);
         let title = match self.read(parts, &mut work).await {
             Ok(title) => title,
             Err(error) => {
@@ -225,7 +225,7 @@ impl Ingest {
         photos.sort_by_key(|photo| photo.index);
         let ingest = Arc::clone(self);
         // A task of its own: a client that hangs up now must not leave a published photo without its row.
-        let commit = async move { ingest.commit(client, title, photos).await };
+        let commit = async move { ingest.commit(caller, title, photos).await };
         let committed = self.commits.spawn(commit.in_current_span());
         committed.await.map_err(|error| IngestError::Internal(error.into()))?
     }

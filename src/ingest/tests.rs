@@ -125,8 +125,8 @@ impl Setup {
     }
 }
 
-fn client() -> ClientKey {
-    std::net::IpAddr::from([127, 0, 0, 1]).into()
+fn caller() -> Caller {
+    Caller::new([127, 0, 0, 1].into(), None)
 }
 
 async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded, IngestError> {
@@ -139,7 +139,7 @@ async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded,
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(b"--b--\r\n");
-    ingest.upload(client(), stream::iter([Ok(Bytes::from(body))]), "b").await
+    ingest.upload(caller(), stream::iter([Ok(Bytes::from(body))]), "b").await
 }
 
 fn photo(shade: u8) -> Vec<u8> {
@@ -234,7 +234,7 @@ async fn a_commit_outlives_its_client_and_is_waited_for() {
                 asked.store(true, Ordering::Relaxed);
                 Ok(Bytes::from(body))
             });
-            ingest.upload(client(), body, "b").await.map(|_| ())
+            ingest.upload(caller(), body, "b").await.map(|_| ())
         }
     });
     while setup.ingest.commits.is_empty() {
@@ -272,7 +272,7 @@ async fn a_decoder_that_panics_is_a_bad_photo_a_line_in_the_log_and_a_count() {
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _in_this_thread = tracing::subscriber::set_default(log);
     let label = Label { index: 3, filename: Some("/home/me/x.jpg".into()) };
-    let done = pool.run(client(), |_| panic!("a decoder's bug")).await;
+    let done = pool.run(caller().client, |_| panic!("a decoder's bug")).await;
     let blamed = tracing::info_span!("request", request_id = "r-17")
         .in_scope(|| photo::encoded::<()>(done, "image/png", &label).unwrap_err());
     assert!(matches!(

@@ -24,7 +24,7 @@ use super::body::{Body, ByteCount, ReadLimits, RequestBody};
 use super::problem::{self, Problem};
 use super::request_id::X_REQUEST_ID;
 use super::{client, headers, request_id};
-use crate::model::ClientKey;
+use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
 
 /// Longest request target in bytes; what RFC 9112 section 3 recommends at least.
@@ -46,7 +46,7 @@ pub struct Stack<A> {
 
 /// What is known of a request before the application sees it.
 #[derive(Debug, Clone)]
-struct Caller {
+struct Origin {
     request_id: String,
     ip: IpAddr,
 }
@@ -64,6 +64,8 @@ pub struct Exchange<'a> {
     pub status: u16,
     /// The address of the client.
     pub ip: IpAddr,
+    /// The user, if a token named one.
+    pub user: Option<UserId>,
     /// From the request head to the response head.
     pub elapsed: Duration,
     /// Bytes of request body that were read.
@@ -89,11 +91,17 @@ pub trait Application: Send + Sync + 'static {
     /// The limits that count a request to `route`, the narrowest last. `None` is a request without a route.
     fn limiters(&self, route: Option<&Self::Route>) -> Vec<&dyn RateLimiter>;
 
-    /// Answers a request of `client`.
+    /// The user whom the headers of a request to `route` name, if they name one.
+    ///
+    /// # Errors
+    /// They name none as they should.
+    fn identify(&self, route: Option<&Self::Route>, headers: &HeaderMap) -> Result<Option<UserId>, Problem>;
+
+    /// Answers a request of `caller`.
     fn call(
         &self,
         route: Self::Route,
-        client: ClientKey,
+        caller: Caller,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Body>, Problem>> + Send;
 
@@ -131,15 +139,15 @@ impl<A: Application> Stack<A> {
         let started = Instant::now();
         let request_id = request_id::of(request.headers());
         let span = tracing::info_span!("request", request_id);
-        let caller =
-            Caller { request_id, ip: client::address(peer.ip(), request.headers(), &self.trusted_proxies) };
-        self.observe(request, caller, started).instrument(span).await
+        let origin =
+            Origin { request_id, ip: client::address(peer.ip(), request.headers(), &self.trusted_proxies) };
+        self.observe(request, origin, started).instrument(span).await
     }
 
     async fn observe(
         self: Arc<Self>,
         request: Request<Incoming>,
-        caller: Caller,
+        origin: Origin,
         started: Instant,
     ) -> Response<Body> {
         // The only expectation there is (RFC 9110 section 10.1.1), and only hyper answers it.
@@ -152,15 +160,15 @@ impl<A: Application> Stack<A> {
             stack: &self,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
-            ip: caller.ip,
+            ip: origin.ip,
             started,
             received: request.body().received(),
             is_answered: false,
         };
-        let mut response = self.cors(request, caller.clone()).await;
+        let mut response = self.cors(request, origin.clone()).await;
         let answered = response.extensions_mut().remove::<Answered>().unwrap_or_default();
         headers::add_security(response.headers_mut());
-        if let Ok(id) = HeaderValue::from_str(&caller.request_id) {
+        if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
         if unanswered.method == Method::HEAD {
@@ -170,11 +178,11 @@ impl<A: Application> Stack<A> {
         response
     }
 
-    async fn cors(self: &Arc<Self>, request: Request<RequestBody>, caller: Caller) -> Response<Body> {
+    async fn cors(self: &Arc<Self>, request: Request<RequestBody>, origin: Origin) -> Response<Body> {
         let stack = Arc::clone(self);
         let inner = service_fn(move |request| {
-            let (stack, caller) = (Arc::clone(&stack), caller.clone());
-            async move { Ok::<_, Infallible>(stack.answer(request, caller).await) }
+            let (stack, origin) = (Arc::clone(&stack), origin.clone());
+            async move { Ok::<_, Infallible>(stack.answer(request, origin).await) }
         });
         match self.cors.layer(inner).oneshot(request).await {
             Ok(response) => response,
@@ -182,16 +190,18 @@ impl<A: Application> Stack<A> {
         }
     }
 
-    async fn answer(&self, request: Request<RequestBody>, caller: Caller) -> Response<Body> {
-        let request_id = caller.request_id.clone();
+    async fn answer(&self, request: Request<RequestBody>, origin: Origin) -> Response<Body> {
+        let Origin { request_id, ip } = origin;
         let mut quota_headers = HeaderMap::new();
         let routed = self.app.route(request.method(), request.uri().path());
         let route = routed.as_ref().ok().cloned();
-        let result = match self.admit(&request, route.as_ref(), &caller, &mut quota_headers).await.and(routed)
-        {
+        let identified = self.app.identify(route.as_ref(), request.headers());
+        let caller = Caller::new(ip, identified.as_ref().ok().copied().flatten());
+        let admitted = self.admit(&request, route.as_ref(), caller, &mut quota_headers).await;
+        // In this order, so that guessing tokens is limited too.
+        let result = match admitted.and(routed).and_then(|route| identified.map(|_| route)) {
             Ok(route) => {
-                let call =
-                    AssertUnwindSafe(self.app.call(route, caller.ip.into(), request)).catch_unwind().await;
+                let call = AssertUnwindSafe(self.app.call(route, caller, request)).catch_unwind().await;
                 call.unwrap_or_else(|_| {
                     tracing::error!("a handler panicked");
                     Err(problem::internal())
@@ -199,7 +209,8 @@ impl<A: Application> Stack<A> {
             }
             Err(problem) => Err(problem),
         };
-        let mut answered = Answered { route: route.map(|route| self.app.name(&route)), refusal: None };
+        let name = route.map(|route| self.app.name(&route));
+        let mut answered = Answered { route: name, user: caller.user, refusal: None };
         let mut response = result.unwrap_or_else(|problem| {
             answered.refusal = Some(problem.clone());
             problem.into_response(&request_id)
@@ -214,7 +225,7 @@ impl<A: Application> Stack<A> {
         &self,
         request: &Request<RequestBody>,
         route: Option<&A::Route>,
-        caller: &Caller,
+        caller: Caller,
         quota_headers: &mut HeaderMap,
     ) -> Result<(), Problem> {
         let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
@@ -231,7 +242,7 @@ impl<A: Application> Stack<A> {
             return Err(problem::bad_request());
         }
         for limiter in self.app.limiters(route) {
-            let decision = limiter.check(caller.ip.into()).await;
+            let decision = limiter.check(caller.client).await;
             headers::add_rate_limit(quota_headers, limiter.quota(), decision);
             if !decision.allowed {
                 return Err(problem::too_many_requests(decision.retry_after));
@@ -262,28 +273,29 @@ impl<A: Application> Unanswered<'_, A> {
             response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
         });
         let route = answered.route.unwrap_or("none");
-        self.log(response.status().as_u16(), route, bytes_out.unwrap_or(0), answered.refusal.as_ref());
+        self.log(response.status().as_u16(), route, bytes_out.unwrap_or(0), answered);
     }
 
-    fn log(&self, status: u16, route: &'static str, bytes_out: u64, refusal: Option<&Problem>) {
+    fn log(&self, status: u16, route: &'static str, bytes_out: u64, answered: &Answered) {
         let exchange = Exchange {
             method: &self.method,
             path: &self.path,
             route,
             status,
             ip: self.ip,
+            user: answered.user,
             elapsed: self.started.elapsed(),
             bytes_in: self.received.bytes(),
             bytes_out,
         };
-        self.stack.app.finished(&exchange, refusal);
+        self.stack.app.finished(&exchange, answered.refusal.as_ref());
     }
 }
 
 impl<A: Application> Drop for Unanswered<'_, A> {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.log(CLIENT_CLOSED_REQUEST, "abandoned", 0, None);
+            self.log(CLIENT_CLOSED_REQUEST, "abandoned", 0, &Answered::default());
         }
     }
 }
@@ -292,6 +304,7 @@ impl<A: Application> Drop for Unanswered<'_, A> {
 #[derive(Debug, Clone, Default)]
 struct Answered {
     route: Option<&'static str>,
+    user: Option<UserId>,
     refusal: Option<Problem>,
 }
 

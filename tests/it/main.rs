@@ -30,4 +30,5 @@ mod slow;
 mod soak;
 mod streaming;
 mod support;
+mod tokens;
 mod web;

@@ -27,7 +27,11 @@ impl Application for Panicking {
         Vec::new()
     }
 
-    async fn call(&self, (): (), _: ClientKey, _: Request<RequestBody>) -> Result<Response<Body>, Problem> {
+    fn identify(&self, _: Option<&()>, _: &HeaderMap) -> Result<Option<UserId>, Problem> {
+        Ok(None)
+    }
+
+    async fn call(&self, (): (), _: Caller, _: Request<RequestBody>) -> Result<Response<Body>, Problem> {
         panic!("secret of /etc/passwd")
     }
 

@@ -1,0 +1,163 @@
+//! Who may do and see what: bearer tokens.
+
+use std::process::Command;
+
+use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::Value;
+
+use crate::support::{BOUNDARY, Server, UPLOAD, binary, file, form, photo_numbered};
+
+const SECRET: (&str, &str) = ("SECRET_KEY", "of-this-test");
+
+fn issue_with(mut command: Command, arguments: &[&str]) -> (bool, String) {
+    let done = command.args(["token", "issue"]).args(arguments).output().unwrap();
+    let text = if done.status.success() { done.stdout } else { done.stderr };
+    (done.status.success(), String::from_utf8(text).unwrap().trim().to_owned())
+}
+
+fn token(server: &Server, user: &str, ttl: &str) -> String {
+    let mut command = binary(server.dir().path());
+    command.envs([SECRET]);
+    let (is_issued, token) = issue_with(command, &["--user", user, "--ttl", ttl]);
+    assert!(is_issued, "{token}");
+    token
+}
+
+/// A GET, or an upload of a photo of this number.
+async fn ask(server: &Server, path: &str, upload: Option<usize>, authorization: Option<&str>) -> Response {
+    let method = if upload.is_some() { Method::POST } else { Method::GET };
+    let mut request = Client::new().request(method, server.url(path));
+    if let Some(number) = upload {
+        request = request
+            .header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"))
+            .body(form(&[file(&photo_numbered(64, 48, number))]));
+    }
+    if let Some(value) = authorization {
+        request = request.header("authorization", value);
+    }
+    request.send().await.unwrap()
+}
+
+async fn refusal(response: Response) -> (u16, String, String) {
+    let status = response.status().as_u16();
+    let challenge = response.headers().get("www-authenticate").map_or("", |value| value.to_str().unwrap());
+    let challenge = challenge.to_owned();
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["status"], status);
+    (status, challenge, problem["detail"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test]
+async fn a_user_sees_his_own_drafts_and_of_others_nothing() {
+    let server = Server::start(&[SECRET]);
+    let [seven, eight] = ["7", "8"].map(|user| format!("Bearer {}", token(&server, user, "1h")));
+    let made = ask(&server, UPLOAD, Some(1), Some(&seven)).await;
+    assert_eq!(made.status(), StatusCode::CREATED);
+    let path = made.headers()["location"].to_str().unwrap().to_owned();
+    let draft: Value = made.json().await.unwrap();
+    // Neither scheme nor its case tells anything.
+    for scheme in ["bearer", "BEARER"] {
+        let own = ask(&server, &path, None, Some(&seven.replace("Bearer", scheme))).await;
+        assert_eq!(own.json::<Value>().await.unwrap(), draft);
+    }
+    let nothing = ask(&server, "/api/v1/listings/99", None, Some(&eight)).await;
+    let (_, _, nothing) = refusal(nothing).await;
+    for other in [Some(eight.as_str()), None] {
+        let (status, _, detail) = refusal(ask(&server, &path, None, other).await).await;
+        assert_eq!((status, &detail), (404, &nothing));
+    }
+    // The photo is one, whoever uploads it; the drafts are two.
+    let again: Value = ask(&server, UPLOAD, Some(1), Some(&eight)).await.json().await.unwrap();
+    assert_eq!((&again["id"], &again["photos"]), (&2.into(), &draft["photos"]));
+    assert_eq!(ask(&server, "/api/v1/listings/2", None, Some(&seven)).await.status(), 404);
+    // What nobody owns is everybody's.
+    assert_eq!(ask(&server, UPLOAD, Some(2), None).await.status(), 201);
+    for who in [Some(seven.as_str()), None] {
+        assert_eq!(ask(&server, "/api/v1/listings/3", None, who).await.status(), 200);
+    }
+    // Photos and monitors ask for no token, and look at none.
+    for public in [draft["photos"][0]["media"]["url"].as_str().unwrap(), "/api/v1/health", "/api/v1/ready"] {
+        assert_eq!(ask(&server, public, None, Some("Bearer forged")).await.status(), 200, "{public}");
+    }
+    let log = server.output().join("\n");
+    assert!(log.contains("user_id=7") && log.contains("user=7"), "{log}");
+    assert!(!log.contains(&seven[7..]), "a token is in the log");
+}
+
+#[tokio::test]
+async fn what_is_no_token_of_ours_is_401_whether_one_is_needed_or_not() {
+    let server = Server::start(&[SECRET]);
+    let strict = Server::start(&[SECRET, ("AUTH_REQUIRED", "true")]);
+    let good = token(&server, "7", "1h");
+    let (_, theirs) = issue_with(binary(server.dir().path()), &["--user", "7"]);
+    let expired = token(&server, "7", "0s");
+    let [_, body, signature] = *good.split('.').collect::<Vec<_>>() else { panic!("{good}") };
+    let none = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.");
+    let rs256 = format!("eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.{body}.{signature}");
+    let forged = ["", " ", "x", "a.b.c", &theirs, &expired, &none, &rs256, &good[..good.len() - 2]];
+    for server in [&server, &strict] {
+        for token in forged {
+            for (path, upload) in [(UPLOAD, Some(1)), ("/api/v1/listings/1", None)] {
+                let answer = ask(server, path, upload, Some(&format!("Bearer {token}"))).await;
+                let (status, challenge, _) = refusal(answer).await;
+                assert_eq!((status, challenge.as_str()), (401, "Bearer error=\"invalid_token\""), "{token}");
+            }
+        }
+        server.assert_nothing_was_kept().await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_nothing_is_made_or_shown_where_one_is_needed() {
+    let open = Server::start(&[SECRET]);
+    assert_eq!(ask(&open, UPLOAD, Some(1), None).await.status(), 201);
+    let dir = open.dir();
+    drop(open);
+    let server = Server::start_in(dir, &[SECRET, ("AUTH_REQUIRED", "true")]);
+    for (path, upload) in [(UPLOAD, Some(2)), ("/api/v1/listings/1", None)] {
+        // Credentials for a proxy in front are none for us.
+        for other in [None, Some("Basic dXNlcjpwYXNz")] {
+            let (status, challenge, _) = refusal(ask(&server, path, upload, other).await).await;
+            assert_eq!((status, challenge.as_str()), (401, "Bearer"));
+        }
+    }
+    let seven = format!("Bearer {}", token(&server, "7", "30d"));
+    assert_eq!(ask(&server, "/api/v1/listings/1", None, Some(&seven)).await.status(), 404, "of nobody");
+    assert_eq!(ask(&server, UPLOAD, Some(2), Some(&seven)).await.status(), 201);
+    assert_eq!(ask(&server, "/api/v1/health", None, None).await.status(), 200);
+}
+
+#[tokio::test]
+async fn limits_count_users_where_there_are_some_and_addresses_else() {
+    let server = Server::start(&[SECRET, ("RATE_LIMIT_UPLOAD", "2/hour")]);
+    let [seven, eight] = ["7", "8"].map(|user| format!("Bearer {}", token(&server, user, "1h")));
+    for (who, expected) in [
+        (Some(seven.as_str()), [201, 201, 429]),
+        (Some(eight.as_str()), [201, 201, 429]),
+        (None, [201, 201, 429]),
+        // Whoever guesses is limited as an address.
+        (Some("Bearer forged"), [429, 429, 429]),
+    ] {
+        for status in expected {
+            assert_eq!(ask(&server, UPLOAD, Some(1), who).await.status(), status, "{who:?}");
+        }
+    }
+}
+
+#[test]
+fn an_operator_is_told_what_is_wrong_with_a_token_to_issue() {
+    let dir = tempfile::tempdir().unwrap();
+    for (arguments, told) in [
+        (["--user", "0", "--ttl", "1d"], "a user id is a number from 1"),
+        (["--user", "x", "--ttl", "1d"], "--user"),
+        (["--user", "7", "--ttl", "soon"], "--ttl"),
+        (["--user", "7", "--ttl", "400000000000y"], "too"),
+    ] {
+        let (is_issued, text) = issue_with(binary(dir.path()), &arguments);
+        assert!(!is_issued && text.contains(told), "{arguments:?}: {text}");
+    }
+    let mut prod = binary(dir.path());
+    prod.env("ENV", "prod");
+    let (is_issued, text) = issue_with(prod, &["--user", "7"]);
+    assert!(!is_issued && text.contains("SECRET_KEY"), "{text}");
+}
