@@ -48,7 +48,10 @@ async fn an_upload_on_postgres_keeps_the_contract() {
     let (status, draft) = server.upload(form(&parts)).await;
     assert_eq!(status, 201, "{draft}");
     let ids: Vec<u64> = (0..3).map(|at| draft["photos"][at]["media"]["id"].as_u64().unwrap()).collect();
-    assert_eq!((ids, draft["id"].as_u64(), draft["title"].as_str()), (vec![1, 2, 1], Some(1), Some("Füße 👟")));
+    assert_eq!(
+        (ids, draft["id"].as_u64(), draft["title"].as_str()),
+        (vec![1, 2, 1], Some(1), Some("Füße 👟"))
+    );
     for (path, expected) in [("1", 200), ("2", 404), ("9223372036854775808", 404)] {
         assert_eq!(server.get(&format!("/api/v1/listings/{path}")).await.status(), expected, "{path}");
     }
@@ -72,7 +75,8 @@ async fn a_catalog_moves_from_sled_to_postgres_and_back() {
     let shared = server.dir();
     let dir = shared.path();
     for number in 0..3 {
-        let (status, _) = server.upload(form(&[file(&photo_numbered(64, 48, number)), file(&photo(32, 24))])).await;
+        let (status, _) =
+            server.upload(form(&[file(&photo_numbered(64, 48, number)), file(&photo(32, 24))])).await;
         assert_eq!(status, 201);
     }
     server.signal(nix::sys::signal::Signal::SIGTERM);
@@ -97,7 +101,10 @@ async fn a_catalog_moves_from_sled_to_postgres_and_back() {
     assert!(fails(dir, "postgres://app:secret@127.0.0.1:1/x", &["migrate"]).contains("unavailable"));
     let server = Server::start_in(Arc::clone(&shared), &database(&url));
     let (status, draft) = server.upload(form(&[file(&photo(32, 24))])).await;
-    assert_eq!((status, draft["id"].as_u64(), draft["photos"][0]["media"]["id"].as_u64()), (201, Some(4), Some(2)));
+    assert_eq!(
+        (status, draft["id"].as_u64(), draft["photos"][0]["media"]["id"].as_u64()),
+        (201, Some(4), Some(2))
+    );
 }
 
 /// One upload: its status, whether it says when to come back, and its body if that is JSON.
@@ -150,7 +157,8 @@ async fn two_instances_share_one_row_for_each_photo() {
     let rows: BTreeSet<u64> = media.values().map(|row| row["id"].as_u64().unwrap()).collect();
     assert_eq!((rows.len(), servers[0].files().len()), (40, 40));
     let client = cluster.client(&url).await;
-    let sql = "SELECT (SELECT count(*) FROM media), (SELECT count(*) FROM draft), (SELECT count(*) FROM source)";
+    let sql =
+        "SELECT (SELECT count(*) FROM media), (SELECT count(*) FROM draft), (SELECT count(*) FROM source)";
     let counts = client.query_one(sql, &[]).await.unwrap();
     assert_eq!([0, 1, 2].map(|at| counts.get::<_, i64>(at)), [40, 200, 40]);
     for server in servers.iter() {

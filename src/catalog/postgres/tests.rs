@@ -117,9 +117,9 @@ async fn a_connection_lost_in_the_commit_leaves_a_doubt_and_one_lost_before_does
     let key = |name: &str| [MediaKey::of(name.as_bytes())];
     catalog.create_draft(named("before")).await.unwrap();
     for (name, way, is_recorded) in [
-        ("answer lost", Way::CutBehind("COMMIT"), true),
-        ("commit lost", Way::CutBefore("COMMIT"), false),
-        ("answer never comes", Way::StallBehind("COMMIT"), true),
+        ("answer lost", Way::CutBehind("COMMIT\0"), true),
+        ("commit lost", Way::CutBefore("COMMIT\0"), false),
+        ("answer never comes", Way::StallBehind("COMMIT\0"), true),
     ] {
         proxy.go(way);
         let error = catalog.create_draft(named(name)).await.unwrap_err();
@@ -258,7 +258,10 @@ async fn tls_proves_what_the_url_asks_for() {
     assert!(is_tls(&refused).await.is_err(), "the server has no TLS yet");
     let made = cluster.program("/bin/sh").args(["-c", CERTIFICATES]).output();
     if !made.as_ref().is_ok_and(|made| made.status.success()) {
-        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("SKIPPED: no openssl for certificates: {made:?}\n"));
+        let _ = std::io::Write::write_fmt(
+            &mut std::io::stderr(),
+            format_args!("SKIPPED: no openssl for certificates: {made:?}\n"),
+        );
         return;
     }
     let client = cluster.client("postgres").await;
