@@ -196,7 +196,7 @@ async fn upload_until(stop: Arc<AtomicBool>, servers: Arc<[Server; 2]>, next: Ar
             (201, _) => seen.drafts.push((at % 2, body)),
             (503, true) => {
                 seen.refused += 1;
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(200)).await;
             }
             other => panic!("{other:?}: {body}"),
         }
@@ -224,8 +224,8 @@ async fn a_database_that_is_killed_and_comes_back_loses_no_draft() {
         assert_eq!((ready.status().as_u16(), listing.status().as_u16()), (503, 503));
         assert!(listing.headers().contains_key("retry-after"));
         assert_eq!(ready.json::<Value>().await.unwrap()["down"], serde_json::json!(["catalog"]));
-        let running = Instant::now();
         cluster.run(&[]);
+        let running = Instant::now();
         for server in servers.iter() {
             let mut body = form(&[file(&photo(48, 36))]);
             while upload(&Client::new(), server, body).await.0 != 201 {
