@@ -41,6 +41,9 @@ pub(super) async fn prepare(config: &Config, tls: Tls, schema: Schema) -> Result
 }
 
 async fn migrate(client: &mut Client) -> Result<(), CatalogError> {
+    if is_up_to_date(client).await? {
+        return Ok(());
+    }
     client.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
     let report = embedded::migrations::runner().run_async(client).await.map_err(failed)?;
@@ -48,6 +51,19 @@ async fn migrate(client: &mut Client) -> Result<(), CatalogError> {
         tracing::info!(%migration, "the database was migrated");
     }
     Ok(())
+}
+
+/// Asked first, so that a replica that only reads, and a user who may not make tables, can be worked with.
+async fn is_up_to_date(client: &Client) -> Result<bool, CatalogError> {
+    let is_there = client.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?;
+    if !is_there.try_get(0)? {
+        return Ok(false);
+    }
+    let last = client.query_one("SELECT max(version)::bigint FROM refinery_schema_history", &[]).await?;
+    let last: Option<i64> = last.try_get(0)?;
+    let expected =
+        embedded::migrations::runner().get_migrations().iter().map(|one| i64::from(one.version())).max();
+    Ok(last == expected)
 }
 
 /// Whether a migration failed because of what is there already, and not because the database did.
