@@ -65,7 +65,7 @@ impl Server {
         });
         is_ready.recv_timeout(Duration::from_secs(30)).expect("the ready line appears");
         let port = output.lock().unwrap().iter().find_map(|line| {
-            let (_, rest) = line.split_once("http://127.0.0.1:")?;
+            let (_, rest) = line.split_once("listening on http://127.0.0.1:")?;
             rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         });
         let address = SocketAddr::from(([127, 0, 0, 1], port.expect("the log says the port")));

@@ -17,21 +17,21 @@ const FULL: [&str; 6] = [
     "EntityTooLarge",
 ];
 
-/// Why a call came to nothing.
+/// Why a call came to nothing. The library's errors repeat their causes in their texts, and so are kept as texts alone.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// There is no such object.
     #[error("there is no such object")]
     Absent,
     /// The bucket is full.
-    #[error("the bucket is full")]
-    Full(#[source] object_store::Error),
+    #[error("the bucket is full: {0}")]
+    Full(String),
     /// It was answered, and will be answered in the same way next time.
     #[error("{0}")]
     Refused(String),
     /// It was not answered, or not well.
-    #[error("the bucket's service does not answer")]
-    Down(#[source] object_store::Error),
+    #[error("the bucket's service does not answer: {0}")]
+    Down(String),
     /// It was not made, because others before were not answered.
     #[error("the bucket's service did not answer a moment ago")]
     HeldBack,
@@ -45,11 +45,12 @@ impl From<object_store::Error> for Fault {
         let first: &(dyn Error + 'static) = &error;
         let mut causes = std::iter::successors(Some(first), |error| (*error).source());
         let Some(refusal) = causes.find_map(|cause| cause.downcast_ref::<Refusal>()) else {
-            return Self::Down(error);
+            return Self::Down(error.to_string());
         };
         let is_full = refusal.status == StatusCode::INSUFFICIENT_STORAGE
             || refusal.code.as_deref().is_some_and(|code| FULL.contains(&code));
-        if is_full { Self::Full(error) } else { Self::Refused(refusal.to_string()) }
+        let said = refusal.to_string();
+        if is_full { Self::Full(said) } else { Self::Refused(said) }
     }
 }
 
@@ -68,5 +69,28 @@ pub(super) fn found<T>(result: Result<T, Fault>) -> Result<Option<T>, MediaError
         Ok(value) => Ok(Some(value)),
         Err(Fault::Absent) => Ok(None),
         Err(fault) => Err(fault.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::client::{HttpError, HttpErrorKind};
+
+    use super::*;
+
+    fn judged(status: u16, code: Option<&str>) -> MediaError {
+        let status = StatusCode::from_u16(status).unwrap();
+        let refusal = Refusal { status, code: code.map(str::to_owned) };
+        let source = Box::new(HttpError::new(HttpErrorKind::Unknown, refusal));
+        Fault::from(object_store::Error::Generic { store: "S3", source }).into()
+    }
+
+    #[test]
+    fn a_full_bucket_is_told_from_one_that_may_not_be_used() {
+        assert!(matches!(judged(507, None), MediaError::Full(_)));
+        for code in FULL {
+            assert!(matches!(judged(400, Some(code)), MediaError::Full(_)), "{code}");
+        }
+        assert!(matches!(judged(403, Some("AccessDenied")), MediaError::Unavailable(_)));
     }
 }

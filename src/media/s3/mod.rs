@@ -103,17 +103,11 @@ impl S3Store {
                 return Err(S3StartError::Refused { bucket: settings.bucket.clone(), reason });
             }
             Err(fault) => {
-                tracing::warn!(bucket = settings.bucket, error = %chain(&fault), "the bucket cannot be reached");
+                tracing::warn!(bucket = settings.bucket, error = %fault, "the bucket cannot be reached");
             }
         }
         Ok(store)
     }
-}
-
-/// An error with its causes, for the log.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 impl Bucket {

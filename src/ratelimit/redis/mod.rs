@@ -20,8 +20,9 @@ use super::gcra::Rate;
 use super::{ClientKey, Decision, MemoryLimiter, Quota, RateLimiter};
 
 const SCRIPT: &str = include_str!("gcra.lua");
-/// How long one request waits for Redis.
-const DEADLINE: Duration = Duration::from_millis(100);
+/// How long one request waits for Redis. Only those feel it that are under way when Redis goes; less would take a busy
+/// machine for an outage.
+const DEADLINE: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub struct RedisLimiter {
