@@ -70,8 +70,10 @@ impl Tokens {
         // The subject is asked for below, where it may be a number.
         validation.set_required_spec_claims(&["exp"]);
         validation.validate_nbf = true;
-        // Expired is expired, and the key is for this service alone.
+        // Expired is expired, from the very second on (RFC 7519 section 4.1.4).
         validation.leeway = 0;
+        validation.reject_tokens_expiring_in_less_than = 1;
+        // The key is for this service alone.
         validation.validate_aud = false;
         Self {
             encoding: EncodingKey::from_secret(secret.as_bytes()),

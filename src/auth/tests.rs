@@ -58,6 +58,7 @@ fn everything_else_is_refused() {
         signed(Algorithm::HS384, b"ours", &good),
         signed(Algorithm::HS512, b"ours", &good),
         hs256(json!({"sub": "7", "exp": now() - 1})),
+        hs256(json!({"sub": "7", "exp": now()})),
         hs256(json!({"sub": "7", "exp": now() + 60, "nbf": now() + 30})),
         hs256(json!({"sub": "7"})),
         hs256(json!({"exp": now() + 60})),

@@ -103,8 +103,9 @@ async fn what_is_no_token_of_ours_is_401_whether_one_is_needed_or_not() {
                 assert_eq!((status, challenge.as_str()), (401, "Bearer error=\"invalid_token\""), "{token}");
             }
         }
-        server.assert_nothing_was_kept().await;
     }
+    server.assert_nothing_was_kept().await;
+    assert_eq!(strict.files(), Vec::<String>::new());
 }
 
 #[tokio::test]
