@@ -12,6 +12,7 @@ mod crash;
 mod custody;
 mod disk;
 mod http2;
+mod instances;
 mod life;
 mod many;
 mod media;
