@@ -179,7 +179,7 @@ async fn keep_uploading(server: Arc<Server>, number: usize, until: Instant) -> A
             }
             _ => panic!("{status}: {draft}"),
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     answers
 }
