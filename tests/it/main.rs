@@ -16,6 +16,7 @@ mod life;
 mod many;
 mod media;
 mod metadata;
+mod moving;
 mod overload;
 mod pictures;
 mod pillow;
