@@ -75,12 +75,12 @@ pub async fn copy(
     for key in target.unsettled().await? {
         target.resolve(key, true).await?;
     }
-    let mut copied = Copied { total: census(source).await?.photos, ..Copied::default() };
+    let mut left_out = HashSet::new();
+    let mut copied = Copied { total: census(source, &left_out).await?.photos, ..Copied::default() };
     let mut problem = |copied: &mut Copied, kind, about| {
         copied.problems += 1;
         found(&Finding { kind, about, outcome: Outcome::Problem });
     };
-    let mut left_out = HashSet::new();
     let mut fates = photos(source).map_ok(|photo| carry(source, target, photo)).try_buffer_unordered(AT_ONCE);
     while let Some((photo, fate)) = fates.try_next().await? {
         if copied.seen.is_multiple_of(LOOK_EVERY) {
@@ -109,7 +109,7 @@ pub async fn copy(
         }
         progress(&copied);
     }
-    if census(source).await? != census(target).await? {
+    if census(source, &left_out).await? != census(target, &left_out).await? {
         let mut lacking = absent(source, target);
         while let Some(photo) = lacking.try_next().await? {
             if !left_out.contains(&photo.key) {
@@ -119,8 +119,10 @@ pub async fn copy(
         }
         let mut foreign = absent(target, source);
         while let Some(photo) = foreign.try_next().await? {
-            let about = format!("{} is at the target, and not where the others come from", photo.key);
-            problem(&mut copied, "file-foreign", about);
+            if !left_out.contains(&photo.key) {
+                let about = format!("{} is at the target, and not where the others come from", photo.key);
+                problem(&mut copied, "file-foreign", about);
+            }
         }
     }
     Ok(copied)
@@ -130,10 +132,13 @@ fn photos(store: &dyn MediaStore) -> BoxStream<'_, Result<Stored, MediaError>> {
     store.list().map_ok(|page| stream::iter(page).map(Ok)).try_flatten().boxed()
 }
 
-async fn census(store: &dyn MediaStore) -> Result<Census, MediaError> {
+async fn census(store: &dyn MediaStore, without: &HashSet<MediaKey>) -> Result<Census, MediaError> {
     let mut census = Census::default();
     let mut photos = photos(store);
     while let Some(photo) = photos.try_next().await? {
+        if without.contains(&photo.key) {
+            continue;
+        }
         census.photos += 1;
         census.bytes = census.bytes.wrapping_add(photo.length);
         for (sum, byte) in census.keys.iter_mut().zip(photo.key.as_bytes()) {
