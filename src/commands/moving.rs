@@ -80,7 +80,7 @@ fn hash(file: &mut File) -> io::Result<blake3::Hash> {
 }
 
 async fn photos(settings: &Settings, from: &Place, to: &Place) -> Result<Verdict, String> {
-    let source = store(settings, from, |root| LocalStore::open_for_reading(root)).await?;
+    let source = store(settings, from, LocalStore::open_for_reading).await?;
     let target = store(settings, to, |root| LocalStore::open(root, settings.min_free_disk)).await?;
     let mut teller = Teller::new();
     let progress = |copied: &Copied| teller.tell(copied);
