@@ -153,11 +153,13 @@ impl App {
             scratch,
         );
         let ingest = Arc::new(ingest);
-        let rules =
-            Rules { collects: settings.jobs_enabled, grace: settings.media_grace, pause: UPKEEP_PAUSE };
+        let collects = settings.jobs_enabled && !settings.read_only;
+        let rules = Rules { collects, grace: settings.media_grace, pause: UPKEEP_PAUSE };
         let upkeep = Upkeep::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
         let upkeep = Arc::new(upkeep);
-        match upkeep.resolve_leftovers().await {
+        // Which may remove photos. Without uploads nothing waits for it, and a later start does it.
+        let resolved = if settings.read_only { Ok(0) } else { upkeep.resolve_leftovers().await };
+        match resolved {
             Ok(0) => {}
             Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
             Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
@@ -180,6 +182,7 @@ impl App {
             metrics: Arc::new(Metrics::default()),
             connections: connections.clone(),
             tokens: Tokens::new(&settings.secret_key),
+            read_only: settings.read_only,
             auth_required: settings.auth_required,
             media_base_url: settings.media_base_url.clone(),
         };

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::Operation;
-use crate::config::{SETTINGS, Settings, Source};
+use crate::config::{Place, SETTINGS, Settings, Source};
 
 /// Exit code after bad arguments or settings: starting again cannot help, so a supervisor should not.
 pub const EXIT_USAGE: u8 = 2;
@@ -72,6 +73,24 @@ enum Subcommands {
     },
     /// Make or update the tables of a PostgreSQL catalog, and exit. A start of the server does it as well.
     Migrate,
+    /// Move house: copy the catalog, or the photos, to another place. The source stays as it is.
+    ///
+    /// A place is sled:PATH or postgres://… (a catalog), local:DIRECTORY or s3:BUCKET (photos; the S3_* settings say how a
+    /// bucket is reached). What is not named is where the settings have it, so a password need not be in a command line.
+    ///
+    /// An embedded catalog is copied while the server is stopped. Photos, and a catalog on PostgreSQL, may be read by a
+    /// server meanwhile, if each of its instances runs with READ_ONLY=true; nobody may write to the target.
+    ///
+    /// Every photo is held against its hash, both sides are compared in the end, and what is wrong is said in a line of its
+    /// own on stdout; then it exits with 1. Cut off, it is run again and goes on.
+    MigrateStore {
+        /// Where from.
+        #[arg(long, value_name = "PLACE", required_unless_present = "to")]
+        from: Option<String>,
+        /// Where to.
+        #[arg(long, value_name = "PLACE")]
+        to: Option<String>,
+    },
     /// Bearer tokens.
     Token {
         #[command(subcommand)]
@@ -117,12 +136,23 @@ pub fn command() -> Command {
                 Command::Operate(Operation::Rebuild { from, force })
             }
             Some(Subcommands::Migrate) => Command::Operate(Operation::Migrate),
+            Some(Subcommands::MigrateStore { from, to }) => {
+                let (from, to) = (from.map(|value| place(&value)), to.map(|value| place(&value)));
+                Command::Operate(Operation::MigrateStore { from, to })
+            }
             Some(Subcommands::Token { action: TokenAction::Issue { user, ttl } }) => {
                 Command::Operate(Operation::IssueToken { user, ttl })
             }
         },
         Err(error) => error.exit(),
     }
+}
+
+/// A place, which may have a password in it: so a bad one is not shown.
+fn place(value: &str) -> Place {
+    let accepts = "a place is sled:PATH, postgres://…, local:DIRECTORY or s3:BUCKET";
+    Place::parse(value)
+        .unwrap_or_else(|| Arguments::command().error(ErrorKind::ValueValidation, accepts).exit())
 }
 
 /// Reads the settings from the environment and `.env` in the working directory.

@@ -92,6 +92,8 @@ pub struct Api {
     pub connections: Connections,
     /// Whose tokens are believed.
     pub tokens: Tokens,
+    /// Whether uploads are refused, and nothing else is.
+    pub read_only: bool,
     /// Whether drafts are made and shown only to users.
     pub auth_required: bool,
     /// Prefix of `media.url`, without a trailing slash.

@@ -19,7 +19,7 @@ pub(super) fn health() -> Response<Body> {
     json_response(StatusCode::OK, &json!({"status": "ok"}))
 }
 
-/// Whether an upload could succeed now. A photo that was lost does not keep the others from being served or uploaded, so
+/// Whether an upload could succeed now, or would if uploads were taken. A photo that was lost does not keep the others from being served or uploaded, so
 /// that is only said.
 pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
     let mut down = BTreeSet::new();
@@ -45,6 +45,9 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
     }
     if down.is_empty() {
         return Ok(match api.upkeep.missing().await {
+            0 if api.read_only => {
+                json_response(StatusCode::OK, &json!({"status": "ready", "read_only": true}))
+            }
             0 => json_response(StatusCode::OK, &json!({"status": "ready"})),
             missing => {
                 json_response(StatusCode::OK, &json!({"status": "degraded", "missing_media": missing}))

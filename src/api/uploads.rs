@@ -1,5 +1,7 @@
 //! `POST /api/v1/ingest/upload`.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Request, Response, StatusCode};
@@ -14,11 +16,17 @@ use crate::web::body::{Body, ReadError, RequestBody};
 use crate::web::json;
 use crate::web::problem::Problem;
 
+/// When to try again while uploads are not taken: that ends with a restart, so seconds would only make noise.
+const READ_ONLY_RETRY: Duration = Duration::from_secs(60);
+
 pub(super) async fn create(
     api: &Api,
     caller: Caller,
     request: Request<RequestBody>,
 ) -> Result<Response<Body>, Problem> {
+    if api.read_only {
+        return Err(read_only());
+    }
     let (head, body) = request.into_parts();
     // In this order, so that everything the head decides is told before a byte of the body is asked for.
     let boundary = boundary(content_type(&head.headers)?)?;
@@ -38,6 +46,12 @@ pub(super) async fn create(
         response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)
+}
+
+fn read_only() -> Problem {
+    let detail =
+        "Photos are not taken at the moment, because what is kept here is being moved. Try again later.";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "read-only", detail).retry_after(READ_ONLY_RETRY)
 }
 
 /// The only `Content-Type`; two of them could be read differently by a filter in front.

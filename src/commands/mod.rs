@@ -4,6 +4,7 @@
 //! room for one process, and of a PostgreSQL that is written to meanwhile they would see pieces.
 
 mod files;
+mod moving;
 mod rebuild;
 
 use std::fs::File;
@@ -15,7 +16,7 @@ use self::files::{Input, Output};
 use crate::app;
 use crate::auth::Tokens;
 use crate::catalog::{CatalogError, PostgresCatalog, PostgresUrl, Restorable, Schema, SledCatalog};
-use crate::config::{Database, MediaStorage, Settings};
+use crate::config::{Database, MediaStorage, Place, Settings};
 use crate::custody::{self, Checks, Finding, Summary};
 use crate::model::UserId;
 
@@ -51,6 +52,13 @@ pub enum Operation {
     },
     /// Makes the tables of a catalog that has some.
     Migrate,
+    /// Copies a catalog, or photos, from one place to another. One of the two is `None`: where the settings have it.
+    MigrateStore {
+        /// The source.
+        from: Option<Place>,
+        /// The target.
+        to: Option<Place>,
+    },
     /// Makes a bearer token.
     IssueToken {
         /// The user's id.
@@ -84,6 +92,9 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
                 fsck(settings, Checks { quick: *quick, repair: *repair }).await
             }
             Operation::Rebuild { from, force } => rebuild::rebuild(settings, from, *force).await,
+            Operation::MigrateStore { from, to } => {
+                moving::migrate_store(settings, from.as_ref(), to.as_ref()).await
+            }
             Operation::Migrate => migrate(settings).await,
             Operation::IssueToken { user, ttl } => issue_token(settings, *user, *ttl),
         }

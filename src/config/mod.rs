@@ -5,6 +5,7 @@
 
 mod dotenv;
 mod parse;
+mod place;
 mod table;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::place::Place;
 pub use self::table::{SETTINGS, Setting};
 
 use crate::catalog::PostgresUrl;
@@ -91,6 +93,8 @@ pub struct Settings {
     pub cors_origins: CorsOrigins,
     pub media_root: PathBuf,
     pub media_storage: MediaStorage,
+    /// What the settings of S3 say, also where photos are kept elsewhere; `None` if they are of no use. The bucket may have no name.
+    pub s3: Option<S3Settings>,
     pub media_base_url: String,
     pub max_uploads_per_request: usize,
     pub max_file_bytes: u64,
@@ -99,6 +103,7 @@ pub struct Settings {
     pub max_dim_px: u32,
     pub strip_gps: bool,
     pub max_pixels: u64,
+    pub read_only: bool,
     pub jobs_enabled: bool,
     pub media_grace: Duration,
     pub rate_limit_global: Option<Quota>,
@@ -203,6 +208,7 @@ impl Settings {
         let host: IpAddr = read.value("HOST", parse::from_str);
         let port: u16 = read.value("PORT", parse::from_str);
         let mib = 1024 * 1024;
+        let (media_storage, s3) = storage(&mut read);
         let settings = Self {
             env,
             listen: SocketAddr::new(host, port),
@@ -213,7 +219,8 @@ impl Settings {
             auth_required: read.value("AUTH_REQUIRED", parse::boolean),
             cors_origins: read.value("CORS_ORIGINS", parse::cors_origins),
             media_root: read.value("MEDIA_ROOT", |v| Some(PathBuf::from(v))),
-            media_storage: storage(&mut read),
+            media_storage,
+            s3,
             media_base_url: read.value("MEDIA_BASE_URL", parse::base_url),
             max_uploads_per_request: read.value("MAX_UPLOADS_PER_REQUEST", |v| parse::within(v, 1..=1000)),
             max_file_bytes: read.value("MAX_FILE_SIZE_MB", |v| parse::within(v, 1..=1024u64)) * mib,
@@ -222,6 +229,7 @@ impl Settings {
             max_dim_px: read.value("MAX_DIM_PX", |v| parse::within(v, 1..=16_384)),
             strip_gps: read.value("STRIP_GPS", parse::boolean),
             max_pixels: read.value("MAX_PIXELS", |v| parse::within(v, 1..=1_000_000_000)),
+            read_only: read.value("READ_ONLY", parse::boolean),
             jobs_enabled: read.value("JOBS_ENABLED", parse::boolean),
             media_grace: read.value("MEDIA_GRACE_HOURS", |v| parse::hours(v, 1..=8760)),
             rate_limit_global: read.value("RATE_LIMIT_GLOBAL", parse::quota),
@@ -251,15 +259,16 @@ impl Settings {
     }
 }
 
-fn storage(read: &mut Reader<'_>) -> MediaStorage {
+/// Where photos are kept, and the account that a move may name a bucket of.
+fn storage(read: &mut Reader<'_>) -> (MediaStorage, Option<S3Settings>) {
     let is_s3 = read.value("MEDIA_STORAGE", |v| matches!(v, "local" | "s3").then_some(v == "s3"));
     // Of no effect with MEDIA_STORAGE=local, as in the old backend: its file may well name them.
     let text = |v: &str| (!v.is_empty()).then(|| v.to_owned());
     let bucket = read.value("S3_BUCKET", |v| (!is_s3 || parse::is_bucket(v)).then(|| v.to_owned()));
     let endpoint = read.value("S3_ENDPOINT_URL", |v| match v {
-        "" => Some(None),
-        _ if is_s3 => parse::endpoint(v).map(Some),
-        _ => Some(None),
+        "" => Some(Ok(None)),
+        _ if is_s3 => parse::endpoint(v).map(Some).map(Ok),
+        _ => Some(parse::endpoint(v).map(Some).ok_or(())),
     });
     let region = read.value("S3_REGION", |v| Some(text(v)));
     let access = read.value("S3_ACCESS_KEY", |v| Some(text(v)));
@@ -267,11 +276,20 @@ fn storage(read: &mut Reader<'_>) -> MediaStorage {
     let secret =
         read.value("S3_SECRET_KEY", |v| (!is_s3 || access.is_some() != v.is_empty()).then(|| text(v)));
     let presigned_for = read.value("S3_PRESIGN_SECONDS", |v| parse::seconds(v, 0..=604_800));
-    if !is_s3 {
-        return MediaStorage::Local;
+    // Half a pair of keys must not turn into the keys of the environment here, either.
+    let is_useful = access.is_some() == secret.is_some();
+    let account = endpoint.ok().filter(|_| is_useful).map(|endpoint| S3Settings {
+        bucket,
+        endpoint,
+        region,
+        keys: access.zip(secret),
+        presigned_for,
+    });
+    match account {
+        Some(settings) if is_s3 => (MediaStorage::S3(settings.clone()), Some(settings)),
+        // Where a bucket is asked for, what made no sense was noted as an error.
+        account => (MediaStorage::Local, account),
     }
-    let keys = access.zip(secret);
-    MediaStorage::S3(S3Settings { bucket, endpoint, region, keys, presigned_for })
 }
 
 struct Reader<'s> {

@@ -53,6 +53,7 @@ pub const SETTINGS: &[Setting] = &[
     row("MAX_DIM_PX", "1600", "1..16384", "longer side of the stored JPEG; never enlarges"),
     row("STRIP_GPS", "true", BOOL, "true: no metadata at all in the stored JPEG; false: camera, exposure, dates and place are kept"),
     row("MAX_PIXELS", "120000000", "1..1000000000", "declared width x height of one input"),
+    row("READ_ONLY", "false", BOOL, "true: uploads get 503 and nothing is removed; reads go on, as while photos are moved"),
     row("JOBS_ENABLED", "true", BOOL, "background jobs: photos that nothing refers to are removed"),
     row("MEDIA_GRACE_HOURS", "24", "1..8760", "how long a photo stays in the store to which nothing refers"),
     row("RATE_LIMIT_GLOBAL", "60/minute", "N/second, N/minute, N/hour, N/day or off", "requests per client"),

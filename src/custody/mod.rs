@@ -3,6 +3,7 @@
 //! This room knows the traits of catalog and media store, and no implementation of them. It refuses to guess: an export that
 //! is not whole is not imported, a row is never replaced by another, and nothing here deletes a photo or a draft.
 
+mod copy;
 mod export;
 mod format;
 mod fsck;
@@ -12,6 +13,7 @@ mod photo;
 #[cfg(test)]
 mod tests;
 
+pub use self::copy::{Copied, copy};
 pub use self::export::export;
 pub use self::format::{Counts, Malformed};
 pub use self::fsck::{Checks, Finding, Outcome, Summary, fsck};

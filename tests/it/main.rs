@@ -17,6 +17,7 @@ mod life;
 mod many;
 mod media;
 mod metadata;
+mod moving;
 mod overload;
 mod pictures;
 mod pillow;

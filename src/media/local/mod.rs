@@ -10,6 +10,7 @@ mod list;
 mod names;
 mod publish;
 mod quarantine;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -46,7 +47,8 @@ pub struct LocalStore {
     names: Arc<Names>,
     /// Staged files of an earlier process, by what they hold.
     leftovers: Arc<Mutex<HashMap<MediaKey, Vec<PathBuf>>>>,
-    _lock: Arc<File>,
+    /// Held as long as the store; `None` where another process is the master.
+    lock: Option<Arc<File>>,
 }
 
 impl LocalStore {
@@ -75,7 +77,13 @@ impl LocalStore {
         // What an earlier process published and did not live to sync.
         names.sync_now()?;
         let leftovers = Arc::new(Mutex::new(leftovers));
-        Ok(Self { root: root.into(), min_free, names: Arc::new(names), leftovers, _lock: Arc::new(lock) })
+        Ok(Self {
+            root: root.into(),
+            min_free,
+            names: Arc::new(names),
+            leftovers,
+            lock: Some(Arc::new(lock)),
+        })
     }
 
     /// The directory for files that must never be seen, on the same disk as the photos.
@@ -139,6 +147,7 @@ impl MediaObject for OpenFile {
 #[async_trait]
 impl MediaStore for LocalStore {
     async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError> {
+        self.writable()?;
         let staging = self.scratch_dir();
         let staged = blocking(move || {
             let key = MediaKey::of(&bytes);
@@ -155,6 +164,7 @@ impl MediaStore for LocalStore {
     }
 
     async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError> {
+        self.writable()?;
         let store = self.clone();
         let (publication, has_new_names) = blocking(move || LocalPublication::link(&store, batch)).await?;
         // Otherwise there is nothing to sync: what is there already was synced by who put it there, or at the start.
@@ -180,10 +190,12 @@ impl MediaStore for LocalStore {
     }
 
     async fn remove(&self, keys: &[MediaKey]) -> Result<(), MediaError> {
+        self.writable()?;
         Ok(self.remove_files(keys).await?)
     }
 
     async fn remove_older(&self, key: MediaKey, than: SystemTime) -> Result<Option<u64>, MediaError> {
+        self.writable()?;
         let path = self.path(key);
         let removed = blocking(move || match found(fs::metadata(&path))? {
             Some(file) if file.modified()? < than => {
@@ -197,6 +209,7 @@ impl MediaStore for LocalStore {
     }
 
     async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError> {
+        self.writable()?;
         let (path, aside) = (self.path(key), self.root.join(QUARANTINE));
         let moved = blocking(move || quarantine::move_aside(&path, &aside, key)).await?;
         if moved.is_some() {

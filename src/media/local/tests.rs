@@ -117,3 +117,22 @@ async fn little_free_space_is_full() {
     assert!(matches!(check(u64::MAX).check().await, Err(MediaError::Full(_))));
     check(0).check().await.unwrap();
 }
+
+#[tokio::test]
+async fn who_reads_beside_another_process_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(LocalStore::open_for_reading(&dir.path().join("none")).is_err());
+    let master = open(dir.path());
+    let published = master.publish(vec![staged(&master, b"photo").await]).await.unwrap();
+    let before = names(dir.path());
+    let reader = LocalStore::open_for_reading(dir.path()).unwrap();
+    let key = published.keys()[0];
+    assert_eq!(reader.length(key).await.unwrap(), Some(5));
+    assert_eq!(reader.unsettled().await.unwrap(), [], "the master's doubts are his own");
+    assert!(reader.stage(Bytes::from_static(b"another")).await.is_err());
+    assert!(reader.publish(vec![staged(&master, b"another").await]).await.is_err());
+    assert!(reader.remove(&[key]).await.is_err());
+    assert!(reader.remove_older(key, SystemTime::now() + Duration::from_secs(60)).await.is_err());
+    assert!(reader.quarantine(key).await.is_err());
+    assert_eq!(names(dir.path()), before);
+}

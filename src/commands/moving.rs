@@ -1,0 +1,160 @@
+//! Moving house: everything from one catalog into another, or from one store of photos into another.
+//!
+//! The source is left as it is. Whatever cuts a move off, the same command goes on with it.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Seek};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Verdict, files, note, open_catalog, present_catalog, restore, say, told};
+use crate::config::{Database, Place, Settings};
+use crate::custody::{self, Copied, Finding};
+use crate::media::{LocalStore, MediaStore, S3Store};
+
+/// How often it is said how far it is, where there is no bar.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+pub(super) async fn migrate_store(
+    settings: &Settings,
+    from: Option<&Place>,
+    to: Option<&Place>,
+) -> Result<Verdict, String> {
+    // What is not named is where the settings have what is named.
+    let counterpart = |named: Option<&Place>| match named {
+        Some(Place::Catalog(_)) | None => settings.catalog_place(),
+        Some(Place::Directory(_) | Place::Bucket(_)) => settings.media_place(),
+    };
+    let source = from.cloned().unwrap_or_else(|| counterpart(to));
+    let target = to.cloned().unwrap_or_else(|| counterpart(from));
+    if source == target {
+        return Err(format!("source and target are the same: {source}"));
+    }
+    match (&source, &target) {
+        (Place::Catalog(from), Place::Catalog(to)) => {
+            let at = |database: &Database| Settings { database: database.clone(), ..settings.clone() };
+            catalog(&at(from), &at(to)).await
+        }
+        (Place::Catalog(_), _) | (_, Place::Catalog(_)) => {
+            Err(format!("a catalog moves to a catalog, and photos to photos: not {source} to {target}"))
+        }
+        _ => photos(settings, &source, &target).await,
+    }
+}
+
+async fn catalog(from: &Settings, to: &Settings) -> Result<Verdict, String> {
+    let source = present_catalog(from).await?;
+    // Beside the embedded catalog there is room for as much again; temporary directories may be in memory.
+    let spool = [&from.database, &to.database].into_iter().find_map(|database| match database {
+        Database::Sled(path) => Some(files::parent(path).to_owned()),
+        Database::Postgres(_) => None,
+    });
+    let spool = spool.unwrap_or_else(std::env::temp_dir);
+    let cannot = |error: io::Error| format!("{} cannot be used for a passing copy: {error}", spool.display());
+    crate::disk::create_dir(&spool).map_err(cannot)?;
+    let mut file = tempfile::tempfile_in(&spool).map_err(cannot)?;
+    let counts = custody::export(&*source, BufWriter::new(&file)).await.map_err(told)?;
+    note(&format!("Read {counts} from {}.", from.database));
+    file.rewind().map_err(cannot)?;
+    let target = open_catalog(to).await?;
+    restore(&*target, &file).await?;
+    let expected = hash(&mut file).map_err(cannot)?;
+    let mut hasher = blake3::Hasher::new();
+    let kept = custody::export(&*target, &mut hasher).await.map_err(told)?;
+    if hasher.finalize() != expected {
+        let (from, to) = (&from.database, &to.database);
+        say(&format!("catalog-differs {to} holds {kept} and its own next ids, {from} holds {counts}"));
+        return Ok(Verdict::Problems);
+    }
+    note("Both catalogs are equal.");
+    Ok(Verdict::Well)
+}
+
+fn hash(file: &mut File) -> io::Result<blake3::Hash> {
+    file.rewind()?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file)?;
+    Ok(hasher.finalize())
+}
+
+async fn photos(settings: &Settings, from: &Place, to: &Place) -> Result<Verdict, String> {
+    let source = store(settings, from, LocalStore::open_for_reading).await?;
+    let target = store(settings, to, |root| LocalStore::open(root, settings.min_free_disk)).await?;
+    let mut teller = Teller::new();
+    let progress = |copied: &Copied| teller.tell(copied);
+    let found = |finding: &Finding| say(&finding.to_string());
+    let copied = custody::copy(&*source, &*target, progress, found).await.map_err(|error| {
+        format!("{}. What was copied stays; the same command goes on from there", told(error))
+    })?;
+    teller.end();
+    let Copied { seen, copied, bytes, problems, .. } = copied;
+    note(&format!(
+        "Looked at {seen} photos of {from}, copied {copied} ({bytes} bytes) to {to}: {problems} problems."
+    ));
+    Ok(if problems == 0 { Verdict::Well } else { Verdict::Problems })
+}
+
+async fn store(
+    settings: &Settings,
+    place: &Place,
+    open: impl FnOnce(&Path) -> io::Result<LocalStore>,
+) -> Result<Box<dyn MediaStore>, String> {
+    match place {
+        Place::Bucket(name) => {
+            let account = settings.bucket(name).ok_or_else(|| {
+                "a bucket is reached as the settings of S3 say: S3_ENDPOINT_URL is an http(s) URL or none, and \
+                 S3_ACCESS_KEY and S3_SECRET_KEY are both there or neither"
+                    .to_owned()
+            })?;
+            // Not the media root: it may be what is copied, or not be there.
+            let scratch = std::env::temp_dir();
+            let opened = S3Store::open(&account, &scratch, settings.min_free_disk).await;
+            Ok(Box::new(opened.map_err(told)?))
+        }
+        Place::Directory(root) => {
+            let cannot = |error| format!("the photos at {} cannot be opened: {error}", root.display());
+            Ok(Box::new(open(root).map_err(cannot)?))
+        }
+        Place::Catalog(_) => Err(format!("{place} holds no photos")),
+    }
+}
+
+/// Says how far it is: by a bar on a terminal, else by a line now and then.
+struct Teller {
+    bar: Option<ProgressBar>,
+    said: Instant,
+}
+
+impl Teller {
+    fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = "{bar:40} {pos}/{len} photos  {per_sec}  {eta} left  {msg}";
+            let bar = ProgressBar::new(0);
+            match ProgressStyle::with_template(style) {
+                Ok(style) => bar.with_style(style),
+                Err(_) => bar,
+            }
+        });
+        Self { bar, said: Instant::now() }
+    }
+
+    fn tell(&mut self, copied: &Copied) {
+        let Copied { total, seen, copied, bytes, problems } = *copied;
+        if let Some(bar) = &self.bar {
+            bar.set_length(total.max(seen));
+            bar.set_position(seen);
+            bar.set_message(format!("{copied} copied, {} MiB, {problems} problems", bytes >> 20));
+        } else if self.said.elapsed() >= SAY_EVERY {
+            self.said = Instant::now();
+            note(&format!("{seen} of {total} photos: {copied} copied ({bytes} bytes), {problems} problems."));
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish();
+        }
+    }
+}

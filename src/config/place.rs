@@ -1,0 +1,78 @@
+//! Where something is, beside the settings: the ends of a move.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::{Database, MediaStorage, Settings, parse};
+use crate::media::s3::S3Settings;
+
+/// A catalog, or a store of photos.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// `sled:PATH` or `postgres://…`.
+    Catalog(Database),
+    /// `local:PATH`.
+    Directory(PathBuf),
+    /// `s3:BUCKET`, reached as the settings of S3 say.
+    Bucket(String),
+}
+
+impl Place {
+    /// Reads one; `None` if it is none.
+    pub fn parse(value: &str) -> Option<Self> {
+        match (value.strip_prefix("local:"), value.strip_prefix("s3:")) {
+            (Some(root), _) => (!root.is_empty()).then(|| Self::Directory(PathBuf::from(root))),
+            (None, Some(bucket)) => parse::is_bucket(bucket).then(|| Self::Bucket(bucket.to_owned())),
+            (None, None) => parse::database(value).map(Self::Catalog),
+        }
+    }
+}
+
+/// Without user and password.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Catalog(Database::Sled(path)) => write!(f, "sled:{}", path.display()),
+            Self::Catalog(database) => database.fmt(f),
+            Self::Directory(root) => write!(f, "local:{}", root.display()),
+            Self::Bucket(bucket) => write!(f, "s3:{bucket}"),
+        }
+    }
+}
+
+impl Settings {
+    /// Where these settings have the catalog.
+    pub fn catalog_place(&self) -> Place {
+        Place::Catalog(self.database.clone())
+    }
+
+    /// Where these settings have the photos.
+    pub fn media_place(&self) -> Place {
+        match &self.media_storage {
+            MediaStorage::Local => Place::Directory(self.media_root.clone()),
+            MediaStorage::S3(settings) => Place::Bucket(settings.bucket.clone()),
+        }
+    }
+
+    /// How a bucket of this name is reached; `None` if the settings of S3 do not say.
+    pub fn bucket(&self, name: &str) -> Option<S3Settings> {
+        self.s3.clone().map(|settings| S3Settings { bucket: name.to_owned(), ..settings })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_one_of_four_kinds() {
+        for place in ["sled:data/db", "postgres://db.example:5432/app", "local:data/uploads", "s3:photos"] {
+            assert_eq!(Place::parse(place).unwrap().to_string(), place);
+        }
+        for bad in ["", "local:", "sled:", "s3:", "s3:a/b", "data/db", "https://db.example", "postgres:/x"] {
+            assert_eq!(Place::parse(bad), None, "{bad}");
+        }
+        let secret = Place::parse("postgres://me:hunter2@db.example/app").unwrap();
+        assert!(!format!("{secret} {secret:?}").contains("hunter2"));
+    }
+}

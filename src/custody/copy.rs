@@ -1,0 +1,213 @@
+//! Copying photos from one store into another.
+//!
+//! Nothing is removed, here or there. A photo that the target has, in its length, is passed over: that is how a copy goes on
+//! after it was cut off, since a store shows a photo whole or not at all. In the end both are listed and held against each
+//! other.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+use super::CustodyError;
+use super::fsck::{Finding, Outcome};
+use crate::media::{MediaError, MediaStore, Stored};
+use crate::model::MediaKey;
+
+/// Photos on their way: each may be in memory as a whole.
+const AT_ONCE: usize = 8;
+/// No photo that this program stores comes near it; what is longer is not taken into memory.
+const MOST_BYTES: u64 = 256 << 20;
+/// Rests after failures of one photo, so that a service which stumbles does not end a move of hours.
+const RESTS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// Photos between two looks at the free space.
+const LOOK_EVERY: u64 = 256;
+
+/// How far a copy is, or how it ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Photos that the source had when it was counted, before the first was copied.
+    pub total: u64,
+    /// Photos that were looked at.
+    pub seen: u64,
+    /// Those of them that were copied now.
+    pub copied: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// What keeps the two stores from being equal.
+    pub problems: u64,
+}
+
+/// What became of one photo.
+enum Fate {
+    There,
+    Copied,
+    /// Removed since it was listed.
+    Gone,
+    Torn,
+    TooLong,
+}
+
+/// All photos of a store in a few bytes: two stores with equal ones have equal photos, as far as SHA-256 can tell.
+#[derive(Default, PartialEq, Eq)]
+struct Census {
+    photos: u64,
+    bytes: u64,
+    /// Exclusive or of the keys.
+    keys: [u8; 32],
+}
+
+/// Copies all photos of `source` that `target` lacks, and compares both. Every photo is held against its key before it is
+/// published; one that is torn is named and left out. `progress` is told after each photo, `found` of what is wrong.
+///
+/// Nobody else writes to `target` meanwhile. Memory does not grow with the number of photos, but with that of torn ones.
+///
+/// # Errors
+/// One of the stores failed, several times in a row. What was copied stays, and the same call goes on from there.
+pub async fn copy(
+    source: &dyn MediaStore,
+    target: &dyn MediaStore,
+    mut progress: impl FnMut(&Copied),
+    mut found: impl FnMut(&Finding),
+) -> Result<Copied, CustodyError> {
+    // Of a copy that was cut off. A photo of which it is not known whether it is needed is not this command's to remove.
+    for key in target.unsettled().await? {
+        target.resolve(key, true).await?;
+    }
+    let mut left_out = HashSet::new();
+    let mut copied = Copied { total: census(source, &left_out).await?.photos, ..Copied::default() };
+    let mut problem = |copied: &mut Copied, kind, about| {
+        copied.problems += 1;
+        found(&Finding { kind, about, outcome: Outcome::Problem });
+    };
+    let mut fates = photos(source).map_ok(|photo| carry(source, target, photo)).try_buffer_unordered(AT_ONCE);
+    while let Some((photo, fate)) = fates.try_next().await? {
+        if copied.seen.is_multiple_of(LOOK_EVERY) {
+            target.check().await?;
+        }
+        copied.seen += 1;
+        let Stored { key, length, .. } = photo;
+        match fate {
+            Fate::There | Fate::Gone => {}
+            Fate::Copied => {
+                copied.copied += 1;
+                copied.bytes += length;
+            }
+            Fate::Torn => {
+                left_out.insert(key);
+                let about =
+                    format!("{key} does not hold the bytes that its name stands for; it was not copied");
+                problem(&mut copied, "file-torn", about);
+            }
+            Fate::TooLong => {
+                left_out.insert(key);
+                let about =
+                    format!("{key} has {length} bytes, which is no photo of this server; it was not copied");
+                problem(&mut copied, "file-torn", about);
+            }
+        }
+        progress(&copied);
+    }
+    if census(source, &left_out).await? != census(target, &left_out).await? {
+        let mut lacking = absent(source, target);
+        while let Some(photo) = lacking.try_next().await? {
+            if !left_out.contains(&photo.key) {
+                let about = format!("{} is not at the target: run the same command again", photo.key);
+                problem(&mut copied, "file-missing", about);
+            }
+        }
+        let mut foreign = absent(target, source);
+        while let Some(photo) = foreign.try_next().await? {
+            if !left_out.contains(&photo.key) {
+                let about = format!("{} is at the target, and not where the others come from", photo.key);
+                problem(&mut copied, "file-foreign", about);
+            }
+        }
+    }
+    Ok(copied)
+}
+
+fn photos(store: &dyn MediaStore) -> BoxStream<'_, Result<Stored, MediaError>> {
+    store.list().map_ok(|page| stream::iter(page).map(Ok)).try_flatten().boxed()
+}
+
+async fn census(store: &dyn MediaStore, without: &HashSet<MediaKey>) -> Result<Census, MediaError> {
+    let mut census = Census::default();
+    let mut photos = photos(store);
+    while let Some(photo) = photos.try_next().await? {
+        if without.contains(&photo.key) {
+            continue;
+        }
+        census.photos += 1;
+        census.bytes = census.bytes.wrapping_add(photo.length);
+        for (sum, byte) in census.keys.iter_mut().zip(photo.key.as_bytes()) {
+            *sum ^= byte;
+        }
+    }
+    Ok(census)
+}
+
+/// The photos of `one` that `other` does not have in their length.
+fn absent<'s>(
+    one: &'s dyn MediaStore,
+    other: &'s dyn MediaStore,
+) -> BoxStream<'s, Result<Stored, MediaError>> {
+    photos(one)
+        .map_ok(move |photo| async move { Ok((other.length(photo.key).await? != Some(photo.length), photo)) })
+        .try_buffer_unordered(AT_ONCE)
+        .try_filter_map(|(is_absent, photo)| async move { Ok(is_absent.then_some(photo)) })
+        .boxed()
+}
+
+/// One photo, with some patience.
+async fn carry(
+    source: &dyn MediaStore,
+    target: &dyn MediaStore,
+    photo: Stored,
+) -> Result<(Stored, Fate), MediaError> {
+    let mut rests = RESTS.into_iter();
+    loop {
+        match (carry_once(source, target, photo).await, rests.next()) {
+            (Ok(fate), _) => return Ok((photo, fate)),
+            // Nobody makes room meanwhile.
+            (Err(error @ MediaError::Full(_)), _) | (Err(error), None) => return Err(error),
+            (Err(_), Some(rest)) => tokio::time::sleep(rest).await,
+        }
+    }
+}
+
+async fn carry_once(
+    source: &dyn MediaStore,
+    target: &dyn MediaStore,
+    photo: Stored,
+) -> Result<Fate, MediaError> {
+    if target.length(photo.key).await? == Some(photo.length) {
+        return Ok(Fate::There);
+    }
+    let Some(bytes) = read(source, photo.key).await? else { return Ok(Fate::Gone) };
+    let Some(bytes) = bytes else { return Ok(Fate::TooLong) };
+    let staged = target.stage(bytes).await?;
+    // The target hashed what it took: by this name and no other it would be published.
+    if staged.key() != photo.key {
+        return Ok(Fate::Torn);
+    }
+    target.publish(vec![staged]).await?.settle().await;
+    Ok(Fate::Copied)
+}
+
+/// `None` if there is no such photo, and nothing within if it is too long.
+async fn read(store: &dyn MediaStore, key: MediaKey) -> Result<Option<Option<Bytes>>, MediaError> {
+    let Some(object) = store.open(key).await? else { return Ok(None) };
+    let length = object.len();
+    let Ok(room) = usize::try_from(length.min(MOST_BYTES)) else { return Ok(Some(None)) };
+    if length > MOST_BYTES {
+        return Ok(Some(None));
+    }
+    let mut bytes = BytesMut::with_capacity(room);
+    let mut pieces = object.read(0..length);
+    while let Some(piece) = pieces.try_next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Some(Some(bytes.freeze())))
+}
