@@ -57,16 +57,20 @@ fn told(output: &Output) -> (i32, &str, &str) {
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
-#[tokio::test]
-async fn photos_move_to_a_bucket_and_back_though_the_move_is_killed() {
-    let bucket = Bucket::start();
-    let dir = Arc::new(tempfile::tempdir().unwrap());
-    let root = dir.path().join("data/uploads");
-    std::fs::create_dir_all(&root).unwrap();
-    for number in 0..PHOTOS {
+/// Puts so many photos into a directory.
+fn fill(root: &Path, count: usize) {
+    std::fs::create_dir_all(root).unwrap();
+    for number in 0..count {
         let bytes = content(number);
         std::fs::write(root.join(name_of(&bytes)), bytes).unwrap();
     }
+}
+
+#[tokio::test]
+async fn photos_move_to_a_bucket_though_the_move_is_killed() {
+    let (bucket, dir, root) = (Bucket::start(), Arc::new(tempfile::tempdir().unwrap()), "data/uploads");
+    let root = dir.path().join(root);
+    fill(&root, PHOTOS);
     let all = photos(&root);
     assert_eq!(all.len(), PHOTOS);
     // Its server runs meanwhile, and shows them.
@@ -89,7 +93,15 @@ async fn photos_move_to_a_bucket_and_back_though_the_move_is_killed() {
     assert!(copied < PHOTOS && copied + before >= PHOTOS, "it went on from where it was: {said}");
     let kept = bucket.dir().join(BUCKET).join("media");
     assert_eq!(photos(&kept), all);
-    drop(server);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_move_is_told() {
+    let (bucket, dir) = (Bucket::start(), tempfile::tempdir().unwrap());
+    let root = dir.path().join("data/uploads");
+    fill(&root, 40);
+    let all = photos(&root);
+    let kept = bucket.dir().join(BUCKET).join("media");
 
     let torn = name_of(b"what it should be");
     std::fs::write(root.join(&torn), b"what it is not").unwrap();
