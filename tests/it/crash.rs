@@ -12,10 +12,9 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use reqwest::Client;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::support::{BOUNDARY, Server, UPLOAD, file, files_below, form, photo_numbered};
+use crate::support::{BOUNDARY, Server, UPLOAD, file, files_below, form, photo_numbered, sha256};
 
 const CLIENTS: usize = 6;
 const ROUNDS: usize = 6;
@@ -183,9 +182,7 @@ async fn look_at_photos(
         if read_all || !totals.referenced.contains(&name) {
             let response = client.get(server.url(url)).send().await.unwrap();
             assert_eq!(response.status(), 200, "{url} is lost");
-            let digest = Sha256::digest(response.bytes().await.unwrap());
-            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(format!("{digest}.jpg"), name, "a photo is torn");
+            assert_eq!(sha256(response.bytes().await.unwrap()) + ".jpg", name, "a photo is torn");
         }
         totals.referenced.insert(name);
     }

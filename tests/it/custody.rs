@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::again::recognised;
 use crate::support::{Server, binary, field, file, form, photo, photo_numbered};
@@ -63,12 +61,6 @@ async fn uploaded(server: &Server, photos: &[Vec<u8>]) -> Value {
     draft
 }
 
-fn stop(mut server: Server) -> Arc<TempDir> {
-    server.signal(Signal::SIGTERM);
-    assert_eq!(server.wait().code(), Some(0));
-    server.dir()
-}
-
 async fn listing(server: &Server, id: usize) -> Value {
     server.get(&format!("/api/v1/listings/{id}")).await.json().await.unwrap()
 }
@@ -107,7 +99,7 @@ async fn an_exported_catalog_comes_back_as_it_was() {
     let in_use = fails(dir, &["export"]);
     assert!(in_use.contains("data/db is in use by another process: stop the server"), "{in_use}");
     assert!(fails(dir, &["fsck"]).contains("in use"));
-    stop(server);
+    server.stop();
     succeeds(dir, &["export", "--output", "backup.jsonl"]);
     let backup = std::fs::read_to_string(dir.join("backup.jsonl")).unwrap();
     assert_eq!(succeeds(dir, &["export"]), backup);
@@ -188,7 +180,7 @@ async fn damage_to_photos_is_found_and_mended_by_uploading_them_again() {
     for photo in &photos {
         drafts.push(uploaded(&server, std::slice::from_ref(photo)).await);
     }
-    let shared = stop(server);
+    let shared = server.stop();
     let dir = shared.path();
     assert_eq!(fsck(dir, &[]), (0, vec![]));
 
@@ -243,7 +235,7 @@ async fn damage_to_photos_is_found_and_mended_by_uploading_them_again() {
     for (index, draft) in drafts[..5].iter().enumerate() {
         assert_eq!(again["photos"][index]["media"], draft["photos"][0]["media"]);
     }
-    let shared = stop(server);
+    let shared = server.stop();
     assert_eq!(fsck(shared.path(), &[]), (0, strings(&[&unknown[..1]])));
 }
 
@@ -259,7 +251,7 @@ async fn rows_that_contradict_each_other_or_the_photos_are_found() {
     for number in 0..3 {
         uploaded(&server, &[photo_numbered(120, 90, number)]).await;
     }
-    let shared = stop(server);
+    let shared = server.stop();
     let dir = shared.path();
     let export = succeeds(dir, &["export"]);
     let mut lines: Vec<String> = export.lines().map(ToOwned::to_owned).collect();
@@ -294,14 +286,14 @@ fn key_url(line: &str) -> String {
 async fn a_catalog_that_does_not_open_is_kept_and_rebuilt() {
     let server = Server::start(&[]);
     let first = uploaded(&server, &[photo(120, 90)]).await;
-    let shared = stop(server);
+    let shared = server.stop();
     let dir = shared.path();
     succeeds(dir, &["export", "--output", "backup.jsonl"]);
     let refused = fails(dir, &["rebuild", "--from", "backup.jsonl"]);
     assert!(refused.contains("there is nothing to rebuild"), "{refused}");
     let server = Server::start_in(Arc::clone(&shared), &[]);
     let later = uploaded(&server, &[photo_numbered(120, 90, 1), photo_numbered(120, 90, 2)]).await;
-    stop(server);
+    server.stop();
 
     let db = dir.join("data/db/db");
     let noise: Vec<u8> = (0..std::fs::metadata(&db).unwrap().len())
@@ -331,7 +323,7 @@ async fn a_catalog_that_does_not_open_is_kept_and_rebuilt() {
     assert_eq!(again["photos"][0]["media"]["url"], later["photos"][1]["media"]["url"]);
     let ids = (&again["id"], &again["photos"][0]["media"]["id"]);
     assert_eq!(ids, (&json!(3), &json!(4)), "those of what was lost are not given again");
-    stop(server);
+    server.stop();
     let output = run(dir, &["rebuild", "--from", "backup.jsonl", "--force"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }

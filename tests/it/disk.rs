@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::support::{BOUNDARY, Server, UPLOAD, file, form, photo_numbered, skipped};
+use crate::support::{BOUNDARY, Server, UPLOAD, file, form, photo_numbered, sha256, skipped};
 
 /// A server whose data lie in a tmpfs of so many MiB, in a mount namespace of its own. `None` where that is not allowed.
 fn server_on_small_disk(mib: u32, settings: &[(&str, &str)]) -> Option<Server> {
@@ -79,9 +79,7 @@ async fn assert_intact(server: &Server, drafts: &[Value]) {
         for photo in draft["photos"].as_array().unwrap() {
             let url = photo["media"]["url"].as_str().unwrap();
             let bytes = server.get(url).await.bytes().await.unwrap();
-            let sha = <sha2::Sha256 as sha2::Digest>::digest(&bytes);
-            let name: String = sha.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert!(url.contains(&name), "{url}");
+            assert_eq!(url, format!("/media/{}.jpg", sha256(bytes)));
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Reading photos and listings back.
 
 use reqwest::{Client, Method, Response};
-use sha2::{Digest, Sha256};
 
-use crate::support::{Server, field, file, form, photo, photo_numbered};
+use crate::support::{Server, field, file, form, photo, photo_numbered, sha256};
 
 async fn ask(server: &Server, method: Method, path: &str, headers: &[(&str, &str)]) -> Response {
     let mut request = Client::new().request(method, server.url(path));
@@ -22,8 +21,7 @@ async fn a_photo_is_served_whole_in_ranges_and_conditionally() {
     assert_eq!(whole.status(), 200);
     let headers = whole.headers().clone();
     let bytes = whole.bytes().await.unwrap();
-    let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(url, format!("/media/{hash}.jpg"));
+    assert_eq!(url, format!("/media/{}.jpg", sha256(&bytes)));
     assert_eq!(headers["content-type"], "image/jpeg");
     assert_eq!(headers["cache-control"], "public, max-age=31536000, immutable");
     assert_eq!(headers["x-content-type-options"], "nosniff");

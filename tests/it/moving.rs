@@ -7,21 +7,19 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use tempfile::TempDir;
 
 use crate::bucket::{ACCESS_KEY, BUCKET, Bucket, SECRET_KEY};
 use crate::cluster::Cluster;
-use crate::support::{Server, binary, eventually, file, form, photo, photo_numbered, read_all, upload_head};
+use crate::support::{
+    Server, binary, eventually, file, form, photo, photo_numbered, read_all, sha256, upload_head,
+};
 
 /// So many that a move can be killed in its middle.
 const PHOTOS: usize = 2000;
 
 fn name_of(bytes: &[u8]) -> String {
-    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    hash + ".jpg"
+    sha256(bytes) + ".jpg"
 }
 
 /// What stands for photo `number`: the store and the move only see bytes.
@@ -90,7 +88,8 @@ async fn photos_move_to_a_bucket_though_the_move_is_killed() {
     let (code, found, said) = told(&output);
     assert_eq!((code, found), (0, ""), "{said}");
     let copied = said.split("copied ").last().unwrap().split(' ').next().unwrap().parse::<usize>().unwrap();
-    assert!(copied < PHOTOS && copied + before >= PHOTOS, "it went on from where it was: {said}");
+    // What was on its way when it was killed may have arrived after it was counted.
+    assert!(copied + before <= PHOTOS, "it went on from where it was ({before}): {said}");
     let kept = bucket.dir().join(BUCKET).join("media");
     assert_eq!(photos(&kept), all);
 }
@@ -149,12 +148,6 @@ async fn with_drafts() -> Server {
     server
 }
 
-fn stop(mut server: Server) -> Arc<TempDir> {
-    server.signal(Signal::SIGTERM);
-    assert!(server.wait().success());
-    server.dir()
-}
-
 #[tokio::test]
 async fn a_catalog_moves_to_postgres_and_back_by_one_command() {
     let Some(cluster) = Cluster::shared() else { return };
@@ -164,7 +157,7 @@ async fn a_catalog_moves_to_postgres_and_back_by_one_command() {
     let dir = shared.path();
     let (code, _, said) = run(dir, sled, &["migrate-store", "--to", &url]);
     assert!(code == 1 && said.contains("in use by another process"), "{said}");
-    stop(server);
+    server.stop();
     let catalog = export(dir, sled);
     for _ in 0..2 {
         let (code, found, said) = run(dir, sled, &["migrate-store", "--to", &url]);
@@ -178,7 +171,7 @@ async fn a_catalog_moves_to_postgres_and_back_by_one_command() {
     // Into a catalog that has something of its own.
     let server = Server::start_in(Arc::clone(&shared), &[("DATABASE_URL", "sled:data/other")]);
     assert_eq!(server.upload(form(&[file(&photo(48, 48))])).await.0, 201);
-    stop(server);
+    server.stop();
     let (code, found, _) = run(dir, sled, &["migrate-store", "--to", "sled:data/other"]);
     assert!(code == 1 && found.starts_with("catalog-differs "), "{found}");
     let (code, _, said) = run(dir, "sled:data/other", &["migrate-store", "--from", sled]);
@@ -214,7 +207,7 @@ async fn a_read_only_server_shows_everything_and_changes_nothing() {
     let server = with_drafts().await;
     let draft: Value = server.get("/api/v1/listings/1").await.json().await.unwrap();
     let url = draft["photos"][0]["media"]["url"].as_str().unwrap().to_owned();
-    let dir = stop(server);
+    let dir = server.stop();
     // What a server that was killed may have published in vain.
     let root = dir.path().join("data/uploads");
     let doubtful = name_of(b"in doubt");
@@ -237,7 +230,7 @@ async fn a_read_only_server_shows_everything_and_changes_nothing() {
     assert_eq!(ready.status(), 200);
     assert_eq!(ready.json::<Value>().await.unwrap()["read_only"], true);
     assert_eq!(server.get("/api/v1/health").await.status(), 200);
-    stop(server);
+    server.stop();
     assert!(staged.exists() && root.join(&doubtful).exists(), "nothing was removed");
 
     let server = Server::start_in(dir, &[]);

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::again::recognised;
 use crate::cluster::Cluster;
-use crate::support::{BOUNDARY, Server, UPLOAD, binary, field, file, form, photo, photo_numbered};
+use crate::support::{Server, binary, distinct, field, file, form, photo, photo_numbered};
 
 fn database(url: &str) -> [(&str, &str); 1] {
     [("DATABASE_URL", url)]
@@ -107,23 +107,33 @@ async fn a_catalog_moves_from_sled_to_postgres_and_back() {
     );
 }
 
-/// One upload: its status, whether it says when to come back, and its body if that is JSON.
-async fn upload(client: &Client, server: &Server, body: Vec<u8>) -> (u16, bool, Value) {
-    let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
-    let request = client.post(server.url(UPLOAD)).header("content-type", content_type).body(body);
-    let response = request.send().await.unwrap();
-    let (status, retry) = (response.status().as_u16(), response.headers().contains_key("retry-after"));
-    (status, retry, response.json().await.unwrap())
-}
-
 /// The file of a media row.
 fn name(media: &Value) -> &str {
     media["url"].as_str().unwrap().strip_prefix("/media/").unwrap()
 }
 
-/// Photos that differ.
-fn distinct(number: usize) -> Vec<u8> {
-    photo_numbered(60 + number % 50, 40 + number / 50, number)
+/// Forty photos, each five times and equal ones next to each other, by thirty-two clients to either server in turn. The
+/// drafts, each with its turn: the photo is a fifth of it, the server that took it its half's rest.
+pub(crate) async fn forty_photos_five_times(servers: &Arc<[Server; 2]>) -> Vec<(usize, Value)> {
+    let next = Arc::new(AtomicUsize::new(0));
+    let clients = (0..32).map(|_| {
+        let (servers, next) = (Arc::clone(servers), Arc::clone(&next));
+        tokio::spawn(async move {
+            let (client, mut drafts) = (Client::new(), Vec::new());
+            while let turn @ 0..200 = next.fetch_add(1, Ordering::Relaxed) {
+                let body = form(&[file(&distinct(turn / 5))]);
+                let (status, _, draft) = servers[turn % 2].try_upload(&client, body).await.unwrap();
+                assert_eq!(status, 201, "{draft}");
+                drafts.push((turn, draft));
+            }
+            drafts
+        })
+    });
+    let mut drafts = Vec::new();
+    for client in clients.collect::<Vec<_>>() {
+        drafts.extend(client.await.unwrap());
+    }
+    drafts
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,25 +143,7 @@ async fn two_instances_share_one_row_for_each_photo() {
     let first = Server::start(&database(&url));
     let second = Server::start(&database(&url));
     let servers = Arc::new([first, second]);
-    let next = Arc::new(AtomicUsize::new(0));
-    // Forty photos, each five times, and equal ones next to each other.
-    let clients = (0..32).map(|_| {
-        let (servers, next) = (Arc::clone(&servers), Arc::clone(&next));
-        tokio::spawn(async move {
-            let (client, mut drafts) = (Client::new(), Vec::new());
-            while let at @ 0..200 = next.fetch_add(1, Ordering::Relaxed) {
-                let body = form(&[file(&distinct(at / 5))]);
-                let (status, _, draft) = upload(&client, &servers[at % 2], body).await;
-                assert_eq!(status, 201, "{draft}");
-                drafts.push((at, draft));
-            }
-            drafts
-        })
-    });
-    let mut drafts = Vec::new();
-    for client in clients.collect::<Vec<_>>() {
-        drafts.extend(client.await.unwrap());
-    }
+    let drafts = forty_photos_five_times(&servers).await;
     let ids: BTreeSet<u64> = drafts.iter().map(|(_, draft)| draft["id"].as_u64().unwrap()).collect();
     assert_eq!((drafts.len(), ids.len()), (200, 200));
     let mut media: BTreeMap<usize, &Value> = BTreeMap::new();
@@ -191,7 +183,8 @@ async fn upload_until(stop: Arc<AtomicBool>, servers: Arc<[Server; 2]>, next: Ar
     while !stop.load(Ordering::Relaxed) {
         let at = next.fetch_add(1, Ordering::Relaxed);
         let (one, two) = (distinct(at / 3), distinct(at / 4));
-        let (status, retry, body) = upload(&client, &servers[at % 2], form(&[file(&one), file(&two)])).await;
+        let form = form(&[file(&one), file(&two)]);
+        let (status, retry, body) = servers[at % 2].try_upload(&client, form).await.unwrap();
         match (status, retry) {
             (201, _) => seen.drafts.push((at % 2, body)),
             (503, true) => {
@@ -227,11 +220,9 @@ async fn a_database_that_is_killed_and_comes_back_loses_no_draft() {
         cluster.run(&[]);
         let running = Instant::now();
         for server in servers.iter() {
-            let mut body = form(&[file(&photo(48, 36))]);
-            while upload(&Client::new(), server, body).await.0 != 201 {
+            while server.upload(form(&[file(&photo(48, 36))])).await.0 != 201 {
                 assert!(running.elapsed() < Duration::from_secs(10), "recovery takes too long");
                 tokio::time::sleep(Duration::from_millis(50)).await;
-                body = form(&[file(&photo(48, 36))]);
             }
         }
         println!("round {round}: uploads again {:?} after the start of the database", running.elapsed());
@@ -264,7 +255,8 @@ async fn a_server_starts_without_its_database_and_finds_it_later() {
     let server = Server::start(&database(&url));
     assert_eq!(server.get("/api/v1/health").await.status(), 200);
     assert_eq!(server.get("/api/v1/ready").await.status(), 503);
-    let (status, retry, problem) = upload(&Client::new(), &server, form(&[file(&photo(48, 36))])).await;
+    let form = form(&[file(&photo(48, 36))]);
+    let (status, retry, problem) = server.try_upload(&Client::new(), form).await.unwrap();
     assert_eq!((status, retry), (503, true), "{problem}");
     assert_eq!(server.files(), Vec::<String>::new());
     cluster.run(&[]);

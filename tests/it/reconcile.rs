@@ -7,7 +7,6 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -19,21 +18,14 @@ async fn data(drafts: usize) -> (Arc<TempDir>, Vec<Value>) {
     let mut answers = Vec::new();
     for n in 0..drafts {
         if n == drafts / 2 {
-            stop(&mut server);
-            server = Server::start_in(server.dir(), &[]);
+            server = Server::start_in(server.stop(), &[]);
         }
         let photos = [photo_numbered(64, 48, 2 * n), photo_numbered(64, 48, 2 * n + 1)];
         let (status, draft) = server.upload(form(&[file(&photos[0]), file(&photos[1])])).await;
         assert_eq!(status, 201, "{draft}");
         answers.push(draft);
     }
-    stop(&mut server);
-    (server.dir(), answers)
-}
-
-fn stop(server: &mut Server) {
-    server.signal(Signal::SIGTERM);
-    assert!(server.wait().success());
+    (server.stop(), answers)
 }
 
 async fn ready(server: &Server) -> Value {
@@ -65,7 +57,9 @@ async fn missing_photos_are_told_by_ready_until_they_are_uploaded_again() {
     let (gone, short) = (photo_file(&dir, &drafts[0], 0), photo_file(&dir, &drafts[1], 1));
     fs::remove_file(&gone).unwrap();
     OpenOptions::new().write(true).open(&short).unwrap().set_len(100).unwrap();
-    let server = Server::start_in(dir, &[]);
+    let server = Server::start_in(dir, &[("READ_ONLY", "true")]);
+    eventually_ready(&server, json!({"status": "degraded", "missing_media": 2, "read_only": true})).await;
+    let server = Server::start_in(server.stop(), &[]);
     eventually_ready(&server, json!({"status": "degraded", "missing_media": 2})).await;
     let metrics = server.get("/metrics").await.text().await.unwrap();
     assert!(metrics.lines().any(|line| line == "vintedbot_media_missing 2"), "{metrics}");

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, redirect};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::bucket::{ACCESS_KEY, BUCKET, Bucket, Line, SECRET_KEY};
-use crate::support::{Server, binary, eventually, file, form, photo, photo_numbered};
+use crate::support::{Server, binary, eventually, file, form, photo, photo_numbered, sha256};
 
-fn settings<'a>(endpoint: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+/// Of a server whose photos are in this bucket.
+pub(crate) fn settings<'a>(endpoint: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut settings = vec![
         ("MEDIA_STORAGE", "s3"),
         ("S3_BUCKET", BUCKET),
@@ -31,13 +31,9 @@ fn url(draft: &Value) -> String {
     draft["photos"][0]["media"]["url"].as_str().unwrap().to_owned()
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 async fn is_whole(server: &Server, url: &str) -> bool {
     let answer = server.get(url).await;
-    answer.status() == 200 && url == format!("/media/{}.jpg", sha256(&answer.bytes().await.unwrap()))
+    answer.status() == 200 && url == format!("/media/{}.jpg", sha256(answer.bytes().await.unwrap()))
 }
 
 #[tokio::test]
@@ -119,7 +115,7 @@ async fn viewers_are_sent_to_the_bucket_with_a_link_if_the_operator_wants_that()
         (photo.status().as_u16(), &photo.headers()["content-type"]),
         (200, &"image/jpeg".parse().unwrap())
     );
-    assert_eq!(url, format!("/media/{}.jpg", sha256(&photo.bytes().await.unwrap())));
+    assert_eq!(url, format!("/media/{}.jpg", sha256(photo.bytes().await.unwrap())));
     let forged = link.replace(&url[7..20], "0000000000000");
     assert_eq!(ask(Method::GET, forged).await.unwrap().status(), 403);
     assert_eq!(ask(Method::HEAD, server.url(&url)).await.unwrap().status(), 200);

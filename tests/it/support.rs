@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use reqwest::{Client, Response};
+use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 /// Says that a test was skipped, past the capture of output that the test harness makes of its macros.
@@ -152,6 +153,13 @@ impl Server {
         self.child.wait().unwrap()
     }
 
+    /// Ends it as an operator does, and gives its directory.
+    pub(crate) fn stop(mut self) -> Arc<TempDir> {
+        self.signal(Signal::SIGTERM);
+        assert_eq!(self.wait().code(), Some(0));
+        self.dir()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Response {
         Client::new().get(self.url(path)).send().await.unwrap()
     }
@@ -163,14 +171,20 @@ impl Server {
     }
 
     pub(crate) async fn post(&self, form: Vec<u8>) -> Response {
+        self.request(&Client::new(), form).send().await.unwrap()
+    }
+
+    /// Status of an upload, whether it says when to come back, and its JSON. `None` if there was no whole answer, as of a
+    /// server that is killed.
+    pub(crate) async fn try_upload(&self, client: &Client, form: Vec<u8>) -> Option<(u16, bool, Value)> {
+        let response = self.request(client, form).send().await.ok()?;
+        let (status, retry) = (response.status().as_u16(), response.headers().contains_key("retry-after"));
+        Some((status, retry, response.json().await.ok()?))
+    }
+
+    fn request(&self, client: &Client, form: Vec<u8>) -> RequestBuilder {
         let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
-        Client::new()
-            .post(self.url(UPLOAD))
-            .header("content-type", content_type)
-            .body(form)
-            .send()
-            .await
-            .unwrap()
+        client.post(self.url(UPLOAD)).header("content-type", content_type).body(form)
     }
 
     /// After refusals: no file, no temporary, and no row either, for the first draft and its photo get the first ids.
@@ -208,6 +222,11 @@ pub(crate) fn binary(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vintedbot-ingest"));
     command.current_dir(dir).env_clear();
     command
+}
+
+/// In hexadecimal, as the names of photos have it.
+pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn files_below(dir: &Path) -> Vec<String> {
@@ -301,6 +320,11 @@ pub(crate) fn photo_numbered(width: usize, height: usize, number: usize) -> Vec<
         }
     }
     encode_jpeg(&pixels, width, height)
+}
+
+/// Small photos that differ, thousands of them.
+pub(crate) fn distinct(number: usize) -> Vec<u8> {
+    photo_numbered(60 + number % 50, 40 + number / 50, number)
 }
 
 /// Four quadrants: red, green, blue and white in reading order.
