@@ -13,6 +13,7 @@ use crate::api::{Api, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
+use crate::causes::chain;
 use crate::config::{CorsOrigins, Database, MediaStorage, Settings};
 use crate::disk;
 use crate::imaging::{Pool, Recipe};
@@ -46,7 +47,7 @@ pub enum StartError {
     #[error(transparent)]
     Bucket(#[from] S3StartError),
     /// The catalog.
-    #[error("the catalog at {place} cannot be opened: {}", with_cause(.source))]
+    #[error("the catalog at {place} cannot be opened: {}", chain(.source))]
     Catalog {
         /// Where it should be.
         place: String,
@@ -87,13 +88,6 @@ pub enum StartError {
     },
 }
 
-fn with_cause(error: &CatalogError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
-}
-
 /// A server that listens and is about to serve.
 pub struct App {
     listener: TcpListener,
@@ -118,7 +112,7 @@ impl App {
             Ok(_) => {}
             // Photos can be read meanwhile, and its own check keeps drafts out of a catalog that is partial.
             Err(error @ CatalogError::Unavailable(_)) => {
-                tracing::warn!("{} (at {place}): uploads are refused until it answers", with_cause(&error));
+                tracing::warn!("{} (at {place}): uploads are refused until it answers", chain(&error));
             }
             Err(source) => return Err(StartError::Catalog { place, source }),
         }

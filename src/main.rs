@@ -22,9 +22,6 @@ fn main() -> ExitCode {
     };
     match command {
         Command::CheckConfig => {
-            for note in &settings.notes {
-                say(note);
-            }
             say("The settings are valid.");
             ExitCode::SUCCESS
         }
@@ -49,9 +46,6 @@ const LEAST_ANSWERING_THREADS: usize = 4;
 
 fn serve(settings: &Settings) -> Result<(), String> {
     logging::start(settings);
-    for note in &settings.notes {
-        tracing::warn!("{note}");
-    }
     small_pages();
     raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::{ClientConfig, RootCertStore};
 
 /// Why there can be no TLS.
@@ -18,15 +18,25 @@ pub struct TlsError(#[from] rustls::Error);
 /// # Errors
 /// The library was built without what it needs.
 pub fn client() -> Result<ClientConfig, TlsError> {
+    let (roots, errors) = machine_roots();
+    if roots.is_empty() {
+        tracing::warn!(?errors, "no trusted certificates were found: no TLS server will be believed");
+    }
+    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Whose signatures the machine trusts, and what could not be read of that. Certificates that make no sense are left out.
+pub fn machine_roots() -> (RootCertStore, Vec<rustls_native_certs::Error>) {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
-    let (added, _ignored) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        tracing::warn!(errors = ?found.errors, "no trusted certificates were found: no TLS server will be believed");
-    }
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    roots.add_parsable_certificates(found.certs);
+    (roots, found.errors)
+}
+
+/// The cryptography of all TLS here.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
 }
 
 /// Tells libraries that ask for a process-wide choice what this one is.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use crate::catalog::CatalogError;
+use crate::causes::chain;
 use crate::imaging::ImageError;
 use crate::ingest::boundary::ContentTypeError;
 use crate::ingest::parts::{PartsError, StreamError};
@@ -137,10 +138,4 @@ impl From<MediaError> for Problem {
             MediaError::Full(_) | MediaError::Io(_) => problem::internal(),
         }
     }
-}
-
-/// An error with its causes, for the log.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -6,8 +6,8 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use super::Api;
-use super::errors::chain;
 use crate::catalog::CatalogError;
+use crate::causes::chain;
 use crate::media::MediaError;
 use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
 use crate::web::body::Body;
@@ -19,8 +19,8 @@ pub(super) fn health() -> Response<Body> {
     json_response(StatusCode::OK, &json!({"status": "ok"}))
 }
 
-/// Whether an upload could succeed now, or would if uploads were taken. A photo that was lost does not keep the others from being served or uploaded, so
-/// that is only said.
+/// Whether an upload could succeed now, or could if uploads were taken. A photo that was lost does not keep the others
+/// from being served or uploaded, so that is only said.
 pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
     let mut down = BTreeSet::new();
     match api.catalog.check().await {
@@ -44,15 +44,14 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
         }
     }
     if down.is_empty() {
-        return Ok(match api.upkeep.missing().await {
-            0 if api.read_only => {
-                json_response(StatusCode::OK, &json!({"status": "ready", "read_only": true}))
-            }
-            0 => json_response(StatusCode::OK, &json!({"status": "ready"})),
-            missing => {
-                json_response(StatusCode::OK, &json!({"status": "degraded", "missing_media": missing}))
-            }
-        });
+        let mut told = match api.upkeep.missing().await {
+            0 => json!({"status": "ready"}),
+            missing => json!({"status": "degraded", "missing_media": missing}),
+        };
+        if api.read_only {
+            told["read_only"] = true.into();
+        }
+        return Ok(json_response(StatusCode::OK, &told));
     }
     let down = Vec::from_iter(down);
     let detail = format!("Not ready, because of: {}.", down.join(", "));

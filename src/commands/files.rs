@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::config::Database;
 use crate::disk;
 
 /// Stands for stdin or stdout.
@@ -71,11 +72,26 @@ impl Input {
 }
 
 fn copy(from: &mut dyn io::Read, dir: &Path) -> io::Result<File> {
-    disk::create_dir(dir)?;
-    let mut file = tempfile::tempfile_in(dir)?;
+    let mut file = nameless(dir)?;
     io::copy(from, &mut file)?;
     file.rewind()?;
     Ok(file)
+}
+
+/// A file without a name in `dir`, which is made if it is not there.
+pub(super) fn nameless(dir: &Path) -> io::Result<File> {
+    disk::create_dir(dir)?;
+    tempfile::tempfile_in(dir)
+}
+
+/// Where a passing copy of one of these catalogs goes: beside an embedded one there is room for as much again, while
+/// temporary directories may be in memory.
+pub(super) fn spool<'d>(databases: impl IntoIterator<Item = &'d Database>) -> PathBuf {
+    let beside = databases.into_iter().find_map(|database| match database {
+        Database::Sled(path) => Some(parent(path).to_owned()),
+        Database::Postgres(_) => None,
+    });
+    beside.unwrap_or_else(std::env::temp_dir)
 }
 
 pub(super) fn parent(path: &Path) -> &Path {

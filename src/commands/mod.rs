@@ -16,6 +16,7 @@ use self::files::{Input, Output};
 use crate::app;
 use crate::auth::Tokens;
 use crate::catalog::{CatalogError, PostgresCatalog, PostgresUrl, Restorable, Schema, SledCatalog};
+use crate::causes::chain;
 use crate::config::{Database, MediaStorage, Place, Settings};
 use crate::custody::{self, Checks, Finding, Summary};
 use crate::model::UserId;
@@ -111,11 +112,7 @@ async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
 }
 
 async fn import(settings: &Settings, from: &str) -> Result<Verdict, String> {
-    let spool = match &settings.database {
-        Database::Sled(path) => files::parent(path).to_owned(),
-        Database::Postgres(_) => std::env::temp_dir(),
-    };
-    let input = Input::open(from, &spool)?;
+    let input = Input::open(from, &files::spool([&settings.database]))?;
     // Before a catalog is made for it.
     custody::verify(&input.file).map_err(told)?;
     let catalog = open_catalog(settings).await?;
@@ -142,9 +139,8 @@ fn issue_token(settings: &Settings, user: u64, ttl: Duration) -> Result<Verdict,
 }
 
 async fn restore(catalog: &dyn Restorable, file: &File) -> Result<(), String> {
-    let total = custody::verify(file).map_err(told)?.rows();
     let mut said = 0;
-    let progress = |done: u64| {
+    let progress = |done: u64, total: u64| {
         if done / ROWS_PER_LINE > said {
             said = done / ROWS_PER_LINE;
             note(&format!("Imported {done} of {total} rows."));
@@ -225,14 +221,8 @@ fn in_use(path: &Path) -> String {
 }
 
 /// An error with its causes.
-fn told(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
+fn told(error: impl std::error::Error + 'static) -> String {
+    chain(&error)
 }
 
 /// A line on stdout. A reader that went away is no reason to stop.

@@ -46,15 +46,9 @@ pub(super) async fn migrate_store(
 
 async fn catalog(from: &Settings, to: &Settings) -> Result<Verdict, String> {
     let source = present_catalog(from).await?;
-    // Beside the embedded catalog there is room for as much again; temporary directories may be in memory.
-    let spool = [&from.database, &to.database].into_iter().find_map(|database| match database {
-        Database::Sled(path) => Some(files::parent(path).to_owned()),
-        Database::Postgres(_) => None,
-    });
-    let spool = spool.unwrap_or_else(std::env::temp_dir);
+    let spool = files::spool([&from.database, &to.database]);
     let cannot = |error: io::Error| format!("{} cannot be used for a passing copy: {error}", spool.display());
-    crate::disk::create_dir(&spool).map_err(cannot)?;
-    let mut file = tempfile::tempfile_in(&spool).map_err(cannot)?;
+    let mut file = files::nameless(&spool).map_err(cannot)?;
     let counts = custody::export(&*source, BufWriter::new(&file)).await.map_err(told)?;
     note(&format!("Read {counts} from {}.", from.database));
     file.rewind().map_err(cannot)?;

@@ -131,10 +131,7 @@ fn put_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
     }
     let aside = PathBuf::from(name);
     fs::rename(path, &aside)?;
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => disk::sync_dir(parent)?,
-        _ => disk::sync_dir(Path::new("."))?,
-    }
+    disk::sync_dir(files::parent(path))?;
     Ok(aside)
 }
 

@@ -123,8 +123,6 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     pub min_free_disk: FreeDisk,
     pub log_level: String,
-    /// Settings that are accepted without their effect, in sentences for the log.
-    pub notes: Vec<&'static str>,
 }
 
 impl Settings {
@@ -253,7 +251,6 @@ impl Settings {
             shutdown_timeout: read.value("SHUTDOWN_TIMEOUT_SECONDS", |v| parse::seconds(v, 1..=600)),
             min_free_disk: read.value("MIN_FREE_DISK_MB", parse::free_disk),
             log_level: read.value("LOG_LEVEL", parse::log_filter),
-            notes: Vec::new(),
         };
         if read.errors.is_empty() { Ok(settings) } else { Err(SettingsError(read.errors)) }
     }

@@ -27,7 +27,7 @@ pub fn verify(mut file: impl Read + Seek) -> Result<Counts, CustodyError> {
 }
 
 /// Records the export in `file`, which is at its start, in `catalog`. After each batch that is durable `progress` is told
-/// how many rows are.
+/// how many rows are, and of how many.
 ///
 /// # Errors
 /// As of [`verify`], and then nothing was recorded; or the catalog holds another row in the place of one of the export, or
@@ -36,9 +36,9 @@ pub fn verify(mut file: impl Read + Seek) -> Result<Counts, CustodyError> {
 pub async fn import(
     catalog: &dyn Restorable,
     mut file: impl Read + Seek,
-    mut progress: impl FnMut(u64),
+    mut progress: impl FnMut(u64, u64),
 ) -> Result<Counts, CustodyError> {
-    verify(&mut file)?;
+    let total = verify(&mut file)?.rows();
     let (mut reader, header) = Reader::begin(BufReader::new(file))?;
     let (next_media_id, next_draft_id) = (header.next_media_id, header.next_draft_id);
     catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await?;
@@ -50,7 +50,7 @@ pub async fn import(
         if batch.len() == BATCH_ROWS || bytes >= BATCH_BYTES {
             catalog.restore(Restore::Rows(mem::take(&mut batch))).await?;
             bytes = 0;
-            progress(reader.counts().rows());
+            progress(reader.counts().rows(), total);
         }
     }
     if !batch.is_empty() {

@@ -87,9 +87,9 @@ proptest! {
             first.restore(Restore::End).await.unwrap();
             let bytes = exported(&first).await;
             assert_eq!(exported(&first).await, bytes);
-            import(&second, Cursor::new(&bytes), |_| {}).await.unwrap();
+            import(&second, Cursor::new(&bytes), |_, _| {}).await.unwrap();
             assert_eq!(exported(&second).await, bytes);
-            import(&second, Cursor::new(&bytes), |_| {}).await.unwrap();
+            import(&second, Cursor::new(&bytes), |_, _| {}).await.unwrap();
             assert_eq!(exported(&second).await, bytes, "as often as it is run");
         });
     }
@@ -108,8 +108,8 @@ async fn an_import_that_stopped_anywhere_goes_on_when_run_again() {
     target.restore(Restore::Rows(page)).await.unwrap();
     assert!(matches!(export(&target, Vec::new()).await, Err(CustodyError::Partial)));
     let mut told = Vec::new();
-    let counts = import(&target, Cursor::new(&bytes), |done| told.push(done)).await.unwrap();
-    assert_eq!((counts.rows(), told), (600, vec![500]));
+    let counts = import(&target, Cursor::new(&bytes), |done, total| told.push((done, total))).await.unwrap();
+    assert_eq!((counts.rows(), told), (600, vec![(500, 600)]));
     assert_eq!(exported(&target).await, bytes);
 }
 
@@ -128,7 +128,7 @@ async fn what_is_not_a_whole_export_is_refused_and_nothing_recorded() {
     let target = catalog(&dir.path().join("target")).await;
     let empty = exported(&target).await;
     let refused = async |bytes: &[u8]| {
-        let error = import(&target, Cursor::new(bytes), |_| {}).await.unwrap_err();
+        let error = import(&target, Cursor::new(bytes), |_, _| {}).await.unwrap_err();
         assert_eq!(exported(&target).await, empty);
         match error {
             CustodyError::Malformed(error) => error,
@@ -175,6 +175,6 @@ async fn another_row_in_its_place_stops_an_import_by_name() {
     let target = catalog(&dir.path().join("target")).await;
     let other = Media { width: 5, ..media(123) };
     target.restore(Restore::Rows(vec![Row::Media(other)])).await.unwrap();
-    let error = import(&target, Cursor::new(exported(&source).await), |_| {}).await.unwrap_err();
+    let error = import(&target, Cursor::new(exported(&source).await), |_, _| {}).await.unwrap_err();
     assert!(error.to_string().contains("media 123 "), "{error}");
 }

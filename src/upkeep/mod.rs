@@ -12,7 +12,6 @@ mod start;
 #[cfg(test)]
 mod tests;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -23,6 +22,7 @@ pub use self::collect::Collected;
 use self::missing::Missing;
 use crate::catalog::{Catalog, CatalogError};
 use crate::ingest::{Ingest, IngestError};
+use crate::jitter;
 use crate::media::{MediaError, MediaStore};
 
 /// How long the server works before the first collection: who just started has other things to do.
@@ -135,7 +135,7 @@ impl Upkeep {
                     self.told("sources cannot be forgotten", self.forget_sources(&stop).await.map(drop));
                 }
                 self.told("photos cannot be looked for", self.look_for_missing(&stop).await);
-                left = jittered(EVERY);
+                left = jitter::between(EVERY * 9 / 10, EVERY * 11 / 10);
             }
         }
     }
@@ -159,12 +159,6 @@ impl Upkeep {
             tracing::warn!(%error, cause, "{what}; to be tried again");
         }
     }
-}
-
-/// Somewhere within a tenth of `time`.
-fn jittered(time: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() % 200;
-    time * 9 / 10 + time / 1000 * u32::try_from(random).unwrap_or(0)
 }
 
 fn seconds(time: SystemTime) -> u64 {

@@ -224,9 +224,4 @@ async fn it_stops_when_it_is_told_to() {
     });
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap();
-    let tenth = EVERY / 10;
-    for _ in 0..100 {
-        let time = jittered(EVERY);
-        assert!(time >= EVERY - tenth && time < EVERY + tenth);
-    }
 }

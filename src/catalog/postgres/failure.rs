@@ -1,12 +1,12 @@
 //! What PostgreSQL's failures mean.
 
-use std::error::Error as _;
 use std::io;
 
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use crate::catalog::CatalogError;
+use crate::causes::chain;
 
 impl From<Error> for CatalogError {
     fn from(error: Error) -> Self {
@@ -14,7 +14,7 @@ impl From<Error> for CatalogError {
             Some(code) if *code == SqlState::DISK_FULL => {
                 Self::Full(io::Error::new(io::ErrorKind::StorageFull, error))
             }
-            Some(code) if is_damage(code) => Self::Corrupt(told(&error)),
+            Some(code) if is_damage(code) => Self::Corrupt(chain(&error)),
             _ => Self::Unavailable(error.into()),
         }
     }
@@ -52,14 +52,6 @@ pub(super) fn proves_rollback(error: &Error) -> bool {
     error
         .code()
         .is_some_and(|code| ["23", "25", "40", "53"].iter().any(|class| code.code().starts_with(class)))
-}
-
-/// The error with its cause, which the driver keeps apart.
-pub(super) fn told(error: &Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
 }
 
 /// There was no answer in time.

@@ -58,15 +58,6 @@ impl PostgresCatalog {
         }
     }
 
-    async fn drafts(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
-        let sql = format!(
-            "SELECT {DRAFT}, ARRAY(SELECT p.media_id FROM draft_photo p WHERE p.draft_id = d.id ORDER BY p.order_index)
-             FROM draft d WHERE d.id > $1 ORDER BY d.id LIMIT $2"
-        );
-        let (after, limit) = (number(after.map_or(0, |id| id.0)), limit_of(limit));
-        self.connections.read(&sql, &[&after, &limit]).await?.iter().map(rows::draft_row).collect()
-    }
-
     async fn one_media(&self, from: &str, id: &[u8]) -> Result<Option<Media>, CatalogError> {
         let found = self.connections.read(&format!("SELECT {MEDIA} {from}"), &[&id]).await?;
         found.first().map(|row| rows::media(row, 0)).transpose()
@@ -115,7 +106,12 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
-        self.drafts(after, limit).await
+        let sql = format!(
+            "SELECT {DRAFT}, ARRAY(SELECT p.media_id FROM draft_photo p WHERE p.draft_id = d.id ORDER BY p.order_index)
+             FROM draft d WHERE d.id > $1 ORDER BY d.id LIMIT $2"
+        );
+        let (after, limit) = (number(after.map_or(0, |id| id.0)), limit_of(limit));
+        self.connections.read(&sql, &[&after, &limit]).await?.iter().map(rows::draft_row).collect()
     }
 
     async fn sources_page(
@@ -144,7 +140,7 @@ impl Catalog for PostgresCatalog {
     async fn created(&self) -> Result<SystemTime, CatalogError> {
         let found = self.connections.read("SELECT created FROM catalog_state", &[]).await?;
         let row = found.first().ok_or_else(no_state)?;
-        row.try_get(0).map_err(|error| CatalogError::Corrupt(failure::told(&error)))
+        rows::column(row, 0)
     }
 
     /// A replica that only reads, and a catalog of which a part is missing, take no drafts.
@@ -152,8 +148,7 @@ impl Catalog for PostgresCatalog {
         let sql = "SELECT current_setting('transaction_read_only')::boolean, is_partial FROM catalog_state";
         let found = self.connections.read(sql, &[]).await?;
         let row = found.first().ok_or_else(no_state)?;
-        let flag = |at| row.try_get(at).map_err(|error| CatalogError::Corrupt(failure::told(&error)));
-        match (flag(0)?, flag(1)?) {
+        match (rows::column(row, 0)?, rows::column(row, 1)?) {
             (false, false) => Ok(()),
             (true, _) => Err(CatalogError::Unavailable("the database only reads".into())),
             (false, true) => Err(CatalogError::Unavailable("an import into it has not ended".into())),

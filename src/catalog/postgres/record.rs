@@ -50,9 +50,6 @@ const MEDIA: &str = "
     SELECT m.id, m.key, m.width, m.height, m.size_bytes, m.user_id FROM media m JOIN input USING (key)
     UNION ALL SELECT id, key, width, height, size_bytes, user_id FROM made";
 
-const MEDIA_AGAIN: &str =
-    "SELECT m.id, m.key, m.width, m.height, m.size_bytes, m.user_id FROM media m WHERE m.key = ANY($1)";
-
 /// A retry finds its sources as they are, and then writes nothing.
 const SOURCES: &str = "
     INSERT INTO source (id, media_id)
@@ -155,7 +152,9 @@ async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool
     made_user?;
     let mut known = by_key(&found?)?;
     if known.len() < keys.len() {
-        let again = client.prepare_cached(MEDIA_AGAIN).await?;
+        let again = client
+            .prepare_cached(&format!("SELECT {} FROM media m WHERE m.key = ANY($1)", rows::MEDIA))
+            .await?;
         known.extend(by_key(&client.query(&again, &[keys]).await?)?);
     }
     let photos = new.photos.iter().map(|photo| {

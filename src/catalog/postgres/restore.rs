@@ -28,8 +28,7 @@ impl Connections {
                    FROM media_id_seq m, draft_id_seq d, catalog_state s";
         let found = self.read(sql, &[]).await?;
         let row = found.first().ok_or_else(super::no_state)?;
-        let is_partial =
-            row.try_get(4).map_err(|error| CatalogError::Corrupt(super::failure::told(&error)))?;
+        let is_partial = rows::column(row, 4)?;
         Ok(State {
             next_media_id: rows::id(row, 0)? + rows::id(row, 1)?,
             next_draft_id: rows::id(row, 2)? + rows::id(row, 3)?,

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client;
 
 use super::url::{PostgresUrl, Verify};
+use crate::tls;
 
 /// Makes TLS sessions as a URL wants them.
 #[derive(Clone)]
@@ -27,7 +28,7 @@ impl Tls {
     /// # Errors
     /// The certificates that are trusted cannot be read, or are none.
     pub(super) fn of(url: &PostgresUrl) -> io::Result<Self> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = tls::provider();
         let chain = match url.verify {
             Verify::Nothing => None,
             Verify::Chain | Verify::ChainAndName => {
@@ -49,9 +50,9 @@ impl Tls {
 }
 
 fn roots(url: &PostgresUrl) -> io::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    match &url.root_cert {
+    let roots = match &url.root_cert {
         Some(path) => {
+            let mut roots = RootCertStore::empty();
             let cannot = |error| io::Error::other(format!("sslrootcert {}: {error}", path.display()));
             for certificate in
                 CertificateDer::pem_file_iter(path).map_err(|error| cannot(error.to_string()))?
@@ -59,11 +60,10 @@ fn roots(url: &PostgresUrl) -> io::Result<RootCertStore> {
                 let certificate = certificate.map_err(|error| cannot(error.to_string()))?;
                 roots.add(certificate).map_err(|error| cannot(error.to_string()))?;
             }
+            roots
         }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
+        None => tls::machine_roots().0,
+    };
     if roots.is_empty() {
         return Err(io::Error::other(
             "there is no certificate to trust: install ca-certificates or set sslrootcert",

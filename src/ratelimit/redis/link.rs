@@ -1,14 +1,13 @@
 //! The connection to Redis: one for all limits, made anew in the background when it is lost.
 
 use std::fmt::Display;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
 
-use crate::tls;
+use crate::{jitter, tls};
 
 /// Time for a connection, greetings included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -88,7 +87,7 @@ impl RedisLink {
 async fn connect_again(link: Weak<RedisLink>) {
     let [mut rest, longest] = REST;
     loop {
-        tokio::time::sleep(jittered(rest)).await;
+        tokio::time::sleep(jitter::between(rest / 2, rest)).await;
         rest = longest.min(rest * 2);
         let Some(link) = link.upgrade() else { return };
         if let Ok(connection) = link.connect().await {
@@ -100,10 +99,4 @@ async fn connect_again(link: Weak<RedisLink>) {
             return;
         }
     }
-}
-
-/// Somewhere between half of `time` and all of it, so that processes that lost it together come back one by one.
-fn jittered(time: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() % 512;
-    time / 2 + time / 1024 * u32::try_from(random).unwrap_or(0)
 }

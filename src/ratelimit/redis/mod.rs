@@ -53,8 +53,7 @@ impl RedisLimiter {
     /// Addresses are nobody's business who reads Redis, or its backups.
     fn key(&self, client: ClientKey) -> String {
         let hash = blake3::derive_key("vintedbot-ingest 2026 client of a rate limit", &client.to_bytes());
-        let hex: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}{hex}", self.prefix)
+        format!("{}{}", self.prefix, &blake3::Hash::from(hash).to_hex()[..32])
     }
 
     /// The debt of a client before this request, if Redis tells.
