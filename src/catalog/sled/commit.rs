@@ -1,21 +1,20 @@
-//! The group commit: one task flushes and syncs for all commits that came since it last did, which costs one disk sync for
-//! many uploads.
+//! The group commit: whoever recorded a draft flushes and syncs, for all that were recorded since it was last done; who comes
+//! meanwhile is served in the next turn. So one disk sync does for many uploads, and one that is alone waits for no other
+//! thread.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use sled::Db;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
 use super::mark::Mark;
 use crate::catalog::CatalogError;
 use crate::model::DraftId;
-
-/// A draft that was recorded, and who waits until it is durable.
-type Waiting = (DraftId, oneshot::Sender<Result<(), Arc<io::Error>>>);
 
 /// What is made durable.
 #[derive(Debug)]
@@ -44,50 +43,86 @@ impl Log {
     }
 }
 
-/// The task, and the way to it.
-#[derive(Debug)]
+/// What was recorded and is not durable yet.
+struct Recorded {
+    last: DraftId,
+    /// Tells who waits.
+    tell: Box<dyn FnOnce(Result<(), Arc<io::Error>>) + Send>,
+}
+
+/// See the module.
 pub(super) struct Commits {
-    queue: mpsc::UnboundedSender<Waiting>,
-    task: JoinHandle<()>,
+    log: Log,
+    recorded: Mutex<Vec<Recorded>>,
+    /// Held by who flushes.
+    turn: Mutex<()>,
+    tasks: TaskTracker,
+}
+
+impl fmt::Debug for Commits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commits").field("log", &self.log).finish_non_exhaustive()
+    }
 }
 
 impl Commits {
-    /// Starts the task.
-    pub(super) fn start(log: Log) -> Self {
-        let (queue, waiting) = mpsc::unbounded_channel();
-        Self { queue, task: tokio::spawn(run(Arc::new(log), waiting)) }
+    /// Nothing is recorded yet.
+    pub(super) fn new(log: Log) -> Arc<Self> {
+        Arc::new(Self { log, recorded: Mutex::default(), turn: Mutex::default(), tasks: TaskTracker::new() })
     }
 
-    /// Returns when everything recorded before this call is on disk, `draft` the last of it.
-    pub(super) async fn wait(&self, draft: DraftId) -> Result<(), CatalogError> {
+    /// Does `work` where it may block, which writes one transaction and names the last draft that is recorded by then, and
+    /// returns once that is durable.
+    pub(super) async fn record<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> Result<(T, DraftId), CatalogError> + Send + 'static,
+    ) -> Result<T, CatalogError> {
         let (sender, done) = oneshot::channel();
-        let gone = || CatalogError::Unavailable("the commit task has ended".into());
-        self.queue.send((draft, sender)).map_err(|_| gone())?;
-        match done.await.map_err(|_| gone())? {
-            Ok(()) => Ok(()),
-            Err(error) => Err(io::Error::new(error.kind(), error).into()),
+        let commits = Arc::clone(self);
+        self.tasks.spawn_blocking(move || {
+            let tell = |result| {
+                let _caller_left = sender.send(result);
+            };
+            match work() {
+                Err(error) => tell(Err(error)),
+                Ok((made, last)) => {
+                    let tell = |durable: Result<(), Arc<io::Error>>| {
+                        let durable = durable.map_err(|error| io::Error::new(error.kind(), error));
+                        tell(durable.map(|()| made).map_err(CatalogError::from));
+                    };
+                    commits.take_turns(Recorded { last, tell: Box::new(tell) });
+                }
+            }
+        });
+        done.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("a write to it died".into())))
+    }
+
+    /// Has this one made durable, by itself or by who is at it. Blocks.
+    fn take_turns(&self, recorded: Recorded) {
+        self.recorded().push(recorded);
+        // Asked after each turn as well: who came during it may have found it taken, and gone.
+        while !self.recorded().is_empty() {
+            let _turn = match self.turn.try_lock() {
+                Ok(turn) => turn,
+                Err(TryLockError::Poisoned(died)) => died.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            let batch = std::mem::take(&mut *self.recorded());
+            let last = batch.iter().map(|recorded| recorded.last).fold(DraftId(0), DraftId::max);
+            let result = self.log.commit(last).map_err(Arc::new);
+            for recorded in batch {
+                (recorded.tell)(result.clone());
+            }
         }
     }
 
-    /// Ends the task and returns once it has let go of the database.
-    pub(super) async fn stop(self) {
-        drop(self.queue);
-        let _panicked = self.task.await;
+    fn recorded(&self) -> std::sync::MutexGuard<'_, Vec<Recorded>> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-async fn run(log: Arc<Log>, mut queue: mpsc::UnboundedReceiver<Waiting>) {
-    while let Some(first) = queue.recv().await {
-        let mut waiting = vec![first];
-        while let Ok(next) = queue.try_recv() {
-            waiting.push(next);
-        }
-        let log = Arc::clone(&log);
-        let last = waiting.iter().map(|(draft, _)| *draft).fold(DraftId(0), DraftId::max);
-        let made_durable = tokio::task::spawn_blocking(move || log.commit(last));
-        let result = made_durable.await.map_err(io::Error::other).flatten().map_err(Arc::new);
-        for (_, commit) in waiting {
-            let _caller_left = commit.send(result.clone());
-        }
+    /// Returns once it has let go of the database.
+    pub(super) async fn stop(self: Arc<Self>) {
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 }

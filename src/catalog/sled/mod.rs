@@ -53,7 +53,7 @@ pub struct SledCatalog {
 struct Opened {
     trees: Trees,
     mark: Arc<Mark>,
-    commits: Commits,
+    commits: Arc<Commits>,
     broken: AtomicBool,
 }
 
@@ -73,7 +73,7 @@ impl Opened {
         });
         let (trees, log) = opening.await.map_err(|died| CatalogError::Corrupt(last_words(died)))??;
         let mark = Arc::clone(&log.mark);
-        Ok(Self { trees, mark, commits: Commits::start(log), broken: AtomicBool::new(false) })
+        Ok(Self { trees, mark, commits: Commits::new(log), broken: AtomicBool::new(false) })
     }
 
     fn is_broken(&self) -> bool {
@@ -164,11 +164,8 @@ impl SledCatalog {
         work: impl FnOnce(&Trees) -> Result<(T, DraftId), CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
         let opened = self.opened().await?;
-        let recording = Arc::clone(&opened);
-        let recorded = match blocking(move || work(&recording.trees)).await {
-            Ok((done, last)) => opened.commits.wait(last).await.map(|()| done),
-            Err(error) => Err(error),
-        };
+        let trees = opened.trees.clone();
+        let recorded = opened.commits.record(move || work(&trees)).await;
         recorded.map_err(|error| match error {
             CatalogError::Corrupt(_) => error,
             failed => {

@@ -15,7 +15,8 @@ pub(super) const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
 pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
 const CREATED: &[u8] = b"created";
 
-#[derive(Debug)]
+/// The trees, as handles of them.
+#[derive(Debug, Clone)]
 pub(super) struct Trees {
     /// Media id (big endian) → [`Media`].
     pub(super) media: Tree,

@@ -165,6 +165,9 @@ impl MediaStore for LocalStore {
 
     async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError> {
         self.writable()?;
+        if batch.is_empty() {
+            return Ok(Box::new(LocalPublication::of_nothing(self)));
+        }
         let store = self.clone();
         let (publication, has_new_names) = blocking(move || LocalPublication::link(&store, batch)).await?;
         // Otherwise there is nothing to sync: what is there already was synced by who put it there, or at the start.

@@ -51,6 +51,11 @@ impl Drop for LocalPublication {
 }
 
 impl LocalPublication {
+    /// What it comes to when all photos of an upload were recognised.
+    pub(super) fn of_nothing(store: &LocalStore) -> Self {
+        Self { store: store.clone(), keys: Vec::new(), created: Vec::new(), staged: Vec::new() }
+    }
+
     /// Gives each staged file its name, and tells whether there are names now that were not there before. Blocks.
     pub(super) fn link(store: &LocalStore, batch: Vec<Box<dyn Staged>>) -> io::Result<(Self, bool)> {
         let (mut keys, mut created, mut has_new_names) = (BTreeSet::new(), Vec::new(), false);
