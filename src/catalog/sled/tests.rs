@@ -42,7 +42,7 @@ async fn drafts_and_counters_outlive_a_restart() {
         let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
         catalog.create_draft(new.clone()).await.unwrap()
     };
-    // The commit task lets go of the directory a moment after the last handle is dropped.
+    // sled releases the directory lock a moment after the last handle is dropped.
     let mut tries = 0;
     let reopened = loop {
         match SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await {
