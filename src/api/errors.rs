@@ -23,7 +23,7 @@ impl From<ContentTypeError> for Problem {
             ContentTypeError::NotMultipart => {
                 Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-multipart", error.to_string())
             }
-            ContentTypeError::BadBoundary => {
+            ContentTypeError::Repeated | ContentTypeError::BadBoundary(_) => {
                 Self::new(StatusCode::BAD_REQUEST, "bad-boundary", error.to_string())
             }
         }
@@ -39,7 +39,10 @@ impl From<IngestError> for Problem {
             IngestError::TooManyPhotos { .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many-photos", detail)
             }
-            IngestError::TitleTooLong | IngestError::TitleNotText => {
+            IngestError::TitleTooLong
+            | IngestError::TitleNotText
+            | IngestError::TitleControl { .. }
+            | IngestError::TitleEncoded => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", detail)
             }
             IngestError::Photo { index, filename, reason } => {
@@ -77,8 +80,11 @@ fn parts(error: PartsError, detail: String) -> Problem {
 fn photo(reason: &PhotoError, detail: String) -> Problem {
     let (status, kind) = match reason {
         PhotoError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "photo-too-large"),
+        PhotoError::NoBytes => (StatusCode::UNPROCESSABLE_ENTITY, "empty-image"),
         PhotoError::UnknownType
         | PhotoError::RefusedType { .. }
+        | PhotoError::SentAsText { .. }
+        | PhotoError::Encoded
         | PhotoError::Image(ImageError::Unsupported) => {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-image")
         }

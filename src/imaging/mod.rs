@@ -6,9 +6,11 @@
 mod canvas;
 mod codec;
 mod colour;
+mod cost;
 mod declared;
 mod develop;
 mod exif;
+mod fair_queue;
 mod fingerprint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -24,6 +26,7 @@ mod workspace;
 use std::time::{Duration, Instant};
 
 pub use codec::Format;
+pub use cost::{COST_HEAD_BYTES, estimated_cost};
 pub use pool::{Pool, PoolError, Turn};
 pub use workspace::Workspace;
 

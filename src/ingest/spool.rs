@@ -1,9 +1,11 @@
 //! Keeps one photo's bytes until a worker reads them, and hashes them on the way: in memory while the budget lasts, else in
 //! an unlinked file.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::ops::Deref;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -245,6 +247,26 @@ impl Source {
         }
     }
 
+    /// Returns the first bytes: up to `length` of a file, and all that are in memory anyhow.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) async fn head(&self, length: usize) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Memory(bytes, _) => Ok(Cow::Borrowed(bytes)),
+            Self::File(file, whole) => {
+                let file = Arc::clone(file);
+                let length = usize::try_from(*whole).map_or(length, |whole| whole.min(length));
+                let read = blocking(move || {
+                    let mut head = vec![0; length];
+                    file.read_exact_at(&mut head, 0)?;
+                    Ok(head)
+                });
+                Ok(Cow::Owned(read.await?))
+            }
+        }
+    }
+
     /// The bytes in memory.
     ///
     /// # Errors
@@ -308,6 +330,8 @@ mod tests {
         assert_eq!(source.load_cost(), 3_000_000);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         assert_eq!(*source.load().unwrap(), *bytes);
+        assert_eq!(*source.head(1000).await.unwrap(), bytes[..1000]);
+        assert_eq!(*source.head(usize::MAX).await.unwrap(), *bytes);
         assert_eq!(*source.load().unwrap(), *bytes, "it may be loaded twice");
     }
 
