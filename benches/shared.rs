@@ -23,5 +23,6 @@ pub(crate) fn recipe() -> Recipe {
         memory: Budget::new(settings.memory_budget_bytes).images.limit(),
         keep_exif: !settings.strip_gps,
         timeout: settings.image_timeout,
+        processor_time: settings.image_processor_time,
     }
 }

@@ -136,6 +136,7 @@ impl App {
             memory: budget.images.limit(),
             keep_exif: !settings.strip_gps,
             timeout: settings.image_timeout,
+            processor_time: settings.image_processor_time,
         };
         let ingest = Ingest::new(
             limits,

@@ -13,6 +13,7 @@ pub(super) const RECIPE: Recipe = Recipe {
     memory: 64 << 20,
     keep_exif: false,
     timeout: std::time::Duration::from_secs(3600),
+    processor_time: std::time::Duration::from_secs(3600),
 };
 
 /// Longer sides of the output; the last byte of a file chooses.

@@ -1,11 +1,10 @@
 //! Where decoders put their rows: each component of the picture is resampled to its final size while it comes in.
 
-use std::time::Instant;
-
 use super::ImageError;
 use super::exif::Orientation;
 use super::plane::Plane;
 use super::scale::{Axis, Scaler};
+use super::work_budget::WorkBudget;
 use super::workspace::Workspace;
 
 /// Rows of a picture that is there already that are handed on at a time.
@@ -81,32 +80,10 @@ pub(super) struct Target {
     pub(super) orientation: Orientation,
 }
 
-/// Says when to stop.
-pub(super) struct Watch<'a> {
-    /// When the time is up.
-    pub(super) deadline: Instant,
-    /// Whether nobody waits for the picture any more.
-    pub(super) is_abandoned: &'a dyn Fn() -> bool,
-}
-
-impl Watch<'_> {
-    /// # Errors
-    /// The time is up, or nobody waits.
-    pub(super) fn check(&self) -> Result<(), ImageError> {
-        if Instant::now() > self.deadline {
-            Err(ImageError::TooSlow)
-        } else if (self.is_abandoned)() {
-            Err(ImageError::Abandoned)
-        } else {
-            Ok(())
-        }
-    }
-}
-
 /// The picture on its way to its final size.
 pub(super) struct Canvas<'a> {
     scalers: Vec<Scaler>,
-    watch: &'a Watch<'a>,
+    budget: &'a WorkBudget<'a>,
     workspace: &'a mut Workspace,
 }
 
@@ -114,7 +91,7 @@ impl<'a> Canvas<'a> {
     pub(super) fn new(
         layout: &Layout,
         target: &Target,
-        watch: &'a Watch<'a>,
+        budget: &'a WorkBudget<'a>,
         workspace: &'a mut Workspace,
     ) -> Self {
         let mut scalers: Vec<Scaler> = Vec::with_capacity(layout.components.len());
@@ -122,7 +99,7 @@ impl<'a> Canvas<'a> {
             let (columns, rows) = axes(layout, target, component);
             scalers.push(Scaler::new(&columns, &rows, scalers.last(), workspace));
         }
-        Self { scalers, watch, workspace }
+        Self { scalers, budget, workspace }
     }
 
     /// Upper estimate of what such a canvas holds, in bytes.
@@ -133,6 +110,11 @@ impl<'a> Canvas<'a> {
 
     pub(super) fn workspace(&mut self) -> &mut Workspace {
         self.workspace
+    }
+
+    /// What the picture may still cost.
+    pub(super) fn budget(&self) -> &'a WorkBudget<'a> {
+        self.budget
     }
 
     /// Room for the next `rows` rows of each component, and the distance between them.
@@ -146,7 +128,7 @@ impl<'a> Canvas<'a> {
     /// It is time to stop.
     pub(super) fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {
         self.scalers[component].filled(rows);
-        self.watch.check()
+        self.budget.check()
     }
 
     /// Takes a whole plane, which may be wider and higher than the component.
@@ -158,7 +140,7 @@ impl<'a> Canvas<'a> {
         let (width, height) = scaler.source_size();
         let rows = &plane.samples[..height * plane.width];
         for rows in rows.chunks(PUSHED_ROWS * plane.width) {
-            self.watch.check()?;
+            self.budget.check()?;
             let (room, stride) = scaler.room(rows.len() / plane.width);
             for (to, from) in room.chunks_exact_mut(stride).zip(rows.chunks_exact(plane.width)) {
                 to[..width].copy_from_slice(&from[..width]);
@@ -183,7 +165,7 @@ impl<'a> Canvas<'a> {
     fn push_interleaved<const N: usize>(&mut self, pixels: &[u8]) -> Result<(), ImageError> {
         let (width, _) = self.scalers[0].source_size();
         for rows in pixels.chunks(PUSHED_ROWS * width * N) {
-            self.watch.check()?;
+            self.budget.check()?;
             let count = rows.len() / (width * N);
             for (component, scaler) in self.scalers.iter_mut().enumerate() {
                 let (room, stride) = scaler.room(count);

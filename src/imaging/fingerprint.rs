@@ -15,7 +15,7 @@ impl Recipe {
     pub fn fingerprint(&self) -> [u8; 32] {
         // Named one by one, so that a new field does not compile before somebody decided whether it counts.
         // The memory counts because decoders shrink a photo further when they have little of it.
-        let Self { max_dim, quality, max_pixels, memory, keep_exif, timeout: _ } = self;
+        let Self { max_dim, quality, max_pixels, memory, keep_exif, timeout: _, processor_time: _ } = self;
         let text = format!(
             "vintedbot pipeline {VERSION}: max_dim {max_dim}, quality {quality}, max_pixels {max_pixels}, \
              memory {memory}, keep_exif {keep_exif}"
@@ -39,6 +39,7 @@ mod tests {
             memory: 1 << 26,
             keep_exif: false,
             timeout: Duration::from_secs(20),
+            processor_time: Duration::from_secs(5),
         };
         let changed = [
             recipe,

@@ -21,16 +21,18 @@ mod plane;
 mod pool;
 mod scale;
 pub mod steps;
+mod work_budget;
 mod workspace;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use codec::Format;
 pub use cost::{COST_HEAD_BYTES, estimated_cost};
 pub use pool::{Pool, PoolError, Turn};
+pub use work_budget::WorkBudget;
 pub use workspace::Workspace;
 
-use self::canvas::{Canvas, Layout, Target, Watch};
+use self::canvas::{Canvas, Layout, Target};
 use self::codec::Picture;
 use self::colour::Conversion;
 use self::exif::Orientation;
@@ -48,8 +50,10 @@ pub struct Recipe {
     pub memory: u64,
     /// Whether the output keeps camera, exposure, dates and place of the source's EXIF; it has no metadata otherwise.
     pub keep_exif: bool,
-    /// How long one photo may take; checked between bands of rows.
+    /// How long one photo may take, from the first step of its job.
     pub timeout: Duration,
+    /// How much processor time one photo may take.
+    pub processor_time: Duration,
 }
 
 /// A finished photo: a baseline JPEG, upright, sRGB, with no more metadata than the recipe asks for.
@@ -102,8 +106,8 @@ pub enum ImageError {
 /// A photo whose header was read and found acceptable; nothing is decoded yet.
 #[derive(Debug)]
 pub struct Inspected<'a> {
-    /// Set when the work begins; another attempt has no time of its own.
-    deadline: Option<Instant>,
+    /// All attempts share it.
+    budget: &'a WorkBudget<'a>,
     picture: Box<dyn Picture + 'a>,
     exif: Option<&'a [u8]>,
     orientation: Orientation,
@@ -142,15 +146,23 @@ pub fn jpeg_sides(head: &[u8]) -> Option<(u32, u32)> {
     codec::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
 }
 
-/// Reads the header of `bytes` and holds it against the limits of `recipe`.
+/// Reads the header of `bytes` and checks it against the limits of `recipe`. This and all that follows is charged to
+/// `budget`.
 ///
 /// # Errors
-/// The header is corrupt, of zero size, over the pixel limit or of an unsupported variant.
-pub fn inspect<'a>(format: Format, bytes: &'a [u8], recipe: &Recipe) -> Result<Inspected<'a>, ImageError> {
-    let picture = codec::open(format, bytes, recipe)?;
-    let exif = exif::block(format, bytes);
+/// The header is corrupt, of zero size, over the pixel limit or of an unsupported variant, or the budget is used up.
+pub fn inspect<'a>(
+    format: Format,
+    bytes: &'a [u8],
+    recipe: &Recipe,
+    budget: &'a WorkBudget<'a>,
+) -> Result<Inspected<'a>, ImageError> {
+    budget.check()?;
+    let input = budget.input(bytes);
+    let picture = codec::open(format, &input, recipe).map_err(|error| budget.explain(error))?;
+    let exif = exif::block(format, input.whole()?);
     let orientation = picture.orientation().unwrap_or_else(|| exif::orientation(exif));
-    Ok(Inspected { deadline: None, picture, exif, orientation, recipe: *recipe })
+    Ok(Inspected { budget, picture, exif, orientation, recipe: *recipe })
 }
 
 /// Makes a photo, whatever it takes: for callers who account for no memory, such as benchmarks.
@@ -163,10 +175,10 @@ pub fn make(
     recipe: &Recipe,
     workspace: &mut Workspace,
 ) -> Result<Encoded, ImageError> {
-    let mut inspected = inspect(format, bytes, recipe)?;
-    let mut turn = Turn { workspace, is_abandoned: &|| false };
+    let budget = WorkBudget::new(recipe, &|| false);
+    let mut inspected = inspect(format, bytes, recipe, &budget)?;
     loop {
-        match inspected.encode(&mut turn) {
+        match inspected.encode(workspace) {
             Ok(encoded) => return Ok(encoded),
             Err(Failed::Image(error)) => return Err(error),
             Err(Failed::Again(next)) => inspected = next,
@@ -191,9 +203,9 @@ impl<'a> Inspected<'a> {
     ///
     /// # Errors
     /// See [`Failed`].
-    pub fn encode(self, turn: &mut Turn<'_>) -> Result<Encoded, Failed<'a>> {
-        let deadline = self.deadline.unwrap_or_else(|| Instant::now() + self.recipe.timeout);
-        let watch = Watch { deadline, is_abandoned: turn.is_abandoned };
+    pub fn encode(self, workspace: &mut Workspace) -> Result<Encoded, Failed<'a>> {
+        let budget = self.budget;
+        budget.check()?;
         let layout = self.picture.layout();
         let conversion = Conversion::new(layout.model, self.picture.profile());
         let target = self.target(&layout);
@@ -205,23 +217,23 @@ impl<'a> Inspected<'a> {
         // Before the picture is used up, which may have the block.
         let exif = self.picture.exif().or(self.exif).filter(|_| self.recipe.keep_exif);
         let metadata = exif.and_then(|tiff| metadata::segment(tiff, width, height));
-        let mut canvas = Canvas::new(&layout, &target, &watch, turn.workspace);
+        let mut canvas = Canvas::new(&layout, &target, budget, workspace);
         match self.picture.decode(&mut canvas) {
             Ok(()) => {}
-            Err(codec::Failed::Image(error)) => return Err(Failed::Image(error)),
+            Err(codec::Failed::Image(error)) => return Err(budget.explain(error).into()),
             Err(codec::Failed::Again(picture)) => {
-                return Err(Failed::Again(Self { picture, deadline: Some(deadline), ..self }));
+                return Err(Failed::Again(Self { picture, ..self }));
             }
         }
         let planes = canvas.finish()?;
-        watch.check()?;
-        let upright = |plane| orient::upright(plane, orientation, turn.workspace);
+        budget.check()?;
+        let upright = |plane| orient::upright(plane, orientation, workspace);
         let planes: Vec<_> = planes.into_iter().map(upright).collect();
-        let mut bytes = develop::encode(planes, layout.model, &conversion, quality, turn.workspace)?;
+        let mut bytes = develop::encode(planes, layout.model, &conversion, quality, workspace)?;
         if let Some(segment) = metadata {
             bytes = metadata::insert(bytes, segment);
         }
-        watch.check()?;
+        budget.check()?;
         Ok(Encoded { bytes, width, height })
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use std::cell::Cell;
 
 const RECIPE: Recipe = Recipe {
     max_dim: 160,
@@ -7,6 +8,7 @@ const RECIPE: Recipe = Recipe {
     memory: 1 << 30,
     keep_exif: false,
     timeout: Duration::from_secs(20),
+    processor_time: Duration::from_secs(20),
 };
 
 /// Four quadrants: red, green, blue, white in reading order.
@@ -197,16 +199,21 @@ fn a_harmless_warning_does_not_hide_missing_pixels() {
     assert!(make(Format::Jpeg, &cut).is_err());
 }
 
+fn memory_of(format: Format, bytes: &[u8], recipe: &Recipe) -> u64 {
+    let budget = WorkBudget::new(recipe, &|| false);
+    inspect(format, bytes, recipe, &budget).unwrap().memory()
+}
+
 #[test]
 fn a_jpeg_in_several_scans_is_charged_for_its_coefficients() {
     let bytes = jpeg(160, 120);
-    let one = inspect(Format::Jpeg, &bytes, &RECIPE).unwrap().memory();
+    let one = memory_of(Format::Jpeg, &bytes, &RECIPE);
     // Baseline, but each component in a scan of its own: libjpeg then holds the whole image as coefficients.
     let scan = bytes.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap();
     let mut split = bytes[..scan].to_vec();
     split.extend(b"\xff\xda\0\x08\x01\x01\0\0\x3f\0");
     split.extend(&bytes[scan + 14..]);
-    let several = inspect(Format::Jpeg, &split, &RECIPE).unwrap().memory();
+    let several = memory_of(Format::Jpeg, &split, &RECIPE);
     // 4:2:0 has one and a half coefficients a pixel, of two bytes.
     assert!(several > one + 160 * 120 * 3);
 }
@@ -231,19 +238,27 @@ fn work_stops_when_its_time_is_up_or_nobody_waits() {
         let hurried = Recipe { timeout: Duration::ZERO, ..RECIPE };
         let late = super::make(format, &bytes, &hurried, &mut Workspace::default());
         assert_eq!(late, Err(ImageError::TooSlow), "{format:?}");
-        let mut turn = Turn { workspace: &mut Workspace::default(), is_abandoned: &|| true };
-        let left = inspect(format, &bytes, &RECIPE).unwrap().encode(&mut turn);
-        assert!(
-            matches!(left, Err(Failed::Image(ImageError::Abandoned) | Failed::Again(_))),
-            "{format:?} {left:?}"
-        );
+        // The client leaves at some later check, in the header or among the pixels.
+        for checks in 0..8 {
+            let left = Cell::new(checks);
+            let is_abandoned = || left.replace(left.get() - 1) == 0;
+            let budget = WorkBudget::new(&RECIPE, &is_abandoned);
+            let abandoned = match inspect(format, &bytes, &RECIPE, &budget) {
+                Ok(inspected) => inspected.encode(&mut Workspace::default()).map(|_| ()),
+                Err(error) => Err(error.into()),
+            };
+            assert!(
+                matches!(abandoned, Err(Failed::Image(ImageError::Abandoned) | Failed::Again(_))),
+                "{format:?} {abandoned:?}"
+            );
+        }
     }
 }
 
 #[test]
 fn what_comes_in_rows_takes_little_memory_however_large_it_is() {
     let recipe = Recipe { max_dim: 1600, max_pixels: 120_000_000, ..RECIPE };
-    let memory = |format, bytes: &[u8]| inspect(format, bytes, &recipe).unwrap().memory() >> 20;
+    let memory = |format, bytes: &[u8]| memory_of(format, bytes, &recipe) >> 20;
     let mut large = jpeg(64, 64);
     let frame = large.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
     large[frame + 5..frame + 9].copy_from_slice(&[6048u16.to_be_bytes(), 8064u16.to_be_bytes()].concat());

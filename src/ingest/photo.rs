@@ -11,7 +11,7 @@ use super::spool::{Source, Spool};
 use super::{Ingest, IngestError, PhotoError};
 use crate::budget::{Budget, Refused, Reservation};
 use crate::catalog::NewPhoto;
-use crate::imaging::{self, Encoded, Failed, Format, ImageError, PoolError, Recipe, Turn};
+use crate::imaging::{self, Encoded, Failed, Format, ImageError, PoolError, Recipe, Turn, WorkBudget};
 use crate::media::Staged;
 use crate::model::{ClientKey, Media, SourceId};
 
@@ -241,20 +241,21 @@ fn encode(
     wait: Duration,
     turn: &mut Turn<'_>,
 ) -> Result<(Encoded, Reservation), Failure> {
+    let work = WorkBudget::new(recipe, turn.is_abandoned);
     let mut wanted = source.load_cost();
     // Again from the start whenever more is wanted than is free, with nothing held: a worker that waits for memory must hold
     // none that another one waits for.
     'waiting: loop {
-        let mut loan = budget.images.reserve(wanted, wait)?;
+        let mut loan = work.pause(|| budget.images.reserve(wanted, wait))?;
         let bytes = source.load().map_err(Failure::Disk)?;
-        let mut inspected = imaging::inspect(format, &bytes, recipe)?;
+        let mut inspected = imaging::inspect(format, &bytes, recipe, &work)?;
         loop {
             let needed = source.load_cost() + inspected.memory();
             if !loan.resize(needed.max(wanted)) {
                 wanted = needed;
                 continue 'waiting;
             }
-            match inspected.encode(turn) {
+            match inspected.encode(turn.workspace) {
                 Ok(encoded) => {
                     // One that is larger than the whole share goes alone.
                     let bytes = (encoded.bytes.len() as u64).min(budget.outputs.limit());

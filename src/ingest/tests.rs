@@ -104,6 +104,7 @@ async fn setup() -> Setup {
         memory: 1 << 26,
         keep_exif: false,
         timeout,
+        processor_time: timeout,
     };
     let pool = Arc::new(Pool::start(2, 8, Duration::from_secs(5)).unwrap());
     let shared: Arc<dyn Catalog> = Arc::clone(&catalog) as _;

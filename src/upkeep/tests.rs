@@ -43,8 +43,15 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
         memory_wait: second,
         uploads: 1,
     };
-    let recipe =
-        Recipe { max_dim: 1, quality: 1, max_pixels: 1, memory: 1, keep_exif: false, timeout: second };
+    let recipe = Recipe {
+        max_dim: 1,
+        quality: 1,
+        max_pixels: 1,
+        memory: 1,
+        keep_exif: false,
+        timeout: second,
+        processor_time: second,
+    };
     let pool = Arc::new(Pool::start(1, 1, second).unwrap());
     let (stored, recorded) = (Arc::clone(&store), Arc::clone(&catalog));
     let spool = Scratch { dir: dir.path().into(), min_free: free };

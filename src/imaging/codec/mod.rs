@@ -10,6 +10,7 @@ mod raster;
 
 use super::canvas::{Canvas, Layout};
 use super::exif::Orientation;
+use super::work_budget::Input;
 use super::{ImageError, Recipe};
 
 /// An image format that a decoder here reads.
@@ -68,7 +69,7 @@ pub(super) trait Picture: std::fmt::Debug {
         None
     }
 
-    /// Upper estimate of the bytes that decoding holds at its peak, the canvas not counted.
+    /// Upper estimate of the bytes that decoding holds at its peak, tables included, the canvas not counted.
     fn memory(&self) -> u64;
 
     /// Puts all rows on the canvas, which was made for the layout.
@@ -94,17 +95,17 @@ impl From<ImageError> for Failed<'_> {
     }
 }
 
-/// Reads the header of `bytes` and refuses zero sizes and too many pixels.
+/// Reads the header of a file and refuses zero sizes and too many pixels.
 pub(super) fn open<'a>(
     format: Format,
-    bytes: &'a [u8],
+    input: &Input<'a>,
     recipe: &Recipe,
 ) -> Result<Box<dyn Picture + 'a>, ImageError> {
     match format {
-        Format::Jpeg => jpeg::open(bytes, recipe),
+        Format::Jpeg => jpeg::open(input, recipe),
         #[cfg(any(feature = "heic", feature = "avif"))]
-        Format::Heif => Ok(Box::new(heif::Heif::open(bytes, recipe)?)),
-        _ => raster::open(format, bytes, recipe),
+        Format::Heif => Ok(Box::new(heif::Heif::open(input, recipe)?)),
+        _ => raster::open(format, input, recipe),
     }
 }
 

@@ -34,6 +34,7 @@ use super::{Failed, Picture};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
 use crate::imaging::colour::MAX_PROFILE_BYTES;
 use crate::imaging::exif::{EXIF_HEADER, Orientation};
+use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe};
 
 /// Longest EXIF item that is looked at, its preview included. One in pieces is put together in memory.
@@ -66,7 +67,8 @@ impl std::fmt::Debug for Heif<'_> {
 }
 
 impl<'a> Heif<'a> {
-    pub(super) fn open(bytes: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
+    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+        let bytes = input.whole()?;
         let meta = Meta::read(bytes)?;
         let item = meta.item(meta.primary)?;
         let colour = Grid::open(&meta, item, bytes.len(), recipe)?;

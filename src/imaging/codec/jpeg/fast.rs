@@ -3,6 +3,7 @@
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
 use crate::imaging::codec::baseline::{self, Bands, Baseline, Failure, Room};
 use crate::imaging::codec::{Failed, Picture, check_size, markers};
+use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe, plan};
 
 /// What the decoder holds: tables and a row of blocks.
@@ -11,7 +12,7 @@ const WORKING_MEMORY: u64 = 1 << 20;
 /// A JPEG whose header is regular.
 #[derive(Debug)]
 pub(super) struct Fast<'a> {
-    file: &'a [u8],
+    input: Input<'a>,
     baseline: Baseline<'a>,
     layout: Layout,
     /// Rows of each component that come at a time.
@@ -25,7 +26,8 @@ impl<'a> Fast<'a> {
     ///
     /// # Errors
     /// Too many pixels.
-    pub(super) fn open(file: &'a [u8], recipe: &Recipe) -> Result<Option<Self>, ImageError> {
+    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Option<Self>, ImageError> {
+        let file = input.whole()?;
         let Some(baseline) = Some(file).filter(|_| Baseline::is_fast()).and_then(Baseline::open) else {
             return Ok(None);
         };
@@ -52,7 +54,7 @@ impl<'a> Fast<'a> {
         let bands = [0, 1, 2, 3].map(|at| baseline.plane(at, small).map_or(0, |plane| plane.band));
         let layout = Layout { width, height, divisor, model, components };
         let profile = markers::icc_profile(file);
-        Ok(Some(Self { file, baseline, layout, bands, recipe: *recipe, profile }))
+        Ok(Some(Self { input: *input, baseline, layout, bands, recipe: *recipe, profile }))
     }
 }
 
@@ -78,7 +80,7 @@ impl Picture for Fast<'_> {
             Ok(()) => Ok(()),
             Err(Failure::Stopped(error)) => Err(error.into()),
             // Not regular after all: libjpeg-turbo knows what can be forgiven.
-            Err(Failure::Odd) => Err(Failed::Again(Box::new(super::Jpeg::open(self.file, &self.recipe)?))),
+            Err(Failure::Odd) => Err(Failed::Again(Box::new(super::Jpeg::open(&self.input, &self.recipe)?))),
         }
     }
 }

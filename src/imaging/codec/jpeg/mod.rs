@@ -14,6 +14,7 @@ use self::fast::Fast;
 use self::planar::{Complaint, Limits};
 use super::{Failed, Picture, check_size, markers};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
+use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe, plan};
 
 /// Most scans of a progressive JPEG. Cameras and optimisers write 3 to about 15; each costs a pass over the whole image,
@@ -29,10 +30,10 @@ const THIN: u32 = 64;
 const WORKING_MEMORY: u64 = 4 << 20;
 
 /// Reads the header of a JPEG.
-pub(super) fn open<'a>(bytes: &'a [u8], recipe: &Recipe) -> Result<Box<dyn Picture + 'a>, ImageError> {
-    Ok(match Fast::open(bytes, recipe)? {
+pub(super) fn open<'a>(input: &Input<'a>, recipe: &Recipe) -> Result<Box<dyn Picture + 'a>, ImageError> {
+    Ok(match Fast::open(input, recipe)? {
         Some(fast) => Box::new(fast),
-        None => Box::new(Jpeg::open(bytes, recipe)?),
+        None => Box::new(Jpeg::open(input, recipe)?),
     })
 }
 
@@ -72,7 +73,8 @@ impl std::fmt::Debug for Jpeg<'_> {
 }
 
 impl<'a> Jpeg<'a> {
-    fn open(bytes: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
+    fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+        let bytes = input.whole()?;
         let mut decoder = Decompressor::new().map_err(|_| ImageError::Corrupt)?;
         let mut file = Cow::Borrowed(bytes);
         let header = match decoder.read_header(bytes).map_err(Complaint::from) {

@@ -10,6 +10,7 @@ use self::tiff::Tiff;
 use self::whole::Whole;
 use super::{Failed, Format, Picture, check_size};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
+use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe};
 
 /// What a decoder may allocate beside its rows: palettes, dictionaries, profiles.
@@ -20,20 +21,20 @@ const BAND_ROWS: usize = 32;
 /// Reads the header of an image that is no JPEG.
 pub(super) fn open<'a>(
     format: Format,
-    bytes: &'a [u8],
+    input: &Input<'a>,
     recipe: &Recipe,
 ) -> Result<Box<dyn Picture + 'a>, ImageError> {
     match format {
-        Format::Png => Ok(Box::new(Png::open(bytes, recipe)?)),
-        Format::Tiff => match Tiff::open(bytes, recipe)? {
+        Format::Png => Ok(Box::new(Png::open(input, recipe)?)),
+        Format::Tiff => match Tiff::open(input, recipe)? {
             Some(tiff) => Ok(Box::new(tiff)),
-            None => Ok(Box::new(Whole::open(format, bytes, recipe)?)),
+            None => Ok(Box::new(Whole::open(format, input, recipe)?)),
         },
-        Format::Ico => match png_in_ico(bytes) {
-            Some(png) => Ok(Box::new(Png::open(png, recipe)?)),
-            None => Ok(Box::new(Whole::open(format, bytes, recipe)?)),
+        Format::Ico => match png_in_ico(input)? {
+            Some(png) => Ok(Box::new(Png::open(&png, recipe)?)),
+            None => Ok(Box::new(Whole::open(format, input, recipe)?)),
         },
-        _ => Ok(Box::new(Whole::open(format, bytes, recipe)?)),
+        _ => Ok(Box::new(Whole::open(format, input, recipe)?)),
     }
 }
 
@@ -117,29 +118,33 @@ fn flatten<const N: usize>(pixels: &mut [u8], over: impl Fn(u32, u32) -> u32) ->
     (N - 1) * count
 }
 
-/// The entry of an ICO's directory that is read, and the data it points to. The deepest picture counts, of equally deep
-/// ones the largest.
-fn best_of_ico(file: &[u8]) -> Option<(&[u8; 16], &[u8])> {
+/// The entry of an ICO's directory that is read, and where the data is that it points to: offset and length. The deepest
+/// picture counts, of equally deep ones the largest.
+fn best_of_ico(file: &[u8]) -> Option<(&[u8; 16], usize, usize)> {
     let count = u16::from_le_bytes(*file.get(4..)?.first_chunk()?);
     let entries = file.get(6..)?.as_chunks::<16>().0.iter().take(usize::from(count));
     // 0 stands for 256.
     let side = |byte: u8| if byte == 0 { 256 } else { u32::from(byte) };
     let best = entries.max_by_key(|entry| ([entry[7], entry[6]], side(entry[0]) * side(entry[1])))?;
     let number = |at: usize| Some(u32::from_le_bytes(*best.get(at..)?.first_chunk()?) as usize);
-    let picture = file.get(number(12)?..)?;
-    Some((best, picture.get(..number(8)?).unwrap_or(picture)))
+    let offset = number(12)?;
+    let rest = file.len().checked_sub(offset)?;
+    Some((best, offset, number(8)?.min(rest)))
 }
 
 /// The PNG in an ICO, if that is what is read of it. The ICO decoder would read it without limits.
-fn png_in_ico(file: &[u8]) -> Option<&[u8]> {
-    let (_, picture) = best_of_ico(file)?;
-    picture.starts_with(b"\x89PNG").then_some(picture)
+fn png_in_ico<'a>(input: &Input<'a>) -> Result<Option<Input<'a>>, ImageError> {
+    let file = input.whole()?;
+    let Some((_, offset, length)) = best_of_ico(file) else { return Ok(None) };
+    let is_png = file[offset..offset + length].starts_with(b"\x89PNG");
+    is_png.then(|| input.part(offset, length)).transpose()
 }
 
 /// An ICO of nothing but the picture that is read, so that the decoder cannot choose another one.
 fn one_picture_ico(file: &[u8]) -> Result<Vec<u8>, ImageError> {
     const DATA: u32 = 6 + 16;
-    let (entry, picture) = best_of_ico(file).ok_or(ImageError::Corrupt)?;
+    let (entry, offset, length) = best_of_ico(file).ok_or(ImageError::Corrupt)?;
+    let picture = &file[offset..offset + length];
     let mut ico = file.get(..4).ok_or(ImageError::Corrupt)?.to_vec();
     ico.extend(1u16.to_le_bytes());
     ico.extend(&entry[..8]);

@@ -1,17 +1,16 @@
 //! PNG, row by row; an interlaced one, whose rows come last to be complete, whole. Of an APNG the default image.
 
-use std::io::Cursor;
-
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Reader, Transformations};
 
 use super::{BAND_ROWS, Failed, Picture, Pixel, WORKING_MEMORY, check_size, is_end};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::colour::MAX_PROFILE_BYTES;
+use crate::imaging::work_budget::{Input, InputReader};
 use crate::imaging::{ImageError, Recipe};
 
 /// A PNG whose header was read.
 pub(super) struct Png<'a> {
-    reader: Reader<Cursor<&'a [u8]>>,
+    reader: Reader<InputReader<'a>>,
     width: u32,
     height: u32,
     pixel: Pixel,
@@ -25,9 +24,9 @@ impl std::fmt::Debug for Png<'_> {
 }
 
 impl<'a> Png<'a> {
-    pub(super) fn open(bytes: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
+    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let limits = Limits { bytes: usize::try_from(WORKING_MEMORY).unwrap_or(usize::MAX) };
-        let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), limits);
+        let mut decoder = Decoder::new_with_limits(input.reader(), limits);
         decoder.set_ignore_text_chunk(true);
         decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
         let (width, height) = decoder.read_header_info().map_err(classify)?.size();

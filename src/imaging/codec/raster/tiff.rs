@@ -3,8 +3,6 @@
 //! Read here are whole pixels of 8 or 16 bits: grey, RGB, CMYK, with or without alpha, in all compressions that the decoder
 //! knows. What else there is, is left to the decoder of whole pictures, but for JPEGs within: those are judged here.
 
-use std::io::Cursor;
-
 use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 use tiff::{ColorType, TiffError};
@@ -13,6 +11,7 @@ use super::{Failed, Picture, Pixel, WORKING_MEMORY, check_size, is_end};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::codec::markers;
 use crate::imaging::colour::MAX_PROFILE_BYTES;
+use crate::imaging::work_budget::{Input, InputReader};
 use crate::imaging::{ImageError, Recipe};
 
 const PLANAR: u16 = 2;
@@ -24,8 +23,8 @@ const MAX_TABLES_BYTES: usize = 64 << 10;
 
 /// A TIFF whose directory was read.
 pub(super) struct Tiff<'a> {
-    file: &'a [u8],
-    decoder: Decoder<Cursor<&'a [u8]>>,
+    input: Input<'a>,
+    decoder: Decoder<InputReader<'a>>,
     width: u32,
     height: u32,
     pixel: Pixel,
@@ -47,11 +46,11 @@ impl std::fmt::Debug for Tiff<'_> {
 
 impl<'a> Tiff<'a> {
     /// `None` if it is a TIFF of another kind.
-    pub(super) fn open(file: &'a [u8], recipe: &Recipe) -> Result<Option<Self>, ImageError> {
+    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Option<Self>, ImageError> {
         let mut limits = Limits::default();
         limits.intermediate_buffer_size = usize::try_from(WORKING_MEMORY).unwrap_or(usize::MAX);
         limits.ifd_value_size = limits.intermediate_buffer_size;
-        let mut decoder = Decoder::new(Cursor::new(file)).map_err(classify)?.with_limits(limits.clone());
+        let mut decoder = Decoder::new(input.reader()).map_err(classify)?.with_limits(limits.clone());
         let (width, height) = decoder.dimensions().map_err(classify)?;
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let is_jpeg = decoder.find_tag_unsigned::<u16>(Tag::Compression).ok().flatten() == Some(JPEG);
@@ -81,7 +80,7 @@ impl<'a> Tiff<'a> {
         let profile = decoder.get_tag_u8_vec(Tag::IccProfile).ok();
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
         let mut tiff = Self {
-            file,
+            input: *input,
             decoder,
             width,
             height,
@@ -118,9 +117,7 @@ impl<'a> Tiff<'a> {
         let offsets = self.decoder.get_tag_u64_vec(offsets).map_err(classify)?;
         let lengths = self.decoder.get_tag_u64_vec(lengths).map_err(classify)?;
         for (offset, length) in offsets.into_iter().zip(lengths) {
-            let end = offset.checked_add(length).ok_or(ImageError::Corrupt)?;
-            let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
-            let jpeg = range.and_then(|(from, to)| self.file.get(from..to)).ok_or(ImageError::Truncated)?;
+            let jpeg = self.input.extent(offset, length)?;
             let frame = markers::frame(jpeg).ok_or(ImageError::Corrupt)?;
             let fits = u32::from(frame.width) <= self.chunk.0 && u32::from(frame.height) <= self.chunk.1;
             if !fits || !frame.is_sequential || usize::from(frame.components) != self.pixel.bytes() {

@@ -10,6 +10,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 use super::{Failed, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end, one_picture_ico};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::colour::MAX_PROFILE_BYTES;
+use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe};
 
 /// An image whose header was read.
@@ -29,8 +30,8 @@ impl std::fmt::Debug for Whole<'_> {
 }
 
 impl<'a> Whole<'a> {
-    pub(super) fn open(format: Format, file: &'a [u8], recipe: &Recipe) -> Result<Self, ImageError> {
-        let reader = Cursor::new(file);
+    pub(super) fn open(format: Format, input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+        let (file, reader) = (input.whole()?, input.reader());
         let mut decoder: Box<dyn ImageDecoder + 'a> = match format {
             Format::WebP => Box::new(WebPDecoder::new(reader).map_err(classify)?),
             Format::Gif => Box::new(GifDecoder::new(reader).map_err(classify)?),

@@ -310,6 +310,7 @@ fn a_tiff_is_its_own_block() {
         memory: 1 << 30,
         keep_exif: true,
         timeout: Duration::from_secs(20),
+        processor_time: Duration::from_secs(20),
     };
     let make =
         |recipe: &Recipe| imaging::make(Format::Tiff, &file, recipe, &mut Workspace::default()).unwrap();

@@ -113,13 +113,13 @@ impl Hostile {
 
     #[track_caller]
     fn assert_refused(&self, error: ImageError) {
-        assert_eq!(Heif::open(&self.file(), &LARGE).err(), Some(error));
+        assert_eq!(open(&self.file(), &LARGE).err(), Some(error));
     }
 
     #[track_caller]
     fn assert_read(&self) {
         let file = self.file();
-        let heif = Heif::open(&file, &LARGE).unwrap();
+        let heif = open(&file, &LARGE).unwrap();
         assert_eq!(heif.colour.width, TILE * u32::from(self.columns));
     }
 }
@@ -166,7 +166,7 @@ fn configurations_are_short_and_few() {
     of(vec![real.clone(); 17]).assert_refused(ImageError::Unsupported);
     // What they say is held against each other, though each is read once.
     let other = replaced(&real, &[0x49, 0x29], &[0x49, 0x2A]);
-    assert!(Heif::open(&of(vec![real, other]).file(), &LARGE).is_err());
+    assert!(open(&of(vec![real, other]).file(), &LARGE).is_err());
 }
 
 #[test]

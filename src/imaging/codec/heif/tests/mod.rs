@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::imaging::{self, Encoded, Format, Workspace};
+use crate::imaging::{self, Encoded, Format, WorkBudget, Workspace};
 
 const RECIPE: Recipe = Recipe {
     max_dim: 160,
@@ -12,7 +12,14 @@ const RECIPE: Recipe = Recipe {
     memory: 1 << 30,
     keep_exif: false,
     timeout: Duration::from_secs(20),
+    processor_time: Duration::from_secs(20),
 };
+
+/// Opens a file under a budget that nothing else uses.
+fn open<'a>(bytes: &'a [u8], recipe: &Recipe) -> Result<Heif<'a>, ImageError> {
+    let budget = Box::leak(Box::new(WorkBudget::new(recipe, &|| false)));
+    Heif::open(&budget.input(bytes), recipe)
+}
 
 macro_rules! data {
     ($name:literal) => {
@@ -122,7 +129,7 @@ mod heic {
 
     #[test]
     fn p3_is_told_as_a_profile() {
-        let open = |bytes| Heif::open(bytes, &RECIPE).unwrap();
+        let open = |bytes| open(bytes, &RECIPE).unwrap();
         let heif = open(data!("p3.heic"));
         let profile = ColorProfile::new_from_slice(heif.profile().unwrap()).unwrap();
         let p3 = ColorProfile::new_display_p3();
@@ -176,7 +183,7 @@ mod heic {
 
     #[test]
     fn tiles_lie_where_the_grid_says() {
-        let heif = Heif::open(data!("grid.heic"), &RECIPE).unwrap();
+        let heif = open(data!("grid.heic"), &RECIPE).unwrap();
         assert_eq!((heif.layout().width, heif.layout().height), (150, 120));
         let mut pixels = Vec::new();
         let take = |row: &[u8]| {
@@ -200,7 +207,7 @@ mod heic {
 
     #[test]
     fn a_grid_costs_one_row_of_its_tiles() {
-        let heif = Heif::open(data!("grid.heic"), &RECIPE).unwrap();
+        let heif = open(data!("grid.heic"), &RECIPE).unwrap();
         let tile = 2 * (64 * 64 * 3 / 2);
         let memory = heif.colour.memory();
         assert!(memory < 7 * tile, "{memory}");
@@ -212,7 +219,7 @@ mod heic {
         // The grid has the id 7, its tiles 1 to 6; each id is followed by the next in the reference.
         let tiles = b"\0\x01\0\x02\0\x03\0\x04\0\x05\0\x06";
         let refused = |from: &[u8], to: &[u8], error: ImageError| {
-            assert_eq!(Heif::open(&replaced(grid, from, to), &RECIPE).err(), Some(error), "{to:?}");
+            assert_eq!(open(&replaced(grid, from, to), &RECIPE).err(), Some(error), "{to:?}");
         };
         refused(tiles, b"\0\x01\0\x02\0\x03\0\x04\0\x05\0\x07", ImageError::Corrupt);
         refused(tiles, b"\0\x07\0\x07\0\x07\0\x07\0\x07\0\x07", ImageError::Unsupported);
@@ -240,10 +247,10 @@ mod heic {
         let bytes = data!("turn0_mirror.heic");
         let recipe = Recipe { max_pixels: 64 * 64 - 1, ..RECIPE };
         let error = ImageError::TooManyPixels { width: 64, height: 64, max: 64 * 64 - 1 };
-        assert_eq!(Heif::open(bytes, &recipe).err(), Some(error));
+        assert_eq!(open(bytes, &recipe).err(), Some(error));
         // The container says one size, and the coded picture another one.
         let other = replaced(bytes, b"\0\0\0\x40\0\0\0\x40", b"\0\0\0\x41\0\0\0\x40");
-        assert_eq!(Heif::open(&other, &RECIPE).err(), Some(ImageError::Corrupt));
+        assert_eq!(open(&other, &RECIPE).err(), Some(ImageError::Corrupt));
     }
 
     #[test]
@@ -305,9 +312,9 @@ mod avif {
     fn sizes_are_held_against_the_sequence_header() {
         let bytes = data!("420.avif");
         let other = replaced(bytes, b"\0\0\0\x40\0\0\0\x30", b"\0\0\0\x40\0\0\0\x31");
-        assert_eq!(Heif::open(&other, &RECIPE).err(), Some(ImageError::Corrupt));
+        assert_eq!(open(&other, &RECIPE).err(), Some(ImageError::Corrupt));
         let recipe = Recipe { max_pixels: 64 * 48 - 1, ..RECIPE };
-        assert!(matches!(Heif::open(bytes, &recipe), Err(ImageError::TooManyPixels { .. })));
+        assert!(matches!(open(bytes, &recipe), Err(ImageError::TooManyPixels { .. })));
     }
 
     #[test]

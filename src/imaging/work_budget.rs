@@ -1,0 +1,366 @@
+//! What one photo may cost: time, bytes that are read, pixels that are decoded, memory.
+//!
+//! Every job makes one [`WorkBudget`] as its first step and passes it to everything that reads the photo. A codec gets
+//! the file only as an [`Input`], whose methods charge the budget for each byte that they hand out. So a codec cannot
+//! read without being stopped when the time is up, when the client is gone, or when it reads the same bytes too often.
+//! A decoder of a library reads through [`InputReader`], which ends the decoder's work with an input error.
+//!
+//! A codec that calls a decoder which reads from memory and cannot be stopped computes the worst case first, and asks
+//! for it with [`WorkBudget::decode`] and [`WorkBudget::grant`].
+
+use std::cell::Cell;
+use std::io::{BufRead, Error, ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::{ImageError, Recipe};
+
+/// How often a codec may read each byte of a file, on average. A JPEG that needs its second decoder is read five times.
+/// A TIFF or HEIF file may name one extent for several tiles, as writers do for tiles of one colour.
+const MAX_READS: u64 = 8;
+/// Bytes that may be read of the smallest file.
+const MIN_READ_BYTES: u64 = 64 << 10;
+/// How many pixels a codec may decode for each pixel that a recipe allows. The last tiles of a grid may be nearly empty,
+/// and a picture may have an alpha plane of its own size.
+const MAX_DECODED: u64 = 4;
+/// Bytes that a reader hands out between two checks. The slowest decoder here takes 12 ms for as many.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// The costs of one photo that are still allowed. See the module.
+pub struct WorkBudget<'a> {
+    started: Instant,
+    /// Processor time of this thread at the start.
+    started_processor: Duration,
+    deadline: Cell<Instant>,
+    processor_time: Duration,
+    is_abandoned: &'a dyn Fn() -> bool,
+    /// Bytes of the file that may still be read.
+    bytes: Cell<u64>,
+    /// Pixels that may still be decoded.
+    pixels: Cell<u64>,
+    /// Most bytes of memory for this photo.
+    memory: u64,
+    /// The limit that stopped the work, once one did.
+    stopped_by: Cell<Option<ImageError>>,
+}
+
+impl std::fmt::Debug for WorkBudget<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WorkBudget({} bytes, {} pixels)", self.bytes.get(), self.pixels.get())
+    }
+}
+
+impl<'a> WorkBudget<'a> {
+    /// Starts the clocks. `is_abandoned` returns whether the client has gone. The budget counts the processor time of
+    /// the thread that calls this, and belongs to that thread.
+    pub fn new(recipe: &Recipe, is_abandoned: &'a dyn Fn() -> bool) -> Self {
+        let started = Instant::now();
+        Self {
+            started,
+            started_processor: processor_time(),
+            deadline: Cell::new(started + recipe.timeout),
+            processor_time: recipe.processor_time,
+            is_abandoned,
+            bytes: Cell::new(0),
+            pixels: Cell::new(recipe.max_pixels.saturating_mul(MAX_DECODED)),
+            memory: recipe.memory,
+            stopped_by: Cell::new(None),
+        }
+    }
+
+    /// Checks both clocks and whether the client is still there. To be called in every loop whose length the file
+    /// decides. Takes some tens of nanoseconds.
+    ///
+    /// # Errors
+    /// The time is up, or the client has gone.
+    pub fn check(&self) -> Result<(), ImageError> {
+        if let Some(error) = self.stopped_by.get() {
+            return Err(error);
+        }
+        let now = Instant::now();
+        // A thread cannot use more processor time than has passed, and asking for it is a system call.
+        let is_long = now.duration_since(self.started) > self.processor_time;
+        if now > self.deadline.get() || (is_long && self.processor_time_used() > self.processor_time) {
+            Err(self.stop(ImageError::TooSlow))
+        } else if (self.is_abandoned)() {
+            Err(self.stop(ImageError::Abandoned))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Charges `bytes` that are about to be read.
+    ///
+    /// # Errors
+    /// The file was read too often, or see [`check`](Self::check).
+    pub(super) fn read(&self, bytes: u64) -> Result<(), ImageError> {
+        // Only a file whose parts overlap many times comes here.
+        let left = self.bytes.get().checked_sub(bytes).ok_or_else(|| self.stop(ImageError::Corrupt))?;
+        self.bytes.set(left);
+        self.check()
+    }
+
+    /// Charges `pixels` that are about to be decoded.
+    ///
+    /// # Errors
+    /// More pixels than this photo can need, or see [`check`](Self::check).
+    pub(super) fn decode(&self, pixels: u64) -> Result<(), ImageError> {
+        let left = self.pixels.get().checked_sub(pixels).ok_or_else(|| self.stop(ImageError::Corrupt))?;
+        self.pixels.set(left);
+        self.check()
+    }
+
+    /// Checks that a codec which needs `bytes` of memory in all, its tables included, may have them. To be called before
+    /// they are allocated; [`Picture::memory`](super::codec::Picture::memory) must include them.
+    ///
+    /// # Errors
+    /// It is more than one photo may ever have, or see [`check`](Self::check).
+    pub(super) fn grant(&self, bytes: u64) -> Result<(), ImageError> {
+        if bytes > self.memory {
+            return Err(self.stop(ImageError::TooMuchMemory));
+        }
+        self.check()
+    }
+
+    /// Runs `wait`, during which the deadline stands still: a photo that waits for memory does no work.
+    pub fn pause<T>(&self, wait: impl FnOnce() -> T) -> T {
+        let paused = Instant::now();
+        let result = wait();
+        self.deadline.set(self.deadline.get() + paused.elapsed());
+        result
+    }
+
+    /// Opens a file, of which each byte may then be read [`MAX_READS`] times.
+    pub(super) fn input(&'a self, bytes: &'a [u8]) -> Input<'a> {
+        self.bytes.set((bytes.len() as u64).saturating_mul(MAX_READS).max(MIN_READ_BYTES));
+        Input { bytes, budget: self }
+    }
+
+    /// The limit that stopped the work if one did, or else `error`. A decoder of a library reports a stop as an error of
+    /// its own, which means nothing then.
+    pub(super) fn explain(&self, error: ImageError) -> ImageError {
+        self.stopped_by.get().unwrap_or(error)
+    }
+
+    fn stop(&self, error: ImageError) -> ImageError {
+        self.stopped_by.set(Some(error));
+        error
+    }
+
+    fn processor_time_used(&self) -> Duration {
+        processor_time().saturating_sub(self.started_processor)
+    }
+}
+
+/// Processor time of this thread.
+fn processor_time() -> Duration {
+    // A system without the clock has the deadline alone.
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// A file that charges the budget for what is read of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Input<'a> {
+    bytes: &'a [u8],
+    budget: &'a WorkBudget<'a>,
+}
+
+impl<'a> Input<'a> {
+    /// Length of the file in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The budget that this file charges.
+    pub(super) fn budget(&self) -> &'a WorkBudget<'a> {
+        self.budget
+    }
+
+    /// The whole file, for one pass over it.
+    ///
+    /// # Errors
+    /// See [`WorkBudget::read`].
+    pub(super) fn whole(&self) -> Result<&'a [u8], ImageError> {
+        self.budget.read(self.bytes.len() as u64)?;
+        Ok(self.bytes)
+    }
+
+    /// The first `len` bytes at most.
+    ///
+    /// # Errors
+    /// See [`WorkBudget::read`].
+    pub(super) fn head(&self, len: usize) -> Result<&'a [u8], ImageError> {
+        let head = &self.bytes[..len.min(self.bytes.len())];
+        self.budget.read(head.len() as u64)?;
+        Ok(head)
+    }
+
+    /// `len` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`ImageError::Truncated`] if the file does not have them, or see [`WorkBudget::read`].
+    pub(super) fn extent(&self, offset: u64, len: u64) -> Result<&'a [u8], ImageError> {
+        let end = offset.checked_add(len).ok_or(ImageError::Truncated)?;
+        let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
+        let extent = range.and_then(|(from, to)| self.bytes.get(from..to)).ok_or(ImageError::Truncated)?;
+        self.budget.read(len)?;
+        Ok(extent)
+    }
+
+    /// An input of a part of this file, which charges the same budget.
+    ///
+    /// # Errors
+    /// See [`extent`](Self::extent); the part itself is not charged.
+    pub(super) fn part(&self, offset: usize, len: usize) -> Result<Self, ImageError> {
+        let end = offset.checked_add(len).ok_or(ImageError::Truncated)?;
+        let bytes = self.bytes.get(offset..end).ok_or(ImageError::Truncated)?;
+        Ok(Self { bytes, budget: self.budget })
+    }
+
+    /// A reader for a decoder of a library.
+    pub(super) fn reader(&self) -> InputReader<'a> {
+        InputReader { input: *self, position: 0, uncharged: 0 }
+    }
+}
+
+/// Reads an [`Input`] as a library's decoder wants it. Reading fails once the budget is used up, which ends the decoder's
+/// work.
+#[derive(Debug, Clone)]
+pub(super) struct InputReader<'a> {
+    input: Input<'a>,
+    position: usize,
+    /// Bytes that were read since the last charge.
+    uncharged: usize,
+}
+
+impl Read for InputReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> IoResult<usize> {
+        let piece = self.fill_buf()?;
+        let count = piece.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&piece[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for InputReader<'_> {
+    fn fill_buf(&mut self) -> IoResult<&[u8]> {
+        if self.uncharged >= PIECE_BYTES {
+            self.input.budget.read(self.uncharged as u64).map_err(Error::other)?;
+            self.uncharged = 0;
+        }
+        let rest = self.input.bytes.get(self.position..).unwrap_or_default();
+        Ok(&rest[..rest.len().min(PIECE_BYTES - self.uncharged)])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.position += count;
+        self.uncharged += count;
+    }
+}
+
+impl Seek for InputReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> IoResult<u64> {
+        let from = |base: usize, by: i64| i64::try_from(base).ok()?.checked_add(by)?.try_into().ok();
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(by) => from(self.input.len(), by),
+            SeekFrom::Current(by) => from(self.position, by),
+        };
+        let position = position.and_then(|position: u64| usize::try_from(position).ok());
+        self.position = position.ok_or_else(|| Error::from(ErrorKind::InvalidInput))?;
+        Ok(self.position as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECIPE: Recipe = Recipe {
+        max_dim: 64,
+        quality: 80,
+        max_pixels: 1 << 20,
+        memory: 1 << 20,
+        keep_exif: false,
+        timeout: Duration::from_secs(3600),
+        processor_time: Duration::from_secs(3600),
+    };
+
+    fn budget(recipe: &Recipe) -> WorkBudget<'static> {
+        WorkBudget::new(recipe, &|| false)
+    }
+
+    #[test]
+    fn file_read_too_often_is_corrupt() {
+        let budget = budget(&RECIPE);
+        let file = vec![0; 64 << 10];
+        let input = budget.input(&file);
+        for _ in 0..MAX_READS {
+            assert_eq!(input.whole().map(<[u8]>::len), Ok(file.len()));
+        }
+        assert_eq!(input.extent(0, 1), Err(ImageError::Corrupt));
+        assert_eq!(budget.explain(ImageError::Truncated), ImageError::Corrupt, "the reason is kept");
+    }
+
+    #[test]
+    fn extent_past_the_end_is_truncated() {
+        let budget = budget(&RECIPE);
+        let input = budget.input(&[1, 2, 3]);
+        assert_eq!(input.extent(1, 2), Ok(&[2, 3][..]));
+        for (offset, len) in [(1, 3), (4, 0), (u64::MAX, 1), (1, u64::MAX)] {
+            assert_eq!(input.extent(offset, len), Err(ImageError::Truncated));
+        }
+    }
+
+    #[test]
+    fn each_limit_stops_the_work_with_its_own_error() {
+        let late = budget(&Recipe { timeout: Duration::ZERO, ..RECIPE });
+        assert_eq!(late.check(), Err(ImageError::TooSlow));
+        let gone = WorkBudget::new(&RECIPE, &|| true);
+        assert_eq!(gone.check(), Err(ImageError::Abandoned));
+        assert_eq!(budget(&RECIPE).decode(MAX_DECODED * RECIPE.max_pixels + 1), Err(ImageError::Corrupt));
+        assert_eq!(budget(&RECIPE).grant(RECIPE.memory + 1), Err(ImageError::TooMuchMemory));
+        assert_eq!(budget(&RECIPE).grant(RECIPE.memory), Ok(()));
+    }
+
+    #[test]
+    fn busy_thread_is_stopped_and_waiting_thread_is_not() {
+        let limit = Duration::from_millis(20);
+        let recipe = Recipe { processor_time: limit, ..RECIPE };
+        let waits = budget(&recipe);
+        std::thread::sleep(2 * limit);
+        assert_eq!(waits.check(), Ok(()), "no processor time was used");
+        let works = budget(&recipe);
+        while works.check().is_ok() {}
+        assert!(works.processor_time_used() > limit);
+        assert_eq!(works.check(), Err(ImageError::TooSlow));
+    }
+
+    #[test]
+    fn deadline_stands_still_during_a_pause() {
+        let limit = Duration::from_millis(200);
+        let budget = budget(&Recipe { timeout: limit, ..RECIPE });
+        budget.pause(|| std::thread::sleep(2 * limit));
+        assert_eq!(budget.check(), Ok(()));
+    }
+
+    #[test]
+    fn reader_hands_out_every_byte_and_stops_with_the_budget() {
+        let file: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
+        let is_gone = Cell::new(false);
+        let abandoned = || is_gone.get();
+        let budget = WorkBudget::new(&RECIPE, &abandoned);
+        let mut reader = budget.input(&file).reader();
+        let mut read = vec![0; 200_000];
+        reader.read_exact(&mut read).unwrap();
+        assert_eq!(read, file[..200_000]);
+        assert_eq!(reader.seek(SeekFrom::End(-100_000)).unwrap(), 200_000);
+        is_gone.set(true);
+        let mut rest = Vec::new();
+        assert!(reader.read_to_end(&mut rest).is_err());
+        assert!(rest.len() < 2 * PIECE_BYTES && file[200_000..].starts_with(&rest));
+        assert_eq!(budget.explain(ImageError::Corrupt), ImageError::Abandoned);
+    }
+}
