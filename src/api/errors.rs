@@ -42,9 +42,7 @@ impl From<IngestError> for Problem {
             IngestError::TitleTooLong
             | IngestError::TitleNotText
             | IngestError::TitleControl { .. }
-            | IngestError::TitleEncoded => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", detail)
-            }
+            | IngestError::TitleEncoded => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", detail),
             IngestError::Photo { index, filename, reason } => {
                 photo(&reason, detail).with("file_index", index).with("filename", filename)
             }

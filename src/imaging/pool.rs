@@ -247,10 +247,9 @@ mod tests {
     ) -> tokio::task::JoinHandle<Result<(), PoolError>> {
         let before = pool.shared.lock().jobs.next_number();
         let (waiting, ran) = (Arc::clone(pool), Arc::clone(ran));
-        let job =
-            tokio::spawn(
-                async move { waiting.run(client(of), COST, move |_| ran.lock().unwrap().push(name)).await },
-            );
+        let job = tokio::spawn(async move {
+            waiting.run(client(of), COST, move |_| ran.lock().unwrap().push(name)).await
+        });
         while pool.shared.lock().jobs.next_number() == before && !job.is_finished() {
             tokio::task::yield_now().await;
         }

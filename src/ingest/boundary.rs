@@ -10,7 +10,9 @@ pub enum ContentTypeError {
     #[error("The request has more than one Content-Type.")]
     Repeated,
     /// The boundary cannot be used.
-    #[error("{0} The Content-Type must carry exactly one boundary of 1 to 70 characters (RFC 2046 section 5.1.1).")]
+    #[error(
+        "{0} The Content-Type must carry exactly one boundary of 1 to 70 characters (RFC 2046 section 5.1.1)."
+    )]
     BadBoundary(BoundaryError),
 }
 

@@ -40,7 +40,9 @@ pub enum IngestError {
         character: char,
     },
     /// The title has a `Content-Transfer-Encoding`.
-    #[error("The title has a Content-Transfer-Encoding, which forms do not have (RFC 7578 section 4.7). Send its text as it is.")]
+    #[error(
+        "The title has a Content-Transfer-Encoding, which forms do not have (RFC 7578 section 4.7). Send its text as it is."
+    )]
     TitleEncoded,
     /// One photo is to blame.
     #[error("{reason}")]
@@ -97,7 +99,9 @@ pub enum PhotoError {
         kind: TextKind,
     },
     /// The part says that its data are encoded.
-    #[error("The part has a Content-Transfer-Encoding: it holds text where the bytes of an image file are expected. Send the file as it is, without encoding it.")]
+    #[error(
+        "The part has a Content-Transfer-Encoding: it holds text where the bytes of an image file are expected. Send the file as it is, without encoding it."
+    )]
     Encoded,
     /// The image itself is bad.
     #[error(transparent)]

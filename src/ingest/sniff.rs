@@ -109,7 +109,9 @@ fn text(head: &[u8]) -> Option<&str> {
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
         // The last character may end after the head.
-        Err(error) if error.error_len().is_none() => std::str::from_utf8(&head[..error.valid_up_to()]).ok()?,
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&head[..error.valid_up_to()]).ok()?
+        }
         Err(_) => return None,
     };
     let text = text.trim_start();
@@ -194,7 +196,12 @@ mod tests {
             (b"<svg onload=alert(1)>", Some("image/svg+xml"), None),
         ];
         for (head, mime, format) in cases {
-            assert_eq!(sniff(head), Sniffed { mime, format, text: None }, "{:?}", String::from_utf8_lossy(head));
+            assert_eq!(
+                sniff(head),
+                Sniffed { mime, format, text: None },
+                "{:?}",
+                String::from_utf8_lossy(head)
+            );
         }
         assert_eq!(sniff(b"").mime, None);
         assert_eq!(sniff(b"\xff\xd8").format, Some(Format::Jpeg));

@@ -11,6 +11,8 @@ mod corpus;
 mod crash;
 mod custody;
 mod disk;
+mod fairness;
+mod forms;
 mod http2;
 mod instances;
 mod life;

@@ -285,6 +285,11 @@ pub(crate) fn field<'a>(name: &str, data: &'a [u8]) -> Part<'a> {
     Part { headers: format!("Content-Disposition: form-data; name=\"{name}\""), data }
 }
 
+/// A part with these headers.
+pub(crate) fn part<'a>(headers: &str, data: &'a [u8]) -> Part<'a> {
+    Part { headers: headers.to_owned(), data }
+}
+
 /// A body with these parts, delimited by [`BOUNDARY`].
 pub(crate) fn form(parts: &[Part<'_>]) -> Vec<u8> {
     let mut body = Vec::new();

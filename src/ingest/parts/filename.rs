@@ -21,7 +21,8 @@ pub(super) fn with_bare_quotes(text: &str) -> Option<(String, &str)> {
 /// of it, which are taken as they are.
 pub(super) fn extended(value: &str) -> String {
     let mut pieces = value.splitn(3, '\'');
-    let (Some(charset), Some(_language), Some(encoded)) = (pieces.next(), pieces.next(), pieces.next()) else {
+    let (Some(charset), Some(_language), Some(encoded)) = (pieces.next(), pieces.next(), pieces.next())
+    else {
         return shown(value);
     };
     let bytes = percent_decoded(encoded);

@@ -108,7 +108,8 @@ async fn names_are_read_as_they_are_quoted() {
 #[tokio::test]
 async fn header_that_is_not_utf8_is_refused_for_the_field_and_decoded_for_the_file() {
     let body = |disposition: &[u8]| {
-        [b"--b\r\nX-Note: \xff\r\nContent-Disposition: form-data; ", disposition, b"\r\n\r\n1\r\n--b--"].concat()
+        [b"--b\r\nX-Note: \xff\r\nContent-Disposition: form-data; ", disposition, b"\r\n\r\n1\r\n--b--"]
+            .concat()
     };
     let read = outcome(&body(b"name=\"files\"; filename=\"caf\xe9.jpg\"")).await;
     assert_eq!(read, Ok(vec![("files".into(), Some("caf\u{FFFD}.jpg".into()), b"1".to_vec())]));
