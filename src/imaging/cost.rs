@@ -16,6 +16,8 @@ pub const COST_HEAD_BYTES: usize = 128 * 1024;
 /// The cost of a photo whose size is not found. Above what counts as short: such files are rare, and may be the most
 /// expensive ones.
 const UNKNOWN_SIZE: Duration = Duration::from_secs(2);
+/// Nanoseconds for a photo, however small.
+const FOR_A_PHOTO: u64 = 3_000_000;
 /// Nanoseconds for each byte of a file, whatever is in it.
 const FOR_A_BYTE: u64 = 3;
 /// Nanoseconds for each byte of a row of a PNG.
@@ -25,7 +27,7 @@ const FOR_A_PNG_BYTE: u64 = 4;
 pub fn estimated_cost(format: Format, head: &[u8], length: u64) -> Duration {
     let Some((pixels, nanos)) = pixels_and_nanos(format, head) else { return UNKNOWN_SIZE };
     let nanos = pixels.saturating_mul(nanos).saturating_add(length.saturating_mul(FOR_A_BYTE));
-    Duration::from_nanos(nanos)
+    Duration::from_nanos(nanos.saturating_add(FOR_A_PHOTO))
 }
 
 /// The declared number of pixels, and the nanoseconds that each takes in the format.

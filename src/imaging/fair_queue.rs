@@ -25,7 +25,7 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// Most clients without a job that are remembered.
 const MAX_REMEMBERED: usize = 16_384;
 /// Bounds of the factor by which jobs took longer than estimated on average.
-const CORRECTION: (f64, f64) = (0.1, 10.0);
+const CORRECTION: (f64, f64) = (0.25, 4.0);
 
 /// Jobs of type `J` that wait, and the accounts of the clients that sent them.
 #[derive(Debug)]
