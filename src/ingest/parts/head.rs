@@ -39,7 +39,7 @@ pub(super) fn read_head(block: &[u8]) -> Result<Head, PartsError> {
         let colon = memchr::memchr(b':', line).ok_or(PartsError::Malformed("a part header has no colon"))?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
         // White space in front of the colon, or of a line that continues another one, is read in different ways.
-        if name.is_empty() || !name.iter().all(|byte| byte.is_ascii_graphic()) {
+        if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
             return Err(PartsError::Malformed("the name of a part header is not a token"));
         }
         if name.eq_ignore_ascii_case(b"content-disposition") {
@@ -49,7 +49,7 @@ pub(super) fn read_head(block: &[u8]) -> Result<Head, PartsError> {
             }
         } else if name.eq_ignore_ascii_case(b"content-transfer-encoding") {
             let is_identity = |known: &&str| value.trim_ascii().eq_ignore_ascii_case(known.as_bytes());
-            is_encoded |= !["", "7bit", "8bit", "binary"].iter().any(|known| is_identity(known));
+            is_encoded |= !["", "7bit", "8bit", "binary"].iter().any(is_identity);
         }
     }
     let head = head.ok_or(PartsError::Malformed("a part has no Content-Disposition"))?;
