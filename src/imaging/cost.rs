@@ -77,7 +77,7 @@ fn png_pixel_bytes(head: &[u8]) -> Option<u64> {
 #[cfg(any(feature = "heic", feature = "avif"))]
 fn heif_sides(head: &[u8]) -> Option<(u64, u64)> {
     let side = |at: usize| Some(u64::from(u32::from_be_bytes(*head.get(at..)?.first_chunk()?)));
-    // Behind the name lie version and flags.
+    // Version and flags follow the name.
     let sides = memmem::find_iter(head, b"ispe").filter_map(|at| Some((side(at + 8)?, side(at + 12)?)));
     sides.max_by_key(|(width, height)| width.saturating_mul(*height))
 }

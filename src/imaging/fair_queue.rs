@@ -6,8 +6,8 @@
 //!
 //! So a cheap job of a client without debt is next, whatever others have queued; clients that keep the queue full get equal
 //! worker time, not equal numbers of jobs; and no job starves, because the clock passes every finish. Deficit round robin
-//! would need a quantum as large as the largest job, and a client that comes back with one job at a time would leave its
-//! deficit behind with its empty queue. Here a debt is one number, which outlives the queue.
+//! would need a quantum as large as the largest job, and a client that comes back with one job at a time would lose its
+//! deficit when its queue is empty. Here a debt is one number, which outlives the queue.
 //!
 //! A job that runs cannot be stopped. So long jobs may not occupy every worker, if there is more than one.
 //!

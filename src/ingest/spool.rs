@@ -247,7 +247,7 @@ impl Source {
         }
     }
 
-    /// Returns the first bytes: up to `length` of a file, and all that are in memory anyhow.
+    /// Returns the first bytes: up to `length` of a file, or all of them if they are in memory.
     ///
     /// # Errors
     /// The disk refuses.
