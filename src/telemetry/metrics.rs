@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub collected: u64,
     pub collected_bytes: u64,
     pub limits_counted_alone: u64,
+    pub quarantined: u64,
+    pub scrubbed: u64,
 }
 
 /// All metrics of a process.
@@ -67,6 +69,8 @@ pub struct Metrics {
     collected: Counter,
     collected_bytes: Counter,
     limits_counted_alone: Counter,
+    quarantined: Counter,
+    scrubbed: Counter,
     rejects: Family<ReasonLabels, Counter>,
     gauges: [Gauge<u64, AtomicU64>; 9],
 }
@@ -114,7 +118,19 @@ impl Default for Metrics {
         let limits_counted_alone = counter(
             &mut registry,
             "limits_counted_alone",
-            "Requests counted against a limit by this process alone because Redis did not answer",
+            "Requests, and new photos, counted against a limit or quota by this process alone because Redis did not answer",
+            None,
+        );
+        let quarantined = counter(
+            &mut registry,
+            "media_quarantined",
+            "Stored photos moved to quarantine because their bytes were not those of their name",
+            None,
+        );
+        let scrubbed = counter(
+            &mut registry,
+            "media_scrubbed",
+            "Stored photos read by the scrub and compared with their name",
             None,
         );
         let rejects = Family::default();
@@ -150,6 +166,8 @@ impl Default for Metrics {
             collected,
             collected_bytes,
             limits_counted_alone,
+            quarantined,
+            scrubbed,
             rejects,
             gauges,
         }
@@ -204,6 +222,8 @@ impl Metrics {
             (&self.collected, now.collected),
             (&self.collected_bytes, now.collected_bytes),
             (&self.limits_counted_alone, now.limits_counted_alone),
+            (&self.quarantined, now.quarantined),
+            (&self.scrubbed, now.scrubbed),
         ] {
             counter.inner().fetch_max(value, Ordering::Relaxed);
         }

@@ -49,7 +49,7 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
     let (stored, recorded) = (Arc::clone(&store), Arc::clone(&catalog));
     let spool = Scratch { dir: dir.path().into(), min_free: free };
     let ingest = Arc::new(Ingest::new(limits, recipe, Budget::new(1 << 20), pool, stored, recorded, spool));
-    let rules = Rules { collects: true, grace, pause: Duration::ZERO };
+    let rules = Rules { collects: true, grace, pause: Duration::ZERO, scrub_hours: 1 };
     Setup { upkeep: Arc::new(Upkeep::new(rules, ingest, catalog, store)), dir }
 }
 
