@@ -32,10 +32,14 @@ impl Rate {
         let after = if allowed { debt + cost } else { debt };
         let free = window.saturating_sub(after);
         let remaining = u128::from(free) * u128::from(self.burst) / u128::from(window.max(1));
+        let missing = match cost > window {
+            true => window,
+            false => after.saturating_add(cost).saturating_sub(window),
+        };
         let decision = Decision {
             allowed,
             remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
-            retry_after: Duration::from_micros(after.saturating_add(cost).saturating_sub(window).min(window)),
+            retry_after: Duration::from_micros(missing),
             reset_after: Duration::from_micros(after),
         };
         (decision, after)

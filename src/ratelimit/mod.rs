@@ -35,8 +35,7 @@ pub struct Decision {
     pub allowed: bool,
     /// Units that are left.
     pub remaining: u32,
-    /// Until the same number of units is left; zero if it is. Never more than the window, which is the answer for more units
-    /// than the burst has.
+    /// Until the same number of units is left; zero if it is. The whole window for more units than the burst has.
     pub retry_after: Duration,
     /// Until the whole burst has grown back.
     pub reset_after: Duration,

@@ -35,6 +35,12 @@ impl Scrub {
         self.verified.load(Ordering::Relaxed)
     }
 
+    /// Makes the next call begin anew.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.last_hour.store(0, Ordering::Relaxed);
+    }
+
     /// The hours whose photos are due now: those since the last call that ended well, and never more than a period.
     fn due(&self, now: SystemTime, period: u64) -> RangeInclusive<u64> {
         let now = seconds(now) / 3600;
