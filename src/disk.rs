@@ -37,8 +37,8 @@ impl FreeDisk {
             return Err(io::ErrorKind::StorageFull.into());
         }
         // A file system that does not count its inodes says that it has 0 in all.
-        let inodes = u64::from(volume.files());
-        if inodes > 0 && u64::from(volume.files_available()) < inode_floor(inodes) {
+        let inodes = volume.files();
+        if inodes > 0 && volume.files_available() < inode_floor(inodes) {
             return Err(io::Error::new(io::ErrorKind::StorageFull, OutOfInodes));
         }
         Ok(())
@@ -57,7 +57,7 @@ struct OutOfInodes;
 
 /// Whether an error of [`FreeDisk::check`] says that inodes ran out, not space.
 pub fn is_out_of_inodes(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|cause| cause.is::<OutOfInodes>())
+    matches!(error.get_ref(), Some(cause) if cause.is::<OutOfInodes>())
 }
 
 /// Creates a file without a name in `dir`, which is created again if it was removed. Blocks.

@@ -65,7 +65,7 @@ fn what_is_full(error: &std::io::Error) -> &'static str {
 
 pub(super) fn metrics(api: &Api) -> Response<Body> {
     let upkeep = api.upkeep.figures();
-    let limiters = [api.global_limiter.as_ref(), api.upload_limiter.as_ref(), api.ingest.quota()];
+    let limiters = [&api.global_limiter, &api.upload_limiter].into_iter().flatten();
     let snapshot = Snapshot {
         pool_queue_depth: api.ingest.pool().queued() as u64,
         pool_busy_workers: api.ingest.pool().busy() as u64,
@@ -79,7 +79,8 @@ pub(super) fn metrics(api: &Api) -> Response<Body> {
         image_panics: api.ingest.pool().panics(),
         collected: upkeep.collected,
         collected_bytes: upkeep.collected_bytes,
-        limits_counted_alone: limiters.into_iter().flatten().map(|limiter| limiter.fallbacks()).sum(),
+        limits_counted_alone: limiters.map(|limiter| limiter.fallbacks()).sum(),
+        upload_quota_fallbacks: api.ingest.quota().map_or(0, |quota| quota.fallbacks()),
         quarantined: api.ingest.quarantined(),
         scrubbed: upkeep.scrubbed,
     };

@@ -26,7 +26,7 @@ impl Ingest {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(%key, %error, "a stored photo is damaged and cannot be moved to quarantine")
+                    tracing::error!(%key, %error, "a stored photo is damaged and cannot be moved to quarantine");
                 }
             }
         }

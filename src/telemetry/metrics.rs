@@ -52,6 +52,7 @@ pub struct Snapshot {
     pub collected: u64,
     pub collected_bytes: u64,
     pub limits_counted_alone: u64,
+    pub upload_quota_fallbacks: u64,
     pub quarantined: u64,
     pub scrubbed: u64,
 }
@@ -69,6 +70,7 @@ pub struct Metrics {
     collected: Counter,
     collected_bytes: Counter,
     limits_counted_alone: Counter,
+    upload_quota_fallbacks: Counter,
     quarantined: Counter,
     scrubbed: Counter,
     rejects: Family<ReasonLabels, Counter>,
@@ -118,7 +120,13 @@ impl Default for Metrics {
         let limits_counted_alone = counter(
             &mut registry,
             "limits_counted_alone",
-            "Requests, and new photos, counted against a limit or quota by this process alone because Redis did not answer",
+            "Requests counted against a limit by this process alone because Redis did not answer",
+            None,
+        );
+        let upload_quota_fallbacks = counter(
+            &mut registry,
+            "upload_quota_fallback",
+            "New photos counted against the upload quota by this process alone because Redis did not answer",
             None,
         );
         let quarantined = counter(
@@ -166,6 +174,7 @@ impl Default for Metrics {
             collected,
             collected_bytes,
             limits_counted_alone,
+            upload_quota_fallbacks,
             quarantined,
             scrubbed,
             rejects,
@@ -222,6 +231,7 @@ impl Metrics {
             (&self.collected, now.collected),
             (&self.collected_bytes, now.collected_bytes),
             (&self.limits_counted_alone, now.limits_counted_alone),
+            (&self.upload_quota_fallbacks, now.upload_quota_fallbacks),
             (&self.quarantined, now.quarantined),
             (&self.scrubbed, now.scrubbed),
         ] {

@@ -61,7 +61,8 @@ async fn upload_quota_is_one_for_two_servers_and_holds_without_redis() {
     redis.kill();
     spend(&[&servers[0]]).await;
     assert!(kept(&servers[0]) <= 1 << 20, "its own quota, of which a part was spent");
-    assert!(servers[0].metric("limits_counted_alone_total") > 0);
+    assert!(servers[0].metric("upload_quota_fallback_total") > 0);
+    assert_eq!(servers[1].metric("upload_quota_fallback_total"), 0);
 }
 
 #[tokio::test]
