@@ -203,12 +203,15 @@ async fn removed_directories_of_the_media_store_are_made_again_at_once() {
 #[tokio::test]
 async fn removed_catalog_is_503_and_not_an_acknowledged_loss() {
     let server = Server::start(&[]);
-    std::fs::rename(server.dir().path().join("data/db"), server.dir().path().join("data/elsewhere")).unwrap();
-    assert_eq!(down(&server).await, json!(["catalog"]));
-    refused_eventually(&server, 503).await;
-    std::fs::rename(server.dir().path().join("data/elsewhere"), server.dir().path().join("data/db")).unwrap();
-    assert_eq!(down(&server).await, json!([]));
-    assert_eq!(burst(&server, 0).await.1, [0; 0]);
+    let dir = server.dir().path().join("data");
+    for (file, aside) in [("db/db", "db/aside"), ("db", "aside")] {
+        std::fs::rename(dir.join(file), dir.join(aside)).unwrap();
+        assert_eq!(down(&server).await, json!(["catalog"]), "{file}");
+        refused_eventually(&server, 503).await;
+        std::fs::rename(dir.join(aside), dir.join(file)).unwrap();
+        assert_eq!(down(&server).await, json!([]), "{file}");
+        assert_eq!(burst(&server, 0).await.1, [0; 0]);
+    }
 }
 
 /// The parts that are down, by `/api/v1/ready`.
