@@ -49,6 +49,9 @@ impl From<IngestError> for Problem {
             IngestError::Busy { retry_after } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(retry_after)
             }
+            IngestError::QuotaSpent { retry_after } | IngestError::LargerThanQuota { retry_after, .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "upload-quota", detail).retry_after(retry_after)
+            }
             IngestError::Full(cause) => {
                 tracing::error!(%cause, "no space left");
                 full(detail)

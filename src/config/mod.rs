@@ -106,8 +106,11 @@ pub struct Settings {
     pub read_only: bool,
     pub jobs_enabled: bool,
     pub media_grace: Duration,
+    pub scrub_hours: u64,
     pub rate_limit_global: Option<Quota>,
     pub rate_limit_upload: Option<Quota>,
+    /// In KiB.
+    pub upload_quota: Option<Quota>,
     pub redis_url: Option<String>,
     pub trusted_proxies: Vec<IpNet>,
     pub workers: usize,
@@ -132,6 +135,9 @@ impl Settings {
         self.max_file_bytes * self.max_uploads_per_request as u64 + FORM_OVERHEAD_BYTES
     }
 }
+
+/// `UPLOAD_QUOTA=auto`, where uploads are limited at all.
+const AUTO_UPLOAD_QUOTA: &str = "2048MB/day";
 
 /// Room for part headers, the title and foreign fields beside the photos.
 pub const FORM_OVERHEAD_BYTES: u64 = 1 << 20;
@@ -208,6 +214,12 @@ impl Settings {
         let port: u16 = read.value("PORT", parse::from_str);
         let mib = 1024 * 1024;
         let (media_storage, s3) = storage(&mut read);
+        let rate_limit_upload = read.value("RATE_LIMIT_UPLOAD", parse::quota);
+        let upload_quota = |value: &str| match (value, rate_limit_upload) {
+            ("auto", None) => Some(None),
+            ("auto", Some(_)) => parse::upload_quota(AUTO_UPLOAD_QUOTA),
+            _ => parse::upload_quota(value),
+        };
         let settings = Self {
             env,
             listen: SocketAddr::new(host, port),
@@ -230,9 +242,11 @@ impl Settings {
             max_pixels: read.value("MAX_PIXELS", |v| parse::within(v, 1..=1_000_000_000)),
             read_only: read.value("READ_ONLY", parse::boolean),
             jobs_enabled: read.value("JOBS_ENABLED", parse::boolean),
+            scrub_hours: read.value("SCRUB_HOURS", |v| parse::within(v, 0..=87_600)),
             media_grace: read.value("MEDIA_GRACE_HOURS", |v| parse::hours(v, 1..=8760)),
             rate_limit_global: read.value("RATE_LIMIT_GLOBAL", parse::quota),
-            rate_limit_upload: read.value("RATE_LIMIT_UPLOAD", parse::quota),
+            rate_limit_upload,
+            upload_quota: read.value("UPLOAD_QUOTA", upload_quota),
             redis_url: read.value("REDIS_URL", parse::redis_url),
             trusted_proxies: read.value("TRUSTED_PROXIES", parse::networks),
             workers: match read.value("WORKERS", |v| parse::within(v, 0..=256)) {

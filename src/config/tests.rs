@@ -68,6 +68,27 @@ fn quotas_are_read_as_the_old_backend_wrote_them() {
 }
 
 #[test]
+fn upload_quota_is_read_in_mib_and_auto_follows_the_upload_limit() {
+    let quota =
+        |pairs: &[(&str, &str)]| load(pairs).unwrap().upload_quota.map(|q| (q.burst, q.window.as_secs()));
+    let default = Some((2048 << 10, 86_400));
+    assert_eq!(quota(&[]), default);
+    assert_eq!(quota(&[("RATE_LIMIT_UPLOAD", "off")]), None);
+    assert_eq!(quota(&[("RATE_LIMIT_UPLOAD", "1000/second"), ("UPLOAD_QUOTA", "auto")]), default);
+    assert_eq!(quota(&[("UPLOAD_QUOTA", "off")]), None);
+    for spelling in ["3MB/2hours", "3 mb per 2 hours"] {
+        assert_eq!(quota(&[("RATE_LIMIT_UPLOAD", "off"), ("UPLOAD_QUOTA", spelling)]), Some((3072, 7200)));
+    }
+    assert_eq!(quota(&[("UPLOAD_QUOTA", "1000000MB/second")]), Some((1_024_000_000, 1)));
+    for bad in
+        ["2048/day", "0MB/day", "MB/day", "2048MB", "-1MB/day", "1.5MB/day", "1000001MB/day", "2048GB/day"]
+    {
+        let error = load(&[("UPLOAD_QUOTA", bad)]).err().unwrap().to_string();
+        assert!(error.starts_with("UPLOAD_QUOTA=") && error.contains("NMB/day"), "{error}");
+    }
+}
+
+#[test]
 fn production_refuses_the_default_secret_and_never_prints_another() {
     let error = load(&[("ENV", "prod")]).err().unwrap().to_string();
     assert!(error.starts_with("SECRET_KEY="), "{error}");

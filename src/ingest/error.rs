@@ -60,6 +60,25 @@ pub enum IngestError {
         /// When it probably has.
         retry_after: Duration,
     },
+    /// The client has added as many bytes to the store as it may for now.
+    #[error(
+        "This client has used up its quota of new photos. Photos that are stored already may be sent again at any time; \
+         for new ones wait as long as Retry-After says."
+    )]
+    QuotaSpent {
+        /// Until there is room for the photo.
+        retry_after: Duration,
+    },
+    /// The photo takes more than the whole quota of a client.
+    #[error(
+        "The photo, as it would be stored, is larger than the whole quota of a client, which is {max_kib} KiB."
+    )]
+    LargerThanQuota {
+        /// Until the whole quota has certainly grown back.
+        retry_after: Duration,
+        /// The quota in KiB.
+        max_kib: u32,
+    },
     /// The disk or bucket is full.
     #[error("The server has no space left for photos.")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),

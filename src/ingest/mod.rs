@@ -7,15 +7,18 @@ pub mod boundary;
 mod commit;
 mod doubt;
 mod error;
+mod integrity;
 mod keys;
 mod pages;
 pub mod parts;
 mod photo;
+mod quota;
 mod share;
 pub mod sniff;
 mod spool;
 mod work;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,6 +42,7 @@ use crate::catalog::Catalog;
 use crate::imaging::{Pool, Recipe};
 use crate::media::MediaStore;
 use crate::model::{Caller, ClientKey, Draft, MediaKey};
+use crate::ratelimit::RateLimiter;
 
 /// Name of the form field that carries photos.
 const FILES_FIELD: &str = "files";
@@ -112,6 +116,10 @@ pub struct Ingest {
     in_doubt: Doubts,
     /// Commits that have begun.
     commits: TaskTracker,
+    /// What one client may add to the store, in KiB.
+    quota: Option<Arc<dyn RateLimiter>>,
+    /// Photos that were moved to quarantine since the start.
+    quarantined: AtomicU64,
 }
 
 impl Ingest {
@@ -144,7 +152,21 @@ impl Ingest {
             publishing,
             in_doubt: Doubts::default(),
             commits,
+            quota: None,
+            quarantined: AtomicU64::new(0),
         }
+    }
+
+    /// Limits what one client may add to the store; the units of `quota` are KiB.
+    #[must_use]
+    pub fn with_quota(mut self, quota: Option<Arc<dyn RateLimiter>>) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// The quota of what one client may add to the store.
+    pub fn quota(&self) -> Option<&Arc<dyn RateLimiter>> {
+        self.quota.as_ref()
     }
 
     /// The caps in force.

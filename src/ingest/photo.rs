@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::parts::Part;
+use super::quota::Charge;
 use super::sniff::{HEAD_BYTES, Sniffed, sniff};
 use super::spool::{Source, Spool};
 use super::{Ingest, IngestError, PhotoError};
@@ -49,8 +50,8 @@ pub(super) struct Prepared {
 
 /// Where the JPEG of a photo comes from.
 pub(super) enum Made {
-    /// It was made now, and is staged.
-    Staged(NewPhoto, Box<dyn Staged>),
+    /// It was made now, is staged, and was charged to the client if it is new.
+    Staged(NewPhoto, Box<dyn Staged>, Option<Charge>),
     /// An earlier draft has it. The source is kept until that is certain.
     Known(NewPhoto, Box<Arrived>),
     /// It is the same as that of the photo at this position, in front of this one.
@@ -61,7 +62,7 @@ impl Made {
     /// The photo, unless another one of this upload stands for it.
     pub(super) fn photo(&self) -> Option<&NewPhoto> {
         match self {
-            Self::Staged(photo, _) | Self::Known(photo, _) => Some(photo),
+            Self::Staged(photo, ..) | Self::Known(photo, _) => Some(photo),
             Self::Repeat(_) => None,
         }
     }
@@ -165,7 +166,7 @@ impl Ingest {
 
     /// Decodes, encodes and stages one photo.
     pub(super) async fn make(&self, client: ClientKey, arrived: Arrived) -> Result<Prepared, IngestError> {
-        self.stage(self.encode(client, arrived).await?).await
+        self.stage(client, self.encode(client, arrived).await?).await
     }
 
     /// Decodes and encodes one photo. May be abandoned at any time: a job that waits is then never begun.
@@ -180,14 +181,16 @@ impl Ingest {
         Ok(InMemory { encoded, loan, id, mime, bytes, index: label.index })
     }
 
-    /// Stages an encoded photo.
-    pub(super) async fn stage(&self, photo: InMemory) -> Result<Prepared, IngestError> {
+    /// Charges the client for an encoded photo, and stages it.
+    pub(super) async fn stage(&self, client: ClientKey, photo: InMemory) -> Result<Prepared, IngestError> {
         let InMemory { encoded, loan: _loan, id, mime, bytes, index } = photo;
         let Encoded { bytes: jpeg, width, height } = encoded;
         let size_bytes = jpeg.len() as u64;
-        let staged = self.store.stage(jpeg.into()).await?;
+        let jpeg = Bytes::from(jpeg);
+        let charge = self.charge(client, &jpeg).await?;
+        let staged = self.store.stage(jpeg).await?;
         let photo = NewPhoto { key: staged.key(), width, height, size_bytes, source: id };
-        Ok(Prepared { index, mime, bytes, made: Made::Staged(photo, staged) })
+        Ok(Prepared { index, mime, bytes, made: Made::Staged(photo, staged, charge) })
     }
 }
 

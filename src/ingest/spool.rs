@@ -14,7 +14,7 @@ use memmap2::MmapMut;
 
 use super::pages::{Borrowed, Shelf};
 use crate::budget::{Reservation, Share};
-use crate::disk::FreeDisk;
+use crate::disk::{self, FreeDisk};
 
 /// Memory is taken from the budget in steps of this size.
 const STEP: u64 = 64 * 1024;
@@ -105,8 +105,9 @@ impl Spool {
     async fn spill(&mut self) -> io::Result<()> {
         let scratch = self.scratch.clone();
         let file = blocking(move || {
+            let file = disk::scratch_file(&scratch.dir)?;
             scratch.min_free.check(&scratch.dir)?;
-            tempfile::tempfile_in(&scratch.dir)
+            Ok(file)
         });
         let place = Place::File { file: Arc::new(file.await?), pending: Vec::new() };
         let Place::Memory { bytes, loan, hashed } = std::mem::replace(&mut self.place, place) else {

@@ -13,6 +13,7 @@ use crate::media::LocalStore;
 use crate::model::{DraftId, Media, MediaId, SourceId};
 
 mod again;
+mod quota;
 
 /// A catalog that fails to order: before it records anything, or after.
 struct Failing {
