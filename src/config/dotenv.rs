@@ -269,8 +269,7 @@ mod tests {
             "AUTH_REQUIRED: true\r",
             "STRICT='yes' please\n",
             "FINE=1\n",
-            "'open name=1\n",
-            "'=1\n",
+            "''=1\n",
             "LAST='never closed",
         );
         let found: Vec<(usize, Problem)> =
@@ -285,7 +284,7 @@ mod tests {
                 (9, Problem::NoBinding),
                 (10, Problem::TextAfterQuote { name: "STRICT".into() }),
                 (12, Problem::NoBinding),
-                (14, open("LAST")),
+                (13, open("LAST")),
             ]
         );
     }

@@ -115,6 +115,7 @@ fn misread(binding: &Binding) -> Option<String> {
     let is_ours = is_setting(name) || near::in_dotenv(name).is_some();
     let is_identifier = name.chars().all(|c| c.is_alphanumeric() || c == '_');
     let problem = match value {
+        _ if name.contains('\n') => "a quoted name runs over several lines; is its quote closed?".to_owned(),
         None if is_ours || !is_identifier => {
             format!("{} has no value; expected NAME=value", name.escape_debug())
         }

@@ -253,6 +253,7 @@ fn dotenv_line_that_would_be_misread_stops_the_start_by_its_number() {
             "X=1\nNOTE='hunter2\nAUTH_REQUIRED = true\n'",
             ".env line 2 does not parse: the value of NOTE contains the line of AUTH_REQUIRED",
         ),
+        ("'X\nAUTH_REQUIRED=true\n'=1", ".env line 1 does not parse: a quoted name runs over"),
         (
             "DATABASE_URL=sled:${HOME}/hunter2",
             ".env line 1 does not parse: ${…} in the value of DATABASE_URL",
