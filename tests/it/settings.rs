@@ -1,18 +1,21 @@
 //! Settings that are refused, and names that are nearly settings.
 
-use std::process::Output;
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use crate::support::{Server, binary};
 
 const KEY: &str = "a key for this test, of 32 bytes or more";
 
-/// Runs the binary to its end, with these settings and this `.env` file.
+/// Runs the binary to its end, with these settings and this `.env` file. A start that accepts them ends too, with 1, because
+/// its port is taken.
 fn run(arguments: &[&str], settings: &[(&str, &str)], dotenv: &str) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(".env"), dotenv).unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = binary(dir.path());
-    let output: Output = command.args(arguments).envs(settings.iter().copied()).output().unwrap();
+    command.env("PORT", taken.local_addr().unwrap().port().to_string());
+    let output = command.args(arguments).envs(settings.iter().copied()).output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -20,7 +23,7 @@ fn run(arguments: &[&str], settings: &[(&str, &str)], dotenv: &str) -> (Option<i
 fn dotenv_line_that_does_not_parse_stops_every_command_by_its_number() {
     for arguments in [&[][..], &["serve"], &["check-config"], &["token", "issue", "--user", "7"]] {
         let dotenv = "# of the app\nENV=prod\nAUTH_REQUIRED=\"true\nSECRET_KEY=hunter2\n";
-        let (code, errors) = run(arguments, &[("PORT", "0")], dotenv);
+        let (code, errors) = run(arguments, &[], dotenv);
         assert_eq!(code, Some(2), "{arguments:?}");
         assert!(
             errors.starts_with(".env line 3 does not parse: ") && errors.contains("AUTH_REQUIRED"),
@@ -46,7 +49,7 @@ fn start_without_a_real_key_is_refused_with_one_line_where_one_is_needed() {
         (&[("SECRET_KEY", KEY), ("SECRET_KEY_PREVIOUS", "dev-secret")], "SECRET_KEY_PREVIOUS"),
     ] {
         for arguments in [&[][..], &["check-config"]] {
-            let (code, errors) = run(arguments, &[settings, &[("PORT", "0")]].concat(), "");
+            let (code, errors) = run(arguments, settings, "");
             assert_eq!(code, Some(2), "{settings:?}");
             assert!(errors.starts_with(&format!("{name}=")) && errors.lines().count() == 1, "{errors}");
             assert!(
