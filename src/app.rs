@@ -181,7 +181,7 @@ impl App {
             upload_limiter: settings.rate_limit_upload.map(|quota| limiter("upload", quota)),
             metrics: Arc::new(Metrics::default()),
             connections: connections.clone(),
-            tokens: Tokens::new(&settings.secret_key),
+            tokens: Tokens::new(&settings.secret_key, settings.secret_key_previous.as_deref()),
             read_only: settings.read_only,
             auth_required: settings.auth_required,
             media_base_url: settings.media_base_url.clone(),
