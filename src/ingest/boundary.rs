@@ -27,7 +27,8 @@ pub fn boundary(content_type: &str) -> Result<String, ContentTypeError> {
         return Err(ContentTypeError::NotMultipart);
     }
     let mut found = None;
-    while !parameters.trim().is_empty() {
+    // Not `trim`: it would look at spaces that stand at the end once for each parameter.
+    while !parameters.trim_start().is_empty() {
         let Some((name, rest)) = parameters.split_once('=') else {
             break;
         };
