@@ -9,6 +9,7 @@ use super::Api;
 use crate::catalog::CatalogError;
 use crate::causes::chain;
 use crate::media::MediaError;
+use crate::telemetry::logging;
 use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
 use crate::web::body::Body;
 use crate::web::problem::Problem;
@@ -74,6 +75,9 @@ pub(super) fn metrics(api: &Api) -> Response<Body> {
         image_panics: api.ingest.pool().panics(),
         collected: upkeep.collected,
         collected_bytes: upkeep.collected_bytes,
+        connections_evicted: api.connections.evicted(),
+        connections_refused: api.connections.refused(),
+        log_lines_dropped: logging::dropped_lines(),
         limits_counted_alone: limiters.map(|limiter| limiter.fallbacks()).sum(),
     };
     full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))
