@@ -65,7 +65,7 @@ pub const SETTINGS: &[Setting] = &[
     row("POOL_QUEUE", "4096", "1..65536", "photos that may wait for an image worker; beyond it the client with most of them gets 503"),
     row("POOL_WAIT_SECONDS", "30", "1..600", "how long a photo waits for an image worker, or for memory, before 503"),
     row("IMAGE_TIMEOUT_SECONDS", "20", "1..600", "longest time one photo may keep an image worker, checked between steps"),
-    row("MAX_CONNECTIONS", "16384", "1..1000000", "open connections; more wait in the listen queue. Lowered at start so that a quarter of the open-files limit is left for photos"),
+    row("MAX_CONNECTIONS", "16384", "1..1000000", "open connections, which clients share; beyond it idle ones are closed to make room. Lowered at start so that a quarter of the open-files limit is left for photos"),
     row("HEADER_TIMEOUT_SECONDS", "15", "1..600", "time for a complete request head, and for an idle connection"),
     row("BODY_IDLE_TIMEOUT_SECONDS", "30", "1..600", "longest silence inside a request body before 408, and longest time an answer may stay unread"),
     row("BODY_MIN_RATE", "1024", "0..1000000000", "bytes a second that a body must move on average, in either direction; who falls behind by BODY_IDLE_TIMEOUT_SECONDS is cut (408); 0 is no rate"),

@@ -85,6 +85,15 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
+    fn long_content_type_takes_time_in_proportion_to_its_length() {
+        let began = std::time::Instant::now();
+        let text =
+            format!("multipart/form-data{};{}x=", ";a=b".repeat(64 << 10), "\u{3000}".repeat(64 << 10));
+        assert_eq!(boundary(&text), Err(ContentTypeError::BadBoundary));
+        assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+
+    #[test]
     fn boundaries_of_real_clients() {
         let cases = [
             ("multipart/form-data; boundary=----WebKitFormBoundaryABC", "----WebKitFormBoundaryABC"),

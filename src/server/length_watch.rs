@@ -8,7 +8,7 @@ const MAX_LENGTH: u64 = u64::MAX - 2;
 
 const NAME: &[u8] = b"content-length:";
 
-/// See the module. Follows the first head after an answer; behind its end there may be a body.
+/// See the module. Follows the first head after an answer; after its end there may be a body.
 #[derive(Debug, Default)]
 pub(super) struct LengthWatch {
     state: State,
@@ -19,11 +19,11 @@ pub(super) struct LengthWatch {
 enum State {
     /// In a line that has so far been these bytes of the name.
     Name(usize),
-    /// In the value, behind digits that make this number.
+    /// In the value, after digits that make this number.
     Value(u64),
     /// In another line.
     Other,
-    /// Behind the head.
+    /// After the head.
     Over,
 }
 

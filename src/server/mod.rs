@@ -34,7 +34,7 @@ use crate::web::pace::Pace;
 /// Pause when the process is out of file descriptors: closing connections make room, a loop would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a new connection waits for one that was told to close. Each does so the next time that a thread looks at it.
+/// How long a new connection waits for one that was asked to close. Each closes the next time that a thread polls it.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 
 /// Connections that the system takes before we do; it lowers this to its own limit. Thousands of phones that come back at

@@ -17,6 +17,7 @@
 //! A client is an IPv4 address or an IPv6 /64. A trusted proxy speaks for many clients and is held to no share: it may use
 //! all places but a reserve, and its idle connections make room after all others.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +28,7 @@ use tokio::sync::Notify;
 use crate::model::ClientKey;
 use crate::telemetry::connections::Connections;
 
-/// This part of all connections is kept back three times over: from those that are open, so that one that was told to close
+/// This part of all connections is kept back three times over: from those that are open, so that one that was asked to close
 /// may take a moment; from those in work, so that some are idle; and from the work of trusted proxies.
 const RESERVE_PART: usize = 16;
 /// As much is enough for each, however many connections there may be.
@@ -50,7 +51,7 @@ pub(super) struct Shares {
 struct Table {
     peers: HashMap<Peer, Held>,
     /// Those of the peers that have an idle connection, by their rank.
-    ranked: BTreeSet<(usize, Peer)>,
+    ranked: BTreeSet<Rank>,
     open: usize,
     in_work: usize,
     /// Numbers the moments at which connections became idle.
@@ -63,6 +64,10 @@ struct Peer {
     is_trusted: bool,
     client: ClientKey,
 }
+
+/// How soon an idle connection of a peer makes room, the highest first: by the number of its connections, then by the moment
+/// at which one became idle.
+type Rank = (usize, Reverse<u64>, Peer);
 
 /// The connections of one peer.
 #[derive(Debug, Default)]
@@ -84,7 +89,7 @@ struct Connection {
 enum State {
     IdleSince(u64),
     InWork,
-    /// It was told to close and counts no more.
+    /// It was asked to close and does not count any more.
     Evicted,
 }
 
@@ -105,7 +110,7 @@ impl Shares {
         Arc::new(Self { places, work_places, reserve, trusted_proxies, counts, table: Mutex::default() })
     }
 
-    /// Returns a place for a new connection from `ip`, if need be that of an idle connection, which is told to close.
+    /// Returns a place for a new connection from `ip`, if need be that of an idle connection, which is asked to close.
     pub(super) fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
         let ip = ip.to_canonical();
         let is_trusted = self.trusted_proxies.iter().any(|network| network.contains(&ip));
@@ -146,10 +151,10 @@ impl Shares {
 }
 
 impl Held {
-    /// How soon an idle connection of `peer` makes room: the highest first.
-    fn rank(&self, peer: Peer) -> Option<(usize, Peer)> {
+    /// The rank of `peer`, if it has an idle connection. Trusted proxies are lowest.
+    fn rank(&self, peer: Peer) -> Option<Rank> {
         let connections = if peer.is_trusted { 0 } else { self.open };
-        (!self.idle.is_empty()).then_some((connections, peer))
+        self.idle.keys().next().map(|oldest| (connections, Reverse(*oldest), peer))
     }
 }
 
@@ -174,14 +179,16 @@ impl Table {
         let own = self.peers.get(&newcomer);
         let own_connections = own.filter(|_| !newcomer.is_trusted).map_or(0, |held| held.open);
         match self.ranked.last() {
-            Some((connections, peer)) if *connections > own_connections => Some(*peer),
+            Some((connections, _, peer)) if *connections > own_connections => Some(*peer),
             _ if own.is_some_and(|held| !held.idle.is_empty()) => Some(newcomer),
-            // Lowest are trusted proxies, where they have idle ones.
-            _ => self.ranked.first().map(|(_, peer)| *peer).filter(|peer| peer.is_trusted),
+            _ => {
+                let others = (1, Reverse(u64::MAX), newcomer);
+                self.ranked.range(..others).next_back().map(|(.., trusted)| *trusted)
+            }
         }
     }
 
-    /// Tells the oldest idle connection of `peer` to close.
+    /// Asks the oldest idle connection of `peer` to close.
     fn evict(&mut self, peer: Peer) {
         let mut oldest = None;
         self.change(peer, |held| {

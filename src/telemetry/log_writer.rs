@@ -155,7 +155,7 @@ impl<W: Write> Output<W> {
         self.put(&mut bytes).map_err(|_| lines(bytes))
     }
 
-    /// Writes `bytes`, of which those are left that an error kept from being written.
+    /// Writes `bytes` and removes what is written from their front.
     fn put(&mut self, bytes: &mut &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.output.write(bytes) {

@@ -16,7 +16,7 @@ use crate::config::{Env, Settings};
 /// The log of this process, as its subscriber is of the process too.
 static LOG: OnceLock<LogWriter> = OnceLock::new();
 
-/// Starts logging, of panics too: whoever causes one answers for it, and the log says where it was. The first call of a process counts; others change nothing.
+/// Starts logging, of panics too. The first call of a process counts; others change nothing.
 ///
 /// # Errors
 /// The thread that writes the log cannot be started.

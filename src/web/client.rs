@@ -77,7 +77,7 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     while !rest.is_empty() {
         let equals = rest.iter().position(|byte| *byte == b'=')?;
         let (name, value) = (rest[..equals].trim_ascii(), rest[equals + 1..].trim_ascii_start());
-        let (value, behind) = match value.strip_prefix(b"\"") {
+        let (value, after) = match value.strip_prefix(b"\"") {
             Some(quoted) => {
                 let is_end = |at: usize| quoted[at] == b'"' && !ends_in_escape(&quoted[..at]);
                 let end = (0..quoted.len()).find(|at| is_end(*at))?;
@@ -88,10 +88,10 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
         if name.eq_ignore_ascii_case(b"for") && found.replace(node(value)?).is_some() {
             return None;
         }
-        let behind = behind.trim_ascii_start();
-        rest = match behind.strip_prefix(b";") {
+        let after = after.trim_ascii_start();
+        rest = match after.strip_prefix(b";") {
             Some(next) => next.trim_ascii_start(),
-            None if behind.is_empty() => behind,
+            None if after.is_empty() => after,
             None => return None,
         };
     }

@@ -117,7 +117,7 @@ async fn transfer_coding_other_than_chunked_is_refused() {
             assert_eq!(got, expected, "{start}: {framing}: {answer}");
             assert!(answer.contains("application/problem+json"), "{answer}");
             assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
-            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nothing behind it is a request: {answer}");
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nothing after it is a request: {answer}");
         }
     }
     let old = "GET /api/v1/health HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";

@@ -44,6 +44,16 @@ fn idle_connections_of_the_client_with_most_make_room_oldest_first() {
 }
 
 #[test]
+fn of_clients_with_equally_many_the_longest_idle_makes_room() {
+    let shares = shares(160);
+    let mut places: Vec<Place> = (1..=75).rev().map(|n| shares.admit(ip(n)).unwrap()).collect();
+    places.extend((100..175).map(|n| shares.admit(ip(n)).unwrap()));
+    let _late: Vec<Place> = (200..220).map(|n| shares.admit(ip(n)).unwrap()).collect();
+    assert_eq!(evicted(&places), 20);
+    assert!(places[..20].iter().all(is_evicted));
+}
+
+#[test]
 fn client_that_holds_most_replaces_its_own_oldest() {
     let shares = shares(160);
     let places = open(&shares, 1, 500);
