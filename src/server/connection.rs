@@ -126,7 +126,10 @@ impl Serving {
                 () = line.evicted() => {
                     connection.as_mut().graceful_shutdown();
                     // HTTP/2 says goodbye, as far as the socket takes it at once.
-                    let once = |cx: &mut Context<'_>| Poll::Ready(drop(connection.as_mut().poll(cx)));
+                    let once = |cx: &mut Context<'_>| {
+                        let _ended_or_not = connection.as_mut().poll(cx);
+                        Poll::Ready(())
+                    };
                     std::future::poll_fn(once).await;
                     return Ended::Closed;
                 }
