@@ -120,7 +120,8 @@ fn trusted_proxy_may_use_all_but_a_reserve_and_makes_room_last() {
             place
         })
         .collect();
-    assert_eq!(open(&shares, PROXY, 5).len(), 5);
+    let more = open(&shares, PROXY, 5);
+    assert_eq!((more.len(), evicted(&more)), (5, 0));
     assert_eq!(evicted(&strangers), 0, "those are in work");
     let idle = open(&shares, 2, 2);
     let _replaced = open(&shares, PROXY, 2);
