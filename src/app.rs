@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +97,7 @@ pub struct App {
     ingest: Arc<Ingest>,
     upkeep: Arc<Upkeep>,
     limits: server::Limits,
+    trusted_proxies: Vec<IpNet>,
     connections: Connections,
 }
 
@@ -205,7 +207,9 @@ impl App {
             write_pace: pace,
             shutdown_timeout: settings.shutdown_timeout,
         };
-        Ok(Self { listener, address, stack: Arc::new(stack), ingest, upkeep, limits, connections })
+        let trusted_proxies = settings.trusted_proxies.clone();
+        let stack = Arc::new(stack);
+        Ok(Self { listener, address, stack, ingest, upkeep, limits, trusted_proxies, connections })
     }
 
     /// The address that is listened on, with its real port.
@@ -226,7 +230,8 @@ impl App {
         };
         let stack = self.stack;
         let handler = move |request, peer| Arc::clone(&stack).handle(request, peer);
-        let ended = server::run(self.listener, handler, self.limits, self.connections, shutdown).await;
+        let (limits, proxies) = (self.limits, self.trusted_proxies);
+        let ended = server::run(self.listener, handler, limits, proxies, self.connections, shutdown).await;
         // Commits whose clients hung up: short, and of no connection.
         let rest = async { tokio::join!(self.ingest.drained(), upkeep) };
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;

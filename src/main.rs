@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use vintedbot_ingest::app::App;
@@ -47,11 +48,20 @@ const DISK_THREADS: usize = 16;
 /// health checks through in 30 ms on two cores under `make load`, two in 60.
 const LEAST_ANSWERING_THREADS: usize = 4;
 
+/// How long the end of the process waits for a reader of its log.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
+
 fn serve(settings: &Settings, near_misses: &[NearMiss]) -> Result<(), String> {
-    logging::start(settings);
+    logging::start(settings).map_err(|error| format!("the log cannot start: {error}"))?;
     for near_miss in near_misses {
         tracing::warn!("{near_miss}");
     }
+    let ended = run(settings);
+    logging::flush(LOG_FLUSH);
+    ended
+}
+
+fn run(settings: &Settings) -> Result<(), String> {
     small_pages();
     raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -64,7 +74,7 @@ fn serve(settings: &Settings, near_misses: &[NearMiss]) -> Result<(), String> {
         let address = app.address();
         tracing::info!(port = address.port(), workers = settings.workers, "listening on http://{address}");
         let stop = stop_signal().map_err(|error| format!("signals cannot be received: {error}"))?;
-        say(&format!(
+        logging::line(&format!(
             "✅ /ingest/upload ready | storage={} | MAX_DIM={} | JPEG_QUALITY={}",
             settings.media_storage.name(),
             settings.max_dim_px,

@@ -72,7 +72,7 @@ impl From<IngestError> for Problem {
 fn parts(error: PartsError, detail: String) -> Problem {
     match error {
         PartsError::Malformed(_) => Problem::new(StatusCode::BAD_REQUEST, "malformed-multipart", detail),
-        PartsError::TooLarge { .. } => body_too_large(detail),
+        PartsError::TooLarge { .. } => problem::body_too_large(detail),
         PartsError::Stream(StreamError::Idle) => problem::request_timeout(),
         PartsError::Stream(StreamError::Aborted) => Problem::new(StatusCode::BAD_REQUEST, "cut-off", detail),
     }
@@ -105,11 +105,6 @@ fn image(error: &ImageError) -> &'static str {
         // Whoever would have read it is gone.
         ImageError::Abandoned => "abandoned",
     }
-}
-
-/// 413 for a body that cannot fit the caps.
-pub(super) fn body_too_large(detail: String) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
 }
 
 fn full(detail: String) -> Problem {

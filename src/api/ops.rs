@@ -10,6 +10,7 @@ use crate::catalog::CatalogError;
 use crate::causes::chain;
 use crate::disk;
 use crate::media::MediaError;
+use crate::telemetry::logging;
 use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
 use crate::web::body::Body;
 use crate::web::problem::Problem;
@@ -79,6 +80,9 @@ pub(super) fn metrics(api: &Api) -> Response<Body> {
         image_panics: api.ingest.pool().panics(),
         collected: upkeep.collected,
         collected_bytes: upkeep.collected_bytes,
+        connections_evicted: api.connections.evicted(),
+        connections_refused: api.connections.refused(),
+        log_lines_dropped: logging::dropped_lines(),
         limits_counted_alone: limiters.map(|limiter| limiter.fallbacks()).sum(),
         upload_quota_fallbacks: api.ingest.quota().map_or(0, |quota| quota.fallbacks()),
         quarantined: api.ingest.quarantined(),

@@ -9,13 +9,12 @@ use hyper::{Request, Response, StatusCode};
 
 use super::Api;
 use super::dto::DraftOut;
-use super::errors::body_too_large;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::{PartsError, StreamError};
 use crate::model::Caller;
 use crate::web::body::{Body, ReadError, RequestBody};
 use crate::web::json;
-use crate::web::problem::Problem;
+use crate::web::problem::{self, Problem};
 
 /// When to try again while uploads are not taken: that ends with a restart, so seconds would only make noise.
 const READ_ONLY_RETRY: Duration = Duration::from_secs(60);
@@ -78,7 +77,9 @@ fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
 fn refuse_hopeless_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     match length {
-        Some(length) if length > max => Err(body_too_large(PartsError::TooLarge { max }.to_string())),
+        Some(length) if length > max => {
+            Err(problem::body_too_large(PartsError::TooLarge { max }.to_string()))
+        }
         _ => Ok(()),
     }
 }

@@ -55,6 +55,9 @@ pub struct Snapshot {
     pub upload_quota_fallbacks: u64,
     pub quarantined: u64,
     pub scrubbed: u64,
+    pub connections_evicted: u64,
+    pub connections_refused: u64,
+    pub log_lines_dropped: u64,
 }
 
 /// All metrics of a process.
@@ -73,6 +76,8 @@ pub struct Metrics {
     upload_quota_fallbacks: Counter,
     quarantined: Counter,
     scrubbed: Counter,
+    connections_closed: Family<ReasonLabels, Counter>,
+    log_lines_dropped: Counter,
     rejects: Family<ReasonLabels, Counter>,
     gauges: [Gauge<u64, AtomicU64>; 9],
 }
@@ -141,6 +146,18 @@ impl Default for Metrics {
             "Stored photos read by the scrub and compared with their name",
             None,
         );
+        let log_lines_dropped = counter(
+            &mut registry,
+            "log_lines_dropped",
+            "Log lines dropped because stdout did not take them",
+            None,
+        );
+        let connections_closed = Family::default();
+        registry.register(
+            "connections_closed",
+            "Connections closed for want of room, by reason: evicted had no request in work, refused were new",
+            connections_closed.clone(),
+        );
         let rejects = Family::default();
         registry.register("rejects", "Requests refused, by reason", rejects.clone());
         let gauges = [
@@ -177,6 +194,8 @@ impl Default for Metrics {
             upload_quota_fallbacks,
             quarantined,
             scrubbed,
+            connections_closed,
+            log_lines_dropped,
             rejects,
             gauges,
         }
@@ -226,7 +245,11 @@ impl Metrics {
             gauge.set(value);
         }
         // Counted elsewhere. Of two readers at once the later value stands.
+        let closed = |reason| self.connections_closed.get_or_create_owned(&ReasonLabels { reason });
         for (counter, value) in [
+            (&closed("evicted"), now.connections_evicted),
+            (&closed("refused"), now.connections_refused),
+            (&self.log_lines_dropped, now.log_lines_dropped),
             (&self.image_panics, now.image_panics),
             (&self.collected, now.collected),
             (&self.collected_bytes, now.collected_bytes),

@@ -7,6 +7,7 @@ mod bucket;
 mod clients;
 #[path = "../cluster/mod.rs"]
 mod cluster;
+mod connections;
 mod corpus;
 mod crash;
 mod custody;
@@ -17,6 +18,7 @@ mod forms;
 mod http2;
 mod instances;
 mod life;
+mod log;
 mod many;
 mod media;
 mod metadata;
