@@ -15,11 +15,10 @@
 
 mod gps;
 mod list;
-mod tiff;
 mod write;
 
 use self::list::Kept;
-use self::tiff::Block;
+use super::tiff_directory::Block;
 
 /// The start of a JPEG, and the marker of the segment that may only follow at once.
 const SOI: [u8; 2] = [0xFF, 0xD8];
