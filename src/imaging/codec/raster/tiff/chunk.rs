@@ -42,7 +42,12 @@ enum Decoder<'a> {
     /// Reads its bytes itself.
     Group4(Option<Group4<ChunkData<'a>>>),
     /// Decodes a whole chunk at once.
-    Jpeg { decoder: Embedded, pixels: Vec<u8>, row: usize, row_bytes: usize },
+    Jpeg {
+        decoder: Embedded,
+        pixels: Vec<u8>,
+        row: usize,
+        row_bytes: usize,
+    },
 }
 
 impl<'a> ChunkReader<'a> {
@@ -50,9 +55,7 @@ impl<'a> ChunkReader<'a> {
         let decoder = match page.compression {
             Compression::None => Decoder::None,
             Compression::PackBits => Decoder::PackBits(PackBits::default()),
-            Compression::Lzw => {
-                Decoder::Lzw(weezl::decode::Decoder::with_tiff_size_switch(BitOrder::Msb, 8))
-            }
+            Compression::Lzw => Decoder::Lzw(weezl::decode::Decoder::with_tiff_size_switch(BitOrder::Msb, 8)),
             Compression::Deflate => Decoder::Deflate(Box::new(Decompress::new(true))),
             Compression::Group4 => Decoder::Group4(None),
             Compression::Jpeg => {
@@ -95,7 +98,8 @@ impl<'a> ChunkReader<'a> {
         let pixels = u64::from(page.chunk.0) * u64::from(rows);
         // The chunks of all planes together have each pixel once.
         input.budget().decode(pixels * u64::from(page.chunk_samples()) / u64::from(page.samples))?;
-        self.data = ChunkData { offset, left: length, is_reversed: page.is_bit_reversed, ..ChunkData::empty(input) };
+        self.data =
+            ChunkData { offset, left: length, is_reversed: page.is_bit_reversed, ..ChunkData::empty(input) };
         match &mut self.decoder {
             Decoder::None => {}
             Decoder::PackBits(state) => *state = PackBits::default(),
