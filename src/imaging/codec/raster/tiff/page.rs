@@ -168,7 +168,7 @@ impl<'a> Page<'a> {
         let is_supported = match (compression, bits) {
             (Compression::Group4, bits) => bits == 1 && samples == 1,
             (Compression::Jpeg, bits) => {
-                bits == 8 && (is_planar && !is_ycbcr || !is_planar && matches!(samples, 1 | 3 | 4))
+                bits == 8 && if is_planar { !is_ycbcr } else { matches!(samples, 1 | 3 | 4) }
             }
             (_, 1 | 2 | 4) => samples == 1,
             (_, 8) => true,
