@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use flate2::{Decompress, FlushDecompress};
-use weezl::BitOrder;
+use weezl::{BitOrder, LzwStatus};
 
 use super::group4::Group4;
 use super::page::{Compression, Page};
@@ -55,7 +55,11 @@ impl<'a> ChunkReader<'a> {
         let decoder = match page.compression {
             Compression::None => Decoder::None,
             Compression::PackBits => Decoder::PackBits(PackBits::default()),
-            Compression::Lzw => Decoder::Lzw(weezl::decode::Decoder::with_tiff_size_switch(BitOrder::Msb, 8)),
+            Compression::Lzw => {
+                // It stops when the row is full, since writers may omit the code that ends the data.
+                let codes = weezl::decode::Configuration::with_tiff_size_switch(BitOrder::Msb, 8);
+                Decoder::Lzw(codes.with_yield_on_full_buffer(true).build())
+            }
             Compression::Deflate => Decoder::Deflate(Box::new(Decompress::new(true))),
             Compression::Group4 => Decoder::Group4(None),
             Compression::Jpeg => {
@@ -153,14 +157,20 @@ impl<'a> ChunkReader<'a> {
             Decoder::PackBits(state) => state.read(data, row),
             Decoder::Lzw(decoder) => fill(data, row, |from, to| {
                 let step = decoder.decode_bytes(from, to);
-                // The end is met again as a step that does nothing.
-                step.status.map(|_| (step.consumed_in, step.consumed_out)).map_err(|_| ImageError::Corrupt)
+                let moved = (step.consumed_in, step.consumed_out);
+                match step.status {
+                    // A code that clears the table may be taken from bits that were read before.
+                    Ok(LzwStatus::Ok) => Ok(Some(moved)),
+                    Ok(_) => Ok(Some(moved).filter(|moved| *moved != (0, 0))),
+                    Err(_) => Err(ImageError::Corrupt),
+                }
             }),
             Decoder::Deflate(decoder) => fill(data, row, |from, to| {
                 let (read, written) = (decoder.total_in(), decoder.total_out());
                 decoder.decompress(from, to, FlushDecompress::None).map_err(|_| ImageError::Corrupt)?;
                 let step = |total: u64, before: u64| usize::try_from(total - before).unwrap_or(0);
-                Ok((step(decoder.total_in(), read), step(decoder.total_out(), written)))
+                let moved = (step(decoder.total_in(), read), step(decoder.total_out(), written));
+                Ok(Some(moved).filter(|moved| *moved != (0, 0)))
             }),
             Decoder::Group4(decoder) => decoder.as_mut().ok_or(ImageError::Truncated)?.read(row),
             Decoder::Jpeg { pixels, row: next, row_bytes, .. } => {
@@ -179,18 +189,16 @@ fn largest_jpeg(page: &Page<'_>) -> (u32, u32) {
     (page.chunk.0.min(MAX_JPEG_SIDE), height.min(MAX_JPEG_SIDE))
 }
 
-/// Fills `row` by steps of a decompressor, which return how many bytes they read and wrote.
+/// Fills `row` by steps of a decompressor, which return how many bytes they read and wrote, and nothing once the data is
+/// used up.
 fn fill(
     data: &mut ChunkData<'_>,
     row: &mut [u8],
-    mut step: impl FnMut(&[u8], &mut [u8]) -> Result<(usize, usize), ImageError>,
+    mut step: impl FnMut(&[u8], &mut [u8]) -> Result<Option<(usize, usize)>, ImageError>,
 ) -> Result<(), ImageError> {
     let mut filled = 0;
     while filled < row.len() {
-        let (read, written) = step(data.fill()?, &mut row[filled..])?;
-        if (read, written) == (0, 0) {
-            return Err(ImageError::Truncated);
-        }
+        let (read, written) = step(data.fill()?, &mut row[filled..])?.ok_or(ImageError::Truncated)?;
         data.consume(read);
         filled += written;
     }
@@ -280,7 +288,7 @@ impl<'a> ChunkData<'a> {
         fill(self, to, |from, to| {
             let count = from.len().min(to.len());
             to[..count].copy_from_slice(&from[..count]);
-            Ok((count, count))
+            Ok((count > 0).then_some((count, count)))
         })
     }
 }

@@ -248,7 +248,7 @@ fn memory_is_stated_before_it_is_taken() {
     };
     for compression in [1, 5, 8, 32773] {
         let strip = File::of(10_000, 12_000, 3).with(259, SHORT, &[compression]).chunk(&[0; 100]);
-        assert!(memory(&strip).unwrap() < 8 << 20, "a strip is read in rows: {compression}");
+        assert!(memory(&strip).unwrap() < 32 << 20, "a strip is read in rows: {compression}");
     }
     let tile = |side| File::of(1, 1, 1).tiled(side).with(259, SHORT, &[7]).chunk(&grey_jpeg(16));
     assert!(memory(&tile(4096)).unwrap() > 4096 * 4096);
