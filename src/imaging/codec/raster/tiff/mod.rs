@@ -47,9 +47,9 @@ impl<'a> Tiff<'a> {
     }
 
     /// Rows that are collected before they are pushed: those of a tile, unless each chunk has whole rows.
-    fn band_rows(&self) -> u32 {
-        let page = &self.page;
-        if page.grid().0 == 1 { page.height.min(BAND_ROWS as u32) } else { page.height.min(page.chunk.1) }
+    fn band_rows(&self) -> usize {
+        let (height, chunk) = (self.page.height as usize, self.page.chunk.1 as usize);
+        height.min(if self.page.grid().0 == 1 { BAND_ROWS } else { chunk })
     }
 
     /// Planes that are decoded.
@@ -74,7 +74,7 @@ impl Picture for Tiff<'_> {
 
     fn memory(&self) -> u64 {
         let page = &self.page;
-        let band = u64::from(self.band_rows()) * u64::from(page.width) * page.pixel().bytes() as u64;
+        let band = self.band_rows() as u64 * u64::from(page.width) * page.pixel().bytes() as u64;
         let reader = ChunkReader::memory(page, self.input.len() as u64);
         WORKING_MEMORY + band + page.row_bytes() + u64::from(self.readers()) * reader
     }
@@ -90,7 +90,7 @@ impl Picture for Tiff<'_> {
         let pixel_row = page.width as usize * page.pixel().bytes();
         let mut walk = Walk {
             row: canvas.workspace().take(row_bytes),
-            band: canvas.workspace().take(self.band_rows() as usize * pixel_row),
+            band: canvas.workspace().take(self.band_rows() * pixel_row),
             filled: 0,
             page,
             pixel_row,
