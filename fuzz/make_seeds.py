@@ -165,6 +165,10 @@ def bodies():
     yield "utf8", part('content-disposition: Form-Data; NAME=ä; filename*=UTF-8\'\'x'.encode(), b"1") + b"--b--"
     yield "cut", form(b"one")[:-6]
     yield "padded", b"--b  \r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n--b--"
+    quoted = b'Content-Disposition: form-data; name="files"; filename="a "b" c.jpg"\r\nContent-Transfer-Encoding: base64'
+    yield "bare_quotes", part(quoted, b"1") + b"--b--"
+    yield "latin1", part(b'X: \xe9\r\nContent-Disposition: form-data; name="files"; filename="caf\xe9.jpg"', b"1") + b"--b--"
+    yield "hidden_name", part(rb'Content-Disposition: form-data; name=a; filename="a\"; name="files"', b"1") + b"--b--"
     yield "folded", part(b'Content-Disposition: form-data;\r\n name="a"', b"1") + b"--b--"
 
 
@@ -226,6 +230,10 @@ def main():
         save("sniff", path.name, path.read_bytes()[:64])
     save("sniff", "420.jpg", dict(jpegs())["420.jpg"][:32])
     save("sniff", "pdf", b"%PDF-1.7")
+    save("sniff", "base64", b"/9j/4AAQSkZJRgABAQAAAQABAAD")
+    save("sniff", "json", b'{"error": "token expired"}')
+    save("sniff", "bigtiff", b"II+\0\x08\0\0\0")
+    save("sniff", "cr2", b"II*\0\x10\0\0\0CR\x02\0")
     save("sniff", "tar", bytes(257) + b"ustar")
     for name, body in bodies():
         save("multipart_guard", name, FORM + b"\n" + body)

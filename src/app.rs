@@ -147,9 +147,19 @@ impl App {
             Arc::clone(&catalog),
             scratch,
         );
-        let ingest = Arc::new(ingest);
+        let redis = match &settings.redis_url {
+            Some(url) => Some(RedisLink::open(url).await?),
+            None => None,
+        };
+        let limiter = |name, quota| limiter(redis.as_ref(), name, quota);
+        let ingest = Arc::new(ingest.with_quota(settings.upload_quota.map(|quota| limiter("photos", quota))));
         let collects = settings.jobs_enabled && !settings.read_only;
-        let rules = Rules { collects, grace: settings.media_grace, pause: UPKEEP_PAUSE };
+        let rules = Rules {
+            collects,
+            grace: settings.media_grace,
+            pause: UPKEEP_PAUSE,
+            scrub_hours: settings.scrub_hours,
+        };
         let upkeep = Upkeep::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
         let upkeep = Arc::new(upkeep);
         // Which may remove photos. Without uploads nothing waits for it, and a later start does it.
@@ -159,11 +169,6 @@ impl App {
             Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
             Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
         }
-        let redis = match &settings.redis_url {
-            Some(url) => Some(RedisLink::open(url).await?),
-            None => None,
-        };
-        let limiter = |name, quota| limiter(redis.as_ref(), name, quota);
         let connections = Connections::default();
         let api = Api {
             routes: Routes::new(&settings.media_base_url)
@@ -176,7 +181,7 @@ impl App {
             upload_limiter: settings.rate_limit_upload.map(|quota| limiter("upload", quota)),
             metrics: Arc::new(Metrics::default()),
             connections: connections.clone(),
-            tokens: Tokens::new(&settings.secret_key),
+            tokens: Tokens::new(&settings.secret_key, settings.secret_key_previous.as_deref()),
             read_only: settings.read_only,
             auth_required: settings.auth_required,
             media_base_url: settings.media_base_url.clone(),

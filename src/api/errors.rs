@@ -23,7 +23,7 @@ impl From<ContentTypeError> for Problem {
             ContentTypeError::NotMultipart => {
                 Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-multipart", error.to_string())
             }
-            ContentTypeError::BadBoundary => {
+            ContentTypeError::Repeated | ContentTypeError::BadBoundary(_) => {
                 Self::new(StatusCode::BAD_REQUEST, "bad-boundary", error.to_string())
             }
         }
@@ -39,14 +39,18 @@ impl From<IngestError> for Problem {
             IngestError::TooManyPhotos { .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many-photos", detail)
             }
-            IngestError::TitleTooLong | IngestError::TitleNotText => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", detail)
-            }
+            IngestError::TitleTooLong
+            | IngestError::TitleNotText
+            | IngestError::TitleControl { .. }
+            | IngestError::TitleEncoded => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", detail),
             IngestError::Photo { index, filename, reason } => {
                 photo(&reason, detail).with("file_index", index).with("filename", filename)
             }
             IngestError::Busy { retry_after } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(retry_after)
+            }
+            IngestError::QuotaSpent { retry_after } | IngestError::LargerThanQuota { retry_after, .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "upload-quota", detail).retry_after(retry_after)
             }
             IngestError::Full(cause) => {
                 tracing::error!(%cause, "no space left");
@@ -77,8 +81,11 @@ fn parts(error: PartsError, detail: String) -> Problem {
 fn photo(reason: &PhotoError, detail: String) -> Problem {
     let (status, kind) = match reason {
         PhotoError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "photo-too-large"),
+        PhotoError::NoBytes => (StatusCode::UNPROCESSABLE_ENTITY, "empty-image"),
         PhotoError::UnknownType
         | PhotoError::RefusedType { .. }
+        | PhotoError::SentAsText { .. }
+        | PhotoError::Encoded
         | PhotoError::Image(ImageError::Unsupported | ImageError::CameraRaw) => {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-image")
         }

@@ -1,5 +1,6 @@
 //! `POST /api/v1/ingest/upload`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -29,7 +30,7 @@ pub(super) async fn create(
     }
     let (head, body) = request.into_parts();
     // In this order, so that everything the head decides is told before a byte of the body is asked for.
-    let boundary = boundary(content_type(&head.headers)?)?;
+    let boundary = boundary(&content_type(&head.headers)?)?;
     refuse_encoding(&head.headers)?;
     refuse_hopeless_length(&head.headers, api.ingest.limits().body_bytes)?;
     api.ingest.admit(caller.client).await?;
@@ -55,14 +56,12 @@ fn read_only() -> Problem {
 }
 
 /// The only `Content-Type`; two of them could be read differently by a filter in front.
-fn content_type(headers: &HeaderMap) -> Result<&str, ContentTypeError> {
+fn content_type(headers: &HeaderMap) -> Result<Cow<'_, str>, ContentTypeError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => {
-            std::str::from_utf8(value.as_bytes()).map_err(|_| ContentTypeError::NotMultipart)
-        }
+        (Some(value), None) => Ok(String::from_utf8_lossy(value.as_bytes())),
         (None, _) => Err(ContentTypeError::NotMultipart),
-        (Some(_), Some(_)) => Err(ContentTypeError::BadBoundary),
+        (Some(_), Some(_)) => Err(ContentTypeError::Repeated),
     }
 }
 

@@ -6,9 +6,11 @@
 mod canvas;
 mod codec;
 mod colour;
+mod cost;
 mod declared;
 mod develop;
 mod exif;
+mod fair_queue;
 mod fingerprint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -26,6 +28,7 @@ mod workspace;
 use std::time::Duration;
 
 pub use codec::Format;
+pub use cost::{COST_HEAD_BYTES, estimated_cost};
 pub use pool::{Pool, PoolError, Turn};
 pub use work_budget::WorkBudget;
 pub use workspace::Workspace;
@@ -194,10 +197,10 @@ impl<'a> Inspected<'a> {
         let target = self.target(&layout);
         // As it is, read, and as the tables that are made of it: of inks these are the largest.
         let profile = self.picture.profile().map_or(0, |profile| 4 * profile.len() as u64);
-        self.picture.memory()
-            + profile
-            + Canvas::memory(&layout, &target)
-            + develop::memory(layout.model, target.width, target.height, self.picture.profile().is_some())
+        let encoding =
+            develop::memory(layout.model, target.width, target.height, self.picture.profile().is_some());
+        // The decoder has returned its memory when the encoder asks for some.
+        profile + Canvas::memory(&layout, &target) + self.picture.memory().max(encoding)
     }
 
     /// Decodes, resizes, turns, converts and encodes.

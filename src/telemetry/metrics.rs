@@ -52,6 +52,9 @@ pub struct Snapshot {
     pub collected: u64,
     pub collected_bytes: u64,
     pub limits_counted_alone: u64,
+    pub upload_quota_fallbacks: u64,
+    pub quarantined: u64,
+    pub scrubbed: u64,
 }
 
 /// All metrics of a process.
@@ -67,6 +70,9 @@ pub struct Metrics {
     collected: Counter,
     collected_bytes: Counter,
     limits_counted_alone: Counter,
+    upload_quota_fallbacks: Counter,
+    quarantined: Counter,
+    scrubbed: Counter,
     rejects: Family<ReasonLabels, Counter>,
     gauges: [Gauge<u64, AtomicU64>; 9],
 }
@@ -117,6 +123,24 @@ impl Default for Metrics {
             "Requests counted against a limit by this process alone because Redis did not answer",
             None,
         );
+        let upload_quota_fallbacks = counter(
+            &mut registry,
+            "upload_quota_fallback",
+            "New photos counted against the upload quota by this process alone because Redis did not answer",
+            None,
+        );
+        let quarantined = counter(
+            &mut registry,
+            "media_quarantined",
+            "Stored photos moved to quarantine because their bytes were not those of their name",
+            None,
+        );
+        let scrubbed = counter(
+            &mut registry,
+            "media_scrubbed",
+            "Stored photos read by the scrub and compared with their name",
+            None,
+        );
         let rejects = Family::default();
         registry.register("rejects", "Requests refused, by reason", rejects.clone());
         let gauges = [
@@ -150,6 +174,9 @@ impl Default for Metrics {
             collected,
             collected_bytes,
             limits_counted_alone,
+            upload_quota_fallbacks,
+            quarantined,
+            scrubbed,
             rejects,
             gauges,
         }
@@ -204,6 +231,9 @@ impl Metrics {
             (&self.collected, now.collected),
             (&self.collected_bytes, now.collected_bytes),
             (&self.limits_counted_alone, now.limits_counted_alone),
+            (&self.upload_quota_fallbacks, now.upload_quota_fallbacks),
+            (&self.quarantined, now.quarantined),
+            (&self.scrubbed, now.scrubbed),
         ] {
             counter.inner().fetch_max(value, Ordering::Relaxed);
         }

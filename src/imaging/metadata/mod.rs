@@ -30,6 +30,15 @@ pub(super) fn segment(tiff: &[u8], width: u32, height: u32) -> Option<Vec<u8>> {
     write::app1(Kept::of(&Block::new(tiff)?), width, height)
 }
 
+/// Returns the width and height that the first directory of the TIFF file `tiff` declares.
+pub(super) fn tiff_sides(tiff: &[u8]) -> Option<(u32, u32)> {
+    const IMAGE_WIDTH: u16 = 256;
+    const IMAGE_LENGTH: u16 = 257;
+    let block = Block::new(tiff)?;
+    let side = |tag| block.entries(block.ifd0()?).find(|entry| entry.tag == tag)?.number();
+    Some((side(IMAGE_WIDTH)?, side(IMAGE_LENGTH)?))
+}
+
 /// `jpeg`, which has no EXIF, with the segment right behind its JFIF header.
 pub(super) fn insert(mut jpeg: Vec<u8>, segment: Vec<u8>) -> Vec<u8> {
     if let Some(at) = place(&jpeg) {
