@@ -130,15 +130,6 @@ impl<'a> Entry<'a> {
         (self.kind == SHORT && matches!(self.count, 1 | 2)).then(|| self.block.u16(self.field))?
     }
 
-    /// The only number, of 16 or 32 bits.
-    pub(super) fn number(&self) -> Option<u32> {
-        match self.kind {
-            SHORT => self.short().map(u32::from),
-            LONG => self.offset(),
-            _ => None,
-        }
-    }
-
     /// Text up to its first NUL: ASCII, or UTF-8, which cameras write under either type. Trimmed, and not empty.
     pub(super) fn text(&self) -> Option<&'a str> {
         if !matches!(self.kind, ASCII | UTF8) || self.count > MAX_TEXT_FIELD {
