@@ -8,10 +8,14 @@ import io
 import pathlib
 import random
 import struct
+import sys
 
 from PIL import Image, ImageCms
 
 ROOT = pathlib.Path(__file__).parent
+sys.path.append(str(ROOT.parent / "tests/clients"))
+import tiff_files  # noqa: E402
+
 SEEDS = ROOT / "seeds"
 
 
@@ -123,9 +127,14 @@ def rasters():
     yield 1, "film.webp", file(colours, "WEBP", save_all=True, append_images=[picture("RGBA", (33, 21))])
     yield 2, "film.gif", file(index, "GIF", **frames)
     yield 2, "transparent.gif", file(index, "GIF", transparency=2, interlace=1)
-    for name in ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"]:
+    for name in ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"]:
         yield 3, f"{name}.tif", file(picture(), "TIFF", compression=name)
     yield 3, "cmyk.tif", file(picture("CMYK"), "TIFF")
+    yield 3, "palette.tif", file(index, "TIFF")
+    yield 3, "differences.tif", file(colours, "TIFF", compression="tiff_lzw", tiffinfo={317: 2})
+    for name, tiled in [("strips", False), ("tiles", True)]:
+        rows = tiff_files.with_samples(tiff_files.rows_of(tiff_files.ramp("RGB")), 3, 1)
+        yield 3, f"planar_{name}.tif", tiff_files.laid_out(rows, 2, 4, planar=True, deflated=True, predictor=2, extra=[0], tiled=tiled)
     yield 3, "bits.tif", file(picture("1"), "TIFF", compression="group4")
     yield 4, "rgb.bmp", file(picture(), "BMP")
     yield 4, "palette.bmp", file(index, "BMP")

@@ -86,7 +86,7 @@ fn photo(reason: &PhotoError, detail: String) -> Problem {
         | PhotoError::RefusedType { .. }
         | PhotoError::SentAsText { .. }
         | PhotoError::Encoded
-        | PhotoError::Image(ImageError::Unsupported) => {
+        | PhotoError::Image(ImageError::Unsupported | ImageError::CameraRaw) => {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-image")
         }
         PhotoError::Image(error) => (StatusCode::UNPROCESSABLE_ENTITY, image(error)),
@@ -100,7 +100,7 @@ fn image(error: &ImageError) -> &'static str {
         ImageError::TooManyPixels { .. } => "too-many-pixels",
         ImageError::Truncated => "truncated-image",
         ImageError::Corrupt => "corrupt-image",
-        ImageError::Unsupported => "unsupported-image",
+        ImageError::Unsupported | ImageError::CameraRaw => "unsupported-image",
         ImageError::TooSlow | ImageError::TooMuchMemory => "image-too-complex",
         // Whoever would have read it is gone.
         ImageError::Abandoned => "abandoned",

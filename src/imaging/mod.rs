@@ -21,6 +21,7 @@ mod plane;
 mod pool;
 mod scale;
 pub mod steps;
+mod tiff_directory;
 mod work_budget;
 mod workspace;
 
@@ -92,6 +93,9 @@ pub enum ImageError {
     /// A well-formed variant of a known type that no decoder here reads.
     #[error("The image uses a variant of its format that is not supported.")]
     Unsupported,
+    /// The sensor data of a camera, whose file looks like a TIFF and often has a thumbnail in its first page.
+    #[error("Camera RAW is not accepted. Send the photo as JPEG, HEIC, PNG or TIFF.")]
+    CameraRaw,
     /// Decoding took longer than the limit.
     #[error("The image takes too long to decode.")]
     TooSlow,

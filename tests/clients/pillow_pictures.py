@@ -2,10 +2,11 @@
 
     pillow_pictures.py URL QUALITY CORPUS     every file of the corpus that is to be accepted
     pillow_pictures.py URL QUALITY            a card in all eight orientations, in all formats that carry one
+    pillow_pictures.py URL QUALITY tiff       a TIFF of every kind
 
 Prints a JSON list of {"name", "psnr", "delta_e"}: the PSNR in dB against Pillow's picture (decoded, upright, in sRGB by
 LittleCMS, over white, resized by LANCZOS, and a JPEG of the server's QUALITY as well), and the mean CIEDE2000 where the
-file has a profile. Null where Pillow cannot read the file.
+file has a profile. Null where Pillow cannot read the file. Of a TIFF that was laid out here the picture is known.
 """
 
 import csv
@@ -17,6 +18,7 @@ import sys
 import warnings
 
 import httpx
+import tiff_files
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 
 Image.MAX_IMAGE_PIXELS = None
@@ -32,7 +34,10 @@ def reference(source):
     # An orientation in XMP alone is followed by Pillow, and by no browser.
     for name in ("xmp", "XML:com.adobe.xmp"):
         image.info.pop(name, None)
-    image = ImageOps.exif_transpose(image)
+    return finished(ImageOps.exif_transpose(image), profile)
+
+
+def finished(image, profile):
     if image.mode.startswith("I"):
         image = image.point(lambda value: value / 257).convert("L")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -95,14 +100,14 @@ def delta_e(a, b):
     return sum(ciede2000(lab(a.getpixel(at)), lab(b.getpixel(at))) for at in places) / len(places)
 
 
-def judge(client, name, source):
+def judge(client, name, source, picture=None):
     answer = client.post("/api/v1/ingest/upload", files={"files": ("photo", source)})
     if answer.status_code != 201:
         raise SystemExit(f"{name}: {answer.status_code} {answer.text}")
     stored = client.get(answer.json()["photos"][0]["media"]["url"]).content
     made = Image.open(io.BytesIO(stored)).convert("RGB")
     try:
-        expected, has_profile = reference(source)
+        expected, has_profile = finished(picture, None) if picture else reference(source)
     except (OSError, ValueError):
         return {"name": name, "psnr": None, "delta_e": None}
     if expected.size != made.size:
@@ -136,5 +141,11 @@ def cards():
 
 
 with httpx.Client(base_url=sys.argv[1], timeout=120) as http:
-    files = corpus(sys.argv[3]) if len(sys.argv) > 3 else cards()
-    print(json.dumps([judge(http, name, source) for name, source in files]))
+    match sys.argv[3:]:
+        case ["tiff"]:
+            files = tiff_files.files()
+        case [directory]:
+            files = corpus(directory)
+        case _:
+            files = cards()
+    print(json.dumps([judge(http, *file) for file in files]))

@@ -7,16 +7,17 @@ pub(in crate::imaging) const APP1: u8 = 0xE1;
 const APP0: u8 = 0xE0;
 const APP2: u8 = 0xE2;
 const APP14: u8 = 0xEE;
-const SOF_BASELINE: u8 = 0xC0;
-const SOF_EXTENDED: u8 = 0xC1;
+pub(super) const SOF_BASELINE: u8 = 0xC0;
+pub(super) const SOF_EXTENDED: u8 = 0xC1;
+pub(super) const DHT: u8 = 0xC4;
 const SOF_ARITHMETIC: u8 = 0xC9;
 const SOI: u8 = 0xD8;
 const EOI: u8 = 0xD9;
-const SOS: u8 = 0xDA;
-const DQT: u8 = 0xDB;
-const DRI: u8 = 0xDD;
+pub(super) const SOS: u8 = 0xDA;
+pub(super) const DQT: u8 = 0xDB;
+pub(super) const DRI: u8 = 0xDD;
 const TEM: u8 = 0x01;
-const START: [u8; 2] = [0xFF, SOI];
+pub(super) const START: [u8; 2] = [0xFF, SOI];
 const END: [u8; 2] = [0xFF, EOI];
 
 /// A JFIF 1.01 header without units or thumbnail.
@@ -29,7 +30,7 @@ pub(in crate::imaging) struct Segment<'a> {
     /// The bytes behind the length field.
     pub(in crate::imaging) payload: &'a [u8],
     /// The file behind the segment.
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
 }
 
 /// The segments of `file` up to and with the first start of scan; ends early where they are malformed.
@@ -96,11 +97,6 @@ pub(in crate::imaging) fn frame(file: &[u8]) -> Option<Frame> {
     let is_sequential =
         matches!(frame.marker, SOF_BASELINE | SOF_EXTENDED) && frame.payload.first() == Some(&8);
     Some(Frame { width: side(3)?, height: side(1)?, components: *frame.payload.get(5)?, is_sequential })
-}
-
-/// Whether there is a start of scan.
-pub(in crate::imaging) fn has_scan(file: &[u8]) -> bool {
-    segments(file).any(|segment| segment.marker == SOS)
 }
 
 /// Whether behind the first start of scan there are as many restart markers as the frame header and the restart interval
@@ -228,6 +224,6 @@ mod tests {
         let read = frame(&file).unwrap();
         assert_eq!((read.width, read.height, read.components, read.is_sequential), (64, 16, 3, true));
         let twice = [&file[..8], &file[8..27], &file[8..]].concat();
-        assert!(frame(&twice).is_none() && has_scan(&file) && !has_scan(&file[..27]));
+        assert!(frame(&twice).is_none());
     }
 }

@@ -15,11 +15,10 @@
 
 mod gps;
 mod list;
-mod tiff;
 mod write;
 
 use self::list::Kept;
-use self::tiff::Block;
+use super::tiff_directory::Block;
 
 /// The start of a JPEG, and the marker of the segment that may only follow at once.
 const SOI: [u8; 2] = [0xFF, 0xD8];
@@ -36,7 +35,7 @@ pub(super) fn tiff_sides(tiff: &[u8]) -> Option<(u32, u32)> {
     const IMAGE_WIDTH: u16 = 256;
     const IMAGE_LENGTH: u16 = 257;
     let block = Block::new(tiff)?;
-    let side = |tag| block.entries(block.ifd0()?).find(|entry| entry.tag == tag)?.number();
+    let side = |tag| block.entries(block.ifd0()?).find(|entry| entry.tag == tag)?.number(0);
     Some((side(IMAGE_WIDTH)?, side(IMAGE_LENGTH)?))
 }
 

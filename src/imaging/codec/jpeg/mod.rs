@@ -1,5 +1,6 @@
 //! JPEG: the header by libjpeg-turbo, the picture by the cheapest way that this file allows.
 
+mod embedded;
 mod encoder;
 mod fast;
 mod planar;
@@ -9,6 +10,7 @@ use std::borrow::Cow;
 
 use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor, Subsamp};
 
+pub(in crate::imaging) use self::embedded::Embedded;
 pub(in crate::imaging) use self::encoder::{encode_rgb, encode_ycbcr};
 use self::fast::Fast;
 use self::planar::{Complaint, Limits};
