@@ -3,10 +3,12 @@
 
 mod png;
 mod tiff;
+mod webp;
 mod whole;
 
 use self::png::Png;
 use self::tiff::Tiff;
+use self::webp::WebP;
 use self::whole::Whole;
 use super::{Failed, Format, Picture, check_size};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
@@ -17,6 +19,8 @@ use crate::imaging::{ImageError, Recipe};
 const WORKING_MEMORY: u64 = 8 << 20;
 /// Rows that are collected before they are handed on.
 const BAND_ROWS: usize = 32;
+/// Bytes that are collected at most, unless a single row is larger.
+const MAX_BAND_BYTES: usize = 1 << 20;
 
 /// Reads the header of an image that is no JPEG.
 pub(super) fn open<'a>(
@@ -26,6 +30,7 @@ pub(super) fn open<'a>(
 ) -> Result<Box<dyn Picture + 'a>, ImageError> {
     match format {
         Format::Png => Ok(Box::new(Png::open(input, recipe)?)),
+        Format::WebP => Ok(Box::new(WebP::open(input, recipe)?)),
         Format::Tiff => match Tiff::open(input, recipe)? {
             Some(tiff) => Ok(Box::new(tiff)),
             None => Ok(Box::new(Whole::open(format, input, recipe)?)),
@@ -94,6 +99,11 @@ impl Pixel {
         };
         canvas.push_pixels(&pixels[..flat])
     }
+}
+
+/// How many rows of so many bytes are collected before they are handed on.
+fn band_rows(row_bytes: usize) -> usize {
+    (MAX_BAND_BYTES / row_bytes.max(1)).clamp(1, BAND_ROWS)
 }
 
 /// A colour over white; a weighted mean of two values up to 255 is at most 255.

@@ -1,10 +1,8 @@
-//! WebP, GIF, BMP, ICO and rare kinds of TIFF by the decoders of the `image` crate, which give whole pictures.
+//! GIF, BMP, ICO and rare kinds of TIFF by the decoders of the `image` crate, which give whole pictures.
 
 use std::io::Cursor;
 
-use image::codecs::{
-    bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder, tiff::TiffDecoder, webp::WebPDecoder,
-};
+use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder, tiff::TiffDecoder};
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
 use super::{Failed, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end, one_picture_ico};
@@ -33,7 +31,6 @@ impl<'a> Whole<'a> {
     pub(super) fn open(format: Format, input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let (file, reader) = (input.whole()?, input.reader());
         let mut decoder: Box<dyn ImageDecoder + 'a> = match format {
-            Format::WebP => Box::new(WebPDecoder::new(reader).map_err(classify)?),
             Format::Gif => Box::new(GifDecoder::new(reader).map_err(classify)?),
             Format::Bmp => Box::new(BmpDecoder::new(reader).map_err(classify)?),
             Format::Tiff => Box::new(TiffDecoder::new(reader).map_err(classify)?),
@@ -49,7 +46,6 @@ impl<'a> Whole<'a> {
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
         let pixels = u64::from(width) * u64::from(height);
         let hidden = match format {
-            Format::WebP => hidden_by_webp(file) * pixels,
             // A frame of another width than the screen is decoded beside it.
             Format::Gif => 4 * pixels,
             // The picture as it is laid out in the file, and as pixels.
@@ -95,31 +91,6 @@ impl Picture for Whole<'_> {
         }
         Ok(())
     }
-}
-
-/// Bytes that the WebP decoder holds for each pixel: the planes and the alpha of a lossy picture, the four channels of a
-/// lossless one, a frame and the canvas of an animation.
-fn hidden_by_webp(file: &[u8]) -> u64 {
-    const ANIMATED: u8 = 0x02;
-    const MOST: u64 = 9;
-    let mut rest = file.get(12..).unwrap_or_default();
-    if rest.starts_with(b"VP8X") && rest.get(8).is_some_and(|flags| flags & ANIMATED != 0) {
-        return MOST;
-    }
-    let mut has_alpha = false;
-    while let (Some(kind), Some(length)) =
-        (rest.first_chunk::<4>(), rest.get(4..).and_then(<[u8]>::first_chunk))
-    {
-        match kind {
-            b"ALPH" => has_alpha = true,
-            b"VP8 " => return if has_alpha { 6 } else { 3 },
-            b"VP8L" => return 4,
-            _ => {}
-        }
-        let length = u32::from_le_bytes(*length) as usize;
-        rest = rest.get(8 + length + (length & 1)..).unwrap_or_default();
-    }
-    MOST
 }
 
 /// Room for the pixels that the header declared (they were found acceptable) and for the decoder's own work.
