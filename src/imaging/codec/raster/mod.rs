@@ -169,6 +169,9 @@ fn is_end(error: &std::io::Error) -> bool {
 }
 
 #[cfg(test)]
+mod cost_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

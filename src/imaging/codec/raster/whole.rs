@@ -40,14 +40,16 @@ impl<'a> Whole<'a> {
         let (width, height) = decoder.dimensions();
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let output = decoder.total_bytes();
-        decoder.set_limits(limits(output)).map_err(classify)?;
+        // The decoder of TIFF counts the pixels themselves.
+        let room = if format == Format::Tiff { 2 * output } else { output };
+        decoder.set_limits(limits(room)).map_err(classify)?;
         // A broken profile is no reason to refuse whole pixels.
         let profile = decoder.icc_profile().ok().flatten();
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
-        let pixels = u64::from(width) * u64::from(height);
         let hidden = match format {
-            // A frame of another width than the screen is decoded beside it.
-            Format::Gif => 4 * pixels,
+            // A frame of another width than the screen is decoded beside it, within the limits. Extensions in front of it
+            // are kept.
+            Format::Gif => output + 2 * file.len() as u64,
             // The picture as it is laid out in the file, and as pixels.
             Format::Tiff => 2 * output,
             Format::Ico => file.len() as u64,
@@ -93,11 +95,11 @@ impl Picture for Whole<'_> {
     }
 }
 
-/// Room for the pixels that the header declared (they were found acceptable) and for the decoder's own work.
+/// Room for the pixels that the header declared (they were found acceptable) and for the decoder's own work. The buffer that
+/// takes the pixels does not count.
 fn limits(pixels: u64) -> Limits {
     let mut limits = Limits::no_limits();
-    // A GIF's frame may be as large as its screen, and is held beside it.
-    limits.max_alloc = Some(pixels.saturating_mul(2).saturating_add(WORKING_MEMORY));
+    limits.max_alloc = Some(pixels.saturating_add(WORKING_MEMORY));
     limits
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use moxcms::ColorProfile;
+
 use super::*;
 use crate::imaging::{self, Encoded, Format, WorkBudget, Workspace};
 
