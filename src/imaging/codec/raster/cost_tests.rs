@@ -279,8 +279,8 @@ fn code_points_of_a_png_tell_its_colours_before_any_profile() {
     }
     let made = colour_with([1, 13, 0, 1], colour, Some(&p3));
     assert!(close(made, colour), "{made:?}");
-    // What names no known primaries, another matrix or a limited range says nothing: the profile counts.
-    for points in [[2, 2, 0, 1], [1, 13, 1, 1], [1, 13, 0, 0]] {
+    // What names no known primaries, or a limited range, says nothing: the profile counts.
+    for points in [[2, 2, 0, 1], [1, 13, 0, 0]] {
         let made = colour_with(points, colour, Some(&p3));
         assert!(close(made, converted), "{points:?}: {made:?}");
     }

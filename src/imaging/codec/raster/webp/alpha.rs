@@ -5,8 +5,8 @@ use crate::imaging::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
 /// Upper estimate of the bytes that decoding holds, the plane included.
-pub(super) fn memory(width: u32, height: u32) -> u64 {
-    lossless::memory(width, height) + u64::from(width) * u64::from(height)
+pub(super) fn memory(width: u32, height: u32, len: usize) -> u64 {
+    lossless::memory(width, height, len) + u64::from(width) * u64::from(height)
 }
 
 /// Decodes the plane of opacity in an `ALPH` chunk.

@@ -12,14 +12,16 @@ use crate::imaging::work_budget::{Input, WorkBudget};
 
 /// Longest part of the stream that its header can declare, and for which the decoder allocates before it reads.
 const MAX_PARTITION: u64 = 1 << 24;
+/// Bytes of planes for each macroblock.
+const SAMPLES: u64 = 16 * 16 * 3 / 2;
+/// Bytes that the decoder notes of each macroblock, in a list that grows by doubling.
+const NOTES: u64 = 3 * 32;
 
 /// Upper estimate of the bytes that decoding holds, the rows that it gives not counted.
 pub(super) fn memory(width: u32, height: u32, stream: usize) -> u64 {
     let macroblocks = u64::from(width.div_ceil(16)) * u64::from(height.div_ceil(16));
-    // Planes, and what the decoder keeps of each macroblock, in a list that grows by doubling.
-    let picture = (16 * 16 * 3 / 2 + 3 * 64) * macroblocks;
     // The stream is read into a buffer that grows by doubling, and copied.
-    picture + 3 * stream as u64 + MAX_PARTITION + 16 * u64::from(width)
+    (SAMPLES + NOTES) * macroblocks + 3 * stream as u64 + MAX_PARTITION + 16 * u64::from(width)
 }
 
 /// Decodes the stream to planes of luma and, at half its size, of chroma.

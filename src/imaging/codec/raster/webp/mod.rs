@@ -158,16 +158,18 @@ impl Picture for WebP<'_> {
     fn memory(&self) -> u64 {
         let Image { width, height, data, is_lossless, alpha } = &self.frame.image;
         let band = (band_rows(self.row_bytes()) * self.row_bytes()) as u64;
-        let opacity = match alpha {
-            Some(_) if self.has_alpha && !is_lossless => alpha::memory(*width, *height),
-            _ => 0,
-        };
-        let picture = match is_lossless {
-            true => lossless::memory(*width, *height),
-            // The opacity, once it is decoded, is held beside.
-            false => lossy::memory(*width, *height, data.len()) + u64::from(*width) * u64::from(*height),
-        };
-        band + picture.max(opacity)
+        if *is_lossless {
+            return band + lossless::memory(*width, *height, data.len());
+        }
+        let picture = lossy::memory(*width, *height, data.len());
+        match alpha.as_ref().filter(|_| self.has_alpha) {
+            // The opacity is decoded first, and then held beside the picture.
+            Some(chunk) => {
+                let plane = u64::from(*width) * u64::from(*height);
+                band + alpha::memory(*width, *height, chunk.len()).max(picture + plane)
+            }
+            None => band + picture,
+        }
     }
 
     fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>

@@ -19,6 +19,8 @@ use crate::imaging::work_budget::WorkBudget;
 const MAX_TABLE_BYTES: u64 = 32 << 20;
 /// Upper estimate of the tables of one group.
 const MAX_GROUP_BYTES: u64 = 12 << 10;
+/// Upper estimate of the bytes of tables that a byte of the stream asks for.
+const MAX_AMPLIFICATION: u64 = 2 << 10;
 /// Most groups that a picture can name.
 const MAX_GROUPS: u64 = 1 << 16;
 /// Codes of a group: green with lengths and the colour cache, red, blue, alpha, distances.
@@ -165,12 +167,13 @@ pub(super) struct Coded {
     transforms: Vec<Transform>,
 }
 
-/// Upper estimate of the bytes that decoding holds, the rows that it gives not counted.
-pub(super) fn memory(width: u32, height: u32) -> u64 {
+/// Upper estimate of the bytes that decoding a stream of `len` bytes holds, the rows that it gives not counted.
+pub(super) fn memory(width: u32, height: u32, len: usize) -> u64 {
     let pixels = u64::from(width) * u64::from(height);
     // The smallest blocks are of 4 x 4 pixels.
     let blocks = u64::from(width.div_ceil(4)) * u64::from(height.div_ceil(4));
-    let tables = (blocks.min(MAX_GROUPS) * MAX_GROUP_BYTES).min(MAX_TABLE_BYTES);
+    let tables =
+        (blocks.min(MAX_GROUPS) * MAX_GROUP_BYTES).min(len as u64 * MAX_AMPLIFICATION).min(MAX_TABLE_BYTES);
     let groups = MAX_GROUPS * (size_of::<Option<Group>>() + size_of::<bool>()) as u64;
     // Two transforms have blocks; groups are named twice while they are read.
     let images = (4 + 4 + 4 + 2) * blocks;
