@@ -1,4 +1,5 @@
 //! Files that are made to cost much: each is refused, or stops with its budget.
+#![allow(clippy::cast_possible_truncation, reason = "of bits and bytes")]
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -84,7 +84,8 @@ impl<'a> Png<'a> {
 
     /// Decodes the rows of all seven passes, each of which gives some pixels of some rows.
     fn interlaced(&mut self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
-        let (row_bytes, bits) = (self.row_bytes(), 8 * self.pixel.bytes());
+        let row_bytes = self.row_bytes();
+        let bits = u8::try_from(8 * self.pixel.bytes()).map_err(|_| ImageError::Unsupported)?;
         let mut pixels = canvas.workspace().take(row_bytes * self.height as usize);
         let mut row = canvas.workspace().take(row_bytes);
         loop {
@@ -92,7 +93,7 @@ impl<'a> Png<'a> {
             let pass = self.reader.read_row(&mut row);
             match self.finished(pass)? {
                 Some(InterlaceInfo::Adam7(pass)) => {
-                    expand_interlaced_row(&mut pixels, row_bytes, &row, &pass, bits as u8);
+                    expand_interlaced_row(&mut pixels, row_bytes, &row, &pass, bits);
                 }
                 Some(InterlaceInfo::Null(_)) => return Err(ImageError::Corrupt),
                 None => break,

@@ -78,7 +78,7 @@ pub(super) fn rows(
 /// Limited-range BT.601, in the fixed point of libwebp.
 #[inline]
 fn rgb_of(luma: i32, blue: i32, red: i32) -> [u8; 3] {
-    let scaled = |sample: i32, factor: i32| sample * factor >> 8;
+    let scaled = |sample: i32, factor: i32| (sample * factor) >> 8;
     let luma = scaled(luma, 19_077);
     [
         luma + scaled(red, 26_149) - 14_234,

@@ -1,6 +1,7 @@
 //! WebP (RFC 9649). The container is read here; of an animation only the first frame is looked at.
 
 mod alpha;
+#[allow(clippy::cast_possible_truncation, reason = "the bits that are read bound each number")]
 mod lossless;
 mod lossy;
 

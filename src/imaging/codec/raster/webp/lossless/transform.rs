@@ -204,7 +204,7 @@ fn with_colours(pixel: u32, element: u32) -> u32 {
     let [blue, green, red, alpha] = pixel.to_le_bytes();
     let [green_to_red, green_to_blue, red_to_blue, _] = element.to_le_bytes();
     let delta =
-        |multiplier: u8, colour: u8| (i32::from(multiplier as i8) * i32::from(colour as i8) >> 5) as u8;
+        |multiplier: u8, colour: u8| ((i32::from(multiplier as i8) * i32::from(colour as i8)) >> 5) as u8;
     let red = red.wrapping_add(delta(green_to_red, green));
     let blue = blue.wrapping_add(delta(green_to_blue, green)).wrapping_add(delta(red_to_blue, red));
     u32::from_le_bytes([blue, green, red, alpha])
