@@ -9,6 +9,7 @@ import pathlib
 import random
 import struct
 import sys
+import zlib
 
 from PIL import Image, ImageCms
 
@@ -142,6 +143,83 @@ def rasters():
     yield 5, "bmp.ico", file(picture("RGBA", (16, 16)), "ICO", sizes=[(16, 16)], bitmap_format="bmp")
 
 
+class BitWriter:
+    """Bits from the lowest of each byte on."""
+
+    def __init__(self):
+        self.bits, self.count = 0, 0
+
+    def put(self, number, count):
+        self.bits |= number << self.count
+        self.count += count
+
+    def bytes(self):
+        return self.bits.to_bytes(self.count // 8 + 8, "little")
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height, kind, data, more=b"", interlaced=0):
+    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, interlaced)
+    chunks = png_chunk(b"IHDR", header) + more + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def webp_groups(groups):
+    """A lossless WebP of one pixel, with so many groups of codes, each with tables of its own."""
+    stream = BitWriter()
+    stream.put(0x2F | 1 << 42, 43)
+    stream.put(0, 4)
+    for symbol in (groups - 1 & 0xFF, groups - 1 >> 8, 0, 0, 0):
+        stream.put(5 | symbol << 3, 11)
+    for _ in range(groups):
+        for _ in range(4):
+            # 256 symbols of eight bits.
+            stream.put(8 << 1 | 1 << 38 | 1 << 41 | 3 << 42 | 254 << 45, 53)
+        stream.put(5, 11)
+    data = stream.bytes() + bytes(8)
+    chunk = b"VP8L" + struct.pack("<I", len(data)) + data + bytes(len(data) & 1)
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+def tiff_of_one_tile(count):
+    """A TIFF whose tiles all lie at one place."""
+    tile = zlib.compress(bytes(16 * 16))
+    side = 16 * count
+    at = 8 + 2 + 10 * 12 + 4
+    offsets, counts = at, at + 4 * count * count
+    data = counts + 4 * count * count
+    fields = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+    fields += [(322, 3, 1, 16), (323, 3, 1, 16), (324, 4, count * count, offsets), (325, 4, count * count, counts)]
+    directory = b"".join(struct.pack("<HHII", *field) for field in fields)
+    places = struct.pack("<I", data) * count**2 + struct.pack("<I", len(tile)) * count**2
+    return b"II*\0" + struct.pack("<IH", 8, len(fields)) + directory + bytes(4) + places + tile
+
+
+def costly():
+    """Small versions of files that cost more than they look, each with the byte that names its format."""
+    row = zlib.compress(b"\0\0")
+    empty_blocks = (2 | 2 << 10 | 2 << 20 | 2 << 30).to_bytes(5, "little")
+    yield 0, "scans.jpg", file(picture(size=(64, 64)), "JPEG", quality=90, progressive=True)
+    yield 1, "blocks.png", png(1, 1, 0, row[:2] + empty_blocks * 400 + row[2:])
+    yield 1, "chunks.png", png(1, 1, 0, row, more=png_chunk(b"teSt", b"") * 200)
+    yield 1, "tall.png", png(64, 16000, 6, zlib.compress((b"\4" + bytes(4 * 64)) * 16000, 9))
+    yield 1, "profile.png", png(1, 1, 0, row, more=png_chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(1 << 20), 9)))
+    yield 2, "groups.webp", webp_groups(64)
+    yield 2, "flat.webp", file(Image.new("RGB", (1000, 1000)), "WEBP", lossless=True)
+    yield 2, "flat_lossy.webp", file(Image.new("RGBA", (1000, 1000), (9, 9, 9, 9)), "WEBP", quality=1)
+    yield 3, "comments.gif", b"GIF89a\1\0\1\0\0\0\0" + (b"!\xfe\1x\0" * 400) + b",\0\0\0\0\1\0\1\0\0\2\2\x44\1\0;"
+    yield 3, "flat.gif", file(Image.new("P", (1000, 1000)), "GIF")
+    yield 4, "one_tile.tif", tiff_of_one_tile(12)
+    header = b"BM" + bytes(8) + struct.pack("<IIiiHHIIIIII", 58, 40, 1000, 1000, 1, 8, 1, 0, 0, 0, 1, 0)
+    yield 5, "rle.bmp", header + b"\x80\x80\x80\0" + b"\0\2\0\0" * 400 + b"\0\1"
+    yield 6, "sizes.ico", file(picture("RGBA", (32, 32)), "ICO", sizes=[(16, 16), (32, 32)], bitmap_format="bmp")
+    for name in ["420.avif", "grid.heic", "alpha.heic"]:
+        yield 7, name, (ROOT.parent / "data/heif" / name).read_bytes()
+
+
 FORM = b"multipart/form-data; boundary=b"
 
 
@@ -223,6 +301,8 @@ def main():
             save("exif_orientation", name, b"\x02" + data)
         if name == "lossy.webp":
             save("exif_orientation", name, b"\x03" + data)
+    for choice, name, data in costly():
+        save("work_budget", name, bytes([choice]) + data)
     save("exif_orientation", "big.tif", b"\0" + tiff_block())
     save("exif_orientation", "little.tif", b"\0" + tiff_block("<", 3))
     for path in sorted((ROOT.parent / "data/heif").iterdir()):

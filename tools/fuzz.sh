@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 targets=$(sed -n 's|^path = "fuzz_targets/\(.*\)\.rs"$|\1|p' fuzz/Cargo.toml)
-# Of the whole run, the build left out. Two at a time, that is 40 seconds.
+# Of the whole run, the build left out. Two at a time, that is 50 seconds.
 smoke_seconds=${SMOKE_SECONDS:-10}
 
 fail() {

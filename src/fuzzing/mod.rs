@@ -10,6 +10,7 @@
     reason = "to panic is how a target tells what it found"
 )]
 
+mod cost;
 mod forms;
 mod net;
 mod pictures;
@@ -17,6 +18,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
+pub use self::cost::{count_allocated, work_budget};
 pub use self::forms::{multipart_guard, range_header, sniff};
 pub use self::pictures::{exif_orientation, heic_avif, jpeg_pipeline, png_webp_gif_tiff};
 pub use self::service::upload_request;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("exif_orientation", super::exif_orientation),
     ("heic_avif", super::heic_avif),
     ("jpeg_pipeline", super::jpeg_pipeline),
@@ -13,6 +13,7 @@ const TARGETS: [(&str, Target); 8] = [
     ("range_header", super::range_header),
     ("sniff", super::sniff),
     ("upload_request", super::upload_request),
+    ("work_budget", super::work_budget),
 ];
 
 /// Gives every file of `fuzz/<kind>/<target>` to its target; the number of files, and those that it does not pass.

@@ -15,6 +15,18 @@ pub(super) const MAX_PROFILE_BYTES: usize = 4 << 20;
 
 type Transform = Arc<dyn TransformExecutor<u8> + Send + Sync>;
 
+/// The profile of RGB with the primaries of a code point (ITU-T H.273), or `None` if it is sRGB or not known.
+pub(super) fn named_profile(primaries: u16) -> Option<Vec<u8>> {
+    // Without tone mapping, the transfer of HDR (16 and 18) is shown as what it was made to look acceptable as.
+    let profile = match primaries {
+        9 => ColorProfile::new_bt2020(),
+        11 => ColorProfile::new_dci_p3(),
+        12 => ColorProfile::new_display_p3(),
+        _ => return None,
+    };
+    profile.encode().ok()
+}
+
 /// What has to be done to the colours of a picture.
 pub(super) enum Conversion {
     /// Nothing: they are sRGB, or said to be nothing at all.

@@ -7,7 +7,8 @@ use super::Format;
 /// Declared width and height, if `head` (the first bytes of a file) tells them.
 pub(super) fn size(format: Format, head: &[u8]) -> Option<(u64, u64)> {
     match format {
-        Format::Png => Some((be32(head, 16)?, be32(head, 20)?)),
+        // Another first chunk is of a variant that the decoder refuses.
+        Format::Png if head.get(12..16)? == b"IHDR" => Some((be32(head, 16)?, be32(head, 20)?)),
         Format::Gif => Some((le16(head, 6)?, le16(head, 8)?)),
         Format::Bmp => bmp(head),
         Format::WebP => webp(head),
@@ -70,6 +71,12 @@ mod tests {
         assert_eq!(size(Format::WebP, lossy), Some((301, 70)));
         let extended = b"RIFF....WEBPVP8X....\0\0\0\0\x2c\x01\x00\x45\x00\x00";
         assert_eq!(size(Format::WebP, extended), Some((301, 70)));
+    }
+
+    #[test]
+    fn png_whose_first_chunk_is_no_header_declares_no_size() {
+        let apple = b"\x89PNG\r\n\x1a\n\0\0\0\x04CgBI\x50\0\x20\x02\x2b\xd5\xb3\x7f\0\0\0\x0dIHDR";
+        assert_eq!(size(Format::Png, apple), None);
     }
 
     proptest! {

@@ -10,6 +10,7 @@
 
 use std::cell::Cell;
 use std::io::{BufRead, Error, ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
@@ -206,6 +207,14 @@ impl<'a> Input<'a> {
         let extent = range.and_then(|(from, to)| self.bytes.get(from..to)).ok_or(ImageError::Truncated)?;
         self.budget.read(len)?;
         Ok(extent)
+    }
+
+    /// The bytes of a range.
+    ///
+    /// # Errors
+    /// See [`extent`](Self::extent).
+    pub(super) fn slice(&self, range: &Range<usize>) -> Result<&'a [u8], ImageError> {
+        self.extent(range.start as u64, range.len() as u64)
     }
 
     /// An input of a part of this file, which charges the same budget.

@@ -1,6 +1,7 @@
 """Holds pictures of a running server against Pillow's and LittleCMS's.
 
     pillow_pictures.py URL QUALITY CORPUS     every file of the corpus that is to be accepted
+    pillow_pictures.py URL QUALITY rasters    WebP of every coding, and PNG without what follows its pixels
     pillow_pictures.py URL QUALITY            a card in all eight orientations, in all formats that carry one
     pillow_pictures.py URL QUALITY tiff       a TIFF of every kind
 
@@ -100,14 +101,16 @@ def delta_e(a, b):
     return sum(ciede2000(lab(a.getpixel(at)), lab(b.getpixel(at))) for at in places) / len(places)
 
 
-def judge(client, name, source, picture=None):
+def judge(client, name, source, same=None):
     answer = client.post("/api/v1/ingest/upload", files={"files": ("photo", source)})
     if answer.status_code != 201:
         raise SystemExit(f"{name}: {answer.status_code} {answer.text}")
     stored = client.get(answer.json()["photos"][0]["media"]["url"]).content
     made = Image.open(io.BytesIO(stored)).convert("RGB")
     try:
-        expected, has_profile = finished(picture, None) if picture else reference(source)
+        # `same` is the picture that the source must come out as: an image, or a file that Pillow reads.
+        is_image = isinstance(same, Image.Image)
+        expected, has_profile = finished(same, None) if is_image else reference(same or source)
     except (OSError, ValueError):
         return {"name": name, "psnr": None, "delta_e": None}
     if expected.size != made.size:
@@ -140,8 +143,36 @@ def cards():
             yield f"{kind} {orientation}", file.getvalue()
 
 
+def rasters():
+    noise = Image.effect_noise((301, 203), 50)
+    photo = Image.merge("RGB", (Image.linear_gradient("L").resize(noise.size), noise, Image.radial_gradient("L").resize(noise.size)))
+    clear = photo.copy()
+    clear.putalpha(Image.radial_gradient("L").resize(noise.size))
+
+    def saved(image, kind, **options):
+        file = io.BytesIO()
+        image.save(file, kind, **options)
+        return file.getvalue()
+
+    for method in range(7):
+        for image in (photo, clear):
+            yield f"lossless {image.mode} {method}", saved(image, "WEBP", lossless=True, method=method, quality=100)
+            yield f"lossy {image.mode} {method}", saved(image, "WEBP", quality=90, method=method)
+    for colours in (2, 4, 16, 256):
+        yield f"{colours} colours", saved(photo.quantize(colours).convert("RGB"), "WEBP", lossless=True)
+    for name, image, other in (("opaque film", photo, clear), ("clear film", clear, photo)):
+        for lossless in (False, True):
+            more = [other.convert(image.mode)]
+            yield name, saved(image, "WEBP", save_all=True, append_images=more, lossless=lossless, quality=90)
+    whole = saved(photo, "PNG")
+    yield "PNG without its end", whole[:-12], whole
+    yield "PNG with other bytes for its end", whole[:-12] + 40 * b"junk", whole
+
+
 with httpx.Client(base_url=sys.argv[1], timeout=120) as http:
     match sys.argv[3:]:
+        case ["rasters"]:
+            files = rasters()
         case ["tiff"]:
             files = tiff_files.files()
         case [directory]:

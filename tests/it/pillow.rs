@@ -43,6 +43,16 @@ fn accepted_files_are_the_pictures_that_pillow_makes_of_them() {
 }
 
 #[test]
+fn webp_of_every_coding_and_png_without_its_end_are_pillows_pictures() {
+    let Some(python) = program("VINTEDBOT_TEST_PYTHON") else { return };
+    let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);
+    let judged = judged(&server, &python, Some(std::ffi::OsStr::new("rasters")));
+    assert_eq!(judged.len(), 4 * 7 + 4 + 4 + 2);
+    let unlike: Vec<_> = judged.iter().filter(|file| file.psnr.is_none_or(|psnr| psnr < 30.0)).collect();
+    assert!(unlike.is_empty(), "{unlike:.1?}");
+}
+
+#[test]
 fn every_orientation_of_every_format_is_upright() {
     let Some(python) = program("VINTEDBOT_TEST_PYTHON") else { return };
     let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);

@@ -23,8 +23,6 @@ mod transform;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use moxcms::ColorProfile;
-
 use self::boxes::Reader;
 use self::grid::Grid;
 use self::meta::{Item, Meta};
@@ -33,7 +31,7 @@ use self::rows::Rows;
 use self::transform::Transform;
 use super::{Failed, Picture};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
-use crate::imaging::colour::MAX_PROFILE_BYTES;
+use crate::imaging::colour::{MAX_PROFILE_BYTES, named_profile};
 use crate::imaging::exif::{EXIF_HEADER, Orientation};
 use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe};
@@ -92,7 +90,8 @@ impl<'a> Heif<'a> {
         let described = [Some(item), tile].into_iter().flatten();
         let cicp = described.clone().find_map(|item| nclx(&meta, item));
         let profile = described.clone().find_map(|item| icc(&meta, item)).map(Cow::Borrowed);
-        let profile = profile.or_else(|| named_profile(cicp.unwrap_or(colour.header.cicp)).map(Cow::Owned));
+        let profile =
+            profile.or_else(|| named_profile(cicp.unwrap_or(colour.header.cicp).primaries).map(Cow::Owned));
         let exif = exif(&meta);
         Ok(Self { colour, alpha, cicp, profile, exif, transform })
     }
@@ -167,18 +166,6 @@ impl Picture for Heif<'_> {
         })?;
         Ok(canvas.push_pixels(&band)?)
     }
-}
-
-/// The profile of RGB whose primaries these code points name, where it is not sRGB.
-fn named_profile(cicp: Cicp) -> Option<Vec<u8>> {
-    // Without tone mapping, the transfer of HDR (16 and 18) is shown as what it was made to look acceptable as.
-    let profile = match cicp.primaries {
-        9 => ColorProfile::new_bt2020(),
-        11 => ColorProfile::new_dci_p3(),
-        12 => ColorProfile::new_display_p3(),
-        _ => return None,
-    };
-    profile.encode().ok()
 }
 
 /// Lays a row of RGB over white.

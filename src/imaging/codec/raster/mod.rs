@@ -3,10 +3,12 @@
 
 mod png;
 mod tiff;
+mod webp;
 mod whole;
 
 use self::png::Png;
 use self::tiff::Tiff;
+use self::webp::WebP;
 use self::whole::Whole;
 use super::{Failed, Format, Picture, check_size};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
@@ -17,6 +19,8 @@ use crate::imaging::{ImageError, Recipe};
 const WORKING_MEMORY: u64 = 8 << 20;
 /// Rows that are collected before they are handed on.
 const BAND_ROWS: usize = 32;
+/// Bytes that are collected at most, unless a single row is larger.
+const MAX_BAND_BYTES: usize = 1 << 20;
 
 /// Reads the header of an image that is no JPEG.
 pub(super) fn open<'a>(
@@ -26,6 +30,7 @@ pub(super) fn open<'a>(
 ) -> Result<Box<dyn Picture + 'a>, ImageError> {
     match format {
         Format::Png => Ok(Box::new(Png::open(input, recipe)?)),
+        Format::WebP => Ok(Box::new(WebP::open(input, recipe)?)),
         Format::Tiff => Ok(Box::new(Tiff::open(input, recipe)?)),
         Format::Ico => match png_in_ico(input)? {
             Some(png) => Ok(Box::new(Png::open(&png, recipe)?)),
@@ -93,6 +98,11 @@ impl Pixel {
     }
 }
 
+/// How many rows of so many bytes are collected before they are handed on.
+fn band_rows(row_bytes: usize) -> usize {
+    (MAX_BAND_BYTES / row_bytes.max(1)).clamp(1, BAND_ROWS)
+}
+
 /// A colour over white; a weighted mean of two values up to 255 is at most 255.
 fn on_white(colour: u32, alpha: u32) -> u32 {
     (colour * alpha + 255 * (255 - alpha) + 127) / 255
@@ -154,6 +164,9 @@ fn one_picture_ico(file: &[u8]) -> Result<Vec<u8>, ImageError> {
 fn is_end(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::UnexpectedEof
 }
+
+#[cfg(test)]
+mod cost_tests;
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,24 @@
 //! PNG, row by row; an interlaced one, whose rows come last to be complete, whole. Of an APNG the default image.
 
-use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Reader, Transformations};
+use std::borrow::Cow;
 
-use super::{BAND_ROWS, Failed, Picture, Pixel, WORKING_MEMORY, check_size, is_end};
+use png::{
+    BitDepth, ColorType, Decoder, DecodingError, InterlaceInfo, Limits, Reader, Transformations,
+    expand_interlaced_row,
+};
+
+use super::{Failed, Picture, Pixel, WORKING_MEMORY, band_rows, check_size, is_end};
 use crate::imaging::canvas::{Canvas, Layout};
-use crate::imaging::colour::MAX_PROFILE_BYTES;
+use crate::imaging::colour::{MAX_PROFILE_BYTES, named_profile};
 use crate::imaging::work_budget::{Input, InputReader};
 use crate::imaging::{ImageError, Recipe};
+
+/// Rows as they are in the file that the decoder holds, with those that its buffer has room for.
+const RAW_ROWS: u64 = 16;
+/// The code point of the primaries of sRGB.
+const BT709: u8 = 1;
+/// Bytes of rows that the decoder holds of the smallest picture.
+const MIN_RAW_BYTES: u64 = 512 << 10;
 
 /// A PNG whose header was read.
 pub(super) struct Png<'a> {
@@ -14,7 +26,9 @@ pub(super) struct Png<'a> {
     width: u32,
     height: u32,
     pixel: Pixel,
-    profile: Option<Vec<u8>>,
+    profile: Option<Cow<'static, [u8]>>,
+    /// Whether the file has all of its image data. The decoder is given nothing behind it then.
+    is_complete: bool,
 }
 
 impl std::fmt::Debug for Png<'_> {
@@ -25,6 +39,13 @@ impl std::fmt::Debug for Png<'_> {
 
 impl<'a> Png<'a> {
     pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+        let file = input.whole()?;
+        // Apple's variant has another header and other pixels.
+        if file.get(12..16) == Some(b"CgBI") {
+            return Err(ImageError::Unsupported);
+        }
+        let end = end_of_image_data(file);
+        let input = input.part(0, end.unwrap_or(file.len()))?;
         let limits = Limits { bytes: usize::try_from(WORKING_MEMORY).unwrap_or(usize::MAX) };
         let mut decoder = Decoder::new_with_limits(input.reader(), limits);
         decoder.set_ignore_text_chunk(true);
@@ -39,9 +60,68 @@ impl<'a> Png<'a> {
             (ColorType::Rgba, BitDepth::Eight) => Pixel::Rgba,
             _ => return Err(ImageError::Unsupported),
         };
-        let profile = reader.info().icc_profile.as_ref().map(|profile| profile.to_vec());
-        let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
-        Ok(Self { reader, width, height, pixel, profile })
+        // The default image fills the canvas, even if it is a frame of an animation.
+        let frame = reader.info().frame_control.as_ref();
+        if frame.is_some_and(|frame| (frame.width, frame.height) != (width, height)) {
+            return Err(ImageError::Corrupt);
+        }
+        let profile = profile(&reader);
+        Ok(Self { reader, width, height, pixel, profile, is_complete: end.is_some() })
+    }
+
+    fn row_bytes(&self) -> usize {
+        self.width as usize * self.pixel.bytes()
+    }
+
+    /// Checks what the decoder says once it has given all rows, and has read what is left of the compressed data.
+    fn finished<T>(&self, result: Result<Option<T>, DecodingError>) -> Result<Option<T>, ImageError> {
+        match result {
+            // The decoder asks for the chunk behind the image data, which it is not given.
+            Err(DecodingError::IoError(error)) if self.is_complete && is_end(&error) => Ok(None),
+            result => result.map_err(classify),
+        }
+    }
+
+    /// Decodes the rows of all seven passes, each of which gives some pixels of some rows.
+    fn interlaced(&mut self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+        let row_bytes = self.row_bytes();
+        let bits = u8::try_from(8 * self.pixel.bytes()).map_err(|_| ImageError::Unsupported)?;
+        let mut pixels = canvas.workspace().take(row_bytes * self.height as usize);
+        let mut row = canvas.workspace().take(row_bytes);
+        loop {
+            canvas.budget().check()?;
+            let pass = self.reader.read_row(&mut row);
+            match self.finished(pass)? {
+                Some(InterlaceInfo::Adam7(pass)) => {
+                    expand_interlaced_row(&mut pixels, row_bytes, &row, &pass, bits);
+                }
+                Some(InterlaceInfo::Null(_)) => return Err(ImageError::Corrupt),
+                None => break,
+            }
+        }
+        self.pixel.push(&mut pixels, canvas)?;
+        canvas.workspace().give(pixels);
+        canvas.workspace().give(row);
+        Ok(())
+    }
+
+    fn in_order(&mut self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+        let row_bytes = self.row_bytes();
+        let mut band = canvas.workspace().take(row_bytes * band_rows(row_bytes));
+        let mut left = self.height as usize;
+        while left > 0 {
+            let rows = left.min(band_rows(row_bytes));
+            for row in band.chunks_exact_mut(row_bytes).take(rows) {
+                self.reader.read_row(row).map_err(classify)?.ok_or(ImageError::Truncated)?;
+            }
+            self.pixel.push(&mut band[..rows * row_bytes], canvas)?;
+            left -= rows;
+        }
+        // Reads what is left of the compressed data, and holds it against its checksum.
+        let end = self.reader.read_row(&mut band);
+        self.finished(end)?;
+        canvas.workspace().give(band);
+        Ok(())
     }
 }
 
@@ -55,43 +135,53 @@ impl Picture for Png<'_> {
     }
 
     fn memory(&self) -> u64 {
-        let rows = if self.reader.info().interlaced { self.height as usize } else { BAND_ROWS };
-        // Two raw rows of up to eight bytes a pixel are the decoder's own.
-        let raw = 16 * u64::from(self.width);
-        WORKING_MEMORY + raw + (rows * self.width as usize * self.pixel.bytes()) as u64
+        let info = self.reader.info();
+        let rows = if info.interlaced { self.height as usize + 1 } else { band_rows(self.row_bytes()) };
+        let raw = RAW_ROWS.min(u64::from(self.height) + 1) * info.raw_row_length() as u64;
+        WORKING_MEMORY + MIN_RAW_BYTES + raw + (rows * self.row_bytes()) as u64
     }
 
     fn decode<'a>(mut self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
     where
         Self: 'a,
     {
-        let row_bytes = self.width as usize * self.pixel.bytes();
         if self.reader.info().interlaced {
-            let mut pixels = canvas.workspace().take(row_bytes * self.height as usize);
-            let frame = self.reader.next_frame(&mut pixels).map_err(classify)?;
-            // What a smaller frame left untouched would be an older photo.
-            if frame.buffer_size() != pixels.len() {
-                return Err(ImageError::Corrupt.into());
-            }
-            self.pixel.push(&mut pixels, canvas)?;
-            canvas.workspace().give(pixels);
-            return Ok(());
+            self.interlaced(canvas)?;
+        } else {
+            self.in_order(canvas)?;
         }
-        let mut band = canvas.workspace().take(row_bytes * BAND_ROWS);
-        let mut left = self.height as usize;
-        while left > 0 {
-            let rows = left.min(BAND_ROWS);
-            for to in band.chunks_exact_mut(row_bytes).take(rows) {
-                let row = self.reader.next_row().map_err(classify)?.ok_or(ImageError::Truncated)?;
-                to.copy_from_slice(row.data().get(..row_bytes).ok_or(ImageError::Corrupt)?);
-            }
-            self.pixel.push(&mut band[..rows * row_bytes], canvas)?;
-            left -= rows;
-        }
-        // Reads what is left of the compressed data, and holds it against its checksum.
-        self.reader.next_row().map_err(classify)?;
-        canvas.workspace().give(band);
         Ok(())
+    }
+}
+
+/// The profile that tells the colours. Code points go before an embedded profile (PNG 3rd edition, section 4.3).
+fn profile(reader: &Reader<InputReader<'_>>) -> Option<Cow<'static, [u8]>> {
+    let info = reader.info();
+    let code_points = info.coding_independent_code_points.filter(|points| points.is_video_full_range_image);
+    let is_srgb = code_points.is_some_and(|points| points.color_primaries == BT709);
+    let named = code_points.and_then(|points| named_profile(points.color_primaries.into())).map(Cow::Owned);
+    let embedded = || info.icc_profile.clone().filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
+    if is_srgb { None } else { named.or_else(embedded) }
+}
+
+/// Where the last of the consecutive chunks of image data ends, if the file has it to its end.
+fn end_of_image_data(file: &[u8]) -> Option<usize> {
+    const AROUND_DATA: usize = 12;
+    let (mut at, mut end) = (8, None);
+    loop {
+        let header = file.get(at..).and_then(<[u8]>::first_chunk::<8>);
+        let is_image_data = header.is_some_and(|header| header.ends_with(b"IDAT"));
+        match header {
+            Some(&[a, b, c, d, ..]) if is_image_data || end.is_none() => {
+                at = at.checked_add(AROUND_DATA)?.checked_add(u32::from_be_bytes([a, b, c, d]) as usize)?;
+            }
+            _ => return end,
+        }
+        if is_image_data {
+            // A chunk that is cut off has no end.
+            end = Some(at).filter(|end| *end <= file.len());
+            end?;
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! WebP, GIF, BMP and ICO by the decoders of the `image` crate, which give whole pictures.
+//! GIF, BMP and ICO by the decoders of the `image` crate, which give whole pictures.
 
 use std::io::Cursor;
 
-use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder, webp::WebPDecoder};
+use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder};
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
 use super::{Failed, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end, one_picture_ico};
@@ -31,7 +31,6 @@ impl<'a> Whole<'a> {
     pub(super) fn open(format: Format, input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let (file, reader) = (input.whole()?, input.reader());
         let mut decoder: Box<dyn ImageDecoder + 'a> = match format {
-            Format::WebP => Box::new(WebPDecoder::new(reader).map_err(classify)?),
             Format::Gif => Box::new(GifDecoder::new(reader).map_err(classify)?),
             Format::Bmp => Box::new(BmpDecoder::new(reader).map_err(classify)?),
             Format::Ico => Box::new(IcoDecoder::new(Cursor::new(one_picture_ico(file)?)).map_err(classify)?),
@@ -44,11 +43,10 @@ impl<'a> Whole<'a> {
         // A broken profile is no reason to refuse whole pixels.
         let profile = decoder.icc_profile().ok().flatten();
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
-        let pixels = u64::from(width) * u64::from(height);
         let hidden = match format {
-            Format::WebP => hidden_by_webp(file) * pixels,
-            // A frame of another width than the screen is decoded beside it.
-            Format::Gif => 4 * pixels,
+            // A frame of another width than the screen is decoded beside it, within the limits. Extensions in front of it
+            // are kept.
+            Format::Gif => output + 2 * file.len() as u64,
             Format::Ico => file.len() as u64,
             _ => 0,
         };
@@ -92,36 +90,11 @@ impl Picture for Whole<'_> {
     }
 }
 
-/// Bytes that the WebP decoder holds for each pixel: the planes and the alpha of a lossy picture, the four channels of a
-/// lossless one, a frame and the canvas of an animation.
-fn hidden_by_webp(file: &[u8]) -> u64 {
-    const ANIMATED: u8 = 0x02;
-    const MOST: u64 = 9;
-    let mut rest = file.get(12..).unwrap_or_default();
-    if rest.starts_with(b"VP8X") && rest.get(8).is_some_and(|flags| flags & ANIMATED != 0) {
-        return MOST;
-    }
-    let mut has_alpha = false;
-    while let (Some(kind), Some(length)) =
-        (rest.first_chunk::<4>(), rest.get(4..).and_then(<[u8]>::first_chunk))
-    {
-        match kind {
-            b"ALPH" => has_alpha = true,
-            b"VP8 " => return if has_alpha { 6 } else { 3 },
-            b"VP8L" => return 4,
-            _ => {}
-        }
-        let length = u32::from_le_bytes(*length) as usize;
-        rest = rest.get(8 + length + (length & 1)..).unwrap_or_default();
-    }
-    MOST
-}
-
-/// Room for the pixels that the header declared (they were found acceptable) and for the decoder's own work.
+/// Room for the pixels that the header declared (they were found acceptable) and for the decoder's own work. The buffer that
+/// takes the pixels does not count.
 fn limits(pixels: u64) -> Limits {
     let mut limits = Limits::no_limits();
-    // A GIF's frame may be as large as its screen, and is held beside it.
-    limits.max_alloc = Some(pixels.saturating_mul(2).saturating_add(WORKING_MEMORY));
+    limits.max_alloc = Some(pixels.saturating_add(WORKING_MEMORY));
     limits
 }
 

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use moxcms::ColorProfile;
+
 use super::*;
 use crate::budget::Budget;
 use crate::imaging::{self, Encoded, Format, WorkBudget, Workspace};
