@@ -13,6 +13,7 @@ mod custody;
 mod disk;
 mod http2;
 mod instances;
+mod jpeg;
 mod life;
 mod many;
 mod media;

@@ -16,7 +16,12 @@ struct Judged {
 
 /// What the script says, and how many of the files Pillow could read.
 fn judged(server: &Server, python: &str, corpus: Option<&std::path::Path>) -> Vec<Judged> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/pillow_pictures.py");
+    judged_by("pillow_pictures.py", server, python, corpus)
+}
+
+/// The same of another script.
+fn judged_by(name: &str, server: &Server, python: &str, corpus: Option<&std::path::Path>) -> Vec<Judged> {
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name);
     let output =
         Command::new(python).arg(script).args([&server.url(""), QUALITY]).args(corpus).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -51,4 +56,14 @@ fn every_orientation_of_every_format_is_upright() {
     for file in judged {
         assert!(file.psnr.is_some_and(|psnr| psnr > 27.0), "{file:.1?}");
     }
+}
+
+#[test]
+fn unusual_jpegs_and_orientations_are_the_pictures_that_pillow_makes_of_them() {
+    let Some(python) = program("VINTEDBOT_TEST_PYTHON") else { return };
+    let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);
+    let judged = judged_by("pillow_unusual.py", &server, &python, None);
+    assert!(judged.len() > 100, "{}", judged.len());
+    let unlike: Vec<_> = judged.iter().filter(|file| file.psnr.is_none_or(|psnr| psnr < 33.0)).collect();
+    assert!(unlike.is_empty(), "{unlike:.1?}");
 }
