@@ -29,6 +29,11 @@ SAMPLES = 3000
 def reference(source):
     image = Image.open(io.BytesIO(source))
     profile = image.info.get("icc_profile")
+    # Pillow gives a value of type BYTE as bytes, which it does not take for an orientation. A number of any type is one here.
+    exif = image.getexif()
+    orientation = exif.get(0x0112)
+    if isinstance(orientation, bytes) and len(orientation) == 1:
+        exif[0x0112] = orientation[0]
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         image = image.point(lambda value: value / 257).convert("L")

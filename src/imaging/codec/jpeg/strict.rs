@@ -87,7 +87,10 @@ impl Complaint {
             ImageError::Empty
         } else if self.says("Backing store") || self.says("Insufficient memory") {
             ImageError::TooMuchMemory
-        } else if self.says("Unsupported") || self.says("data precision") || self.says("not supported") {
+        } else if ["Unsupported JPEG", "Unsupported color conversion", "data precision", "not supported"]
+            .iter()
+            .any(|part| self.says(part))
+        {
             ImageError::Unsupported
         } else if self.says("more than") && self.says("scans") {
             ImageError::TooSlow

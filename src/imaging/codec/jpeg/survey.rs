@@ -29,6 +29,8 @@ const BLOCK_OF_SCAN: u64 = 20;
 const COEFFICIENT: u64 = 1;
 /// The same of arithmetic codes, for all decisions about a coefficient. They can take almost no bits.
 const ARITHMETIC_COEFFICIENT: u64 = 110;
+/// The same where a scan brings one more bit of each coefficient: at most three decisions.
+const ARITHMETIC_REFINEMENT: u64 = 30;
 /// Nanoseconds for 64 samples of a lossless scan.
 const LOSSLESS_BLOCK: u64 = 500;
 /// Nanoseconds for each block of the picture: its inverse transform, and the smoothing of a progressive one.
@@ -200,11 +202,11 @@ impl Frame {
         let count = payload.first().map_or(0, |count| usize::from(*count));
         let selectors = payload.get(1..).unwrap_or_default();
         let parameters = selectors.get(2 * count..).unwrap_or_default();
-        let (first, last, low) = match (self.process, parameters) {
-            // A second scan of a coefficient brings its lower bits; the upper half of the byte is what went before.
-            (Process::Progressive, [first, last, bits, ..]) => (*first, *last, bits & 15),
-            (Process::Progressive, _) => (1, 0, 0),
-            _ => (0, 63, 0),
+        let (first, last, low, is_refinement) = match (self.process, parameters) {
+            // The upper half of the byte is not 0 if an earlier scan had the upper bits of these coefficients.
+            (Process::Progressive, [first, last, bits, ..]) => (*first, *last, bits & 15, *bits > 15),
+            (Process::Progressive, _) => (1, 0, 0, false),
+            _ => (0, 63, 0, false),
         };
         let mut blocks = 0;
         let ids = selectors.as_chunks::<2>().0.iter().take(count).map(|[id, _]| *id);
@@ -224,6 +226,7 @@ impl Frame {
         let width = u64::from(last.saturating_sub(first)) + 1;
         let block = match (self.process, self.is_arithmetic) {
             (Process::Lossless, _) => LOSSLESS_BLOCK,
+            (_, true) if is_refinement => BLOCK_OF_SCAN + width * ARITHMETIC_REFINEMENT,
             (_, true) => BLOCK_OF_SCAN + width * ARITHMETIC_COEFFICIENT,
             (Process::Progressive, false) => BLOCK_OF_SCAN + width * COEFFICIENT,
             (Process::Sequential, false) => BLOCK_OF_SCAN,
