@@ -1,12 +1,14 @@
-//! Where a photo has its EXIF block, and the orientation in it.
+//! Where a photo has its EXIF block and its XMP packet, and the orientation in them.
 //!
 //! A reader of our own because general EXIF libraries were seen to loop or abort on a few hostile bytes. Every walk here
 //! only moves forward, so its cost is bounded by the length of the file; whatever is malformed means "upright".
-//! The rules are those of browsers: the tag of IFD0 in the first EXIF block, of type SHORT, with a value of 1 to 8
-//! (Exif 3.0 section 4.6.5.1, TIFF 6.0 section 8). XMP and the thumbnail's IFD1 do not count.
+//! The tag of IFD0 in the first EXIF block counts (Exif 3.0 section 4.6.5.1, TIFF 6.0 section 8), with any integer type, as
+//! Pillow and ImageIO read it. Without that tag the orientation of the XMP packet counts. A tag with a value that means
+//! nothing is still the tag: the picture is upright then. The thumbnail's IFD1 does not count.
 
 use super::Format;
 use super::codec::markers;
+use super::xmp;
 
 /// What makes the stored picture upright; EXIF values 1 to 8, rotations clockwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +52,17 @@ impl Orientation {
     }
 }
 
-/// The orientation that an EXIF block asks for.
-pub(super) fn orientation(block: Option<&[u8]>) -> Orientation {
-    Orientation::from_exif(block.and_then(orientation_tag).unwrap_or(1))
+/// The orientation of `file`, by its EXIF or else by its XMP. That of HEIC and AVIF is not here: their container counts alone.
+pub(super) fn orientation_of(format: Format, file: &[u8]) -> Orientation {
+    let exif = || block(format, file).and_then(orientation);
+    let xmp = || packet(format, file).and_then(xmp::orientation).map(Orientation::from_exif);
+    exif().or_else(xmp).unwrap_or(Orientation::Normal)
+}
+
+/// The orientation that an EXIF block asks for; `None` if it has no such tag.
+pub(super) fn orientation(block: &[u8]) -> Option<Orientation> {
+    let entry = find_entry(block, ORIENTATION_TAG)?;
+    Some(Orientation::from_exif(entry.number().unwrap_or(0)))
 }
 
 /// The EXIF block of `file`: a TIFF header and what it leads to. Nobody vouches for it. That of HEIC and AVIF is found by
@@ -71,73 +81,146 @@ pub(super) fn block(format: Format, file: &[u8]) -> Option<&[u8]> {
 /// In front of the block in the segment of a JPEG, from where some writers copy it along.
 pub(super) const EXIF_HEADER: &[u8] = b"Exif\0\0";
 
+/// The XMP packet of `file` (XMP specification part 3). Nobody vouches for it.
+fn packet(format: Format, file: &[u8]) -> Option<&[u8]> {
+    match format {
+        Format::Jpeg => jpeg_app1(file, b"http://ns.adobe.com/xap/1.0/\0"),
+        Format::Png => {
+            png_chunks(file).filter(|(kind, _)| kind == b"iTXt").find_map(|(_, data)| itxt_packet(data))
+        }
+        Format::WebP => webp_chunk(file, b"XMP "),
+        Format::Tiff => find_entry(file, XMP_TAG)?.bytes(),
+        _ => None,
+    }
+}
+
 fn jpeg_exif(file: &[u8]) -> Option<&[u8]> {
+    jpeg_app1(file, EXIF_HEADER)
+}
+
+/// What follows `header` in the first APP1 segment that begins with it.
+fn jpeg_app1<'a>(file: &'a [u8], header: &[u8]) -> Option<&'a [u8]> {
     markers::segments(file)
         .filter(|segment| segment.marker == markers::APP1)
-        .find_map(|app1| app1.payload.strip_prefix(EXIF_HEADER))
+        .find_map(|app1| app1.payload.strip_prefix(header))
 }
 
 /// The eXIf chunk (PNG, third edition, section 11.3.4.5).
 fn png_exif(file: &[u8]) -> Option<&[u8]> {
-    let mut rest = file.get(8..)?;
-    loop {
+    png_chunks(file).find(|(kind, _)| kind == b"eXIf").map(|(_, data)| data)
+}
+
+/// Kind and data of the chunks of a PNG before its end, as far as they are whole.
+fn png_chunks(file: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+    let mut rest = file.get(8..).unwrap_or_default();
+    std::iter::from_fn(move || {
         let length = u32::from_be_bytes(*rest.first_chunk()?) as usize;
-        let kind = rest.get(4..8)?;
-        let data = rest.get(8..)?;
-        match kind {
-            b"eXIf" => return data.get(..length),
-            b"IEND" => return None,
-            _ => rest = data.get(length.checked_add(4)?..)?,
-        }
-    }
+        let kind: [u8; 4] = *rest.get(4..)?.first_chunk()?;
+        let (data, checksum) = rest.get(8..)?.split_at_checked(length)?;
+        rest = checksum.get(4..).unwrap_or_default();
+        (kind != *b"IEND").then_some((kind, data))
+    })
+}
+
+/// The text of an iTXt chunk (PNG, third edition, section 11.3.3.4) with XMP. It is not compressed there, by XMP part 3.
+fn itxt_packet(data: &[u8]) -> Option<&[u8]> {
+    let mut fields = data.strip_prefix(b"XML:com.adobe.xmp\0\0\0")?.splitn(3, |byte| *byte == 0);
+    // Language and translated keyword.
+    fields.nth(2)
 }
 
 /// The EXIF chunk (WebP container specification, RFC 9649 section 2.7.1.5).
 fn webp_exif(file: &[u8]) -> Option<&[u8]> {
+    let exif = webp_chunk(file, b"EXIF")?;
+    Some(exif.strip_prefix(EXIF_HEADER).unwrap_or(exif))
+}
+
+/// The data of the first chunk of this kind.
+fn webp_chunk<'a>(file: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
     let mut rest = file.get(12..)?;
     loop {
         let length = u32::from_le_bytes(*rest.get(4..)?.first_chunk()?) as usize;
         let data = rest.get(8..)?;
-        if rest.starts_with(b"EXIF") {
-            let exif = data.get(..length)?;
-            return Some(exif.strip_prefix(EXIF_HEADER).unwrap_or(exif));
+        if rest.starts_with(kind) {
+            return data.get(..length);
         }
         rest = data.get(length.checked_add(length & 1)?..)?;
     }
 }
 
 const ORIENTATION_TAG: u16 = 0x0112;
-const TYPE_SHORT: u16 = 3;
+const XMP_TAG: u16 = 700;
 
-fn orientation_tag(tiff: &[u8]) -> Option<u16> {
-    let big_endian = match tiff.get(..4)? {
+/// An entry of an IFD (TIFF 6.0 section 2), unread.
+struct Entry<'a> {
+    tiff: &'a [u8],
+    is_big_endian: bool,
+    kind: u16,
+    count: u32,
+    /// Where the value is, or its offset.
+    field: usize,
+}
+
+/// The first entry of IFD0 with this tag.
+fn find_entry(tiff: &[u8], tag: u16) -> Option<Entry<'_>> {
+    let is_big_endian = match tiff.get(..4)? {
         b"II*\0" => false,
         b"MM\0*" => true,
         _ => return None,
     };
-    let u16_at = |at: usize| {
-        let bytes: [u8; 2] = *tiff.get(at..)?.first_chunk()?;
-        Some(if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
-    };
-    let u32_at = |at: usize| {
-        let bytes: [u8; 4] = *tiff.get(at..)?.first_chunk()?;
-        Some(if big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
-    };
-    let ifd0 = u32_at(4)? as usize;
+    let ifd0 = u32_at(tiff, is_big_endian, 4)? as usize;
     // Offset 0 is the header itself: no IFD.
     if ifd0 < 8 {
         return None;
     }
-    let entries = u16_at(ifd0)?;
+    let entries = u16_at(tiff, is_big_endian, ifd0)?;
     for entry in 0..usize::from(entries) {
         let at = ifd0.checked_add(2 + 12 * entry)?;
-        if u16_at(at)? == ORIENTATION_TAG {
-            // A second value is against the standard; the first still stands in the entry, and other readers take it.
-            let is_inline_short = u16_at(at + 2)? == TYPE_SHORT && matches!(u32_at(at + 4)?, 1 | 2);
-            return if is_inline_short { u16_at(at + 8) } else { None };
+        if u16_at(tiff, is_big_endian, at)? == tag {
+            let kind = u16_at(tiff, is_big_endian, at + 2)?;
+            let count = u32_at(tiff, is_big_endian, at + 4)?;
+            return Some(Entry { tiff, is_big_endian, kind, count, field: at + 8 });
         }
     }
     None
+}
+
+impl<'a> Entry<'a> {
+    /// The first value, if it is a whole number and stands in the entry itself. Further values are against the standard, and
+    /// ignored. A negative one is none.
+    fn number(&self) -> Option<u16> {
+        let stands_here = |size: u32| (1..=4 / size).contains(&self.count);
+        match self.kind {
+            // BYTE and SBYTE.
+            1 | 6 if stands_here(1) => self.tiff.get(self.field).map(|byte| u16::from(*byte)),
+            // SHORT and SSHORT.
+            3 | 8 if stands_here(2) => u16_at(self.tiff, self.is_big_endian, self.field),
+            // LONG and SLONG.
+            4 | 9 if stands_here(4) => u32_at(self.tiff, self.is_big_endian, self.field)?.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// The bytes of a value that does not fit the entry.
+    fn bytes(&self) -> Option<&'a [u8]> {
+        const BYTE: u16 = 1;
+        const UNDEFINED: u16 = 7;
+        if !matches!(self.kind, BYTE | UNDEFINED) || self.count <= 4 {
+            return None;
+        }
+        let start = u32_at(self.tiff, self.is_big_endian, self.field)? as usize;
+        self.tiff.get(start..)?.get(..self.count as usize)
+    }
+}
+
+fn u16_at(bytes: &[u8], is_big_endian: bool, at: usize) -> Option<u16> {
+    let bytes: [u8; 2] = *bytes.get(at..)?.first_chunk()?;
+    Some(if is_big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+}
+
+fn u32_at(bytes: &[u8], is_big_endian: bool, at: usize) -> Option<u32> {
+    let bytes: [u8; 4] = *bytes.get(at..)?.first_chunk()?;
+    Some(if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
 }
 
 #[cfg(test)]
@@ -145,48 +228,126 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn tiff(big_endian: bool, kind: u16, count: u32, value: u16) -> Vec<u8> {
-        let (short, long) = if big_endian {
-            (u16::to_be_bytes as fn(u16) -> [u8; 2], u32::to_be_bytes as fn(u32) -> [u8; 4])
-        } else {
-            (u16::to_le_bytes as fn(u16) -> [u8; 2], u32::to_le_bytes as fn(u32) -> [u8; 4])
-        };
+    /// A block with the orientation tag alone. `field` is its value as it stands in the entry.
+    fn tiff(big_endian: bool, kind: u16, count: u32, field: [u8; 4]) -> Vec<u8> {
+        let short = |number: u16| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
+        let long = |number: u32| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
         let mut block = if big_endian { b"MM\0*".to_vec() } else { b"II*\0".to_vec() };
         block.extend(long(8));
-        block.extend(short(1));
-        block.extend(short(ORIENTATION_TAG));
-        block.extend(short(kind));
+        for number in [1, ORIENTATION_TAG, kind] {
+            block.extend(short(number));
+        }
         block.extend(long(count));
-        block.extend(short(value));
-        block.extend([0, 0, 0, 0, 0, 0]);
+        block.extend(field);
+        block.extend([0; 4]);
         block
     }
 
+    const XMP: &[u8] = br#"<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>"#;
+
     #[test]
-    fn one_short_from_1_to_8_counts_in_either_byte_order() {
-        for big_endian in [false, true] {
-            for value in 1..=8 {
-                assert_eq!(orientation_tag(&tiff(big_endian, TYPE_SHORT, 1, value)), Some(value));
+    fn orientation_of_any_integer_type_counts_in_either_byte_order() {
+        for value in 1..=8_u8 {
+            let expected = Some(Orientation::from_exif(value.into()));
+            for (kind, size) in [(1, 1), (6, 1), (3, 2), (8, 2), (4, 4), (9, 4)] {
+                let mut field = [0; 4];
+                field[0] = value;
+                assert_eq!(orientation(&tiff(false, kind, 1, field)), expected, "type {kind}");
+                field.rotate_right(size - 1);
+                assert_eq!(orientation(&tiff(true, kind, 1, field)), expected, "type {kind}");
             }
         }
-        assert_eq!(orientation_tag(&tiff(false, 1, 1, 6)), None, "BYTE");
-        assert_eq!(orientation_tag(&tiff(false, TYPE_SHORT, 2, 6)), Some(6), "the first of two values");
-        assert_eq!(orientation_tag(&tiff(false, TYPE_SHORT, 3, 6)), None, "an offset, not a value");
-        assert_eq!(Orientation::from_exif(9), Orientation::Normal);
+        assert_eq!(
+            orientation(&tiff(false, 3, 2, [6, 0, 1, 0])),
+            Some(Orientation::Rotate90),
+            "the first of two"
+        );
     }
 
     #[test]
-    fn webp_and_png_carry_the_same_block() {
-        let exif = tiff(true, TYPE_SHORT, 1, 8);
-        let mut webp = b"RIFF\0\0\0\0WEBPVP8X\x03\0\0\0abc\0EXIF".to_vec();
-        webp.extend(u32::try_from(exif.len()).unwrap().to_le_bytes());
-        webp.extend(&exif);
-        assert_eq!(orientation(block(Format::WebP, &webp)), Orientation::Rotate270);
-        let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x01tEXtxCRC!".to_vec();
-        png.extend(u32::try_from(exif.len()).unwrap().to_be_bytes());
-        png.extend(b"eXIf");
-        png.extend(&exif);
-        assert_eq!(orientation(block(Format::Png, &png)), Orientation::Rotate270);
+    fn orientation_tag_that_means_nothing_is_upright() {
+        let upright = Some(Orientation::Normal);
+        assert_eq!(orientation(&tiff(false, 3, 3, [6, 0, 0, 0])), upright, "an offset, not a value");
+        assert_eq!(orientation(&tiff(false, 4, 2, [6, 0, 0, 0])), upright, "an offset, not a value");
+        assert_eq!(orientation(&tiff(false, 3, 0, [6, 0, 0, 0])), upright, "no value");
+        assert_eq!(orientation(&tiff(false, 2, 1, [6, 0, 0, 0])), upright, "text");
+        assert_eq!(orientation(&tiff(false, 3, 1, [9, 0, 0, 0])), upright);
+        assert_eq!(orientation(&tiff(false, 4, 1, [6, 0, 1, 0])), upright);
+        assert_eq!(orientation(b"MM\0*\0\0\0\x08\0\0"), None, "no tag");
+    }
+
+    fn webp(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let mut file = b"RIFF\0\0\0\0WEBPVP8X\x03\0\0\0abc\0".to_vec();
+        for (kind, data) in chunks {
+            file.extend(*kind);
+            file.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+            file.extend(*data);
+            file.extend(vec![0; data.len() & 1]);
+        }
+        file
+    }
+
+    fn png(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\x01tEXtxCRC!".to_vec();
+        for (kind, data) in chunks {
+            file.extend(u32::try_from(data.len()).unwrap().to_be_bytes());
+            file.extend(*kind);
+            file.extend(*data);
+            file.extend(b"CRC!");
+        }
+        file
+    }
+
+    fn jpeg(segments: &[(&[u8], &[u8])]) -> Vec<u8> {
+        let mut file = b"\xff\xd8".to_vec();
+        for (header, data) in segments {
+            file.extend([0xFF, markers::APP1]);
+            file.extend(u16::try_from(2 + header.len() + data.len()).unwrap().to_be_bytes());
+            file.extend([*header, *data].concat());
+        }
+        file
+    }
+
+    /// A TIFF with the entries of an orientation, if there is one, and of a packet.
+    fn tiff_with_xmp(value: Option<u8>) -> Vec<u8> {
+        let mut file = b"II*\0\x08\0\0\0".to_vec();
+        file.extend([1 + u8::from(value.is_some()), 0]);
+        if let Some(value) = value {
+            file.extend([0x12, 1, 3, 0, 1, 0, 0, 0, value, 0, 0, 0]);
+        }
+        file.extend([0xBC, 2, 1, 0, u8::try_from(XMP.len()).unwrap(), 0, 0, 0, 64, 0, 0, 0]);
+        file.resize(64, 0);
+        [&file, XMP].concat()
+    }
+
+    #[test]
+    fn xmp_counts_where_exif_has_no_orientation() {
+        let exif = tiff(true, 3, 1, [0, 8, 0, 0]);
+        let xap: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+        let itxt = [b"XML:com.adobe.xmp\0\0\0en\0\0", XMP].concat();
+        let compressed = [b"XML:com.adobe.xmp\0\x01\0en\0\0", XMP].concat();
+        for (format, file, expected) in [
+            (Format::WebP, webp(&[(b"EXIF", &exif)]), Orientation::Rotate270),
+            (Format::WebP, webp(&[(b"EXIF", &exif), (b"XMP ", XMP)]), Orientation::Rotate270),
+            (Format::WebP, webp(&[(b"XMP ", XMP)]), Orientation::Rotate180),
+            (Format::Png, png(&[(b"eXIf", &exif)]), Orientation::Rotate270),
+            (Format::Png, png(&[(b"iTXt", &itxt), (b"eXIf", &exif)]), Orientation::Rotate270),
+            (Format::Png, png(&[(b"iTXt", b"Title\0\0\0\0\0x"), (b"iTXt", &itxt)]), Orientation::Rotate180),
+            (Format::Png, png(&[(b"iTXt", &compressed)]), Orientation::Normal),
+            (Format::Png, png(&[(b"IEND", b""), (b"iTXt", &itxt)]), Orientation::Normal),
+            (Format::Jpeg, jpeg(&[(xap, XMP), (EXIF_HEADER, &exif)]), Orientation::Rotate270),
+            (
+                Format::Jpeg,
+                jpeg(&[(EXIF_HEADER, b"MM\0*\0\0\0\x08\0\0"), (xap, XMP)]),
+                Orientation::Rotate180,
+            ),
+            (Format::Tiff, tiff_with_xmp(None), Orientation::Rotate180),
+            (Format::Tiff, tiff_with_xmp(Some(6)), Orientation::Rotate90),
+            (Format::Tiff, tiff_with_xmp(Some(1)), Orientation::Normal),
+            (Format::Tiff, tiff_with_xmp(Some(0)), Orientation::Normal),
+        ] {
+            assert_eq!(orientation_of(format, &file), expected, "{format:?} {file:x?}");
+        }
     }
 
     proptest! {
@@ -195,7 +356,7 @@ mod tests {
             let mut file = [&b"II*\0\x08\0\0\0"[..], b"\xff\xd8\xff\xe1\0\x20Exif\0\0MM\0*", b"RIFF....WEBP", b""][prefix].to_vec();
             file.extend(bytes);
             for format in [Format::Jpeg, Format::Png, Format::WebP, Format::Tiff] {
-                orientation(block(format, &file));
+                orientation_of(format, &file);
             }
         }
     }

@@ -25,7 +25,7 @@ pub(crate) fn assert_size_fits(format: Format, file: &[u8], made: &Encoded, reci
     }
     let Some(frame) = markers::frame(file) else { return };
     let (width, height) = plan::fit(frame.width.into(), frame.height.into(), recipe.max_dim);
-    let is_turned = exif::orientation(exif::block(format, file)).swaps_sides();
+    let is_turned = exif::orientation_of(format, file).swaps_sides();
     let expected = if is_turned { (height, width) } else { (width, height) };
     assert_eq!((made.width, made.height), expected);
 }
@@ -43,7 +43,7 @@ pub(crate) fn assert_is_clean(jpeg: &[u8], may_have_exif: bool) {
 /// What is written of a file's EXIF is upright, fits a segment, and is all there is to keep of what was written.
 pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
     let block = exif::block(format, file);
-    exif::orientation(block);
+    exif::orientation_of(format, file);
     let Some(segment) = block.and_then(|tiff| metadata::segment(tiff, 1200, 1600)) else { return };
     assert!(segment.len() <= MAX_SEGMENT);
     let jpeg = metadata::insert(
@@ -51,7 +51,7 @@ pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
         segment.clone(),
     );
     let written = exif::block(Format::Jpeg, &jpeg).unwrap();
-    assert_eq!(exif::orientation(Some(written)), Orientation::Normal);
+    assert_eq!(exif::orientation(written), Some(Orientation::Normal));
     assert_eq!(metadata::segment(written, 1200, 1600), Some(segment), "what is written is read again");
 }
 
@@ -74,7 +74,11 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     let judge = jpeg::planes(file, u32::from(divisor), &mut Workspace::default());
     // It gives no planes of inks, of rare subsamplings, and of narrow pictures when scaled.
     let Some((theirs, complaint)) = judge else { return };
-    assert!(complaint.is_none_or(|text| text.contains("bad ICC marker")), "it was decoded nevertheless");
+    let is_harmless = |text: String| {
+        // Padding before a restart or the end, and a transform that Adobe does not define.
+        text.contains("extraneous bytes before marker 0xd") || text.contains("Unknown Adobe color")
+    };
+    assert!(complaint.is_none_or(is_harmless), "it was decoded nevertheless");
     assert_eq!(ours.planes.len(), theirs.len());
     for (component, theirs) in theirs.iter().enumerate() {
         let (columns, rows) = ours.in_blocks(file, component, divisor);

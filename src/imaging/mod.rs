@@ -24,6 +24,7 @@ pub mod steps;
 mod tiff_directory;
 mod work_budget;
 mod workspace;
+mod xmp;
 
 use std::time::Duration;
 
@@ -164,8 +165,9 @@ pub fn inspect<'a>(
     budget.check()?;
     let input = budget.input(bytes);
     let picture = codec::open(format, &input, recipe).map_err(|error| budget.explain(error))?;
-    let exif = exif::block(format, input.whole()?);
-    let orientation = picture.orientation().unwrap_or_else(|| exif::orientation(exif));
+    let file = input.whole()?;
+    let exif = exif::block(format, file);
+    let orientation = picture.orientation().unwrap_or_else(|| exif::orientation_of(format, file));
     Ok(Inspected { budget, picture, exif, orientation, recipe: *recipe })
 }
 

@@ -124,6 +124,22 @@ impl<'a> WorkBudget<'a> {
         self.check()
     }
 
+    /// Checks that work which takes `longest` at most, and cannot be stopped, may begin. It may take half of the processor
+    /// time of a photo, because a second attempt may follow and a client that goes away is not noticed meanwhile. It must
+    /// also fit what is left until both limits.
+    ///
+    /// # Errors
+    /// It does not fit, or see [`check`](Self::check).
+    pub(super) fn admit(&self, longest: Duration) -> Result<(), ImageError> {
+        self.check()?;
+        let left = self.processor_time.saturating_sub(self.processor_time_used());
+        let until_deadline = self.deadline.get().saturating_duration_since(Instant::now());
+        if longest > (self.processor_time / 2).min(left).min(until_deadline) {
+            return Err(self.stop(ImageError::TooSlow));
+        }
+        Ok(())
+    }
+
     /// Runs `wait`, during which the deadline stands still: a photo that waits for memory does no work.
     pub fn pause<T>(&self, wait: impl FnOnce() -> T) -> T {
         let paused = Instant::now();
@@ -155,7 +171,7 @@ impl<'a> WorkBudget<'a> {
 }
 
 /// Processor time of this thread.
-fn processor_time() -> Duration {
+pub(super) fn processor_time() -> Duration {
     // A system without the clock has the deadline alone.
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
@@ -185,16 +201,6 @@ impl<'a> Input<'a> {
     pub(super) fn whole(&self) -> Result<&'a [u8], ImageError> {
         self.budget.read(self.bytes.len() as u64)?;
         Ok(self.bytes)
-    }
-
-    /// The first `len` bytes at most.
-    ///
-    /// # Errors
-    /// See [`WorkBudget::read`].
-    pub(super) fn head(&self, len: usize) -> Result<&'a [u8], ImageError> {
-        let head = &self.bytes[..len.min(self.bytes.len())];
-        self.budget.read(head.len() as u64)?;
-        Ok(head)
     }
 
     /// `len` bytes from `offset` on.
@@ -345,6 +351,16 @@ mod tests {
         while works.check().is_ok() {}
         assert!(works.processor_time_used() > limit);
         assert_eq!(works.check(), Err(ImageError::TooSlow));
+    }
+
+    #[test]
+    fn work_that_cannot_be_stopped_takes_at_most_half_of_the_time() {
+        let limit = Duration::from_secs(4);
+        let recipe = Recipe { processor_time: limit, ..RECIPE };
+        assert_eq!(budget(&recipe).admit(limit / 2), Ok(()));
+        assert_eq!(budget(&recipe).admit(limit / 2 + Duration::from_nanos(1)), Err(ImageError::TooSlow));
+        let hurried = Recipe { timeout: limit / 4, ..recipe };
+        assert_eq!(budget(&hurried).admit(limit / 2), Err(ImageError::TooSlow));
     }
 
     #[test]

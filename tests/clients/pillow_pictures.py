@@ -32,9 +32,11 @@ SAMPLES = 3000
 def reference(source):
     image = Image.open(io.BytesIO(source))
     profile = image.info.get("icc_profile")
-    # An orientation in XMP alone is followed by Pillow, and by no browser.
-    for name in ("xmp", "XML:com.adobe.xmp"):
-        image.info.pop(name, None)
+    # Pillow gives a value of type BYTE as bytes, which it does not take for an orientation. A number of any type is one here.
+    exif = image.getexif()
+    orientation = exif.get(0x0112)
+    if isinstance(orientation, bytes) and len(orientation) == 1:
+        exif[0x0112] = orientation[0]
     return finished(ImageOps.exif_transpose(image), profile)
 
 
@@ -102,13 +104,13 @@ def delta_e(a, b):
 
 
 def judge(client, name, source, same=None):
+    """`same` is what the source must come out as, where Pillow does not read it: an image, or a file that Pillow reads."""
     answer = client.post("/api/v1/ingest/upload", files={"files": ("photo", source)})
     if answer.status_code != 201:
         raise SystemExit(f"{name}: {answer.status_code} {answer.text}")
     stored = client.get(answer.json()["photos"][0]["media"]["url"]).content
     made = Image.open(io.BytesIO(stored)).convert("RGB")
     try:
-        # `same` is the picture that the source must come out as: an image, or a file that Pillow reads.
         is_image = isinstance(same, Image.Image)
         expected, has_profile = finished(same, None) if is_image else reference(same or source)
     except (OSError, ValueError):
@@ -169,14 +171,15 @@ def rasters():
     yield "PNG with other bytes for its end", whole[:-12] + 40 * b"junk", whole
 
 
-with httpx.Client(base_url=sys.argv[1], timeout=120) as http:
-    match sys.argv[3:]:
-        case ["rasters"]:
-            files = rasters()
-        case ["tiff"]:
-            files = tiff_files.files()
-        case [directory]:
-            files = corpus(directory)
-        case _:
-            files = cards()
-    print(json.dumps([judge(http, *file) for file in files]))
+if __name__ == "__main__":
+    with httpx.Client(base_url=sys.argv[1], timeout=120) as http:
+        match sys.argv[3:]:
+            case ["rasters"]:
+                files = rasters()
+            case ["tiff"]:
+                files = tiff_files.files()
+            case [directory]:
+                files = corpus(directory)
+            case _:
+                files = cards()
+        print(json.dumps([judge(http, *file) for file in files]))

@@ -17,6 +17,7 @@ mod fairness;
 mod forms;
 mod http2;
 mod instances;
+mod jpeg;
 mod life;
 mod log;
 mod many;

@@ -16,7 +16,12 @@ struct Judged {
 
 /// What the script says of these files.
 fn judged(server: &Server, python: &str, files: Option<&std::ffi::OsStr>) -> Vec<Judged> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/pillow_pictures.py");
+    judged_by("pillow_pictures.py", server, python, files)
+}
+
+/// The same of another script.
+fn judged_by(name: &str, server: &Server, python: &str, files: Option<&std::ffi::OsStr>) -> Vec<Judged> {
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name);
     let output =
         Command::new(python).arg(script).args([&server.url(""), QUALITY]).args(files).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -71,5 +76,15 @@ fn every_kind_of_tiff_is_the_picture_that_libtiff_makes_of_it() {
     let judged = judged(&server, &python, Some("tiff".as_ref()));
     assert!(judged.len() > 200, "{}", judged.len());
     let unlike: Vec<_> = judged.iter().filter(|file| file.psnr.is_none_or(|psnr| psnr < 38.0)).collect();
+    assert!(unlike.is_empty(), "{unlike:.1?}");
+}
+
+#[test]
+fn unusual_jpegs_and_orientations_are_the_pictures_that_pillow_makes_of_them() {
+    let Some(python) = program("VINTEDBOT_TEST_PYTHON") else { return };
+    let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);
+    let judged = judged_by("pillow_unusual.py", &server, &python, None);
+    assert!(judged.len() > 100, "{}", judged.len());
+    let unlike: Vec<_> = judged.iter().filter(|file| file.psnr.is_none_or(|psnr| psnr < 33.0)).collect();
     assert!(unlike.is_empty(), "{unlike:.1?}");
 }

@@ -87,13 +87,47 @@ impl<'a> Window<'a> {
         bits.at > self.filled && self.left(bits) < 0
     }
 
-    /// The marker that ends the segment, if all of the segment but the padding of its last byte was read.
+    /// The marker that ends the segment, if all of the segment was read but the padding of its last byte, or else whole bytes
+    /// of padding.
     pub(super) fn end(&mut self, mut bits: Bits) -> Option<u8> {
         self.prepare(&mut bits);
         match self.rest {
             [PREFIX, marker, ..] if self.is_ended && (0..8).contains(&self.left(bits)) => Some(*marker),
-            _ => None,
+            _ => self.end_of_padding(bits),
         }
+    }
+
+    /// The marker that ends the segment, if all bytes that are left of it are zeros or all are ones. Some webcams write zeros
+    /// before each restart marker. libjpeg-turbo skips them too, with a warning.
+    #[cold]
+    #[inline(never)]
+    fn end_of_padding(&mut self, bits: Bits) -> Option<u8> {
+        if self.left(bits) < 0 {
+            return None;
+        }
+        let count = bits.count & 63;
+        let reservoir = (bits.reservoir << (count % 8)).to_be_bytes();
+        // The reservoir may hold bytes from past the end of the segment.
+        let held = usize::try_from(count / 8).ok()?.checked_sub(bits.at.saturating_sub(self.filled))?;
+        let mut padding = None;
+        let mut is_padding = |bytes: &[u8]| {
+            bytes.iter().all(|byte| matches!(*byte, 0 | 0xFF) && *padding.get_or_insert(*byte) == *byte)
+        };
+        if !is_padding(reservoir.get(..held)?) {
+            return None;
+        }
+        let mut at = bits.at.min(self.filled);
+        while is_padding(self.bytes.get(at..self.filled)?) {
+            if self.is_ended {
+                while self.rest.starts_with(&[PREFIX, PREFIX]) {
+                    self.rest = &self.rest[1..];
+                }
+                return if let [PREFIX, marker, ..] = self.rest { Some(*marker) } else { None };
+            }
+            self.slide(self.filled);
+            at = 0;
+        }
+        None
     }
 
     /// Goes on behind the marker that [`end`](Self::end) told.

@@ -194,11 +194,12 @@ impl<'a> Header<'a> {
             (1, _) => Model::Grey,
             (3, _) if is_jfif => Model::YCbCr,
             (3, Some(0)) => Model::Rgb,
-            (3, Some(1)) => Model::YCbCr,
+            // Of a transform that Adobe does not define for so many components it warns, and takes the common one.
+            (3, Some(_)) => Model::YCbCr,
             (3, None) if ids == *b"RGB" => Model::Rgb,
             (3, None) => Model::YCbCr,
             (4, Some(0) | None) => Model::Cmyk,
-            (4, Some(2)) => Model::Ycck,
+            (4, Some(_)) => Model::Ycck,
             _ => return None,
         })
     }

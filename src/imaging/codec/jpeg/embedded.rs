@@ -1,21 +1,18 @@
 //! JPEGs inside of a TIFF (TIFF Technical Note 2): their tables may be elsewhere in the file, and the file says what their
 //! components mean.
 
-use turbojpeg::{Decompressor, Image, PixelFormat};
-
 use super::super::markers::{self, DHT, DQT, DRI, SOF_BASELINE, SOF_EXTENDED, SOS};
-use super::planar::Complaint;
-use super::strict;
+use super::planar::{self, Limits};
+use super::survey::Survey;
+use super::{WORKING_MEMORY, strict, time_with_pixels};
 use crate::imaging::ImageError;
+use crate::imaging::work_budget::WorkBudget;
 
 /// Quantisation and Huffman tables take about 600 bytes.
 const MAX_TABLES_BYTES: usize = 64 << 10;
-/// What the library needs beside the pixels: rows of samples, tables.
-const WORKING_MEMORY: u64 = 4 << 20;
 
 /// Decodes JPEGs of one picture, one after another.
 pub(in crate::imaging) struct Embedded {
-    decoder: Decompressor,
     /// What each file begins with: Adobe's mark, which tells what the components mean, and the shared tables.
     head: Vec<u8>,
     components: u32,
@@ -35,7 +32,6 @@ impl Embedded {
         is_ycbcr: bool,
         components: u32,
     ) -> Result<Self, ImageError> {
-        let decoder = Decompressor::new().map_err(|_| ImageError::Corrupt)?;
         let mut head = markers::START.to_vec();
         head.extend(b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0");
         head.push(u8::from(is_ycbcr));
@@ -43,7 +39,7 @@ impl Embedded {
         if head.len() > MAX_TABLES_BYTES {
             return Err(ImageError::Corrupt);
         }
-        Ok(Self { decoder, head, components, file: Vec::new(), size: (0, 0) })
+        Ok(Self { head, components, file: Vec::new(), size: (0, 0) })
     }
 
     /// Most bytes that this holds beside the pixels, for a JPEG of `length` bytes.
@@ -61,7 +57,7 @@ impl Embedded {
         if u32::from(frame.components) != self.components {
             return Err(ImageError::Corrupt);
         }
-        if !frame.is_sequential || !markers::has_one_scan(jpeg) {
+        if !frame.is_sequential {
             return Err(ImageError::Unsupported);
         }
         self.file.clear();
@@ -75,21 +71,25 @@ impl Embedded {
     /// Decodes the JPEG that was opened to whole pixels of one byte a component, which fill `pixels`.
     ///
     /// # Errors
-    /// The JPEG is corrupt, truncated, or empty.
-    pub(in crate::imaging) fn decode(&mut self, pixels: &mut [u8]) -> Result<(), ImageError> {
-        let (width, height) = (self.size.0 as usize, self.size.1 as usize);
-        let format = match self.components {
-            1 => PixelFormat::GRAY,
-            3 => PixelFormat::RGB,
-            _ => PixelFormat::CMYK,
-        };
-        let pitch = width * self.components as usize;
-        if pixels.len() != pitch * height || pixels.is_empty() {
+    /// The JPEG is corrupt, truncated, empty or in several scans, or the budget is used up.
+    pub(in crate::imaging) fn decode(
+        &mut self,
+        pixels: &mut [u8],
+        budget: &WorkBudget<'_>,
+    ) -> Result<(), ImageError> {
+        let area = u64::from(self.size.0) * u64::from(self.size.1);
+        let channels = self.components as usize;
+        if pixels.len() as u64 != area * u64::from(self.components) || pixels.is_empty() {
             return Err(ImageError::Empty);
         }
-        strict::decode(&self.file, |file| {
-            let image = Image { pixels: &mut *pixels, width, pitch, height, format };
-            self.decoder.decompress(file, image).map_err(Complaint::from)
+        let survey = Survey::new(&self.file, budget)?;
+        if !survey.has_one_scan {
+            return Err(ImageError::Unsupported);
+        }
+        let limits = Limits { scans: 1, pixels: area, memory: WORKING_MEMORY };
+        let longest = time_with_pixels(&survey, area);
+        strict::decode(&self.file, &survey, longest, budget, |file| {
+            planar::decode_pixels(file, 1, channels, &limits, pixels)
         })
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
 use crate::imaging::codec::baseline::{self, Bands, Baseline, Failure, Room};
-use crate::imaging::codec::{Failed, Picture, check_size, markers};
+use crate::imaging::codec::markers::{self, Segment};
+use crate::imaging::codec::{Failed, Picture, check_size};
 use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe, plan};
 
@@ -22,15 +23,16 @@ pub(super) struct Fast<'a> {
 }
 
 impl<'a> Fast<'a> {
-    /// `None` if the file is not of that kind, or libjpeg-turbo is the faster one on this processor.
+    /// `None` if the file is not of that kind, or libjpeg-turbo is the faster one on this processor and reads it.
     ///
     /// # Errors
     /// Too many pixels.
     pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Option<Self>, ImageError> {
         let file = input.whole()?;
-        let Some(baseline) = Some(file).filter(|_| Baseline::is_fast()).and_then(Baseline::open) else {
+        if !Baseline::is_fast() && !has_padded_restarts(file) {
             return Ok(None);
-        };
+        }
+        let Some(baseline) = Baseline::open(file) else { return Ok(None) };
         let (width, height) = baseline.size();
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let is_inverted = markers::has_adobe(file);
@@ -56,6 +58,16 @@ impl<'a> Fast<'a> {
         let profile = markers::icc_profile(file);
         Ok(Some(Self { input: *input, baseline, layout, bands, recipe: *recipe, profile }))
     }
+}
+
+/// Whether a zero byte precedes a restart marker. libjpeg-turbo warns of padding there, and does not tell whether anything else is
+/// wrong.
+fn has_padded_restarts(file: &[u8]) -> bool {
+    let is_padded = |segment: Segment<'_>| {
+        let before = file.len() - segment.rest.len() - 2;
+        matches!(segment.marker, markers::RST0..=markers::RST7) && file[..before].ends_with(&[0])
+    };
+    markers::all(file).any(is_padded)
 }
 
 impl Picture for Fast<'_> {

@@ -5,31 +5,34 @@ mod encoder;
 mod fast;
 mod planar;
 mod strict;
+mod survey;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
-
-use turbojpeg::{Colorspace, Decompressor, Image, PixelFormat, ScalingFactor, Subsamp};
+use std::time::Duration;
 
 pub(in crate::imaging) use self::embedded::Embedded;
 pub(in crate::imaging) use self::encoder::{encode_rgb, encode_ycbcr};
 use self::fast::Fast;
-use self::planar::{Complaint, Limits};
+use self::planar::{Colours, Limits};
+use self::survey::Survey;
 use super::{Failed, Picture, check_size, markers};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
 use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe, plan};
 
-/// Most scans of a progressive JPEG. Cameras and optimisers write 3 to about 15; each costs a pass over the whole image,
-/// so that 1,500 of them in a small file once took half a minute.
+/// Most scans of a JPEG. Cameras and optimisers write 3 to about 15. What they may cost together is bounded by their
+/// [`Survey`].
 const MAX_SCANS: u64 = 100;
-/// Scans that even the largest image may have.
-const MIN_SCANS: u64 = 16;
-/// Most pixels of all scans together: some seconds' work.
-const MAX_SCANNED_PIXELS: u64 = 1_500_000_000;
 /// Pictures with a side shorter than this are not scaled while they are decoded: see `planar::decode`.
 const THIN: u32 = 64;
-/// What the library needs beside coefficients: rows of samples, tables.
+/// What the library needs beside coefficients and rows: tables.
 const WORKING_MEMORY: u64 = 4 << 20;
+/// Rows of each component that the library holds: one of MCUs of up to four blocks, its neighbours, and the same upsampled.
+const WORKING_ROWS: u64 = 64;
+/// Nanoseconds for each pixel that is made of components.
+const PIXEL_NANOSECONDS: u64 = 10;
 
 /// Reads the header of a JPEG.
 pub(super) fn open<'a>(input: &Input<'a>, recipe: &Recipe) -> Result<Box<dyn Picture + 'a>, ImageError> {
@@ -51,11 +54,16 @@ pub(in crate::imaging) fn planes(
     Some((planes, result.err().map(|complaint| complaint.0)))
 }
 
+/// The longest time that one decode to so many pixels can take.
+fn time_with_pixels(survey: &Survey, pixels: u64) -> Duration {
+    survey.longest + Duration::from_nanos(PIXEL_NANOSECONDS * pixels)
+}
+
 /// A JPEG whose header was read.
 struct Jpeg<'a> {
     /// The file, or a tidied copy where the library stumbles over its header.
     file: Cow<'a, [u8]>,
-    decoder: Decompressor,
+    survey: Survey,
     width: u32,
     height: u32,
     divisor: u32,
@@ -64,8 +72,6 @@ struct Jpeg<'a> {
     chroma: Option<(u32, u32)>,
     profile: Option<Vec<u8>>,
     limits: Limits,
-    /// Bytes for the coefficients that must be held whole, because not all pixels are in one scan.
-    coefficients: u64,
 }
 
 impl std::fmt::Debug for Jpeg<'_> {
@@ -77,33 +83,27 @@ impl std::fmt::Debug for Jpeg<'_> {
 impl<'a> Jpeg<'a> {
     fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let bytes = input.whole()?;
-        let mut decoder = Decompressor::new().map_err(|_| ImageError::Corrupt)?;
         let mut file = Cow::Borrowed(bytes);
-        let header = match decoder.read_header(bytes).map_err(Complaint::from) {
+        let header = match planar::header(bytes) {
             Err(complaint) if complaint.is_harmless() => {
-                file = Cow::Owned(markers::tidied(bytes).ok_or(ImageError::Truncated)?);
-                decoder.read_header(&file).map_err(Complaint::from)
+                let has_end = Survey::new(bytes, input.budget())?.has_end;
+                file = Cow::Owned(markers::tidied(bytes, has_end).ok_or(ImageError::Truncated)?);
+                planar::header(&file)
             }
             result => result,
         };
         let header = header.map_err(|complaint| complaint.meaning())?;
-        let (width, height) = check_size(header.width as u64, header.height as u64, recipe.max_pixels)?;
-        let pixels = u64::from(width) * u64::from(height);
-        let chroma = match header.subsamp {
-            Subsamp::None => Some((1, 1)),
-            Subsamp::Sub2x1 => Some((2, 1)),
-            Subsamp::Sub2x2 => Some((2, 2)),
-            Subsamp::Sub1x2 => Some((1, 2)),
-            Subsamp::Sub4x1 => Some((4, 1)),
-            Subsamp::Sub1x4 => Some((1, 4)),
-            _ => None,
-        };
-        let model = match header.colorspace {
-            Colorspace::Gray => Model::Grey,
-            Colorspace::YCbCr => Model::YCbCr,
-            Colorspace::RGB => Model::Rgb,
-            // The library makes CMYK of YCCK.
-            Colorspace::CMYK | Colorspace::YCCK => Model::Cmyk { is_inverted: markers::has_adobe(bytes) },
+        let (width, height) = check_size(header.width, header.height, recipe.max_pixels)?;
+        let survey = Survey::new(&file, input.budget())?;
+        if survey.scans > MAX_SCANS {
+            return Err(ImageError::TooSlow);
+        }
+        let chroma = header.chroma;
+        let model = match header.colours {
+            Colours::Grey => Model::Grey,
+            Colours::YCbCr => Model::YCbCr,
+            Colours::Rgb => Model::Rgb,
+            Colours::Cmyk => Model::Cmyk { is_inverted: markers::has_adobe(bytes) },
         };
         let is_planar = !header.is_lossless
             && match model {
@@ -111,32 +111,29 @@ impl<'a> Jpeg<'a> {
                 Model::YCbCr | Model::Rgb => chroma.is_some(),
                 Model::Cmyk { .. } | Model::Ycck { .. } => false,
             };
-        // Pixels, where they must be made, are made as RGB.
-        let model = if is_planar || matches!(model, Model::Cmyk { .. }) { model } else { Model::Rgb };
-        let chroma = if model == Model::Grey { Some((1, 1)) } else { chroma.filter(|_| is_planar) };
+        // Pixels, where they must be made of luma and chroma, are made as RGB.
+        let model = if model == Model::YCbCr && !is_planar { Model::Rgb } else { model };
+        let chroma = chroma.filter(|_| is_planar);
         let samples_per_4_pixels = match (chroma, model) {
             (_, Model::Grey) => 4,
             (Some((across, down)), _) => 4 + 8 / u64::from(across * down),
             (None, Model::Cmyk { .. }) => 16,
             (None, _) => 12,
         };
-        let coefficients =
-            if markers::has_one_scan(bytes) { 0 } else { pixels.div_ceil(2) * samples_per_4_pixels };
         // A thin picture is small at any length.
         let divisor = if header.is_lossless || width.min(height) < THIN {
             1
         } else {
-            let memory = recipe.memory.saturating_sub(coefficients);
+            let memory = recipe.memory.saturating_sub(survey.coefficients);
             plan::divisor_for_memory((width, height), recipe.max_dim, samples_per_4_pixels, memory)
         };
-        let scans = (MAX_SCANNED_PIXELS / pixels).clamp(MIN_SCANS, MAX_SCANS);
         let limits = Limits {
-            scans: u32::try_from(scans).map_err(|_| ImageError::Corrupt)?,
+            scans: u32::try_from(survey.scans.max(1)).map_err(|_| ImageError::Corrupt)?,
             pixels: recipe.max_pixels,
-            memory: coefficients + WORKING_MEMORY,
+            memory: survey.coefficients + WORKING_MEMORY,
         };
         let profile = markers::icc_profile(bytes);
-        Ok(Self { file, decoder, width, height, divisor, model, chroma, profile, limits, coefficients })
+        Ok(Self { file, survey, width, height, divisor, model, chroma, profile, limits })
     }
 
     fn decoded_size(&self) -> (u32, u32) {
@@ -145,7 +142,8 @@ impl<'a> Jpeg<'a> {
 
     fn decode_planes(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
         let mut planes = Vec::new();
-        strict::decode(&self.file, |file| {
+        let budget = canvas.budget();
+        strict::decode(&self.file, &self.survey, self.survey.longest, budget, |file| {
             planes.drain(..).for_each(|plane| canvas.workspace().give_plane(plane));
             let (decoded, result) = planar::decode(file, self.divisor, &self.limits, canvas.workspace())?;
             planes = decoded;
@@ -158,21 +156,19 @@ impl<'a> Jpeg<'a> {
         Ok(())
     }
 
-    fn decode_pixels(mut self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+    fn decode_pixels(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
         let (width, height) = self.decoded_size();
-        let (width, height) = (width as usize, height as usize);
-        let (format, pixel) = match self.model {
-            Model::Cmyk { .. } => (PixelFormat::CMYK, 4),
-            _ => (PixelFormat::RGB, 3),
+        let channels = match self.model {
+            Model::Grey => 1,
+            Model::YCbCr | Model::Rgb => 3,
+            Model::Cmyk { .. } | Model::Ycck { .. } => 4,
         };
-        self.decoder.set_scan_limit(self.limits.scans).map_err(|_| ImageError::Corrupt)?;
-        let factor = ScalingFactor::new(1, self.divisor as usize);
-        self.decoder.set_scaling_factor(factor).map_err(|_| ImageError::Corrupt)?;
-        let pitch = width * pixel;
-        let mut pixels = canvas.workspace().take(pitch * height);
-        strict::decode(&self.file, |file| {
-            let image = Image { pixels: pixels.as_mut_slice(), width, pitch, height, format };
-            self.decoder.decompress(file, image).map_err(Complaint::from)
+        let budget = canvas.budget();
+        let pixels_made = u64::from(width) * u64::from(height);
+        let longest = time_with_pixels(&self.survey, pixels_made);
+        let mut pixels = canvas.workspace().take(width as usize * height as usize * channels);
+        strict::decode(&self.file, &self.survey, longest, budget, |file| {
+            planar::decode_pixels(file, self.divisor, channels, &self.limits, &mut pixels)
         })?;
         canvas.push_pixels(&pixels)?;
         canvas.workspace().give(pixels);
@@ -208,15 +204,17 @@ impl Picture for Jpeg<'_> {
         // Of an odd file a tidied copy is made, of an odder one another.
         let copies = if matches!(self.file, Cow::Owned(_)) { 2 } else { 1 };
         let copy = copies * self.file.len() as u64;
-        let planes: usize =
-            self.layout().components.iter().map(|c| (c.width + c.across) * (c.height + c.down)).sum();
-        copy + self.coefficients + WORKING_MEMORY + planes as u64
+        let components = self.layout().components;
+        let planes: usize = components.iter().map(|c| (c.width + c.across) * (c.height + c.down)).sum();
+        let rows = WORKING_ROWS * u64::from(self.width) * components.len() as u64;
+        copy + self.survey.coefficients + WORKING_MEMORY + rows + planes as u64
     }
 
     fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
     where
         Self: 'a,
     {
+        canvas.budget().grant(self.memory())?;
         Ok(if self.chroma.is_some() { self.decode_planes(canvas) } else { self.decode_pixels(canvas) }?)
     }
 }

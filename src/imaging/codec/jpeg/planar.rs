@@ -1,7 +1,7 @@
-//! The planes of a JPEG from libjpeg-turbo, without ever making pixels of them.
+//! The header, the planes and the pixels of a JPEG from libjpeg-turbo.
 //!
-//! The safe bindings write behind their buffer when a file's subsampling is not the one they guess, so this module
-//! speaks to TurboJPEG 3 itself. It is the only one that does. Its functions are sound for all arguments: every size is
+//! The safe bindings write past their buffer when a file's subsampling is not the one they guess. They also have no setter
+//! for the memory limit. So this module calls TurboJPEG 3 itself. It is the only one that does. Its functions are sound for all arguments: every size is
 //! computed from the header of the same bytes that are decoded, by the library's own formulas.
 #![allow(unsafe_code)]
 
@@ -19,12 +19,33 @@ const MIN_SCALED_SIDE: c_int = 8;
 /// What the library may spend on one file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Scans of a progressive file.
+    /// Scans of a file, at least one.
     pub(super) scans: u32,
     /// Width x height.
     pub(super) pixels: u64,
     /// Bytes of working memory: coefficients, above all.
     pub(super) memory: u64,
+}
+
+/// What the components of a file mean, as the library decides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Colours {
+    Grey,
+    YCbCr,
+    Rgb,
+    /// Four inks. The library converts them from luma and chroma where a file stores those.
+    Cmyk,
+}
+
+/// What the library reads before the first scan.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) width: u64,
+    pub(super) height: u64,
+    pub(super) colours: Colours,
+    /// How many luma samples a chroma sample covers across and down. `None` if the library gives no planes of them.
+    pub(super) chroma: Option<(u32, u32)>,
+    pub(super) is_lossless: bool,
 }
 
 /// The library's words about what went wrong, or what it wondered at though it decoded the rest.
@@ -46,6 +67,33 @@ impl Instance {
         // SAFETY: takes a number; an unknown one gives a null handle.
         let handle = unsafe { raw::tj3Init(number(kind)) };
         NonNull::new(handle).map(Self).ok_or_else(|| Complaint("no instance".to_owned()))
+    }
+
+    /// An instance that decodes one file within `limits`.
+    fn decompressor(limits: &Limits) -> Result<Self, Complaint> {
+        let mut instance = Self::new(raw::TJINIT_TJINIT_DECOMPRESS)?;
+        // By default the library keeps a copy of every APP2 segment. The profile is read elsewhere.
+        instance.set(raw::TJPARAM_TJPARAM_SAVEMARKERS, 0)?;
+        instance.set(raw::TJPARAM_TJPARAM_SCANLIMIT, limits.scans.into())?;
+        instance.set(raw::TJPARAM_TJPARAM_MAXPIXELS, limits.pixels)?;
+        instance.set(raw::TJPARAM_TJPARAM_MAXMEMORY, limits.memory.div_ceil(1 << 20).max(1))?;
+        Ok(instance)
+    }
+
+    /// Reads the header of `file`. After a warning its fields can be read all the same.
+    fn read_header(&mut self, file: &[u8]) -> Result<(), Complaint> {
+        // SAFETY: the handle is live; pointer and length are those of a live slice.
+        let status =
+            unsafe { raw::tj3DecompressHeader(self.0.as_ptr(), file.as_ptr(), file.len() as raw::size_t) };
+        self.check(status)
+    }
+
+    /// Divides both sides of what is decoded by `divisor`.
+    fn scale(&mut self, divisor: c_int) -> Result<(), Complaint> {
+        let factor = raw::tjscalingfactor { num: 1, denom: divisor };
+        // SAFETY: the handle is live; a factor that does not exist is answered with an error.
+        let status = unsafe { raw::tj3SetScalingFactor(self.0.as_ptr(), factor) };
+        self.check(status)
     }
 
     fn set(&mut self, parameter: raw::TJPARAM, value: u64) -> Result<(), Complaint> {
@@ -74,6 +122,80 @@ fn number(enumerator: u32) -> c_int {
     c_int::try_from(enumerator).unwrap_or(-1)
 }
 
+/// Reads the header of `file`.
+///
+/// # Errors
+/// The library refuses the header, or warns of it.
+pub(super) fn header(file: &[u8]) -> Result<Header, Complaint> {
+    let mut instance = Instance::decompressor(&Limits { scans: 1, pixels: 0, memory: 0 })?;
+    instance.read_header(file)?;
+    let side = |side: c_int| u64::try_from(side).unwrap_or(0);
+    Ok(Header {
+        width: side(instance.get(raw::TJPARAM_TJPARAM_JPEGWIDTH)),
+        height: side(instance.get(raw::TJPARAM_TJPARAM_JPEGHEIGHT)),
+        colours: match u32::try_from(instance.get(raw::TJPARAM_TJPARAM_COLORSPACE)) {
+            Ok(raw::TJCS_TJCS_GRAY) => Colours::Grey,
+            Ok(raw::TJCS_TJCS_YCbCr) => Colours::YCbCr,
+            Ok(raw::TJCS_TJCS_RGB) => Colours::Rgb,
+            Ok(raw::TJCS_TJCS_CMYK | raw::TJCS_TJCS_YCCK) => Colours::Cmyk,
+            _ => return Err(Complaint("no colours".to_owned())),
+        },
+        chroma: match instance.get(raw::TJPARAM_TJPARAM_SUBSAMP) {
+            raw::TJSAMP_TJSAMP_444 | raw::TJSAMP_TJSAMP_GRAY => Some((1, 1)),
+            raw::TJSAMP_TJSAMP_422 => Some((2, 1)),
+            raw::TJSAMP_TJSAMP_420 => Some((2, 2)),
+            raw::TJSAMP_TJSAMP_440 => Some((1, 2)),
+            raw::TJSAMP_TJSAMP_411 => Some((4, 1)),
+            raw::TJSAMP_TJSAMP_441 => Some((1, 4)),
+            _ => None,
+        },
+        is_lossless: instance.get(raw::TJPARAM_TJPARAM_LOSSLESS) != 0,
+    })
+}
+
+/// Decodes `file`, both sides divided by `divisor` (1, 2, 4 or 8), into `pixels` of `channels` bytes: 1 (grey), 3 (red, green,
+/// blue) or 4 (inks).
+///
+/// # Errors
+/// The library warned or failed, or `pixels` has not the size of the picture. What was decoded before is in `pixels`.
+pub(super) fn decode_pixels(
+    file: &[u8],
+    divisor: u32,
+    channels: usize,
+    limits: &Limits,
+    pixels: &mut [u8],
+) -> Result<(), Complaint> {
+    let mut instance = Instance::decompressor(limits)?;
+    // A warning in the header leaves it readable, and comes again below.
+    let header = instance.read_header(file);
+    let divisor = number(divisor);
+    instance.scale(divisor)?;
+    let scaled = |side: c_int| usize::try_from((side - 1) / divisor + 1).unwrap_or(0);
+    let width = scaled(instance.get(raw::TJPARAM_TJPARAM_JPEGWIDTH));
+    let height = scaled(instance.get(raw::TJPARAM_TJPARAM_JPEGHEIGHT));
+    let format = match channels {
+        1 => raw::TJPF_TJPF_GRAY,
+        3 => raw::TJPF_TJPF_RGB,
+        _ => raw::TJPF_TJPF_CMYK,
+    };
+    if pixels.is_empty() || width * height * channels != pixels.len() {
+        return Err(header.err().unwrap_or(Complaint("no pixels".to_owned())));
+    }
+    // SAFETY: the file is a live slice. The buffer is live and has the scaled width x height, which the library computed from
+    // the header of this same file, times the bytes of a pixel of this format. A pitch of 0 is the width of a row.
+    let status = unsafe {
+        raw::tj3Decompress8(
+            instance.0.as_ptr(),
+            file.as_ptr(),
+            file.len() as raw::size_t,
+            pixels.as_mut_ptr(),
+            0,
+            format,
+        )
+    };
+    instance.check(status)
+}
+
 /// Decodes `file`, both sides divided by `divisor` (1, 2, 4 or 8), into one plane a component.
 ///
 /// The planes come with the complaint if there was one: whatever had been decoded by then is in them, the rest is of no
@@ -87,15 +209,9 @@ pub(super) fn decode(
     limits: &Limits,
     workspace: &mut Workspace,
 ) -> Result<(Vec<Plane>, Result<(), Complaint>), Complaint> {
-    let mut instance = Instance::new(raw::TJINIT_TJINIT_DECOMPRESS)?;
-    instance.set(raw::TJPARAM_TJPARAM_SCANLIMIT, limits.scans.into())?;
-    instance.set(raw::TJPARAM_TJPARAM_MAXPIXELS, limits.pixels)?;
-    instance.set(raw::TJPARAM_TJPARAM_MAXMEMORY, limits.memory.div_ceil(1 << 20).max(1))?;
-    // SAFETY: pointer and length are those of a live slice.
-    let status =
-        unsafe { raw::tj3DecompressHeader(instance.0.as_ptr(), file.as_ptr(), file.len() as raw::size_t) };
+    let mut instance = Instance::decompressor(limits)?;
     // A warning in the header leaves it readable, and comes again below.
-    let header = instance.check(status);
+    let header = instance.read_header(file);
     let (width, height, subsampling) = (
         instance.get(raw::TJPARAM_TJPARAM_JPEGWIDTH),
         instance.get(raw::TJPARAM_TJPARAM_JPEGHEIGHT),
@@ -105,10 +221,7 @@ pub(super) fn decode(
         return Err(header.err().unwrap_or(Complaint("no planes".to_owned())));
     }
     let divisor = number(divisor);
-    let factor = raw::tjscalingfactor { num: 1, denom: divisor };
-    // SAFETY: the handle is live; a factor that does not exist is answered with an error.
-    let status = unsafe { raw::tj3SetScalingFactor(instance.0.as_ptr(), factor) };
-    instance.check(status)?;
+    instance.scale(divisor)?;
     let scaled = |side: c_int| (side - 1) / divisor + 1;
     // Of a scaled picture narrower than the padding of its planes the library reads a few bytes beyond its own buffer.
     if divisor > 1 && scaled(width).min(scaled(height)) < MIN_SCALED_SIDE {

@@ -3,9 +3,13 @@
 //! The library is asked to be strict: data that ends early or does not decode is an error here, though lenient decoders
 //! paint grey and call it a success.
 
+use std::time::Duration;
+
 use super::planar::Complaint;
+use super::survey::Survey;
 use crate::imaging::ImageError;
 use crate::imaging::codec::markers;
+use crate::imaging::work_budget::WorkBudget;
 
 /// Zeros at the end of a file that are taken for filling.
 const FILLING: usize = 16;
@@ -14,20 +18,28 @@ const FILLING: usize = 16;
 ///
 /// The library keeps the text of its first warning alone. So a harmless one is not simply passed over, for it would
 /// hide those that follow: its cause is removed, and the decoder must then find nothing else. `decode` is called once or
-/// twice.
+/// twice. It cannot be stopped, so before each call `budget` must have room for `longest`.
 pub(super) fn decode(
     file: &[u8],
+    survey: &Survey,
+    longest: Duration,
+    budget: &WorkBudget<'_>,
     mut decode: impl FnMut(&[u8]) -> Result<(), Complaint>,
 ) -> Result<(), ImageError> {
-    let Err(complaint) = decode(file) else { return Ok(()) };
-    let has_end = markers::has_end(file);
-    // With a missing end the pixels may be whole, if they are in one scan; some cameras fill their last block with
-    // zeros instead. In a file of several scans the last ones may be missing, and nothing would tell.
-    let can_lack_end = has_end || markers::has_one_scan(file);
-    // The same words are said of an end that stands where a restart should. Cameras that fill up with zeros leave out
-    // both, and zeros are lawful data.
+    let mut decode = |file: &[u8]| -> Result<Result<(), Complaint>, ImageError> {
+        budget.read(file.len() as u64)?;
+        budget.admit(longest)?;
+        Ok(decode(file))
+    };
+    let Err(complaint) = decode(file)? else { return Ok(()) };
+    let has_end = survey.has_end;
+    // With a missing end the pixels may be whole, if every scan is there. Zeros after the last scan of several could pass for the
+    // rest of it.
+    let can_lack_end = has_end || survey.has_one_scan || (survey.is_complete && !file.ends_with(&[0, 0]));
+    // Some cameras fill their last block with zeros. The same words are said of an end that stands where a restart should.
+    // Cameras that fill up with zeros leave out both, and zeros are lawful data.
     let is_filled = !has_end && file.ends_with(&[0; FILLING]);
-    let is_whole = is_filled || markers::has_restarts(file);
+    let is_whole = is_filled || survey.has_restarts;
     let is_behind_pixels = |complaint: &Complaint| complaint.is_behind_pixels() && is_whole;
     if is_behind_pixels(&complaint) && can_lack_end {
         return Ok(());
@@ -37,8 +49,9 @@ pub(super) fn decode(
     if !is_worth_another || !can_lack_end {
         return Err(if is_worth_another { ImageError::Truncated } else { error });
     }
-    let tidied = markers::tidied(file).ok_or(ImageError::Corrupt)?;
-    match decode(&tidied) {
+    budget.read(file.len() as u64)?;
+    let tidied = markers::tidied(file, has_end).ok_or(ImageError::Corrupt)?;
+    match decode(&tidied)? {
         Err(complaint) if !is_behind_pixels(&complaint) => Err(complaint.meaning()),
         _ => Ok(()),
     }
@@ -74,21 +87,15 @@ impl Complaint {
             ImageError::Empty
         } else if self.says("Backing store") || self.says("Insufficient memory") {
             ImageError::TooMuchMemory
-        } else if self.says("Unsupported JPEG") || self.says("data precision") || self.says("not supported") {
+        } else if ["Unsupported JPEG", "Unsupported color conversion", "data precision", "not supported"]
+            .iter()
+            .any(|part| self.says(part))
+        {
             ImageError::Unsupported
         } else if self.says("more than") && self.says("scans") {
             ImageError::TooSlow
         } else {
             ImageError::Corrupt
-        }
-    }
-}
-
-impl From<turbojpeg::Error> for Complaint {
-    fn from(error: turbojpeg::Error) -> Self {
-        match error {
-            turbojpeg::Error::TurboJpegError(text) => Self(text),
-            other => Self(other.to_string()),
         }
     }
 }

@@ -94,6 +94,27 @@ fn the_model_is_libjpegs() {
 }
 
 #[test]
+fn transform_that_adobe_does_not_define_is_the_common_one() {
+    let adobe = |transform: u8| [&b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"[..], &[transform]].concat();
+    let with_adobe = |file: &[u8], from: usize, transform: u8| {
+        [&file[..2], adobe(transform).as_slice(), &file[from..]].concat()
+    };
+    let colour = encode(&picture(40, 30, 3), 40, 30, RECIPE);
+    let full = Recipe { subsampling: raw::TJSAMP_TJSAMP_444, ..RECIPE };
+    let inks = encode(&picture(40, 30, 4), 40, 30, Recipe { colours: Some(raw::TJCS_TJCS_CMYK), ..full });
+    for transform in 0..=4 {
+        // In place of the JFIF segment (of 18 bytes), and of Adobe's own (of 16).
+        let colour = with_adobe(&colour, 20, transform);
+        let expected = if transform == 0 { Model::Rgb } else { Model::YCbCr };
+        assert_eq!(Baseline::open(&colour).map(|file| file.model()), Some(expected), "{transform}");
+        assert_decodes(&colour, &format!("transform {transform}"));
+        let inks = with_adobe(&inks, 18, transform);
+        let expected = if transform == 0 { Model::Cmyk } else { Model::Ycck };
+        assert_eq!(Baseline::open(&inks).map(|file| file.model()), Some(expected), "{transform}");
+    }
+}
+
+#[test]
 fn four_inks_are_equal() {
     for colours in [raw::TJCS_TJCS_CMYK, raw::TJCS_TJCS_YCCK] {
         let recipe = Recipe { subsampling: raw::TJSAMP_TJSAMP_444, colours: Some(colours), ..RECIPE };

@@ -61,7 +61,7 @@ fn surprises_are_odd() {
     let restarted = file(3, 85);
     let end = plain.len() - 2;
     let insert = |at: usize, bytes: &[u8]| [&plain[..at], bytes, &plain[at..]].concat();
-    assert!(is_odd(&insert(end, &[0])), "a byte too many");
+    assert!(is_odd(&insert(end, &[7])), "a byte too many");
     assert!(is_odd(&insert(end, &[0xFF])), "a fill byte");
     assert!(is_odd(&insert(end, &[0xFF, 0xD0])), "a restart marker at the end");
     assert!(is_odd(&insert(end, &[0xFF, 0xFE, 0, 2])), "a comment at the end");
@@ -81,7 +81,7 @@ fn surprises_are_odd() {
     missing.drain(at..at + 2);
     assert!(is_odd(&missing), "a restart marker that is missing");
     let mut extra = restarted.clone();
-    extra.insert(place(&extra, 0xD0), 0);
+    extra.insert(place(&extra, 0xD0), 7);
     assert!(is_odd(&extra), "a byte in front of a restart marker");
     for (marker, offset, byte) in [(0xC0, 4, 12), (0xC0, 5, 0), (0xDA, 11, 5), (0xDA, 12, 1), (0xDA, 13, 1)] {
         let mut file = plain.clone();
@@ -102,6 +102,36 @@ fn surprises_are_odd() {
     let at = place(&extended, 0xC0) + 1;
     extended[at] = 0xC1;
     assert_decodes(&extended, "an extended frame of 8 bits");
+}
+
+/// The file with `padding` before each of its restart markers, and before its end.
+fn padded(file: &[u8], padding: &[u8]) -> Vec<u8> {
+    let scan = file.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap();
+    let mut padded = file[..scan].to_vec();
+    for (at, byte) in file.iter().enumerate().skip(scan) {
+        if *byte == 0xFF && matches!(file.get(at + 1), Some(0xD0..=0xD7 | 0xD9)) {
+            padded.extend(padding);
+        }
+        padded.push(*byte);
+    }
+    padded
+}
+
+#[test]
+fn padding_before_restart_markers_is_skipped() {
+    let file = file(3, 85);
+    let ones = [0xFF, 0].repeat(5);
+    let filled = [0, 0, 0, 0xFF, 0xFF];
+    for padding in [&[0][..], &[0; 2], &[0; 9], &[0; 20_000], &ones, &filled] {
+        assert_decodes(&padded(&file, padding), &format!("{} bytes of padding", padding.len()));
+    }
+    for surprise in [&[0, 7][..], &[7, 0], &[0, 0xFF, 0], &[0xFF, 0, 0]] {
+        assert!(is_odd(&padded(&file, surprise)), "{surprise:x?}");
+    }
+    let mut misplaced = padded(&file, &[0, 0]);
+    let at = misplaced.windows(2).position(|pair| pair == [0xFF, 0xD1]).unwrap();
+    misplaced[at + 1] = 0xD2;
+    assert!(is_odd(&misplaced), "another restart marker than the next one");
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl<'a> ChunkReader<'a> {
                     *pixels = Vec::new();
                 }
                 pixels.resize(bytes, 0);
-                decoder.decode(pixels)?;
+                decoder.decode(pixels, input.budget())?;
                 *row = 0;
             }
         }
