@@ -14,6 +14,7 @@ use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
 use crate::causes::chain;
+use crate::commands::WHAT_TO_DO;
 use crate::config::{CorsOrigins, Database, MediaStorage, Settings};
 use crate::disk;
 use crate::imaging::{Pool, Recipe};
@@ -59,9 +60,8 @@ pub enum StartError {
     Partial(String),
     /// The catalog, which lost some of what it held.
     #[error(
-        "{source} (at {path}). It is not used and was not replaced, and no photo was touched. Put a backup of that \
-         directory in its place, or build a new one from an export and the photos: \
-         vintedbot-ingest rebuild --from EXPORT"
+        "the catalog at {path} is damaged: {}. Nothing was changed, and no photo was touched. {WHAT_TO_DO}",
+        chain(.source)
     )]
     CatalogDamaged {
         /// Where it is.

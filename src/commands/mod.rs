@@ -6,6 +6,7 @@
 mod files;
 mod moving;
 mod rebuild;
+mod salvage;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -24,6 +25,11 @@ use crate::model::UserId;
 /// So many rows are imported, and then it is said how far it is.
 const ROWS_PER_LINE: u64 = 10_000;
 
+/// What an operator does about a damaged catalog.
+pub(crate) const WHAT_TO_DO: &str = "Put a backup of that directory in its place, or build a new catalog from an export: \
+     vintedbot-ingest rebuild --from EXPORT. Without an export, vintedbot-ingest export --salvage --output EXPORT writes one \
+     of all rows that can be read";
+
 /// An operator's command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
@@ -31,6 +37,8 @@ pub enum Operation {
     Export {
         /// A file, or `-` for stdout.
         output: String,
+        /// Of a damaged catalog, what can be read.
+        salvage: bool,
     },
     /// Restores the catalog.
     Import {
@@ -87,7 +95,8 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
     runtime.block_on(async {
         match command {
-            Operation::Export { output } => export(settings, output).await,
+            Operation::Export { output, salvage: false } => export(settings, output).await,
+            Operation::Export { output, salvage: true } => salvage::salvage(settings, output),
             Operation::Import { from } => import(settings, from).await,
             Operation::Fsck { quick, repair } => {
                 fsck(settings, Checks { quick: *quick, repair: *repair }).await
@@ -208,7 +217,7 @@ async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCatalog, Stri
     SledCatalog::open(path, settings.min_free_disk).await.map_err(|error| match error {
         CatalogError::InUse => in_use(path),
         CatalogError::Corrupt(_) => format!(
-            "the catalog at {} cannot be opened: {}\nrebuild --from EXPORT makes a new one and keeps this one aside",
+            "the catalog at {} is damaged: {}. Nothing was changed. {WHAT_TO_DO}",
             path.display(),
             told(error)
         ),
