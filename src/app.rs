@@ -14,7 +14,6 @@ use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
 use crate::causes::chain;
-use crate::commands::WHAT_TO_DO;
 use crate::config::{CorsOrigins, Database, MediaStorage, Settings};
 use crate::disk;
 use crate::imaging::{Pool, Recipe};
@@ -32,6 +31,11 @@ use crate::web::stack::{Stack, cors};
 
 /// Rest between two pages of upkeep: it then takes less than a fifth of a core, and a million photos take some minutes.
 const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
+
+/// What an operator does about a damaged catalog.
+pub(crate) const WHAT_TO_DO: &str = "Put a backup of that directory in its place, or build a new catalog from an export: \
+     vintedbot-ingest rebuild --from EXPORT. Without an export, vintedbot-ingest export --salvage --output EXPORT writes one \
+     of all rows that can be read";
 
 /// Why the server could not start. Each text names what to look at.
 #[derive(Debug, thiserror::Error)]

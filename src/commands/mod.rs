@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use self::files::{Input, Output};
-use crate::app;
+use crate::app::{self, WHAT_TO_DO};
 use crate::auth::Tokens;
 use crate::catalog::{CatalogError, PostgresCatalog, PostgresUrl, Restorable, Schema, SledCatalog};
 use crate::causes::chain;
@@ -24,11 +24,6 @@ use crate::model::UserId;
 
 /// So many rows are imported, and then it is said how far it is.
 const ROWS_PER_LINE: u64 = 10_000;
-
-/// What an operator does about a damaged catalog.
-pub(crate) const WHAT_TO_DO: &str = "Put a backup of that directory in its place, or build a new catalog from an export: \
-     vintedbot-ingest rebuild --from EXPORT. Without an export, vintedbot-ingest export --salvage --output EXPORT writes one \
-     of all rows that can be read";
 
 /// An operator's command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
