@@ -32,7 +32,10 @@ pub(super) fn salvage(settings: &Settings, output: &str) -> Result<Verdict, Stri
                 drafts.see(row.id.0);
                 let lost = row.photos.iter().enumerate().filter(|(_, photo)| !media.has(photo.0));
                 lost_photos.extend(lost.map(|(index, photo)| {
-                    format!("draft-photo-lost draft {}: its photo {index} is media {photo}, which cannot be read", row.id)
+                    format!(
+                        "draft-photo-lost draft {}: its photo {index} is media {photo}, which cannot be read",
+                        row.id
+                    )
                 }));
             }
             Row::Source(_) => {}
@@ -47,7 +50,8 @@ pub(super) fn salvage(settings: &Settings, output: &str) -> Result<Verdict, Stri
     for line in lost_photos.iter().take(LINES) {
         note(line);
     }
-    for (kind, what, ranges) in [("media-lost", "media", &lost_media), ("draft-lost", "draft", &lost_drafts)] {
+    for (kind, what, ranges) in [("media-lost", "media", &lost_media), ("draft-lost", "draft", &lost_drafts)]
+    {
         for (first, last) in ranges.iter().take(LINES) {
             let ids = if first == last { format!("{first}") } else { format!("{first} to {last}") };
             note(&format!("{kind} {what} {ids}: not found, though the id was given"));

@@ -43,7 +43,11 @@ pub async fn import(
     let (mut reader, header) = Reader::begin(BufReader::new(file))?;
     let plausible = |what: &'static str, next: u64| {
         if next > MAX_ID {
-            tracing::warn!(what, next, "a damaged counter of the export is not used: ids go on after the highest");
+            tracing::warn!(
+                what,
+                next,
+                "a damaged counter of the export is not used: ids go on after the highest"
+            );
         }
         // The rows raise it.
         if next > MAX_ID { 1 } else { next }

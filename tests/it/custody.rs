@@ -314,7 +314,8 @@ async fn damaged_catalog_is_refused_untouched_and_salvaged_into_a_new_one() {
     let start = start(dir);
     assert_eq!(start.status.code(), Some(1), "{start:?}");
     for said in [text(&start.stderr).to_owned(), fails(dir, &["export"]), fails(dir, &["fsck"])] {
-        for part in ["data/db is damaged", "Nothing was changed", "rebuild --from EXPORT", "export --salvage"] {
+        for part in ["data/db is damaged", "Nothing was changed", "rebuild --from EXPORT", "export --salvage"]
+        {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert!(!said.contains("sled") && !said.contains("orrupt") && !said.contains("panic"), "{said}");

@@ -11,7 +11,8 @@ use sled::transaction::{
 
 use super::pages::behind;
 use super::rows::{
-    DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, Position, Trees, add_to_census, counter, decode, encode, next_id, number,
+    DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, Position, Trees, add_to_census, counter, decode, encode,
+    next_id, number,
 };
 use crate::catalog::{CatalogError, DraftRow, Restore, Row, SourceRow, State};
 use crate::model::{DraftId, MAX_ID, Media, MediaId, MediaKey};
@@ -181,7 +182,10 @@ impl Inside<'_> {
 
     fn raise_above(&self, counter: &[u8], id: u64, what: &str) -> Taken<()> {
         if id >= MAX_ID {
-            return Err(conflict(format!("{what} {id} has an id beyond {}, the last that is given", MAX_ID - 1)));
+            return Err(conflict(format!(
+                "{what} {id} has an id beyond {}, the last that is given",
+                MAX_ID - 1
+            )));
         }
         self.raise(counter, id + 1)
     }

@@ -118,7 +118,12 @@ impl Trees {
             let counter = trees.counter(counter)?;
             let next = next_id(counter, lowest);
             if counter.is_some_and(|counter| counter != next) {
-                tracing::warn!(rows, ?counter, next, "a damaged counter is not used: ids go on after the highest");
+                tracing::warn!(
+                    rows,
+                    ?counter,
+                    next,
+                    "a damaged counter is not used: ids go on after the highest"
+                );
             }
         }
         Ok(trees)

@@ -206,7 +206,8 @@ impl Salvage {
             }
             // Behind the newest message is what a crash left, or what the slot had before.
             let segment = segment.unwrap_or_default();
-            let not_newest = if segment >= newest.0 { mem::replace(&mut newest, (segment, rest)).1 } else { rest };
+            let not_newest =
+                if segment >= newest.0 { mem::replace(&mut newest, (segment, rest)).1 } else { rest };
             if counts && not_newest.1 > 0 {
                 self.files.slot(not_newest.0, &mut slot)?;
                 self.report.add(&slot[not_newest.1..]);
@@ -376,12 +377,7 @@ fn segment_of(slot: &[u8]) -> Option<u64> {
     }
 }
 
-fn newer<K: Ord>(
-    known: &mut BTreeMap<K, (i64, Option<u64>)>,
-    key: K,
-    position: i64,
-    value: Option<u64>,
-) {
+fn newer<K: Ord>(known: &mut BTreeMap<K, (i64, Option<u64>)>, key: K, position: i64, value: Option<u64>) {
     let version = known.entry(key).or_insert((position, value));
     if version.0 <= position {
         *version = (position, value);

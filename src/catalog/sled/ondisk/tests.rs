@@ -69,7 +69,14 @@ async fn import(dir: &Path, count: u64) {
         let mut rows = Vec::new();
         for id in batch * 100 + 1..=batch * 100 + 100 {
             let key = MediaKey::of(&id.to_le_bytes());
-            rows.push(Row::Media(Media { id: MediaId(id), key, width: 4, height: 3, size_bytes: 2, owner: None }));
+            rows.push(Row::Media(Media {
+                id: MediaId(id),
+                key,
+                width: 4,
+                height: 3,
+                size_bytes: 2,
+                owner: None,
+            }));
             rows.push(Row::Draft(draft_row(id)));
         }
         catalog.restore(Restore::Rows(rows)).await.unwrap();

@@ -114,7 +114,8 @@ impl Trees<'_> {
         }
         let roots = self.body(self.base(ROOTS_PAGE)?)?;
         let roots = codec::roots(&roots).ok_or_else(|| unreadable(ROOTS_PAGE))?;
-        let root = |name: &str| roots.iter().find(|(tree, _)| *tree == name.as_bytes()).map(|(_, root)| *root);
+        let root =
+            |name: &str| roots.iter().find(|(tree, _)| *tree == name.as_bytes()).map(|(_, root)| *root);
         let mut counters = Rows::new();
         if let Some(root) = root("counters") {
             self.each_leaf(root, |mut rows| counters.append(&mut rows))?;
