@@ -64,14 +64,13 @@ pub enum StartError {
     Partial(String),
     /// The catalog, which lost some of what it held.
     #[error(
-        "the catalog at {path} is damaged: {}. Nothing was changed, and no photo was touched. {WHAT_TO_DO}",
-        chain(.source)
+        "the catalog at {path} is damaged: {what}. Nothing was changed, and no photo was touched. {WHAT_TO_DO}"
     )]
     CatalogDamaged {
         /// Where it is.
         path: std::path::PathBuf,
         /// What is wrong with it.
-        source: CatalogError,
+        what: String,
     },
     /// Redis.
     #[error(transparent)]
@@ -238,7 +237,7 @@ async fn open_catalog(settings: &Settings) -> Result<Arc<dyn Restorable>, StartE
         Database::Sled(path) => {
             let opened = SledCatalog::open(path, settings.min_free_disk).await;
             Arc::new(opened.map_err(|source| match source {
-                CatalogError::Corrupt(_) => StartError::CatalogDamaged { path: path.clone(), source },
+                CatalogError::Corrupt(what) => StartError::CatalogDamaged { path: path.clone(), what },
                 source => StartError::Catalog { place, source },
             })?)
         }

@@ -211,11 +211,9 @@ async fn open_postgres(
 async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCatalog, String> {
     SledCatalog::open(path, settings.min_free_disk).await.map_err(|error| match error {
         CatalogError::InUse => in_use(path),
-        CatalogError::Corrupt(_) => format!(
-            "the catalog at {} is damaged: {}. Nothing was changed. {WHAT_TO_DO}",
-            path.display(),
-            told(error)
-        ),
+        CatalogError::Corrupt(what) => {
+            format!("the catalog at {} is damaged: {what}. Nothing was changed. {WHAT_TO_DO}", path.display())
+        }
         error => format!("the catalog at {} cannot be opened: {}", path.display(), told(error)),
     })
 }

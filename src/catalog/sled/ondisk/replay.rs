@@ -51,7 +51,7 @@ pub(super) fn replay(files: &Files) -> Result<Replayed, CatalogError> {
     Ok(Replayed { pages: pages.0, read_from: stable, is_gapless: segments.is_gapless(from) })
 }
 
-/// sled goes on with the next segment where no message fits behind the last.
+/// sled goes on with the next segment where no message fits after the last.
 fn rounded(tip: i64) -> i64 {
     let next = tip / SEGMENT * SEGMENT + SEGMENT;
     if next - tip <= codec::MESSAGE_HEADER as i64 { next } else { tip }
@@ -120,7 +120,7 @@ impl Segments {
         Ok(position - 1)
     }
 
-    /// Gives each message up to `end` to `apply`, and the position behind the last; `None` if there is none at all.
+    /// Gives each message up to `end` to `apply`, and the position after the last; `None` if there is none at all.
     fn apply(
         &self,
         files: &Files,

@@ -204,7 +204,7 @@ impl Salvage {
                 }
                 self.visit(&slot, index, start, &message, &visit, counts)?;
             }
-            // Behind the newest message is what a crash left, or what the slot had before.
+            // After the newest message is what a crash left, or what the slot had before.
             let segment = segment.unwrap_or_default();
             let not_newest =
                 if segment >= newest.0 { mem::replace(&mut newest, (segment, rest)).1 } else { rest };

@@ -188,7 +188,7 @@ fn salvaged(dir: &Path) -> (Export, SalvageReport) {
     (all, salvage.report().clone())
 }
 
-/// A catalog that was filled, opened again, filled further and closed: a snapshot, and a log behind it.
+/// A catalog that was filled, opened again, filled further and closed: a snapshot, and a log that goes on after it.
 async fn filled() -> (tempfile::TempDir, Export) {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), 1, 60).await;
@@ -309,7 +309,7 @@ async fn torn_tail_that_was_not_acknowledged_is_opened() {
     let all = export_of(dir.path()).await;
     let before = copy(dir.path());
     fill(before.path(), 31, 10).await;
-    // What was written behind is taken for what a crash kept from being acknowledged.
+    // What was written afterwards is taken for what a crash kept from being acknowledged.
     let mut log = fs::read(before.path().join("db")).unwrap();
     log.truncate(used(&log));
     for number in 0..40 {
