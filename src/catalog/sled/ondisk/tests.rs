@@ -260,6 +260,32 @@ async fn zeroed_cut_or_extended_file_is_harmless_or_refused_untouched() {
     }
 }
 
+/// sled would skip the rest of a segment that it cannot read, where another one follows.
+#[tokio::test]
+async fn flipped_bit_before_the_tail_of_a_long_log_is_harmless_or_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    import(dir.path(), 3000).await;
+    let all = loop {
+        // The snapshot stays as old as the catalog, so that all of the log is read again.
+        match verify(dir.path()) {
+            Err(CatalogError::InUse) => tokio::time::sleep(Duration::from_millis(2)).await,
+            found => break found.map(|_| copy(dir.path())).unwrap(),
+        }
+    };
+    let all = export_of(all.path()).await;
+    let log = fs::read(dir.path().join("db")).unwrap();
+    let mut refused = 0;
+    for number in 0..30 {
+        let at = chance(number, used(&log) - SLOT);
+        let damaged = copy(dir.path());
+        let file = fs::File::options().write(true).open(damaged.path().join("db")).unwrap();
+        file.write_all_at(&[log[at] ^ 1 << (number % 8)], at as u64).unwrap();
+        let what = format!("bit {} of byte {at}", number % 8);
+        refused += u64::from(!opens_intact_or_is_refused_untouched(damaged.path(), &all, &what).await);
+    }
+    assert!(refused > 3, "damage was looked for: {refused}");
+}
+
 /// A catalog of several slots, some of which were used again.
 #[tokio::test]
 async fn lost_segment_is_refused_untouched() {
