@@ -16,7 +16,7 @@ const PARAMETERS: &[u8] = b"segment_size: 524288\nuse_compression: false\nversio
 const UNFINISHED_CONF: u64 = 8;
 
 /// Most messages are not longer.
-const USUAL_MESSAGE: usize = 4096;
+const USUAL_MESSAGE: usize = 2048;
 
 /// The end of the name of a snapshot that is still being written.
 const UNFINISHED: &str = ".generating";
@@ -73,24 +73,30 @@ impl Files {
         self.log.read_exact_at(into, at)
     }
 
-    /// The body of a message, which is on the log or in a file of its own; `None` if its checksum does not hold.
-    pub(super) fn body(&self, pointer: &Pointer) -> io::Result<Option<Vec<u8>>> {
+    /// Reads the body of a message, which is on the log or in a file of its own. False if its checksum does not hold.
+    pub(super) fn body(&self, pointer: &Pointer, into: &mut Vec<u8>) -> io::Result<bool> {
         if let Some(id) = pointer.blob {
-            return Ok(self.blob(id)?.flatten());
+            let body = self.blob(id)?.flatten();
+            let is_whole = body.is_some();
+            *into = body.unwrap_or_default();
+            return Ok(is_whole);
         }
         let room = SLOT as u64 - pointer.at % SLOT as u64;
         let room = self.length.saturating_sub(pointer.at).min(room);
         let room = usize::try_from(room).unwrap_or(SLOT);
-        let mut bytes = vec![0; room.min(USUAL_MESSAGE)];
-        self.read(pointer.at, &mut bytes)?;
-        let Some(length) = codec::message_length(&bytes).filter(|length| *length <= room) else {
-            return Ok(None);
+        into.resize(room.min(USUAL_MESSAGE), 0);
+        self.read(pointer.at, into)?;
+        let Some(length) = codec::message_length(into).filter(|length| *length <= room) else {
+            return Ok(false);
         };
-        if length > bytes.len() {
-            bytes.resize(length, 0);
-            self.read(pointer.at, &mut bytes)?;
+        if length > into.len() {
+            into.resize(length, 0);
+            self.read(pointer.at, into)?;
         }
-        Ok(codec::message(&bytes, 0).map(|message| bytes[message.body].to_vec()))
+        let Some(message) = codec::message(into, 0) else { return Ok(false) };
+        into.truncate(message.body.end);
+        into.drain(..message.body.start);
+        Ok(true)
     }
 
     /// The body in a file of its own: `None` if there is no file, `Some(None)` if its checksum does not hold.

@@ -1,8 +1,8 @@
 //! Whether sled would find everything that was recorded, and what its counters say, before it is opened.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
-use std::{fs, mem};
 
 use super::codec::{self, Data, Link, Page, Pointer, SLOT};
 use super::damaged;
@@ -68,7 +68,6 @@ fn check_older(files: &Files, replayed: &Replayed) -> Result<(), CatalogError> {
     older.sort_unstable_by_key(|(pointer, _)| pointer.at);
     let (mut slot, mut loaded) = (Vec::new(), None);
     for (pointer, page) in older {
-        let gone = || damaged(format!("a record at byte {} of its file db is damaged", pointer.at));
         if let Some(id) = pointer.blob {
             if files.blob(id)?.flatten().is_none() {
                 return Err(damaged(format!("its file blobs/{id} is damaged or gone")));
@@ -84,41 +83,50 @@ fn check_older(files: &Files, replayed: &Replayed) -> Result<(), CatalogError> {
             loaded = Some(index);
         }
         let at = usize::try_from(pointer.at % SLOT as u64).unwrap_or(SLOT);
-        let message = codec::message(&slot, at).ok_or_else(gone)?;
+        let message = codec::message(&slot, at).ok_or_else(|| gone(&pointer))?;
         let segment = u64::try_from(pointer.position / SLOT as i64).unwrap_or(u64::MAX);
         if (message.page, message.segment) != (page, segment) {
-            return Err(gone());
+            return Err(gone(&pointer));
         }
     }
     Ok(())
 }
 
 /// The trees, by the pages that the log has.
-struct Trees<'a> {
-    files: &'a Files,
-    pages: &'a [Page],
+pub(super) struct Trees<'a> {
+    pub(super) files: &'a Files,
+    pub(super) pages: &'a [Page],
 }
 
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// A page with all changes to it.
-enum Whole {
-    Leaf { next: u64, rows: Rows },
-    Index(Vec<u64>),
+/// A leaf as it was last written whole, and the changes to it.
+struct Leaf<'a> {
+    prefix: &'a [u8],
+    rows: &'a [(&'a [u8], &'a [u8])],
+    links: &'a [Pointer],
 }
 
 impl Trees<'_> {
-    fn found(&self, is_gapless: bool) -> Result<Found, CatalogError> {
+    /// What the trees say. Rows are counted where a gap of the log may have had some.
+    pub(super) fn found(&self, is_gapless: bool) -> Result<Found, CatalogError> {
         if self.pages.is_empty() {
             return Ok(Found::default());
         }
-        let roots = self.body(self.base(ROOTS_PAGE)?)?;
+        let mut roots = Vec::new();
+        self.read(self.base(ROOTS_PAGE)?, &mut roots)?;
         let roots = codec::roots(&roots).ok_or_else(|| unreadable(ROOTS_PAGE))?;
         let root =
             |name: &str| roots.iter().find(|(tree, _)| *tree == name.as_bytes()).map(|(_, root)| *root);
-        let mut counters = Rows::new();
+        let mut counters: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         if let Some(root) = root("counters") {
-            self.each_leaf(root, |mut rows| counters.append(&mut rows))?;
+            self.each_leaf(root, |leaf| {
+                let whole = |key: &[u8]| [leaf.prefix, key].concat();
+                counters.extend(leaf.rows.iter().map(|(key, value)| (whole(key), value.to_vec())));
+                self.each_link(&leaf, |link| match link {
+                    Link::Set(key, value) => drop(counters.insert(whole(key), value.to_vec())),
+                    Link::Remove(key) => drop(counters.remove(&whole(key))),
+                    Link::Merge => {}
+                })
+            })?;
         }
         let number = |name: &[u8]| {
             let bytes = counters.get(name)?.as_slice();
@@ -149,58 +157,65 @@ impl Trees<'_> {
     /// How many rows a tree has, and the last key.
     fn count(&self, root: Option<u64>) -> Result<(u64, Vec<u8>), CatalogError> {
         let (mut count, mut last) = (0, Vec::new());
+        // Keys that changes to the leaf added or removed.
+        let mut changed: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
         if let Some(root) = root {
-            self.each_leaf(root, |rows| {
-                count += rows.len() as u64;
-                last = rows.into_keys().next_back().unwrap_or(mem::take(&mut last));
+            self.each_leaf(root, |leaf| {
+                changed.clear();
+                self.each_link(&leaf, |link| match link {
+                    Link::Set(key, _) => drop(changed.insert(key.to_vec(), true)),
+                    Link::Remove(key) => drop(changed.insert(key.to_vec(), false)),
+                    Link::Merge => {}
+                })?;
+                let kept = leaf.rows.iter().map(|(key, _)| *key).filter(|key| !changed.contains_key(*key));
+                let added = changed.iter().filter(|(_, is_there)| **is_there).map(|(key, _)| key.as_slice());
+                count += kept.clone().count() as u64 + added.clone().count() as u64;
+                if let Some(key) = kept.chain(added).max() {
+                    last = [leaf.prefix, key].concat();
+                }
+                Ok(())
             })?;
         }
         Ok((count, last))
     }
 
     /// Goes through a tree from left to right.
-    fn each_leaf(&self, root: u64, mut visit: impl FnMut(Rows)) -> Result<(), CatalogError> {
-        let mut number = root;
+    fn each_leaf(
+        &self,
+        root: u64,
+        mut visit: impl FnMut(Leaf<'_>) -> Result<(), CatalogError>,
+    ) -> Result<(), CatalogError> {
+        let (mut number, mut body) = (root, Vec::new());
         // No tree is deeper than it has pages, and no row of leaves longer: a circle ends too.
         for _ in 0..=self.pages.len() * 2 {
-            match self.page(number)? {
-                Whole::Index(children) => {
-                    number = children.first().copied().ok_or_else(|| unreadable(number))?;
-                }
-                Whole::Leaf { next, rows } => {
-                    visit(rows);
-                    if next == 0 {
+            self.read(self.base(number)?, &mut body)?;
+            let node = codec::node(&body).ok_or_else(|| unreadable(number))?;
+            number = match &node.data {
+                Data::Index(children) => children.first().copied().ok_or_else(|| unreadable(number))?,
+                Data::Leaf(rows) => {
+                    let links = match &self.pages[index(number)] {
+                        Page::Present(_, links) => links.as_slice(),
+                        Page::Unknown | Page::Free(_) => &[],
+                    };
+                    visit(Leaf { prefix: &node.low[..node.prefix], rows, links })?;
+                    if node.next == 0 {
                         return Ok(());
                     }
-                    number = next;
+                    node.next
                 }
-            }
+            };
         }
         Err(unreadable(root))
     }
 
-    fn page(&self, number: u64) -> Result<Whole, CatalogError> {
-        let body = self.body(self.base(number)?)?;
-        let node = codec::node(&body).ok_or_else(|| unreadable(number))?;
-        let items = match node.data {
-            Data::Index(children) => return Ok(Whole::Index(children)),
-            Data::Leaf(items) => items,
-        };
-        let whole_key = |key: &[u8]| [&node.low[..node.prefix], key].concat();
-        let mut rows: Rows = items.iter().map(|(key, value)| (whole_key(key), value.to_vec())).collect();
-        for pointer in self.pages[index(number)].pointers().skip(1) {
-            let body = self.body(pointer)?;
-            match codec::link(&body).ok_or_else(|| unreadable(number))? {
-                Link::Set(key, value) => {
-                    rows.insert(whole_key(key), value.to_vec());
-                }
-                Link::Remove(key) => {
-                    rows.remove(&whole_key(key));
-                }
-                Link::Merge => {}
-            }
+    /// Reads the changes to a leaf, the oldest first.
+    fn each_link(&self, leaf: &Leaf<'_>, mut visit: impl FnMut(Link<'_>)) -> Result<(), CatalogError> {
+        let mut body = Vec::new();
+        for pointer in leaf.links {
+            self.read(pointer, &mut body)?;
+            visit(codec::link(&body).ok_or_else(|| gone(pointer))?);
         }
-        Ok(Whole::Leaf { next: node.next, rows })
+        Ok(())
     }
 
     fn base(&self, number: u64) -> Result<&Pointer, CatalogError> {
@@ -210,14 +225,17 @@ impl Trees<'_> {
         }
     }
 
-    fn body(&self, pointer: &Pointer) -> Result<Vec<u8>, CatalogError> {
-        let gone = || damaged(format!("a record at byte {} of its file db is damaged", pointer.at));
-        self.files.body(pointer)?.ok_or_else(gone)
+    fn read(&self, pointer: &Pointer, into: &mut Vec<u8>) -> Result<(), CatalogError> {
+        if self.files.body(pointer, into)? { Ok(()) } else { Err(gone(pointer)) }
     }
 }
 
 fn index(page: u64) -> usize {
     usize::try_from(page).unwrap_or(usize::MAX)
+}
+
+fn gone(pointer: &Pointer) -> CatalogError {
+    damaged(format!("a record at byte {} of its file db is damaged", pointer.at))
 }
 
 fn unreadable(page: u64) -> CatalogError {
