@@ -33,6 +33,11 @@ use crate::web::stack::{Stack, cors};
 /// Rest between two pages of upkeep: it then takes less than a fifth of a core, and a million photos take some minutes.
 const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
 
+/// What an operator does about a damaged catalog.
+pub(crate) const WHAT_TO_DO: &str = "Put a backup of that directory in its place, or build a new catalog from an export: \
+     vintedbot-ingest rebuild --from EXPORT. Without an export, vintedbot-ingest export --salvage --output EXPORT writes one \
+     of all rows that can be read";
+
 /// Why the server could not start. Each text names what to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -60,15 +65,13 @@ pub enum StartError {
     Partial(String),
     /// The catalog, which lost some of what it held.
     #[error(
-        "{source} (at {path}). It is not used and was not replaced, and no photo was touched. Put a backup of that \
-         directory in its place, or build a new one from an export and the photos: \
-         vintedbot-ingest rebuild --from EXPORT"
+        "the catalog at {path} is damaged: {what}. Nothing was changed, and no photo was touched. {WHAT_TO_DO}"
     )]
     CatalogDamaged {
         /// Where it is.
         path: std::path::PathBuf,
         /// What is wrong with it.
-        source: CatalogError,
+        what: String,
     },
     /// Redis.
     #[error(transparent)]
@@ -245,7 +248,7 @@ async fn open_catalog(settings: &Settings) -> Result<Arc<dyn Restorable>, StartE
         Database::Sled(path) => {
             let opened = SledCatalog::open(path, settings.min_free_disk).await;
             Arc::new(opened.map_err(|source| match source {
-                CatalogError::Corrupt(_) => StartError::CatalogDamaged { path: path.clone(), source },
+                CatalogError::Corrupt(what) => StartError::CatalogDamaged { path: path.clone(), what },
                 source => StartError::Catalog { place, source },
             })?)
         }

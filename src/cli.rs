@@ -37,6 +37,10 @@ enum Subcommands {
         /// Where to: a file, which is replaced when the export is whole, or - for stdout.
         #[arg(long, value_name = "FILE", default_value = "-")]
         output: String,
+        /// Read a damaged embedded catalog, without changing it: saves every row whose checksum holds. Says on stderr what
+        /// is lost, and exits with 1 if anything is.
+        #[arg(long)]
+        salvage: bool,
     },
     /// Restore the catalog from an export, ids included. The server must be stopped.
     ///
@@ -129,7 +133,9 @@ pub fn command() -> Command {
         Ok(arguments) => match arguments.command {
             None | Some(Subcommands::Serve) => Command::Serve,
             Some(Subcommands::CheckConfig) => Command::CheckConfig,
-            Some(Subcommands::Export { output }) => Command::Operate(Operation::Export { output }),
+            Some(Subcommands::Export { output, salvage }) => {
+                Command::Operate(Operation::Export { output, salvage })
+            }
             Some(Subcommands::Import { file }) => Command::Operate(Operation::Import { from: file }),
             Some(Subcommands::Fsck { quick, repair }) => Command::Operate(Operation::Fsck { quick, repair }),
             Some(Subcommands::Rebuild { from, force }) => {

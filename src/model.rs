@@ -241,6 +241,9 @@ impl fmt::Display for UserId {
     }
 }
 
+/// No row has this id or a higher one: JavaScript could not tell them apart. A counter beyond it is damaged.
+pub const MAX_ID: u64 = 1 << 53;
+
 /// One stored photo. There is exactly one row for each [`MediaKey`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Media {

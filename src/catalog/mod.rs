@@ -17,7 +17,7 @@ use async_trait::async_trait;
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
 pub use self::restorable::{Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
-pub use self::sled::SledCatalog;
+pub use self::sled::{Salvage, SalvageReport, SledCatalog};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId, UserId};
 
 /// Why the catalog could not do what it was asked.

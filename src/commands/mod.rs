@@ -6,6 +6,7 @@
 mod files;
 mod moving;
 mod rebuild;
+mod salvage;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use self::files::{Input, Output};
-use crate::app;
+use crate::app::{self, WHAT_TO_DO};
 use crate::auth::Tokens;
 use crate::catalog::{CatalogError, PostgresCatalog, PostgresUrl, Restorable, Schema, SledCatalog};
 use crate::causes::chain;
@@ -31,6 +32,8 @@ pub enum Operation {
     Export {
         /// A file, or `-` for stdout.
         output: String,
+        /// Of a damaged catalog, what can be read.
+        salvage: bool,
     },
     /// Restores the catalog.
     Import {
@@ -87,7 +90,8 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
     runtime.block_on(async {
         match command {
-            Operation::Export { output } => export(settings, output).await,
+            Operation::Export { output, salvage: false } => export(settings, output).await,
+            Operation::Export { output, salvage: true } => salvage::salvage(settings, output),
             Operation::Import { from } => import(settings, from).await,
             Operation::Fsck { quick, repair } => {
                 fsck(settings, Checks { quick: *quick, repair: *repair }).await
@@ -213,11 +217,9 @@ async fn open_postgres(
 async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCatalog, String> {
     SledCatalog::open(path, settings.min_free_disk).await.map_err(|error| match error {
         CatalogError::InUse => in_use(path),
-        CatalogError::Corrupt(_) => format!(
-            "the catalog at {} cannot be opened: {}\nrebuild --from EXPORT makes a new one and keeps this one aside",
-            path.display(),
-            told(error)
-        ),
+        CatalogError::Corrupt(what) => {
+            format!("the catalog at {} is damaged: {what}. Nothing was changed. {WHAT_TO_DO}", path.display())
+        }
         error => format!("the catalog at {} cannot be opened: {}", path.display(), told(error)),
     })
 }

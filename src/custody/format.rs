@@ -96,14 +96,19 @@ struct Trailer {
 }
 
 /// Writes an export.
-pub(super) struct Writer<W> {
+#[derive(Debug)]
+pub struct Writer<W> {
     out: W,
     hash: blake3::Hasher,
     counts: Counts,
 }
 
 impl<W: Write> Writer<W> {
-    pub(super) fn begin(out: W, state: State) -> Result<Self, CustodyError> {
+    /// Begins an export with the next ids of `state`.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn begin(out: W, state: State) -> Result<Self, CustodyError> {
         let mut writer = Self { out, hash: blake3::Hasher::new(), counts: Counts::default() };
         writer.line(&Line::Export(Header {
             format: FORMAT.to_owned(),
@@ -114,7 +119,11 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    pub(super) fn row(&mut self, row: Row) -> Result<(), CustodyError> {
+    /// Writes a row. Rows ascend, media before drafts before sources.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn row(&mut self, row: Row) -> Result<(), CustodyError> {
         self.counts.add(&row);
         self.line(&match row {
             Row::Media(row) => Line::Media(row),
@@ -123,7 +132,11 @@ impl<W: Write> Writer<W> {
         })
     }
 
-    pub(super) fn end(mut self) -> Result<Counts, CustodyError> {
+    /// Ends the export with its checksum, and flushes it.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn end(mut self) -> Result<Counts, CustodyError> {
         let end = Trailer { rows: self.counts, blake3: self.hash.finalize().to_string() };
         self.line(&Line::End(end))?;
         self.out.flush().map_err(CustodyError::Write)?;

@@ -9,6 +9,7 @@ use std::mem;
 use super::CustodyError;
 use super::format::{Counts, Reader};
 use crate::catalog::{Restorable, Restore, Row};
+use crate::model::MAX_ID;
 
 /// Of one batch: rows, and bytes of their lines.
 const BATCH_ROWS: usize = 500;
@@ -40,7 +41,19 @@ pub async fn import(
 ) -> Result<Counts, CustodyError> {
     let total = verify(&mut file)?.rows();
     let (mut reader, header) = Reader::begin(BufReader::new(file))?;
-    let (next_media_id, next_draft_id) = (header.next_media_id, header.next_draft_id);
+    let plausible = |what: &'static str, next: u64| {
+        if next > MAX_ID {
+            tracing::warn!(
+                what,
+                next,
+                "a damaged counter of the export is not used: ids go on after the highest"
+            );
+        }
+        // The rows raise it.
+        if next > MAX_ID { 1 } else { next }
+    };
+    let next_media_id = plausible("media", header.next_media_id);
+    let next_draft_id = plausible("drafts", header.next_draft_id);
     catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await?;
     let mut batch: Vec<Row> = Vec::with_capacity(BATCH_ROWS);
     let mut bytes = 0;

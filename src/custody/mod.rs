@@ -15,7 +15,7 @@ mod tests;
 
 pub use self::copy::{Copied, copy};
 pub use self::export::export;
-pub use self::format::{Counts, Malformed};
+pub use self::format::{Counts, Malformed, Writer};
 pub use self::fsck::{Checks, Finding, Outcome, Summary, fsck};
 pub use self::import::{import, verify};
 pub use self::pages::{is_empty, read_all};

@@ -27,7 +27,8 @@ pub fn start(settings: &Settings) -> io::Result<()> {
     let is_json = settings.env == Env::Prod;
     let log = LogWriter::start(stdout(), CAPACITY, move |missing| notice(missing, is_json))?;
     let log = LOG.get_or_init(|| log);
-    let filter = EnvFilter::new(&settings.log_level);
+    // The texts of sled are for its authors, and the catalog has its own. LOG_LEVEL can turn them on.
+    let filter = EnvFilter::new(format!("sled=off,{}", settings.log_level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
     let _already_started = match settings.env {
         Env::Prod => {
@@ -38,6 +39,11 @@ pub fn start(settings: &Settings) -> io::Result<()> {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let said = panic.payload_as_str().map(|text| text.lines().next().unwrap_or(""));
+        if place.as_deref().is_some_and(|place| place.contains("/sled-")) {
+            tracing::error!("the embedded catalog failed in a way that it does not expect");
+            tracing::debug!(place, said, "a thread of the embedded catalog panicked");
+            return;
+        }
         tracing::error!(place, said, "a thread panicked");
     }));
     Ok(())

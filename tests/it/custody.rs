@@ -282,6 +282,79 @@ fn key_url(line: &str) -> String {
     format!("/media/{}.jpg", row["media"]["key"].as_str().unwrap())
 }
 
+/// Names and contents of all files below a directory.
+fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let read = |name: String| (name.clone(), std::fs::read(dir.join(name)).unwrap());
+    crate::support::files_below(dir).into_iter().map(read).collect()
+}
+
+#[tokio::test]
+async fn damaged_catalog_is_refused_untouched_and_salvaged_into_a_new_one() {
+    let server = Server::start(&[]);
+    let mut drafts = Vec::new();
+    for number in 0..12 {
+        drafts.push(uploaded(&server, &[photo_numbered(120, 90, number)]).await);
+    }
+    let shared = server.stop();
+    let dir = shared.path();
+    let whole = succeeds(dir, &["export"]);
+    assert_eq!(succeeds(dir, &["export", "--salvage"]), whole, "nothing is damaged yet");
+
+    // One bit of the title of one draft, everywhere where it is stored.
+    let db = dir.join("data/db/db");
+    let mut bytes = std::fs::read(&db).unwrap();
+    let photos = br#""photos":[7]"#;
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(photos)).collect();
+    assert!(!places.is_empty());
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    std::fs::write(&db, &bytes).unwrap();
+    let before = contents(&dir.join("data/db"));
+    let start = start(dir);
+    assert_eq!(start.status.code(), Some(1), "{start:?}");
+    for said in [text(&start.stderr).to_owned(), fails(dir, &["export"]), fails(dir, &["fsck"])] {
+        for part in ["data/db is damaged", "Nothing was changed", "rebuild --from EXPORT", "export --salvage"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(!said.contains("sled") && !said.contains("orrupt") && !said.contains("panic"), "{said}");
+    }
+    assert!(!text(&start.stdout).contains("sled"), "{start:?}");
+    assert!(contents(&dir.join("data/db")) == before, "a start that is refused writes nothing");
+
+    let output = run(dir, &["export", "--salvage", "--output", "salvaged.jsonl"]);
+    assert_eq!(output.status.code(), Some(1), "something is lost: {output:?}");
+    let said = text(&output.stderr);
+    assert!(said.contains("draft-lost draft ") && said.contains("Salvaged "), "{said}");
+    assert!(contents(&dir.join("data/db")) == before, "salvage writes nothing");
+    let salvaged = std::fs::read_to_string(dir.join("salvaged.jsonl")).unwrap();
+    let rows = |export: &str| -> Vec<String> {
+        let is_row = |line: &&str| !line.starts_with(r#"{"export""#) && !line.starts_with(r#"{"end""#);
+        export.lines().filter(is_row).map(ToOwned::to_owned).collect()
+    };
+    let (whole, salvaged) = (rows(&whole), rows(&salvaged));
+    assert!(salvaged.iter().all(|row| whole.contains(row)), "what is read is right");
+    assert!(salvaged.len() + 16 > whole.len(), "no more is lost than a page of rows: {said}");
+    assert!(!salvaged.iter().any(|row| row.contains(r#""draft":{"id":7,"#)), "{salvaged:?}");
+
+    let output = run(dir, &["rebuild", "--from", "salvaged.jsonl"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let aside = text(&output.stderr).split("is kept at ").nth(1).unwrap().split(".\n").next().unwrap();
+    assert!(contents(&dir.join(aside)) == before, "what is kept is what there was");
+    let server = Server::start_in(shared, &[]);
+    let lost = said.matches("draft-lost draft").count();
+    assert!(lost > 0);
+    for draft in &drafts {
+        let id = draft["id"].as_u64().unwrap();
+        if salvaged.iter().any(|row| row.starts_with(&format!(r#"{{"draft":{{"id":{id},"#))) {
+            assert_eq!(listing(&server, id.try_into().unwrap()).await, *draft);
+        }
+    }
+    let next = uploaded(&server, &[photo_numbered(120, 90, 50)]).await;
+    assert_eq!(next["id"], json!(13), "no id is given twice");
+}
+
 #[tokio::test]
 async fn a_catalog_that_does_not_open_is_kept_and_rebuilt() {
     let server = Server::start(&[]);
@@ -304,6 +377,7 @@ async fn a_catalog_that_does_not_open_is_kept_and_rebuilt() {
     assert_eq!(start.status.code(), Some(1), "{start:?}");
     assert!(text(&start.stderr).contains("rebuild --from EXPORT"), "{start:?}");
     assert!(fails(dir, &["fsck"]).contains("rebuild --from EXPORT"));
+    assert_eq!(std::fs::read(&db).unwrap(), noise, "a start that is refused writes nothing");
     std::fs::write(dir.join("cut.jsonl"), &std::fs::read(dir.join("backup.jsonl")).unwrap()[..99]).unwrap();
     assert!(fails(dir, &["rebuild", "--from", "cut.jsonl"]).contains("cut"));
     assert!(db.exists(), "nothing was moved for a bad export");
@@ -315,6 +389,7 @@ async fn a_catalog_that_does_not_open_is_kept_and_rebuilt() {
     let said = text(&output.stderr);
     let aside = said.split("is kept at ").nth(1).unwrap().split(".\n").next().unwrap();
     assert!(aside.starts_with("data/db.broken-2") && dir.join(aside).join("acknowledged").exists(), "{said}");
+    assert_eq!(std::fs::read(dir.join(aside).join("db")).unwrap(), noise, "what is kept is what there was");
 
     let server = Server::start_in(Arc::clone(&shared), &[("JOBS_ENABLED", "false")]);
     assert_eq!(listing(&server, 1).await, first);

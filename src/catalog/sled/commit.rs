@@ -12,9 +12,10 @@ use sled::Db;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use super::io_error;
 use super::mark::Mark;
+use super::rows::Position;
 use crate::catalog::CatalogError;
-use crate::model::DraftId;
 
 /// What is made durable.
 #[derive(Debug)]
@@ -28,15 +29,15 @@ pub(super) struct Log {
 impl Log {
     /// Makes everything durable that was recorded before. Blocks.
     pub(super) fn make_durable(db: &Db, file: &Path) -> io::Result<()> {
-        db.flush()?;
+        db.flush().map_err(io_error)?;
         File::open(file)?.sync_data()
     }
 
-    /// `last` is the highest of the drafts that are waited for. What else is recorded may be half of a transaction.
-    fn commit(&self, last: DraftId) -> io::Result<()> {
+    /// `last` is the highest position that is waited for. What else is recorded may be half of a transaction.
+    fn commit(&self, last: Position) -> io::Result<()> {
         Self::make_durable(&self.db, &self.file)?;
         // The drafts are durable; that it is not noted costs only a warning, should they ever be lost.
-        if let Err(error) = self.mark.acknowledge(last.0 + 1) {
+        if let Err(error) = self.mark.acknowledge(last) {
             tracing::warn!(%error, "the number of drafts cannot be noted");
         }
         Ok(())
@@ -45,7 +46,7 @@ impl Log {
 
 /// What was recorded and is not durable yet.
 struct Recorded {
-    last: DraftId,
+    last: Position,
     /// Tells who waits.
     tell: Box<dyn FnOnce(Result<(), Arc<io::Error>>) + Send>,
 }
@@ -71,11 +72,11 @@ impl Commits {
         Arc::new(Self { log, recorded: Mutex::default(), turn: Mutex::default(), tasks: TaskTracker::new() })
     }
 
-    /// Does `work` where it may block, which writes one transaction and names the last draft that is recorded by then, and
+    /// Does `work` where it may block, which writes one transaction and says what is recorded by then, and
     /// returns once that is durable.
     pub(super) async fn record<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce() -> Result<(T, DraftId), CatalogError> + Send + 'static,
+        work: impl FnOnce() -> Result<(T, Position), CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
         let (sender, done) = oneshot::channel();
         let commits = Arc::clone(self);
@@ -108,7 +109,7 @@ impl Commits {
                 Err(TryLockError::WouldBlock) => return,
             };
             let batch = std::mem::take(&mut *self.recorded());
-            let last = batch.iter().map(|recorded| recorded.last).fold(DraftId(0), DraftId::max);
+            let last = batch.iter().map(|recorded| recorded.last).max().unwrap_or_default();
             let result = self.log.commit(last).map_err(Arc::new);
             for recorded in batch {
                 (recorded.tell)(result.clone());

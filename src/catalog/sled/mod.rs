@@ -6,6 +6,7 @@
 
 mod commit;
 mod mark;
+mod ondisk;
 mod pages;
 mod restore;
 mod rows;
@@ -21,8 +22,9 @@ use async_trait::async_trait;
 use tokio::sync::RwLock;
 
 use self::commit::{Commits, Log};
-use self::mark::Mark;
-use self::rows::Trees;
+use self::mark::{Mark, Noted};
+pub use self::ondisk::{Salvage, SalvageReport};
+use self::rows::{Position, Trees};
 use super::{
     Catalog, CatalogError, DraftRow, Hold, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
@@ -60,18 +62,27 @@ struct Opened {
 impl Opened {
     async fn open(path: Arc<Path>) -> Result<Self, CatalogError> {
         let opening = tokio::task::spawn_blocking(move || -> Result<_, CatalogError> {
-            let noted = Mark::read(&path)?;
+            // sled repairs while it opens. What it must not repair is refused before, and left as it is.
+            let noted = Noted::read(&path)?;
+            let found = ondisk::verify(&path)?.unwrap_or_default();
+            if let Some(noted) = &noted {
+                noted.check(&found)?;
+            }
+            ondisk::remove_unfinished(&path)?;
             disk::create_dir(&path)?;
             let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES);
             // Commits flush by themselves; a timer would only write at other moments.
             let db = config.flush_every_ms(None).open().map_err(|error| why_not_open(error, &path))?;
             disk::sync_dir(&path)?;
-            let trees = Trees::open(&db)?;
+            let trees = Trees::open(&db, noted.map_or(1, |noted| noted.next_draft()))?;
             let file = path.join(DB_FILE);
-            let mark = Mark::open(&path, noted, &trees, || Ok(Log::make_durable(&db, &file)?))?;
+            let mark = Mark::open(&path, noted, &found, &trees, || Ok(Log::make_durable(&db, &file)?))?;
             Ok((trees, Log { db, file, mark: Arc::new(mark) }))
         });
-        let (trees, log) = opening.await.map_err(|died| CatalogError::Corrupt(last_words(died)))??;
+        let (trees, log) = opening.await.map_err(|died| {
+            tracing::debug!(%died, "opening the catalog panicked");
+            CatalogError::Corrupt("its files cannot be read".into())
+        })??;
         let mark = Arc::clone(&log.mark);
         Ok(Self { trees, mark, commits: Commits::new(log), broken: AtomicBool::new(false) })
     }
@@ -147,7 +158,15 @@ impl SledCatalog {
     /// The lowest id that no draft got which the catalog in directory `path` acknowledged, as far as it is noted there. Works
     /// for a catalog that cannot be opened.
     pub fn noted_next_draft(path: &Path) -> Option<u64> {
-        mark::next_draft(path)
+        Noted::read(path).ok().flatten().map(|noted| noted.next_draft())
+    }
+
+    /// Reads what can be read of the catalog in directory `path`, which may be damaged, and writes nothing. Blocks.
+    ///
+    /// # Errors
+    /// There is no catalog, another process has it open, or the disk fails.
+    pub fn salvage(path: &Path) -> Result<Salvage, CatalogError> {
+        Salvage::read(path)
     }
 
     /// Lets go of the directory, which takes a moment when it is merely dropped.
@@ -157,11 +176,10 @@ impl SledCatalog {
         }
     }
 
-    /// Does `work`, which writes one transaction and names the last draft that is recorded by then, and returns once that is
-    /// durable.
+    /// Does `work`, which writes one transaction and says what is recorded by then, and returns once that is durable.
     async fn record<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Trees) -> Result<(T, DraftId), CatalogError> + Send + 'static,
+        work: impl FnOnce(&Trees) -> Result<(T, Position), CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
         let opened = self.opened().await?;
         let trees = opened.trees.clone();
@@ -179,12 +197,7 @@ impl SledCatalog {
 #[async_trait]
 impl Catalog for SledCatalog {
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
-        let insert = move |trees: &Trees| {
-            let draft = trees.insert(&new)?;
-            let id = draft.id;
-            Ok((draft, id))
-        };
-        self.record(insert).await
+        self.record(move |trees| trees.insert(&new)).await
     }
 
     /// There is room for one process only, which holds everything.
@@ -262,9 +275,10 @@ impl Restorable for SledCatalog {
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {
         let step = move |trees: &Trees| {
-            let taken = trees.restore(&step)?;
-            // Nobody else records drafts meanwhile.
-            Ok((taken, DraftId(trees.next_draft()?.saturating_sub(1))))
+            Ok(match trees.restore(&step)? {
+                Ok(position) => (Ok(()), position),
+                Err(conflict) => (Err(conflict), Position::default()),
+            })
         };
         let taken = self.record(step).await?;
         taken.map_err(|conflict| RestoreError::Conflict(conflict.0))
@@ -287,10 +301,7 @@ fn why_not_open(error: sled::Error, path: &Path) -> CatalogError {
     match error {
         E::Io(_) if is_locked(path) => CatalogError::InUse,
         E::Io(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
-            CatalogError::Corrupt(error.to_string())
-        }
-        E::Unsupported(_) | E::ReportableBug(_) | E::CollectionNotFound(_) => {
-            CatalogError::Corrupt(error.to_string())
+            CatalogError::Corrupt("its files cannot be read".into())
         }
         error => error.into(),
     }
@@ -300,19 +311,6 @@ fn why_not_open(error: sled::Error, path: &Path) -> CatalogError {
 fn is_locked(path: &Path) -> bool {
     let tried = File::open(path.join(DB_FILE)).map(|file| file.try_lock());
     matches!(tried, Ok(Err(TryLockError::WouldBlock)))
-}
-
-/// sled does not expect everything that a disk can do to its files.
-fn last_words(died: tokio::task::JoinError) -> String {
-    let said = match died.try_into_panic() {
-        Ok(panic) => match (panic.downcast_ref::<String>(), panic.downcast_ref::<&str>()) {
-            (Some(text), _) => text.clone(),
-            (None, Some(text)) => (*text).to_owned(),
-            (None, None) => String::new(),
-        },
-        Err(cancelled) => cancelled.to_string(),
-    };
-    format!("its files cannot be read ({})", said.lines().next().unwrap_or("no reason is told"))
 }
 
 /// Runs `work` where it may block.
@@ -331,10 +329,21 @@ impl From<io::Error> for CatalogError {
 impl From<sled::Error> for CatalogError {
     fn from(error: sled::Error) -> Self {
         match error {
-            sled::Error::Io(error) => error.into(),
-            sled::Error::Corruption { .. } => Self::Corrupt(error.to_string()),
-            other => Self::Unavailable(other.into()),
+            sled::Error::Io(_) => io_error(error).into(),
+            sled::Error::Corruption { .. } => Self::Corrupt("a page of it cannot be read".into()),
+            other => Self::Corrupt(io_error(other).to_string()),
         }
+    }
+}
+
+/// The system's error, if it is one, without sled's words. They are for its authors, and go to the log for debugging.
+fn io_error(error: sled::Error) -> io::Error {
+    tracing::debug!(%error, "the embedded catalog failed");
+    match error {
+        sled::Error::Io(error) if error.raw_os_error().is_some() => error,
+        sled::Error::Io(error) if error.kind() != io::ErrorKind::Other => error.kind().into(),
+        sled::Error::Io(_) => io::Error::other("its files cannot be used"),
+        _ => io::Error::other("its files are not what this version writes"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the operator's commands ask: to record rows that another catalog exported, and how things stand.
 
+use std::cell::Cell;
 use std::fmt::Display;
 
 use sled::IVec;
@@ -9,9 +10,12 @@ use sled::transaction::{
 };
 
 use super::pages::behind;
-use super::rows::{DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, Trees, decode, encode, number};
+use super::rows::{
+    DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, Position, Trees, add_to_census, counter, decode, encode,
+    next_id, number,
+};
 use crate::catalog::{CatalogError, DraftRow, Restore, Row, SourceRow, State};
-use crate::model::{DraftId, Media, MediaId, MediaKey};
+use crate::model::{DraftId, MAX_ID, Media, MediaId, MediaKey};
 
 /// Among the counters as long as rows are missing.
 pub(super) const PARTIAL: &[u8] = b"partial";
@@ -34,14 +38,25 @@ struct Inside<'a> {
     media_by_source: &'a TransactionalTree,
     drafts: &'a TransactionalTree,
     counters: &'a TransactionalTree,
+    /// Rows that were not there before.
+    new_media: Cell<u64>,
+    new_drafts: Cell<u64>,
 }
 
 impl Trees {
-    pub(super) fn restore(&self, step: &Restore) -> Result<Result<(), Conflict>, CatalogError> {
+    pub(super) fn restore(&self, step: &Restore) -> Result<Result<Position, Conflict>, CatalogError> {
         let was_empty = self.media.is_empty() && self.drafts.is_empty();
         let trees = (&self.media, &self.media_by_key, &self.media_by_source, &self.drafts, &self.counters);
         let taken = trees.transaction(|(media, media_by_key, media_by_source, drafts, counters)| {
-            let inside = Inside { media, media_by_key, media_by_source, drafts, counters };
+            let inside = Inside {
+                media,
+                media_by_key,
+                media_by_source,
+                drafts,
+                counters,
+                new_media: Cell::default(),
+                new_drafts: Cell::default(),
+            };
             match step {
                 Restore::Begin { next_media_id, next_draft_id } => {
                     inside.raise(NEXT_MEDIA_ID, *next_media_id)?;
@@ -55,10 +70,13 @@ impl Trees {
                     counters.remove(PARTIAL)?;
                 }
             }
-            Ok(())
+            let transactions = add_to_census(counters, inside.new_media.get(), inside.new_drafts.get())?;
+            // Nothing else records drafts meanwhile.
+            let next_draft = next_id(counters.get(NEXT_DRAFT_ID)?.map(|bytes| counter(&bytes)), 1);
+            Ok(Position { transactions, next_draft })
         });
         match taken {
-            Ok(()) => Ok(Ok(())),
+            Ok(position) => Ok(Ok(position)),
             Err(TransactionError::Abort(Failed::Conflict(conflict))) => Ok(Err(conflict)),
             Err(TransactionError::Abort(Failed::Catalog(error))) => Err(error),
             Err(TransactionError::Storage(error)) => Err(error.into()),
@@ -95,7 +113,7 @@ impl Trees {
 }
 
 impl DraftValue {
-    fn row(self, id: DraftId) -> DraftRow {
+    pub(super) fn row(self, id: DraftId) -> DraftRow {
         let Self { title, description, status, price_suggested, photos, owner } = self;
         DraftRow { id, title, description, status, price_suggested, photos, owner }
     }
@@ -122,6 +140,7 @@ impl Inside<'_> {
         match self.media.get(id)? {
             None => {
                 self.media.insert(&id, encode(row).map_err(failed)?)?;
+                self.new_media.update(|count| count + 1);
             }
             Some(there) if decode::<Media>(&there).map_err(failed)? == *row => {}
             Some(_) => return Err(other(format_args!("media {}", row.id))),
@@ -141,6 +160,7 @@ impl Inside<'_> {
         match self.drafts.get(id)? {
             None => {
                 self.drafts.insert(&id, encode(&DraftValue::from(row)).map_err(failed)?)?;
+                self.new_drafts.update(|count| count + 1);
             }
             Some(there) if decode::<DraftValue>(&there).map_err(failed)?.row(row.id) == *row => {}
             Some(_) => return Err(other(format_args!("draft {}", row.id))),
@@ -161,18 +181,20 @@ impl Inside<'_> {
     }
 
     fn raise_above(&self, counter: &[u8], id: u64, what: &str) -> Taken<()> {
-        let Some(next) = id.checked_add(1) else {
+        if id >= MAX_ID {
             return Err(conflict(format!(
-                "{what} {id} has the last of all ids, and none is left for the next"
+                "{what} {id} has an id beyond {}, the last that is given",
+                MAX_ID - 1
             )));
-        };
-        self.raise(counter, next)
+        }
+        self.raise(counter, id + 1)
     }
 
-    fn raise(&self, counter: &[u8], next: u64) -> Taken<()> {
-        let current = self.counters.get(counter)?.map_or(Ok(1), |bytes| number(&bytes)).map_err(failed)?;
-        if current < next {
-            self.counters.insert(counter, &next.to_be_bytes())?;
+    /// A counter that is damaged is replaced.
+    fn raise(&self, name: &[u8], next: u64) -> Taken<()> {
+        let current = self.counters.get(name)?.map_or(1, |bytes| counter(&bytes));
+        if current < next || current > MAX_ID {
+            self.counters.insert(name, &next.to_be_bytes())?;
         }
         Ok(())
     }

@@ -9,11 +9,12 @@ use sled::transaction::{
 use sled::{Db, Tree};
 
 use crate::catalog::{CatalogError, NewDraft};
-use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, SourceId, UserId};
+use crate::model::{Draft, DraftId, DraftStatus, MAX_ID, Media, MediaId, SourceId, UserId};
 
 pub(super) const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
 pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
-const CREATED: &[u8] = b"created";
+pub(super) const CREATED: &[u8] = b"created";
+pub(super) const CENSUS: &[u8] = b"census";
 
 /// The trees, as handles of them.
 #[derive(Debug, Clone)]
@@ -26,8 +27,62 @@ pub(super) struct Trees {
     pub(super) media_by_source: Tree,
     /// Draft id (big endian) → [`DraftValue`].
     pub(super) drafts: Tree,
-    /// Name → next id, or the moment of creation in nanoseconds since 1970.
+    /// Name → next id, or the moment of creation in nanoseconds since 1970, or the [`Census`].
     pub(super) counters: Tree,
+    /// No media row that was there at the opening has this id or a higher one.
+    pub(super) lowest_media: u64,
+    /// The same of drafts.
+    pub(super) lowest_draft: u64,
+}
+
+/// How much was recorded. Each transaction that records rows updates it, so that rows that are lost can be noticed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Census {
+    /// Transactions so far.
+    pub(super) transactions: u64,
+    /// Media rows.
+    pub(super) media: u64,
+    /// Drafts.
+    pub(super) drafts: u64,
+    /// The counters after the transaction. Others mean that something else recorded rows meanwhile, as a version of this
+    /// program does that knows no census.
+    pub(super) next_media: u64,
+    pub(super) next_draft: u64,
+}
+
+impl Census {
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let bytes: [u8; 40] = bytes.try_into().ok()?;
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let mut numbers = numbers.iter().map(|number| u64::from_be_bytes(*number));
+        let mut next = || numbers.next();
+        Some(Self {
+            transactions: next()?,
+            media: next()?,
+            drafts: next()?,
+            next_media: next()?,
+            next_draft: next()?,
+        })
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let Self { transactions, media, drafts, next_media, next_draft } = self;
+        [transactions, media, drafts, next_media, next_draft].map(u64::to_be_bytes).concat()
+    }
+
+    /// Whether it was written together with these counters.
+    pub(super) fn fits(&self, next_media: Option<u64>, next_draft: Option<u64>) -> bool {
+        (self.next_media, self.next_draft) == (next_media.unwrap_or(0), next_draft.unwrap_or(0))
+    }
+}
+
+/// What is recorded so far.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    /// Transactions.
+    pub(super) transactions: u64,
+    /// The id of the next draft.
+    pub(super) next_draft: u64,
 }
 
 /// A draft as stored under its id: its photos are references.
@@ -46,22 +101,40 @@ pub(super) struct DraftValue {
 type Abort = ConflictableTransactionError<CatalogError>;
 
 impl Trees {
-    /// Opens the trees of `db`.
-    pub(super) fn open(db: &Db) -> Result<Self, CatalogError> {
-        Ok(Self {
-            media: db.open_tree("media")?,
+    /// Opens the trees of `db`. Drafts below `acknowledged` had their ids, whether they are there or not.
+    pub(super) fn open(db: &Db, acknowledged: u64) -> Result<Self, CatalogError> {
+        let [media, drafts] = [db.open_tree("media")?, db.open_tree("drafts")?];
+        let trees = Self {
+            lowest_media: above_last(&media)?,
+            lowest_draft: above_last(&drafts)?.max(acknowledged),
+            media,
             media_by_key: db.open_tree("media_by_key")?,
             media_by_source: db.open_tree("media_by_source")?,
-            drafts: db.open_tree("drafts")?,
+            drafts,
             counters: db.open_tree("counters")?,
-        })
+        };
+        let media = ("media", NEXT_MEDIA_ID, trees.lowest_media);
+        for (rows, counter, lowest) in [media, ("drafts", NEXT_DRAFT_ID, trees.lowest_draft)] {
+            let counter = trees.counter(counter)?;
+            let next = next_id(counter, lowest);
+            if counter.is_some_and(|counter| counter != next) {
+                tracing::warn!(
+                    rows,
+                    ?counter,
+                    next,
+                    "a damaged counter is not used: ids go on after the highest"
+                );
+            }
+        }
+        Ok(trees)
     }
 
     /// Records a draft and those of its media that have no row yet, in one transaction; not durable yet.
-    pub(super) fn insert(&self, new: &NewDraft) -> Result<Draft, CatalogError> {
+    pub(super) fn insert(&self, new: &NewDraft) -> Result<(Draft, Position), CatalogError> {
         let trees = (&self.media, &self.media_by_key, &self.media_by_source, &self.drafts, &self.counters);
         let committed = trees.transaction(|(media, media_by_key, media_by_source, drafts, counters)| {
             let mut photos = Vec::with_capacity(new.photos.len());
+            let mut new_media = 0;
             for photo in &new.photos {
                 let row = match media_by_key.get(photo.key.as_bytes())? {
                     Some(id) => {
@@ -69,7 +142,8 @@ impl Trees {
                         decode(&row).map_err(Abort::Abort)?
                     }
                     None => {
-                        let id = MediaId(take_id(counters, NEXT_MEDIA_ID)?);
+                        let id = MediaId(take_id(counters, NEXT_MEDIA_ID, self.lowest_media)?);
+                        new_media += 1;
                         let row = Media {
                             id,
                             key: photo.key,
@@ -90,7 +164,7 @@ impl Trees {
                 }
                 photos.push(row);
             }
-            let id = DraftId(take_id(counters, NEXT_DRAFT_ID)?);
+            let id = DraftId(take_id(counters, NEXT_DRAFT_ID, self.lowest_draft)?);
             let row = DraftValue {
                 title: new.title.clone(),
                 description: String::new(),
@@ -100,7 +174,8 @@ impl Trees {
                 owner: new.owner,
             };
             drafts.insert(&id.0.to_be_bytes(), encode(&row).map_err(Abort::Abort)?)?;
-            Ok(row.with(id, photos))
+            let transactions = add_to_census(counters, new_media, 1)?;
+            Ok((row.with(id, photos), Position { transactions, next_draft: id.0 + 1 }))
         });
         committed.map_err(|error| match error {
             TransactionError::Abort(error) => error,
@@ -117,24 +192,25 @@ impl Trees {
         self.media.get(id)?.map(|row| decode(&row)).transpose()
     }
 
-    /// The id of the next draft.
-    pub(super) fn next_draft(&self) -> Result<u64, CatalogError> {
-        Ok(self.counter(NEXT_DRAFT_ID)?.unwrap_or(1))
-    }
-
-    /// The moment of creation, if it is recorded.
-    pub(super) fn created(&self) -> Result<Option<u64>, CatalogError> {
-        self.counter(CREATED)
-    }
-
     /// Records the moment of creation; not durable yet.
     pub(super) fn set_created(&self, created: u64) -> Result<(), CatalogError> {
         self.counters.insert(CREATED, &created.to_be_bytes())?;
         Ok(())
     }
 
+    /// Records a census; not durable yet.
+    pub(super) fn set_census(&self, media: u64, drafts: u64) -> Result<(), CatalogError> {
+        let next_media = self.counter(NEXT_MEDIA_ID)?.unwrap_or(0);
+        let next_draft = self.counter(NEXT_DRAFT_ID)?.unwrap_or(0);
+        let census = self.counters.get(CENSUS)?.and_then(|bytes| Census::read(&bytes)).unwrap_or_default();
+        let census = Census { media, drafts, next_media, next_draft, ..census };
+        self.counters.insert(CENSUS, census.bytes())?;
+        Ok(())
+    }
+
+    /// A counter as it is recorded. One that is no number is 0, which no counter is.
     pub(super) fn counter(&self, name: &[u8]) -> Result<Option<u64>, CatalogError> {
-        self.counters.get(name)?.map(|bytes| number(&bytes)).transpose()
+        Ok(self.counters.get(name)?.map(|bytes| counter(&bytes)))
     }
 
     /// Reads a draft.
@@ -159,17 +235,54 @@ impl DraftValue {
     }
 }
 
-fn take_id(counters: &TransactionalTree, name: &[u8]) -> ConflictableTransactionResult<u64, CatalogError> {
-    let next = match counters.get(name)? {
-        None => 1,
-        Some(bytes) => number(&bytes).map_err(Abort::Abort)?,
-    };
+fn take_id(
+    counters: &TransactionalTree,
+    name: &[u8],
+    lowest: u64,
+) -> ConflictableTransactionResult<u64, CatalogError> {
+    let next = next_id(counters.get(name)?.map(|bytes| counter(&bytes)), lowest);
     counters.insert(name, &(next + 1).to_be_bytes())?;
     Ok(next)
 }
 
+/// What a counter stands for. One that is damaged stands for the lowest id that no row has.
+pub(super) fn next_id(counter: Option<u64>, lowest: u64) -> u64 {
+    counter.filter(|counter| (lowest..=MAX_ID).contains(counter)).unwrap_or(lowest)
+}
+
+/// Adds the rows of a transaction to the census, and gives the transaction's number.
+pub(super) fn add_to_census<E>(
+    counters: &TransactionalTree,
+    media: u64,
+    drafts: u64,
+) -> ConflictableTransactionResult<u64, E> {
+    let census = counters.get(CENSUS)?.and_then(|bytes| Census::read(&bytes));
+    // It is made when the catalog is opened.
+    let Some(census) = census else { return Ok(0) };
+    let next = |name| counters.get(name).map(|bytes| bytes.map_or(0, |bytes| counter(&bytes)));
+    let census = Census {
+        transactions: census.transactions + 1,
+        media: census.media + media,
+        drafts: census.drafts + drafts,
+        next_media: next(NEXT_MEDIA_ID)?,
+        next_draft: next(NEXT_DRAFT_ID)?,
+    };
+    counters.insert(CENSUS, census.bytes())?;
+    Ok(census.transactions)
+}
+
+/// The id after that of the last row.
+fn above_last(rows: &Tree) -> Result<u64, CatalogError> {
+    let last = rows.last()?;
+    Ok(last.map_or(Ok(0), |(id, _)| number(&id))?.saturating_add(1))
+}
+
+pub(super) fn counter(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_be_bytes)
+}
+
 pub(super) fn number(bytes: &[u8]) -> Result<u64, CatalogError> {
-    let bytes = bytes.try_into().map_err(|_| CatalogError::Corrupt("a counter is not a number".into()))?;
+    let bytes = bytes.try_into().map_err(|_| CatalogError::Corrupt("an id is not a number".into()))?;
     Ok(u64::from_be_bytes(bytes))
 }
 

@@ -10,9 +10,9 @@ mod media;
 pub use self::finding::{Finding, Outcome, Summary};
 use super::CustodyError;
 use super::pages::{each_draft, each_media, each_source};
-use crate::catalog::{Restorable, Restore};
+use crate::catalog::{Restorable, Restore, State};
 use crate::media::MediaStore;
-use crate::model::MediaId;
+use crate::model::{MAX_ID, MediaId};
 
 /// What to check, and what to do about it.
 #[derive(Debug, Clone, Copy)]
@@ -79,24 +79,32 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
 
     /// Ids must never be given twice.
     async fn counters(&mut self) -> Result<(), CustodyError> {
-        let state = self.catalog.state().await?;
         let last_media = self.rows.last().map_or(0, |id| id.0);
-        for (what, next, last) in
-            [("media", state.next_media_id, last_media), ("draft", state.next_draft_id, self.last_draft)]
-        {
-            if next > last {
+        let last_draft = self.last_draft;
+        let of = |state: State| [state.next_media_id, state.next_draft_id];
+        let is_good = |next: u64, last: u64| next > last && next <= MAX_ID;
+        let found = of(self.catalog.state().await?);
+        let lasts = [last_media, last_draft];
+        if found.iter().zip(lasts).all(|(next, last)| is_good(*next, last)) {
+            return Ok(());
+        }
+        let mut now = found;
+        if self.checks.repair {
+            let (next_media_id, next_draft_id) = (last_media.saturating_add(1), last_draft.saturating_add(1));
+            self.catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await?;
+            now = of(self.catalog.state().await?);
+        }
+        for (index, what) in ["media", "draft"].into_iter().enumerate() {
+            let (next, last) = (found[index], lasts[index]);
+            if is_good(next, last) {
                 continue;
             }
-            let outcome = if self.checks.repair {
-                let next_media_id = last_media.saturating_add(1);
-                let next_draft_id = self.last_draft.saturating_add(1);
-                self.catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await?;
-                Outcome::Repaired
-            } else {
-                Outcome::Problem
+            let outcome = if is_good(now[index], last) { Outcome::Repaired } else { Outcome::Problem };
+            let (kind, why) = match next <= last {
+                true => ("counter-low", format!("but {last} is taken")),
+                false => ("counter-high", "which is beyond all that are given".to_owned()),
             };
-            let about = format!("the next {what} would get id {next}, but {last} is taken");
-            self.found(outcome, "counter-low", about);
+            self.found(outcome, kind, format!("the next {what} would get id {next}, {why}"));
         }
         Ok(())
     }

@@ -1,0 +1,385 @@
+//! Reads every row whose checksum holds, from a catalog that may be damaged, and writes nothing.
+//!
+//! It does not ask how pages hang together, since what says so may be lost: it looks at every message in the log, and takes
+//! of each key the latest version. What a row is, its key and its value tell.
+
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
+use std::path::Path;
+
+use super::codec::{self, Data, Kind, Link, Message, Node, SEGMENT_HEADER, SLOT};
+use super::damaged;
+use super::files::Files;
+use crate::catalog::sled::mark::Noted;
+use crate::catalog::sled::restore::PARTIAL;
+use crate::catalog::sled::rows::{DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, decode, next_id};
+use crate::catalog::{CatalogError, Row, SourceRow, State};
+use crate::model::{DraftId, Media, MediaId, SourceId};
+
+/// Keys of media and drafts are their ids.
+const ID_LENGTH: usize = 8;
+/// Keys of look-ups are digests.
+const DIGEST_LENGTH: usize = 32;
+
+/// How rows of media and of drafts begin.
+const MEDIA_START: &[u8] = b"{\"id\":";
+const DRAFT_START: &[u8] = b"{\"title\":";
+
+/// What could not be read.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct SalvageReport {
+    /// Places in the files at which something cannot be read, and how many bytes they have.
+    pub places: u64,
+    /// Bytes of these places.
+    pub bytes: u64,
+    /// Rows whose checksum holds, and which are no rows that this version knows.
+    pub unknown: u64,
+    /// The counters cannot be read: the next ids are above all that was read.
+    pub lost_counters: bool,
+    /// Only a part of an export was imported before the damage.
+    pub is_partial: bool,
+}
+
+/// A version of a row: where its value is.
+#[derive(Debug, Clone, Copy)]
+struct Version {
+    position: i64,
+    at: ValueAt,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum ValueAt {
+    Log { at: u64, length: usize },
+    Blob { id: i64, at: usize, length: usize },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Salvage {
+    files: Files,
+    noted: Option<Noted>,
+    /// The lowest key of each page.
+    lows: HashMap<u64, Box<[u8]>>,
+    media: BTreeMap<u64, Version>,
+    drafts: BTreeMap<u64, Version>,
+    /// Media ids, by keys and by sources.
+    lookups: BTreeMap<[u8; DIGEST_LENGTH], (i64, Option<u64>)>,
+    counters: BTreeMap<&'static [u8], (i64, Option<u64>)>,
+    report: SalvageReport,
+}
+
+/// The counters that an export has.
+const COUNTERS: [&[u8]; 3] = [NEXT_MEDIA_ID, NEXT_DRAFT_ID, PARTIAL];
+
+impl Salvage {
+    /// Looks for all rows in the catalog in `dir`. Blocks.
+    ///
+    /// # Errors
+    /// There is no log, another process has it open, or the disk fails.
+    pub(in crate::catalog::sled) fn read(dir: &Path) -> Result<Self, CatalogError> {
+        let noted = Noted::read(dir).ok().flatten();
+        let files = Files::open(dir)?.ok_or_else(|| damaged("its file db is gone"))?;
+        let mut salvage = Self {
+            files,
+            noted,
+            lows: HashMap::new(),
+            media: BTreeMap::new(),
+            drafts: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            counters: BTreeMap::new(),
+            report: SalvageReport::default(),
+        };
+        // Changes to a page need its lowest key, which may be written later.
+        salvage.scan(Self::remember_low, true)?;
+        salvage.scan(Self::take, false)?;
+        salvage.report.lost_counters =
+            [NEXT_MEDIA_ID, NEXT_DRAFT_ID].iter().any(|name| salvage.counter(name).is_none())
+                && !(salvage.media.is_empty() && salvage.drafts.is_empty());
+        salvage.report.is_partial = salvage.counter(PARTIAL).is_some();
+        Ok(salvage)
+    }
+
+    /// What could not be read.
+    pub fn report(&self) -> &SalvageReport {
+        &self.report
+    }
+
+    /// The next ids: above all that was read, noted or counted.
+    pub fn state(&self) -> State {
+        let above = |rows: &BTreeMap<u64, Version>| rows.keys().next_back().map_or(1, |last| last + 1);
+        let noted = self.noted.map_or(1, |noted| noted.next_draft());
+        State {
+            next_media_id: next_id(self.counter(NEXT_MEDIA_ID), above(&self.media)),
+            next_draft_id: next_id(self.counter(NEXT_DRAFT_ID), above(&self.drafts).max(noted)),
+            is_partial: false,
+        }
+    }
+
+    fn counter(&self, name: &[u8]) -> Option<u64> {
+        self.counters.get(name)?.1
+    }
+
+    /// Gives each row to `visit`: media, drafts, sources, each ascending. A row that cannot be read after all is left out,
+    /// and counted.
+    ///
+    /// # Errors
+    /// The disk fails, or `visit` does.
+    pub fn rows<E: From<CatalogError>>(
+        &mut self,
+        mut visit: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for (id, version) in mem::take(&mut self.media) {
+            match self.value(version).map_err(E::from)?.and_then(|value| decode::<Media>(&value).ok()) {
+                Some(row) if row.id.0 == id => {
+                    // This look-up is made again from the row.
+                    if self.lookups.get(row.key.as_bytes()).is_some_and(|(_, media)| *media == Some(id)) {
+                        self.lookups.remove(row.key.as_bytes());
+                    }
+                    self.media.insert(id, version);
+                    visit(Row::Media(row))?;
+                }
+                _ => self.report.unknown += 1,
+            }
+        }
+        for (id, version) in mem::take(&mut self.drafts) {
+            match self.value(version).map_err(E::from)?.and_then(|value| decode::<DraftValue>(&value).ok()) {
+                Some(row) => {
+                    self.drafts.insert(id, version);
+                    visit(Row::Draft(row.row(DraftId(id))))?;
+                }
+                None => self.report.unknown += 1,
+            }
+        }
+        for (digest, (_, media)) in &self.lookups {
+            // A source only saves work. Without the row it saves none.
+            if let Some(id) = media.filter(|id| self.media.contains_key(id)) {
+                let (source, media) = (SourceId::new(*digest), MediaId(id));
+                visit(Row::Source(SourceRow { source, media }))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&self, version: Version) -> Result<Option<Vec<u8>>, CatalogError> {
+        Ok(match version.at {
+            ValueAt::Log { at, length } => {
+                let mut value = vec![0; length];
+                self.files.read(at, &mut value)?;
+                Some(value)
+            }
+            ValueAt::Blob { id, at, length } => {
+                self.files.blob(id)?.flatten().and_then(|body| Some(body.get(at..at + length)?.to_vec()))
+            }
+        })
+    }
+
+    /// Gives every message of the log whose checksum holds to `visit`.
+    fn scan(&mut self, visit: impl Fn(&mut Self, &Found<'_>), counts: bool) -> Result<(), CatalogError> {
+        let mut slot = Vec::new();
+        let mut newest = (0, (0, 0));
+        for index in 0..self.files.slots() {
+            self.files.slot(index, &mut slot)?;
+            let segment = segment_of(&slot);
+            if codec::segment_header(&slot).is_none() && counts {
+                self.report.add(&slot[..slot.len().min(SEGMENT_HEADER)]);
+            }
+            let (mut at, mut rest) = (SEGMENT_HEADER, (0, 0));
+            while codec::has_room(at) && at < slot.len() {
+                let is_own = |number| segment.is_none_or(|segment| number >= segment);
+                let message = codec::message(&slot, at).filter(|message| is_own(message.segment));
+                let found = match message {
+                    Some(message) => Some((at, message)),
+                    None => codec::find_message(&slot, at, is_own),
+                };
+                let Some((start, message)) = found else {
+                    rest = (index, at);
+                    break;
+                };
+                if counts {
+                    self.report.add(&slot[at..start]);
+                }
+                at = message.body.end;
+                if message.kind == Kind::Cap {
+                    break;
+                }
+                self.visit(&slot, index, start, &message, &visit, counts)?;
+            }
+            // After the newest message is what a crash left, or what the slot had before.
+            let segment = segment.unwrap_or_default();
+            let not_newest =
+                if segment >= newest.0 { mem::replace(&mut newest, (segment, rest)).1 } else { rest };
+            if counts && not_newest.1 > 0 {
+                self.files.slot(not_newest.0, &mut slot)?;
+                self.report.add(&slot[not_newest.1..]);
+            }
+        }
+        Ok(())
+    }
+
+    fn visit(
+        &mut self,
+        slot: &[u8],
+        index: u64,
+        start: usize,
+        message: &Message,
+        visit: impl Fn(&mut Self, &Found<'_>),
+        counts: bool,
+    ) -> Result<(), CatalogError> {
+        let offset = i64::try_from(start).unwrap_or(0);
+        let position = i64::try_from(message.segment).unwrap_or(0).saturating_mul(SLOT as i64) + offset;
+        let in_slot = &slot[message.body.clone()];
+        let Some(id) = Files::blob_of(message, slot) else {
+            let place = Place::Log(index * SLOT as u64 + message.body.start as u64);
+            visit(self, &Found { kind: message.kind, page: message.page, position, body: in_slot, place });
+            return Ok(());
+        };
+        match self.files.blob(id)? {
+            Some(Some(body)) => {
+                let place = Place::Blob(id);
+                visit(self, &Found { kind: message.kind, page: message.page, position, body: &body, place });
+            }
+            Some(None) if counts => self.report.add(in_slot),
+            Some(None) | None => {}
+        }
+        Ok(())
+    }
+
+    fn remember_low(&mut self, found: &Found<'_>) {
+        if let Some(node) = found.node() {
+            self.lows.insert(found.page, node.low.into());
+        }
+    }
+
+    fn take(&mut self, found: &Found<'_>) {
+        match found.kind {
+            Kind::Page | Kind::PageBlob => {
+                let Some(node) = found.node() else { return };
+                if let Data::Leaf(items) = node.data {
+                    for (key, value) in items {
+                        let key = [&node.low[..node.prefix], key].concat();
+                        self.take_row(&key, found, value);
+                    }
+                }
+            }
+            Kind::Link | Kind::LinkBlob => match codec::link(found.body) {
+                Some(Link::Set(key, value)) => {
+                    let length = if value.starts_with(b"{") { ID_LENGTH } else { DIGEST_LENGTH };
+                    match self.whole_key(found.page, key, length) {
+                        Some(key) => self.take_row(&key, found, value),
+                        None => self.report.unknown += 1,
+                    }
+                }
+                Some(Link::Remove(key)) => {
+                    // Media and drafts are never removed.
+                    if let Some(key) = self.whole_key(found.page, key, DIGEST_LENGTH) {
+                        self.remove(&key, found.position);
+                    }
+                }
+                Some(Link::Merge) | None => {}
+            },
+            Kind::Canceled | Kind::Cap | Kind::Batch | Kind::Free => {}
+        }
+    }
+
+    /// A key of a page with what is left out in front of it.
+    fn whole_key(&self, page: u64, key: &[u8], length: usize) -> Option<Vec<u8>> {
+        match self.lows.get(&page) {
+            // Keys of a page without a lowest key are whole.
+            Some(low) if !low.is_empty() => {
+                let missing = length.checked_sub(key.len())?;
+                Some([low.get(..missing)?, key].concat())
+            }
+            Some(_) => Some(key.to_vec()),
+            None => (key.len() == length || COUNTERS.contains(&key)).then(|| key.to_vec()),
+        }
+    }
+
+    fn take_row(&mut self, key: &[u8], found: &Found<'_>, value: &[u8]) {
+        let position = found.position;
+        if let Some(name) = COUNTERS.into_iter().find(|name| *name == key) {
+            // The mark of a partial catalog has no value.
+            let value = value.try_into().map_or(0, u64::from_be_bytes);
+            newer(&mut self.counters, name, position, Some(value));
+            return;
+        }
+        let id = key.try_into().ok().map(u64::from_be_bytes);
+        let rows = match id {
+            Some(_) if value.starts_with(MEDIA_START) => &mut self.media,
+            Some(_) if value.starts_with(DRAFT_START) => &mut self.drafts,
+            _ => {
+                if let (Ok(digest), Ok(media)) = (key.try_into(), value.try_into()) {
+                    newer(&mut self.lookups, digest, position, Some(u64::from_be_bytes(media)));
+                }
+                return;
+            }
+        };
+        let version = Version { position, at: found.value_at(value) };
+        let id = id.unwrap_or_default();
+        if rows.get(&id).is_none_or(|known| known.position <= position) {
+            rows.insert(id, version);
+        }
+    }
+
+    fn remove(&mut self, key: &[u8], position: i64) {
+        if let Some(name) = COUNTERS.into_iter().find(|name| *name == key) {
+            newer(&mut self.counters, name, position, None);
+        } else if let Ok(digest) = key.try_into() {
+            newer(&mut self.lookups, digest, position, None);
+        }
+    }
+}
+
+impl SalvageReport {
+    /// A place that cannot be read. Zeros are space that was never used.
+    fn add(&mut self, place: &[u8]) {
+        if place.iter().any(|byte| *byte != 0) {
+            self.places += 1;
+            self.bytes += place.len() as u64;
+        }
+    }
+}
+
+/// A message of the log.
+struct Found<'a> {
+    kind: Kind,
+    page: u64,
+    position: i64,
+    body: &'a [u8],
+    place: Place,
+}
+
+/// Where the body of a message is.
+enum Place {
+    Log(u64),
+    Blob(i64),
+}
+
+impl<'a> Found<'a> {
+    fn node(&self) -> Option<Node<'a>> {
+        matches!(self.kind, Kind::Page | Kind::PageBlob).then(|| codec::node(self.body)).flatten()
+    }
+
+    /// Where a part of the body is.
+    fn value_at(&self, value: &[u8]) -> ValueAt {
+        let (offset, length) = (value.as_ptr().addr() - self.body.as_ptr().addr(), value.len());
+        match self.place {
+            Place::Log(at) => ValueAt::Log { at: at + offset as u64, length },
+            Place::Blob(id) => ValueAt::Blob { id, at: offset, length },
+        }
+    }
+}
+
+/// The segment that a slot holds: what its header says, or else its first message.
+fn segment_of(slot: &[u8]) -> Option<u64> {
+    match codec::segment_header(slot) {
+        Some(header) => u64::try_from(header.position / SLOT as i64).ok(),
+        None => codec::find_message(slot, SEGMENT_HEADER, |_| true).map(|(_, message)| message.segment),
+    }
+}
+
+fn newer<K: Ord>(known: &mut BTreeMap<K, (i64, Option<u64>)>, key: K, position: i64, value: Option<u64>) {
+    let version = known.entry(key).or_insert((position, value));
+    if version.0 <= position {
+        *version = (position, value);
+    }
+}
