@@ -208,7 +208,9 @@ def costly():
     yield 1, "tall.png", png(64, 16000, 6, zlib.compress((b"\4" + bytes(4 * 64)) * 16000, 9))
     yield 1, "profile.png", png(1, 1, 0, row, more=png_chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(1 << 20), 9)))
     yield 2, "groups.webp", webp_groups(64)
-    yield 2, "flat.webp", file(Image.new("RGB", (1000, 1000)), "WEBP", lossless=True)
+    gradient = Image.linear_gradient("L")
+    colours = Image.merge("RGB", (gradient, gradient.transpose(Image.Transpose.ROTATE_90), gradient))
+    yield 2, "large.webp", file(colours.resize((2560, 2560), Image.Resampling.NEAREST), "WEBP", lossless=True)
     yield 2, "flat_lossy.webp", file(Image.new("RGBA", (1000, 1000), (9, 9, 9, 9)), "WEBP", quality=1)
     yield 3, "comments.gif", b"GIF89a\1\0\1\0\0\0\0" + (b"!\xfe\1x\0" * 400) + b",\0\0\0\0\1\0\1\0\0\2\2\x44\1\0;"
     yield 3, "flat.gif", file(Image.new("P", (1000, 1000)), "GIF")

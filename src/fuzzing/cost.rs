@@ -14,8 +14,12 @@ const PROCESSOR_TIME: Duration = Duration::from_millis(200);
 /// How much longer work may go on. A decoder of a library that cannot be stopped takes tens of milliseconds for as many
 /// pixels as the recipe allows, a checked build and a sanitizer many times that.
 const MAX_DELAY: Duration = Duration::from_secs(3);
-/// Memory beside what a photo states: that of opening it, tables and buffers of a fixed size.
-const FIXED_MEMORY: u64 = 16 << 20;
+/// Memory that opening a photo may take, before it has stated any: a profile and its copy.
+const OPENING_MEMORY: u64 = 16 << 20;
+/// Memory beside what a photo states.
+const FIXED_MEMORY: u64 = 1 << 20;
+/// More than other targets allow, so that pixels that are not stated weigh more than what opening a photo may take.
+const MAX_PIXELS: u64 = 1 << 23;
 /// How many times the file may be held while it is opened: some decoders copy it, into a buffer that grows by doubling.
 const MAX_COPIES: u64 = 4;
 
@@ -51,14 +55,14 @@ pub fn work_budget(data: &[u8]) {
         "image/heif",
     ];
     let Some(format) = Format::from_mime(FORMATS[usize::from(choice % 8)]) else { return };
-    let recipe = Recipe { processor_time: PROCESSOR_TIME, ..RECIPE };
+    let recipe = Recipe { processor_time: PROCESSOR_TIME, max_pixels: MAX_PIXELS, ..RECIPE };
     let (before, held) = (processor_time(), HELD.get());
     PEAK.set(held);
     let stated = caught(|| make(format, file, &recipe)).unwrap_or(recipe.memory);
     let used = processor_time().saturating_sub(before);
     let peak = u64::try_from(PEAK.get() - held).unwrap_or(0);
     assert!(used <= PROCESSOR_TIME + MAX_DELAY, "{format:?}: {used:?}");
-    let allowed = stated + FIXED_MEMORY + MAX_COPIES * file.len() as u64;
+    let allowed = stated.max(OPENING_MEMORY) + FIXED_MEMORY + MAX_COPIES * file.len() as u64;
     assert!(peak <= allowed, "{format:?}: {peak} bytes, {stated} stated");
 }
 
