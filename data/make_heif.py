@@ -7,6 +7,7 @@
 All show the same card, four quadrants in reading order: red, green, blue, white.
 """
 import struct
+from array import array
 from pathlib import Path
 
 import pillow_heif
@@ -27,13 +28,19 @@ def transparent(image):
     """The card with its lower half invisible."""
     image = image.convert("RGBA")
     image.putalpha(Image.eval(image.getchannel("A"), lambda _: 255))
-    image.paste((90, 60, 30, 0), (0, HEIGHT // 2, WIDTH, HEIGHT))
+    image.paste((90, 60, 30, 0), (0, image.height // 2, image.width, image.height))
     return image
 
 
 def heic(image, name, **options):
     options = {"quality": 90, "chroma": 420, "color_primaries": 1, "transfer_characteristics": 13} | options
     pillow_heif.from_pillow(image).save(OUT / name, **options)
+
+
+def deep(image, name):
+    """An image of 10 bits."""
+    samples = array("H", (257 * sample for sample in image.tobytes())).tobytes()
+    pillow_heif.from_bytes(mode="RGB;16", size=image.size, data=samples).save(OUT / name, quality=90, chroma=420)
 
 
 def exif():
@@ -149,6 +156,73 @@ def grid(tile, columns, rows, width, height):
     return ftyp + meta(offset) + box(b"mdat", coded)
 
 
+def transparent_grid(tile, columns, rows, side):
+    """A grid of copies of the only picture of a file and of its alpha picture: each tile refers to an alpha item of its
+    own, and the grid has none."""
+    start, end = find(tile, b"meta", b"iprp", b"ipco")
+    properties = [tile[a:b] for _, a, b in boxes(tile, start, end)]
+    association, _ = find(tile, b"meta", b"iprp", b"ipma")
+    at, associated = association + 8, {}
+    for _ in range(struct.unpack(">I", tile[association + 4 : at])[0]):
+        number, count = struct.unpack(">HB", tile[at : at + 3])
+        associated[number] = tile[at + 3 : at + 3 + count]
+        at += 3 + count
+    location, _ = find(tile, b"meta", b"iloc")
+    version, sizes, more = tile[location], tile[location + 4], tile[location + 5]
+    assert sizes == 0x44 and more in (0x00, 0x40), "offsets and lengths of four bytes"
+    at, coded = location + 8, []
+    for _ in range(struct.unpack(">H", tile[location + 6 : at])[0]):
+        at += (4 if version else 2) + 2
+        base = int.from_bytes(tile[at : at + (more >> 4)], "big")
+        at += more >> 4
+        count, offset, length = struct.unpack(">HII", tile[at : at + 10])
+        assert count == 1
+        coded.append(tile[base + offset : base + offset + length])
+        at += 10
+    colour, alpha = sorted(associated)
+    tiles = range(1, columns * rows + 1)
+    alphas = range(len(tiles) + 1, 2 * len(tiles) + 1)
+    whole = 2 * len(tiles) + 1
+    width, height = columns * side, rows * side
+    properties.append(box(b"ispe", struct.pack(">III", 0, width, height)))
+    descriptor = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
+    ftyp = box(b"ftyp", b"heic\0\0\0\0mif1heic")
+
+    def meta(offset):
+        places = b"".join(struct.pack(">HHHHII", n, 0, 0, 1, offset, len(coded[0])) for n in tiles)
+        places += b"".join(struct.pack(">HHHHII", n, 0, 0, 1, offset + len(coded[0]), len(coded[1])) for n in alphas)
+        places += struct.pack(">HHHHII", whole, 1, 0, 1, 0, len(descriptor))
+        listed = b"".join(item(n, b"hvc1") for n in [*tiles, *alphas]) + item(whole, b"grid")
+        said = b"".join(struct.pack(">HB", n, len(associated[colour])) + associated[colour] for n in tiles)
+        said += b"".join(struct.pack(">HB", n, len(associated[alpha])) + associated[alpha] for n in alphas)
+        said += struct.pack(">HBB", whole, 1, len(properties))
+        references = box(b"dimg", struct.pack(f">HH{len(tiles)}H", whole, len(tiles), *tiles))
+        references += b"".join(box(b"auxl", struct.pack(">HHH", a, 1, n)) for n, a in zip(tiles, alphas))
+        return box(
+            b"meta",
+            bytes(4)
+            + box(b"hdlr", struct.pack(">II4s12xx", 0, 0, b"pict"))
+            + box(b"pitm", struct.pack(">IH", 0, whole))
+            + box(b"iloc", struct.pack(">IBBH", 1 << 24, 0x44, 0, whole) + places)
+            + box(b"iinf", struct.pack(">IH", 0, whole) + listed)
+            + box(
+                b"iprp",
+                box(b"ipco", b"".join(properties)) + box(b"ipma", struct.pack(">II", 0, whole) + said),
+            )
+            + box(b"idat", descriptor)
+            + box(b"iref", bytes(4) + references),
+        )
+
+    offset = len(ftyp) + len(meta(0)) + 8
+    return ftyp + meta(offset) + box(b"mdat", b"".join(coded))
+
+
+def without_primary_item(data):
+    """The file with a free box in place of the one that names its primary item."""
+    assert data.count(b"pitm") == 1
+    return data.replace(b"pitm", b"free")
+
+
 def main():
     OUT.mkdir(exist_ok=True)
     heic(card(), "plain.heic")
@@ -185,9 +259,17 @@ def main():
     tile = (OUT / "tile.tmp.heic").read_bytes()
     (OUT / "tile.tmp.heic").unlink()
     (OUT / "grid.heic").write_bytes(grid(tile, 3, 2, 150, 120))
-    deep = card().tobytes()
-    deep = b"".join(struct.pack("<H", sample * 257) for sample in deep)
-    pillow_heif.from_bytes(mode="RGB;16", size=(WIDTH, HEIGHT), data=deep).save(OUT / "deep.heic", quality=90, chroma=420)
+    heic(transparent(card(64, 64)), "tile.tmp.heic")
+    (OUT / "grid_alpha.heic").write_bytes(transparent_grid((OUT / "tile.tmp.heic").read_bytes(), 2, 1, 64))
+    read = pillow_heif.open_heif(OUT / "grid_alpha.heic", convert_hdr_to_8bit=True).to_pillow()
+    # The reader that the tests are compared with agrees that each tile has its opacity.
+    assert read.mode == "RGBA" and [read.getpixel((x, 60))[3] for x in (10, 74)] == [0, 0]
+    assert [read.getpixel((x, 10))[3] for x in (10, 74)] == [255, 255]
+    (OUT / "tile.tmp.heic").unlink()
+    deep(card(), "deep.heic")
+    # What cameras write in one piece: 32.7 megapixels of 10 bits, and 20 of 8 bits in full chroma.
+    deep(card(7008, 4672), "whole_33mp.heic")
+    card(5472, 3648).save(OUT / "whole_20mp.avif", quality=50, subsampling="4:4:4", speed=10)
     for subsampling in ("4:2:0", "4:2:2", "4:4:4", "4:0:0"):
         card().save(OUT / f"{subsampling.replace(':', '')}.avif", quality=90, subsampling=subsampling)
     card().save(OUT / "limited.avif", quality=90, range="limited")
@@ -198,6 +280,7 @@ def main():
     # Pillow takes the orientation out of it.
     card().save(OUT / "exif.avif", quality=90, exif=exif())
     card().save(OUT / "film.avif", quality=90, save_all=True, append_images=[card().rotate(180)])
+    (OUT / "film_alone.avif").write_bytes(without_primary_item((OUT / "film.avif").read_bytes()))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,14 @@ import io
 import pathlib
 import random
 import struct
+import sys
 
 from PIL import Image, ImageCms
 
 ROOT = pathlib.Path(__file__).parent
+sys.path.append(str(ROOT.parent / "tests/clients"))
+import tiff_files  # noqa: E402
+
 SEEDS = ROOT / "seeds"
 
 
@@ -123,9 +127,14 @@ def rasters():
     yield 1, "film.webp", file(colours, "WEBP", save_all=True, append_images=[picture("RGBA", (33, 21))])
     yield 2, "film.gif", file(index, "GIF", **frames)
     yield 2, "transparent.gif", file(index, "GIF", transparency=2, interlace=1)
-    for name in ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"]:
+    for name in ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"]:
         yield 3, f"{name}.tif", file(picture(), "TIFF", compression=name)
     yield 3, "cmyk.tif", file(picture("CMYK"), "TIFF")
+    yield 3, "palette.tif", file(index, "TIFF")
+    yield 3, "differences.tif", file(colours, "TIFF", compression="tiff_lzw", tiffinfo={317: 2})
+    for name, tiled in [("strips", False), ("tiles", True)]:
+        rows = tiff_files.with_samples(tiff_files.rows_of(tiff_files.ramp("RGB")), 3, 1)
+        yield 3, f"planar_{name}.tif", tiff_files.laid_out(rows, 2, 4, planar=True, deflated=True, predictor=2, extra=[0], tiled=tiled)
     yield 3, "bits.tif", file(picture("1"), "TIFF", compression="group4")
     yield 4, "rgb.bmp", file(picture(), "BMP")
     yield 4, "palette.bmp", file(index, "BMP")
@@ -156,6 +165,10 @@ def bodies():
     yield "utf8", part('content-disposition: Form-Data; NAME=ä; filename*=UTF-8\'\'x'.encode(), b"1") + b"--b--"
     yield "cut", form(b"one")[:-6]
     yield "padded", b"--b  \r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n--b--"
+    quoted = b'Content-Disposition: form-data; name="files"; filename="a "b" c.jpg"\r\nContent-Transfer-Encoding: base64'
+    yield "bare_quotes", part(quoted, b"1") + b"--b--"
+    yield "latin1", part(b'X: \xe9\r\nContent-Disposition: form-data; name="files"; filename="caf\xe9.jpg"', b"1") + b"--b--"
+    yield "hidden_name", part(rb'Content-Disposition: form-data; name=a; filename="a\"; name="files"', b"1") + b"--b--"
     yield "folded", part(b'Content-Disposition: form-data;\r\n name="a"', b"1") + b"--b--"
 
 
@@ -217,6 +230,10 @@ def main():
         save("sniff", path.name, path.read_bytes()[:64])
     save("sniff", "420.jpg", dict(jpegs())["420.jpg"][:32])
     save("sniff", "pdf", b"%PDF-1.7")
+    save("sniff", "base64", b"/9j/4AAQSkZJRgABAQAAAQABAAD")
+    save("sniff", "json", b'{"error": "token expired"}')
+    save("sniff", "bigtiff", b"II+\0\x08\0\0\0")
+    save("sniff", "cr2", b"II*\0\x10\0\0\0CR\x02\0")
     save("sniff", "tar", bytes(257) + b"ustar")
     for name, body in bodies():
         save("multipart_guard", name, FORM + b"\n" + body)

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -96,6 +97,7 @@ pub struct App {
     ingest: Arc<Ingest>,
     upkeep: Arc<Upkeep>,
     limits: server::Limits,
+    trusted_proxies: Vec<IpNet>,
     connections: Connections,
 }
 
@@ -147,9 +149,19 @@ impl App {
             Arc::clone(&catalog),
             scratch,
         );
-        let ingest = Arc::new(ingest);
+        let redis = match &settings.redis_url {
+            Some(url) => Some(RedisLink::open(url).await?),
+            None => None,
+        };
+        let limiter = |name, quota| limiter(redis.as_ref(), name, quota);
+        let ingest = Arc::new(ingest.with_quota(settings.upload_quota.map(|quota| limiter("photos", quota))));
         let collects = settings.jobs_enabled && !settings.read_only;
-        let rules = Rules { collects, grace: settings.media_grace, pause: UPKEEP_PAUSE };
+        let rules = Rules {
+            collects,
+            grace: settings.media_grace,
+            pause: UPKEEP_PAUSE,
+            scrub_hours: settings.scrub_hours,
+        };
         let upkeep = Upkeep::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
         let upkeep = Arc::new(upkeep);
         // Which may remove photos. Without uploads nothing waits for it, and a later start does it.
@@ -159,11 +171,6 @@ impl App {
             Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
             Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
         }
-        let redis = match &settings.redis_url {
-            Some(url) => Some(RedisLink::open(url).await?),
-            None => None,
-        };
-        let limiter = |name, quota| limiter(redis.as_ref(), name, quota);
         let connections = Connections::default();
         let api = Api {
             routes: Routes::new(&settings.media_base_url)
@@ -176,7 +183,7 @@ impl App {
             upload_limiter: settings.rate_limit_upload.map(|quota| limiter("upload", quota)),
             metrics: Arc::new(Metrics::default()),
             connections: connections.clone(),
-            tokens: Tokens::new(&settings.secret_key),
+            tokens: Tokens::new(&settings.secret_key, settings.secret_key_previous.as_deref()),
             read_only: settings.read_only,
             auth_required: settings.auth_required,
             media_base_url: settings.media_base_url.clone(),
@@ -200,7 +207,9 @@ impl App {
             write_pace: pace,
             shutdown_timeout: settings.shutdown_timeout,
         };
-        Ok(Self { listener, address, stack: Arc::new(stack), ingest, upkeep, limits, connections })
+        let trusted_proxies = settings.trusted_proxies.clone();
+        let stack = Arc::new(stack);
+        Ok(Self { listener, address, stack, ingest, upkeep, limits, trusted_proxies, connections })
     }
 
     /// The address that is listened on, with its real port.
@@ -221,7 +230,8 @@ impl App {
         };
         let stack = self.stack;
         let handler = move |request, peer| Arc::clone(&stack).handle(request, peer);
-        let ended = server::run(self.listener, handler, self.limits, self.connections, shutdown).await;
+        let (limits, proxies) = (self.limits, self.trusted_proxies);
+        let ended = server::run(self.listener, handler, limits, proxies, self.connections, shutdown).await;
         // Commits whose clients hung up: short, and of no connection.
         let rest = async { tokio::join!(self.ingest.drained(), upkeep) };
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub struct Budget {
     /// For source bytes while they arrive and wait; an eighth of the whole.
     pub sources: Arc<Share>,
-    /// For encoded photos that are not on disk yet; a sixteenth. When the disk is slower than the workers, these wait.
+    /// For encoded photos that are not on disk yet; a thirty-second. When the disk is slower than the workers, these wait.
     pub outputs: Arc<Share>,
     /// For decoding; the rest.
     pub images: Arc<Share>,
@@ -21,7 +21,7 @@ pub struct Budget {
 impl Budget {
     /// Divides `bytes` into the shares.
     pub fn new(bytes: u64) -> Self {
-        let (outputs, sources) = (bytes / 16, bytes / 8);
+        let (outputs, sources) = (bytes / 32, bytes / 8);
         let images = Share::new(bytes - sources - outputs);
         Self { sources: Share::new(sources), outputs: Share::new(outputs), images }
     }

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::Operation;
-use crate::config::{Place, SETTINGS, Settings, Source};
+use crate::config::{NearMiss, Place, SETTINGS, Settings, Source};
 
 /// Exit code after bad arguments or settings: starting again cannot help, so a supervisor should not.
 pub const EXIT_USAGE: u8 = 2;
@@ -155,13 +155,24 @@ fn place(value: &str) -> Place {
         .unwrap_or_else(|| Arguments::command().error(ErrorKind::ValueValidation, accepts).exit())
 }
 
-/// Reads the settings from the environment and `.env` in the working directory.
+/// Reads the settings from the environment and `.env` in the working directory, and what there was probably meant as one.
 ///
 /// # Errors
-/// The lines to show, one for each setting that did not parse.
-pub fn settings() -> Result<Settings, String> {
+/// The lines to show, one for each line or setting that did not parse, and for each name that is nearly a setting.
+pub fn settings() -> Result<(Settings, Vec<NearMiss>), String> {
     let source = Source::from_process(Path::new(".env"))?;
-    Settings::load(&source).map_err(|error| error.to_string())
+    let near_misses = source.near_misses().to_vec();
+    match Settings::load(&source) {
+        Ok(settings) => Ok((settings, near_misses)),
+        Err(errors) => {
+            Err(lines([errors.to_string()].into_iter().chain(near_misses.iter().map(ToString::to_string))))
+        }
+    }
+}
+
+/// Joins lines to one text.
+pub fn lines(lines: impl IntoIterator<Item = String>) -> String {
+    lines.into_iter().collect::<Vec<_>>().join("\n")
 }
 
 fn settings_help() -> String {

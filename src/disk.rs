@@ -25,18 +25,61 @@ impl FreeDisk {
         }
     }
 
-    /// Whether the volume of `dir` has more than this left. Asks the system, so it may block.
+    /// Whether the volume of `dir` has more than this left, and inodes for new files. Asks the system, so it may block.
     ///
     /// # Errors
-    /// [`StorageFull`](io::ErrorKind::StorageFull) if not; any other if the volume cannot be asked.
+    /// [`StorageFull`](io::ErrorKind::StorageFull) if not, of which [`is_out_of_inodes`] knows those that lack inodes; any
+    /// other if the volume cannot be asked.
     pub fn check(self, dir: &Path) -> io::Result<()> {
         let volume = statvfs(dir)?;
         let bytes = |blocks: u64| blocks.saturating_mul(volume.fragment_size());
         if bytes(volume.blocks_available()) < self.floor(bytes(volume.blocks())) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        // A file system that does not count its inodes says that it has 0 in all.
+        let inodes = volume.files();
+        if inodes > 0 && volume.files_available() < inode_floor(inodes) {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, OutOfInodes));
+        }
         Ok(())
     }
+}
+
+/// The number of free inodes below which a volume counts as full: 1024, or 1/16 of a small volume's, and at least 1.
+fn inode_floor(inodes: u64) -> u64 {
+    (inodes / 16).clamp(1, 1024)
+}
+
+/// The volume has space, but no inodes for new files.
+#[derive(Debug, thiserror::Error)]
+#[error("the volume has no inodes left")]
+struct OutOfInodes;
+
+/// Whether an error of [`FreeDisk::check`] says that inodes ran out, not space.
+pub fn is_out_of_inodes(error: &io::Error) -> bool {
+    matches!(error.get_ref(), Some(cause) if cause.is::<OutOfInodes>())
+}
+
+/// Creates a file without a name in `dir`, which is created again if it was removed. Blocks.
+///
+/// # Errors
+/// The file system refuses.
+pub fn scratch_file(dir: &Path) -> io::Result<File> {
+    match tempfile::tempfile_in(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_dir(dir)?;
+            tempfile::tempfile_in(dir)
+        }
+        created => created,
+    }
+}
+
+/// Whether files can be created in `dir`: it exists, its file system is not read-only, and the permissions allow it. Blocks.
+///
+/// # Errors
+/// Why not.
+pub fn check_writable(dir: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(dir).map(drop)
 }
 
 /// Whether an error says that space ran out: deleting something may help, trying again alone does not.
@@ -88,6 +131,23 @@ mod tests {
         assert_eq!(FreeDisk::Auto.floor(160 << 20), 10 << 20);
         assert!(is_full(&FreeDisk::Bytes(u64::MAX).check(Path::new(".")).unwrap_err()));
         FreeDisk::Bytes(0).check(Path::new(".")).unwrap();
+    }
+
+    #[test]
+    fn inode_floor_is_small_on_a_small_volume_and_never_zero() {
+        assert_eq!([0, 8, 30, 1600, 1 << 30].map(inode_floor), [1, 1, 1, 100, 1024]);
+        assert!(is_out_of_inodes(&io::Error::new(io::ErrorKind::StorageFull, OutOfInodes)));
+        assert!(!is_out_of_inodes(&io::ErrorKind::StorageFull.into()));
+    }
+
+    #[test]
+    fn removed_scratch_directory_is_created_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let scratch = dir.path().join("a/b");
+        assert_eq!(check_writable(&scratch).unwrap_err().kind(), io::ErrorKind::NotFound);
+        scratch_file(&scratch).unwrap();
+        check_writable(&scratch).unwrap();
+        assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "these files have no names");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use vintedbot_ingest::app::App;
 use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE};
 use vintedbot_ingest::commands::{self, Verdict};
-use vintedbot_ingest::config::Settings;
+use vintedbot_ingest::config::{NearMiss, Settings};
 use vintedbot_ingest::server::{Ended, descriptors};
 use vintedbot_ingest::telemetry::logging;
 
@@ -16,11 +17,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command = cli::command();
-    let settings = match cli::settings() {
-        Ok(settings) => settings,
+    let (settings, near_misses) = match cli::settings() {
+        Ok(read) => read,
         Err(lines) => return fail(EXIT_USAGE, &lines),
     };
     match command {
+        Command::CheckConfig if !near_misses.is_empty() => {
+            fail(EXIT_USAGE, &cli::lines(near_misses.iter().map(ToString::to_string)))
+        }
         Command::CheckConfig => {
             say("The settings are valid.");
             ExitCode::SUCCESS
@@ -30,7 +34,7 @@ fn main() -> ExitCode {
             Ok(Verdict::Problems) => ExitCode::from(EXIT_FAILURE),
             Err(message) => fail(EXIT_FAILURE, &message),
         },
-        Command::Serve => match serve(&settings) {
+        Command::Serve => match serve(&settings, &near_misses) {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => fail(EXIT_FAILURE, &message),
         },
@@ -44,8 +48,20 @@ const DISK_THREADS: usize = 16;
 /// health checks through in 30 ms on two cores under `make load`, two in 60.
 const LEAST_ANSWERING_THREADS: usize = 4;
 
-fn serve(settings: &Settings) -> Result<(), String> {
-    logging::start(settings);
+/// How long the end of the process waits for a reader of its log.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
+
+fn serve(settings: &Settings, near_misses: &[NearMiss]) -> Result<(), String> {
+    logging::start(settings).map_err(|error| format!("the log cannot start: {error}"))?;
+    for near_miss in near_misses {
+        tracing::warn!("{near_miss}");
+    }
+    let ended = run(settings);
+    logging::flush(LOG_FLUSH);
+    ended
+}
+
+fn run(settings: &Settings) -> Result<(), String> {
     small_pages();
     raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -58,7 +74,7 @@ fn serve(settings: &Settings) -> Result<(), String> {
         let address = app.address();
         tracing::info!(port = address.port(), workers = settings.workers, "listening on http://{address}");
         let stop = stop_signal().map_err(|error| format!("signals cannot be received: {error}"))?;
-        say(&format!(
+        logging::line(&format!(
             "✅ /ingest/upload ready | storage={} | MAX_DIM={} | JPEG_QUALITY={}",
             settings.media_storage.name(),
             settings.max_dim_px,

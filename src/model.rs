@@ -136,7 +136,7 @@ impl From<SourceId> for String {
 }
 
 /// Whom a limit or a share counts against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientKey(u128);
 
 impl ClientKey {

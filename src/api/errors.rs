@@ -23,7 +23,7 @@ impl From<ContentTypeError> for Problem {
             ContentTypeError::NotMultipart => {
                 Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-multipart", error.to_string())
             }
-            ContentTypeError::BadBoundary => {
+            ContentTypeError::Repeated | ContentTypeError::BadBoundary(_) => {
                 Self::new(StatusCode::BAD_REQUEST, "bad-boundary", error.to_string())
             }
         }
@@ -39,14 +39,18 @@ impl From<IngestError> for Problem {
             IngestError::TooManyPhotos { .. } => {
                 Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many-photos", detail)
             }
-            IngestError::TitleTooLong | IngestError::TitleNotText => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", detail)
-            }
+            IngestError::TitleTooLong
+            | IngestError::TitleNotText
+            | IngestError::TitleControl { .. }
+            | IngestError::TitleEncoded => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", detail),
             IngestError::Photo { index, filename, reason } => {
                 photo(&reason, detail).with("file_index", index).with("filename", filename)
             }
             IngestError::Busy { retry_after } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(retry_after)
+            }
+            IngestError::QuotaSpent { retry_after } | IngestError::LargerThanQuota { retry_after, .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "upload-quota", detail).retry_after(retry_after)
             }
             IngestError::Full(cause) => {
                 tracing::error!(%cause, "no space left");
@@ -68,7 +72,7 @@ impl From<IngestError> for Problem {
 fn parts(error: PartsError, detail: String) -> Problem {
     match error {
         PartsError::Malformed(_) => Problem::new(StatusCode::BAD_REQUEST, "malformed-multipart", detail),
-        PartsError::TooLarge { .. } => body_too_large(detail),
+        PartsError::TooLarge { .. } => problem::body_too_large(detail),
         PartsError::Stream(StreamError::Idle) => problem::request_timeout(),
         PartsError::Stream(StreamError::Aborted) => Problem::new(StatusCode::BAD_REQUEST, "cut-off", detail),
     }
@@ -77,9 +81,12 @@ fn parts(error: PartsError, detail: String) -> Problem {
 fn photo(reason: &PhotoError, detail: String) -> Problem {
     let (status, kind) = match reason {
         PhotoError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "photo-too-large"),
+        PhotoError::NoBytes => (StatusCode::UNPROCESSABLE_ENTITY, "empty-image"),
         PhotoError::UnknownType
         | PhotoError::RefusedType { .. }
-        | PhotoError::Image(ImageError::Unsupported) => {
+        | PhotoError::SentAsText { .. }
+        | PhotoError::Encoded
+        | PhotoError::Image(ImageError::Unsupported | ImageError::CameraRaw) => {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-image")
         }
         PhotoError::Image(error) => (StatusCode::UNPROCESSABLE_ENTITY, image(error)),
@@ -93,16 +100,11 @@ fn image(error: &ImageError) -> &'static str {
         ImageError::TooManyPixels { .. } => "too-many-pixels",
         ImageError::Truncated => "truncated-image",
         ImageError::Corrupt => "corrupt-image",
-        ImageError::Unsupported => "unsupported-image",
+        ImageError::Unsupported | ImageError::CameraRaw => "unsupported-image",
         ImageError::TooSlow | ImageError::TooMuchMemory => "image-too-complex",
         // Whoever would have read it is gone.
         ImageError::Abandoned => "abandoned",
     }
-}
-
-/// 413 for a body that cannot fit the caps.
-pub(super) fn body_too_large(detail: String) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
 }
 
 fn full(detail: String) -> Problem {

@@ -28,6 +28,9 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Problem> {
     let key: Option<MediaKey> = file.strip_suffix(".jpg").and_then(|name| name.parse().ok());
     let key = key.ok_or_else(problem::not_found)?;
+    if api.upkeep.withholds(key).await {
+        return Err(problem::not_found());
+    }
     let etag = format!("\"{key}\"");
     // What can be told without the bytes is told without them.
     let is_asked_about = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| headers.contains_key(name));

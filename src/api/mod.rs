@@ -113,6 +113,10 @@ impl Application for Api {
         }
     }
 
+    fn is_monitor(&self, route: &Route) -> bool {
+        matches!(route.endpoint, Endpoint::Health | Endpoint::Ready | Endpoint::Metrics)
+    }
+
     fn name(&self, route: &Route) -> &'static str {
         match route.endpoint {
             Endpoint::Upload => "upload",

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::Api;
 use crate::catalog::CatalogError;
 use crate::causes::chain;
+use crate::disk;
 use crate::media::MediaError;
+use crate::telemetry::logging;
 use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
 use crate::web::body::Body;
 use crate::web::problem::Problem;
@@ -25,18 +27,18 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
     let mut down = BTreeSet::new();
     match api.catalog.check().await {
         Ok(()) => {}
-        Err(CatalogError::Full(_)) => {
-            down.insert("disk");
+        Err(CatalogError::Full(error)) => {
+            down.insert(what_is_full(&error));
         }
         Err(error) => {
-            tracing::warn!(%error, "the catalog is down");
+            tracing::warn!(error = %chain(&error), "the catalog is down");
             down.insert("catalog");
         }
     }
     match api.store.check().await {
         Ok(()) => {}
-        Err(MediaError::Full(_)) => {
-            down.insert("disk");
+        Err(MediaError::Full(error)) => {
+            down.insert(what_is_full(&error));
         }
         Err(error) => {
             tracing::warn!(error = %chain(&error), "the media store is down");
@@ -58,6 +60,10 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).with("down", down))
 }
 
+fn what_is_full(error: &std::io::Error) -> &'static str {
+    if disk::is_out_of_inodes(error) { "inodes" } else { "disk" }
+}
+
 pub(super) fn metrics(api: &Api) -> Response<Body> {
     let upkeep = api.upkeep.figures();
     let limiters = [&api.global_limiter, &api.upload_limiter].into_iter().flatten();
@@ -74,7 +80,13 @@ pub(super) fn metrics(api: &Api) -> Response<Body> {
         image_panics: api.ingest.pool().panics(),
         collected: upkeep.collected,
         collected_bytes: upkeep.collected_bytes,
+        connections_evicted: api.connections.evicted(),
+        connections_refused: api.connections.refused(),
+        log_lines_dropped: logging::dropped_lines(),
         limits_counted_alone: limiters.map(|limiter| limiter.fallbacks()).sum(),
+        upload_quota_fallbacks: api.ingest.quota().map_or(0, |quota| quota.fallbacks()),
+        quarantined: api.ingest.quarantined(),
+        scrubbed: upkeep.scrubbed,
     };
     full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))
 }

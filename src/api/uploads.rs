@@ -1,5 +1,6 @@
 //! `POST /api/v1/ingest/upload`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -8,13 +9,12 @@ use hyper::{Request, Response, StatusCode};
 
 use super::Api;
 use super::dto::DraftOut;
-use super::errors::body_too_large;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::{PartsError, StreamError};
 use crate::model::Caller;
 use crate::web::body::{Body, ReadError, RequestBody};
 use crate::web::json;
-use crate::web::problem::Problem;
+use crate::web::problem::{self, Problem};
 
 /// When to try again while uploads are not taken: that ends with a restart, so seconds would only make noise.
 const READ_ONLY_RETRY: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ pub(super) async fn create(
     }
     let (head, body) = request.into_parts();
     // In this order, so that everything the head decides is told before a byte of the body is asked for.
-    let boundary = boundary(content_type(&head.headers)?)?;
+    let boundary = boundary(&content_type(&head.headers)?)?;
     refuse_encoding(&head.headers)?;
     refuse_hopeless_length(&head.headers, api.ingest.limits().body_bytes)?;
     api.ingest.admit(caller.client).await?;
@@ -55,14 +55,12 @@ fn read_only() -> Problem {
 }
 
 /// The only `Content-Type`; two of them could be read differently by a filter in front.
-fn content_type(headers: &HeaderMap) -> Result<&str, ContentTypeError> {
+fn content_type(headers: &HeaderMap) -> Result<Cow<'_, str>, ContentTypeError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => {
-            std::str::from_utf8(value.as_bytes()).map_err(|_| ContentTypeError::NotMultipart)
-        }
+        (Some(value), None) => Ok(String::from_utf8_lossy(value.as_bytes())),
         (None, _) => Err(ContentTypeError::NotMultipart),
-        (Some(_), Some(_)) => Err(ContentTypeError::BadBoundary),
+        (Some(_), Some(_)) => Err(ContentTypeError::Repeated),
     }
 }
 
@@ -79,7 +77,9 @@ fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
 fn refuse_hopeless_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     match length {
-        Some(length) if length > max => Err(body_too_large(PartsError::TooLarge { max }.to_string())),
+        Some(length) if length > max => {
+            Err(problem::body_too_large(PartsError::TooLarge { max }.to_string()))
+        }
         _ => Ok(()),
     }
 }

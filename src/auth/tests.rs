@@ -1,9 +1,12 @@
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use ring::hmac;
 
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
+const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
 fn user(id: u64) -> UserId {
     UserId::try_from(id).unwrap()
@@ -13,77 +16,251 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn signed(algorithm: Algorithm, key: &[u8], claims: &Value) -> String {
-    jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(key)).unwrap()
+fn signed_as(algorithm: hmac::Algorithm, key: &str, header: &str, claims: &str) -> String {
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = hmac::sign(&hmac::Key::new(algorithm, key.as_bytes()), signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+fn signed(header: &str, claims: &str) -> String {
+    signed_as(hmac::HMAC_SHA256, "ours", header, claims)
+}
+
+/// Claims of user 7 for another minute, with these members before them.
+fn claims(more: &str) -> String {
+    format!(r#"{{{more}"sub":"7","exp":{}}}"#, now() + 60)
+}
+
+fn ours() -> Tokens {
+    Tokens::new("ours", None)
 }
 
 #[test]
-fn what_was_issued_is_believed() {
-    let tokens = Tokens::new("ours");
+fn issued_token_is_accepted() {
     for id in [1, 7, i64::MAX.unsigned_abs()] {
-        assert_eq!(tokens.user(&tokens.issue(user(id), HOUR).unwrap()).unwrap(), user(id));
+        assert_eq!(ours().user(&ours().issue(user(id), HOUR).unwrap()).unwrap(), user(id));
     }
-    assert!(matches!(tokens.issue(user(7), Duration::from_secs(u64::MAX)), Err(IssueError::TooLong)));
+    assert!(matches!(ours().issue(user(7), Duration::from_secs(u64::MAX)), Err(TooLong)));
+}
+
+/// The example of RFC 7515, appendix A.1.
+#[test]
+fn signature_of_the_rfc_example_verifies() {
+    let key = URL_SAFE_NO_PAD
+        .decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
+        .unwrap();
+    let token = concat!(
+        "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9",
+        ".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ",
+        ".dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+    );
+    let parts = jws::split(token).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+    let signed = token.rsplit_once('.').unwrap().0;
+    let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()));
+    assert!(token.ends_with(&format!(".{signature}")));
+    assert!(check_header(&parts.header).is_ok());
 }
 
 #[test]
-fn a_number_as_subject_is_understood_too() {
-    let token = signed(Algorithm::HS256, b"ours", &json!({"sub": 7, "exp": now() + 60}));
-    assert_eq!(Tokens::new("ours").user(&token).unwrap(), user(7));
+fn rotated_key_signs_and_the_previous_one_still_verifies() {
+    let (old, new) = (Tokens::new("old", None), Tokens::new("new", None));
+    let rotated = Tokens::new("new", Some("old"));
+    let [of_old, of_rotated] = [&old, &rotated].map(|tokens| tokens.issue(user(7), HOUR).unwrap());
+    assert_eq!(rotated.user(&of_old).unwrap(), user(7));
+    assert_eq!(rotated.user(&of_rotated).unwrap(), user(7));
+    assert_eq!(new.user(&of_rotated).unwrap(), user(7), "the new key signs");
+    assert!(new.user(&of_old).is_err(), "without SECRET_KEY_PREVIOUS the old key ends");
+    assert!(old.user(&of_rotated).is_err());
+    let forged = signed_as(hmac::HMAC_SHA256, "neither", HEADER, &claims(""));
+    assert!(rotated.user(&forged).is_err());
 }
 
 #[test]
-fn everything_else_is_refused() {
-    let tokens = Tokens::new("ours");
-    let good = json!({"sub": "7", "exp": now() + 60});
-    let hs256 = |claims| signed(Algorithm::HS256, b"ours", &claims);
-    let whole = hs256(good.clone());
-    let [head, body, signature] = *whole.split('.').collect::<Vec<_>>() else { panic!("three parts") };
-    // {"alg":"none","typ":"JWT"} and {"alg":"RS256","typ":"JWT"}
-    let (none, rs256) = ("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0", "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9");
-    let other = hs256(json!({"sub": "8", "exp": now() + 60}));
-    let refused = [
+fn harmless_variants_are_accepted() {
+    let at = now() + 60;
+    for (header, claims) in [
+        (HEADER, claims("")),
+        (r#"{ "typ" : "at+jwt" , "alg" : "HS256", "kid": "1" }"#, claims("")),
+        // A key in the header is not used.
+        (r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"},"jku":"https://evil.example/keys"}"#, claims("")),
+        (HEADER, format!(r#"{{"sub":7,"exp":{at}}}"#)),
+        (HEADER, format!(r#"{{"sub":"7","exp":{at}.5,"nbf":{}.25,"iat":{}.75}}"#, now() - 9, now() - 9)),
+        (HEADER, format!(r#"{{"sub":"7","exp":{}}}"#, u64::MAX)),
+        (HEADER, r#"{"sub":"7","exp":1e300,"nbf":-1e300}"#.to_owned()),
+        (HEADER, claims(r#""aud":["us"],"iss":"us","jti":"1","nbf":0,"#)),
+    ] {
+        assert_eq!(ours().user(&signed(header, &claims)).unwrap(), user(7), "{header} {claims}");
+    }
+}
+
+#[test]
+fn key_in_the_header_is_not_used() {
+    let header =
+        format!(r#"{{"alg":"HS256","jwk":{{"kty":"oct","k":"{}"}}}}"#, URL_SAFE_NO_PAD.encode("theirs"));
+    assert!(ours().user(&signed_as(hmac::HMAC_SHA256, "theirs", &header, &claims(""))).is_err());
+}
+
+#[test]
+fn unacceptable_header_is_refused() {
+    for header in [
+        r#"{"typ":"JWT"}"#,
+        r#"{"alg":"none"}"#,
+        r#"{"alg":"hs256"}"#,
+        r#"{"alg":"HS512"}"#,
+        r#"{"alg":"RS256"}"#,
+        r#"{"alg":["HS256"]}"#,
+        r#"{"alg":null}"#,
+        r#"{"alg":"none","alg":"HS256"}"#,
+        r#"{"alg":"HS256","alg":"HS256"}"#,
+        r#"{"alg":"HS256","\u0061lg":"none"}"#,
+        r#"{"alg":"HS256","kid":"1","kid":"2"}"#,
+        r#"{"alg":"HS256","crit":["b64"],"b64":true}"#,
+        r#"{"alg":"HS256","crit":["http://example.com/UNDEFINED"],"http://example.com/UNDEFINED":true}"#,
+        r#"{"alg":"HS256","crit":["exp"],"exp":1}"#,
+        r#"{"alg":"HS256","crit":[]}"#,
+        r#"{"alg":"HS256","crit":null}"#,
+        r#"{"alg":"HS256","crit":"exp"}"#,
+        r#"{"alg":"HS256","b64":false}"#,
+        r#"["HS256"]"#,
+        r#""HS256""#,
+        r#"{"alg":"HS256"} "#.repeat(2).as_str(),
+        "\u{FEFF}{\"alg\":\"HS256\"}",
+        "HS256",
+        "",
+    ] {
+        assert!(ours().user(&signed(header, &claims(""))).is_err(), "{header}");
+    }
+}
+
+#[test]
+fn unacceptable_claims_are_refused() {
+    let later = now() + 60;
+    for claims in [
+        // Times that are no numbers are not taken for absent.
+        claims(r#""nbf":"9999999999","#),
+        claims(&format!(r#""nbf":"{}","#, now() - 9)),
+        claims(r#""nbf":null,"#),
+        claims(r#""nbf":[0],"#),
+        claims(r#""nbf":{},"#),
+        claims(r#""nbf":true,"#),
+        claims(&format!(r#""nbf":{},"#, now() + 30)),
+        claims(&format!(r#""nbf":{}.5,"#, now() + 30)),
+        claims(r#""nbf":1e300,"#),
+        claims(&format!(r#""nbf":{},"#, u64::MAX)),
+        claims(r#""iat":"now","#),
+        claims(r#""iat":null,"#),
+        r#"{"sub":"7"}"#.into(),
+        r#"{"sub":"7","exp":null}"#.into(),
+        r#"{"sub":"7","exp":"soon"}"#.into(),
+        format!(r#"{{"sub":"7","exp":"{later}"}}"#),
+        format!(r#"{{"sub":"7","exp":[{later}]}}"#),
+        r#"{"sub":"7","exp":true}"#.into(),
+        r#"{"sub":"7","exp":0}"#.into(),
+        r#"{"sub":"7","exp":-1}"#.into(),
+        r#"{"sub":"7","exp":-9223372036854775808}"#.into(),
+        r#"{"sub":"7","exp":1e999}"#.into(),
+        r#"{"sub":"7","exp":NaN}"#.into(),
+        r#"{"sub":"7","exp":Infinity}"#.into(),
+        format!(r#"{{"sub":"7","exp":{}}}"#, now() - 1),
+        format!(r#"{{"sub":"7","exp":{}}}"#, now()),
+        // Of two equal names neither counts.
+        format!(r#"{{"sub":"7","exp":1,"exp":{later}}}"#),
+        format!(r#"{{"sub":"7","exp":{later},"e\u0078p":{later}}}"#),
+        format!(r#"{{"sub":"7","sub":"8","exp":{later}}}"#),
+        claims(r#""x":1,"x":1,"#),
+        format!(r#"{{"exp":{later}}}"#),
+        format!(r#"{{"sub":null,"exp":{later}}}"#),
+        format!(r#"{{"sub":"","exp":{later}}}"#),
+        format!(r#"{{"sub":"0","exp":{later}}}"#),
+        format!(r#"{{"sub":"-7","exp":{later}}}"#),
+        format!(r#"{{"sub":"+7","exp":{later}}}"#),
+        format!(r#"{{"sub":"07","exp":{later}}}"#),
+        format!(r#"{{"sub":"7 ","exp":{later}}}"#),
+        format!(r#"{{"sub":"9223372036854775808","exp":{later}}}"#),
+        format!(r#"{{"sub":["7"],"exp":{later}}}"#),
+        format!(r#"{{"sub":7.5,"exp":{later}}}"#),
+        format!(r#"{{"sub":-7,"exp":{later}}}"#),
+        format!("[{}]", claims("")),
+        format!("{} {{}}", claims("")),
+        "[".repeat(2000),
         String::new(),
+    ] {
+        assert!(ours().user(&signed(HEADER, &claims)).is_err(), "{claims}");
+    }
+}
+
+#[test]
+fn other_spelling_or_signature_is_refused() {
+    let whole = signed(HEADER, &claims(""));
+    let [head, body, signature] = *whole.split('.').collect::<Vec<_>>() else { panic!("three parts") };
+    let raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    // The last character of 32 bytes has two unused bits.
+    let last = signature.chars().last().unwrap();
+    let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let neighbour = alphabet.chars().nth(alphabet.find(last).unwrap() + 1).unwrap();
+    let unused_bits = format!("{}{neighbour}", &whole[..whole.len() - 1]);
+    let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
+    let padded_claims = format!("{}{}", claims(""), " ".repeat(MAX_TOKEN_BYTES));
+    for token in [
+        String::new(),
+        ".".into(),
+        "..".into(),
         "a.b.c".into(),
         format!("{none}.{body}."),
         format!("{none}.{body}.{signature}"),
-        format!("{rs256}.{body}.{signature}"),
+        format!("{head}.{body}"),
         format!("{head}.{body}."),
-        format!("{head}.{}.{signature}", other.split('.').nth(1).unwrap()),
+        format!("{head}..{signature}"),
+        format!(".{body}.{signature}"),
         format!("{whole}."),
+        format!("{whole}.{signature}"),
         format!("{whole} "),
+        format!(" {whole}"),
+        format!("{whole}\n"),
+        format!("{whole}="),
+        format!("{head}.{body}.{}", URL_SAFE.encode(&raw)),
+        format!("{head}.{body}.{}", STANDARD.encode(&raw)),
+        format!("{head}=.{body}.{signature}"),
+        format!("{head}.{body}.{}", &signature[..signature.len() - 2]),
+        format!("{head}.{body}.{signature}AAAA"),
+        unused_bits,
         "x".repeat(100_000),
-        signed(Algorithm::HS256, b"theirs", &good),
-        signed(Algorithm::HS256, b"", &good),
-        signed(Algorithm::HS384, b"ours", &good),
-        signed(Algorithm::HS512, b"ours", &good),
-        hs256(json!({"sub": "7", "exp": now() - 1})),
-        hs256(json!({"sub": "7", "exp": now()})),
-        hs256(json!({"sub": "7", "exp": now() + 60, "nbf": now() + 30})),
-        hs256(json!({"sub": "7"})),
-        hs256(json!({"exp": now() + 60})),
-        hs256(json!({"sub": "7", "exp": "soon"})),
-        hs256(json!({"sub": "0", "exp": now() + 60})),
-        hs256(json!({"sub": "-7", "exp": now() + 60})),
-        hs256(json!({"sub": "+7", "exp": now() + 60})),
-        hs256(json!({"sub": "07", "exp": now() + 60})),
-        hs256(json!({"sub": "7 ", "exp": now() + 60})),
-        hs256(json!({"sub": "9223372036854775808", "exp": now() + 60})),
-        hs256(json!({"sub": ["7"], "exp": now() + 60})),
-        hs256(json!({"sub": 7.5, "exp": now() + 60})),
-    ];
-    assert_eq!(tokens.user(&whole).unwrap(), user(7));
-    for token in refused {
-        assert!(tokens.user(&token).is_err(), "{token}");
+        signed(HEADER, &padded_claims),
+        signed_as(hmac::HMAC_SHA256, "theirs", HEADER, &claims("")),
+        signed_as(hmac::HMAC_SHA256, "", HEADER, &claims("")),
+        signed_as(hmac::HMAC_SHA384, "ours", r#"{"alg":"HS384"}"#, &claims("")),
+        signed_as(hmac::HMAC_SHA512, "ours", r#"{"alg":"HS512"}"#, &claims("")),
+        signed_as(hmac::HMAC_SHA512, "ours", HEADER, &claims("")),
+    ] {
+        assert!(ours().user(&token).is_err(), "{token}");
     }
+    assert_eq!(ours().user(&whole).unwrap(), user(7));
+}
+
+#[test]
+fn reason_of_a_refusal_is_named_in_the_error_chain() {
+    let error = ours().user(&signed(r#"{"alg":"HS256","crit":["x"]}"#, &claims(""))).unwrap_err();
+    assert!(crate::causes::chain(&error).contains("extension crit"), "{}", crate::causes::chain(&error));
 }
 
 proptest! {
     #[test]
-    fn no_other_text_is_believed(at in 0usize..150, with in any::<char>()) {
-        let tokens = Tokens::new("ours");
-        let token = tokens.issue(user(7), HOUR).unwrap();
+    fn changed_token_is_refused(at in 0usize..150, with in any::<char>()) {
+        let token = ours().issue(user(7), HOUR).unwrap();
         let changed: String = token.chars().enumerate().map(|(n, c)| if n == at { with } else { c }).collect();
-        prop_assert!(changed == token || tokens.user(&changed).is_err());
+        prop_assert!(changed == token || ours().user(&changed).is_err());
+    }
+
+    /// Any JSON value as a time is a number that holds, or refuses the token.
+    #[test]
+    fn time_of_any_value_is_a_number_or_refuses(number: f64, text: String) {
+        let text = Value::from(text);
+        let as_text = signed(HEADER, &claims(&format!(r#""nbf":{text},"#)));
+        prop_assert!(ours().user(&as_text).is_err());
+        let as_number = signed(HEADER, &claims(&format!(r#""nbf":{},"#, Value::from(number))));
+        let holds = number.is_finite() && number < (now() - 5) as f64;
+        prop_assume!(holds || !number.is_finite() || number > (now() + 5) as f64);
+        prop_assert_eq!(ours().user(&as_number).is_ok(), holds);
     }
 }

@@ -134,7 +134,13 @@ async fn migrate(settings: &Settings) -> Result<Verdict, String> {
 
 fn issue_token(settings: &Settings, user: u64, ttl: Duration) -> Result<Verdict, String> {
     let user = UserId::try_from(user).map_err(|error| error.to_string())?;
-    say(&Tokens::new(&settings.secret_key).issue(user, ttl).map_err(|error| error.to_string())?);
+    if settings.has_public_secret_key() {
+        note(
+            "SECRET_KEY is the default or a placeholder: everybody can sign such a token. Use it for trials only.",
+        );
+    }
+    // The previous key only verifies.
+    say(&Tokens::new(&settings.secret_key, None).issue(user, ttl).map_err(|error| error.to_string())?);
     Ok(Verdict::Well)
 }
 

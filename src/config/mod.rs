@@ -4,19 +4,22 @@
 //! reported together. Nothing outside this room reads the environment.
 
 mod dotenv;
+mod near;
 mod parse;
 mod place;
+mod secret;
+mod source;
 mod table;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 pub use self::place::Place;
+pub use self::source::{NearMiss, Source};
 pub use self::table::{SETTINGS, Setting};
 
 use crate::catalog::PostgresUrl;
@@ -27,9 +30,9 @@ use crate::ratelimit::Quota;
 /// Development or production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Env {
-    /// Readable logs; the default secret is tolerated.
+    /// Readable logs; the default secret is tolerated unless tokens are required.
     Dev,
-    /// JSON logs; the default secret is refused.
+    /// JSON logs; secrets have 32 bytes or more.
     Prod,
 }
 
@@ -89,6 +92,7 @@ pub struct Settings {
     pub database: Database,
     pub database_connections: usize,
     pub secret_key: String,
+    pub secret_key_previous: Option<String>,
     pub auth_required: bool,
     pub cors_origins: CorsOrigins,
     pub media_root: PathBuf,
@@ -106,8 +110,11 @@ pub struct Settings {
     pub read_only: bool,
     pub jobs_enabled: bool,
     pub media_grace: Duration,
+    pub scrub_hours: u64,
     pub rate_limit_global: Option<Quota>,
     pub rate_limit_upload: Option<Quota>,
+    /// In KiB.
+    pub upload_quota: Option<Quota>,
     pub redis_url: Option<String>,
     pub trusted_proxies: Vec<IpNet>,
     pub workers: usize,
@@ -127,11 +134,21 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns whether everybody knows the key that signs tokens: it is the default, or a placeholder.
+    pub fn has_public_secret_key(&self) -> bool {
+        secret::is_placeholder(&self.secret_key)
+    }
+
     /// The largest request body that can possibly be accepted: every photo at its cap, plus [`FORM_OVERHEAD_BYTES`].
     pub fn max_body_bytes(&self) -> u64 {
         self.max_file_bytes * self.max_uploads_per_request as u64 + FORM_OVERHEAD_BYTES
     }
 }
+
+/// `UPLOAD_QUOTA=auto`, where uploads are limited at all.
+const AUTO_UPLOAD_QUOTA: &str = "2048MB/day";
+/// Least length of a key where `ENV=prod`: that of the hash under HS256 (RFC 7518 section 3.2).
+const MIN_SECRET_KEY_BYTES: usize = 32;
 
 /// Room for part headers, the title and foreign fields beside the photos.
 pub const FORM_OVERHEAD_BYTES: u64 = 1 << 20;
@@ -166,36 +183,6 @@ impl fmt::Display for SettingsError {
 
 impl std::error::Error for SettingsError {}
 
-/// Where raw values come from: the process environment over an optional `.env` file, or a map in tests.
-#[derive(Debug, Clone, Default)]
-pub struct Source(HashMap<String, String>);
-
-impl Source {
-    /// The process environment; variables that it lacks are taken from the `.env` file at `dotenv`, if there is one.
-    ///
-    /// # Errors
-    /// A sentence: the `.env` file exists but cannot be read.
-    pub fn from_process(dotenv: &Path) -> Result<Self, String> {
-        let mut values = HashMap::new();
-        if dotenv.exists() {
-            let text = std::fs::read_to_string(dotenv)
-                .map_err(|error| format!("the .env file cannot be read: {error}"))?;
-            values.extend(dotenv::parse(&text));
-        }
-        for setting in SETTINGS {
-            if let Some(value) = std::env::var_os(setting.name) {
-                values.insert(setting.name.to_owned(), value.to_string_lossy().into_owned());
-            }
-        }
-        Ok(Self(values))
-    }
-
-    /// Exactly these values; everything else keeps its default.
-    pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
-        Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
-    }
-}
-
 impl Settings {
     /// Parses every setting.
     ///
@@ -206,16 +193,32 @@ impl Settings {
         let env = read.value("ENV", parse::env);
         let host: IpAddr = read.value("HOST", parse::from_str);
         let port: u16 = read.value("PORT", parse::from_str);
+        let auth_required = read.value("AUTH_REQUIRED", parse::boolean);
+        let is_long_enough = |key: &str| env == Env::Dev || key.len() >= MIN_SECRET_KEY_BYTES;
+        let needs_real_key = env == Env::Prod || auth_required;
+        let secret_key = read.secret("SECRET_KEY", |key| {
+            is_long_enough(key) && !(needs_real_key && secret::is_placeholder(key))
+        });
+        // A previous key may be left out, so there is never a reason for one that everybody knows.
+        let secret_key_previous = read.secret("SECRET_KEY_PREVIOUS", |key| {
+            key.is_empty() || is_long_enough(key) && !secret::is_placeholder(key)
+        });
         let mib = 1024 * 1024;
         let (media_storage, s3) = storage(&mut read);
+        let rate_limit_upload = read.value("RATE_LIMIT_UPLOAD", parse::quota);
+        let upload_quota = |value: &str| match (value, rate_limit_upload) {
+            ("auto", None) => Some(None),
+            ("auto", Some(_)) => parse::upload_quota(AUTO_UPLOAD_QUOTA),
+            _ => parse::upload_quota(value),
+        };
         let settings = Self {
             env,
             listen: SocketAddr::new(host, port),
             database: read.value("DATABASE_URL", parse::database),
             database_connections: read.value("DATABASE_CONNECTIONS", |v| parse::within(v, 2..=1000)),
-            secret_key: read
-                .value("SECRET_KEY", |v| (env == Env::Dev || v != "dev-secret").then(|| v.to_owned())),
-            auth_required: read.value("AUTH_REQUIRED", parse::boolean),
+            secret_key,
+            secret_key_previous: Some(secret_key_previous).filter(|key| !key.is_empty()),
+            auth_required,
             cors_origins: read.value("CORS_ORIGINS", parse::cors_origins),
             media_root: read.value("MEDIA_ROOT", |v| Some(PathBuf::from(v))),
             media_storage,
@@ -230,9 +233,11 @@ impl Settings {
             max_pixels: read.value("MAX_PIXELS", |v| parse::within(v, 1..=1_000_000_000)),
             read_only: read.value("READ_ONLY", parse::boolean),
             jobs_enabled: read.value("JOBS_ENABLED", parse::boolean),
+            scrub_hours: read.value("SCRUB_HOURS", |v| parse::within(v, 0..=87_600)),
             media_grace: read.value("MEDIA_GRACE_HOURS", |v| parse::hours(v, 1..=8760)),
             rate_limit_global: read.value("RATE_LIMIT_GLOBAL", parse::quota),
-            rate_limit_upload: read.value("RATE_LIMIT_UPLOAD", parse::quota),
+            rate_limit_upload,
+            upload_quota: read.value("UPLOAD_QUOTA", upload_quota),
             redis_url: read.value("REDIS_URL", parse::redis_url),
             trusted_proxies: read.value("TRUSTED_PROXIES", parse::networks),
             workers: match read.value("WORKERS", |v| parse::within(v, 0..=256)) {
@@ -300,38 +305,59 @@ impl Reader<'_> {
     /// The parsed value of `name`. A value that does not parse is noted, and the default stands in for it so that
     /// the remaining settings are checked too.
     fn value<T>(&mut self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> T {
-        #[expect(
-            clippy::expect_used,
-            reason = "names are literals of this file; the test of defaults reads them all"
-        )]
-        let setting = SETTINGS.iter().find(|s| s.name == name).expect("setting is in the table");
-        let raw = self.source.0.get(name).map(|v| v.trim()).filter(|v| !v.is_empty());
-        if let Some(value) = parse(raw.unwrap_or(setting.default)) {
+        let setting = row(name);
+        if let Some(value) = parse(self.source.get(name).unwrap_or(setting.default)) {
             return value;
         }
-        let value = match raw {
-            Some(raw) => showable(name, raw),
-            None => setting.default.to_owned(),
-        };
-        self.errors.push(SettingError { name, value, accepts: setting.accepts });
+        self.refuse(setting);
         // Some defaults are refused in the light of other settings.
         let stand_in = parse(setting.default).or_else(|| parse("stand-in")).or_else(|| parse(""));
         #[expect(clippy::expect_used, reason = "the tests of settings refuse each of those")]
         stand_in.expect("the default of a setting parses, or a stand-in does")
     }
+
+    /// The text of a secret. One that is not accepted is noted.
+    fn secret(&mut self, name: &'static str, is_accepted: impl Fn(&str) -> bool) -> String {
+        let setting = row(name);
+        let key = self.source.get(name).unwrap_or(setting.default);
+        if !is_accepted(key) {
+            self.refuse(setting);
+        }
+        key.to_owned()
+    }
+
+    /// Notes that the value of a setting is not valid.
+    fn refuse(&mut self, setting: &Setting) {
+        let value = match self.source.get(setting.name) {
+            Some(raw) => showable(setting.name, raw),
+            None => setting.default.to_owned(),
+        };
+        self.errors.push(SettingError { name: setting.name, value, accepts: setting.accepts });
+    }
 }
 
-/// A value as a log may show it: a key not at all, a URL without its user and password.
+/// The row of a setting that this file reads.
+fn row(name: &'static str) -> &'static Setting {
+    #[expect(
+        clippy::expect_used,
+        reason = "names are literals of this file; the test of defaults reads them all"
+    )]
+    SETTINGS.iter().find(|setting| setting.name == name).expect("setting is in the table")
+}
+
+/// A value as a log may show it: a secret not at all, of a URL only what cannot be a password.
 fn showable(name: &str, value: &str) -> String {
-    if name.contains("KEY") {
+    if name.contains("KEY") || name.contains("SECRET") {
         return "…".to_owned();
     }
-    match (value.split_once("://"), value.rsplit_once('@')) {
+    let holds_password = name == "DATABASE_URL" || name == "REDIS_URL";
+    let scheme = value.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"));
+    match value.rsplit_once('@') {
         // A password may also stand among the parameters.
-        (Some((scheme, _)), Some((_, behind))) => {
-            format!("{scheme}://…@{}", behind.split('?').next().unwrap_or_default())
+        Some((_, host)) if holds_password || !scheme.is_empty() => {
+            format!("{scheme}…@{}", host.split('?').next().unwrap_or_default())
         }
-        (Some((scheme, _)), None) if name == "DATABASE_URL" => format!("{scheme}://…"),
+        _ if holds_password => format!("{scheme}…"),
         _ => value.to_owned(),
     }
 }

@@ -118,6 +118,18 @@ pub(super) fn is_bucket(value: &str) -> bool {
 
 /// `N/unit`, also as the old backend wrote it: `10/minute`, `10 per minute`, `10/5minutes`. `off` is no limit.
 pub(super) fn quota(value: &str) -> Option<Option<Quota>> {
+    quota_of(value, |count| within(count, 1..=1_000_000))
+}
+
+/// The same with `NMB` in the place of `N`: a quota in KiB.
+pub(super) fn upload_quota(value: &str) -> Option<Option<Quota>> {
+    quota_of(value, |count| {
+        within(count.strip_suffix("mb")?.trim_end(), 1..=1_000_000).map(|mib: u32| mib << 10)
+    })
+}
+
+/// A quota whose burst is what `burst` makes of the lower-case text before the period.
+fn quota_of(value: &str, burst: impl Fn(&str) -> Option<u32>) -> Option<Option<Quota>> {
     if value.eq_ignore_ascii_case("off") {
         return Some(None);
     }
@@ -133,7 +145,7 @@ pub(super) fn quota(value: &str) -> Option<Option<Quota>> {
         "day" => 86_400,
         _ => return None,
     };
-    let burst = within(count.trim(), 1..=1_000_000)?;
+    let burst = burst(count.trim())?;
     Some(Some(Quota { burst, window: Duration::from_secs(unit * multiple) }))
 }
 

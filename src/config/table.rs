@@ -24,17 +24,20 @@ const fn row(
 
 const NONE: &str = "";
 const BOOL: &str = "true or false";
+const SECRET: &str = "text; where ENV=prod or AUTH_REQUIRED=true not the default nor a placeholder such as changeme, and where ENV=prod 32 bytes or more, which `head -c 32 /dev/urandom | base64` makes";
+const PREVIOUS_SECRET: &str = "text, not the default of SECRET_KEY nor a placeholder such as changeme, and where ENV=prod 32 bytes or more; or nothing";
 
 /// Every setting, in the order in which `--help` shows them.
 #[rustfmt::skip]
 pub const SETTINGS: &[Setting] = &[
-    row("ENV", "dev", "dev or prod", "prod refuses the default SECRET_KEY and logs JSON"),
+    row("ENV", "dev", "dev or prod", "prod wants a SECRET_KEY of 32 bytes or more, and logs JSON"),
     row("HOST", "127.0.0.1", "an IP address", "listening address"),
     row("PORT", "8000", "0..65535", "listening port; 0 takes a free one, the log says which"),
     row("DATABASE_URL", "sled:data/db", "sled:PATH, or postgres://USER:PASSWORD@HOST:PORT/DATABASE with sslmode disable, prefer, require, verify-ca or verify-full, and sslrootcert", "where drafts and media rows live: embedded, or on a PostgreSQL that several instances share"),
     row("DATABASE_CONNECTIONS", "16", "2..1000", "most connections of this instance to PostgreSQL"),
     row("REDIS_URL", NONE, "a redis:// or rediss:// URL", "Redis through which several instances share rate limits; while it does not answer each counts by itself"),
-    row("SECRET_KEY", "dev-secret", "text, not the default when ENV=prod", "HS256 key of the bearer tokens"),
+    row("SECRET_KEY", "dev-secret", SECRET, "HS256 key of the bearer tokens"),
+    row("SECRET_KEY_PREVIOUS", NONE, PREVIOUS_SECRET, "key whose tokens are still accepted after SECRET_KEY was changed"),
     row("AUTH_REQUIRED", "false", "true or false", "true: no token, 401; drafts without an owner are not shown"),
     row("CORS_ORIGINS", r#"["*"]"#, "a list of origins such as https://app.example, or *", "origins a browser may call from"),
     row("MEDIA_STORAGE", "local", "local or s3", "where photos are kept"),
@@ -54,10 +57,12 @@ pub const SETTINGS: &[Setting] = &[
     row("STRIP_GPS", "true", BOOL, "true: no metadata at all in the stored JPEG; false: camera, exposure, dates and place are kept"),
     row("MAX_PIXELS", "120000000", "1..1000000000", "declared width x height of one input"),
     row("READ_ONLY", "false", BOOL, "true: uploads get 503 and nothing is removed; reads go on, as while photos are moved"),
-    row("JOBS_ENABLED", "true", BOOL, "background jobs: photos that nothing refers to are removed"),
+    row("JOBS_ENABLED", "true", BOOL, "background jobs: photos that nothing refers to are removed, stored photos are verified"),
     row("MEDIA_GRACE_HOURS", "24", "1..8760", "how long a photo stays in the store to which nothing refers"),
+    row("SCRUB_HOURS", "720", "0..87600", "in so many hours each stored photo is read once and verified against its name; 0: never"),
     row("RATE_LIMIT_GLOBAL", "60/minute", "N/second, N/minute, N/hour, N/day or off", "requests per client"),
     row("RATE_LIMIT_UPLOAD", "10/minute", "N/second, N/minute, N/hour, N/day or off", "uploads per client"),
+    row("UPLOAD_QUOTA", "auto", "auto, NMB/second, NMB/minute, NMB/hour, NMB/day or off", "MiB of new photos, as stored, that one client may add; auto is 2048MB/day, and off where RATE_LIMIT_UPLOAD is off"),
     row("TRUSTED_PROXIES", "[]", "a list of CIDRs such as 10.0.0.0/8", "proxies whose X-Forwarded-For/Forwarded is believed"),
     row("WORKERS", "0", "0..256", "threads of the image pool; 0 takes the number of cores"),
     row("MEMORY_BUDGET_MB", "256", "16..1048576", "MiB that uploads in flight and images in work may hold together"),
@@ -65,8 +70,8 @@ pub const SETTINGS: &[Setting] = &[
     row("POOL_QUEUE", "4096", "1..65536", "photos that may wait for an image worker; beyond it the client with most of them gets 503"),
     row("POOL_WAIT_SECONDS", "30", "1..600", "how long a photo waits for an image worker, or for memory, before 503"),
     row("IMAGE_TIMEOUT_SECONDS", "20", "1..600", "longest time one photo may keep an image worker, waiting for memory not counted"),
-    row("IMAGE_PROCESSOR_SECONDS", "5", "1..600", "most processor time that one photo may take, looked at while it is read and decoded"),
-    row("MAX_CONNECTIONS", "16384", "1..1000000", "open connections; more wait in the listen queue. Lowered at start so that a quarter of the open-files limit is left for photos"),
+    row("IMAGE_PROCESSOR_SECONDS", "5", "1..600", "most processor time that one photo may take, checked while it is read and decoded"),
+    row("MAX_CONNECTIONS", "16384", "1..1000000", "open connections, which clients share; beyond it idle ones are closed to make room. Lowered at start so that a quarter of the open-files limit is left for photos"),
     row("HEADER_TIMEOUT_SECONDS", "15", "1..600", "time for a complete request head, and for an idle connection"),
     row("BODY_IDLE_TIMEOUT_SECONDS", "30", "1..600", "longest silence inside a request body before 408, and longest time an answer may stay unread"),
     row("BODY_MIN_RATE", "1024", "0..1000000000", "bytes a second that a body must move on average, in either direction; who falls behind by BODY_IDLE_TIMEOUT_SECONDS is cut (408); 0 is no rate"),

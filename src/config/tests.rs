@@ -67,19 +67,108 @@ fn quotas_are_read_as_the_old_backend_wrote_them() {
     }
 }
 
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// The names of the settings that are refused.
+fn refused(pairs: &[(&str, &str)]) -> Vec<&'static str> {
+    load(pairs)
+        .err()
+        .map_or(Vec::new(), |SettingsError(errors)| errors.iter().map(|error| error.name).collect())
+}
+
 #[test]
-fn production_refuses_the_default_secret_and_never_prints_another() {
-    let error = load(&[("ENV", "prod")]).err().unwrap().to_string();
-    assert!(error.starts_with("SECRET_KEY="), "{error}");
-    assert!(load(&[("ENV", "prod"), ("SECRET_KEY", "hunter2")]).is_ok());
-    for (url, shown) in [
-        ("postgresql://app:hunter2@db.example/prod?sslmode=allow", "\"postgresql://…@db.example/prod\""),
-        ("postgresql://app:hunter2@db.example/prod?sslmode=on&password=hunter2", "…@db.example/prod\""),
-        ("postgres://app:hunter2", "\"postgres://…\""),
-        ("postgres://db.example/prod?password=hunter2&sslmode=on", "\"postgres://…\""),
+fn upload_quota_is_read_in_mib_and_auto_follows_the_upload_limit() {
+    let quota =
+        |pairs: &[(&str, &str)]| load(pairs).unwrap().upload_quota.map(|q| (q.burst, q.window.as_secs()));
+    let default = Some((2048 << 10, 86_400));
+    assert_eq!(quota(&[]), default);
+    assert_eq!(quota(&[("RATE_LIMIT_UPLOAD", "off")]), None);
+    assert_eq!(quota(&[("RATE_LIMIT_UPLOAD", "1000/second"), ("UPLOAD_QUOTA", "auto")]), default);
+    assert_eq!(quota(&[("UPLOAD_QUOTA", "off")]), None);
+    for spelling in ["3MB/2hours", "3 mb per 2 hours"] {
+        assert_eq!(quota(&[("RATE_LIMIT_UPLOAD", "off"), ("UPLOAD_QUOTA", spelling)]), Some((3072, 7200)));
+    }
+    assert_eq!(quota(&[("UPLOAD_QUOTA", "1000000MB/second")]), Some((1_024_000_000, 1)));
+    for bad in
+        ["2048/day", "0MB/day", "MB/day", "2048MB", "-1MB/day", "1.5MB/day", "1000001MB/day", "2048GB/day"]
+    {
+        let error = load(&[("UPLOAD_QUOTA", bad)]).err().unwrap().to_string();
+        assert!(error.starts_with("UPLOAD_QUOTA=") && error.contains("NMB/day"), "{error}");
+    }
+}
+
+#[test]
+fn secret_key_that_everybody_knows_is_refused_where_a_real_one_is_needed() {
+    for public in ["", "dev-secret", "changeme", "…", "your-secret-key", &"x".repeat(40)] {
+        let key = ("SECRET_KEY", public);
+        assert_eq!(refused(&[key, ("ENV", "prod")]), ["SECRET_KEY"], "{public}");
+        assert_eq!(refused(&[key, ("AUTH_REQUIRED", "true")]), ["SECRET_KEY"], "{public}");
+        assert_eq!(refused(&[key]), [""; 0], "{public}");
+        assert!(load(&[key]).unwrap().has_public_secret_key(), "{public}");
+    }
+    assert!(!load(&[("SECRET_KEY", "hunter2")]).unwrap().has_public_secret_key());
+}
+
+#[test]
+fn secret_key_of_less_than_32_bytes_is_refused_in_prod() {
+    let with =
+        |env: &str, key: &str| refused(&[("ENV", env), ("SECRET_KEY", key), ("AUTH_REQUIRED", "true")]);
+    assert_eq!(with("prod", &KEY[1..]), ["SECRET_KEY"]);
+    assert_eq!(with("prod", &format!("  {}  ", &KEY[1..])), ["SECRET_KEY"], "white space does not count");
+    assert_eq!(with("prod", KEY), [""; 0]);
+    assert_eq!(with("prod", &"é7".repeat(11)), [""; 0], "bytes count, not characters");
+    assert_eq!(with("dev", "hunter2"), [""; 0]);
+}
+
+#[test]
+fn previous_secret_key_follows_the_rules_of_the_key() {
+    let with = |env: &str, previous: &str| {
+        refused(&[("ENV", env), ("SECRET_KEY", KEY), ("SECRET_KEY_PREVIOUS", previous)])
+    };
+    for env in ["dev", "prod"] {
+        for public in ["dev-secret", "change-me", "…", &"x".repeat(40)] {
+            assert_eq!(with(env, public), ["SECRET_KEY_PREVIOUS"], "{env} {public}");
+        }
+        assert_eq!(with(env, ""), [""; 0]);
+        assert_eq!(with(env, "a previous key of more than 32 bytes"), [""; 0]);
+    }
+    assert_eq!(with("prod", "hunter2"), ["SECRET_KEY_PREVIOUS"]);
+    assert_eq!(with("dev", "hunter2"), [""; 0]);
+    assert_eq!(load(&[]).unwrap().secret_key_previous, None);
+    let previous = load(&[("SECRET_KEY_PREVIOUS", "hunter2")]).unwrap().secret_key_previous;
+    assert_eq!(previous.as_deref(), Some("hunter2"));
+}
+
+#[test]
+fn refused_value_is_shown_without_what_may_be_secret() {
+    for (name, value, shown) in [
+        (
+            "DATABASE_URL",
+            "postgresql://app:hunter2@db.example/prod?sslmode=allow",
+            "\"postgresql://…@db.example/prod\"",
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://app:hunter2@db.example/prod?sslmode=on&password=hunter2",
+            "…@db.example/prod\"",
+        ),
+        ("DATABASE_URL", "postgres://app:hunter2", "\"postgres://…\""),
+        ("DATABASE_URL", "postgres://db.example/prod?password=hunter2&sslmode=on", "\"postgres://…\""),
+        ("DATABASE_URL", "host=db.example password=hunter2", "\"…\""),
+        ("REDIS_URL", ":hunter2@cache.example:6379", "\"…@cache.example:6379\""),
+        ("REDIS_URL", "http://cache.example/hunter2", "\"http://…\""),
+        ("REDIS_URL", "hunter2", "\"…\""),
+        ("MEDIA_BASE_URL", "ftp://me:hunter2@cdn.example", "\"ftp://…@cdn.example\""),
     ] {
-        let error = load(&[("DATABASE_URL", url)]).err().unwrap().to_string();
+        let error = load(&[(name, value)]).err().unwrap().to_string();
         assert!(error.contains(shown) && !error.contains("hunter2"), "{error}");
+    }
+    for name in ["SECRET_KEY", "SECRET_KEY_PREVIOUS"] {
+        let error = load(&[("ENV", "prod"), (name, "hunter2")]).err().unwrap().to_string();
+        assert!(
+            error.contains(&format!("{name}=\"…\" is not valid")) && !error.contains("hunter2"),
+            "{error}"
+        );
     }
     let settings = load(&[("DATABASE_URL", "postgresql://app:hunter2@db.example:5433/prod")]).unwrap();
     assert_eq!(format!("{0} {0:?}", settings.database).matches("hunter2").count(), 0);
@@ -150,15 +239,65 @@ fn an_empty_value_is_as_good_as_none() {
     assert_eq!(load(&[("PORT", "  ")]).unwrap().listen.port(), 8000);
 }
 
-#[test]
-fn the_environment_wins_over_the_dotenv_file() {
+fn from_dotenv(text: impl AsRef<[u8]>) -> Result<Source, String> {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join(".env");
-    std::fs::write(&file, "MAX_DIM_PX=1200\nUNKNOWN_OF_THE_OLD_BACKEND=1\nCORS_ORIGINS=[\"https://a.example\", \"https://b.example\"]\n").unwrap();
-    let settings = Settings::load(&Source::from_process(&file).unwrap()).unwrap();
+    std::fs::write(dir.path().join(".env"), text).unwrap();
+    Source::from_process(&dir.path().join(".env"))
+}
+
+#[test]
+fn dotenv_file_of_the_old_backend_is_read() {
+    let source = from_dotenv(concat!(
+        "MAX_DIM_PX=1200\nUNKNOWN_OF_THE_OLD_BACKEND=${HOME}/x\nexport BARE_NAME\n",
+        "FOREIGN='several\nlines'\nCORS_ORIGINS='[\"https://a.example\",\n \"https://b.example\"]'\n",
+    ));
+    let settings = Settings::load(&source.unwrap()).unwrap();
     assert_eq!(settings.max_dim_px, 1200);
     assert_eq!(
         settings.cors_origins,
         CorsOrigins::Exact(vec!["https://a.example".into(), "https://b.example".into()])
     );
+}
+
+#[test]
+fn dotenv_line_that_would_be_misread_stops_the_start_by_its_number() {
+    for (text, expected) in [
+        ("ENV=prod\nAUTH_REQUIRED=\"true", ".env line 2 does not parse: the quote"),
+        ("ENV=prod\nAUTH_REQUIRED true", ".env line 2 does not parse: it is not NAME=value"),
+        // python-dotenv reads the rest without a warning.
+        ("\nAUTH_REQUIRED", ".env line 2 does not parse: AUTH_REQUIRED has no value"),
+        ("export AUTH_REQUIRED # =true", ".env line 1 does not parse: AUTH_REQUIRED has no value"),
+        ("AUTH_REQUIERD", ".env line 1 does not parse: AUTH_REQUIERD has no value"),
+        ("AUTH_REQUIRED:true", ".env line 1 does not parse: AUTH_REQUIRED:true has no value"),
+        ("SECRET_KEY=\"hunter2\nDEBUG=\"", ".env line 1 does not parse: the value of SECRET_KEY runs over"),
+        (
+            "X=1\nNOTE='hunter2\nAUTH_REQUIRED = true\n'",
+            ".env line 2 does not parse: the value of NOTE contains the line of AUTH_REQUIRED",
+        ),
+        ("'X\nAUTH_REQUIRED=true\n'=1", ".env line 1 does not parse: a quoted name runs over"),
+        (
+            "DATABASE_URL=sled:${HOME}/hunter2",
+            ".env line 1 does not parse: ${…} in the value of DATABASE_URL",
+        ),
+        ("SECRET_KEY='${hunter2:-hunter2}'", ".env line 1 does not parse: ${…} in the value of SECRET_KEY"),
+    ] {
+        let error = from_dotenv(text).unwrap_err();
+        assert!(error.starts_with(expected) && !error.contains("hunter2"), "{text}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+    let error = from_dotenv(b"A=1\r\nB=2\r\nC=\xFF\r\n").unwrap_err();
+    assert_eq!(error, ".env line 3 does not parse: it is not UTF-8");
+    assert_eq!(from_dotenv("a b\nX='\n").unwrap_err().lines().count(), 2);
+}
+
+#[test]
+fn dotenv_file_that_cannot_be_read_is_not_taken_for_absent() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(".env");
+    assert!(Source::from_process(&path).is_ok());
+    std::os::unix::fs::symlink(dir.path().join("gone"), &path).unwrap();
+    assert!(Source::from_process(&path).unwrap_err().contains("cannot be read"));
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(Source::from_process(&path).unwrap_err().contains("cannot be read"));
 }

@@ -57,7 +57,9 @@ pub fn multipart_guard(data: &[u8]) {
 fn hold_promises(parts: &Seen, body: &[u8], boundary: &str) {
     assert!(parts.len() <= PHOTOS + 100);
     let delimiter = format!("\r\n--{boundary}");
-    for (.., data) in parts {
+    for (_, filename, data) in parts {
+        let is_shown = |name: &str| name.chars().count() <= 255 && !name.chars().any(char::is_control);
+        assert!(filename.as_deref().is_none_or(is_shown), "{filename:?} is not safe to show");
         assert!(data.is_empty() || body.windows(data.len()).any(|window| window == data), "invented data");
         assert!(
             !data.windows(delimiter.len()).any(|window| window == delimiter.as_bytes()),
@@ -110,11 +112,11 @@ const RECIPE: Recipe = super::pictures::RECIPE;
 pub fn sniff(data: &[u8]) {
     // A box of its own: whatever is read beyond it is seen by the sanitizer.
     let head: Box<[u8]> = data[..data.len().min(HEAD_BYTES)].into();
-    let Sniffed { mime, format } = crate::ingest::sniff::sniff(&head);
+    let Sniffed { mime, format, text } = crate::ingest::sniff::sniff(&head);
     assert_eq!(format, mime.and_then(Format::from_mime));
+    assert!(text.is_none() || mime.is_none(), "{text:?} is text and {mime:?}");
     if let Some(mime) = mime {
-        let is_heif = matches!(mime, "image/heic" | "image/avif" | "image/heif");
-        assert!(is_heif || infer::is_mime_supported(mime), "{mime} is of no list");
+        assert!(mime.starts_with("image/") || infer::is_mime_supported(mime), "{mime} is of no list");
         assert!(format.is_none() || mime.starts_with("image/"), "{mime} is decoded");
     }
     if let Some(format) = format {

@@ -6,9 +6,11 @@
 mod canvas;
 mod codec;
 mod colour;
+mod cost;
 mod declared;
 mod develop;
 mod exif;
+mod fair_queue;
 mod fingerprint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -19,6 +21,7 @@ mod plane;
 mod pool;
 mod scale;
 pub mod steps;
+mod tiff_directory;
 mod work_budget;
 mod workspace;
 mod xmp;
@@ -26,6 +29,7 @@ mod xmp;
 use std::time::Duration;
 
 pub use codec::Format;
+pub use cost::{COST_HEAD_BYTES, estimated_cost};
 pub use pool::{Pool, PoolError, Turn};
 pub use work_budget::WorkBudget;
 pub use workspace::Workspace;
@@ -90,6 +94,9 @@ pub enum ImageError {
     /// A well-formed variant of a known type that no decoder here reads.
     #[error("The image uses a variant of its format that is not supported.")]
     Unsupported,
+    /// The sensor data of a camera, whose file looks like a TIFF and often has a thumbnail in its first page.
+    #[error("Camera RAW is not accepted. Send the photo as JPEG, HEIC, PNG or TIFF.")]
+    CameraRaw,
     /// Decoding took longer than the limit.
     #[error("The image takes too long to decode.")]
     TooSlow,
@@ -192,10 +199,10 @@ impl<'a> Inspected<'a> {
         let target = self.target(&layout);
         // As it is, read, and as the tables that are made of it: of inks these are the largest.
         let profile = self.picture.profile().map_or(0, |profile| 4 * profile.len() as u64);
-        self.picture.memory()
-            + profile
-            + Canvas::memory(&layout, &target)
-            + develop::memory(layout.model, target.width, target.height, self.picture.profile().is_some())
+        let encoding =
+            develop::memory(layout.model, target.width, target.height, self.picture.profile().is_some());
+        // The decoder has returned its memory when the encoder asks for some.
+        profile + Canvas::memory(&layout, &target) + self.picture.memory().max(encoding)
     }
 
     /// Decodes, resizes, turns, converts and encodes.

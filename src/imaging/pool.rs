@@ -1,10 +1,9 @@
-//! The image pool: a fixed number of threads, and fair lines in front of them.
+//! The image pool: a fixed number of threads, and a fair queue in front of them.
 //!
 //! Threads of its own rather than the runtime's blocking pool: a job that was started cannot be cancelled, so the number
-//! that run must not depend on who still waits for them. Each client has a line of its own and the lines take turns, so that
-//! one client's twenty photos do not stand before another one's single one.
+//! that run must not depend on who still waits for them. Clients share the workers by the time that their jobs take (see
+//! [`fair_queue`](super::fair_queue)), so that one client's twenty expensive photos do not stand before another one's.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::fair_queue::FairQueue;
 use super::workspace::Workspace;
 use crate::model::ClientKey;
 
@@ -40,28 +40,17 @@ pub enum PoolError {
 pub struct Pool {
     shared: Arc<Shared>,
     wait: Duration,
-    workers: usize,
 }
 
 struct Shared {
-    lines: Mutex<Lines>,
+    queue: Mutex<Queue>,
     work: Condvar,
     busy: AtomicUsize,
     panics: AtomicU64,
-    /// What a job took on average of late, in nanoseconds.
-    usual: AtomicU64,
 }
 
-/// Jobs that wait.
-#[derive(Default)]
-struct Lines {
-    /// No line is empty. Numbers within a line ascend.
-    by_client: HashMap<ClientKey, BTreeMap<u64, Job>>,
-    /// The clients that have a line, the next one to be served first.
-    turns: VecDeque<ClientKey>,
-    waiting: usize,
-    most: usize,
-    next_number: u64,
+struct Queue {
+    jobs: FairQueue<Job>,
     is_closed: bool,
 }
 
@@ -72,14 +61,14 @@ impl Pool {
     /// # Errors
     /// The system refuses a thread.
     pub fn start(workers: usize, queue: usize, wait: Duration) -> std::io::Result<Self> {
+        let jobs = FairQueue::new(workers, queue, Instant::now());
         let shared = Arc::new(Shared {
-            lines: Mutex::new(Lines { most: queue, ..Lines::default() }),
+            queue: Mutex::new(Queue { jobs, is_closed: false }),
             work: Condvar::new(),
             busy: AtomicUsize::new(0),
             panics: AtomicU64::new(0),
-            usual: AtomicU64::new(0),
         });
-        let pool = Self { shared, wait, workers };
+        let pool = Self { shared, wait };
         for n in 0..workers {
             let shared = Arc::clone(&pool.shared);
             std::thread::Builder::new().name(format!("image-{n}")).spawn(move || shared.work())?;
@@ -87,13 +76,15 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Runs `job` of `client` on a worker. If the caller goes away first, a job that has not begun never will.
+    /// Runs `job` of `client`, which takes a worker for about `estimate`, on a worker. If the caller goes away first, a job
+    /// that has not begun never will.
     ///
     /// # Errors
     /// It was not begun within the wait; too many wait, and this client has most of them; or it panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         client: ClientKey,
+        estimate: Duration,
         job: impl FnOnce(&mut Turn<'_>) -> T + Send + 'static,
     ) -> Result<T, PoolError> {
         let (sender, mut receiver) = oneshot::channel();
@@ -107,7 +98,7 @@ impl Pool {
             });
             let _caller_left = sender.send(result);
         });
-        let place = self.shared.enter(client, job)?;
+        let place = self.shared.enter(client, estimate, job)?;
         if let Ok(result) = tokio::time::timeout(self.wait, &mut receiver).await {
             return result.unwrap_or(Err(PoolError::Busy));
         }
@@ -118,15 +109,9 @@ impl Pool {
         receiver.await.unwrap_or(Err(PoolError::Busy))
     }
 
-    /// How long a job of `client` would wait now, by what jobs took of late.
+    /// How long a job of `client` would wait now, by the costs of the jobs that would run before it.
     pub fn expected_wait(&self, client: ClientKey) -> Duration {
-        let lines = self.shared.lock();
-        let own = lines.by_client.get(&client).map_or(0, BTreeMap::len);
-        // Of each line as many are served before it as stand before it in its own.
-        let ahead: usize = lines.by_client.values().map(|line| line.len().min(own + 1)).sum();
-        drop(lines);
-        let usual = Duration::from_nanos(self.shared.usual.load(Ordering::Relaxed));
-        usual.saturating_mul(u32::try_from(ahead / self.workers.max(1)).unwrap_or(u32::MAX))
+        self.shared.lock().jobs.expected_wait(Instant::now(), client)
     }
 
     /// The longest time that a job waits before it is given up.
@@ -136,7 +121,7 @@ impl Pool {
 
     /// Jobs that wait for a worker.
     pub fn queued(&self) -> usize {
-        self.shared.lock().waiting
+        self.shared.lock().jobs.waiting()
     }
 
     /// Jobs that panicked since the start, whether anybody still waited for them or not.
@@ -158,21 +143,15 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a job at the end of its client's line. When too many wait, the last of the longest line has to go.
-    fn enter(self: &Arc<Self>, client: ClientKey, job: Job) -> Result<Place, PoolError> {
-        let mut lines = self.lock();
-        let mut pushed_out = None;
-        if lines.waiting >= lines.most {
-            pushed_out = Some(lines.make_room_for(client).ok_or(PoolError::Busy)?);
-        }
-        let number = lines.push(client, job);
-        drop(lines);
-        // Outside the lock: it may hold megabytes.
-        drop(pushed_out);
+    /// Adds a job to the queue. If too many wait, a job of the client with most of them has to go.
+    fn enter(self: &Arc<Self>, client: ClientKey, estimate: Duration, job: Job) -> Result<Place, PoolError> {
+        let entered = self.lock().jobs.enter(Instant::now(), client, estimate, job);
+        // A job that is refused or pushed out is dropped outside the lock: it may hold megabytes.
+        let (number, _pushed_out) = entered.map_err(|_job| PoolError::Busy)?;
         self.work.notify_one();
         Ok(Place { shared: Arc::clone(self), client, number })
     }
@@ -180,84 +159,36 @@ impl Shared {
     /// What a worker does.
     fn work(&self) {
         let mut workspace = Workspace::default();
-        while let Some(job) = self.next() {
+        while let Some((number, job)) = self.next() {
             self.busy.fetch_add(1, Ordering::Relaxed);
-            let begun = Instant::now();
             job(&mut workspace);
             self.busy.fetch_sub(1, Ordering::Relaxed);
-            let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            let usual = self.usual.load(Ordering::Relaxed);
-            // Two workers may overwrite each other's share of an average.
-            self.usual.store(usual - usual / 8 + took / 8, Ordering::Relaxed);
+            self.lock().jobs.finish(Instant::now(), number);
         }
     }
 
     /// The next job; `None` when there will be none any more.
-    fn next(&self) -> Option<Job> {
-        let mut lines = self.lock();
+    fn next(&self) -> Option<(u64, Job)> {
+        let mut queue = self.lock();
         loop {
-            if let Some(job) = lines.take() {
-                return Some(job);
+            if let Some(next) = queue.jobs.take(Instant::now()) {
+                // The end of a long job may allow more than the one that was taken.
+                if queue.jobs.is_ready() {
+                    self.work.notify_one();
+                }
+                return Some(next);
             }
-            if lines.is_closed {
+            if queue.is_closed && queue.jobs.waiting() == 0 {
+                // Others may sleep because what waited was not for them.
+                self.work.notify_all();
                 return None;
             }
-            lines = self.work.wait(lines).unwrap_or_else(PoisonError::into_inner);
+            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
-impl Lines {
-    fn push(&mut self, client: ClientKey, job: Job) -> u64 {
-        let number = self.next_number;
-        self.next_number += 1;
-        self.waiting += 1;
-        let line = self.by_client.entry(client).or_default();
-        if line.is_empty() {
-            self.turns.push_back(client);
-        }
-        line.insert(number, job);
-        number
-    }
-
-    /// The first job of the line whose turn it is.
-    fn take(&mut self) -> Option<Job> {
-        let client = self.turns.pop_front()?;
-        let line = self.by_client.get_mut(&client)?;
-        let (_, job) = line.pop_first()?;
-        if line.is_empty() {
-            self.by_client.remove(&client);
-        } else {
-            self.turns.push_back(client);
-        }
-        self.waiting -= 1;
-        Some(job)
-    }
-
-    fn remove(&mut self, client: ClientKey, number: u64) -> Option<Job> {
-        let line = self.by_client.get_mut(&client)?;
-        let job = line.remove(&number)?;
-        if line.is_empty() {
-            self.by_client.remove(&client);
-            self.turns.retain(|other| *other != client);
-        }
-        self.waiting -= 1;
-        Some(job)
-    }
-
-    /// Takes the last job out of the longest line, if that is longer than the line of `client` is about to be.
-    fn make_room_for(&mut self, client: ClientKey) -> Option<Job> {
-        let own = self.by_client.get(&client).map_or(0, BTreeMap::len);
-        let (longest, line) = self.by_client.iter().max_by_key(|(_, line)| line.len())?;
-        if line.len() <= own + 1 {
-            return None;
-        }
-        let (longest, last) = (*longest, *line.last_key_value()?.0);
-        self.remove(longest, last)
-    }
-}
-
-/// A place in a line, given up when dropped.
+/// A place in the queue, given up when dropped.
 struct Place {
     shared: Arc<Shared>,
     client: ClientKey,
@@ -265,9 +196,9 @@ struct Place {
 }
 
 impl Place {
-    /// Gives the place up, and says whether the job still stood there.
+    /// Gives the place up, and returns whether the job still waited there.
     fn leave(&self) -> bool {
-        let job = self.shared.lock().remove(self.client, self.number);
+        let job = self.shared.lock().jobs.leave(Instant::now(), self.client, self.number);
         job.is_some()
     }
 }
@@ -280,8 +211,11 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fair_queue::SHORT_JOB;
     use super::*;
     use std::net::{IpAddr, Ipv4Addr};
+
+    const COST: Duration = Duration::from_millis(10);
 
     fn client(n: u8) -> ClientKey {
         IpAddr::from(Ipv4Addr::new(10, 0, 0, n)).into()
@@ -297,7 +231,7 @@ mod tests {
         let (started, running) = oneshot::channel();
         let occupied = Arc::clone(pool);
         tokio::spawn(async move {
-            occupied.run(client(0), move |_| (started.send(()), blocked.recv().ok())).await
+            occupied.run(client(0), COST, move |_| (started.send(()), blocked.recv().ok())).await
         });
         running.await.unwrap();
         assert_eq!(pool.busy(), 1);
@@ -311,13 +245,12 @@ mod tests {
         name: u32,
         ran: &Arc<Mutex<Vec<u32>>>,
     ) -> tokio::task::JoinHandle<Result<(), PoolError>> {
-        let before = pool.shared.lock().next_number;
+        let before = pool.shared.lock().jobs.next_number();
         let (waiting, ran) = (Arc::clone(pool), Arc::clone(ran));
-        let job =
-            tokio::spawn(
-                async move { waiting.run(client(of), move |_| ran.lock().unwrap().push(name)).await },
-            );
-        while pool.shared.lock().next_number == before && !job.is_finished() {
+        let job = tokio::spawn(async move {
+            waiting.run(client(of), COST, move |_| ran.lock().unwrap().push(name)).await
+        });
+        while pool.shared.lock().jobs.next_number() == before && !job.is_finished() {
             tokio::task::yield_now().await;
         }
         job
@@ -326,9 +259,9 @@ mod tests {
     #[tokio::test]
     async fn a_panic_ends_its_job_and_not_its_worker() {
         let pool = pool(4, Duration::from_secs(5));
-        let panicked = pool.run(client(1), |_| panic!("on purpose")).await;
+        let panicked = pool.run(client(1), COST, |_| panic!("on purpose")).await;
         assert_eq!(panicked.map(|()| 0), Err(PoolError::Panicked));
-        assert_eq!(pool.run(client(1), |_| 7).await, Ok(7));
+        assert_eq!(pool.run(client(1), COST, |_| 7).await, Ok(7));
         assert_eq!(pool.panics(), 1);
     }
 
@@ -347,6 +280,36 @@ mod tests {
             assert_eq!(job.await.unwrap(), Ok(()));
         }
         assert_eq!(*ran.lock().unwrap(), [10, 20, 30, 11, 31, 12, 13]);
+    }
+
+    #[tokio::test]
+    async fn pool_with_two_workers_keeps_one_from_long_jobs() {
+        let pool = Arc::new(Pool::start(2, 64, Duration::from_secs(30)).unwrap());
+        let long = SHORT_JOB * 2;
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let mut jobs = vec![tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.run(client(1), long, move |_| blocked.recv().map_or((), drop)).await }
+        })];
+        let second_ran = Arc::new(AtomicUsize::new(0));
+        for of in [2, 3] {
+            let (pool, ran) = (Arc::clone(&pool), Arc::clone(&second_ran));
+            let job = move |_: &mut Turn<'_>| {
+                ran.fetch_add(1, Ordering::Relaxed);
+            };
+            jobs.push(tokio::spawn(async move { pool.run(client(of), long, job).await }));
+        }
+        while pool.busy() + pool.queued() < 3 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..20 {
+            assert_eq!(pool.run(client(4), COST, |_| 7).await, Ok(7));
+        }
+        assert_eq!((pool.queued(), second_ran.load(Ordering::Relaxed)), (2, 0), "they wait for the first");
+        drop(release);
+        for job in jobs {
+            assert_eq!(job.await.unwrap(), Ok(()));
+        }
     }
 
     #[tokio::test]
@@ -393,26 +356,7 @@ mod tests {
         while pool.busy() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.run(client(1), |_| ()).await, Ok(()));
+        assert_eq!(pool.run(client(1), COST, |_| ()).await, Ok(()));
         assert!(ran.lock().unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn the_expected_wait_counts_what_will_be_served_before() {
-        let pool = pool(64, Duration::from_secs(30));
-        let ran = Arc::default();
-        assert_eq!(pool.expected_wait(client(1)), Duration::ZERO);
-        let release = occupy(&pool).await;
-        pool.shared.usual.store(1_000_000_000, Ordering::Relaxed);
-        let mut jobs = Vec::new();
-        for (of, name) in [(1, 10), (1, 11), (1, 12), (2, 20)] {
-            jobs.push(line_up(&pool, of, name, &ran).await);
-        }
-        let wait = |of| pool.expected_wait(client(of)).as_secs();
-        assert_eq!((wait(1), wait(2), wait(3)), (4, 3, 2));
-        drop(release);
-        for job in jobs {
-            assert_eq!(job.await.unwrap(), Ok(()));
-        }
     }
 }

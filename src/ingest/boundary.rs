@@ -6,11 +6,56 @@ pub enum ContentTypeError {
     /// Not `multipart/form-data` at all.
     #[error("The request must be multipart/form-data.")]
     NotMultipart,
-    /// No boundary, more than one, or one that RFC 2046 does not allow.
+    /// There are two.
+    #[error("The request has more than one Content-Type.")]
+    Repeated,
+    /// The boundary cannot be used.
     #[error(
-        "The Content-Type must carry exactly one boundary of 1 to 70 characters (RFC 2046 section 5.1.1)."
+        "{0} The Content-Type must carry exactly one boundary of 1 to 70 characters (RFC 2046 section 5.1.1)."
     )]
-    BadBoundary,
+    BadBoundary(BoundaryError),
+}
+
+/// What is wrong with a boundary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BoundaryError {
+    /// There is none.
+    #[error("The Content-Type has no boundary.")]
+    Missing,
+    /// There are two.
+    #[error("The Content-Type has more than one boundary.")]
+    Repeated,
+    /// A quote is not closed, or has text after it.
+    #[error("A quoted parameter of the Content-Type is not closed, or has text after its closing quote.")]
+    BadQuote,
+    /// It is empty.
+    #[error("The boundary is empty.")]
+    Empty,
+    /// It is longer than the standard allows.
+    #[error("The boundary has more than 70 characters.")]
+    TooLong,
+    /// It ends in a space, which a receiver could not tell from padding.
+    #[error("The boundary ends in a space.")]
+    FinalSpace,
+    /// It has a character that delimits something else, or is no visible one.
+    #[error("The boundary contains {}, which is not allowed there.", named(*.0))]
+    Character(char),
+}
+
+/// A character as it may be shown: itself if it is visible, and its code point.
+fn named(character: char) -> String {
+    let code = u32::from(character);
+    if character.is_ascii_graphic() {
+        format!("the character `{character}` (U+{code:04X})")
+    } else {
+        format!("the character U+{code:04X}")
+    }
+}
+
+impl From<BoundaryError> for ContentTypeError {
+    fn from(error: BoundaryError) -> Self {
+        Self::BadBoundary(error)
+    }
 }
 
 /// The boundary that `content_type` names.
@@ -22,24 +67,24 @@ pub enum ContentTypeError {
 /// The media type is another one, or the boundary is missing, repeated, empty, longer than 70 characters, ends in a
 /// space or holds a character outside RFC 2046's `bchars`.
 pub fn boundary(content_type: &str) -> Result<String, ContentTypeError> {
-    let (media_type, mut parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let (media_type, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     if !media_type.trim().eq_ignore_ascii_case("multipart/form-data") {
         return Err(ContentTypeError::NotMultipart);
     }
     let mut found = None;
-    while !parameters.trim().is_empty() {
-        let Some((name, rest)) = parameters.split_once('=') else {
-            break;
-        };
-        let (value, rest) = value(rest).ok_or(ContentTypeError::BadBoundary)?;
+    let mut rest = parameters;
+    while let Some((name, after)) = rest.split_once('=') {
+        let (value, after) = value(after).ok_or(BoundaryError::BadQuote)?;
         // Whatever lies before the last semicolon in `name` is a parameter without a value.
         let name = name.rsplit(';').next().unwrap_or(name).trim();
         if name.eq_ignore_ascii_case("boundary") && found.replace(value).is_some() {
-            return Err(ContentTypeError::BadBoundary);
+            return Err(BoundaryError::Repeated.into());
         }
-        parameters = rest;
+        rest = after;
     }
-    found.filter(|boundary| is_boundary(boundary)).ok_or(ContentTypeError::BadBoundary)
+    let boundary = found.ok_or(BoundaryError::Missing)?;
+    check(&boundary)?;
+    Ok(boundary)
 }
 
 /// A parameter's value and what follows its semicolon.
@@ -69,13 +114,19 @@ fn value(text: &str) -> Option<(String, &str)> {
     }
 }
 
-fn is_boundary(boundary: &str) -> bool {
-    let is_bchar = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(&byte);
+fn check(boundary: &str) -> Result<(), BoundaryError> {
+    let is_bchar = |c: char| c.is_ascii_alphanumeric() || "'()+_,-./:=? ".contains(c);
     // Beyond RFC 2046, the characters of a token that real clients were seen to use.
-    let is_token_char = |byte: u8| b"!#$%&*^`|~".contains(&byte);
-    (1..=70).contains(&boundary.len())
-        && !boundary.ends_with(' ')
-        && boundary.bytes().all(|byte| is_bchar(byte) || is_token_char(byte))
+    let is_token_char = |c: char| "!#$%&*^`|~".contains(c);
+    if let Some(character) = boundary.chars().find(|c| !is_bchar(*c) && !is_token_char(*c)) {
+        return Err(BoundaryError::Character(character));
+    }
+    match boundary.len() {
+        0 => Err(BoundaryError::Empty),
+        71.. => Err(BoundaryError::TooLong),
+        _ if boundary.ends_with(' ') => Err(BoundaryError::FinalSpace),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -104,23 +155,31 @@ mod tests {
 
     #[test]
     fn what_cannot_delimit_is_refused() {
-        use ContentTypeError::{BadBoundary, NotMultipart};
+        let bad = ContentTypeError::BadBoundary;
         let cases = [
-            ("application/json", NotMultipart),
-            ("multipart/mixed; boundary=a", NotMultipart),
-            ("", NotMultipart),
-            ("multipart/form-data", BadBoundary),
-            ("multipart/form-data; boundary=", BadBoundary),
-            ("multipart/form-data; boundary=\"\"", BadBoundary),
-            ("multipart/form-data; boundary=\"open", BadBoundary),
-            ("multipart/form-data; boundary=a; boundary=b", BadBoundary),
-            ("multipart/form-data; boundary=\"a \"", BadBoundary),
-            ("multipart/form-data; boundary=\"a\"b", BadBoundary),
-            ("multipart/form-data; boundary=ä", BadBoundary),
+            ("application/json", ContentTypeError::NotMultipart),
+            ("multipart/mixed; boundary=a", ContentTypeError::NotMultipart),
+            ("", ContentTypeError::NotMultipart),
+            ("multipart/form-data", bad(BoundaryError::Missing)),
+            ("multipart/form-data; boundary", bad(BoundaryError::Missing)),
+            ("multipart/form-data; boundary=", bad(BoundaryError::Empty)),
+            ("multipart/form-data; boundary=\"\"", bad(BoundaryError::Empty)),
+            ("multipart/form-data; boundary=\"open", bad(BoundaryError::BadQuote)),
+            ("multipart/form-data; boundary=a; boundary=b", bad(BoundaryError::Repeated)),
+            ("multipart/form-data; boundary=\"a \"", bad(BoundaryError::FinalSpace)),
+            ("multipart/form-data; boundary=\"a\"b", bad(BoundaryError::BadQuote)),
+            ("multipart/form-data; boundary=ä", bad(BoundaryError::Character('ä'))),
+            ("multipart/form-data; boundary={8d9b-1}", bad(BoundaryError::Character('{'))),
+            ("multipart/form-data; boundary=\"a;b\"", bad(BoundaryError::Character(';'))),
+            ("multipart/form-data; boundary=a\u{1}b", bad(BoundaryError::Character('\u{1}'))),
         ];
         for (header, expected) in cases {
             assert_eq!(boundary(header), Err(expected), "{header}");
         }
+        let shown = bad(BoundaryError::Character('{')).to_string();
+        assert!(shown.contains("`{`") && shown.ends_with('.'), "{shown}");
+        let shown = bad(BoundaryError::Character('\u{1b}')).to_string();
+        assert!(shown.contains("U+001B") && !shown.contains('\u{1b}'), "{shown}");
         assert!(boundary(&format!("multipart/form-data; boundary={}", "x".repeat(70))).is_ok());
         assert!(boundary(&format!("multipart/form-data; boundary={}", "x".repeat(71))).is_err());
     }

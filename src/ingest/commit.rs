@@ -1,8 +1,8 @@
 //! The end of an upload: photos become visible, then the draft is recorded, which is the commit point.
 //!
-//! A photo that was recognised by its source is not taken at the catalog's word: its file is looked for while its key is
-//! held, and stays from then on until the draft refers to it. One that went meanwhile (taken back by another upload that
-//! failed, or removed as no longer needed) is made from its source after all.
+//! A photo that was recognised by its source is not taken at the catalog's word: its file is read and verified while its key
+//! is held, and stays from then on until the draft refers to it. One that went meanwhile (taken back by another upload that
+//! failed, or removed as no longer needed) or that is damaged is made from its source after all.
 
 use std::sync::Arc;
 
@@ -10,9 +10,10 @@ use futures_util::future::join_all;
 
 use super::keys::KeysKept;
 use super::photo::{Made, Prepared};
+use super::quota::Charge;
 use super::{Ingest, IngestError, Received, Uploaded};
 use crate::catalog::{CatalogError, NewDraft, NewPhoto};
-use crate::media::Staged;
+use crate::media::{Integrity, Staged};
 use crate::model::{Caller, ClientKey, MediaKey};
 
 impl Ingest {
@@ -26,10 +27,13 @@ impl Ingest {
         let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(caller.client, photos));
         admitted?;
         let (photos, held) = confirmed?;
-        let Batch { staged, photos, received } = Batch::of(photos);
+        let Batch { staged, photos, received, charges } = Batch::of(photos);
+        let charges = self.charges_of_new_photos(charges).await?;
+        let keep = || charges.into_iter().for_each(Charge::keep);
         let published = self.store.publish(staged).await?;
         match self.catalog.create_draft(NewDraft { title, photos, owner: caller.user }).await {
             Ok(draft) => {
+                keep();
                 published.settle().await;
                 let user_id = caller.user.map_or_else(|| "anonymous".to_owned(), |user| user.to_string());
                 for Received { key, mime, bytes, is_recognised } in &received {
@@ -47,11 +51,13 @@ impl Ingest {
             }
             // The draft may yet turn out to be there, and must find its photos then.
             Err(error @ CatalogError::Indeterminate(_)) => {
+                keep();
                 self.in_doubt.add(published);
                 Err(error.into())
             }
             // Another instance may build on them already; that is asked once they can be held again.
             Err(error) if !held.is_sure() => {
+                keep();
                 self.in_doubt.add(published);
                 Err(error.into())
             }
@@ -80,7 +86,7 @@ impl Ingest {
             let known: Vec<Option<NewPhoto>> = photos.iter().map(|photo| photo.made.known()).collect();
             let held = self.hold(keys).await?;
             let are_there = known.iter().map(async |photo| match photo {
-                Some(photo) => self.is_stored(photo).await,
+                Some(photo) => self.is_stored(photo.key, &held).await,
                 None => true,
             });
             let are_there = join_all(are_there).await;
@@ -99,13 +105,13 @@ impl Ingest {
         }
     }
 
-    /// Whether the store has the file of this photo, whole as far as its length tells. A store that cannot say so has not:
-    /// to make a photo once more is always right.
-    pub(super) async fn is_stored(&self, photo: &NewPhoto) -> bool {
-        match self.store.length(photo.key).await {
-            Ok(length) => length == Some(photo.size_bytes),
+    /// Whether the store has the bytes of this photo. If the store cannot say, the photo is made once more, which is always
+    /// right.
+    async fn is_stored(&self, key: MediaKey, held: &KeysKept) -> bool {
+        match self.verify_or_quarantine(key, held).await {
+            Ok(integrity) => integrity == Integrity::Whole,
             Err(error) => {
-                tracing::warn!(%error, "a photo that was recognised cannot be looked for");
+                tracing::warn!(%error, "a photo that was recognised cannot be verified");
                 false
             }
         }
@@ -118,6 +124,7 @@ struct Batch {
     staged: Vec<Box<dyn Staged>>,
     photos: Vec<NewPhoto>,
     received: Vec<Received>,
+    charges: Vec<(MediaKey, Charge)>,
 }
 
 impl Batch {
@@ -126,8 +133,9 @@ impl Batch {
         for Prepared { mime, bytes, made, .. } in prepared {
             let is_recognised = !matches!(made, Made::Staged(..));
             let photo = match made {
-                Made::Staged(photo, staged) => {
+                Made::Staged(photo, staged, charge) => {
                     batch.staged.push(staged);
+                    batch.charges.extend(charge.map(|charge| (photo.key, charge)));
                     photo
                 }
                 Made::Known(photo, _) => photo,

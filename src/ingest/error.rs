@@ -7,6 +7,7 @@ use crate::imaging::ImageError;
 use crate::media::MediaError;
 
 use super::parts::PartsError;
+use super::sniff::TextKind;
 
 /// Why an upload was refused or failed. Nothing of it is kept.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,17 @@ pub enum IngestError {
     /// The title is not text.
     #[error("The title is not UTF-8 text.")]
     TitleNotText,
+    /// The title has a control character that no line of text has.
+    #[error("The title contains the control character U+{:04X}. Of these only tabs and line breaks are allowed.", u32::from(*.character))]
+    TitleControl {
+        /// The first of them.
+        character: char,
+    },
+    /// The title has a `Content-Transfer-Encoding`.
+    #[error(
+        "The title has a Content-Transfer-Encoding, which forms do not have (RFC 7578 section 4.7). Send its text as it is."
+    )]
+    TitleEncoded,
     /// One photo is to blame.
     #[error("{reason}")]
     Photo {
@@ -47,6 +59,25 @@ pub enum IngestError {
     Busy {
         /// When it probably has.
         retry_after: Duration,
+    },
+    /// The client has added as many bytes to the store as it may for now.
+    #[error(
+        "This client has used up its quota of new photos. Photos that are stored already may be sent again at any time; \
+         for new ones wait as long as Retry-After says."
+    )]
+    QuotaSpent {
+        /// Until there is room for the photo.
+        retry_after: Duration,
+    },
+    /// The photo takes more than the whole quota of a client.
+    #[error(
+        "The photo, as it would be stored, is larger than the whole quota of a client, which is {max_kib} KiB."
+    )]
+    LargerThanQuota {
+        /// Until the whole quota has certainly grown back.
+        retry_after: Duration,
+        /// The quota in KiB.
+        max_kib: u32,
     },
     /// The disk or bucket is full.
     #[error("The server has no space left for photos.")]
@@ -68,18 +99,50 @@ pub enum PhotoError {
         /// The cap in bytes.
         max: u64,
     },
+    /// A named part without a byte, beside others that have some.
+    #[error("The file has 0 bytes. Leave the part out, or send the bytes of a photo.")]
+    NoBytes,
     /// Not an image by its first bytes.
     #[error("The file is not an image that this server knows.")]
     UnknownType,
     /// A known type that is not among those let in, or that no decoder here reads.
-    #[error("The file is {mime}, which this server does not accept.")]
+    #[error("{}", refusal(.mime))]
     RefusedType {
         /// The sniffed MIME type.
         mime: &'static str,
     },
+    /// Text where the bytes of a file belong.
+    #[error("The part holds text ({}) where the bytes of an image file are expected. Send the file as it is, without encoding it.", name(*.kind))]
+    SentAsText {
+        /// What the text is.
+        kind: TextKind,
+    },
+    /// The part says that its data are encoded.
+    #[error(
+        "The part has a Content-Transfer-Encoding: it holds text where the bytes of an image file are expected. Send the file as it is, without encoding it."
+    )]
+    Encoded,
     /// The image itself is bad.
     #[error(transparent)]
     Image(#[from] ImageError),
+}
+
+fn refusal(mime: &str) -> String {
+    match mime.split_once('/') {
+        Some(("image", _)) => format!("The file is an image of type {mime}, which is not supported."),
+        Some(("video", _)) => format!("The file is a video ({mime}). Only still images are supported."),
+        _ => format!("The file is not an image: it is {mime}."),
+    }
+}
+
+fn name(kind: TextKind) -> &'static str {
+    match kind {
+        TextKind::Base64 => "an image in base64",
+        TextKind::DataUrl => "a data: URL",
+        TextKind::Json => "JSON",
+        TextKind::Html => "an HTML page",
+        TextKind::Plain => "of an unknown kind",
+    }
 }
 
 impl IngestError {

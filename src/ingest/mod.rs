@@ -7,15 +7,18 @@ pub mod boundary;
 mod commit;
 mod doubt;
 mod error;
+mod integrity;
 mod keys;
 mod pages;
 pub mod parts;
 mod photo;
+mod quota;
 mod share;
 pub mod sniff;
 mod spool;
 mod work;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,7 +33,7 @@ use self::keys::KeyLocks;
 pub use self::keys::KeysKept;
 use self::pages::Shelf;
 use self::parts::{Part, Parts, StreamError};
-use self::photo::Label;
+use self::photo::{Label, PhotoPart};
 use self::share::Uploads;
 pub use self::spool::Scratch;
 use self::work::Work;
@@ -39,6 +42,7 @@ use crate::catalog::Catalog;
 use crate::imaging::{Pool, Recipe};
 use crate::media::MediaStore;
 use crate::model::{Caller, ClientKey, Draft, MediaKey};
+use crate::ratelimit::RateLimiter;
 
 /// Name of the form field that carries photos.
 const FILES_FIELD: &str = "files";
@@ -112,6 +116,10 @@ pub struct Ingest {
     in_doubt: Doubts,
     /// Commits that have begun.
     commits: TaskTracker,
+    /// What one client may add to the store, in KiB.
+    quota: Option<Arc<dyn RateLimiter>>,
+    /// Photos that were moved to quarantine since the start.
+    quarantined: AtomicU64,
 }
 
 impl Ingest {
@@ -144,7 +152,21 @@ impl Ingest {
             publishing,
             in_doubt: Doubts::default(),
             commits,
+            quota: None,
+            quarantined: AtomicU64::new(0),
         }
+    }
+
+    /// Limits what one client may add to the store; the units of `quota` are KiB.
+    #[must_use]
+    pub fn with_quota(mut self, quota: Option<Arc<dyn RateLimiter>>) -> Self {
+        self.quota = quota;
+        self
+    }
+
+    /// The quota of what one client may add to the store.
+    pub fn quota(&self) -> Option<&Arc<dyn RateLimiter>> {
+        self.quota.as_ref()
     }
 
     /// The caps in force.
@@ -233,14 +255,23 @@ impl Ingest {
     /// Reads all parts, hands their photos to `work`, waits for them, and gives the title.
     async fn read(self: &Arc<Self>, mut parts: Parts, work: &mut Work) -> Result<String, IngestError> {
         let mut title = String::new();
-        let mut photos = 0;
+        let (mut index, mut photos, mut empty) = (0, 0, None);
         while let Some(part) = work.meanwhile(parts.next()).await?? {
             match part.name() {
                 FILES_FIELD => {
-                    let label = Label { index: photos, filename: part.filename().map(str::to_owned) };
-                    if let Some(arrived) = work.meanwhile(self.receive(part, label)).await?? {
-                        photos += 1;
-                        work.begin(Arc::clone(self), arrived);
+                    let label = Label { index, filename: part.filename().map(str::to_owned) };
+                    match work.meanwhile(self.receive(part, label)).await?? {
+                        PhotoPart::Photo(arrived) => {
+                            photos += 1;
+                            work.begin(Arc::clone(self), arrived);
+                        }
+                        PhotoPart::Empty(label) => empty = empty.or(Some(label)),
+                        PhotoPart::NotChosen => continue,
+                    }
+                    index += 1;
+                    // Empty parts alone are a form without a photo; beside a photo each is one that was lost.
+                    if let Some(label) = empty.as_ref().filter(|_| photos > 0) {
+                        return Err(label.blame(PhotoError::NoBytes));
                     }
                 }
                 TITLE_FIELD => title = work.meanwhile(read_title(part)).await??,
@@ -256,6 +287,9 @@ impl Ingest {
 }
 
 async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
+    if part.is_encoded() {
+        return Err(IngestError::TitleEncoded);
+    }
     let mut bytes = Vec::new();
     while let Some(chunk) = part.chunk().await? {
         // No character takes more than four bytes.
@@ -268,11 +302,12 @@ async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
     if title.chars().count() > MAX_TITLE_CHARS {
         return Err(IngestError::TitleTooLong);
     }
-    // No database column of text takes it, and no form sends it.
-    if title.contains('\0') {
-        return Err(IngestError::TitleNotText);
+    // Text areas send tabs and line breaks. No form sends others, and no database takes the first of them.
+    let is_refused = |c: &char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
+    match title.chars().find(is_refused) {
+        Some(character) => Err(IngestError::TitleControl { character }),
+        None => Ok(title),
     }
-    Ok(title)
 }
 
 #[cfg(test)]

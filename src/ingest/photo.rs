@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::parts::Part;
+use super::quota::Charge;
 use super::sniff::{HEAD_BYTES, Sniffed, sniff};
 use super::spool::{Source, Spool};
 use super::{Ingest, IngestError, PhotoError};
@@ -49,8 +50,8 @@ pub(super) struct Prepared {
 
 /// Where the JPEG of a photo comes from.
 pub(super) enum Made {
-    /// It was made now, and is staged.
-    Staged(NewPhoto, Box<dyn Staged>),
+    /// It was made now, is staged, and was charged to the client if it is new.
+    Staged(NewPhoto, Box<dyn Staged>, Option<Charge>),
     /// An earlier draft has it. The source is kept until that is certain.
     Known(NewPhoto, Box<Arrived>),
     /// It is the same as that of the photo at this position, in front of this one.
@@ -61,7 +62,7 @@ impl Made {
     /// The photo, unless another one of this upload stands for it.
     pub(super) fn photo(&self) -> Option<&NewPhoto> {
         match self {
-            Self::Staged(photo, _) | Self::Known(photo, _) => Some(photo),
+            Self::Staged(photo, ..) | Self::Known(photo, _) => Some(photo),
             Self::Repeat(_) => None,
         }
     }
@@ -75,6 +76,15 @@ impl Made {
     }
 }
 
+/// What a part with the name of a photo's field was.
+pub(super) enum PhotoPart {
+    Photo(Arrived),
+    /// A named part of 0 bytes.
+    Empty(Label),
+    /// A field of a form in which no file was chosen: 0 bytes, and an empty file name.
+    NotChosen,
+}
+
 /// Who is to blame, for error messages.
 #[derive(Debug, Clone)]
 pub(super) struct Label {
@@ -83,19 +93,14 @@ pub(super) struct Label {
 }
 
 impl Label {
-    fn blame(&self, reason: impl Into<PhotoError>) -> IngestError {
+    pub(super) fn blame(&self, reason: impl Into<PhotoError>) -> IngestError {
         IngestError::Photo { index: self.index, filename: self.filename.clone(), reason: reason.into() }
     }
 }
 
 impl Ingest {
-    /// Reads one photo whole, judged by its first bytes before any of it is kept. `None` if it is empty, as browsers
-    /// send for a form without a chosen file.
-    pub(super) async fn receive(
-        &self,
-        mut part: Part<'_>,
-        label: Label,
-    ) -> Result<Option<Arrived>, IngestError> {
+    /// Reads one photo whole, judged by its first bytes before any of it is kept.
+    pub(super) async fn receive(&self, mut part: Part<'_>, label: Label) -> Result<PhotoPart, IngestError> {
         let mut head = Vec::with_capacity(HEAD_BYTES);
         let mut chunk = Bytes::new();
         while head.len() < HEAD_BYTES {
@@ -105,10 +110,14 @@ impl Ingest {
             head.extend_from_slice(&chunk.split_to(take));
         }
         if head.is_empty() {
-            return Ok(None);
+            let is_chosen = label.filename.as_deref() != Some("");
+            return Ok(if is_chosen { PhotoPart::Empty(label) } else { PhotoPart::NotChosen });
         }
         if label.index == self.limits.photos {
             return Err(IngestError::TooManyPhotos { max: self.limits.photos });
+        }
+        if part.is_encoded() {
+            return Err(label.blame(PhotoError::Encoded));
         }
         let (mime, format) = self.judge(sniff(&head)).map_err(|reason| label.blame(reason))?;
         imaging::check_declared(format, &head, &self.recipe).map_err(|error| label.blame(error))?;
@@ -127,10 +136,14 @@ impl Ingest {
         }
         let bytes = spool.len();
         let (source, hash) = spool.finish().await?;
-        Ok(Some(Arrived { source, id: SourceId::new(hash.into()), format, mime, bytes, label }))
+        let id = SourceId::new(hash.into());
+        Ok(PhotoPart::Photo(Arrived { source, id, format, mime, bytes, label }))
     }
 
     fn judge(&self, sniffed: Sniffed) -> Result<(&'static str, Format), PhotoError> {
+        if let Some(kind) = sniffed.text {
+            return Err(PhotoError::SentAsText { kind });
+        }
         let mime = sniffed.mime.ok_or(PhotoError::UnknownType)?;
         let allowed = self.limits.mime_prefixes.iter().any(|prefix| mime.starts_with(prefix.as_str()));
         let format = sniffed.format.filter(|_| allowed).ok_or(PhotoError::RefusedType { mime })?;
@@ -153,26 +166,31 @@ impl Ingest {
 
     /// Decodes, encodes and stages one photo.
     pub(super) async fn make(&self, client: ClientKey, arrived: Arrived) -> Result<Prepared, IngestError> {
-        self.stage(self.encode(client, arrived).await?).await
+        self.stage(client, self.encode(client, arrived).await?).await
     }
 
     /// Decodes and encodes one photo. May be abandoned at any time: a job that waits is then never begun.
     pub(super) async fn encode(&self, client: ClientKey, arrived: Arrived) -> Result<InMemory, IngestError> {
         let Arrived { source, id, format, mime, bytes, label } = arrived;
         let (budget, recipe, wait) = (self.budget.clone(), self.recipe, self.limits.memory_wait);
+        let head = source.head(imaging::COST_HEAD_BYTES).await?;
+        let cost = imaging::estimated_cost(format, &head, bytes);
+        drop(head);
         let job = move |turn: &mut Turn<'_>| encode(&source, format, &recipe, &budget, wait, turn);
-        let (encoded, loan) = encoded(self.pool.run(client, job).await, mime, &label)?;
+        let (encoded, loan) = encoded(self.pool.run(client, cost, job).await, mime, &label)?;
         Ok(InMemory { encoded, loan, id, mime, bytes, index: label.index })
     }
 
-    /// Stages an encoded photo.
-    pub(super) async fn stage(&self, photo: InMemory) -> Result<Prepared, IngestError> {
+    /// Charges the client for an encoded photo, and stages it.
+    pub(super) async fn stage(&self, client: ClientKey, photo: InMemory) -> Result<Prepared, IngestError> {
         let InMemory { encoded, loan: _loan, id, mime, bytes, index } = photo;
         let Encoded { bytes: jpeg, width, height } = encoded;
         let size_bytes = jpeg.len() as u64;
-        let staged = self.store.stage(jpeg.into()).await?;
+        let jpeg = Bytes::from(jpeg);
+        let charge = self.charge(client, &jpeg).await?;
+        let staged = self.store.stage(jpeg).await?;
         let photo = NewPhoto { key: staged.key(), width, height, size_bytes, source: id };
-        Ok(Prepared { index, mime, bytes, made: Made::Staged(photo, staged) })
+        Ok(Prepared { index, mime, bytes, made: Made::Staged(photo, staged, charge) })
     }
 }
 

@@ -15,12 +15,44 @@ pub struct Sniffed {
     pub mime: Option<&'static str>,
     /// The decoder to try, if there is one for that type.
     pub format: Option<Format>,
+    /// What the text is, if text was sent.
+    pub text: Option<TextKind>,
+}
+
+/// Text that is sent where the bytes of an image are expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TextKind {
+    /// A file that was encoded for a place that takes text alone.
+    Base64,
+    /// The same, as a URL.
+    DataUrl,
+    /// An object or an array, such as an error of an API.
+    Json,
+    /// A web page, such as that of a login.
+    Html,
+    /// Any other.
+    Plain,
 }
 
 /// Looks at up to [`HEAD_BYTES`] first bytes of a part.
 pub fn sniff(head: &[u8]) -> Sniffed {
-    let mime = damaged(head).or_else(|| heif(head)).or_else(|| infer::get(head).map(|kind| kind.mime_type()));
-    Sniffed { mime, format: mime.and_then(Format::from_mime) }
+    let mime = signature(head);
+    // The two letters of a BMP begin many a text.
+    if mime.is_none_or(|mime| mime.starts_with("text/") || mime == "image/bmp")
+        && let Some(text) = text(head)
+    {
+        return match is_svg(text) {
+            true => Sniffed { mime: Some("image/svg+xml"), format: None, text: None },
+            false => Sniffed { mime: None, format: None, text: Some(TextKind::of(text)) },
+        };
+    }
+    Sniffed { mime, format: mime.and_then(Format::from_mime), text: None }
+}
+
+/// The type by signature.
+fn signature(head: &[u8]) -> Option<&'static str> {
+    let image = damaged(head).or_else(|| heif(head)).or_else(|| tiff(head)).or_else(|| unread(head));
+    image.or_else(|| infer::get(head).map(|kind| kind.mime_type())).or_else(|| film(head))
 }
 
 /// Files that are plainly of a type though their signature is not whole. To call them corrupt helps; to call them unknown
@@ -31,6 +63,101 @@ fn damaged(head: &[u8]) -> Option<&'static str> {
     }
     // The PNG signature is made to break in transfers that change line ends or bits; the chunk behind it tells.
     (head.get(12..16) == Some(b"IHDR")).then_some("image/png")
+}
+
+/// TIFF by its first four bytes (TIFF 6.0 section 2), whatever follows: pixel data may begin at offset 8. A Canon RAW of the
+/// second version has its mark there. BigTIFF has another version number.
+fn tiff(head: &[u8]) -> Option<&'static str> {
+    match head.first_chunk()? {
+        b"II*\0" | b"MM\0*" if head.get(8..11) == Some(b"CR\x02") => Some("image/x-canon-cr2"),
+        b"II*\0" | b"MM\0*" => Some("image/tiff"),
+        b"II+\0" | b"MM\0+" => Some("image/x-bigtiff"),
+        _ => None,
+    }
+}
+
+/// Images that no decoder here reads and the library does not know: JPEG 2000 without a container, and cameras' RAW files.
+fn unread(head: &[u8]) -> Option<&'static str> {
+    const SIGNATURES: [(&[u8], &str); 9] = [
+        (b"\xff\x4f\xff\x51", "image/j2c"),
+        (b"FUJIFILMCCD-RAW", "image/x-fuji-raf"),
+        (b"IIRO", "image/x-olympus-orf"),
+        (b"IIRS", "image/x-olympus-orf"),
+        (b"MMOR", "image/x-olympus-orf"),
+        (b"IIU\0", "image/x-panasonic-rw2"),
+        (b"FOVb", "image/x-sigma-x3f"),
+        (b"\0MRM", "image/x-minolta-mrw"),
+        (b"qoif", "image/qoi"),
+    ];
+    if head.get(4..12) == Some(b"ftypcrx ") {
+        return Some("image/x-canon-cr3");
+    }
+    SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)).map(|(_, mime)| *mime)
+}
+
+/// Containers of films whose kind the library does not tell: of an unknown brand, or with a short head.
+fn film(head: &[u8]) -> Option<&'static str> {
+    if head.starts_with(b"\x1a\x45\xdf\xa3") {
+        return Some("video/x-matroska");
+    }
+    (head.get(4..8) == Some(b"ftyp")).then_some("video/mp4")
+}
+
+/// The bytes as text, if all of them are; without a byte order mark and white space in front.
+fn text(head: &[u8]) -> Option<&str> {
+    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // The last character may end after the head.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&head[..error.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    let text = text.trim_start();
+    let is_binary = |c: char| c.is_control() && !c.is_whitespace();
+    (!text.is_empty() && !text.contains(is_binary)).then_some(text)
+}
+
+fn is_svg(text: &str) -> bool {
+    text.starts_with('<') && text.contains("<svg")
+}
+
+impl TextKind {
+    fn of(text: &str) -> Self {
+        let starts_with = |text: &str, tag: &str| {
+            text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag))
+        };
+        // Base64 that was taken out of JSON often still has its quotes.
+        let bare = text.trim_start_matches('"');
+        if starts_with(bare, "data:") {
+            return Self::DataUrl;
+        }
+        if signature(&base64_decoded(bare)).is_some_and(|mime| mime.starts_with("image/")) {
+            return Self::Base64;
+        }
+        match text.as_bytes() {
+            [b'{' | b'[', ..] => Self::Json,
+            _ if infer::is(text.as_bytes(), "html") || starts_with(text, "<html") => Self::Html,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// The bytes that `text` encodes in base64 (RFC 4648 sections 4 and 5), up to the first character that is not of it.
+fn base64_decoded(text: &str) -> Vec<u8> {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    };
+    let digits = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).map_while(value);
+    let digits: Vec<u8> = digits.collect();
+    let (groups, _) = digits.as_chunks::<4>();
+    groups.iter().flat_map(|[a, b, c, d]| [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]).collect()
 }
 
 /// Still images in the HEIF container, by the brands in its first box (ISO/IEC 14496-12 section 4.3): the one that leads,
@@ -66,14 +193,75 @@ mod tests {
             (b"BM\x36\0\0\0", Some("image/bmp"), Some(Format::Bmp)),
             (b"II*\0\x08\0\0\0\x01\0", Some("image/tiff"), Some(Format::Tiff)),
             (b"%PDF-1.7", Some("application/pdf"), None),
-            (b"<svg onload=alert(1)>", None, None),
+            (b"<svg onload=alert(1)>", Some("image/svg+xml"), None),
         ];
         for (head, mime, format) in cases {
-            assert_eq!(sniff(head), Sniffed { mime, format }, "{:?}", String::from_utf8_lossy(head));
+            assert_eq!(
+                sniff(head),
+                Sniffed { mime, format, text: None },
+                "{:?}",
+                String::from_utf8_lossy(head)
+            );
         }
         assert_eq!(sniff(b"").mime, None);
         assert_eq!(sniff(b"\xff\xd8").format, Some(Format::Jpeg));
         assert_eq!(sniff(b"\x89PNg\r\n\x1a\n\0\0\0\rIHDR").format, Some(Format::Png));
+    }
+
+    #[test]
+    fn four_bytes_make_a_tiff_whatever_follows() {
+        for (head, mime) in [
+            (b"II*\0\x08\0\0\0\x43\0\x02\0".as_slice(), "image/tiff"),
+            (b"II*\0\xff\0\0\0\x43\x00", "image/tiff"),
+            (b"MM\0*\0\0\xff\0\0\x52", "image/tiff"),
+            (b"II*\0\xff\0\0\0CR\x01", "image/tiff"),
+            (b"II*\0", "image/tiff"),
+            (b"II*\0\x10\0\0\0CR\x02\0", "image/x-canon-cr2"),
+            (b"II+\0\x08\0\0\0", "image/x-bigtiff"),
+            (b"MM\0+\0\x08\0\0", "image/x-bigtiff"),
+        ] {
+            let sniffed = sniff(head);
+            assert_eq!(sniffed.mime, Some(mime), "{head:?}");
+            assert_eq!(sniffed.format.is_some(), mime == "image/tiff", "{head:?}");
+        }
+    }
+
+    #[test]
+    fn text_in_place_of_bytes_is_named() {
+        let cases: [(&[u8], TextKind); 12] = [
+            (b"/9j/4AAQSkZJRgABAQAAAQABAAD/2wBD", TextKind::Base64),
+            (b"\"iVBORw0KGgoAAAANSUhEUgAA\"", TextKind::Base64),
+            (b"\r\n  R0lG\r\nODlhAQABAIAA", TextKind::Base64),
+            (b"AAAAGGZ0eXBoZWljAAAAAG1pZjFoZWlj", TextKind::Base64),
+            (b"Qk02AAAAAAAAADYAAAA=", TextKind::Base64),
+            (b"data:image/jpeg;base64,/9j/4AAQ", TextKind::DataUrl),
+            (b"\"DATA:image/png,", TextKind::DataUrl),
+            (b"\xef\xbb\xbf{\"error\":\"expired\"}", TextKind::Json),
+            (b"<!DOCTYPE html><html>", TextKind::Html),
+            (b"hello, photos", TextKind::Plain),
+            (b"BMW for sale, caf\xc3", TextKind::Plain),
+            (b"<?xml version=\"1.0\"?><error/>", TextKind::Plain),
+        ];
+        for (head, kind) in cases {
+            let sniffed = sniff(head);
+            let name = String::from_utf8_lossy(head);
+            assert_eq!(sniffed, Sniffed { mime: None, format: None, text: Some(kind) }, "{name}");
+        }
+        assert_eq!(sniff(b"<?xml version=\"1.0\"?>\n<svg>").mime, Some("image/svg+xml"));
+        assert_eq!(sniff(b"\0\x01\x02 hello").text, None);
+    }
+
+    #[test]
+    fn images_that_are_not_read_and_films_have_a_type() {
+        for (head, mime) in [
+            (b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom".as_slice(), "image/x-canon-cr3"),
+            (b"FUJIFILMCCD-RAW 0201", "image/x-fuji-raf"),
+            (b"\0\0\0\x14ftyp3gp5\0\0\0\0", "video/mp4"),
+            (b"\0\0\0\x14ftypqt  \0\0\0\0", "video/quicktime"),
+            (b"\x1a\x45\xdf\xa3\x01\0\0\0", "video/x-matroska"),
+        ] {
+            assert_eq!(sniff(head), Sniffed { mime: Some(mime), format: None, text: None }, "{head:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Keeps one photo's bytes until a worker reads them, and hashes them on the way: in memory while the budget lasts, else in
 //! an unlinked file.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::ops::Deref;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use memmap2::MmapMut;
 
 use super::pages::{Borrowed, Shelf};
 use crate::budget::{Reservation, Share};
-use crate::disk::FreeDisk;
+use crate::disk::{self, FreeDisk};
 
 /// Memory is taken from the budget in steps of this size.
 const STEP: u64 = 64 * 1024;
@@ -103,8 +105,9 @@ impl Spool {
     async fn spill(&mut self) -> io::Result<()> {
         let scratch = self.scratch.clone();
         let file = blocking(move || {
+            let file = disk::scratch_file(&scratch.dir)?;
             scratch.min_free.check(&scratch.dir)?;
-            tempfile::tempfile_in(&scratch.dir)
+            Ok(file)
         });
         let place = Place::File { file: Arc::new(file.await?), pending: Vec::new() };
         let Place::Memory { bytes, loan, hashed } = std::mem::replace(&mut self.place, place) else {
@@ -245,6 +248,26 @@ impl Source {
         }
     }
 
+    /// Returns the first bytes: up to `length` of a file, or all of them if they are in memory.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) async fn head(&self, length: usize) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Memory(bytes, _) => Ok(Cow::Borrowed(bytes)),
+            Self::File(file, whole) => {
+                let file = Arc::clone(file);
+                let length = usize::try_from(*whole).map_or(length, |whole| whole.min(length));
+                let read = blocking(move || {
+                    let mut head = vec![0; length];
+                    file.read_exact_at(&mut head, 0)?;
+                    Ok(head)
+                });
+                Ok(Cow::Owned(read.await?))
+            }
+        }
+    }
+
     /// The bytes in memory.
     ///
     /// # Errors
@@ -308,6 +331,8 @@ mod tests {
         assert_eq!(source.load_cost(), 3_000_000);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
         assert_eq!(*source.load().unwrap(), *bytes);
+        assert_eq!(*source.head(1000).await.unwrap(), bytes[..1000]);
+        assert_eq!(*source.head(usize::MAX).await.unwrap(), *bytes);
         assert_eq!(*source.load().unwrap(), *bytes, "it may be loaded twice");
     }
 

@@ -13,6 +13,7 @@ use crate::media::LocalStore;
 use crate::model::{DraftId, Media, MediaId, SourceId};
 
 mod again;
+mod quota;
 
 /// A catalog that fails to order: before it records anything, or after.
 struct Failing {
@@ -273,7 +274,7 @@ async fn a_decoder_that_panics_is_a_bad_photo_a_line_in_the_log_and_a_count() {
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _in_this_thread = tracing::subscriber::set_default(log);
     let label = Label { index: 3, filename: Some("/home/me/x.jpg".into()) };
-    let done = pool.run(caller().client, |_| panic!("a decoder's bug")).await;
+    let done = pool.run(caller().client, Duration::ZERO, |_| panic!("a decoder's bug")).await;
     let blamed = tracing::info_span!("request", request_id = "r-17")
         .in_scope(|| photo::encoded::<()>(done, "image/png", &label).unwrap_err());
     assert!(matches!(

@@ -49,7 +49,7 @@ impl Work {
             }
             // Staging is not abandoned half-way, so that whoever waits for this task knows that no file comes after it.
             Some(match abandoned.run_until_cancelled(ingest.encode(client, arrived)).await? {
-                Ok(photo) => ingest.stage(photo).await,
+                Ok(photo) => ingest.stage(client, photo).await,
                 Err(error) => Err(error),
             })
         };

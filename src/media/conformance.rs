@@ -2,12 +2,13 @@
 //!
 //! Where a store is shared it cannot know what it created, and takes nothing back: the one thing in which stores differ.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 
-use super::{MediaStore, Staged, Stored};
+use super::{Integrity, MediaStore, Staged, Stored};
 use crate::model::MediaKey;
 
 /// Whose photos a store holds.
@@ -41,6 +42,16 @@ async fn read(store: &dyn MediaStore, key: MediaKey, range: Option<std::ops::Ran
     )
 }
 
+/// As a medium does it: the length and the date stay.
+pub(super) fn flip_a_byte(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let modified = std::fs::metadata(file).unwrap().modified().unwrap();
+    std::fs::write(file, bytes).unwrap();
+    std::fs::File::open(file).unwrap().set_modified(modified).unwrap();
+}
+
 /// Publishes for good, and names what is new.
 async fn publish(store: &dyn MediaStore, batch: Vec<Box<dyn Staged>>) -> Vec<MediaKey> {
     let published = store.publish(batch).await.unwrap();
@@ -57,7 +68,8 @@ async fn list(store: &dyn MediaStore) -> Vec<Stored> {
     all
 }
 
-pub(super) async fn run(store: &dyn MediaStore, users: Users) {
+/// `damage` changes one byte of a stored photo past the store's back.
+pub(super) async fn run(store: &dyn MediaStore, users: Users, damage: impl Fn(MediaKey)) {
     store.check().await.unwrap();
     staged_bytes_are_invisible_until_published_and_gone_when_dropped(store).await;
     published_bytes_are_read_back_whole_and_in_ranges(store, users).await;
@@ -68,6 +80,7 @@ pub(super) async fn run(store: &dyn MediaStore, users: Users) {
     only_old_photos_are_removed_as_old(store).await;
     the_list_names_every_photo_once(store).await;
     what_is_quarantined_is_out_of_sight(store).await;
+    damaged_photo_is_found_by_its_hash_and_healed_by_publishing(store, damage).await;
     assert_eq!(store.unsettled().await.unwrap(), [], "of this process");
 }
 
@@ -174,6 +187,27 @@ async fn the_list_names_every_photo_once(store: &dyn MediaStore) {
     assert_eq!(list(store).await, expected);
     drop(staged);
     store.remove(&expected.iter().map(|stored| stored.key).collect::<Vec<_>>()).await.unwrap();
+}
+
+async fn damaged_photo_is_found_by_its_hash_and_healed_by_publishing(
+    store: &dyn MediaStore,
+    damage: impl Fn(MediaKey),
+) {
+    let bytes = Bytes::from(vec![7; 150_000]);
+    let key = MediaKey::of(&bytes);
+    assert_eq!(store.verify(key).await.unwrap(), Integrity::Missing);
+    let staged = store.stage(bytes.clone()).await.unwrap();
+    assert_eq!(store.verify(key).await.unwrap(), Integrity::Missing, "staged is not published");
+    publish(store, vec![staged]).await;
+    assert_eq!(store.verify(key).await.unwrap(), Integrity::Whole);
+    damage(key);
+    assert_eq!(store.length(key).await.unwrap(), Some(150_000), "no length tells");
+    assert_eq!(store.verify(key).await.unwrap(), Integrity::Damaged);
+    let staged = store.stage(bytes.clone()).await.unwrap();
+    assert_eq!(publish(store, vec![staged]).await, [], "a healed photo is not a new one");
+    assert_eq!(store.verify(key).await.unwrap(), Integrity::Whole);
+    assert_eq!(read(store, key, None).await.unwrap(), bytes);
+    store.remove(&[key]).await.unwrap();
 }
 
 async fn what_is_quarantined_is_out_of_sight(store: &dyn MediaStore) {

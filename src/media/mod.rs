@@ -13,7 +13,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
+use sha2::{Digest, Sha256};
 
 pub use local::LocalStore;
 pub use s3::S3Store;
@@ -110,6 +112,17 @@ pub struct Stored {
     pub modified: SystemTime,
 }
 
+/// What the stored bytes under a key are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Integrity {
+    /// The bytes that the key stands for.
+    Whole,
+    /// Other bytes.
+    Damaged,
+    /// There is no photo.
+    Missing,
+}
+
 /// Where a client may get a photo himself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -117,6 +130,12 @@ pub struct Link {
     pub url: String,
     /// How long it works.
     pub lifetime: Duration,
+}
+
+impl Integrity {
+    fn of(key: MediaKey, hash: Sha256) -> Self {
+        if MediaKey::from_digest(hash.finalize().into()) == key { Self::Whole } else { Self::Damaged }
+    }
 }
 
 /// A content-addressed store of photos.
@@ -133,7 +152,7 @@ pub trait MediaStore: Send + Sync {
     async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError>;
 
     /// Makes everything in `batch` visible and durable under its key. The batch may hold equal keys. A photo that is there
-    /// already counts as [modified](Stored::modified) now, and one of another length is replaced.
+    /// already counts as [modified](Stored::modified) now. What is there and is not [whole](Self::verify) is replaced.
     ///
     /// # Errors
     /// What this call [created](Publication::created) is gone again.
@@ -212,7 +231,27 @@ pub trait MediaStore: Send + Sync {
         Ok(self.stat(key).await?.map(|stored| stored.length))
     }
 
-    /// Whether a photo could be stored now.
+    /// Reads the photo under `key`, all of it and from where it is kept, and compares the hash of its bytes with the key. On a
+    /// store across a network this moves the whole photo: no length, date or tag proves what its bytes are.
+    ///
+    /// The answer holds for as long as the caller holds the key, and until the medium changes the bytes by itself.
+    ///
+    /// # Errors
+    /// The store failed, or the bytes cannot be read: it is not known what they are.
+    async fn verify(&self, key: MediaKey) -> Result<Integrity, MediaError> {
+        let Some(object) = self.open(key).await? else { return Ok(Integrity::Missing) };
+        let length = object.len();
+        let mut hash = Sha256::new();
+        let mut pieces = object.read(0..length);
+        while let Some(piece) =
+            pieces.try_next().await.map_err(|error| MediaError::Unavailable(error.into()))?
+        {
+            hash.update(&piece);
+        }
+        Ok(Integrity::of(key, hash))
+    }
+
+    /// Whether a photo could be stored now. What was removed of the store's own directories is made again.
     ///
     /// # Errors
     /// [`MediaError::Full`] below the floor of free space, else why the store does not answer.

@@ -1,7 +1,8 @@
 //! What every limiter must do. Each of its limiters is given a quota that no other one has.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
@@ -13,14 +14,57 @@ fn client(n: u8) -> ClientKey {
     ClientKey::from(IpAddr::from([10, 0, 0, n]))
 }
 
-pub(super) async fn run(limiter: impl Fn(Quota) -> Box<dyn RateLimiter>) {
+pub(super) async fn run(limiter: impl Fn(Quota) -> Arc<dyn RateLimiter>) {
     let made = [
         a_burst_passes_and_no_more(&*limiter(Quota { burst: 10, window: HOUR })).await,
         of_many_at_once_exactly_the_burst_passes(&*limiter(Quota { burst: 20, window: HOUR })).await,
         a_refused_client_is_told_when_to_come_back(&*limiter(Quota { burst: 1, window: HOUR / 1200 })).await,
         the_largest_and_the_smallest_quota_are_counted(&limiter).await,
+        units_are_taken_all_or_none(&*limiter(Quota { burst: 11, window: HOUR })).await,
+        concurrent_takers_never_exceed_the_burst(&*limiter(Quota { burst: 50, window: HOUR })).await,
+        units_given_back_can_be_taken_again(limiter(Quota { burst: 12, window: HOUR })).await,
     ];
-    assert_eq!(made, [0; 4], "none of this was counted elsewhere");
+    assert_eq!(made, [0; 7], "none of this was counted elsewhere");
+}
+
+async fn units_are_taken_all_or_none(limiter: &dyn RateLimiter) -> u64 {
+    let first = limiter.take(client(1), 7).await;
+    assert_eq!((first.allowed, first.remaining), (true, 4));
+    let refused = limiter.take(client(1), 6).await;
+    assert_eq!((refused.allowed, refused.remaining), (false, 4));
+    assert!(
+        refused.retry_after <= HOUR / 11 * 2 && refused.retry_after > HOUR / 11,
+        "two more must grow back"
+    );
+    assert!(limiter.take(client(1), 4).await.allowed, "refusals cost nothing");
+    let hopeless = limiter.take(client(2), 12).await;
+    assert_eq!((hopeless.allowed, hopeless.retry_after), (false, HOUR));
+    assert!(limiter.take(client(2), 11).await.allowed);
+    limiter.fallbacks()
+}
+
+async fn concurrent_takers_never_exceed_the_burst(limiter: &dyn RateLimiter) -> u64 {
+    let decisions = join_all((0..40).map(|_| limiter.take(client(1), 7))).await;
+    assert_eq!(decisions.iter().filter(|decision| decision.allowed).count(), 7, "7 of 40 fit");
+    limiter.fallbacks()
+}
+
+async fn units_given_back_can_be_taken_again(limiter: Arc<dyn RateLimiter>) -> u64 {
+    assert!(limiter.take(client(1), 12).await.allowed);
+    assert!(!limiter.take(client(1), 1).await.allowed);
+    Arc::clone(&limiter).give_back(client(1), 5);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !limiter.take(client(1), 5).await.allowed {
+        assert!(Instant::now() < deadline, "they are there a moment later");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(!limiter.take(client(1), 1).await.allowed, "and no more than these");
+    // A client that has nothing left to get back gains nothing.
+    Arc::clone(&limiter).give_back(client(2), 9);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(limiter.take(client(2), 12).await.allowed);
+    assert!(!limiter.take(client(2), 1).await.allowed);
+    limiter.fallbacks()
 }
 
 async fn a_burst_passes_and_no_more(limiter: &dyn RateLimiter) -> u64 {
@@ -55,7 +99,7 @@ async fn a_refused_client_is_told_when_to_come_back(limiter: &dyn RateLimiter) -
 }
 
 async fn the_largest_and_the_smallest_quota_are_counted(
-    limiter: impl Fn(Quota) -> Box<dyn RateLimiter>,
+    limiter: impl Fn(Quota) -> Arc<dyn RateLimiter>,
 ) -> u64 {
     let day = HOUR * 24;
     let largest = limiter(Quota { burst: 1_000_000, window: day * 1000 });

@@ -9,28 +9,37 @@ use super::{Decision, Quota};
 pub(super) struct Rate {
     /// The time in which a spent burst grows back.
     pub(super) window: u64,
-    /// What one request costs of it.
-    pub(super) interval: u64,
+    burst: u32,
 }
 
 impl From<Quota> for Rate {
     fn from(quota: Quota) -> Self {
-        let window = micros(quota.window);
-        Self { window, interval: (window / u64::from(quota.burst)).max(1) }
+        Self { window: micros(quota.window), burst: quota.burst }
     }
 }
 
 impl Rate {
-    /// One request of a client who will have recovered in `debt`: the decision, and his debt after it.
-    pub(super) fn decide(self, debt: u64) -> (Decision, u64) {
-        let Self { window, interval } = self;
-        let allowed = debt + interval <= window;
-        let after = if allowed { debt + interval } else { debt };
+    /// Returns the time in which `units` grow back. It is rounded down, so that a whole burst always fits the window.
+    pub(super) fn cost(self, units: u32) -> u64 {
+        let cost = u128::from(self.window) * u128::from(units) / u128::from(self.burst);
+        u64::try_from(cost).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Decides whether a client that recovers in `debt` may take `units`. Returns the decision and the debt after it.
+    pub(super) fn decide(self, debt: u64, units: u32) -> (Decision, u64) {
+        let (window, cost) = (self.window, self.cost(units));
+        let allowed = debt.saturating_add(cost) <= window;
+        let after = if allowed { debt + cost } else { debt };
         let free = window.saturating_sub(after);
+        let remaining = u128::from(free) * u128::from(self.burst) / u128::from(window.max(1));
+        let missing = match cost > window {
+            true => window,
+            false => after.saturating_add(cost).saturating_sub(window),
+        };
         let decision = Decision {
             allowed,
-            remaining: u32::try_from(free / interval).unwrap_or(u32::MAX),
-            retry_after: Duration::from_micros((after + interval).saturating_sub(window)),
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+            retry_after: Duration::from_micros(missing),
             reset_after: Duration::from_micros(after),
         };
         (decision, after)

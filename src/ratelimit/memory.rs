@@ -1,7 +1,7 @@
 //! Limits of one process, in a bounded map in memory.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -36,10 +36,10 @@ impl MemoryLimiter {
         Self { quota, epoch: Instant::now(), max_clients, arrivals: Mutex::default() }
     }
 
-    fn check_at(&self, client: ClientKey, now: u64) -> Decision {
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take_at(&self, client: ClientKey, units: u32, now: u64) -> Decision {
+        let mut arrivals = self.arrivals();
         let debt = arrivals.get(&client).copied().unwrap_or(0).saturating_sub(now);
-        let (decision, debt) = Rate::from(self.quota).decide(debt);
+        let (decision, debt) = Rate::from(self.quota).decide(debt, units);
         if decision.allowed {
             if arrivals.len() >= self.max_clients && !arrivals.contains_key(&client) {
                 make_room(&mut arrivals, now);
@@ -48,12 +48,28 @@ impl MemoryLimiter {
         }
         decision
     }
+
+    pub(super) fn return_units(&self, client: ClientKey, units: u32) {
+        let cost = Rate::from(self.quota).cost(units);
+        if let Some(arrival) = self.arrivals().get_mut(&client) {
+            // One that lies in the past is a client without a debt.
+            *arrival = arrival.saturating_sub(cost);
+        }
+    }
+
+    fn arrivals(&self) -> MutexGuard<'_, HashMap<ClientKey, u64>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
 impl RateLimiter for MemoryLimiter {
-    async fn check(&self, client: ClientKey) -> Decision {
-        self.check_at(client, micros(self.epoch.elapsed()))
+    async fn take(&self, client: ClientKey, units: u32) -> Decision {
+        self.take_at(client, units, micros(self.epoch.elapsed()))
+    }
+
+    fn give_back(self: Arc<Self>, client: ClientKey, units: u32) {
+        self.return_units(client, units);
     }
 
     fn quota(&self) -> Quota {
@@ -94,37 +110,51 @@ mod tests {
 
     #[tokio::test]
     async fn conforms() {
-        conformance::run(|quota| Box::new(MemoryLimiter::new(quota))).await;
+        conformance::run(|quota| Arc::new(MemoryLimiter::new(quota))).await;
     }
 
     #[test]
     fn a_burst_passes_then_one_each_interval() {
         let limiter = limiter(10, 60);
         for left in (0..10).rev() {
-            let decision = limiter.check_at(client(1), 0);
+            let decision = limiter.take_at(client(1), 1, 0);
             assert_eq!((decision.allowed, decision.remaining), (true, left));
         }
-        let refused = limiter.check_at(client(1), SECOND);
+        let refused = limiter.take_at(client(1), 1, SECOND);
         assert!(!refused.allowed);
         assert_eq!(refused.retry_after, Duration::from_secs(5));
-        assert!(limiter.check_at(client(1), 6 * SECOND).allowed);
-        assert!(!limiter.check_at(client(1), 6 * SECOND).allowed);
-        assert!(limiter.check_at(client(2), 6 * SECOND).allowed, "clients do not share a quota");
+        assert!(limiter.take_at(client(1), 1, 6 * SECOND).allowed);
+        assert!(!limiter.take_at(client(1), 1, 6 * SECOND).allowed);
+        assert!(limiter.take_at(client(2), 1, 6 * SECOND).allowed, "clients do not share a quota");
     }
 
     #[test]
     fn the_number_of_clients_is_bounded_and_the_most_indebted_are_remembered() {
         let limiter = limiter(2, 60);
-        limiter.check_at(client(0), 0);
-        limiter.check_at(client(0), 0);
+        limiter.take_at(client(0), 1, 0);
+        limiter.take_at(client(0), 1, 0);
         for n in 1..=255 {
-            limiter.check_at(client(n), 1);
+            limiter.take_at(client(n), 1, 1);
         }
-        assert!(limiter.arrivals.lock().unwrap().len() <= 64);
+        assert!(limiter.arrivals().len() <= 64);
         assert!(
-            !limiter.check_at(client(0), 2).allowed,
+            !limiter.take_at(client(0), 1, 2).allowed,
             "a flood of addresses must not forgive the one who is over"
         );
+    }
+
+    /// A new client costs an attacker at least a unit. The client that took the most is the last one to be forgotten.
+    #[test]
+    fn flood_of_small_clients_does_not_reset_a_spent_quota() {
+        let limiter = limiter(1_000_000, 86_400);
+        assert!(limiter.take_at(client(0), 1_000_000, 0).allowed);
+        for round in 0..20 {
+            for n in 1..=255 {
+                limiter.take_at(client(n), 1000, round);
+            }
+        }
+        assert!(limiter.arrivals().len() <= 64);
+        assert!(!limiter.take_at(client(0), 1000, 20).allowed);
     }
 
     #[test]
@@ -144,15 +174,39 @@ mod tests {
             let (mut now, mut allowed) = (0, 0u64);
             for gap in gaps {
                 now += gap;
-                let decision = limiter.check_at(client(1), now);
+                let decision = limiter.take_at(client(1), 1, now);
                 allowed += u64::from(decision.allowed);
                 if !decision.allowed {
                     let later = now + micros(decision.retry_after);
-                    let debt = limiter.arrivals.lock().unwrap()[&client(1)].saturating_sub(later);
-                    prop_assert!(Rate::from(limiter.quota).decide(debt).0.allowed);
+                    let debt = limiter.arrivals()[&client(1)].saturating_sub(later);
+                    prop_assert!(Rate::from(limiter.quota).decide(debt, 1).0.allowed);
                 }
             }
             prop_assert!(allowed <= u64::from(burst) + now * u64::from(burst) / (10 * SECOND) + 1);
+        }
+
+        /// However many units are taken and given back, the units that are kept never exceed burst and regrowth.
+        #[test]
+        fn kept_units_never_exceed_the_quota(
+            burst in 1u32..2000,
+            steps in prop::collection::vec((0u64..5 * SECOND, 1u32..400, any::<bool>()), 1..200),
+        ) {
+            let limiter = limiter(burst, 10);
+            let (mut now, mut kept) = (0, 0u64);
+            for (gap, units, is_kept) in steps {
+                now += gap;
+                if !limiter.take_at(client(1), units, now).allowed {
+                    continue;
+                }
+                if is_kept {
+                    kept += u64::from(units);
+                } else {
+                    limiter.return_units(client(1), units);
+                }
+            }
+            // Costs are rounded down by less than a microsecond each.
+            let rounding = 200 * u64::from(burst) / (10 * SECOND) + 1;
+            prop_assert!(kept <= u64::from(burst) + now * u64::from(burst) / (10 * SECOND) + rounding);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Rate limits: how often one client may call. The trait is the seam between one process and several that share limits.
+//! Rate limits: how often one client may call, and how much it may store. The trait is the seam between one process and
+//! several that share limits.
 //!
 //! This room knows clients only as opaque keys. It refuses to hold an unbounded number of them.
 
@@ -8,6 +9,7 @@ mod gcra;
 mod memory;
 mod redis;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,41 +19,50 @@ pub use self::redis::{RedisError, RedisLimiter, RedisLink};
 
 use crate::model::ClientKey;
 
-/// So many requests in so much time: `burst` at once, then one each `window / burst`.
+/// So many units in so much time: `burst` at once, then one each `window / burst`. A unit is one request, or a KiB of photos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Requests that a rested client may send at once; at least 1.
+    /// Units that a rested client may take at once; at least 1.
     pub burst: u32,
     /// The time in which a spent burst grows back whole.
     pub window: Duration,
 }
 
-/// The answer to one request.
+/// The answer to a client that takes units of a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether the request may go on.
+    /// Whether the units were taken.
     pub allowed: bool,
-    /// Requests left before the next refusal.
+    /// Units that are left.
     pub remaining: u32,
-    /// Until one more request is allowed; zero while some remain.
+    /// Until the same number of units is left; zero if it is. The whole window for more units than the burst has.
     pub retry_after: Duration,
     /// Until the whole burst has grown back.
     pub reset_after: Duration,
 }
 
-/// Counts requests of clients against one [`Quota`].
+/// Counts what clients take against one [`Quota`].
 ///
-/// An implementation is atomic: of several concurrent calls for one key, at most `burst` are allowed from rest.
+/// An implementation is atomic: concurrent calls for one key never take more than `burst` units together from rest.
 /// It never fails: one that depends on another service falls back to counting by itself.
 #[async_trait]
 pub trait RateLimiter: Send + Sync {
+    /// Takes `units` of the quota of `client`: all of them, or none if so many are not left.
+    async fn take(&self, client: ClientKey, units: u32) -> Decision;
+
     /// Counts one request of `client` and says whether it may go on. A refused request costs nothing.
-    async fn check(&self, client: ClientKey) -> Decision;
+    async fn check(&self, client: ClientKey) -> Decision {
+        self.take(client, 1).await
+    }
+
+    /// Gives back `units` that were taken and not used. It may take effect a moment later. Where limits are shared and the
+    /// other service does not answer, the client gets them back in this process alone.
+    fn give_back(self: Arc<Self>, client: ClientKey, units: u32);
 
     /// The quota in force.
     fn quota(&self) -> Quota;
 
-    /// Requests that were counted in this process alone although limits are shared, since the start.
+    /// Calls of [`take`](Self::take) that were counted in this process alone although limits are shared, since the start.
     fn fallbacks(&self) -> u64 {
         0
     }

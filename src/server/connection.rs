@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -17,17 +18,20 @@ use super::Limits;
 use super::answer::Answer;
 use super::line::{Line, Quiet};
 use super::protocol::{self, Graceful, Protocols};
+use super::shares::Place;
 use super::streams;
 use super::wire::{Version, Wire};
 use crate::telemetry::connections::Counted;
 use crate::web::body::Body;
+use crate::web::stack::MonitorsOnly;
 
 /// After so long without a request, nothing but its socket is kept of an HTTP/1.1 connection: hyper holds 16 KiB for each,
 /// and phones keep theirs open for minutes.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// A connection with its permit.
+/// A connection with its place and its permit.
 pub(super) struct Connection {
+    pub(super) place: Place,
     pub(super) protocols: Arc<Protocols>,
     /// Changes, or loses its sender, when the server stops.
     pub(super) stopping: watch::Receiver<()>,
@@ -39,37 +43,50 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Serves it to its end.
-    pub(super) async fn serve<H, F>(mut self, stream: TcpStream, handler: H)
+    pub(super) async fn serve<H, F>(self, stream: TcpStream, handler: H)
     where
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Unpin + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let line = Arc::new(Line::default());
-        let mut wire = Box::new(Wire::new(stream, Arc::clone(&line), self.limits.write_pace));
+        let Self { place, protocols, stopping, limits, peer, _counted, _permit } = self;
+        let line = Arc::new(Line::new(place));
+        let mut wire = Box::new(Wire::new(stream, Arc::clone(&line), limits.write_pace));
+        let mut serving = Serving { protocols, stopping, limits, peer };
         // Nothing but the socket is held for a client that says nothing.
         let version = tokio::select! {
             // In this order: what arrived while we were busy is not late.
             biased;
             version = wire.version() => version,
-            _ = self.stopping.changed() => return,
-            () = tokio::time::sleep(self.limits.head_timeout) => {
+            _ = serving.stopping.changed() => return,
+            () = line.evicted() => return,
+            () = tokio::time::sleep(limits.head_timeout) => {
                 line.time_out();
                 return;
             }
         };
-        let service = answering(Arc::clone(&line), self.peer, handler);
+        let service = answering(Arc::clone(&line), peer, handler);
         match version {
-            Ok(Version::Http1) => self.http1(wire, &line, service).await,
+            Ok(Version::Http1) => serving.http1(wire, &line, service).await,
             Ok(Version::Http2) => {
-                let mut connection = Box::pin(self.protocols.http2(wire, service_fn(service)));
-                self.drive(connection.as_mut(), &line, false).await;
+                let mut connection = Box::pin(serving.protocols.http2(wire, service_fn(service)));
+                serving.drive(connection.as_mut(), &line, false).await;
             }
             Err(error) => {
-                tracing::debug!(%error, peer = %self.peer, "a connection ended before its first request");
+                tracing::debug!(%error, %peer, "a connection ended before its first request");
             }
         }
     }
+}
 
+/// What a connection is served by.
+struct Serving {
+    protocols: Arc<Protocols>,
+    stopping: watch::Receiver<()>,
+    limits: Limits,
+    peer: SocketAddr,
+}
+
+impl Serving {
     /// Serves HTTP/1.1, with hyper's buffers only while something is asked.
     async fn http1<S, A>(&mut self, mut wire: Box<Wire>, line: &Line, service: S)
     where
@@ -89,6 +106,7 @@ impl Connection {
                 biased;
                 spoken = wire.spoken() => if spoken.is_err() { return },
                 _ = self.stopping.changed() => return,
+                () = line.evicted() => return,
                 () = tokio::time::sleep(self.limits.head_timeout.saturating_sub(REST_AFTER)) => return,
             }
         }
@@ -104,6 +122,17 @@ impl Connection {
         loop {
             tokio::select! {
                 biased;
+                // First: a request that is read from here on would not be answered.
+                () = line.evicted() => {
+                    connection.as_mut().graceful_shutdown();
+                    // HTTP/2 says goodbye, as far as the socket takes it at once.
+                    let once = |cx: &mut Context<'_>| {
+                        let _ended_or_not = connection.as_mut().poll(cx);
+                        Poll::Ready(())
+                    };
+                    std::future::poll_fn(once).await;
+                    return Ended::Closed;
+                }
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, peer = %self.peer, "a connection ended early");
@@ -157,8 +186,11 @@ where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Unpin + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    move |request| {
+    move |mut request| {
         let busy = line.begin();
+        if !busy.has_share() {
+            request.extensions_mut().insert(MonitorsOnly);
+        }
         let handler = handler.clone();
         // The handler is called inside: its future would be in here twice otherwise.
         Box::pin(async move {

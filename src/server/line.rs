@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::shares::Place;
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Line {
+    place: Place,
     /// Requests whose answer has not been handed to hyper to its end.
     open: AtomicUsize,
     /// The client has yet to take what was written.
@@ -21,16 +24,40 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// A new connection that has this place.
+    pub(super) fn new(place: Place) -> Self {
+        Self {
+            place,
+            open: AtomicUsize::new(0),
+            is_stalled: AtomicBool::new(false),
+            is_asked: AtomicBool::new(false),
+            is_timed_out: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
+
     /// Counts a request until the result is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.open.fetch_add(1, Ordering::Relaxed);
+        let has_share = self.place.update(|| self.is_in_work());
         self.changed.notify_one();
-        Busy(Arc::clone(self))
+        Busy { line: Arc::clone(self), has_share }
+    }
+
+    /// Whether a request is open, or its answer not taken yet.
+    fn is_in_work(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > 0 || self.is_stalled.load(Ordering::Relaxed)
+    }
+
+    /// Completes once the connection must make room for another one.
+    pub(super) async fn evicted(&self) {
+        self.place.evicted().await;
     }
 
     /// Notes whether the client has yet to take what was written.
     pub(super) fn stalled(&self, is_stalled: bool) {
         if self.is_stalled.swap(is_stalled, Ordering::Relaxed) != is_stalled {
+            self.place.update(|| self.is_in_work());
             self.changed.notify_one();
         }
     }
@@ -62,8 +89,7 @@ impl Line {
         loop {
             let next = if silent < rest { rest.min(limit) } else { limit };
             let is_unchanged = tokio::time::timeout(next - silent, self.changed.notified()).await.is_err();
-            let is_busy = self.open.load(Ordering::Relaxed) > 0 || self.is_stalled.load(Ordering::Relaxed);
-            if !is_unchanged || is_busy {
+            if !is_unchanged || self.is_in_work() {
                 silent = Duration::ZERO;
                 continue;
             }
@@ -89,11 +115,22 @@ pub(super) enum Quiet {
 
 /// A request under way.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Line>);
+pub(super) struct Busy {
+    line: Arc<Line>,
+    has_share: bool,
+}
+
+impl Busy {
+    /// Returns false if the client has its share of connections in work, and this request is one more.
+    pub(super) fn has_share(&self) -> bool {
+        self.has_share
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.changed.notify_one();
+        self.line.open.fetch_sub(1, Ordering::Relaxed);
+        self.line.place.update(|| self.line.is_in_work());
+        self.line.changed.notify_one();
     }
 }

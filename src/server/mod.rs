@@ -5,8 +5,10 @@
 mod answer;
 mod connection;
 pub mod descriptors;
+mod length_watch;
 mod line;
 mod protocol;
+mod shares;
 mod streams;
 mod wire;
 
@@ -17,18 +19,23 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::connection::Connection;
 use self::protocol::Protocols;
+use self::shares::Shares;
 use crate::telemetry::connections::Connections;
 use crate::web::body::Body;
 use crate::web::pace::Pace;
 
 /// Pause when the process is out of file descriptors: closing connections make room, a loop would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a new connection waits for one that was asked to close. Each closes the next time that a thread polls it.
+const CLOSING_TIME: Duration = Duration::from_secs(1);
 
 /// Connections that the system takes before we do; it lowers this to its own limit. Thousands of phones that come back at
 /// once after a gap in their network are not turned away.
@@ -37,7 +44,7 @@ const LISTEN_QUEUE: u32 = 4096;
 /// Bounds on connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Open at once. Further clients wait in the listen queue.
+    /// Open at once. Beyond that idle ones make room, else new ones are closed: see `shares.rs`.
     pub connections: usize,
     /// For a request head, and for an idle connection.
     pub head_timeout: Duration,
@@ -67,11 +74,13 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(LISTEN_QUEUE)
 }
 
-/// Serves connections of `listener` until `shutdown` completes, then lets open requests finish within the deadline.
+/// Serves connections of `listener` until `shutdown` completes, then lets open requests finish within the deadline. A proxy
+/// at one of `trusted_proxies` is held to no client's share of the connections.
 pub async fn run<H, F>(
     listener: TcpListener,
     handler: H,
     limits: Limits,
+    trusted_proxies: Vec<IpNet>,
     connections: Connections,
     shutdown: impl Future<Output = ()>,
 ) -> Ended
@@ -80,6 +89,7 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(limits.connections));
+    let shares = Shares::new(limits.connections, trusted_proxies, connections.clone());
     let (stop, stopping) = watch::channel(());
     let protocols = Arc::new(Protocols::new(limits.write_pace));
     let mut open = JoinSet::new();
@@ -88,9 +98,15 @@ where
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = open.join_next() => {}
-            // The permit first: a client that cannot be served now stays in the listen queue and costs nothing.
-            (stream, peer, permit) = accept(&listener, &permits) => {
+            (stream, peer) = accept(&listener) => {
+                let Some(place) = shares.admit(peer.ip()) else { continue };
+                let permit = tokio::time::timeout(CLOSING_TIME, Arc::clone(&permits).acquire_owned());
+                let Ok(Ok(permit)) = permit.await else {
+                    connections.refuse();
+                    continue;
+                };
                 let connection = Connection {
+                    place,
                     protocols: Arc::clone(&protocols),
                     stopping: stopping.clone(),
                     limits,
@@ -111,15 +127,11 @@ where
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut is_told = false;
     loop {
-        let Ok(permit) = Arc::clone(permits).acquire_owned().await else { std::future::pending().await };
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, peer, permit),
+            Ok(accepted) => return accepted,
             Err(error) => {
                 // Once, not twenty times a second until it is over.
                 if !is_told {

@@ -1,8 +1,8 @@
-//! The socket under hyper, with four things that hyper leaves open.
+//! The socket under hyper, with five things that hyper leaves open.
 //!
 //! A head that hyper cannot parse is answered by it with a bare status line; here it becomes a whole problem. The protocol is
 //! told from the first bytes before hyper has anything to do with the connection, so that one which says nothing costs
-//! nothing but its socket. A head that began but did not arrive in time is answered with 408 before the connection closes.
+//! nothing but its socket. A body that is too large for hyper's numbers is refused as such. A head that began but did not arrive in time is answered with 408 before the connection closes.
 //! And a client that does not read what it asked for, or hardly, cannot hold its connection for ever.
 
 use std::io;
@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::length_watch::LengthWatch;
 use super::line::Line;
 use crate::web::pace::{Credit, Pace};
 use crate::web::problem::{self, PROBLEM_JSON, Problem};
@@ -50,6 +51,7 @@ pub(super) enum Version {
 pub(super) struct Wire {
     stream: TcpStream,
     line: Arc<Line>,
+    lengths: LengthWatch,
     /// What was read before hyper had the connection, or had it again, until hyper reads it.
     early: Bytes,
     /// Reads in a row that had not to wait.
@@ -71,6 +73,7 @@ impl Wire {
         Self {
             stream,
             line,
+            lengths: LengthWatch::default(),
             early: Bytes::new(),
             unbroken: 0,
             pending: Bytes::new(),
@@ -115,6 +118,8 @@ impl Wire {
     /// Gives back what hyper had read and not used. As a copy: its buffer is a hundred times as large.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
         debug_assert!(self.early.is_empty(), "hyper read past it");
+        // They will be read again.
+        self.lengths.restart();
         if !bytes.is_empty() {
             self.early = Bytes::copy_from_slice(bytes);
             self.line.asked(true);
@@ -151,6 +156,9 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 }
+
+/// What is said of a length that hyper does not take.
+const BEYOND: &str = "The Content-Length is larger than that of any body that is taken.";
 
 /// The problem in place of a bare refusal by hyper, if `head` is one. Our own answers all carry a request id.
 fn in_place_of(head: &[u8]) -> Option<Problem> {
@@ -200,6 +208,7 @@ impl AsyncRead for Wire {
             let take = self.early.len().min(buf.remaining());
             buf.put_slice(&self.early.split_to(take));
             if buf.remaining() == 0 {
+                self.lengths.read(&buf.filled()[before..]);
                 return Poll::Ready(Ok(()));
             }
         }
@@ -210,6 +219,7 @@ impl AsyncRead for Wire {
             return read;
         }
         self.line.asked(true);
+        self.lengths.read(&buf.filled()[before..]);
         match read {
             Poll::Pending => Poll::Ready(Ok(())),
             Poll::Ready(result) => Poll::Ready(result),
@@ -222,9 +232,12 @@ impl AsyncWrite for Wire {
         ready!(self.poll_pending(cx))?;
         self.line.asked(false);
         if let Some(problem) = in_place_of(buf) {
+            let is_body = self.lengths.is_beyond();
+            let problem = if is_body { problem::body_too_large(BEYOND) } else { problem };
             self.pending = on_the_wire(&problem);
             return Poll::Ready(Ok(buf.len()));
         }
+        self.lengths.restart();
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.watch(cx, written)
     }
@@ -239,6 +252,7 @@ impl AsyncWrite for Wire {
             _ => {
                 ready!(self.poll_pending(cx))?;
                 self.line.asked(false);
+                self.lengths.restart();
                 let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
                 self.watch(cx, written)
             }

@@ -1,15 +1,34 @@
 //! Log lines on stdout: for eyes in development, JSON in production.
+//!
+//! Nobody who logs waits for the reader of stdout: see [`LogWriter`].
 
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
 
 use tracing_subscriber::EnvFilter;
 
+use super::log_writer::{CAPACITY, LogWriter};
 use crate::config::{Env, Settings};
 
-/// Starts logging, of panics too: whoever causes one answers for it, and the log says where it was. The first call of a process counts; others change nothing.
-pub fn start(settings: &Settings) {
+/// The log of this process, as its subscriber is of the process too.
+static LOG: OnceLock<LogWriter> = OnceLock::new();
+
+/// Starts logging, of panics too. The first call of a process counts; others change nothing.
+///
+/// # Errors
+/// The thread that writes the log cannot be started.
+pub fn start(settings: &Settings) -> io::Result<()> {
+    if LOG.get().is_some() {
+        return Ok(());
+    }
+    let is_json = settings.env == Env::Prod;
+    let log = LogWriter::start(stdout(), CAPACITY, move |missing| notice(missing, is_json))?;
+    let log = LOG.get_or_init(|| log);
     let filter = EnvFilter::new(&settings.log_level);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
     let _already_started = match settings.env {
         Env::Prod => {
             builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
@@ -21,4 +40,46 @@ pub fn start(settings: &Settings) {
         let said = panic.payload_as_str().map(|text| text.lines().next().unwrap_or(""));
         tracing::error!(place, said, "a thread panicked");
     }));
+    Ok(())
+}
+
+/// Queues a line that is no event for stdout, in its turn.
+pub fn line(text: &str) {
+    if let Some(log) = LOG.get() {
+        log.push(format!("{text}\n").as_bytes());
+    }
+}
+
+/// Returns how many lines were dropped since the start because stdout did not take them.
+pub fn dropped_lines() -> u64 {
+    LOG.get().map_or(0, LogWriter::dropped)
+}
+
+/// Waits until every line is written, but no longer than `limit`.
+pub fn flush(limit: Duration) {
+    if let Some(log) = LOG.get() {
+        log.flush(limit);
+    }
+}
+
+/// The standard output without the lock of the standard library, which a thread holds for as long as its write blocks.
+fn stdout() -> Box<dyn Write + Send> {
+    match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(stdout) => Box::new(File::from(stdout)),
+        Err(_) => Box::new(io::stdout()),
+    }
+}
+
+/// The line in place of those that are missing, in the form of the others.
+fn notice(missing: u64, is_json: bool) -> String {
+    let time = humantime::format_rfc3339_micros(SystemTime::now());
+    let (target, message) = (module_path!(), "log lines were dropped because stdout did not take them");
+    if is_json {
+        let line = serde_json::json!({
+            "timestamp": time.to_string(), "level": "WARN", "message": message, "lines": missing, "target": target,
+        });
+        format!("{line}\n")
+    } else {
+        format!("{time}  WARN {target}: {message} lines={missing}\n")
+    }
 }

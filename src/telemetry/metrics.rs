@@ -52,6 +52,12 @@ pub struct Snapshot {
     pub collected: u64,
     pub collected_bytes: u64,
     pub limits_counted_alone: u64,
+    pub upload_quota_fallbacks: u64,
+    pub quarantined: u64,
+    pub scrubbed: u64,
+    pub connections_evicted: u64,
+    pub connections_refused: u64,
+    pub log_lines_dropped: u64,
 }
 
 /// All metrics of a process.
@@ -67,6 +73,11 @@ pub struct Metrics {
     collected: Counter,
     collected_bytes: Counter,
     limits_counted_alone: Counter,
+    upload_quota_fallbacks: Counter,
+    quarantined: Counter,
+    scrubbed: Counter,
+    connections_closed: Family<ReasonLabels, Counter>,
+    log_lines_dropped: Counter,
     rejects: Family<ReasonLabels, Counter>,
     gauges: [Gauge<u64, AtomicU64>; 9],
 }
@@ -117,6 +128,36 @@ impl Default for Metrics {
             "Requests counted against a limit by this process alone because Redis did not answer",
             None,
         );
+        let upload_quota_fallbacks = counter(
+            &mut registry,
+            "upload_quota_fallback",
+            "New photos counted against the upload quota by this process alone because Redis did not answer",
+            None,
+        );
+        let quarantined = counter(
+            &mut registry,
+            "media_quarantined",
+            "Stored photos moved to quarantine because their bytes were not those of their name",
+            None,
+        );
+        let scrubbed = counter(
+            &mut registry,
+            "media_scrubbed",
+            "Stored photos read by the scrub and compared with their name",
+            None,
+        );
+        let log_lines_dropped = counter(
+            &mut registry,
+            "log_lines_dropped",
+            "Log lines dropped because stdout did not take them",
+            None,
+        );
+        let connections_closed = Family::default();
+        registry.register(
+            "connections_closed",
+            "Connections closed for want of room, by reason: evicted had no request in work, refused were new",
+            connections_closed.clone(),
+        );
         let rejects = Family::default();
         registry.register("rejects", "Requests refused, by reason", rejects.clone());
         let gauges = [
@@ -150,6 +191,11 @@ impl Default for Metrics {
             collected,
             collected_bytes,
             limits_counted_alone,
+            upload_quota_fallbacks,
+            quarantined,
+            scrubbed,
+            connections_closed,
+            log_lines_dropped,
             rejects,
             gauges,
         }
@@ -199,11 +245,18 @@ impl Metrics {
             gauge.set(value);
         }
         // Counted elsewhere. Of two readers at once the later value stands.
+        let closed = |reason| self.connections_closed.get_or_create_owned(&ReasonLabels { reason });
         for (counter, value) in [
+            (&closed("evicted"), now.connections_evicted),
+            (&closed("refused"), now.connections_refused),
+            (&self.log_lines_dropped, now.log_lines_dropped),
             (&self.image_panics, now.image_panics),
             (&self.collected, now.collected),
             (&self.collected_bytes, now.collected_bytes),
             (&self.limits_counted_alone, now.limits_counted_alone),
+            (&self.upload_quota_fallbacks, now.upload_quota_fallbacks),
+            (&self.quarantined, now.quarantined),
+            (&self.scrubbed, now.scrubbed),
         ] {
             counter.inner().fetch_max(value, Ordering::Relaxed);
         }

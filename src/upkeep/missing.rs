@@ -1,4 +1,4 @@
-//! Photos that were promised and are not there: lost by the disk, or by a hand that meant well.
+//! Photos that were promised and are not there: lost by the disk, or by a hand that meant well, or damaged.
 //!
 //! They are no reason to refuse the others, but one to tell the operator, who may have a copy. A photo that is uploaded
 //! again is there again.
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PAGE, Upkeep, UpkeepError};
 use crate::catalog::Catalog;
-use crate::media::{MediaError, MediaStore};
+use crate::media::{Integrity, MediaError, MediaStore};
 use crate::model::MediaKey;
 
 /// Most missing photos that are known by their key, and logged. Of the others only the number is known.
@@ -28,30 +28,57 @@ struct Register {
     /// Length by key.
     named: BTreeMap<MediaKey, u64>,
     beyond: u64,
+    /// What the scrub found damaged. It is in quarantine, or could not be moved there.
+    damaged: BTreeSet<MediaKey>,
     recounted: Option<Instant>,
 }
 
 impl Missing {
     pub(super) fn count(&self) -> u64 {
-        let register = self.lock();
-        register.named.len() as u64 + register.beyond
+        let Register { named, beyond, damaged, .. } = &*self.lock();
+        let others = damaged.iter().filter(|key| !named.contains_key(key)).count();
+        (named.len() + others) as u64 + beyond
+    }
+
+    pub(super) fn add_damaged(&self, key: MediaKey) {
+        let mut register = self.lock();
+        if register.damaged.len() < MOST {
+            register.damaged.insert(key);
+        } else {
+            register.beyond += 1;
+        }
+    }
+
+    pub(super) fn is_damaged(&self, key: MediaKey) -> bool {
+        self.lock().damaged.contains(&key)
+    }
+
+    pub(super) fn remove_damaged(&self, key: MediaKey) {
+        self.lock().damaged.remove(&key);
     }
 
     /// Looks whether what was missing came back, unless that was done a moment ago.
     pub(super) async fn recount(&self, store: &dyn MediaStore) {
-        let named: Vec<(MediaKey, u64)> = {
+        let (named, damaged): (Vec<(MediaKey, u64)>, Vec<MediaKey>) = {
             let mut register = self.lock();
             let is_fresh = register.recounted.is_some_and(|last| last.elapsed() < RECOUNT_EVERY);
-            if is_fresh || register.named.is_empty() {
+            if is_fresh || (register.named.is_empty() && register.damaged.is_empty()) {
                 return;
             }
             register.recounted = Some(Instant::now());
-            register.named.iter().map(|(key, length)| (*key, *length)).collect()
+            let named = register.named.iter().map(|(key, length)| (*key, *length));
+            (named.collect(), register.damaged.iter().copied().collect())
         };
         for (key, length) in named {
             if matches!(is_missing(store, key, length).await, Ok(false)) {
                 tracing::info!(%key, "a photo that was missing is there again");
                 self.lock().named.remove(&key);
+            }
+        }
+        for key in damaged {
+            if matches!(store.verify(key).await, Ok(Integrity::Whole)) {
+                tracing::info!(%key, "a photo that was damaged is whole again");
+                self.remove_damaged(key);
             }
         }
     }
@@ -71,7 +98,10 @@ impl Upkeep {
     /// # Errors
     /// The catalog or the store does not answer; what was known to be missing still is.
     pub(super) async fn look_for_missing(&self, stop: &CancellationToken) -> Result<(), UpkeepError> {
-        let known: BTreeSet<MediaKey> = self.missing.lock().named.keys().copied().collect();
+        let (known, damaged): (BTreeSet<MediaKey>, BTreeSet<MediaKey>) = {
+            let register = self.missing.lock();
+            (register.named.keys().copied().collect(), register.damaged.clone())
+        };
         let catalog: &dyn Catalog = &*self.catalog;
         let (mut found, mut after) = (Register::default(), None);
         loop {
@@ -98,7 +128,18 @@ impl Upkeep {
         if found.beyond > 0 {
             tracing::error!(count = found.beyond, "more photos are missing or cut off");
         }
-        *self.missing.lock() = found;
+        let Register { named, beyond, .. } = found;
+        {
+            let mut register = self.missing.lock();
+            register.named = named;
+            register.beyond = beyond;
+        }
+        // What went to quarantine is among the others from now on, if it is still referred to.
+        for key in damaged {
+            if self.store.verify(key).await? != Integrity::Damaged {
+                self.missing.remove_damaged(key);
+            }
+        }
         Ok(())
     }
 }

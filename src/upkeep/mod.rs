@@ -2,11 +2,12 @@
 //!
 //! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: photos that the
 //! catalog refers to and that the store does not have are counted ([`missing`]), photos that nothing refers to are removed
-//! after a grace time ([`collect`]), and sources of which no photo is left are forgotten. This room never removes what it is
-//! not sure of: whatever looks like the photos of another catalog is reported instead.
+//! after a grace time ([`collect`]), sources of which no photo is left are forgotten, and photos are verified ([`scrub`]). This
+//! room never removes what it is not sure of: whatever looks like the photos of another catalog is reported instead.
 
 mod collect;
 mod missing;
+mod scrub;
 mod sources;
 mod start;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::collect::Collected;
 use self::missing::Missing;
+use self::scrub::Scrub;
 use crate::catalog::{Catalog, CatalogError};
 use crate::ingest::{Ingest, IngestError};
 use crate::jitter;
@@ -43,6 +45,8 @@ pub struct Rules {
     pub grace: Duration,
     /// Rest between two pages, in which uploads have the disk to themselves.
     pub pause: Duration,
+    /// In so many hours each stored photo is verified once; 0: never.
+    pub scrub_hours: u64,
 }
 
 /// Why upkeep stopped in the middle of something. It tries again later.
@@ -72,6 +76,8 @@ pub struct Figures {
     pub last_run: u64,
     /// Photos that the catalog refers to and the store does not have.
     pub missing: u64,
+    /// Photos that the scrub verified since the start.
+    pub scrubbed: u64,
 }
 
 /// See the module.
@@ -85,6 +91,7 @@ pub struct Upkeep {
     collected_bytes: AtomicU64,
     left: AtomicU64,
     last_run: AtomicU64,
+    scrub: Scrub,
 }
 
 impl Upkeep {
@@ -97,7 +104,8 @@ impl Upkeep {
     ) -> Self {
         let [collected, collected_bytes, left, last_run] = std::array::from_fn(|_| AtomicU64::new(0));
         let missing = Missing::default();
-        Self { rules, ingest, catalog, store, missing, collected, collected_bytes, left, last_run }
+        let scrub = Scrub::default();
+        Self { rules, ingest, catalog, store, missing, collected, collected_bytes, left, last_run, scrub }
     }
 
     /// What there is to tell now.
@@ -109,6 +117,7 @@ impl Upkeep {
             left: read(&self.left),
             last_run: read(&self.last_run),
             missing: self.missing.count(),
+            scrubbed: self.scrub.verified(),
         }
     }
 
@@ -120,7 +129,11 @@ impl Upkeep {
 
     /// Works until `stop` is cancelled, and returns within a page's time then.
     pub async fn run(&self, stop: CancellationToken) {
-        self.told("photos cannot be looked for", self.look_for_missing(&stop).await);
+        tokio::join!(self.keep_in_agreement(&stop), self.keep_scrubbing(&stop));
+    }
+
+    async fn keep_in_agreement(&self, stop: &CancellationToken) {
+        self.told("photos cannot be looked for", self.look_for_missing(stop).await);
         let mut left = FIRST_AFTER;
         loop {
             let rest = DOUBTS_EVERY.min(left);
@@ -131,10 +144,10 @@ impl Upkeep {
             left = left.saturating_sub(rest);
             if left.is_zero() {
                 if self.rules.collects {
-                    self.told("photos cannot be collected", self.collect(&stop).await.map(drop));
-                    self.told("sources cannot be forgotten", self.forget_sources(&stop).await.map(drop));
+                    self.told("photos cannot be collected", self.collect(stop).await.map(drop));
+                    self.told("sources cannot be forgotten", self.forget_sources(stop).await.map(drop));
                 }
-                self.told("photos cannot be looked for", self.look_for_missing(&stop).await);
+                self.told("photos cannot be looked for", self.look_for_missing(stop).await);
                 left = jitter::between(EVERY * 9 / 10, EVERY * 11 / 10);
             }
         }

@@ -56,7 +56,7 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
     let (stored, recorded) = (Arc::clone(&store), Arc::clone(&catalog));
     let spool = Scratch { dir: dir.path().into(), min_free: free };
     let ingest = Arc::new(Ingest::new(limits, recipe, Budget::new(1 << 20), pool, stored, recorded, spool));
-    let rules = Rules { collects: true, grace, pause: Duration::ZERO };
+    let rules = Rules { collects: true, grace, pause: Duration::ZERO, scrub_hours: 1 };
     Setup { upkeep: Arc::new(Upkeep::new(rules, ingest, catalog, store)), dir }
 }
 
@@ -207,6 +207,70 @@ async fn missing_photos_are_counted_until_they_are_back() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(setup.upkeep.missing().await, 0);
     assert!(setup.path(whole).exists());
+}
+
+#[tokio::test]
+async fn damaged_photo_goes_to_quarantine_and_is_reported_until_it_is_healed() {
+    let setup = setup().await;
+    let upkeep = &setup.upkeep;
+    let [whole, damaged] =
+        [setup.publish_and_record("whole").await, setup.publish_and_record("damaged").await];
+    std::fs::write(setup.path(damaged), "damagEd").unwrap();
+    upkeep.look_for_missing(&CancellationToken::new()).await.unwrap();
+    assert_eq!(upkeep.figures().missing, 0, "no length tells");
+    upkeep.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
+    assert_eq!((upkeep.figures().missing, upkeep.figures().scrubbed), (1, 2));
+    assert!(setup.path(whole).exists() && !setup.path(damaged).exists());
+    let aside = setup.dir.path().join(format!("media/.quarantine/{damaged}.0.jpg"));
+    assert_eq!(std::fs::read(aside).unwrap(), b"damagEd");
+    upkeep.look_for_missing(&CancellationToken::new()).await.unwrap();
+    assert_eq!(upkeep.missing().await, 1, "it counts once");
+    setup.publish("damaged").await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(upkeep.missing().await, 0);
+    upkeep.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(upkeep.figures().scrubbed, 2, "the photos of this hour are verified once");
+}
+
+/// As on a disk that turned read-only. The file in the place of the quarantine has the same effect.
+#[tokio::test]
+async fn damaged_photo_that_cannot_be_moved_is_withheld_until_it_is_healed() {
+    let setup = setup().await;
+    let key = setup.publish_and_record("photo").await;
+    std::fs::write(setup.dir.path().join("media/.quarantine"), "").unwrap();
+    assert!(!setup.upkeep.withholds(key).await);
+    std::fs::write(setup.path(key), "photO").unwrap();
+    setup.upkeep.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
+    assert!(setup.path(key).exists());
+    assert!(setup.upkeep.withholds(key).await);
+    setup.upkeep.look_for_missing(&CancellationToken::new()).await.unwrap();
+    assert_eq!(setup.upkeep.missing().await, 1);
+    setup.publish("photo").await;
+    assert!(!setup.upkeep.withholds(key).await);
+    assert_eq!(setup.upkeep.missing().await, 0);
+}
+
+/// The scrub finds the damaged file just before the upload replaces it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn photo_that_an_upload_heals_meanwhile_is_not_taken_away() {
+    let setup = Arc::new(setup().await);
+    let key = setup.publish_and_record("photo").await;
+    for _ in 0..50 {
+        std::fs::write(setup.path(key), "photO").unwrap();
+        let upload = tokio::spawn({
+            let setup = Arc::clone(&setup);
+            async move {
+                // As a commit does it.
+                let staged = setup.upkeep.store.stage(Bytes::from_static(b"photo")).await.unwrap();
+                let _held = setup.upkeep.ingest.hold([key]).await.unwrap();
+                setup.upkeep.store.publish(vec![staged]).await.unwrap().settle().await;
+            }
+        });
+        setup.upkeep.scrub.forget();
+        setup.upkeep.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
+        upload.await.unwrap();
+        assert_eq!(std::fs::read(setup.path(key)).unwrap(), b"photo");
+    }
 }
 
 #[tokio::test]

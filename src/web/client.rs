@@ -1,78 +1,149 @@
 //! Whose request it is, when proxies stand in between.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use hyper::header::{FORWARDED, HeaderMap};
+use hyper::header::{FORWARDED, HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of the client.
+/// Returns the address of the client.
 ///
-/// Headers count only if the peer itself is a trusted proxy. They are read from the right, the end that trusted proxies
-/// wrote, up to the first address that is not one of theirs; what lies left of it anybody may have invented. Where both
-/// headers are present `X-Forwarded-For` counts and `Forwarded` (RFC 7239) does not: proxies that write the latter are
-/// rare and remove the former, while those that write the former pass the latter on as the client sent it.
+/// Headers count only if the peer itself is a trusted proxy. They are read as bytes from the right, the end that trusted
+/// proxies wrote, up to the first address that is not one of theirs. What stands to the left of it may have any value,
+/// because the client may have sent it.
+///
+/// An element that holds no address (`unknown`, an obfuscated name, broken bytes, nothing at all) ends the walk: nobody
+/// vouches for what stands to the left of it. The client is then the last address that was vouched for, which is the proxy
+/// that wrote the element. So a client cannot choose its address, and all requests with such elements share one quota.
+///
+/// Where both headers are present `X-Forwarded-For` counts and `Forwarded` (RFC 7239) does not: proxies that write the
+/// latter are rare and remove the former, while those that write the former pass the latter on as the client sent it.
 pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(&ip));
-    let peer = peer.to_canonical();
-    if !is_trusted(peer) {
-        return peer;
+    let mut client = peer.to_canonical();
+    if !is_trusted(client) {
+        return client;
     }
-    let mut client = peer;
-    for hop in hops(headers).into_iter().rev() {
-        let Some(ip) = hop else { break };
+    let mut follow = |hop: Option<IpAddr>| {
+        let Some(ip) = hop else { return false };
         client = ip;
-        if !is_trusted(ip) {
-            break;
-        }
+        is_trusted(ip)
+    };
+    if headers.contains_key(X_FORWARDED_FOR) {
+        let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+        lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).all(|hop| follow(node(hop)));
+    } else {
+        let lines = headers.get_all(FORWARDED).iter().rev();
+        lines.flat_map(|line| FromRight(Some(line.as_bytes()))).all(|hop| follow(forwarded_for(hop)));
     }
     client
 }
 
-/// The addresses from the client's end to ours; `None` where one cannot be read.
-fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
-    let values = |name: &str| -> Vec<String> {
-        headers
-            .get_all(name)
-            .iter()
-            .flat_map(|value| {
-                value.to_str().unwrap_or("").split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>()
-            })
-            .collect()
-    };
-    if headers.contains_key(X_FORWARDED_FOR) {
-        return values(X_FORWARDED_FOR).iter().map(|hop| parse(hop)).collect();
+/// The elements of a `Forwarded` line from the right; a comma inside of a quoted string divides nothing.
+///
+/// Quotes are paired from the right as well, so that a quote that a client left open cannot swallow what a proxy appended.
+struct FromRight<'v>(Option<&'v [u8]>);
+
+impl<'v> Iterator for FromRight<'v> {
+    type Item = &'v [u8];
+
+    fn next(&mut self) -> Option<&'v [u8]> {
+        let line = self.0.take()?;
+        let mut is_quoted = false;
+        for (at, byte) in line.iter().enumerate().rev() {
+            match byte {
+                b'"' if !ends_in_escape(&line[..at]) => is_quoted = !is_quoted,
+                b',' if !is_quoted => {
+                    self.0 = Some(&line[..at]);
+                    return Some(&line[at + 1..]);
+                }
+                _ => {}
+            }
+        }
+        Some(line)
     }
-    values(FORWARDED.as_str()).iter().map(|element| parse(forwarded_for(element)?)).collect()
 }
 
-/// The `for` parameter of one element of `Forwarded`.
-fn forwarded_for(element: &str) -> Option<&str> {
-    element.split(';').find_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
-    })
+/// Whether an odd number of backslashes stands at the end.
+fn ends_in_escape(bytes: &[u8]) -> bool {
+    bytes.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// An address, possibly bracketed, possibly with a port.
-fn parse(hop: &str) -> Option<IpAddr> {
-    let bare = hop.trim_start_matches('[').trim_end_matches(']');
-    let ip = bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()));
-    ip.map(|ip: IpAddr| ip.to_canonical())
+/// Returns the address in the one `for` parameter of an element of `Forwarded` (RFC 7239 section 4).
+fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
+    let mut found = None;
+    let mut rest = element.trim_ascii();
+    while !rest.is_empty() {
+        let equals = rest.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (rest[..equals].trim_ascii(), rest[equals + 1..].trim_ascii_start());
+        let (value, after) = match value.strip_prefix(b"\"") {
+            Some(quoted) => {
+                let is_end = |at: usize| quoted[at] == b'"' && !ends_in_escape(&quoted[..at]);
+                let end = (0..quoted.len()).find(|at| is_end(*at))?;
+                (&quoted[..end], &quoted[end + 1..])
+            }
+            None => value.split_at(value.iter().position(|byte| *byte == b';').unwrap_or(value.len())),
+        };
+        if name.eq_ignore_ascii_case(b"for") && found.replace(node(value)?).is_some() {
+            return None;
+        }
+        let after = after.trim_ascii_start();
+        rest = match after.strip_prefix(b";") {
+            Some(next) => next.trim_ascii_start(),
+            None if after.is_empty() => after,
+            None => return None,
+        };
+    }
+    found
+}
+
+/// Returns the address of a node: IPv4 or IPv6, the latter possibly in brackets, both possibly with a port.
+fn node(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(ip.to_canonical());
+    }
+    let (ip, port): (IpAddr, &str) = match text.strip_prefix('[') {
+        Some(bracketed) => {
+            let (ip, port) = bracketed.split_once(']')?;
+            (ip.parse::<Ipv6Addr>().ok()?.into(), port)
+        }
+        None => {
+            let (ip, port) = text.split_at(text.find(':')?);
+            (ip.parse::<Ipv4Addr>().ok()?.into(), port)
+        }
+    };
+    (port.is_empty() || is_port(port.strip_prefix(':')?)).then(|| ip.to_canonical())
+}
+
+/// Whether this is a number or an obfuscated name for one (RFC 7239 section 6).
+fn is_port(port: &str) -> bool {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match port.strip_prefix('_') {
+        Some(name) => !name.is_empty() && name.bytes().all(is_name),
+        None => (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::HeaderValue;
+    use proptest::prelude::*;
 
-    fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {
+    fn client_of(peer: &str, headers: &[(&'static str, &[u8])]) -> String {
         let trusted = ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, value.parse().unwrap());
+            map.append(*name, HeaderValue::from_bytes(value).unwrap());
         }
         address(peer.parse().unwrap(), &map, &trusted).to_string()
+    }
+
+    fn client(peer: &str, headers: &[(&'static str, &str)]) -> String {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        client_of(peer, &headers)
     }
 
     #[test]
@@ -87,7 +158,6 @@ mod tests {
     fn the_rightmost_untrusted_address_is_the_client() {
         let chain = [("x-forwarded-for", "6.6.6.6, 198.51.100.7, 10.2.2.2"), ("x-forwarded-for", "10.1.1.1")];
         assert_eq!(client("10.0.0.1", &chain), "198.51.100.7");
-        assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "198.51.100.7, nonsense")]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "10.9.9.9")]), "10.9.9.9");
     }
 
@@ -102,6 +172,105 @@ mod tests {
             client("::1", &[("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "192.0.2.1")]),
             "192.0.2.1"
         );
-        assert_eq!(client("::1", &[("forwarded", "for=_hidden")]), "::1");
+    }
+
+    #[test]
+    fn bad_bytes_in_front_of_an_appended_address_change_nothing() {
+        for bad in [
+            &b"\xff"[..],
+            b"",
+            b"\"",
+            b"\\",
+            b"unknown",
+            b"1.2.3.4\xff",
+            b"6.6.6.6, \xfe",
+            b",,,",
+            b"for=\"\\",
+        ] {
+            let line = [bad, b", 203.0.113.7"].concat();
+            assert_eq!(client_of("10.0.0.1", &[("x-forwarded-for", &line)]), "203.0.113.7", "{bad:?}");
+            let lines = [("x-forwarded-for", bad), ("x-forwarded-for", &b"203.0.113.7"[..])];
+            assert_eq!(client_of("10.0.0.1", &lines), "203.0.113.7", "{bad:?}");
+            let line = [bad, b", for=203.0.113.7"].concat();
+            assert_eq!(client_of("10.0.0.1", &[("forwarded", &line)]), "203.0.113.7", "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn element_without_an_address_ends_the_walk_at_the_proxy_that_wrote_it() {
+        for bad in [
+            "nonsense",
+            "unknown",
+            "_hidden",
+            "",
+            "1.2.3.4.5",
+            "01.2.3.4",
+            "[::1",
+            "::1]",
+            "1.2.3.4:",
+            "[1.2.3.4]:5",
+        ] {
+            let line = format!("6.6.6.6, {bad}, 10.7.7.7");
+            assert_eq!(client("10.0.0.1", &[("x-forwarded-for", &line)]), "10.7.7.7", "{bad}");
+            let line = format!("6.6.6.6, {bad}");
+            assert_eq!(client("10.0.0.1", &[("x-forwarded-for", &line)]), "10.0.0.1", "{bad}");
+        }
+        for bad in [
+            "for=_hidden",
+            "for=unknown",
+            "by=1.2.3.4",
+            "for=1.2.3.4;for=1.2.3.4",
+            "for",
+            "for=\"1.2.3.4",
+            "",
+        ] {
+            let line = format!("for=6.6.6.6, {bad}, for=10.7.7.7");
+            assert_eq!(client("::1", &[("forwarded", &line)]), "10.7.7.7", "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_with_ports_brackets_and_quotes() {
+        for (hop, expected) in [
+            ("192.0.2.1:1234", "192.0.2.1"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("[2001:db8::7]", "2001:db8::7"),
+            ("[2001:db8::7]:65535", "2001:db8::7"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+        ] {
+            assert_eq!(client("::1", &[("x-forwarded-for", hop)]), expected);
+            let line = format!("for=\"{hop}\"");
+            assert_eq!(client("::1", &[("forwarded", &line)]), expected);
+        }
+        for line in [
+            r#"by="a,b;c\",";For="192.0.2.1:_port" ; host=x"#,
+            "proto=http; for=192.0.2.1;",
+            r#"secret="for=6.6.6.6", for=192.0.2.1"#,
+        ] {
+            assert_eq!(client("::1", &[("forwarded", line)]), "192.0.2.1", "{line}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a client sends in whatever number of lines, the address that the proxy appends is the client.
+        #[test]
+        fn no_bytes_of_a_client_change_who_it_is(
+            lines in prop::collection::vec("[\\x20-\\x7e\\u{80}-\\u{ff}]{0,40}", 0..4),
+            pieces in prop::collection::vec(prop::sample::select(vec![",", "\"", "\\", "for=", ";", "10.0.0.1", "6.6.6.6", " "]), 0..20),
+            is_joined: bool,
+        ) {
+            let mut lines: Vec<Vec<u8>> =
+                lines.iter().map(|line| line.chars().map(|c| u8::try_from(c).unwrap()).collect()).collect();
+            lines.push(pieces.concat().into_bytes());
+            for (name, appended) in [("x-forwarded-for", "203.0.113.7"), ("forwarded", "for=\"203.0.113.7:80\"")] {
+                let mut lines = lines.clone();
+                match lines.last_mut() {
+                    Some(last) if is_joined => last.extend([b", ", appended.as_bytes()].concat()),
+                    _ => lines.push(appended.into()),
+                }
+                let headers: Vec<_> = lines.iter().map(|line| (name, line.as_slice())).collect();
+                prop_assert_eq!(client_of("10.0.0.1", &headers), "203.0.113.7");
+            }
+        }
     }
 }

@@ -116,6 +116,11 @@ pub fn request_timeout() -> Problem {
     Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail).closing()
 }
 
+/// 413: the body is larger than is taken; `detail` names the limit.
+pub fn body_too_large(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+}
+
 /// 414: the request target is longer than is read.
 pub fn uri_too_long() -> Problem {
     Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", "The request target is longer than 8 KiB.")
@@ -134,6 +139,20 @@ pub fn headers_too_large() -> Problem {
 pub fn too_many_requests(wait: Duration) -> Problem {
     let detail = "Too many requests from this client. Wait as long as Retry-After says.";
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail).retry_after(wait)
+}
+
+/// 503: the client has its share of the connections.
+pub fn too_many_connections(wait: Duration) -> Problem {
+    let detail =
+        "This client has too many requests open on other connections. Wait as long as Retry-After says.";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-connections", detail);
+    problem.retry_after(wait).closing()
+}
+
+/// 501: the body has a transfer coding that is not undone here (RFC 9112 section 6.1).
+pub fn unknown_transfer_coding() -> Problem {
+    let detail = "The only Transfer-Encoding that is taken is chunked.";
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "unknown-transfer-coding", detail)
 }
 
 /// 500: a fault of ours, told in the log alone.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HOST, HeaderMap, HeaderValue, LOCATION,
-    RETRY_AFTER,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HOST, HeaderMap, HeaderValue,
+    LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use hyper::{Method, Request, Response, Version};
 use ipnet::IpNet;
@@ -32,6 +32,9 @@ const MAX_URI_BYTES: usize = 8 * 1024;
 /// Largest sum of header names and values in bytes.
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 
+/// When to try again after a client had its share of the connections.
+const SHARE_RETRY: Duration = Duration::from_secs(2);
+
 /// What stands around an application.
 pub struct Stack<A> {
     /// The application.
@@ -43,6 +46,10 @@ pub struct Stack<A> {
     /// Bounds on request bodies.
     pub read_limits: ReadLimits,
 }
+
+/// Marks a request of a client that has its share of the connections in work: it is refused unless it is a monitor's.
+#[derive(Debug, Clone, Copy)]
+pub struct MonitorsOnly;
 
 /// What is known of a request before the application sees it.
 #[derive(Debug, Clone)]
@@ -84,6 +91,9 @@ pub trait Application: Send + Sync + 'static {
     /// # Errors
     /// There is none: 404 or 405.
     fn route(&self, method: &Method, path: &str) -> Result<Self::Route, Problem>;
+
+    /// Whether `route` is a monitor's, which is answered however much is going on.
+    fn is_monitor(&self, route: &Self::Route) -> bool;
 
     /// The name of a route, for logs and metrics.
     fn name(&self, route: &Self::Route) -> &'static str;
@@ -154,6 +164,7 @@ impl<A: Application> Stack<A> {
         let expects = request.headers().get(EXPECT);
         let awaits_continue =
             expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         let limits = self.read_limits;
         let request = request.map(|incoming| RequestBody::new(incoming, limits, awaits_continue));
         let mut unanswered = Unanswered {
@@ -173,6 +184,10 @@ impl<A: Application> Stack<A> {
         }
         if unanswered.method == Method::HEAD {
             *response.body_mut() = Body::default();
+        }
+        if is_chunked {
+            // RFC 9112 section 6.1 demands it where there was a Content-Length too, which hyper removed.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         unanswered.note(&response, &answered);
         response
@@ -241,6 +256,11 @@ impl<A: Application> Stack<A> {
         if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
             return Err(problem::bad_request());
         }
+        refuse_strange_coding(request.headers())?;
+        let is_monitor = route.is_some_and(|route| self.app.is_monitor(route));
+        if request.extensions().get::<MonitorsOnly>().is_some() && !is_monitor {
+            return Err(problem::too_many_connections(SHARE_RETRY));
+        }
         for limiter in self.app.limiters(route) {
             let decision = limiter.check(caller.client).await;
             headers::add_rate_limit(quota_headers, limiter.quota(), decision);
@@ -249,6 +269,20 @@ impl<A: Application> Stack<A> {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses a body in a transfer coding other than `chunked`, or in that one twice (RFC 9112 section 6.1). hyper demands that
+/// it is the last one, undoes that one, and takes no notice of the others.
+fn refuse_strange_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let lines = headers.get_all(TRANSFER_ENCODING).iter();
+    let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let is_chunked = |coding: &[u8]| coding.trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let Some(first) = codings.next() else { return Ok(()) };
+    match (is_chunked(first), codings.next()) {
+        (true, None) => Ok(()),
+        (true, Some(_)) => Err(problem::bad_request().closing()),
+        (false, _) => Err(problem::unknown_transfer_coding().closing()),
     }
 }
 

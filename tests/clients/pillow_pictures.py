@@ -2,10 +2,11 @@
 
     pillow_pictures.py URL QUALITY CORPUS     every file of the corpus that is to be accepted
     pillow_pictures.py URL QUALITY            a card in all eight orientations, in all formats that carry one
+    pillow_pictures.py URL QUALITY tiff       a TIFF of every kind
 
 Prints a JSON list of {"name", "psnr", "delta_e"}: the PSNR in dB against Pillow's picture (decoded, upright, in sRGB by
 LittleCMS, over white, resized by LANCZOS, and a JPEG of the server's QUALITY as well), and the mean CIEDE2000 where the
-file has a profile. Null where Pillow cannot read the file.
+file has a profile. Null where Pillow cannot read the file. Of a TIFF that was laid out here the picture is known.
 """
 
 import csv
@@ -17,6 +18,7 @@ import sys
 import warnings
 
 import httpx
+import tiff_files
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 
 Image.MAX_IMAGE_PIXELS = None
@@ -34,7 +36,10 @@ def reference(source):
     orientation = exif.get(0x0112)
     if isinstance(orientation, bytes) and len(orientation) == 1:
         exif[0x0112] = orientation[0]
-    image = ImageOps.exif_transpose(image)
+    return finished(ImageOps.exif_transpose(image), profile)
+
+
+def finished(image, profile):
     if image.mode.startswith("I"):
         image = image.point(lambda value: value / 257).convert("L")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -97,15 +102,15 @@ def delta_e(a, b):
     return sum(ciede2000(lab(a.getpixel(at)), lab(b.getpixel(at))) for at in places) / len(places)
 
 
-def judge(client, name, source, readable=None):
-    """`readable` is the file for Pillow, where it does not read the source."""
+def judge(client, name, source, picture=None, readable=None):
+    """`picture` is what is in the file, where it is known. `readable` is the file for Pillow, where it does not read the source."""
     answer = client.post("/api/v1/ingest/upload", files={"files": ("photo", source)})
     if answer.status_code != 201:
         raise SystemExit(f"{name}: {answer.status_code} {answer.text}")
     stored = client.get(answer.json()["photos"][0]["media"]["url"]).content
     made = Image.open(io.BytesIO(stored)).convert("RGB")
     try:
-        expected, has_profile = reference(readable or source)
+        expected, has_profile = finished(picture, None) if picture else reference(readable or source)
     except (OSError, ValueError):
         return {"name": name, "psnr": None, "delta_e": None}
     if expected.size != made.size:
@@ -140,5 +145,11 @@ def cards():
 
 if __name__ == "__main__":
     with httpx.Client(base_url=sys.argv[1], timeout=120) as http:
-        files = corpus(sys.argv[3]) if len(sys.argv) > 3 else cards()
-        print(json.dumps([judge(http, name, source) for name, source in files]))
+        match sys.argv[3:]:
+            case ["tiff"]:
+                files = tiff_files.files()
+            case [directory]:
+                files = corpus(directory)
+            case _:
+                files = cards()
+        print(json.dumps([judge(http, *file) for file in files]))

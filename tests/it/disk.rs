@@ -4,13 +4,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{BOUNDARY, Server, UPLOAD, file, form, photo_numbered, sha256, skipped};
 
 /// A server whose data lie in a tmpfs of so many MiB, in a mount namespace of its own. `None` where that is not allowed.
 fn server_on_small_disk(mib: u32, settings: &[(&str, &str)]) -> Option<Server> {
+    server_on_tmpfs(&format!("size={mib}m"), settings)
+}
+
+/// The same on a tmpfs that is mounted with `options`.
+fn server_on_tmpfs(options: &str, settings: &[(&str, &str)]) -> Option<Server> {
     let allowed = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
         skipped!("a full disk: file systems cannot be mounted here (unshare -rm mount -t tmpfs none /mnt)");
@@ -20,7 +26,7 @@ fn server_on_small_disk(mib: u32, settings: &[(&str, &str)]) -> Option<Server> {
     let dir = tempfile::tempdir().unwrap();
     let wrapper = dir.path().join("on-small-disk");
     let script = format!(
-        "#!/bin/sh\nset -e\nmkdir -p data\nmount -t tmpfs -o size={mib}m none data\nexec {} \"$@\"\n",
+        "#!/bin/sh\nset -e\nmkdir -p data\nmount -t tmpfs -o {options} none data\nexec {} \"$@\"\n",
         env!("CARGO_BIN_EXE_vintedbot-ingest")
     );
     std::fs::write(&wrapper, script).unwrap();
@@ -122,17 +128,125 @@ async fn a_media_root_that_turns_read_only_is_503_and_recovers_without_a_restart
     let (drafts, refused) = burst(&server, 0).await;
     assert_eq!(refused, [0; 0]);
     let uploads = server.dir().path().join("data/uploads");
-    let mount = |arguments: &[&str]| {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &server.id().to_string(), "-U", "-m", "--preserve-credentials"]);
-        assert!(command.args(arguments).arg(&uploads).status().unwrap().success(), "{arguments:?}");
-    };
-    mount(&["mount", "--bind", uploads.to_str().unwrap()]);
-    mount(&["mount", "-o", "remount,bind,ro"]);
+    make_read_only(&server, &uploads);
+    assert_eq!(down(&server).await, json!(["media"]));
     let (stored, refused) = burst(&server, 100).await;
     assert_eq!((stored.len(), refused), (0, vec![503; 8]));
     assert_intact(&server, &drafts).await;
-    mount(&["umount"]);
+    in_namespace(&server, &["umount", uploads.to_str().unwrap()]);
+    assert_eq!(down(&server).await, json!([]));
     assert_eq!(burst(&server, 200).await.1, [0; 0]);
     assert_intact(&server, &drafts).await;
+}
+
+#[tokio::test]
+async fn catalog_that_turns_read_only_is_503_and_recovers_without_a_restart() {
+    let Some(server) = server_on_small_disk(24, &[]) else { return };
+    let (drafts, _) = burst(&server, 0).await;
+    let db = server.dir().path().join("data/db");
+    make_read_only(&server, &db);
+    assert_eq!(down(&server).await, json!(["catalog"]));
+    refused_eventually(&server, 503).await;
+    assert_intact(&server, &drafts).await;
+    in_namespace(&server, &["umount", db.to_str().unwrap()]);
+    assert_eq!(down(&server).await, json!([]));
+    assert_eq!(burst(&server, 200).await.1, [0; 0]);
+    assert_intact(&server, &drafts).await;
+}
+
+#[tokio::test]
+async fn volume_without_inodes_is_507_and_takes_uploads_again_without_a_restart() {
+    for floor in ["auto", "0"] {
+        let options = "size=64m,nr_inodes=64";
+        let Some(server) = server_on_tmpfs(options, &[("MIN_FREE_DISK_MB", floor)]) else { return };
+        let (drafts, refused) = burst(&server, 0).await;
+        assert_eq!(refused, [0; 0]);
+        let fillers: Vec<PathBuf> = (0..64).map(|n| data(&server).join(format!("filler-{n}"))).collect();
+        let made = fillers.iter().filter(|filler| std::fs::write(filler, "").is_ok()).count();
+        assert!(made > 8 && made < 64, "{made}");
+        assert_eq!(down(&server).await, json!(["inodes"]));
+        refused_eventually(&server, 507).await;
+        assert_intact(&server, &drafts).await;
+        fillers.iter().take(made).for_each(|filler| std::fs::remove_file(filler).unwrap());
+        assert_eq!(down(&server).await, json!([]));
+        assert_eq!(burst(&server, 100).await.1, [0; 0]);
+        assert_intact(&server, &drafts).await;
+    }
+}
+
+#[tokio::test]
+async fn removed_directories_of_the_media_store_are_made_again_at_once() {
+    let server = Server::start(&[]);
+    let upload = async |number| server.upload(form(&[file(&photo_numbered(640, 480, number))])).await;
+    let (_, first) = upload(0).await;
+    let url = first["photos"][0]["media"]["url"].as_str().unwrap();
+    for (removed, number) in [(server.media_root().join(".staging"), 1), (server.media_root(), 2)] {
+        std::fs::remove_dir_all(&removed).unwrap();
+        let (status, draft) = upload(number).await;
+        assert_eq!(status, 201, "{draft}");
+        assert_intact(&server, &[draft]).await;
+        assert_eq!(down(&server).await, json!([]));
+    }
+    assert_eq!(server.get(url).await.status(), 404, "it went with the media root");
+    assert_eq!(upload(0).await.0, 201);
+    assert_eq!(server.get(url).await.status(), 200);
+    // Where it cannot be made again, that is a clear answer, until it can.
+    std::fs::remove_dir_all(server.media_root()).unwrap();
+    std::fs::write(server.media_root(), "in the way").unwrap();
+    assert_eq!(down(&server).await, json!(["media"]));
+    assert_eq!(upload(3).await.0, 503);
+    std::fs::remove_file(server.media_root()).unwrap();
+    assert_eq!(upload(3).await.0, 201);
+}
+
+/// sled would go on writing to the files that it has open, and acknowledge drafts that are gone after a restart.
+#[tokio::test]
+async fn removed_catalog_is_503_and_not_an_acknowledged_loss() {
+    let server = Server::start(&[]);
+    let dir = server.dir().path().join("data");
+    for (file, aside) in [("db/db", "db/aside"), ("db", "aside")] {
+        std::fs::rename(dir.join(file), dir.join(aside)).unwrap();
+        assert_eq!(down(&server).await, json!(["catalog"]), "{file}");
+        refused_eventually(&server, 503).await;
+        std::fs::rename(dir.join(aside), dir.join(file)).unwrap();
+        assert_eq!(down(&server).await, json!([]), "{file}");
+        assert_eq!(burst(&server, 0).await.1, [0; 0]);
+    }
+}
+
+/// The parts that are down, by `/api/v1/ready`.
+async fn down(server: &Server) -> Value {
+    match server.ready().await {
+        (200, _) => json!([]),
+        (status, problem) => {
+            assert_eq!(status, 503, "{problem}");
+            problem["down"].clone()
+        }
+    }
+}
+
+/// Uploads until one is refused with `status`. What was well a moment ago is taken to be well for a tenth of a second.
+async fn refused_eventually(server: &Server, status: u16) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for number in 1000.. {
+        let (got, problem) = server.upload(form(&[file(&photo_numbered(64, 48, number))])).await;
+        if got == status {
+            assert!(!problem["detail"].as_str().unwrap().contains('/'), "no paths: {problem}");
+            return;
+        }
+        assert!(got == 201 && Instant::now() < deadline, "{got} {problem}");
+    }
+}
+
+/// Runs a command in the mount namespace of the server.
+fn in_namespace(server: &Server, command: &[&str]) {
+    let mut entering = Command::new("nsenter");
+    entering.args(["-t", &server.id().to_string(), "-U", "-m", "--preserve-credentials"]);
+    assert!(entering.args(command).status().unwrap().success(), "{command:?}");
+}
+
+fn make_read_only(server: &Server, dir: &Path) {
+    let dir = dir.to_str().unwrap();
+    in_namespace(server, &["mount", "--bind", dir, dir]);
+    in_namespace(server, &["mount", "-o", "remount,bind,ro", dir]);
 }

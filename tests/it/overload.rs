@@ -83,3 +83,27 @@ async fn photos_beyond_the_memory_for_sources_go_through_a_file_and_come_out_the
     assert_eq!(tight.upload(body).await, roomy);
     assert_eq!(tight.files().len(), 1, "the spilled source is gone");
 }
+
+#[tokio::test]
+async fn bytes_in_front_of_the_appended_address_give_no_second_quota() {
+    let server = Server::start(&[("RATE_LIMIT_GLOBAL", "1/hour"), ("TRUSTED_PROXIES", "127.0.0.1")]);
+    let ask = |header: &[u8]| {
+        let request =
+            [b"GET /api/v1/listings/1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n", header, b"\r\n\r\n"]
+                .concat();
+        server.raw(&request)[9..12].to_owned()
+    };
+    assert_eq!(ask(b"X-Forwarded-For: 203.0.113.7"), "404");
+    for header in [
+        &b"X-Forwarded-For: \xff, 203.0.113.7"[..],
+        b"X-Forwarded-For: 6.6.6.6, \xff\xfe\", 203.0.113.7",
+        b"X-Forwarded-For: \xff\r\nX-Forwarded-For: 203.0.113.7",
+        b"X-Forwarded-For: , ,203.0.113.7:99",
+        b"Forwarded: for=\"\xff, for=6.6.6.6, for=203.0.113.7",
+        b"Forwarded: \xff\\\"\r\nForwarded: for=\"203.0.113.7:80\";proto=https",
+    ] {
+        assert_eq!(ask(header), "429", "{}", header.escape_ascii());
+    }
+    let is_other = |line: &String| line.contains("client=") && !line.contains("client=203.0.113.7");
+    assert!(!server.output().iter().any(is_other), "{:?}", server.output());
+}

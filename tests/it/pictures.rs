@@ -57,6 +57,23 @@ async fn all_eight_orientations_come_out_upright_and_bare() {
     }
 }
 
+/// The file looks like a TIFF of 16 x 16 grey pixels, which are a thumbnail.
+#[tokio::test]
+async fn camera_raw_is_refused_with_415_by_name() {
+    let server = Server::start(&[]);
+    let tags: [(u16, u32); 6] = [(254, 1), (256, 16), (257, 16), (258, 8), (273, 8), (50706, 0x0401)];
+    let mut raw = [b"II*\0".as_slice(), &264u32.to_le_bytes(), &[77; 256], &[6, 0]].concat();
+    for (tag, value) in tags {
+        raw.extend([tag.to_le_bytes(), 4u16.to_le_bytes()].concat());
+        raw.extend([1u32.to_le_bytes(), value.to_le_bytes()].concat());
+    }
+    raw.extend([0; 4]);
+    let (status, problem) = server.upload(form(&[file(&raw)])).await;
+    assert_eq!(status, 415, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("Camera RAW"), "{problem}");
+    assert!(server.files().is_empty());
+}
+
 #[tokio::test]
 async fn sizes_are_rounded_and_never_enlarged() {
     let server = Server::start(&[]);

@@ -83,3 +83,91 @@ async fn a_request_that_could_be_read_in_two_ways_is_refused() {
     let both = "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd";
     assert!(server.raw(both.as_bytes()).starts_with("HTTP/1.1 400 "));
 }
+
+/// The status of what the server answers to these bytes, and the whole answer.
+fn status(server: &Server, request: &str) -> (String, String) {
+    let answer = server.raw(request.as_bytes());
+    (answer.get(9..12).unwrap_or("none").to_owned(), answer)
+}
+
+#[tokio::test]
+async fn transfer_coding_other_than_chunked_is_refused() {
+    let server = Server::start(&[]);
+    for (framing, expected) in [
+        ("Transfer-Encoding: gzip, chunked", "501"),
+        ("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", "501"),
+        ("Transfer-Encoding: identity, chunked", "501"),
+        ("Transfer-Encoding: chunked;q=1, chunked", "501"),
+        ("Transfer-Encoding: chunked, chunked", "400"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "400"),
+        ("Transfer-Encoding: chunked, gzip", "400"),
+        ("Transfer-Encoding: gzip", "400"),
+        ("Transfer-Encoding: identity", "400"),
+        ("Transfer-Encoding: xchunked", "400"),
+        ("Transfer-Encoding: \"chunked\"", "400"),
+        ("Transfer-Encoding:", "400"),
+    ] {
+        for start in [format!("POST {UPLOAD}"), "GET /api/v1/health".to_owned(), "POST /nowhere".to_owned()] {
+            let request = format!(
+                "{start} HTTP/1.1\r\nHost: x\r\nContent-Type: {}\r\n{framing}\r\n\r\n0\r\n\r\n\
+                 GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n",
+                content_type()
+            );
+            let (got, answer) = status(&server, &request);
+            assert_eq!(got, expected, "{start}: {framing}: {answer}");
+            assert!(answer.contains("application/problem+json"), "{answer}");
+            assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nothing after it is a request: {answer}");
+        }
+    }
+    let old = "GET /api/v1/health HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    assert_eq!(status(&server, old).0, "400");
+}
+
+#[tokio::test]
+async fn chunked_body_with_a_content_length_is_read_as_chunked_and_ends_the_connection() {
+    let server = Server::start(&[]);
+    let body = form(&[file(&photo(64, 48))]);
+    for (n, framing) in [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: Chunked\r\nContent-Length: 3",
+        "Transfer-Encoding: chunked",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut request = upload_head(framing).into_bytes();
+        request.extend(format!("{:x}\r\n", body.len()).as_bytes());
+        request.extend(&body);
+        request.extend(b"\r\n0\r\n\r\nGET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answer = server.raw(&request);
+        assert!(answer.starts_with("HTTP/1.1 201 "), "{n}: {answer}");
+        assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn content_length_beyond_any_body_is_413_whatever_is_asked_for() {
+    let server = Server::start(&[]);
+    let ask = |start: &str, length: &str| {
+        let request = format!(
+            "{start} HTTP/1.1\r\nHost: x\r\nContent-Type: {}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n",
+            content_type()
+        );
+        status(&server, &request)
+    };
+    let upload = format!("POST {UPLOAD}");
+    for length in ["18446744073709551614", "18446744073709551615", "18446744073709551616", &"9".repeat(60)] {
+        for start in [upload.as_str(), "GET /api/v1/health", "POST /nowhere"] {
+            let (got, answer) = ask(start, length);
+            assert_eq!(got, "413", "{start} {length}: {answer}");
+            assert!(answer.contains("body-too-large") && answer.contains("x-request-id: "), "{answer}");
+        }
+    }
+    assert_eq!(ask(&upload, "18446744073709551613").0, "413");
+    assert_eq!(ask("GET /api/v1/health", "18446744073709551613").0, "200");
+    for length in ["-1", "+5", "0x10", "1e3", "5, 6", ""] {
+        assert_eq!(ask(&upload, length).0, "400", "{length}");
+    }
+}

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 
 use crate::redis_server::RedisServer;
-use crate::support::{Server, eventually, file, form, photo};
+use crate::support::{Server, eventually, file, form, noise, photo};
 
 fn start(redis: &RedisServer, more: &[(&str, &str)]) -> Server {
     let url = redis.url();
@@ -34,6 +34,35 @@ async fn two_servers_count_as_one() {
     for server in &servers {
         assert_eq!(server.metric("limits_counted_alone_total"), 0);
     }
+}
+
+/// As one, and without Redis by what each has allowed so far.
+#[tokio::test]
+async fn upload_quota_is_one_for_two_servers_and_holds_without_redis() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let quota = [("UPLOAD_QUOTA", "1MB/day")];
+    let servers = [start(&redis, &quota), start(&redis, &quota)];
+    let kept = |server: &Server| {
+        let files = server.files();
+        files.iter().map(|name| std::fs::metadata(server.media_root().join(name)).unwrap().len()).sum::<u64>()
+    };
+    let (mut number, mut status) = (0, 201);
+    let mut spend = async |servers: &[&Server]| {
+        while status == 201 {
+            number += 1;
+            let photo = noise(480, 360, number);
+            status = servers[number as usize % servers.len()].upload(form(&[file(&photo)])).await.0;
+        }
+        assert_eq!(std::mem::replace(&mut status, 201), 429);
+    };
+    spend(&[&servers[0], &servers[1]]).await;
+    assert!(kept(&servers[0]) > 1 << 18 && kept(&servers[1]) > 1 << 18);
+    assert!(kept(&servers[0]) + kept(&servers[1]) <= 1 << 20);
+    redis.kill();
+    spend(&[&servers[0]]).await;
+    assert!(kept(&servers[0]) <= 1 << 20, "its own quota, of which a part was spent");
+    assert!(servers[0].metric("upload_quota_fallback_total") > 0);
+    assert_eq!(servers[1].metric("upload_quota_fallback_total"), 0);
 }
 
 #[tokio::test]

@@ -164,6 +164,19 @@ impl Server {
         Client::new().get(self.url(path)).send().await.unwrap()
     }
 
+    /// The value of `/metrics` with this name, labels included; 0 if there is none yet.
+    pub(crate) async fn labelled_metric(&self, name: &str) -> u64 {
+        let text = self.get("/metrics").await.text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("vintedbot_{name} ")));
+        line.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Status of `/api/v1/ready`, and its JSON.
+    pub(crate) async fn ready(&self) -> (u16, Value) {
+        let response = self.get("/api/v1/ready").await;
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
     /// Sends a form and gives status and JSON.
     pub(crate) async fn upload(&self, form: Vec<u8>) -> (u16, Value) {
         let response = self.post(form).await;
@@ -285,6 +298,11 @@ pub(crate) fn field<'a>(name: &str, data: &'a [u8]) -> Part<'a> {
     Part { headers: format!("Content-Disposition: form-data; name=\"{name}\""), data }
 }
 
+/// A part with these headers.
+pub(crate) fn part<'a>(headers: &str, data: &'a [u8]) -> Part<'a> {
+    Part { headers: headers.to_owned(), data }
+}
+
 /// A body with these parts, delimited by [`BOUNDARY`].
 pub(crate) fn form(parts: &[Part<'_>]) -> Vec<u8> {
     let mut body = Vec::new();
@@ -325,6 +343,20 @@ pub(crate) fn photo_numbered(width: usize, height: usize, number: usize) -> Vec<
 /// Small photos that differ, thousands of them.
 pub(crate) fn distinct(number: usize) -> Vec<u8> {
     photo_numbered(60 + number % 50, 40 + number / 50, number)
+}
+
+/// Noise: a JPEG of it is about as large as its pixels are many, whatever its quality is.
+pub(crate) fn noise(width: usize, height: usize, seed: u32) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let mut next = || {
+        // Xorshift by Marsaglia.
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_be_bytes()[0]
+    };
+    let pixels: Vec<u8> = (0..width * height * 3).map(|_| next()).collect();
+    encode_jpeg(&pixels, width, height)
 }
 
 /// Four quadrants: red, green, blue and white in reading order.

@@ -145,6 +145,65 @@ async fn limits_count_users_where_there_are_some_and_addresses_else() {
     }
 }
 
+#[tokio::test]
+async fn token_of_the_previous_key_is_accepted_until_that_key_is_removed() {
+    const OLD: &str = "the old key of this test, of 32 bytes or more";
+    const NEW: &str = "the new key of this test, of 32 bytes or more";
+    let prod = [("ENV", "prod"), ("AUTH_REQUIRED", "true")];
+    let server = Server::start(&[&prod[..], &[("SECRET_KEY", OLD)]].concat());
+    let issue = |keys: &[(&str, &str)]| {
+        let mut command = binary(server.dir().path());
+        command.envs(prod).envs(keys.iter().copied());
+        let (is_issued, token) = issue_with(command, &["--user", "7"]);
+        assert!(is_issued, "{token}");
+        format!("Bearer {token}")
+    };
+    let of_old = issue(&[("SECRET_KEY", OLD)]);
+    let made = ask(&server, UPLOAD, Some(1), Some(&of_old)).await;
+    assert_eq!(made.status(), StatusCode::CREATED);
+    let path = made.headers()["location"].to_str().unwrap().to_owned();
+    let rotated = [("SECRET_KEY", NEW), ("SECRET_KEY_PREVIOUS", OLD)];
+    let of_rotated = issue(&rotated);
+    let dir = server.stop();
+
+    let server = Server::start_in(dir, &[&prod[..], &rotated].concat());
+    for token in [&of_old, &of_rotated] {
+        assert_eq!(ask(&server, &path, None, Some(token)).await.status(), 200);
+        assert_eq!(ask(&server, UPLOAD, Some(1), Some(token)).await.status(), 201);
+    }
+    assert!(!server.output().join("\n").contains(OLD), "a key is in the log");
+    let dir = server.stop();
+
+    let server = Server::start_in(dir, &[&prod[..], &[("SECRET_KEY", NEW)]].concat());
+    assert_eq!(ask(&server, &path, None, Some(&of_rotated)).await.status(), 200, "the new key signed it");
+    let (status, challenge, _) = refusal(ask(&server, &path, None, Some(&of_old)).await).await;
+    assert_eq!((status, challenge.as_str()), (401, "Bearer error=\"invalid_token\""));
+}
+
+#[test]
+fn token_under_a_key_that_everybody_knows_is_issued_with_a_note_and_not_in_prod() {
+    let dir = tempfile::tempdir().unwrap();
+    let issue = |settings: &[(&str, &str)]| {
+        let mut command = binary(dir.path());
+        let output =
+            command.envs(settings.iter().copied()).args(["token", "issue", "--user", "7"]).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    for public in [&[][..], &[("SECRET_KEY", "changeme")]] {
+        let (code, token, note) = issue(public);
+        assert_eq!((code, token.trim().split('.').count()), (Some(0), 3));
+        assert!(note.contains("SECRET_KEY is the default or a placeholder"), "{note}");
+        for strict in [("ENV", "prod"), ("AUTH_REQUIRED", "true")] {
+            let (code, token, error) = issue(&[public, &[strict]].concat());
+            assert_eq!((code, token.as_str()), (Some(2), ""));
+            assert!(error.starts_with("SECRET_KEY=") && error.lines().count() == 1, "{error}");
+        }
+    }
+    let (code, _, note) = issue(&[SECRET]);
+    assert_eq!((code, note.as_str()), (Some(0), ""));
+}
+
 #[test]
 fn an_operator_is_told_what_is_wrong_with_a_token_to_issue() {
     let dir = tempfile::tempdir().unwrap();

@@ -47,7 +47,7 @@ async fn a_sane_request_id_is_kept_in_answer_and_log() {
 
 #[tokio::test]
 async fn the_access_log_tells_of_each_photo_and_in_production_in_json() {
-    let server = Server::start(&[("ENV", "prod"), ("SECRET_KEY", "of-our-own")]);
+    let server = Server::start(&[("ENV", "prod"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")]);
     let photo = photo(64, 48);
     let (_, draft) = server.upload(form(&[file(&photo)])).await;
     let sha = draft["photos"][0]["media"]["url"].as_str().unwrap()[7..71].to_owned();

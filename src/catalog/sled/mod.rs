@@ -238,7 +238,13 @@ impl Catalog for SledCatalog {
     async fn check(&self) -> Result<(), CatalogError> {
         self.opened().await?;
         let (path, min_free) = (Arc::clone(&self.path), self.min_free);
-        blocking(move || Ok(min_free.check(&path)?)).await
+        let check = move || {
+            min_free.check(&path)?;
+            disk::check_writable(&path)?;
+            // One that was removed or may not be written any more would fail with the next draft, or lose it.
+            File::options().write(true).open(path.join(DB_FILE)).map(drop)
+        };
+        blocking(move || Ok(check()?)).await
     }
 }
 

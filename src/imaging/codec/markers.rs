@@ -7,17 +7,18 @@ pub(in crate::imaging) const APP1: u8 = 0xE1;
 const APP0: u8 = 0xE0;
 const APP2: u8 = 0xE2;
 const APP14: u8 = 0xEE;
-const SOF_BASELINE: u8 = 0xC0;
-const SOF_EXTENDED: u8 = 0xC1;
+pub(super) const SOF_BASELINE: u8 = 0xC0;
+pub(super) const SOF_EXTENDED: u8 = 0xC1;
+pub(super) const DHT: u8 = 0xC4;
 const SOF_ARITHMETIC: u8 = 0xC9;
 pub(super) const RST0: u8 = 0xD0;
 pub(super) const RST7: u8 = 0xD7;
 const SOI: u8 = 0xD8;
 pub(super) const EOI: u8 = 0xD9;
 pub(super) const SOS: u8 = 0xDA;
-const DQT: u8 = 0xDB;
+pub(super) const DQT: u8 = 0xDB;
 pub(super) const DRI: u8 = 0xDD;
-const START: [u8; 2] = [0xFF, SOI];
+pub(super) const START: [u8; 2] = [0xFF, SOI];
 const END: [u8; 2] = [0xFF, EOI];
 
 /// A JFIF 1.01 header without units or thumbnail.
@@ -88,15 +89,8 @@ pub(super) fn is_frame(marker: u8) -> bool {
     matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC)
 }
 
-/// Whether an end-of-image marker follows the first start of scan. In entropy-coded data 0xFF is always stuffed, so that
-/// the pair FF D9 cannot occur by chance.
-pub(super) fn has_end(file: &[u8]) -> bool {
-    let scan = segments(file).find(|segment| segment.marker == SOS);
-    scan.is_some_and(|scan| scan.rest.windows(2).any(|pair| pair == END))
-}
-
 /// Whether all pixels of `file` are in its first scan, which is sequential.
-fn has_one_scan(file: &[u8]) -> bool {
+pub(super) fn has_one_scan(file: &[u8]) -> bool {
     let mut components = None;
     for segment in segments(file) {
         match segment.marker {
@@ -125,11 +119,6 @@ pub(in crate::imaging) fn frame(file: &[u8]) -> Option<Frame> {
     let is_sequential =
         matches!(frame.marker, SOF_BASELINE | SOF_EXTENDED) && frame.payload.first() == Some(&8);
     Some(Frame { width: side(3)?, height: side(1)?, components: *frame.payload.get(5)?, is_sequential })
-}
-
-/// Whether there is a start of scan.
-pub(in crate::imaging) fn has_scan(file: &[u8]) -> bool {
-    segments(file).any(|segment| segment.marker == SOS)
 }
 
 /// Whether the file bears Adobe's mark (APP14), with which four inks are stored inverted: 255 is no ink.
@@ -228,6 +217,6 @@ mod tests {
         let read = frame(&file).unwrap();
         assert_eq!((read.width, read.height, read.components, read.is_sequential), (64, 16, 3, true));
         let twice = [&file[..8], &file[8..27], &file[8..]].concat();
-        assert!(frame(&twice).is_none() && has_scan(&file) && !has_scan(&file[..27]));
+        assert!(frame(&twice).is_none());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::list::{Tags, Value, is_date, name, rationals, text};
-use super::tiff::Entry;
+use crate::imaging::tiff_directory::Entry;
 
 // Exif 3.0 section 4.6.7.
 const VERSION: u16 = 0x00;

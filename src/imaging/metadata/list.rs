@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::gps;
-use super::tiff::{Block, Entry};
+use crate::imaging::tiff_directory::{Block, Entry};
 
 /// Tags with their values, in the order in which an IFD holds them.
 pub(super) type Tags = BTreeMap<u16, Value>;

@@ -15,11 +15,10 @@
 
 mod gps;
 mod list;
-mod tiff;
 mod write;
 
 use self::list::Kept;
-use self::tiff::Block;
+use super::tiff_directory::Block;
 
 /// The start of a JPEG, and the marker of the segment that may only follow at once.
 const SOI: [u8; 2] = [0xFF, 0xD8];
@@ -29,6 +28,15 @@ const APP0: [u8; 2] = [0xFF, 0xE0];
 /// there is nothing to keep.
 pub(super) fn segment(tiff: &[u8], width: u32, height: u32) -> Option<Vec<u8>> {
     write::app1(Kept::of(&Block::new(tiff)?), width, height)
+}
+
+/// Returns the width and height that the first directory of the TIFF file `tiff` declares.
+pub(super) fn tiff_sides(tiff: &[u8]) -> Option<(u32, u32)> {
+    const IMAGE_WIDTH: u16 = 256;
+    const IMAGE_LENGTH: u16 = 257;
+    let block = Block::new(tiff)?;
+    let side = |tag| block.entries(block.ifd0()?).find(|entry| entry.tag == tag)?.number(0);
+    Some((side(IMAGE_WIDTH)?, side(IMAGE_LENGTH)?))
 }
 
 /// `jpeg`, which has no EXIF, with the segment right behind its JFIF header.

@@ -5,6 +5,7 @@
 //! parsers could read it differently (see `head`). The grammar is RFC 2046 section 5.1.1's; the verdict does not depend on
 //! how the body is cut into frames.
 
+mod filename;
 mod head;
 mod scan;
 
@@ -13,7 +14,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use self::head::{Disposition, read_head};
+use self::head::{Head, read_head};
 use self::scan::{Scanner, Step};
 
 /// Most bytes in front of a part's data that are not data: the preamble, or the rest of a delimiter line, and the part's
@@ -55,6 +56,7 @@ const HEAD_TOO_LONG: PartsError =
     PartsError::Malformed("the headers of a part, or the bytes before the first part, exceed 16 KiB");
 const CUT_OFF: PartsError =
     PartsError::Malformed("it ends before its closing delimiter, or a delimiter line is broken");
+const EMPTY: PartsError = PartsError::Malformed("it is empty");
 const TOO_MANY_PARTS: PartsError = PartsError::Malformed("it has too many parts");
 
 /// Reads the parts of a body in order.
@@ -71,6 +73,7 @@ pub struct Part<'p> {
     parts: &'p mut Parts,
     name: String,
     filename: Option<String>,
+    is_encoded: bool,
 }
 
 impl Parts {
@@ -104,14 +107,15 @@ impl Parts {
             }
         };
         self.parts_left = self.parts_left.checked_sub(1).ok_or(TOO_MANY_PARTS)?;
-        let Disposition { name, filename } = read_head(&block)?;
+        let Head { name, filename, is_encoded } = read_head(&block)?;
         let name = name.ok_or(PartsError::Malformed("a part has no name"))?;
-        Ok(Some(Part { parts: self, name, filename }))
+        Ok(Some(Part { parts: self, name, filename, is_encoded }))
     }
 
     /// Hands the next frame to the scanner.
     async fn pull(&mut self) -> Result<(), PartsError> {
-        let frame = self.body.next().await.ok_or(CUT_OFF)??;
+        let is_empty = self.bytes_left == self.max_bytes;
+        let frame = self.body.next().await.ok_or(if is_empty { EMPTY } else { CUT_OFF })??;
         let left = self.bytes_left.checked_sub(frame.len() as u64);
         self.bytes_left = left.ok_or(PartsError::TooLarge { max: self.max_bytes })?;
         self.scanner.push(frame);
@@ -125,9 +129,14 @@ impl Part<'_> {
         &self.name
     }
 
-    /// The file name that the client declared. Only ever shown back to it.
+    /// The file name that the client declared, made safe to show. Only ever shown back to it.
     pub fn filename(&self) -> Option<&str> {
         self.filename.as_deref()
+    }
+
+    /// Whether the part declares a `Content-Transfer-Encoding`, such as base64, under which its data are not the bytes meant.
+    pub fn is_encoded(&self) -> bool {
+        self.is_encoded
     }
 
     /// The next piece of the part's data, not empty; `None` at its end.

@@ -70,6 +70,13 @@ async fn ambiguous_part_headers_are_refused() {
         format!("{A}\n\nX: y"),
         format!("{A}\r\nno colon"),
         "Content-Type: text/plain".into(),
+        format!("{A}\r\n ; name=\"files:\""),
+        format!("{A}\r\nContent-Disposition : form-data; name=\"files\""),
+        format!("{A}; filename=\"a\\\"; name=\"files\""),
+        format!("{A}; filename=\"a\\\"; name=\\\"files\""),
+        format!("{A}; filename=\"a\" x; name=\"files\".jpg\""),
+        format!("{A}; filename=\"a\"; name=\"files\"; x=\"b\""),
+        format!("{A}; filename=\"a\" b"),
     ] {
         let body = part(&headers, "data") + "--b--\r\n";
         assert!(is_malformed(&outcome(body.as_bytes()).await), "{headers}");
@@ -86,11 +93,42 @@ async fn names_are_read_as_they_are_quoted() {
         (r#"FORM-DATA; name="files"; filename="C:\fakepath\x.jpg""#, "files", r"C:\fakepath\x.jpg"),
         (r#"form-data; name="files"; filename="a\"b.jpg""#, "files", "a\"b.jpg"),
         (r#"form-data; name="files"; filename="x"; filename*=UTF-8''y"#, "files", "x"),
+        (r#"form-data; name="files"; filename*=UTF-8''caf%C3%A9"#, "files", "café"),
+        (r#"form-data; name="files"; filename="a "b" c.jpg""#, "files", r#"a "b" c.jpg"#),
+        (r#"form-data; filename="a"; name="files"; x="b""#, "files", "a"),
+        (r#"form-data; name="files"; filename="a%22b%0D.jpg""#, "files", r#"a"b%0D.jpg"#),
+        ("form-data; name=\"files\"; filename=\"a\x1b[2Jb\"", "files", "a\u{FFFD}[2Jb"),
     ] {
         let body = part(&format!("Content-Disposition: {disposition}"), "1") + "--b--";
         let expected = vec![(name.to_owned(), Some(filename.to_owned()), b"1".to_vec())];
         assert_eq!(outcome(body.as_bytes()).await, Ok(expected), "{disposition}");
     }
+}
+
+#[tokio::test]
+async fn header_that_is_not_utf8_is_refused_for_the_field_and_decoded_for_the_file() {
+    let body = |disposition: &[u8]| {
+        [b"--b\r\nX-Note: \xff\r\nContent-Disposition: form-data; ", disposition, b"\r\n\r\n1\r\n--b--"]
+            .concat()
+    };
+    let read = outcome(&body(b"name=\"files\"; filename=\"caf\xe9.jpg\"")).await;
+    assert_eq!(read, Ok(vec![("files".into(), Some("caf\u{FFFD}.jpg".into()), b"1".to_vec())]));
+    assert!(is_malformed(&outcome(&body(b"name=\"fil\xe9s\"")).await));
+}
+
+#[tokio::test]
+async fn headers_and_parameters_of_a_part_are_capped() {
+    let headers = |count: usize| part(&(A.to_owned() + &"\r\nX: y".repeat(count - 1)), "") + "--b--";
+    assert!(outcome(headers(head::MAX_HEADERS).as_bytes()).await.is_ok());
+    assert!(is_malformed(&outcome(headers(head::MAX_HEADERS + 1).as_bytes()).await));
+    let parameters = |count: usize| {
+        let more: String = (1..count).map(|n| format!("; p{n}=")).collect();
+        part(&(A.to_owned() + &more), "") + "--b--"
+    };
+    assert!(outcome(parameters(head::MAX_PARAMETERS).as_bytes()).await.is_ok());
+    let refused = outcome(parameters(head::MAX_PARAMETERS + 1).as_bytes()).await;
+    assert_eq!(refused, Err(PartsError::Malformed("a Content-Disposition has more than 16 parameters")));
+    assert_eq!(outcome(b"").await, Err(EMPTY));
 }
 
 #[tokio::test]
@@ -170,6 +208,23 @@ async fn what_is_not_read_of_a_part_is_skipped() {
     let mut second = parts.next().await.unwrap().unwrap();
     assert_eq!(second.chunk().await.unwrap().unwrap(), "read");
     assert!(second.chunk().await.unwrap().is_none() && second.chunk().await.unwrap().is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+    /// Whatever a file name holds, the field keeps its name, or the part is refused.
+    #[test]
+    fn file_name_changes_no_field_name(pieces in prop::collection::vec(prop_oneof![
+        Just("\""), Just("\\"), Just(";"), Just(" "), Just("name="), Just("\"files\""), Just("x"), Just("="),
+    ], 0..10)) {
+        let filename = pieces.concat();
+        let disposition = format!("form-data; name=\"a\"; filename=\"{filename}\"");
+        let body = part(&format!("Content-Disposition: {disposition}"), "") + "--b--";
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        if let Ok(seen) = runtime.block_on(read(body.as_bytes(), 4096, "b", u64::MAX)) {
+            prop_assert_eq!(&seen[0].0, "a");
+        }
+    }
 }
 
 proptest! {

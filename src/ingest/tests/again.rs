@@ -41,6 +41,30 @@ async fn a_photo_whose_file_went_or_shrank_is_made_anew() {
     assert_eq!(recognised(&setup.upload(&[photo(1)]).await.unwrap()), [true]);
 }
 
+#[tokio::test]
+async fn photo_with_a_flipped_byte_is_made_anew_and_the_damaged_one_is_kept_aside() {
+    let setup = setup().await;
+    let first = setup.upload(&[photo(1)]).await.unwrap();
+    let media = setup.dir.path().join("media");
+    let file = media.join(format!("{}.jpg", first.photos[0].key));
+    let bytes = std::fs::read(&file).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 0x40;
+    std::fs::write(&file, &damaged).unwrap();
+    let again = setup.upload(&[photo(1)]).await.unwrap();
+    assert_eq!(recognised(&again), [false]);
+    assert_eq!(again.draft.photos, first.draft.photos);
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    let aside = std::fs::read_dir(media.join(".quarantine")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(std::fs::read(aside).unwrap(), damaged);
+    assert_eq!(setup.ingest.quarantined(), 1);
+    // The same output from another source heals it as well.
+    std::fs::write(&file, &damaged).unwrap();
+    let other = [photo(1), b"x".to_vec()].concat();
+    assert_eq!(recognised(&setup.upload(&[other]).await.unwrap()), [false]);
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+}
+
 /// The file goes after the photo was recognised, in the moment between that and the commit: as when the upload that
 /// published it takes it back, or a collector finds it unreferenced.
 #[tokio::test]

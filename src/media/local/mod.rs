@@ -6,6 +6,7 @@
 //! and no start has to look through all of them.
 
 mod blocking;
+mod directories;
 mod list;
 mod names;
 mod publish;
@@ -26,29 +27,28 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use nix::unistd::{AccessFlags, access};
 
 use self::blocking::blocking;
-use self::names::Names;
+use self::directories::Directories;
 use self::publish::{LocalPublication, StagedFile};
-use super::{MediaError, MediaObject, MediaStore, Publication, Staged, Stored};
+use super::{Integrity, MediaError, MediaObject, MediaStore, Publication, Staged, Stored};
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
 const STAGING: &str = ".staging";
 const QUARANTINE: &str = ".quarantine";
 const SUFFIX: &str = ".jpg";
-const READ_CHUNK: u64 = 64 * 1024;
+const READ_CHUNK: usize = 64 * 1024;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     root: Arc<Path>,
     min_free: FreeDisk,
-    names: Arc<Names>,
+    directories: Arc<Directories>,
     /// Staged files of an earlier process, by what they hold.
     leftovers: Arc<Mutex<HashMap<MediaKey, Vec<PathBuf>>>>,
-    /// Held as long as the store; `None` where another process is the master.
-    lock: Option<Arc<File>>,
 }
 
 impl LocalStore {
@@ -60,41 +60,30 @@ impl LocalStore {
     /// # Errors
     /// The directories cannot be made or written.
     pub fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
-        let staging = root.join(STAGING);
-        disk::create_dir(&staging)?;
-        // Held as long as the store: another process must not clear what this one has staged.
-        let lock = File::open(&staging)?;
-        lock.try_lock().map_err(|_| io::Error::other("another process uses it"))?;
+        let directories = Directories::open(root)?;
         let mut leftovers: HashMap<MediaKey, Vec<PathBuf>> = HashMap::new();
-        for leftover in fs::read_dir(&staging)? {
+        for leftover in fs::read_dir(directories.staging())? {
             let path = leftover?.path();
             match staged_key(&path) {
                 Some(key) => leftovers.entry(key).or_default().push(path),
                 None => fs::remove_file(path)?,
             }
         }
-        let names = Names::open(root)?;
         // What an earlier process published and did not live to sync.
-        names.sync_now()?;
+        directories.names().sync_now()?;
         let leftovers = Arc::new(Mutex::new(leftovers));
-        Ok(Self {
-            root: root.into(),
-            min_free,
-            names: Arc::new(names),
-            leftovers,
-            lock: Some(Arc::new(lock)),
-        })
+        Ok(Self { root: root.into(), min_free, directories: Arc::new(directories), leftovers })
     }
 
     /// The directory for files that must never be seen, on the same disk as the photos.
     pub fn scratch_dir(&self) -> PathBuf {
-        self.root.join(STAGING)
+        self.directories.staging()
     }
 
     async fn remove_files(&self, keys: &[MediaKey]) -> io::Result<()> {
         let paths: Vec<PathBuf> = keys.iter().map(|key| self.path(*key)).collect();
         blocking(move || paths.iter().try_for_each(|path| remove_file(path))).await?;
-        self.names.sync().await
+        self.directories.names().sync().await
     }
 
     fn path(&self, key: MediaKey) -> PathBuf {
@@ -127,8 +116,8 @@ impl MediaObject for OpenFile {
             if range.is_empty() {
                 return Ok(None);
             }
-            let length =
-                usize::try_from((range.end - range.start).min(READ_CHUNK)).map_err(io::Error::other)?;
+            let length = usize::try_from((range.end - range.start).min(READ_CHUNK as u64))
+                .map_err(io::Error::other)?;
             let start = range.start;
             let reader = Arc::clone(&file);
             let chunk = blocking(move || {
@@ -147,31 +136,33 @@ impl MediaObject for OpenFile {
 #[async_trait]
 impl MediaStore for LocalStore {
     async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError> {
-        self.writable()?;
-        let staging = self.scratch_dir();
-        let staged = blocking(move || {
-            let key = MediaKey::of(&bytes);
-            let prefix = format!("{key}.");
-            let mut file = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempfile_in(staging)?;
-            file.write_all(&bytes)?;
-            // Readable by a web server in front, as the other files of a media root are.
-            file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
-            file.as_file().sync_all()?;
-            Ok(StagedFile { key, length: bytes.len() as u64, path: file.into_temp_path() })
+        self.directories.writable()?;
+        let directories = Arc::clone(&self.directories);
+        let staged = blocking(move || match write_staged(&directories.staging(), &bytes) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                directories.restore()?;
+                write_staged(&directories.staging(), &bytes)
+            }
+            staged => staged,
         })
         .await?;
         Ok(Box::new(staged))
     }
 
     async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError> {
-        self.writable()?;
+        self.directories.writable()?;
         if batch.is_empty() {
             return Ok(Box::new(LocalPublication::of_nothing(self)));
         }
         let store = self.clone();
-        let (publication, has_new_names) = blocking(move || LocalPublication::link(&store, batch)).await?;
+        let linking = blocking(move || {
+            // Names in a directory that was replaced would be synced in the old one.
+            store.directories.restore()?;
+            LocalPublication::link(&store, batch)
+        });
+        let (publication, has_new_names) = linking.await?;
         // Otherwise there is nothing to sync: what is there already was synced by who put it there, or at the start.
-        if has_new_names && let Err(error) = self.names.sync().await {
+        if has_new_names && let Err(error) = self.directories.names().sync().await {
             let _best_effort = Box::new(publication).take_back().await;
             return Err(error.into());
         }
@@ -193,15 +184,15 @@ impl MediaStore for LocalStore {
     }
 
     async fn remove(&self, keys: &[MediaKey]) -> Result<(), MediaError> {
-        self.writable()?;
+        self.directories.writable()?;
         Ok(self.remove_files(keys).await?)
     }
 
     async fn remove_older(&self, key: MediaKey, than: SystemTime) -> Result<Option<u64>, MediaError> {
-        self.writable()?;
+        self.directories.writable()?;
         let path = self.path(key);
         let removed = blocking(move || match found(fs::metadata(&path))? {
-            Some(file) if file.modified()? < than => {
+            Some(file) if file.is_file() && file.modified()? < than => {
                 remove_file(&path)?;
                 Ok(Some(file.len()))
             }
@@ -212,11 +203,11 @@ impl MediaStore for LocalStore {
     }
 
     async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError> {
-        self.writable()?;
+        self.directories.writable()?;
         let (path, aside) = (self.path(key), self.root.join(QUARANTINE));
         let moved = blocking(move || quarantine::move_aside(&path, &aside, key)).await?;
         if moved.is_some() {
-            self.names.sync().await?;
+            self.directories.names().sync().await?;
         }
         Ok(moved.map(|path| path.display().to_string()))
     }
@@ -227,28 +218,49 @@ impl MediaStore for LocalStore {
 
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError> {
         let path = self.path(key);
-        let opened = blocking(move || match found(File::open(path))? {
-            Some(file) => Ok(Some(OpenFile { length: file.metadata()?.len(), file: Arc::new(file) })),
-            None => Ok(None),
-        })
-        .await?;
-        Ok(opened.map(|file| Box::new(file) as Box<dyn MediaObject>))
+        let opened = blocking(move || reading::open_photo(&path)).await?;
+        Ok(opened.map(|(file, length)| {
+            Box::new(OpenFile { file: Arc::new(file), length }) as Box<dyn MediaObject>
+        }))
     }
 
     async fn stat(&self, key: MediaKey) -> Result<Option<Stored>, MediaError> {
         let path = self.path(key);
         let stored = blocking(move || match found(fs::metadata(path))? {
-            Some(file) => stored(key, &file).map(Some),
-            None => Ok(None),
+            Some(file) if file.is_file() => stored(key, &file).map(Some),
+            _ => Ok(None),
         })
         .await?;
         Ok(stored)
     }
 
+    async fn verify(&self, key: MediaKey) -> Result<Integrity, MediaError> {
+        let path = self.path(key);
+        Ok(blocking(move || reading::verify(&path, key)).await?)
+    }
+
     async fn check(&self) -> Result<(), MediaError> {
         let store = self.clone();
-        Ok(blocking(move || store.min_free.check(&store.scratch_dir())).await?)
+        let check = move || {
+            store.directories.restore()?;
+            store.min_free.check(&store.root)?;
+            access(&*store.root, AccessFlags::W_OK | AccessFlags::X_OK)?;
+            disk::check_writable(&store.scratch_dir())
+        };
+        Ok(blocking(check).await?)
     }
+}
+
+/// Writes a file to the staging directory. Blocks.
+fn write_staged(staging: &Path, bytes: &[u8]) -> io::Result<StagedFile> {
+    let key = MediaKey::of(bytes);
+    let prefix = format!("{key}.");
+    let mut file = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempfile_in(staging)?;
+    file.write_all(bytes)?;
+    // Readable by a web server in front, as the other files of a media root are.
+    file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    Ok(StagedFile { key, length: bytes.len() as u64, path: file.into_temp_path() })
 }
 
 fn stored(key: MediaKey, file: &Metadata) -> io::Result<Stored> {

@@ -45,6 +45,11 @@ impl Names {
         Ok(Self { dir, asked: AtomicU64::new(0), synced: Mutex::default() })
     }
 
+    /// The directory.
+    pub(super) fn dir(&self) -> &File {
+        &self.dir
+    }
+
     /// Syncs, whoever else does. Blocks.
     pub(super) fn sync_now(&self) -> io::Result<()> {
         self.dir.sync_all()

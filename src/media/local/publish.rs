@@ -12,8 +12,9 @@ use nix::errno::Errno;
 use tempfile::TempPath;
 
 use super::blocking::blocking;
-use super::{LocalStore, found, remove_file};
-use crate::media::{MediaError, Publication, Staged};
+use super::{LocalStore, QUARANTINE, found, quarantine, reading, remove_file};
+use crate::disk;
+use crate::media::{Integrity, MediaError, Publication, Staged};
 use crate::model::MediaKey;
 
 /// A file in staging.
@@ -66,14 +67,17 @@ impl LocalPublication {
                     return Err(io::Error::other("staged by another store"));
                 };
                 let photo = store.path(file.key);
-                match found(fs::metadata(&photo))? {
-                    Some(existing) if existing.len() == file.length => refresh(&photo),
-                    // A file that lost bytes is healed: the new one takes its name.
-                    Some(_) => {
+                match occupant(&photo, &file)? {
+                    Occupant::SamePhoto => refresh(&photo),
+                    // A damaged photo is healed: the new file takes its name.
+                    Occupant::Other { is_directory } => {
+                        if is_directory {
+                            quarantine::move_aside(&photo, &store.root.join(QUARANTINE), file.key)?;
+                        }
                         staged.extend(replace(file.path, &photo)?);
                         has_new_names = true;
                     }
-                    None => {
+                    Occupant::None => {
                         staged.extend(give_name(file.path, &photo)?);
                         created.push(file.key);
                         has_new_names = true;
@@ -126,6 +130,24 @@ impl Publication for LocalPublication {
     }
 }
 
+/// What has the name of a photo that is about to be published.
+enum Occupant {
+    None,
+    SamePhoto,
+    Other { is_directory: bool },
+}
+
+/// Reads all of the file that is there, if it has the length of the photo. What cannot be read is not the photo. Blocks.
+fn occupant(photo: &Path, file: &StagedFile) -> io::Result<Occupant> {
+    let Some(entry) = found(fs::symlink_metadata(photo))? else { return Ok(Occupant::None) };
+    let has_length = fs::metadata(photo).is_ok_and(|found| found.len() == file.length);
+    match has_length.then(|| reading::verify(photo, file.key)) {
+        Some(Ok(Integrity::Whole)) => Ok(Occupant::SamePhoto),
+        Some(Err(error)) if disk::is_out_of_files(&error) => Err(error),
+        _ => Ok(Occupant::Other { is_directory: entry.is_dir() }),
+    }
+}
+
 /// Gives a staged file a name that is free, as a second one if the file system can, and gives back the first one then.
 fn give_name(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
     match fs::hard_link(&staged, photo) {
@@ -157,7 +179,7 @@ fn replace(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
 }
 
 /// Whether an error says that this file system knows one name a file. What a crash leaves is the collector's business then.
-fn has_no_links(error: &io::Error) -> bool {
+pub(super) fn has_no_links(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK))
 }

@@ -1,14 +1,16 @@
-//! Where photos go whose bytes are not those of their name: `<root>/.quarantine`, which nobody reads and nothing clears.
+//! Where damaged photos go, and what else stands in the place of a photo: `<root>/.quarantine`, which nobody reads and nothing
+//! clears.
 
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::SUFFIX;
+use super::publish::has_no_links;
+use super::{SUFFIX, found};
 use crate::disk;
 use crate::model::MediaKey;
 
-/// Moves the photo at `path` into `aside`, and says where it is then; `None` if there is none. The loss of its name in the
+/// Moves what is at `path`, a photo or anything else, into `aside`, and says where it is then; `None` if there is none. The loss of its name in the
 /// photos' directory is not durable yet. Blocks.
 pub(super) fn move_aside(path: &Path, aside: &Path, key: MediaKey) -> io::Result<Option<PathBuf>> {
     disk::create_dir(aside)?;
@@ -21,7 +23,13 @@ pub(super) fn move_aside(path: &Path, aside: &Path, key: MediaKey) -> io::Result
                 fs::remove_file(path)?;
                 return Ok(Some(target));
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            // A directory, or a file system that knows one name a file.
+            Err(error) if has_no_links(&error) && found(fs::symlink_metadata(&target))?.is_none() => {
+                fs::rename(path, &target)?;
+                disk::sync_dir(aside)?;
+                return Ok(Some(target));
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists || has_no_links(&error) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         }

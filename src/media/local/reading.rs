@@ -1,13 +1,20 @@
-//! A look at photos of which another process is the master.
+//! A look at photos of which another process is the master, and what is read of a single photo.
 
-use std::fs;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::LocalStore;
-use super::names::Names;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use sha2::{Digest, Sha256};
+
+use super::directories::Directories;
+use super::{LocalStore, READ_CHUNK, found};
 use crate::disk::FreeDisk;
+use crate::media::Integrity;
+use crate::model::MediaKey;
 
 impl LocalStore {
     /// Opens the photos under `root` for reading alone, whoever else has them open: published photos are whole and never
@@ -18,21 +25,43 @@ impl LocalStore {
     /// # Errors
     /// There is no such directory, or it cannot be read.
     pub fn open_for_reading(root: &Path) -> io::Result<Self> {
-        fs::read_dir(root)?;
         Ok(Self {
             root: root.into(),
             min_free: FreeDisk::Bytes(0),
-            names: Arc::new(Names::open(root)?),
+            directories: Arc::new(Directories::open_for_reading(root)?),
             leftovers: Arc::default(),
-            lock: None,
         })
     }
+}
 
-    /// Whether this process may change anything.
-    pub(super) fn writable(&self) -> io::Result<()> {
-        match self.lock {
-            Some(_) => Ok(()),
-            None => Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened for reading alone")),
+/// Opens the photo at `path`; `None` if there is no regular file. Never waits for the other end of a pipe. Blocks.
+pub(super) fn open_photo(path: &Path) -> io::Result<Option<(File, u64)>> {
+    let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    let opened = match opened {
+        // A socket, and a link that leads to itself.
+        Err(error)
+            if matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENXIO | Errno::ELOOP)) =>
+        {
+            None
+        }
+        opened => found(opened)?,
+    };
+    let Some(file) = opened else { return Ok(None) };
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then_some((file, metadata.len())))
+}
+
+/// See [`MediaStore::verify`](crate::media::MediaStore::verify). Blocks.
+pub(super) fn verify(path: &Path, key: MediaKey) -> io::Result<Integrity> {
+    let Some((mut file, _)) = open_photo(path)? else { return Ok(Integrity::Missing) };
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; READ_CHUNK];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(Integrity::of(key, hash)),
+            Ok(read) => hash.update(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -30,7 +30,8 @@ fn name(bytes: &[u8]) -> String {
 #[tokio::test]
 async fn conforms() {
     let dir = tempfile::tempdir().unwrap();
-    conformance::run(&open(dir.path()), conformance::Users::One).await;
+    let damage = |key| conformance::flip_a_byte(&dir.path().join(format!("{key}.jpg")));
+    conformance::run(&open(dir.path()), conformance::Users::One, damage).await;
     assert_eq!(names(dir.path()), Vec::<String>::new(), "the suite leaves nothing behind");
 }
 
@@ -108,6 +109,69 @@ async fn foreign_files_are_neither_listed_nor_touched() {
     std::os::unix::fs::symlink("/nowhere", dir.path().join(name(b"a link"))).unwrap();
     let pages: Vec<Vec<Stored>> = futures_util::TryStreamExt::try_collect(store.list()).await.unwrap();
     assert!(pages.concat().is_empty());
+}
+
+/// The same for uploads (`verify`, `publish`) and for readers (`open`, `stat`), which must not wait for a writer of the pipe.
+#[tokio::test]
+async fn whatever_stands_in_the_place_of_a_photo_is_no_photo_and_gives_way_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let key = MediaKey::of(b"photo");
+    let path = store.path(key);
+    let pipe = || nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let directory = || {
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("inside"), "mine").unwrap();
+    };
+    let socket = || drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let dangling = || std::os::unix::fs::symlink("nowhere", &path).unwrap();
+    let circular = || std::os::unix::fs::symlink(&path, &path).unwrap();
+    let makers: [&dyn Fn(); 5] = [&pipe, &directory, &socket, &dangling, &circular];
+    for make in makers {
+        make();
+        let reading = async {
+            assert!(store.open(key).await.unwrap().is_none());
+            assert_eq!(store.verify(key).await.unwrap(), Integrity::Missing);
+        };
+        tokio::time::timeout(Duration::from_secs(5), reading).await.unwrap();
+        let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
+        published.settle().await;
+        assert_eq!(fs::read(&path).unwrap(), b"photo");
+        assert_eq!(names(dir.path()), [name(b"photo")]);
+        fs::remove_file(&path).unwrap();
+    }
+    let aside = fs::read_dir(dir.path().join(QUARANTINE)).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read(aside.join("inside")).unwrap(), b"mine", "a directory is kept");
+}
+
+#[tokio::test]
+async fn removed_directories_are_made_again_and_locked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("media");
+    let store = open(&root);
+    let key = MediaKey::of(b"photo");
+    for removed in [root.join(STAGING), root.clone()] {
+        fs::remove_dir_all(&removed).unwrap();
+        let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
+        published.settle().await;
+        assert_eq!(store.verify(key).await.unwrap(), Integrity::Whole);
+        assert!(LocalStore::open(&root, FreeDisk::Bytes(0)).is_err(), "not while the store is open");
+        fs::remove_dir_all(&removed).unwrap();
+        store.check().await.unwrap();
+        assert!(root.join(STAGING).is_dir());
+    }
+    // Somebody puts another directory in the place of the one that was opened.
+    fs::rename(&root, dir.path().join("moved")).unwrap();
+    fs::create_dir_all(root.join(STAGING)).unwrap();
+    store.check().await.unwrap();
+    assert!(LocalStore::open(&root, FreeDisk::Bytes(0)).is_err(), "the new one is locked, too");
+    // What cannot be made again is an error, until it can.
+    fs::remove_dir_all(&root).unwrap();
+    fs::write(&root, "a file").unwrap();
+    assert!(store.check().await.is_err());
+    assert!(store.stage(Bytes::from_static(b"photo")).await.is_err());
+    fs::remove_file(&root).unwrap();
+    store.check().await.unwrap();
 }
 
 #[tokio::test]

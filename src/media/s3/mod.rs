@@ -40,7 +40,7 @@ use self::fault::{Fault, found};
 use self::publish::StagedObject;
 pub use self::settings::{S3Settings, S3StartError};
 use super::{Link, MediaError, MediaObject, MediaStore, Publication, Staged, Stored};
-use crate::disk::FreeDisk;
+use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
 const PHOTOS: &str = "media/";
@@ -279,7 +279,11 @@ impl MediaStore for S3Store {
 
     async fn check(&self) -> Result<(), MediaError> {
         let (dir, floor) = (Arc::clone(&self.0.scratch), self.0.min_free);
-        let checked = tokio::task::spawn_blocking(move || floor.check(&dir)).await;
+        let check = move || {
+            disk::scratch_file(&dir)?;
+            floor.check(&dir)
+        };
+        let checked = tokio::task::spawn_blocking(check).await;
         checked.map_err(io::Error::other)??;
         if !self.0.has_answered_just_now() {
             self.0.look().await?;

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use super::fault::Fault;
 use super::{AT_ONCE, Bucket, REMOVED_WITHIN, path, stored};
+use crate::disk;
 use crate::media::{MediaError, Publication, Staged};
 use crate::model::MediaKey;
 
@@ -55,7 +56,7 @@ impl StagedObject {
     pub(super) async fn new(bucket: &Bucket, bytes: Bytes) -> Result<Self, MediaError> {
         let scratch = Arc::clone(&bucket.scratch);
         let writing = tokio::task::spawn_blocking(move || {
-            let mut file = tempfile::tempfile_in(scratch)?;
+            let mut file = disk::scratch_file(&scratch)?;
             file.write_all(&bytes)?;
             Ok::<_, io::Error>((MediaKey::of(&bytes), bytes.len(), Arc::new(file)))
         });

@@ -46,7 +46,9 @@ impl Setup {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms() {
     let setup = setup().await;
-    conformance::run(&setup.store, conformance::Users::Many).await;
+    let media = setup.server.dir().join(BUCKET).join("media");
+    let damage = |key| conformance::flip_a_byte(&media.join(format!("{key}.jpg")));
+    conformance::run(&setup.store, conformance::Users::Many, damage).await;
     assert_eq!(setup.server.objects("media"), Vec::<PathBuf>::new(), "the suite leaves nothing behind");
     assert_eq!(setup.server.objects("quarantine").len(), 2);
     assert_eq!(std::fs::read_dir(setup.scratch.path()).unwrap().count(), 0);

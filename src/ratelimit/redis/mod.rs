@@ -1,6 +1,6 @@
 //! Limits that several processes share through Redis (5 or later, or a server that speaks like it).
 //!
-//! One script counts a request, so that no two processes can spend the same. A Redis that does not answer in time costs
+//! One script counts what a client takes, so that no two processes can spend the same. A Redis that does not answer in time costs
 //! nobody a request: this process then counts by itself, from what it allowed so far.
 
 mod link;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::Script;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 pub use self::link::{RedisError, RedisLink};
@@ -50,17 +51,21 @@ impl RedisLimiter {
         }
     }
 
+    fn cost(&self, units: u32) -> i64 {
+        i64::try_from(self.rate.cost(units)).unwrap_or(i64::MAX)
+    }
+
     /// Addresses are nobody's business who reads Redis, or its backups.
     fn key(&self, client: ClientKey) -> String {
         let hash = blake3::derive_key("vintedbot-ingest 2026 client of a rate limit", &client.to_bytes());
         format!("{}{}", self.prefix, &blake3::Hash::from(hash).to_hex()[..32])
     }
 
-    /// The debt of a client before this request, if Redis tells.
-    async fn shared(&self, client: ClientKey) -> Option<u64> {
+    /// Adds `cost` to the debt of a client if that is allowed. Returns the debt before, or `None` if Redis does not answer.
+    async fn shared(&self, client: ClientKey, cost: i64) -> Option<u64> {
         let (mut connection, epoch) = self.link.connection()?;
         let mut call = self.script.key(self.key(client));
-        call.arg(self.rate.window).arg(self.rate.interval);
+        call.arg(self.rate.window).arg(cost);
         match timeout(DEADLINE, call.invoke_async(&mut connection)).await {
             Ok(Ok(debt)) => Some(debt),
             Ok(Err(error)) => {
@@ -77,17 +82,25 @@ impl RedisLimiter {
 
 #[async_trait]
 impl RateLimiter for RedisLimiter {
-    async fn check(&self, client: ClientKey) -> Decision {
-        let Some(debt) = self.shared(client).await else {
+    async fn take(&self, client: ClientKey, units: u32) -> Decision {
+        let Some(debt) = self.shared(client, self.cost(units)).await else {
             self.fallbacks.fetch_add(1, Ordering::Relaxed);
-            return self.alone.check(client).await;
+            return self.alone.take(client, units).await;
         };
-        let (decision, _) = self.rate.decide(debt);
+        let (decision, _) = self.rate.decide(debt, units);
         if decision.allowed {
-            // So that he does not begin anew when Redis goes.
-            self.alone.check(client).await;
+            // So that the client does not begin anew when Redis goes.
+            self.alone.take(client, units).await;
         }
         decision
+    }
+
+    fn give_back(self: Arc<Self>, client: ClientKey, units: u32) {
+        self.alone.return_units(client, units);
+        // At the end of the process there may be no runtime any more: the units grow back by themselves then.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move { self.shared(client, -self.cost(units)).await });
+        }
     }
 
     fn quota(&self) -> Quota {

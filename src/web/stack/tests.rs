@@ -19,6 +19,10 @@ impl Application for Panicking {
         Ok(())
     }
 
+    fn is_monitor(&self, (): &()) -> bool {
+        false
+    }
+
     fn name(&self, (): &()) -> &'static str {
         "panic"
     }
@@ -66,6 +70,6 @@ async fn a_panic_is_a_problem_that_tells_nothing_and_the_server_lives_on() {
             assert!(!problem.to_string().contains("passwd"), "{problem}");
         }
     };
-    server::run(listener, handler, limits, Connections::default(), client).await;
+    server::run(listener, handler, limits, Vec::new(), Connections::default(), client).await;
     assert_eq!(*stack.app.0.lock().unwrap(), [500, 500]);
 }

@@ -11,6 +11,7 @@ use super::boxes::Reader;
 use super::meta::{Item, Meta};
 use super::picture::{Codec, Header, MAX_CODED_PIXELS, Picture};
 use crate::imaging::codec::check_size;
+use crate::imaging::work_budget::{Input, WorkBudget};
 use crate::imaging::{ImageError, Recipe};
 
 /// By how much the size that a decoder allocates for, and the one it gives, may exceed the declared one: encoders round up
@@ -22,11 +23,10 @@ const MIN_TILE_SIDE: u32 = 64;
 const MAX_CONFIGURATION_BYTES: usize = 16 << 10;
 /// Most configurations of a grid. Its tiles have one for all; a writer may give those at the edges another one.
 const MAX_CONFIGURATIONS: usize = 16;
-/// How often all tiles together may use each byte of the file: more than once only for tiles that share their data.
-const MAX_REUSE: usize = 4;
 
 /// See the module.
 pub(super) struct Grid<'a> {
+    budget: &'a WorkBudget<'a>,
     codec: Codec,
     pub(super) width: u32,
     pub(super) height: u32,
@@ -48,18 +48,12 @@ impl<'a> Grid<'a> {
     pub(super) fn open(
         meta: &Meta<'a>,
         item: &Item,
-        file_len: usize,
+        input: &Input<'a>,
         recipe: &Recipe,
     ) -> Result<Self, ImageError> {
-        let (width, height) = declared_size(meta, item)?;
-        let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
+        let layout = Layout::of(meta, item, recipe)?;
         if item.kind != *b"grid" {
-            let layout = Layout { columns: 1, rows: 1, width, height };
-            return Self::of_tiles(meta, &layout, &[item], file_len, recipe);
-        }
-        let layout = Layout::read(&meta.data(item)?)?;
-        if (layout.width, layout.height) != (width, height) {
-            return Err(ImageError::Corrupt);
+            return Self::of_tiles(meta, &layout, &[item], input, recipe);
         }
         layout.check_count(item.derived_from.len())?;
         // An item in many places would be read for each of them, and the file pays for it once.
@@ -68,14 +62,25 @@ impl<'a> Grid<'a> {
             return Err(ImageError::Unsupported);
         }
         let tiles = item.derived_from.iter().map(|id| meta.item(*id)).collect::<Result<Vec<_>, _>>()?;
-        Self::of_tiles(meta, &layout, &tiles, file_len, recipe)
+        Self::of_tiles(meta, &layout, &tiles, input, recipe)
+    }
+
+    /// Reads all headers of the image that has the layout of the grid `item`, and other tiles.
+    pub(super) fn of_other_tiles(
+        meta: &Meta<'a>,
+        item: &Item,
+        tiles: &[&Item],
+        input: &Input<'a>,
+        recipe: &Recipe,
+    ) -> Result<Self, ImageError> {
+        Self::of_tiles(meta, &Layout::of(meta, item, recipe)?, tiles, input, recipe)
     }
 
     fn of_tiles(
         meta: &Meta<'a>,
         layout: &Layout,
         items: &[&Item],
-        file_len: usize,
+        input: &Input<'a>,
         recipe: &Recipe,
     ) -> Result<Self, ImageError> {
         let (&first, _) = items.split_first().ok_or(ImageError::Corrupt)?;
@@ -85,16 +90,17 @@ impl<'a> Grid<'a> {
         let mut header = None;
         let mut headers = Headers { codec, read: Vec::new() };
         let mut tiles: Vec<Tile<'a>> = Vec::with_capacity(items.len());
-        let (mut bytes, mut copied) = (0, 0);
+        let mut copied = 0;
         for &item in items {
             if item.kind != first.kind || declared_size(meta, item)? != (tile_width, tile_height) {
                 return Err(ImageError::Corrupt);
             }
             let len = meta.data_len(item)?;
-            bytes += len;
+            // Tiles that share their data are charged for it each: it will be decoded as often.
+            input.budget().read(len as u64)?;
             // What is in pieces is copied, and no two tiles need the same piece.
             copied += if item.is_in_pieces() { len } else { 0 };
-            if bytes > MAX_REUSE * file_len || copied > file_len {
+            if copied > input.len() {
                 return Err(ImageError::Corrupt);
             }
             let configuration = meta.property(item, codec.configuration()).ok_or(ImageError::Corrupt)?;
@@ -109,23 +115,29 @@ impl<'a> Grid<'a> {
         let header = header.ok_or(ImageError::Corrupt)?;
         check_header(&header, tile_width, tile_height)?;
         let Layout { columns, width, height, .. } = *layout;
-        Ok(Self { codec, width, height, columns, tile_width, tile_height, tiles, header })
+        let budget = input.budget();
+        Ok(Self { budget, codec, width, height, columns, tile_width, tile_height, tiles, header })
     }
 
-    /// Decodes one row of tiles.
+    /// Decodes one row of tiles. The decoders cannot be stopped within a tile, so the budget is charged for each of them.
     pub(super) fn strip(&self, row: usize) -> Result<Vec<Picture>, ImageError> {
         let columns = self.columns as usize;
         let tiles = self.tiles.get(row * columns..(row + 1) * columns).ok_or(ImageError::Corrupt)?;
-        tiles.iter().map(|tile| self.codec.decode(tile.configuration, &tile.data)).collect()
+        let decode = |tile: &Tile<'_>| {
+            self.budget.read(tile.data.len() as u64)?;
+            self.budget.decode(self.header.pixels())?;
+            self.codec.decode(tile.configuration, &tile.data)
+        };
+        tiles.iter().map(decode).collect()
     }
 
     /// Upper estimate of the bytes that decoding holds at its peak: a row of tiles, and the work on one of them.
     pub(super) fn memory(&self) -> u64 {
-        let longest = self.tiles.iter().map(|tile| tile.data.len()).max().unwrap_or(0) as u64;
+        let data = self.tiles.iter().map(|tile| self.codec.data_memory(&tile.data)).max().unwrap_or(0);
         let copied: u64 = self.tiles.iter().filter_map(Tile::copied).sum();
         u64::from(self.columns) * self.codec.picture_memory(&self.header)
             + self.codec.working_memory(&self.header)
-            + 2 * longest
+            + data
             + copied
     }
 }
@@ -199,6 +211,17 @@ struct Layout {
 }
 
 impl Layout {
+    /// The layout that an item declares. What is no grid is a single tile.
+    fn of(meta: &Meta<'_>, item: &Item, recipe: &Recipe) -> Result<Self, ImageError> {
+        let (width, height) = declared_size(meta, item)?;
+        let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
+        if item.kind != *b"grid" {
+            return Ok(Self { columns: 1, rows: 1, width, height });
+        }
+        let layout = Self::read(&meta.data(item)?)?;
+        if (layout.width, layout.height) == (width, height) { Ok(layout) } else { Err(ImageError::Corrupt) }
+    }
+
     fn read(data: &[u8]) -> Result<Self, ImageError> {
         let mut data = Reader::new(data);
         if data.u8()? != 0 {

@@ -80,7 +80,8 @@ impl<'a> Meta<'a> {
         let mut this = Self {
             file,
             idat: child(b"idat")?.unwrap_or_default(),
-            primary: primary(required(b"pitm")?)?,
+            // A file without it is a film, of which no picture stands for the others.
+            primary: primary(child(b"pitm")?.ok_or(ImageError::Unsupported)?)?,
             items: items(required(b"iinf")?)?,
             properties: Vec::new(),
         };

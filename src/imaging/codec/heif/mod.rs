@@ -21,6 +21,7 @@ mod rows;
 mod transform;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use moxcms::ColorProfile;
 
@@ -71,7 +72,7 @@ impl<'a> Heif<'a> {
         let bytes = input.whole()?;
         let meta = Meta::read(bytes)?;
         let item = meta.item(meta.primary)?;
-        let colour = Grid::open(&meta, item, bytes.len(), recipe)?;
+        let colour = Grid::open(&meta, item, input, recipe)?;
         let mut transform = Transform::none(colour.width, colour.height);
         for (kind, payload, essential) in meta.properties(item) {
             if essential && !is_known(&kind) {
@@ -79,7 +80,7 @@ impl<'a> Heif<'a> {
             }
             transform = transform.then(kind, payload)?;
         }
-        let alpha = alpha(&meta, item, bytes.len(), recipe)?;
+        let alpha = alpha(&meta, item, input, recipe)?;
         if alpha
             .as_ref()
             .is_some_and(|alpha| (alpha.grid.width, alpha.grid.height) != (colour.width, colour.height))
@@ -193,24 +194,41 @@ fn over_white(row: &mut [u8], opacity: &[u8], premultiplied: bool) {
     }
 }
 
-/// The opacity of `of`, if there is one.
+/// The opacity of the primary item `of`, if there is one: an image of its own, or one for each tile of a grid
+/// (MIAF, ISO/IEC 23000-22 section 7.3.5.2).
 fn alpha<'a>(
     meta: &Meta<'a>,
     of: &Item,
-    file_len: usize,
+    input: &Input<'a>,
     recipe: &Recipe,
 ) -> Result<Option<Alpha<'a>>, ImageError> {
-    for (id, item) in meta.items() {
-        if !item.auxiliary_of.contains(&meta.primary) {
-            continue;
-        }
+    let alphas = alphas(meta);
+    if let Some((id, item)) = alphas.get(&meta.primary) {
+        let premultiplied = of.premultiplied_by.contains(id);
+        return Ok(Some(Alpha { grid: Grid::open(meta, item, input, recipe)?, premultiplied }));
+    }
+    // Some tiles with and some without opacity are read as libavif does: as a picture without.
+    let of_tiles: Option<Vec<_>> = of.derived_from.iter().map(|tile| alphas.get(tile)).collect();
+    let Some(of_tiles) = of_tiles.filter(|tiles| !tiles.is_empty()) else { return Ok(None) };
+    let items: Vec<&Item> = of_tiles.iter().map(|(_, item)| *item).collect();
+    let grid = Grid::of_other_tiles(meta, of, &items, input, recipe)?;
+    let first = meta.item(of.derived_from[0])?;
+    let premultiplied = first.premultiplied_by.contains(&of_tiles[0].0);
+    Ok(Some(Alpha { grid, premultiplied }))
+}
+
+/// The first opacity of each image that has one: its id and its item, by the id of the image.
+fn alphas<'m>(meta: &'m Meta<'_>) -> BTreeMap<u32, (u32, &'m Item)> {
+    let mut alphas = BTreeMap::new();
+    for (id, item) in meta.items().filter(|(_, item)| !item.auxiliary_of.is_empty()) {
         let kind = meta.property(item, b"auxC").and_then(|aux| aux.get(4..)).unwrap_or_default();
         if ALPHA.iter().any(|name| kind.starts_with(name)) {
-            let premultiplied = of.premultiplied_by.contains(&id);
-            return Ok(Some(Alpha { grid: Grid::open(meta, item, file_len, recipe)?, premultiplied }));
+            for of in &item.auxiliary_of {
+                alphas.entry(*of).or_insert((id, item));
+            }
         }
     }
-    Ok(None)
+    alphas
 }
 
 /// Properties that are read here, or that may be passed over.

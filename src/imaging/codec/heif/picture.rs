@@ -61,13 +61,17 @@ pub(super) struct Header {
     pub(super) chroma: Chroma,
     /// Bits of a sample, 8 to 12.
     pub(super) depth: u8,
+    /// Side of the largest coding block: decoders keep notes for each.
+    pub(super) block: u32,
+    /// Whether the decoder may lay film grain over a copy of the picture.
+    pub(super) has_grain: bool,
     /// What the bitstream says, or means by saying nothing.
     pub(super) cicp: Cicp,
 }
 
 impl Header {
     /// Pixels of the coded size.
-    fn pixels(&self) -> u64 {
+    pub(super) fn pixels(&self) -> u64 {
         u64::from(self.coded.0) * u64::from(self.coded.1)
     }
 }
@@ -164,16 +168,37 @@ impl Codec {
         }
     }
 
-    /// Upper estimate of the bytes that decoding one picture holds beside the picture itself; measured.
+    /// Upper estimate of the bytes that decoding one picture holds beside the picture itself, its coded data not counted;
+    /// measured.
     pub(super) fn working_memory(self, header: &Header) -> u64 {
         let picture = self.picture_memory(header);
+        let pixels = header.pixels();
         match self {
-            // The picture before it is cut to its window, and notes on each block.
+            // The picture before its offsets are applied, or before it is cut to its window; 33 bytes for each 8 x 8
+            // pixels; the filters of each coding tree block; tables.
             #[cfg(feature = "heic")]
-            Self::Hevc => picture + header.pixels(),
+            Self::Hevc => {
+                let blocks = pixels.div_ceil(u64::from(header.block).pow(2));
+                picture + pixels * 33 / 64 + 64 * blocks + (64 << 10)
+            }
             // The picture before film grain is laid on it, notes on each block, and tables.
             #[cfg(feature = "avif")]
-            Self::Av1 => picture + header.pixels() + (2 << 20),
+            Self::Av1 => u64::from(header.has_grain) * picture + pixels + (2 << 20),
+        }
+    }
+
+    /// Upper estimate of the bytes that the decoder holds of the coded data of a picture.
+    pub(super) fn data_memory(self, data: &[u8]) -> u64 {
+        match self {
+            // A copy without its escapes, and their positions in a list that grows by doubling.
+            #[cfg(feature = "heic")]
+            Self::Hevc => {
+                let escapes = memchr::memmem::find_iter(data, b"\0\0\x03").count();
+                (data.len() + 12 * escapes) as u64
+            }
+            // A copy of the units that are decoded, and one in the decoder.
+            #[cfg(feature = "avif")]
+            Self::Av1 => 2 * data.len() as u64,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! JPEG: the header by libjpeg-turbo, the picture by the cheapest way that this file allows.
 
+mod embedded;
 mod encoder;
 mod fast;
 mod planar;
@@ -11,6 +12,7 @@ mod tests;
 use std::borrow::Cow;
 use std::time::Duration;
 
+pub(in crate::imaging) use self::embedded::Embedded;
 pub(in crate::imaging) use self::encoder::{encode_rgb, encode_ycbcr};
 use self::fast::Fast;
 use self::planar::{Colours, Limits};
@@ -38,6 +40,11 @@ pub(super) fn open<'a>(input: &Input<'a>, recipe: &Recipe) -> Result<Box<dyn Pic
         Some(fast) => Box::new(fast),
         None => Box::new(Jpeg::open(input, recipe)?),
     })
+}
+
+/// The longest time that one decode to this many pixels can take.
+fn longest_with_pixels(survey: &Survey, pixels: u64) -> Duration {
+    survey.longest + Duration::from_nanos(PIXEL_NANOSECONDS * pixels)
 }
 
 /// The planes of a file as libjpeg-turbo decodes them, with what it wondered at; `None` if it gives none.
@@ -157,8 +164,7 @@ impl<'a> Jpeg<'a> {
             Model::Cmyk { .. } | Model::Ycck { .. } => 4,
         };
         let budget = canvas.budget();
-        let pixels_made = u64::from(width) * u64::from(height);
-        let longest = self.survey.longest + Duration::from_nanos(PIXEL_NANOSECONDS * pixels_made);
+        let longest = longest_with_pixels(&self.survey, u64::from(width) * u64::from(height));
         let mut pixels = canvas.workspace().take(width as usize * height as usize * channels);
         strict::decode(&self.file, &self.survey, longest, budget, |file| {
             planar::decode_pixels(file, self.divisor, channels, &self.limits, &mut pixels)
@@ -208,6 +214,7 @@ impl Picture for Jpeg<'_> {
         Self: 'a,
     {
         canvas.budget().grant(self.memory())?;
+        canvas.budget().read(self.file.len() as u64)?;
         Ok(if self.chroma.is_some() { self.decode_planes(canvas) } else { self.decode_pixels(canvas) }?)
     }
 }

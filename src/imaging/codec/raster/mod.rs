@@ -26,10 +26,7 @@ pub(super) fn open<'a>(
 ) -> Result<Box<dyn Picture + 'a>, ImageError> {
     match format {
         Format::Png => Ok(Box::new(Png::open(input, recipe)?)),
-        Format::Tiff => match Tiff::open(input, recipe)? {
-            Some(tiff) => Ok(Box::new(tiff)),
-            None => Ok(Box::new(Whole::open(format, input, recipe)?)),
-        },
+        Format::Tiff => Ok(Box::new(Tiff::open(input, recipe)?)),
         Format::Ico => match png_in_ico(input)? {
             Some(png) => Ok(Box::new(Png::open(&png, recipe)?)),
             None => Ok(Box::new(Whole::open(format, input, recipe)?)),

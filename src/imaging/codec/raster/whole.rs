@@ -1,10 +1,8 @@
-//! WebP, GIF, BMP, ICO and rare kinds of TIFF by the decoders of the `image` crate, which give whole pictures.
+//! WebP, GIF, BMP and ICO by the decoders of the `image` crate, which give whole pictures.
 
 use std::io::Cursor;
 
-use image::codecs::{
-    bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder, tiff::TiffDecoder, webp::WebPDecoder,
-};
+use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder, webp::WebPDecoder};
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
 use super::{Failed, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end, one_picture_ico};
@@ -36,7 +34,6 @@ impl<'a> Whole<'a> {
             Format::WebP => Box::new(WebPDecoder::new(reader).map_err(classify)?),
             Format::Gif => Box::new(GifDecoder::new(reader).map_err(classify)?),
             Format::Bmp => Box::new(BmpDecoder::new(reader).map_err(classify)?),
-            Format::Tiff => Box::new(TiffDecoder::new(reader).map_err(classify)?),
             Format::Ico => Box::new(IcoDecoder::new(Cursor::new(one_picture_ico(file)?)).map_err(classify)?),
             _ => return Err(ImageError::Unsupported),
         };
@@ -52,8 +49,6 @@ impl<'a> Whole<'a> {
             Format::WebP => hidden_by_webp(file) * pixels,
             // A frame of another width than the screen is decoded beside it.
             Format::Gif => 4 * pixels,
-            // The picture as it is laid out in the file, and as pixels.
-            Format::Tiff => 2 * output,
             Format::Ico => file.len() as u64,
             _ => 0,
         };

@@ -4,6 +4,9 @@ use crate::imaging::ImageError;
 use crate::imaging::codec::heif::boxes::Bits;
 use crate::imaging::codec::heif::picture::{Chroma, Cicp, Header};
 
+/// Side of a superblock.
+const LARGEST_BLOCK: u32 = 128;
+
 /// Reads the payload of a sequence header OBU.
 pub(super) fn read(payload: &[u8]) -> Result<Header, ImageError> {
     let mut bits = Bits::new(payload);
@@ -26,7 +29,12 @@ pub(super) fn read(payload: &[u8]) -> Result<Header, ImageError> {
     }
     bits.skip(3)?;
     let (depth, chroma, cicp) = colour(&mut bits, profile)?;
-    Ok(Header { coded: size, shown: size, chroma, depth, cicp })
+    if chroma != Chroma::None {
+        bits.skip(1)?;
+    }
+    // Some writers end the header early. Its last flag then counts as set, which costs no more than memory.
+    let has_grain = bits.flag().unwrap_or(true);
+    Ok(Header { coded: size, shown: size, chroma, depth, block: LARGEST_BLOCK, has_grain, cicp })
 }
 
 /// Timing and levels of an image that is coded like a film.
@@ -108,5 +116,8 @@ fn colour(bits: &mut Bits<'_>, profile: u32) -> Result<(u8, Chroma, Cicp), Image
         },
         _ => return Err(ImageError::Corrupt),
     };
+    if chroma == Chroma::Quarter {
+        bits.skip(2)?;
+    }
     Ok((depth, chroma, cicp))
 }

@@ -42,12 +42,12 @@ pub(super) fn read(nal: &[u8]) -> Result<Header, ImageError> {
         (0..=4, _) => u8::try_from(8 + depths.0).map_err(|_| ImageError::Corrupt)?,
         _ => return Err(ImageError::Unsupported),
     };
-    let order_bits = block_sizes(&mut bits, sub_layers)?;
+    let (order_bits, block) = block_sizes(&mut bits, sub_layers)?;
     // What follows only tells colours. Where a set does not, its samples have the range of video (section E.3.1); phones
     // say that theirs have the full one.
     const UNTOLD: Cicp = Cicp { full_range: false, ..Cicp::UNSPECIFIED };
     let cicp = video_signal(&mut bits, order_bits).ok().flatten().unwrap_or(UNTOLD);
-    Ok(Header { coded, shown, chroma, depth, cicp })
+    Ok(Header { coded, shown, chroma, depth, block, has_grain: false, cicp })
 }
 
 /// Removes the bytes that keep start codes out of the data.
@@ -85,8 +85,8 @@ fn profile_tier_level(bits: &mut Bits<'_>, sub_layers: u32) -> Result<(), ImageE
     Ok(())
 }
 
-/// Reads the sizes of blocks, and gives the bits of a picture's number in its order.
-fn block_sizes(bits: &mut Bits<'_>, sub_layers: u32) -> Result<usize, ImageError> {
+/// Reads the sizes of blocks. Returns the bits of a picture's order number, and the side of a coding tree block.
+fn block_sizes(bits: &mut Bits<'_>, sub_layers: u32) -> Result<(usize, u32), ImageError> {
     let order_bits = bits.golomb()?;
     let every_sub_layer = bits.flag()?;
     for _ in 0..if every_sub_layer { 3 * (sub_layers + 1) } else { 3 } {
@@ -98,7 +98,7 @@ fn block_sizes(bits: &mut Bits<'_>, sub_layers: u32) -> Result<usize, ImageError
     if order_bits > 12 || !(4..=6).contains(&largest) {
         return Err(ImageError::Corrupt);
     }
-    Ok(4 + order_bits as usize)
+    Ok((4 + order_bits as usize, 1 << largest))
 }
 
 /// The colours, if the set describes them.

@@ -1,8 +1,10 @@
 //! Files of `data/heif` (see `data/README.md`), and damage done to them.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use super::*;
+use crate::budget::Budget;
 use crate::imaging::{self, Encoded, Format, WorkBudget, Workspace};
 
 const RECIPE: Recipe = Recipe {
@@ -14,6 +16,20 @@ const RECIPE: Recipe = Recipe {
     timeout: Duration::from_secs(20),
     processor_time: Duration::from_secs(20),
 };
+
+/// The recipe of the default settings but for its clocks: this build is slow.
+fn default_recipe() -> Recipe {
+    let memory = Budget::new(256 << 20).images.limit();
+    Recipe { max_dim: 1600, max_pixels: 120_000_000, memory, ..RECIPE }
+}
+
+#[track_caller]
+fn assert_fits_the_default_budget(file: &[u8]) {
+    let recipe = default_recipe();
+    let budget = WorkBudget::new(&recipe, &|| false);
+    let needed = imaging::inspect(Format::Heif, file, &recipe, &budget).unwrap().memory();
+    assert!(needed <= recipe.memory, "{needed} of {}", recipe.memory);
+}
 
 /// Opens a file under a budget that nothing else uses.
 fn open<'a>(bytes: &'a [u8], recipe: &Recipe) -> Result<Heif<'a>, ImageError> {
@@ -206,11 +222,60 @@ mod heic {
     }
 
     #[test]
+    fn grid_whose_tiles_have_their_own_alpha_shows_white_where_transparent() {
+        let recipe = Recipe { max_dim: 128, ..RECIPE };
+        let file = data!("grid_alpha.heic");
+        let made = imaging::make(Format::Heif, file, &recipe, &mut Workspace::default()).unwrap();
+        let image = turbojpeg::decompress(&made.bytes, turbojpeg::PixelFormat::RGB).unwrap();
+        for (x, y, expected) in [
+            (16, 16, RED),
+            (48, 16, GREEN),
+            (16, 48, WHITE),
+            (64 + 16, 16, RED),
+            (64 + 48, 16, GREEN),
+            (64 + 16, 48, WHITE),
+        ] {
+            let got = &image.pixels[y * image.pitch + 3 * x..][..3];
+            assert!(got.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 8), "{x}, {y}: {got:?}");
+        }
+        // With one alpha picture less the grid is read as one without opacity.
+        let aux = file.windows(4).position(|four| four == b"auxl").unwrap();
+        let mut bare = file.to_vec();
+        bare[aux..aux + 4].copy_from_slice(b"free");
+        let made = imaging::make(Format::Heif, &bare, &recipe, &mut Workspace::default()).unwrap();
+        let image = turbojpeg::decompress(&made.bytes, turbojpeg::PixelFormat::RGB).unwrap();
+        assert_ne!(&image.pixels[48 * image.pitch + 3 * 16..][..3], WHITE);
+    }
+
+    #[test]
+    fn client_that_leaves_stops_a_grid_between_its_tiles() {
+        // Each tile asks once whether it may be read, and once whether it may be decoded.
+        let asked = Cell::new(1000);
+        let is_abandoned = || asked.replace(asked.get() + 1) == 7;
+        let budget = WorkBudget::new(&RECIPE, &is_abandoned);
+        let file = data!("grid.heic");
+        let inspected = imaging::inspect(Format::Heif, file, &RECIPE, &budget).unwrap();
+        asked.set(0);
+        let result = inspected.encode(&mut Workspace::default());
+        assert!(matches!(result, Err(imaging::Failed::Image(ImageError::Abandoned))), "{result:?}");
+        assert_eq!(asked.get(), 8, "no tile was decoded after that");
+    }
+
+    #[test]
+    fn picture_of_33_megapixels_in_one_piece_fits_the_default_budget() {
+        let file = data!("whole_33mp.heic");
+        assert_fits_the_default_budget(file);
+        let made = imaging::make(Format::Heif, file, &default_recipe(), &mut Workspace::default()).unwrap();
+        assert_card("in one piece", &made, (1600, 1067), [RED, GREEN, BLUE, WHITE]);
+    }
+
+    #[test]
     fn a_grid_costs_one_row_of_its_tiles() {
         let heif = open(data!("grid.heic"), &RECIPE).unwrap();
         let tile = 2 * (64 * 64 * 3 / 2);
         let memory = heif.colour.memory();
-        assert!(memory < 7 * tile, "{memory}");
+        let tables = 64 << 10;
+        assert!(memory < 7 * tile + tables, "{memory}");
     }
 
     #[test]
@@ -300,6 +365,17 @@ mod avif {
         {
             assert_card(name, &make(bytes).unwrap(), (64, 48), [RED, GREEN, WHITE, WHITE]);
         }
+    }
+
+    #[test]
+    fn film_without_a_primary_item_is_not_supported() {
+        assert_eq!(open(data!("film_alone.avif"), &RECIPE).err(), Some(ImageError::Unsupported));
+    }
+
+    /// The decoder's own assertions make it too slow to decode this here.
+    #[test]
+    fn picture_of_20_megapixels_in_full_chroma_fits_the_default_budget() {
+        assert_fits_the_default_budget(data!("whole_20mp.avif"));
     }
 
     #[test]

@@ -1,7 +1,11 @@
-//! Reading a TIFF block (TIFF 6.0 section 2) that nobody vouches for: whatever lies outside of it is not there.
+//! Reads the directories of a TIFF block (TIFF 6.0 section 2): those of a TIFF file, and those of EXIF.
+//!
+//! No offset of the block is trusted: a value that lies outside of the block counts as absent. Nothing is allocated.
 
 /// Entries of one IFD that are looked at. Cameras write up to about a hundred.
 const MAX_ENTRIES: u16 = 512;
+/// Bytes of an entry: tag, type, count, and the value or its offset.
+const ENTRY_BYTES: usize = 12;
 
 /// Bytes in the byte order that their header names.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +32,7 @@ const SHORT: u16 = 3;
 const LONG: u16 = 4;
 const RATIONAL: u16 = 5;
 const SIGNED_RATIONAL: u16 = 10;
+const UNDEFINED: u16 = 7;
 const IFD: u16 = 13;
 const UTF8: u16 = 129;
 
@@ -49,14 +54,26 @@ impl<'a> Block<'a> {
         self.u32(4)
     }
 
-    /// The entries of the IFD at `offset`, as far as they lie in the block. The IFD behind it is never looked for.
+    /// Whether numbers have their most significant byte first.
+    pub(super) fn is_big_endian(&self) -> bool {
+        self.is_big_endian
+    }
+
+    /// Offset of the IFD that follows the one at `offset`; `None` if there is none. The chain may contain a loop.
+    pub(super) fn next_ifd(&self, offset: u32) -> Option<u32> {
+        let start = offset as usize;
+        let end = start.checked_add(2 + ENTRY_BYTES * usize::from(self.u16(start)?))?;
+        self.u32(end).filter(|next| *next != 0)
+    }
+
+    /// The entries of the IFD at `offset`, as far as they lie in the block. The IFD that follows it is not read.
     pub(super) fn entries(self, offset: u32) -> impl Iterator<Item = Entry<'a>> {
         let start = offset as usize;
         // Within the header there is no IFD.
         let count = if start < 8 { None } else { self.u16(start) };
         (0..count.unwrap_or(0).min(MAX_ENTRIES)).map_while(move |n| {
-            let at = start.checked_add(2 + 12 * usize::from(n))?;
-            self.bytes.get(at..at.checked_add(12)?)?;
+            let at = start.checked_add(2 + ENTRY_BYTES * usize::from(n))?;
+            self.bytes.get(at..at.checked_add(ENTRY_BYTES)?)?;
             let (tag, kind, count) = (self.u16(at)?, self.u16(at + 2)?, self.u32(at + 4)?);
             Some(Entry { block: self, tag, kind, count, field: at + 8 })
         })
@@ -77,6 +94,30 @@ impl<'a> Entry<'a> {
     /// The offset of another IFD.
     pub(super) fn offset(&self) -> Option<u32> {
         (matches!(self.kind, LONG | IFD) && self.count == 1).then(|| self.block.u32(self.field))?
+    }
+
+    /// The value at `index` of an array of unsigned integers of any type.
+    pub(super) fn number(&self, index: u32) -> Option<u32> {
+        if index >= self.count {
+            return None;
+        }
+        let size = match self.kind {
+            BYTE => 1,
+            SHORT => 2,
+            LONG | IFD => 4,
+            _ => return None,
+        };
+        let at = self.start(size)?.checked_add(size.checked_mul(usize::try_from(index).ok()?)?)?;
+        match size {
+            1 => self.block.bytes.get(at).map(|byte| u32::from(*byte)),
+            2 => self.block.u16(at).map(u32::from),
+            _ => self.block.u32(at),
+        }
+    }
+
+    /// The value of a field of bytes.
+    pub(super) fn bytes(&self) -> Option<&'a [u8]> {
+        matches!(self.kind, BYTE | UNDEFINED).then(|| self.value(1))?
     }
 
     /// The only byte.
@@ -115,10 +156,16 @@ impl<'a> Entry<'a> {
         Some(pairs)
     }
 
-    /// The bytes of the value, in the entry itself if they fit there.
+    /// The bytes of the value, which consists of elements of `size` bytes.
     fn value(&self, size: usize) -> Option<&'a [u8]> {
         let length = usize::try_from(self.count).ok()?.checked_mul(size)?;
-        let start = if length <= 4 { self.field } else { self.block.u32(self.field)? as usize };
+        let start = self.start(size)?;
         self.block.bytes.get(start..start.checked_add(length)?)
+    }
+
+    /// Where the value begins: in the entry itself if it fits there.
+    fn start(&self, size: usize) -> Option<usize> {
+        let length = usize::try_from(self.count).ok()?.checked_mul(size)?;
+        if length <= 4 { Some(self.field) } else { self.block.u32(self.field).map(|at| at as usize) }
     }
 }

@@ -1,0 +1,98 @@
+//! JSON Web Signatures (RFC 7515) in the compact form, under HMAC-SHA-256.
+//!
+//! A module of our own, because no library fits: jsonwebtoken 9 skips an `nbf` that is a string (CVE-2026-25537), later versions
+//! need a process-wide cryptography provider, which would have to be written over ring here, and none of them refuses `crit`.
+//! Libraries do what is hard: the HMAC, its comparison in constant time, base64url and JSON.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
+
+/// The parts of a token. Nothing is known of them before [`Key::has_signed`].
+pub(super) struct Jws<'t> {
+    /// What the signature covers: the first two parts as they were sent.
+    signed: &'t str,
+    /// The header's JSON.
+    pub(super) header: Vec<u8>,
+    /// The claims' JSON.
+    pub(super) payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// Splits a token into its three parts. `None` if there are not three in strict base64url: padding, white space, other
+/// alphabets and unused bits that are set are refused, so that one token has one spelling.
+pub(super) fn split(token: &str) -> Option<Jws<'_>> {
+    let (signed, signature) = token.rsplit_once('.')?;
+    let (header, payload) = signed.split_once('.')?;
+    let decode = |part| URL_SAFE_NO_PAD.decode(part).ok();
+    Some(Jws { signed, header: decode(header)?, payload: decode(payload)?, signature: decode(signature)? })
+}
+
+/// A key that signs and verifies.
+pub(super) struct Key(hmac::Key);
+
+impl Key {
+    /// Creates a key from the text of a setting.
+    pub(super) fn new(secret: &str) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
+    }
+
+    /// Returns whether this key signed the token. The comparison takes the same time wherever signatures differ.
+    pub(super) fn has_signed(&self, token: &Jws<'_>) -> bool {
+        hmac::verify(&self.0, token.signed.as_bytes(), &token.signature).is_ok()
+    }
+
+    /// Returns a signed token.
+    pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
+        let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let signed = format!("{header}.{claims}");
+        let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, signed.as_bytes()));
+        format!("{signed}.{signature}")
+    }
+}
+
+/// The members of a JSON object, whose names are distinct: of two equal names another reader might take the other one.
+pub(super) struct Members(HashMap<String, Value>);
+
+impl Members {
+    /// Parses the text of an object.
+    pub(super) fn parse(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    /// Returns the value of a member.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(DistinctNames)
+    }
+}
+
+struct DistinctNames;
+
+impl<'de> Visitor<'de> for DistinctNames {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with distinct names")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = HashMap::new();
+        while let Some((name, value)) = map.next_entry()? {
+            if members.insert(name, value).is_some() {
+                return Err(A::Error::custom("a name occurs twice"));
+            }
+        }
+        Ok(Members(members))
+    }
+}

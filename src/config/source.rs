@@ -1,0 +1,166 @@
+//! Where raw values come from: the process environment over an optional `.env` file.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::SETTINGS;
+use super::dotenv::{self, Binding};
+use super::near;
+
+/// The raw values of settings, and what else the sources hold that was probably meant as one.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    values: HashMap<String, String>,
+    near_misses: Vec<NearMiss>,
+}
+
+/// A name that is no setting, and nearly one. Its value is in force nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NearMiss {
+    name: String,
+    setting: &'static str,
+    /// The line of the `.env` file; `None` in the environment.
+    line: Option<usize>,
+}
+
+impl fmt::Display for NearMiss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}: ", place(line))?,
+            None => f.write_str("environment: ")?,
+        }
+        write!(
+            f,
+            "{} is not a setting, and is ignored; did you mean {}?",
+            self.name.escape_debug(),
+            self.setting
+        )
+    }
+}
+
+impl Source {
+    /// Reads the process environment, and for variables that it lacks the `.env` file at `dotenv`, if there is one.
+    ///
+    /// # Errors
+    /// One line for each thing that cannot be read: the file, a line of it, or a value that is not UTF-8.
+    pub fn from_process(dotenv: &Path) -> Result<Self, String> {
+        let text = read(dotenv)?;
+        let bindings = dotenv::parse(&text).map_err(|bad_lines| {
+            let lines =
+                bad_lines.iter().map(|bad| format!("{} does not parse: {}", place(bad.line), bad.problem));
+            lines.collect::<Vec<_>>().join("\n")
+        })?;
+        let mut errors: Vec<String> = bindings.iter().filter_map(misread).collect();
+        let mut source = Self::default();
+        for Binding { line, name, value, .. } in bindings {
+            if let Some(setting) = near::in_dotenv(&name) {
+                source.near_misses.push(NearMiss { name: name.clone(), setting, line: Some(line) });
+            }
+            source.values.extend(value.map(|value| (name, value)));
+        }
+        for (name, value) in std::env::vars_os() {
+            match (name.to_str(), value.into_string()) {
+                (Some(name), Ok(value)) if is_setting(name) => {
+                    source.values.insert(name.to_owned(), value);
+                }
+                (Some(name), Err(_)) if is_setting(name) => {
+                    errors.push(format!("{name} is not valid: its value is not UTF-8"));
+                }
+                (Some(name), _) => source.near_misses.extend(near_in_environment(name)),
+                (None, _) => {}
+            }
+        }
+        if errors.is_empty() { Ok(source) } else { Err(errors.join("\n")) }
+    }
+
+    /// Exactly these values; everything else keeps its default.
+    pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let values = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { values, near_misses: Vec::new() }
+    }
+
+    /// Returns the names that were probably meant as settings, and are none.
+    pub fn near_misses(&self) -> &[NearMiss] {
+        &self.near_misses
+    }
+
+    /// Returns the value of a setting without white space around it; `None` if that leaves nothing.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+}
+
+/// Returns the text of the file, which is empty if there is no file.
+fn read(dotenv: &Path) -> Result<String, String> {
+    let bytes = match std::fs::read(dotenv) {
+        Ok(bytes) => bytes,
+        // A link to nothing is a file that somebody wanted to be read.
+        Err(error) if error.kind() == ErrorKind::NotFound && dotenv.symlink_metadata().is_err() => Vec::new(),
+        Err(error) => return Err(format!("the .env file cannot be read: {error}")),
+    };
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        format!("{} does not parse: it is not UTF-8", place(line))
+    })
+}
+
+/// Returns what is wrong with a line that python-dotenv reads without a warning, if this program would read it as something
+/// else than its author meant.
+fn misread(binding: &Binding) -> Option<String> {
+    let Binding { line, name, value, written } = binding;
+    let is_ours = is_setting(name) || near::in_dotenv(name).is_some();
+    let is_identifier = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let problem = match value {
+        _ if name.contains('\n') => "a quoted name runs over several lines; is its quote closed?".to_owned(),
+        None if is_ours || !is_identifier => {
+            format!("{} has no value; expected NAME=value", name.escape_debug())
+        }
+        None => return None,
+        Some(_) if is_ours && written.contains('\n') && !written[1..].trim_start().starts_with('[') => {
+            format!("the value of {} runs over several lines; is its quote closed?", name.escape_debug())
+        }
+        Some(value) if is_ours && has_variable(value) => {
+            format!("${{…}} in the value of {} is not expanded; write the value out", name.escape_debug())
+        }
+        Some(_) => {
+            let swallowed =
+                written.lines().skip(1).find_map(|line| assigned(line).filter(|name| is_setting(name)))?;
+            format!(
+                "the value of {} contains the line of {swallowed}; is its quote closed?",
+                name.escape_debug()
+            )
+        }
+    };
+    Some(format!("{} does not parse: {problem}", place(*line)))
+}
+
+/// Returns whether python-dotenv would expand something in a value.
+fn has_variable(value: &str) -> bool {
+    value.split_once("${").is_some_and(|(_, rest)| rest.contains('}'))
+}
+
+/// Returns the name that a line sets by itself.
+fn assigned(line: &str) -> Option<&str> {
+    let (name, _) = line.split_once('=')?;
+    let name = name.trim();
+    Some(name.strip_prefix("export ").map_or(name, str::trim_start))
+}
+
+fn near_in_environment(name: &str) -> Option<NearMiss> {
+    let setting = near::in_environment(name)?;
+    // Where the setting itself is there, the name that resembles it is another program's.
+    let is_there = std::env::var_os(setting).is_some_and(|value| value != OsStr::new(""));
+    (!is_there).then(|| NearMiss { name: name.to_owned(), setting, line: None })
+}
+
+fn is_setting(name: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.name == name)
+}
+
+fn place(line: usize) -> String {
+    format!(".env line {line}")
+}

@@ -1,0 +1,309 @@
+//! The rows of one strip or tile, decompressed one at a time.
+//!
+//! The budget is charged for pieces of 64 KiB before a decompressor sees them. No more is decompressed than the rows that
+//! the caller reads.
+
+use std::borrow::Cow;
+
+use flate2::{Decompress, FlushDecompress};
+use weezl::{BitOrder, LzwStatus};
+
+use super::group4::Group4;
+use super::page::{Compression, Page};
+use crate::imaging::ImageError;
+use crate::imaging::codec::jpeg::Embedded;
+use crate::imaging::work_budget::Input;
+
+/// Bytes of a chunk that are charged at a time, and bytes that are decompressed between two checks of the budget.
+const PIECE_BYTES: u64 = 64 << 10;
+/// What a decompressor holds: 45 KiB for deflate, 100 KiB for LZW.
+const DECOMPRESSOR_BYTES: u64 = 256 << 10;
+/// The height of a JPEG may be rounded up to whole blocks where that of its strip is not.
+const JPEG_BLOCK_ROWS: u32 = 16;
+const MAX_JPEG_SIDE: u32 = 65_535;
+/// Longest code that is looked ahead for.
+const PADDING_BYTES: u8 = 2;
+
+/// Reads strips or tiles of one picture, one after another.
+pub(super) struct ChunkReader<'a> {
+    decoder: Decoder<'a>,
+    /// What is left of the chunk.
+    data: ChunkData<'a>,
+    /// Bytes that were decompressed since the budget was last checked.
+    unchecked: u64,
+}
+
+/// The state of a decompressor.
+enum Decoder<'a> {
+    None,
+    PackBits(PackBits),
+    Lzw(weezl::decode::Decoder),
+    Deflate(Box<Decompress>),
+    /// Reads its bytes itself.
+    Group4(Option<Group4<ChunkData<'a>>>),
+    /// Decodes a whole chunk at once.
+    Jpeg {
+        decoder: Embedded,
+        pixels: Vec<u8>,
+        row: usize,
+        row_bytes: usize,
+    },
+}
+
+impl<'a> ChunkReader<'a> {
+    pub(super) fn new(page: &Page<'_>, input: Input<'a>) -> Result<Self, ImageError> {
+        let decoder = match page.compression {
+            Compression::None => Decoder::None,
+            Compression::PackBits => Decoder::PackBits(PackBits::default()),
+            Compression::Lzw => {
+                // It stops when the row is full, since writers may omit the code that ends the data.
+                let codes = weezl::decode::Configuration::with_tiff_size_switch(BitOrder::Msb, 8);
+                Decoder::Lzw(codes.with_yield_on_full_buffer(true).build())
+            }
+            Compression::Deflate => Decoder::Deflate(Box::new(Decompress::new(true))),
+            Compression::Group4 => Decoder::Group4(None),
+            Compression::Jpeg => {
+                let samples = page.chunk_samples();
+                let decoder = Embedded::new(page.tables, page.is_ycbcr, samples)?;
+                let row_bytes = page.chunk.0 as usize * samples as usize;
+                Decoder::Jpeg { decoder, pixels: Vec::new(), row: 0, row_bytes }
+            }
+        };
+        Ok(Self { decoder, data: ChunkData::empty(input), unchecked: 0 })
+    }
+
+    /// Most bytes that a reader of this page holds, in a file of `file` bytes.
+    pub(super) fn memory(page: &Page<'_>, file: u64) -> u64 {
+        PIECE_BYTES
+            + match page.compression {
+                Compression::None | Compression::PackBits => 0,
+                Compression::Lzw | Compression::Deflate => DECOMPRESSOR_BYTES,
+                Compression::Group4 => Group4::<ChunkData<'_>>::memory(page.chunk.0),
+                Compression::Jpeg => {
+                    let (width, height) = largest_jpeg(page);
+                    let pixels = u64::from(width) * u64::from(height) * u64::from(page.chunk_samples());
+                    pixels + Embedded::memory(file)
+                }
+            }
+    }
+
+    /// Turns to the chunk with this index, of which `rows` rows will be read.
+    ///
+    /// # Errors
+    /// The chunk is not in the file, or is not what the page declares, or the budget is used up.
+    pub(super) fn open(&mut self, page: &Page<'_>, index: u32, rows: u32) -> Result<(), ImageError> {
+        let input = self.data.input;
+        let offset = u64::from(page.offsets.number(index).ok_or(ImageError::Truncated)?);
+        let rest = (input.len() as u64).checked_sub(offset).ok_or(ImageError::Truncated)?;
+        let length = match page.lengths {
+            Some(lengths) => u64::from(lengths.number(index).ok_or(ImageError::Truncated)?).min(rest),
+            None => rest,
+        };
+        let pixels = u64::from(page.chunk.0) * u64::from(rows);
+        // The chunks of all planes together have each pixel once.
+        input.budget().decode(pixels * u64::from(page.chunk_samples()) / u64::from(page.samples))?;
+        self.data =
+            ChunkData { offset, left: length, is_reversed: page.is_bit_reversed, ..ChunkData::empty(input) };
+        match &mut self.decoder {
+            Decoder::None => {}
+            Decoder::PackBits(state) => *state = PackBits::default(),
+            Decoder::Lzw(decoder) => {
+                // Writers of 1987 put the lowest bit of a code first. libtiff tells them by the same rule.
+                if matches!(self.data.fill()?, [0, second, ..] if second & 1 == 1) {
+                    return Err(ImageError::Unsupported);
+                }
+                decoder.reset();
+            }
+            Decoder::Deflate(decoder) => decoder.reset(true),
+            Decoder::Group4(decoder) => {
+                let data = std::mem::replace(&mut self.data, ChunkData::empty(input));
+                *decoder = Some(Group4::new(data, page.chunk.0)?);
+            }
+            Decoder::Jpeg { decoder, pixels, row, row_bytes } => {
+                let (width, height) = decoder.open(input.extent(offset, length)?)?;
+                if width != page.chunk.0 || height > largest_jpeg(page).1 {
+                    return Err(ImageError::Corrupt);
+                }
+                if height < rows {
+                    return Err(ImageError::Truncated);
+                }
+                input.budget().decode(u64::from(width) * u64::from(height - rows))?;
+                let bytes = *row_bytes * height as usize;
+                if pixels.capacity() < bytes {
+                    // Growing would copy the old pixels, and hold both.
+                    *pixels = Vec::new();
+                }
+                pixels.resize(bytes, 0);
+                decoder.decode(pixels, input.budget())?;
+                *row = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the next row of the chunk.
+    ///
+    /// # Errors
+    /// The chunk has fewer rows, or is corrupt, or the budget is used up.
+    pub(super) fn read(&mut self, row: &mut [u8]) -> Result<(), ImageError> {
+        let data = &mut self.data;
+        self.unchecked += row.len() as u64;
+        if self.unchecked >= PIECE_BYTES {
+            self.unchecked = 0;
+            data.input.budget().check()?;
+        }
+        match &mut self.decoder {
+            Decoder::None => data.copy(row),
+            Decoder::PackBits(state) => state.read(data, row),
+            Decoder::Lzw(decoder) => fill(data, row, |from, to| {
+                let step = decoder.decode_bytes(from, to);
+                let moved = (step.consumed_in, step.consumed_out);
+                match step.status {
+                    // A code that clears the table may be taken from bits that were read before.
+                    Ok(LzwStatus::Ok) => Ok(Some(moved)),
+                    Ok(_) => Ok(Some(moved).filter(|moved| *moved != (0, 0))),
+                    Err(_) => Err(ImageError::Corrupt),
+                }
+            }),
+            Decoder::Deflate(decoder) => fill(data, row, |from, to| {
+                let (read, written) = (decoder.total_in(), decoder.total_out());
+                decoder.decompress(from, to, FlushDecompress::None).map_err(|_| ImageError::Corrupt)?;
+                let step = |total: u64, before: u64| usize::try_from(total - before).unwrap_or(0);
+                let moved = (step(decoder.total_in(), read), step(decoder.total_out(), written));
+                Ok(Some(moved).filter(|moved| *moved != (0, 0)))
+            }),
+            Decoder::Group4(decoder) => decoder.as_mut().ok_or(ImageError::Truncated)?.read(row),
+            Decoder::Jpeg { pixels, row: next, row_bytes, .. } => {
+                let from = pixels.chunks_exact(*row_bytes).nth(*next).ok_or(ImageError::Truncated)?;
+                row.copy_from_slice(from);
+                *next += 1;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Width and height of the largest JPEG that a chunk of this page may be.
+fn largest_jpeg(page: &Page<'_>) -> (u32, u32) {
+    let height = page.chunk.1.checked_next_multiple_of(JPEG_BLOCK_ROWS).unwrap_or(u32::MAX);
+    (page.chunk.0.min(MAX_JPEG_SIDE), height.min(MAX_JPEG_SIDE))
+}
+
+/// Fills `row` by steps of a decompressor, which return how many bytes they read and wrote, and nothing once the data is
+/// used up.
+fn fill(
+    data: &mut ChunkData<'_>,
+    row: &mut [u8],
+    mut step: impl FnMut(&[u8], &mut [u8]) -> Result<Option<(usize, usize)>, ImageError>,
+) -> Result<(), ImageError> {
+    let mut filled = 0;
+    while filled < row.len() {
+        let (read, written) = step(data.fill()?, &mut row[filled..])?.ok_or(ImageError::Truncated)?;
+        data.consume(read);
+        filled += written;
+    }
+    Ok(())
+}
+
+/// PackBits (TIFF 6.0 section 9), between two bytes of output.
+#[derive(Default)]
+struct PackBits {
+    /// Bytes that are still to be copied.
+    literal: usize,
+    /// Times that `byte` is still to be written.
+    repeat: usize,
+    byte: u8,
+}
+
+impl PackBits {
+    fn read(&mut self, data: &mut ChunkData<'_>, mut row: &mut [u8]) -> Result<(), ImageError> {
+        while !row.is_empty() {
+            if self.repeat > 0 {
+                let (now, later) = row.split_at_mut(self.repeat.min(row.len()));
+                now.fill(self.byte);
+                (self.repeat, row) = (self.repeat - now.len(), later);
+            } else if self.literal > 0 {
+                let (now, later) = row.split_at_mut(self.literal.min(row.len()));
+                data.copy(now)?;
+                (self.literal, row) = (self.literal - now.len(), later);
+            } else {
+                match data.byte()? {
+                    count @ 0..=127 => self.literal = usize::from(count) + 1,
+                    128 => {}
+                    count => (self.repeat, self.byte) = (257 - usize::from(count), data.byte()?),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The compressed bytes of a chunk.
+struct ChunkData<'a> {
+    input: Input<'a>,
+    /// Where the next piece begins in the file.
+    offset: u64,
+    /// Bytes of the pieces to come.
+    left: u64,
+    is_reversed: bool,
+    piece: Cow<'a, [u8]>,
+    /// Bytes of the piece that were consumed.
+    at: usize,
+    /// Zeros that an iterator has still to append. See [`Iterator::next`].
+    padding: u8,
+}
+
+impl<'a> ChunkData<'a> {
+    fn empty(input: Input<'a>) -> Self {
+        let piece = Cow::Borrowed(&[][..]);
+        Self { input, offset: 0, left: 0, is_reversed: false, piece, at: 0, padding: PADDING_BYTES }
+    }
+
+    /// The bytes that come next; none at the end of the chunk.
+    fn fill(&mut self) -> Result<&[u8], ImageError> {
+        if self.at == self.piece.len() && self.left > 0 {
+            let length = self.left.min(PIECE_BYTES);
+            let piece = self.input.extent(self.offset, length)?;
+            self.piece = match self.is_reversed {
+                true => piece.iter().map(|byte| byte.reverse_bits()).collect(),
+                false => Cow::Borrowed(piece),
+            };
+            (self.at, self.offset, self.left) = (0, self.offset + length, self.left - length);
+        }
+        Ok(&self.piece[self.at..])
+    }
+
+    /// Passes over the first `count` of the bytes that [`fill`](Self::fill) returned.
+    fn consume(&mut self, count: usize) {
+        self.at = (self.at + count).min(self.piece.len());
+    }
+
+    fn byte(&mut self) -> Result<u8, ImageError> {
+        let byte = *self.fill()?.first().ok_or(ImageError::Truncated)?;
+        self.consume(1);
+        Ok(byte)
+    }
+
+    fn copy(&mut self, to: &mut [u8]) -> Result<(), ImageError> {
+        fill(self, to, |from, to| {
+            let count = from.len().min(to.len());
+            to[..count].copy_from_slice(&from[..count]);
+            Ok((count > 0).then_some((count, count)))
+        })
+    }
+}
+
+/// The bytes of a chunk one at a time. A reader of codes looks ahead past the last one, so some zeros follow it.
+impl Iterator for ChunkData<'_> {
+    type Item = Result<u8, ImageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.byte() {
+            Err(ImageError::Truncated) => {
+                self.padding = self.padding.checked_sub(1)?;
+                Some(Ok(0))
+            }
+            byte => Some(byte),
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! Files are laid out here byte by byte. `tests/clients/tiff_files.py` has more kinds, and holds them against libtiff.
+
+use std::cell::Cell;
+use std::io::Write;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::group4::Group4;
+use super::{Picture, Tiff};
+use crate::imaging::codec::jpeg;
+use crate::imaging::{Encoded, Failed, Format, ImageError, Recipe, WorkBudget, Workspace, inspect};
+
+const SHORT: u16 = 3;
+const LONG: u16 = 4;
+
+const RECIPE: Recipe = Recipe {
+    max_dim: 64,
+    quality: 95,
+    max_pixels: 120_000_000,
+    memory: 64 << 20,
+    keep_exif: false,
+    timeout: Duration::from_secs(3600),
+    processor_time: Duration::from_secs(3600),
+};
+
+type Tag = (u16, u16, Vec<u32>);
+
+/// A little-endian file: its header, `data`, a directory of `tags`, and what follows that.
+struct File {
+    data: Vec<u8>,
+    /// Offsets within `data`, and lengths.
+    extents: Vec<(u32, u32)>,
+    tags: Vec<Tag>,
+    /// Directories that the first one names as its SubIFDs.
+    within: Vec<Vec<Tag>>,
+}
+
+impl File {
+    /// `samples` of 8 bits a pixel: one is grey, three are RGB, four have an alpha.
+    fn of(width: u32, height: u32, samples: u32) -> Self {
+        let photometric = if samples < 3 { 1 } else { 2 };
+        let bits = vec![8; samples as usize];
+        let tags =
+            [(256, LONG, width), (257, LONG, height), (262, SHORT, photometric), (277, SHORT, samples)];
+        let tags = tags.map(|(tag, kind, value)| (tag, kind, vec![value]));
+        Self { data: Vec::new(), extents: Vec::new(), tags: tags.into(), within: Vec::new() }
+            .with(258, SHORT, &bits)
+    }
+
+    /// Sets a tag.
+    fn with(mut self, tag: u16, kind: u16, values: &[u32]) -> Self {
+        self.tags.retain(|(old, ..)| *old != tag);
+        self.tags.push((tag, kind, values.to_vec()));
+        self
+    }
+
+    fn chunk(mut self, data: &[u8]) -> Self {
+        self.extents.push((len(&self.data), len(data)));
+        self.data.extend(data);
+        self
+    }
+
+    /// `count` chunks that all are the same bytes of the file.
+    fn shared(mut self, data: &[u8], count: usize) -> Self {
+        self = self.chunk(data);
+        self.extents = vec![self.extents[0]; count];
+        self
+    }
+
+    /// Square tiles.
+    fn tiled(self, side: u32) -> Self {
+        self.with(322, LONG, &[side]).with(323, LONG, &[side])
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut file = [b"II*\0\0\0\0\0", self.data.as_slice()].concat();
+        let within = self.within.iter().map(|tags| directory(&mut file, tags)).collect::<Vec<_>>();
+        let is_tiled = self.tags.iter().any(|(tag, ..)| *tag == 322);
+        let (offsets, lengths): (Vec<u32>, Vec<u32>) =
+            self.extents.iter().map(|(offset, length)| (8 + offset, *length)).unzip();
+        let mut tags = self.tags.clone();
+        tags.push((if is_tiled { 324 } else { 273 }, LONG, offsets));
+        tags.push((if is_tiled { 325 } else { 279 }, LONG, lengths));
+        if !within.is_empty() {
+            tags.push((330, LONG, within));
+        }
+        let first = directory(&mut file, &tags);
+        file[4..8].copy_from_slice(&first.to_le_bytes());
+        file
+    }
+}
+
+/// Appends a directory, with its values in front of it, and returns its offset.
+fn directory(file: &mut Vec<u8>, tags: &[Tag]) -> u32 {
+    let mut entries = u16::try_from(tags.len()).unwrap().to_le_bytes().to_vec();
+    let mut tags = tags.to_vec();
+    tags.sort();
+    for (tag, kind, values) in tags {
+        let mut value: Vec<u8> = Vec::new();
+        for number in &values {
+            value.extend(&number.to_le_bytes()[..if kind == SHORT { 2 } else { 4 }]);
+        }
+        entries.extend([tag.to_le_bytes(), kind.to_le_bytes()].concat());
+        entries.extend(u32::try_from(values.len()).unwrap().to_le_bytes());
+        if value.len() <= 4 {
+            value.resize(4, 0);
+            entries.extend(value);
+        } else {
+            entries.extend(len(file).to_le_bytes());
+            file.extend(value);
+        }
+    }
+    let at = len(file);
+    file.extend(entries);
+    file.extend([0; 4]);
+    at
+}
+
+fn len(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap()
+}
+
+fn make(file: &[u8]) -> Result<Encoded, ImageError> {
+    crate::imaging::make(Format::Tiff, file, &RECIPE, &mut Workspace::default())
+}
+
+fn pixel(made: &Encoded, x: usize, y: usize) -> [u8; 3] {
+    let image = turbojpeg::decompress(&made.bytes, turbojpeg::PixelFormat::RGB).unwrap();
+    *image.pixels[y * image.pitch + 3 * x..].first_chunk().unwrap()
+}
+
+fn assert_pixel(made: &Encoded, (x, y): (usize, usize), expected: [u8; 3]) {
+    let got = pixel(made, x, y);
+    assert!(
+        got.iter().zip(expected).all(|(got, expected)| got.abs_diff(expected) <= 4),
+        "{got:?} {expected:?}"
+    );
+}
+
+fn deflated(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn lzw(bytes: &[u8]) -> Vec<u8> {
+    weezl::encode::Encoder::with_tiff_size_switch(weezl::BitOrder::Msb, 8).encode(bytes).unwrap()
+}
+
+fn grey_jpeg(side: usize) -> Vec<u8> {
+    let pixels = vec![77; side * side];
+    let image = turbojpeg::Image {
+        pixels: pixels.as_slice(),
+        width: side,
+        pitch: side,
+        height: side,
+        format: turbojpeg::PixelFormat::GRAY,
+    };
+    turbojpeg::compress(image, 90, turbojpeg::Subsamp::Gray).unwrap().to_vec()
+}
+
+const TILE: [u8; 16 * 16] = [77; 16 * 16];
+
+/// Tiles of 16 x 16 grey pixels, and about 100 kB that decompress to nothing: by compression.
+fn costly_tiles() -> [(u32, Vec<u8>); 3] {
+    let mut stored_blocks = deflated(&TILE);
+    stored_blocks.splice(2..2, b"\0\0\0\xff\xff".repeat(20_000));
+    // Eight times the code that clears the table, of nine bits.
+    let clear_codes: Vec<u8> = (0..72)
+        .collect::<Vec<u32>>()
+        .chunks(8)
+        .map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | u8::from(bit % 9 == 0)))
+        .collect();
+    let clears = [clear_codes.repeat(11_000), lzw(&TILE)].concat();
+    let mut filled = grey_jpeg(16);
+    let end = filled.len() - 2;
+    filled.splice(end..end, vec![0; 100_000]);
+    [(8, stored_blocks), (5, clears), (7, filled)]
+}
+
+#[test]
+fn tiles_that_share_much_costly_data_are_refused_before_it_is_decoded() {
+    for (compression, data) in costly_tiles() {
+        let file = |across: u32| {
+            let tile = File::of(16 * across, 16, 1).tiled(16).with(259, SHORT, &[compression]);
+            tile.shared(&data, across as usize).bytes()
+        };
+        let few = make(&file(4)).unwrap_or_else(|error| panic!("{compression} {error}"));
+        assert_pixel(&few, (20, 8), [77; 3]);
+        let checks = Cell::new(0);
+        let counted = || {
+            checks.set(checks.get() + 1);
+            false
+        };
+        let file = file(5000);
+        let budget = WorkBudget::new(&RECIPE, &counted);
+        let inspected = inspect(Format::Tiff, &file, &RECIPE, &budget).unwrap();
+        let result = inspected.encode(&mut Workspace::default());
+        assert!(matches!(result, Err(Failed::Image(ImageError::Corrupt))), "{compression}");
+        assert!(checks.get() < 100, "{compression}: {} checks", checks.get());
+    }
+}
+
+#[test]
+fn tiles_that_overlap_many_times_are_refused() {
+    let mut file = File::of(1024, 1024, 1).tiled(16).chunk(&[7; 4096 + 256]);
+    file.extents = (0..4096).map(|offset| (offset, 256)).collect();
+    assert_eq!(make(&file.bytes()), Err(ImageError::Corrupt));
+}
+
+#[test]
+fn strips_of_one_byte_are_read() {
+    const ROWS: u32 = 100_000;
+    let file = File::of(8, ROWS, 1).with(258, SHORT, &[1]).with(278, LONG, &[1]);
+    let made = make(&file.shared(&[0xFF], ROWS as usize).bytes()).unwrap();
+    assert_eq!((made.width, made.height), (1, 64));
+    assert_pixel(&made, (0, 32), [255; 3]);
+}
+
+#[test]
+fn client_that_leaves_stops_the_work_within_a_strip() {
+    let [(compression, data), ..] = costly_tiles();
+    let file = File::of(16, 16, 1).with(259, SHORT, &[compression]).chunk(&data).bytes();
+    for after in 0..5 {
+        let left = Cell::new(after);
+        let is_abandoned = || left.replace(left.get() - 1) <= 0;
+        let budget = WorkBudget::new(&RECIPE, &is_abandoned);
+        let result = inspect(Format::Tiff, &file, &RECIPE, &budget)
+            .map_err(Failed::Image)
+            .and_then(|inspected| inspected.encode(&mut Workspace::default()));
+        assert!(matches!(result, Err(Failed::Image(ImageError::Abandoned))), "after {after} checks");
+    }
+}
+
+#[test]
+fn late_photo_is_refused_in_its_header() {
+    let file = File::of(16, 16, 1).chunk(&TILE).bytes();
+    let recipe = Recipe { timeout: Duration::ZERO, ..RECIPE };
+    let budget = WorkBudget::new(&recipe, &|| false);
+    assert_eq!(inspect(Format::Tiff, &file, &recipe, &budget).unwrap_err(), ImageError::TooSlow);
+}
+
+#[test]
+fn memory_is_stated_before_it_is_taken() {
+    let memory = |file: &File| {
+        let (budget, file) = (WorkBudget::new(&RECIPE, &|| false), file.bytes());
+        Tiff::open(&budget.input(&file), &RECIPE).map(|tiff| tiff.memory())
+    };
+    for compression in [1, 5, 8, 32773] {
+        let strip = File::of(10_000, 12_000, 3).with(259, SHORT, &[compression]).chunk(&[0; 100]);
+        assert!(memory(&strip).unwrap() < 2 << 20, "a strip is read in rows: {compression}");
+    }
+    let tile = |side| File::of(1, 1, 1).tiled(side).with(259, SHORT, &[7]).chunk(&grey_jpeg(16));
+    assert!(memory(&tile(4096)).unwrap() > 4096 * 4096);
+    assert_eq!(memory(&tile(60_000)), Err(ImageError::TooMuchMemory));
+    let wide = File::of(1, 1, 3).tiled(u32::MAX).chunk(&[0; 100]);
+    assert_eq!(memory(&wide), Err(ImageError::TooMuchMemory));
+}
+
+#[test]
+fn further_samples_are_dropped_after_differences_are_undone() {
+    // Of each pixel all samples grow by steps of their own.
+    let steps = [3u8, 0, 1, 50];
+    let row: Vec<u8> = [[10, 200, 30, 7], steps].concat().into_iter().chain(steps.repeat(30)).collect();
+    let data = deflated(&row.repeat(16));
+    let file = File::of(32, 16, 4).with(259, SHORT, &[8]).with(317, SHORT, &[2]).with(338, SHORT, &[0]);
+    let made = make(&file.chunk(&data).bytes()).unwrap();
+    assert_pixel(&made, (0, 8), [10, 200, 30]);
+    assert_pixel(&made, (31, 8), [10 + 31 * 3, 200, 30 + 31]);
+}
+
+#[test]
+fn planes_in_tiles_that_pass_the_edge_are_read() {
+    let mut file = File::of(45, 30, 3).tiled(16).with(284, SHORT, &[2]);
+    for plane in [200, 100, 50] {
+        for tile in 0..6 {
+            file = file.chunk(&[plane + 4 * tile; 256]);
+        }
+    }
+    let made = make(&file.bytes()).unwrap();
+    for (at, tile) in [((3, 3), 0), ((42, 3), 2), ((42, 27), 5)] {
+        assert_pixel(&made, at, [200 + 4 * tile, 100 + 4 * tile, 50 + 4 * tile]);
+    }
+}
+
+#[test]
+fn pixels_may_begin_where_a_cr2_has_its_mark() {
+    let pixels: Vec<u8> = b"CR\x02\0".iter().copied().cycle().take(16 * 16).collect();
+    assert!(make(&File::of(16, 16, 1).chunk(&pixels).bytes()).is_ok());
+}
+
+#[test]
+fn strip_with_fewer_rows_than_declared_is_truncated() {
+    let pixels = vec![9; 64 * 64];
+    let literal: Vec<u8> = pixels.chunks(64).flat_map(|row| [&[63][..], row].concat()).collect();
+    let whole = [(1, pixels.clone()), (5, lzw(&pixels)), (8, deflated(&pixels)), (32773, literal)];
+    for (compression, data) in whole {
+        let file = |data: &[u8]| File::of(64, 64, 1).with(259, SHORT, &[compression]).chunk(data).bytes();
+        assert!(make(&file(&data)).is_ok(), "{compression}");
+        for missing in [8, data.len() / 2, data.len()] {
+            let result = make(&file(&data[..data.len() - missing]));
+            assert_eq!(result, Err(ImageError::Truncated), "{compression} without {missing} bytes");
+        }
+        let short = File::of(64, 65, 1).with(259, SHORT, &[compression]).chunk(&data).bytes();
+        assert_eq!(make(&short), Err(ImageError::Truncated), "{compression}");
+        let half = File::of(64, 64, 1).with(259, SHORT, &[compression]).with(278, LONG, &[32]).chunk(&data);
+        assert_eq!(make(&half.bytes()), Err(ImageError::Truncated), "{compression} without its second strip");
+    }
+    let jpeg = |side, height| File::of(side, height, 1).with(259, SHORT, &[7]).chunk(&grey_jpeg(64)).bytes();
+    assert!(make(&jpeg(64, 64)).is_ok());
+    assert_eq!(make(&jpeg(64, 65)), Err(ImageError::Truncated));
+    assert_eq!(make(&jpeg(65, 64)), Err(ImageError::Corrupt));
+}
+
+#[test]
+fn jpeg_that_lost_its_end_is_truncated() {
+    let pixels: Vec<u8> = (0..64 * 64 * 3).map(|n| (n * 31 % 251) as u8).collect();
+    let whole = jpeg::encode_rgb(&pixels, 64, 64, 90, &mut Workspace::default()).unwrap();
+    let file =
+        |data: &[u8]| File::of(64, 64, 3).with(259, SHORT, &[7]).with(262, SHORT, &[6]).chunk(data).bytes();
+    assert!(make(&file(&whole)).is_ok());
+    let cut = whole.len() - 500;
+    assert_eq!(make(&file(&whole[..cut])), Err(ImageError::Truncated));
+    assert_eq!(make(&file(&[&whole[..cut], &[0xFF, 0xD9]].concat())), Err(ImageError::Truncated));
+}
+
+#[test]
+fn unsupported_variant_is_called_unsupported() {
+    let file = || File::of(16, 16, 1).chunk(&TILE);
+    assert!(make(&file().bytes()).is_ok());
+    let variants = [
+        ("old JPEG", file().with(259, SHORT, &[6])),
+        ("ZSTD", file().with(259, SHORT, &[50_000])),
+        ("floating point", file().with(258, SHORT, &[32]).with(339, SHORT, &[3])),
+        ("signed", file().with(339, SHORT, &[2])),
+        ("12 bits", file().with(258, SHORT, &[12])),
+        ("floating-point predictor", file().with(259, SHORT, &[8]).with(317, SHORT, &[3])),
+        ("CIE L*a*b*", File::of(16, 16, 3).with(262, SHORT, &[8]).chunk(&TILE.repeat(3))),
+        ("luma and chroma without JPEG", File::of(16, 16, 3).with(262, SHORT, &[6]).chunk(&TILE.repeat(3))),
+        ("uneven samples", File::of(16, 16, 3).with(258, SHORT, &[5, 6, 5]).chunk(&TILE.repeat(3))),
+        ("reduced first page", file().with(254, LONG, &[1])),
+        ("reduced first page, old tag", file().with(255, SHORT, &[2])),
+        ("mask", file().with(262, SHORT, &[4])),
+    ];
+    for (name, variant) in variants {
+        assert_eq!(make(&variant.bytes()), Err(ImageError::Unsupported), "{name}");
+    }
+    let big = [b"II+\0\x08\0\0\0".as_slice(), &[0; 64]].concat();
+    assert_eq!(make(&big), Err(ImageError::Unsupported));
+}
+
+fn smaller_or_larger(width: u32, tags: &[Tag]) -> Vec<Tag> {
+    let size = [(256, LONG, vec![width]), (257, LONG, vec![width])];
+    size.into_iter().chain(tags.iter().cloned()).collect()
+}
+
+#[test]
+fn camera_raw_is_refused_by_name() {
+    let thumbnail = || File::of(16, 16, 1).chunk(&TILE);
+    let make_tag = (271, 2, vec![0x4e49_4b4f]);
+    let within = |mut file: File, tags: &[Tag], width| {
+        file.within = vec![smaller_or_larger(width, tags)];
+        file
+    };
+    let sensor = [(262, SHORT, vec![32803])];
+    let nef = within(thumbnail().with(254, LONG, &[1]), &sensor, 4000);
+    let by_maker = File { tags: [thumbnail().tags, vec![make_tag.clone()]].concat(), ..thumbnail() };
+    let cases = [
+        ("sensor data within", nef),
+        ("sensor data within, nothing else", within(thumbnail(), &sensor, 8)),
+        ("DNG", thumbnail().with(50706, LONG, &[4])),
+        ("sensor data", thumbnail().with(262, SHORT, &[32803])),
+        ("linear sensor data", thumbnail().with(262, SHORT, &[34892])),
+        ("Nikon's compression", within(thumbnail(), &[(259, SHORT, vec![34713])], 8)),
+        (
+            "reduced page of a camera",
+            File { tags: [by_maker.tags.clone(), vec![(254, LONG, vec![1])]].concat(), ..thumbnail() },
+        ),
+        ("larger page within, of a camera", within(by_maker, &[], 4000)),
+    ];
+    for (name, file) in cases {
+        assert_eq!(make(&file.bytes()), Err(ImageError::CameraRaw), "{name}");
+    }
+    for header in [b"IIRO", b"IIRS", b"MMOR", b"IIU\0"] {
+        assert_eq!(make(&[&header[..], &[8, 0, 0, 0, 0, 0]].concat()), Err(ImageError::CameraRaw));
+    }
+    let mut next = thumbnail().bytes();
+    let page = directory(&mut next, &smaller_or_larger(4000, &sensor));
+    let ifd0 = u32::from_le_bytes(next[4..8].try_into().unwrap()) as usize;
+    let link = ifd0 + 2 + 12 * usize::from(next[ifd0]);
+    next[link..link + 4].copy_from_slice(&page.to_le_bytes());
+    assert_eq!(make(&next), Err(ImageError::CameraRaw), "sensor data in a later page");
+    next[link..link + 4].copy_from_slice(&u32::try_from(ifd0).unwrap().to_le_bytes());
+    assert!(make(&next).is_ok(), "a loop of pages has one page");
+    let pyramid = within(thumbnail(), &[(254, LONG, vec![1])], 8);
+    assert!(make(&pyramid.bytes()).is_ok(), "the first page is the full one");
+}
+
+#[test]
+fn huge_shared_tables_are_refused() {
+    let tables = b"\xff\xdb\0\x43".iter().copied().chain([1; 65]).collect::<Vec<u8>>().repeat(2000);
+    let bytes: Vec<u32> = [b"\xff\xd8\0\0", tables.as_slice()]
+        .concat()
+        .chunks_exact(4)
+        .map(|b| u32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    let file = File::of(16, 16, 1).with(259, SHORT, &[7]).with(347, 7, &bytes).chunk(&grey_jpeg(16));
+    let mut file = file.bytes();
+    // The builder counts words.
+    let entry = file.windows(4).rposition(|tag| tag == [0x5B, 0x01, 7, 0]).unwrap();
+    file[entry + 4..entry + 8].copy_from_slice(&(4 * u32::try_from(bytes.len()).unwrap()).to_le_bytes());
+    assert_eq!(make(&file), Err(ImageError::Corrupt));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn group_4_rows_come_back(width in 1u16..200, rows in prop::collection::vec(any::<[u64; 4]>(), 1..20)) {
+        let is_black = |row: &[u64; 4], x: u16| row[usize::from(x / 64)] & row[0] >> (x % 64) & 1 == 1;
+        let mut encoder = fax::encoder::Encoder::new(fax::VecWriter::new());
+        for row in &rows {
+            let colour = |x| if is_black(row, x) { fax::Color::Black } else { fax::Color::White };
+            encoder.encode_line((0..width).map(colour), width).unwrap();
+        }
+        let data = encoder.finish().unwrap().finish();
+        let mut decoder = Group4::new(data.into_iter().chain([0, 0]).map(Ok), width.into()).unwrap();
+        for row in &rows {
+            let mut read = vec![0; usize::from(width).div_ceil(8)];
+            decoder.read(&mut read).unwrap();
+            for x in 0..width {
+                let bit = read[usize::from(x / 8)] >> (7 - x % 8) & 1 == 1;
+                prop_assert_eq!(bit, is_black(row, x), "{}", x);
+            }
+        }
+    }
+
+    /// Each code moves the row forward, so a row ends after as many bits as its pixels can need.
+    #[test]
+    fn group_4_row_of_any_bytes_ends(width in 1u32..500, byte: u8, bytes: Vec<u8>) {
+        let taken = Cell::new(0u32);
+        let endless = bytes.into_iter().chain(std::iter::repeat(byte)).map(|byte| {
+            taken.set(taken.get() + 1);
+            Ok(byte)
+        });
+        let mut decoder = Group4::new(endless, width).unwrap();
+        let mut row = vec![0; width.div_ceil(8) as usize];
+        let _ = decoder.read(&mut row);
+        prop_assert!(taken.get() < 16 + 8 * width);
+    }
+
+    #[test]
+    fn no_change_of_a_file_makes_it_panic(
+        kind in 0usize..6,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        is_in_directory: bool,
+    ) {
+        let file = || File::of(20, 20, 3).with(278, LONG, &[9]);
+        let row = [1, 2, 3].repeat(20);
+        let data = row.repeat(20);
+        let file = match kind {
+            0 => file().chunk(&data[..540]).chunk(&data[..540]).chunk(&data[..120]),
+            1 => file().with(259, SHORT, &[8]).chunk(&deflated(&data)),
+            2 => file().with(259, SHORT, &[5]).with(317, SHORT, &[2]).chunk(&lzw(&data)),
+            3 => File::of(20, 20, 1).tiled(16).with(259, SHORT, &[7]).shared(&grey_jpeg(16), 4),
+            4 => file().tiled(16).with(284, SHORT, &[2]).shared(&TILE, 12),
+            _ => File::of(20, 20, 1).with(258, SHORT, &[1]).with(259, SHORT, &[4]).chunk(&data),
+        };
+        let directory = 8 + file.data.len();
+        let mut bytes = file.bytes();
+        for (at, value) in changes {
+            let from = if is_in_directory { directory } else { 0 };
+            let rest = bytes.len() - from;
+            bytes[from + at.index(rest)] = value;
+        }
+        let recipe = Recipe { max_pixels: 1 << 20, memory: 16 << 20, ..RECIPE };
+        let _ = crate::imaging::make(Format::Tiff, &bytes, &recipe, &mut Workspace::default());
+    }
+}

@@ -1,0 +1,148 @@
+//! How long a photo will probably keep a worker, by what its first bytes declare.
+//!
+//! An estimate, for the order in which waiting photos get a worker. The time that a photo really took replaces it afterwards, so
+//! a wrong one moves a photo by a place and gains its client nothing for long.
+
+use std::time::Duration;
+
+use memchr::memmem;
+
+use super::codec::markers;
+use super::{Format, declared, metadata};
+
+/// First bytes of a file that [`estimated_cost`] looks at. Of a TIFF that is in memory, any.
+pub const COST_HEAD_BYTES: usize = 128 * 1024;
+
+/// The cost of a photo whose size is not found. Above what counts as short: such files are rare, and may be the most
+/// expensive ones.
+const UNKNOWN_SIZE: Duration = Duration::from_secs(2);
+/// Nanoseconds for a photo, however small.
+const FOR_A_PHOTO: u64 = 3_000_000;
+/// Nanoseconds for each byte of a file, whatever is in it.
+const FOR_A_BYTE: u64 = 3;
+/// Nanoseconds for each byte of a row of a PNG.
+const FOR_A_PNG_BYTE: u64 = 4;
+
+/// Estimates the worker time of a photo of `length` bytes, of which `head` holds the first. One core of 2020 needs about as long.
+pub fn estimated_cost(format: Format, head: &[u8], length: u64) -> Duration {
+    let Some((pixels, nanos)) = pixels_and_nanos(format, head) else { return UNKNOWN_SIZE };
+    let nanos = pixels.saturating_mul(nanos).saturating_add(length.saturating_mul(FOR_A_BYTE));
+    Duration::from_nanos(nanos.saturating_add(FOR_A_PHOTO))
+}
+
+/// The declared number of pixels, and the nanoseconds that each takes in the format.
+fn pixels_and_nanos(format: Format, head: &[u8]) -> Option<(u64, u64)> {
+    let file = head;
+    let head = &file[..file.len().min(COST_HEAD_BYTES)];
+    let (width, height, nanos) = match format {
+        Format::Jpeg => {
+            let frame = markers::frame(head)?;
+            // One that is not sequential is decoded scan by scan.
+            (frame.width.into(), frame.height.into(), if frame.is_sequential { 3 } else { 25 })
+        }
+        Format::Tiff => {
+            let (width, height) = metadata::tiff_sides(file)?;
+            (width.into(), height.into(), 25)
+        }
+        #[cfg(any(feature = "heic", feature = "avif"))]
+        Format::Heif => {
+            let (width, height) = heif_sides(head)?;
+            (width, height, 45)
+        }
+        Format::Png => {
+            let (width, height) = declared::size(format, head)?;
+            (width, height, png_pixel_bytes(head)? * FOR_A_PNG_BYTE)
+        }
+        Format::Gif | Format::Bmp | Format::WebP | Format::Ico => {
+            let (width, height) = declared::size(format, head)?;
+            (width, height, 20)
+        }
+    };
+    Some((width.saturating_mul(height), nanos))
+}
+
+/// Bytes of a pixel by depth and colour type (PNG third edition, section 11.2.1), at least one.
+fn png_pixel_bytes(head: &[u8]) -> Option<u64> {
+    let (depth, colour_type) = (u64::from(*head.get(24)?), head.get(25)?);
+    let channels = match colour_type {
+        2 => 3,
+        4 => 2,
+        6 => 4,
+        _ => 1,
+    };
+    Some((channels * depth / 8).max(1))
+}
+
+/// The largest size that an item declares (ISO/IEC 23008-12 section 6.5.3): that of the whole picture, where it has tiles.
+#[cfg(any(feature = "heic", feature = "avif"))]
+fn heif_sides(head: &[u8]) -> Option<(u64, u64)> {
+    let side = |at: usize| Some(u64::from(u32::from_be_bytes(*head.get(at..)?.first_chunk()?)));
+    // Version and flags follow the name.
+    let sides = memmem::find_iter(head, b"ispe").filter_map(|at| Some((side(at + 8)?, side(at + 12)?)));
+    sides.max_by_key(|(width, height)| width.saturating_mul(*height))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fair_queue::SHORT_JOB;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn png(side: u32, depth: u8, colour_type: u8) -> Vec<u8> {
+        let sides = [side.to_be_bytes(), side.to_be_bytes()].concat();
+        [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), &sides, &[depth, colour_type]].concat()
+    }
+
+    #[test]
+    fn phone_photo_is_short_and_bomb_is_long() {
+        let jpeg = |marker: u8, width: u16, height: u16| {
+            let sides = [height.to_be_bytes(), width.to_be_bytes()].concat();
+            [b"\xff\xd8\xff", [marker].as_slice(), b"\0\x0b\x08", &sides, &[1, 1, 0x11, 0], b"\xff\xda\0\x02"]
+                .concat()
+        };
+        let tiff = |side: u8| {
+            let entry = |tag: u8| [0x01, tag, 0, 4, 0, 0, 0, 1, 0, 0, side, 0];
+            [b"MM\0*\0\0\0\x08\0\x02".as_slice(), &entry(0), &entry(1)].concat()
+        };
+        let heic = |sides: &[[u8; 4]]| {
+            let item = |side: &[u8; 4]| [b"ispe\0\0\0\0".as_slice(), side, side].concat();
+            sides.iter().flat_map(item).collect::<Vec<_>>()
+        };
+        let short = [
+            (Format::Jpeg, jpeg(0xC0, 8064, 6048), 15 << 20),
+            (Format::Jpeg, jpeg(0xC2, 8064, 6048), 4 << 20),
+            (Format::Png, png(4000, 8, 6), 15 << 20),
+            (Format::Tiff, tiff(15), 15 << 20),
+            #[cfg(feature = "heic")]
+            (Format::Heif, heic(&[[0, 0, 2, 0], [0, 0, 19, 0]]), 3 << 20),
+        ];
+        for (format, head, length) in short {
+            let cost = estimated_cost(format, &head, length);
+            assert!(cost <= SHORT_JOB && cost >= Duration::from_millis(100), "{format:?}: {cost:?}");
+        }
+        let long = [
+            (Format::Jpeg, jpeg(0xC2, 12_000, 10_000)),
+            (Format::Png, png(10_950, 16, 6)),
+            (Format::Tiff, tiff(42)),
+            (Format::Tiff, b"II*\0\xff\xff\xff\0".to_vec()),
+            (Format::Jpeg, b"\xff\xd8\xff\xe0".to_vec()),
+            #[cfg(feature = "heic")]
+            (Format::Heif, heic(&[[0, 0, 40, 0], [0, 0, 2, 0]])),
+        ];
+        for (format, head) in long {
+            let cost = estimated_cost(format, &head, 1 << 20);
+            assert!(cost > SHORT_JOB, "{format:?}: {cost:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_have_an_estimate(bytes: Vec<u8>, length: u64) {
+            for format in [Format::Jpeg, Format::Png, Format::Tiff, Format::Gif, Format::Ico] {
+                let _ = estimated_cost(format, &bytes, length);
+            }
+            #[cfg(any(feature = "heic", feature = "avif"))]
+            let _ = estimated_cost(Format::Heif, &[b"ispe".as_slice(), &bytes].concat(), length);
+        }
+    }
+}

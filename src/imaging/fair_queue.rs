@@ -1,0 +1,686 @@
+//! The order in which waiting jobs get a worker: weighted fair queueing by worker time, with equal weights.
+//!
+//! A virtual clock runs at the rate at which each active client gets worker time. A client pays for its jobs in that time: its
+//! next job starts, virtually, when its earlier ones are paid off, and the waiting job with the earliest virtual finish (start
+//! plus estimated cost) is the next to run. When a job ends, the time that it really took replaces the estimate.
+//!
+//! So a cheap job of a client without debt is next, whatever others have queued; clients that keep the queue full get equal
+//! worker time, not equal numbers of jobs; and no job starves, because the clock passes every finish. Deficit round robin
+//! would need a quantum as large as the largest job, and a client that comes back with one job at a time would lose its
+//! deficit when its queue is empty. Here a debt is one number, which outlives the queue.
+//!
+//! A job that runs cannot be stopped. So long jobs may not occupy every worker, if there is more than one.
+//!
+//! Nothing here knows threads: the caller passes the time, so that tests can.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::model::ClientKey;
+
+/// A job whose expected cost is above this is a long one.
+pub(super) const SHORT_JOB: Duration = Duration::from_millis(1500);
+/// How long a client that has no job is remembered.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// Most clients without a job that are remembered.
+const MAX_REMEMBERED: usize = 16_384;
+/// Bounds of the factor by which jobs took longer than estimated on average.
+const CORRECTION: (f64, f64) = (0.25, 4.0);
+
+/// Jobs of type `J` that wait, and the accounts of the clients that sent them.
+#[derive(Debug)]
+pub(super) struct FairQueue<J> {
+    workers: usize,
+    /// Workers that long jobs may occupy together.
+    for_long: usize,
+    /// Most jobs that wait.
+    capacity: usize,
+    accounts: HashMap<ClientKey, Account<J>>,
+    /// The first job of each client that has one, by class. A class is `is_long`.
+    order: [BTreeSet<Position>; 2],
+    /// Clients with waiting jobs, by their number.
+    by_length: BTreeSet<(usize, ClientKey)>,
+    /// Clients by the time at which they had no more jobs, oldest first. One that came back is here for nothing.
+    idle: VecDeque<(Instant, ClientKey)>,
+    running: BTreeMap<u64, Running>,
+    running_long: usize,
+    waiting: usize,
+    /// Estimated cost of all that wait.
+    backlog: Duration,
+    /// Clients with jobs that wait or run.
+    active: u32,
+    clock: Duration,
+    clock_read: Instant,
+    next_number: u64,
+    /// Moving averages over jobs that ended.
+    usual_spent: Duration,
+    usual_estimate: Duration,
+    /// The same of the estimates of short jobs.
+    usual_short: Duration,
+}
+
+/// Virtual finish and number of a client's first job.
+type Position = (Duration, u64, ClientKey);
+
+#[derive(Debug)]
+struct Account<J> {
+    /// By number, which is the order of arrival.
+    jobs: BTreeMap<u64, (Duration, J)>,
+    running: u32,
+    /// Estimated cost of `jobs`.
+    backlog: Duration,
+    /// Virtual time at which everything that was charged is paid off.
+    paid_off: Duration,
+    /// Virtual start of the first of `jobs`.
+    start: Duration,
+    /// By how much the client's jobs took longer than estimated of late.
+    overrun: Duration,
+    last_estimate: Duration,
+    /// Where the first of `jobs` stands, and whether it is long.
+    position: Option<(Position, bool)>,
+    idle_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Running {
+    client: ClientKey,
+    began: Instant,
+    estimate: Duration,
+    charged: Duration,
+    is_long: bool,
+}
+
+impl<J> FairQueue<J> {
+    /// An empty queue of at most `capacity` jobs before `workers` workers.
+    pub(super) fn new(workers: usize, capacity: usize, now: Instant) -> Self {
+        let reserved = if workers > 1 { workers.div_ceil(4) } else { 0 };
+        Self {
+            workers: workers.max(1),
+            for_long: workers - reserved,
+            capacity,
+            accounts: HashMap::new(),
+            order: [BTreeSet::new(), BTreeSet::new()],
+            by_length: BTreeSet::new(),
+            idle: VecDeque::new(),
+            running: BTreeMap::new(),
+            running_long: 0,
+            waiting: 0,
+            backlog: Duration::ZERO,
+            active: 0,
+            clock: Duration::ZERO,
+            clock_read: now,
+            next_number: 0,
+            usual_spent: Duration::ZERO,
+            usual_estimate: Duration::ZERO,
+            usual_short: Duration::ZERO,
+        }
+    }
+
+    /// Jobs that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// The number that the next job gets.
+    #[cfg(test)]
+    pub(super) fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// Adds a job of `client` and returns its number. If too many wait, the last job of the client with most of them has to
+    /// go, and is returned.
+    ///
+    /// # Errors
+    /// Too many wait, and no client has more of them than this one would have. Returns the job.
+    pub(super) fn enter(
+        &mut self,
+        now: Instant,
+        client: ClientKey,
+        estimate: Duration,
+        job: J,
+    ) -> Result<(u64, Option<J>), J> {
+        self.advance(now);
+        let mut pushed_out = None;
+        if self.waiting >= self.capacity {
+            match self.make_room_for(now, client) {
+                Some(other) => pushed_out = Some(other),
+                None => return Err(job),
+            }
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        let account = self.accounts.entry(client).or_insert_with(Account::new);
+        if account.is_idle() {
+            self.active += 1;
+            account.idle_since = None;
+        }
+        let is_first = account.jobs.is_empty();
+        account.jobs.insert(number, (estimate, job));
+        account.backlog += estimate;
+        account.last_estimate = estimate;
+        self.waiting += 1;
+        self.backlog += estimate;
+        self.count_jobs(client, |length| length - 1);
+        if is_first {
+            self.place(client, Duration::ZERO, Duration::MAX);
+        }
+        Ok((number, pushed_out))
+    }
+
+    /// Removes a job that waits; `None` if it does not.
+    pub(super) fn leave(&mut self, now: Instant, client: ClientKey, number: u64) -> Option<J> {
+        self.advance(now);
+        let account = self.accounts.get_mut(&client)?;
+        let was_first = account.jobs.first_key_value().is_some_and(|(first, _)| *first == number);
+        let (estimate, job) = account.jobs.remove(&number)?;
+        self.forget_waiting(client, estimate);
+        if was_first {
+            self.place(client, Duration::ZERO, Duration::MAX);
+        }
+        self.rest(now, client);
+        Some(job)
+    }
+
+    /// Whether [`take`](Self::take) would return a job.
+    pub(super) fn is_ready(&self) -> bool {
+        self.next_position().is_some()
+    }
+
+    /// Takes the job that is next and returns it with its number. To be followed by [`finish`](Self::finish).
+    pub(super) fn take(&mut self, now: Instant) -> Option<(u64, J)> {
+        self.advance(now);
+        self.charge_running(now);
+        let ((_, number, client), is_long) = self.next_position()?;
+        let account = self.accounts.get_mut(&client)?;
+        let (estimate, job) = account.jobs.remove(&number)?;
+        account.running += 1;
+        account.paid_off = account.start + estimate;
+        self.running_long += usize::from(is_long);
+        self.running.insert(number, Running { client, began: now, estimate, charged: estimate, is_long });
+        self.forget_waiting(client, estimate);
+        self.place(client, Duration::ZERO, Duration::MAX);
+        Some((number, job))
+    }
+
+    /// Notes that a job has ended: the time that it took replaces its estimate.
+    pub(super) fn finish(&mut self, now: Instant, number: u64) {
+        self.advance(now);
+        let Some(job) = self.running.remove(&number) else { return };
+        self.running_long -= usize::from(job.is_long);
+        let spent = now.saturating_duration_since(job.began);
+        self.usual_spent = average(self.usual_spent, spent);
+        self.usual_estimate = average(self.usual_estimate, job.estimate);
+        if job.estimate <= SHORT_JOB {
+            self.usual_short = average(self.usual_short, job.estimate);
+        }
+        let Some(account) = self.accounts.get_mut(&job.client) else { return };
+        account.running -= 1;
+        account.overrun = spent.saturating_sub(job.estimate).max(account.overrun / 2);
+        account.paid_off = (account.paid_off + spent).saturating_sub(job.charged);
+        // A refund may bring the next job forward, and a charge sets it back.
+        let (least, most) = if spent < job.charged {
+            (Duration::ZERO, account.start)
+        } else {
+            (account.start, Duration::MAX)
+        };
+        self.place(job.client, least, most);
+        self.rest(now, job.client);
+    }
+
+    /// How long a job of `client` would wait now, by the costs of what would run before it. An estimate from totals, so that
+    /// asking costs the same however many clients wait.
+    pub(super) fn expected_wait(&mut self, now: Instant, client: ClientKey) -> Duration {
+        self.advance(now);
+        let (mut own, mut debt, mut cost, mut others) =
+            (Duration::ZERO, Duration::ZERO, self.usual_short, self.by_length.len());
+        if let Some(account) = self.accounts.get(&client) {
+            own = account.backlog;
+            debt = account.paid_off.saturating_sub(self.clock);
+            cost = cost.max(account.last_estimate + account.overrun);
+            others -= usize::from(!account.jobs.is_empty());
+        }
+        // Of each other client no more runs first than this one owes, has waiting and is about to add.
+        let theirs = (own + debt + cost).saturating_mul(u32::try_from(others).unwrap_or(u32::MAX));
+        let ahead = own + theirs.min(self.backlog.saturating_sub(own));
+        let workers = if cost > SHORT_JOB { self.for_long } else { self.workers };
+        let expected = ahead / count(workers);
+        if self.usual_estimate.is_zero() {
+            return expected;
+        }
+        let correction = self.usual_spent.as_secs_f64() / self.usual_estimate.as_secs_f64();
+        expected.mul_f64(correction.clamp(CORRECTION.0, CORRECTION.1))
+    }
+
+    /// Runs the virtual clock up to `now`.
+    fn advance(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.clock_read);
+        self.clock_read = self.clock_read.max(now);
+        self.clock += match self.active {
+            0 => passed.saturating_mul(count(self.workers)),
+            active => passed.saturating_mul(u32::try_from(self.running.len()).unwrap_or(u32::MAX)) / active,
+        };
+        while let Some((since, client)) = self.idle.front().copied() {
+            if since + REMEMBERED > now && self.idle.len() <= MAX_REMEMBERED {
+                break;
+            }
+            self.idle.pop_front();
+            if self.accounts.get(&client).is_some_and(|account| account.idle_since == Some(since)) {
+                self.accounts.remove(&client);
+            }
+        }
+    }
+
+    /// Charges what jobs that still run took beyond their estimates.
+    fn charge_running(&mut self, now: Instant) {
+        let mut late = Vec::new();
+        for job in self.running.values_mut() {
+            let spent = now.saturating_duration_since(job.began);
+            if spent > job.charged {
+                late.push((job.client, spent - job.charged));
+                job.charged = spent;
+            }
+        }
+        for (client, more) in late {
+            if let Some(account) = self.accounts.get_mut(&client) {
+                account.paid_off += more;
+                let start = account.start;
+                self.place(client, start, Duration::MAX);
+            }
+        }
+    }
+
+    /// The position of the job that is next, and whether it is long.
+    fn next_position(&self) -> Option<(Position, bool)> {
+        let short = self.order[0].first().map(|position| (*position, false));
+        let long = self.order[1].first().filter(|_| self.running_long < self.for_long);
+        let long = long.map(|position| (*position, true));
+        match (short, long) {
+            (Some(short), Some(long)) => Some(short.min(long)),
+            (short, long) => short.or(long),
+        }
+    }
+
+    /// Puts the first job of `client` where it belongs, with a virtual start of at least `least` and at most `most`.
+    fn place(&mut self, client: ClientKey, least: Duration, most: Duration) {
+        let clock = self.clock;
+        let Some(account) = self.accounts.get_mut(&client) else { return };
+        if let Some((position, is_long)) = account.position.take() {
+            self.order[usize::from(is_long)].remove(&position);
+        }
+        let Some((number, (estimate, _))) = account.jobs.first_key_value() else { return };
+        account.start = account.paid_off.max(clock).max(least).min(most);
+        let cost = *estimate + account.overrun;
+        let position = (account.start + cost, *number, client);
+        let is_long = cost > SHORT_JOB;
+        account.position = Some((position, is_long));
+        self.order[usize::from(is_long)].insert(position);
+    }
+
+    /// Notes that a job of this estimate waits no more.
+    fn forget_waiting(&mut self, client: ClientKey, estimate: Duration) {
+        if let Some(account) = self.accounts.get_mut(&client) {
+            account.backlog = account.backlog.saturating_sub(estimate);
+        }
+        self.backlog = self.backlog.saturating_sub(estimate);
+        self.waiting -= 1;
+        self.count_jobs(client, |length| length + 1);
+    }
+
+    /// Corrects `by_length` after a change; `before` gives the earlier number of jobs from the present one.
+    fn count_jobs(&mut self, client: ClientKey, before: impl Fn(usize) -> usize) {
+        let length = self.accounts.get(&client).map_or(0, |account| account.jobs.len());
+        self.by_length.remove(&(before(length), client));
+        if length > 0 {
+            self.by_length.insert((length, client));
+        }
+    }
+
+    /// Notes that `client` has no more jobs, if so.
+    fn rest(&mut self, now: Instant, client: ClientKey) {
+        if let Some(account) = self.accounts.get_mut(&client)
+            && account.is_idle()
+            && account.idle_since.is_none()
+        {
+            account.idle_since = Some(now);
+            self.active -= 1;
+            self.idle.push_back((now, client));
+        }
+    }
+
+    /// Takes out the last job of the client with most of them, if those are more than `client` is about to have.
+    fn make_room_for(&mut self, now: Instant, client: ClientKey) -> Option<J> {
+        let own = self.accounts.get(&client).map_or(0, |account| account.jobs.len());
+        let (length, longest) = *self.by_length.last()?;
+        if length <= own + 1 {
+            return None;
+        }
+        let last = *self.accounts.get(&longest)?.jobs.last_key_value()?.0;
+        self.leave(now, longest, last)
+    }
+}
+
+impl<J> Account<J> {
+    fn new() -> Self {
+        Self {
+            jobs: BTreeMap::new(),
+            running: 0,
+            backlog: Duration::ZERO,
+            paid_off: Duration::ZERO,
+            start: Duration::ZERO,
+            overrun: Duration::ZERO,
+            last_estimate: Duration::ZERO,
+            position: None,
+            idle_since: None,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.jobs.is_empty() && self.running == 0
+    }
+}
+
+/// A moving average after one more value; zero before the first.
+fn average(before: Duration, value: Duration) -> Duration {
+    if before.is_zero() { value } else { before - before / 8 + value / 8 }
+}
+
+/// A number to divide by.
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use proptest::prelude::*;
+
+    const CHEAP: Duration = Duration::from_millis(40);
+    const EXPENSIVE: Duration = Duration::from_secs(3);
+
+    fn client(n: u8) -> ClientKey {
+        IpAddr::from(Ipv4Addr::new(10, 0, 0, n)).into()
+    }
+
+    /// A queue with workers whose jobs take the time that the job says.
+    struct Simulation {
+        queue: FairQueue<(u8, Duration)>,
+        now: Instant,
+        workers: usize,
+        /// Number, client and end of each job that runs.
+        running: Vec<(u64, u8, Instant)>,
+        /// Worker time of each client.
+        spent: HashMap<u8, Duration>,
+        /// Clients in the order in which their jobs began.
+        began: Vec<u8>,
+    }
+
+    impl Simulation {
+        fn new(workers: usize) -> Self {
+            let now = Instant::now();
+            let queue = FairQueue::new(workers, 1000, now);
+            Self { queue, now, workers, running: Vec::new(), spent: HashMap::new(), began: Vec::new() }
+        }
+
+        fn enter(&mut self, of: u8, estimate: Duration, cost: Duration) {
+            assert!(matches!(self.queue.enter(self.now, client(of), estimate, (of, cost)), Ok((_, None))));
+            self.begin();
+        }
+
+        fn begin(&mut self) {
+            while self.running.len() < self.workers
+                && let Some((number, (of, cost))) = self.queue.take(self.now)
+            {
+                self.running.push((number, of, self.now + cost));
+                *self.spent.entry(of).or_default() += cost;
+                self.began.push(of);
+            }
+        }
+
+        /// Goes on to the end of the job that ends next, and returns its client.
+        fn step(&mut self) -> Option<u8> {
+            let next = (0..self.running.len()).min_by_key(|at| self.running[*at].2)?;
+            let (number, of, end) = self.running.swap_remove(next);
+            self.now = self.now.max(end);
+            self.queue.finish(self.now, number);
+            self.begin();
+            Some(of)
+        }
+
+        fn waits_of(&self, of: u8) -> usize {
+            self.queue.accounts.get(&client(of)).map_or(0, |account| account.jobs.len())
+        }
+    }
+
+    #[test]
+    fn cheap_job_beside_expensive_ones_is_next() {
+        for workers in [1, 2, 4] {
+            let mut pool = Simulation::new(workers);
+            for of in 1..=4 {
+                for _ in 0..20 {
+                    pool.enter(of, EXPENSIVE, EXPENSIVE);
+                }
+            }
+            for honest in 10..40 {
+                pool.enter(honest, CHEAP, CHEAP);
+                while *pool.began.last().unwrap() != honest {
+                    let expensive = pool.began.len();
+                    pool.step();
+                    assert!(pool.began.len() == expensive || pool.began[expensive] == honest, "{workers}");
+                }
+                pool.step();
+            }
+        }
+    }
+
+    #[test]
+    fn long_jobs_leave_a_worker_free() {
+        for (workers, most) in [(1, 1), (2, 1), (4, 3), (8, 6)] {
+            let mut pool = Simulation::new(workers);
+            for of in 0..20 {
+                pool.enter(of, EXPENSIVE, EXPENSIVE);
+            }
+            assert_eq!(pool.running.len(), most);
+            pool.enter(30, CHEAP, CHEAP);
+            assert_eq!(pool.began.last() == Some(&30), workers > 1);
+        }
+    }
+
+    #[test]
+    fn job_that_took_longer_than_estimated_makes_the_next_one_long() {
+        let mut pool = Simulation::new(2);
+        for _ in 0..5 {
+            pool.enter(1, CHEAP, EXPENSIVE);
+        }
+        assert_eq!(pool.running.len(), 2, "they look short");
+        pool.step();
+        pool.step();
+        assert_eq!(pool.running.len(), 1, "they no longer do");
+        pool.enter(2, CHEAP, CHEAP);
+        assert_eq!(pool.running.len(), 2);
+    }
+
+    #[test]
+    fn client_with_one_job_at_a_time_pays_for_the_last_one() {
+        let mut pool = Simulation::new(1);
+        for _ in 0..500 {
+            // Nothing of client 1 waits while a job of it runs.
+            if pool.waits_of(1) == 0 && pool.running.iter().all(|(_, running, _)| *running != 1) {
+                pool.enter(1, CHEAP, EXPENSIVE);
+            }
+            while pool.waits_of(2) < 2 {
+                pool.enter(2, CHEAP, CHEAP);
+            }
+            pool.step();
+        }
+        let jobs = |of| pool.began.iter().filter(|began| **began == of).count();
+        assert!(jobs(2) > 10 * jobs(1), "{} of the cheap, {} of the expensive", jobs(2), jobs(1));
+    }
+
+    #[test]
+    fn long_job_is_served_though_cheap_ones_of_new_clients_never_end() {
+        let mut pool = Simulation::new(1);
+        pool.enter(0, CHEAP, CHEAP);
+        pool.enter(1, EXPENSIVE, EXPENSIVE);
+        let mut number = 0;
+        for of in (2..=250).cycle() {
+            // Three of them wait at any time.
+            while pool.queue.waiting() < 4 {
+                pool.enter(of, CHEAP, CHEAP);
+            }
+            pool.step();
+            number += 1;
+            if pool.spent.contains_key(&1) {
+                break;
+            }
+        }
+        assert!(number < 500, "after {number} others");
+    }
+
+    #[test]
+    fn idle_client_is_forgotten_after_a_minute() {
+        let mut pool = Simulation::new(1);
+        pool.enter(1, CHEAP, EXPENSIVE);
+        pool.step();
+        pool.now += REMEMBERED / 2;
+        pool.enter(2, CHEAP, CHEAP);
+        pool.step();
+        assert_eq!(pool.queue.accounts.len(), 2);
+        assert!(pool.queue.accounts[&client(1)].overrun > CHEAP);
+        pool.now += REMEMBERED / 2;
+        pool.queue.expected_wait(pool.now, client(3));
+        assert_eq!(pool.queue.accounts.len(), 1);
+        pool.now += REMEMBERED;
+        pool.queue.expected_wait(pool.now, client(3));
+        assert!(pool.queue.accounts.is_empty() && pool.queue.idle.is_empty());
+    }
+
+    #[test]
+    fn expected_wait_counts_the_cost_of_what_runs_before() {
+        let second = Duration::from_secs(1);
+        let mut pool = Simulation::new(1);
+        pool.enter(0, second, second);
+        assert_eq!(pool.queue.expected_wait(pool.now, client(1)), Duration::ZERO);
+        pool.step();
+        pool.enter(0, second, second);
+        for of in [1, 1, 1, 2] {
+            pool.enter(of, second, second);
+        }
+        let now = pool.now;
+        let mut wait = |of| pool.queue.expected_wait(now, client(of)).as_secs();
+        assert_eq!((wait(1), wait(2), wait(3)), (4, 3, 2));
+    }
+
+    #[test]
+    fn expected_wait_is_long_for_the_clients_that_fill_the_queue_alone() {
+        let mut pool = Simulation::new(2);
+        for _ in 0..20 {
+            pool.enter(9, CHEAP, CHEAP);
+            pool.step();
+        }
+        for of in 1..=4 {
+            for _ in 0..20 {
+                pool.enter(of, EXPENSIVE, EXPENSIVE);
+            }
+        }
+        let now = pool.now;
+        assert!(pool.queue.expected_wait(now, client(1)) > Duration::from_secs(100));
+        assert!(pool.queue.expected_wait(now, client(9)) < Duration::from_secs(1));
+        assert!(pool.queue.expected_wait(now, client(50)) < Duration::from_secs(1));
+    }
+
+    /// What may happen to a queue.
+    #[derive(Debug, Clone)]
+    enum Event {
+        Enter { of: u8, estimate: u64, cost: u64 },
+        Leave { at: usize },
+        Step,
+        Pass { millis: u64 },
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            4 => (0u8..6, 0u64..4000, 0u64..4000)
+                .prop_map(|(of, estimate, cost)| Event::Enter { of, estimate, cost }),
+            1 => any::<usize>().prop_map(|at| Event::Leave { at }),
+            3 => Just(Event::Step),
+            1 => (0u64..90_000).prop_map(|millis| Event::Pass { millis }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Every job ends once: it runs, leaves or is pushed out; and the totals are those of the jobs.
+        #[test]
+        fn no_job_is_lost(events in prop::collection::vec(event(), 0..200), workers in 1usize..5) {
+            const CAPACITY: usize = 12;
+            let mut pool = Simulation::new(workers);
+            pool.queue.capacity = CAPACITY;
+            let (mut entered, mut left, mut waiting) = (0, 0, Vec::new());
+            for event in events {
+                match event {
+                    Event::Enter { of, estimate, cost } => {
+                        let (estimate, cost) = (Duration::from_millis(estimate), Duration::from_millis(cost));
+                        let longest = (0..6).map(|of| pool.waits_of(of)).max().unwrap();
+                        let (own, was_full) = (pool.waits_of(of), pool.queue.waiting() == CAPACITY);
+                        match pool.queue.enter(pool.now, client(of), estimate, (of, cost)) {
+                            Ok((number, pushed_out)) => {
+                                prop_assert_eq!(pushed_out.is_some(), was_full);
+                                prop_assert!(!was_full || longest > own + 1);
+                                entered += 1;
+                                left += usize::from(was_full);
+                                waiting.push((of, number));
+                            }
+                            Err(_) => prop_assert!(was_full && longest <= own + 1),
+                        }
+                        pool.begin();
+                    }
+                    Event::Leave { at } if !waiting.is_empty() => {
+                        let (of, number) = waiting.swap_remove(at % waiting.len());
+                        left += usize::from(pool.queue.leave(pool.now, client(of), number).is_some());
+                        pool.begin();
+                    }
+                    Event::Leave { .. } => {}
+                    Event::Step => drop(pool.step()),
+                    Event::Pass { millis } => pool.now += Duration::from_millis(millis),
+                }
+                let queue = &pool.queue;
+                let jobs = queue.accounts.values().map(|account| account.jobs.len()).sum::<usize>();
+                let firsts = queue.accounts.values().filter(|account| !account.jobs.is_empty()).count();
+                prop_assert!(queue.waiting <= CAPACITY && queue.waiting == jobs);
+                prop_assert_eq!(queue.order.iter().map(BTreeSet::len).sum::<usize>(), firsts);
+                prop_assert_eq!(queue.by_length.iter().map(|(length, _)| length).sum::<usize>(), jobs);
+                prop_assert_eq!(queue.backlog, queue.accounts.values().map(|account| account.backlog).sum::<Duration>());
+            }
+            while pool.step().is_some() {}
+            prop_assert_eq!(pool.began.len() + left, entered);
+            let queue = &pool.queue;
+            prop_assert_eq!((queue.waiting, queue.active, queue.running_long), (0, 0, 0));
+            prop_assert_eq!(queue.backlog, Duration::ZERO);
+        }
+
+        /// Clients that always have jobs get equal time, whatever their jobs cost and whatever was estimated.
+        #[test]
+        fn shares_are_equal_in_time(costs in prop::collection::vec((50u64..700, 1u64..1400), 2..5), workers in 1usize..3) {
+            let mut pool = Simulation::new(workers);
+            let costs: Vec<(Duration, Duration)> = costs
+                .into_iter()
+                .map(|(cost, estimate)| (Duration::from_millis(cost), Duration::from_millis(estimate)))
+                .collect();
+            let until = pool.now + Duration::from_secs(200);
+            while pool.now < until {
+                for (of, (cost, estimate)) in (0..).zip(&costs) {
+                    while pool.waits_of(of) < 3 {
+                        pool.enter(of, *estimate, *cost);
+                    }
+                }
+                pool.step();
+            }
+            let spent: Vec<Duration> = pool.spent.values().copied().collect();
+            let (least, most) = (spent.iter().min().unwrap(), spent.iter().max().unwrap());
+            prop_assert_eq!(spent.len(), costs.len());
+            prop_assert!(*most - *least < Duration::from_secs(8), "{:?} of {:?}", spent, costs);
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! A bounded queue between the threads that log and the one thread that writes.
+//!
+//! A reader that pauses (a stopped terminal, a log shipper that hangs) blocks every write to its pipe. Here only the writing
+//! thread waits for it. Lines are collected up to a number of bytes; further ones are counted and dropped until the
+//! reader has taken all that were collected. Then one line says how many are missing.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Bytes of lines that may wait. As many again may be in the hands of the writing thread.
+pub const CAPACITY: usize = 1024 * 1024;
+
+/// A larger buffer is freed once it is written: a burst of lines is rare.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// How long an output that takes nothing at the moment is left alone, where it does not block.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Takes lines without ever waiting for their reader.
+#[derive(Debug, Clone)]
+pub struct LogWriter(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    capacity: usize,
+    queue: Mutex<Queue>,
+    /// There is something to write.
+    work: Condvar,
+    /// Everything is written.
+    idle: Condvar,
+    /// Lines that were never written, since the start.
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    lines: Vec<u8>,
+    /// Lines dropped since one did not fit. While there are any, no line is taken, so that the gap is in one place.
+    gap: u64,
+    is_writing: bool,
+}
+
+impl LogWriter {
+    /// Starts the thread that writes to `output`. Of the queue's `capacity` bytes each line takes its length. `notice` makes
+    /// the line that says how many lines are missing.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(
+        output: impl Write + Send + 'static,
+        capacity: usize,
+        notice: impl Fn(u64) -> String + Send + 'static,
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            capacity,
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            idle: Condvar::new(),
+            dropped: AtomicU64::new(0),
+        });
+        let output = Output { output, is_line_open: false };
+        let writing = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || writing.write_for_ever(output, notice))?;
+        Ok(Self(shared))
+    }
+
+    /// Queues a line with its end, or drops it.
+    pub fn push(&self, line: &[u8]) {
+        let mut queue = self.0.lock();
+        if queue.gap > 0 || queue.lines.len() + line.len() > self.0.capacity {
+            queue.gap += 1;
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        } else {
+            queue.lines.extend_from_slice(line);
+        }
+        drop(queue);
+        self.0.work.notify_one();
+    }
+
+    /// Returns how many lines were never written.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything is written, but no longer than `limit`.
+    pub fn flush(&self, limit: Duration) {
+        let queue = self.0.lock();
+        let is_pending = |queue: &mut Queue| queue.is_writing || queue.gap > 0 || !queue.lines.is_empty();
+        let _flushed_or_late = self.0.idle.wait_timeout_while(queue, limit, is_pending);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_for_ever<W: Write>(&self, mut output: Output<W>, notice: impl Fn(u64) -> String) {
+        let mut batch = Vec::new();
+        // Missing lines that the log does not mention yet.
+        let mut missing = 0;
+        loop {
+            let mut queue = self.lock();
+            while queue.lines.is_empty() && queue.gap == 0 {
+                queue.is_writing = false;
+                self.idle.notify_all();
+                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            queue.is_writing = true;
+            std::mem::swap(&mut queue.lines, &mut batch);
+            if batch.is_empty() {
+                missing += std::mem::take(&mut queue.gap);
+            }
+            drop(queue);
+            if missing > 0 && output.write(notice(missing).as_bytes()).is_ok() {
+                missing = 0;
+            }
+            // After a failure the notice tries again with the next lines.
+            let lost = if missing > 0 { lines(&batch) } else { output.write(&batch).err().unwrap_or(0) };
+            self.dropped.fetch_add(lost, Ordering::Relaxed);
+            missing += lost;
+            if batch.capacity() > KEPT_BYTES {
+                batch = Vec::new();
+            }
+            batch.clear();
+        }
+    }
+}
+
+fn lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+struct Output<W> {
+    output: W,
+    /// The last line was cut by an error.
+    is_line_open: bool,
+}
+
+impl<W: Write> Output<W> {
+    /// Writes everything, however long the reader pauses.
+    ///
+    /// # Errors
+    /// The number of lines that were not written whole.
+    fn write(&mut self, mut bytes: &[u8]) -> Result<(), u64> {
+        if self.is_line_open && !bytes.is_empty() {
+            self.put(&mut &b"\n"[..]).map_err(|_| lines(bytes))?;
+        }
+        self.put(&mut bytes).map_err(|_| lines(bytes))
+    }
+
+    /// Writes `bytes` and removes what is written from their front.
+    fn put(&mut self, bytes: &mut &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.output.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    let (done, rest) = bytes.split_at(written);
+                    self.is_line_open = !done.ends_with(b"\n");
+                    *bytes = rest;
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => std::thread::sleep(RETRY),
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Write for &LogWriter {
+    /// Takes a whole line: the formatter of events writes each in one call.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for LogWriter {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::time::Instant;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    /// A pipe whose reader takes a piece only when it is asked to.
+    struct Pipe(SyncSender<Vec<u8>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.send(bytes.to_vec()).map_err(|_| io::ErrorKind::BrokenPipe)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn log(capacity: usize) -> (LogWriter, Receiver<Vec<u8>>) {
+        let (pipe, reader) = sync_channel(0);
+        let log = LogWriter::start(Pipe(pipe), capacity, |missing| format!("{missing} missing\n")).unwrap();
+        (log, reader)
+    }
+
+    /// All lines up to the one that says `end`.
+    fn read(reader: &Receiver<Vec<u8>>, end: &str) -> Vec<String> {
+        let mut text = String::new();
+        while !text.ends_with(&format!("{end}\n")) {
+            text += std::str::from_utf8(&reader.recv_timeout(LONG).unwrap()).unwrap();
+        }
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn lines_are_written_in_order_and_none_is_lost_while_the_reader_reads() {
+        let (log, reader) = log(1 << 20);
+        let reading = std::thread::spawn(move || read(&reader, "end"));
+        for n in 0..10_000 {
+            log.push(format!("line {n}\n").as_bytes());
+        }
+        log.push(b"end\n");
+        let lines = reading.join().unwrap();
+        assert_eq!(lines.len(), 10_001);
+        assert!(lines.iter().take(10_000).enumerate().all(|(n, line)| *line == format!("line {n}")));
+        assert_eq!(log.dropped(), 0);
+    }
+
+    #[test]
+    fn paused_reader_costs_lines_that_are_counted_in_one_place_and_never_time() {
+        let (log, reader) = log(1000);
+        let began = Instant::now();
+        for n in 0..100_000 {
+            log.push(format!("line {n}\n").as_bytes());
+        }
+        assert!(began.elapsed() < LONG);
+        let dropped = log.dropped();
+        assert!(dropped > 99_000, "{dropped}");
+        let notice = format!("{dropped} missing");
+        let mut lines = read(&reader, &notice);
+        assert_eq!(lines.pop(), Some(notice));
+        assert_eq!(lines.len() as u64 + dropped, 100_000);
+        assert!(
+            lines.iter().enumerate().all(|(n, line)| *line == format!("line {n}")),
+            "the first ones are kept"
+        );
+        log.push(b"after\n");
+        assert_eq!(read(&reader, "after"), ["after"]);
+    }
+
+    #[test]
+    fn line_longer_than_the_queue_is_dropped_and_counted() {
+        let (log, reader) = log(100);
+        log.push(&[&[b'x'; 200][..], b"\n"].concat());
+        assert_eq!(read(&reader, "1 missing"), ["1 missing"]);
+        assert_eq!(log.dropped(), 1);
+    }
+
+    #[test]
+    fn flush_waits_for_the_reader_but_not_for_ever() {
+        let (log, reader) = log(1000);
+        log.push(b"line\n");
+        let began = Instant::now();
+        log.flush(Duration::from_millis(50));
+        assert!((Duration::from_millis(50)..LONG).contains(&began.elapsed()));
+        let reading = std::thread::spawn(move || read(&reader, "line"));
+        log.flush(LONG);
+        assert_eq!(reading.join().unwrap(), ["line"]);
+    }
+
+    #[test]
+    fn closed_output_costs_lines_and_nothing_else() {
+        let (log, reader) = log(1000);
+        drop(reader);
+        for n in 1..=3 {
+            log.push(b"line\n");
+            log.flush(LONG);
+            assert_eq!(log.dropped(), n);
+        }
+    }
+
+    /// Fails now and then, and takes a few bytes of each line at a time.
+    struct Disk(Arc<Mutex<(Vec<u8>, bool)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut disk = self.0.lock().unwrap();
+            if disk.1 && disk.0.len() >= 8 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let taken = bytes.len().min(4);
+            disk.0.extend(&bytes[..taken]);
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn full_disk_costs_lines_that_are_mentioned_once_there_is_space() {
+        let disk = Arc::new(Mutex::new((Vec::new(), true)));
+        let log = LogWriter::start(Disk(Arc::clone(&disk)), 1000, |missing| format!("{missing} missing\n"));
+        let log = log.unwrap();
+        for line in ["first\n", "second\n", "third\n"] {
+            log.push(line.as_bytes());
+            log.flush(LONG);
+        }
+        disk.lock().unwrap().1 = false;
+        log.push(b"fourth\n");
+        log.flush(LONG);
+        let text = String::from_utf8(disk.lock().unwrap().0.clone()).unwrap();
+        assert_eq!(text, "first\nseco\n2 missing\nfourth\n");
+        assert_eq!(log.dropped(), 2);
+    }
+}

@@ -1,0 +1,184 @@
+//! Reads stored photos again, slowly and all of them in turn, and compares each with its name. A medium may change bytes without
+//! an error.
+//!
+//! Nothing has to be remembered from one start to the next. Each photo has an hour in which it is due, which follows from its
+//! key and the clock, so that the work is spread evenly over the period. A damaged photo goes to quarantine: from then on its
+//! address is 404 until the photo is uploaded again.
+
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{EVERY, PAGE, Upkeep, UpkeepError, seconds};
+use crate::causes::chain;
+use crate::jitter;
+use crate::media::{Integrity, MediaError};
+use crate::model::{Media, MediaKey};
+
+/// Bytes that are read in a second, at most and on average.
+const BYTES_PER_SECOND: u64 = 8 << 20;
+/// By so many hours the hour of a photo moves in each period, so that a server that is off at night comes to all of them.
+const SHIFT: u64 = 7;
+
+/// How far the scrub is.
+#[derive(Debug, Default)]
+pub(super) struct Scrub {
+    verified: AtomicU64,
+    /// The last hour since 1970 whose photos were verified; 0 if there was none since the start.
+    last_hour: AtomicU64,
+}
+
+impl Scrub {
+    pub(super) fn verified(&self) -> u64 {
+        self.verified.load(Ordering::Relaxed)
+    }
+
+    /// Makes the next call begin anew.
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.last_hour.store(0, Ordering::Relaxed);
+    }
+
+    /// The hours whose photos are due now: those since the last call that ended well, and never more than a period.
+    fn due(&self, now: SystemTime, period: u64) -> RangeInclusive<u64> {
+        let now = seconds(now) / 3600;
+        let first = match self.last_hour.load(Ordering::Relaxed) {
+            0 => now,
+            last => (last + 1).max((now + 1).saturating_sub(period)),
+        };
+        first..=now
+    }
+}
+
+/// Whether the photo under `key` is due in this hour since 1970. Of the hours of one period each photo is due in exactly one.
+fn is_due(key: MediaKey, hour: u64, period: u64) -> bool {
+    let [a, b, c, d, e, f, g, h, ..] = *key.as_bytes();
+    let turn = (hour + hour / period * SHIFT) % period;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]) % period == turn
+}
+
+impl Upkeep {
+    /// Verifies photos until `stop` is cancelled, if that is among the rules.
+    pub(super) async fn keep_scrubbing(&self, stop: &CancellationToken) {
+        if !self.rules.collects || self.rules.scrub_hours == 0 {
+            return;
+        }
+        loop {
+            self.told("stored photos cannot be verified", self.scrub(SystemTime::now(), stop).await);
+            let rest = jitter::between(EVERY * 9 / 10, EVERY * 11 / 10);
+            if stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Verifies the photos that are due.
+    ///
+    /// # Errors
+    /// The catalog or the store does not answer. The next call begins anew with the same hours.
+    pub(super) async fn scrub(&self, now: SystemTime, stop: &CancellationToken) -> Result<(), UpkeepError> {
+        let period = self.rules.scrub_hours;
+        let hours = self.scrub.due(now, period);
+        let last_hour = *hours.end();
+        if hours.is_empty() {
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let page = self.catalog.media_page(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            let is_in_turn = |media: &Media| hours.clone().any(|hour| is_due(media.key, hour, period));
+            for media in page.into_iter().filter(is_in_turn) {
+                self.scrub_one(&media).await?;
+                let rest = Duration::from_micros(media.size_bytes * 1_000_000 / BYTES_PER_SECOND);
+                if stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {
+                    return Ok(());
+                }
+            }
+            if !self.rest(stop).await {
+                return Ok(());
+            }
+        }
+        self.scrub.last_hour.store(last_hour, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn scrub_one(&self, media: &Media) -> Result<(), UpkeepError> {
+        let key = media.key;
+        match self.store.verify(key).await {
+            // Those that are missing are counted elsewhere.
+            Ok(Integrity::Whole | Integrity::Missing) => {}
+            // An upload may be about to heal it: with its key held, what is found now is what is moved.
+            Ok(Integrity::Damaged) => {
+                let held = self.ingest.hold([key]).await?;
+                if self.ingest.verify_or_quarantine(key, &held).await? == Integrity::Damaged {
+                    self.missing.add_damaged(key);
+                }
+            }
+            // A part of one file that cannot be read says nothing of the other files.
+            Err(error @ MediaError::Io(_)) => {
+                tracing::error!(%key, error = %chain(&error), "a stored photo cannot be read");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.scrub.verified.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the photo under `key` is known to be damaged and could not be moved out of sight: its bytes are not to be served.
+    pub async fn withholds(&self, key: MediaKey) -> bool {
+        if !self.missing.is_damaged(key) {
+            return false;
+        }
+        match self.store.verify(key).await {
+            Ok(Integrity::Whole) => {
+                self.missing.remove_damaged(key);
+                false
+            }
+            Ok(Integrity::Damaged) => true,
+            // The store says the rest when it is asked for the photo.
+            Ok(Integrity::Missing) | Err(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_photo_is_due_in_one_hour_of_each_period() {
+        for period in [1, 2, 24, 720] {
+            for key in (0..20u8).map(|n| MediaKey::of(&[n])) {
+                for first in [0, period, 700 * period] {
+                    let due = (first..first + period).filter(|hour| is_due(key, *hour, period));
+                    assert_eq!(due.count(), 1, "{period}, {first}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn server_that_is_off_at_night_comes_to_every_photo() {
+        let by_day = |hour: &u64| (9..17).contains(&(hour % 24));
+        for key in (0..100u8).map(|n| MediaKey::of(&[n])) {
+            let hour = (0..4 * 720).filter(by_day).find(|hour| is_due(key, *hour, 720));
+            assert!(hour.is_some(), "within four periods");
+        }
+    }
+
+    #[test]
+    fn hours_that_were_missed_are_due_and_no_hour_twice() {
+        let scrub = Scrub::default();
+        let at = |hour: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(hour * 3600 + 59);
+        assert_eq!(scrub.due(at(1000), 24), 1000..=1000);
+        scrub.last_hour.store(1000, Ordering::Relaxed);
+        assert!(scrub.due(at(1000), 24).is_empty());
+        assert_eq!(scrub.due(at(1003), 24), 1001..=1003);
+        assert_eq!(scrub.due(at(2000), 24), 1977..=2000);
+        assert!(scrub.due(at(999), 24).is_empty(), "a clock that was set back");
+    }
+}

@@ -1,0 +1,174 @@
+//! Nothing waits for the reader of the log.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::support::{binary, eventually};
+
+/// Longest wait for an answer, or for the end, on a machine that runs other tests meanwhile.
+const SOON: Duration = Duration::from_secs(5);
+
+/// The binary with a stdout that the test reads, or does not. Killed when dropped.
+struct Logging {
+    child: Child,
+    address: SocketAddr,
+    _dir: TempDir,
+}
+
+impl Logging {
+    fn start(stdout: impl Into<Stdio>, settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // A port that was free a moment ago: the log, which would say one, is not read.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = binary(dir.path());
+        command.env("PORT", address.port().to_string()).env("RATE_LIMIT_GLOBAL", "off");
+        let child = command.envs(settings.iter().copied()).stdout(stdout).spawn().unwrap();
+        Self { child, address, _dir: dir }
+    }
+
+    /// Sends a GET of each path on one connection, and gives the last answer.
+    fn get(&self, paths: impl Iterator<Item = String>) -> String {
+        let mut socket = BufReader::new(TcpStream::connect(self.address).unwrap());
+        socket.get_ref().set_read_timeout(Some(SOON)).unwrap();
+        let mut answer = String::new();
+        for path in paths {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+            socket.get_mut().write_all(head.as_bytes()).unwrap();
+            answer.clear();
+            while !answer.ends_with("\r\n\r\n") {
+                assert_ne!(socket.read_line(&mut answer).expect("an answer comes"), 0);
+            }
+            let length = answer.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            let mut body = vec![0; length.parse().unwrap()];
+            socket.read_exact(&mut body).unwrap();
+            answer += std::str::from_utf8(&body).unwrap();
+        }
+        answer
+    }
+
+    fn dropped_lines(&self) -> u64 {
+        let metrics = self.get(std::iter::once("/metrics".to_owned()));
+        let line = metrics.lines().find_map(|line| line.strip_prefix("vintedbot_log_lines_dropped_total "));
+        line.unwrap().parse().unwrap()
+    }
+
+    fn stop(mut self) {
+        let began = Instant::now();
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A path that the log repeats, and its number.
+fn long_path(number: usize) -> String {
+    format!("/long/{number}/{}", "x".repeat(7000))
+}
+
+/// The numbers of such paths, in the order of the log.
+fn numbers(lines: &[String]) -> Vec<usize> {
+    let number = |line: &String| line.split_once("/long/")?.1.split('/').next()?.parse().ok();
+    lines.iter().filter_map(number).collect()
+}
+
+/// Reads lines up to one that has all of `words`.
+fn read_to(reader: &mut impl BufRead, words: &[&str]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for line in reader.lines() {
+        lines.push(line.unwrap());
+        if words.iter().all(|word| lines[lines.len() - 1].contains(word)) {
+            return lines;
+        }
+    }
+    panic!("{words:?} is not in the log");
+}
+
+#[test]
+fn paused_reader_of_stdout_delays_no_request_and_no_stop() {
+    for settings in [&[][..], &[("ENV", "prod"), ("SECRET_KEY", "of-our-own-and-of-some-length-too")]] {
+        let mut server = Logging::start(Stdio::piped(), settings);
+        let mut stdout = BufReader::new(server.child.stdout.take().unwrap());
+        read_to(&mut stdout, &["✅ /ingest/upload ready"]);
+        // Read as far as the ready line, and then no more: beyond a pipe's 64 KiB nothing is taken.
+        let sent = 600;
+        let began = Instant::now();
+        let last = server.get((0..sent).map(long_path).chain(["/api/v1/health".to_owned()]));
+        assert!(last.starts_with("HTTP/1.1 200 "), "{last}");
+        println!("{} requests took {:?}", sent + 1, began.elapsed());
+        let dropped = server.dropped_lines();
+        assert!(dropped > 200, "{dropped}");
+        let memory = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+        println!(
+            "{dropped} lines were dropped; {}",
+            memory.lines().find(|line| line.starts_with("VmRSS")).unwrap()
+        );
+        // The reader is back.
+        let mut lines = read_to(&mut stdout, &["log lines were dropped", "lines"]);
+        let notice = lines.pop().unwrap();
+        let kept = numbers(&lines);
+        assert_eq!(kept, Vec::from_iter(0..kept.len()), "in order and without a gap");
+        // Further lines: of the health check and of the metrics.
+        let missing = sent + 2 - kept.len();
+        let is_json = notice.starts_with('{');
+        assert_eq!(is_json, !settings.is_empty());
+        if is_json {
+            let notice: serde_json::Value = serde_json::from_str(&notice).unwrap();
+            assert_eq!((&notice["lines"], &notice["level"]), (&missing.into(), &"WARN".into()));
+        } else {
+            assert!(notice.ends_with(&format!(" lines={missing}")), "{notice}");
+        }
+        server.get((0..20).map(long_path));
+        let after = read_to(&mut stdout, &["/long/19/"]);
+        assert_eq!(numbers(&after), Vec::from_iter(0..20), "nothing is lost while the reader reads");
+        // And away again.
+        server.get((0..sent).map(long_path));
+        server.stop();
+    }
+}
+
+#[tokio::test]
+async fn full_pipe_delays_no_start_and_the_ready_line_comes_once_it_is_read() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut writer = File::from(OwnedFd::from(writer));
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while writer.write(&[b'-'; 4096]).is_ok() {}
+    while writer.write(b"-").is_ok() {}
+    fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+    let server = Logging::start(writer, &[]);
+    eventually("it serves", || TcpStream::connect(server.address).is_ok()).await;
+    assert!(server.get(std::iter::once("/api/v1/health".to_owned())).starts_with("HTTP/1.1 200 "));
+    let mut reader = BufReader::new(reader);
+    let lines =
+        read_to(&mut reader, &["✅ /ingest/upload ready | storage=local | MAX_DIM=1600 | JPEG_QUALITY=80"]);
+    assert!(lines.iter().any(|line| line.contains("listening on http://127.0.0.1:")), "{lines:?}");
+    server.stop();
+}
+
+#[test]
+fn closed_stdout_harms_nothing() {
+    let mut server = Logging::start(Stdio::piped(), &[]);
+    let mut stdout = BufReader::new(server.child.stdout.take().unwrap());
+    read_to(&mut stdout, &["✅"]);
+    drop(stdout);
+    let health = || server.get((0..50).map(|_| "/api/v1/health".to_owned()));
+    assert!(health().starts_with("HTTP/1.1 200 "));
+    assert!(server.dropped_lines() > 0);
+    assert!(health().starts_with("HTTP/1.1 200 "));
+    server.stop();
+}

@@ -1,0 +1,126 @@
+//! Bytes that change on the medium: found by the hash, never served once that is known, healed by an upload.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::bucket::Bucket;
+use crate::support::{Server, file, form, photo, sha256};
+use crate::{again, s3};
+
+fn flip_a_byte(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn url(draft: &Value) -> String {
+    draft["photos"][0]["media"]["url"].as_str().unwrap().to_owned()
+}
+
+async fn upload(server: &Server) -> String {
+    let (status, draft) = server.upload(form(&[file(&photo(1800, 1200))])).await;
+    assert_eq!(status, 201, "{draft}");
+    url(&draft)
+}
+
+async fn is_whole(server: &Server, url: &str) -> bool {
+    let answer = server.get(url).await;
+    answer.status() == 200 && *url == format!("/media/{}.jpg", sha256(answer.bytes().await.unwrap()))
+}
+
+/// Waits until the photo is out of sight.
+async fn until_404(server: &Server, url: &str) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while server.get(url).await.status() != 404 {
+        assert!(tokio::time::Instant::now() < deadline, "the scrub finds it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the server has looked whether what was missing came back.
+async fn until_ready(server: &Server, expected: &Value) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while server.ready().await != (200, expected.clone()) {
+        assert!(tokio::time::Instant::now() < deadline, "{:?}", server.ready().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn stored(server: &Server, url: &str) -> PathBuf {
+    server.media_root().join(url.strip_prefix("/media/").unwrap())
+}
+
+#[tokio::test]
+async fn damaged_photo_is_healed_when_it_is_uploaded_again() {
+    let server = Server::start(&[]);
+    let url = upload(&server).await;
+    let path = stored(&server, &url);
+    flip_a_byte(&path);
+    assert!(!is_whole(&server, &url).await);
+    assert_eq!(upload(&server).await, url);
+    assert!(is_whole(&server, &url).await);
+    assert_eq!(again::recognised(&server).await, 0);
+    assert_eq!(upload(&server).await, url);
+    assert_eq!(again::recognised(&server).await, 1, "what is whole is recognised");
+    assert_eq!(server.metric("media_quarantined_total"), 1);
+}
+
+#[tokio::test]
+async fn scrub_takes_a_damaged_photo_out_of_sight_and_ready_tells_until_it_is_healed() {
+    let server = Server::start(&[]);
+    let url = upload(&server).await;
+    flip_a_byte(&stored(&server, &url));
+    // Not by a server without jobs, or with the scrub turned off, or one that only reads.
+    let mut dir = server.stop();
+    for setting in [("JOBS_ENABLED", "false"), ("SCRUB_HOURS", "0"), ("READ_ONLY", "true")] {
+        let server = Server::start_in(dir, &[("SCRUB_HOURS", "1"), setting]);
+        assert_eq!(server.ready().await.0, 200);
+        dir = server.stop();
+    }
+    let server = Server::start_in(dir, &[("SCRUB_HOURS", "1")]);
+    until_404(&server, &url).await;
+    until_ready(&server, &json!({"status": "degraded", "missing_media": 1})).await;
+    assert_eq!((server.metric("media_quarantined_total"), server.metric("media_scrubbed_total")), (1, 1));
+    assert_eq!(upload(&server).await, url);
+    assert!(is_whole(&server, &url).await);
+    until_ready(&server, &json!({"status": "ready"})).await;
+}
+
+#[tokio::test]
+async fn damaged_object_in_a_bucket_is_healed_by_an_upload_and_found_by_the_scrub() {
+    let bucket = Bucket::start();
+    let endpoint = bucket.endpoint();
+    let settings = s3::settings(&endpoint, &[("SCRUB_HOURS", "1")]);
+    let server = Server::start(&settings);
+    let url = upload(&server).await;
+    flip_a_byte(&bucket.objects("media")[0]);
+    assert_eq!(upload(&server).await, url);
+    assert!(is_whole(&server, &url).await);
+    assert_eq!(again::recognised(&server).await, 0);
+    flip_a_byte(&bucket.objects("media")[0]);
+    let server = Server::start_in(server.stop(), &settings);
+    until_404(&server, &url).await;
+    assert_eq!((bucket.objects("media").len(), bucket.objects("quarantine").len()), (0, 2));
+    until_ready(&server, &json!({"status": "degraded", "missing_media": 1})).await;
+}
+
+#[tokio::test]
+async fn pipe_or_directory_in_the_place_of_a_photo_is_404_at_once_and_healed_by_an_upload() {
+    let server = Server::start(&[]);
+    let url = upload(&server).await;
+    let path = stored(&server, &url);
+    let pipe = || nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let directory = || std::fs::create_dir(&path).unwrap();
+    let makers: [&dyn Fn(); 2] = [&pipe, &directory];
+    for make in makers {
+        std::fs::remove_file(&path).unwrap();
+        make();
+        let asked = tokio::time::timeout(Duration::from_secs(10), server.get(&url)).await.unwrap();
+        assert_eq!(asked.status(), 404);
+        assert_eq!(upload(&server).await, url);
+        assert!(is_whole(&server, &url).await);
+    }
+}
