@@ -232,4 +232,5 @@ def tiffs():
 CASES = (restarts, adobe_transforms, without_end, lossless_grey, exif_types, xmp_alone, tiffs)
 
 with httpx.Client(base_url=sys.argv[1], timeout=120) as http:
-    print(json.dumps([judge(http, *file) for case in CASES for file in case()]))
+    files = [file for case in CASES for file in case()]
+    print(json.dumps([judge(http, name, source, readable) for name, source, readable in files]))

@@ -90,7 +90,7 @@ pub(super) fn is_frame(marker: u8) -> bool {
 }
 
 /// Whether all pixels of `file` are in its first scan, which is sequential.
-fn has_one_scan(file: &[u8]) -> bool {
+pub(super) fn has_one_scan(file: &[u8]) -> bool {
     let mut components = None;
     for segment in segments(file) {
         match segment.marker {

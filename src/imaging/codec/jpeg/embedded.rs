@@ -4,12 +4,14 @@
 use super::super::markers::{self, DHT, DQT, DRI, SOF_BASELINE, SOF_EXTENDED, SOS};
 use super::planar::{self, Limits};
 use super::survey::Survey;
-use super::{WORKING_MEMORY, strict, time_with_pixels};
+use super::{longest_with_pixels, strict};
 use crate::imaging::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
 /// Quantisation and Huffman tables take about 600 bytes.
 const MAX_TABLES_BYTES: usize = 64 << 10;
+/// What the library needs beside the pixels: rows of samples, tables.
+const WORKING_MEMORY: u64 = 4 << 20;
 
 /// Decodes JPEGs of one picture, one after another.
 pub(in crate::imaging) struct Embedded {
@@ -57,7 +59,7 @@ impl Embedded {
         if u32::from(frame.components) != self.components {
             return Err(ImageError::Corrupt);
         }
-        if !frame.is_sequential {
+        if !frame.is_sequential || !markers::has_one_scan(jpeg) {
             return Err(ImageError::Unsupported);
         }
         self.file.clear();
@@ -71,24 +73,21 @@ impl Embedded {
     /// Decodes the JPEG that was opened to whole pixels of one byte a component, which fill `pixels`.
     ///
     /// # Errors
-    /// The JPEG is corrupt, truncated, empty or in several scans, or the budget is used up.
+    /// The JPEG is corrupt, truncated, or empty, or `budget` has no room for the longest time that it can take.
     pub(in crate::imaging) fn decode(
         &mut self,
         pixels: &mut [u8],
         budget: &WorkBudget<'_>,
     ) -> Result<(), ImageError> {
-        let area = u64::from(self.size.0) * u64::from(self.size.1);
+        let (width, height) = self.size;
         let channels = self.components as usize;
-        if pixels.len() as u64 != area * u64::from(self.components) || pixels.is_empty() {
+        if pixels.len() != width as usize * height as usize * channels || pixels.is_empty() {
             return Err(ImageError::Empty);
         }
         let survey = Survey::new(&self.file, budget)?;
-        if !survey.has_one_scan {
-            return Err(ImageError::Unsupported);
-        }
-        let limits = Limits { scans: 1, pixels: area, memory: WORKING_MEMORY };
-        let longest = time_with_pixels(&survey, area);
-        strict::decode(&self.file, &survey, longest, budget, |file| {
+        let count = u64::from(width) * u64::from(height);
+        let limits = Limits { scans: 1, pixels: count, memory: WORKING_MEMORY };
+        strict::decode(&self.file, &survey, longest_with_pixels(&survey, count), budget, |file| {
             planar::decode_pixels(file, 1, channels, &limits, pixels)
         })
     }

@@ -42,6 +42,11 @@ pub(super) fn open<'a>(input: &Input<'a>, recipe: &Recipe) -> Result<Box<dyn Pic
     })
 }
 
+/// The longest time that one decode to this many pixels can take.
+fn longest_with_pixels(survey: &Survey, pixels: u64) -> Duration {
+    survey.longest + Duration::from_nanos(PIXEL_NANOSECONDS * pixels)
+}
+
 /// The planes of a file as libjpeg-turbo decodes them, with what it wondered at; `None` if it gives none.
 #[cfg(any(test, fuzzing))]
 pub(in crate::imaging) fn planes(
@@ -52,11 +57,6 @@ pub(in crate::imaging) fn planes(
     let limits = Limits { scans: 1, pixels: 1 << 24, memory: 64 << 20 };
     let (planes, result) = planar::decode(file, divisor, &limits, workspace).ok()?;
     Some((planes, result.err().map(|complaint| complaint.0)))
-}
-
-/// The longest time that one decode to so many pixels can take.
-fn time_with_pixels(survey: &Survey, pixels: u64) -> Duration {
-    survey.longest + Duration::from_nanos(PIXEL_NANOSECONDS * pixels)
 }
 
 /// A JPEG whose header was read.
@@ -164,8 +164,7 @@ impl<'a> Jpeg<'a> {
             Model::Cmyk { .. } | Model::Ycck { .. } => 4,
         };
         let budget = canvas.budget();
-        let pixels_made = u64::from(width) * u64::from(height);
-        let longest = time_with_pixels(&self.survey, pixels_made);
+        let longest = longest_with_pixels(&self.survey, u64::from(width) * u64::from(height));
         let mut pixels = canvas.workspace().take(width as usize * height as usize * channels);
         strict::decode(&self.file, &self.survey, longest, budget, |file| {
             planar::decode_pixels(file, self.divisor, channels, &self.limits, &mut pixels)
@@ -215,6 +214,7 @@ impl Picture for Jpeg<'_> {
         Self: 'a,
     {
         canvas.budget().grant(self.memory())?;
+        canvas.budget().read(self.file.len() as u64)?;
         Ok(if self.chroma.is_some() { self.decode_planes(canvas) } else { self.decode_pixels(canvas) }?)
     }
 }

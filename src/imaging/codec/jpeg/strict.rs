@@ -27,7 +27,6 @@ pub(super) fn decode(
     mut decode: impl FnMut(&[u8]) -> Result<(), Complaint>,
 ) -> Result<(), ImageError> {
     let mut decode = |file: &[u8]| -> Result<Result<(), Complaint>, ImageError> {
-        budget.read(file.len() as u64)?;
         budget.admit(longest)?;
         Ok(decode(file))
     };
@@ -49,7 +48,6 @@ pub(super) fn decode(
     if !is_worth_another || !can_lack_end {
         return Err(if is_worth_another { ImageError::Truncated } else { error });
     }
-    budget.read(file.len() as u64)?;
     let tidied = markers::tidied(file, has_end).ok_or(ImageError::Corrupt)?;
     match decode(&tidied)? {
         Err(complaint) if !is_behind_pixels(&complaint) => Err(complaint.meaning()),
