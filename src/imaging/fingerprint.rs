@@ -8,7 +8,7 @@ use super::Recipe;
 
 /// To be raised by whoever changes what comes out of the same source under the same recipe: another decoder, resizer,
 /// encoder or colour conversion, another choice of metadata. Photos that come again are then made anew.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 impl Recipe {
     /// 32 bytes that name this recipe and this version of the pipeline.
