@@ -254,6 +254,21 @@ fn png_with_all_of_its_image_data_needs_no_end() {
     }
 }
 
+#[test]
+fn compressed_png_gives_its_last_rows_without_an_end() {
+    for side in 1..60 {
+        let picture =
+            image::RgbImage::from_fn(side, side, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
+        let mut file = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
+        let file = file.into_inner();
+        let (expected, _) = make(Format::Png, &file, &|| false);
+        assert!(expected.is_ok(), "{side}: {expected:?}");
+        let (made, _) = make(Format::Png, &file[..file.len() - 12], &|| false);
+        assert_eq!(made, expected, "{side}");
+    }
+}
+
 /// The colour that a PNG of one pixel of this colour becomes, with a chunk `cICP`.
 fn colour_with(code_points: [u8; 4], colour: [u8; 3], profile: Option<&moxcms::ColorProfile>) -> [u8; 3] {
     let header = chunk(b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0]);

@@ -1,6 +1,7 @@
 //! PNG, row by row; an interlaced one, whose rows come last to be complete, whole. Of an APNG the default image.
 
 use std::borrow::Cow;
+use std::io::{BufRead, ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
 
 use png::{
     BitDepth, ColorType, Decoder, DecodingError, InterlaceInfo, Limits, Reader, Transformations,
@@ -20,15 +21,16 @@ const BT709: u8 = 1;
 /// Bytes of rows that the decoder holds of the smallest picture.
 const MIN_RAW_BYTES: u64 = 512 << 10;
 
+/// The chunk that ends a file.
+const END: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
+
 /// A PNG whose header was read.
 pub(super) struct Png<'a> {
-    reader: Reader<InputReader<'a>>,
+    reader: Reader<Ended<'a>>,
     width: u32,
     height: u32,
     pixel: Pixel,
     profile: Option<Cow<'static, [u8]>>,
-    /// Whether the file has all of its image data. The decoder is given nothing behind it then.
-    is_complete: bool,
 }
 
 impl std::fmt::Debug for Png<'_> {
@@ -45,9 +47,11 @@ impl<'a> Png<'a> {
             return Err(ImageError::Unsupported);
         }
         let end = end_of_image_data(file);
-        let input = input.part(0, end.unwrap_or(file.len()))?;
+        let data = input.part(0, end.unwrap_or(file.len()))?.reader();
+        // What follows the pixels is of no use, and may be missing or broken.
+        let file = Ended { data, is_read: false, end: if end.is_some() { END } else { &[] } };
         let limits = Limits { bytes: usize::try_from(WORKING_MEMORY).unwrap_or(usize::MAX) };
-        let mut decoder = Decoder::new_with_limits(input.reader(), limits);
+        let mut decoder = Decoder::new_with_limits(file, limits);
         decoder.set_ignore_text_chunk(true);
         decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
         let (width, height) = decoder.read_header_info().map_err(classify)?.size();
@@ -66,20 +70,11 @@ impl<'a> Png<'a> {
             return Err(ImageError::Corrupt);
         }
         let profile = profile(&reader);
-        Ok(Self { reader, width, height, pixel, profile, is_complete: end.is_some() })
+        Ok(Self { reader, width, height, pixel, profile })
     }
 
     fn row_bytes(&self) -> usize {
         self.width as usize * self.pixel.bytes()
-    }
-
-    /// Checks what the decoder says once it has given all rows, and has read what is left of the compressed data.
-    fn finished<T>(&self, result: Result<Option<T>, DecodingError>) -> Result<Option<T>, ImageError> {
-        match result {
-            // The decoder asks for the chunk behind the image data, which it is not given.
-            Err(DecodingError::IoError(error)) if self.is_complete && is_end(&error) => Ok(None),
-            result => result.map_err(classify),
-        }
     }
 
     /// Decodes the rows of all seven passes, each of which gives some pixels of some rows.
@@ -90,8 +85,7 @@ impl<'a> Png<'a> {
         let mut row = canvas.workspace().take(row_bytes);
         loop {
             canvas.budget().check()?;
-            let pass = self.reader.read_row(&mut row);
-            match self.finished(pass)? {
+            match self.reader.read_row(&mut row).map_err(classify)? {
                 Some(InterlaceInfo::Adam7(pass)) => {
                     expand_interlaced_row(&mut pixels, row_bytes, &row, &pass, bits);
                 }
@@ -118,8 +112,7 @@ impl<'a> Png<'a> {
             left -= rows;
         }
         // Reads what is left of the compressed data, and holds it against its checksum.
-        let end = self.reader.read_row(&mut band);
-        self.finished(end)?;
+        self.reader.read_row(&mut band).map_err(classify)?;
         canvas.workspace().give(band);
         Ok(())
     }
@@ -154,8 +147,46 @@ impl Picture for Png<'_> {
     }
 }
 
+/// Reads a file up to its image data, and then its end: the decoder gives the last rows when it sees the next chunk.
+struct Ended<'a> {
+    data: InputReader<'a>,
+    /// Whether the data was read.
+    is_read: bool,
+    end: &'static [u8],
+}
+
+impl Read for Ended<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> IoResult<usize> {
+        let count = self.fill_buf()?.read(buffer)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Ended<'_> {
+    fn fill_buf(&mut self) -> IoResult<&[u8]> {
+        self.is_read = self.data.fill_buf()?.is_empty();
+        if self.is_read { Ok(self.end) } else { self.data.fill_buf() }
+    }
+
+    fn consume(&mut self, count: usize) {
+        if self.is_read {
+            self.end = &self.end[count..];
+        } else {
+            self.data.consume(count);
+        }
+    }
+}
+
+impl Seek for Ended<'_> {
+    /// The decoder asks for it, and does not use it.
+    fn seek(&mut self, _: SeekFrom) -> IoResult<u64> {
+        Err(ErrorKind::Unsupported.into())
+    }
+}
+
 /// The profile that tells the colours. Code points go before an embedded profile (PNG 3rd edition, section 4.3).
-fn profile(reader: &Reader<InputReader<'_>>) -> Option<Cow<'static, [u8]>> {
+fn profile(reader: &Reader<Ended<'_>>) -> Option<Cow<'static, [u8]>> {
     let info = reader.info();
     let code_points = info.coding_independent_code_points.filter(|points| points.is_video_full_range_image);
     let is_srgb = code_points.is_some_and(|points| points.color_primaries == BT709);
