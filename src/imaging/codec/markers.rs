@@ -77,7 +77,11 @@ pub(in crate::imaging) fn segments(file: &[u8]) -> impl Iterator<Item = Segment<
     let mut segments = all(file).filter(|segment| !has_no_payload(segment.marker));
     let mut is_done = false;
     std::iter::from_fn(move || {
-        let segment = segments.next().filter(|_| !is_done)?;
+        // Before the next is looked for: that would read all of the scan.
+        if is_done {
+            return None;
+        }
+        let segment = segments.next()?;
         is_done = segment.marker == SOS;
         Some(segment)
     })
