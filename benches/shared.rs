@@ -20,7 +20,7 @@ pub(crate) fn recipe() -> Recipe {
         max_dim: settings.max_dim_px,
         quality: settings.jpeg_quality,
         max_pixels: settings.max_pixels,
-        memory: Budget::new(settings.memory_budget_bytes).images.limit(),
+        memory: Budget::new(settings.memory_budget_bytes).images,
         keep_exif: !settings.strip_gps,
         timeout: settings.image_timeout,
         processor_time: settings.image_processor_time,

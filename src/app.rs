@@ -123,9 +123,9 @@ impl App {
         }
         let catalog: Arc<dyn Catalog> = catalog;
         let (store, scratch) = media(settings).await?;
-        let pool = Pool::start(settings.workers, settings.pool_queue, settings.pool_wait)
-            .map_err(StartError::Pool)?;
         let budget = Budget::new(settings.memory_budget_bytes);
+        let pool = Pool::start(settings.workers, budget.images, settings.pool_queue, settings.pool_wait)
+            .map_err(StartError::Pool)?;
         let limits = Limits {
             photos: settings.max_uploads_per_request,
             photo_bytes: settings.max_file_bytes,
@@ -138,7 +138,7 @@ impl App {
             max_dim: settings.max_dim_px,
             quality: settings.jpeg_quality,
             max_pixels: settings.max_pixels,
-            memory: budget.images.limit(),
+            memory: budget.images,
             keep_exif: !settings.strip_gps,
             timeout: settings.image_timeout,
             processor_time: settings.image_processor_time,

@@ -3,6 +3,7 @@
 //! Three shares, and no circle among them. Sources (bytes of uploads in flight) never wait at all: what does not fit goes to
 //! disk. Outputs wait only for the disk that earlier outputs are written to. Images (decoded pixels) wait for other images and
 //! for outputs, and each of those finishes by itself. So no request can wait for memory that only it or its equals hold.
+//! The image pool lends the images' share, because a job that waits for memory must not keep a worker.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,15 +15,15 @@ pub struct Budget {
     pub sources: Arc<Share>,
     /// For encoded photos that are not on disk yet; a thirty-second. When the disk is slower than the workers, these wait.
     pub outputs: Arc<Share>,
-    /// For decoding; the rest.
-    pub images: Arc<Share>,
+    /// For decoding, in bytes; the rest.
+    pub images: u64,
 }
 
 impl Budget {
     /// Divides `bytes` into the shares.
     pub fn new(bytes: u64) -> Self {
         let (outputs, sources) = (bytes / 32, bytes / 8);
-        let images = Share::new(bytes - sources - outputs);
+        let images = bytes - sources - outputs;
         Self { sources: Share::new(sources), outputs: Share::new(outputs), images }
     }
 }

@@ -3,6 +3,7 @@
 //! [`app::App`] joins the rooms; `ARCHITECTURE.md` has the picture. Dependencies point downwards only: `api` knows
 //! `ingest`, which knows `imaging`, [`media`] and [`catalog`], which know nothing of each other.
 
+mod allocator;
 pub mod api;
 pub mod app;
 pub mod auth;

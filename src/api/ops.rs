@@ -72,7 +72,7 @@ pub(super) fn metrics(api: &Api) -> Response<Body> {
         pool_busy_workers: api.ingest.pool().busy() as u64,
         budget_sources_bytes: api.ingest.budget().sources.used(),
         budget_outputs_bytes: api.ingest.budget().outputs.used(),
-        budget_images_bytes: api.ingest.budget().images.used(),
+        budget_images_bytes: api.ingest.pool().lent(),
         connections: api.connections.open(),
         media_missing: upkeep.missing,
         media_unreferenced_left: upkeep.left,

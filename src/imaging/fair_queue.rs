@@ -11,6 +11,12 @@
 //!
 //! A job that runs cannot be stopped. So long jobs may not occupy every worker, if there is more than one.
 //!
+//! Jobs also share memory, of which each says how much it needs to begin. A job that needs more than is free waits here, not on
+//! a worker, and jobs behind it may pass if they fit beside it: if the passed job could begin at the end of the jobs that ran
+//! before. So small jobs use what a large one leaves, and the large one is not starved by them. A job that finds out while it
+//! runs how much it needs asks for more ([`FairQueue::lend`]); if that is not free, it comes back and waits
+//! ([`FairQueue::postpone`]).
+//!
 //! Nothing here knows threads: the caller passes the time, so that tests can.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -27,10 +33,23 @@ const MAX_REMEMBERED: usize = 16_384;
 /// Bounds of the factor by which jobs took longer than estimated on average.
 const CORRECTION: (f64, f64) = (0.25, 4.0);
 
+/// What a job takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Estimated time on a worker.
+    pub time: Duration,
+    /// Bytes of memory that must be free when it begins.
+    pub memory: u64,
+}
+
 /// Jobs of type `J` that wait, and the accounts of the clients that sent them.
 #[derive(Debug)]
 pub(super) struct FairQueue<J> {
     workers: usize,
+    /// Bytes that running jobs may hold together.
+    memory: u64,
+    /// Bytes that running jobs hold.
+    lent: u64,
     /// Workers that long jobs may occupy together.
     for_long: usize,
     /// Most jobs that wait.
@@ -65,7 +84,7 @@ type Position = (Duration, u64, ClientKey);
 #[derive(Debug)]
 struct Account<J> {
     /// By number, which is the order of arrival.
-    jobs: BTreeMap<u64, (Duration, J)>,
+    jobs: BTreeMap<u64, (Cost, J)>,
     running: u32,
     /// Estimated cost of `jobs`.
     backlog: Duration,
@@ -81,9 +100,20 @@ struct Account<J> {
     idle_since: Option<Instant>,
 }
 
+/// A job that waits, first of its client.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    place: (Duration, u64),
+    memory: u64,
+}
+
 #[derive(Debug)]
 struct Running {
     client: ClientKey,
+    /// Virtual finish and number: those of earlier ones are before those of later ones in the order.
+    place: (Duration, u64),
+    /// Bytes that it holds.
+    memory: u64,
     began: Instant,
     estimate: Duration,
     charged: Duration,
@@ -91,11 +121,13 @@ struct Running {
 }
 
 impl<J> FairQueue<J> {
-    /// An empty queue of at most `capacity` jobs before `workers` workers.
-    pub(super) fn new(workers: usize, capacity: usize, now: Instant) -> Self {
+    /// An empty queue of at most `capacity` jobs before `workers` workers that share `memory` bytes.
+    pub(super) fn new(workers: usize, memory: u64, capacity: usize, now: Instant) -> Self {
         let reserved = if workers > 1 { workers.div_ceil(4) } else { 0 };
         Self {
             workers: workers.max(1),
+            memory,
+            lent: 0,
             for_long: workers - reserved,
             capacity,
             accounts: HashMap::new(),
@@ -121,6 +153,11 @@ impl<J> FairQueue<J> {
         self.waiting
     }
 
+    /// Bytes that running jobs hold.
+    pub(super) fn lent(&self) -> u64 {
+        self.lent
+    }
+
     /// The number that the next job gets.
     #[cfg(test)]
     pub(super) fn next_number(&self) -> u64 {
@@ -128,7 +165,7 @@ impl<J> FairQueue<J> {
     }
 
     /// Adds a job of `client` and returns its number. If too many wait, the last job of the client with most of them has to
-    /// go, and is returned.
+    /// go, and is returned. A job that needs more memory than there is never begins.
     ///
     /// # Errors
     /// Too many wait, and no client has more of them than this one would have. Returns the job.
@@ -136,7 +173,7 @@ impl<J> FairQueue<J> {
         &mut self,
         now: Instant,
         client: ClientKey,
-        estimate: Duration,
+        cost: Cost,
         job: J,
     ) -> Result<(u64, Option<J>), J> {
         self.advance(now);
@@ -149,22 +186,27 @@ impl<J> FairQueue<J> {
         }
         let number = self.next_number;
         self.next_number += 1;
+        self.insert(client, number, cost, job);
+        Ok((number, pushed_out))
+    }
+
+    /// Puts a job among those that wait.
+    fn insert(&mut self, client: ClientKey, number: u64, cost: Cost, job: J) {
         let account = self.accounts.entry(client).or_insert_with(Account::new);
         if account.is_idle() {
             self.active += 1;
             account.idle_since = None;
         }
-        let is_first = account.jobs.is_empty();
-        account.jobs.insert(number, (estimate, job));
-        account.backlog += estimate;
-        account.last_estimate = estimate;
+        let is_first = account.jobs.first_key_value().is_none_or(|(first, _)| number < *first);
+        account.jobs.insert(number, (cost, job));
+        account.backlog += cost.time;
+        account.last_estimate = cost.time;
         self.waiting += 1;
-        self.backlog += estimate;
+        self.backlog += cost.time;
         self.count_jobs(client, |length| length - 1);
         if is_first {
             self.place(client, Duration::ZERO, Duration::MAX);
         }
-        Ok((number, pushed_out))
     }
 
     /// Removes a job that waits; `None` if it does not.
@@ -172,8 +214,8 @@ impl<J> FairQueue<J> {
         self.advance(now);
         let account = self.accounts.get_mut(&client)?;
         let was_first = account.jobs.first_key_value().is_some_and(|(first, _)| *first == number);
-        let (estimate, job) = account.jobs.remove(&number)?;
-        self.forget_waiting(client, estimate);
+        let (cost, job) = account.jobs.remove(&number)?;
+        self.forget_waiting(client, cost.time);
         if was_first {
             self.place(client, Duration::ZERO, Duration::MAX);
         }
@@ -186,20 +228,60 @@ impl<J> FairQueue<J> {
         self.next_position().is_some()
     }
 
-    /// Takes the job that is next and returns it with its number. To be followed by [`finish`](Self::finish).
+    /// Takes the job that is next and returns it with its number. To be followed by [`finish`](Self::finish) or
+    /// [`postpone`](Self::postpone).
     pub(super) fn take(&mut self, now: Instant) -> Option<(u64, J)> {
         self.advance(now);
         self.charge_running(now);
-        let ((_, number, client), is_long) = self.next_position()?;
+        let ((finish, number, client), is_long) = self.next_position()?;
         let account = self.accounts.get_mut(&client)?;
-        let (estimate, job) = account.jobs.remove(&number)?;
+        let (Cost { time: estimate, memory }, job) = account.jobs.remove(&number)?;
         account.running += 1;
         account.paid_off = account.start + estimate;
         self.running_long += usize::from(is_long);
-        self.running.insert(number, Running { client, began: now, estimate, charged: estimate, is_long });
+        self.lent += memory;
+        let place = (finish, number);
+        let running = Running { client, place, memory, began: now, estimate, charged: estimate, is_long };
+        self.running.insert(number, running);
         self.forget_waiting(client, estimate);
         self.place(client, Duration::ZERO, Duration::MAX);
         Some((number, job))
+    }
+
+    /// Makes the memory of a running job `bytes` in all, and returns whether it did. It does not if so much is not free, or if
+    /// it would delay a waiting job which this one has passed.
+    pub(super) fn lend(&mut self, number: u64, bytes: u64) -> bool {
+        let Some(job) = self.running.get(&number) else { return false };
+        let more = bytes.saturating_sub(job.memory);
+        if more > 0 && !self.is_free(more, job.place, self.first_without_memory(job.place)) {
+            return false;
+        }
+        if let Some(job) = self.running.get_mut(&number) {
+            self.lent = self.lent - job.memory + bytes;
+            job.memory = bytes;
+        }
+        true
+    }
+
+    /// Bytes that a running job holds.
+    pub(super) fn held_by(&self, number: u64) -> u64 {
+        self.running.get(&number).map_or(0, |job| job.memory)
+    }
+
+    /// Takes a running job back, which begins again when `memory` bytes are free. The time that it took is charged.
+    pub(super) fn postpone(&mut self, now: Instant, number: u64, memory: u64, job: J) {
+        self.advance(now);
+        let Some(running) = self.running.remove(&number) else { return };
+        self.running_long -= usize::from(running.is_long);
+        self.lent -= running.memory;
+        // Before it counts as ended, so that its client is active throughout.
+        self.insert(running.client, number, Cost { time: running.estimate, memory }, job);
+        if let Some(account) = self.accounts.get_mut(&running.client) {
+            let spent = now.saturating_duration_since(running.began);
+            account.running -= 1;
+            account.paid_off = (account.paid_off + spent).saturating_sub(running.charged);
+        }
+        self.place(running.client, Duration::ZERO, Duration::MAX);
     }
 
     /// Notes that a job has ended: the time that it took replaces its estimate.
@@ -207,6 +289,7 @@ impl<J> FairQueue<J> {
         self.advance(now);
         let Some(job) = self.running.remove(&number) else { return };
         self.running_long -= usize::from(job.is_long);
+        self.lent -= job.memory;
         let spent = now.saturating_duration_since(job.began);
         self.usual_spent = average(self.usual_spent, spent);
         self.usual_estimate = average(self.usual_estimate, job.estimate);
@@ -291,13 +374,49 @@ impl<J> FairQueue<J> {
 
     /// The position of the job that is next, and whether it is long.
     fn next_position(&self) -> Option<(Position, bool)> {
-        let short = self.order[0].first().map(|position| (*position, false));
-        let long = self.order[1].first().filter(|_| self.running_long < self.for_long);
-        let long = long.map(|position| (*position, true));
-        match (short, long) {
-            (Some(short), Some(long)) => Some(short.min(long)),
-            (short, long) => short.or(long),
-        }
+        let mut passed = None;
+        self.candidates().find(|((finish, number, client), _)| {
+            let memory = self.need_of(*client);
+            let fits = self.is_free(memory, (*finish, *number), passed);
+            passed = passed.or(Some(Waiting { place: (*finish, *number), memory }));
+            fits
+        })
+    }
+
+    /// The first of those in front of `place` that do not begin because too little memory is free.
+    fn first_without_memory(&self, place: (Duration, u64)) -> Option<Waiting> {
+        let ((finish, number, client), _) = self.candidates().next()?;
+        let first = Waiting { place: (finish, number), memory: self.need_of(client) };
+        (first.place < place && self.lent + first.memory > self.memory).then_some(first)
+    }
+
+    /// The first job of each client that a worker could take, memory aside, in their order.
+    fn candidates(&self) -> impl Iterator<Item = (Position, bool)> {
+        let may_be_long = self.running_long < self.for_long;
+        let mut short = self.order[0].iter().peekable();
+        let mut long = self.order[1].iter().filter(move |_| may_be_long).peekable();
+        std::iter::from_fn(move || match (short.peek(), long.peek()) {
+            (Some(first), Some(other)) if other < first => long.next().map(|position| (*position, true)),
+            (Some(_), _) => short.next().map(|position| (*position, false)),
+            (None, _) => long.next().map(|position| (*position, true)),
+        })
+    }
+
+    /// Bytes that the first waiting job of `client` needs.
+    fn need_of(&self, client: ClientKey) -> u64 {
+        let first = self.accounts.get(&client).and_then(|account| account.jobs.first_key_value());
+        first.map_or(0, |(_, (cost, _))| cost.memory)
+    }
+
+    /// Whether `bytes` more may be lent to a job at `place`, which passes the waiting job `passed`: they are free, and that one
+    /// can begin as soon as all jobs have ended that it has not been passed by.
+    fn is_free(&self, bytes: u64, place: (Duration, u64), passed: Option<Waiting>) -> bool {
+        let is_delayed = |passed: Waiting| {
+            let that_passed = self.running.values().filter(|job| job.place > passed.place);
+            let held: u64 = that_passed.map(|job| job.memory).sum();
+            place > passed.place && held + bytes + passed.memory > self.memory
+        };
+        self.lent + bytes <= self.memory && !passed.is_some_and(is_delayed)
     }
 
     /// Puts the first job of `client` where it belongs, with a virtual start of at least `least` and at most `most`.
@@ -307,9 +426,9 @@ impl<J> FairQueue<J> {
         if let Some((position, is_long)) = account.position.take() {
             self.order[usize::from(is_long)].remove(&position);
         }
-        let Some((number, (estimate, _))) = account.jobs.first_key_value() else { return };
+        let Some((number, (cost, _))) = account.jobs.first_key_value() else { return };
         account.start = account.paid_off.max(clock).max(least).min(most);
-        let cost = *estimate + account.overrun;
+        let cost = cost.time + account.overrun;
         let position = (account.start + cost, *number, client);
         let is_long = cost > SHORT_JOB;
         account.position = Some((position, is_long));
@@ -403,9 +522,15 @@ mod tests {
         IpAddr::from(Ipv4Addr::new(10, 0, 0, n)).into()
     }
 
-    /// A queue with workers whose jobs take the time that the job says.
+    /// Bytes that jobs share.
+    const MEMORY: u64 = 100;
+
+    /// A job: its client, the time that it takes, and the memory that it finds out to need once it runs.
+    type Job = (u8, Duration, u64);
+
+    /// A queue with workers.
     struct Simulation {
-        queue: FairQueue<(u8, Duration)>,
+        queue: FairQueue<Job>,
         now: Instant,
         workers: usize,
         /// Number, client and end of each job that runs.
@@ -419,19 +544,34 @@ mod tests {
     impl Simulation {
         fn new(workers: usize) -> Self {
             let now = Instant::now();
-            let queue = FairQueue::new(workers, 1000, now);
+            let queue = FairQueue::new(workers, MEMORY, 1000, now);
             Self { queue, now, workers, running: Vec::new(), spent: HashMap::new(), began: Vec::new() }
         }
 
         fn enter(&mut self, of: u8, estimate: Duration, cost: Duration) {
-            assert!(matches!(self.queue.enter(self.now, client(of), estimate, (of, cost)), Ok((_, None))));
+            self.enter_large(of, estimate, cost, 0);
+        }
+
+        /// A job that needs `memory`, which shows when it runs.
+        fn enter_large(&mut self, of: u8, time: Duration, spent: Duration, memory: u64) {
+            let cost = Cost { time, memory: 0 };
+            assert!(matches!(
+                self.queue.enter(self.now, client(of), cost, (of, spent, memory)),
+                Ok((_, None))
+            ));
             self.begin();
         }
 
         fn begin(&mut self) {
             while self.running.len() < self.workers
-                && let Some((number, (of, cost))) = self.queue.take(self.now)
+                && let Some((number, job)) = self.queue.take(self.now)
             {
+                let (of, cost, memory) = job;
+                if !self.queue.lend(number, memory) {
+                    self.queue.postpone(self.now, number, memory, job);
+                    continue;
+                }
+                assert!(self.queue.lent() <= MEMORY);
                 self.running.push((number, of, self.now + cost));
                 *self.spent.entry(of).or_default() += cost;
                 self.began.push(of);
@@ -485,6 +625,67 @@ mod tests {
             pool.enter(30, CHEAP, CHEAP);
             assert_eq!(pool.began.last() == Some(&30), workers > 1);
         }
+    }
+
+    #[test]
+    fn small_jobs_beside_large_ones_are_next() {
+        const LARGE: Duration = Duration::from_millis(400);
+        let mut pool = Simulation::new(2);
+        for of in 1..=4 {
+            for _ in 0..20 {
+                pool.enter_large(of, LARGE, LARGE, 80);
+            }
+        }
+        for honest in 10..40 {
+            assert_eq!(pool.running.len(), 1, "one that waits for memory occupies no worker");
+            pool.enter_large(honest, CHEAP, CHEAP, 15);
+            assert_eq!(pool.began.last(), Some(&honest));
+            assert_eq!(pool.step(), Some(honest));
+            let before = pool.began.len();
+            pool.enter_large(100 + honest, CHEAP, CHEAP, 30);
+            assert_eq!(pool.began.len(), before, "it does not fit beside a large one");
+            pool.step();
+            assert_eq!(pool.began[before..], [100 + honest], "it is in front of the other large ones");
+            pool.step();
+        }
+    }
+
+    #[test]
+    fn large_job_is_not_starved_by_small_ones_that_follow() {
+        for workers in [2, 4, 8] {
+            let mut pool = Simulation::new(workers);
+            for of in 10..20 {
+                pool.enter_large(of, CHEAP, CHEAP, 40);
+            }
+            pool.enter_large(1, CHEAP, CHEAP, 90);
+            let mut number = 0;
+            for of in (20..=250).cycle() {
+                while pool.queue.waiting() < workers + 2 {
+                    pool.enter_large(of, CHEAP, CHEAP, 40);
+                }
+                pool.step();
+                number += 1;
+                if pool.spent.contains_key(&1) {
+                    break;
+                }
+            }
+            assert!(number < 100, "{workers} workers: after {number} others");
+        }
+    }
+
+    #[test]
+    fn job_passes_a_larger_one_only_if_it_fits_beside_it() {
+        let mut pool = Simulation::new(4);
+        pool.enter_large(1, CHEAP, EXPENSIVE, 50);
+        pool.enter_large(2, CHEAP, CHEAP, 80);
+        pool.enter_large(3, CHEAP * 2, CHEAP, 30);
+        assert_eq!(pool.began, [1], "that of 30 is free, but would not be when that of 80 can begin");
+        pool.enter_large(4, CHEAP * 2, CHEAP, 20);
+        assert_eq!(pool.began, [1, 4]);
+        pool.enter_large(5, CHEAP / 2, CHEAP, 30);
+        assert_eq!(pool.began, [1, 4, 5], "its turn is before that of 80");
+        while pool.step().is_some() {}
+        assert_eq!(pool.began, [1, 4, 5, 2, 3]);
     }
 
     #[test]
@@ -593,7 +794,7 @@ mod tests {
     /// What may happen to a queue.
     #[derive(Debug, Clone)]
     enum Event {
-        Enter { of: u8, estimate: u64, cost: u64 },
+        Enter { of: u8, estimate: u64, cost: u64, memory: u64 },
         Leave { at: usize },
         Step,
         Pass { millis: u64 },
@@ -601,8 +802,8 @@ mod tests {
 
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
-            4 => (0u8..6, 0u64..4000, 0u64..4000)
-                .prop_map(|(of, estimate, cost)| Event::Enter { of, estimate, cost }),
+            4 => (0u8..6, 0u64..4000, 0u64..4000, 0..=MEMORY)
+                .prop_map(|(of, estimate, cost, memory)| Event::Enter { of, estimate, cost, memory }),
             1 => any::<usize>().prop_map(|at| Event::Leave { at }),
             3 => Just(Event::Step),
             1 => (0u64..90_000).prop_map(|millis| Event::Pass { millis }),
@@ -620,11 +821,12 @@ mod tests {
             let (mut entered, mut left, mut waiting) = (0, 0, Vec::new());
             for event in events {
                 match event {
-                    Event::Enter { of, estimate, cost } => {
-                        let (estimate, cost) = (Duration::from_millis(estimate), Duration::from_millis(cost));
+                    Event::Enter { of, estimate, cost, memory } => {
+                        let estimate = Cost { time: Duration::from_millis(estimate), memory: memory / 2 };
+                        let job = (of, Duration::from_millis(cost), memory);
                         let longest = (0..6).map(|of| pool.waits_of(of)).max().unwrap();
-                        let (own, was_full) = (pool.waits_of(of), pool.queue.waiting() == CAPACITY);
-                        match pool.queue.enter(pool.now, client(of), estimate, (of, cost)) {
+                        let (own, was_full) = (pool.waits_of(of), pool.queue.waiting() >= CAPACITY);
+                        match pool.queue.enter(pool.now, client(of), estimate, job) {
                             Ok((number, pushed_out)) => {
                                 prop_assert_eq!(pushed_out.is_some(), was_full);
                                 prop_assert!(!was_full || longest > own + 1);
@@ -648,7 +850,10 @@ mod tests {
                 let queue = &pool.queue;
                 let jobs = queue.accounts.values().map(|account| account.jobs.len()).sum::<usize>();
                 let firsts = queue.accounts.values().filter(|account| !account.jobs.is_empty()).count();
-                prop_assert!(queue.waiting <= CAPACITY && queue.waiting == jobs);
+                // Those that were postponed have come in before.
+                prop_assert!(queue.waiting <= CAPACITY + workers && queue.waiting == jobs);
+                prop_assert_eq!(queue.lent, queue.running.values().map(|job| job.memory).sum::<u64>());
+                prop_assert!(queue.lent <= MEMORY);
                 prop_assert_eq!(queue.order.iter().map(BTreeSet::len).sum::<usize>(), firsts);
                 prop_assert_eq!(queue.by_length.iter().map(|(length, _)| length).sum::<usize>(), jobs);
                 prop_assert_eq!(queue.backlog, queue.accounts.values().map(|account| account.backlog).sum::<Duration>());
@@ -656,7 +861,7 @@ mod tests {
             while pool.step().is_some() {}
             prop_assert_eq!(pool.began.len() + left, entered);
             let queue = &pool.queue;
-            prop_assert_eq!((queue.waiting, queue.active, queue.running_long), (0, 0, 0));
+            prop_assert_eq!((queue.waiting, queue.active, queue.running_long, queue.lent), (0, 0, 0, 0));
             prop_assert_eq!(queue.backlog, Duration::ZERO);
         }
 

@@ -30,8 +30,8 @@ use std::time::Duration;
 
 pub use codec::Format;
 pub use cost::{COST_HEAD_BYTES, estimated_cost};
-pub use pool::{Pool, PoolError, Turn};
-pub use work_budget::WorkBudget;
+pub use pool::{Cost, Pool, PoolError, Step, Turn};
+pub use work_budget::{Spent, WorkBudget};
 pub use workspace::Workspace;
 
 use self::canvas::{Canvas, Layout, Target};

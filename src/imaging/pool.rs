@@ -3,6 +3,9 @@
 //! Threads of its own rather than the runtime's blocking pool: a job that was started cannot be cancelled, so the number
 //! that run must not depend on who still waits for them. Clients share the workers by the time that their jobs take (see
 //! [`fair_queue`](super::fair_queue)), so that one client's twenty expensive photos do not stand before another one's.
+//!
+//! The pool lends the memory of the images as well. A job that needs more than is free goes back to the queue, so that its
+//! worker takes another one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -11,11 +14,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+pub use super::fair_queue::Cost;
 use super::fair_queue::FairQueue;
 use super::workspace::Workspace;
+use crate::allocator;
 use crate::model::ClientKey;
 
-type Job = Box<dyn FnOnce(&mut Workspace) + Send>;
+/// A job that held as many bytes of memory returns what it freed to the system before others may borrow it.
+const LARGE_JOB: u64 = 32 << 20;
 
 /// What a job has while it runs.
 pub struct Turn<'a> {
@@ -23,6 +29,67 @@ pub struct Turn<'a> {
     pub workspace: &'a mut Workspace,
     /// Whether the caller has gone away, so that nobody will see the result.
     pub is_abandoned: &'a dyn Fn() -> bool,
+    lend: &'a dyn Fn(u64) -> bool,
+}
+
+impl Turn<'_> {
+    /// Makes the memory that this job may hold `bytes` in all, and returns whether it did. If not, the job is to end with
+    /// [`Step::Postponed`].
+    pub fn lend(&self, bytes: u64) -> bool {
+        (self.lend)(bytes)
+    }
+}
+
+/// How a turn of a job ended.
+#[derive(Debug)]
+pub enum Step<T> {
+    /// With the result.
+    Done(T),
+    /// The job needs `memory` bytes, which are not free. It holds none now, and is run again from its start when they are.
+    Postponed {
+        /// What it needs, in all; no more than the pool has.
+        memory: u64,
+    },
+}
+
+/// A job, whatever its result.
+trait Job: Send {
+    /// Runs it. Returns the memory that it needs if it was postponed.
+    fn run(&mut self, workspace: &mut Workspace, shared: &Shared, number: u64) -> Option<u64>;
+
+    /// Whether its caller has gone away.
+    fn is_abandoned(&self) -> bool;
+}
+
+struct Task<T, F> {
+    job: F,
+    /// `None` once the result is sent.
+    sender: Option<oneshot::Sender<Result<T, PoolError>>>,
+}
+
+impl<T: Send, F: FnMut(&mut Turn<'_>) -> Step<T> + Send> Job for Task<T, F> {
+    fn run(&mut self, workspace: &mut Workspace, shared: &Shared, number: u64) -> Option<u64> {
+        let is_abandoned = || self.sender.as_ref().is_none_or(oneshot::Sender::is_closed);
+        let lend = |bytes| shared.lock().jobs.lend(number, bytes);
+        let mut turn = Turn { workspace, is_abandoned: &is_abandoned, lend: &lend };
+        // Only the result crosses this line, and buffers, whose content is of no meaning.
+        let result = match catch_unwind(AssertUnwindSafe(|| (self.job)(&mut turn))) {
+            Ok(Step::Postponed { memory }) => return Some(memory),
+            Ok(Step::Done(result)) => Ok(result),
+            Err(_) => {
+                shared.panics.fetch_add(1, Ordering::Relaxed);
+                Err(PoolError::Panicked)
+            }
+        };
+        if let Some(sender) = self.sender.take() {
+            let _caller_left = sender.send(result);
+        }
+        None
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.sender.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
 }
 
 /// Why a job gave no result.
@@ -50,18 +117,18 @@ struct Shared {
 }
 
 struct Queue {
-    jobs: FairQueue<Job>,
+    jobs: FairQueue<Box<dyn Job>>,
     is_closed: bool,
 }
 
 impl Pool {
-    /// Starts `workers` threads, before which at most `queue` jobs wait for at most `wait`. The threads end when the pool is
-    /// dropped and no job waits.
+    /// Starts `workers` threads that share `memory` bytes for images, before which at most `queue` jobs wait for at most
+    /// `wait`. The threads end when the pool is dropped and no job waits.
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub fn start(workers: usize, queue: usize, wait: Duration) -> std::io::Result<Self> {
-        let jobs = FairQueue::new(workers, queue, Instant::now());
+    pub fn start(workers: usize, memory: u64, queue: usize, wait: Duration) -> std::io::Result<Self> {
+        let jobs = FairQueue::new(workers, memory, queue, Instant::now());
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue { jobs, is_closed: false }),
             work: Condvar::new(),
@@ -76,37 +143,31 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Runs `job` of `client`, which takes a worker for about `estimate`, on a worker. If the caller goes away first, a job
+    /// Runs `job` of `client` on a worker, again from its start whenever it was postponed. If the caller goes away first, a job
     /// that has not begun never will.
     ///
     /// # Errors
-    /// It was not begun within the wait; too many wait, and this client has most of them; or it panicked.
+    /// It was not begun within the wait, or was postponed and did not get its memory within the wait; too many wait, and this
+    /// client has most of them; or it panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         client: ClientKey,
-        estimate: Duration,
-        job: impl FnOnce(&mut Turn<'_>) -> T + Send + 'static,
+        cost: Cost,
+        job: impl FnMut(&mut Turn<'_>) -> Step<T> + Send + 'static,
     ) -> Result<T, PoolError> {
-        let (sender, mut receiver) = oneshot::channel();
-        let shared = Arc::clone(&self.shared);
-        let job: Job = Box::new(move |workspace| {
-            let mut turn = Turn { workspace, is_abandoned: &|| sender.is_closed() };
-            // Only the result crosses this line, and buffers, whose content is of no meaning.
-            let result = catch_unwind(AssertUnwindSafe(|| job(&mut turn))).map_err(|_| {
-                shared.panics.fetch_add(1, Ordering::Relaxed);
-                PoolError::Panicked
-            });
-            let _caller_left = sender.send(result);
-        });
-        let place = self.shared.enter(client, estimate, job)?;
-        if let Ok(result) = tokio::time::timeout(self.wait, &mut receiver).await {
-            return result.unwrap_or(Err(PoolError::Busy));
+        let (sender, receiver) = oneshot::channel();
+        let job = Box::new(Task { job, sender: Some(sender) });
+        let place = self.shared.enter(client, cost, job)?;
+        // Dropped before the place is: a worker that postpones the job sees that nobody waits, or the place still finds it.
+        let mut receiver = receiver;
+        loop {
+            match tokio::time::timeout(self.wait, &mut receiver).await {
+                Ok(result) => return result.unwrap_or(Err(PoolError::Busy)),
+                Err(_) if place.leave() => return Err(PoolError::Busy),
+                // It runs. When it ends there is a result; if it is postponed, it has the same time once more.
+                Err(_) => {}
+            }
         }
-        if place.leave() {
-            return Err(PoolError::Busy);
-        }
-        // Begun in time, or pushed out by another client.
-        receiver.await.unwrap_or(Err(PoolError::Busy))
     }
 
     /// How long a job of `client` would wait now, by the costs of the jobs that would run before it.
@@ -122,6 +183,11 @@ impl Pool {
     /// Jobs that wait for a worker.
     pub fn queued(&self) -> usize {
         self.shared.lock().jobs.waiting()
+    }
+
+    /// Bytes of memory that jobs hold.
+    pub fn lent(&self) -> u64 {
+        self.shared.lock().jobs.lent()
     }
 
     /// Jobs that panicked since the start, whether anybody still waited for them or not.
@@ -148,8 +214,8 @@ impl Shared {
     }
 
     /// Adds a job to the queue. If too many wait, a job of the client with most of them has to go.
-    fn enter(self: &Arc<Self>, client: ClientKey, estimate: Duration, job: Job) -> Result<Place, PoolError> {
-        let entered = self.lock().jobs.enter(Instant::now(), client, estimate, job);
+    fn enter(self: &Arc<Self>, client: ClientKey, cost: Cost, job: Box<dyn Job>) -> Result<Place, PoolError> {
+        let entered = self.lock().jobs.enter(Instant::now(), client, cost, job);
         // A job that is refused or pushed out is dropped outside the lock: it may hold megabytes.
         let (number, _pushed_out) = entered.map_err(|_job| PoolError::Busy)?;
         self.work.notify_one();
@@ -159,16 +225,32 @@ impl Shared {
     /// What a worker does.
     fn work(&self) {
         let mut workspace = Workspace::default();
-        while let Some((number, job)) = self.next() {
+        while let Some((number, mut job)) = self.next() {
             self.busy.fetch_add(1, Ordering::Relaxed);
-            job(&mut workspace);
+            let needed = job.run(&mut workspace, self, number);
             self.busy.fetch_sub(1, Ordering::Relaxed);
-            self.lock().jobs.finish(Instant::now(), number);
+            self.end(number, job, needed);
         }
     }
 
+    /// Puts a job back that needs memory, and notes the end of any other.
+    fn end(&self, number: u64, job: Box<dyn Job>, needed: Option<u64>) {
+        let mut queue = self.lock();
+        // Asked while the queue is locked: whoever leaves closes the channel first and looks for the job here afterwards.
+        if let Some(memory) = needed.filter(|_| !job.is_abandoned()) {
+            return queue.jobs.postpone(Instant::now(), number, memory, job);
+        }
+        let is_large = queue.jobs.held_by(number) >= LARGE_JOB;
+        drop(queue);
+        drop(job);
+        if is_large {
+            allocator::return_freed();
+        }
+        self.lock().jobs.finish(Instant::now(), number);
+    }
+
     /// The next job; `None` when there will be none any more.
-    fn next(&self) -> Option<(u64, Job)> {
+    fn next(&self) -> Option<(u64, Box<dyn Job>)> {
         let mut queue = self.lock();
         loop {
             if let Some(next) = queue.jobs.take(Instant::now()) {
@@ -215,14 +297,15 @@ mod tests {
     use super::*;
     use std::net::{IpAddr, Ipv4Addr};
 
-    const COST: Duration = Duration::from_millis(10);
+    const COST: Cost = Cost { time: Duration::from_millis(10), memory: 0 };
+    const MEMORY: u64 = 1000;
 
     fn client(n: u8) -> ClientKey {
         IpAddr::from(Ipv4Addr::new(10, 0, 0, n)).into()
     }
 
     fn pool(queue: usize, wait: Duration) -> Arc<Pool> {
-        Arc::new(Pool::start(1, queue, wait).unwrap())
+        Arc::new(Pool::start(1, MEMORY, queue, wait).unwrap())
     }
 
     /// Keeps the only worker busy until the sender is used or dropped.
@@ -230,8 +313,13 @@ mod tests {
         let (release, blocked) = std::sync::mpsc::channel::<()>();
         let (started, running) = oneshot::channel();
         let occupied = Arc::clone(pool);
+        let mut started = Some(started);
         tokio::spawn(async move {
-            occupied.run(client(0), COST, move |_| (started.send(()), blocked.recv().ok())).await
+            let job = move |_: &mut Turn<'_>| {
+                started.take().map(|started| started.send(()));
+                Step::Done(blocked.recv().ok())
+            };
+            occupied.run(client(0), COST, job).await
         });
         running.await.unwrap();
         assert_eq!(pool.busy(), 1);
@@ -248,7 +336,12 @@ mod tests {
         let before = pool.shared.lock().jobs.next_number();
         let (waiting, ran) = (Arc::clone(pool), Arc::clone(ran));
         let job = tokio::spawn(async move {
-            waiting.run(client(of), COST, move |_| ran.lock().unwrap().push(name)).await
+            waiting
+                .run(client(of), COST, move |_| {
+                    ran.lock().unwrap().push(name);
+                    Step::Done(())
+                })
+                .await
         });
         while pool.shared.lock().jobs.next_number() == before && !job.is_finished() {
             tokio::task::yield_now().await;
@@ -261,7 +354,7 @@ mod tests {
         let pool = pool(4, Duration::from_secs(5));
         let panicked = pool.run(client(1), COST, |_| panic!("on purpose")).await;
         assert_eq!(panicked.map(|()| 0), Err(PoolError::Panicked));
-        assert_eq!(pool.run(client(1), COST, |_| 7).await, Ok(7));
+        assert_eq!(pool.run(client(1), COST, |_| Step::Done(7)).await, Ok(7));
         assert_eq!(pool.panics(), 1);
     }
 
@@ -279,36 +372,40 @@ mod tests {
         for job in jobs {
             assert_eq!(job.await.unwrap(), Ok(()));
         }
-        assert_eq!(*ran.lock().unwrap(), [10, 20, 30, 11, 31, 12, 13]);
+        let mut ran = ran.lock().unwrap().clone();
+        // Which of the second ones is first depends on microseconds that the first ones took.
+        ran[3..5].sort_unstable();
+        assert_eq!(ran, [10, 20, 30, 11, 31, 12, 13]);
     }
 
     #[tokio::test]
     async fn pool_with_two_workers_keeps_one_from_long_jobs() {
-        let pool = Arc::new(Pool::start(2, 64, Duration::from_secs(30)).unwrap());
-        let long = SHORT_JOB * 2;
+        let pool = Arc::new(Pool::start(2, MEMORY, 64, Duration::from_secs(30)).unwrap());
+        let long = Cost { time: SHORT_JOB * 2, memory: 0 };
         let (release, blocked) = std::sync::mpsc::channel::<()>();
         let mut jobs = vec![tokio::spawn({
             let pool = Arc::clone(&pool);
-            async move { pool.run(client(1), long, move |_| blocked.recv().map_or((), drop)).await }
+            async move { pool.run(client(1), long, move |_| Step::Done(blocked.recv().is_ok())).await }
         })];
         let second_ran = Arc::new(AtomicUsize::new(0));
         for of in [2, 3] {
             let (pool, ran) = (Arc::clone(&pool), Arc::clone(&second_ran));
             let job = move |_: &mut Turn<'_>| {
                 ran.fetch_add(1, Ordering::Relaxed);
+                Step::Done(true)
             };
             jobs.push(tokio::spawn(async move { pool.run(client(of), long, job).await }));
         }
-        while pool.busy() + pool.queued() < 3 {
+        while (pool.busy(), pool.queued()) != (1, 2) {
             tokio::task::yield_now().await;
         }
         for _ in 0..20 {
-            assert_eq!(pool.run(client(4), COST, |_| 7).await, Ok(7));
+            assert_eq!(pool.run(client(4), COST, |_| Step::Done(7)).await, Ok(7));
         }
         assert_eq!((pool.queued(), second_ran.load(Ordering::Relaxed)), (2, 0), "they wait for the first");
         drop(release);
         for job in jobs {
-            assert_eq!(job.await.unwrap(), Ok(()));
+            assert!(job.await.unwrap().is_ok());
         }
     }
 
@@ -342,6 +439,80 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn job_that_waits_for_memory_leaves_its_worker_to_others() {
+        let pool = Arc::new(Pool::start(2, MEMORY, 64, Duration::from_secs(30)).unwrap());
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let large =
+            |pool: &Arc<Pool>, of, wait: Option<std::sync::mpsc::Receiver<()>>, turns: &Arc<AtomicUsize>| {
+                let (pool, turns) = (Arc::clone(pool), Arc::clone(turns));
+                let job = move |turn: &mut Turn<'_>| {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    if !turn.lend(800) {
+                        return Step::Postponed { memory: 800 };
+                    }
+                    Step::Done(wait.as_ref().map(|wait| wait.recv().ok()))
+                };
+                tokio::spawn(async move { pool.run(client(of), COST, job).await.map(|_| ()) })
+            };
+        let (first_turns, second_turns) = (Arc::default(), Arc::default());
+        let first = large(&pool, 1, Some(blocked), &first_turns);
+        while pool.lent() < 800 {
+            tokio::task::yield_now().await;
+        }
+        let second = large(&pool, 2, None, &second_turns);
+        while second_turns.load(Ordering::Relaxed) == 0 || pool.queued() == 0 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..20 {
+            let small = |turn: &mut Turn<'_>| Step::Done(turn.lend(200));
+            assert_eq!(pool.run(client(3), COST, small).await, Ok(true));
+            // The result is there a moment before its memory is.
+            while pool.lent() > 800 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(pool.queued(), 1);
+        drop(release);
+        assert_eq!((first.await.unwrap(), second.await.unwrap()), (Ok(()), Ok(())));
+        assert_eq!((first_turns.load(Ordering::Relaxed), second_turns.load(Ordering::Relaxed)), (1, 2));
+        while pool.busy() > 0 || pool.lent() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn postponed_job_whose_caller_has_gone_is_not_kept() {
+        let pool = pool(8, Duration::from_millis(20));
+        let postponed = |_: &mut Turn<'_>| Step::<()>::Postponed { memory: MEMORY + 1 };
+        assert_eq!(pool.run(client(1), COST, postponed).await, Err(PoolError::Busy), "it cannot begin again");
+        assert_eq!((pool.queued(), pool.lent()), (0, 0));
+        let pool = self::pool(8, Duration::from_secs(30));
+        let (started, running) = oneshot::channel();
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let mut started = Some(started);
+        let leaving = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move {
+                let job = move |_: &mut Turn<'_>| {
+                    started.take().map(|started| started.send(()));
+                    let _released = blocked.recv();
+                    Step::<()>::Postponed { memory: 1 }
+                };
+                pool.run(client(1), COST, job).await
+            }
+        });
+        running.await.unwrap();
+        leaving.abort();
+        assert!(leaving.await.is_err());
+        drop(release);
+        while pool.busy() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.run(client(2), COST, |_| Step::Done(())).await, Ok(()));
+        assert_eq!(pool.queued(), 0);
+    }
+
+    #[tokio::test]
     async fn who_waits_too_long_or_goes_away_is_not_begun() {
         let pool = pool(8, Duration::from_millis(50));
         let ran = Arc::default();
@@ -356,7 +527,7 @@ mod tests {
         while pool.busy() > 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.run(client(1), COST, |_| ()).await, Ok(()));
+        assert_eq!(pool.run(client(1), COST, |_| Step::Done(())).await, Ok(()));
         assert!(ran.lock().unwrap().is_empty());
     }
 }

@@ -28,12 +28,23 @@ const MAX_DECODED: u64 = 4;
 /// Bytes that a reader hands out between two checks. The slowest decoder here takes 12 ms for as many.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// Time that the job of one photo has taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    /// By the clock, waits between its turns not counted.
+    pub wall: Duration,
+    /// Processor time.
+    pub processor: Duration,
+}
+
 /// The costs of one photo that are still allowed. See the module.
 pub struct WorkBudget<'a> {
     started: Instant,
     /// Processor time of this thread at the start.
     started_processor: Duration,
-    deadline: Cell<Instant>,
+    /// What earlier turns took.
+    earlier: Spent,
+    deadline: Instant,
     processor_time: Duration,
     is_abandoned: &'a dyn Fn() -> bool,
     /// Bytes of the file that may still be read.
@@ -56,11 +67,17 @@ impl<'a> WorkBudget<'a> {
     /// Starts the clocks. `is_abandoned` returns whether the client has gone. The budget counts the processor time of
     /// the thread that calls this, and belongs to that thread.
     pub fn new(recipe: &Recipe, is_abandoned: &'a dyn Fn() -> bool) -> Self {
+        Self::resumed(recipe, Spent::default(), is_abandoned)
+    }
+
+    /// Starts the clocks of a job that is run again, at what its earlier turns took.
+    pub fn resumed(recipe: &Recipe, earlier: Spent, is_abandoned: &'a dyn Fn() -> bool) -> Self {
         let started = Instant::now();
         Self {
             started,
             started_processor: processor_time(),
-            deadline: Cell::new(started + recipe.timeout),
+            earlier,
+            deadline: started + recipe.timeout.saturating_sub(earlier.wall),
             processor_time: recipe.processor_time,
             is_abandoned,
             bytes: Cell::new(0),
@@ -81,8 +98,8 @@ impl<'a> WorkBudget<'a> {
         }
         let now = Instant::now();
         // A thread cannot use more processor time than has passed, and asking for it is a system call.
-        let is_long = now.duration_since(self.started) > self.processor_time;
-        if now > self.deadline.get() || (is_long && self.processor_time_used() > self.processor_time) {
+        let is_long = now.duration_since(self.started) + self.earlier.processor > self.processor_time;
+        if now > self.deadline || (is_long && self.processor_time_used() > self.processor_time) {
             Err(self.stop(ImageError::TooSlow))
         } else if (self.is_abandoned)() {
             Err(self.stop(ImageError::Abandoned))
@@ -133,19 +150,16 @@ impl<'a> WorkBudget<'a> {
     pub(super) fn admit(&self, longest: Duration) -> Result<(), ImageError> {
         self.check()?;
         let left = self.processor_time.saturating_sub(self.processor_time_used());
-        let until_deadline = self.deadline.get().saturating_duration_since(Instant::now());
+        let until_deadline = self.deadline.saturating_duration_since(Instant::now());
         if longest > (self.processor_time / 2).min(left).min(until_deadline) {
             return Err(self.stop(ImageError::TooSlow));
         }
         Ok(())
     }
 
-    /// Runs `wait`, during which the deadline stands still: a photo that waits for memory does no work.
-    pub fn pause<T>(&self, wait: impl FnOnce() -> T) -> T {
-        let paused = Instant::now();
-        let result = wait();
-        self.deadline.set(self.deadline.get() + paused.elapsed());
-        result
+    /// Returns the time that the job has taken, earlier turns included.
+    pub fn spent(&self) -> Spent {
+        Spent { wall: self.earlier.wall + self.started.elapsed(), processor: self.processor_time_used() }
     }
 
     /// Opens a file, of which each byte may then be read [`MAX_READS`] times.
@@ -166,7 +180,7 @@ impl<'a> WorkBudget<'a> {
     }
 
     fn processor_time_used(&self) -> Duration {
-        processor_time().saturating_sub(self.started_processor)
+        self.earlier.processor + processor_time().saturating_sub(self.started_processor)
     }
 }
 
@@ -364,11 +378,21 @@ mod tests {
     }
 
     #[test]
-    fn deadline_stands_still_during_a_pause() {
-        let limit = Duration::from_millis(200);
-        let budget = budget(&Recipe { timeout: limit, ..RECIPE });
-        budget.pause(|| std::thread::sleep(2 * limit));
-        assert_eq!(budget.check(), Ok(()));
+    fn job_that_runs_again_has_what_its_earlier_turns_left() {
+        let limit = Duration::from_millis(20);
+        let recipe = Recipe { processor_time: limit, ..RECIPE };
+        let first = budget(&recipe);
+        while first.spent().processor < limit * 3 / 4 {}
+        let earlier = first.spent();
+        assert!(earlier.wall >= earlier.processor);
+        let second = WorkBudget::resumed(&recipe, earlier, &|| false);
+        let begun = processor_time();
+        while second.check().is_ok() {}
+        assert!(processor_time() - begun < limit / 2, "it does not have the whole limit once more");
+        let spent = Spent { wall: RECIPE.timeout, processor: Duration::ZERO };
+        let late = WorkBudget::resumed(&RECIPE, spent, &|| false);
+        while late.check().is_ok() {}
+        assert_eq!(late.check(), Err(ImageError::TooSlow));
     }
 
     #[test]

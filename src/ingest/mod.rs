@@ -67,7 +67,7 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Prefixes of the sniffed types that are let in.
     pub mime_prefixes: Vec<String>,
-    /// How long a photo waits for memory to decode in.
+    /// How long an encoded photo waits for memory of earlier ones that are not on disk yet.
     pub memory_wait: Duration,
     /// Uploads in flight before clients are held to their shares.
     pub uploads: usize,

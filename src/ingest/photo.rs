@@ -1,7 +1,6 @@
 //! One photo on its way: received, judged, and recognised, or decoded and staged.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,9 +9,11 @@ use super::quota::Charge;
 use super::sniff::{HEAD_BYTES, Sniffed, sniff};
 use super::spool::{Source, Spool};
 use super::{Ingest, IngestError, PhotoError};
-use crate::budget::{Budget, Refused, Reservation};
+use crate::budget::{Refused, Reservation};
 use crate::catalog::NewPhoto;
-use crate::imaging::{self, Encoded, Failed, Format, ImageError, PoolError, Recipe, Turn, WorkBudget};
+use crate::imaging::{
+    self, Cost, Encoded, Failed, Format, ImageError, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
+};
 use crate::media::Staged;
 use crate::model::{ClientKey, Media, SourceId};
 
@@ -172,11 +173,32 @@ impl Ingest {
     /// Decodes and encodes one photo. May be abandoned at any time: a job that waits is then never begun.
     pub(super) async fn encode(&self, client: ClientKey, arrived: Arrived) -> Result<InMemory, IngestError> {
         let Arrived { source, id, format, mime, bytes, label } = arrived;
-        let (budget, recipe, wait) = (self.budget.clone(), self.recipe, self.limits.memory_wait);
+        let (outputs, recipe, wait) =
+            (Arc::clone(&self.budget.outputs), self.recipe, self.limits.memory_wait);
         let head = source.head(imaging::COST_HEAD_BYTES).await?;
-        let cost = imaging::estimated_cost(format, &head, bytes);
+        let time = imaging::estimated_cost(format, &head, bytes);
         drop(head);
-        let job = move |turn: &mut Turn<'_>| encode(&source, format, &recipe, &budget, wait, turn);
+        let cost = Cost { time, memory: source.load_cost() };
+        if cost.memory > recipe.memory {
+            return Err(label.blame(ImageError::TooMuchMemory));
+        }
+        let mut spent = Spent::default();
+        let job = move |turn: &mut Turn<'_>| {
+            let work = WorkBudget::resumed(&recipe, spent, turn.is_abandoned);
+            let step = encode(&source, format, &recipe, &work, turn);
+            spent = work.spent();
+            match step {
+                Ok(Step::Done(encoded)) => {
+                    // One that is larger than the whole share goes alone.
+                    let bytes = (encoded.bytes.len() as u64).min(outputs.limit());
+                    Step::Done(
+                        outputs.reserve(bytes, wait).map(|loan| (encoded, loan)).map_err(Failure::from),
+                    )
+                }
+                Ok(Step::Postponed { memory }) => Step::Postponed { memory },
+                Err(failure) => Step::Done(Err(failure)),
+            }
+        };
         let (encoded, loan) = encoded(self.pool.run(client, cost, job).await, mime, &label)?;
         Ok(InMemory { encoded, loan, id, mime, bytes, index: label.index })
     }
@@ -235,38 +257,28 @@ impl From<ImageError> for Failure {
     }
 }
 
-/// On a worker: borrows the memory that a photo's header calls for, and encodes it. What the output takes stays on loan.
+/// On a worker: borrows the memory that a photo's header calls for, and encodes it.
 fn encode(
     source: &Source,
     format: Format,
     recipe: &Recipe,
-    budget: &Budget,
-    wait: Duration,
+    work: &WorkBudget<'_>,
     turn: &mut Turn<'_>,
-) -> Result<(Encoded, Reservation), Failure> {
-    let work = WorkBudget::new(recipe, turn.is_abandoned);
-    let mut wanted = source.load_cost();
-    // Again from the start whenever more is wanted than is free, with nothing held: a worker that waits for memory must hold
-    // none that another one waits for.
-    'waiting: loop {
-        let mut loan = work.pause(|| budget.images.reserve(wanted, wait))?;
-        let bytes = source.load().map_err(Failure::Disk)?;
-        let mut inspected = imaging::inspect(format, &bytes, recipe, &work)?;
-        loop {
-            let needed = source.load_cost() + inspected.memory();
-            if !loan.resize(needed.max(wanted)) {
-                wanted = needed;
-                continue 'waiting;
-            }
-            match inspected.encode(turn.workspace) {
-                Ok(encoded) => {
-                    // One that is larger than the whole share goes alone.
-                    let bytes = (encoded.bytes.len() as u64).min(budget.outputs.limit());
-                    return Ok((encoded, budget.outputs.reserve(bytes, wait)?));
-                }
-                Err(Failed::Image(error)) => return Err(error.into()),
-                Err(Failed::Again(next)) => inspected = next,
-            }
+) -> Result<Step<Encoded>, Failure> {
+    let bytes = source.load().map_err(Failure::Disk)?;
+    let mut inspected = imaging::inspect(format, &bytes, recipe, work)?;
+    loop {
+        let memory = source.load_cost() + inspected.memory();
+        if memory > recipe.memory {
+            return Err(ImageError::TooMuchMemory.into());
+        }
+        if !turn.lend(memory) {
+            return Ok(Step::Postponed { memory });
+        }
+        match inspected.encode(turn.workspace) {
+            Ok(encoded) => return Ok(Step::Done(encoded)),
+            Err(Failed::Image(error)) => return Err(error.into()),
+            Err(Failed::Again(next)) => inspected = next,
         }
     }
 }

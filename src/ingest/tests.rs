@@ -107,7 +107,7 @@ async fn setup() -> Setup {
         timeout,
         processor_time: timeout,
     };
-    let pool = Arc::new(Pool::start(2, 8, Duration::from_secs(5)).unwrap());
+    let pool = Arc::new(Pool::start(2, 256 << 20, 8, Duration::from_secs(5)).unwrap());
     let shared: Arc<dyn Catalog> = Arc::clone(&catalog) as _;
     let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, Arc::new(store), shared, scratch);
     Setup { ingest: Arc::new(ingest), catalog, dir }
@@ -204,7 +204,7 @@ async fn after_a_refusal_nothing_is_staged_any_more() {
         assert!(matches!(refused, Err(IngestError::Photo { index: 2, .. })), "{refused:?}");
         assert_eq!(setup.files(), 0);
         // A job that has begun cannot be cancelled; it gives its memory back when it ends, which it does.
-        let held = || (setup.ingest.budget.sources.used(), setup.ingest.budget.images.used());
+        let held = || (setup.ingest.budget.sources.used(), setup.ingest.pool.lent());
         for _ in 0..500 {
             if held() == (0, 0) {
                 break;
@@ -274,7 +274,8 @@ async fn a_decoder_that_panics_is_a_bad_photo_a_line_in_the_log_and_a_count() {
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _in_this_thread = tracing::subscriber::set_default(log);
     let label = Label { index: 3, filename: Some("/home/me/x.jpg".into()) };
-    let done = pool.run(caller().client, Duration::ZERO, |_| panic!("a decoder's bug")).await;
+    let cost = crate::imaging::Cost { time: Duration::ZERO, memory: 0 };
+    let done = pool.run(caller().client, cost, |_| panic!("a decoder's bug")).await;
     let blamed = tracing::info_span!("request", request_id = "r-17")
         .in_scope(|| photo::encoded::<()>(done, "image/png", &label).unwrap_err());
     assert!(matches!(

@@ -52,7 +52,7 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
         timeout: second,
         processor_time: second,
     };
-    let pool = Arc::new(Pool::start(1, 1, second).unwrap());
+    let pool = Arc::new(Pool::start(1, 1 << 20, 1, second).unwrap());
     let (stored, recorded) = (Arc::clone(&store), Arc::clone(&catalog));
     let spool = Scratch { dir: dir.path().into(), min_free: free };
     let ingest = Arc::new(Ingest::new(limits, recipe, Budget::new(1 << 20), pool, stored, recorded, spool));

@@ -21,7 +21,7 @@ const RECIPE: Recipe = Recipe {
 
 /// The recipe of the default settings but for its clocks: this build is slow.
 fn default_recipe() -> Recipe {
-    let memory = Budget::new(256 << 20).images.limit();
+    let memory = Budget::new(256 << 20).images;
     Recipe { max_dim: 1600, max_pixels: 120_000_000, memory, ..RECIPE }
 }
 
