@@ -14,24 +14,24 @@ use crate::api::{Api, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
-use crate::causes::chain;
 use crate::config::{CorsOrigins, Database, MediaStorage, Settings};
 use crate::disk;
+use crate::error_chain::error_chain;
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, Scratch};
+use crate::maintenance::{Maintenance, Rules};
 use crate::media::s3::S3StartError;
 use crate::media::{LocalStore, MediaStore, S3Store};
 use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
 use crate::server::{self, Ended, descriptors};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
-use crate::upkeep::{Rules, Upkeep};
 use crate::web::body::ReadLimits;
-use crate::web::pace::Pace;
+use crate::web::min_rate::MinRate;
 use crate::web::stack::{Stack, cors};
 
-/// Rest between two pages of upkeep: it then takes less than a fifth of a core, and a million photos take some minutes.
-const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
+/// Rest between two pages of maintenance: it then takes less than a fifth of a core, and a million photos take some minutes.
+const MAINTENANCE_PAUSE: Duration = Duration::from_millis(20);
 
 /// What an operator does about a damaged catalog.
 pub(crate) const WHAT_TO_DO: &str = "Put a backup of that directory in its place, or build a new catalog from an export: \
@@ -53,7 +53,7 @@ pub enum StartError {
     #[error(transparent)]
     Bucket(#[from] S3StartError),
     /// The catalog.
-    #[error("the catalog at {place} cannot be opened: {}", chain(.source))]
+    #[error("the catalog at {place} cannot be opened: {}", error_chain(.source))]
     Catalog {
         /// Where it should be.
         place: String,
@@ -98,7 +98,7 @@ pub struct App {
     address: SocketAddr,
     stack: Arc<Stack<Api>>,
     ingest: Arc<Ingest>,
-    upkeep: Arc<Upkeep>,
+    maintenance: Arc<Maintenance>,
     limits: server::Limits,
     trusted_proxies: Vec<IpNet>,
     connections: Connections,
@@ -117,7 +117,7 @@ impl App {
             Ok(_) => {}
             // Photos can be read meanwhile, and its own check keeps drafts out of a catalog that is partial.
             Err(error @ CatalogError::Unavailable(_)) => {
-                tracing::warn!("{} (at {place}): uploads are refused until it answers", chain(&error));
+                tracing::warn!("{} (at {place}): uploads are refused until it answers", error_chain(&error));
             }
             Err(source) => return Err(StartError::Catalog { place, source }),
         }
@@ -162,13 +162,14 @@ impl App {
         let rules = Rules {
             collects,
             grace: settings.media_grace,
-            pause: UPKEEP_PAUSE,
+            pause: MAINTENANCE_PAUSE,
             scrub_hours: settings.scrub_hours,
         };
-        let upkeep = Upkeep::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
-        let upkeep = Arc::new(upkeep);
+        let maintenance =
+            Maintenance::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
+        let maintenance = Arc::new(maintenance);
         // Which may remove photos. Without uploads nothing waits for it, and a later start does it.
-        let resolved = if settings.read_only { Ok(0) } else { upkeep.resolve_leftovers().await };
+        let resolved = if settings.read_only { Ok(0) } else { maintenance.resolve_leftovers().await };
         match resolved {
             Ok(0) => {}
             Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
@@ -179,7 +180,7 @@ impl App {
             routes: Routes::new(&settings.media_base_url)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
             ingest: Arc::clone(&ingest),
-            upkeep: Arc::clone(&upkeep),
+            maintenance: Arc::clone(&maintenance),
             catalog,
             store,
             global_limiter: settings.rate_limit_global.map(|quota| limiter("global", quota)),
@@ -191,7 +192,8 @@ impl App {
             auth_required: settings.auth_required,
             media_base_url: settings.media_base_url.clone(),
         };
-        let pace = Pace { bytes_per_second: settings.body_min_rate, grace: settings.body_idle_timeout };
+        let min_rate =
+            MinRate { bytes_per_second: settings.body_min_rate, grace: settings.body_idle_timeout };
         let stack = Stack {
             app: api,
             trusted_proxies: settings.trusted_proxies.clone(),
@@ -199,7 +201,7 @@ impl App {
                 CorsOrigins::Any => cors(None),
                 CorsOrigins::Exact(origins) => cors(Some(origins)),
             },
-            read_limits: ReadLimits { pace, drain_bytes: settings.max_body_bytes() },
+            read_limits: ReadLimits { min_rate, drain_bytes: settings.max_body_bytes() },
         };
         let listen = |source| StartError::Listen { address: settings.listen, source };
         let listener = server::listen(settings.listen).map_err(listen)?;
@@ -207,12 +209,12 @@ impl App {
         let limits = server::Limits {
             connections: descriptors::connections(settings.max_connections),
             head_timeout: settings.header_timeout,
-            write_pace: pace,
+            write_rate: min_rate,
             shutdown_timeout: settings.shutdown_timeout,
         };
         let trusted_proxies = settings.trusted_proxies.clone();
         let stack = Arc::new(stack);
-        Ok(Self { listener, address, stack, ingest, upkeep, limits, trusted_proxies, connections })
+        Ok(Self { listener, address, stack, ingest, maintenance, limits, trusted_proxies, connections })
     }
 
     /// The address that is listened on, with its real port.
@@ -223,9 +225,9 @@ impl App {
     /// Serves until `shutdown` completes and open requests are answered or the deadline passed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
         let stop = CancellationToken::new();
-        let upkeep = tokio::spawn({
-            let (upkeep, stop) = (self.upkeep, stop.clone());
-            async move { upkeep.run(stop).await }
+        let maintenance = tokio::spawn({
+            let (maintenance, stop) = (self.maintenance, stop.clone());
+            async move { maintenance.run(stop).await }
         });
         let shutdown = async move {
             shutdown.await;
@@ -236,7 +238,7 @@ impl App {
         let (limits, proxies) = (self.limits, self.trusted_proxies);
         let ended = server::run(self.listener, handler, limits, proxies, self.connections, shutdown).await;
         // Commits whose clients hung up: short, and of no connection.
-        let rest = async { tokio::join!(self.ingest.drained(), upkeep) };
+        let rest = async { tokio::join!(self.ingest.drained(), maintenance) };
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use crate::catalog::CatalogError;
-use crate::causes::chain;
+use crate::error_chain::error_chain;
 use crate::imaging::ImageError;
 use crate::ingest::boundary::ContentTypeError;
 use crate::ingest::parts::{PartsError, StreamError};
@@ -57,12 +57,12 @@ impl From<IngestError> for Problem {
                 full(detail)
             }
             IngestError::Unavailable(cause) => {
-                tracing::error!(cause = %chain(&*cause), "an upload could not be stored");
+                tracing::error!(cause = %error_chain(&*cause), "an upload could not be stored");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
                     .retry_after(UNAVAILABLE_RETRY)
             }
             IngestError::Internal(cause) => {
-                tracing::error!(cause = %chain(&*cause), "an upload failed");
+                tracing::error!(cause = %error_chain(&*cause), "an upload failed");
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage-failed", detail)
             }
         }
@@ -113,7 +113,7 @@ fn full(detail: String) -> Problem {
 
 impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
-        tracing::error!(cause = %chain(&error), "the catalog could not be read");
+        tracing::error!(cause = %error_chain(&error), "the catalog could not be read");
         match error {
             CatalogError::Full(_)
             | CatalogError::Unavailable(_)
@@ -130,7 +130,7 @@ impl From<CatalogError> for Problem {
 
 impl From<MediaError> for Problem {
     fn from(error: MediaError) -> Self {
-        tracing::error!(cause = %chain(&error), "the media store could not be read");
+        tracing::error!(cause = %error_chain(&error), "the media store could not be read");
         match error {
             MediaError::OutOfFiles(_) | MediaError::Unavailable(_) => {
                 let detail = "Photos cannot be read at the moment. Try again in a moment.";

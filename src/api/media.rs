@@ -28,7 +28,7 @@ pub(super) async fn serve(
 ) -> Result<Response<Body>, Problem> {
     let key: Option<MediaKey> = file.strip_suffix(".jpg").and_then(|name| name.parse().ok());
     let key = key.ok_or_else(problem::not_found)?;
-    if api.upkeep.withholds(key).await {
+    if api.maintenance.withholds(key).await {
         return Err(problem::not_found());
     }
     let etag = format!("\"{key}\"");

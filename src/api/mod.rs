@@ -16,12 +16,12 @@ use hyper::{Method, Request, Response};
 use crate::auth::Tokens;
 use crate::catalog::Catalog;
 use crate::ingest::Ingest;
+use crate::maintenance::Maintenance;
 use crate::media::MediaStore;
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
-use crate::upkeep::Upkeep;
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{self, Problem};
 use crate::web::router::{Lookup, Router};
@@ -81,7 +81,7 @@ pub struct Api {
     /// Where photos are.
     pub store: Arc<dyn MediaStore>,
     /// What looks after both.
-    pub upkeep: Arc<Upkeep>,
+    pub maintenance: Arc<Maintenance>,
     /// The limit on all requests but those of monitors and photo viewers.
     pub global_limiter: Option<Arc<dyn RateLimiter>>,
     /// The limit on uploads, on top.

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::Api;
 use crate::catalog::CatalogError;
-use crate::causes::chain;
 use crate::disk;
+use crate::error_chain::error_chain;
 use crate::media::MediaError;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
@@ -31,7 +31,7 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
             down.insert(what_is_full(&error));
         }
         Err(error) => {
-            tracing::warn!(error = %chain(&error), "the catalog is down");
+            tracing::warn!(error = %error_chain(&error), "the catalog is down");
             down.insert("catalog");
         }
     }
@@ -41,12 +41,12 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
             down.insert(what_is_full(&error));
         }
         Err(error) => {
-            tracing::warn!(error = %chain(&error), "the media store is down");
+            tracing::warn!(error = %error_chain(&error), "the media store is down");
             down.insert("media");
         }
     }
     if down.is_empty() {
-        let mut told = match api.upkeep.missing().await {
+        let mut told = match api.maintenance.missing().await {
             0 => json!({"status": "ready"}),
             missing => json!({"status": "degraded", "missing_media": missing}),
         };
@@ -65,7 +65,7 @@ fn what_is_full(error: &std::io::Error) -> &'static str {
 }
 
 pub(super) fn metrics(api: &Api) -> Response<Body> {
-    let upkeep = api.upkeep.figures();
+    let maintenance = api.maintenance.figures();
     let limiters = [&api.global_limiter, &api.upload_limiter].into_iter().flatten();
     let snapshot = Snapshot {
         pool_queue_depth: api.ingest.pool().queued() as u64,
@@ -74,19 +74,19 @@ pub(super) fn metrics(api: &Api) -> Response<Body> {
         budget_outputs_bytes: api.ingest.budget().outputs.used(),
         budget_images_bytes: api.ingest.pool().lent(),
         connections: api.connections.open(),
-        media_missing: upkeep.missing,
-        media_unreferenced_left: upkeep.left,
-        collector_last_run: upkeep.last_run,
+        media_missing: maintenance.missing,
+        media_unreferenced_left: maintenance.left,
+        collector_last_run: maintenance.last_run,
         image_panics: api.ingest.pool().panics(),
-        collected: upkeep.collected,
-        collected_bytes: upkeep.collected_bytes,
+        collected: maintenance.collected,
+        collected_bytes: maintenance.collected_bytes,
         connections_evicted: api.connections.evicted(),
         connections_refused: api.connections.refused(),
         log_lines_dropped: logging::dropped_lines(),
         limits_counted_alone: limiters.map(|limiter| limiter.fallbacks()).sum(),
         upload_quota_fallbacks: api.ingest.quota().map_or(0, |quota| quota.fallbacks()),
         quarantined: api.ingest.quarantined(),
-        scrubbed: upkeep.scrubbed,
+        scrubbed: maintenance.scrubbed,
     };
     full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))
 }

@@ -241,7 +241,11 @@ fn other_spelling_or_signature_is_refused() {
 #[test]
 fn reason_of_a_refusal_is_named_in_the_error_chain() {
     let error = ours().user(&signed(r#"{"alg":"HS256","crit":["x"]}"#, &claims(""))).unwrap_err();
-    assert!(crate::causes::chain(&error).contains("extension crit"), "{}", crate::causes::chain(&error));
+    assert!(
+        crate::error_chain::error_chain(&error).contains("extension crit"),
+        "{}",
+        crate::error_chain::error_chain(&error)
+    );
 }
 
 proptest! {

@@ -1,10 +1,10 @@
-//! The operator's commands: opens what they need, says what they did, and leaves the work to `custody`.
+//! The operator's commands: opens what they need, says what they did, and leaves the work to `backup`.
 //!
 //! What they made goes to stdout, and what there is to say of it to stderr. They need the catalog for themselves: sled has
 //! room for one process, and of a PostgreSQL that is written to meanwhile they would see pieces.
 
 mod files;
-mod moving;
+mod migrate_store;
 mod rebuild;
 mod salvage;
 
@@ -16,10 +16,10 @@ use std::time::Duration;
 use self::files::{Input, Output};
 use crate::app::{self, WHAT_TO_DO};
 use crate::auth::Tokens;
+use crate::backup::{self, Checks, Finding, Summary};
 use crate::catalog::{CatalogError, PostgresCatalog, PostgresUrl, Restorable, Schema, SledCatalog};
-use crate::causes::chain;
 use crate::config::{Database, MediaStorage, Place, Settings};
-use crate::custody::{self, Checks, Finding, Summary};
+use crate::error_chain::error_chain;
 use crate::model::UserId;
 
 /// So many rows are imported, and then it is said how far it is.
@@ -98,7 +98,7 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
             }
             Operation::Rebuild { from, force } => rebuild::rebuild(settings, from, *force).await,
             Operation::MigrateStore { from, to } => {
-                moving::migrate_store(settings, from.as_ref(), to.as_ref()).await
+                migrate_store::migrate_store(settings, from.as_ref(), to.as_ref()).await
             }
             Operation::Migrate => migrate(settings).await,
             Operation::IssueToken { user, ttl } => issue_token(settings, *user, *ttl),
@@ -109,7 +109,7 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
 async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
     let catalog = present_catalog(settings).await?;
     let mut output = Output::create(output)?;
-    let counts = custody::export(&*catalog, output.writer()).await.map_err(told)?;
+    let counts = backup::export(&*catalog, output.writer()).await.map_err(told)?;
     output.keep()?;
     note(&format!("Exported {counts}."));
     Ok(Verdict::Well)
@@ -118,7 +118,7 @@ async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
 async fn import(settings: &Settings, from: &str) -> Result<Verdict, String> {
     let input = Input::open(from, &files::spool([&settings.database]))?;
     // Before a catalog is made for it.
-    custody::verify(&input.file).map_err(told)?;
+    backup::verify(&input.file).map_err(told)?;
     let catalog = open_catalog(settings).await?;
     restore(&*catalog, &input.file).await?;
     Ok(Verdict::Well)
@@ -156,7 +156,7 @@ async fn restore(catalog: &dyn Restorable, file: &File) -> Result<(), String> {
             note(&format!("Imported {done} of {total} rows."));
         }
     };
-    let counts = custody::import(catalog, file, progress).await.map_err(told)?;
+    let counts = backup::import(catalog, file, progress).await.map_err(told)?;
     note(&format!("The catalog has all of the export: {counts}."));
     Ok(())
 }
@@ -177,7 +177,7 @@ async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
 async fn check(catalog: &dyn Restorable, settings: &Settings, checks: Checks) -> Result<Summary, String> {
     let (store, _) = app::media(settings).await.map_err(|error| error.to_string())?;
     let say = |finding: &Finding| say(&finding.to_string());
-    let summary = custody::fsck(catalog, &*store, checks, say).await.map_err(told)?;
+    let summary = backup::fsck(catalog, &*store, checks, say).await.map_err(told)?;
     note(&summary.to_string());
     Ok(summary)
 }
@@ -230,7 +230,7 @@ fn in_use(path: &Path) -> String {
 
 /// An error with its causes.
 fn told(error: impl std::error::Error + 'static) -> String {
-    chain(&error)
+    error_chain(&error)
 }
 
 /// A line on stdout. A reader that went away is no reason to stop.

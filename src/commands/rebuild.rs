@@ -7,9 +7,9 @@ use std::{fs, io};
 
 use super::files::{self, Input};
 use super::{Verdict, check, in_use, note, open_sled, restore, told};
+use crate::backup::{self, Checks, CustodyError};
 use crate::catalog::{CatalogError, Restorable, Restore, SledCatalog};
 use crate::config::{Database, Settings};
-use crate::custody::{self, Checks, CustodyError};
 use crate::disk;
 
 /// What stands where the new catalog will.
@@ -34,7 +34,7 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     };
     let input = Input::open(from, files::parent(path))?;
     // Before anything is moved.
-    custody::verify(&input.file).map_err(told)?;
+    backup::verify(&input.file).map_err(told)?;
     let shown = path.display();
     let mut begun = None;
     let reason = match look(settings, path).await? {
@@ -117,8 +117,8 @@ async fn look(settings: &Settings, path: &Path) -> Result<Present, String> {
 
 /// Whether there is anything in it that another import would not bring.
 async fn is_needed(catalog: &SledCatalog) -> Result<bool, CustodyError> {
-    custody::read_all(catalog).await?;
-    Ok(!catalog.state().await?.is_partial && !custody::is_empty(catalog).await?)
+    backup::read_all(catalog).await?;
+    Ok(!catalog.state().await?.is_partial && !backup::is_empty(catalog).await?)
 }
 
 /// Renames the directory, durably, and says to what.

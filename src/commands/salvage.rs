@@ -2,9 +2,9 @@
 
 use super::files::Output;
 use super::{Verdict, in_use, note, told};
+use crate::backup::Writer;
 use crate::catalog::{CatalogError, Row, SledCatalog};
 use crate::config::{Database, Settings};
-use crate::custody::Writer;
 
 /// So many lines about lost rows of a kind are written; the rest is counted.
 const LINES: usize = 100;

@@ -3,17 +3,17 @@
 //! Photos are decoded while later parts still arrive, unless they were made before. Whatever fails before the commit point takes back what was staged.
 //! This room knows no HTTP: its input is a stream of bytes and a boundary.
 
+mod admission;
 pub mod boundary;
 mod commit;
 mod doubt;
 mod error;
 mod integrity;
 mod keys;
-mod pages;
+mod page_pool;
 pub mod parts;
 mod photo;
 mod quota;
-mod share;
 pub mod sniff;
 mod spool;
 mod work;
@@ -27,14 +27,14 @@ use futures_util::Stream;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::admission::Admission;
 use self::doubt::Doubts;
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
 pub use self::keys::KeysKept;
-use self::pages::Shelf;
+use self::page_pool::PagePool;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::{Label, PhotoPart};
-use self::share::Uploads;
 pub use self::spool::Scratch;
 use self::work::Work;
 use crate::budget::Budget;
@@ -69,7 +69,7 @@ pub struct Limits {
     pub mime_prefixes: Vec<String>,
     /// How long an encoded photo waits for memory of earlier ones that are not on disk yet.
     pub memory_wait: Duration,
-    /// Uploads in flight before clients are held to their shares.
+    /// Admission in flight before clients are held to their shares.
     pub uploads: usize,
 }
 
@@ -106,8 +106,8 @@ pub struct Ingest {
     store: Arc<dyn MediaStore>,
     catalog: Arc<dyn Catalog>,
     scratch: Scratch,
-    shelf: Arc<Shelf>,
-    uploads: Arc<Uploads>,
+    page_pool: Arc<PagePool>,
+    uploads: Arc<Admission>,
     /// When store and catalog last said that they could take something.
     checked: Mutex<Option<Instant>>,
     /// Keys between publication and commit.
@@ -135,8 +135,8 @@ impl Ingest {
     ) -> Self {
         let (publishing, commits) = (KeyLocks::default(), TaskTracker::new());
         let fingerprint = recipe.fingerprint();
-        let shelf = Shelf::new(limits.photo_bytes, SPARE_BYTES.min(budget.sources.limit() / 8));
-        let uploads = Uploads::new(limits.uploads);
+        let page_pool = PagePool::new(limits.photo_bytes, SPARE_BYTES.min(budget.sources.limit() / 8));
+        let uploads = Admission::new(limits.uploads);
         Self {
             limits,
             recipe,
@@ -146,7 +146,7 @@ impl Ingest {
             store,
             catalog,
             scratch,
-            shelf,
+            page_pool,
             uploads,
             checked: Mutex::default(),
             publishing,

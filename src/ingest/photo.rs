@@ -125,7 +125,7 @@ impl Ingest {
         let max = self.limits.photo_bytes;
         let hasher = blake3::Hasher::new_keyed(&self.fingerprint);
         let mut spool =
-            Spool::new(self.scratch.clone(), &self.budget.sources, Arc::clone(&self.shelf), hasher);
+            Spool::new(self.scratch.clone(), &self.budget.sources, Arc::clone(&self.page_pool), hasher);
         spool.write(head.into()).await?;
         let mut next = Some(chunk);
         while let Some(chunk) = next {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memmap2::MmapMut;
 
-use super::pages::{Borrowed, Shelf};
+use super::page_pool::{PagePool, PooledPages};
 use crate::budget::{Reservation, Share};
 use crate::disk::{self, FreeDisk};
 
@@ -37,7 +37,7 @@ pub struct Scratch {
 #[derive(Debug)]
 pub(super) struct Spool {
     scratch: Scratch,
-    shelf: Arc<Shelf>,
+    page_pool: Arc<PagePool>,
     /// In a box: it takes 2 kB, and each future through whose hands a spool goes would have room for it twice.
     hasher: Box<blake3::Hasher>,
     length: u64,
@@ -64,16 +64,16 @@ pub(super) enum Source {
 impl Spool {
     /// An empty spool that spills to `scratch` when `share` has no room. What is written goes into `hasher`.
     ///
-    /// The length of the pieces of `shelf` bounds what the caller will write.
+    /// The length of the pieces of `pool` bounds what the caller will write.
     pub(super) fn new(
         scratch: Scratch,
         share: &Arc<Share>,
-        shelf: Arc<Shelf>,
+        page_pool: Arc<PagePool>,
         hasher: blake3::Hasher,
     ) -> Self {
         let bytes = Buffer::Small(Vec::new());
         let place = Place::Memory { bytes, loan: share.reservation(), hashed: 0 };
-        Self { scratch, shelf, hasher: Box::new(hasher), length: 0, place }
+        Self { scratch, page_pool, hasher: Box::new(hasher), length: 0, place }
     }
 
     /// Bytes written so far.
@@ -90,7 +90,7 @@ impl Spool {
         if let Place::Memory { bytes, loan, hashed } = &mut self.place {
             let missing = self.length.saturating_sub(loan.bytes()).div_ceil(STEP) * STEP;
             if missing == 0 || loan.try_grow(missing) {
-                bytes.append(&chunk, &self.shelf)?;
+                bytes.append(&chunk, &self.page_pool)?;
                 let ready = bytes.len() / HASH_STEP * HASH_STEP;
                 self.hasher.update(&bytes[*hashed..ready]);
                 *hashed = ready;
@@ -180,7 +180,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 pub(super) enum Buffer {
     Small(Vec<u8>),
     /// The pages, and how many of their bytes are the photo's.
-    Large(Borrowed, usize),
+    Large(PooledPages, usize),
 }
 
 impl Buffer {
@@ -188,14 +188,14 @@ impl Buffer {
     const SMALL: usize = 16 * 1024;
 
     /// Appends `chunk`.
-    fn append(&mut self, chunk: &[u8], shelf: &Arc<Shelf>) -> io::Result<()> {
+    fn append(&mut self, chunk: &[u8], page_pool: &Arc<PagePool>) -> io::Result<()> {
         let needed = self.len() + chunk.len();
         if let Self::Small(bytes) = self {
             if needed <= Self::SMALL {
                 bytes.extend_from_slice(chunk);
                 return Ok(());
             }
-            let mut pages = shelf.take()?;
+            let mut pages = page_pool.take()?;
             pages.write(0, bytes)?;
             *self = Self::Large(pages, bytes.len());
         }
@@ -298,7 +298,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let share = Share::new(limit);
         let scratch = Scratch { dir: dir.path().into(), min_free: FreeDisk::Bytes(0) };
-        let mut spool = Spool::new(scratch, &share, Shelf::new(1 << 24, 0), blake3::Hasher::new());
+        let mut spool = Spool::new(scratch, &share, PagePool::new(1 << 24, 0), blake3::Hasher::new());
         for chunk in bytes.chunks(chunk) {
             spool.write(Bytes::copy_from_slice(chunk)).await.unwrap();
         }
@@ -340,7 +340,7 @@ mod tests {
     async fn no_photo_spills_below_the_floor_of_free_space() {
         let dir = tempfile::tempdir().unwrap();
         let scratch = Scratch { dir: dir.path().into(), min_free: FreeDisk::Bytes(u64::MAX) };
-        let mut spool = Spool::new(scratch, &Share::new(0), Shelf::new(1 << 24, 0), blake3::Hasher::new());
+        let mut spool = Spool::new(scratch, &Share::new(0), PagePool::new(1 << 24, 0), blake3::Hasher::new());
         let refused = spool.write(Bytes::from_static(b"photo")).await.unwrap_err();
         assert!(crate::disk::is_full(&refused));
     }

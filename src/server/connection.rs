@@ -15,12 +15,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Limits;
-use super::answer::Answer;
-use super::line::{Line, Quiet};
+use super::connection_state::{ConnectionState, Quiet};
+use super::h2_streams;
+use super::paced_body::PacedBody;
 use super::protocol::{self, Graceful, Protocols};
 use super::shares::Place;
-use super::streams;
-use super::wire::{Version, Wire};
+use super::socket::{Socket, Version};
 use crate::telemetry::connections::Counted;
 use crate::web::body::Body;
 use crate::web::stack::MonitorsOnly;
@@ -49,27 +49,27 @@ impl Connection {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let Self { place, protocols, stopping, limits, peer, _counted, _permit } = self;
-        let line = Arc::new(Line::new(place));
-        let mut wire = Box::new(Wire::new(stream, Arc::clone(&line), limits.write_pace));
+        let state = Arc::new(ConnectionState::new(place));
+        let mut socket = Box::new(Socket::new(stream, Arc::clone(&state), limits.write_rate));
         let mut serving = Serving { protocols, stopping, limits, peer };
         // Nothing but the socket is held for a client that says nothing.
         let version = tokio::select! {
             // In this order: what arrived while we were busy is not late.
             biased;
-            version = wire.version() => version,
+            version = socket.version() => version,
             _ = serving.stopping.changed() => return,
-            () = line.evicted() => return,
+            () = state.evicted() => return,
             () = tokio::time::sleep(limits.head_timeout) => {
-                line.time_out();
+                state.time_out();
                 return;
             }
         };
-        let service = answering(Arc::clone(&line), peer, handler);
+        let service = answering(Arc::clone(&state), peer, handler);
         match version {
-            Ok(Version::Http1) => serving.http1(wire, &line, service).await,
+            Ok(Version::Http1) => serving.http1(socket, &state, service).await,
             Ok(Version::Http2) => {
-                let mut connection = Box::pin(serving.protocols.http2(wire, service_fn(service)));
-                serving.drive(connection.as_mut(), &line, false).await;
+                let mut connection = Box::pin(serving.protocols.http2(socket, service_fn(service)));
+                serving.drive(connection.as_mut(), &state, false).await;
             }
             Err(error) => {
                 tracing::debug!(%error, %peer, "a connection ended before its first request");
@@ -88,25 +88,25 @@ struct Serving {
 
 impl Serving {
     /// Serves HTTP/1.1, with hyper's buffers only while something is asked.
-    async fn http1<S, A>(&mut self, mut wire: Box<Wire>, line: &Line, service: S)
+    async fn http1<S, A>(&mut self, mut socket: Box<Socket>, state: &ConnectionState, service: S)
     where
         S: Fn(Request<Incoming>) -> A + Clone + Unpin,
-        A: Future<Output = Result<Response<Answer>, Infallible>>,
+        A: Future<Output = Result<Response<PacedBody>, Infallible>>,
     {
         loop {
-            let mut connection = Box::new(self.protocols.http1(wire, service_fn(service.clone())));
-            if self.drive(Pin::new(&mut *connection), line, true).await == Ended::Closed {
+            let mut connection = Box::new(self.protocols.http1(socket, service_fn(service.clone())));
+            if self.drive(Pin::new(&mut *connection), state, true).await == Ended::Closed {
                 return;
             }
-            wire = protocol::taken_back(*connection);
-            if line.is_asked() {
+            socket = protocol::taken_back(*connection);
+            if state.is_asked() {
                 continue;
             }
             tokio::select! {
                 biased;
-                spoken = wire.spoken() => if spoken.is_err() { return },
+                spoken = socket.spoken() => if spoken.is_err() { return },
                 _ = self.stopping.changed() => return,
-                () = line.evicted() => return,
+                () = state.evicted() => return,
                 () = tokio::time::sleep(self.limits.head_timeout.saturating_sub(REST_AFTER)) => return,
             }
         }
@@ -114,7 +114,12 @@ impl Serving {
 
     /// Runs hyper's side until it ends, or until nothing was asked for too long, or until it may rest. One that does not
     /// rest says goodbye before it ends.
-    async fn drive<C: Graceful>(&mut self, mut connection: Pin<&mut C>, line: &Line, rests: bool) -> Ended {
+    async fn drive<C: Graceful>(
+        &mut self,
+        mut connection: Pin<&mut C>,
+        state: &ConnectionState,
+        rests: bool,
+    ) -> Ended {
         let limit = self.limits.head_timeout;
         let rest = if rests { REST_AFTER } else { limit };
         let mut is_parting = false;
@@ -123,7 +128,7 @@ impl Serving {
             tokio::select! {
                 biased;
                 // First: a request that is read from here on would not be answered.
-                () = line.evicted() => {
+                () = state.evicted() => {
                     connection.as_mut().graceful_shutdown();
                     // HTTP/2 says goodbye, as far as the socket takes it at once.
                     let once = |cx: &mut Context<'_>| {
@@ -144,13 +149,13 @@ impl Serving {
                     (is_stopping, is_parting) = (true, true);
                     connection.as_mut().graceful_shutdown();
                 }
-                quiet = line.quiet(rest, limit) => {
+                quiet = state.quiet(rest, limit) => {
                     if quiet == Quiet::Resting {
                         return Ended::Resting;
                     }
                     // A peer that does not agree to part is left.
                     if is_parting || rests {
-                        line.time_out();
+                        state.time_out();
                         return Ended::Closed;
                     }
                     is_parting = true;
@@ -174,11 +179,11 @@ enum Ended {
 ///
 /// In a box, since hyper keeps room for it as long as the connection lives, and it is much larger than everything else that
 /// an idle connection holds.
-type Pending = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
+type Pending = Pin<Box<dyn Future<Output = Result<Response<PacedBody>, Infallible>> + Send>>;
 
 /// `handler` as hyper calls it: counted on `line` until its answer was handed over.
 fn answering<H, F>(
-    line: Arc<Line>,
+    state: Arc<ConnectionState>,
     peer: SocketAddr,
     handler: H,
 ) -> impl Fn(Request<Incoming>) -> Pending + Clone + Unpin
@@ -187,7 +192,7 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     move |mut request| {
-        let busy = line.begin();
+        let busy = state.begin();
         if !busy.has_share() {
             request.extensions_mut().insert(MonitorsOnly);
         }
@@ -195,7 +200,7 @@ where
         // The handler is called inside: its future would be in here twice otherwise.
         Box::pin(async move {
             let answer = handler(request, peer).await;
-            Ok(Answer::wrap(answer, busy, streams::credit()))
+            Ok(PacedBody::wrap(answer, busy, h2_streams::time_budget()))
         })
     }
 }

@@ -2,15 +2,15 @@
 //!
 //! Knows sockets and deadlines; what a request means is the handler's business.
 
-mod answer;
 mod connection;
+mod connection_state;
 pub mod descriptors;
+mod h2_streams;
 mod length_watch;
-mod line;
+mod paced_body;
 mod protocol;
 mod shares;
-mod streams;
-mod wire;
+mod socket;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use self::protocol::Protocols;
 use self::shares::Shares;
 use crate::telemetry::connections::Connections;
 use crate::web::body::Body;
-use crate::web::pace::Pace;
+use crate::web::min_rate::MinRate;
 
 /// Pause when the process is out of file descriptors: closing connections make room, a loop would only burn the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -49,7 +49,7 @@ pub struct Limits {
     /// For a request head, and for an idle connection.
     pub head_timeout: Duration,
     /// The slowest that a client may take its answer.
-    pub write_pace: Pace,
+    pub write_rate: MinRate,
     /// For open requests, once shutdown began.
     pub shutdown_timeout: Duration,
 }
@@ -91,7 +91,7 @@ where
     let permits = Arc::new(Semaphore::new(limits.connections));
     let shares = Shares::new(limits.connections, trusted_proxies, connections.clone());
     let (stop, stopping) = watch::channel(());
-    let protocols = Arc::new(Protocols::new(limits.write_pace));
+    let protocols = Arc::new(Protocols::new(limits.write_rate));
     let mut open = JoinSet::new();
     tokio::pin!(shutdown);
     loop {

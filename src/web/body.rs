@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::pace::{Credit, Pace};
+use super::min_rate::{MinRate, TimeBudget};
 
 /// The body of a response.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -33,7 +33,7 @@ pub fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) ->
 #[derive(Debug, Clone, Copy)]
 pub struct ReadLimits {
     /// The slowest that the client may send.
-    pub pace: Pace,
+    pub min_rate: MinRate,
     /// Bytes that are still read, and thrown away, after the answer is known. As much as an acceptable body: a refused
     /// request then costs no more than an accepted one.
     pub drain_bytes: u64,
@@ -47,7 +47,7 @@ const DRAIN_IDLE: Duration = Duration::from_secs(5);
 /// Why a body gave no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadError {
-    /// The client sent nothing for too long, or too little: see [`ReadLimits::pace`].
+    /// The client sent nothing for too long, or too little: see [`ReadLimits::min_rate`].
     Slow,
     /// The client went away or broke the framing.
     Aborted,
@@ -62,8 +62,8 @@ pub struct RequestBody {
     incoming: Option<Incoming>,
     limits: ReadLimits,
     /// Runs only while the reader waits, for it may have paused itself.
-    credit: Credit,
-    /// Fires when the credit is used up; made when the client is waited for the first time.
+    time_budget: TimeBudget,
+    /// Fires when the time budget is used up; made when the client is waited for the first time.
     clock: Option<Pin<Box<Sleep>>>,
     /// The client may be waiting for `100 Continue`, which the first read sends.
     awaits_continue: bool,
@@ -87,7 +87,7 @@ impl RequestBody {
         Self {
             incoming: Some(incoming),
             limits,
-            credit: Credit::new(limits.pace),
+            time_budget: TimeBudget::new(limits.min_rate),
             clock: None,
             awaits_continue,
             received: ByteCount::default(),
@@ -114,7 +114,7 @@ impl Stream for RequestBody {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers carry nothing that is used here.
                     let Ok(data) = frame.into_data() else { continue };
-                    self.credit.moved(data.len() as u64, Instant::now());
+                    self.time_budget.moved(data.len() as u64, Instant::now());
                     self.received.0.fetch_add(data.len() as u64, Ordering::Relaxed);
                     return Poll::Ready(Some(Ok(data)));
                 }
@@ -127,7 +127,7 @@ impl Stream for RequestBody {
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
-                    let deadline = self.credit.wait(Instant::now());
+                    let deadline = self.time_budget.wait(Instant::now());
                     let clock = self.clock.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
                     if clock.deadline() != deadline {
                         clock.as_mut().reset(deadline);

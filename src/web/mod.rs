@@ -5,7 +5,7 @@
 pub mod body;
 pub mod client;
 mod headers;
-pub mod pace;
+pub mod min_rate;
 pub mod problem;
 pub mod range;
 pub mod request_id;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod again;
+mod backup;
 mod bucket;
 mod clients;
 #[path = "../cluster/mod.rs"]
@@ -10,7 +11,6 @@ mod cluster;
 mod connections;
 mod corpus;
 mod crash;
-mod custody;
 mod dependencies;
 mod disk;
 mod fairness;
@@ -23,7 +23,7 @@ mod log;
 mod many;
 mod media;
 mod metadata;
-mod moving;
+mod migrate_store;
 mod overload;
 mod pictures;
 mod pillow;

@@ -6,7 +6,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use crate::catalog::CatalogError;
-use crate::causes::chain;
+use crate::error_chain::error_chain;
 
 impl From<Error> for CatalogError {
     fn from(error: Error) -> Self {
@@ -14,7 +14,7 @@ impl From<Error> for CatalogError {
             Some(code) if *code == SqlState::DISK_FULL => {
                 Self::Full(io::Error::new(io::ErrorKind::StorageFull, error))
             }
-            Some(code) if is_damage(code) => Self::Corrupt(chain(&error)),
+            Some(code) if is_damage(code) => Self::Corrupt(error_chain(&error)),
             _ => Self::Unavailable(error.into()),
         }
     }

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use crate::catalog::{CatalogError, DraftRow, KnownSource};
-use crate::causes::chain;
+use crate::error_chain::error_chain;
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, UserId};
 
 /// Of a media row, in the order in which [`media`] reads them.
@@ -23,7 +23,7 @@ pub(super) fn number(id: u64) -> i64 {
 
 /// What stands in column `at`.
 pub(super) fn column<'r, T: FromSql<'r>>(row: &'r Row, at: usize) -> Result<T, CatalogError> {
-    row.try_get(at).map_err(|error| CatalogError::Corrupt(chain(&error)))
+    row.try_get(at).map_err(|error| CatalogError::Corrupt(error_chain(&error)))
 }
 
 fn unsigned<T: TryFrom<i64>>(row: &Row, at: usize) -> Result<T, CatalogError> {

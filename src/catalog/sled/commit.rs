@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use super::io_error;
-use super::mark::Mark;
 use super::rows::Position;
+use super::watermark::Watermark;
 use crate::catalog::CatalogError;
 
 /// What is made durable.
@@ -23,7 +23,7 @@ pub(super) struct Log {
     pub(super) db: Db,
     /// sled's file of data.
     pub(super) file: PathBuf,
-    pub(super) mark: Arc<Mark>,
+    pub(super) watermark: Arc<Watermark>,
 }
 
 impl Log {
@@ -37,7 +37,7 @@ impl Log {
     fn commit(&self, last: Position) -> io::Result<()> {
         Self::make_durable(&self.db, &self.file)?;
         // The drafts are durable; that it is not noted costs only a warning, should they ever be lost.
-        if let Err(error) = self.mark.acknowledge(last) {
+        if let Err(error) = self.watermark.acknowledge(last) {
             tracing::warn!(%error, "the number of drafts cannot be noted");
         }
         Ok(())

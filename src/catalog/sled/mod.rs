@@ -5,11 +5,11 @@
 //! this forgets exactly what was never acknowledged.
 
 mod commit;
-mod mark;
 mod ondisk;
 mod pages;
 mod restore;
 mod rows;
+mod watermark;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -22,9 +22,9 @@ use async_trait::async_trait;
 use tokio::sync::RwLock;
 
 use self::commit::{Commits, Log};
-use self::mark::{Mark, Noted};
 pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
+use self::watermark::{Noted, Watermark};
 use super::{
     Catalog, CatalogError, DraftRow, Hold, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
@@ -54,7 +54,7 @@ pub struct SledCatalog {
 #[derive(Debug)]
 struct Opened {
     trees: Trees,
-    mark: Arc<Mark>,
+    watermark: Arc<Watermark>,
     commits: Arc<Commits>,
     broken: AtomicBool,
 }
@@ -76,15 +76,16 @@ impl Opened {
             disk::sync_dir(&path)?;
             let trees = Trees::open(&db, noted.map_or(1, |noted| noted.next_draft()))?;
             let file = path.join(DB_FILE);
-            let mark = Mark::open(&path, noted, &found, &trees, || Ok(Log::make_durable(&db, &file)?))?;
-            Ok((trees, Log { db, file, mark: Arc::new(mark) }))
+            let watermark =
+                Watermark::open(&path, noted, &found, &trees, || Ok(Log::make_durable(&db, &file)?))?;
+            Ok((trees, Log { db, file, watermark: Arc::new(watermark) }))
         });
         let (trees, log) = opening.await.map_err(|died| {
             tracing::debug!(%died, "opening the catalog panicked");
             CatalogError::Corrupt("its files cannot be read".into())
         })??;
-        let mark = Arc::clone(&log.mark);
-        Ok(Self { trees, mark, commits: Commits::new(log), broken: AtomicBool::new(false) })
+        let watermark = Arc::clone(&log.watermark);
+        Ok(Self { trees, watermark, commits: Commits::new(log), broken: AtomicBool::new(false) })
     }
 
     fn is_broken(&self) -> bool {
@@ -93,8 +94,8 @@ impl Opened {
 
     /// Lets go of the directory.
     async fn close(self) {
-        let Self { trees, mark, commits, .. } = self;
-        drop((trees, mark));
+        let Self { trees, watermark, commits, .. } = self;
+        drop((trees, watermark));
         commits.stop().await;
     }
 }
@@ -245,7 +246,7 @@ impl Catalog for SledCatalog {
     }
 
     async fn created(&self) -> Result<SystemTime, CatalogError> {
-        Ok(self.opened().await?.mark.created())
+        Ok(self.opened().await?.watermark.created())
     }
 
     async fn check(&self) -> Result<(), CatalogError> {

@@ -1,4 +1,4 @@
-//! What upkeep reads: rows in pages, and what is known of many at once.
+//! What maintenance reads: rows in pages, and what is known of many at once.
 
 use std::ops::Bound;
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::names::Names;
+use super::dir_sync::DirSync;
 use super::{STAGING, found};
 use crate::disk;
 
@@ -20,7 +20,7 @@ pub(super) struct Directories {
 
 #[derive(Debug)]
 struct Opened {
-    names: Arc<Names>,
+    names: Arc<DirSync>,
     /// The staging directory. It is locked as long as the store is open; `None` where another process is the master.
     staging: Option<File>,
 }
@@ -29,14 +29,14 @@ impl Directories {
     /// Creates what is missing, and locks the staging directory: another process must not clear what this one has staged.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         let staging = Some(lock_staging(root)?);
-        let opened = Opened { names: Arc::new(Names::open(root)?), staging };
+        let opened = Opened { names: Arc::new(DirSync::open(root)?), staging };
         Ok(Self { root: root.into(), opened: Mutex::new(opened) })
     }
 
     /// Creates and locks nothing.
     pub(super) fn open_for_reading(root: &Path) -> io::Result<Self> {
         fs::read_dir(root)?;
-        let opened = Opened { names: Arc::new(Names::open(root)?), staging: None };
+        let opened = Opened { names: Arc::new(DirSync::open(root)?), staging: None };
         Ok(Self { root: root.into(), opened: Mutex::new(opened) })
     }
 
@@ -45,7 +45,7 @@ impl Directories {
     }
 
     /// The names in the directory of the photos.
-    pub(super) fn names(&self) -> Arc<Names> {
+    pub(super) fn names(&self) -> Arc<DirSync> {
         Arc::clone(&self.opened().names)
     }
 
@@ -73,7 +73,7 @@ impl Directories {
         if !is_at(staging, &self.staging())? {
             opened.staging = Some(lock_staging(&self.root)?);
         }
-        let names = Names::open(&self.root)?;
+        let names = DirSync::open(&self.root)?;
         names.sync_now()?;
         opened.names = Arc::new(names);
         Ok(())

@@ -6,9 +6,9 @@
 //! and no start has to look through all of them.
 
 mod blocking;
+mod dir_sync;
 mod directories;
 mod list;
-mod names;
 mod publish;
 mod quarantine;
 mod reading;

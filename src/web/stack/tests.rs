@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::server;
 use crate::telemetry::connections::Connections;
-use crate::web::pace::Pace;
+use crate::web::min_rate::MinRate;
 
 /// Panics in its handler, and notes what the log is told.
 #[derive(Default)]
@@ -47,17 +47,21 @@ impl Application for Panicking {
 #[tokio::test]
 async fn a_panic_is_a_problem_that_tells_nothing_and_the_server_lives_on() {
     let second = Duration::from_secs(1);
-    let pace = Pace { bytes_per_second: 0, grace: second };
+    let min_rate = MinRate { bytes_per_second: 0, grace: second };
     let stack = Arc::new(Stack {
         app: Panicking::default(),
         trusted_proxies: Vec::new(),
         cors: cors(None),
-        read_limits: ReadLimits { pace, drain_bytes: 0 },
+        read_limits: ReadLimits { min_rate, drain_bytes: 0 },
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let limits =
-        server::Limits { connections: 4, head_timeout: second, write_pace: pace, shutdown_timeout: second };
+    let limits = server::Limits {
+        connections: 4,
+        head_timeout: second,
+        write_rate: min_rate,
+        shutdown_timeout: second,
+    };
     let handling = Arc::clone(&stack);
     let handler = move |request, peer| Arc::clone(&handling).handle(request, peer);
     let client = async {

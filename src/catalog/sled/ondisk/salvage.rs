@@ -10,9 +10,9 @@ use std::path::Path;
 use super::codec::{self, Data, Kind, Link, Message, Node, SEGMENT_HEADER, SLOT};
 use super::damaged;
 use super::files::Files;
-use crate::catalog::sled::mark::Noted;
 use crate::catalog::sled::restore::PARTIAL;
 use crate::catalog::sled::rows::{DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, decode, next_id};
+use crate::catalog::sled::watermark::Noted;
 use crate::catalog::{CatalogError, Row, SourceRow, State};
 use crate::model::{DraftId, Media, MediaId, SourceId};
 
@@ -297,7 +297,7 @@ impl Salvage {
     fn take_row(&mut self, key: &[u8], found: &Found<'_>, value: &[u8]) {
         let position = found.position;
         if let Some(name) = COUNTERS.into_iter().find(|name| *name == key) {
-            // The mark of a partial catalog has no value.
+            // The watermark of a partial catalog has no value.
             let value = value.try_into().map_or(0, u64::from_be_bytes);
             newer(&mut self.counters, name, position, Some(value));
             return;

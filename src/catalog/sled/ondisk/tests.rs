@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::catalog::sled::mark::Noted;
+use crate::catalog::sled::watermark::Noted;
 use crate::catalog::{Catalog, DraftRow, NewDraft, NewPhoto, Restorable, Restore, Row, SledCatalog};
 use crate::disk::FreeDisk;
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
@@ -254,7 +254,7 @@ async fn zeroed_cut_or_extended_file_is_harmless_or_refused_untouched() {
             let damaged = copy(dir.path());
             let file = damaged.path().join(path.strip_prefix(dir.path()).unwrap());
             fs::write(&file, changed).unwrap();
-            // What is left of a mark that was cut says nothing, and a catalog without one is taken as it is.
+            // What is left of a watermark that was cut says nothing, and a catalog without one is taken as it is.
             let what = format!("{what} at {at} of {}", file.display());
             opens_intact_or_is_refused_untouched(damaged.path(), &all, &what).await;
         }

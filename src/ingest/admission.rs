@@ -8,7 +8,7 @@ use crate::model::ClientKey;
 /// Counts uploads in flight. Up to the limit anybody may have any number of them. Beyond it only those may begin one who hold
 /// less than their share of it, the limit divided by the clients there are; so that there are never more than twice the limit.
 #[derive(Debug)]
-pub(super) struct Uploads {
+pub(super) struct Admission {
     limit: usize,
     open: Mutex<Open>,
 }
@@ -22,11 +22,11 @@ struct Open {
 /// One upload in flight, until dropped.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    uploads: Arc<Uploads>,
+    uploads: Arc<Admission>,
     client: ClientKey,
 }
 
-impl Uploads {
+impl Admission {
     pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, open: Mutex::default() })
     }
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn one_client_may_have_all_until_another_comes() {
         let client = |n| IpAddr::from(Ipv4Addr::new(10, 0, 0, n)).into();
-        let uploads = Uploads::new(10);
+        let uploads = Admission::new(10);
         let mut greedy: Vec<InFlight> = (0..10).map(|_| uploads.begin(client(1)).unwrap()).collect();
         assert!(uploads.begin(client(1)).is_none());
         let others: Vec<InFlight> = std::iter::from_fn(|| uploads.begin(client(2))).collect();

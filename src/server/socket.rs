@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::connection_state::ConnectionState;
 use super::length_watch::LengthWatch;
-use super::line::Line;
-use crate::web::pace::{Credit, Pace};
+use crate::web::min_rate::{MinRate, TimeBudget};
 use crate::web::problem::{self, PROBLEM_JSON, Problem};
 use crate::web::request_id;
 
@@ -48,9 +48,9 @@ pub(super) enum Version {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct Socket {
     stream: TcpStream,
-    line: Arc<Line>,
+    state: Arc<ConnectionState>,
     lengths: LengthWatch,
     /// What was read before hyper had the connection, or had it again, until hyper reads it.
     early: Bytes,
@@ -59,25 +59,25 @@ pub(super) struct Wire {
     /// An answer of ours on its way out.
     pending: Bytes,
     /// Of the client's time for taking answers.
-    credit: Credit,
+    time_budget: TimeBudget,
     /// Fires when that is used up; made when the client is waited for the first time.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
-impl Wire {
-    /// Takes over `stream`, whose client may take what is written as slowly as `write_pace`.
-    pub(super) fn new(stream: TcpStream, line: Arc<Line>, write_pace: Pace) -> Self {
+impl Socket {
+    /// Takes over `stream`, whose client may take what is written as slowly as `write_rate`.
+    pub(super) fn new(stream: TcpStream, state: Arc<ConnectionState>, write_rate: MinRate) -> Self {
         // Answers are written whole; waiting to fill packets would only delay them.
         let _best_effort = stream.set_nodelay(true);
         let _best_effort = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
         Self {
             stream,
-            line,
+            state,
             lengths: LengthWatch::default(),
             early: Bytes::new(),
             unbroken: 0,
             pending: Bytes::new(),
-            credit: Credit::new(write_pace),
+            time_budget: TimeBudget::new(write_rate),
             stall: None,
         }
     }
@@ -101,7 +101,7 @@ impl Wire {
                 break Version::Http1;
             }
             length += read;
-            self.line.asked(true);
+            self.state.asked(true);
         };
         self.early = Bytes::copy_from_slice(&arrived[..length]);
         Ok(version)
@@ -122,20 +122,20 @@ impl Wire {
         self.lengths.restart();
         if !bytes.is_empty() {
             self.early = Bytes::copy_from_slice(bytes);
-            self.line.asked(true);
+            self.state.asked(true);
         }
     }
 
     /// `written`, or an error once the client has taken too little for too long.
     fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.line.stalled(written.is_pending());
+        self.state.stalled(written.is_pending());
         if let Poll::Ready(result) = written {
             if let Ok(bytes) = &result {
-                self.credit.moved(*bytes as u64, Instant::now());
+                self.time_budget.moved(*bytes as u64, Instant::now());
             }
             return Poll::Ready(result);
         }
-        let deadline = self.credit.wait(Instant::now());
+        let deadline = self.time_budget.wait(Instant::now());
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if stall.deadline() != deadline {
             stall.as_mut().reset(deadline);
@@ -196,7 +196,7 @@ fn on_the_wire(problem: &Problem) -> Bytes {
     .into()
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -218,7 +218,7 @@ impl AsyncRead for Wire {
         if buf.filled().len() == before {
             return read;
         }
-        self.line.asked(true);
+        self.state.asked(true);
         self.lengths.read(&buf.filled()[before..]);
         match read {
             Poll::Pending => Poll::Ready(Ok(())),
@@ -227,10 +227,10 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_pending(cx))?;
-        self.line.asked(false);
+        self.state.asked(false);
         if let Some(problem) = in_place_of(buf) {
             let is_body = self.lengths.is_beyond();
             let problem = if is_body { problem::body_too_large(BEYOND) } else { problem };
@@ -251,7 +251,7 @@ impl AsyncWrite for Wire {
             Some(first) if in_place_of(first).is_some() => self.poll_write(cx, first),
             _ => {
                 ready!(self.poll_pending(cx))?;
-                self.line.asked(false);
+                self.state.asked(false);
                 self.lengths.restart();
                 let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
                 self.watch(cx, written)
@@ -274,9 +274,9 @@ impl AsyncWrite for Wire {
     }
 }
 
-impl Drop for Wire {
+impl Drop for Socket {
     fn drop(&mut self) {
-        if self.line.is_asked() && self.line.is_timed_out() {
+        if self.state.is_asked() && self.state.is_timed_out() {
             // The socket's buffer is empty, so it takes a few hundred bytes at once or the client is gone.
             let _best_effort = self.stream.try_write(&on_the_wire(&problem::request_timeout()));
         }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// The slowest that a peer may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct MinRate {
     /// Bytes a second that must move on average while the peer is waited for. At 0 a byte now and then is enough.
     pub bytes_per_second: u64,
     /// Longest silence, and how far a peer may fall behind the rate.
@@ -20,16 +20,16 @@ pub struct Pace {
 
 /// The time that a peer has left.
 #[derive(Debug)]
-pub struct Credit {
-    pace: Pace,
+pub struct TimeBudget {
+    min_rate: MinRate,
     left: Duration,
     waiting_since: Option<Instant>,
 }
 
-impl Credit {
+impl TimeBudget {
     /// A full account.
-    pub fn new(pace: Pace) -> Self {
-        Self { pace, left: pace.grace, waiting_since: None }
+    pub fn new(min_rate: MinRate) -> Self {
+        Self { min_rate, left: min_rate.grace, waiting_since: None }
     }
 
     /// From `now` on the peer is waited for, if it was not already: until when, at most.
@@ -47,12 +47,12 @@ impl Credit {
         if let Some(since) = self.waiting_since.take() {
             self.left = self.left.saturating_sub(now.saturating_duration_since(since));
         }
-        let earned = match (bytes, self.pace.bytes_per_second) {
+        let earned = match (bytes, self.min_rate.bytes_per_second) {
             (0, _) => Duration::ZERO,
-            (_, 0) => self.pace.grace,
+            (_, 0) => self.min_rate.grace,
             (bytes, rate) => Duration::from_micros(bytes.saturating_mul(1_000_000) / rate),
         };
-        self.left = self.left.saturating_add(earned).min(self.pace.grace);
+        self.left = self.left.saturating_add(earned).min(self.min_rate.grace);
     }
 }
 
@@ -64,16 +64,16 @@ mod tests {
 
     /// The second in which the peer is cut that sends `bytes` after every `gap` seconds.
     fn cut_after(bytes: u64, gap: u32, rate: u64) -> Option<u64> {
-        let mut credit = Credit::new(Pace { bytes_per_second: rate, grace: 30 * SECOND });
+        let mut time_budget = TimeBudget::new(MinRate { bytes_per_second: rate, grace: 30 * SECOND });
         let begun = Instant::now();
         let mut now = begun;
         while now < begun + 3600 * SECOND {
-            let deadline = credit.wait(now);
+            let deadline = time_budget.wait(now);
             now += gap * SECOND;
             if deadline <= now {
                 return Some((deadline - begun).as_secs());
             }
-            credit.moved(bytes, now);
+            time_budget.moved(bytes, now);
         }
         None
     }
@@ -91,12 +91,12 @@ mod tests {
 
     #[test]
     fn time_in_which_nobody_waits_is_free() {
-        let mut credit = Credit::new(Pace { bytes_per_second: 1024, grace: 30 * SECOND });
+        let mut time_budget = TimeBudget::new(MinRate { bytes_per_second: 1024, grace: 30 * SECOND });
         let begun = Instant::now();
-        credit.wait(begun);
-        credit.moved(0, begun + 20 * SECOND);
-        assert_eq!(credit.deadline(), None);
+        time_budget.wait(begun);
+        time_budget.moved(0, begun + 20 * SECOND);
+        assert_eq!(time_budget.deadline(), None);
         let later = begun + 3600 * SECOND;
-        assert_eq!(credit.wait(later) - later, 10 * SECOND);
+        assert_eq!(time_budget.wait(later) - later, 10 * SECOND);
     }
 }

@@ -12,53 +12,53 @@ use std::task::{Context, Poll};
 use hyper::rt::Executor;
 use tokio::time::{Sleep, sleep_until};
 
-use crate::web::pace::{Credit, Pace};
+use crate::web::min_rate::{MinRate, TimeBudget};
 
 /// The account of one stream's answer.
-pub(super) type SharedCredit = Arc<Mutex<Credit>>;
+pub(super) type SharedTimeBudget = Arc<Mutex<TimeBudget>>;
 
 tokio::task_local! {
-    static CREDIT: SharedCredit;
+    static TIME_BUDGET: SharedTimeBudget;
 }
 
 /// The account of the stream in whose task this is called; none in HTTP/1.1, where the socket has it.
-pub(super) fn credit() -> Option<SharedCredit> {
-    CREDIT.try_with(Arc::clone).ok()
+pub(super) fn time_budget() -> Option<SharedTimeBudget> {
+    TIME_BUDGET.try_with(Arc::clone).ok()
 }
 
 /// Changes an account.
-pub(super) fn with<T>(credit: &SharedCredit, change: impl FnOnce(&mut Credit) -> T) -> T {
-    change(&mut credit.lock().unwrap_or_else(PoisonError::into_inner))
+pub(super) fn with<T>(time_budget: &SharedTimeBudget, change: impl FnOnce(&mut TimeBudget) -> T) -> T {
+    change(&mut time_budget.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Starts the tasks of streams.
 #[derive(Debug, Clone)]
-pub(super) struct Streams {
-    pace: Pace,
+pub(super) struct H2Streams {
+    min_rate: MinRate,
 }
 
-impl Streams {
-    /// Streams whose peers may be as slow as `pace`.
-    pub(super) fn new(pace: Pace) -> Self {
-        Self { pace }
+impl H2Streams {
+    /// H2Streams whose peers may be as slow as `min_rate`.
+    pub(super) fn new(min_rate: MinRate) -> Self {
+        Self { min_rate }
     }
 }
 
-impl<F> Executor<F> for Streams
+impl<F> Executor<F> for H2Streams
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let credit = Arc::new(Mutex::new(Credit::new(self.pace)));
-        let paced = Paced { stream: Box::pin(stream), credit: Arc::clone(&credit), clock: None };
-        tokio::spawn(CREDIT.scope(credit, paced));
+        let time_budget = Arc::new(Mutex::new(TimeBudget::new(self.min_rate)));
+        let paced = Paced { stream: Box::pin(stream), time_budget: Arc::clone(&time_budget), clock: None };
+        tokio::spawn(TIME_BUDGET.scope(time_budget, paced));
     }
 }
 
 /// A stream until it ends or its account is used up.
 struct Paced<F> {
     stream: Pin<Box<F>>,
-    credit: SharedCredit,
+    time_budget: SharedTimeBudget,
     clock: Option<Pin<Box<Sleep>>>,
 }
 
@@ -69,7 +69,7 @@ impl<F: Future<Output = ()>> Future for Paced<F> {
         if self.stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(deadline) = with(&self.credit, |credit| credit.deadline()) else {
+        let Some(deadline) = with(&self.time_budget, |time_budget| time_budget.deadline()) else {
             self.clock = None;
             return Poll::Pending;
         };

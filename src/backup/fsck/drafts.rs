@@ -1,8 +1,8 @@
 //! Drafts and sources, and the media rows that they refer to.
 
 use super::{Finding, Fsck, Outcome};
+use crate::backup::CustodyError;
 use crate::catalog::{DraftRow, KnownSource};
-use crate::custody::CustodyError;
 use crate::model::MediaId;
 
 impl<F: FnMut(&Finding)> Fsck<'_, F> {

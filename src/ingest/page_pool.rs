@@ -12,7 +12,7 @@ use memmap2::MmapMut;
 
 /// Where pages come from and go back to.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct PagePool {
     length: u64,
     keep: u64,
     /// Pages that wait for the next photo, those with most memory last.
@@ -27,17 +27,17 @@ pub(super) struct Pages {
     touched: usize,
 }
 
-impl Shelf {
-    /// A shelf of pieces of `length` bytes, that keeps no more than `keep` bytes of memory in spare ones.
+impl PagePool {
+    /// A pool of pieces of `length` bytes, that keeps no more than `keep` bytes of memory in spare ones.
     pub(super) fn new(length: u64, keep: u64) -> Arc<Self> {
         Arc::new(Self { length, keep, spare: Mutex::default() })
     }
 
-    /// One piece of the shelf's length, a spare one if there is one.
+    /// One piece of the pool's length, a spare one if there is one.
     ///
     /// # Errors
     /// The system refuses.
-    pub(super) fn take(self: &Arc<Self>) -> io::Result<Borrowed> {
+    pub(super) fn take(self: &Arc<Self>) -> io::Result<PooledPages> {
         let largest = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let pages = match largest {
             Some(pages) => pages,
@@ -46,7 +46,7 @@ impl Shelf {
                 Pages { map: MmapMut::map_anon(length)?, touched: 0 }
             }
         };
-        Ok(Borrowed { pages: Some(pages), shelf: Arc::clone(self) })
+        Ok(PooledPages { pages: Some(pages), page_pool: Arc::clone(self) })
     }
 
     fn put_back(&self, pages: Pages) {
@@ -68,15 +68,15 @@ impl Shelf {
     }
 }
 
-/// A piece from the shelf, to which it goes back when dropped.
+/// A piece from the pool, to which it goes back when dropped.
 #[derive(Debug)]
-pub(super) struct Borrowed {
+pub(super) struct PooledPages {
     /// Taken out only by `drop`.
     pages: Option<Pages>,
-    shelf: Arc<Shelf>,
+    page_pool: Arc<PagePool>,
 }
 
-impl Borrowed {
+impl PooledPages {
     /// Writes `bytes` at `at`.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Borrowed {
     }
 }
 
-impl Deref for Borrowed {
+impl Deref for PooledPages {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -99,10 +99,10 @@ impl Deref for Borrowed {
     }
 }
 
-impl Drop for Borrowed {
+impl Drop for PooledPages {
     fn drop(&mut self) {
         if let Some(pages) = self.pages.take() {
-            self.shelf.put_back(pages);
+            self.page_pool.put_back(pages);
         }
     }
 }
@@ -111,38 +111,38 @@ impl Drop for Borrowed {
 mod tests {
     use super::*;
 
-    fn spare(shelf: &Shelf) -> Vec<usize> {
-        shelf.spare.lock().unwrap().iter().map(|pages| pages.touched).collect()
+    fn spare(page_pool: &PagePool) -> Vec<usize> {
+        page_pool.spare.lock().unwrap().iter().map(|pages| pages.touched).collect()
     }
 
     #[test]
     fn pages_are_used_again_and_no_more_are_kept_than_allowed() {
-        let shelf = Shelf::new(1 << 20, 100_000);
-        let mut first = shelf.take().unwrap();
-        let mut second = shelf.take().unwrap();
+        let page_pool = PagePool::new(1 << 20, 100_000);
+        let mut first = page_pool.take().unwrap();
+        let mut second = page_pool.take().unwrap();
         first.write(0, &[1; 60_000]).unwrap();
         second.write(10, &[2; 30_000]).unwrap();
         let place = first.as_ptr();
         drop(second);
         drop(first);
-        assert_eq!(spare(&shelf), [30_010, 60_000]);
-        let mut third = Shelf::new(1 << 20, 100_000).take().unwrap();
+        assert_eq!(spare(&page_pool), [30_010, 60_000]);
+        let mut third = PagePool::new(1 << 20, 100_000).take().unwrap();
         third.write(0, &[1; 40_000]).unwrap();
-        third.shelf = Arc::clone(&shelf);
+        third.page_pool = Arc::clone(&page_pool);
         drop(third);
-        assert_eq!(spare(&shelf), [40_000, 60_000], "three would be too many, and the smallest goes");
-        let mut again = shelf.take().unwrap();
+        assert_eq!(spare(&page_pool), [40_000, 60_000], "three would be too many, and the smallest goes");
+        let mut again = page_pool.take().unwrap();
         assert_eq!(again.as_ptr(), place);
         again.write(60_000, &[3; 50_000]).unwrap();
         assert_eq!((again[59_999], again[60_000]), (1, 3));
         drop(again);
-        assert_eq!(spare(&shelf), [40_000], "it has grown too large to be kept");
+        assert_eq!(spare(&page_pool), [40_000], "it has grown too large to be kept");
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let shelf = Shelf::new(100, 0);
-        let mut pages = shelf.take().unwrap();
+        let page_pool = PagePool::new(100, 0);
+        let mut pages = page_pool.take().unwrap();
         assert!(pages.write(50, &[0; 51]).is_err());
         assert!(pages.write(usize::MAX, &[0; 2]).is_err());
         pages.write(50, &[7; 50]).unwrap();

@@ -10,15 +10,15 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use hyper::header::CONTENT_LENGTH;
 use tokio::time::Instant;
 
-use super::line::Busy;
-use super::streams::{self, SharedCredit};
+use super::connection_state::Busy;
+use super::h2_streams::{self, SharedTimeBudget};
 use crate::web::body::Body;
 
 /// Keeps its connection busy until it is taken, and tells the account of its stream when the peer is waited for: from the
 /// moment that a piece is given out until the next one is asked for.
-pub(super) struct Answer {
+pub(super) struct PacedBody {
     body: Body,
-    credit: Option<SharedCredit>,
+    time_budget: Option<SharedTimeBudget>,
     /// Bytes of the last piece, which the peer has not taken yet.
     given: u64,
     /// Bytes still to come, where that is known.
@@ -28,16 +28,20 @@ pub(super) struct Answer {
     _busy: Busy,
 }
 
-impl Answer {
+impl PacedBody {
     /// `answer` with its body in this one.
-    pub(super) fn wrap(answer: Response<Body>, busy: Busy, credit: Option<SharedCredit>) -> Response<Self> {
-        if let Some(credit) = &credit {
-            streams::with(credit, |credit| credit.wait(Instant::now()));
+    pub(super) fn wrap(
+        answer: Response<Body>,
+        busy: Busy,
+        time_budget: Option<SharedTimeBudget>,
+    ) -> Response<Self> {
+        if let Some(time_budget) = &time_budget {
+            h2_streams::with(time_budget, |time_budget| time_budget.wait(Instant::now()));
         }
         let told = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         answer.map(|body| {
             let left = body.size_hint().exact().or(told);
-            Self { body, credit, given: 0, left, rest: Bytes::new(), _busy: busy }
+            Self { body, time_budget, given: 0, left, rest: Bytes::new(), _busy: busy }
         })
     }
 
@@ -48,7 +52,7 @@ impl Answer {
     /// front of it are gone.
     fn portion(&mut self, mut piece: Bytes) -> Bytes {
         let length = piece.len() as u64;
-        if self.credit.is_some() && length > 1 && self.left == Some(length) {
+        if self.time_budget.is_some() && length > 1 && self.left == Some(length) {
             self.rest = piece.split_off(piece.len() - 1);
         }
         if let Some(left) = &mut self.left {
@@ -58,13 +62,13 @@ impl Answer {
     }
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for PacedBody {
     type Data = Bytes;
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if let Some(credit) = &self.credit {
-            streams::with(credit, |credit| credit.moved(self.given, Instant::now()));
+        if let Some(time_budget) = &self.time_budget {
+            h2_streams::with(time_budget, |time_budget| time_budget.moved(self.given, Instant::now()));
             self.given = 0;
         }
         let piece = if self.rest.is_empty() {
@@ -79,8 +83,8 @@ impl hyper::body::Body for Answer {
             std::mem::take(&mut self.rest)
         };
         let piece = self.portion(piece);
-        if let Some(credit) = &self.credit {
-            streams::with(credit, |credit| credit.wait(Instant::now()));
+        if let Some(time_budget) = &self.time_budget {
+            h2_streams::with(time_budget, |time_budget| time_budget.wait(Instant::now()));
             self.given = piece.len() as u64;
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))

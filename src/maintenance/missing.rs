@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{PAGE, Upkeep, UpkeepError};
+use super::{Maintenance, MaintenanceError, PAGE};
 use crate::catalog::Catalog;
 use crate::media::{Integrity, MediaError, MediaStore};
 use crate::model::MediaKey;
@@ -92,12 +92,12 @@ async fn is_missing(store: &dyn MediaStore, key: MediaKey, length: u64) -> Resul
     Ok(store.length(key).await? != Some(length))
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Looks for the file of every media row.
     ///
     /// # Errors
     /// The catalog or the store does not answer; what was known to be missing still is.
-    pub(super) async fn look_for_missing(&self, stop: &CancellationToken) -> Result<(), UpkeepError> {
+    pub(super) async fn look_for_missing(&self, stop: &CancellationToken) -> Result<(), MaintenanceError> {
         let (known, damaged): (BTreeSet<MediaKey>, BTreeSet<MediaKey>) = {
             let register = self.missing.lock();
             (register.named.keys().copied().collect(), register.damaged.clone())

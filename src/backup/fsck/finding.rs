@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::custody::Counts;
+use crate::backup::Counts;
 
 /// What became of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::shares::Place;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct ConnectionState {
     place: Place,
     /// Requests whose answer has not been handed to hyper to its end.
     open: AtomicUsize,
@@ -23,7 +23,7 @@ pub(super) struct Line {
     changed: Notify,
 }
 
-impl Line {
+impl ConnectionState {
     /// A new connection that has this place.
     pub(super) fn new(place: Place) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Line {
         self.open.fetch_add(1, Ordering::Relaxed);
         let has_share = self.place.update(|| self.is_in_work());
         self.changed.notify_one();
-        Busy { line: Arc::clone(self), has_share }
+        Busy { state: Arc::clone(self), has_share }
     }
 
     /// Whether a request is open, or its answer not taken yet.
@@ -116,7 +116,7 @@ pub(super) enum Quiet {
 /// A request under way.
 #[derive(Debug)]
 pub(super) struct Busy {
-    line: Arc<Line>,
+    state: Arc<ConnectionState>,
     has_share: bool,
 }
 
@@ -129,8 +129,8 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.line.open.fetch_sub(1, Ordering::Relaxed);
-        self.line.place.update(|| self.line.is_in_work());
-        self.line.changed.notify_one();
+        self.state.open.fetch_sub(1, Ordering::Relaxed);
+        self.state.place.update(|| self.state.is_in_work());
+        self.state.changed.notify_one();
     }
 }

@@ -36,7 +36,7 @@ const DOUBTS_EVERY: Duration = Duration::from_secs(60);
 /// Rows that are read at once.
 const PAGE: usize = 256;
 
-/// What upkeep is allowed to do.
+/// What maintenance is allowed to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// Whether anything is removed at all. What is missing is counted anyway.
@@ -49,9 +49,9 @@ pub struct Rules {
     pub scrub_hours: u64,
 }
 
-/// Why upkeep stopped in the middle of something. It tries again later.
+/// Why maintenance stopped in the middle of something. It tries again later.
 #[derive(Debug, thiserror::Error)]
-pub enum UpkeepError {
+pub enum MaintenanceError {
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -81,7 +81,7 @@ pub struct Figures {
 }
 
 /// See the module.
-pub struct Upkeep {
+pub struct Maintenance {
     rules: Rules,
     ingest: Arc<Ingest>,
     catalog: Arc<dyn Catalog>,
@@ -94,7 +94,7 @@ pub struct Upkeep {
     scrub: Scrub,
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Puts the parts together; nothing runs yet.
     pub fn new(
         rules: Rules,
@@ -153,7 +153,7 @@ impl Upkeep {
         }
     }
 
-    async fn settle_doubts(&self) -> Result<(), UpkeepError> {
+    async fn settle_doubts(&self) -> Result<(), MaintenanceError> {
         let removed = self.ingest.settle_doubts().await?;
         if removed > 0 {
             tracing::info!(removed, "photos of commits that turned out to have failed were removed");
@@ -166,7 +166,7 @@ impl Upkeep {
         stop.run_until_cancelled(tokio::time::sleep(self.rules.pause)).await.is_some()
     }
 
-    fn told(&self, what: &str, result: Result<(), UpkeepError>) {
+    fn told(&self, what: &str, result: Result<(), MaintenanceError>) {
         if let Err(error) = result {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::warn!(%error, cause, "{what}; to be tried again");

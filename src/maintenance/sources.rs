@@ -2,15 +2,15 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{PAGE, Upkeep, UpkeepError};
+use super::{Maintenance, MaintenanceError, PAGE};
 use crate::catalog::KnownSource;
 
-impl Upkeep {
+impl Maintenance {
     /// Looks at all known sources once, and gives the number of those that it made the catalog forget.
     ///
     /// # Errors
     /// The catalog or the store does not answer.
-    pub async fn forget_sources(&self, stop: &CancellationToken) -> Result<u64, UpkeepError> {
+    pub async fn forget_sources(&self, stop: &CancellationToken) -> Result<u64, MaintenanceError> {
         let (mut forgotten, mut after) = (0, None);
         loop {
             let page = self.catalog.sources_page(after, PAGE).await?;
@@ -29,7 +29,7 @@ impl Upkeep {
         Ok(forgotten)
     }
 
-    async fn forget_if_useless(&self, known: KnownSource) -> Result<bool, UpkeepError> {
+    async fn forget_if_useless(&self, known: KnownSource) -> Result<bool, MaintenanceError> {
         let KnownSource { source, media_id, media } = known;
         if let Some(media) = media {
             if self.store.stat(media.key).await?.is_some() {

@@ -14,7 +14,7 @@ use crate::model::{Media, MediaKey, SourceId};
 const DAY: Duration = Duration::from_secs(86_400);
 
 struct Setup {
-    upkeep: Arc<Upkeep>,
+    maintenance: Arc<Maintenance>,
     dir: tempfile::TempDir,
 }
 
@@ -57,14 +57,14 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
     let spool = Scratch { dir: dir.path().into(), min_free: free };
     let ingest = Arc::new(Ingest::new(limits, recipe, Budget::new(1 << 20), pool, stored, recorded, spool));
     let rules = Rules { collects: true, grace, pause: Duration::ZERO, scrub_hours: 1 };
-    Setup { upkeep: Arc::new(Upkeep::new(rules, ingest, catalog, store)), dir }
+    Setup { maintenance: Arc::new(Maintenance::new(rules, ingest, catalog, store)), dir }
 }
 
 impl Setup {
     /// A photo in the store, to which nothing refers.
     async fn publish(&self, name: &str) -> MediaKey {
-        let staged = self.upkeep.store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
-        let published = self.upkeep.store.publish(vec![staged]).await.unwrap();
+        let staged = self.maintenance.store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
+        let published = self.maintenance.store.publish(vec![staged]).await.unwrap();
         let key = published.keys()[0];
         published.settle().await;
         key
@@ -76,7 +76,7 @@ impl Setup {
         let source = SourceId::new(*key.as_bytes());
         let photo = NewPhoto { key, width: 1, height: 1, size_bytes: name.len() as u64, source };
         let new = NewDraft { title: String::new(), photos: vec![photo], owner: None };
-        self.upkeep.catalog.create_draft(new).await.unwrap().photos.remove(0)
+        self.maintenance.catalog.create_draft(new).await.unwrap().photos.remove(0)
     }
 
     async fn publish_and_record(&self, name: &str) -> MediaKey {
@@ -95,7 +95,7 @@ impl Setup {
     }
 
     async fn collect(&self) -> Collected {
-        self.upkeep.collect(&CancellationToken::new()).await.unwrap()
+        self.maintenance.collect(&CancellationToken::new()).await.unwrap()
     }
 }
 
@@ -111,7 +111,7 @@ async fn what_nothing_refers_to_goes_after_its_grace_time_and_nothing_else() {
     assert_eq!(setup.collect().await, Collected { files: 1, bytes: 3, left: 0 });
     assert!(setup.path(kept).exists() && setup.path(young).exists() && foreign.exists());
     assert!(!setup.path(old).exists());
-    let figures = setup.upkeep.figures();
+    let figures = setup.maintenance.figures();
     assert_eq!((figures.collected, figures.collected_bytes, figures.left), (1, 3, 0));
     assert!(figures.last_run > 1_000_000_000);
     assert_eq!(setup.collect().await, Collected::default());
@@ -125,7 +125,7 @@ async fn photos_older_than_the_catalog_are_not_its_own_to_remove() {
     setup.make_old(old, SystemTime::now() - 2 * DAY);
     assert_eq!(setup.collect().await, Collected { files: 0, bytes: 0, left: 1 });
     assert!(setup.path(old).exists());
-    assert_eq!(setup.upkeep.figures().left, 1);
+    assert_eq!(setup.maintenance.figures().left, 1);
 }
 
 #[tokio::test]
@@ -152,9 +152,9 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
             async move {
                 // As a commit does it.
                 let bytes = Bytes::copy_from_slice(name.as_bytes());
-                let staged = setup.upkeep.store.stage(bytes).await.unwrap();
-                let _held = setup.upkeep.ingest.hold([staged.key()]).await.unwrap();
-                let published = setup.upkeep.store.publish(vec![staged]).await.unwrap();
+                let staged = setup.maintenance.store.stage(bytes).await.unwrap();
+                let _held = setup.maintenance.ingest.hold([staged.key()]).await.unwrap();
+                let published = setup.maintenance.store.publish(vec![staged]).await.unwrap();
                 setup.record(&name).await;
                 published.settle().await;
             }
@@ -168,7 +168,7 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
 #[tokio::test]
 async fn leftovers_of_a_crash_are_resolved_by_what_the_catalog_knows() {
     let setup = setup().await;
-    let store = &setup.upkeep.store;
+    let store = &setup.maintenance.store;
     let mut batch = Vec::new();
     for name in ["recorded", "not recorded", "of another catalog"] {
         batch.push(store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap());
@@ -178,14 +178,14 @@ async fn leftovers_of_a_crash_are_resolved_by_what_the_catalog_knows() {
     setup.record("recorded").await;
     let keys = ["recorded", "not recorded", "of another catalog"].map(|name| MediaKey::of(name.as_bytes()));
     setup.make_old(keys[2], SystemTime::now() - DAY);
-    let Setup { upkeep, dir } = setup;
-    drop(upkeep);
+    let Setup { maintenance, dir } = setup;
+    drop(maintenance);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let setup = setup_in(dir, DAY).await;
-    assert_eq!(setup.upkeep.resolve_leftovers().await.unwrap(), 4);
+    assert_eq!(setup.maintenance.resolve_leftovers().await.unwrap(), 4);
     assert_eq!(keys.map(|key| setup.path(key).exists()), [true, false, true]);
     assert_eq!(std::fs::read_dir(setup.dir.path().join("media/.staging")).unwrap().count(), 0);
-    assert_eq!(setup.upkeep.resolve_leftovers().await.unwrap(), 0);
+    assert_eq!(setup.maintenance.resolve_leftovers().await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -198,38 +198,38 @@ async fn missing_photos_are_counted_until_they_are_back() {
     ];
     std::fs::remove_file(setup.path(gone)).unwrap();
     std::fs::write(setup.path(short), "sho").unwrap();
-    assert_eq!(setup.upkeep.missing().await, 0, "nobody has looked yet");
-    setup.upkeep.look_for_missing(&CancellationToken::new()).await.unwrap();
-    assert_eq!(setup.upkeep.figures().missing, 2);
+    assert_eq!(setup.maintenance.missing().await, 0, "nobody has looked yet");
+    setup.maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
+    assert_eq!(setup.maintenance.figures().missing, 2);
     setup.publish("gone").await;
-    assert_eq!(setup.upkeep.missing().await, 1);
+    assert_eq!(setup.maintenance.missing().await, 1);
     setup.publish("short").await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(setup.upkeep.missing().await, 0);
+    assert_eq!(setup.maintenance.missing().await, 0);
     assert!(setup.path(whole).exists());
 }
 
 #[tokio::test]
 async fn damaged_photo_goes_to_quarantine_and_is_reported_until_it_is_healed() {
     let setup = setup().await;
-    let upkeep = &setup.upkeep;
+    let maintenance = &setup.maintenance;
     let [whole, damaged] =
         [setup.publish_and_record("whole").await, setup.publish_and_record("damaged").await];
     std::fs::write(setup.path(damaged), "damagEd").unwrap();
-    upkeep.look_for_missing(&CancellationToken::new()).await.unwrap();
-    assert_eq!(upkeep.figures().missing, 0, "no length tells");
-    upkeep.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
-    assert_eq!((upkeep.figures().missing, upkeep.figures().scrubbed), (1, 2));
+    maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
+    assert_eq!(maintenance.figures().missing, 0, "no length tells");
+    maintenance.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
+    assert_eq!((maintenance.figures().missing, maintenance.figures().scrubbed), (1, 2));
     assert!(setup.path(whole).exists() && !setup.path(damaged).exists());
     let aside = setup.dir.path().join(format!("media/.quarantine/{damaged}.0.jpg"));
     assert_eq!(std::fs::read(aside).unwrap(), b"damagEd");
-    upkeep.look_for_missing(&CancellationToken::new()).await.unwrap();
-    assert_eq!(upkeep.missing().await, 1, "it counts once");
+    maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
+    assert_eq!(maintenance.missing().await, 1, "it counts once");
     setup.publish("damaged").await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(upkeep.missing().await, 0);
-    upkeep.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
-    assert_eq!(upkeep.figures().scrubbed, 2, "the photos of this hour are verified once");
+    assert_eq!(maintenance.missing().await, 0);
+    maintenance.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
+    assert_eq!(maintenance.figures().scrubbed, 2, "the photos of this hour are verified once");
 }
 
 /// As on a disk that turned read-only. The file in the place of the quarantine has the same effect.
@@ -238,16 +238,16 @@ async fn damaged_photo_that_cannot_be_moved_is_withheld_until_it_is_healed() {
     let setup = setup().await;
     let key = setup.publish_and_record("photo").await;
     std::fs::write(setup.dir.path().join("media/.quarantine"), "").unwrap();
-    assert!(!setup.upkeep.withholds(key).await);
+    assert!(!setup.maintenance.withholds(key).await);
     std::fs::write(setup.path(key), "photO").unwrap();
-    setup.upkeep.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
+    setup.maintenance.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
     assert!(setup.path(key).exists());
-    assert!(setup.upkeep.withholds(key).await);
-    setup.upkeep.look_for_missing(&CancellationToken::new()).await.unwrap();
-    assert_eq!(setup.upkeep.missing().await, 1);
+    assert!(setup.maintenance.withholds(key).await);
+    setup.maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
+    assert_eq!(setup.maintenance.missing().await, 1);
     setup.publish("photo").await;
-    assert!(!setup.upkeep.withholds(key).await);
-    assert_eq!(setup.upkeep.missing().await, 0);
+    assert!(!setup.maintenance.withholds(key).await);
+    assert_eq!(setup.maintenance.missing().await, 0);
 }
 
 /// The scrub finds the damaged file just before the upload replaces it.
@@ -261,13 +261,13 @@ async fn photo_that_an_upload_heals_meanwhile_is_not_taken_away() {
             let setup = Arc::clone(&setup);
             async move {
                 // As a commit does it.
-                let staged = setup.upkeep.store.stage(Bytes::from_static(b"photo")).await.unwrap();
-                let _held = setup.upkeep.ingest.hold([key]).await.unwrap();
-                setup.upkeep.store.publish(vec![staged]).await.unwrap().settle().await;
+                let staged = setup.maintenance.store.stage(Bytes::from_static(b"photo")).await.unwrap();
+                let _held = setup.maintenance.ingest.hold([key]).await.unwrap();
+                setup.maintenance.store.publish(vec![staged]).await.unwrap().settle().await;
             }
         });
-        setup.upkeep.scrub.forget();
-        setup.upkeep.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
+        setup.maintenance.scrub.forget();
+        setup.maintenance.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
         upload.await.unwrap();
         assert_eq!(std::fs::read(setup.path(key)).unwrap(), b"photo");
     }
@@ -278,20 +278,20 @@ async fn sources_without_a_photo_are_forgotten() {
     let setup = setup().await;
     let [kept, gone] = [setup.publish_and_record("kept").await, setup.publish_and_record("gone").await];
     std::fs::remove_file(setup.path(gone)).unwrap();
-    assert_eq!(setup.upkeep.forget_sources(&CancellationToken::new()).await.unwrap(), 1);
+    assert_eq!(setup.maintenance.forget_sources(&CancellationToken::new()).await.unwrap(), 1);
     let source = |key: MediaKey| SourceId::new(*key.as_bytes());
-    assert!(setup.upkeep.catalog.media_of_source(source(kept)).await.unwrap().is_some());
-    assert!(setup.upkeep.catalog.media_of_source(source(gone)).await.unwrap().is_none());
+    assert!(setup.maintenance.catalog.media_of_source(source(kept)).await.unwrap().is_some());
+    assert!(setup.maintenance.catalog.media_of_source(source(gone)).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn it_stops_when_it_is_told_to() {
     let setup = setup().await;
     let stop = CancellationToken::new();
-    let upkeep = Arc::clone(&setup.upkeep);
+    let maintenance = Arc::clone(&setup.maintenance);
     let running = tokio::spawn({
         let stop = stop.clone();
-        async move { upkeep.run(stop).await }
+        async move { maintenance.run(stop).await }
     });
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap();

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use futures_util::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Upkeep, UpkeepError, seconds};
+use super::{Maintenance, MaintenanceError, seconds};
 use crate::media::Stored;
 use crate::model::MediaKey;
 
@@ -40,12 +40,12 @@ struct Census {
     older: u64,
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Looks at all photos once, and removes those that nothing refers to after their grace time.
     ///
     /// # Errors
     /// The catalog or the store does not answer. What was removed before is counted.
-    pub async fn collect(&self, stop: &CancellationToken) -> Result<Collected, UpkeepError> {
+    pub async fn collect(&self, stop: &CancellationToken) -> Result<Collected, MaintenanceError> {
         let before = SystemTime::now().checked_sub(self.rules.grace).unwrap_or(SystemTime::UNIX_EPOCH);
         let census = self.census(before, stop).await?;
         let mut collected = Collected { left: census.older, ..Collected::default() };
@@ -82,7 +82,7 @@ impl Upkeep {
         Ok(collected)
     }
 
-    async fn census(&self, before: SystemTime, stop: &CancellationToken) -> Result<Census, UpkeepError> {
+    async fn census(&self, before: SystemTime, stop: &CancellationToken) -> Result<Census, MaintenanceError> {
         let created = self.catalog.created().await?;
         let mut census = Census::default();
         let mut pages = self.store.list();
@@ -109,7 +109,7 @@ impl Upkeep {
     }
 
     /// Removes one photo if nothing refers to it now, either. No upload can begin to while its lock is held.
-    async fn collect_one(&self, key: MediaKey, before: SystemTime) -> Result<Option<u64>, UpkeepError> {
+    async fn collect_one(&self, key: MediaKey, before: SystemTime) -> Result<Option<u64>, MaintenanceError> {
         let _held = self.ingest.hold([key]).await?;
         if self.catalog.without_row(&[key]).await?.is_empty() {
             return Ok(None);

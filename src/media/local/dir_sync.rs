@@ -12,7 +12,7 @@ use super::blocking::blocking;
 
 /// A directory whose names are synced.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct DirSync {
     /// One handle for as long as the store lives, so that the system reports every failed write to it.
     dir: Arc<File>,
     /// Number of requests so far.
@@ -39,7 +39,7 @@ impl Synced {
     }
 }
 
-impl Names {
+impl DirSync {
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let dir = Arc::new(File::open(dir)?);
         Ok(Self { dir, asked: AtomicU64::new(0), synced: Mutex::default() })
@@ -79,7 +79,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn everybody_who_asks_is_answered() {
         let dir = tempfile::tempdir().unwrap();
-        let names = Arc::new(Names::open(dir.path()).unwrap());
+        let names = Arc::new(DirSync::open(dir.path()).unwrap());
         let asking = (0..100).map(|_| {
             let names = Arc::clone(&names);
             tokio::spawn(async move { names.sync().await })
@@ -99,7 +99,7 @@ mod tests {
         // A pipe cannot be synced.
         let (reader, _writer) = std::io::pipe().unwrap();
         let dir = Arc::new(File::from(std::os::fd::OwnedFd::from(reader)));
-        let names = Names { dir, asked: AtomicU64::new(0), synced: Mutex::default() };
+        let names = DirSync { dir, asked: AtomicU64::new(0), synced: Mutex::default() };
         assert!(names.sync().await.is_err());
         assert!(names.sync().await.is_err());
     }

@@ -1,14 +1,14 @@
 //! Before the first upload: what a crash left half-done.
 
-use super::{Upkeep, UpkeepError};
+use super::{Maintenance, MaintenanceError};
 
-impl Upkeep {
+impl Maintenance {
     /// Removes the photos that the last process published and that no draft refers to, and whatever else it had staged.
     /// Takes as long as there are such, not as there are photos. Gives the number of photos about which there was a doubt.
     ///
     /// # Errors
     /// The catalog or the store does not answer. The next start tries again.
-    pub async fn resolve_leftovers(&self) -> Result<usize, UpkeepError> {
+    pub async fn resolve_leftovers(&self) -> Result<usize, MaintenanceError> {
         let unsettled = self.store.unsettled().await?;
         if unsettled.is_empty() {
             return Ok(0);

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{EVERY, PAGE, Upkeep, UpkeepError, seconds};
-use crate::causes::chain;
+use super::{EVERY, Maintenance, MaintenanceError, PAGE, seconds};
+use crate::error_chain::error_chain;
 use crate::jitter;
 use crate::media::{Integrity, MediaError};
 use crate::model::{Media, MediaKey};
@@ -59,7 +59,7 @@ fn is_due(key: MediaKey, hour: u64, period: u64) -> bool {
     u64::from_be_bytes([a, b, c, d, e, f, g, h]) % period == turn
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Verifies photos until `stop` is cancelled, if that is among the rules.
     pub(super) async fn keep_scrubbing(&self, stop: &CancellationToken) {
         if !self.rules.collects || self.rules.scrub_hours == 0 {
@@ -78,7 +78,11 @@ impl Upkeep {
     ///
     /// # Errors
     /// The catalog or the store does not answer. The next call begins anew with the same hours.
-    pub(super) async fn scrub(&self, now: SystemTime, stop: &CancellationToken) -> Result<(), UpkeepError> {
+    pub(super) async fn scrub(
+        &self,
+        now: SystemTime,
+        stop: &CancellationToken,
+    ) -> Result<(), MaintenanceError> {
         let period = self.rules.scrub_hours;
         let hours = self.scrub.due(now, period);
         let last_hour = *hours.end();
@@ -106,7 +110,7 @@ impl Upkeep {
         Ok(())
     }
 
-    async fn scrub_one(&self, media: &Media) -> Result<(), UpkeepError> {
+    async fn scrub_one(&self, media: &Media) -> Result<(), MaintenanceError> {
         let key = media.key;
         match self.store.verify(key).await {
             // Those that are missing are counted elsewhere.
@@ -120,7 +124,7 @@ impl Upkeep {
             }
             // A part of one file that cannot be read says nothing of the other files.
             Err(error @ MediaError::Io(_)) => {
-                tracing::error!(%key, error = %chain(&error), "a stored photo cannot be read");
+                tracing::error!(%key, error = %error_chain(&error), "a stored photo cannot be read");
             }
             Err(error) => return Err(error.into()),
         }

@@ -3,9 +3,9 @@
 use futures_util::TryStreamExt;
 
 use super::{Finding, Fsck, Outcome};
+use crate::backup::CustodyError;
+use crate::backup::photo::{Content, content};
 use crate::catalog::{CatalogError, Restore, Row};
-use crate::custody::CustodyError;
-use crate::custody::photo::{Content, content};
 use crate::model::{Media, MediaKey};
 
 impl<F: FnMut(&Finding)> Fsck<'_, F> {

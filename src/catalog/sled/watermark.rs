@@ -27,7 +27,7 @@ const OLDER_LENGTH: usize = 16;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Mark {
+pub(super) struct Watermark {
     file: File,
     created: u64,
     position: Mutex<Position>,
@@ -105,7 +105,7 @@ impl Noted {
     }
 }
 
-impl Mark {
+impl Watermark {
     /// Goes on noting, from what was noted. A catalog without a moment of creation gets one. `make_durable` is called before
     /// the first note.
     pub(super) fn open(
@@ -131,14 +131,14 @@ impl Mark {
         let path = dir.join(FILE);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         let position = noted.map(|noted| noted.position).unwrap_or_default();
-        let mark = Self { file, created, position: Mutex::new(position) };
+        let watermark = Self { file, created, position: Mutex::new(position) };
         if noted.is_none() {
             make_durable()?;
-            mark.acknowledge(Position { transactions: 0, next_draft: trees.lowest_draft })?;
-            mark.file.sync_all()?;
+            watermark.acknowledge(Position { transactions: 0, next_draft: trees.lowest_draft })?;
+            watermark.file.sync_all()?;
             disk::sync_dir(dir)?;
         }
-        Ok(mark)
+        Ok(watermark)
     }
 
     /// Notes that everything up to this position is durable. Not synced: after a loss of power it may say less, never more.

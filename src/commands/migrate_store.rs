@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Verdict, files, note, open_catalog, present_catalog, restore, say, told};
+use crate::backup::{self, Copied, Finding};
 use crate::config::{Database, Place, Settings};
-use crate::custody::{self, Copied, Finding};
 use crate::media::{LocalStore, MediaStore, S3Store};
 
 /// How often it is said how far it is, where there is no bar.
@@ -49,14 +49,14 @@ async fn catalog(from: &Settings, to: &Settings) -> Result<Verdict, String> {
     let spool = files::spool([&from.database, &to.database]);
     let cannot = |error: io::Error| format!("{} cannot be used for a passing copy: {error}", spool.display());
     let mut file = files::nameless(&spool).map_err(cannot)?;
-    let counts = custody::export(&*source, BufWriter::new(&file)).await.map_err(told)?;
+    let counts = backup::export(&*source, BufWriter::new(&file)).await.map_err(told)?;
     note(&format!("Read {counts} from {}.", from.database));
     file.rewind().map_err(cannot)?;
     let target = open_catalog(to).await?;
     restore(&*target, &file).await?;
     let expected = hash(&mut file).map_err(cannot)?;
     let mut hasher = blake3::Hasher::new();
-    let kept = custody::export(&*target, &mut hasher).await.map_err(told)?;
+    let kept = backup::export(&*target, &mut hasher).await.map_err(told)?;
     if hasher.finalize() != expected {
         let (from, to) = (&from.database, &to.database);
         say(&format!("catalog-differs {to} holds {kept} and its own next ids, {from} holds {counts}"));
@@ -79,7 +79,7 @@ async fn photos(settings: &Settings, from: &Place, to: &Place) -> Result<Verdict
     let mut teller = Teller::new();
     let progress = |copied: &Copied| teller.tell(copied);
     let found = |finding: &Finding| say(&finding.to_string());
-    let copied = custody::copy(&*source, &*target, progress, found).await.map_err(|error| {
+    let copied = backup::copy(&*source, &*target, progress, found).await.map_err(|error| {
         format!("{}. What was copied stays; the same command goes on from there", told(error))
     })?;
     teller.end();
