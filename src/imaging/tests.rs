@@ -51,6 +51,28 @@ fn close(got: [u8; 3], expected: [u8; 3]) -> bool {
 }
 
 #[test]
+fn budget_that_stopped_the_work_stays_stopped() {
+    let budget = WorkBudget::new(&RECIPE, &|| false);
+    assert_eq!(budget.grant(RECIPE.memory + 1), Err(ImageError::TooMuchMemory));
+    assert_eq!(budget.check(), Err(ImageError::TooMuchMemory));
+    assert_eq!(budget.decode(1), Err(ImageError::TooMuchMemory));
+}
+
+#[test]
+fn what_is_asked_of_a_budget_is_refused_once_the_client_is_gone() {
+    let gone = || WorkBudget::new(&RECIPE, &|| true);
+    assert_eq!(gone().decode(1), Err(ImageError::Abandoned));
+    assert_eq!(gone().grant(1), Err(ImageError::Abandoned));
+}
+
+#[test]
+fn small_file_may_be_read_more_often() {
+    let budget = WorkBudget::new(&RECIPE, &|| false);
+    let input = budget.input(b"small");
+    assert!((0..1000).all(|_| input.whole().is_ok()));
+}
+
+#[test]
 fn every_format_gives_the_same_picture() {
     use image::ImageFormat as F;
     let card = card(320, 200);

@@ -187,12 +187,13 @@ mod tests {
             (String::new(), "<Orientation xmlns='http://ns.adobe.com/tiff/1.0/'>6</Orientation>"),
             (
                 format!("{other} x='a > b' y=\"'\""),
-                "<!-- <a:Orientation>3</a:Orientation> --><a:Orientation>6</a:Orientation>",
+                "<!-- > <a:Orientation>3</a:Orientation> --><a:Orientation>6</a:Orientation>",
             ),
             (
                 other.to_owned(),
-                "<![CDATA[<a:Orientation>3</a:Orientation>]]><x/><a:Orientation>6</a:Orientation>",
+                "<![CDATA[> <a:Orientation>3</a:Orientation>]]><x/><a:Orientation>6</a:Orientation>",
             ),
+            (other.to_owned(), "<?x a:Orientation='3'?><a:Orientation> <![CDATA[00006]]></a:Orientation>"),
         ] {
             assert_eq!(read(&attributes, content), Some(6), "{attributes} {content}");
         }
@@ -213,10 +214,20 @@ mod tests {
             (BOUND, "<tiff:Orientation/>"),
             (BOUND, "<!-- <tiff:Orientation>6</tiff:Orientation>"),
             (BOUND, "<tiff:Orientation>99999</tiff:Orientation>"),
+            (BOUND, "<tiff:Orientation>000006</tiff:Orientation>"),
             (BOUND, "tiff:Orientation=\"6\""),
         ] {
             assert_eq!(read(attributes, content), None, "{attributes} {content}");
         }
+    }
+
+    #[test]
+    fn prefix_beyond_the_limit_is_not_bound() {
+        let bound: String = (0..=MAX_PREFIXES)
+            .map(|number| format!("xmlns:p{number}='http://ns.adobe.com/tiff/1.0/' "))
+            .collect();
+        let by = |prefix: usize| read(&format!("{bound} p{prefix}:Orientation='6'"), "");
+        assert_eq!((by(0), by(MAX_PREFIXES - 1), by(MAX_PREFIXES)), (Some(6), Some(6), None));
     }
 
     #[test]

@@ -102,6 +102,8 @@ mod tests {
             ("Content-Length: 184467440737095516150000000000000000000000000000\r\n", true),
             ("Content-Length: 00000000000000000000000000000000000000000000005\r\n", false),
             ("Content-Length: 18446744073709551615x\r\n", false),
+            ("Content-Length: 18446744073709551615\r\nContent-Length: 5\r\n", true),
+            ("Con\nContent-Length: 18446744073709551615\r\n", true),
             ("X-Content-Length: 18446744073709551615\r\n", false),
             ("X: Content-Length: 18446744073709551615\r\nContent-Len: 99999999999999999999\r\n", false),
             ("Content-Length: 5\r\n\r\nContent-Length: 18446744073709551615\r\n", false),
@@ -110,6 +112,17 @@ mod tests {
             for step in [1, 2, 7, 1000] {
                 assert_eq!(is_beyond(&head, step), expected, "{step}: {head}");
             }
+        }
+    }
+
+    #[test]
+    fn watch_that_is_restarted_knows_the_next_head_alone() {
+        let mut watch = LengthWatch::default();
+        for _ in 0..2 {
+            watch.read(b"POST / HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n");
+            assert!(watch.is_beyond());
+            watch.restart();
+            assert!(!watch.is_beyond());
         }
     }
 }

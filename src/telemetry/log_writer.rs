@@ -336,4 +336,64 @@ mod tests {
         assert_eq!(text, "first\nseco\n2 missing\nfourth\n");
         assert_eq!(log.dropped(), 2);
     }
+
+    #[test]
+    fn line_that_would_fit_is_dropped_as_long_as_there_is_a_gap() {
+        let (log, reader) = log(100);
+        log.push(b"in the hands of the writer\n");
+        while !log.0.lock().lines.is_empty() {
+            std::thread::yield_now();
+        }
+        for length in [90, 50, 1] {
+            log.push(format!("{}\n", "x".repeat(length)).as_bytes());
+        }
+        assert_eq!(log.dropped(), 2);
+        assert_eq!(read(&reader, "2 missing").len(), 3);
+    }
+
+    /// Answers with these, the last one first, before it takes anything.
+    struct Hesitant(Vec<io::Result<usize>>, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Hesitant {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.pop().unwrap_or_else(|| {
+                self.1.lock().unwrap().extend(bytes);
+                Ok(bytes.len())
+            })
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What an output that answers with `moods` first is given of three lines, and how many lines are dropped.
+    fn written_after(moods: Vec<io::Result<usize>>) -> (String, u64) {
+        let taken = Arc::default();
+        let output = Hesitant(moods, Arc::clone(&taken));
+        let log = LogWriter::start(output, 1000, |missing| format!("{missing} missing\n")).unwrap();
+        for line in ["first\n", "second\n", "third\n"] {
+            log.push(line.as_bytes());
+            log.flush(LONG);
+        }
+        let text = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+        (text, log.dropped())
+    }
+
+    #[test]
+    fn output_that_takes_nothing_for_a_moment_costs_no_line() {
+        let moods = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].map(|kind| Err(kind.into()));
+        assert_eq!(written_after(moods.into()), ("first\nsecond\nthird\n".to_owned(), 0));
+    }
+
+    #[test]
+    fn output_that_takes_nothing_any_more_costs_the_line() {
+        assert_eq!(written_after(vec![Ok(0)]), ("1 missing\nsecond\nthird\n".to_owned(), 1));
+    }
+
+    #[test]
+    fn line_after_a_lost_one_is_not_written_before_that_is_mentioned() {
+        let full = || Err(io::ErrorKind::StorageFull.into());
+        assert_eq!(written_after(vec![full(), full()]), ("2 missing\nthird\n".to_owned(), 2));
+    }
 }

@@ -152,6 +152,8 @@ mod tests {
         assert_eq!(client("203.0.113.9", &forged), "203.0.113.9");
         assert_eq!(client("10.0.0.1", &forged), "1.2.3.4");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client("::ffff:10.0.0.1", &forged), "1.2.3.4");
+        assert_eq!(client("::ffff:203.0.113.9", &forged), "203.0.113.9");
     }
 
     #[test]
@@ -209,6 +211,8 @@ mod tests {
             "::1]",
             "1.2.3.4:",
             "[1.2.3.4]:5",
+            "1.2.3.4:_",
+            "1.2.3.4:_a b",
         ] {
             let line = format!("6.6.6.6, {bad}, 10.7.7.7");
             assert_eq!(client("10.0.0.1", &[("x-forwarded-for", &line)]), "10.7.7.7", "{bad}");
@@ -222,6 +226,7 @@ mod tests {
             "for=1.2.3.4;for=1.2.3.4",
             "for",
             "for=\"1.2.3.4",
+            "for=\"1.2.3.4\" x",
             "",
         ] {
             let line = format!("for=6.6.6.6, {bad}, for=10.7.7.7");
@@ -237,6 +242,7 @@ mod tests {
             ("[2001:db8::7]", "2001:db8::7"),
             ("[2001:db8::7]:65535", "2001:db8::7"),
             ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
         ] {
             assert_eq!(client("::1", &[("x-forwarded-for", hop)]), expected);
             let line = format!("for=\"{hop}\"");

@@ -1,12 +1,13 @@
 //! Bytes that change on the medium: found by the hash, never served once that is known, healed by an upload.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::bucket::Bucket;
-use crate::support::{Server, file, form, photo, sha256};
+use crate::support::{Server, file, form, photo, photo_numbered, sha256};
 use crate::{again, s3};
 
 fn flip_a_byte(path: &Path) {
@@ -123,4 +124,31 @@ async fn pipe_or_directory_in_the_place_of_a_photo_is_404_at_once_and_healed_by_
         assert_eq!(upload(&server).await, url);
         assert!(is_whole(&server, &url).await);
     }
+}
+
+#[tokio::test]
+async fn catalog_that_turns_out_damaged_while_it_runs_takes_no_more_uploads() {
+    let server = Server::start(&[("RATE_LIMIT_UPLOAD", "off"), ("RATE_LIMIT_GLOBAL", "off")]);
+    // So many that the page of the first one is not read at the start.
+    for number in [0].into_iter().chain([1; 300]) {
+        let (status, draft) = server.upload(form(&[file(&photo_numbered(120, 90, number))])).await;
+        assert_eq!(status, 201, "{draft}");
+    }
+    // Its pages are read from the disk again.
+    let server = Server::start_in(server.stop(), &[]);
+    let path = server.dir().path().join("data/db/db");
+    let bytes = std::fs::read(&path).unwrap();
+    let db = std::fs::File::options().write(true).open(&path).unwrap();
+    let row = br#""photos":[1]"#;
+    for at in (0..bytes.len()).filter(|at| bytes[*at..].starts_with(row)) {
+        db.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
+    }
+    assert_eq!(server.ready().await.0, 200, "nobody has met it");
+    assert_eq!(server.get("/api/v1/listings/1").await.status(), 500);
+    let (status, problem) = server.ready().await;
+    assert_eq!((status, &problem["down"]), (503, &json!(["catalog"])), "{problem}");
+    let (status, problem) = server.upload(form(&[file(&photo(1800, 1200))])).await;
+    assert_eq!(status, 503, "a draft in a catalog that the next start refuses would be lost: {problem}");
+    assert_eq!(server.files().len(), 2, "nothing of it was kept");
+    assert_eq!(server.get("/api/v1/listings/301").await.status(), 200, "what can be read is served");
 }

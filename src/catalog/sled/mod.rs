@@ -48,6 +48,8 @@ pub struct SledCatalog {
     min_free: FreeDisk,
     /// `None` after an attempt to open it again that failed.
     current: RwLock<Option<Arc<Opened>>>,
+    /// Set once a page or row cannot be read.
+    is_damaged: AtomicBool,
 }
 
 /// sled, while it works.
@@ -110,7 +112,8 @@ impl SledCatalog {
     pub async fn open(path: &Path, min_free: FreeDisk) -> Result<Self, CatalogError> {
         let path: Arc<Path> = path.into();
         let opened = Opened::open(Arc::clone(&path)).await?;
-        Ok(Self { path, min_free, current: RwLock::new(Some(Arc::new(opened))) })
+        let current = RwLock::new(Some(Arc::new(opened)));
+        Ok(Self { path, min_free, current, is_damaged: AtomicBool::new(false) })
     }
 
     /// sled as it is, or opened again if it broke.
@@ -177,14 +180,44 @@ impl SledCatalog {
         }
     }
 
+    /// Does `work`, which reads, or removes what can be made again.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Trees) -> Result<T, CatalogError> + Send + 'static,
+    ) -> Result<T, CatalogError> {
+        let opened = self.opened().await?;
+        let result = blocking(move || work(&opened.trees)).await;
+        self.note_damage(&result);
+        result
+    }
+
+    /// Remembers that the catalog is damaged if `result` says so.
+    fn note_damage<T>(&self, result: &Result<T, CatalogError>) {
+        if let Err(CatalogError::Corrupt(what)) = result
+            && !self.is_damaged.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!("the catalog is damaged, and records no more drafts: {what}");
+        }
+    }
+
+    /// Refuses if damage was met. What is recorded in a damaged catalog may be lost with it: the next start refuses it.
+    fn check_undamaged(&self) -> Result<(), CatalogError> {
+        if self.is_damaged.load(Ordering::Relaxed) {
+            return Err(CatalogError::Unavailable("it is damaged; stop the server and repair it".into()));
+        }
+        Ok(())
+    }
+
     /// Does `work`, which writes one transaction and says what is recorded by then, and returns once that is durable.
     async fn record<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Trees) -> Result<(T, Position), CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
+        self.check_undamaged()?;
         let opened = self.opened().await?;
         let trees = opened.trees.clone();
         let recorded = opened.commits.record(move || work(&trees)).await;
+        self.note_damage(&recorded);
         recorded.map_err(|error| match error {
             CatalogError::Corrupt(_) => error,
             failed => {
@@ -207,28 +240,24 @@ impl Catalog for SledCatalog {
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
-        let opened = self.opened().await?;
-        blocking(move || opened.trees.load(id)).await
+        self.read(move |trees| trees.load(id)).await
     }
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
-        let opened = self.opened().await?;
-        blocking(move || opened.trees.media_of_source(source)).await
+        self.read(move |trees| trees.media_of_source(source)).await
     }
 
     async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
-        let (opened, keys) = (self.opened().await?, keys.to_vec());
-        blocking(move || opened.trees.without_row(&keys)).await
+        let keys = keys.to_vec();
+        self.read(move |trees| trees.without_row(&keys)).await
     }
 
     async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
-        let opened = self.opened().await?;
-        blocking(move || opened.trees.media_page(after, limit)).await
+        self.read(move |trees| trees.media_page(after, limit)).await
     }
 
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
-        let opened = self.opened().await?;
-        blocking(move || opened.trees.drafts_page(after, limit)).await
+        self.read(move |trees| trees.drafts_page(after, limit)).await
     }
 
     async fn sources_page(
@@ -236,13 +265,11 @@ impl Catalog for SledCatalog {
         after: Option<SourceId>,
         limit: usize,
     ) -> Result<Vec<KnownSource>, CatalogError> {
-        let opened = self.opened().await?;
-        blocking(move || opened.trees.sources_page(after, limit)).await
+        self.read(move |trees| trees.sources_page(after, limit)).await
     }
 
     async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
-        let opened = self.opened().await?;
-        blocking(move || opened.trees.forget_source(source, media)).await
+        self.read(move |trees| trees.forget_source(source, media)).await
     }
 
     async fn created(&self) -> Result<SystemTime, CatalogError> {
@@ -250,6 +277,7 @@ impl Catalog for SledCatalog {
     }
 
     async fn check(&self) -> Result<(), CatalogError> {
+        self.check_undamaged()?;
         self.opened().await?;
         let (path, min_free) = (Arc::clone(&self.path), self.min_free);
         let check = move || {
@@ -265,13 +293,11 @@ impl Catalog for SledCatalog {
 #[async_trait]
 impl Restorable for SledCatalog {
     async fn state(&self) -> Result<State, CatalogError> {
-        let opened = self.opened().await?;
-        blocking(move || opened.trees.state()).await
+        self.read(Trees::state).await
     }
 
     async fn media_of_key(&self, key: MediaKey) -> Result<Option<Media>, CatalogError> {
-        let opened = self.opened().await?;
-        blocking(move || opened.trees.media_of_key(key)).await
+        self.read(move |trees| trees.media_of_key(key)).await
     }
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {

@@ -83,6 +83,7 @@ mod tests {
             (r#""a" b.jpg"; size="3""#, None),
             (r#""a" ; name="files""#, None),
             (r#""a\"; name="files""#, None),
+            (r#""a\"b" c.jpg""#, Some((r#"a"b" c.jpg"#, ""))),
             (r#""a" b"#, None),
             (r#""a"#, None),
         ] {
@@ -102,10 +103,28 @@ mod tests {
             ("UTF-8''%0d%0a.jpg", "\u{FFFD}\u{FFFD}.jpg"),
             ("caf%C3%A9.jpg", "caf%C3%A9.jpg"),
             ("UTF-8'x.jpg", "UTF-8'x.jpg"),
+            ("UTF-8''%G1%1", "%G1%1"),
+            ("a\u{7}b.jpg", "a\u{FFFD}b.jpg"),
             ("", ""),
         ] {
             assert_eq!(extended(value), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn character_that_breaks_or_turns_a_line_is_not_shown() {
+        for c in ['\n', '\u{85}', '\u{2028}', '\u{2029}', '\u{202A}', '\u{202E}', '\u{2066}', '\u{2069}'] {
+            assert_eq!(shown(&format!("a{c}b")), "a\u{FFFD}b", "{c:?}");
+        }
+        let foreign = "\u{5D0}\u{2026}\u{1F4F7}.jpg";
+        assert_eq!(shown(foreign), foreign);
+    }
+
+    #[test]
+    fn long_name_is_cut() {
+        let longest = "\u{E4}".repeat(MAX_CHARS);
+        assert_eq!(shown(&longest), longest);
+        assert_eq!(shown(&format!("{longest}b")), longest);
     }
 
     proptest! {

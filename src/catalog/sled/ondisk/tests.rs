@@ -342,6 +342,102 @@ async fn lost_segment_is_refused_untouched() {
     }
 }
 
+#[tokio::test]
+async fn damaged_snapshot_or_parameters_are_called_by_name() {
+    let (dir, _) = filled().await;
+    for (path, bytes) in contents(dir.path()) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if name != "conf" && !name.starts_with("snap.") {
+            continue;
+        }
+        for number in 0..50 {
+            let damaged = copy(dir.path());
+            let mut flipped = bytes.clone();
+            flipped[chance(number, bytes.len())] ^= 1 << (number % 8);
+            fs::write(damaged.path().join(&name), flipped).unwrap();
+            let why = verify(damaged.path());
+            let is_called = |what: &String| *what == format!("its file {name} is damaged");
+            assert!(matches!(&why, Err(CatalogError::Corrupt(what)) if is_called(what)), "{why:?}");
+        }
+    }
+}
+
+/// sled writes a long message to a file of its own.
+#[tokio::test]
+async fn damaged_or_lost_file_of_a_long_message_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = open(dir.path()).await.unwrap();
+    catalog.create_draft(NewDraft { title: "t".repeat(1 << 20), ..new_draft(1) }).await.unwrap();
+    catalog.close().await;
+    let all = export_of(dir.path()).await;
+    let is_blob = |path: &Path| path.parent().unwrap().ends_with("blobs");
+    let blobs: Bytes = contents(dir.path()).into_iter().filter(|(path, _)| is_blob(path)).collect();
+    assert!(!blobs.is_empty());
+    for (path, bytes) in blobs {
+        for change in ["flipped", "cut", "gone"] {
+            let damaged = copy(dir.path());
+            let file = damaged.path().join(path.strip_prefix(dir.path()).unwrap());
+            let mut changed = bytes.clone();
+            changed[1 << 19] ^= 1;
+            match change {
+                "flipped" => fs::write(file, changed).unwrap(),
+                "cut" => fs::write(file, &bytes[..1 << 19]).unwrap(),
+                _ => fs::remove_file(file).unwrap(),
+            }
+            assert!(!opens_intact_or_is_refused_untouched(damaged.path(), &all, change).await, "{change}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn catalog_with_the_mark_of_another_is_refused_untouched() {
+    let (dir, all) = filled().await;
+    let path = dir.path().join("acknowledged");
+    let mut mark = fs::read(&path).unwrap();
+    // Another moment of creation, and less than there is.
+    mark[7] ^= 1;
+    mark[8..24].fill(0);
+    let sum = crc32fast::hash(&mark[..24]).to_be_bytes();
+    mark[24..].copy_from_slice(&sum);
+    fs::write(&path, mark).unwrap();
+    assert!(!opens_intact_or_is_refused_untouched(dir.path(), &all, "mark of another catalog").await);
+}
+
+#[tokio::test]
+async fn older_catalog_that_lacks_acknowledged_drafts_is_refused_untouched() {
+    let (dir, all) = filled().await;
+    let path = dir.path().join("acknowledged");
+    let created = fs::read(&path).unwrap()[..8].to_vec();
+    for (next_draft, is_opened) in [(101_u64, true), (102, false)] {
+        let older = copy(dir.path());
+        let mark = [&created[..], &next_draft.to_be_bytes()].concat();
+        fs::write(older.path().join("acknowledged"), mark).unwrap();
+        let opened =
+            opens_intact_or_is_refused_untouched(older.path(), &all, "mark of an older version").await;
+        assert_eq!(opened, is_opened, "{next_draft}");
+    }
+}
+
+/// An older version that was started again in between records rows, and not how many there are.
+#[tokio::test]
+async fn rows_that_an_older_version_recorded_are_counted_at_the_next_start() {
+    let (dir, all) = filled().await;
+    let catalog = open(dir.path()).await.unwrap();
+    let trees = catalog.opened().await.unwrap().trees.clone();
+    let row = trees.drafts.get(100_u64.to_be_bytes()).unwrap().unwrap();
+    trees.drafts.insert(101_u64.to_be_bytes(), row).unwrap();
+    trees.counters.insert("next_draft_id", &102_u64.to_be_bytes()).unwrap();
+    drop(trees);
+    catalog.close().await;
+    assert_eq!(export_of(dir.path()).await.1.len(), 101);
+    let census = loop {
+        if let Ok(found) = verify(dir.path()) {
+            break found.unwrap().census.unwrap();
+        }
+    };
+    assert_eq!((census.media, census.drafts), (all.0.len() as u64, 101));
+}
+
 /// As a crash leaves it: the end of the log is cut or torn, and nothing of that was acknowledged.
 #[tokio::test]
 async fn torn_tail_that_was_not_acknowledged_is_opened() {
@@ -370,8 +466,10 @@ async fn torn_tail_that_was_not_acknowledged_is_opened() {
         }
         fs::write(torn.path().join("db"), bytes).unwrap();
         fs::write(torn.path().join("acknowledged"), &acknowledged).unwrap();
+        let verified = verify(torn.path()).unwrap().unwrap().census.unwrap();
         let catalog = open(torn.path()).await.unwrap_or_else(|error| panic!("{number} at {at}: {error}"));
         let found = export(&catalog).await;
+        assert_eq!(verified.drafts, found.1.len() as u64, "{number} at {at}: sled reads the log differently");
         assert_eq!(found.1[..30], all.1[..], "{number} at {at}");
         let next = catalog.create_draft(new_draft(99)).await.unwrap();
         assert_eq!(next.id.0, found.1.len() as u64 + 1, "no id is given twice, and none is left out");
@@ -444,6 +542,9 @@ async fn salvage_gives_every_row_that_is_not_damaged_and_writes_nothing() {
         // One message has at most one page of rows. Those that are read are right.
         assert!(found.0.iter().all(|row| all.0.contains(row)), "byte {at}");
         assert!(found.1.iter().all(|row| all.1.contains(row)), "byte {at}");
+        let media: BTreeSet<MediaId> = found.0.iter().map(|row| row.id).collect();
+        let is_right = |source: &(SourceId, MediaId)| all.2.contains(source) && media.contains(&source.1);
+        assert!(found.2.iter().all(is_right), "byte {at}: a source of a photo that is lost, or a wrong one");
         assert!(found.0.len() + 16 >= all.0.len() && found.1.len() + 16 >= all.1.len(), "byte {at}");
         lost += all.0.len() - found.0.len() + all.1.len() - found.1.len();
         assert_eq!(Salvage::read(damaged.path()).unwrap().state().next_draft_id, 101, "byte {at}");
@@ -466,6 +567,69 @@ async fn salvage_without_headers_and_snapshot_reads_rows_all_the_same() {
     let (found, report) = salvaged(dir.path());
     assert_eq!(found, all);
     assert_eq!(report.places, 1);
+}
+
+/// Keys are cut where all those of a page begin alike, and look-ups come in no order.
+#[tokio::test]
+async fn salvage_of_a_catalog_of_many_pages_is_all_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    import(dir.path(), 3000).await;
+    let catalog = open(dir.path()).await.unwrap();
+    for batch in 0..30 {
+        let source = |id: u64| {
+            let source = SourceId::new(*blake3::hash(&id.to_le_bytes()).as_bytes());
+            Row::Source(crate::catalog::SourceRow { source, media: MediaId(id) })
+        };
+        let rows = (batch * 100 + 1..=batch * 100 + 100).map(source).collect();
+        catalog.restore(Restore::Rows(rows)).await.unwrap();
+    }
+    catalog.close().await;
+    let all = export_of(dir.path()).await;
+    assert_eq!(all.2.len(), 3000);
+    let (found, report) = salvaged(dir.path());
+    assert!(found == all, "{report:?}");
+    assert_eq!(report, SalvageReport::default());
+}
+
+#[tokio::test]
+async fn salvage_takes_the_latest_version_of_a_row() {
+    let (dir, _) = filled().await;
+    let catalog = open(dir.path()).await.unwrap();
+    let trees = catalog.opened().await.unwrap().trees.clone();
+    let row = trees.drafts.get(50_u64.to_be_bytes()).unwrap().unwrap();
+    let row = String::from_utf8(row.to_vec()).unwrap().replacen("\"title\":\"", "\"title\":\"later ", 1);
+    trees.drafts.insert(50_u64.to_be_bytes(), row.as_bytes()).unwrap();
+    drop(trees);
+    catalog.close().await;
+    let all = export_of(dir.path()).await;
+    assert!(all.1[49].title.starts_with("later "));
+    assert!(salvaged(dir.path()).0 == all);
+}
+
+#[tokio::test]
+async fn salvage_of_a_log_without_a_row_goes_on_after_what_was_acknowledged() {
+    let (dir, _) = filled().await;
+    let path = dir.path().join("db");
+    fs::write(&path, vec![0; fs::read(&path).unwrap().len()]).unwrap();
+    let (found, _) = salvaged(dir.path());
+    assert_eq!(found, Export::default());
+    assert_eq!(Salvage::read(dir.path()).unwrap().state().next_draft_id, 101);
+}
+
+#[tokio::test]
+async fn salvage_tells_of_lost_counters_and_of_a_part_of_an_import() {
+    let (dir, _) = filled().await;
+    let catalog = open(dir.path()).await.unwrap();
+    let trees = catalog.opened().await.unwrap().trees.clone();
+    trees.counters.remove("next_draft_id").unwrap();
+    drop(trees);
+    catalog.close().await;
+    assert!(salvaged(dir.path()).1.lost_counters);
+    let part = tempfile::tempdir().unwrap();
+    let catalog = open(part.path()).await.unwrap();
+    catalog.restore(Restore::Begin { next_media_id: 1, next_draft_id: 1 }).await.unwrap();
+    catalog.close().await;
+    assert!(salvaged(part.path()).1.is_partial);
 }
 
 #[tokio::test]
@@ -494,6 +658,7 @@ async fn catalog_of_an_older_version_is_opened_and_counted() {
         }
     };
     fs::write(&path, &bytes[..16]).unwrap();
+    assert_eq!(Noted::read(dir.path()).unwrap().unwrap().next_draft(), 101);
     let found = verify(dir.path()).unwrap().unwrap();
     let counted = found.counted.unwrap();
     assert_eq!((found.census, counted.media, counted.drafts), (None, all.0.len() as u64, 100));

@@ -183,11 +183,14 @@ fn scans_that_cost_too_much_are_refused_before_they_are_decoded() {
     let arithmetic = [&start(0xC9, 9000), &scan(0, 63, 0)[..], &[0; 100], b"\xff\xd9"].concat();
     let split =
         [start(0xC9, 7000), [scan(0, 63, 0), vec![0; 9]].concat().repeat(9), b"\xff\xd9".to_vec()].concat();
+    let interval = segment(0xDD, &[0, 1]);
+    let restarts = [start(0xC0, 9000), interval, scan(0, 63, 0).repeat(12), b"\xff\xd9".to_vec()].concat();
     for (name, file) in [
         ("refinements", refinements(9000, 90)),
         ("more scans than any encoder writes", refinements(64, 100)),
         ("arithmetic codes", arithmetic),
         ("arithmetic codes in several scans", split),
+        ("restarts that are missing", restarts),
     ] {
         assert!(file.len() < 1 << 20, "{name}");
         let started = Instant::now();
@@ -198,7 +201,7 @@ fn scans_that_cost_too_much_are_refused_before_they_are_decoded() {
 
 #[test]
 fn dear_scans_take_no_longer_than_the_survey_says() {
-    for file in [refinements(2000, 60), progressive()] {
+    for file in [refinements(2000, 60), refinements(2000, 0), progressive()] {
         let survey = survey(&file);
         let limits = super::Limits { scans: 100, pixels: 1 << 27, memory: 208 << 20 };
         let started = processor_time();
@@ -206,6 +209,26 @@ fn dear_scans_take_no_longer_than_the_survey_says() {
         let used = processor_time() - started;
         assert!(used < survey.longest, "{used:?} of {:?}", survey.longest);
     }
+}
+
+#[test]
+fn survey_of_many_segments_ends_with_its_client() {
+    let many = [&b"\xff\xd8"[..], &b"\xff\xfe\0\x02".repeat(1 << 15)].concat();
+    let result = Survey::new(&many, &WorkBudget::new(&RECIPE, &|| true));
+    assert_eq!(result.unwrap_err(), ImageError::Abandoned);
+}
+
+#[test]
+fn second_decode_is_admitted_only_to_what_the_first_has_left() {
+    let recipe = Recipe { processor_time: Duration::from_millis(100), ..RECIPE };
+    let longest = Duration::from_millis(45);
+    let budget = WorkBudget::new(&recipe, &|| false);
+    assert_eq!(budget.admit(longest), Ok(()));
+    let start = processor_time();
+    while processor_time() - start < Duration::from_millis(60) {}
+    assert_eq!(budget.admit(longest), Err(ImageError::TooSlow));
+    let gone = WorkBudget::new(&recipe, &|| true);
+    assert_eq!(gone.admit(Duration::ZERO), Err(ImageError::Abandoned));
 }
 
 #[test]

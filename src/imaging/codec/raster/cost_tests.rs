@@ -138,6 +138,26 @@ fn webp_that_uses_thousands_of_groups_is_decoded() {
     assert!(made.is_ok(), "{made:?}");
 }
 
+/// How often the budget is looked at while `file` becomes a photo.
+fn checks_of(format: Format, file: &[u8]) -> u32 {
+    let checks = Cell::new(0);
+    let (made, _) = make(format, file, &|| {
+        checks.set(checks.get() + 1);
+        false
+    });
+    assert!(made.is_ok(), "{made:?}");
+    checks.get()
+}
+
+#[test]
+fn webp_looks_at_the_budget_for_each_group_and_twice_for_each_row() {
+    let few = checks_of(Format::WebP, &webp_of_groups(4, &[0]));
+    let groups = checks_of(Format::WebP, &webp_of_groups(4, &[999]));
+    assert!(groups >= few + 999, "{groups} checks for 1000 groups, {few} for one");
+    let rows = checks_of(Format::WebP, &webp_of_groups(404, &[0]));
+    assert!(rows >= few + 2 * 400, "{rows} checks for 404 rows, {few} for four");
+}
+
 /// A PNG of one chunk of image data, with the chunks of `more` in front of it.
 fn png(side: u32, more: &[u8], data: &[u8]) -> Vec<u8> {
     let side = side.to_be_bytes();
@@ -250,7 +270,7 @@ fn png_with_all_of_its_image_data_needs_no_end() {
     }
     for cut in 0..pixels.len() {
         let (made, _) = make(Format::Png, &pixels[..cut], &|| false);
-        assert!(made.is_err(), "cut at {cut}");
+        assert_eq!(made, Err(ImageError::Truncated), "cut at {cut}");
     }
 }
 

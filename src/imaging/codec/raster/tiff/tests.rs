@@ -160,6 +160,16 @@ fn grey_jpeg(side: usize) -> Vec<u8> {
     turbojpeg::compress(image, 90, turbojpeg::Subsamp::Gray).unwrap().to_vec()
 }
 
+/// Grey, of 64 x 64 pixels.
+fn progressive_jpeg() -> Vec<u8> {
+    let mut encoder = turbojpeg::Compressor::new().unwrap();
+    encoder.set_progressive(true).unwrap();
+    encoder.set_subsamp(turbojpeg::Subsamp::Gray).unwrap();
+    let format = turbojpeg::PixelFormat::GRAY;
+    let image = turbojpeg::Image { pixels: &[77; 64 * 64][..], width: 64, pitch: 64, height: 64, format };
+    encoder.compress_to_vec(image).unwrap()
+}
+
 const TILE: [u8; 16 * 16] = [77; 16 * 16];
 
 /// Tiles of 16 x 16 grey pixels, and about 100 kB that decompress to nothing: by compression.
@@ -231,6 +241,68 @@ fn client_that_leaves_stops_the_work_within_a_strip() {
             .and_then(|inspected| inspected.encode(&mut Workspace::default()));
         assert!(matches!(result, Err(Failed::Image(ImageError::Abandoned))), "after {after} checks");
     }
+}
+
+/// How often the budget is looked at while `file` becomes a photo.
+fn checks_of(file: &[u8]) -> u32 {
+    let checks = Cell::new(0);
+    let is_abandoned = || {
+        checks.set(checks.get() + 1);
+        false
+    };
+    let budget = WorkBudget::new(&RECIPE, &is_abandoned);
+    let inspected = inspect(Format::Tiff, file, &RECIPE, &budget).unwrap();
+    inspected.encode(&mut Workspace::default()).unwrap();
+    checks.get()
+}
+
+#[test]
+fn budget_is_looked_at_for_each_piece_of_data_and_of_rows() {
+    let mut stored_blocks = deflated(&TILE);
+    stored_blocks.splice(2..2, b"\0\0\0\xff\xff".repeat(400_000));
+    let long = File::of(16, 16, 1).with(259, SHORT, &[8]).chunk(&stored_blocks);
+    assert!(checks_of(&long.bytes()) >= 30, "30 pieces of 64 KiB to read");
+    let data = deflated(&vec![77; 1 << 22]);
+    let wide = File::of(1 << 14, 1 << 11, 1).tiled(1 << 11).with(259, SHORT, &[8]).shared(&data, 8);
+    assert!(checks_of(&wide.bytes()) >= 512, "512 pieces of 64 KiB of pixels");
+}
+
+#[test]
+fn pixels_of_tiles_that_are_not_shown_are_counted() {
+    let recipe = Recipe { max_pixels: 10_000, ..RECIPE };
+    let made = |file: File| {
+        crate::imaging::make(Format::Tiff, &file.bytes(), &recipe, &mut Workspace::default()).map(drop)
+    };
+    let data = deflated(&[77; 256 * 256]);
+    let wide = |height: u32| {
+        let tiles = File::of(4, height, 1).tiled(256).with(259, SHORT, &[8]);
+        tiles.shared(&data, height.div_ceil(256) as usize)
+    };
+    assert_eq!(made(wide(100)), Ok(()));
+    assert_eq!(made(wide(200)), Err(ImageError::Corrupt), "256 x 200 pixels for 4 x 200");
+    let jpeg = grey_jpeg(64);
+    let high = |across: u32| {
+        let tiles = File::of(64 * across, 1, 1).tiled(64).with(259, SHORT, &[7]);
+        tiles.shared(&jpeg, across as usize)
+    };
+    assert_eq!(made(high(5)), Ok(()));
+    assert_eq!(made(high(20)), Err(ImageError::Corrupt), "20 x 64 x 64 pixels for 20 x 64 x 1");
+}
+
+#[test]
+fn packed_run_that_passes_the_end_of_its_strip_ends_there() {
+    let strip = |value: u8| [129, value].repeat(8);
+    let file = File::of(60, 32, 1).with(259, SHORT, &[32773]).with(278, LONG, &[16]);
+    let made = make(&file.chunk(&strip(7)).chunk(&strip(200)).bytes()).unwrap();
+    assert_pixel(&made, (5, 15), [7; 3]);
+    assert_pixel(&made, (5, 16), [200; 3]);
+}
+
+#[test]
+fn strip_that_claims_to_pass_the_end_of_the_file_is_read_to_there() {
+    let mut file = File::of(16, 16, 1).chunk(&TILE);
+    file.extents[0].1 = u32::MAX;
+    assert!(make(&file.bytes()).is_ok());
 }
 
 #[test]
@@ -311,6 +383,7 @@ fn strip_with_fewer_rows_than_declared_is_truncated() {
     assert!(make(&jpeg(64, 64)).is_ok());
     assert_eq!(make(&jpeg(64, 65)), Err(ImageError::Truncated));
     assert_eq!(make(&jpeg(65, 64)), Err(ImageError::Corrupt));
+    assert_eq!(make(&jpeg(64, 32)), Err(ImageError::Corrupt), "more rows than memory was stated for");
 }
 
 #[test]
@@ -342,6 +415,7 @@ fn unsupported_variant_is_called_unsupported() {
         ("reduced first page", file().with(254, LONG, &[1])),
         ("reduced first page, old tag", file().with(255, SHORT, &[2])),
         ("mask", file().with(262, SHORT, &[4])),
+        ("progressive JPEG", File::of(64, 64, 1).with(259, SHORT, &[7]).chunk(&progressive_jpeg())),
     ];
     for (name, variant) in variants {
         assert_eq!(make(&variant.bytes()), Err(ImageError::Unsupported), "{name}");
@@ -393,8 +467,30 @@ fn camera_raw_is_refused_by_name() {
     assert_eq!(make(&next), Err(ImageError::CameraRaw), "sensor data in a later page");
     next[link..link + 4].copy_from_slice(&u32::try_from(ifd0).unwrap().to_le_bytes());
     assert!(make(&next).is_ok(), "a loop of pages has one page");
+    let after = |count: usize| {
+        let mut file = thumbnail();
+        file.within = vec![smaller_or_larger(8, &[]); count];
+        file.within.push(smaller_or_larger(8, &sensor));
+        make(&file.bytes()).map(drop)
+    };
+    assert_eq!((after(7), after(8)), (Err(ImageError::CameraRaw), Ok(())), "eight pages within are searched");
     let pyramid = within(thumbnail(), &[(254, LONG, vec![1])], 8);
     assert!(make(&pyramid.bytes()).is_ok(), "the first page is the full one");
+}
+
+/// A code for a white and a black run of no pixels, again and again.
+#[test]
+fn group_4_code_that_moves_nothing_is_corrupt() {
+    let bits = "001001101010000110111".repeat(8);
+    let bytes = bits.as_bytes().chunks(8);
+    let codes: Vec<u8> =
+        bytes.map(|bits| bits.iter().fold(0, |byte, bit| byte << 1 | (bit - b'0'))).collect();
+    let mut taken = 0;
+    let data = codes.into_iter().cycle().take(100_000).inspect(|_| taken += 1).map(Ok);
+    let mut decoder = Group4::new(data, 8).unwrap();
+    assert_eq!(decoder.read(&mut [0]), Err(ImageError::Corrupt));
+    drop(decoder);
+    assert!(taken < 16, "{taken} bytes were read");
 }
 
 #[test]
