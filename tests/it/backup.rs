@@ -274,7 +274,7 @@ async fn rows_that_contradict_each_other_or_the_photos_are_found() {
     assert_eq!(fsck(dir, &["--quick"]), (1, strings(&[&rows[..2]])), "a size takes reading");
     // The good export is of the same ids and other rows.
     std::fs::write(dir.join("good.jsonl"), &export).unwrap();
-    assert!(fails(dir, &["import", "good.jsonl"]).contains("media 1 is another one"));
+    assert!(fails(dir, &["import", "good.jsonl"]).contains("media 1 differs from the one"));
 }
 
 fn key_url(line: &str) -> String {
