@@ -84,7 +84,7 @@ async fn a_catalog_moves_from_sled_to_postgres_and_back() {
     let export = succeeds(dir, "sled:data/db", &["export"]);
     std::fs::write(dir.join("export.jsonl"), &export).unwrap();
     let missing = fails(dir, &url, &["export"]);
-    assert!(missing.contains("none in this database") && !missing.contains("secret"), "{missing}");
+    assert!(missing.contains("contains no catalog") && !missing.contains("secret"), "{missing}");
     for _ in 0..2 {
         succeeds(dir, &url, &["import", "export.jsonl"]);
         assert_eq!(succeeds(dir, &url, &["export"]), export);
