@@ -7,6 +7,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Raises the soft limit of open files to the hard limit and returns it.
 ///
+/// # Errors
 /// The limit cannot be read or raised.
 pub fn raise_limit() -> std::io::Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

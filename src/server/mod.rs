@@ -69,6 +69,7 @@ pub enum Stopped {
 
 /// Binds a listener to `address`. Must be called inside a tokio runtime.
 ///
+/// # Errors
 /// The address cannot be bound.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };

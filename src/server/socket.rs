@@ -89,6 +89,7 @@ impl Socket {
 
     /// Reads until the first bytes show which version the client uses.
     ///
+    /// # Errors
     /// Reading from the socket failed.
     pub(super) async fn detect_version(&mut self) -> io::Result<Version> {
         let (mut arrived, mut length) = ([0; PREFACE.len()], 0);
@@ -113,6 +114,7 @@ impl Socket {
 
     /// Completes when the client sent something or closed the connection.
     ///
+    /// # Errors
     /// Waiting on the socket failed.
     pub(super) async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await
