@@ -45,7 +45,8 @@ impl FreeDisk {
     }
 }
 
-/// The number of free inodes below which a volume counts as full: 1024, or 1/16 of a small volume's, and at least 1.
+/// Returns the number of free inodes below which a volume counts as full: 1024, or 1/16 of a small volume's, and at
+/// least 1.
 fn inode_floor(inodes: u64) -> u64 {
     (inodes / 16).clamp(1, 1024)
 }

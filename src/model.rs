@@ -98,7 +98,7 @@ impl SourceId {
         Self(digest)
     }
 
-    /// The raw digest.
+    /// Returns the raw digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

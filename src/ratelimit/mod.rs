@@ -31,7 +31,7 @@ pub struct Quota {
 /// The result of taking units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether the units were taken.
+    /// True if the units were taken.
     pub allowed: bool,
     /// Units that the client has left.
     pub remaining: u32,

@@ -87,7 +87,7 @@ struct Serving {
 }
 
 impl Serving {
-    /// Serves HTTP/1.1. Between requests only the socket is kept; hyper's buffers are freed.
+    /// Serves HTTP/1.1. A resting connection keeps only its socket; hyper's buffers are freed.
     async fn http1<S, A>(&mut self, mut socket: Box<Socket>, state: &ConnectionState, service: S)
     where
         S: Fn(Request<Incoming>) -> A + Clone + Unpin,

@@ -67,7 +67,7 @@ fn got_goaway(frames: &[Frame], code: u8) -> bool {
     frames.iter().any(|frame| frame.kind == GOAWAY && frame.payload[4..8] == [0, 0, 0, code])
 }
 
-/// Runs an attack, after which the server must have the same connections and little more memory, and still serve.
+/// Runs an attack, and asserts that it costs little processor time and memory and that the server still answers.
 fn assert_cheap(server: &Server, attack: impl FnOnce()) {
     let (cpu, memory) = (server.cpu_seconds(), server.peak_memory());
     attack();

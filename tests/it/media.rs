@@ -1,4 +1,4 @@
-//! Reading photos and listings back.
+//! Reads photos and listings back.
 
 use reqwest::{Client, Method, Response};
 

@@ -54,9 +54,9 @@ async fn default_output_has_no_metadata() {
     }
     for source in sources {
         let (bytes, _) = stored(&server, &source).await;
-        let (found, behind) = markers(&bytes);
+        let (found, trailing) = markers(&bytes);
         assert_eq!(found.into_iter().filter(|marker| is_metadata(*marker)).collect::<Vec<_>>(), [0xE0]);
-        assert_eq!(behind, 0);
+        assert_eq!(trailing, 0);
     }
 }
 
@@ -71,9 +71,9 @@ async fn kept_exif_is_on_the_allow_list_and_matches_the_output() {
     ] {
         let source = std::fs::read(corpus.join("photos").join(name)).unwrap();
         let (bytes, (width, height)) = stored(&server, &source).await;
-        let (found, behind) = markers(&bytes);
+        let (found, trailing) = markers(&bytes);
         assert_eq!(found.into_iter().filter(|marker| is_metadata(*marker)).collect::<Vec<_>>(), [0xE0, 0xE1]);
-        assert_eq!(behind, 0);
+        assert_eq!(trailing, 0);
         // Compared only as far as the source can be read: this reader rejects what some phones write.
         let before = exif::Reader::new()
             .continue_on_error(true)
@@ -153,9 +153,10 @@ async fn malformed_metadata_does_not_fail_an_upload() {
         let url = draft["photos"][0]["media"]["url"].as_str().unwrap();
         let bytes = server.get(url).await.bytes().await.unwrap();
         turbojpeg::decompress(&bytes, turbojpeg::PixelFormat::RGB).unwrap();
-        let (found, behind) = markers(&bytes);
+        let (found, trailing) = markers(&bytes);
         assert!(
-            found.iter().all(|marker| !is_metadata(*marker) || matches!(marker, 0xE0 | 0xE1)) && behind == 0
+            found.iter().all(|marker| !is_metadata(*marker) || matches!(marker, 0xE0 | 0xE1))
+                && trailing == 0
         );
         if found.contains(&0xE1) {
             exif::Reader::new().read_from_container(&mut Cursor::new(&bytes)).unwrap();

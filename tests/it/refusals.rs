@@ -1,4 +1,4 @@
-//! Every row of the API's status table over a real socket. No refusal leaves anything behind.
+//! Every row of the API's status table over a real socket. No refusal may leave a file or a row.
 
 use serde_json::Value;
 

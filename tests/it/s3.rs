@@ -128,7 +128,7 @@ async fn unusable_bucket_stops_startup_with_one_line() {
     let bucket = Bucket::start();
     let endpoint = bucket.endpoint();
     let dir = tempfile::tempdir().unwrap();
-    for (change, content_length) in [
+    for (change, expected) in [
         (("S3_BUCKET", "nowhere"), "NoSuchBucket"),
         (("S3_SECRET_KEY", "a-wrong-key"), "SignatureDoesNotMatch"),
     ] {
@@ -136,7 +136,7 @@ async fn unusable_bucket_stops_startup_with_one_line() {
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(
-            said.contains(content_length) && said.lines().count() == 1 && !said.contains("a-wrong-key"),
+            said.contains(expected) && said.lines().count() == 1 && !said.contains("a-wrong-key"),
             "{said}"
         );
     }

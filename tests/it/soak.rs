@@ -11,8 +11,8 @@ use crate::support::{BOUNDARY, Server, UPLOAD, file, form, photo, photo_numbered
 const CLIENTS: usize = 4;
 /// Differences of memory that are not a trend.
 const NOISE_KIB: u64 = 16 * 1024;
-/// Memory of the embedded catalog per draft, whatever its cache size: sled keeps a record of every page. Measured
-/// were 0.5 to 0.6 KiB while a draft is new, and 0.2 after a restart.
+/// Memory of the embedded catalog per draft, which does not depend on its cache size: sled keeps a record of every
+/// page. Measured were 0.5 to 0.6 KiB while a draft is new, and 0.2 after a restart.
 const DRAFT_BYTES: u64 = 640;
 
 /// Uploads new, known, corrupt and truncated photos in turn.

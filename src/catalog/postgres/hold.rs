@@ -1,7 +1,7 @@
 //! Holding photos against every other instance.
 //!
-//! The lock is that of a transaction that does nothing else: it goes with it, and with the process or the connection if
-//! these end.
+//! The lock belongs to a transaction that does nothing else, so it ends with that transaction, with the connection or
+//! with the process.
 
 use std::sync::Arc;
 

@@ -140,7 +140,7 @@ async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool
     let users = Vec::from_iter(owner);
     let names = locks(new.photos.iter().map(|photo| photo.key), Half::Record);
     let Columns { keys, widths, heights, lengths } = &columns;
-    // Explicit, whatever the database's default is: the second query must see what a concurrent transaction
+    // Explicit, because the database's default may differ: the second query must see what a concurrent transaction
     // committed.
     let (begun, locked, made_user, found) = join4(
         client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
