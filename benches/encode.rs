@@ -1,4 +1,4 @@
-//! Encoding a small picture as JPEG of quality 80.
+//! JPEG encoding of a small picture at quality 80.
 
 use std::hint::black_box;
 
@@ -11,10 +11,10 @@ use vintedbot_ingest::imaging::{Workspace, steps};
 use crate::photos::{Rgb, phone_pixels};
 use crate::shared::recipe;
 
-/// A picture to the bytes of a JPEG.
+/// Encodes a picture as JPEG.
 type Encoder = fn(&Rgb) -> Vec<u8>;
 
-/// Encoders by the last part of their IDs.
+/// Encoders, by the last part of their benchmark ids.
 const ENCODERS: [(&str, Encoder); 4] = [
     ("ours_planes_optimised", ours_planes),
     ("turbojpeg_rgb", |image| turbojpeg_rgb(image, false)),
@@ -33,8 +33,8 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From planes, which the pipeline has; the conversion to them is not part of it. Luma is green, chroma a quarter of red
-/// and of blue.
+/// Our encoder, from planes, as the pipeline has them; the conversion to planes is not measured. Luma is the green
+/// channel; chroma are a quarter of red and of blue.
 fn ours_planes(image: &Rgb) -> Vec<u8> {
     let channel = |at: usize| image.pixels.iter().skip(at).step_by(3).copied();
     let (width, height) = (image.width, image.height);
@@ -43,7 +43,7 @@ fn ours_planes(image: &Rgb) -> Vec<u8> {
     steps::encode(planes, (width, height), recipe().quality, &mut Workspace::default()).unwrap()
 }
 
-/// libjpeg-turbo from RGB to 4:2:0, with fixed Huffman tables or with tables made for the picture.
+/// libjpeg-turbo, from RGB to 4:2:0, with standard or optimised Huffman tables.
 fn turbojpeg_rgb(image: &Rgb, optimised: bool) -> Vec<u8> {
     let mut encoder = turbojpeg::Compressor::new().unwrap();
     encoder.set_quality(i32::from(recipe().quality)).unwrap();
@@ -55,7 +55,7 @@ fn turbojpeg_rgb(image: &Rgb, optimised: bool) -> Vec<u8> {
     encoder.compress_to_vec(image).unwrap()
 }
 
-/// The `image` crate's own encoder, which keeps the colours at full size (4:4:4).
+/// The encoder of the `image` crate, which keeps chroma at full size (4:4:4).
 fn image_rgb(image: &Rgb) -> Vec<u8> {
     let (width, height) = (u32::try_from(image.width).unwrap(), u32::try_from(image.height).unwrap());
     let mut file = Vec::new();

@@ -1,4 +1,4 @@
-//! JPEG entropy decoding, IDCT and colour: a file in memory to all of its pixels.
+//! JPEG decoding (entropy decoding, IDCT and colour conversion) from a file in memory to pixels.
 
 use std::hint::black_box;
 
@@ -6,10 +6,10 @@ use criterion::{Criterion, SamplingMode, Throughput};
 
 use crate::photos::{Photo, jpegs};
 
-/// A file to the number of bytes that it decoded to.
+/// Decodes a file and returns the number of decoded bytes.
 type Decoder = fn(&[u8]) -> usize;
 
-/// Decoders by the last part of their IDs.
+/// Decoders, by the last part of their benchmark ids.
 const DECODERS: [(&str, Decoder); 3] =
     [("ours_planes", ours_planes), ("turbojpeg_rgb", turbojpeg_rgb), ("image_rgb", image_rgb)];
 
@@ -25,17 +25,18 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// To planes, band by band; nothing for a file that is left to libjpeg-turbo, such as a progressive one.
+/// Our decoder, to planes, band by band. Returns 0 for a file that it leaves to libjpeg-turbo, such as a progressive
+/// one.
 fn ours_planes(bytes: &[u8]) -> usize {
     vintedbot_ingest::imaging::steps::decode(bytes).unwrap_or(0)
 }
 
-/// libjpeg-turbo to RGB at full size.
+/// libjpeg-turbo, to RGB at full size.
 fn turbojpeg_rgb(bytes: &[u8]) -> usize {
     black_box(turbojpeg::decompress(bytes, turbojpeg::PixelFormat::RGB).unwrap()).pixels.len()
 }
 
-/// zune-jpeg, which is what the `image` crate decodes with.
+/// zune-jpeg, which the `image` crate uses.
 fn image_rgb(bytes: &[u8]) -> usize {
     let picture = image::load_from_memory_with_format(bytes, image::ImageFormat::Jpeg).unwrap();
     black_box(picture).as_bytes().len()

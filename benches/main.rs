@@ -1,7 +1,7 @@
-//! Criterion benchmarks of every step that a photo takes, each beside a peer where there is one.
+//! Criterion benchmarks of every processing step of a photo, most of them beside another library.
 //!
-//! `cargo bench` runs all of them in some minutes, `cargo bench -- pipeline/jpeg` those whose ID matches. `BENCHMARKS.md`
-//! says how to read the figures. They measure what ships: the release profile and the server's own allocator.
+//! `cargo bench` runs all of them in some minutes, `cargo bench -- pipeline/jpeg` those whose id matches.
+//! `BENCHMARKS.md` explains the figures. They measure the release profile with the server's allocator.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
@@ -23,8 +23,8 @@ mod upload;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    // Ten samples are the fewest that criterion takes. A photo needs tenths of a second, so that more, or samples that
-    // grow (hence the flat sampling of the slow groups), would take an hour.
+    // Ten samples are criterion's minimum. A photo takes tenths of a second, so more samples, or samples of growing
+    // length (hence flat sampling in the slow groups), would take an hour.
     let mut criterion = Criterion::default()
         .sample_size(10)
         .warm_up_time(Duration::from_millis(500))

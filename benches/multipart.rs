@@ -1,7 +1,7 @@
-//! Reading a multipart body of four photos, by the size of the pieces that it arrives in.
+//! Parsing a multipart body of four photos, by the size of the frames in which it arrives.
 //!
-//! Beside it multer, which copies every byte. The body here is always ready, and then it collects all that there is before it
-//! gives out any of it.
+//! Compared with multer, which copies every byte. The body here is always ready; multer then buffers all of it before
+//! it returns any part.
 
 use std::hint::black_box;
 
@@ -30,7 +30,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Bytes without any pattern, as compressed photos are.
+/// Random bytes, like compressed photos.
 fn body() -> Bytes {
     let mut body = Vec::new();
     let mut state = 1u64;

@@ -1,19 +1,19 @@
-//! The photos that are measured: real ones from the corpus, or a generated one where there is no corpus.
+//! The photos to measure: from the corpus, or a generated one if there is no corpus.
 //!
-//! Which of the two it was is told on stderr, because their figures cannot be compared.
+//! stderr reports which, because their figures cannot be compared.
 
 use std::sync::LazyLock;
 
 use crate::shared::corpus;
 
-/// A photo and the last part of its benchmarks' IDs.
+/// A photo and the last part of its benchmark ids.
 #[derive(Debug, Clone)]
 pub(crate) struct Photo {
     pub(crate) id: String,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Three bytes a pixel, rows without padding.
+/// RGB pixels, three bytes each, rows without padding.
 #[derive(Debug, Clone)]
 pub(crate) struct Rgb {
     pub(crate) width: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Rgb {
     pub(crate) pixels: Vec<u8>,
 }
 
-/// IDs of the JPEGs, and their files below the corpus. `o6` is the EXIF orientation, `p3` a Display P3 profile.
+/// Ids of the JPEGs and their files in the corpus. `o6` is the EXIF orientation, `p3` a Display P3 profile.
 const JPEGS: [(&str, &str); 6] = [
     ("12mp/p3_o6", "photos/synthetic_iphone_12mp_P3_o6_gps.jpg"),
     ("12mp/detailed", "photos/huawei_nexus6p_gps.jpg"),
@@ -33,11 +33,11 @@ const JPEGS: [(&str, &str); 6] = [
 
 static JPEG_PHOTOS: LazyLock<Vec<Photo>> = LazyLock::new(|| {
     let Some(dir) = corpus() else {
-        eprintln!("benches: NO CORPUS (VINTEDBOT_CORPUS names one): the photo is a generated one");
+        eprintln!("benches: NO CORPUS (set VINTEDBOT_CORPUS to one): using a generated photo");
         let bytes = encode(&generated(4032, 3024), turbojpeg::Subsamp::Sub2x2);
         return vec![Photo { id: "12mp/generated".into(), bytes }];
     };
-    eprintln!("benches: photos are those of the corpus");
+    eprintln!("benches: using photos of the corpus");
     let read = |(id, path): (&str, &str)| {
         let bytes =
             std::fs::read(dir.join(path)).inspect_err(|error| eprintln!("benches: NO {path}: {error}"));
@@ -46,17 +46,17 @@ static JPEG_PHOTOS: LazyLock<Vec<Photo>> = LazyLock::new(|| {
     JPEGS.into_iter().filter_map(read).collect()
 });
 
-/// All JPEGs. Their IDs begin with their size.
+/// Returns all JPEGs. Their ids start with their size.
 pub(crate) fn jpegs() -> &'static [Photo] {
     &JPEG_PHOTOS
 }
 
-/// One photo as a phone takes it: 12 MP, 4:2:0.
+/// Returns a typical photo of a phone: 12 MP, 4:2:0.
 pub(crate) fn phone() -> &'static Photo {
     &JPEG_PHOTOS[0]
 }
 
-/// The pixels of the phone's photo as its file has them, both sides divided by 1, 2, 4 or 8.
+/// Returns the pixels of the phone photo, not rotated, with both sides divided by 1, 2, 4 or 8.
 pub(crate) fn phone_pixels(divisor: usize) -> Rgb {
     let mut decoder = turbojpeg::Decompressor::new().unwrap();
     let header = decoder.read_header(&phone().bytes).unwrap();
@@ -69,7 +69,7 @@ pub(crate) fn phone_pixels(divisor: usize) -> Rgb {
     Rgb { width, height, pixels }
 }
 
-/// A JPEG of quality 92, about what phones write.
+/// Encodes a JPEG of quality 92, similar to phones.
 pub(crate) fn encode(image: &Rgb, subsampling: turbojpeg::Subsamp) -> Vec<u8> {
     let Rgb { width, height, .. } = *image;
     let format = turbojpeg::PixelFormat::RGB;
@@ -77,14 +77,14 @@ pub(crate) fn encode(image: &Rgb, subsampling: turbojpeg::Subsamp) -> Vec<u8> {
     turbojpeg::compress(image, 92, subsampling).unwrap().to_vec()
 }
 
-/// Soft shapes of many sizes under fine grain: about as hard to decode as a photo.
+/// Generates soft shapes of many sizes with fine grain, which are about as hard to decode as a photo.
 fn generated(width: usize, height: usize) -> Rgb {
     let mut pixels = Vec::with_capacity(width * height * 3);
     for y in 0..height {
         for x in 0..width {
             let shapes: u32 = [8, 6, 4, 2].map(|octave| noise(x, y, octave) << octave).iter().sum();
             let grain = noise(x, y, 0) >> 4;
-            // The shapes' weights are 340/256 of a byte together.
+            // The weights of the shapes add up to 340/256 of a byte.
             let level = shapes * 220 / (340 * 255) + grain;
             for channel in [0, 1, 2] {
                 let tint = noise(x, y, 7 + channel) >> 3;
@@ -95,7 +95,7 @@ fn generated(width: usize, height: usize) -> Rgb {
     Rgb { width, height, pixels }
 }
 
-/// Random values 0..=255 on a grid of 2^`octave` pixels, and a straight line between them.
+/// Random values 0..=255 on a grid of 2^`octave` pixels, with linear interpolation.
 fn noise(x: usize, y: usize, octave: usize) -> u32 {
     let cell = 1 << octave;
     let at = |x: usize, y: usize| {

@@ -1,7 +1,7 @@
-//! A whole photo, from its file in memory to the file that is stored: bytes and images a second, by format.
+//! The whole pipeline, from a file in memory to the file to be stored: bytes and images per second, by format.
 //!
-//! Beside ours, under the same ID with `/image` behind it, what one would write with the `image` crate alone. It neither
-//! converts colours nor looks for truncated data, so it has the easier job.
+//! Compared, under the same id with `/image` appended, with a simple implementation over the `image` crate alone. It
+//! neither converts colours nor detects truncated data, so it does less work.
 
 use std::hint::black_box;
 use std::io::Cursor;
@@ -28,7 +28,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         let mut workspace = Workspace::default();
         let mut ours = || imaging::make(format, &bytes, &recipe, &mut workspace);
         if let Err(error) = ours() {
-            eprintln!("benches: {id} is not taken: {error}");
+            eprintln!("benches: {id} is refused: {error}");
             continue;
         }
         group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: bytes.len() as u64 });
@@ -41,7 +41,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Every JPEG, the phone's photo at a quarter of its pixels in the other formats, and HEIC from the corpus.
+/// All JPEGs, the phone photo with a quarter of its pixels in other formats, and HEIC from the corpus.
 fn all() -> Vec<Photo> {
     let jpegs =
         jpegs().iter().map(|Photo { id, bytes }| Photo { id: format!("jpeg/{id}"), bytes: bytes.clone() });

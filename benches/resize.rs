@@ -1,4 +1,4 @@
-//! Lanczos3 from a phone's photo to the size that is stored.
+//! Lanczos3 resizing from a phone photo to the stored size.
 
 use std::hint::black_box;
 
@@ -12,10 +12,10 @@ use vintedbot_ingest::imaging::{Workspace, steps};
 use crate::photos::{Rgb, phone_pixels};
 use crate::shared::recipe;
 
-/// A picture, and the width and height that it shall have, to the pixels of the small one.
+/// Resizes a picture to a width and height and returns the pixels.
 type Resizer = fn(&Rgb, u32, u32) -> Vec<u8>;
 
-/// Resizers by the last part of their IDs.
+/// Resizers, by the last part of their benchmark ids.
 const RESIZERS: [(&str, Resizer); 3] = [
     ("ours_planes", ours_planes),
     ("fast_image_resize_rgb", fast_image_resize_rgb),
@@ -38,7 +38,8 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Plane by plane. The samples are those of the first third of the pixels, three times: their values do not matter.
+/// Our resizer, plane by plane. The samples are the first third of the pixel data, three times: their values do not
+/// matter.
 fn ours_planes(source: &Rgb, width: u32, height: u32) -> Vec<u8> {
     let size = (side(source.width), side(source.height));
     let plane = &source.pixels[..source.width * source.height];
@@ -54,7 +55,7 @@ fn side(length: usize) -> u32 {
     u32::try_from(length).unwrap()
 }
 
-/// By SIMD, three channels at once.
+/// fast_image_resize, with SIMD, three channels at once.
 fn fast_image_resize_rgb(source: &Rgb, width: u32, height: u32) -> Vec<u8> {
     let pixels = fir::PixelType::U8x3;
     let image =
@@ -65,7 +66,7 @@ fn fast_image_resize_rgb(source: &Rgb, width: u32, height: u32) -> Vec<u8> {
     small.into_vec()
 }
 
-/// The `image` crate's own.
+/// The resizer of the `image` crate.
 fn image_rgb(source: &Rgb, width: u32, height: u32) -> Vec<u8> {
     let image = RgbImage::from_raw(side(source.width), side(source.height), source.pixels.clone()).unwrap();
     image::imageops::resize(&image, width, height, FilterType::Lanczos3).into_raw()

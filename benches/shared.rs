@@ -1,4 +1,4 @@
-//! What the benchmarks and the comparison with peers have in common: where photos are, and what is made of them.
+//! Shared by the benchmarks and the comparison with other servers: the corpus and the recipe.
 
 use std::path::{Path, PathBuf};
 
@@ -6,14 +6,14 @@ use vintedbot_ingest::budget::Budget;
 use vintedbot_ingest::config::{Settings, Source};
 use vintedbot_ingest::imaging::Recipe;
 
-/// The corpus of real photos, if it is there: `VINTEDBOT_CORPUS`, or `shared/corpus` beside the repository.
+/// Returns the corpus of real photos, if it exists: `VINTEDBOT_CORPUS`, or `shared/corpus` beside the repository.
 pub(crate) fn corpus() -> Option<PathBuf> {
     let dir = std::env::var_os("VINTEDBOT_CORPUS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"), PathBuf::from);
     dir.is_dir().then_some(dir)
 }
 
-/// What the server does with a photo when no setting says otherwise.
+/// Returns the server's default processing of a photo.
 pub(crate) fn recipe() -> Recipe {
     let settings = Settings::load(&Source::default()).unwrap();
     Recipe {

@@ -1,12 +1,12 @@
-//! Telling the type of a part by its first bytes, beside the bare library.
+//! Detecting the type of a part by its first bytes, compared with the bare library.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use vintedbot_ingest::ingest::sniff::{HEAD_BYTES, sniff};
 
-/// First bytes by the middle part of their IDs: the type that is checked first, one in the middle, and none at all, for
-/// which every signature is tried.
+/// First bytes, by the middle part of their benchmark ids: the type that is checked first, one in the middle, and an
+/// unknown one, for which every signature is tried.
 const HEADS: [(&str, &[u8]); 4] = [
     ("jpeg", b"\xff\xd8\xff\xe0\0\x10JFIF\0"),
     ("heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),

@@ -1,7 +1,7 @@
-//! The whole server over loopback: keep-alive connections, some at a time, each uploading one photo after the other.
+//! The whole server over loopback: several keep-alive connections, each uploading one photo after the other.
 //!
-//! Every upload is another photo, in its source and in its output: a counter is written into the quantisation table, so
-//! that neither the hash of the source nor that of the output is ever met twice. Client and server share the machine.
+//! Every upload differs in source and output: a counter is written into the quantisation table, so that no hash of a
+//! source or an output occurs twice. Client and server share the machine.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,7 +28,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.sampling_mode(SamplingMode::Flat);
     for (label, photo) in [("12mp", &phone().bytes), ("0.8mp", &small)] {
         for concurrency in [1, 8, 32] {
-            // As many bytes as are sent in one iteration: one upload of every connection.
+            // The bytes sent in one iteration: one upload of each connection.
             let elements = u64::from(concurrency);
             let bytes = elements * photo.len() as u64;
             group.throughput(Throughput::ElementsAndBytes { elements, bytes });
@@ -46,13 +46,13 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One photo, and all its variants.
+/// A photo and its variants.
 struct Photos {
     bytes: Vec<u8>,
-    /// Where the first quantisation table has its values.
+    /// Offset of the values of the first quantisation table.
     table: usize,
     made: AtomicU32,
-    /// What the outputs are stored as.
+    /// The length of a stored output.
     stored: Mutex<HashSet<String>>,
 }
 
@@ -66,7 +66,7 @@ impl Photos {
         Self { bytes: jpeg.to_vec(), table: at + 5, made: AtomicU32::new(0), stored: Mutex::default() }
     }
 
-    /// A form with the next variant. Each bit of its number makes one frequency a step stronger.
+    /// Returns a form with the next variant. Each bit of its number makes one frequency a step coarser.
     fn next_form(&self) -> Vec<u8> {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let head = format!(
@@ -74,7 +74,7 @@ impl Photos {
              Content-Type: image/jpeg\r\n\r\n"
         );
         let mut form = [head.as_bytes(), &self.bytes, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat();
-        // Not the first value: it is the brightness of whole blocks.
+        // Not the first value, which sets the brightness of whole blocks.
         let table = &mut form[head.len() + self.table + 1..][..20];
         for (bit, value) in table.iter_mut().enumerate() {
             *value = value.saturating_add(u8::from(number >> bit & 1 == 1));
@@ -82,7 +82,7 @@ impl Photos {
         form
     }
 
-    /// An upload that was recognised as an earlier one would be measured as something else.
+    /// Checks that no upload was recognised as an earlier one, which would measure something else.
     fn check(&self, draft: &Value) {
         let url = draft["photos"][0]["media"]["url"].as_str().unwrap();
         assert!(self.stored.lock().unwrap().insert(url.to_owned()), "{url} was stored twice");
@@ -118,7 +118,7 @@ impl Server {
         Self { url, client: Client::new(), stop, ended, _dir: dir }
     }
 
-    /// The time that `uploads` uploads take, `concurrency` at a time.
+    /// Returns the time for `uploads` uploads, `concurrency` at a time.
     async fn upload(&self, photos: &Arc<Photos>, uploads: u32, concurrency: u32) -> Duration {
         let started = Instant::now();
         let connections = (0..concurrency).map(|_| {
@@ -131,7 +131,7 @@ impl Server {
                         .body(photos.next_form());
                     let response = request.send().await.unwrap();
                     assert_eq!(response.status(), StatusCode::CREATED);
-                    // Read to its end, or the connection is not used again.
+                    // Read to the end, otherwise the connection is not reused.
                     photos.check(&response.json().await.unwrap());
                 }
             })

@@ -23,7 +23,7 @@ use crate::maintenance::{Maintenance, Rules};
 use crate::media::s3::S3StartError;
 use crate::media::{LocalStore, MediaStore, S3Store};
 use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
-use crate::server::{self, Ended, descriptors};
+use crate::server::{self, Stopped, descriptors};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
 use crate::web::body::ReadLimits;
@@ -207,7 +207,7 @@ impl App {
         let listener = server::listen(settings.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let limits = server::Limits {
-            connections: descriptors::connections(settings.max_connections),
+            connections: descriptors::limit_connections(settings.max_connections),
             head_timeout: settings.header_timeout,
             write_rate: min_rate,
             shutdown_timeout: settings.shutdown_timeout,
@@ -223,7 +223,7 @@ impl App {
     }
 
     /// Serves until `shutdown` completes and open requests are answered or the deadline passed.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Stopped {
         let stop = CancellationToken::new();
         let maintenance = tokio::spawn({
             let (maintenance, stop) = (self.maintenance, stop.clone());

@@ -1,9 +1,10 @@
-//! The memory budget: one accountant for what uploads and images hold.
+//! The memory budget for uploads and images.
 //!
-//! Three shares, and no circle among them. Sources (bytes of uploads in flight) never wait at all: what does not fit goes to
-//! disk. Outputs wait only for the disk that earlier outputs are written to. Images (decoded pixels) wait for other images and
-//! for outputs, and each of those finishes by itself. So no request can wait for memory that only it or its equals hold.
-//! The image pool lends the images' share, because a job that waits for memory must not keep a worker.
+//! It has three shares, and no deadlock is possible between them. Sources (bytes of uploads in progress) never wait:
+//! what does not fit is written to disk. Outputs wait only for the disk to which earlier outputs are written. Images
+//! (decoded pixels) wait for other images and for outputs, all of which finish by themselves. So no request can wait
+//! for memory that only waiting requests hold. The image pool manages the images' share, because a job that waits for
+//! memory must not occupy a worker.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,11 +12,12 @@ use std::time::{Duration, Instant};
 /// The shares of the budget.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    /// For source bytes while they arrive and wait; an eighth of the whole.
+    /// Source bytes of uploads in progress: an eighth of the budget.
     pub sources: Arc<Share>,
-    /// For encoded photos that are not on disk yet; a thirty-second. When the disk is slower than the workers, these wait.
+    /// Encoded photos that are not on disk yet: 1/32 of the budget. Limits them when the disk is slower than the
+    /// workers.
     pub outputs: Arc<Share>,
-    /// For decoding, in bytes; the rest.
+    /// Bytes for decoding: the rest.
     pub images: u64,
 }
 
@@ -31,15 +33,15 @@ impl Budget {
 /// Why memory was not granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// More than the share holds when it is empty.
+    /// More than the whole share.
     #[error("the amount can never be granted")]
     TooLarge,
-    /// Others held it for as long as one may wait.
+    /// It did not become free within the allowed time.
     #[error("no memory became free in time")]
     TimedOut,
 }
 
-/// An amount of memory of which parts are lent out.
+/// An amount of memory from which parts are reserved.
 #[derive(Debug)]
 pub struct Share {
     limit: u64,
@@ -48,30 +50,30 @@ pub struct Share {
 }
 
 impl Share {
-    /// A share of `limit` bytes, none of them lent.
+    /// Creates a share of `limit` bytes.
     pub fn new(limit: u64) -> Arc<Self> {
         Arc::new(Self { limit, used: Mutex::new(0), returned: Condvar::new() })
     }
 
-    /// Bytes that may be lent out.
+    /// Returns the size of the share in bytes.
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Bytes that are lent out.
+    /// Returns the number of reserved bytes.
     pub fn used(&self) -> u64 {
         *self.lock()
     }
 
-    /// An empty reservation, to be grown.
+    /// Returns an empty reservation, to be grown later.
     pub fn reservation(self: &Arc<Self>) -> Reservation {
         Reservation { share: Arc::clone(self), bytes: 0 }
     }
 
-    /// Lends `bytes`; blocks the thread for at most `wait` until others return enough.
+    /// Reserves `bytes`. Blocks the thread for at most `wait` until enough is free.
     ///
     /// # Errors
-    /// More than the whole share, or the wait ended.
+    /// `bytes` exceeds the share, or the wait timed out.
     pub fn reserve(self: &Arc<Self>, bytes: u64, wait: Duration) -> Result<Reservation, Refused> {
         if bytes > self.limit {
             return Err(Refused::TooLarge);
@@ -94,7 +96,7 @@ impl Share {
     }
 }
 
-/// Memory on loan; given back when dropped.
+/// Reserved memory, released on drop.
 #[derive(Debug)]
 pub struct Reservation {
     share: Arc<Share>,
@@ -102,17 +104,18 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Bytes on loan.
+    /// Returns the number of reserved bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Takes `more` bytes on top if they are free this moment, and says whether it did.
+    /// Reserves `more` additional bytes if they are free now. Returns true if it did.
     pub fn try_grow(&mut self, more: u64) -> bool {
         self.resize(self.bytes + more)
     }
 
-    /// Makes it `bytes`, if what is missing is free this moment, and says whether it did. Less is always granted.
+    /// Changes the reservation to `bytes` if the difference is free now. Returns true if it did. Shrinking always
+    /// succeeds.
     pub fn resize(&mut self, bytes: u64) -> bool {
         let mut used = self.share.lock();
         let would_be = *used - self.bytes + bytes;
@@ -140,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_dropped_is_lent_again() {
+    fn dropped_reservation_can_be_reserved_again() {
         let share = Share::new(100);
         let mut first = share.reservation();
         assert!(first.try_grow(60) && !first.try_grow(41) && first.try_grow(40));

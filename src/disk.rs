@@ -1,4 +1,4 @@
-//! What the rooms that keep things on a local disk share: free space, and directories that survive a power cut.
+//! Free disk space, and directories that survive a power failure.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,13 +7,13 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
-/// The free space below which a room calls its disk full, so that what is begun can be finished and the disk's other
-/// users keep some.
+/// Free space below which a disk counts as full. The reserve lets begun work finish and leaves some for other users
+/// of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FreeDisk {
     /// 64 MiB, or 1/16 of a volume smaller than 1 GiB.
     Auto,
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
 }
 
@@ -25,18 +25,18 @@ impl FreeDisk {
         }
     }
 
-    /// Whether the volume of `dir` has more than this left, and inodes for new files. Asks the system, so it may block.
+    /// Checks that the volume of `dir` has more than this much space, and inodes for new files. May block.
     ///
     /// # Errors
-    /// [`StorageFull`](io::ErrorKind::StorageFull) if not, of which [`is_out_of_inodes`] knows those that lack inodes; any
-    /// other if the volume cannot be asked.
+    /// [`StorageFull`](io::ErrorKind::StorageFull) if not, in which case [`is_out_of_inodes`] tells whether inodes
+    /// are missing. Any other error if the volume cannot be read.
     pub fn check(self, dir: &Path) -> io::Result<()> {
         let volume = statvfs(dir)?;
         let bytes = |blocks: u64| blocks.saturating_mul(volume.fragment_size());
         if bytes(volume.blocks_available()) < self.floor(bytes(volume.blocks())) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        // A file system that does not count its inodes says that it has 0 in all.
+        // A file system that does not count inodes reports 0 in total.
         let inodes = volume.files();
         if inodes > 0 && volume.files_available() < inode_floor(inodes) {
             return Err(io::Error::new(io::ErrorKind::StorageFull, OutOfInodes));
@@ -45,25 +45,26 @@ impl FreeDisk {
     }
 }
 
-/// The number of free inodes below which a volume counts as full: 1024, or 1/16 of a small volume's, and at least 1.
+/// Returns the number of free inodes below which a volume counts as full: 1024, or 1/16 of a small volume's, and at
+/// least 1.
 fn inode_floor(inodes: u64) -> u64 {
     (inodes / 16).clamp(1, 1024)
 }
 
-/// The volume has space, but no inodes for new files.
+/// The volume has space, but no free inodes.
 #[derive(Debug, thiserror::Error)]
 #[error("the volume has no inodes left")]
 struct OutOfInodes;
 
-/// Whether an error of [`FreeDisk::check`] says that inodes ran out, not space.
+/// Returns true if an error of [`FreeDisk::check`] means that inodes ran out, not space.
 pub fn is_out_of_inodes(error: &io::Error) -> bool {
     matches!(error.get_ref(), Some(cause) if cause.is::<OutOfInodes>())
 }
 
-/// Creates a file without a name in `dir`, which is created again if it was removed. Blocks.
+/// Creates an unnamed file in `dir`. Creates `dir` again if it was removed. Blocks.
 ///
 /// # Errors
-/// The file system refuses.
+/// The file cannot be created.
 pub fn scratch_file(dir: &Path) -> io::Result<File> {
     match tempfile::tempfile_in(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -74,30 +75,31 @@ pub fn scratch_file(dir: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether files can be created in `dir`: it exists, its file system is not read-only, and the permissions allow it. Blocks.
+/// Checks that files can be created in `dir`: it exists, its file system is not read-only, and permissions allow it.
+/// Blocks.
 ///
 /// # Errors
-/// Why not.
+/// Files cannot be created.
 pub fn check_writable(dir: &Path) -> io::Result<()> {
     tempfile::tempfile_in(dir).map(drop)
 }
 
-/// Whether an error says that space ran out: deleting something may help, trying again alone does not.
+/// Returns true if an error means that space ran out. Deleting files may help; a retry alone does not.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Whether an error says that the process, or the system, has no file descriptor left: trying again in a moment may help.
-/// Only the system's own errors are known; what wraps them must not stand in between.
+/// Returns true if an error means that the process or the system has no free file descriptor. A later retry may help.
+/// Recognises only the system's own errors, not errors that wrap them.
 pub fn is_out_of_files(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
     matches!(code, Some(Errno::EMFILE | Errno::ENFILE))
 }
 
-/// Creates `dir` and what lies above it where missing, each durably.
+/// Creates `dir` and its missing parents, each durably.
 ///
 /// # Errors
-/// One of them cannot be made or synced.
+/// A directory cannot be created or synced.
 pub fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
@@ -113,7 +115,7 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes names that were given or taken in `dir` survive a power cut.
+/// Syncs `dir`, so that files created, renamed or removed in it survive a power failure.
 ///
 /// # Errors
 /// The directory cannot be synced.
@@ -126,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_volume_has_a_small_floor() {
+    fn small_volume_has_small_floor() {
         assert_eq!(FreeDisk::Auto.floor(1 << 40), 64 << 20);
         assert_eq!(FreeDisk::Auto.floor(160 << 20), 10 << 20);
         assert!(is_full(&FreeDisk::Bytes(u64::MAX).check(Path::new(".")).unwrap_err()));
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_made_as_deep_as_needed() {
+    fn missing_parents_are_created() {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("a/b/c");
         create_dir(&deep).unwrap();

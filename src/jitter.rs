@@ -1,12 +1,12 @@
-//! Times that are drawn at random, so that processes which did something together do not do the next thing together too.
+//! Random durations, so that processes that did something at the same time do not repeat it at the same time.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-/// Steps between the two ends.
+/// Number of steps between the bounds.
 const STEPS: u64 = 1024;
 
-/// Somewhere from `low` to `high`.
+/// Returns a random duration from `low` to `high`.
 pub fn between(low: Duration, high: Duration) -> Duration {
     let step = u32::try_from(RandomState::new().build_hasher().finish() % STEPS).unwrap_or(0);
     low + high.saturating_sub(low) / 1024 * step
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_lies_between_and_differs() {
+    fn duration_is_random_and_within_bounds() {
         let (low, high) = (Duration::from_secs(9), Duration::from_secs(11));
         let drawn: Vec<_> = (0..100).map(|_| between(low, high)).collect();
         assert!(drawn.iter().all(|time| (low..=high).contains(time)), "{drawn:?}");

@@ -9,7 +9,7 @@ use vintedbot_ingest::app::App;
 use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE};
 use vintedbot_ingest::commands::{self, Verdict};
 use vintedbot_ingest::config::{NearMiss, Settings};
-use vintedbot_ingest::server::{Ended, descriptors};
+use vintedbot_ingest::server::{Stopped, descriptors};
 use vintedbot_ingest::telemetry::logging;
 
 #[global_allocator]
@@ -81,7 +81,7 @@ fn run(settings: &Settings) -> Result<(), String> {
             settings.jpeg_quality
         ));
         let ended = app.run(stop).await;
-        if let Ended::CutOff(connections) = ended {
+        if let Stopped::Aborted(connections) = ended {
             tracing::warn!(connections, "requests were cut off at the deadline");
         }
         tracing::info!("stopped");

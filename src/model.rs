@@ -1,4 +1,4 @@
-//! The nouns that several rooms share: keys, ids, media, photos and drafts. No behaviour, no storage, no HTTP.
+//! Types that several modules share: keys, ids, media, photos and drafts. No behaviour, no storage, no HTTP.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,17 +13,17 @@ use sha2::{Digest, Sha256};
 pub struct MediaKey([u8; 32]);
 
 impl MediaKey {
-    /// The key under which exactly these bytes are stored.
+    /// Returns the key of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The key of the bytes with this SHA-256.
+    /// Creates the key of the bytes with this SHA-256.
     pub const fn from_digest(digest: [u8; 32]) -> Self {
         Self(digest)
     }
 
-    /// The raw digest.
+    /// Returns the raw digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -86,19 +86,19 @@ impl From<MediaKey> for String {
     }
 }
 
-/// What a photo was when it came, and what was to be made of it: a hash over the bytes of the source and over all settings
-/// that decide the output. Two photos with equal ids have the same output. Written as 64 lower-case hex digits.
+/// Identifies an uploaded file together with the settings that process it: a hash over both. Two photos with equal
+/// ids have the same output. Written as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SourceId([u8; 32]);
 
 impl SourceId {
-    /// The id with this digest.
+    /// Creates the id with this digest.
     pub const fn new(digest: [u8; 32]) -> Self {
         Self(digest)
     }
 
-    /// The raw digest.
+    /// Returns the raw digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -135,19 +135,19 @@ impl From<SourceId> for String {
     }
 }
 
-/// Whom a limit or a share counts against.
+/// The client against which limits and shares are counted: a user or an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientKey(u128);
 
 impl ClientKey {
-    /// What tells him from every other client.
+    /// Returns bytes that are unique to this client.
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 }
 
 impl From<IpAddr> for ClientKey {
-    /// An IPv6 subscriber holds at least a /64, so all of it is one client; an IPv4 address stands for itself.
+    /// An IPv6 subscriber has at least a /64 network, so the network is one client. An IPv4 address is one client.
     fn from(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().to_bits()),
@@ -157,24 +157,24 @@ impl From<IpAddr> for ClientKey {
 }
 
 impl From<UserId> for ClientKey {
-    /// A user is one client from wherever he calls. No address has such a key: of an IPv6 one the last half is empty, and
-    /// the first half of a mapped IPv4 one.
+    /// A user is one client from any address. No address has such a key: the lower half of an IPv6 key is zero, and
+    /// so is the upper half of a mapped IPv4 key.
     fn from(user: UserId) -> Self {
         Self(u128::from(u64::MAX) << 64 | u128::from(user.0))
     }
 }
 
-/// Who asks for something.
+/// The sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
-    /// Whom it counts against: the user if there is one, else the address.
+    /// The client to which the request counts: the user if there is one, else the address.
     pub client: ClientKey,
-    /// The user, if a token names one.
+    /// The user that the token names, if any.
     pub user: Option<UserId>,
 }
 
 impl Caller {
-    /// Somebody at `ip`; `user` if a token named one.
+    /// Creates a caller at `ip`, with the user that a token names, if any.
     pub fn new(ip: IpAddr, user: Option<UserId>) -> Self {
         Self { client: user.map_or_else(|| ip.into(), ClientKey::from), user }
     }
@@ -204,19 +204,19 @@ id! {
     DraftId
 }
 
-/// Identifies a user: positive, and at most [`i64::MAX`], as databases and tokens write it.
+/// Identifies a user: from 1 to [`i64::MAX`], so that databases and tokens can store it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct UserId(u64);
 
 impl UserId {
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// The number is 0, or too large.
+/// The number is 0 or too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a user id is a number from 1 to 9223372036854775807")]
 pub struct InvalidUserId;
@@ -241,32 +241,32 @@ impl fmt::Display for UserId {
     }
 }
 
-/// No row has this id or a higher one: JavaScript could not tell them apart. A counter beyond it is damaged.
+/// Upper bound of row ids: JavaScript cannot represent all larger integers. A higher counter is damaged.
 pub const MAX_ID: u64 = 1 << 53;
 
-/// One stored photo. There is exactly one row for each [`MediaKey`].
+/// A stored photo. There is exactly one row for each [`MediaKey`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Media {
     /// The row's id.
     pub id: MediaId,
     /// The content address of the stored JPEG.
     pub key: MediaKey,
-    /// Pixels across.
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels down.
+    /// Height in pixels.
     pub height: u32,
     /// Length of the stored JPEG in bytes.
     pub size_bytes: u64,
-    /// Who uploaded it first, if that was a user. The row is shared by all users: this gives nobody a right.
+    /// The user who uploaded it first, if any. All users share the row; the field grants no rights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<UserId>,
 }
 
-/// Where a draft stands in its life.
+/// The state of a draft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DraftStatus {
-    /// Made by an upload, not yet published.
+    /// Created by an upload, not yet published.
     Draft,
 }
 
@@ -277,15 +277,15 @@ pub struct Draft {
     pub id: DraftId,
     /// At most 160 characters; may be empty.
     pub title: String,
-    /// Free text, empty until somebody writes it.
+    /// Free text; empty at first.
     pub description: String,
-    /// Where the draft stands.
+    /// The draft's state.
     pub status: DraftStatus,
-    /// A price in the listing's currency, once one was suggested.
+    /// A suggested price in the listing's currency, if any.
     pub price_suggested: Option<f64>,
     /// The photos, in the order of the upload.
     pub photos: Vec<Media>,
-    /// Whose it is; `None` is nobody's, as of an upload without a token.
+    /// The owner, or `None` for an upload without a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<UserId>,
 }
@@ -296,14 +296,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_key_is_the_sha256_of_its_bytes() {
+    fn media_key_is_sha256_of_bytes() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(MediaKey::of(b"").to_string(), empty);
         assert_eq!(empty.parse(), Ok(MediaKey::of(b"")));
     }
 
     #[test]
-    fn only_64_lower_case_hex_digits_are_a_key() {
+    fn media_key_other_than_64_lower_case_hex_digits_is_refused() {
         let good = "ab".repeat(32);
         for bad in [
             good.to_uppercase(),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_id_is_positive_and_fits_every_database() {
+    fn user_id_outside_1_to_i64_max_is_refused() {
         let last = i64::MAX.unsigned_abs();
         for good in [1, 7, last] {
             assert_eq!(UserId::try_from(good).map(UserId::get), Ok(good));
@@ -330,7 +330,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_and_key_round_trip(bytes: [u8; 32]) {
+        fn key_and_source_id_round_trip_through_text(bytes: [u8; 32]) {
             let key = MediaKey(bytes);
             prop_assert_eq!(key.to_string().parse(), Ok(key));
             let source = SourceId(bytes);

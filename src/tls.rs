@@ -1,32 +1,33 @@
-//! TLS towards the services behind this server: rustls with ring, and the certificates that the machine trusts.
+//! TLS to the services that this server uses: rustls with ring, and the machine's trusted certificates.
 //!
-//! The server itself speaks none: that is the reverse proxy's business.
+//! The server itself does not serve TLS; a reverse proxy does.
 
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{ClientConfig, RootCertStore};
 
-/// Why there can be no TLS.
+/// TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("TLS cannot be set up")]
 pub struct TlsError(#[from] rustls::Error);
 
-/// What a client needs to know of TLS. Where the machine has no certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR` may name
-/// some), every server is refused, which is told in the log.
+/// Returns the TLS configuration of a client. If the machine has no certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR`
+/// may name some), every server is refused, and a warning is logged.
 ///
 /// # Errors
-/// The library was built without what it needs.
+/// rustls supports no protocol version with this provider.
 pub fn client() -> Result<ClientConfig, TlsError> {
     let (roots, errors) = machine_roots();
     if roots.is_empty() {
-        tracing::warn!(?errors, "no trusted certificates were found: no TLS server will be believed");
+        tracing::warn!(?errors, "no trusted certificates were found: every TLS server will be refused");
     }
     let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Whose signatures the machine trusts, and what could not be read of that. Certificates that make no sense are left out.
+/// Returns the certificates that the machine trusts, and the errors of those that could not be read. Invalid
+/// certificates are skipped.
 pub fn machine_roots() -> (RootCertStore, Vec<rustls_native_certs::Error>) {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
@@ -34,12 +35,12 @@ pub fn machine_roots() -> (RootCertStore, Vec<rustls_native_certs::Error>) {
     (roots, found.errors)
 }
 
-/// The cryptography of all TLS here.
+/// Returns the cryptography provider of all TLS connections.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// Tells libraries that ask for a process-wide choice what this one is.
-pub fn choose() {
-    let _chosen_before = ring::default_provider().install_default();
+/// Makes [`provider`] the process-wide default, for libraries that use it.
+pub fn install_default_provider() {
+    let _already_installed = ring::default_provider().install_default();
 }

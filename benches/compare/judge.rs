@@ -1,4 +1,4 @@
-//! Pictures to judge by, and judgements: Pillow decodes and makes references, the `score` crate tells SSIMULACRA2.
+//! Image quality: Pillow makes reference pictures, and the `score` crate computes SSIMULACRA2.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::Outcome;
 use crate::participant::{About, Lines, peers_dir, python, variable};
 
-/// Both helpers, and a place for their files.
+/// Both helper processes, and a directory for their files.
 pub(crate) struct Judge {
     pictures: Lines,
     score: Lines,
@@ -23,7 +23,7 @@ impl Judge {
         })
     }
 
-    /// Encodes a cut (left, top, width, height) of `source` again.
+    /// Encodes a crop (left, top, width, height) of `source` again.
     pub(crate) fn derive(
         &mut self,
         source: &Path,
@@ -40,7 +40,7 @@ impl Judge {
         Ok(())
     }
 
-    /// SSIMULACRA2 of the JPEG at `output` against the reference of the same size from `source`.
+    /// Returns SSIMULACRA2 of the JPEG at `output` against a reference of the same size made from `source`.
     pub(crate) fn score(&mut self, source: &Path, output: &Path, about: &About) -> Outcome<f64> {
         let picture = self.dir.join("picture.ppm");
         let reference = self.dir.join("reference.ppm");

@@ -1,25 +1,27 @@
-//! When, where and of what the figures are.
+//! Describes the machine, the time and the revision of a measurement.
 
 use std::process::Command;
 use std::time::SystemTime;
 
 use crate::participant::About;
 
-/// The revision that is measured, with a `+` if files differ from it.
+/// Returns the measured revision, with a `+` if files are modified.
 pub(crate) fn commit() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let Some(revision) = said("git", &["rev-parse", "--short", "HEAD"]) else { return version.to_owned() };
-    let changed = said("git", &["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty());
+    let Some(revision) = output_of("git", &["rev-parse", "--short", "HEAD"]) else {
+        return version.to_owned();
+    };
+    let changed = output_of("git", &["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty());
     format!("{version} ({revision}{})", if changed { "+" } else { "" })
 }
 
-/// How many processes wanted to run beside this one, on average of the last minute.
+/// Returns the load average of the last minute.
 pub(crate) fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or("unknown").to_owned()
 }
 
-/// Head of the report.
+/// Returns the head of the report.
 pub(crate) fn describe(abouts: &[About], rounds: usize, load: &str) -> String {
     // "Mon, 23 Nov 2026 18:53:00 GMT"
     let now = httpdate::fmt_http_date(SystemTime::now());
@@ -28,7 +30,7 @@ pub(crate) fn describe(abouts: &[About], rounds: usize, load: &str) -> String {
     let model = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let model = model.map_or("unknown processor", |(_, name)| name);
     let cores = processor.lines().filter(|line| line.starts_with("processor")).count();
-    let rustc = said("rustc", &["--version"]).unwrap_or_default();
+    let rustc = output_of("rustc", &["--version"]).unwrap_or_default();
     let versions: Vec<_> = abouts.iter().map(|about| format!("{} {}", about.name, about.version)).collect();
     format!(
         "### {date}, {model}, {cores} cores, {}\n\n\
@@ -39,8 +41,8 @@ pub(crate) fn describe(abouts: &[About], rounds: usize, load: &str) -> String {
     )
 }
 
-/// What a program prints, if it can be run and succeeds.
-fn said(program: &str, arguments: &[&str]) -> Option<String> {
+/// Returns the output of a program, if it runs and succeeds.
+fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     let output =
         Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

@@ -1,9 +1,9 @@
-//! The same photos through this server's image pipeline, Pillow, sharp and libvips: `make compare`.
+//! Runs the same photos through this server's image pipeline, Pillow, sharp and libvips: `make compare`.
 //!
-//! Each participant is a process of its own that lives through the whole run, gets files into its memory beforehand and
-//! tells how long it took from bytes in memory to JPEG bytes. All are bound to one and the same core and run strictly one
-//! after the other, photo by photo and round by round, the order turning with every round. So whatever else the machine
-//! does meets all of them, and the ratios stay true where the milliseconds do not. Prints Markdown for `BENCHMARKS.md`.
+//! Each participant is a process that lives through the whole run, loads files into memory beforehand and reports the
+//! time from bytes in memory to JPEG bytes. All are bound to the same core and run strictly one after the other,
+//! photo by photo and round by round, in an order that rotates every round. So other load on the machine affects all
+//! of them, and the ratios stay valid even if the milliseconds do not. Prints Markdown for `BENCHMARKS.md`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -27,20 +27,20 @@ mod report;
 #[allow(clippy::unwrap_used, reason = "shared with the benchmarks; defaults parse")]
 mod shared;
 
-/// As in the server.
+/// The same allocator as in the server.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Whatever stops the comparison, in a sentence.
+/// An error that stops the comparison, as a sentence.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    // cargo adds an argument of its own, and a plain `cargo bench` starts this program too.
+    // cargo adds an argument, and a plain `cargo bench` starts this program too.
     let outcome = match std::env::args().nth(1).as_deref() {
         Some("run") => run(),
         Some("participant") => ours::serve(),
         _ => {
-            println!("compare: `make compare` fetches the peers and starts this");
+            println!("compare: run `make compare`, which fetches the peers first");
             Ok(())
         }
     };
@@ -75,7 +75,7 @@ fn run() -> Outcome<()> {
     for (number, photo) in photos.into_iter().enumerate() {
         measured.push(Measured::new(photo, number, participants.len()));
     }
-    // The first round only warms caches up.
+    // The first round only warms up caches.
     for round in 0..=rounds {
         for photo in &mut measured {
             photo.measure(&mut participants, round)?;
@@ -95,14 +95,14 @@ fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// The most memory in KiB that a fresh process held after it was given this one photo and nothing else.
+/// Returns the peak memory in KiB of a fresh process that processed only this photo.
 fn peak(mut fresh: Participant, large: &Measured) -> Outcome<u64> {
     fresh.load(&large.photo.path)?;
     fresh.run(0)?;
     fresh.peak_memory()
 }
 
-/// This process, and by inheritance all that it starts.
+/// Binds this process, and so all that it starts, to the last core.
 fn bind_to_last_core() -> Outcome<()> {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this)?;

@@ -1,11 +1,11 @@
-//! What was seen of one photo.
+//! The measurements of one photo.
 
 use crate::Outcome;
 use crate::judge::Judge;
 use crate::participant::{Participant, Run};
 use crate::photos::Photo;
 
-/// One photo, and by participant its runs and the quality of its output.
+/// A photo with the runs and the output quality of each participant.
 pub(crate) struct Measured {
     pub(crate) photo: Photo,
     number: usize,
@@ -19,7 +19,7 @@ impl Measured {
         Self { photo, number, runs: vec![Vec::new(); participants], scores: Vec::new() }
     }
 
-    /// One run of each participant; another one begins in every round. The runs of round 0 are forgotten.
+    /// Runs each participant once, starting with another one in every round. Round 0 is discarded.
     pub(crate) fn measure(&mut self, participants: &mut [Participant], round: usize) -> Outcome<()> {
         let count = participants.len();
         for turn in 0..count {
@@ -35,7 +35,7 @@ impl Measured {
         Ok(())
     }
 
-    /// Has each make the photo once more, and the result judged.
+    /// Runs each participant once more and scores its output.
     pub(crate) fn judge(&mut self, participants: &mut [Participant], judge: &mut Judge) -> Outcome<()> {
         for participant in participants {
             let output = tempfile::NamedTempFile::new()?;
@@ -46,25 +46,25 @@ impl Measured {
         Ok(())
     }
 
-    /// The median of what `of` takes from the runs of participant `who`.
+    /// Returns the median of `of` over the runs of participant `who`.
     pub(crate) fn median(&self, who: usize, of: fn(&Run) -> f64) -> f64 {
         median(self.runs[who].iter().map(of).collect())
     }
 
-    /// How many times as long as ours `who` took: the median of the rounds' ratios, each of two runs that followed one
-    /// another closely.
+    /// Returns the time of participant `who` relative to ours: the median over the rounds of the ratio of two runs
+    /// that followed closely.
     pub(crate) fn ratio(&self, who: usize, of: fn(&Run) -> f64) -> f64 {
         median(self.runs[who].iter().zip(&self.runs[0]).map(|(run, ours)| of(run) / of(ours)).collect())
     }
 
-    /// Length of the output in bytes.
+    /// Returns the length of the output in bytes.
     pub(crate) fn bytes(&self, who: usize) -> f64 {
         let bytes = self.runs[who].last().map_or(0, |run| run.bytes);
         f64::from(u32::try_from(bytes).unwrap_or(u32::MAX))
     }
 }
 
-/// The middle one of some numbers, or the mean of the two in the middle.
+/// Returns the median.
 pub(crate) fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     let middle = numbers.len() / 2;

@@ -1,4 +1,4 @@
-//! This server's image pipeline as a participant: one thread, in a process that holds nothing else.
+//! This server's image pipeline as a participant: one thread in a separate process.
 
 use std::io::{BufRead, Write};
 use std::time::Instant;
@@ -11,13 +11,13 @@ use crate::participant::About;
 use crate::shared::recipe;
 use crate::{Outcome, machine};
 
-/// Answers lines on stdin until it ends.
+/// Answers the lines on stdin until its end.
 pub(crate) fn serve() -> Outcome<()> {
-    // As the server does at its start.
+    // As the server does at startup.
     nix::sys::prctl::set_thp_disable(true)?;
     let mut sources: Vec<Vec<u8>> = Vec::new();
     let mut output = Vec::new();
-    // A worker of the server keeps its buffers from photo to photo.
+    // Like a worker of the server, it reuses its buffers.
     let mut workspace = Workspace::default();
     for line in std::io::stdin().lock().lines() {
         let line = line?;

@@ -1,4 +1,4 @@
-//! A process that makes small JPEGs: ours or a peer's. `peers/protocol.py` has the protocol.
+//! A process that makes small JPEGs, ours or a peer's. `peers/protocol.py` defines the protocol.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
 
-/// Who it is.
+/// Name and version of a participant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct About {
     pub(crate) name: String,
     pub(crate) version: String,
-    /// What becomes of an ICC profile: "converted" or "ignored".
+    /// How it treats an ICC profile: "converted" or "ignored".
     pub(crate) profile: String,
 }
 
-/// One run.
+/// The result of one run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
-    /// Milliseconds by the clock.
+    /// Wall-clock milliseconds.
     pub(crate) wall: f64,
-    /// Milliseconds of processor time, of all threads.
+    /// Milliseconds of processor time of all threads.
     pub(crate) cpu: f64,
-    /// Length of the output.
+    /// Length of the output in bytes.
     pub(crate) bytes: u64,
 }
 
-/// A child that answers line by line. Killed when dropped.
+/// A child process that answers line by line. Killed on drop.
 pub(crate) struct Lines {
     child: Child,
     stdin: ChildStdin,
@@ -60,7 +60,7 @@ impl Drop for Lines {
     }
 }
 
-/// A participant and what it said of itself.
+/// A participant and its description.
 pub(crate) struct Participant {
     pub(crate) about: About,
     lines: Lines,
@@ -73,7 +73,7 @@ impl Participant {
         Ok(Self { about, lines })
     }
 
-    /// Has it read a file; the first one gets number 0.
+    /// Loads a file into its memory. Files are numbered from 0.
     pub(crate) fn load(&mut self, path: &Path) -> Outcome<()> {
         self.lines.ask(&format!("load {}", path.display()))?;
         Ok(())
@@ -92,7 +92,7 @@ impl Participant {
         Ok(())
     }
 
-    /// The most memory that it ever held (VmHWM), in KiB.
+    /// Returns its peak memory (VmHWM) in KiB.
     pub(crate) fn peak_memory(&self) -> Outcome<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.lines.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
@@ -100,7 +100,7 @@ impl Participant {
     }
 }
 
-/// Starts all of them, ours first.
+/// Starts all participants, ours first.
 pub(crate) fn all() -> Outcome<Vec<Participant>> {
     let peers = peers_dir();
     let mut ours = Command::new(std::env::current_exe()?);
@@ -115,12 +115,12 @@ pub(crate) fn all() -> Outcome<Vec<Participant>> {
     Ok(all)
 }
 
-/// Where the programs of the peers are.
+/// Returns the directory of the peers' programs.
 pub(crate) fn peers_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/compare/peers")
 }
 
-/// The Python that has the peers' packages.
+/// Returns the Python with the peers' packages.
 pub(crate) fn python() -> Outcome<Command> {
     let python =
         variable("VINTEDBOT_PEERS_PYTHON").ok_or("VINTEDBOT_PEERS_PYTHON is not set: use `make compare`")?;
@@ -129,7 +129,7 @@ pub(crate) fn python() -> Outcome<Command> {
     Ok(command)
 }
 
-/// A variable of the environment, if it is set and not empty.
+/// Returns an environment variable that is set and not empty.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

@@ -1,8 +1,8 @@
-//! Which photos are compared.
+//! Chooses the photos to compare.
 //!
-//! From the corpus: its JPEGs of 8 to 24 megapixels that are ordinary colour photos; three derived from them, so that
-//! there are more than six, with the sampling (4:2:2) and the sizes that cameras have and the corpus lacks; and the one
-//! of 48 megapixels, which counts apart. `VINTEDBOT_COMPARE_PHOTOS` names a directory whose JPEGs are taken instead.
+//! From the corpus: colour JPEGs of 8 to 24 megapixels; three derived from them, so that there are more than six,
+//! with a sampling (4:2:2) and sizes that cameras use and the corpus lacks; and one of 48 megapixels, which is
+//! reported separately. `VINTEDBOT_COMPARE_PHOTOS` names a directory whose JPEGs are used instead.
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +11,12 @@ use crate::judge::Judge;
 use crate::participant::variable;
 use crate::shared::corpus;
 
-/// Photos of more megapixels than this count apart.
+/// Photos with more megapixels are reported separately.
 const LARGE_MEGAPIXELS: f64 = 40.0;
-/// The smallest and the largest of the corpus that take part, in megapixels: 3264 x 2448 is sold as 8.
+/// Range of megapixels of the corpus photos to use: 3264 x 2448 is sold as 8.
 const MEGAPIXELS: std::ops::RangeInclusive<f64> = 7.9..=24.5;
 
-/// One of the photos.
+/// A photo to compare.
 #[derive(Debug, Clone)]
 pub(crate) struct Photo {
     pub(crate) name: String,
@@ -42,17 +42,17 @@ impl Photo {
         Ok(Self { name: name.to_owned(), path, megapixels, sampling: sampling.to_owned() })
     }
 
-    /// Whether it counts apart.
+    /// Returns true if it is reported separately.
     pub(crate) fn is_large(&self) -> bool {
         self.megapixels > LARGE_MEGAPIXELS
     }
 }
 
-/// A cut of a photo of the corpus, encoded again by Pillow.
+/// A crop of a corpus photo, encoded again by Pillow.
 struct Derived {
     name: &'static str,
     source: &'static str,
-    /// Left, top, width and height in the source's own, unturned pixels.
+    /// Left, top, width and height in the pixels of the source before rotation.
     cut: [u32; 4],
     quality: u8,
     sampling: &'static str,
@@ -86,7 +86,7 @@ const DERIVED: [Derived; 3] = [
     },
 ];
 
-/// Finds the photos, and makes the derived ones in `dir`.
+/// Finds the photos and creates the derived ones in `dir`.
 pub(crate) fn choose(judge: &mut Judge, dir: &Path) -> Outcome<Vec<Photo>> {
     let photos = match variable("VINTEDBOT_COMPARE_PHOTOS") {
         Some(chosen) => all_in(Path::new(&chosen))?,

@@ -1,14 +1,14 @@
-//! The figures as Markdown. `BENCHMARKS.md` says what the columns mean.
+//! Formats the figures as Markdown. `BENCHMARKS.md` explains the columns.
 
 use std::fmt::Write;
 
 use crate::measure::{Measured, median};
 use crate::participant::{About, Run};
 
-/// One of the two times of a run.
+/// Selects the wall-clock or processor time of a run.
 type Clock = fn(&Run) -> f64;
 
-/// All tables. Participant 0 is ours, participant 1 is Pillow; `peaks` are KiB by participant.
+/// Returns all tables. Participant 0 is ours, participant 1 is Pillow; `peaks` are KiB per participant.
 pub(crate) fn tables(abouts: &[About], measured: &[Measured], peaks: &[u64]) -> String {
     let names: Vec<&str> = abouts.iter().map(|about| about.name.as_str()).collect();
     let mut text = String::new();
@@ -98,7 +98,7 @@ fn mean(numbers: impl Iterator<Item = f64>) -> f64 {
 
 fn table(text: &mut String, head: &[String], rows: impl Iterator<Item = Vec<String>>) {
     let mut line = |cells: &[String]| {
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     };
     line(head);

@@ -1,4 +1,4 @@
-//! The clients: slow phones, connections that only hold, and the monitor.
+//! The clients of the load test: slow phones, idle connections, and a monitor.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,9 +11,9 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::photos::{BOUNDARY, Body};
 
-/// In so many steps a phone sends its photo.
+/// Number of steps in which a phone sends its photo.
 const STEPS: usize = 30;
-/// Longest time that a phone waits for its answer.
+/// Time limit of a phone for its response.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Phone {
@@ -22,11 +22,11 @@ pub(crate) struct Phone {
     pub(crate) over: Duration,
 }
 
-/// What a phone got.
+/// The result of a phone's upload.
 pub(crate) struct Answer {
-    /// The status, or in words why there is none.
+    /// The status, or the reason why there is none.
     pub(crate) status: String,
-    /// From the last byte of the request.
+    /// Time from the last byte of the request to the response.
     pub(crate) wait: Duration,
 }
 
@@ -61,7 +61,7 @@ impl Phone {
     }
 }
 
-/// Holds a connection open, and opens it again whenever the server closes it.
+/// Keeps a connection open, and opens it again when the server closes it.
 pub(crate) async fn idle(server: SocketAddr, number: u64, cut: Arc<AtomicU64>) {
     loop {
         let held = async {
@@ -78,8 +78,8 @@ pub(crate) async fn idle(server: SocketAddr, number: u64, cut: Arc<AtomicU64>) {
     }
 }
 
-/// Asks for the health until told to stop; how long each answer took from before the connection was opened, and how many
-/// were none.
+/// Requests `/api/v1/health` until it is stopped. Returns the time of each response, including the connection setup,
+/// and the number of failures.
 pub(crate) async fn probe(server: SocketAddr, stop: Arc<AtomicBool>) -> (Vec<Duration>, usize) {
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     let (mut took, mut failed) = (Vec::new(), 0);
@@ -101,7 +101,7 @@ pub(crate) async fn probe(server: SocketAddr, stop: Arc<AtomicBool>) -> (Vec<Dur
     (took, failed)
 }
 
-/// A connection from the address of a client of its own: 127.kind.number.
+/// Connects from the address of a separate client: 127.kind.number.
 async fn connect(server: SocketAddr, kind: u8, number: u64) -> io::Result<TcpStream> {
     let [.., high, low] = number.to_be_bytes();
     let socket = TcpSocket::new_v4()?;
@@ -109,7 +109,7 @@ async fn connect(server: SocketAddr, kind: u8, number: u64) -> io::Result<TcpStr
     socket.connect(server).await
 }
 
-/// Reads an answer to its end and gives its status.
+/// Reads a response to its end and returns its status.
 async fn status(socket: &mut TcpStream) -> io::Result<String> {
     let mut answer = Vec::with_capacity(1024);
     socket.read_to_end(&mut answer).await?;

@@ -1,9 +1,9 @@
-//! Thousands of slow phones and idle connections against a server of its own: `make load`.
+//! Load test: thousands of slow phones and idle connections against one server: `make load`.
 //!
-//! Every phone has an address of its own out of 127.0.0.0/8 and a photo of its own, so that limits per client and the
-//! memory of known photos are met as in the field, with the default settings. All of the phones run on one thread and write
-//! from prepared bodies, because the generator shares its cores with the server. Meanwhile `/api/v1/health` is asked twenty
-//! times a second, each time over a fresh connection. Figures go to stdout; the server's log is dropped.
+//! Every phone has its own address in 127.0.0.0/8 and its own photo, so that limits per client and the recognition of
+//! known photos behave as in production, with default settings. All phones run on one thread and write from prepared
+//! bodies, because the generator shares its cores with the server. Meanwhile a monitor requests `/api/v1/health`
+//! twenty times a second, each time on a new connection. Figures go to stdout; the server's log is discarded.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -24,29 +24,29 @@ mod clients;
 mod photos;
 mod server;
 
-/// Whatever stops the run, in a sentence.
+/// An error that stops the run, as a sentence.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// New connections a second while the idle ones are opened.
+/// New connections per second while the idle ones are opened.
 const OPEN_PER_SECOND: u32 = 2000;
 
-/// What is asked of the server. Each has an environment variable: `VINTEDBOT_LOAD_PHONES` and so on.
+/// The size of the load. Each field has an environment variable: `VINTEDBOT_LOAD_PHONES` and so on.
 struct Plan {
     phones: u64,
-    /// Bytes of each photo, about.
+    /// Approximate bytes of each photo.
     bytes: u64,
-    /// Over how many seconds each phone sends its photo.
+    /// Seconds over which each phone sends its photo.
     seconds: u64,
-    /// Over how many seconds the phones begin.
+    /// Seconds over which the phones start.
     spread: u64,
-    /// Connections that ask for nothing; every other one after one request.
+    /// Number of idle connections; every other one first sends one request.
     idle: u64,
 }
 
 fn main() -> ExitCode {
-    // cargo adds an argument of its own, and a plain `cargo bench` starts this program too.
+    // cargo adds an argument, and a plain `cargo bench` starts this program too.
     if std::env::args().nth(1).as_deref() != Some("run") {
-        println!("load: `make load` starts this");
+        println!("load: run `make load`");
         return ExitCode::SUCCESS;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -75,7 +75,7 @@ async fn run() -> Outcome<()> {
     println!("start: {start}");
 
     let stop = Arc::new(AtomicBool::new(false));
-    // On a thread of its own: its clock must not stand while this one writes for two thousand phones.
+    // On a separate thread: its clock must not wait while this thread writes for two thousand phones.
     let health = std::thread::spawn({
         let (address, stop) = (server.address, Arc::clone(&stop));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -104,11 +104,11 @@ async fn run() -> Outcome<()> {
     let mut statuses = BTreeMap::<String, u64>::new();
     let mut waits = Vec::new();
     let mut half_way = Box::pin(tokio::time::sleep(spread + Duration::from_secs(plan.seconds) * 4 / 5));
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         tokio::select! {
-            () = &mut half_way, if !told => {
-                told = true;
+            () = &mut half_way, if !is_reported => {
+                is_reported = true;
                 println!("late in the uploads: {}; {} open files", server.memory()?, server.files());
             }
             answer = phones.join_next() => {
@@ -131,7 +131,7 @@ async fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// Median, 99th percentile and longest.
+/// Formats the median, 99th percentile and maximum.
 fn spans(mut spans: Vec<Duration>) -> String {
     spans.sort_unstable();
     let at = |percent: usize| spans.get((spans.len() * percent / 100).min(spans.len().saturating_sub(1)));

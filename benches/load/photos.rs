@@ -1,4 +1,4 @@
-//! Photos, as different as a crop of one noisy picture is from the next, and the forms that they are sent in.
+//! Photos that are different crops of one noisy picture, and forms that contain them.
 
 use turbojpeg::{Image, PixelFormat, Subsamp};
 
@@ -19,10 +19,10 @@ impl Body {
     }
 }
 
-/// Offsets of the crops in each direction.
+/// Number of crop offsets in each direction.
 const SHIFTS: usize = 64;
 
-/// So many forms, each with a photo of about `bytes` bytes.
+/// Creates `count` forms, each with a photo of about `bytes` bytes.
 pub(crate) fn bodies(count: u64, bytes: u64) -> Outcome<Vec<Body>> {
     // At this noise and quality a pixel takes about two bits.
     let pixels = usize::try_from(bytes)? * 4;

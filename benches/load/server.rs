@@ -1,4 +1,4 @@
-//! The server under load: the release build, or `VINTEDBOT_LOAD_BINARY`, with its default settings.
+//! The server under load: the release build, or `VINTEDBOT_LOAD_BINARY`, with default settings.
 
 use std::fmt;
 use std::io::{BufRead, BufReader};
@@ -9,14 +9,14 @@ use tempfile::TempDir;
 
 use crate::Outcome;
 
-/// Killed when dropped.
+/// A running server. Killed on drop.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
     _dir: TempDir,
 }
 
-/// What the system says of a process, in KiB.
+/// Memory of a process in KiB, as the kernel reports it.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
     pub(crate) now: u64,
@@ -48,7 +48,7 @@ impl Server {
             }
         }
         let port: u16 = port.ok_or("the server did not say its port")?;
-        // Read on, or the server would stand still when the pipe is full.
+        // Keep reading, otherwise the server would block when the pipe is full.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self { child, address: (Ipv4Addr::LOCALHOST, port).into(), _dir: dir })
     }

@@ -1,8 +1,9 @@
-//! JSON Web Signatures (RFC 7515) in the compact form, under HMAC-SHA-256.
+//! JSON Web Signatures (RFC 7515) in compact form with HMAC-SHA-256.
 //!
-//! A module of our own, because no library fits: jsonwebtoken 9 skips an `nbf` that is a string (CVE-2026-25537), later versions
-//! need a process-wide cryptography provider, which would have to be written over ring here, and none of them refuses `crit`.
-//! Libraries do what is hard: the HMAC, its comparison in constant time, base64url and JSON.
+//! Written here because no library fits: jsonwebtoken 9 ignores an `nbf` that is a string (CVE-2026-25537); later
+//! versions need a process-wide cryptography provider, which would have to be written over ring here; and none of
+//! them refuses `crit`. Libraries do the difficult parts: the HMAC, its comparison in constant time, base64url and
+//! JSON.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,19 +14,19 @@ use ring::hmac;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
-/// The parts of a token. Nothing is known of them before [`Key::has_signed`].
+/// The decoded parts of a token. They are untrusted until [`Key::has_signed`] returns true.
 pub(super) struct Jws<'t> {
-    /// What the signature covers: the first two parts as they were sent.
+    /// The signed text: the first two parts as they were sent.
     signed: &'t str,
-    /// The header's JSON.
+    /// The header as JSON.
     pub(super) header: Vec<u8>,
-    /// The claims' JSON.
+    /// The claims as JSON.
     pub(super) payload: Vec<u8>,
     signature: Vec<u8>,
 }
 
-/// Splits a token into its three parts. `None` if there are not three in strict base64url: padding, white space, other
-/// alphabets and unused bits that are set are refused, so that one token has one spelling.
+/// Splits a token into its three parts, or returns `None` if they are not three parts of strict base64url. Padding,
+/// white space, other alphabets and unused bits that are set are refused, so that one token has one spelling.
 pub(super) fn split(token: &str) -> Option<Jws<'_>> {
     let (signed, signature) = token.rsplit_once('.')?;
     let (header, payload) = signed.split_once('.')?;
@@ -42,7 +43,7 @@ impl Key {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
     }
 
-    /// Returns whether this key signed the token. The comparison takes the same time wherever signatures differ.
+    /// Returns true if this key signed the token. The comparison takes constant time.
     pub(super) fn has_signed(&self, token: &Jws<'_>) -> bool {
         hmac::verify(&self.0, token.signed.as_bytes(), &token.signature).is_ok()
     }
@@ -56,7 +57,7 @@ impl Key {
     }
 }
 
-/// The members of a JSON object, whose names are distinct: of two equal names another reader might take the other one.
+/// The members of a JSON object with distinct names. Parsers disagree on which of two equal names counts.
 pub(super) struct Members(HashMap<String, Value>);
 
 impl Members {

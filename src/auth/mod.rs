@@ -1,6 +1,7 @@
-//! Bearer tokens: issued by this server, and verified by it.
+//! Issues and verifies bearer tokens.
 //!
-//! A token is a JSON Web Token (RFC 7519) under HS256 and nothing else (RFC 8725 section 3.1). This room knows no HTTP.
+//! A token is a JSON Web Token (RFC 7519) signed with HS256, and with no other algorithm (RFC 8725 section 3.1). This
+//! module does not depend on HTTP.
 
 mod jws;
 
@@ -11,68 +12,69 @@ use serde_json::{Value, json};
 use self::jws::{Key, Members};
 use crate::model::UserId;
 
-/// A longer text is no token of this server. It is refused unread.
+/// Maximum length of a token. Longer texts are refused unread.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// The text is no token that is valid now. The reason is logged, not returned to the client.
+/// The text is not a valid token. The reason is logged, not returned to the client.
 #[derive(Debug, thiserror::Error)]
 #[error("the token is not valid")]
 pub struct InvalidToken(#[source] Reason);
 
-/// Why a text is no valid token.
+/// Why a token is not valid.
 #[derive(Debug, thiserror::Error)]
 enum Reason {
     #[error("it is longer than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
-    #[error("it has not three parts in base64url without padding")]
+    #[error("it does not consist of three parts in base64url without padding")]
     Malformed,
-    #[error("its signature is of no key of this server")]
+    #[error("its signature matches no key of this server")]
     Signature,
-    #[error("its {0} is no JSON object with distinct names")]
+    #[error("its {0} is not a JSON object with distinct names")]
     Json(&'static str),
     #[error("its algorithm is not HS256")]
     Algorithm,
-    #[error("its header asks for the extension {0}, which this server does not implement")]
+    #[error("its header requires the extension {0}, which this server does not implement")]
     Extension(&'static str),
-    #[error("its {0} is missing, or is no number")]
+    #[error("its {0} is missing or not a number")]
     NoNumber(&'static str),
     #[error("it has expired")]
     Expired,
     #[error("it is not valid yet")]
     NotYet,
-    #[error("its subject is no user id")]
+    #[error("its subject is not a user id")]
     Subject,
 }
 
-/// The token to issue would expire after the last time that a token can name.
+/// The token would expire later than the latest time that a token can contain.
 #[derive(Debug, thiserror::Error)]
 #[error("the token would be valid for too long")]
 pub struct TooLong;
 
-/// Issues tokens, and verifies them.
+/// Issues and verifies tokens.
 pub struct Tokens {
-    /// Signs, and verifies.
+    /// Signs and verifies.
     current: Key,
-    /// Verifies only: tokens that were signed before the key changed.
+    /// Verifies tokens that were signed before the key changed.
     previous: Option<Key>,
 }
 
 impl Tokens {
-    /// Creates tokens that `secret` signs. Those that `previous` signed are accepted too.
+    /// Creates an issuer that signs with `secret` and also accepts tokens signed with `previous`.
     pub fn new(secret: &str, previous: Option<&str>) -> Self {
         Self { current: Key::new(secret), previous: previous.map(Key::new) }
     }
 
-    /// Returns the user whose token this is. Signatures are compared in constant time.
+    /// Returns the user to whom a valid token belongs. Signatures are compared in constant time.
     ///
     /// # Errors
-    /// The token is malformed, under another key or algorithm, expired, not valid yet, or names no user.
+    /// The token is malformed, signed with another key or algorithm, expired, not valid yet, or contains no user id.
     pub fn user(&self, token: &str) -> Result<UserId, InvalidToken> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.user_at(token, now).map_err(InvalidToken)
     }
 
-    /// Returns the user whose token this is, at a time since 1970. Nothing of a token is parsed before its signature holds.
+    /// Returns the user to whom a token belongs, if it is valid at `now`, a time since 1970. Nothing is parsed before
+    /// the signature is verified.
     fn user_at(&self, token: &str, now: Duration) -> Result<UserId, Reason> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Reason::TooLong);
@@ -91,7 +93,7 @@ impl Tokens {
         std::iter::once(&self.current).chain(&self.previous)
     }
 
-    /// Returns a token of `user` that is valid for `ttl` from now.
+    /// Returns a new token for `user` that is valid for `ttl`.
     ///
     /// # Errors
     /// The token would be valid for too long.
@@ -103,21 +105,22 @@ impl Tokens {
     }
 }
 
-/// Checks that the header asks for HS256 and for nothing that this server does not implement (RFC 7515 section 4.1.11).
+/// Checks that the header requires HS256 and no extension, because this server implements none (RFC 7515 section
+/// 4.1.11).
 fn check_header(header: &[u8]) -> Result<(), Reason> {
     let header = Members::parse(header).ok_or(Reason::Json("header"))?;
     if header.get("alg").and_then(Value::as_str) != Some("HS256") {
         return Err(Reason::Algorithm);
     }
-    // `b64` is listed in `crit` by every issuer that follows RFC 7797; without it the payload would have two readings.
+    // Issuers that follow RFC 7797 list `b64` in `crit`. A `b64` without `crit` would give the payload two meanings.
     match ["crit", "b64"].into_iter().find(|name| header.get(name).is_some()) {
         Some(name) => Err(Reason::Extension(name)),
         None => Ok(()),
     }
 }
 
-/// Checks the times of a token, in seconds since 1970 (RFC 7519 section 4.1). There is no leeway. A time that is no number
-/// is refused, not skipped.
+/// Checks the times of a token, in seconds since 1970 (RFC 7519 section 4.1), without leeway. A time that is not a
+/// number makes the token invalid; it is not ignored.
 fn check_times(claims: &Members, now: f64) -> Result<(), Reason> {
     let time = |name: &'static str| match claims.get(name) {
         Some(value) => value.as_f64().map(Some).ok_or(Reason::NoNumber(name)),
@@ -133,10 +136,10 @@ fn check_times(claims: &Members, now: f64) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Returns the user's id. RFC 7519 has the subject a string; some issuers write the number.
+/// Returns the user id in `sub`. RFC 7519 requires a string; some issuers write a number.
 fn subject(value: &Value) -> Option<UserId> {
     let id = match value {
-        // Exactly as this server writes it, so that no two texts name one user.
+        // Only in the form that this server writes, so that one user has one spelling.
         Value::String(text) => text.parse().ok().filter(|id: &u64| id.to_string() == *text)?,
         other => other.as_u64()?,
     };

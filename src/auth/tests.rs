@@ -23,29 +23,29 @@ fn signed_as(algorithm: hmac::Algorithm, key: &str, header: &str, claims: &str) 
 }
 
 fn signed(header: &str, claims: &str) -> String {
-    signed_as(hmac::HMAC_SHA256, "ours", header, claims)
+    signed_as(hmac::HMAC_SHA256, "our_tokens", header, claims)
 }
 
-/// Claims of user 7 for another minute, with these members before them.
+/// Claims of user 7 that expire in a minute, with `more` members before them.
 fn claims(more: &str) -> String {
     format!(r#"{{{more}"sub":"7","exp":{}}}"#, now() + 60)
 }
 
-fn ours() -> Tokens {
-    Tokens::new("ours", None)
+fn our_tokens() -> Tokens {
+    Tokens::new("our_tokens", None)
 }
 
 #[test]
 fn issued_token_is_accepted() {
     for id in [1, 7, i64::MAX.unsigned_abs()] {
-        assert_eq!(ours().user(&ours().issue(user(id), HOUR).unwrap()).unwrap(), user(id));
+        assert_eq!(our_tokens().user(&our_tokens().issue(user(id), HOUR).unwrap()).unwrap(), user(id));
     }
-    assert!(matches!(ours().issue(user(7), Duration::from_secs(u64::MAX)), Err(TooLong)));
+    assert!(matches!(our_tokens().issue(user(7), Duration::from_secs(u64::MAX)), Err(TooLong)));
 }
 
 /// The example of RFC 7515, appendix A.1.
 #[test]
-fn signature_of_the_rfc_example_verifies() {
+fn rfc_7515_example_has_the_expected_signature() {
     let key = URL_SAFE_NO_PAD
         .decode("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
         .unwrap();
@@ -63,26 +63,26 @@ fn signature_of_the_rfc_example_verifies() {
 }
 
 #[test]
-fn rotated_key_signs_and_the_previous_one_still_verifies() {
+fn rotated_key_signs_and_previous_key_verifies() {
     let (old, new) = (Tokens::new("old", None), Tokens::new("new", None));
     let rotated = Tokens::new("new", Some("old"));
     let [of_old, of_rotated] = [&old, &rotated].map(|tokens| tokens.issue(user(7), HOUR).unwrap());
     assert_eq!(rotated.user(&of_old).unwrap(), user(7));
     assert_eq!(rotated.user(&of_rotated).unwrap(), user(7));
     assert_eq!(new.user(&of_rotated).unwrap(), user(7), "the new key signs");
-    assert!(new.user(&of_old).is_err(), "without SECRET_KEY_PREVIOUS the old key ends");
+    assert!(new.user(&of_old).is_err(), "without SECRET_KEY_PREVIOUS the old key is invalid");
     assert!(old.user(&of_rotated).is_err());
     let forged = signed_as(hmac::HMAC_SHA256, "neither", HEADER, &claims(""));
     assert!(rotated.user(&forged).is_err());
 }
 
 #[test]
-fn harmless_variants_are_accepted() {
+fn valid_variants_are_accepted() {
     let at = now() + 60;
     for (header, claims) in [
         (HEADER, claims("")),
         (r#"{ "typ" : "at+jwt" , "alg" : "HS256", "kid": "1" }"#, claims("")),
-        // A key in the header is not used.
+        // A key in the header is ignored.
         (r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"},"jku":"https://evil.example/keys"}"#, claims("")),
         (HEADER, format!(r#"{{"sub":7,"exp":{at}}}"#)),
         (HEADER, format!(r#"{{"sub":"7","exp":{at}.5,"nbf":{}.25,"iat":{}.75}}"#, now() - 9, now() - 9)),
@@ -90,15 +90,15 @@ fn harmless_variants_are_accepted() {
         (HEADER, r#"{"sub":"7","exp":1e300,"nbf":-1e300}"#.to_owned()),
         (HEADER, claims(r#""aud":["us"],"iss":"us","jti":"1","nbf":0,"#)),
     ] {
-        assert_eq!(ours().user(&signed(header, &claims)).unwrap(), user(7), "{header} {claims}");
+        assert_eq!(our_tokens().user(&signed(header, &claims)).unwrap(), user(7), "{header} {claims}");
     }
 }
 
 #[test]
-fn key_in_the_header_is_not_used() {
+fn token_signed_with_key_from_its_header_is_refused() {
     let header =
         format!(r#"{{"alg":"HS256","jwk":{{"kty":"oct","k":"{}"}}}}"#, URL_SAFE_NO_PAD.encode("theirs"));
-    assert!(ours().user(&signed_as(hmac::HMAC_SHA256, "theirs", &header, &claims(""))).is_err());
+    assert!(our_tokens().user(&signed_as(hmac::HMAC_SHA256, "theirs", &header, &claims(""))).is_err());
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn unacceptable_header_is_refused() {
         "HS256",
         "",
     ] {
-        assert!(ours().user(&signed(header, &claims(""))).is_err(), "{header}");
+        assert!(our_tokens().user(&signed(header, &claims(""))).is_err(), "{header}");
     }
 }
 
@@ -137,7 +137,7 @@ fn unacceptable_header_is_refused() {
 fn unacceptable_claims_are_refused() {
     let later = now() + 60;
     for claims in [
-        // Times that are no numbers are not taken for absent.
+        // Times that are not numbers are refused, not treated as absent.
         claims(r#""nbf":"9999999999","#),
         claims(&format!(r#""nbf":"{}","#, now() - 9)),
         claims(r#""nbf":null,"#),
@@ -164,7 +164,7 @@ fn unacceptable_claims_are_refused() {
         r#"{"sub":"7","exp":Infinity}"#.into(),
         format!(r#"{{"sub":"7","exp":{}}}"#, now() - 1),
         format!(r#"{{"sub":"7","exp":{}}}"#, now()),
-        // Of two equal names neither counts.
+        // Equal names are refused.
         format!(r#"{{"sub":"7","exp":1,"exp":{later}}}"#),
         format!(r#"{{"sub":"7","exp":{later},"e\u0078p":{later}}}"#),
         format!(r#"{{"sub":"7","sub":"8","exp":{later}}}"#),
@@ -186,12 +186,12 @@ fn unacceptable_claims_are_refused() {
         "[".repeat(2000),
         String::new(),
     ] {
-        assert!(ours().user(&signed(HEADER, &claims)).is_err(), "{claims}");
+        assert!(our_tokens().user(&signed(HEADER, &claims)).is_err(), "{claims}");
     }
 }
 
 #[test]
-fn other_spelling_or_signature_is_refused() {
+fn token_with_other_spelling_or_signature_is_refused() {
     let whole = signed(HEADER, &claims(""));
     let [head, body, signature] = *whole.split('.').collect::<Vec<_>>() else { panic!("three parts") };
     let raw = URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -229,18 +229,18 @@ fn other_spelling_or_signature_is_refused() {
         signed(HEADER, &padded_claims),
         signed_as(hmac::HMAC_SHA256, "theirs", HEADER, &claims("")),
         signed_as(hmac::HMAC_SHA256, "", HEADER, &claims("")),
-        signed_as(hmac::HMAC_SHA384, "ours", r#"{"alg":"HS384"}"#, &claims("")),
-        signed_as(hmac::HMAC_SHA512, "ours", r#"{"alg":"HS512"}"#, &claims("")),
-        signed_as(hmac::HMAC_SHA512, "ours", HEADER, &claims("")),
+        signed_as(hmac::HMAC_SHA384, "our_tokens", r#"{"alg":"HS384"}"#, &claims("")),
+        signed_as(hmac::HMAC_SHA512, "our_tokens", r#"{"alg":"HS512"}"#, &claims("")),
+        signed_as(hmac::HMAC_SHA512, "our_tokens", HEADER, &claims("")),
     ] {
-        assert!(ours().user(&token).is_err(), "{token}");
+        assert!(our_tokens().user(&token).is_err(), "{token}");
     }
-    assert_eq!(ours().user(&whole).unwrap(), user(7));
+    assert_eq!(our_tokens().user(&whole).unwrap(), user(7));
 }
 
 #[test]
-fn reason_of_a_refusal_is_named_in_the_error_chain() {
-    let error = ours().user(&signed(r#"{"alg":"HS256","crit":["x"]}"#, &claims(""))).unwrap_err();
+fn refused_token_has_its_reason_in_the_error_chain() {
+    let error = our_tokens().user(&signed(r#"{"alg":"HS256","crit":["x"]}"#, &claims(""))).unwrap_err();
     assert!(
         crate::error_chain::error_chain(&error).contains("extension crit"),
         "{}",
@@ -251,20 +251,20 @@ fn reason_of_a_refusal_is_named_in_the_error_chain() {
 proptest! {
     #[test]
     fn changed_token_is_refused(at in 0usize..150, with in any::<char>()) {
-        let token = ours().issue(user(7), HOUR).unwrap();
+        let token = our_tokens().issue(user(7), HOUR).unwrap();
         let changed: String = token.chars().enumerate().map(|(n, c)| if n == at { with } else { c }).collect();
-        prop_assert!(changed == token || ours().user(&changed).is_err());
+        prop_assert!(changed == token || our_tokens().user(&changed).is_err());
     }
 
-    /// Any JSON value as a time is a number that holds, or refuses the token.
+    /// An `nbf` of any value must be a number in the past, or the token is refused.
     #[test]
-    fn time_of_any_value_is_a_number_or_refuses(number: f64, text: String) {
+    fn nbf_is_a_number_in_the_past_or_token_is_refused(number: f64, text: String) {
         let text = Value::from(text);
         let as_text = signed(HEADER, &claims(&format!(r#""nbf":{text},"#)));
-        prop_assert!(ours().user(&as_text).is_err());
+        prop_assert!(our_tokens().user(&as_text).is_err());
         let as_number = signed(HEADER, &claims(&format!(r#""nbf":{},"#, Value::from(number))));
         let holds = number.is_finite() && number < (now() - 5) as f64;
         prop_assume!(holds || !number.is_finite() || number > (now() + 5) as f64);
-        prop_assert_eq!(ours().user(&as_number).is_ok(), holds);
+        prop_assert_eq!(our_tokens().user(&as_number).is_ok(), holds);
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     };
     let mut noted = None;
     if let Some(why) = reason {
-        noted = SledCatalog::noted_next_draft(path);
+        noted = SledCatalog::acknowledged_next_draft(path);
         let aside = put_aside(path, SystemTime::now())
             .map_err(|error| format!("the catalog at {shown} cannot be put aside: {error}"))?;
         note(&format!("The old catalog ({why}) is kept at {}.", aside.display()));

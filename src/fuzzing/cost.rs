@@ -1,4 +1,4 @@
-//! The target that holds what a photo costs against what its budget allows.
+//! The fuzz target that compares a photo's cost with its budget.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -9,39 +9,40 @@ use super::net::caught;
 use super::pictures::RECIPE;
 use crate::imaging::{self, Failed, Format, Recipe, WorkBudget, Workspace};
 
-/// Processor time that the budget allows.
+/// Processor time of the budget.
 const PROCESSOR_TIME: Duration = Duration::from_millis(200);
-/// How much longer work may go on. A decoder of a library that cannot be stopped takes tens of milliseconds for as many
-/// pixels as the recipe allows, a checked build and a sanitizer many times that.
+/// Allowed overrun. A library decoder that cannot be stopped takes tens of milliseconds for the maximum number of
+/// pixels, and many times that in a debug build or with a sanitizer.
 const MAX_DELAY: Duration = Duration::from_secs(3);
-/// Memory that opening a photo may take, before it has stated any: a profile and its copy.
+/// Memory that may be used for opening a photo, before it declares its need: a profile and its copy.
 const OPENING_MEMORY: u64 = 16 << 20;
-/// Memory beside what a photo states.
+/// Memory allowed in addition to the declared amount.
 const FIXED_MEMORY: u64 = 1 << 20;
-/// More than other targets allow, so that pixels that are not stated weigh more than what opening a photo may take.
+/// More than in other targets, so that undeclared pixels weigh more than [`OPENING_MEMORY`].
 const MAX_PIXELS: u64 = 1 << 23;
-/// How many times the file may be held while it is opened: some decoders copy it, into a buffer that grows by doubling.
+/// Number of copies of the file allowed while it is opened: some decoders copy it into a buffer that grows by
+/// doubling.
 const MAX_COPIES: u64 = 4;
 
 thread_local! {
-    /// Bytes that the thread holds, as far as its allocator tells.
+    /// Bytes that the thread has allocated, as reported by the allocator.
     static HELD: Cell<i64> = const { Cell::new(0) };
-    /// The most since the last look.
+    /// Maximum of `HELD` since the last reset.
     static PEAK: Cell<i64> = const { Cell::new(0) };
 }
 
-/// Counts a change of the bytes that this thread holds. The allocator of a fuzzing binary calls it; without one, memory is not
-/// judged.
+/// Records an allocation, or a release if `bytes` is negative. The allocator of a fuzzing binary calls it; without
+/// that, memory is not checked.
 pub fn count_allocated(bytes: i64) {
-    // The allocator is also asked while the thread ends.
+    // The allocator is also called while the thread ends.
     let _is_counted = HELD.try_with(|held| {
         held.set(held.get() + bytes);
         let _is_counted = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
     });
 }
 
-/// A byte that names the format, and a file: no more processor time is used than the budget allows, but for a delay, and no
-/// more memory than the photo states before it is decoded.
+/// Processes a file of the format that the first byte names. The processor time must stay within the budget and its
+/// overrun, and the memory within what the photo declared before decoding.
 pub fn work_budget(data: &[u8]) {
     let Some((choice, file)) = data.split_first() else { return };
     const FORMATS: [&str; 8] = [
@@ -58,27 +59,27 @@ pub fn work_budget(data: &[u8]) {
     let recipe = Recipe { processor_time: PROCESSOR_TIME, max_pixels: MAX_PIXELS, ..RECIPE };
     let (before, held) = (processor_time(), HELD.get());
     PEAK.set(held);
-    let stated = caught(|| make(format, file, &recipe)).unwrap_or(recipe.memory);
+    let declared = caught(|| make(format, file, &recipe)).unwrap_or(recipe.memory);
     let used = processor_time().saturating_sub(before);
     let peak = u64::try_from(PEAK.get() - held).unwrap_or(0);
     assert!(used <= PROCESSOR_TIME + MAX_DELAY, "{format:?}: {used:?}");
-    let allowed = stated.max(OPENING_MEMORY) + FIXED_MEMORY + MAX_COPIES * file.len() as u64;
-    assert!(peak <= allowed, "{format:?}: {peak} bytes, {stated} stated");
+    let allowed = declared.max(OPENING_MEMORY) + FIXED_MEMORY + MAX_COPIES * file.len() as u64;
+    assert!(peak <= allowed, "{format:?}: {peak} bytes, {declared} declared");
 }
 
-/// Makes a photo as the image pool does, and returns the most memory that was stated.
+/// Processes a photo as the image pool does. Returns the maximum memory that it declared.
 fn make(format: Format, file: &[u8], recipe: &Recipe) -> u64 {
     let budget = WorkBudget::new(recipe, &|| false);
-    let mut stated = 0;
-    let Ok(mut inspected) = imaging::inspect(format, file, recipe, &budget) else { return stated };
+    let mut declared = 0;
+    let Ok(mut inspected) = imaging::inspect(format, file, recipe, &budget) else { return declared };
     loop {
-        stated = stated.max(inspected.memory());
+        declared = declared.max(inspected.memory());
         if inspected.memory() > recipe.memory {
-            return stated;
+            return declared;
         }
         match inspected.encode(&mut Workspace::default()) {
             Err(Failed::Again(next)) => inspected = next,
-            Ok(_) | Err(Failed::Image(_)) => return stated,
+            Ok(_) | Err(Failed::Image(_)) => return declared,
         }
     }
 }

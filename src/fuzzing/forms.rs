@@ -1,4 +1,4 @@
-//! Targets that read text: multipart bodies, file signatures, ranges.
+//! Fuzz targets for text: multipart bodies, file signatures, ranges.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::web::range::{Requested, requested};
 /// Name, file name and data of each part.
 type Seen = Vec<(String, Option<String>, Vec<u8>)>;
 
-/// Photos that a body may have.
+/// Maximum number of photos in a body.
 const PHOTOS: usize = 3;
 
 thread_local! {
@@ -26,8 +26,8 @@ thread_local! {
         RefCell::new(tokio::runtime::Builder::new_current_thread().build().unwrap());
 }
 
-/// A `Content-Type`, a line end, and a body: however the body is cut into frames, names, file names, data and verdict are the
-/// same, and the caps hold.
+/// Parses a body whose `Content-Type` is the first line of `data`. Names, file names, contents and result must not
+/// depend on how the body is split into frames, and limits must hold.
 pub fn multipart_guard(data: &[u8]) {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
     let (content_type, body) = (&data[..end], &data[end + 1..]);
@@ -37,7 +37,7 @@ pub fn multipart_guard(data: &[u8]) {
     assert!((1..=70).contains(&boundary.len()));
     let (whole, _) = read(body, &mut |rest| rest, &boundary, u64::MAX);
     if let Ok(parts) = &whole {
-        hold_promises(parts, body, &boundary);
+        check_invariants(parts, body, &boundary);
     }
     let mut seed = seed_of(data) | 1;
     let (bytewise, _) = read(body, &mut |_| 1, &boundary, u64::MAX);
@@ -50,25 +50,28 @@ pub fn multipart_guard(data: &[u8]) {
     let max = next(&mut seed) % (body.len() as u64 + 1);
     let mut cut = |_| usize::try_from(next(&mut seed) % 64).unwrap() + 1;
     let (capped, taken) = read(body, &mut cut, &boundary, max);
-    assert!(taken <= max + 64, "{taken} bytes were taken of {max}");
+    assert!(taken <= max + 64, "{taken} bytes were read, limit {max}");
     assert!(capped == whole || capped == Err(PartsError::TooLarge { max }), "{capped:?} within {max}");
 }
 
-fn hold_promises(parts: &Seen, body: &[u8], boundary: &str) {
+fn check_invariants(parts: &Seen, body: &[u8], boundary: &str) {
     assert!(parts.len() <= PHOTOS + 100);
     let delimiter = format!("\r\n--{boundary}");
     for (_, filename, data) in parts {
         let is_shown = |name: &str| name.chars().count() <= 255 && !name.chars().any(char::is_control);
         assert!(filename.as_deref().is_none_or(is_shown), "{filename:?} is not safe to show");
-        assert!(data.is_empty() || body.windows(data.len()).any(|window| window == data), "invented data");
+        assert!(
+            data.is_empty() || body.windows(data.len()).any(|window| window == data),
+            "data is not in the body"
+        );
         assert!(
             !data.windows(delimiter.len()).any(|window| window == delimiter.as_bytes()),
-            "two parts in one"
+            "a part contains a delimiter"
         );
     }
 }
 
-/// Reads `body` in frames whose lengths `cut` gives, and tells how many bytes were taken of it.
+/// Parses `body` in frames of the lengths that `cut` returns. Also returns the number of bytes read.
 fn read(
     body: &[u8],
     cut: &mut dyn FnMut(usize) -> usize,
@@ -78,9 +81,9 @@ fn read(
     let mut frames = Vec::new();
     let mut rest = body;
     while !rest.is_empty() {
-        let (frame, behind) = rest.split_at(cut(rest.len()).min(rest.len()));
+        let (frame, tail) = rest.split_at(cut(rest.len()).min(rest.len()));
         frames.push(Bytes::copy_from_slice(frame));
-        rest = behind;
+        rest = tail;
     }
     let taken = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&taken);
@@ -107,24 +110,25 @@ fn read(
 
 const RECIPE: Recipe = super::pictures::RECIPE;
 
-/// The first bytes of a file: the type is one of a known list, a decoder is named for images alone, and the declared size is
-/// judged without a fault.
+/// Detects the type of a file by its first bytes. The type must be a known one, only images have a decoder, and
+/// reading the declared size must not panic.
 pub fn sniff(data: &[u8]) {
-    // A box of its own: whatever is read beyond it is seen by the sanitizer.
+    // A separate allocation, so that the sanitizer sees reads beyond its end.
     let head: Box<[u8]> = data[..data.len().min(HEAD_BYTES)].into();
     let Sniffed { mime, format, text } = crate::ingest::sniff::sniff(&head);
     assert_eq!(format, mime.and_then(Format::from_mime));
     assert!(text.is_none() || mime.is_none(), "{text:?} is text and {mime:?}");
     if let Some(mime) = mime {
-        assert!(mime.starts_with("image/") || infer::is_mime_supported(mime), "{mime} is of no list");
-        assert!(format.is_none() || mime.starts_with("image/"), "{mime} is decoded");
+        assert!(mime.starts_with("image/") || infer::is_mime_supported(mime), "{mime} is not a known type");
+        assert!(format.is_none() || mime.starts_with("image/"), "{mime} is not an image but has a decoder");
     }
     if let Some(format) = format {
         let _verdict = imaging::check_declared(format, &head, &RECIPE);
     }
 }
 
-/// A length, a line end, and a `Range` header: the answer is what RFC 9110 section 14 says.
+/// Evaluates a `Range` header (second line) for a file length (first line). The result must follow RFC 9110 section
+/// 14.
 pub fn range_header(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Some((length, header)) = text.split_once('\n') else { return };
@@ -133,19 +137,19 @@ pub fn range_header(data: &[u8]) {
     if let Requested::Part(range) = &answer {
         assert!(range.start < range.end && range.end <= length, "{range:?} of {length}");
     }
-    assert_eq!(answer, by_the_book(header, length), "{header:?} of {length}");
+    assert_eq!(answer, reference(header, length), "{header:?} of {length}");
     assert_eq!(requested(None, length), Requested::Whole);
 }
 
-/// The same, written with the grammar at hand and numbers that have room.
-fn by_the_book(header: &str, length: u64) -> Requested {
+/// Reference implementation of `Range`: follows the grammar, with numbers that cannot overflow.
+fn reference(header: &str, length: u64) -> Requested {
     let Some((unit, spec)) = header.split_once('=') else { return Requested::Whole };
     let Some((first, last)) = spec.trim().split_once('-') else { return Requested::Whole };
     let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if !unit.trim().eq_ignore_ascii_case("bytes") || !are_digits(first) || !are_digits(last) {
         return Requested::Whole;
     }
-    // Longer ones than 38 digits are beyond any length, and beyond u128.
+    // Numbers of more than 38 digits exceed any length and u128.
     let number = |digits: &str| digits.parse::<u128>().unwrap_or(u128::MAX);
     let padded = |digits: &str| format!("{digits:0>width$}", width = header.len());
     let length = u128::from(length);

@@ -1,21 +1,21 @@
-//! The net under panics of libraries that are fed hostile files.
+//! Catches panics of libraries that decode hostile files.
 //!
-//! The image pool makes "corrupt" of them, which is the right answer; a panic of this crate is a fault nevertheless.
-//! A fuzzer ends its process at the first panic, so its hook must not be asked about the others.
+//! The image pool reports such a panic as a corrupt file, which is correct; a panic of this crate is a bug. A fuzzer
+//! ends its process at the first panic, so its hook must not see panics of libraries.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-/// Part of the path of every file that does not belong to this crate.
+/// Part of the path of every file outside this crate.
 const REGISTRY: &str = "/registry/src/";
 
 thread_local! {
     static IS_FOREIGN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From here on, panics of libraries are told to nobody.
-pub(super) fn spread() {
+/// Hides panics of libraries from the panic hook from now on.
+pub(super) fn install_panic_filter() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let previous = take_hook();
@@ -29,9 +29,9 @@ pub(super) fn spread() {
     });
 }
 
-/// The result of `work`; `None` if a library panicked.
+/// Returns the result of `work`, or `None` if a library panicked.
 pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
-    spread();
+    install_panic_filter();
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => Some(result),
         Err(_) if IS_FOREIGN.get() => None,

@@ -1,11 +1,11 @@
-//! Targets that read images: whatever comes out is a clean JPEG of the right size, whatever goes in.
+//! Fuzz targets for images: any input yields an error or a clean JPEG of the right size.
 
 use super::net::caught;
 use crate::imaging::fuzzing as probe;
 use crate::imaging::{self, Encoded, Format, ImageError, Recipe, Workspace};
 
-/// Small limits, so that a fuzzer's time goes into many files and not into large ones. None on time: a fuzzer has a clock of its
-/// own, and two runs on a busy machine may differ by ours.
+/// Small limits, so that the fuzzer tries many files instead of large ones. No effective time limits: the fuzzer has
+/// its own, and time limits would make two runs on a busy machine differ.
 pub(super) const RECIPE: Recipe = Recipe {
     max_dim: 64,
     quality: 80,
@@ -16,17 +16,17 @@ pub(super) const RECIPE: Recipe = Recipe {
     processor_time: std::time::Duration::from_secs(3600),
 };
 
-/// Longer sides of the output; the last byte of a file chooses.
+/// Maximum sides of the output; the last byte of the file chooses.
 const SIDES: [u32; 4] = [64, 16, 200, 1000];
 
-/// A file as a JPEG: through the whole pipeline, and through our own decoder beside libjpeg-turbo.
+/// Processes a JPEG through the whole pipeline, and compares our decoder with libjpeg-turbo.
 pub fn jpeg_pipeline(data: &[u8]) {
     let choice = data.last().copied().unwrap_or(0);
     picture(Format::Jpeg, data, choice);
     probe::assert_decoders_agree(data, 1 << (choice >> 3 & 3));
 }
 
-/// A byte that names the format, and a file: through the whole pipeline.
+/// Processes a file of the format that the first byte names through the whole pipeline.
 pub fn png_webp_gif_tiff(data: &[u8]) {
     let Some((choice, file)) = data.split_first() else { return };
     const FORMATS: [Format; 6] =
@@ -34,40 +34,41 @@ pub fn png_webp_gif_tiff(data: &[u8]) {
     picture(FORMATS[usize::from(choice % 6)], file, choice / 6);
 }
 
-/// A file as HEIC or AVIF: through the whole pipeline.
+/// Processes a HEIC or AVIF file through the whole pipeline.
 pub fn heic_avif(data: &[u8]) {
     let Some(format) = Format::from_mime("image/heif") else { return };
     picture(format, data, data.last().copied().unwrap_or(0));
 }
 
-/// A byte that names the container, and a file: its orientation is found, and what is written of its EXIF is what was read.
+/// Reads the orientation of a file whose container the first byte names, and checks that its EXIF data survives
+/// writing.
 pub fn exif_orientation(data: &[u8]) {
     let Some((choice, file)) = data.split_first() else { return };
     const FORMATS: [Format; 4] = [Format::Tiff, Format::Jpeg, Format::Png, Format::WebP];
     probe::assert_metadata_survives(FORMATS[usize::from(choice % 4)], file);
 }
 
-/// Develops `file` and holds the promises against what comes out.
+/// Processes `file` and checks the invariants of the output.
 fn picture(format: Format, file: &[u8], choice: u8) {
     let recipe = Recipe { max_dim: SIDES[usize::from(choice & 3)], keep_exif: choice & 4 != 0, ..RECIPE };
     let make = |workspace: &mut Workspace| {
         caught(|| imaging::make(format, file, &recipe, workspace)).unwrap_or(Err(ImageError::Corrupt))
     };
     let Ok(made) = make(&mut Workspace::default()) else { return };
-    // Buffers come with whatever was in them, which must not show.
+    // Reused buffers contain old data, which must not appear in the output.
     assert_eq!(
         make(&mut probe::used_workspace()),
         Ok(made.clone()),
         "the result depends on an earlier photo"
     );
-    hold_promises(&made, &recipe);
+    check_invariants(&made, &recipe);
     probe::assert_size_fits(format, file, &made, &recipe);
 }
 
-fn hold_promises(made: &Encoded, recipe: &Recipe) {
+fn check_invariants(made: &Encoded, recipe: &Recipe) {
     let Encoded { bytes, width, height } = made;
     assert!((1..=recipe.max_dim).contains(width) && (1..=recipe.max_dim).contains(height));
-    let image = turbojpeg::decompress(bytes, turbojpeg::PixelFormat::RGB).expect("the output decodes");
+    let image = turbojpeg::decompress(bytes, turbojpeg::PixelFormat::RGB).expect("the output must decode");
     assert_eq!((image.width, image.height), (*width as usize, *height as usize));
     probe::assert_is_clean(bytes, recipe.keep_exif);
 }

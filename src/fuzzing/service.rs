@@ -1,7 +1,6 @@
-//! The target that sends bytes to a whole server, through a socket as any client does.
+//! The fuzz target that sends bytes to a complete server through a TCP socket.
 //!
-//! Not over a pipe in memory: the wire under hyper is of sockets, and is to be reached as well. Each process has one
-//! server, on a directory of its own.
+//! A real socket, because the code under hyper works on sockets. Each process has one server with its own directory.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -19,10 +18,10 @@ use tokio::time::timeout;
 use crate::app::App;
 use crate::config::{Settings, Source};
 
-/// Longest wait for an answer to what looks like a whole request.
-const ANSWER_TIME: Duration = Duration::from_secs(2);
-/// Longest wait for what is undone in the background.
-const UNDO_TIME: Duration = Duration::from_secs(60);
+/// Time limit for a response to a request that looks complete.
+const RESPONSE_TIME: Duration = Duration::from_secs(2);
+/// Time limit for background clean-up.
+const CLEANUP_TIME: Duration = Duration::from_secs(60);
 
 struct Service {
     runtime: Runtime,
@@ -60,45 +59,46 @@ impl Service {
     }
 }
 
-/// The bytes of a connection: no answer is a fault of the server, all errors are whole problems, and nothing stays staged.
+/// Sends `data` on one connection. The server must answer correctly, all errors must be complete problem documents,
+/// and no staged file may remain.
 pub fn upload_request(data: &[u8]) {
     static SERVICE: OnceLock<Service> = OnceLock::new();
-    super::net::spread();
+    super::net::install_panic_filter();
     let service = SERVICE.get_or_init(Service::start);
-    let answers = service.runtime.block_on(exchange(service.address, data));
-    // HTTP/2 answers in frames.
+    let responses = service.runtime.block_on(exchange(service.address, data));
+    // HTTP/2 responses are binary frames.
     if !data.starts_with(b"PRI ") {
-        check(&answers, data);
+        check(&responses, data);
     }
-    let deadline = Instant::now() + UNDO_TIME;
+    let deadline = Instant::now() + CLEANUP_TIME;
     while std::fs::read_dir(&service.staging).unwrap().next().is_some() {
-        assert!(Instant::now() < deadline, "something stays staged");
+        assert!(Instant::now() < deadline, "a staged file remains");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Sends everything and reads until the server closes.
+/// Sends `data` and reads until the server closes.
 async fn exchange(server: SocketAddr, data: &[u8]) -> Vec<u8> {
     let mut socket = connect(server).await;
-    let mut answers = Vec::new();
-    // A server that has answered already may not read the rest.
-    let _sent = timeout(ANSWER_TIME, socket.write_all(data)).await;
-    if looks_whole(data) {
-        // Until the answer is here: a client that stops sending before it counts as gone.
+    let mut responses = Vec::new();
+    // A server that has already responded may not read the rest.
+    let _sent = timeout(RESPONSE_TIME, socket.write_all(data)).await;
+    if looks_complete(data) {
+        // Wait for the response: a client that closes its sending side earlier counts as gone.
         let mut chunk = [0; 4096];
-        while !has_final_answer(&answers) {
-            match timeout(ANSWER_TIME, socket.read(&mut chunk)).await {
-                Ok(Ok(length)) if length > 0 => answers.extend_from_slice(&chunk[..length]),
+        while !has_final_response(&responses) {
+            match timeout(RESPONSE_TIME, socket.read(&mut chunk)).await {
+                Ok(Ok(length)) if length > 0 => responses.extend_from_slice(&chunk[..length]),
                 _ => break,
             }
         }
     }
     let _gone = socket.shutdown().await;
-    let _rest = timeout(UNDO_TIME, socket.read_to_end(&mut answers)).await;
-    answers
+    let _rest = timeout(CLEANUP_TIME, socket.read_to_end(&mut responses)).await;
+    responses
 }
 
-/// Connects from another address of this machine each time: one alone would run out of ports.
+/// Connects from a different loopback address each time; one address would run out of ports.
 async fn connect(server: SocketAddr) -> TcpStream {
     static CLIENTS: AtomicU32 = AtomicU32::new(0);
     let [_, b, c, d] = CLIENTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();
@@ -111,14 +111,14 @@ fn find(bytes: &[u8], pattern: &[u8]) -> Option<usize> {
     bytes.windows(pattern.len()).position(|window| window == pattern)
 }
 
-/// The value of a header in a lower-case head.
+/// Returns the value of a header in a lower-case head.
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let line = head.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')))?;
     Some(line[name.len() + 1..].trim())
 }
 
-/// Whether the bytes hold a whole request, by a look at them; a wrong guess costs time alone.
-fn looks_whole(data: &[u8]) -> bool {
+/// Guesses whether the bytes contain a complete request. A wrong guess only costs time.
+fn looks_complete(data: &[u8]) -> bool {
     let Some(end) = find(data, b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(&data[..end]).to_ascii_lowercase();
     let body = &data[end + 4..];
@@ -129,32 +129,32 @@ fn looks_whole(data: &[u8]) -> bool {
     length.is_none_or(|length| length <= body.len())
 }
 
-/// One answer at the front of `bytes`, and what follows it; `None` if it is cut off.
-fn answer(bytes: &[u8], to_head: bool) -> Option<(u16, String, &[u8], &[u8])> {
+/// Parses the first response in `bytes` and returns it with the rest, or `None` if it is incomplete.
+fn response(bytes: &[u8], is_head_request: bool) -> Option<(u16, String, &[u8], &[u8])> {
     let end = find(bytes, b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&bytes[..end]).expect("an answer's head is text").to_ascii_lowercase();
+    let head = std::str::from_utf8(&bytes[..end]).expect("a response head is text").to_ascii_lowercase();
     let status = head.strip_prefix("http/1.").and_then(|rest| rest.get(2..5)?.parse().ok());
     let status = status.unwrap_or_else(|| panic!("no status line: {head}"));
     let rest = &bytes[end + 4..];
     let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
     let has_none = matches!(status, 100..200 | 204 | 304)
-        || (to_head && (rest.is_empty() || rest.starts_with(b"HTTP/1.")));
+        || (is_head_request && (rest.is_empty() || rest.starts_with(b"HTTP/1.")));
     let (body, rest) = rest.split_at_checked(if has_none { 0 } else { length })?;
     Some((status, head, body, rest))
 }
 
-fn has_final_answer(bytes: &[u8]) -> bool {
-    match answer(bytes, true) {
-        Some((100..200, .., rest)) => has_final_answer(rest),
+fn has_final_response(bytes: &[u8]) -> bool {
+    match response(bytes, true) {
+        Some((100..200, .., rest)) => has_final_response(rest),
         Some(_) => true,
         None => false,
     }
 }
 
-fn check(mut answers: &[u8], data: &[u8]) {
-    let to_head = find(data, b"HEAD ").is_some();
-    while let Some((status, head, body, rest)) = answer(answers, to_head) {
-        answers = rest;
+fn check(mut responses: &[u8], data: &[u8]) {
+    let is_head_request = find(data, b"HEAD ").is_some();
+    while let Some((status, head, body, rest)) = response(responses, is_head_request) {
+        responses = rest;
         if status < 200 {
             continue;
         }
@@ -165,7 +165,7 @@ fn check(mut answers: &[u8], data: &[u8]) {
         );
         assert!(status != 503 || header(&head, "retry-after").is_some(), "{head}");
         assert!(header(&head, "x-request-id").is_some(), "{head}");
-        if status >= 400 && !(to_head && body.is_empty()) {
+        if status >= 400 && !(is_head_request && body.is_empty()) {
             assert_eq!(header(&head, "content-type"), Some("application/problem+json"), "{head}");
             let problem: Value = serde_json::from_slice(body).expect("a problem is JSON");
             assert_eq!(problem["status"], status, "{problem}");

@@ -1,4 +1,4 @@
-//! Replays what is kept in `fuzz/`: seeds, which must pass, and earlier findings, which must stay fixed.
+//! Replays the files in `fuzz/`: seeds, and earlier findings that must stay fixed.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ const TARGETS: [(&str, Target); 9] = [
     ("work_budget", super::work_budget),
 ];
 
-/// Gives every file of `fuzz/<kind>/<target>` to its target; the number of files, and those that it does not pass.
+/// Runs each target on its files in `fuzz/<kind>/<target>`. Returns the number of files and those that failed.
 fn replay(kind: &str) -> (usize, Vec<PathBuf>) {
     let (mut count, mut failed) = (0, Vec::new());
     for (name, target) in TARGETS {
@@ -35,13 +35,13 @@ fn replay(kind: &str) -> (usize, Vec<PathBuf>) {
 }
 
 #[test]
-fn seeds_pass() {
+fn seeds_pass_their_targets() {
     let (count, failed) = replay("seeds");
     assert!(count >= 100 && failed.is_empty(), "of {count}: {failed:?}");
 }
 
 #[test]
-fn findings_stay_fixed() {
+fn earlier_findings_pass_their_targets() {
     let (_, failed) = replay("regressions");
     assert!(failed.is_empty(), "{failed:?}");
 }

@@ -1,4 +1,4 @@
-//! What every limiter must do. Each of its limiters is given a quota that no other one has.
+//! Conformance suite of [`RateLimiter`]. `limiter` must return a limiter with its own counters for each quota.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,15 +16,16 @@ fn client(n: u8) -> ClientKey {
 
 pub(super) async fn run(limiter: impl Fn(Quota) -> Arc<dyn RateLimiter>) {
     let made = [
-        a_burst_passes_and_no_more(&*limiter(Quota { burst: 10, window: HOUR })).await,
-        of_many_at_once_exactly_the_burst_passes(&*limiter(Quota { burst: 20, window: HOUR })).await,
-        a_refused_client_is_told_when_to_come_back(&*limiter(Quota { burst: 1, window: HOUR / 1200 })).await,
-        the_largest_and_the_smallest_quota_are_counted(&limiter).await,
+        exactly_one_burst_is_allowed(&*limiter(Quota { burst: 10, window: HOUR })).await,
+        exactly_one_burst_of_concurrent_requests_is_allowed(&*limiter(Quota { burst: 20, window: HOUR }))
+            .await,
+        refused_client_is_allowed_after_retry_after(&*limiter(Quota { burst: 1, window: HOUR / 1200 })).await,
+        largest_and_smallest_quota_are_counted(&limiter).await,
         units_are_taken_all_or_none(&*limiter(Quota { burst: 11, window: HOUR })).await,
         concurrent_takers_never_exceed_the_burst(&*limiter(Quota { burst: 50, window: HOUR })).await,
-        units_given_back_can_be_taken_again(limiter(Quota { burst: 12, window: HOUR })).await,
+        returned_units_can_be_taken_again(limiter(Quota { burst: 12, window: HOUR })).await,
     ];
-    assert_eq!(made, [0; 7], "none of this was counted elsewhere");
+    assert_eq!(made, [0; 7], "no fallback was used");
 }
 
 async fn units_are_taken_all_or_none(limiter: &dyn RateLimiter) -> u64 {
@@ -34,7 +35,7 @@ async fn units_are_taken_all_or_none(limiter: &dyn RateLimiter) -> u64 {
     assert_eq!((refused.allowed, refused.remaining), (false, 4));
     assert!(
         refused.retry_after <= HOUR / 11 * 2 && refused.retry_after > HOUR / 11,
-        "two more must grow back"
+        "two more units must become available"
     );
     assert!(limiter.take(client(1), 4).await.allowed, "refusals cost nothing");
     let hopeless = limiter.take(client(2), 12).await;
@@ -49,17 +50,17 @@ async fn concurrent_takers_never_exceed_the_burst(limiter: &dyn RateLimiter) -> 
     limiter.fallbacks()
 }
 
-async fn units_given_back_can_be_taken_again(limiter: Arc<dyn RateLimiter>) -> u64 {
+async fn returned_units_can_be_taken_again(limiter: Arc<dyn RateLimiter>) -> u64 {
     assert!(limiter.take(client(1), 12).await.allowed);
     assert!(!limiter.take(client(1), 1).await.allowed);
     Arc::clone(&limiter).give_back(client(1), 5);
     let deadline = Instant::now() + Duration::from_secs(5);
     while !limiter.take(client(1), 5).await.allowed {
-        assert!(Instant::now() < deadline, "they are there a moment later");
+        assert!(Instant::now() < deadline, "returned units must become available");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    assert!(!limiter.take(client(1), 1).await.allowed, "and no more than these");
-    // A client that has nothing left to get back gains nothing.
+    assert!(!limiter.take(client(1), 1).await.allowed, "only the returned units are available");
+    // Returning units that were never taken has no effect.
     Arc::clone(&limiter).give_back(client(2), 9);
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(limiter.take(client(2), 12).await.allowed);
@@ -67,7 +68,7 @@ async fn units_given_back_can_be_taken_again(limiter: Arc<dyn RateLimiter>) -> u
     limiter.fallbacks()
 }
 
-async fn a_burst_passes_and_no_more(limiter: &dyn RateLimiter) -> u64 {
+async fn exactly_one_burst_is_allowed(limiter: &dyn RateLimiter) -> u64 {
     for left in (0..10).rev() {
         let decision = limiter.check(client(1)).await;
         assert_eq!((decision.allowed, decision.remaining), (true, left));
@@ -83,13 +84,13 @@ async fn a_burst_passes_and_no_more(limiter: &dyn RateLimiter) -> u64 {
     limiter.fallbacks()
 }
 
-async fn of_many_at_once_exactly_the_burst_passes(limiter: &dyn RateLimiter) -> u64 {
+async fn exactly_one_burst_of_concurrent_requests_is_allowed(limiter: &dyn RateLimiter) -> u64 {
     let decisions = join_all((0..60).map(|_| limiter.check(client(1)))).await;
     assert_eq!(decisions.iter().filter(|decision| decision.allowed).count(), 20);
     limiter.fallbacks()
 }
 
-async fn a_refused_client_is_told_when_to_come_back(limiter: &dyn RateLimiter) -> u64 {
+async fn refused_client_is_allowed_after_retry_after(limiter: &dyn RateLimiter) -> u64 {
     assert!(limiter.check(client(1)).await.allowed);
     let refused = limiter.check(client(1)).await;
     assert!(!refused.allowed);
@@ -98,9 +99,7 @@ async fn a_refused_client_is_told_when_to_come_back(limiter: &dyn RateLimiter) -
     limiter.fallbacks()
 }
 
-async fn the_largest_and_the_smallest_quota_are_counted(
-    limiter: impl Fn(Quota) -> Arc<dyn RateLimiter>,
-) -> u64 {
+async fn largest_and_smallest_quota_are_counted(limiter: impl Fn(Quota) -> Arc<dyn RateLimiter>) -> u64 {
     let day = HOUR * 24;
     let largest = limiter(Quota { burst: 1_000_000, window: day * 1000 });
     for _ in 0..3 {

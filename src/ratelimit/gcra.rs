@@ -1,13 +1,13 @@
-//! The generic cell rate algorithm (ITU-T I.371, virtual scheduling), in whole microseconds: what every limiter counts by.
+//! The generic cell rate algorithm (ITU-T I.371, virtual scheduling) in whole microseconds, which every limiter uses.
 
 use std::time::Duration;
 
 use super::{Decision, Quota};
 
-/// A quota as the algorithm knows it.
+/// A quota in the units of the algorithm.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rate {
-    /// The time in which a spent burst grows back.
+    /// Time in which a used burst becomes available again.
     pub(super) window: u64,
     burst: u32,
 }
@@ -19,13 +19,15 @@ impl From<Quota> for Rate {
 }
 
 impl Rate {
-    /// Returns the time in which `units` grow back. It is rounded down, so that a whole burst always fits the window.
+    /// Returns the time in which `units` become available again. Rounded down, so that a whole burst always fits the
+    /// window.
     pub(super) fn cost(self, units: u32) -> u64 {
         let cost = u128::from(self.window) * u128::from(units) / u128::from(self.burst);
         u64::try_from(cost).unwrap_or(u64::MAX).max(1)
     }
 
-    /// Decides whether a client that recovers in `debt` may take `units`. Returns the decision and the debt after it.
+    /// Decides whether a client with `debt` (the time until its burst is complete) may take `units`. Returns the
+    /// decision and the new debt.
     pub(super) fn decide(self, debt: u64, units: u32) -> (Decision, u64) {
         let (window, cost) = (self.window, self.cost(units));
         let allowed = debt.saturating_add(cost) <= window;

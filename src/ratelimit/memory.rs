@@ -1,4 +1,4 @@
-//! Limits of one process, in a bounded map in memory.
+//! Rate limits of one process, in a bounded map in memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,25 +9,25 @@ use async_trait::async_trait;
 use super::gcra::{Rate, micros};
 use super::{ClientKey, Decision, Quota, RateLimiter};
 
-/// Clients that are remembered at once; about 5 MB of memory when full.
+/// Maximum number of clients in memory, which take about 5 MB.
 const MAX_CLIENTS: usize = 65_536;
 
-/// Counts in this process alone.
+/// A rate limiter that counts in this process only.
 ///
-/// Holds at most 65,536 clients. When full it forgets those who have recovered, which loses nothing, and then those
-/// nearest to recovery, which forgives them the rest: a flood of addresses can soften limits, never exhaust memory
-/// nor lock other clients out.
+/// Holds at most 65,536 clients. When full, it removes clients without debt, which loses nothing, and then those with
+/// the least debt, which forgives it. So a flood of addresses can weaken limits, but can neither exhaust memory nor
+/// lock out other clients.
 #[derive(Debug)]
 pub struct MemoryLimiter {
     quota: Quota,
     epoch: Instant,
     max_clients: usize,
-    /// For each client its theoretical arrival time: microseconds since `epoch` at which it will have recovered.
+    /// Client → theoretical arrival time: microseconds since `epoch` at which its debt is zero.
     arrivals: Mutex<HashMap<ClientKey, u64>>,
 }
 
 impl MemoryLimiter {
-    /// A limiter in which every client is rested.
+    /// Creates a limiter in which no client has taken units.
     pub fn new(quota: Quota) -> Self {
         Self::with_capacity(quota, MAX_CLIENTS)
     }
@@ -52,7 +52,7 @@ impl MemoryLimiter {
     pub(super) fn return_units(&self, client: ClientKey, units: u32) {
         let cost = Rate::from(self.quota).cost(units);
         if let Some(arrival) = self.arrivals().get_mut(&client) {
-            // One that lies in the past is a client without a debt.
+            // An arrival time in the past means no debt.
             *arrival = arrival.saturating_sub(cost);
         }
     }
@@ -77,7 +77,7 @@ impl RateLimiter for MemoryLimiter {
     }
 }
 
-/// Shrinks a full map to seven eighths at most, so that the cost of a sweep is spread over many insertions.
+/// Reduces a full map to at most seven eighths, so that the cost is spread over many insertions.
 fn make_room(arrivals: &mut HashMap<ClientKey, u64>, now: u64) {
     let keep = arrivals.len() / 8 * 7;
     arrivals.retain(|_, arrival| *arrival > now);
@@ -109,12 +109,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn conforms() {
+    async fn memory_limiter_passes_conformance_suite() {
         conformance::run(|quota| Arc::new(MemoryLimiter::new(quota))).await;
     }
 
     #[test]
-    fn a_burst_passes_then_one_each_interval() {
+    fn burst_is_allowed_then_one_unit_per_interval() {
         let limiter = limiter(10, 60);
         for left in (0..10).rev() {
             let decision = limiter.take_at(client(1), 1, 0);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_clients_is_bounded_and_the_most_indebted_are_remembered() {
+    fn full_map_keeps_the_clients_with_most_debt() {
         let limiter = limiter(2, 60);
         limiter.take_at(client(0), 1, 0);
         limiter.take_at(client(0), 1, 0);
@@ -139,11 +139,11 @@ mod tests {
         assert!(limiter.arrivals().len() <= 64);
         assert!(
             !limiter.take_at(client(0), 1, 2).allowed,
-            "a flood of addresses must not forgive the one who is over"
+            "a flood of addresses must not reset a client above its limit"
         );
     }
 
-    /// A new client costs an attacker at least a unit. The client that took the most is the last one to be forgotten.
+    /// Each new client costs an attacker at least one unit. The client that took the most is removed last.
     #[test]
     fn flood_of_small_clients_does_not_reset_a_spent_quota() {
         let limiter = limiter(1_000_000, 86_400);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_subscriber_is_one_client() {
+    fn ipv6_network_of_64_bits_is_one_client() {
         let key = |text: &str| ClientKey::from(text.parse::<std::net::IpAddr>().unwrap());
         assert_eq!(key("2001:db8::1"), key("2001:db8::ffff:1"));
         assert_ne!(key("2001:db8::1"), key("2001:db8:0:1::1"));
@@ -167,9 +167,9 @@ mod tests {
     }
 
     proptest! {
-        /// However requests arrive, no window of time lets more than burst + the regrowth through.
+        /// For any arrival times, no more requests are allowed than the burst and what became available since.
         #[test]
-        fn never_more_than_the_quota(burst in 1u32..20, gaps in prop::collection::vec(0u64..5 * SECOND, 1..200)) {
+        fn allowed_requests_never_exceed_the_quota(burst in 1u32..20, gaps in prop::collection::vec(0u64..5 * SECOND, 1..200)) {
             let limiter = limiter(burst, 10);
             let (mut now, mut allowed) = (0, 0u64);
             for gap in gaps {
@@ -185,7 +185,8 @@ mod tests {
             prop_assert!(allowed <= u64::from(burst) + now * u64::from(burst) / (10 * SECOND) + 1);
         }
 
-        /// However many units are taken and given back, the units that are kept never exceed burst and regrowth.
+        /// For any sequence of taken and returned units, the units kept never exceed the burst and what became
+        /// available since.
         #[test]
         fn kept_units_never_exceed_the_quota(
             burst in 1u32..2000,

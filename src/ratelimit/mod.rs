@@ -1,7 +1,7 @@
-//! Rate limits: how often one client may call, and how much it may store. The trait is the seam between one process and
-//! several that share limits.
+//! Rate limits: how often a client may call, and how much it may store. Limits count in one process, or are shared by
+//! several through Redis.
 //!
-//! This room knows clients only as opaque keys. It refuses to hold an unbounded number of them.
+//! Clients are opaque keys here. The number of clients in memory is bounded.
 
 #[cfg(test)]
 mod conformance;
@@ -19,50 +19,52 @@ pub use self::redis::{RedisError, RedisLimiter, RedisLink};
 
 use crate::model::ClientKey;
 
-/// So many units in so much time: `burst` at once, then one each `window / burst`. A unit is one request, or a KiB of photos.
+/// A limit: `burst` units at once, then one unit each `window / burst`. A unit is one request or one KiB of photos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Units that a rested client may take at once; at least 1.
+    /// Units that a client may take at once when it has used none; at least 1.
     pub burst: u32,
-    /// The time in which a spent burst grows back whole.
+    /// Time in which a used burst becomes available again completely.
     pub window: Duration,
 }
 
-/// The answer to a client that takes units of a quota.
+/// The result of taking units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Whether the units were taken.
+    /// True if the units were taken.
     pub allowed: bool,
-    /// Units that are left.
+    /// Units that the client has left.
     pub remaining: u32,
-    /// Until the same number of units is left; zero if it is. The whole window for more units than the burst has.
+    /// Time until the same number of units is available, or zero if it is. The whole window if the request exceeds
+    /// the burst.
     pub retry_after: Duration,
-    /// Until the whole burst has grown back.
+    /// Time until the whole burst is available.
     pub reset_after: Duration,
 }
 
-/// Counts what clients take against one [`Quota`].
+/// Counts the units that clients take against one [`Quota`].
 ///
-/// An implementation is atomic: concurrent calls for one key never take more than `burst` units together from rest.
-/// It never fails: one that depends on another service falls back to counting by itself.
+/// An implementation is atomic: concurrent calls for one unused key never take more than `burst` units together. It
+/// never fails: if it depends on another service that fails, it counts in this process.
 #[async_trait]
 pub trait RateLimiter: Send + Sync {
-    /// Takes `units` of the quota of `client`: all of them, or none if so many are not left.
+    /// Takes `units` from the quota of `client`: all of them, or none if not enough are left.
     async fn take(&self, client: ClientKey, units: u32) -> Decision;
 
-    /// Counts one request of `client` and says whether it may go on. A refused request costs nothing.
+    /// Takes one unit for a request of `client`. A refused request costs nothing.
     async fn check(&self, client: ClientKey) -> Decision {
         self.take(client, 1).await
     }
 
-    /// Gives back `units` that were taken and not used. It may take effect a moment later. Where limits are shared and the
-    /// other service does not answer, the client gets them back in this process alone.
+    /// Returns `units` that were taken and not used. May take effect a moment later. If the service that shares
+    /// limits does not answer, the units are returned in this process only.
     fn give_back(self: Arc<Self>, client: ClientKey, units: u32);
 
-    /// The quota in force.
+    /// Returns the quota.
     fn quota(&self) -> Quota;
 
-    /// Calls of [`take`](Self::take) that were counted in this process alone although limits are shared, since the start.
+    /// Returns the number of [`take`](Self::take) calls since the start that were counted in this process only
+    /// although limits are shared.
     fn fallbacks(&self) -> u64 {
         0
     }

@@ -1,4 +1,4 @@
-//! One connection from its first byte to its last.
+//! Serves one connection from its first byte to its close.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -15,25 +15,25 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Limits;
-use super::connection_state::{ConnectionState, Quiet};
+use super::connection_state::{ConnectionState, Idle};
 use super::h2_streams;
 use super::paced_body::PacedBody;
 use super::protocol::{self, Graceful, Protocols};
-use super::shares::Place;
+use super::shares::Slot;
 use super::socket::{Socket, Version};
 use crate::telemetry::connections::Counted;
 use crate::web::body::Body;
 use crate::web::stack::MonitorsOnly;
 
-/// After so long without a request, nothing but its socket is kept of an HTTP/1.1 connection: hyper holds 16 KiB for each,
-/// and phones keep theirs open for minutes.
+/// Idle time after which an HTTP/1.1 connection keeps only its socket: hyper holds 16 KiB for each connection, and
+/// phones keep theirs open for minutes.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// A connection with its place and its permit.
+/// An accepted connection, with its slot and its permit.
 pub(super) struct Connection {
-    pub(super) place: Place,
+    pub(super) slot: Slot,
     pub(super) protocols: Arc<Protocols>,
-    /// Changes, or loses its sender, when the server stops.
+    /// Signals shutdown when its sender is dropped.
     pub(super) stopping: watch::Receiver<()>,
     pub(super) limits: Limits,
     pub(super) peer: SocketAddr,
@@ -42,29 +42,29 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Serves it to its end.
+    /// Serves requests with `handler` until the connection closes.
     pub(super) async fn serve<H, F>(self, stream: TcpStream, handler: H)
     where
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Unpin + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let Self { place, protocols, stopping, limits, peer, _counted, _permit } = self;
-        let state = Arc::new(ConnectionState::new(place));
+        let Self { slot, protocols, stopping, limits, peer, _counted, _permit } = self;
+        let state = Arc::new(ConnectionState::new(slot));
         let mut socket = Box::new(Socket::new(stream, Arc::clone(&state), limits.write_rate));
         let mut serving = Serving { protocols, stopping, limits, peer };
-        // Nothing but the socket is held for a client that says nothing.
+        // hyper and its buffers are created only after the first bytes arrived.
         let version = tokio::select! {
-            // In this order: what arrived while we were busy is not late.
+            // `biased`: bytes that arrived while this task was not polled are not late.
             biased;
-            version = socket.version() => version,
+            version = socket.detect_version() => version,
             _ = serving.stopping.changed() => return,
             () = state.evicted() => return,
             () = tokio::time::sleep(limits.head_timeout) => {
-                state.time_out();
+                state.set_timed_out();
                 return;
             }
         };
-        let service = answering(Arc::clone(&state), peer, handler);
+        let service = counted_service(Arc::clone(&state), peer, handler);
         match version {
             Ok(Version::Http1) => serving.http1(socket, &state, service).await,
             Ok(Version::Http2) => {
@@ -72,13 +72,13 @@ impl Connection {
                 serving.drive(connection.as_mut(), &state, false).await;
             }
             Err(error) => {
-                tracing::debug!(%error, %peer, "a connection ended before its first request");
+                tracing::debug!(%error, %peer, "connection failed before its first request");
             }
         }
     }
 }
 
-/// What a connection is served by.
+/// What the phases of a connection share.
 struct Serving {
     protocols: Arc<Protocols>,
     stopping: watch::Receiver<()>,
@@ -87,7 +87,7 @@ struct Serving {
 }
 
 impl Serving {
-    /// Serves HTTP/1.1, with hyper's buffers only while something is asked.
+    /// Serves HTTP/1.1. A resting connection keeps only its socket; hyper's buffers are freed.
     async fn http1<S, A>(&mut self, mut socket: Box<Socket>, state: &ConnectionState, service: S)
     where
         S: Fn(Request<Incoming>) -> A + Clone + Unpin,
@@ -95,16 +95,16 @@ impl Serving {
     {
         loop {
             let mut connection = Box::new(self.protocols.http1(socket, service_fn(service.clone())));
-            if self.drive(Pin::new(&mut *connection), state, true).await == Ended::Closed {
+            if self.drive(Pin::new(&mut *connection), state, true).await == Outcome::Closed {
                 return;
             }
-            socket = protocol::taken_back(*connection);
-            if state.is_asked() {
+            socket = protocol::into_socket(*connection);
+            if state.has_unanswered_input() {
                 continue;
             }
             tokio::select! {
                 biased;
-                spoken = socket.spoken() => if spoken.is_err() { return },
+                readable = socket.readable() => if readable.is_err() { return },
                 _ = self.stopping.changed() => return,
                 () = state.evicted() => return,
                 () = tokio::time::sleep(self.limits.head_timeout.saturating_sub(REST_AFTER)) => return,
@@ -112,53 +112,55 @@ impl Serving {
         }
     }
 
-    /// Runs hyper's side until it ends, or until nothing was asked for too long, or until it may rest. One that does not
-    /// rest says goodbye before it ends.
+    /// Runs hyper until the connection ends, is idle for too long, or can rest.
+    ///
+    /// With `rests` an idle connection returns [`Outcome::Resting`]. Without, it is shut down gracefully (HTTP/2
+    /// GOAWAY) before it is closed.
     async fn drive<C: Graceful>(
         &mut self,
         mut connection: Pin<&mut C>,
         state: &ConnectionState,
         rests: bool,
-    ) -> Ended {
+    ) -> Outcome {
         let limit = self.limits.head_timeout;
         let rest = if rests { REST_AFTER } else { limit };
-        let mut is_parting = false;
+        let mut is_closing = false;
         let mut is_stopping = false;
         loop {
             tokio::select! {
                 biased;
-                // First: a request that is read from here on would not be answered.
+                // `biased`, eviction first: a request that is read after this point would not be answered.
                 () = state.evicted() => {
                     connection.as_mut().graceful_shutdown();
-                    // HTTP/2 says goodbye, as far as the socket takes it at once.
+                    // One poll sends the HTTP/2 GOAWAY, if the socket accepts it at once.
                     let once = |cx: &mut Context<'_>| {
                         let _ended_or_not = connection.as_mut().poll(cx);
                         Poll::Ready(())
                     };
                     std::future::poll_fn(once).await;
-                    return Ended::Closed;
+                    return Outcome::Closed;
                 }
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
-                        tracing::debug!(%error, peer = %self.peer, "a connection ended early");
+                        tracing::debug!(%error, peer = %self.peer, "connection failed");
                     }
-                    return Ended::Closed;
+                    return Outcome::Closed;
                 }
-                // Fails when the sender is dropped, which is the signal.
+                // The sender is dropped at shutdown, which makes this return an error.
                 _ = self.stopping.changed(), if !is_stopping => {
-                    (is_stopping, is_parting) = (true, true);
+                    (is_stopping, is_closing) = (true, true);
                     connection.as_mut().graceful_shutdown();
                 }
-                quiet = state.quiet(rest, limit) => {
-                    if quiet == Quiet::Resting {
-                        return Ended::Resting;
+                idle = state.wait_until_idle(rest, limit) => {
+                    if idle == Idle::CanRest {
+                        return Outcome::Resting;
                     }
-                    // A peer that does not agree to part is left.
-                    if is_parting || rests {
-                        state.time_out();
-                        return Ended::Closed;
+                    // The peer did not close after the graceful shutdown.
+                    if is_closing || rests {
+                        state.set_timed_out();
+                        return Outcome::Closed;
                     }
-                    is_parting = true;
+                    is_closing = true;
                     connection.as_mut().graceful_shutdown();
                 }
             }
@@ -166,41 +168,41 @@ impl Serving {
     }
 }
 
-/// What became of hyper's side of a connection.
+/// Why [`Serving::drive`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    /// It is over.
+enum Outcome {
+    /// The connection is closed.
     Closed,
-    /// Everything asked was answered, and the client is silent.
+    /// All requests were answered, and no part of another one was received.
     Resting,
 }
 
-/// One answer on its way.
+/// The future of one response.
 ///
-/// In a box, since hyper keeps room for it as long as the connection lives, and it is much larger than everything else that
-/// an idle connection holds.
-type Pending = Pin<Box<dyn Future<Output = Result<Response<PacedBody>, Infallible>> + Send>>;
+/// Boxed, because hyper reserves room for it for the lifetime of the connection, and it is much larger than
+/// everything else that an idle connection holds.
+type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<PacedBody>, Infallible>> + Send>>;
 
-/// `handler` as hyper calls it: counted on `line` until its answer was handed over.
-fn answering<H, F>(
+/// Wraps `handler` as a service that counts each request in `state` until its response was handed over.
+fn counted_service<H, F>(
     state: Arc<ConnectionState>,
     peer: SocketAddr,
     handler: H,
-) -> impl Fn(Request<Incoming>) -> Pending + Clone + Unpin
+) -> impl Fn(Request<Incoming>) -> ResponseFuture + Clone + Unpin
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Unpin + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     move |mut request| {
-        let busy = state.begin();
-        if !busy.has_share() {
+        let guard = state.begin_request();
+        if !guard.has_share() {
             request.extensions_mut().insert(MonitorsOnly);
         }
         let handler = handler.clone();
-        // The handler is called inside: its future would be in here twice otherwise.
+        // Called inside the block: otherwise this future would contain the handler's future twice.
         Box::pin(async move {
-            let answer = handler(request, peer).await;
-            Ok(PacedBody::wrap(answer, busy, h2_streams::time_budget()))
+            let response = handler(request, peer).await;
+            Ok(PacedBody::wrap(response, guard, h2_streams::current_time_budget()))
         })
     }
 }

@@ -1,5 +1,4 @@
-//! What a connection is doing, as its parts see it: hyper above, the socket below, and the clock that decides whether
-//! either still has a reason to be here.
+//! State of one connection, shared by hyper's service, the socket and the idle timer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,130 +6,133 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::shares::Place;
+use super::shares::Slot;
 
-/// See the module.
+/// Whether a connection is in work, has unanswered input, or timed out.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
-    place: Place,
-    /// Requests whose answer has not been handed to hyper to its end.
+    slot: Slot,
+    /// Requests whose response hyper has not received completely.
     open: AtomicUsize,
-    /// The client has yet to take what was written.
-    is_stalled: AtomicBool,
-    /// Something was read that no answer followed yet.
-    is_asked: AtomicBool,
+    /// The last write is blocked because the client does not read.
+    is_write_blocked: AtomicBool,
+    /// Bytes were received since the last response began.
+    has_unanswered_input: AtomicBool,
     is_timed_out: AtomicBool,
     changed: Notify,
 }
 
 impl ConnectionState {
-    /// A new connection that has this place.
-    pub(super) fn new(place: Place) -> Self {
+    /// Creates the state of a new connection that occupies `slot`.
+    pub(super) fn new(slot: Slot) -> Self {
         Self {
-            place,
+            slot,
             open: AtomicUsize::new(0),
-            is_stalled: AtomicBool::new(false),
-            is_asked: AtomicBool::new(false),
+            is_write_blocked: AtomicBool::new(false),
+            has_unanswered_input: AtomicBool::new(false),
             is_timed_out: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
 
-    /// Counts a request until the result is dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+    /// Counts a request as open until the returned guard is dropped.
+    pub(super) fn begin_request(self: &Arc<Self>) -> RequestGuard {
         self.open.fetch_add(1, Ordering::Relaxed);
-        let has_share = self.place.update(|| self.is_in_work());
+        let has_share = self.slot.update(|| self.is_in_work());
         self.changed.notify_one();
-        Busy { state: Arc::clone(self), has_share }
+        RequestGuard { state: Arc::clone(self), has_share }
     }
 
-    /// Whether a request is open, or its answer not taken yet.
+    /// Returns true if a request is open or its response has not been read yet.
     fn is_in_work(&self) -> bool {
-        self.open.load(Ordering::Relaxed) > 0 || self.is_stalled.load(Ordering::Relaxed)
+        self.open.load(Ordering::Relaxed) > 0 || self.is_write_blocked.load(Ordering::Relaxed)
     }
 
-    /// Completes once the connection must make room for another one.
+    /// Completes when the connection is evicted to make room for another one.
     pub(super) async fn evicted(&self) {
-        self.place.evicted().await;
+        self.slot.evicted().await;
     }
 
-    /// Notes whether the client has yet to take what was written.
-    pub(super) fn stalled(&self, is_stalled: bool) {
-        if self.is_stalled.swap(is_stalled, Ordering::Relaxed) != is_stalled {
-            self.place.update(|| self.is_in_work());
+    /// Records whether a write is blocked because the client does not read.
+    pub(super) fn set_write_blocked(&self, is_write_blocked: bool) {
+        if self.is_write_blocked.swap(is_write_blocked, Ordering::Relaxed) != is_write_blocked {
+            self.slot.update(|| self.is_in_work());
             self.changed.notify_one();
         }
     }
 
-    /// Notes whether something was read that no answer followed yet.
-    pub(super) fn asked(&self, is_asked: bool) {
-        self.is_asked.store(is_asked, Ordering::Relaxed);
+    /// Records whether bytes were received that no response followed yet.
+    pub(super) fn set_unanswered_input(&self, has_unanswered_input: bool) {
+        self.has_unanswered_input.store(has_unanswered_input, Ordering::Relaxed);
     }
 
-    /// Whether it was.
-    pub(super) fn is_asked(&self) -> bool {
-        self.is_asked.load(Ordering::Relaxed)
+    /// Returns true if bytes were received that no response followed yet.
+    pub(super) fn has_unanswered_input(&self) -> bool {
+        self.has_unanswered_input.load(Ordering::Relaxed)
     }
 
-    /// The connection ends because a request head did not arrive in time.
-    pub(super) fn time_out(&self) {
+    /// Records that the connection ends because a request head did not arrive in time.
+    pub(super) fn set_timed_out(&self) {
         self.is_timed_out.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it does.
+    /// Returns true if the connection ends because a request head did not arrive in time.
     pub(super) fn is_timed_out(&self) -> bool {
         self.is_timed_out.load(Ordering::Relaxed)
     }
 
-    /// Completes once nothing was asked and nothing under way for so long: for `rest` if there is no unfinished head either,
-    /// else for `limit`. The bytes of such a head count as nothing, so that they cannot be drawn out.
-    pub(super) async fn quiet(&self, rest: Duration, limit: Duration) -> Quiet {
-        let mut silent = Duration::ZERO;
+    /// Completes when the connection has been idle for long enough.
+    ///
+    /// Returns [`Idle::CanRest`] after `rest` if no part of a request was received, else [`Idle::TimedOut`] after
+    /// `limit`. Bytes of an unfinished head do not reset the timer, so that a client cannot extend it by sending
+    /// slowly.
+    pub(super) async fn wait_until_idle(&self, rest: Duration, limit: Duration) -> Idle {
+        let mut idle = Duration::ZERO;
         loop {
-            let next = if silent < rest { rest.min(limit) } else { limit };
-            let is_unchanged = tokio::time::timeout(next - silent, self.changed.notified()).await.is_err();
+            let next = if idle < rest { rest.min(limit) } else { limit };
+            let is_unchanged = tokio::time::timeout(next - idle, self.changed.notified()).await.is_err();
             if !is_unchanged || self.is_in_work() {
-                silent = Duration::ZERO;
+                idle = Duration::ZERO;
                 continue;
             }
-            silent = next;
-            if silent == limit {
-                return Quiet::TooLong;
+            idle = next;
+            if idle == limit {
+                return Idle::TimedOut;
             }
-            if !self.is_asked() {
-                return Quiet::Resting;
+            if !self.has_unanswered_input() {
+                return Idle::CanRest;
             }
         }
     }
 }
 
-/// For how long nothing happened.
+/// How long a connection has been idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Quiet {
-    /// For the shorter time, and the client has not begun to ask for anything.
-    Resting,
-    /// For as long as it may.
-    TooLong,
+pub(super) enum Idle {
+    /// For the short time, and no part of a request was received.
+    CanRest,
+    /// For the maximum time.
+    TimedOut,
 }
 
-/// A request under way.
+/// Counts one open request until dropped.
 #[derive(Debug)]
-pub(super) struct Busy {
+pub(super) struct RequestGuard {
     state: Arc<ConnectionState>,
     has_share: bool,
 }
 
-impl Busy {
-    /// Returns false if the client has its share of connections in work, and this request is one more.
+impl RequestGuard {
+    /// Returns false if this request exceeds the client's share of connections in work.
     pub(super) fn has_share(&self) -> bool {
         self.has_share
     }
 }
 
-impl Drop for Busy {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.state.open.fetch_sub(1, Ordering::Relaxed);
-        self.state.place.update(|| self.state.is_in_work());
+        self.state.slot.update(|| self.state.is_in_work());
         self.state.changed.notify_one();
     }
 }

@@ -1,39 +1,40 @@
-//! File descriptors, which connections and photos share.
+//! Divides the process's file descriptors between connections and photos.
 //!
-//! A spilled photo, a staged one and one that is read back are a descriptor each, and so is every connection. Were
-//! connections to take them all, no upload could be finished and no connection would ever become free by it.
+//! Each connection uses one descriptor, and so does each photo that is spilled to disk, staged or read back. If
+//! connections could take all descriptors, no upload could finish, and so no connection would become free.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Takes all descriptors that the system grants, and gives how many those are.
+/// Raises the soft limit of open files to the hard limit and returns it.
 ///
 /// # Errors
-/// The limit can be neither asked nor raised.
+/// The limit cannot be read or raised.
 pub fn raise_limit() -> std::io::Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok(hard)
 }
 
-/// How many connections of `wanted` leave enough of the descriptors that this process may have: a quarter of them, and
-/// those that are open whatever happens.
-pub fn connections(wanted: usize) -> usize {
+/// Returns the number of connections to allow: `wanted`, or fewer if the limit of open files requires it.
+///
+/// A quarter of the descriptors and [`ALWAYS_OPEN`] stay reserved. Logs a warning if `wanted` is lowered.
+pub fn limit_connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
-    let allowed = usize::try_from(within(limit)).unwrap_or(usize::MAX);
+    let allowed = usize::try_from(connections_for(limit)).unwrap_or(usize::MAX);
     if allowed < wanted {
         tracing::warn!(
             files = limit,
             connections = allowed,
-            "MAX_CONNECTIONS={wanted} is lowered: the limit of open files must leave some for photos"
+            "MAX_CONNECTIONS={wanted} is too high for the limit of open files and was lowered; raise the limit to allow more"
         );
     }
     wanted.min(allowed)
 }
 
-/// Open all the time: the database, directories, the event queue, standard streams, the listener.
+/// Descriptors that are open all the time: database, directories, event queue, standard streams, listener.
 const ALWAYS_OPEN: u64 = 32;
 
-fn within(limit: u64) -> u64 {
+fn connections_for(limit: u64) -> u64 {
     (limit - limit / 4).saturating_sub(ALWAYS_OPEN).max(1)
 }
 
@@ -42,10 +43,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quarter_is_left_for_photos() {
-        assert_eq!(within(1024), 736);
-        assert_eq!(within(16), 1);
-        assert!(within(65_536) > 16_384, "the limit of the systemd unit is enough for the default");
-        assert!(within(u64::MAX) > 1 << 62);
+    fn file_limit_leaves_a_quarter_for_photos() {
+        assert_eq!(connections_for(1024), 736);
+        assert_eq!(connections_for(16), 1);
+        assert!(
+            connections_for(65_536) > 16_384,
+            "the systemd unit's limit must allow the default of MAX_CONNECTIONS"
+        );
+        assert!(connections_for(u64::MAX) > 1 << 62);
     }
 }

@@ -1,8 +1,9 @@
-//! The tasks of HTTP/2 streams, each with a clock on the peer that takes its answer.
+//! Runs HTTP/2 streams as tasks, each with a time budget for sending its response.
 //!
-//! On a connection of many streams the socket below tells nothing about one of them: a peer can give window for some, or
-//! for none, and ask to have its answers kept for ever. So each stream has an account of its own, which its body keeps, and
-//! a stream that used it up is dropped, which resets it and frees what it holds. The others go on.
+//! A socket write timeout does not cover a single stream: a peer can give flow-control window to some streams, or to
+//! none, and make the server keep the other responses for ever. So each stream has its own [`TimeBudget`], which its
+//! response body updates. A stream that uses up its budget is dropped, which resets it and frees its memory. Other
+//! streams of the connection continue.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,62 +15,64 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::web::min_rate::{MinRate, TimeBudget};
 
-/// The account of one stream's answer.
+/// The time budget of one stream, shared by its task and its response body.
 pub(super) type SharedTimeBudget = Arc<Mutex<TimeBudget>>;
 
 tokio::task_local! {
     static TIME_BUDGET: SharedTimeBudget;
 }
 
-/// The account of the stream in whose task this is called; none in HTTP/1.1, where the socket has it.
-pub(super) fn time_budget() -> Option<SharedTimeBudget> {
+/// Returns the time budget of the stream whose task calls this, or `None` in HTTP/1.1, where the socket keeps the
+/// budget.
+pub(super) fn current_time_budget() -> Option<SharedTimeBudget> {
     TIME_BUDGET.try_with(Arc::clone).ok()
 }
 
-/// Changes an account.
-pub(super) fn with<T>(time_budget: &SharedTimeBudget, change: impl FnOnce(&mut TimeBudget) -> T) -> T {
+/// Locks a time budget and runs `change` on it.
+pub(super) fn update<T>(time_budget: &SharedTimeBudget, change: impl FnOnce(&mut TimeBudget) -> T) -> T {
     change(&mut time_budget.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Starts the tasks of streams.
+/// Spawns the streams of HTTP/2 connections.
 #[derive(Debug, Clone)]
-pub(super) struct H2Streams {
+pub(super) struct H2Executor {
     min_rate: MinRate,
 }
 
-impl H2Streams {
-    /// H2Streams whose peers may be as slow as `min_rate`.
+impl H2Executor {
+    /// Creates an executor whose streams must be read at least at `min_rate`.
     pub(super) fn new(min_rate: MinRate) -> Self {
         Self { min_rate }
     }
 }
 
-impl<F> Executor<F> for H2Streams
+impl<F> Executor<F> for H2Executor
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
         let time_budget = Arc::new(Mutex::new(TimeBudget::new(self.min_rate)));
-        let paced = Paced { stream: Box::pin(stream), time_budget: Arc::clone(&time_budget), clock: None };
-        tokio::spawn(TIME_BUDGET.scope(time_budget, paced));
+        let timed =
+            TimedStream { stream: Box::pin(stream), time_budget: Arc::clone(&time_budget), clock: None };
+        tokio::spawn(TIME_BUDGET.scope(time_budget, timed));
     }
 }
 
-/// A stream until it ends or its account is used up.
-struct Paced<F> {
+/// Polls a stream until it completes or its time budget is used up.
+struct TimedStream<F> {
     stream: Pin<Box<F>>,
     time_budget: SharedTimeBudget,
     clock: Option<Pin<Box<Sleep>>>,
 }
 
-impl<F: Future<Output = ()>> Future for Paced<F> {
+impl<F: Future<Output = ()>> Future for TimedStream<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.stream.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(deadline) = with(&self.time_budget, |time_budget| time_budget.deadline()) else {
+        let Some(deadline) = update(&self.time_budget, |time_budget| time_budget.deadline()) else {
             self.clock = None;
             return Poll::Pending;
         };
@@ -77,9 +80,9 @@ impl<F: Future<Output = ()>> Future for Paced<F> {
         if clock.deadline() != deadline {
             clock.as_mut().reset(deadline);
         }
-        let is_over = clock.as_mut().poll(cx).is_ready();
-        if is_over {
-            tracing::debug!("a stream whose answer is not taken is reset");
+        let is_expired = clock.as_mut().poll(cx).is_ready();
+        if is_expired {
+            tracing::debug!("HTTP/2 stream reset: the peer reads its response too slowly");
             return Poll::Ready(());
         }
         Poll::Pending

@@ -1,30 +1,31 @@
-//! Tells a body that is too large from a head that is.
+//! Finds out whether a request was refused for its Content-Length rather than for its head.
 //!
-//! hyper keeps the lengths 2^64-2 and 2^64-1 for itself and answers them with 431; to it a larger one is no number. Both are
-//! bodies that nobody takes, so the answer is 413. The watch reads heads as they pass and changes nothing.
+//! hyper reserves the lengths 2^64-2 and 2^64-1 and answers them with 431; a larger length is not a number to it. All
+//! three are bodies that are too large, so the response is 413. This type reads heads as they pass and does not
+//! change them.
 
-/// The largest length that hyper takes.
+/// The largest Content-Length that hyper accepts.
 const MAX_LENGTH: u64 = u64::MAX - 2;
 
 const NAME: &[u8] = b"content-length:";
 
-/// See the module. Follows the first head after an answer; after its end there may be a body.
+/// Reads the first request head after a response, and stops at its end, because a body may follow.
 #[derive(Debug, Default)]
 pub(super) struct LengthWatch {
     state: State,
-    is_beyond: bool,
+    exceeds_limit: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In a line that has so far been these bytes of the name.
+    /// In a line that has matched this many bytes of the name so far.
     Name(usize),
-    /// In the value, after digits that make this number.
+    /// In the value, whose digits so far make this number.
     Value(u64),
-    /// In another line.
+    /// In a line that is not a Content-Length.
     Other,
-    /// After the head.
-    Over,
+    /// After the end of the head.
+    Done,
 }
 
 impl Default for State {
@@ -34,12 +35,12 @@ impl Default for State {
 }
 
 impl LengthWatch {
-    /// Takes the next bytes that were read.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+    /// Scans the next bytes received.
+    pub(super) fn scan(&mut self, mut bytes: &[u8]) {
         while let Some((byte, rest)) = bytes.split_first() {
             bytes = rest;
             self.state = match self.state {
-                State::Over => return,
+                State::Done => return,
                 State::Other => match memchr::memchr(b'\n', rest) {
                     _ if *byte == b'\n' => State::Name(0),
                     Some(end) => {
@@ -49,7 +50,7 @@ impl LengthWatch {
                     None => return,
                 },
                 State::Name(0) if *byte == b'\r' => State::Name(0),
-                State::Name(0) if *byte == b'\n' => State::Over,
+                State::Name(0) if *byte == b'\n' => State::Done,
                 State::Name(matched) if byte.to_ascii_lowercase() == NAME[matched] => {
                     if matched + 1 == NAME.len() { State::Value(0) } else { State::Name(matched + 1) }
                 }
@@ -59,7 +60,7 @@ impl LengthWatch {
                     }
                     b' ' | b'\t' | b'\r' => State::Value(length),
                     b'\n' => {
-                        self.is_beyond |= length > MAX_LENGTH;
+                        self.exceeds_limit |= length > MAX_LENGTH;
                         State::Name(0)
                     }
                     _ => State::Other,
@@ -70,14 +71,14 @@ impl LengthWatch {
         }
     }
 
-    /// Expects a new head.
+    /// Starts again at the beginning of a new head.
     pub(super) fn restart(&mut self) {
         *self = Self::default();
     }
 
-    /// Whether the head has a length that hyper does not take.
-    pub(super) fn is_beyond(&self) -> bool {
-        self.is_beyond
+    /// Returns true if the head contains a Content-Length that hyper does not accept.
+    pub(super) fn exceeds_limit(&self) -> bool {
+        self.exceeds_limit
     }
 }
 
@@ -85,16 +86,16 @@ impl LengthWatch {
 mod tests {
     use super::*;
 
-    fn is_beyond(text: &str, step: usize) -> bool {
+    fn exceeds_limit(text: &str, step: usize) -> bool {
         let mut watch = LengthWatch::default();
         for piece in text.as_bytes().chunks(step) {
-            watch.read(piece);
+            watch.scan(piece);
         }
-        watch.is_beyond()
+        watch.exceeds_limit()
     }
 
     #[test]
-    fn length_beyond_64_bits_is_seen_however_the_head_is_cut() {
+    fn content_length_above_limit_is_found_for_any_split_of_the_head() {
         for (head, expected) in [
             ("Content-Length: 18446744073709551615\r\n", true),
             ("content-LENGTH:18446744073709551614 \n", true),
@@ -110,7 +111,7 @@ mod tests {
         ] {
             let head = format!("POST / HTTP/1.1\r\nHost: x\r\n{head}\r\n");
             for step in [1, 2, 7, 1000] {
-                assert_eq!(is_beyond(&head, step), expected, "{step}: {head}");
+                assert_eq!(exceeds_limit(&head, step), expected, "{step}: {head}");
             }
         }
     }

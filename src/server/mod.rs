@@ -1,6 +1,7 @@
-//! Connections: accepted within a permit, served as HTTP/1.1 or HTTP/2 (prior knowledge), drained at the end.
+//! HTTP server: accepts connections up to a limit, serves HTTP/1.1 and HTTP/2 (prior knowledge), drains them at
+//! shutdown.
 //!
-//! Knows sockets and deadlines; what a request means is the handler's business.
+//! It handles sockets and deadlines only. The handler passed to [`run`] interprets the requests.
 
 mod connection;
 mod connection_state;
@@ -31,42 +32,45 @@ use crate::telemetry::connections::Connections;
 use crate::web::body::Body;
 use crate::web::min_rate::MinRate;
 
-/// Pause when the process is out of file descriptors: closing connections make room, a loop would only burn the core.
+/// Pause after a failed accept, for example when the process is out of file descriptors. Descriptors become free when
+/// connections close, so retrying at once would only use CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a new connection waits for one that was asked to close. Each closes the next time that a thread polls it.
+/// How long a new connection waits for an evicted one to close. An evicted connection closes the next time its task
+/// is polled.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 
-/// Connections that the system takes before we do; it lowers this to its own limit. Thousands of phones that come back at
-/// once after a gap in their network are not turned away.
+/// Listen backlog, which the kernel caps at its own limit (`net.core.somaxconn`). It is large enough for thousands of
+/// phones that reconnect at the same time after a network outage.
 const LISTEN_QUEUE: u32 = 4096;
 
-/// Bounds on connections.
+/// Limits for connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Open at once. Beyond that idle ones make room, else new ones are closed: see `shares.rs`.
+    /// Maximum number of open connections. At the limit an idle connection is evicted, or the new one is closed; see
+    /// `shares.rs`.
     pub connections: usize,
-    /// For a request head, and for an idle connection.
+    /// Time allowed for receiving a request head, and for keeping an idle connection open.
     pub head_timeout: Duration,
-    /// The slowest that a client may take its answer.
+    /// Minimum rate at which a client must read its response.
     pub write_rate: MinRate,
-    /// For open requests, once shutdown began.
+    /// Time allowed for open requests to finish after shutdown began.
     pub shutdown_timeout: Duration,
 }
 
-/// How a server came to its end.
+/// How the server stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Every open request was answered.
+pub enum Stopped {
+    /// All open requests were answered.
     Drained,
-    /// So many connections were cut off at the deadline.
-    CutOff(usize),
+    /// This many connections were still open at the deadline and were closed.
+    Aborted(usize),
 }
 
-/// Listens on `address`. Called inside a tokio runtime.
+/// Binds a listener to `address`. Must be called inside a tokio runtime.
 ///
 /// # Errors
-/// The address cannot be had.
+/// The address cannot be bound.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -74,8 +78,10 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(LISTEN_QUEUE)
 }
 
-/// Serves connections of `listener` until `shutdown` completes, then lets open requests finish within the deadline. A proxy
-/// at one of `trusted_proxies` is held to no client's share of the connections.
+/// Serves connections from `listener` until `shutdown` completes, then waits for open requests up to
+/// `limits.shutdown_timeout`.
+///
+/// The per-client share of connections does not apply to peers in `trusted_proxies`.
 pub async fn run<H, F>(
     listener: TcpListener,
     handler: H,
@@ -83,7 +89,7 @@ pub async fn run<H, F>(
     trusted_proxies: Vec<IpNet>,
     connections: Connections,
     shutdown: impl Future<Output = ()>,
-) -> Ended
+) -> Stopped
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Unpin + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
@@ -99,14 +105,14 @@ where
             () = &mut shutdown => break,
             Some(_) = open.join_next() => {}
             (stream, peer) = accept(&listener) => {
-                let Some(place) = shares.admit(peer.ip()) else { continue };
+                let Some(slot) = shares.admit(peer.ip()) else { continue };
                 let permit = tokio::time::timeout(CLOSING_TIME, Arc::clone(&permits).acquire_owned());
                 let Ok(Ok(permit)) = permit.await else {
                     connections.refuse();
                     continue;
                 };
                 let connection = Connection {
-                    place,
+                    slot,
                     protocols: Arc::clone(&protocols),
                     stopping: stopping.clone(),
                     limits,
@@ -122,21 +128,21 @@ where
     drop(stop);
     let drained = async { while open.join_next().await.is_some() {} };
     match tokio::time::timeout(limits.shutdown_timeout, drained).await {
-        Ok(()) => Ended::Drained,
-        Err(_) => Ended::CutOff(open.len()),
+        Ok(()) => Stopped::Drained,
+        Err(_) => Stopped::Aborted(open.len()),
     }
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    let mut is_told = false;
+    let mut is_logged = false;
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
             Err(error) => {
-                // Once, not twenty times a second until it is over.
-                if !is_told {
-                    tracing::warn!(%error, "no connection can be accepted at the moment");
-                    is_told = true;
+                // Logged once per outage instead of twenty times a second.
+                if !is_logged {
+                    tracing::warn!(%error, "cannot accept connections; retrying");
+                    is_logged = true;
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

@@ -1,4 +1,4 @@
-//! The body of an answer on its way out.
+//! Response bodies that measure how fast the peer reads them.
 
 use std::io;
 use std::pin::Pin;
@@ -10,53 +10,55 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use hyper::header::CONTENT_LENGTH;
 use tokio::time::Instant;
 
-use super::connection_state::Busy;
+use super::connection_state::RequestGuard;
 use super::h2_streams::{self, SharedTimeBudget};
 use crate::web::body::Body;
 
-/// Keeps its connection busy until it is taken, and tells the account of its stream when the peer is waited for: from the
-/// moment that a piece is given out until the next one is asked for.
+/// A response body that counts its connection as in work until it is dropped, and charges the stream's time budget.
+///
+/// The budget is charged from the moment when hyper receives a piece until it asks for the next one.
 pub(super) struct PacedBody {
     body: Body,
     time_budget: Option<SharedTimeBudget>,
-    /// Bytes of the last piece, which the peer has not taken yet.
-    given: u64,
-    /// Bytes still to come, where that is known.
-    left: Option<u64>,
-    /// The end of a piece that was divided.
+    /// Length of the last piece, which the peer has not read yet.
+    in_flight: u64,
+    /// Bytes not yet handed to hyper, if the length is known.
+    remaining: Option<u64>,
+    /// The last byte of the body, split off by [`split_last_byte`](Self::split_last_byte).
     rest: Bytes,
-    _busy: Busy,
+    _guard: RequestGuard,
 }
 
 impl PacedBody {
-    /// `answer` with its body in this one.
+    /// Wraps the body of `response`.
     pub(super) fn wrap(
-        answer: Response<Body>,
-        busy: Busy,
+        response: Response<Body>,
+        guard: RequestGuard,
         time_budget: Option<SharedTimeBudget>,
     ) -> Response<Self> {
         if let Some(time_budget) = &time_budget {
-            h2_streams::with(time_budget, |time_budget| time_budget.wait(Instant::now()));
+            h2_streams::update(time_budget, |time_budget| time_budget.wait(Instant::now()));
         }
-        let told = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        answer.map(|body| {
-            let left = body.size_hint().exact().or(told);
-            Self { body, time_budget, given: 0, left, rest: Bytes::new(), _busy: busy }
+        let declared =
+            response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        response.map(|body| {
+            let remaining = body.size_hint().exact().or(declared);
+            Self { body, time_budget, in_flight: 0, remaining, rest: Bytes::new(), _guard: guard }
         })
     }
 
-    /// What of `piece` is given out now.
+    /// Returns `piece`, without its last byte if it is the last piece of an HTTP/2 body.
     ///
-    /// HTTP/2 takes a piece whole as soon as the peer's window has room for one byte, and what it took in the end it keeps
-    /// after the stream's task is over, where no clock runs. So the last byte goes by itself: its turn comes when all in
-    /// front of it are gone.
-    fn portion(&mut self, mut piece: Bytes) -> Bytes {
+    /// hyper's HTTP/2 accepts a whole piece as soon as the window has room for one byte, and keeps the unsent rest
+    /// after the stream's task has ended, where no time budget applies. With the last byte as a piece of its own, the
+    /// task lives until all bytes before it are sent.
+    fn split_last_byte(&mut self, mut piece: Bytes) -> Bytes {
         let length = piece.len() as u64;
-        if self.time_budget.is_some() && length > 1 && self.left == Some(length) {
+        if self.time_budget.is_some() && length > 1 && self.remaining == Some(length) {
             self.rest = piece.split_off(piece.len() - 1);
         }
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(piece.len() as u64);
+        if let Some(remaining) = &mut self.remaining {
+            *remaining = remaining.saturating_sub(piece.len() as u64);
         }
         piece
     }
@@ -68,8 +70,8 @@ impl hyper::body::Body for PacedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let Some(time_budget) = &self.time_budget {
-            h2_streams::with(time_budget, |time_budget| time_budget.moved(self.given, Instant::now()));
-            self.given = 0;
+            h2_streams::update(time_budget, |time_budget| time_budget.moved(self.in_flight, Instant::now()));
+            self.in_flight = 0;
         }
         let piece = if self.rest.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -82,10 +84,10 @@ impl hyper::body::Body for PacedBody {
         } else {
             std::mem::take(&mut self.rest)
         };
-        let piece = self.portion(piece);
+        let piece = self.split_last_byte(piece);
         if let Some(time_budget) = &self.time_budget {
-            h2_streams::with(time_budget, |time_budget| time_budget.wait(Instant::now()));
-            self.given = piece.len() as u64;
+            h2_streams::update(time_budget, |time_budget| time_budget.wait(Instant::now()));
+            self.in_flight = piece.len() as u64;
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

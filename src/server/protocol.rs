@@ -1,5 +1,5 @@
-//! hyper's two protocols with every bound set that they have. What a bound is for stands beside it; the tests of hostile
-//! HTTP/2 peers are in `tests/it/http2.rs`.
+//! Configures hyper's HTTP/1.1 and HTTP/2 with all their limits. Tests with hostile HTTP/2 peers are in
+//! `tests/it/http2.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,45 +10,47 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::h2_streams::H2Streams;
+use super::h2_streams::H2Executor;
 use super::paced_body::PacedBody;
 use super::socket::Socket;
 use crate::web::min_rate::MinRate;
 
-/// What is collected of a request head. Above the stack's own limits, so that these speak first with a whole problem;
-/// beyond it hyper answers 431 by itself, in HTTP/2 without a body.
+/// Maximum size of an HTTP/1.1 request head. It is above the limits of the web stack, so that the stack refuses
+/// first, with a problem document. hyper itself answers 431, in HTTP/2 without a body.
 const READ_BUFFER: usize = 64 * 1024;
-/// The same for HTTP/2, which also limits CONTINUATION frames by it (CVE-2024-27316).
+/// Maximum size of an HTTP/2 request head. It also limits CONTINUATION frames (CVE-2024-27316).
 const HEADER_LIST: u32 = 64 * 1024;
-/// H2Streams that one HTTP/2 connection may have open.
+/// Maximum number of open streams per HTTP/2 connection.
 const MAX_STREAMS: u32 = 64;
-/// H2Streams that a peer opened and reset before they were looked at; one more ends the connection (CVE-2023-44487).
+/// Streams that a peer may open and reset before the server handles them; one more ends the connection
+/// (CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 20;
-/// H2Streams that we reset because of what the peer did on them; one more ends the connection (CVE-2025-8671). Clients that
-/// open a hundred before they read how many they may are among them, and are to live.
+/// Streams that the server may reset because of errors of the peer; one more ends the connection (CVE-2025-8671). The
+/// limit is above 100, because some clients open a hundred streams before they read the server's limit.
 const MAX_FAULTY_STREAMS: usize = 128;
-/// Bytes of a request body that one HTTP/2 stream may send ahead of its reader.
+/// Flow-control window of one HTTP/2 stream: bytes of a request body that may arrive before the handler reads them.
 const STREAM_WINDOW: u32 = 256 * 1024;
-/// The same for all streams of a connection together.
+/// Flow-control window of an HTTP/2 connection, shared by its streams.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Bytes of an answer that one HTTP/2 stream may hold while its peer gives no window for them.
+/// Bytes of a response that one HTTP/2 stream may buffer while the peer gives no window.
 const SEND_BUFFER: usize = 64 * 1024;
-/// How often a silent HTTP/2 peer is asked whether it is still there, and how long it may take to answer.
-const PING: Duration = Duration::from_secs(20);
+/// Interval of HTTP/2 keep-alive pings, and the time allowed for the acknowledgement.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// See the module.
+/// Builders of HTTP/1.1 and HTTP/2 connections.
 pub(super) struct Protocols {
     http1: http1::Builder,
-    http2: http2::Builder<H2Streams>,
+    http2: http2::Builder<H2Executor>,
 }
 
 impl Protocols {
-    /// The protocols for clients that may take their answers as slowly as `write_rate`.
+    /// Configures both protocols. A client must read responses at least at `write_rate`.
     pub(super) fn new(write_rate: MinRate) -> Self {
         let mut http1 = http1::Builder::new();
-        // The clock for heads is ours: hyper's would also run while a slow client takes the end of its last answer.
+        // The head timeout is in `connection.rs`. hyper's would also run while a slow client reads the end of the
+        // previous response.
         http1.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(READ_BUFFER);
-        let mut http2 = http2::Builder::new(H2Streams::new(write_rate));
+        let mut http2 = http2::Builder::new(H2Executor::new(write_rate));
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
@@ -58,12 +60,12 @@ impl Protocols {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
             .max_header_list_size(HEADER_LIST)
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING);
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_INTERVAL);
         Self { http1, http2 }
     }
 
-    /// `wire` as an HTTP/1.1 connection.
+    /// Serves HTTP/1.1 on `socket`.
     pub(super) fn http1<S>(
         &self,
         socket: Box<Socket>,
@@ -76,12 +78,12 @@ impl Protocols {
         self.http1.serve_connection(TokioIo::new(socket), service)
     }
 
-    /// `wire` as an HTTP/2 connection.
+    /// Serves HTTP/2 on `socket`.
     pub(super) fn http2<S>(
         &self,
         socket: Box<Socket>,
         service: S,
-    ) -> http2::Connection<TokioIo<Box<Socket>>, S, H2Streams>
+    ) -> http2::Connection<TokioIo<Box<Socket>>, S, H2Executor>
     where
         S: HttpService<Incoming, ResBody = PacedBody>,
         S::Future: Send + 'static,
@@ -91,8 +93,9 @@ impl Protocols {
     }
 }
 
-/// The socket without hyper, whose buffers are given back.
-pub(super) fn taken_back<S>(connection: http1::Connection<TokioIo<Box<Socket>>, S>) -> Box<Socket>
+/// Takes the socket out of an HTTP/1.1 connection and frees hyper's buffers. Bytes that hyper read ahead go back to
+/// the socket.
+pub(super) fn into_socket<S>(connection: http1::Connection<TokioIo<Box<Socket>>, S>) -> Box<Socket>
 where
     S: HttpService<Incoming, ResBody = PacedBody>,
 {
@@ -102,9 +105,9 @@ where
     socket
 }
 
-/// A connection of either protocol.
+/// An HTTP connection of either version.
 pub(super) trait Graceful: Future<Output = hyper::Result<()>> {
-    /// Finishes what is open and takes nothing new.
+    /// Finishes open requests and accepts no new ones.
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
@@ -118,7 +121,7 @@ where
     }
 }
 
-impl<S> Graceful for http2::Connection<TokioIo<Box<Socket>>, S, H2Streams>
+impl<S> Graceful for http2::Connection<TokioIo<Box<Socket>>, S, H2Executor>
 where
     S: HttpService<Incoming, ResBody = PacedBody>,
     S::Future: Send + 'static,

@@ -1,21 +1,23 @@
-//! Which connections stay when more want in than there is room for.
+//! Decides which connections stay open when all slots are taken.
 //!
-//! A connection is *in work* while a request on it is not answered to its end, else it is *idle*: silent, in the middle of
-//! a head, or with a request that was only answered because it needs no share. Two rules hold at all times:
+//! A connection is *in work* while a request on it is not completely answered, else it is *idle*. A connection that
+//! sends nothing, one in the middle of a request head, and one whose only request was answered because monitoring
+//! requests need no share are all idle. Two rules always hold:
 //!
-//! - **Idle connections make room.** When all places are taken, a new connection gets the place of an idle one. The client
-//!   that holds most connections loses the one that has been idle for longest. A new connection is refused if nobody who
-//!   holds more than its own client, nor that client itself, nor a trusted proxy has an idle one.
-//! - **Connections in work have shares.** Up to half of the places are free for all. Beyond that a client may have no more
-//!   connections in work than there are places left, so one client has half of them at most, and some stay free for others
-//!   (the dynamic thresholds of Choudhury and Hahne, as in the buffers of network switches). A request beyond the share is
-//!   only answered if it is a monitor's.
+//! - **Idle connections are evicted.** When all slots are taken, a new connection gets the slot of an idle one. The
+//!   client with the most connections loses the one that has been idle the longest. The new connection is refused if
+//!   no idle connection belongs to a client with more connections than its own, to its own client, or to a trusted
+//!   proxy.
+//! - **Connections in work have shares.** Up to half of the slots are free for all. Above that, a client may have no
+//!   more connections in work than there are free slots. So one client gets half of them at most, and some stay free
+//!   for others (the dynamic thresholds of Choudhury and Hahne, as in the buffers of network switches). A request
+//!   beyond the share is answered only if it is a monitoring request.
 //!
-//! Some places are never given to connections in work. Whatever clients do, they hold idle connections, so there is always
-//! room for a client that holds none, and its health check is answered.
+//! Some slots are never used for connections in work. The connections that hold them are idle, so a client without
+//! any connection can always connect, and its health check is answered.
 //!
-//! A client is an IPv4 address or an IPv6 /64. A trusted proxy speaks for many clients and is held to no share: it may use
-//! all places but a reserve, and its idle connections make room after all others.
+//! A client is an IPv4 address or an IPv6 /64 network. A trusted proxy forwards many clients, so it has no share: it
+//! may use all slots except a reserve, and its idle connections are evicted last.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,19 +30,20 @@ use tokio::sync::Notify;
 use crate::model::ClientKey;
 use crate::telemetry::connections::Connections;
 
-/// This part of all connections is kept back three times over: from those that are open, so that one that was asked to close
-/// may take a moment; from those in work, so that some are idle; and from the work of trusted proxies.
+/// Divisor for the reserve: 1/16 of all connections. The reserve is set aside three times: from open connections, so
+/// that an evicted one has time to close; from those in work, so that some are idle; and from the work of trusted
+/// proxies.
 const RESERVE_PART: usize = 16;
-/// As much is enough for each, however many connections there may be.
+/// Maximum reserve, whatever the number of connections.
 const MAX_RESERVE: usize = 64;
 
-/// See the module.
+/// The connections of all clients, and the limits on them.
 #[derive(Debug)]
 pub(super) struct Shares {
-    /// Places for connections.
-    places: usize,
-    /// Places for connections in work.
-    work_places: usize,
+    /// Maximum number of open connections.
+    slots: usize,
+    /// Maximum number of connections in work.
+    work_slots: usize,
     reserve: usize,
     trusted_proxies: Vec<IpNet>,
     counts: Connections,
@@ -49,39 +52,39 @@ pub(super) struct Shares {
 
 #[derive(Debug, Default)]
 struct Table {
-    peers: HashMap<Peer, Held>,
-    /// Those of the peers that have an idle connection, by their rank.
+    peers: HashMap<Peer, PeerConnections>,
+    /// Peers with an idle connection, by rank.
     ranked: BTreeSet<Rank>,
     open: usize,
     in_work: usize,
-    /// Numbers the moments at which connections became idle.
-    moments: u64,
+    /// Logical clock that orders the moments at which connections became idle.
+    ticks: u64,
 }
 
-/// Whom a connection counts against.
+/// The client or trusted proxy to which a connection is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Peer {
     is_trusted: bool,
     client: ClientKey,
 }
 
-/// How soon an idle connection of a peer makes room, the highest first: by the number of its connections, then by the moment
-/// at which one became idle.
+/// Eviction order of peers; the highest is evicted first. A peer ranks by the number of its connections, then by how
+/// long its oldest idle connection has been idle.
 type Rank = (usize, Reverse<u64>, Peer);
 
 /// The connections of one peer.
 #[derive(Debug, Default)]
-struct Held {
+struct PeerConnections {
     open: usize,
     in_work: usize,
-    /// By the moment at which they became idle.
+    /// Idle connections by the tick at which they became idle.
     idle: BTreeMap<u64, Arc<Connection>>,
 }
 
 #[derive(Debug)]
 struct Connection {
     evicted: Notify,
-    /// Changes under the lock of the table alone.
+    /// Changed only while the table is locked.
     state: Mutex<State>,
 }
 
@@ -89,34 +92,34 @@ struct Connection {
 enum State {
     IdleSince(u64),
     InWork,
-    /// It was asked to close and does not count any more.
+    /// Asked to close, and no longer counted.
     Evicted,
 }
 
-/// The place of one connection, until dropped.
+/// The slot of one connection, released on drop.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Slot {
     shares: Arc<Shares>,
     peer: Peer,
     connection: Arc<Connection>,
 }
 
 impl Shares {
-    /// Shares of `connections` places.
+    /// Divides `connections` slots.
     pub(super) fn new(connections: usize, trusted_proxies: Vec<IpNet>, counts: Connections) -> Arc<Self> {
         let reserve = (connections / RESERVE_PART).min(MAX_RESERVE);
-        let places = connections - reserve;
-        let work_places = places - reserve;
-        Arc::new(Self { places, work_places, reserve, trusted_proxies, counts, table: Mutex::default() })
+        let slots = connections - reserve;
+        let work_slots = slots - reserve;
+        Arc::new(Self { slots, work_slots, reserve, trusted_proxies, counts, table: Mutex::default() })
     }
 
-    /// Returns a place for a new connection from `ip`, if need be that of an idle connection, which is asked to close.
-    pub(super) fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+    /// Returns a slot for a new connection from `ip`, or `None` if it must be refused. May evict an idle connection.
+    pub(super) fn admit(self: &Arc<Self>, ip: IpAddr) -> Option<Slot> {
         let ip = ip.to_canonical();
         let is_trusted = self.trusted_proxies.iter().any(|network| network.contains(&ip));
         let peer = Peer { is_trusted, client: ip.into() };
         let mut table = self.lock();
-        if table.open >= self.places {
+        if table.open >= self.slots {
             let Some(victim) = table.victim_for(peer) else {
                 self.counts.refuse();
                 return None;
@@ -124,7 +127,7 @@ impl Shares {
             table.evict(victim);
             self.counts.evict();
         }
-        let since = table.next_moment();
+        let since = table.next_tick();
         let connection =
             Arc::new(Connection { evicted: Notify::new(), state: Mutex::new(State::IdleSince(since)) });
         table.open += 1;
@@ -132,17 +135,17 @@ impl Shares {
             held.open += 1;
             held.idle.insert(since, Arc::clone(&connection));
         });
-        Some(Place { shares: Arc::clone(self), peer, connection })
+        Some(Slot { shares: Arc::clone(self), peer, connection })
     }
 
-    /// Whether `peer` may have one more connection in work.
+    /// Returns true if `peer` may have one more connection in work.
     fn has_share(&self, table: &Table, peer: Peer) -> bool {
-        let left = self.work_places.saturating_sub(table.in_work);
+        let left = self.work_slots.saturating_sub(table.in_work);
         if peer.is_trusted {
             return left > self.reserve;
         }
         let own = table.peers.get(&peer).map_or(0, |held| held.in_work);
-        table.in_work < self.work_places / 2 || own < left
+        table.in_work < self.work_slots / 2 || own < left
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -150,8 +153,8 @@ impl Shares {
     }
 }
 
-impl Held {
-    /// The rank of `peer`, if it has an idle connection. Trusted proxies are lowest.
+impl PeerConnections {
+    /// Returns the rank of `peer`, or `None` if it has no idle connection. Trusted proxies rank lowest.
     fn rank(&self, peer: Peer) -> Option<Rank> {
         let connections = if peer.is_trusted { 0 } else { self.open };
         self.idle.keys().next().map(|oldest| (connections, Reverse(*oldest), peer))
@@ -159,8 +162,8 @@ impl Held {
 }
 
 impl Table {
-    /// Changes what a peer holds, and its rank with it.
-    fn change(&mut self, peer: Peer, change: impl FnOnce(&mut Held)) {
+    /// Changes the connections of a peer and updates its rank.
+    fn change(&mut self, peer: Peer, change: impl FnOnce(&mut PeerConnections)) {
         let held = self.peers.entry(peer).or_default();
         let before = held.rank(peer);
         change(held);
@@ -174,7 +177,7 @@ impl Table {
         }
     }
 
-    /// The peer whose oldest idle connection makes room for one more of `newcomer`.
+    /// Returns the peer whose oldest idle connection is to be evicted for one more of `newcomer`, or `None`.
     fn victim_for(&self, newcomer: Peer) -> Option<Peer> {
         let own = self.peers.get(&newcomer);
         let own_connections = own.filter(|_| !newcomer.is_trusted).map_or(0, |held| held.open);
@@ -188,7 +191,7 @@ impl Table {
         }
     }
 
-    /// Asks the oldest idle connection of `peer` to close.
+    /// Evicts the oldest idle connection of `peer`.
     fn evict(&mut self, peer: Peer) {
         let mut oldest = None;
         self.change(peer, |held| {
@@ -202,9 +205,9 @@ impl Table {
         }
     }
 
-    fn next_moment(&mut self) -> u64 {
-        self.moments += 1;
-        self.moments
+    fn next_tick(&mut self) -> u64 {
+        self.ticks += 1;
+        self.ticks
     }
 }
 
@@ -218,14 +221,15 @@ impl Connection {
     }
 }
 
-impl Place {
-    /// Completes once the connection must make room.
+impl Slot {
+    /// Completes when the connection is evicted.
     pub(super) async fn evicted(&self) {
         self.connection.evicted.notified().await;
     }
 
-    /// Notes whether there is a request in work, and returns false if there is one beyond the client's share. `is_in_work`
-    /// is asked under a lock, so that of several changes the last one stands.
+    /// Records whether the connection is in work. Returns false if the client's share does not allow it.
+    ///
+    /// `is_in_work` is called while the table is locked, so that concurrent updates record the latest state.
     pub(super) fn update(&self, is_in_work: impl FnOnce() -> bool) -> bool {
         let mut table = self.shares.lock();
         match (self.connection.state(), is_in_work()) {
@@ -242,7 +246,7 @@ impl Place {
                 true
             }
             (State::InWork, false) => {
-                let since = table.next_moment();
+                let since = table.next_tick();
                 table.in_work -= 1;
                 table.change(self.peer, |held| {
                     held.in_work -= 1;
@@ -257,7 +261,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut table = self.shares.lock();
         let state = self.connection.state();

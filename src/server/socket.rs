@@ -1,9 +1,12 @@
-//! The socket under hyper, with five things that hyper leaves open.
+//! A TCP socket for hyper that adds what hyper lacks.
 //!
-//! A head that hyper cannot parse is answered by it with a bare status line; here it becomes a whole problem. The protocol is
-//! told from the first bytes before hyper has anything to do with the connection, so that one which says nothing costs
-//! nothing but its socket. A body that is too large for hyper's numbers is refused as such. A head that began but did not arrive in time is answered with 408 before the connection closes.
-//! And a client that does not read what it asked for, or hardly, cannot hold its connection for ever.
+//! - **Problem documents.** hyper answers a head that it cannot parse with a bare status line; this module replaces
+//!   it with a complete problem response.
+//! - **Late start.** The HTTP version is detected before hyper is created, so a connection that sends nothing costs
+//!   only its socket.
+//! - **413 for huge lengths.** A Content-Length above hyper's limit is refused with 413; see [`LengthWatch`].
+//! - **408.** A request head that began but did not arrive in time is answered before the connection closes.
+//! - **Minimum read rate.** A client that does not read its response, or reads it too slowly, loses its connection.
 
 use std::io;
 use std::pin::Pin;
@@ -26,67 +29,69 @@ use crate::web::request_id;
 /// The HTTP/2 connection preface (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What the system keeps of an answer that cannot be sent yet. Left alone it takes megabytes for a fast client that stops
-/// reading; and it asks for more only when a third of them went, which makes a slow client look like a dead one.
+/// Bytes of a response that the kernel buffers unsent (`TCP_NOTSENT_LOWAT`). By default it buffers megabytes for a
+/// fast client that stops reading, and asks for more only when a third of them is sent, so that a slow client looks
+/// like a dead one.
 const UNSENT_BYTES: u32 = 64 * 1024;
 
-/// Bytes read at once, of a client that is read faster than it sends. hyper doubles its buffer of 8 KiB whenever a read fills
-/// it, and several of such buffers are on their way through an upload: thousands of slow phones would then cost many times
-/// the memory for nothing.
+/// Maximum bytes per read from a client that sends slower than the server reads. hyper doubles its buffer of 8 KiB
+/// whenever a read fills it, and an upload holds several such buffers, so thousands of slow phones would use many
+/// times the memory for nothing.
 const READ_BYTES: u64 = 8 * 1024 - 64;
-/// After so many reads in a row that had not to wait, a client is fast, and read as much as hyper has room for.
+/// After this many consecutive reads that did not wait, a client counts as fast, and reads fill all of hyper's
+/// buffer.
 const FAST_AFTER: u32 = 6;
 
-/// What a client speaks.
+/// The protocol version that a client uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
-    /// HTTP/1.1, or nothing that is known.
+    /// HTTP/1.1, or unknown bytes, which hyper then refuses.
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
 }
 
-/// See the module.
+/// A client's TCP socket; see the module.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
     state: Arc<ConnectionState>,
     lengths: LengthWatch,
-    /// What was read before hyper had the connection, or had it again, until hyper reads it.
-    early: Bytes,
-    /// Reads in a row that had not to wait.
-    unbroken: u32,
-    /// An answer of ours on its way out.
-    pending: Bytes,
-    /// Of the client's time for taking answers.
+    /// Bytes that were read before hyper took over the socket, and that hyper has not read yet.
+    prefetched: Bytes,
+    /// Consecutive reads that did not wait.
+    ready_reads: u32,
+    /// A response of this module that is being written.
+    own_response: Bytes,
+    /// Time that the client has left for reading responses.
     time_budget: TimeBudget,
-    /// Fires when that is used up; made when the client is waited for the first time.
-    stall: Option<Pin<Box<Sleep>>>,
+    /// Timer for the end of `time_budget`, created when a write first blocks.
+    write_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
-    /// Takes over `stream`, whose client may take what is written as slowly as `write_rate`.
+    /// Wraps `stream`. The client must read what is written at least at `write_rate`.
     pub(super) fn new(stream: TcpStream, state: Arc<ConnectionState>, write_rate: MinRate) -> Self {
-        // Answers are written whole; waiting to fill packets would only delay them.
+        // Responses are written whole; Nagle's algorithm would only delay them.
         let _best_effort = stream.set_nodelay(true);
         let _best_effort = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
         Self {
             stream,
             state,
             lengths: LengthWatch::default(),
-            early: Bytes::new(),
-            unbroken: 0,
-            pending: Bytes::new(),
+            prefetched: Bytes::new(),
+            ready_reads: 0,
+            own_response: Bytes::new(),
             time_budget: TimeBudget::new(write_rate),
-            stall: None,
+            write_timer: None,
         }
     }
 
-    /// Reads until the first bytes tell what the client speaks.
+    /// Reads until the first bytes show which version the client uses.
     ///
     /// # Errors
-    /// The socket's.
-    pub(super) async fn version(&mut self) -> io::Result<Version> {
+    /// Reading from the socket failed.
+    pub(super) async fn detect_version(&mut self) -> io::Result<Version> {
         let (mut arrived, mut length) = ([0; PREFACE.len()], 0);
         let version = loop {
             if arrived[..length] == *PREFACE {
@@ -97,38 +102,43 @@ impl Socket {
             }
             let read = self.stream.read(&mut arrived[length..]).await?;
             if read == 0 {
-                // hyper says what there is to say of half a head.
+                // hyper handles an incomplete head.
                 break Version::Http1;
             }
             length += read;
-            self.state.asked(true);
+            self.state.set_unanswered_input(true);
         };
-        self.early = Bytes::copy_from_slice(&arrived[..length]);
+        self.prefetched = Bytes::copy_from_slice(&arrived[..length]);
         Ok(version)
     }
 
-    /// Completes once the client sent something, or closed.
+    /// Completes when the client sent something or closed the connection.
     ///
     /// # Errors
-    /// The socket's.
-    pub(super) async fn spoken(&self) -> io::Result<()> {
+    /// Waiting on the socket failed.
+    pub(super) async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await
     }
 
-    /// Gives back what hyper had read and not used. As a copy: its buffer is a hundred times as large.
+    /// Puts back bytes that hyper had read and not used. They are copied, because hyper's buffer is a hundred times
+    /// as large.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
-        debug_assert!(self.early.is_empty(), "hyper read past it");
-        // They will be read again.
+        debug_assert!(self.prefetched.is_empty(), "hyper has read all prefetched bytes");
+        // These bytes will be scanned again.
         self.lengths.restart();
         if !bytes.is_empty() {
-            self.early = Bytes::copy_from_slice(bytes);
-            self.state.asked(true);
+            self.prefetched = Bytes::copy_from_slice(bytes);
+            self.state.set_unanswered_input(true);
         }
     }
 
-    /// `written`, or an error once the client has taken too little for too long.
-    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.state.stalled(written.is_pending());
+    /// Returns `written`, or an error when the client has read too little for too long.
+    fn track_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        self.state.set_write_blocked(written.is_pending());
         if let Poll::Ready(result) = written {
             if let Ok(bytes) = &result {
                 self.time_budget.moved(*bytes as u64, Instant::now());
@@ -136,33 +146,34 @@ impl Socket {
             return Poll::Ready(result);
         }
         let deadline = self.time_budget.wait(Instant::now());
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if stall.deadline() != deadline {
-            stall.as_mut().reset(deadline);
+        let write_timer = self.write_timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if write_timer.deadline() != deadline {
+            write_timer.as_mut().reset(deadline);
         }
-        ready!(stall.as_mut().poll(cx));
+        ready!(write_timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.pending.has_remaining() {
-            let written = Pin::new(&mut self.stream).poll_write(cx, &self.pending);
-            let written = ready!(self.watch(cx, written))?;
+    fn poll_own_response(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.own_response.has_remaining() {
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.own_response);
+            let written = ready!(self.track_write(cx, written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.pending.advance(written);
+            self.own_response.advance(written);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// What is said of a length that hyper does not take.
-const BEYOND: &str = "The Content-Length is larger than that of any body that is taken.";
+/// Detail of the problem for a Content-Length that hyper does not accept.
+const LENGTH_TOO_LARGE: &str = "The Content-Length exceeds the largest body that the server accepts.";
 
-/// The problem in place of a bare refusal by hyper, if `head` is one. Our own answers all carry a request id.
-fn in_place_of(head: &[u8]) -> Option<Problem> {
-    // Of version 1.0 behind a request of that version that kept the connection open.
+/// Returns the problem that replaces `head`, if `head` is hyper's bare refusal. Responses of this server carry a
+/// request id; hyper's do not.
+fn problem_instead_of(head: &[u8]) -> Option<Problem> {
+    // hyper answers with version 1.0 if the previous request was HTTP/1.0 with keep-alive.
     let rest = head.strip_prefix(b"HTTP/1.1 ").or_else(|| head.strip_prefix(b"HTTP/1.0 "))?;
     if head.len() > 512 || !head.ends_with(b"\r\n\r\n") {
         return None;
@@ -179,12 +190,12 @@ fn in_place_of(head: &[u8]) -> Option<Problem> {
     }
 }
 
-/// A whole answer as it goes over the wire, after which the connection closes.
-fn on_the_wire(problem: &Problem) -> Bytes {
+/// Encodes a complete HTTP/1.1 response that closes the connection.
+fn encode(problem: &Problem) -> Bytes {
     let id = request_id::fresh();
     let body = problem.to_json(&id).to_string();
     let status = problem.status();
-    tracing::info!(status = status.as_u16(), request_id = id, "a request head was refused");
+    tracing::info!(status = status.as_u16(), request_id = id, "request head refused");
     let reason = status.canonical_reason().unwrap_or("");
     let code = status.as_str();
     let length = body.len();
@@ -203,23 +214,24 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if !self.early.is_empty() {
-            // Together with what follows, as a whole head mostly does: hyper doubles its buffer for a second read.
-            let take = self.early.len().min(buf.remaining());
-            buf.put_slice(&self.early.split_to(take));
+        if !self.prefetched.is_empty() {
+            // Read on into the same buffer, which usually completes the head: hyper doubles its buffer for a second
+            // read.
+            let take = self.prefetched.len().min(buf.remaining());
+            buf.put_slice(&self.prefetched.split_to(take));
             if buf.remaining() == 0 {
-                self.lengths.read(&buf.filled()[before..]);
+                self.lengths.scan(&buf.filled()[before..]);
                 return Poll::Ready(Ok(()));
             }
         }
-        let most = if self.unbroken < FAST_AFTER { READ_BYTES } else { u64::MAX };
+        let most = if self.ready_reads < FAST_AFTER { READ_BYTES } else { u64::MAX };
         let read = Pin::new(&mut AsyncReadExt::take(&mut self.stream, most)).poll_read(cx, buf);
-        self.unbroken = if read.is_ready() { self.unbroken.saturating_add(1) } else { 0 };
+        self.ready_reads = if read.is_ready() { self.ready_reads.saturating_add(1) } else { 0 };
         if buf.filled().len() == before {
             return read;
         }
-        self.state.asked(true);
-        self.lengths.read(&buf.filled()[before..]);
+        self.state.set_unanswered_input(true);
+        self.lengths.scan(&buf.filled()[before..]);
         match read {
             Poll::Pending => Poll::Ready(Ok(())),
             Poll::Ready(result) => Poll::Ready(result),
@@ -229,17 +241,17 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_pending(cx))?;
-        self.state.asked(false);
-        if let Some(problem) = in_place_of(buf) {
-            let is_body = self.lengths.is_beyond();
-            let problem = if is_body { problem::body_too_large(BEYOND) } else { problem };
-            self.pending = on_the_wire(&problem);
+        ready!(self.poll_own_response(cx))?;
+        self.state.set_unanswered_input(false);
+        if let Some(problem) = problem_instead_of(buf) {
+            let is_body = self.lengths.exceeds_limit();
+            let problem = if is_body { problem::body_too_large(LENGTH_TOO_LARGE) } else { problem };
+            self.own_response = encode(&problem);
             return Poll::Ready(Ok(buf.len()));
         }
         self.lengths.restart();
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch(cx, written)
+        self.track_write(cx, written)
     }
 
     fn poll_write_vectored(
@@ -248,13 +260,13 @@ impl AsyncWrite for Socket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match bufs.iter().find(|buf| !buf.is_empty()) {
-            Some(first) if in_place_of(first).is_some() => self.poll_write(cx, first),
+            Some(first) if problem_instead_of(first).is_some() => self.poll_write(cx, first),
             _ => {
-                ready!(self.poll_pending(cx))?;
-                self.state.asked(false);
+                ready!(self.poll_own_response(cx))?;
+                self.state.set_unanswered_input(false);
                 self.lengths.restart();
                 let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-                self.watch(cx, written)
+                self.track_write(cx, written)
             }
         }
     }
@@ -264,21 +276,21 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_pending(cx))?;
+        ready!(self.poll_own_response(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_pending(cx))?;
+        ready!(self.poll_own_response(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if self.state.is_asked() && self.state.is_timed_out() {
-            // The socket's buffer is empty, so it takes a few hundred bytes at once or the client is gone.
-            let _best_effort = self.stream.try_write(&on_the_wire(&problem::request_timeout()));
+        if self.state.has_unanswered_input() && self.state.is_timed_out() {
+            // The send buffer is empty, so it accepts a few hundred bytes at once, or the client is gone.
+            let _best_effort = self.stream.try_write(&encode(&problem::request_timeout()));
         }
     }
 }

@@ -1,8 +1,8 @@
-//! A bounded queue between the threads that log and the one thread that writes.
+//! A bounded queue between the threads that log and the one thread that writes the log.
 //!
-//! A reader that pauses (a stopped terminal, a log shipper that hangs) blocks every write to its pipe. Here only the writing
-//! thread waits for it. Lines are collected up to a number of bytes; further ones are counted and dropped until the
-//! reader has taken all that were collected. Then one line says how many are missing.
+//! A reader that pauses (a stopped terminal, a log shipper that hangs) blocks every write to its pipe. With the
+//! queue, only the writing thread blocks. Lines are queued up to a number of bytes; further lines are counted and
+//! dropped until the reader has read all queued ones. Then one line reports how many are missing.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes of lines that may wait. As many again may be in the hands of the writing thread.
+/// Maximum bytes of queued lines. The writing thread may hold the same amount again.
 pub const CAPACITY: usize = 1024 * 1024;
 
-/// A larger buffer is freed once it is written: a burst of lines is rare.
+/// A buffer larger than this is freed after writing, since bursts of lines are rare.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// How long an output that takes nothing at the moment is left alone, where it does not block.
+/// Pause before retrying a non-blocking output that accepts nothing.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Takes lines without ever waiting for their reader.
+/// Accepts log lines without waiting for their reader.
 #[derive(Debug, Clone)]
 pub struct LogWriter(Arc<Shared>);
 
@@ -28,25 +28,26 @@ pub struct LogWriter(Arc<Shared>);
 struct Shared {
     capacity: usize,
     queue: Mutex<Queue>,
-    /// There is something to write.
+    /// Signalled when there is something to write.
     work: Condvar,
-    /// Everything is written.
+    /// Signalled when everything is written.
     idle: Condvar,
-    /// Lines that were never written, since the start.
+    /// Number of lines since the start that were never written.
     dropped: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     lines: Vec<u8>,
-    /// Lines dropped since one did not fit. While there are any, no line is taken, so that the gap is in one place.
+    /// Lines dropped since one did not fit. While it is not zero, no line is accepted, so that all missing lines are
+    /// in one place.
     gap: u64,
     is_writing: bool,
 }
 
 impl LogWriter {
-    /// Starts the thread that writes to `output`. Of the queue's `capacity` bytes each line takes its length. `notice` makes
-    /// the line that says how many lines are missing.
+    /// Starts the thread that writes to `output`, with a queue of `capacity` bytes. `notice` returns the line that
+    /// reports a number of missing lines.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -66,11 +67,11 @@ impl LogWriter {
         let writing = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("log-writer".to_owned())
-            .spawn(move || writing.write_for_ever(output, notice))?;
+            .spawn(move || writing.run(output, notice))?;
         Ok(Self(shared))
     }
 
-    /// Queues a line with its end, or drops it.
+    /// Queues a line, including its line break, or drops it.
     pub fn push(&self, line: &[u8]) {
         let mut queue = self.0.lock();
         if queue.gap > 0 || queue.lines.len() + line.len() > self.0.capacity {
@@ -101,9 +102,9 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write_for_ever<W: Write>(&self, mut output: Output<W>, notice: impl Fn(u64) -> String) {
+    fn run<W: Write>(&self, mut output: Output<W>, notice: impl Fn(u64) -> String) {
         let mut batch = Vec::new();
-        // Missing lines that the log does not mention yet.
+        // Missing lines that are not reported yet.
         let mut missing = 0;
         loop {
             let mut queue = self.lock();
@@ -121,7 +122,7 @@ impl Shared {
             if missing > 0 && output.write(notice(missing).as_bytes()).is_ok() {
                 missing = 0;
             }
-            // After a failure the notice tries again with the next lines.
+            // If the notice fails, it is written again with the next lines.
             let lost = if missing > 0 { lines(&batch) } else { output.write(&batch).err().unwrap_or(0) };
             self.dropped.fetch_add(lost, Ordering::Relaxed);
             missing += lost;
@@ -139,15 +140,15 @@ fn lines(bytes: &[u8]) -> u64 {
 
 struct Output<W> {
     output: W,
-    /// The last line was cut by an error.
+    /// The last line was cut off by an error.
     is_line_open: bool,
 }
 
 impl<W: Write> Output<W> {
-    /// Writes everything, however long the reader pauses.
+    /// Writes all bytes, waiting as long as the reader pauses.
     ///
     /// # Errors
-    /// The number of lines that were not written whole.
+    /// The number of lines that were not written completely.
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), u64> {
         if self.is_line_open && !bytes.is_empty() {
             self.put(&mut &b"\n"[..]).map_err(|_| lines(bytes))?;
@@ -155,7 +156,7 @@ impl<W: Write> Output<W> {
         self.put(&mut bytes).map_err(|_| lines(bytes))
     }
 
-    /// Writes `bytes` and removes what is written from their front.
+    /// Writes `bytes` and removes the written part from their front.
     fn put(&mut self, bytes: &mut &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.output.write(bytes) {
@@ -177,7 +178,7 @@ impl<W: Write> Output<W> {
 }
 
 impl Write for &LogWriter {
-    /// Takes a whole line: the formatter of events writes each in one call.
+    /// Queues a whole line: the event formatter writes each line in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -205,7 +206,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(10);
 
-    /// A pipe whose reader takes a piece only when it is asked to.
+    /// A pipe whose reader receives a piece only when it asks for one.
     struct Pipe(SyncSender<Vec<u8>>);
 
     impl Write for Pipe {
@@ -225,7 +226,7 @@ mod tests {
         (log, reader)
     }
 
-    /// All lines up to the one that says `end`.
+    /// Reads all lines up to the line `end`.
     fn read(reader: &Receiver<Vec<u8>>, end: &str) -> Vec<String> {
         let mut text = String::new();
         while !text.ends_with(&format!("{end}\n")) {
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_written_in_order_and_none_is_lost_while_the_reader_reads() {
+    fn active_reader_gets_all_lines_in_order() {
         let (log, reader) = log(1 << 20);
         let reading = std::thread::spawn(move || read(&reader, "end"));
         for n in 0..10_000 {
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn paused_reader_costs_lines_that_are_counted_in_one_place_and_never_time() {
+    fn paused_reader_loses_counted_lines_and_blocks_no_logger() {
         let (log, reader) = log(1000);
         let began = Instant::now();
         for n in 0..100_000 {
@@ -264,7 +265,7 @@ mod tests {
         assert_eq!(lines.len() as u64 + dropped, 100_000);
         assert!(
             lines.iter().enumerate().all(|(n, line)| *line == format!("line {n}")),
-            "the first ones are kept"
+            "the first lines are kept"
         );
         log.push(b"after\n");
         assert_eq!(read(&reader, "after"), ["after"]);
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn flush_waits_for_the_reader_but_not_for_ever() {
+    fn flush_waits_for_the_reader_up_to_its_limit() {
         let (log, reader) = log(1000);
         log.push(b"line\n");
         let began = Instant::now();
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_output_costs_lines_and_nothing_else() {
+    fn closed_output_loses_lines_that_are_counted() {
         let (log, reader) = log(1000);
         drop(reader);
         for n in 1..=3 {
@@ -301,7 +302,7 @@ mod tests {
         }
     }
 
-    /// Fails now and then, and takes a few bytes of each line at a time.
+    /// A disk that can be full, and that accepts four bytes per write.
     struct Disk(Arc<Mutex<(Vec<u8>, bool)>>);
 
     impl Write for Disk {
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn full_disk_costs_lines_that_are_mentioned_once_there_is_space() {
+    fn full_disk_loses_lines_that_are_reported_when_there_is_space() {
         let disk = Arc::new(Mutex::new((Vec::new(), true)));
         let log = LogWriter::start(Disk(Arc::clone(&disk)), 1000, |missing| format!("{missing} missing\n"));
         let log = log.unwrap();

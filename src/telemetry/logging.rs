@@ -1,6 +1,6 @@
-//! Log lines on stdout: for eyes in development, JSON in production.
+//! Log lines on stdout: readable text in development, JSON in production.
 //!
-//! Nobody who logs waits for the reader of stdout: see [`LogWriter`].
+//! Logging never waits for the reader of stdout: see [`LogWriter`].
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -13,10 +13,10 @@ use tracing_subscriber::EnvFilter;
 use super::log_writer::{CAPACITY, LogWriter};
 use crate::config::{Env, Settings};
 
-/// The log of this process, as its subscriber is of the process too.
+/// The log of this process. It is global because the `tracing` subscriber is.
 static LOG: OnceLock<LogWriter> = OnceLock::new();
 
-/// Starts logging, of panics too. The first call of a process counts; others change nothing.
+/// Starts logging, including panics. Only the first call in a process has an effect.
 ///
 /// # Errors
 /// The thread that writes the log cannot be started.
@@ -27,7 +27,7 @@ pub fn start(settings: &Settings) -> io::Result<()> {
     let is_json = settings.env == Env::Prod;
     let log = LogWriter::start(stdout(), CAPACITY, move |missing| notice(missing, is_json))?;
     let log = LOG.get_or_init(|| log);
-    // The texts of sled are for its authors, and the catalog has its own. LOG_LEVEL can turn them on.
+    // sled's messages are meant for its developers; the catalog logs its own. LOG_LEVEL can enable them.
     let filter = EnvFilter::new(format!("sled=off,{}", settings.log_level));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
     let _already_started = match settings.env {
@@ -37,19 +37,19 @@ pub fn start(settings: &Settings) -> io::Result<()> {
         Env::Dev => builder.with_ansi(std::io::stdout().is_terminal()).try_init(),
     };
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        let said = panic.payload_as_str().map(|text| text.lines().next().unwrap_or(""));
-        if place.as_deref().is_some_and(|place| place.contains("/sled-")) {
+        let location = panic.location().map(ToString::to_string);
+        let text = panic.payload_as_str().map(|text| text.lines().next().unwrap_or(""));
+        if location.as_deref().is_some_and(|location| location.contains("/sled-")) {
             tracing::error!("the embedded catalog failed in a way that it does not expect");
-            tracing::debug!(place, said, "a thread of the embedded catalog panicked");
+            tracing::debug!(location, text, "a thread of the embedded catalog panicked");
             return;
         }
-        tracing::error!(place, said, "a thread panicked");
+        tracing::error!(location, text, "a thread panicked");
     }));
     Ok(())
 }
 
-/// Queues a line that is no event for stdout, in its turn.
+/// Writes a line that is not a log event to stdout, in order with the others.
 pub fn line(text: &str) {
     if let Some(log) = LOG.get() {
         log.push(format!("{text}\n").as_bytes());
@@ -68,7 +68,7 @@ pub fn flush(limit: Duration) {
     }
 }
 
-/// The standard output without the lock of the standard library, which a thread holds for as long as its write blocks.
+/// Returns stdout without the standard library's lock, which a thread holds for as long as its write blocks.
 fn stdout() -> Box<dyn Write + Send> {
     match io::stdout().as_fd().try_clone_to_owned() {
         Ok(stdout) => Box::new(File::from(stdout)),
@@ -76,7 +76,7 @@ fn stdout() -> Box<dyn Write + Send> {
     }
 }
 
-/// The line in place of those that are missing, in the form of the others.
+/// Returns the line that reports missing lines, in the format of the others.
 fn notice(missing: u64, is_json: bool) -> String {
     let time = humantime::format_rfc3339_micros(SystemTime::now());
     let (target, message) = (module_path!(), "log lines were dropped because stdout did not take them");

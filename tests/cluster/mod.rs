@@ -1,7 +1,7 @@
-//! A PostgreSQL of the tests' own: a cluster in a temporary directory, on a free port of the loopback interface, that syncs
-//! like any other. One for each test binary, and a database for each test.
+//! A PostgreSQL cluster for tests, in a temporary directory on a free loopback port, with normal syncing. One per
+//! test binary, and one database per test.
 //!
-//! tools/postgres.sh finds the programs; where there are none, tests that need them are skipped, and that is said.
+//! tools/postgres.sh finds the programs. Without them, tests that need PostgreSQL are reported as skipped.
 
 #![allow(dead_code, reason = "two binaries have it, and each uses a part")]
 
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// See the module. Ends when dropped, or with the process of the tests, however that ends.
+/// A running cluster. Stops on drop or when the test process ends, however it ends.
 pub(crate) struct Cluster {
     programs: PathBuf,
     dir: PathBuf,
@@ -25,18 +25,18 @@ pub(crate) struct Cluster {
     user: Option<(u32, u32)>,
     databases: AtomicUsize,
     postmaster: Mutex<Option<Child>>,
-    /// Kills the postmaster and removes its directory once its stdin ends.
+    /// A process that stops the postmaster and removes its directory when its stdin is closed.
     keeper: Child,
 }
 
 impl Cluster {
-    /// The one that the tests of this binary share; `None` if there is no PostgreSQL.
+    /// Returns the cluster that all tests of this binary share, or `None` without PostgreSQL.
     pub(crate) fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Cluster>> = OnceLock::new();
         SHARED.get_or_init(|| Self::start(&[])).as_ref()
     }
 
-    /// One more, with options of postgres; `None` if there is no PostgreSQL.
+    /// Starts another cluster with options of postgres, or returns `None` without PostgreSQL.
     pub(crate) fn start(options: &[&str]) -> Option<Self> {
         let Some(programs) = std::env::var_os("VINTEDBOT_TEST_POSTGRES").filter(|dir| !dir.is_empty()) else {
             let why = "there is no PostgreSQL: tools/postgres.sh fetches one, and VINTEDBOT_TEST_POSTGRES names its programs";
@@ -76,7 +76,7 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Starts the server, also after [`kill`](Self::kill), and returns when it takes connections.
+    /// Starts the server, also after [`kill`](Self::kill), and returns when it accepts connections.
     pub(crate) fn run(&self, options: &[&str]) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -93,12 +93,13 @@ impl Cluster {
                 "-c",
                 "max_connections=200",
                 "-c",
-                // After a kill the whole directory is synced: at once, and not each of a thousand files.
+                // After a kill, PostgreSQL syncs the whole directory: in one call instead of one for each of a
+                // thousand files.
                 "recovery_init_sync_method=syncfs",
             ]);
             postgres.args(options).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
             let mut postmaster = postgres.spawn().unwrap();
-            // What was killed leaves processes that go a moment later, and until then a new one gives up at once.
+            // Processes of a killed server end a moment later; until then a new one exits at once.
             while postmaster.try_wait().unwrap().is_none() {
                 let port = self.port.to_string();
                 let mut asked = self.program("pg_isready");
@@ -118,20 +119,20 @@ impl Cluster {
         }
     }
 
-    /// kill -9 of the postmaster.
+    /// Kills the postmaster with SIGKILL.
     pub(crate) fn kill(&self) {
         let mut postmaster = self.postmaster.lock().unwrap().take().unwrap();
         postmaster.kill().unwrap();
-        // Or its number would still be somebody's, whom the next one takes for it.
+        // Reaped, so that the next postmaster does not take its process id for a running server.
         postmaster.wait().unwrap();
     }
 
-    /// The port that it listens on, on 127.0.0.1.
+    /// Returns the port on 127.0.0.1.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// The URL of a new database.
+    /// Creates a database and returns its URL.
     pub(crate) async fn database(&self) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.client("postgres").await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
@@ -142,7 +143,7 @@ impl Cluster {
         format!("postgres://app:secret@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// A connection of the tests' own to the database with this name or URL.
+    /// Connects to the database with this name or URL.
     pub(crate) async fn client(&self, database: &str) -> tokio_postgres::Client {
         let name = database.rsplit('/').next().unwrap();
         let (client, connection) =
@@ -151,12 +152,13 @@ impl Cluster {
         client
     }
 
-    /// The directory of the cluster, which belongs to its user.
+    /// Returns the directory of the cluster, which belongs to its user.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// One of its programs, or any other by its path, in its directory and as its user.
+    /// Returns a command for a PostgreSQL program, or for any program by its path, in the cluster's directory and as
+    /// its user.
     pub(crate) fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.current_dir(&self.dir).env_remove("LC_ALL").env_remove("LANG");
@@ -178,7 +180,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Somebody else where we are root, as whom PostgreSQL does not run.
+/// Returns another user if the tests run as root, which PostgreSQL refuses.
 fn unprivileged() -> Option<(u32, u32)> {
     if !nix::unistd::geteuid().is_root() {
         return None;

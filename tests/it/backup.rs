@@ -1,4 +1,4 @@
-//! The operator's commands: what is saved comes back, what is damaged is found, and nothing is lost by looking after it.
+//! The operator's commands: exports can be imported, damage is found, and no command loses data.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::again::recognised;
+use crate::deduplication::recognised;
 use crate::support::{Server, binary, field, file, form, photo, photo_numbered};
 
 fn run(dir: &Path, arguments: &[&str]) -> Output {
@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Starts a server that must not get as far as to listen: if it does, its port is taken.
+/// Starts a server that is expected to fail before it listens: its port is already in use.
 fn start(dir: &Path) -> Output {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     binary(dir).env("PORT", taken.local_addr().unwrap().port().to_string()).output().unwrap()
@@ -38,7 +38,7 @@ fn fails(dir: &Path, arguments: &[&str]) -> String {
     text(&output.stderr).to_owned()
 }
 
-/// The exit code of fsck, and the kinds of its findings, sorted.
+/// Runs fsck and returns its exit code and the sorted kinds of its findings.
 fn fsck(dir: &Path, options: &[&str]) -> (i32, Vec<String>) {
     let output = run(dir, &[&["fsck"], options].concat());
     let mut kinds: Vec<String> = text(&output.stdout)
@@ -65,19 +65,19 @@ async fn listing(server: &Server, id: usize) -> Value {
     server.get(&format!("/api/v1/listings/{id}")).await.json().await.unwrap()
 }
 
-/// The file of a draft's first photo.
+/// Returns the file of a draft's first photo.
 fn path_of(dir: &Path, draft: &Value) -> PathBuf {
     let url = draft["photos"][0]["media"]["url"].as_str().unwrap();
     dir.join("data/uploads").join(url.strip_prefix("/media/").unwrap())
 }
 
-/// The last line for these.
-fn ended(mut lines: Vec<String>) -> String {
+/// Appends the last line with the checksum of these lines.
+fn with_checksum(mut lines: Vec<String>) -> String {
     let count = |kind: &str| lines.iter().filter(|line| line.starts_with(&format!("{{\"{kind}\":"))).count();
     let rows = [count("media"), count("draft"), count("source")];
     let body = lines.join("\n") + "\n";
     let hash = blake3::hash(body.as_bytes());
-    // As text: the order of fields counts.
+    // As text, because the order of fields matters.
     lines.push(format!(
         r#"{{"end":{{"rows":{{"media":{},"drafts":{},"sources":{}}},"blake3":"{hash}"}}}}"#,
         rows[0], rows[1], rows[2]
@@ -86,7 +86,7 @@ fn ended(mut lines: Vec<String>) -> String {
 }
 
 #[tokio::test]
-async fn an_exported_catalog_comes_back_as_it_was() {
+async fn imported_catalog_equals_the_exported_one() {
     let server = Server::start(&[]);
     let photos: Vec<Vec<u8>> = (0..3).map(|number| photo_numbered(120, 90, number)).collect();
     let drafts = [
@@ -106,13 +106,13 @@ async fn an_exported_catalog_comes_back_as_it_was() {
     for line in backup.lines() {
         serde_json::from_str::<Value>(line).unwrap();
     }
-    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 2, "data, the backup, and nothing half-written");
+    assert_eq!(std::fs::read_dir(dir).unwrap().count(), 2, "only data and the backup, no partial file");
 
     std::fs::rename(dir.join("data/db"), dir.join("data/old")).unwrap();
     for cut in [backup.len() - 1, backup.len() / 2, 0] {
         std::fs::write(dir.join("cut.jsonl"), &backup[..cut]).unwrap();
         assert!(fails(dir, &["import", "cut.jsonl"]).contains("cut"));
-        assert!(!dir.join("data/db").exists(), "nothing was begun");
+        assert!(!dir.join("data/db").exists(), "the import must not have started");
     }
     assert!(fails(dir, &["export"]).contains("there is no catalog at data/db"));
     for _ in 0..2 {
@@ -129,11 +129,11 @@ async fn an_exported_catalog_comes_back_as_it_was() {
     let again = uploaded(&server, &[photos[2].clone(), photo_numbered(120, 90, 7)]).await;
     assert_eq!((&again["id"], &again["photos"][1]["media"]["id"]), (&json!(4), &json!(4)));
     assert_eq!(again["photos"][0]["media"], drafts[2]["photos"][2]["media"]);
-    assert_eq!(recognised(&server).await, 1, "what a photo was made of is known again too");
+    assert_eq!(recognised(&server).await, 1, "sources are imported too");
 }
 
 #[tokio::test]
-async fn an_import_that_was_killed_goes_on_and_the_server_does_not_start_before() {
+async fn killed_import_blocks_the_server_until_it_is_completed() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let mut lines = vec![
@@ -148,14 +148,14 @@ async fn an_import_that_was_killed_goes_on_and_the_server_does_not_start_before(
         r#"{"draft":{"id":8,"title":"","description":"","status":"draft","price_suggested":0.1,"photos":[7,7]}}"#
             .to_owned(),
     );
-    let export = ended(lines);
+    let export = with_checksum(lines);
     std::fs::write(dir.join("export.jsonl"), &export).unwrap();
     let mut import = binary(dir).args(["import", "export.jsonl"]).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(import.stderr.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "Imported 10000 of 20001 rows.\n");
     import.kill().unwrap();
-    assert_eq!(import.wait().unwrap().code(), None, "it was killed before its end");
+    assert_eq!(import.wait().unwrap().code(), None, "the import was killed before its end");
 
     let start = start(dir);
     assert_eq!(start.status.code(), Some(1));
@@ -173,7 +173,7 @@ async fn an_import_that_was_killed_goes_on_and_the_server_does_not_start_before(
 }
 
 #[tokio::test]
-async fn damage_to_photos_is_found_and_mended_by_uploading_them_again() {
+async fn damaged_photos_are_found_by_fsck_and_restored_by_upload() {
     let server = Server::start(&[]);
     let photos: Vec<Vec<u8>> = (0..6).map(|number| photo_numbered(120, 90, number)).collect();
     let mut drafts = Vec::new();
@@ -208,12 +208,12 @@ async fn damage_to_photos_is_found_and_mended_by_uploading_them_again() {
     let before: Vec<String> = crate::support::files_below(&uploads);
     let lost = ["draft-photo-lost", "draft-photo-lost"];
     let quick = ["counter-low", "draft-photo-lost", "draft-photo-lost", "file-missing", "file-torn"];
-    // The key that leads nowhere makes its file one without a row.
+    // The dangling key leaves its file without a row.
     let unknown = ["file-without-row (harmless)"; 3];
     assert_eq!(fsck(dir, &["--quick"]), (1, strings(&[&quick, &unknown, &["key-astray"]])));
     let full = strings(&[&quick, &lost[..1], &["file-torn"; 2], &unknown[..2], &["key-astray"]]);
     assert_eq!(fsck(dir, &[]), (1, full.clone()));
-    assert_eq!(fsck(dir, &[]), (1, full), "it only looks");
+    assert_eq!(fsck(dir, &[]), (1, full), "fsck must not change anything");
     assert_eq!(crate::support::files_below(&uploads), before);
 
     let repaired = strings(&[
@@ -246,7 +246,7 @@ fn strings(lists: &[&[&str]]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn rows_that_contradict_each_other_or_the_photos_are_found() {
+async fn inconsistent_rows_are_found_by_fsck() {
     let server = Server::start(&[]);
     for number in 0..3 {
         uploaded(&server, &[photo_numbered(120, 90, number)]).await;
@@ -263,18 +263,22 @@ async fn rows_that_contradict_each_other_or_the_photos_are_found() {
     lines[4] = lines[4].replace("\"photos\":[1]", "\"photos\":[1,99]");
     let dangling = lines[7].replace("\"media\":", "\"media\":9");
     lines[7] = dangling;
-    std::fs::write(dir.join("damaged.jsonl"), ended(lines.clone())).unwrap();
+    std::fs::write(dir.join("damaged.jsonl"), with_checksum(lines.clone())).unwrap();
     std::fs::rename(dir.join("data/db"), dir.join("data/good")).unwrap();
     succeeds(dir, &["import", "damaged.jsonl"]);
-    assert_eq!(succeeds(dir, &["export"]), ended(lines), "damage is copied, not hidden");
+    assert_eq!(succeeds(dir, &["export"]), with_checksum(lines), "an export contains the damage");
     let rows = ["draft-photo-lost", "row-length", "row-size"];
     assert_eq!(fsck(dir, &[]), (1, strings(&[&rows, &["source-dangling"]])));
     assert_eq!(fsck(dir, &["--repair"]), (1, strings(&[&rows, &["source-dangling (repaired)"]])));
     assert_eq!(fsck(dir, &[]), (1, strings(&[&rows])));
-    assert_eq!(fsck(dir, &["--quick"]), (1, strings(&[&rows[..2]])), "a size takes reading");
-    // The good export is of the same ids and other rows.
+    assert_eq!(
+        fsck(dir, &["--quick"]),
+        (1, strings(&[&rows[..2]])),
+        "--quick does not read the size of a photo"
+    );
+    // The good export has the same ids and other rows.
     std::fs::write(dir.join("good.jsonl"), &export).unwrap();
-    assert!(fails(dir, &["import", "good.jsonl"]).contains("media 1 is another one"));
+    assert!(fails(dir, &["import", "good.jsonl"]).contains("media 1 differs from the one"));
 }
 
 fn key_url(line: &str) -> String {
@@ -282,14 +286,14 @@ fn key_url(line: &str) -> String {
     format!("/media/{}.jpg", row["media"]["key"].as_str().unwrap())
 }
 
-/// Names and contents of all files below a directory.
+/// Returns names and contents of all files below a directory.
 fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let read = |name: String| (name.clone(), std::fs::read(dir.join(name)).unwrap());
     crate::support::files_below(dir).into_iter().map(read).collect()
 }
 
 #[tokio::test]
-async fn damaged_catalog_is_refused_untouched_and_salvaged_into_a_new_one() {
+async fn damaged_catalog_is_refused_unchanged_and_salvaged_into_a_new_one() {
     let server = Server::start(&[]);
     let mut drafts = Vec::new();
     for number in 0..12 {
@@ -300,7 +304,7 @@ async fn damaged_catalog_is_refused_untouched_and_salvaged_into_a_new_one() {
     let whole = succeeds(dir, &["export"]);
     assert_eq!(succeeds(dir, &["export", "--salvage"]), whole, "nothing is damaged yet");
 
-    // One bit of the title of one draft, everywhere where it is stored.
+    // Flips one bit in the title of one draft, wherever it is stored.
     let db = dir.join("data/db/db");
     let mut bytes = std::fs::read(&db).unwrap();
     let photos = br#""photos":[7]"#;
@@ -321,27 +325,27 @@ async fn damaged_catalog_is_refused_untouched_and_salvaged_into_a_new_one() {
         assert!(!said.contains("sled") && !said.contains("orrupt") && !said.contains("panic"), "{said}");
     }
     assert!(!text(&start.stdout).contains("sled"), "{start:?}");
-    assert!(contents(&dir.join("data/db")) == before, "a start that is refused writes nothing");
+    assert!(contents(&dir.join("data/db")) == before, "a refused start must write nothing");
 
     let output = run(dir, &["export", "--salvage", "--output", "salvaged.jsonl"]);
-    assert_eq!(output.status.code(), Some(1), "something is lost: {output:?}");
+    assert_eq!(output.status.code(), Some(1), "exit code 1 reports a loss: {output:?}");
     let said = text(&output.stderr);
     assert!(said.contains("draft-lost draft ") && said.contains("Salvaged "), "{said}");
-    assert!(contents(&dir.join("data/db")) == before, "salvage writes nothing");
+    assert!(contents(&dir.join("data/db")) == before, "salvage must write nothing");
     let salvaged = std::fs::read_to_string(dir.join("salvaged.jsonl")).unwrap();
     let rows = |export: &str| -> Vec<String> {
         let is_row = |line: &&str| !line.starts_with(r#"{"export""#) && !line.starts_with(r#"{"end""#);
         export.lines().filter(is_row).map(ToOwned::to_owned).collect()
     };
     let (whole, salvaged) = (rows(&whole), rows(&salvaged));
-    assert!(salvaged.iter().all(|row| whole.contains(row)), "what is read is right");
-    assert!(salvaged.len() + 16 > whole.len(), "no more is lost than a page of rows: {said}");
+    assert!(salvaged.iter().all(|row| whole.contains(row)), "every salvaged row must be intact");
+    assert!(salvaged.len() + 16 > whole.len(), "at most a page of rows is lost: {said}");
     assert!(!salvaged.iter().any(|row| row.contains(r#""draft":{"id":7,"#)), "{salvaged:?}");
 
     let output = run(dir, &["rebuild", "--from", "salvaged.jsonl"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let aside = text(&output.stderr).split("is kept at ").nth(1).unwrap().split(".\n").next().unwrap();
-    assert!(contents(&dir.join(aside)) == before, "what is kept is what there was");
+    assert!(contents(&dir.join(aside)) == before, "the kept files must be unchanged");
     let server = Server::start_in(shared, &[]);
     let lost = said.matches("draft-lost draft").count();
     assert!(lost > 0);
@@ -352,11 +356,11 @@ async fn damaged_catalog_is_refused_untouched_and_salvaged_into_a_new_one() {
         }
     }
     let next = uploaded(&server, &[photo_numbered(120, 90, 50)]).await;
-    assert_eq!(next["id"], json!(13), "no id is given twice");
+    assert_eq!(next["id"], json!(13), "no id is reused");
 }
 
 #[tokio::test]
-async fn a_catalog_that_does_not_open_is_kept_and_rebuilt() {
+async fn unreadable_catalog_is_kept_and_rebuilt() {
     let server = Server::start(&[]);
     let first = uploaded(&server, &[photo(120, 90)]).await;
     let shared = server.stop();
@@ -377,10 +381,10 @@ async fn a_catalog_that_does_not_open_is_kept_and_rebuilt() {
     assert_eq!(start.status.code(), Some(1), "{start:?}");
     assert!(text(&start.stderr).contains("rebuild --from EXPORT"), "{start:?}");
     assert!(fails(dir, &["fsck"]).contains("rebuild --from EXPORT"));
-    assert_eq!(std::fs::read(&db).unwrap(), noise, "a start that is refused writes nothing");
+    assert_eq!(std::fs::read(&db).unwrap(), noise, "a refused start must write nothing");
     std::fs::write(dir.join("cut.jsonl"), &std::fs::read(dir.join("backup.jsonl")).unwrap()[..99]).unwrap();
     assert!(fails(dir, &["rebuild", "--from", "cut.jsonl"]).contains("cut"));
-    assert!(db.exists(), "nothing was moved for a bad export");
+    assert!(db.exists(), "nothing is moved for a bad export");
 
     let output = run(dir, &["rebuild", "--from", "backup.jsonl"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -389,7 +393,7 @@ async fn a_catalog_that_does_not_open_is_kept_and_rebuilt() {
     let said = text(&output.stderr);
     let aside = said.split("is kept at ").nth(1).unwrap().split(".\n").next().unwrap();
     assert!(aside.starts_with("data/db.broken-2") && dir.join(aside).join("acknowledged").exists(), "{said}");
-    assert_eq!(std::fs::read(dir.join(aside).join("db")).unwrap(), noise, "what is kept is what there was");
+    assert_eq!(std::fs::read(dir.join(aside).join("db")).unwrap(), noise, "the kept files must be unchanged");
 
     let server = Server::start_in(Arc::clone(&shared), &[("JOBS_ENABLED", "false")]);
     assert_eq!(listing(&server, 1).await, first);
@@ -397,14 +401,14 @@ async fn a_catalog_that_does_not_open_is_kept_and_rebuilt() {
     let again = uploaded(&server, &[photo_numbered(120, 90, 2)]).await;
     assert_eq!(again["photos"][0]["media"]["url"], later["photos"][1]["media"]["url"]);
     let ids = (&again["id"], &again["photos"][0]["media"]["id"]);
-    assert_eq!(ids, (&json!(3), &json!(4)), "those of what was lost are not given again");
+    assert_eq!(ids, (&json!(3), &json!(4)), "ids of lost rows are not reused");
     server.stop();
     let output = run(dir, &["rebuild", "--from", "backup.jsonl", "--force"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
 }
 
 #[test]
-fn commands_explain_themselves_and_refuse_what_is_missing() {
+fn commands_have_help_and_refuse_missing_stores() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["export", "import", "fsck", "rebuild"] {
         assert!(succeeds(dir.path(), &[command, "--help"]).contains("The server must be stopped."));
@@ -415,5 +419,5 @@ fn commands_explain_themselves_and_refuse_what_is_missing() {
     for arguments in [&["import"][..], &["rebuild"], &["fsck", "--hastily"]] {
         assert_eq!(run(dir.path(), arguments).status.code(), Some(2));
     }
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no file was created");
 }

@@ -1,4 +1,5 @@
-//! A bucket behind a real S3 server with signatures, and a switch on the line to it. Also included by the store's own tests.
+//! A bucket on a real S3 server with signatures, and a proxy in front of it that can fail. The tests of the media
+//! store include this file too.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,18 +17,18 @@ pub(crate) const BUCKET: &str = "photos";
 pub(crate) const ACCESS_KEY: &str = "test-access-key";
 pub(crate) const SECRET_KEY: &str = "test-secret-key";
 
-/// What becomes of what is sent to the server.
+/// State of the network between client and S3 server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// It arrives.
+    /// Bytes are forwarded.
     Open,
-    /// Connections are closed, old and new ones.
+    /// All connections are closed, existing and new ones.
     Refusing,
-    /// It lies around until the line is open again.
+    /// Bytes are delayed until the state is `Open` again.
     Stalled,
 }
 
-/// The server, on threads of its own: tests block theirs. It ends when dropped.
+/// An S3 server on its own threads, because tests block theirs. Stops on drop.
 pub(crate) struct Bucket {
     pub(crate) address: SocketAddr,
     dir: TempDir,
@@ -67,7 +68,7 @@ impl Bucket {
         format!("http://{}", self.address)
     }
 
-    /// The files of the objects in the bucket below a prefix.
+    /// Returns the files of the objects below a prefix of the bucket.
     pub(crate) fn objects(&self, prefix: &str) -> Vec<PathBuf> {
         let dir = self.dir.path().join(BUCKET).join(prefix);
         let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };

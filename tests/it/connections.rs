@@ -1,4 +1,4 @@
-//! More connections than there is room for: every client has its share, and health is always answered.
+//! The limit of connections: every client has its share, and health checks are always answered.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -15,8 +15,8 @@ const HEALTH: &[u8] = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nConnection: cl
 const HEALTH_AND_STAY: &[u8] = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n";
 /// The preface of HTTP/2 and an empty SETTINGS frame (RFC 9113 section 3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// Longest wait for a health check, on a machine that runs other tests meanwhile. Without shares it takes as long as idle
-/// connections may stay.
+/// Time limit of a health check on a busy machine. Without shares a health check waits until idle connections time
+/// out.
 const SOON: Duration = Duration::from_secs(5);
 
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
@@ -30,8 +30,8 @@ fn connect_from(server: SocketAddr, from: Ipv4Addr) -> TcpStream {
     socket.into()
 }
 
-/// How long a health check from an address takes. A connection that was closed before its request was read is tried again, as
-/// a monitor does.
+/// Returns how long a health check from an address takes. If its connection is closed before the request is read, it
+/// is retried, as a monitor does.
 fn health(server: SocketAddr, from: Ipv4Addr) -> Duration {
     let began = Instant::now();
     loop {
@@ -46,34 +46,34 @@ fn health(server: SocketAddr, from: Ipv4Addr) -> Duration {
     }
 }
 
-/// Ends an attack when the test ends, by a failure too: the scope of its thread waits for it.
-struct EndOf<'a>(&'a AtomicBool);
+/// Ends an attack on drop, also when the test fails: the thread scope waits for the attack.
+struct EndAttack<'a>(&'a AtomicBool);
 
-impl Drop for EndOf<'_> {
+impl Drop for EndAttack<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// What the server said on a connection that it closed; `None` while it is open.
+/// Returns what the server sent on a connection that it closed, or `None` while it is open.
 fn closed(socket: &TcpStream) -> Option<Vec<u8>> {
-    let mut said = Vec::new();
+    let mut received = Vec::new();
     socket.set_nonblocking(true).unwrap();
-    let read = (&*socket).read_to_end(&mut said);
+    let read = (&*socket).read_to_end(&mut received);
     match read {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
-        _ => Some(said),
+        _ => Some(received),
     }
 }
 
-/// Holds `count` connections on which `hello` was said, and replaces each that is closed. Gives how many were replaced, and
-/// the last that was said on one of them.
+/// Holds `count` connections on which `hello` was sent, and replaces those that the server closes. Returns the number
+/// of replaced connections and the last bytes received on one.
 fn hold(
     server: SocketAddr,
     addresses: impl Fn(usize) -> Ipv4Addr,
     count: usize,
     hello: &[u8],
-    is_over: &AtomicBool,
+    is_ended: &AtomicBool,
 ) -> (usize, Vec<u8>) {
     let open = |n| {
         let mut socket = connect_from(server, addresses(n));
@@ -82,10 +82,10 @@ fn hold(
     };
     let mut sockets: Vec<TcpStream> = (0..count).map(open).collect();
     let (mut replaced, mut last) = (0, Vec::new());
-    while !is_over.load(Ordering::Relaxed) {
+    while !is_ended.load(Ordering::Relaxed) {
         for (n, socket) in sockets.iter_mut().enumerate() {
-            if let Some(said) = closed(socket) {
-                last = said;
+            if let Some(received) = closed(socket) {
+                last = received;
                 replaced += 1;
                 *socket = open(count + replaced + n);
             }
@@ -95,7 +95,7 @@ fn hold(
     (replaced, last)
 }
 
-/// A server that may have so few files open that 64 connections are left.
+/// Starts a server whose limit of open files allows 64 connections.
 fn server_with_few_files() -> Server {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let mut command = Command::new("sh");
@@ -109,7 +109,7 @@ fn closed_for(server: &Server, reason: &str) -> u64 {
 }
 
 #[test]
-fn health_is_answered_while_one_or_many_addresses_hold_all_connections() {
+fn health_check_is_answered_while_attackers_hold_all_connections() {
     let server = server_with_few_files();
     let many = |n: usize| Ipv4Addr::from(0x7f05_0000 + u32::try_from(n % 100_000).unwrap());
     let attacks: [(&str, bool, &[u8]); 5] = [
@@ -120,13 +120,13 @@ fn health_is_answered_while_one_or_many_addresses_hold_all_connections() {
         ("many silent", true, b""),
     ];
     for (name, are_many, hello) in attacks {
-        let is_over = AtomicBool::new(false);
+        let is_ended = AtomicBool::new(false);
         let before = closed_for(&server, "evicted");
         let (replaced, last) = std::thread::scope(|scope| {
-            let (address, is_over) = (server.address, &is_over);
+            let (address, is_ended) = (server.address, &is_ended);
             let addresses = move |n| if are_many { many(n) } else { ATTACKER };
-            let end = EndOf(is_over);
-            let attack = scope.spawn(move || hold(address, addresses, 150, hello, is_over));
+            let end = EndAttack(is_ended);
+            let attack = scope.spawn(move || hold(address, addresses, 150, hello, is_ended));
             while closed_for(&server, "evicted") < before + 150 {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -141,7 +141,10 @@ fn health_is_answered_while_one_or_many_addresses_hold_all_connections() {
         });
         assert!(replaced > 0, "{name}");
         if hello == HTTP2 {
-            assert!(last.windows(9).any(|frame| frame[..4] == [0, 0, 8, 7]), "HTTP/2 says goodbye: {last:?}");
+            assert!(
+                last.windows(9).any(|frame| frame[..4] == [0, 0, 8, 7]),
+                "HTTP/2 connections get a GOAWAY: {last:?}"
+            );
         }
     }
 }
@@ -159,7 +162,7 @@ fn half_uploads(server: &Server, from: impl Iterator<Item = Ipv4Addr>) -> Vec<(T
     from.enumerate().map(start).collect()
 }
 
-/// Sends the rest of these uploads, and gives the statuses of the answers. A socket that was closed before has none.
+/// Sends the rest of these uploads and returns their statuses, or "none" for a socket that was closed.
 fn finish(uploads: Vec<(TcpStream, Vec<u8>)>) -> Vec<String> {
     let finish = |(mut socket, rest): (TcpStream, Vec<u8>)| {
         let _refused_already = socket.write_all(&rest);
@@ -172,9 +175,9 @@ fn count(statuses: &[String], status: &str) -> usize {
     statuses.iter().filter(|have| *have == status).count()
 }
 
-/// Waits until `count` requests were refused because their client had its share.
+/// Waits until `count` requests were refused because their client exceeded its share.
 async fn refused_for_shares(server: &Server, count: u64) {
-    eventually("those over their share are refused", || {
+    eventually("requests above the share are refused", || {
         let scrape = server.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let line = "vintedbot_rejects_total{reason=\"too-many-connections\"} ";
         scrape.lines().find_map(|have| have.strip_prefix(line)?.parse().ok()).unwrap_or(0) >= count
@@ -185,7 +188,7 @@ async fn refused_for_shares(server: &Server, count: u64) {
 #[tokio::test]
 async fn client_over_its_share_of_open_requests_gets_503_and_others_are_served() {
     let server = Server::start(&[("MAX_CONNECTIONS", "64")]);
-    // Of 64 places four are kept for new connections and four for idle ones.
+    // Of 64 slots, four are reserved for new connections and four for idle ones.
     let greedy = half_uploads(&server, std::iter::repeat_n(ATTACKER, 50));
     refused_for_shares(&server, 22).await;
     assert!(health(server.address, ATTACKER).max(health(server.address, MONITOR)) < SOON);
@@ -197,10 +200,10 @@ async fn client_over_its_share_of_open_requests_gets_503_and_others_are_served()
 }
 
 #[tokio::test]
-async fn health_is_answered_while_many_addresses_have_all_places_in_work() {
+async fn health_check_is_answered_while_all_slots_are_in_work() {
     let server = Server::start(&[("MAX_CONNECTIONS", "64")]);
     let busy = half_uploads(&server, (1..=120).map(|n| Ipv4Addr::new(127, 0, 2, n)));
-    // Some are evicted before their requests are read.
+    // Some connections are evicted before their requests are read.
     refused_for_shares(&server, 1).await;
     for n in 1..=20 {
         assert!(health(server.address, Ipv4Addr::new(127, 0, 3, n)) < SOON);
@@ -215,17 +218,17 @@ async fn health_is_answered_while_many_addresses_have_all_places_in_work() {
     assert_eq!(
         count(&finish(half_uploads(&server, std::iter::once(MONITOR))), "201"),
         1,
-        "and then there is room"
+        "the slots are free again"
     );
 }
 
 #[tokio::test]
-async fn trusted_proxy_is_held_to_no_share() {
+async fn trusted_proxy_has_no_share_limit() {
     let server = Server::start(&[("MAX_CONNECTIONS", "64"), ("TRUSTED_PROXIES", "127.0.4.1")]);
     let proxy = half_uploads(&server, std::iter::repeat_n(Ipv4Addr::new(127, 0, 4, 1), 52));
     assert!(health(server.address, MONITOR) < SOON);
     let direct = half_uploads(&server, std::iter::once(MONITOR));
-    assert_eq!(count(&finish(direct), "201"), 1, "there is a reserve for others");
+    assert_eq!(count(&finish(direct), "201"), 1, "a reserve remains for other clients");
     let statuses = finish(proxy);
     assert_eq!(count(&statuses, "201"), 52, "{statuses:?}");
 }

@@ -1,4 +1,4 @@
-//! The corpus of real and hostile files, where it is there: each file's expected outcome, and never a 5xx.
+//! The corpus of real and hostile files: each has its expected outcome, and none gives a 5xx.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ fn is_as_expected(expected: &str, status: u16) -> bool {
 }
 
 #[tokio::test]
-async fn every_file_has_its_outcome() {
+async fn corpus_files_have_their_expected_status() {
     let Some(corpus) = corpus() else { return };
     let server = Server::start(&[]);
     let mut surprises = Vec::new();
@@ -60,13 +60,13 @@ async fn every_file_has_its_outcome() {
     }
     println!("{} files, VmHWM {} KiB", rows.len(), server.peak_memory());
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
-    assert!(server.files().iter().all(|name| name.len() == 68), "no temporary is left");
+    assert!(server.files().iter().all(|name| name.len() == 68), "no temporary file is left");
 }
 
-/// The bodies of eight public parsers' test suites: what they agree to refuse is refused, what they agree to read is read
-/// (it holds no photos, and so is told exactly that), and nothing is a 5xx.
+/// Bodies from the test suites of eight public multipart parsers: what they agree to refuse is refused, what they
+/// agree to accept is accepted (without photos, so the response says exactly that), and none gives a 5xx.
 #[tokio::test]
-async fn multipart_bodies_of_other_parsers_are_judged_as_they_agree() {
+async fn multipart_bodies_are_accepted_or_refused_as_other_parsers_agree() {
     let Some(corpus) = corpus() else { return };
     let dir = corpus.join("multipart");
     let server = Server::start(&[]);
@@ -75,7 +75,7 @@ async fn multipart_bodies_of_other_parsers_are_judged_as_they_agree() {
     for case in manifest.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         let body = std::fs::read(dir.join(case["body"].as_str().unwrap())).unwrap();
         let content_type = case["content_type"].as_str().unwrap_or("");
-        // RFC 2046 allows 70 characters, though some parsers take more.
+        // RFC 2046 allows 70 characters, though some parsers accept more.
         if case["id"] == "synthetic/boundary_200_chars" {
             continue;
         }
@@ -87,7 +87,7 @@ async fn multipart_bodies_of_other_parsers_are_judged_as_they_agree() {
         let status = response.status().as_u16();
         let problem: Value = response.json().await.unwrap();
         let kind = problem["type"].as_str().unwrap_or("").rsplit(':').next().unwrap_or("").to_owned();
-        // What was read to its end, or as far as a part that is no photo.
+        // Bodies that were read to the end, or to a part that is not a photo.
         let is_read = status == 201
             || ["no-photo", "unsupported-image", "bad-title", "too-many-photos"].contains(&kind.as_str());
         let fits = match case["verdict"].as_str().unwrap() {

@@ -1,5 +1,5 @@
-//! kill -9 at random moments under load, again and again on the same data: nothing that was acknowledged may be lost or
-//! changed, and nothing else may be left behind.
+//! Kills the server with SIGKILL at random moments under load, repeatedly on the same data: nothing that was
+//! acknowledged may be lost or changed, and nothing else may be left behind.
 //!
 //! `make crash ROUNDS=200` runs more rounds than `make test` has time for.
 
@@ -18,21 +18,21 @@ use crate::support::{BOUNDARY, Server, UPLOAD, file, files_below, form, photo_nu
 
 const CLIENTS: usize = 6;
 const ROUNDS: usize = 6;
-/// Rounds between two looks at everything that was ever acknowledged; the others look at what is new.
+/// Number of rounds between two checks of everything ever acknowledged; other rounds check only what is new.
 const FULL_EVERY: usize = 20;
 
-/// What all rounds came to.
+/// Totals of all rounds.
 #[derive(Debug, Default)]
 struct Totals {
-    /// Drafts as they were answered, by id.
+    /// Acknowledged drafts, by id.
     acknowledged: BTreeMap<u64, Value>,
-    /// Ids up to which everything was looked at.
+    /// Ids up to which everything was checked.
     checked: u64,
-    /// Uploads that were cut off without an answer.
+    /// Number of uploads that ended without a response.
     unanswered: usize,
-    /// Drafts that are there though their upload was not answered.
+    /// Number of drafts that exist although their upload got no response.
     unacknowledged: usize,
-    /// Names of the photos of all drafts that were ever seen.
+    /// Names of the photos of all drafts seen so far.
     referenced: BTreeSet<String>,
 }
 
@@ -45,7 +45,7 @@ fn rounds() -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_and_nothing_else_is_left_after_kill_9() {
+async fn acknowledged_drafts_survive_and_nothing_else_is_left_after_kill_9() {
     let rounds = rounds();
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let numbers = Arc::new(AtomicUsize::new(0));
@@ -57,7 +57,7 @@ async fn nothing_acknowledged_is_lost_and_nothing_else_is_left_after_kill_9() {
     }
     let server = Server::start_in(Arc::clone(&dir), &[]);
     check(&server, &dir, &mut totals, true).await;
-    assert!(totals.acknowledged.len() >= rounds, "the load was too small to show anything");
+    assert!(totals.acknowledged.len() >= rounds, "too few uploads to test anything");
     println!(
         "{rounds} rounds: {} drafts acknowledged, {} uploads cut off of which {} have a draft, {} photos; \
          0 lost, 0 changed, 0 torn, 0 left over",
@@ -68,14 +68,15 @@ async fn nothing_acknowledged_is_lost_and_nothing_else_is_left_after_kill_9() {
     );
 }
 
-/// Uploads from several clients until the server dies in the middle of it.
+/// Uploads from several clients until the server is killed.
 async fn load_and_kill(mut server: Server, numbers: &Arc<AtomicUsize>, totals: &mut Totals) {
     let url = server.url(UPLOAD);
     let clients = (0..CLIENTS).map(|_| tokio::spawn(upload_until_it_dies(url.clone(), Arc::clone(numbers))));
     let clients: Vec<_> = clients.collect();
     tokio::time::sleep(Duration::from_millis(50 + random(400))).await;
     if random(3) == 0 {
-        // Stopped in the middle of whatever each thread does; connections stay open meanwhile.
+        // In one of three rounds SIGSTOP first, in the middle of what each thread does. Connections stay open
+        // meanwhile.
         server.signal(Signal::SIGSTOP);
         tokio::time::sleep(Duration::from_millis(random(100))).await;
     }
@@ -87,13 +88,13 @@ async fn load_and_kill(mut server: Server, numbers: &Arc<AtomicUsize>, totals: &
         for draft in answered {
             let id = draft["id"].as_u64().unwrap();
             let earlier = totals.acknowledged.insert(id, draft);
-            assert_eq!(earlier, None, "an id was given twice");
+            assert_eq!(earlier, None, "an id was reused");
         }
     }
 }
 
-/// One client: forms of one to three photos, most of them new, some seen before. Gives the answers, and the number of
-/// uploads without one.
+/// Uploads forms of one to three photos, most of them new, until the server dies. Returns the responses and the
+/// number of uploads without one.
 async fn upload_until_it_dies(url: String, numbers: Arc<AtomicUsize>) -> (Vec<Value>, usize) {
     let client = Client::new();
     let mut answered = Vec::new();
@@ -117,16 +118,16 @@ async fn upload_until_it_dies(url: String, numbers: Arc<AtomicUsize>) -> (Vec<Va
         match response.json::<Value>().await {
             Ok(draft) if status == 201 => answered.push(draft),
             Ok(problem) => panic!("{status}: {problem}"),
-            // The answer began and did not arrive: the client does not know its id.
+            // The response was cut off: the client does not know its id.
             Err(_) => return (answered, 1),
         }
     }
 }
 
-/// Looks at what the restart found, as a client and in the directories.
+/// Checks the state after a restart, over HTTP and in the directories.
 async fn check(server: &Server, dir: &TempDir, totals: &mut Totals, everything: bool) {
     let media_root = dir.path().join("data/uploads");
-    assert_eq!(files_below(&media_root.join(".staging")), Vec::<String>::new(), "staged files are left");
+    assert_eq!(files_below(&media_root.join(".staging")), Vec::<String>::new(), "no staged file may be left");
     let client = Client::new();
     let last_acknowledged = totals.acknowledged.keys().next_back().copied().unwrap_or(0);
     let mut id = if everything { 1 } else { totals.checked + 1 };
@@ -146,7 +147,7 @@ async fn check(server: &Server, dir: &TempDir, totals: &mut Totals, everything: 
                 );
                 look_at_photos(server, &client, &answered, totals, everything).await;
             }
-            // Numbers of commits that failed may be missing between others.
+            // Ids of failed commits may be missing in between.
             None if response.status() == 404 => {}
             None => {
                 let draft: Value = response.json().await.unwrap();
@@ -182,7 +183,7 @@ async fn look_at_photos(
         if read_all || !totals.referenced.contains(&name) {
             let response = client.get(server.url(url)).send().await.unwrap();
             assert_eq!(response.status(), 200, "{url} is lost");
-            assert_eq!(sha256(response.bytes().await.unwrap()) + ".jpg", name, "a photo is torn");
+            assert_eq!(sha256(response.bytes().await.unwrap()) + ".jpg", name, "a photo is incomplete");
         }
         totals.referenced.insert(name);
     }

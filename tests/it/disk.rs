@@ -1,4 +1,4 @@
-//! A disk that fills up, in earnest: a small file system of the server's own.
+//! A full disk, with a real small file system for the server.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,18 @@ use serde_json::{Value, json};
 
 use crate::support::{BOUNDARY, Server, UPLOAD, file, form, photo_numbered, sha256, skipped};
 
-/// A server whose data lie in a tmpfs of so many MiB, in a mount namespace of its own. `None` where that is not allowed.
+/// Starts a server with its data in a tmpfs of this many MiB, in its own mount namespace. Returns `None` where that
+/// is not permitted.
 fn server_on_small_disk(mib: u32, settings: &[(&str, &str)]) -> Option<Server> {
     server_on_tmpfs(&format!("size={mib}m"), settings)
 }
 
-/// The same on a tmpfs that is mounted with `options`.
+/// Starts a server on a tmpfs that is mounted with `options`.
 fn server_on_tmpfs(options: &str, settings: &[(&str, &str)]) -> Option<Server> {
     let allowed = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
         skipped!("a full disk: file systems cannot be mounted here (unshare -rm mount -t tmpfs none /mnt)");
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI skips nothing");
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "no test may be skipped in CI");
         return None;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -37,13 +38,13 @@ fn server_on_tmpfs(options: &str, settings: &[(&str, &str)]) -> Option<Server> {
     Some(Server::start_command(command, Arc::new(dir), settings))
 }
 
-/// The tmpfs as it is seen from outside the server's namespace.
+/// Returns the path of the tmpfs as seen from outside the server's namespace.
 fn data(server: &Server) -> PathBuf {
     let root = format!("/proc/{}/root", server.id());
     Path::new(&root).join(server.dir().path().strip_prefix("/").unwrap()).join("data")
 }
 
-/// Writes to `path` until the disk has `left` bytes.
+/// Fills the file `path` until the disk has `left` free bytes.
 fn fill(path: &Path, left: u64) {
     let volume = nix::sys::statvfs::statvfs(path.parent().unwrap()).unwrap();
     let free = volume.blocks_available() * volume.fragment_size();
@@ -51,7 +52,7 @@ fn fill(path: &Path, left: u64) {
     std::fs::write(path, filler).unwrap();
 }
 
-/// Uploads a few photos at once and gives the drafts of those that were stored, and the statuses of the others.
+/// Uploads a few photos at once. Returns the drafts of those that were stored, and the statuses of the others.
 async fn burst(server: &Server, from: usize) -> (Vec<Value>, Vec<u16>) {
     let client = reqwest::Client::new();
     let sending = (from..from + 8).map(|number| {
@@ -70,7 +71,10 @@ async fn burst(server: &Server, from: usize) -> (Vec<Value>, Vec<u16>) {
             201 => stored.push(body),
             status => {
                 assert_eq!(body["status"], status, "{body}");
-                assert!(!body["detail"].as_str().unwrap().contains('/'), "no paths: {body}");
+                assert!(
+                    !body["detail"].as_str().unwrap().contains('/'),
+                    "the detail must not contain paths: {body}"
+                );
                 refused.push(status);
             }
         }
@@ -90,9 +94,9 @@ async fn assert_intact(server: &Server, drafts: &[Value]) {
     }
 }
 
-/// With and without the floor, which otherwise speaks before the disk does.
+/// With and without the reserve of free space, which otherwise refuses before the disk does.
 #[tokio::test]
-async fn a_full_disk_is_507_and_after_space_is_freed_all_is_well_without_a_restart() {
+async fn full_disk_is_507_and_recovers_without_a_restart() {
     for (floor, left) in [("auto", 0), ("0", 0), ("0", 70_000), ("0", 200_000)] {
         let Some(server) = server_on_small_disk(24, &[("MIN_FREE_DISK_MB", floor)]) else { return };
         let (mut drafts, refused) = burst(&server, 0).await;
@@ -102,7 +106,7 @@ async fn a_full_disk_is_507_and_after_space_is_freed_all_is_well_without_a_resta
             fill(&filler, left);
             let (stored, refused) = burst(&server, round * 100).await;
             assert!(refused.iter().all(|status| [503, 507].contains(status)), "{refused:?}");
-            // With some space left it depends on the moment who still gets some of it.
+            // With some space left, which uploads get it depends on timing.
             assert!(left > 0 || refused.contains(&507), "{refused:?}, {} stored", stored.len());
             assert_eq!(server.get("/api/v1/health").await.status(), 200);
             drafts.extend(stored);
@@ -121,9 +125,9 @@ async fn a_full_disk_is_507_and_after_space_is_freed_all_is_well_without_a_resta
     }
 }
 
-/// As a kernel does after an error of the disk.
+/// A kernel remounts a file system read-only after a disk error.
 #[tokio::test]
-async fn a_media_root_that_turns_read_only_is_503_and_recovers_without_a_restart() {
+async fn read_only_media_root_is_503_and_recovers_without_a_restart() {
     let Some(server) = server_on_small_disk(24, &[]) else { return };
     let (drafts, refused) = burst(&server, 0).await;
     assert_eq!(refused, [0; 0]);
@@ -140,7 +144,7 @@ async fn a_media_root_that_turns_read_only_is_503_and_recovers_without_a_restart
 }
 
 #[tokio::test]
-async fn catalog_that_turns_read_only_is_503_and_recovers_without_a_restart() {
+async fn read_only_catalog_is_503_and_recovers_without_a_restart() {
     let Some(server) = server_on_small_disk(24, &[]) else { return };
     let (drafts, _) = burst(&server, 0).await;
     let db = server.dir().path().join("data/db");
@@ -155,7 +159,7 @@ async fn catalog_that_turns_read_only_is_503_and_recovers_without_a_restart() {
 }
 
 #[tokio::test]
-async fn volume_without_inodes_is_507_and_takes_uploads_again_without_a_restart() {
+async fn volume_without_inodes_is_507_and_recovers_without_a_restart() {
     for floor in ["auto", "0"] {
         let options = "size=64m,nr_inodes=64";
         let Some(server) = server_on_tmpfs(options, &[("MIN_FREE_DISK_MB", floor)]) else { return };
@@ -175,7 +179,7 @@ async fn volume_without_inodes_is_507_and_takes_uploads_again_without_a_restart(
 }
 
 #[tokio::test]
-async fn removed_directories_of_the_media_store_are_made_again_at_once() {
+async fn removed_media_directories_are_created_again() {
     let server = Server::start(&[]);
     let upload = async |number| server.upload(form(&[file(&photo_numbered(640, 480, number))])).await;
     let (_, first) = upload(0).await;
@@ -187,10 +191,10 @@ async fn removed_directories_of_the_media_store_are_made_again_at_once() {
         assert_intact(&server, &[draft]).await;
         assert_eq!(down(&server).await, json!([]));
     }
-    assert_eq!(server.get(url).await.status(), 404, "it went with the media root");
+    assert_eq!(server.get(url).await.status(), 404, "the photo was removed with the media root");
     assert_eq!(upload(0).await.0, 201);
     assert_eq!(server.get(url).await.status(), 200);
-    // Where it cannot be made again, that is a clear answer, until it can.
+    // If it cannot be created, the response says so until it can.
     std::fs::remove_dir_all(server.media_root()).unwrap();
     std::fs::write(server.media_root(), "in the way").unwrap();
     assert_eq!(down(&server).await, json!(["media"]));
@@ -199,9 +203,9 @@ async fn removed_directories_of_the_media_store_are_made_again_at_once() {
     assert_eq!(upload(3).await.0, 201);
 }
 
-/// sled would go on writing to the files that it has open, and acknowledge drafts that are gone after a restart.
+/// sled would continue writing to its open files and acknowledge drafts that are lost after a restart.
 #[tokio::test]
-async fn removed_catalog_is_503_and_not_an_acknowledged_loss() {
+async fn removed_catalog_is_503_and_acknowledges_no_draft() {
     let server = Server::start(&[]);
     let dir = server.dir().path().join("data");
     for (file, aside) in [("db/db", "db/aside"), ("db", "aside")] {
@@ -214,7 +218,7 @@ async fn removed_catalog_is_503_and_not_an_acknowledged_loss() {
     }
 }
 
-/// The parts that are down, by `/api/v1/ready`.
+/// Returns the parts that `/api/v1/ready` lists as down.
 async fn down(server: &Server) -> Value {
     match server.ready().await {
         (200, _) => json!([]),
@@ -225,20 +229,23 @@ async fn down(server: &Server) -> Value {
     }
 }
 
-/// Uploads until one is refused with `status`. What was well a moment ago is taken to be well for a tenth of a second.
+/// Uploads until one is refused with `status`. The server caches a good check for a tenth of a second.
 async fn refused_eventually(server: &Server, status: u16) {
     let deadline = Instant::now() + Duration::from_secs(10);
     for number in 1000.. {
         let (got, problem) = server.upload(form(&[file(&photo_numbered(64, 48, number))])).await;
         if got == status {
-            assert!(!problem["detail"].as_str().unwrap().contains('/'), "no paths: {problem}");
+            assert!(
+                !problem["detail"].as_str().unwrap().contains('/'),
+                "the detail must not contain paths: {problem}"
+            );
             return;
         }
         assert!(got == 201 && Instant::now() < deadline, "{got} {problem}");
     }
 }
 
-/// Runs a command in the mount namespace of the server.
+/// Runs a command in the server's mount namespace.
 fn in_namespace(server: &Server, command: &[&str]) {
     let mut entering = Command::new("nsenter");
     entering.args(["-t", &server.id().to_string(), "-U", "-m", "--preserve-credentials"]);

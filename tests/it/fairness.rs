@@ -1,4 +1,4 @@
-//! Clients share the workers by time: what expensive photos of others cost a client with a cheap one.
+//! Fair sharing of workers: how long the expensive photos of other clients delay a cheap one.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::support::{BOUNDARY, Server, UPLOAD, eventually, file, form, photo_num
 
 const QUEUED: &str = "pool_queue_depth";
 
-/// A PNG of zeros that declares enough work to count as long, and takes it.
+/// A PNG of zeros that declares, and takes, enough work to count as long.
 fn expensive_png() -> Vec<u8> {
     const SIDE: u32 = 7000;
     let mut file = Vec::new();
@@ -26,7 +26,7 @@ fn expensive_png() -> Vec<u8> {
     file
 }
 
-/// An upload from this address, which makes it a client of its own.
+/// Uploads from this address, which counts as a separate client.
 fn upload_from(server: &Server, address: [u8; 4], form: Vec<u8>) -> impl Future<Output = u16> + use<> {
     let client = reqwest::Client::builder().local_address(IpAddr::from(Ipv4Addr::from(address))).build();
     let request = client.unwrap().post(server.url(UPLOAD)).body(form);
@@ -34,14 +34,14 @@ fn upload_from(server: &Server, address: [u8; 4], form: Vec<u8>) -> impl Future<
     async move { request.send().await.unwrap().status().as_u16() }
 }
 
-/// Two clients send this many expensive photos each.
+/// Two clients upload this many expensive photos each.
 async fn occupy(server: &Server, photos: u8) {
     let png = expensive_png();
     for address in 1..=2 {
-        // Bytes after the end make each another photo.
+        // Bytes after the end make each photo different.
         let files: Vec<Vec<u8>> = (0..photos).map(|n| [&*png, &[address, n]].concat()).collect();
         let parts: Vec<_> = files.iter().map(|data| file(data)).collect();
-        // It ends with its server.
+        // The upload ends when its server does.
         drop(tokio::spawn(upload_from(server, [127, 0, 1, address], form(&parts))));
     }
     let all = 2 * u64::from(photos);
@@ -49,7 +49,7 @@ async fn occupy(server: &Server, photos: u8) {
 }
 
 #[tokio::test]
-async fn cheap_photo_waits_for_no_expensive_one_that_has_not_begun() {
+async fn cheap_photo_waits_only_for_running_expensive_photos() {
     for workers in ["1", "2"] {
         let server = Server::start(&[("WORKERS", workers)]);
         occupy(&server, 4).await;
@@ -64,7 +64,7 @@ async fn cheap_photo_waits_for_no_expensive_one_that_has_not_begun() {
 }
 
 #[tokio::test]
-async fn client_that_fills_the_queue_is_refused_before_its_body_and_others_are_not() {
+async fn client_that_fills_the_queue_is_503_before_its_body_and_others_are_201() {
     let server = Server::start(&[("WORKERS", "2"), ("POOL_WAIT_SECONDS", "5")]);
     occupy(&server, 8).await;
     let cheap = |n: u8| form(&[file(&photo_numbered(64, 48, n.into()))]);
@@ -72,6 +72,6 @@ async fn client_that_fills_the_queue_is_refused_before_its_body_and_others_are_n
     for n in 1..=3 {
         let sent = upload_from(&server, [127, 0, 2, n], cheap(n));
         let answer = tokio::time::timeout(Duration::from_secs(60), sent).await;
-        assert_eq!(answer.expect("it is served"), 201);
+        assert_eq!(answer.expect("the upload must be answered"), 201);
     }
 }

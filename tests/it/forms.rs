@@ -1,10 +1,10 @@
-//! Forms as real clients send them, and as they go wrong: what is read leniently, and what the answer says otherwise.
+//! Forms of real clients, and malformed ones: what is accepted, and which problem the others get.
 
 use serde_json::Value;
 
 use crate::support::{BOUNDARY, Server, UPLOAD, card, field, file, file_named, form, part, photo};
 
-/// A form with one part of these headers.
+/// A form with one part that has these headers.
 fn form_with(headers: &[u8], data: &[u8]) -> Vec<u8> {
     let open = format!("--{BOUNDARY}\r\n");
     let close = format!("\r\n--{BOUNDARY}--\r\n");
@@ -22,7 +22,7 @@ async fn refusal(server: &Server, form: Vec<u8>, status: u16) -> (String, Value)
 }
 
 #[tokio::test]
-async fn boundary_with_a_forbidden_character_is_400_and_the_character_is_named() {
+async fn boundary_with_forbidden_character_is_400_and_names_it() {
     let server = Server::start(&[]);
     let raw = |boundary: &[u8]| {
         let head =
@@ -46,7 +46,7 @@ async fn boundary_with_a_forbidden_character_is_400_and_the_character_is_named()
 }
 
 #[tokio::test]
-async fn file_name_that_no_grammar_has_is_201() {
+async fn ungrammatical_file_name_is_201() {
     let server = Server::start(&[]);
     let photo = photo(64, 48);
     let long = format!("filename=\"{}.jpg\"", "x".repeat(5000));
@@ -71,7 +71,7 @@ async fn file_name_that_no_grammar_has_is_201() {
 }
 
 #[tokio::test]
-async fn part_whose_name_could_be_read_in_two_ways_is_400() {
+async fn part_with_ambiguous_name_is_400() {
     let server = Server::start(&[]);
     let photo = photo(64, 48);
     for parameters in [
@@ -126,7 +126,7 @@ async fn empty_part_beside_a_photo_is_422_unless_no_file_was_chosen() {
 }
 
 #[tokio::test]
-async fn title_with_a_control_character_is_422_and_named() {
+async fn title_with_control_character_is_422_and_names_it() {
     let server = Server::start(&[]);
     let photo = photo(64, 48);
     for (title, code) in
@@ -145,7 +145,7 @@ async fn title_with_a_control_character_is_422_and_named() {
 }
 
 #[tokio::test]
-async fn what_was_sent_instead_of_an_image_is_415_and_named() {
+async fn file_other_than_an_image_is_415_and_its_type_is_named() {
     let server = Server::start(&[]);
     let photo = photo(64, 48);
     let mut matroska = b"\x1a\x45\xdf\xa3\x9f\x42\x82\x84webm".to_vec();
@@ -185,7 +185,7 @@ async fn what_was_sent_instead_of_an_image_is_415_and_named() {
     assert_eq!(server.upload(form(&[part(&headers, &photo)])).await.0, 201);
 }
 
-/// A grey TIFF whose pixels begin at offset 8 and all have this value.
+/// A grey TIFF whose pixels start at offset 8 and all have this value.
 fn tiff_with_pixels_first(value: u8) -> Vec<u8> {
     const SIDE: u8 = 16;
     let pixels = vec![value; usize::from(SIDE) * usize::from(SIDE)];
@@ -211,7 +211,7 @@ fn tiff_with_pixels_first(value: u8) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn tiff_is_201_whatever_its_first_pixels_are() {
+async fn tiff_with_any_first_pixels_is_201() {
     let server = Server::start(&[]);
     for value in [0x00, b'C', b'R'] {
         let (status, answer) = server.upload(form(&[file(&tiff_with_pixels_first(value))])).await;

@@ -1,4 +1,5 @@
-//! Hostile HTTP/2, frame by frame over a raw socket: each attack ends by itself, costs little, and others are served.
+//! Hostile HTTP/2 peers, frame by frame over a raw socket: each attack ends by itself, costs little, and other
+//! clients are served.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -23,14 +24,14 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// GET of `path` in HPACK without the dynamic table.
+/// Encodes a GET of `path` in HPACK without the dynamic table.
 fn get(path: &str) -> Vec<u8> {
     let literal =
         |index: u8, text: &str| [&[index, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     [vec![0x82, 0x86], literal(4, path), literal(1, "x")].concat()
 }
 
-/// A peer that said hello, with this initial window for each stream.
+/// Connects and sends the preface, with this initial window for each stream.
 fn peer(server: &Server, window: u32) -> TcpStream {
     let mut socket = server.connect();
     socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -47,7 +48,7 @@ struct Frame {
     payload: Vec<u8>,
 }
 
-/// The next frame; `None` at the end.
+/// Reads the next frame, or `None` at the end.
 fn next(socket: &mut TcpStream) -> Option<Frame> {
     let mut head = [0; 9];
     socket.read_exact(&mut head).ok()?;
@@ -57,17 +58,17 @@ fn next(socket: &mut TcpStream) -> Option<Frame> {
     Some(Frame { kind: head[3], flags: head[4], payload })
 }
 
-/// All frames until the server closes.
+/// Reads all frames until the server closes.
 fn rest(socket: &mut TcpStream) -> Vec<Frame> {
     std::iter::from_fn(|| next(socket)).collect()
 }
 
-fn was_sent_away(frames: &[Frame], code: u8) -> bool {
+fn got_goaway(frames: &[Frame], code: u8) -> bool {
     frames.iter().any(|frame| frame.kind == GOAWAY && frame.payload[4..8] == [0, 0, 0, code])
 }
 
-/// The attack must leave the server as good as before.
-fn costs_little(server: &Server, attack: impl FnOnce()) {
+/// Runs an attack, and asserts that it costs little processor time and memory and that the server still answers.
+fn assert_cheap(server: &Server, attack: impl FnOnce()) {
     let (cpu, memory) = (server.cpu_seconds(), server.peak_memory());
     attack();
     let (cpu, memory) = (server.cpu_seconds() - cpu, server.peak_memory().saturating_sub(memory));
@@ -83,7 +84,7 @@ const ENHANCE_YOUR_CALM: u8 = 11;
 #[test]
 fn rapid_reset_ends_the_connection() {
     let server = Server::start(&[]);
-    costs_little(&server, || {
+    assert_cheap(&server, || {
         let mut socket = peer(&server, 65_535);
         let request = get("/api/v1/health");
         let mut flood = Vec::new();
@@ -94,49 +95,50 @@ fn rapid_reset_ends_the_connection() {
         }
         let cut = flood.chunks(64 * 1024).any(|piece| socket.write_all(piece).is_err());
         let frames = rest(&mut socket);
-        assert!(cut || was_sent_away(&frames, ENHANCE_YOUR_CALM), "{frames:?}");
+        assert!(cut || got_goaway(&frames, ENHANCE_YOUR_CALM), "{frames:?}");
     });
 }
 
 #[test]
-fn a_head_without_end_ends_the_connection() {
+fn endless_head_ends_the_connection() {
     let server = Server::start(&[]);
-    costs_little(&server, || {
+    assert_cheap(&server, || {
         let mut socket = peer(&server, 65_535);
         socket.write_all(&frame(HEADERS, END_STREAM, 1, &get("/api/v1/health"))).unwrap();
-        // A header of 100 bytes that is not to be indexed, again and again.
+        // A header of 100 bytes that is never indexed, repeated.
         let header = [&[0, 1, b'a', 96][..], &[b'b'; 96]].concat();
         let piece = frame(CONTINUATION, 0, 1, &header.repeat(160));
         let sent = (0..2000).take_while(|_| socket.write_all(&piece).is_ok()).count();
         println!("{sent} CONTINUATION frames were sent");
-        assert!(sent < 2000, "the server closes");
+        assert!(sent < 2000, "the server must close");
     });
 }
 
 #[test]
-fn floods_of_control_frames_are_answered_only_as_fast_as_they_are_read() {
+fn flood_of_control_frames_without_reading_is_disconnected() {
     let server = Server::start(&[("BODY_IDLE_TIMEOUT_SECONDS", "1"), ("HEADER_TIMEOUT_SECONDS", "1")]);
     for flood in [frame(PING, 0, 0, &[7; 8]), frame(SETTINGS, 0, 0, &[])] {
-        costs_little(&server, || {
+        assert_cheap(&server, || {
             let mut socket = peer(&server, 65_535);
             let many = flood.repeat(5000);
             let begun = Instant::now();
-            // Nothing is read: at some point nothing is taken any more, and in the end the connection is cut.
+            // The peer reads nothing, so at some point the server accepts nothing more, and finally it closes the
+            // connection.
             socket.set_write_timeout(Some(Duration::from_secs(8))).unwrap();
             while socket.write_all(&many).is_ok() && begun.elapsed() < Duration::from_secs(8) {}
-            assert!(begun.elapsed() < Duration::from_secs(8), "it is not cut");
+            assert!(begun.elapsed() < Duration::from_secs(8), "the connection is not closed");
         });
     }
 }
 
 #[tokio::test]
-async fn a_peer_that_gives_no_window_for_its_answers_is_not_waited_for() {
+async fn streams_without_window_are_reset() {
     let server = Server::start(&[("BODY_IDLE_TIMEOUT_SECONDS", "1"), ("HEADER_TIMEOUT_SECONDS", "3")]);
     let (_, draft) = server.upload(form(&[file(&photo(1600, 1200))])).await;
     let media = draft["photos"][0]["media"]["url"].as_str().unwrap().to_owned();
     for window in [0, 1, 1000] {
         for path in [media.as_str(), "/metrics"] {
-            costs_little(&server, || {
+            assert_cheap(&server, || {
                 let mut socket = peer(&server, window);
                 for n in 0..50 {
                     let request = frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &get(path));
@@ -144,7 +146,7 @@ async fn a_peer_that_gives_no_window_for_its_answers_is_not_waited_for() {
                 }
                 let mut reset = 0;
                 while reset < 50 {
-                    let frame = next(&mut socket).expect("every stream is reset");
+                    let frame = next(&mut socket).expect("every stream must be reset");
                     reset += u32::from(frame.kind == RST_STREAM);
                 }
             });
@@ -155,14 +157,14 @@ async fn a_peer_that_gives_no_window_for_its_answers_is_not_waited_for() {
 }
 
 #[test]
-fn an_answer_that_is_taken_slowly_is_given_whole() {
+fn slowly_read_response_is_complete() {
     let server = Server::start(&[("BODY_IDLE_TIMEOUT_SECONDS", "2"), ("HEADER_TIMEOUT_SECONDS", "1")]);
     let mut socket = peer(&server, 1000);
     socket.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/metrics"))).unwrap();
     let begun = Instant::now();
     let mut taken = Vec::new();
     loop {
-        let frame = next(&mut socket).expect("the answer goes on");
+        let frame = next(&mut socket).expect("the response must continue");
         assert_ne!(frame.kind, RST_STREAM);
         if frame.kind != DATA {
             continue;
@@ -176,13 +178,13 @@ fn an_answer_that_is_taken_slowly_is_given_whole() {
         socket.write_all(&self::frame(WINDOW_UPDATE, 0, 1, &more)).unwrap();
     }
     assert!(taken.ends_with(b"# EOF\n"), "{}", String::from_utf8_lossy(&taken));
-    assert!(begun.elapsed() > Duration::from_secs(1), "longer than an idle connection may last");
+    assert!(begun.elapsed() > Duration::from_secs(1), "longer than the limit for idle connections");
 }
 
 #[test]
-fn streams_beyond_the_limit_are_refused_and_the_others_served() {
+fn streams_above_the_limit_are_refused_and_others_served() {
     let server = Server::start(&[]);
-    costs_little(&server, || {
+    assert_cheap(&server, || {
         let mut socket = peer(&server, 0);
         let requests: Vec<u8> = (0..100)
             .flat_map(|n| frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &get("/api/v1/health")))
@@ -191,17 +193,17 @@ fn streams_beyond_the_limit_are_refused_and_the_others_served() {
         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         let frames = rest(&mut socket);
         let answered = frames.iter().filter(|frame| frame.kind == HEADERS).count();
-        assert_eq!(answered, 64, "no more are open at once");
+        assert_eq!(answered, 64, "at most 64 streams are open at once");
     });
 }
 
 #[test]
-fn half_a_frame_is_not_waited_for() {
+fn incomplete_frame_ends_the_connection() {
     let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1")]);
     let mut socket = peer(&server, 65_535);
     let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &get("/api/v1/health"));
     let begun = Instant::now();
-    // A byte now and then, and never the last.
+    // A byte now and then, but never the last one.
     for byte in &request[..request.len() - 1] {
         let _ = socket.write_all(&[*byte]);
         std::thread::sleep(Duration::from_millis(50));

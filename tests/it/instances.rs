@@ -1,4 +1,4 @@
-//! Several instances on everything that is shared: PostgreSQL, a bucket and Redis.
+//! Several instances that share PostgreSQL, a bucket and Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use crate::redis_server::RedisServer;
 use crate::s3;
 use crate::support::{Server, distinct, file, form, sha256};
 
-/// What the instances share.
+/// The services that the instances share.
 struct Shared {
     cluster: Cluster,
     database: String,
@@ -38,7 +38,7 @@ impl Shared {
     }
 }
 
-/// That the draft is there as it was acknowledged, with its photo. On a busy machine a part may not answer in time.
+/// Asserts that a draft and its photo are as acknowledged. On a busy machine a service may not answer in time.
 async fn assert_kept(server: &Server, draft: &Value) {
     let listing = read(server, &format!("/api/v1/listings/{}", draft["id"])).await;
     assert_eq!(serde_json::from_slice::<Value>(&listing).unwrap(), *draft);
@@ -50,7 +50,7 @@ async fn read(server: &Server, path: &str) -> Vec<u8> {
     let begun = Instant::now();
     loop {
         let response = server.get(path).await;
-        let (status, is_late) = (response.status().as_u16(), begun.elapsed() > GIVEN_UP);
+        let (status, is_late) = (response.status().as_u16(), begun.elapsed() > TIMEOUT);
         let bytes = response.bytes().await.unwrap().to_vec();
         match status {
             200 => return bytes,
@@ -61,7 +61,7 @@ async fn read(server: &Server, path: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_instances_make_one_row_and_one_object_of_equal_photos_and_count_together() {
+async fn two_instances_share_rows_objects_and_rate_limits() {
     let Some(shared) = Shared::start().await else { return };
     let limit = [("RATE_LIMIT_UPLOAD", "200/day")];
     let servers = Arc::new([shared.instance(&limit), shared.instance(&limit)]);
@@ -69,7 +69,7 @@ async fn two_instances_make_one_row_and_one_object_of_equal_photos_and_count_tog
     let mut media = BTreeMap::<usize, BTreeSet<String>>::new();
     for (turn, draft) in &drafts {
         media.entry(turn / 5).or_default().insert(draft["photos"][0]["media"].to_string());
-        // By the instance that did not take it.
+        // Read from the instance that did not receive it.
         assert_kept(&servers[1 - turn % 2], draft).await;
     }
     assert!(media.values().all(|rows| rows.len() == 1), "{media:?}");
@@ -77,7 +77,7 @@ async fn two_instances_make_one_row_and_one_object_of_equal_photos_and_count_tog
     assert_eq!(shared.bucket.objects("media").len(), 40);
     let ids: BTreeSet<u64> = drafts.iter().map(|(_, draft)| draft["id"].as_u64().unwrap()).collect();
     assert_eq!(ids.len(), 200);
-    // Two hundred were counted, by whichever instance.
+    // 200 requests were counted, by either instance.
     for server in &*servers {
         let body = form(&[file(&distinct(0))]);
         let (status, retry, _) = server.try_upload(&Client::new(), body).await.unwrap();
@@ -86,7 +86,7 @@ async fn two_instances_make_one_row_and_one_object_of_equal_photos_and_count_tog
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_acknowledged_is_lost_when_an_instance_is_killed() {
+async fn killed_instance_loses_nothing_acknowledged() {
     let Some(shared) = Shared::start().await else { return };
     let servers = Arc::new([shared.instance(&[]), shared.instance(&[])]);
     let next = Arc::new(AtomicUsize::new(0));
@@ -96,7 +96,7 @@ async fn nothing_acknowledged_is_lost_when_an_instance_is_killed() {
             let (client, mut drafts) = (Client::new(), Vec::new());
             while let turn @ 0..400 = next.fetch_add(1, Ordering::Relaxed) {
                 let body = form(&[file(&distinct(turn))]);
-                // A killed one gives no answer, or half of one; then a balancer asks the other.
+                // A killed instance gives no response or half of one; then a load balancer tries the other.
                 let Some((status, _, draft)) = servers[number % 2].try_upload(&client, body).await else {
                     number += 1;
                     continue;
@@ -119,11 +119,11 @@ async fn nothing_acknowledged_is_lost_when_an_instance_is_killed() {
             kept += 1;
         }
     }
-    // No client of the killed one was without an answer more than once.
+    // Each client of the killed instance failed at most once.
     assert!((396..400).contains(&kept), "{kept}");
 }
 
-/// What a client got while a part was away, and until it was well served again.
+/// What a client got during an outage and until uploads worked again.
 #[derive(Debug, Default)]
 struct Answers {
     drafts: Vec<Value>,
@@ -131,18 +131,19 @@ struct Answers {
     last_refusal: Option<Instant>,
 }
 
-/// Uploads that follow each other after the part is back and are all taken: then it is over.
-const ALL_WELL: usize = 5;
+/// Number of consecutive successful uploads after the outage that end a client.
+const STABLE_UPLOADS: usize = 5;
 
-/// Uploads until the part is `back`, and all is well.
+/// Uploads until the service is `back` and uploads succeed again.
 async fn keep_uploading(server: Arc<Server>, number: usize, back: Arc<OnceLock<Instant>>) -> Answers {
     let (client, mut answers, mut turn, mut taken) = (Client::new(), Answers::default(), 0, 0);
-    while taken < ALL_WELL {
+    while taken < STABLE_UPLOADS {
         turn += 1;
         let body = form(&[file(&distinct(turn * 4 + number))]);
         let is_back = back.get();
-        assert!(is_back.is_none_or(|at| at.elapsed() < GIVEN_UP), "it is not taken up again: {answers:?}");
-        let (status, retry, draft) = server.try_upload(&client, body).await.expect("an answer");
+        assert!(is_back.is_none_or(|at| at.elapsed() < TIMEOUT), "uploads do not succeed again: {answers:?}");
+        let (status, retry, draft) =
+            server.try_upload(&client, body).await.expect("the upload must be answered");
         match status {
             201 => {
                 answers.drafts.push(draft);
@@ -160,14 +161,14 @@ async fn keep_uploading(server: Arc<Server>, number: usize, back: Arc<OnceLock<I
     answers
 }
 
-/// Time within which a part that is back must be used again.
+/// Time within which uploads must succeed after the outage.
 const RECOVERY: Duration = Duration::from_secs(10);
-/// Time after which a test that waits for it ends.
-const GIVEN_UP: Duration = Duration::from_secs(60);
+/// Time after which the test gives up.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Each part away for a while, under load; half a minute of each is `VINTEDBOT_OUTAGE_SECONDS=30`.
+/// Stops each service for a while under load; `VINTEDBOT_OUTAGE_SECONDS=30` for half a minute each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_part_goes_away_nothing_acknowledged_is_lost_and_it_goes_on_afterwards() {
+async fn outage_of_each_service_loses_nothing_acknowledged_and_recovers() {
     let Some(mut shared) = Shared::start().await else { return };
     let seconds =
         std::env::var("VINTEDBOT_OUTAGE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2);

@@ -1,17 +1,17 @@
-//! JPEGs that are made to be dear: none costs more than a photo may, whatever its bytes ask for.
+//! JPEGs made to be expensive: none costs more than the limits of a photo.
 
 use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
 use crate::support::{Server, file, form};
 
-/// The size limit of one photo.
+/// The size limit of a photo.
 const MAX_BYTES: usize = 15 << 20;
-/// Processor time that one photo may take, and one second for the rest of its request.
+/// Processor time limit of a photo, and one second for the rest of the request.
 const MAX_SECONDS: f64 = 6.0;
-/// The default memory budget and what the process may hold beside it, in KiB.
+/// The default memory budget, and what the process may use in addition, in KiB.
 const MAX_MEMORY: u64 = (256 + 150) << 10;
 
-/// Noise of 64 x 64 pixels.
+/// A JPEG of 64 x 64 pixels of noise.
 fn noise(subsampling: Subsamp, set: impl Fn(&mut Compressor)) -> Vec<u8> {
     let mut state = 1_u32;
     let pixels: Vec<u8> = (0..64 * 64 * 3)
@@ -33,7 +33,7 @@ fn place(jpeg: &[u8], is_wanted: impl Fn(u8) -> bool) -> usize {
     jpeg.windows(2).position(|pair| pair[0] == 0xFF && is_wanted(pair[1])).unwrap()
 }
 
-/// The JPEG with a frame that declares `side` x `side` pixels.
+/// Changes the frame to declare `side` x `side` pixels.
 fn forged(jpeg: &[u8], side: u16) -> Vec<u8> {
     let mut jpeg = jpeg.to_vec();
     let frame = place(&jpeg, |marker| matches!(marker, 0xC0..=0xC3 | 0xC9 | 0xCA));
@@ -41,7 +41,7 @@ fn forged(jpeg: &[u8], side: u16) -> Vec<u8> {
     jpeg
 }
 
-/// The JPEG with its last scan, the tables before it included, `times` more, as far as the size limit allows.
+/// Repeats the last scan, with the tables before it, `times` times or up to the size limit.
 fn with_scans(jpeg: &[u8], times: usize) -> Vec<u8> {
     let last = jpeg.windows(2).rposition(|pair| pair == [0xFF, 0xDA]).unwrap();
     let scan = &jpeg[last..jpeg.len() - 2];
@@ -49,7 +49,7 @@ fn with_scans(jpeg: &[u8], times: usize) -> Vec<u8> {
     [&jpeg[..jpeg.len() - 2], &scan.repeat(times), b"\xff\xd9"].concat()
 }
 
-/// The JPEG with as many segments as fit before its frame.
+/// Inserts as many segments as fit before the frame.
 fn with_segments(jpeg: &[u8], segment: &[u8]) -> Vec<u8> {
     let frame = place(jpeg, |marker| matches!(marker, 0xC0..=0xC3 | 0xC9 | 0xCA));
     let times = (MAX_BYTES - jpeg.len()) / segment.len();
@@ -57,7 +57,7 @@ fn with_segments(jpeg: &[u8], segment: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn jpeg_made_to_be_dear_costs_no_more_than_a_photo_may() {
+async fn expensive_jpeg_stays_within_the_limits_of_a_photo() {
     let server = Server::start(&[("WORKERS", "1")]);
     let progressive = noise(Subsamp::None, |encoder| encoder.set_progressive(true).unwrap());
     let arithmetic = noise(Subsamp::None, |encoder| encoder.set_arithmetic(true).unwrap());
@@ -67,7 +67,7 @@ async fn jpeg_made_to_be_dear_costs_no_more_than_a_photo_may() {
     });
     let lossless = noise(Subsamp::None, |encoder| encoder.set_lossless(true).unwrap());
     let plain = noise(Subsamp::None, |_| {});
-    // A restart interval of one MCU. All of them are missing.
+    // A restart interval of one MCU, with all markers missing.
     let restarts = with_segments(&forged(&plain, 65_000), b"\xff\xdd\0\x04\0\x01");
     let table = [&b"\xff\xc4\0\x14\0\x01"[..], &[0; 15], &[0]].concat();
     let profile = [&b"\xff\xe2\0\x10ICC_PROFILE\0\x01\x01"[..]].concat();

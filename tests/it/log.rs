@@ -1,4 +1,4 @@
-//! Nothing waits for the reader of the log.
+//! No request waits for the reader of the log.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use crate::support::{binary, eventually};
 
-/// Longest wait for an answer, or for the end, on a machine that runs other tests meanwhile.
+/// Time limit for a response or an exit, on a busy machine.
 const SOON: Duration = Duration::from_secs(5);
 
-/// The binary with a stdout that the test reads, or does not. Killed when dropped.
+/// A server whose stdout the test reads, or does not. Killed on drop.
 struct Logging {
     child: Child,
     address: SocketAddr,
@@ -27,7 +27,7 @@ struct Logging {
 impl Logging {
     fn start(stdout: impl Into<Stdio>, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // A port that was free a moment ago: the log, which would say one, is not read.
+        // A port that was free a moment ago, because the log, which names the port, is not read.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = binary(dir.path());
         command.env("PORT", address.port().to_string()).env("RATE_LIMIT_GLOBAL", "off");
@@ -35,7 +35,7 @@ impl Logging {
         Self { child, address, _dir: dir }
     }
 
-    /// Sends a GET of each path on one connection, and gives the last answer.
+    /// Sends a GET for each path on one connection, and returns the last response.
     fn get(&self, paths: impl Iterator<Item = String>) -> String {
         let mut socket = BufReader::new(TcpStream::connect(self.address).unwrap());
         socket.get_ref().set_read_timeout(Some(SOON)).unwrap();
@@ -45,7 +45,7 @@ impl Logging {
             socket.get_mut().write_all(head.as_bytes()).unwrap();
             answer.clear();
             while !answer.ends_with("\r\n\r\n") {
-                assert_ne!(socket.read_line(&mut answer).expect("an answer comes"), 0);
+                assert_ne!(socket.read_line(&mut answer).expect("the response must arrive"), 0);
             }
             let length = answer.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
             let mut body = vec![0; length.parse().unwrap()];
@@ -76,18 +76,18 @@ impl Drop for Logging {
     }
 }
 
-/// A path that the log repeats, and its number.
+/// A long path with a number, which appears in the log.
 fn long_path(number: usize) -> String {
     format!("/long/{number}/{}", "x".repeat(7000))
 }
 
-/// The numbers of such paths, in the order of the log.
+/// Returns the numbers of these paths in the order of the log.
 fn numbers(lines: &[String]) -> Vec<usize> {
     let number = |line: &String| line.split_once("/long/")?.1.split('/').next()?.parse().ok();
     lines.iter().filter_map(number).collect()
 }
 
-/// Reads lines up to one that has all of `words`.
+/// Reads lines up to one that contains all of `words`.
 fn read_to(reader: &mut impl BufRead, words: &[&str]) -> Vec<String> {
     let mut lines = Vec::new();
     for line in reader.lines() {
@@ -100,12 +100,12 @@ fn read_to(reader: &mut impl BufRead, words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn paused_reader_of_stdout_delays_no_request_and_no_stop() {
+fn paused_reader_of_stdout_delays_neither_requests_nor_stop() {
     for settings in [&[][..], &[("ENV", "prod"), ("SECRET_KEY", "of-our-own-and-of-some-length-too")]] {
         let mut server = Logging::start(Stdio::piped(), settings);
         let mut stdout = BufReader::new(server.child.stdout.take().unwrap());
         read_to(&mut stdout, &["✅ /ingest/upload ready"]);
-        // Read as far as the ready line, and then no more: beyond a pipe's 64 KiB nothing is taken.
+        // Reads up to the ready line and then stops: a pipe holds 64 KiB.
         let sent = 600;
         let began = Instant::now();
         let last = server.get((0..sent).map(long_path).chain(["/api/v1/health".to_owned()]));
@@ -118,12 +118,12 @@ fn paused_reader_of_stdout_delays_no_request_and_no_stop() {
             "{dropped} lines were dropped; {}",
             memory.lines().find(|line| line.starts_with("VmRSS")).unwrap()
         );
-        // The reader is back.
+        // The reader continues.
         let mut lines = read_to(&mut stdout, &["log lines were dropped", "lines"]);
         let notice = lines.pop().unwrap();
         let kept = numbers(&lines);
-        assert_eq!(kept, Vec::from_iter(0..kept.len()), "in order and without a gap");
-        // Further lines: of the health check and of the metrics.
+        assert_eq!(kept, Vec::from_iter(0..kept.len()), "lines must be in order and without a gap");
+        // Further lines are of the health check and the metrics.
         let missing = sent + 2 - kept.len();
         let is_json = notice.starts_with('{');
         assert_eq!(is_json, !settings.is_empty());
@@ -135,15 +135,15 @@ fn paused_reader_of_stdout_delays_no_request_and_no_stop() {
         }
         server.get((0..20).map(long_path));
         let after = read_to(&mut stdout, &["/long/19/"]);
-        assert_eq!(numbers(&after), Vec::from_iter(0..20), "nothing is lost while the reader reads");
-        // And away again.
+        assert_eq!(numbers(&after), Vec::from_iter(0..20), "no line is lost while the reader reads");
+        // The reader stops again.
         server.get((0..sent).map(long_path));
         server.stop();
     }
 }
 
 #[tokio::test]
-async fn full_pipe_delays_no_start_and_the_ready_line_comes_once_it_is_read() {
+async fn full_pipe_does_not_delay_startup_and_keeps_the_ready_line() {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut writer = File::from(OwnedFd::from(writer));
     fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
@@ -161,7 +161,7 @@ async fn full_pipe_delays_no_start_and_the_ready_line_comes_once_it_is_read() {
 }
 
 #[test]
-fn closed_stdout_harms_nothing() {
+fn closed_stdout_does_not_affect_requests() {
     let mut server = Logging::start(Stdio::piped(), &[]);
     let mut stdout = BufReader::new(server.child.stdout.take().unwrap());
     read_to(&mut stdout, &["✅"]);

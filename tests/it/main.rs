@@ -1,26 +1,27 @@
-//! What a user sees: the real binary on a free port, real HTTP clients, real photos.
+//! End-to-end tests: the real binary on a free port, real HTTP clients, real photos.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
-mod again;
 mod backup;
+mod bit_rot;
 mod bucket;
-mod clients;
 #[path = "../cluster/mod.rs"]
 mod cluster;
 mod connections;
 mod corpus;
 mod crash;
+mod deduplication;
 mod dependencies;
 mod disk;
 mod fairness;
 mod forms;
 mod http2;
+mod http_clients;
 mod instances;
 mod jpeg;
-mod life;
+mod lifecycle;
 mod log;
-mod many;
+mod many_drafts;
 mod media;
 mod metadata;
 mod migrate_store;
@@ -34,10 +35,9 @@ mod reconcile;
 mod redis;
 mod redis_server;
 mod refusals;
-mod rot;
 mod s3;
 mod settings;
-mod slow;
+mod slow_clients;
 mod soak;
 mod streaming;
 mod support;

@@ -1,4 +1,4 @@
-//! Reading photos and listings back.
+//! Reads photos and listings back.
 
 use reqwest::{Client, Method, Response};
 
@@ -13,7 +13,7 @@ async fn ask(server: &Server, method: Method, path: &str, headers: &[(&str, &str
 }
 
 #[tokio::test]
-async fn a_photo_is_served_whole_in_ranges_and_conditionally() {
+async fn photo_is_served_whole_in_ranges_and_conditionally() {
     let server = Server::start(&[]);
     let (_, draft) = server.upload(form(&[file(&photo(3000, 2000))])).await;
     let url = draft["photos"][0]["media"]["url"].as_str().unwrap().to_owned();
@@ -28,7 +28,7 @@ async fn a_photo_is_served_whole_in_ranges_and_conditionally() {
     assert_eq!(headers["accept-ranges"], "bytes");
     assert_eq!(headers["content-length"], bytes.len().to_string());
     let etag = headers["etag"].to_str().unwrap();
-    assert!(etag.starts_with('"') && etag.ends_with('"'), "strong: {etag}");
+    assert!(etag.starts_with('"') && etag.ends_with('"'), "the ETag must be strong: {etag}");
 
     let head = ask(&server, Method::HEAD, &url, &[("range", "bytes=0-9")]).await;
     assert_eq!(
@@ -46,8 +46,8 @@ async fn a_photo_is_served_whole_in_ranges_and_conditionally() {
     ] {
         let part = ask(&server, Method::GET, &url, &[("range", &range)]).await;
         assert_eq!(part.status(), 206, "{range}");
-        let told = format!("bytes {}-{}/{length}", expected.start, expected.end - 1);
-        assert_eq!(part.headers()["content-range"], told);
+        let content_range = format!("bytes {}-{}/{length}", expected.start, expected.end - 1);
+        assert_eq!(part.headers()["content-range"], content_range);
         assert_eq!(part.bytes().await.unwrap(), bytes.slice(expected), "{range}");
     }
     let outside = ask(&server, Method::GET, &url, &[("range", "bytes=99999999-")]).await;
@@ -77,7 +77,7 @@ async fn a_photo_is_served_whole_in_ranges_and_conditionally() {
 }
 
 #[tokio::test]
-async fn only_a_hash_names_a_file() {
+async fn name_other_than_a_hash_is_404() {
     let server = Server::start(&[]);
     server.upload(form(&[file(&photo(64, 48))])).await;
     std::fs::write(server.media_root().join("secret.jpg"), "not yours").unwrap();
@@ -100,7 +100,7 @@ async fn only_a_hash_names_a_file() {
 }
 
 #[tokio::test]
-async fn a_listing_is_read_back_exactly_as_the_upload_answered() {
+async fn listing_equals_the_response_of_its_upload() {
     let server = Server::start(&[("MEDIA_BASE_URL", "https://cdn.example/photos/")]);
     let response = server
         .post(form(&[file(&photo(300, 200)), field("title", "Füße".as_bytes()), file(&photo(200, 300))]))
@@ -116,7 +116,7 @@ async fn a_listing_is_read_back_exactly_as_the_upload_answered() {
 }
 
 #[tokio::test]
-async fn a_base_path_of_our_own_serves_the_photos_too() {
+async fn photos_are_served_under_media_base_path() {
     let server = Server::start(&[("MEDIA_BASE_URL", "/static/photos")]);
     let (_, draft) = server.upload(form(&[file(&photo(64, 48))])).await;
     let url = draft["photos"][0]["media"]["url"].as_str().unwrap();
@@ -125,7 +125,7 @@ async fn a_base_path_of_our_own_serves_the_photos_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn equal_photos_are_one_media_row_however_concurrently_they_come() {
+async fn concurrent_uploads_of_equal_photos_share_one_media_row() {
     let server = Server::start(&[]);
     let shared = photo(300, 200);
     let own: Vec<Vec<u8>> = (1..=12).map(|n| photo_numbered(200, 300, n)).collect();

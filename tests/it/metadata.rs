@@ -1,4 +1,4 @@
-//! What of a photo's metadata comes out: nothing, or what the list of STRIP_GPS=false lets through.
+//! Metadata in the output: none by default, and the allow-list with STRIP_GPS=false.
 
 use std::io::Cursor;
 
@@ -6,7 +6,7 @@ use exif::{In, Tag};
 
 use crate::support::{Server, corpus, file, file_named, form, photo, with_exif};
 
-/// The markers of a JPEG, and what lies behind its end. Scans are passed over by their stuffed bytes.
+/// Returns the markers of a JPEG and the number of bytes after its end. Scans are skipped by their byte stuffing.
 fn markers(jpeg: &[u8]) -> (Vec<u8>, usize) {
     assert!(jpeg.starts_with(&[0xFF, 0xD8]));
     let mut found = Vec::new();
@@ -41,7 +41,7 @@ fn is_metadata(marker: u8) -> bool {
 }
 
 #[tokio::test]
-async fn by_default_the_output_holds_nothing_but_the_image() {
+async fn default_output_has_no_metadata() {
     let server = Server::start(&[]);
     let mut sources = vec![with_exif(&photo(300, 200), 6)];
     if let Some(corpus) = corpus() {
@@ -54,14 +54,14 @@ async fn by_default_the_output_holds_nothing_but_the_image() {
     }
     for source in sources {
         let (bytes, _) = stored(&server, &source).await;
-        let (found, behind) = markers(&bytes);
+        let (found, trailing) = markers(&bytes);
         assert_eq!(found.into_iter().filter(|marker| is_metadata(*marker)).collect::<Vec<_>>(), [0xE0]);
-        assert_eq!(behind, 0);
+        assert_eq!(trailing, 0);
     }
 }
 
 #[tokio::test]
-async fn kept_exif_is_of_the_camera_and_the_place_and_fits_the_output() {
+async fn kept_exif_is_on_the_allow_list_and_matches_the_output() {
     let Some(corpus) = corpus() else { return };
     let server = Server::start(&[("STRIP_GPS", "false")]);
     for (name, make) in [
@@ -71,10 +71,10 @@ async fn kept_exif_is_of_the_camera_and_the_place_and_fits_the_output() {
     ] {
         let source = std::fs::read(corpus.join("photos").join(name)).unwrap();
         let (bytes, (width, height)) = stored(&server, &source).await;
-        let (found, behind) = markers(&bytes);
+        let (found, trailing) = markers(&bytes);
         assert_eq!(found.into_iter().filter(|marker| is_metadata(*marker)).collect::<Vec<_>>(), [0xE0, 0xE1]);
-        assert_eq!(behind, 0);
-        // The source as far as it can be read: some phones write what this reader takes for an error.
+        assert_eq!(trailing, 0);
+        // Compared only as far as the source can be read: this reader rejects what some phones write.
         let before = exif::Reader::new()
             .continue_on_error(true)
             .read_from_container(&mut Cursor::new(&source))
@@ -112,9 +112,9 @@ async fn kept_exif_is_of_the_camera_and_the_place_and_fits_the_output() {
     }
 }
 
-/// Its block is longer than a segment of a JPEG could be, and than the other reader would take from a HEIC.
+/// Its EXIF block is longer than a JPEG segment may be, and than the other reader accepts in a HEIC.
 #[tokio::test]
-async fn exif_of_a_phones_heic_is_kept() {
+async fn exif_of_a_phone_heic_is_kept() {
     let Some(corpus) = corpus() else { return };
     let server = Server::start(&[("STRIP_GPS", "false")]);
     let source = std::fs::read(corpus.join("formats/heic/xiaomi.heic")).unwrap();
@@ -135,7 +135,7 @@ async fn exif_of_a_phones_heic_is_kept() {
 }
 
 #[tokio::test]
-async fn metadata_of_any_kind_is_no_reason_to_fail() {
+async fn malformed_metadata_does_not_fail_an_upload() {
     let Some(corpus) = corpus() else { return };
     let server = Server::start(&[("STRIP_GPS", "false"), ("MAX_DIM_PX", "200")]);
     let mut kept = 0;
@@ -153,9 +153,10 @@ async fn metadata_of_any_kind_is_no_reason_to_fail() {
         let url = draft["photos"][0]["media"]["url"].as_str().unwrap();
         let bytes = server.get(url).await.bytes().await.unwrap();
         turbojpeg::decompress(&bytes, turbojpeg::PixelFormat::RGB).unwrap();
-        let (found, behind) = markers(&bytes);
+        let (found, trailing) = markers(&bytes);
         assert!(
-            found.iter().all(|marker| !is_metadata(*marker) || matches!(marker, 0xE0 | 0xE1)) && behind == 0
+            found.iter().all(|marker| !is_metadata(*marker) || matches!(marker, 0xE0 | 0xE1))
+                && trailing == 0
         );
         if found.contains(&0xE1) {
             exif::Reader::new().read_from_container(&mut Cursor::new(&bytes)).unwrap();

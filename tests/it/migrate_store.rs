@@ -1,5 +1,4 @@
-//! Moving house: photos and catalogs change their place, whatever cuts the move off, and a server that is read only
-//! meanwhile.
+//! migrate-store moves photos and catalogs, even if it is killed, and a read-only server runs meanwhile.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,19 +14,19 @@ use crate::support::{
     Server, binary, eventually, file, form, photo, photo_numbered, read_all, sha256, upload_head,
 };
 
-/// So many that a move can be killed in its middle.
+/// Enough photos to kill a migration in its middle.
 const PHOTOS: usize = 2000;
 
 fn name_of(bytes: &[u8]) -> String {
     sha256(bytes) + ".jpg"
 }
 
-/// What stands for photo `number`: the store and the move only see bytes.
+/// Stands for the bytes of photo `number`: store and migration do not interpret them.
 fn content(number: usize) -> Vec<u8> {
     format!("photo {number} ").into_bytes().repeat(50 + number % 200)
 }
 
-/// The names of the photos in `dir`, each of which holds the bytes of its name.
+/// Returns the names of the photos in `dir`, and asserts that each has the hash of its content as name.
 fn photos(dir: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
     let names = entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "jpg"));
@@ -50,12 +49,12 @@ fn migrate(dir: &Path, bucket: &Bucket, places: &[&str]) -> Command {
     command
 }
 
-fn told(output: &Output) -> (i32, &str, &str) {
+fn outcome(output: &Output) -> (i32, &str, &str) {
     let text = |bytes| std::str::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
-/// Puts so many photos into a directory.
+/// Writes `count` photos into a directory.
 fn fill(root: &Path, count: usize) {
     std::fs::create_dir_all(root).unwrap();
     for number in 0..count {
@@ -65,13 +64,13 @@ fn fill(root: &Path, count: usize) {
 }
 
 #[tokio::test]
-async fn photos_move_to_a_bucket_though_the_move_is_killed() {
+async fn killed_migration_to_a_bucket_continues_and_completes() {
     let (bucket, dir, root) = (Bucket::start(), Arc::new(tempfile::tempdir().unwrap()), "data/uploads");
     let root = dir.path().join(root);
     fill(&root, PHOTOS);
     let all = photos(&root);
     assert_eq!(all.len(), PHOTOS);
-    // Its server runs meanwhile, and shows them.
+    // Its read-only server runs meanwhile and serves the photos.
     let server = Server::start_in(Arc::clone(&dir), &[("READ_ONLY", "true")]);
     let there = || bucket.objects("media").len();
 
@@ -81,21 +80,21 @@ async fn photos_move_to_a_bucket_though_the_move_is_killed() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     let before = there();
-    assert!(before < PHOTOS, "it was killed in the middle");
+    assert!(before < PHOTOS, "the migration was killed in the middle");
     assert_eq!(server.get(&format!("/media/{}", all.first().unwrap())).await.status(), 200);
 
     let output = migrate(dir.path(), &bucket, &["--to", "s3:photos"]).output().unwrap();
-    let (code, found, said) = told(&output);
+    let (code, found, said) = outcome(&output);
     assert_eq!((code, found), (0, ""), "{said}");
     let copied = said.split("copied ").last().unwrap().split(' ').next().unwrap().parse::<usize>().unwrap();
-    // What was on its way when it was killed may have arrived after it was counted.
-    assert!(copied + before <= PHOTOS, "it went on from where it was ({before}): {said}");
+    // Uploads in progress when it was killed may have completed after the count.
+    assert!(copied + before <= PHOTOS, "the migration must continue after {before} photos: {said}");
     let kept = bucket.dir().join(BUCKET).join("media");
     assert_eq!(photos(&kept), all);
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_move_is_told() {
+async fn migration_reports_damaged_and_foreign_files() {
     let (bucket, dir) = (Bucket::start(), tempfile::tempdir().unwrap());
     let root = dir.path().join("data/uploads");
     fill(&root, 40);
@@ -105,31 +104,31 @@ async fn what_is_wrong_with_a_move_is_told() {
     let torn = name_of(b"what it should be");
     std::fs::write(root.join(&torn), b"what it is not").unwrap();
     let output = migrate(dir.path(), &bucket, &["--to", "s3:photos"]).output().unwrap();
-    let (code, found, said) = told(&output);
+    let (code, found, said) = outcome(&output);
     let (key, _) = torn.split_once('.').unwrap();
     assert!(code == 1 && found.starts_with(&format!("file-torn {key} ")), "{found}{said}");
     assert_eq!(found.lines().count(), 1, "{found}");
-    assert_eq!(photos(&kept), all, "a torn photo is not copied");
+    assert_eq!(photos(&kept), all, "a damaged photo is not copied");
 
     let foreign = name_of(b"of another move");
     std::fs::create_dir(dir.path().join("back")).unwrap();
     std::fs::write(dir.path().join("back").join(&foreign), b"of another move").unwrap();
     let back = ["--from", "s3:photos", "--to", "local:back"];
     let output = migrate(dir.path(), &bucket, &back).output().unwrap();
-    let (code, found, said) = told(&output);
+    let (code, found, said) = outcome(&output);
     assert!(code == 1 && found.starts_with("file-foreign ") && found.lines().count() == 1, "{found}{said}");
     std::fs::remove_file(dir.path().join("back").join(&foreign)).unwrap();
     let output = migrate(dir.path(), &bucket, &back).output().unwrap();
-    let (code, found, said) = told(&output);
+    let (code, found, said) = outcome(&output);
     assert!(code == 0 && found.is_empty() && said.contains("copied 0 "), "{found}{said}");
     assert_eq!(photos(&dir.path().join("back")), all);
     let staged = std::fs::read_dir(dir.path().join("back/.staging")).unwrap().count();
-    assert_eq!(staged, 0, "nothing is left in doubt");
+    assert_eq!(staged, 0, "no staged file is left");
 }
 
 fn run(dir: &Path, database: &str, arguments: &[&str]) -> (i32, String, String) {
     let output = binary(dir).env("DATABASE_URL", database).args(arguments).output().unwrap();
-    let (code, found, said) = told(&output);
+    let (code, found, said) = outcome(&output);
     (code, found.to_owned(), said.to_owned())
 }
 
@@ -149,7 +148,7 @@ async fn with_drafts() -> Server {
 }
 
 #[tokio::test]
-async fn a_catalog_moves_to_postgres_and_back_by_one_command() {
+async fn catalog_migrates_to_postgres_and_back() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let server = with_drafts().await;
@@ -168,7 +167,7 @@ async fn a_catalog_moves_to_postgres_and_back_by_one_command() {
     let (code, _, said) = run(dir, &url, &["migrate-store", "--to", "sled:data/other"]);
     assert_eq!((code, export(dir, "sled:data/other")), (0, catalog), "{said}");
 
-    // Into a catalog that has something of its own.
+    // Into a catalog that is not empty.
     let server = Server::start_in(Arc::clone(&shared), &[("DATABASE_URL", "sled:data/other")]);
     assert_eq!(server.upload(form(&[file(&photo(48, 48))])).await.0, 201);
     server.stop();
@@ -179,7 +178,7 @@ async fn a_catalog_moves_to_postgres_and_back_by_one_command() {
 }
 
 #[test]
-fn a_move_needs_two_places_of_one_kind() {
+fn invalid_migration_arguments_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     for (arguments, code, reason) in [
         (&[][..], 2, "--from"),
@@ -195,26 +194,26 @@ fn a_move_needs_two_places_of_one_kind() {
         let mut command = binary(dir.path());
         let output = command.arg("migrate-store").args(arguments).env("S3_ACCESS_KEY", "one of two").output();
         let output = output.unwrap();
-        let (exit, found, said) = told(&output);
+        let (exit, found, said) = outcome(&output);
         assert_eq!((exit, found), (code, ""), "{arguments:?} {said}");
         assert!(said.contains(reason) && !said.contains("hunter2"), "{arguments:?} {said}");
     }
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was begun");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no file was created");
 }
 
 #[tokio::test]
-async fn a_read_only_server_shows_everything_and_changes_nothing() {
+async fn read_only_server_serves_everything_and_changes_nothing() {
     let server = with_drafts().await;
     let draft: Value = server.get("/api/v1/listings/1").await.json().await.unwrap();
     let url = draft["photos"][0]["media"]["url"].as_str().unwrap().to_owned();
     let dir = server.stop();
-    // What a server that was killed may have published in vain.
+    // Leftovers of a killed server: a published photo without a draft.
     let root = dir.path().join("data/uploads");
-    let doubtful = name_of(b"in doubt");
+    let orphan = name_of(b"orphan");
     std::thread::sleep(Duration::from_millis(1100));
-    let staged = root.join(".staging").join(doubtful.replace(".jpg", ".x.jpg"));
-    std::fs::write(&staged, b"in doubt").unwrap();
-    std::fs::hard_link(&staged, root.join(&doubtful)).unwrap();
+    let staged = root.join(".staging").join(orphan.replace(".jpg", ".x.jpg"));
+    std::fs::write(&staged, b"orphan").unwrap();
+    std::fs::hard_link(&staged, root.join(&orphan)).unwrap();
 
     let server = Server::start_in(Arc::clone(&dir), &[("READ_ONLY", "true")]);
     let mut socket = server.connect();
@@ -231,12 +230,9 @@ async fn a_read_only_server_shows_everything_and_changes_nothing() {
     assert_eq!(ready.json::<Value>().await.unwrap()["read_only"], true);
     assert_eq!(server.get("/api/v1/health").await.status(), 200);
     server.stop();
-    assert!(staged.exists() && root.join(&doubtful).exists(), "nothing was removed");
+    assert!(staged.exists() && root.join(&orphan).exists(), "nothing may be removed");
 
     let server = Server::start_in(dir, &[]);
-    assert!(
-        !staged.exists() && !root.join(&doubtful).exists(),
-        "a server that is not read only clears it up"
-    );
+    assert!(!staged.exists() && !root.join(&orphan).exists(), "a server that is not read only clears it up");
     assert_eq!(server.upload(form(&[file(&photo(64, 48))])).await.0, 201);
 }

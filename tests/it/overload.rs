@@ -1,11 +1,11 @@
-//! Limits on how much is taken on: 429 and 503, both honest about when to come back.
+//! Overload: 429 and 503, each with a useful Retry-After.
 
 use serde_json::Value;
 
 use crate::support::{Server, file, form, photo, photo_numbered};
 
 #[tokio::test]
-async fn over_the_rate_limit_is_429_with_retry_after() {
+async fn request_above_the_rate_limit_is_429_with_retry_after() {
     let server = Server::start(&[("RATE_LIMIT_UPLOAD", "2/minute"), ("RATE_LIMIT_GLOBAL", "6/minute")]);
     let body = form(&[file(&photo(64, 48))]);
     for left in ["1", "0"] {
@@ -19,7 +19,7 @@ async fn over_the_rate_limit_is_429_with_retry_after() {
     let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=30).contains(&wait), "{wait}");
     assert_eq!(response.json::<Value>().await.unwrap()["status"], 429);
-    // Three of six are spent; the other paths share the rest, whether they exist or not.
+    // Three of six requests are used; other paths share the rest, existing or not.
     assert_eq!(server.get("/api/v1/listings/1").await.status(), 200);
     assert_eq!(server.get("/nowhere").await.status(), 404);
     assert_eq!(server.get("/api/v1/listings/1").await.status(), 200);
@@ -33,7 +33,7 @@ async fn over_the_rate_limit_is_429_with_retry_after() {
 }
 
 #[tokio::test]
-async fn clients_behind_a_trusted_proxy_have_limits_of_their_own() {
+async fn clients_of_a_trusted_proxy_have_separate_limits() {
     let client = reqwest::Client::new();
     for (trusted, expected) in [("127.0.0.0/8", [200, 200]), ("10.0.0.0/8", [200, 429])] {
         let server = Server::start(&[("RATE_LIMIT_GLOBAL", "1/hour"), ("TRUSTED_PROXIES", trusted)]);
@@ -47,7 +47,7 @@ async fn clients_behind_a_trusted_proxy_have_limits_of_their_own() {
 }
 
 #[tokio::test]
-async fn a_full_queue_is_503_with_retry_after_and_the_rest_is_served_well() {
+async fn full_queue_is_503_with_retry_after_and_admitted_uploads_are_201() {
     let server = Server::start(&[("WORKERS", "1"), ("POOL_QUEUE", "1"), ("POOL_WAIT_SECONDS", "1")]);
     let forms: Vec<Vec<u8>> = (0..8).map(|n| form(&[file(&photo_numbered(3000, 2000, n))])).collect();
     let answers = futures_util::future::join_all(forms.into_iter().map(|form| server.post(form))).await;
@@ -63,12 +63,12 @@ async fn a_full_queue_is_503_with_retry_after_and_the_rest_is_served_well() {
         }
     }
     assert!((1..8).contains(&served), "{served} of 8 were served");
-    assert_eq!(server.files().len(), served, "a refused upload leaves no file, a served one has its own");
-    assert_eq!(server.upload(form(&[file(&photo(64, 48))])).await.0, 201, "and then there is room again");
+    assert_eq!(server.files().len(), served, "only admitted uploads leave a file each");
+    assert_eq!(server.upload(form(&[file(&photo(64, 48))])).await.0, 201, "the queue accepts uploads again");
 }
 
 #[tokio::test]
-async fn an_image_that_never_fits_the_memory_budget_is_refused_at_once() {
+async fn image_larger_than_the_memory_budget_is_refused_at_once() {
     let server = Server::start(&[("MEMORY_BUDGET_MB", "16")]);
     let (status, problem) = server.upload(form(&[file(&photo(3000, 2500))])).await;
     assert_eq!(status, 422, "{problem}");
@@ -76,16 +76,16 @@ async fn an_image_that_never_fits_the_memory_budget_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn photos_beyond_the_memory_for_sources_go_through_a_file_and_come_out_the_same() {
+async fn photos_beyond_source_memory_are_spilled_with_the_same_output() {
     let body = form(&[file(&[photo(1000, 800), vec![0; 10 << 20]].concat())]);
     let roomy = Server::start(&[]).upload(body.clone()).await;
     let tight = Server::start(&[("MEMORY_BUDGET_MB", "32")]);
     assert_eq!(tight.upload(body).await, roomy);
-    assert_eq!(tight.files().len(), 1, "the spilled source is gone");
+    assert_eq!(tight.files().len(), 1, "the spilled file must be gone");
 }
 
 #[tokio::test]
-async fn bytes_in_front_of_the_appended_address_give_no_second_quota() {
+async fn forged_forwarded_for_prefix_gives_no_second_quota() {
     let server = Server::start(&[("RATE_LIMIT_GLOBAL", "1/hour"), ("TRUSTED_PROXIES", "127.0.0.1")]);
     let ask = |header: &[u8]| {
         let request =

@@ -1,4 +1,4 @@
-//! Pixels, as a user sees them.
+//! Pixels of the output.
 
 use crate::support::{Server, card, file, form, with_exif};
 
@@ -36,7 +36,7 @@ async fn stored(server: &Server, photo: &[u8]) -> (Picture, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn all_eight_orientations_come_out_upright_and_bare() {
+async fn all_eight_orientations_are_upright_without_metadata() {
     let server = Server::start(&[("MAX_DIM_PX", "320")]);
     let card = card(640, 400);
     for (orientation, expected) in [
@@ -57,9 +57,9 @@ async fn all_eight_orientations_come_out_upright_and_bare() {
     }
 }
 
-/// The file looks like a TIFF of 16 x 16 grey pixels, which are a thumbnail.
+/// The file is a TIFF whose first image is a thumbnail of 16 x 16 grey pixels.
 #[tokio::test]
-async fn camera_raw_is_refused_with_415_by_name() {
+async fn camera_raw_is_415_and_named() {
     let server = Server::start(&[]);
     let tags: [(u16, u32); 6] = [(254, 1), (256, 16), (257, 16), (258, 8), (273, 8), (50706, 0x0401)];
     let mut raw = [b"II*\0".as_slice(), &264u32.to_le_bytes(), &[77; 256], &[6, 0]].concat();
@@ -75,7 +75,7 @@ async fn camera_raw_is_refused_with_415_by_name() {
 }
 
 #[tokio::test]
-async fn sizes_are_rounded_and_never_enlarged() {
+async fn output_size_is_rounded_and_never_enlarged() {
     let server = Server::start(&[]);
     for ((width, height), expected) in [
         ((1601, 1200), (1600, 1199)),

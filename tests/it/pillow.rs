@@ -1,10 +1,10 @@
-//! Our pictures beside Pillow's, and our colours beside LittleCMS's.
+//! Compares our pictures with Pillow's, and our colours with those of LittleCMS.
 
 use std::process::Command;
 
 use serde::Deserialize;
 
-use crate::clients::program;
+use crate::http_clients::program;
 use crate::support::{Server, corpus};
 
 #[derive(Debug, Deserialize)]
@@ -14,12 +14,12 @@ struct Judged {
     delta_e: Option<f64>,
 }
 
-/// What the script says of these files.
+/// Runs the comparison script on these files.
 fn judged(server: &Server, python: &str, files: Option<&std::ffi::OsStr>) -> Vec<Judged> {
     judged_by("pillow_pictures.py", server, python, files)
 }
 
-/// The same of another script.
+/// Runs another script on these files.
 fn judged_by(name: &str, server: &Server, python: &str, files: Option<&std::ffi::OsStr>) -> Vec<Judged> {
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name);
     let output =
@@ -28,11 +28,11 @@ fn judged_by(name: &str, server: &Server, python: &str, files: Option<&std::ffi:
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// One that loses little, so that the picture is judged, and not the dice that JPEG throws.
+/// A quality that loses little, so that the picture is compared and not JPEG's rounding.
 const QUALITY: &str = "95";
 
 #[test]
-fn accepted_files_are_the_pictures_that_pillow_makes_of_them() {
+fn accepted_files_match_pillow() {
     let (Some(corpus), Some(python)) = (corpus(), program("VINTEDBOT_TEST_PYTHON")) else { return };
     let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);
     let judged = judged(&server, &python, Some(corpus.as_os_str()));
@@ -48,7 +48,7 @@ fn accepted_files_are_the_pictures_that_pillow_makes_of_them() {
 }
 
 #[test]
-fn webp_of_every_coding_and_png_without_its_end_are_pillows_pictures() {
+fn webp_of_every_coding_and_png_without_end_match_pillow() {
     let Some(python) = program("VINTEDBOT_TEST_PYTHON") else { return };
     let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);
     let judged = judged(&server, &python, Some(std::ffi::OsStr::new("rasters")));
@@ -68,9 +68,9 @@ fn every_orientation_of_every_format_is_upright() {
     }
 }
 
-/// The card is smooth, so a sample that is off by one place costs more than 10 dB.
+/// The test card is smooth, so a sample that is off by one position costs more than 10 dB.
 #[test]
-fn every_kind_of_tiff_is_the_picture_that_libtiff_makes_of_it() {
+fn every_kind_of_tiff_matches_libtiff() {
     let Some(python) = program("VINTEDBOT_TEST_PYTHON") else { return };
     let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);
     let judged = judged(&server, &python, Some("tiff".as_ref()));
@@ -80,7 +80,7 @@ fn every_kind_of_tiff_is_the_picture_that_libtiff_makes_of_it() {
 }
 
 #[test]
-fn unusual_jpegs_and_orientations_are_the_pictures_that_pillow_makes_of_them() {
+fn unusual_jpegs_and_orientations_match_pillow() {
     let Some(python) = program("VINTEDBOT_TEST_PYTHON") else { return };
     let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);
     let judged = judged_by("pillow_unusual.py", &server, &python, None);

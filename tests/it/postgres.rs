@@ -1,4 +1,4 @@
-//! The shared catalog: the contract on PostgreSQL, two instances on one database, and what they do while it is down.
+//! The shared catalog: the API on PostgreSQL, two instances on one database, and outages of the database.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use reqwest::Client;
 use serde_json::Value;
 
-use crate::again::recognised;
 use crate::cluster::Cluster;
+use crate::deduplication::recognised;
 use crate::support::{Server, binary, distinct, field, file, form, photo, photo_numbered};
 
 fn database(url: &str) -> [(&str, &str); 1] {
@@ -37,7 +37,7 @@ fn fails(dir: &Path, url: &str, arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn an_upload_on_postgres_keeps_the_contract() {
+async fn upload_on_postgres_follows_the_api() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let server = Server::start(&database(&url));
@@ -63,12 +63,12 @@ async fn an_upload_on_postgres_keeps_the_contract() {
     let files = server.files();
     let (status, problem) = server.upload(form(&[file(&photo(80, 60)), file(b"no photo")])).await;
     assert_eq!(status, 415, "{problem}");
-    assert_eq!(server.files(), files, "nothing of it stays");
+    assert_eq!(server.files(), files, "no file of the refused upload may stay");
     assert_eq!(server.get("/api/v1/ready").await.status(), 200);
 }
 
 #[tokio::test]
-async fn a_catalog_moves_from_sled_to_postgres_and_back() {
+async fn export_and_import_move_a_catalog_to_postgres_and_back() {
     let Some(cluster) = Cluster::shared() else { return };
     let [url, empty] = [cluster.database().await, cluster.database().await];
     let mut server = Server::start(&[]);
@@ -84,7 +84,7 @@ async fn a_catalog_moves_from_sled_to_postgres_and_back() {
     let export = succeeds(dir, "sled:data/db", &["export"]);
     std::fs::write(dir.join("export.jsonl"), &export).unwrap();
     let missing = fails(dir, &url, &["export"]);
-    assert!(missing.contains("none in this database") && !missing.contains("secret"), "{missing}");
+    assert!(missing.contains("contains no catalog") && !missing.contains("secret"), "{missing}");
     for _ in 0..2 {
         succeeds(dir, &url, &["import", "export.jsonl"]);
         assert_eq!(succeeds(dir, &url, &["export"]), export);
@@ -107,13 +107,13 @@ async fn a_catalog_moves_from_sled_to_postgres_and_back() {
     );
 }
 
-/// The file of a media row.
+/// Returns the file name of a media row.
 fn name(media: &Value) -> &str {
     media["url"].as_str().unwrap().strip_prefix("/media/").unwrap()
 }
 
-/// Forty photos, each five times and equal ones next to each other, by thirty-two clients to either server in turn. The
-/// drafts, each with its turn: the photo is a fifth of it, the server that took it its half's rest.
+/// Uploads forty photos, each five times in succession, with thirty-two clients to both servers in turn. Returns the
+/// drafts, each with its number: number / 5 is the photo, and its parity the server.
 pub(crate) async fn forty_photos_five_times(servers: &Arc<[Server; 2]>) -> Vec<(usize, Value)> {
     let next = Arc::new(AtomicUsize::new(0));
     let clients = (0..32).map(|_| {
@@ -137,7 +137,7 @@ pub(crate) async fn forty_photos_five_times(servers: &Arc<[Server; 2]>) -> Vec<(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_instances_share_one_row_for_each_photo() {
+async fn two_instances_share_one_row_per_photo() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let first = Server::start(&database(&url));
@@ -147,7 +147,7 @@ async fn two_instances_share_one_row_for_each_photo() {
     let ids: BTreeSet<u64> = drafts.iter().map(|(_, draft)| draft["id"].as_u64().unwrap()).collect();
     assert_eq!((drafts.len(), ids.len()), (200, 200));
     let mut media: BTreeMap<usize, &Value> = BTreeMap::new();
-    // A local store has room for one instance, so that each has its own photos here.
+    // A local store serves one instance only, so each instance has its own photos here.
     let files: Vec<BTreeSet<String>> =
         servers.iter().map(|server| server.files().into_iter().collect()).collect();
     for (at, draft) in &drafts {
@@ -169,15 +169,15 @@ async fn two_instances_share_one_row_for_each_photo() {
     }
 }
 
-/// What clients saw while the database went and came back.
+/// What clients got during an outage of the database.
 #[derive(Default)]
 struct Seen {
-    /// With the instance that answered.
+    /// Drafts with the instance that created them.
     drafts: Vec<(usize, Value)>,
     refused: usize,
 }
 
-/// Uploads to both instances in turn, new photos and such as others send as well, until told to stop.
+/// Uploads to both instances in turn, both new photos and photos that other clients send, until `stop` is set.
 async fn upload_until(stop: Arc<AtomicBool>, servers: Arc<[Server; 2]>, next: Arc<AtomicUsize>) -> Seen {
     let (client, mut seen) = (Client::new(), Seen::default());
     while !stop.load(Ordering::Relaxed) {
@@ -198,7 +198,7 @@ async fn upload_until(stop: Arc<AtomicBool>, servers: Arc<[Server; 2]>, next: Ar
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_killed_and_comes_back_loses_no_draft() {
+async fn killed_database_loses_no_draft() {
     let Some(cluster) = Cluster::start(&[]) else { return };
     let url = cluster.database().await;
     let first = Server::start(&database(&url));
@@ -248,7 +248,7 @@ async fn a_database_that_is_killed_and_comes_back_loses_no_draft() {
 }
 
 #[tokio::test]
-async fn a_server_starts_without_its_database_and_finds_it_later() {
+async fn server_starts_without_its_database_and_connects_later() {
     let Some(cluster) = Cluster::start(&[]) else { return };
     let url = cluster.database().await;
     cluster.kill();
@@ -262,7 +262,7 @@ async fn a_server_starts_without_its_database_and_finds_it_later() {
     cluster.run(&[]);
     let deadline = Instant::now() + Duration::from_secs(10);
     while server.get("/api/v1/ready").await.status() != 200 {
-        assert!(Instant::now() < deadline, "it is not found");
+        assert!(Instant::now() < deadline, "the database was not found in time");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     server.assert_nothing_was_kept().await;

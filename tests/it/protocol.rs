@@ -1,4 +1,4 @@
-//! Framings and versions of HTTP.
+//! HTTP versions and message framing.
 
 use futures_util::stream;
 use reqwest::{Body, Client};
@@ -10,7 +10,7 @@ fn content_type() -> String {
     format!("multipart/form-data; boundary={BOUNDARY}")
 }
 
-/// The same form over HTTP/1.1 and HTTP/2, with a Content-Length and without.
+/// Sends the same form over HTTP/1.1 and HTTP/2, with and without a Content-Length.
 #[tokio::test]
 async fn versions_and_framings_give_the_same_draft() {
     let server = Server::start(&[]);
@@ -42,7 +42,7 @@ async fn versions_and_framings_give_the_same_draft() {
 }
 
 #[tokio::test]
-async fn many_requests_share_a_connection() {
+async fn connection_serves_many_requests() {
     let server = Server::start(&[]);
     for client in [Client::new(), Client::builder().http2_prior_knowledge().build().unwrap()] {
         for _ in 0..5 {
@@ -63,7 +63,7 @@ async fn many_requests_share_a_connection() {
 }
 
 #[tokio::test]
-async fn a_body_in_tiny_chunks_is_the_same_body() {
+async fn body_in_tiny_chunks_gives_the_same_draft() {
     use std::io::Write;
     let server = Server::start(&[]);
     let body = form(&[file(&photo(16, 16))]);
@@ -78,13 +78,13 @@ async fn a_body_in_tiny_chunks_is_the_same_body() {
 }
 
 #[tokio::test]
-async fn a_request_that_could_be_read_in_two_ways_is_refused() {
+async fn ambiguous_request_is_refused() {
     let server = Server::start(&[]);
     let both = "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd";
     assert!(server.raw(both.as_bytes()).starts_with("HTTP/1.1 400 "));
 }
 
-/// The status of what the server answers to these bytes, and the whole answer.
+/// Returns the status of the response to these bytes, and the whole response.
 fn status(server: &Server, request: &str) -> (String, String) {
     let answer = server.raw(request.as_bytes());
     (answer.get(9..12).unwrap_or("none").to_owned(), answer)
@@ -117,7 +117,11 @@ async fn transfer_coding_other_than_chunked_is_refused() {
             assert_eq!(got, expected, "{start}: {framing}: {answer}");
             assert!(answer.contains("application/problem+json"), "{answer}");
             assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
-            assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nothing after it is a request: {answer}");
+            assert_eq!(
+                answer.matches("HTTP/1.1 ").count(),
+                1,
+                "the bytes after it are not a request: {answer}"
+            );
         }
     }
     let old = "GET /api/v1/health HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
@@ -125,7 +129,7 @@ async fn transfer_coding_other_than_chunked_is_refused() {
 }
 
 #[tokio::test]
-async fn chunked_body_with_a_content_length_is_read_as_chunked_and_ends_the_connection() {
+async fn chunked_body_with_content_length_is_read_as_chunked_and_closes_the_connection() {
     let server = Server::start(&[]);
     let body = form(&[file(&photo(64, 48))]);
     for (n, framing) in [
@@ -148,7 +152,7 @@ async fn chunked_body_with_a_content_length_is_read_as_chunked_and_ends_the_conn
 }
 
 #[tokio::test]
-async fn content_length_beyond_any_body_is_413_whatever_is_asked_for() {
+async fn content_length_above_64_bits_is_413_for_any_path() {
     let server = Server::start(&[]);
     let ask = |start: &str, length: &str| {
         let request = format!(

@@ -1,4 +1,4 @@
-//! What one client may add to the store: 429 for new photos beyond it, and for nothing else.
+//! The storage quota of a client: 429 for new photos above it, and for nothing else.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{BOUNDARY, Server, UPLOAD, file, form, noise};
 
-/// About 115 kB once stored: nine of them fit into 1 MiB.
+/// A photo of about 115 kB when stored: nine fit into 1 MiB.
 fn large(number: u32) -> Vec<u8> {
     noise(480, 360, number)
 }
@@ -29,7 +29,7 @@ async fn upload_from(server: &Server, address: &str, photo: &[u8]) -> u16 {
 }
 
 #[tokio::test]
-async fn new_photos_beyond_the_quota_are_429_and_leave_nothing_and_stored_ones_pass() {
+async fn new_photo_above_the_quota_is_429_and_stored_photo_is_201() {
     let server = Server::start(&[("UPLOAD_QUOTA", "1MB/day")]);
     let mut stored = 0;
     let refused = loop {
@@ -47,19 +47,19 @@ async fn new_photos_beyond_the_quota_are_429_and_leave_nothing_and_stored_ones_p
     assert_eq!(problem["type"], "urn:problem-type:vintedbot:upload-quota", "{problem}");
     assert_eq!(server.labelled_metric("rejects_total{reason=\"upload-quota\"}").await, 1);
 
-    // A retry, and another file with the same pixels, are no new photos. In one form with a new one they are refused.
+    // Retries and other files with the same pixels are not new photos. In one form with a new photo they are refused.
     let first = large(0);
     let same_pixels = [first.as_slice(), b"x"].concat();
     assert_eq!(server.upload(form(&[file(&first), file(&large(1))])).await.0, 201);
     assert_eq!(server.upload(form(&[file(&same_pixels)])).await.0, 201);
     assert_eq!(server.upload(form(&[file(&first), file(&large(stored))])).await.0, 429);
-    assert_eq!(server.files().len(), stored as usize, "nothing of what was refused is kept");
+    assert_eq!(server.files().len(), stored as usize, "no file of a refused upload is kept");
     let next = server.upload(form(&[file(&first)])).await.1;
-    assert_eq!(next["id"], u64::from(stored) + 3, "nor did it take an id");
+    assert_eq!(next["id"], u64::from(stored) + 3, "a refused upload takes no id");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn uploads_at_the_same_time_never_keep_more_than_the_quota_and_failed_ones_cost_nothing() {
+async fn concurrent_uploads_stay_within_the_quota_and_failed_ones_are_free() {
     let server = Server::start(&[("UPLOAD_QUOTA", "1MB/day")]);
     let cut = &large(99)[..20_000];
     let failing = (0..12).map(|n| server.upload(form_of(&[&large(n), cut])));
@@ -80,7 +80,7 @@ fn form_of(photos: &[&[u8]]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn quota_grows_back_by_the_time_that_retry_after_says() {
+async fn quota_is_available_again_after_retry_after() {
     let server = Server::start(&[("UPLOAD_QUOTA", "1MB/20seconds")]);
     for number in 0..30 {
         let response = server.post(form(&[file(&large(number))])).await;
@@ -97,7 +97,7 @@ async fn quota_grows_back_by_the_time_that_retry_after_says() {
 }
 
 #[tokio::test]
-async fn each_client_has_a_quota_and_an_ipv6_subscriber_has_one() {
+async fn each_client_and_each_ipv6_network_has_one_quota() {
     let server = Server::start(&[("UPLOAD_QUOTA", "1MB/day"), ("TRUSTED_PROXIES", "127.0.0.0/8")]);
     let (mut number, mut status) = (0, 201);
     while status == 201 {
@@ -105,13 +105,13 @@ async fn each_client_has_a_quota_and_an_ipv6_subscriber_has_one() {
         status = upload_from(&server, "2001:db8::1", &large(number)).await;
     }
     assert_eq!(status, 429);
-    assert_eq!(upload_from(&server, "2001:db8::ffff:2", &large(number)).await, 429, "of the same /64");
+    assert_eq!(upload_from(&server, "2001:db8::ffff:2", &large(number)).await, 429, "the same /64 network");
     assert_eq!(upload_from(&server, "2001:db8:0:1::1", &large(number)).await, 201);
     assert_eq!(upload_from(&server, "203.0.113.1", &large(number + 1)).await, 201);
 }
 
 #[tokio::test]
-async fn photo_larger_than_the_whole_quota_is_429_and_spends_nothing() {
+async fn photo_larger_than_the_quota_is_429_and_free() {
     let server = Server::start(&[("UPLOAD_QUOTA", "1MB/day")]);
     let refused = server.post(form(&[file(&noise(1600, 1200, 1))])).await;
     assert_eq!((refused.status().as_u16(), retry_after(&refused)), (429, 86_400));

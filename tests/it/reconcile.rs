@@ -1,4 +1,4 @@
-//! A start on data that something happened to.
+//! Startup on incomplete or damaged data.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::{Server, binary, file, files_below, form, photo_numbered};
 
-/// Data of a server that took in drafts in two lives, so that there is a snapshot and a log behind it.
+/// Data of a server that stored drafts in two runs, so that the catalog has a snapshot and a log after it.
 async fn data(drafts: usize) -> (Arc<TempDir>, Vec<Value>) {
     let mut server = Server::start(&[]);
     let mut answers = Vec::new();
@@ -52,7 +52,7 @@ fn photo_file(dir: &TempDir, draft: &Value, photo: usize) -> std::path::PathBuf 
 }
 
 #[tokio::test]
-async fn missing_photos_are_told_by_ready_until_they_are_uploaded_again() {
+async fn ready_reports_missing_photos_until_they_are_uploaded_again() {
     let (dir, drafts) = data(2).await;
     let (gone, short) = (photo_file(&dir, &drafts[0], 0), photo_file(&dir, &drafts[1], 1));
     fs::remove_file(&gone).unwrap();
@@ -73,9 +73,10 @@ async fn missing_photos_are_told_by_ready_until_they_are_uploaded_again() {
     eventually_ready(&server, json!({"status": "ready"})).await;
 }
 
-/// As a crash leaves it between the publication of a photo and its draft, and between the draft and the end of the upload.
+/// State after a crash between publishing a photo and recording its draft, and between the draft and the end of the
+/// upload.
 #[tokio::test]
-async fn a_start_removes_what_was_published_in_vain_and_nothing_else() {
+async fn startup_removes_photos_of_failed_uploads_and_nothing_else() {
     let (dir, drafts) = data(1).await;
     let root = dir.path().join("data/uploads");
     let staging = root.join(".staging");
@@ -102,7 +103,7 @@ async fn a_start_removes_what_was_published_in_vain_and_nothing_else() {
     assert_eq!(ready(&server).await, json!({"status": "ready"}));
 }
 
-/// Exit code and errors of a start that should fail, but must not run for ever if it does not.
+/// Starts a server that is expected to fail, with a time limit. Returns exit code and stderr.
 async fn failed_start(dir: &Path) -> (Option<i32>, String) {
     let mut command = binary(dir);
     let mut child = command.env("PORT", "0").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -130,7 +131,7 @@ fn snapshot(db: &Path) -> std::path::PathBuf {
 
 type Damage = fn(&Path);
 
-/// What a disk, a careless copy or a hand can do to the catalog's files so that a start notices.
+/// Damage to the catalog's files by a disk, an incomplete copy or an operator, which startup must notice.
 const DAMAGES: [(&str, Damage); 7] = [
     ("the log is gone", |db| fs::remove_file(db.join("db")).unwrap()),
     ("the log is empty", |db| drop(File::create(db.join("db")).unwrap())),
@@ -153,7 +154,7 @@ const DAMAGES: [(&str, Damage); 7] = [
 ];
 
 #[tokio::test]
-async fn a_damaged_catalog_ends_the_start_with_one_line_and_is_not_replaced() {
+async fn damaged_catalog_stops_startup_with_one_line_and_is_not_replaced() {
     let (dir, _) = data(6).await;
     let photos = files_below(&dir.path().join("data/uploads"));
     for (what, damage) in DAMAGES {
@@ -164,7 +165,7 @@ async fn a_damaged_catalog_ends_the_start_with_one_line_and_is_not_replaced() {
             .unwrap();
         assert!(status.success());
         damage(&copy.path().join("data/db"));
-        // Twice: a start that fails must not make the next one believe that all is well.
+        // Twice, because a failed start must not make the next one succeed.
         for _ in 0..2 {
             let (code, errors) = failed_start(copy.path()).await;
             assert_eq!(code, Some(1), "{what}: {errors}");

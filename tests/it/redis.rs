@@ -1,4 +1,4 @@
-//! Rate limits that two servers share, and what becomes of them without Redis.
+//! Rate limits that two servers share, with and without Redis.
 
 use futures_util::future::join_all;
 
@@ -12,15 +12,15 @@ fn start(redis: &RedisServer, more: &[(&str, &str)]) -> Server {
     Server::start(&settings)
 }
 
-/// How many of so many requests to either server are let pass.
-async fn passed(servers: &[&Server], requests: usize) -> usize {
+/// Sends `requests` requests to the servers in turn and returns how many were allowed.
+async fn allowed(servers: &[&Server], requests: usize) -> usize {
     let answers = (0..requests).map(|n| servers[n % servers.len()].get("/api/v1/listings/1"));
     let answers = join_all(answers).await;
     answers.iter().filter(|answer| answer.status() != 429).count()
 }
 
 #[tokio::test]
-async fn two_servers_count_as_one() {
+async fn two_servers_share_one_rate_limit() {
     let Some(redis) = RedisServer::start() else { return };
     let limits = [("RATE_LIMIT_GLOBAL", "20/hour"), ("RATE_LIMIT_UPLOAD", "2/hour")];
     let servers = [start(&redis, &limits), start(&redis, &limits)];
@@ -30,15 +30,15 @@ async fn two_servers_count_as_one() {
         statuses.push(servers[n % 2].post(body.clone()).await.status().as_u16());
     }
     assert_eq!(statuses, [201, 201, 429, 429]);
-    assert_eq!(passed(&[&servers[0], &servers[1]], 40).await, 16, "of twenty, uploads spent four");
+    assert_eq!(allowed(&[&servers[0], &servers[1]], 40).await, 16, "uploads used four of twenty");
     for server in &servers {
         assert_eq!(server.metric("limits_counted_alone_total"), 0);
     }
 }
 
-/// As one, and without Redis by what each has allowed so far.
+/// Together with Redis, and without it from what each server has allowed so far.
 #[tokio::test]
-async fn upload_quota_is_one_for_two_servers_and_holds_without_redis() {
+async fn two_servers_share_one_upload_quota_and_keep_it_without_redis() {
     let Some(mut redis) = RedisServer::start() else { return };
     let quota = [("UPLOAD_QUOTA", "1MB/day")];
     let servers = [start(&redis, &quota), start(&redis, &quota)];
@@ -60,13 +60,13 @@ async fn upload_quota_is_one_for_two_servers_and_holds_without_redis() {
     assert!(kept(&servers[0]) + kept(&servers[1]) <= 1 << 20);
     redis.kill();
     spend(&[&servers[0]]).await;
-    assert!(kept(&servers[0]) <= 1 << 20, "its own quota, of which a part was spent");
+    assert!(kept(&servers[0]) <= 1 << 20, "its own quota, a part of which was used");
     assert!(servers[0].metric("upload_quota_fallback_total") > 0);
     assert_eq!(servers[1].metric("upload_quota_fallback_total"), 0);
 }
 
 #[tokio::test]
-async fn without_redis_uploads_go_on_under_limits_of_their_own() {
+async fn uploads_continue_with_local_limits_without_redis() {
     let Some(mut redis) = RedisServer::start() else { return };
     let limits = [("RATE_LIMIT_UPLOAD", "3/hour"), ("RATE_LIMIT_GLOBAL", "off")];
     let servers = [start(&redis, &limits), start(&redis, &limits)];
@@ -79,7 +79,7 @@ async fn without_redis_uploads_go_on_under_limits_of_their_own() {
         for _ in 0..4 {
             statuses.push(upload(server).await);
         }
-        // The first has allowed one already.
+        // The first server has already allowed one.
         let allowed = statuses.iter().filter(|status| **status == 201).count();
         assert_eq!(allowed, if server.id() == servers[0].id() { 2 } else { 3 }, "{statuses:?}");
         assert_eq!(server.metric("limits_counted_alone_total"), 4);
@@ -98,5 +98,5 @@ async fn without_redis_uploads_go_on_under_limits_of_their_own() {
     for n in 0..5 {
         statuses.push(upload(&servers[n % 2]).await);
     }
-    assert_eq!(statuses, [201, 201, 201, 429, 429], "counted together, from nothing");
+    assert_eq!(statuses, [201, 201, 201, 429, 429], "counted together, from zero");
 }

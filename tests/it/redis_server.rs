@@ -1,11 +1,11 @@
-//! A redis-server of a test's own. Also included by the limiter's own tests.
+//! A redis-server for one test. The tests of the limiter include this file too.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// On a free port of the loopback, with nothing saved. Killed when dropped.
+/// A redis-server on a free loopback port, without persistence. Killed on drop.
 pub(crate) struct RedisServer {
     program: String,
     port: u16,
@@ -13,14 +13,15 @@ pub(crate) struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts the program that `make test` found. Its absence is told, and is a failure where nothing may be skipped.
+    /// Starts the program that `make test` found. If it is missing, the test is reported as skipped, or fails where
+    /// nothing may be skipped.
     pub(crate) fn start() -> Option<Self> {
         let Some(program) = std::env::var("VINTEDBOT_TEST_REDIS").ok().filter(|path| !path.is_empty()) else {
             assert!(
                 std::env::var_os("CI").is_none(),
                 "VINTEDBOT_TEST_REDIS is not set, and CI skips nothing"
             );
-            // Past the capture of output that the test harness makes of its macros.
+            // Written to the real stderr, which the test harness does not capture.
             let _ =
                 writeln!(std::io::stderr(), "SKIPPED: VINTEDBOT_TEST_REDIS is not set; `make test` sets it");
             return None;
@@ -39,7 +40,7 @@ impl RedisServer {
         self.child.wait().unwrap();
     }
 
-    /// After [`kill`](Self::kill), on the same port and without its data.
+    /// Starts it again after [`kill`](Self::kill), on the same port and without its data.
     pub(crate) fn restart(&mut self) {
         self.child = run(&self.program, self.port);
     }
@@ -52,7 +53,7 @@ fn run(program: &str, port: u16) -> Child {
     let child = command.stdout(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "redis-server listens");
+        assert!(Instant::now() < deadline, "redis-server must listen");
         std::thread::sleep(Duration::from_millis(20));
     }
     child

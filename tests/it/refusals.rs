@@ -1,4 +1,4 @@
-//! Every row of the contract's status table, over a real socket; and after each refusal nothing is left.
+//! Every row of the API's status table over a real socket. No refusal may leave a file or a row.
 
 use serde_json::Value;
 
@@ -12,12 +12,12 @@ fn assert_problem(body: &Value, status: u16) {
         assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} of {body}");
     }
     let detail = body["detail"].as_str().unwrap();
-    assert!(detail.ends_with('.'), "a sentence: {detail}");
+    assert!(detail.ends_with('.'), "the detail must be a sentence: {detail}");
     let leaks = [" /", "data/", "src/", "::", "panicked", "Error"];
     assert!(!leaks.iter().any(|leak| detail.contains(leak)), "{detail}");
 }
 
-/// Sends each form to one server and expects the status, a whole problem, and nothing left behind.
+/// Sends each form to one server and expects its status, a complete problem document, and nothing stored.
 async fn refused(settings: &[(&str, &str)], cases: Vec<(&str, Vec<u8>, u16)>) -> Vec<Value> {
     let server = Server::start(settings);
     let mut bodies = Vec::new();
@@ -36,7 +36,7 @@ async fn refused(settings: &[(&str, &str)], cases: Vec<(&str, Vec<u8>, u16)>) ->
 }
 
 #[tokio::test]
-async fn not_multipart_is_415_and_a_bad_boundary_400() {
+async fn other_content_type_is_415_and_bad_boundary_is_400() {
     let server = Server::start(&[]);
     let long = format!("multipart/form-data; boundary={}", "x".repeat(71));
     for (content_type, expected) in [
@@ -68,7 +68,7 @@ async fn not_multipart_is_415_and_a_bad_boundary_400() {
 }
 
 #[tokio::test]
-async fn malformed_and_cut_off_bodies_are_400() {
+async fn malformed_or_truncated_body_is_400() {
     let whole = form(&[file(&photo(64, 48)), field("title", b"shoes")]);
     let twice = format!(
         "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"x\"\r\nContent-Disposition: form-data; name=\"files\"\r\n\r\nx\r\n--{BOUNDARY}--\r\n"
@@ -88,7 +88,7 @@ async fn malformed_and_cut_off_bodies_are_400() {
 }
 
 #[tokio::test]
-async fn a_form_without_photos_is_400() {
+async fn form_without_photos_is_400() {
     refused(
         &[],
         vec![
@@ -101,7 +101,7 @@ async fn a_form_without_photos_is_400() {
 }
 
 #[tokio::test]
-async fn too_many_photos_and_too_large_ones_are_413() {
+async fn too_many_or_too_large_photos_are_413() {
     let small = photo(64, 48);
     let large = [card(64, 48), vec![0; 1 << 20]].concat();
     let four: Vec<_> = (0..4).map(|_| file(&small)).collect();
@@ -117,7 +117,7 @@ async fn too_many_photos_and_too_large_ones_are_413() {
 }
 
 #[tokio::test]
-async fn a_photo_of_exactly_the_cap_is_taken() {
+async fn photo_of_exactly_the_maximum_size_is_201() {
     let mut photo = photo(64, 48);
     photo.resize(1 << 20, 0);
     let server = Server::start(&[("MAX_UPLOADS_PER_REQUEST", "1"), ("MAX_FILE_SIZE_MB", "1")]);
@@ -127,17 +127,17 @@ async fn a_photo_of_exactly_the_cap_is_taken() {
 }
 
 #[tokio::test]
-async fn a_hopeless_content_length_is_413_before_a_byte_of_the_body() {
+async fn too_large_content_length_is_413_before_the_body() {
     let server = Server::start(&[("MAX_UPLOADS_PER_REQUEST", "1"), ("MAX_FILE_SIZE_MB", "1")]);
     let answer = server.raw(upload_head("Content-Length: 3000000").as_bytes());
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     let answer = server.raw(upload_head("Content-Length: 3000000\r\nExpect: 100-continue").as_bytes());
-    assert!(answer.starts_with("HTTP/1.1 413 "), "the refusal comes in place of 100 Continue: {answer}");
+    assert!(answer.starts_with("HTTP/1.1 413 "), "the refusal must replace 100 Continue: {answer}");
     server.assert_nothing_was_kept().await;
 }
 
 #[tokio::test]
-async fn expect_100_continue_is_honoured() {
+async fn expect_100_continue_is_answered() {
     use std::io::Write;
     let server = Server::start(&[]);
     let body = form(&[file(&photo(64, 48))]);
@@ -153,7 +153,7 @@ async fn expect_100_continue_is_honoured() {
 }
 
 #[tokio::test]
-async fn what_is_not_an_image_that_we_read_is_415() {
+async fn unsupported_file_type_is_415() {
     let svg = b"<svg xmlns=\"http://www.w3.org/2000/svg\"><script>alert(1)</script></svg>";
     let bodies = refused(
         &[],
@@ -170,7 +170,7 @@ async fn what_is_not_an_image_that_we_read_is_415() {
 }
 
 #[tokio::test]
-async fn a_sniffed_type_outside_the_allowed_prefixes_is_415() {
+async fn type_outside_the_allowed_prefixes_is_415() {
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0";
     refused(
         &[("ALLOWED_MIME_PREFIXES", r#"["image/jpeg","image/webp"]"#)],
@@ -180,7 +180,7 @@ async fn a_sniffed_type_outside_the_allowed_prefixes_is_415() {
 }
 
 #[tokio::test]
-async fn images_that_cannot_be_decoded_are_422() {
+async fn undecodable_image_is_422() {
     let whole = photo(640, 480);
     let cut = whole[..whole.len() / 2].to_vec();
     let mut flat = photo(64, 48);
@@ -209,7 +209,7 @@ async fn images_that_cannot_be_decoded_are_422() {
 }
 
 #[tokio::test]
-async fn a_title_that_is_too_long_or_no_text_is_422() {
+async fn title_that_is_too_long_or_not_text_is_422() {
     let photo = photo(64, 48);
     let long = "ä".repeat(161);
     refused(
@@ -228,7 +228,7 @@ async fn a_title_that_is_too_long_or_no_text_is_422() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_507_and_not_ready() {
+async fn full_disk_is_507_and_not_ready() {
     let server = Server::start(&[("MIN_FREE_DISK_MB", "1048576")]);
     let response = server.post(form(&[file(&photo(64, 48))])).await;
     assert_eq!(response.status(), 507);
@@ -241,14 +241,14 @@ async fn a_full_disk_is_507_and_not_ready() {
 }
 
 #[tokio::test]
-async fn a_python_client_that_sends_everything_before_it_reads_sees_an_early_413() {
+async fn client_that_sends_all_before_reading_gets_early_413() {
     use std::io::Write;
     let server = Server::start(&[("MAX_UPLOADS_PER_REQUEST", "8"), ("MAX_FILE_SIZE_MB", "1")]);
     let body = form(&[file(&[photo(64, 48), vec![0; 6 << 20]].concat())]);
     let mut socket = server.connect();
     socket.write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes()).unwrap();
     for chunk in body.chunks(64 * 1024) {
-        socket.write_all(chunk).expect("the connection is not reset while the client still sends");
+        socket.write_all(chunk).expect("the connection must not be reset while the client sends");
     }
     let answer = read_all(&mut socket);
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");

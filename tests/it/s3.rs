@@ -1,4 +1,4 @@
-//! The contract over a bucket, by a real S3 server; and what clients see when that server does not answer.
+//! The API with a bucket on a real S3 server, and its responses when that server fails.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::bucket::{ACCESS_KEY, BUCKET, Bucket, Line, SECRET_KEY};
 use crate::support::{Server, binary, eventually, file, form, photo, photo_numbered, sha256};
 
-/// Of a server whose photos are in this bucket.
+/// Settings of a server whose photos are in this bucket.
 pub(crate) fn settings<'a>(endpoint: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut settings = vec![
         ("MEDIA_STORAGE", "s3"),
@@ -37,7 +37,7 @@ async fn is_whole(server: &Server, url: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_upload_contract_holds_over_a_bucket() {
+async fn upload_to_a_bucket_follows_the_api() {
     let bucket = Bucket::start();
     let server = start(&bucket, &[("MEMORY_BUDGET_MB", "32")]);
     assert!(server.output().last().unwrap().contains("| storage=s3 |"));
@@ -47,14 +47,14 @@ async fn the_upload_contract_holds_over_a_bucket() {
     let (good, cut) = (photo(800, 600), photo(300, 200));
     let (status, problem) = server.upload(form(&[file(&good), file(&cut[..cut.len() / 2])])).await;
     assert_eq!((status, &problem["file_index"]), (422, &1.into()), "{problem}");
-    assert_eq!(bucket.objects("media").len(), 0, "all or nothing");
+    assert_eq!(bucket.objects("media").len(), 0, "photos are stored all or none");
 
     let large = [photo(1000, 800), vec![0; 10 << 20]].concat();
     let (status, draft) = server.upload(form(&[file(&good), file(&large), file(&good)])).await;
     assert_eq!(status, 201, "{draft}");
     assert_eq!(draft["photos"][0]["media"], draft["photos"][2]["media"]);
     assert_eq!(bucket.objects("media").len(), 2);
-    assert_eq!(server.files(), Vec::<String>::new(), "nothing stays on the disk");
+    assert_eq!(server.files(), Vec::<String>::new(), "no file may stay on the local disk");
     assert_eq!(server.get("/api/v1/listings/1").await.json::<Value>().await.unwrap(), draft);
 
     let url = url(&draft);
@@ -69,7 +69,7 @@ async fn the_upload_contract_holds_over_a_bucket() {
     assert_eq!(url, format!("/media/{}.jpg", sha256(&bytes)));
     assert_eq!(std::fs::read(bucket.dir().join(BUCKET).join(&url[1..])).unwrap(), bytes);
     let length = bytes.len().to_string();
-    for (method, header, status, told, content) in [
+    for (method, header, status, content_length, content) in [
         (Method::GET, ("range", "bytes=10-19"), 206, "10", bytes.slice(10..20)),
         (Method::GET, ("range", "bytes=-5"), 206, "5", bytes.slice(bytes.len() - 5..)),
         (Method::GET, ("if-none-match", etag.to_str().unwrap()), 304, "", bytes.slice(..0)),
@@ -79,8 +79,8 @@ async fn the_upload_contract_holds_over_a_bucket() {
         let request = Client::new().request(method, server.url(&url)).header(header.0, header.1);
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), status, "{header:?}");
-        if !told.is_empty() {
-            assert_eq!(answer.headers()["content-length"], told, "{header:?}");
+        if !content_length.is_empty() {
+            assert_eq!(answer.headers()["content-length"], content_length, "{header:?}");
         }
         if status != 412 {
             assert_eq!(answer.bytes().await.unwrap(), content, "{header:?}");
@@ -88,9 +88,9 @@ async fn the_upload_contract_holds_over_a_bucket() {
     }
     assert_eq!(server.get(&format!("/media/{}.jpg", "0".repeat(64))).await.status(), 404);
     let anonymous = Client::new().get(format!("{}/{BUCKET}{url}", bucket.endpoint())).send().await.unwrap();
-    assert_eq!(anonymous.status(), 403, "the bucket is private");
+    assert_eq!(anonymous.status(), 403, "the bucket must be private");
 
-    // The same photo again, by its source and, in another catalog, by its content.
+    // The same photo again, recognised by its source and, in another catalog, by its content.
     assert_eq!(server.upload(form(&[file(&good)])).await.1["photos"][0], draft["photos"][0]);
     let other = start(&bucket, &[]);
     assert_eq!(other.upload(form(&[file(&good)])).await.0, 201);
@@ -98,7 +98,7 @@ async fn the_upload_contract_holds_over_a_bucket() {
 }
 
 #[tokio::test]
-async fn viewers_are_sent_to_the_bucket_with_a_link_if_the_operator_wants_that() {
+async fn redirect_setting_sends_viewers_to_a_signed_url() {
     let bucket = Bucket::start();
     let server = start(&bucket, &[("S3_PRESIGN_SECONDS", "60")]);
     let (_, draft) = server.upload(form(&[file(&photo(300, 200))])).await;
@@ -124,20 +124,23 @@ async fn viewers_are_sent_to_the_bucket_with_a_link_if_the_operator_wants_that()
 }
 
 #[tokio::test]
-async fn a_bucket_that_cannot_be_used_is_told_at_the_start() {
+async fn unusable_bucket_stops_startup_with_one_line() {
     let bucket = Bucket::start();
     let endpoint = bucket.endpoint();
     let dir = tempfile::tempdir().unwrap();
-    for (change, told) in [
+    for (change, expected) in [
         (("S3_BUCKET", "nowhere"), "NoSuchBucket"),
         (("S3_SECRET_KEY", "a-wrong-key"), "SignatureDoesNotMatch"),
     ] {
         let output = binary(dir.path()).envs(settings(&endpoint, &[change, ("PORT", "0")])).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains(told) && said.lines().count() == 1 && !said.contains("a-wrong-key"), "{said}");
+        assert!(
+            said.contains(expected) && said.lines().count() == 1 && !said.contains("a-wrong-key"),
+            "{said}"
+        );
     }
-    // One that does not answer may do so later, and several servers must be able to start meanwhile.
+    // A bucket that does not answer may answer later, and several servers must be able to start meanwhile.
     bucket.switch(Line::Refusing);
     let server = start(&bucket, &[]);
     let ready = server.get("/api/v1/ready").await;
@@ -148,7 +151,7 @@ async fn a_bucket_that_cannot_be_used_is_told_at_the_start() {
     assert_eq!(status, 201);
 }
 
-/// Uploads until one is taken, which has to be soon.
+/// Uploads until one succeeds, which must be soon.
 async fn until_stored(server: &Server, number: usize) -> (u16, Value) {
     let begun = Instant::now();
     loop {
@@ -161,7 +164,7 @@ async fn until_stored(server: &Server, number: usize) -> (u16, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bucket_that_refuses_or_stalls_costs_503s_and_no_acknowledged_photo() {
+async fn failing_bucket_gives_503_and_loses_nothing_acknowledged() {
     let bucket = Bucket::start();
     let server = Arc::new(start(&bucket, &[]));
     let stop = tokio_util::sync::CancellationToken::new();
@@ -177,7 +180,7 @@ async fn a_bucket_that_refuses_or_stalls_costs_503s_and_no_acknowledged_photo() 
                     let body = form(&[file(&photo_numbered(200 + n, 150 + round % 100, round))]);
                     let begun = Instant::now();
                     let answer = server.post(body).await;
-                    assert!(begun.elapsed() < Duration::from_secs(20), "nobody hangs");
+                    assert!(begun.elapsed() < Duration::from_secs(20), "no request may hang");
                     match answer.status().as_u16() {
                         201 => stored.push(url(&answer.json().await.unwrap())),
                         503 => {
@@ -213,11 +216,11 @@ async fn a_bucket_that_refuses_or_stalls_costs_503s_and_no_acknowledged_photo() 
         }
     }
     let opened = server.output().iter().filter(|line| line.contains("left alone for a while")).count();
-    assert!((1..=12).contains(&opened), "the log tells of outages, not of requests: {opened}");
+    assert!((1..=12).contains(&opened), "the log must report outages, not requests: {opened}");
 }
 
 #[tokio::test]
-async fn a_viewer_gets_503_while_the_bucket_does_not_answer() {
+async fn photo_is_503_while_the_bucket_does_not_answer() {
     let bucket = Bucket::start();
     let server = start(&bucket, &[]);
     let url = url(&server.upload(form(&[file(&photo(300, 200))])).await.1);

@@ -1,4 +1,4 @@
-//! Many minutes of everything at once, and memory that stays where it is: `make soak MINUTES=15`.
+//! Runs a mixed load for many minutes and checks that memory does not grow: `make soak MINUTES=15`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,11 +11,11 @@ use crate::support::{BOUNDARY, Server, UPLOAD, file, form, photo, photo_numbered
 const CLIENTS: usize = 4;
 /// Differences of memory that are not a trend.
 const NOISE_KIB: u64 = 16 * 1024;
-/// What the embedded catalog holds in memory for each draft, whatever its cache: it keeps a record of every page. Seen were
-/// 0.5 to 0.6 KiB while a draft is new, and 0.2 after a start.
+/// Memory of the embedded catalog per draft, which does not depend on its cache size: sled keeps a record of every
+/// page. Measured were 0.5 to 0.6 KiB while a draft is new, and 0.2 after a restart.
 const DRAFT_BYTES: u64 = 640;
 
-/// Photos that are new, known, bad and cut off, in turns.
+/// Uploads new, known, corrupt and truncated photos in turn.
 async fn keep_busy(server: Arc<Server>, client: usize, stop: Arc<AtomicBool>, stored: Arc<AtomicUsize>) {
     let http = Client::new();
     let known = form(&[file(&photo(1200, 900)), file(&photo(320, 240))]);
@@ -33,7 +33,7 @@ async fn keep_busy(server: Arc<Server>, client: usize, stop: Arc<AtomicBool>, st
             .header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"))
             .body(body)
             .timeout(if turn % 9 == 0 { Duration::from_millis(4) } else { Duration::from_secs(60) });
-        // A deadline that is too short is a client that hangs up.
+        // A client with a timeout that is too short hangs up.
         let Ok(response) = request.send().await else { continue };
         let status = response.status().as_u16();
         assert!(matches!(status, 201 | 422), "{status} for {length} bytes");
@@ -47,8 +47,8 @@ async fn keep_busy(server: Arc<Server>, client: usize, stop: Arc<AtomicBool>, st
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes as many minutes as it is told; `make soak` runs it"]
-async fn memory_stays_flat() {
+#[ignore = "takes as many minutes as configured; `make soak` runs it"]
+async fn memory_is_stable_under_mixed_load() {
     let minutes: u64 =
         std::env::var("VINTEDBOT_SOAK_MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
     let server = Arc::new(Server::start(&[("MEMORY_BUDGET_MB", "128")]));
@@ -74,7 +74,7 @@ async fn memory_stays_flat() {
     for client in clients {
         client.await.unwrap();
     }
-    // The first fifth is for buffers and caches to fill.
+    // During the first fifth buffers and caches fill.
     let settled = &line[line.len() / 5..];
     let median = |part: &[(u64, u64)]| {
         let mut part = Vec::from_iter(

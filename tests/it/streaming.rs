@@ -1,4 +1,4 @@
-//! Streaming is real: memory follows what is held, not what is sent.
+//! Streaming: memory depends on what is held, not on what is sent.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use crate::support::{BOUNDARY, Server, file, form, photo, photo_numbered, read_a
 
 const PHOTO_BYTES: usize = 15 << 20;
 
-/// Sends `uploads` photos of 15 MiB at once, each over ten seconds, and gives how much the peak memory grew in KiB.
+/// Uploads `uploads` photos of 15 MiB at once, each over ten seconds. Returns the growth of peak memory in KiB.
 fn growth(uploads: usize) -> u64 {
     let server = Server::start(&[]);
-    // The code paths of an upload are in memory before measuring.
+    // Loads the code of an upload into memory before measuring.
     for _ in 0..2 {
         let body = form(&[file(&photo(64, 48))]);
         let request =
@@ -49,22 +49,22 @@ fn growth(uploads: usize) -> u64 {
 }
 
 #[test]
-fn one_large_photo_over_ten_seconds_costs_little_more_than_its_size() {
+fn slow_large_upload_costs_little_more_memory_than_its_size() {
     let grown = growth(1);
     println!("VmHWM grew by {grown} KiB for 1 photo of 15 MiB");
     assert!(grown <= 20 << 10, "{grown} KiB");
 }
 
 #[test]
-fn eight_at_once_cost_at_most_eight_times_that() {
+fn eight_large_uploads_cost_at_most_eight_times_as_much() {
     let grown = growth(8);
     println!("VmHWM grew by {grown} KiB for 8 photos of 15 MiB at once");
     assert!(grown <= 8 * (16 << 10), "{grown} KiB");
 }
 
-/// A few bytes are enough to know that a picture is too large; its sender is told so at once.
+/// The first bytes declare the size of a picture, so one that is too large is refused at once.
 #[test]
-fn a_declared_size_is_refused_before_the_photo_has_arrived() {
+fn too_large_declared_size_is_refused_before_the_photo_has_arrived() {
     let server = Server::start(&[]);
     let bomb = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x06\0\0\0";
     let body = form(&[file(&[bomb.as_slice(), &[0; 100_000]].concat())]);
@@ -77,7 +77,7 @@ fn a_declared_size_is_refused_before_the_photo_has_arrived() {
     assert_eq!(&answer, b"HTTP/1.1 422");
 }
 
-/// The second photo never arrives, and still the first is found to be bad: it was decoded meanwhile.
+/// The second photo never arrives, yet the first is refused as corrupt: it was decoded meanwhile.
 #[test]
 fn photos_are_decoded_while_later_parts_arrive() {
     let server = Server::start(&[]);
@@ -93,7 +93,7 @@ fn photos_are_decoded_while_later_parts_arrive() {
     let mut answer = [0; 12];
     std::io::Read::read_exact(&mut socket, &mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 422");
-    socket.write_all(&body[second..]).expect("the rest is read and thrown away");
+    socket.write_all(&body[second..]).expect("the rest must be read and discarded");
     assert_eq!(server.files(), Vec::<String>::new());
     drop(socket);
     let refused: Value = serde_json::from_str(

@@ -1,4 +1,4 @@
-//! A running server, photos to send to it, and forms to send them in.
+//! Runs a server, makes photos and forms, and sends them.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,7 +15,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// Says that a test was skipped, past the capture of output that the test harness makes of its macros.
+/// Reports a skipped test on the real stderr, which the test harness does not capture.
 macro_rules! skipped {
     ($($reason:tt)*) => {{
         use std::io::Write as _;
@@ -28,7 +28,7 @@ pub(crate) use skipped;
 pub(crate) const UPLOAD: &str = "/api/v1/ingest/upload";
 pub(crate) const BOUNDARY: &str = "----test-boundary";
 
-/// The binary under test, on a free port and in a directory of its own. Killed when dropped.
+/// The server under test, on a free port, in its own directory. Killed on drop.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -37,17 +37,17 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it with these settings on top of: no rate limits.
+    /// Starts a server with these settings and without rate limits.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
         Self::start_in(Arc::new(tempfile::tempdir().unwrap()), settings)
     }
 
-    /// The same, on the data of an earlier server.
+    /// Starts a server on the data of an earlier one.
     pub(crate) fn start_in(dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
         Self::start_command(binary(dir.path()), dir, settings)
     }
 
-    /// The same, by a command that becomes the binary.
+    /// Starts a server by a command that executes the binary.
     pub(crate) fn start_command(mut command: Command, dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
         command.envs([("PORT", "0"), ("RATE_LIMIT_GLOBAL", "off"), ("RATE_LIMIT_UPLOAD", "off")]);
         let mut child = command.envs(settings.iter().copied()).stdout(Stdio::piped()).spawn().unwrap();
@@ -64,16 +64,16 @@ impl Server {
                 }
             }
         });
-        is_ready.recv_timeout(Duration::from_secs(30)).expect("the ready line appears");
+        is_ready.recv_timeout(Duration::from_secs(30)).expect("the ready line must appear");
         let port = output.lock().unwrap().iter().find_map(|line| {
             let (_, rest) = line.split_once("listening on http://127.0.0.1:")?;
             rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         });
-        let address = SocketAddr::from(([127, 0, 0, 1], port.expect("the log says the port")));
+        let address = SocketAddr::from(([127, 0, 0, 1], port.expect("the log must contain the port")));
         Self { child, address, dir, output }
     }
 
-    /// The id of its process.
+    /// Returns the process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -94,17 +94,17 @@ impl Server {
         self.dir.path().join("data/uploads")
     }
 
-    /// Names of all files below the media root, staged ones included.
+    /// Returns the names of all files below the media root, including staged ones.
     pub(crate) fn files(&self) -> Vec<String> {
         files_below(&self.media_root())
     }
 
-    /// The most memory the process ever held, in KiB.
+    /// Returns the peak memory of the process in KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
     }
 
-    /// The memory that the process holds, in KiB.
+    /// Returns the memory of the process in KiB.
     pub(crate) fn memory(&self) -> u64 {
         self.status("VmRSS:")
     }
@@ -115,7 +115,7 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// Seconds of processor time that the process has used.
+    /// Returns the processor time of the process in seconds.
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -124,7 +124,7 @@ impl Server {
         (ticks(fields[11]) + ticks(fields[12])) / 100.0
     }
 
-    /// What the process has open, by descriptor.
+    /// Returns the open files of the process, by descriptor.
     pub(crate) fn open_files(&self) -> BTreeMap<u64, String> {
         let entries = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().map(Result::unwrap);
         let target = |path: PathBuf| Some(std::fs::read_link(path).ok()?.to_string_lossy().into_owned());
@@ -133,7 +133,7 @@ impl Server {
             .collect()
     }
 
-    /// A value of `/metrics`, without labels.
+    /// Returns a value of `/metrics` without labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let scrape = self.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let line = scrape.lines().find_map(|line| line.strip_prefix(&format!("vintedbot_{name} ")));
@@ -153,7 +153,7 @@ impl Server {
         self.child.wait().unwrap()
     }
 
-    /// Ends it as an operator does, and gives its directory.
+    /// Stops the server with SIGTERM and returns its directory.
     pub(crate) fn stop(mut self) -> Arc<TempDir> {
         self.signal(Signal::SIGTERM);
         assert_eq!(self.wait().code(), Some(0));
@@ -164,20 +164,20 @@ impl Server {
         Client::new().get(self.url(path)).send().await.unwrap()
     }
 
-    /// The value of `/metrics` with this name, labels included; 0 if there is none yet.
+    /// Returns the value of `/metrics` with this name and labels, or 0 if there is none yet.
     pub(crate) async fn labelled_metric(&self, name: &str) -> u64 {
         let text = self.get("/metrics").await.text().await.unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("vintedbot_{name} ")));
         line.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// Status of `/api/v1/ready`, and its JSON.
+    /// Returns status and JSON of `/api/v1/ready`.
     pub(crate) async fn ready(&self) -> (u16, Value) {
         let response = self.get("/api/v1/ready").await;
         (response.status().as_u16(), response.json().await.unwrap())
     }
 
-    /// Sends a form and gives status and JSON.
+    /// Uploads a form and returns status and JSON.
     pub(crate) async fn upload(&self, form: Vec<u8>) -> (u16, Value) {
         let response = self.post(form).await;
         (response.status().as_u16(), response.json().await.unwrap())
@@ -187,8 +187,8 @@ impl Server {
         self.request(&Client::new(), form).send().await.unwrap()
     }
 
-    /// Status of an upload, whether it says when to come back, and its JSON. `None` if there was no whole answer, as of a
-    /// server that is killed.
+    /// Uploads a form and returns its status, whether it has a Retry-After, and its JSON. Returns `None` without a
+    /// complete response, for example from a server that is killed.
     pub(crate) async fn try_upload(&self, client: &Client, form: Vec<u8>) -> Option<(u16, bool, Value)> {
         let response = self.request(client, form).send().await.ok()?;
         let (status, retry) = (response.status().as_u16(), response.headers().contains_key("retry-after"));
@@ -200,7 +200,8 @@ impl Server {
         client.post(self.url(UPLOAD)).header("content-type", content_type).body(form)
     }
 
-    /// After refusals: no file, no temporary, and no row either, for the first draft and its photo get the first ids.
+    /// Asserts that refused uploads left nothing: no file, no temporary file and no row, so that the next draft and
+    /// photo get the first ids.
     pub(crate) async fn assert_nothing_was_kept(&self) {
         assert_eq!(self.files(), Vec::<String>::new());
         assert_eq!(self.get("/api/v1/listings/1").await.status(), 404);
@@ -209,7 +210,7 @@ impl Server {
         assert_eq!((&draft["id"], &draft["photos"][0]["media"]["id"]), (&1.into(), &1.into()));
     }
 
-    /// Sends bytes as they are and reads until the server closes or is silent for a while.
+    /// Sends raw bytes and reads until the server closes or sends nothing for a while.
     pub(crate) fn raw(&self, request: &[u8]) -> String {
         let mut socket = self.connect();
         socket.write_all(request).unwrap();
@@ -230,14 +231,14 @@ impl Drop for Server {
     }
 }
 
-/// The binary in an empty environment, working in `dir`.
+/// Returns a command for the binary in directory `dir`, with an empty environment.
 pub(crate) fn binary(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vintedbot-ingest"));
     command.current_dir(dir).env_clear();
     command
 }
 
-/// In hexadecimal, as the names of photos have it.
+/// Returns the SHA-256 in hexadecimal, as in the names of photos.
 pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -255,7 +256,7 @@ pub(crate) fn files_below(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Reads until the end, or until nothing comes for the socket's read timeout.
+/// Reads until the end, or until nothing arrives for the socket's read timeout.
 pub(crate) fn read_all(socket: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
@@ -268,7 +269,7 @@ pub(crate) fn read_all(socket: &mut TcpStream) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Waits for something that is about to become true.
+/// Waits up to ten seconds until `condition` is true.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
@@ -282,7 +283,7 @@ pub(crate) struct Part<'a> {
     data: &'a [u8],
 }
 
-/// A photo in the field `files`.
+/// A part with a photo in the field `files`.
 pub(crate) fn file(data: &[u8]) -> Part<'_> {
     file_named("photo.jpg", data)
 }
@@ -340,12 +341,12 @@ pub(crate) fn photo_numbered(width: usize, height: usize, number: usize) -> Vec<
     encode_jpeg(&pixels, width, height)
 }
 
-/// Small photos that differ, thousands of them.
+/// One of thousands of different small photos.
 pub(crate) fn distinct(number: usize) -> Vec<u8> {
     photo_numbered(60 + number % 50, 40 + number / 50, number)
 }
 
-/// Noise: a JPEG of it is about as large as its pixels are many, whatever its quality is.
+/// A JPEG of noise, about as many bytes as it has pixels at any quality.
 pub(crate) fn noise(width: usize, height: usize, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_761) | 1;
     let mut next = || {
@@ -359,7 +360,7 @@ pub(crate) fn noise(width: usize, height: usize, seed: u32) -> Vec<u8> {
     encode_jpeg(&pixels, width, height)
 }
 
-/// Four quadrants: red, green, blue and white in reading order.
+/// A JPEG of four quadrants: red, green, blue and white in reading order.
 pub(crate) fn card(width: usize, height: usize) -> Vec<u8> {
     let mut pixels = Vec::with_capacity(width * height * 3);
     for y in 0..height {
@@ -381,7 +382,7 @@ fn encode_jpeg(pixels: &[u8], width: usize, height: usize) -> Vec<u8> {
     turbojpeg::compress(image, 92, turbojpeg::Subsamp::Sub2x2).unwrap().to_vec()
 }
 
-/// The JPEG with an EXIF segment that names an orientation and a GPS version.
+/// Adds an EXIF segment with an orientation and a GPS version to a JPEG.
 pub(crate) fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     let mut tiff = b"MM\0*\0\0\0\x08\0\x02".to_vec();
     tiff.extend([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0]);
@@ -393,7 +394,7 @@ pub(crate) fn with_exif(jpeg: &[u8], orientation: u8) -> Vec<u8> {
     [&jpeg[..2], &[0xFF, 0xE1], &length, &payload, &jpeg[2..]].concat()
 }
 
-/// The directory of real and hostile test files, if it is there. Its absence is told, not hidden.
+/// Returns the directory of real and hostile test files. If it is missing, the skipped test is reported.
 pub(crate) fn corpus() -> Option<PathBuf> {
     let dir = std::env::var_os("VINTEDBOT_CORPUS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"), PathBuf::from);

@@ -1,4 +1,4 @@
-//! Who may do and see what: bearer tokens.
+//! Bearer tokens: what their users may do and see.
 
 use std::process::Command;
 
@@ -23,7 +23,7 @@ fn token(server: &Server, user: &str, ttl: &str) -> String {
     token
 }
 
-/// A GET, or an upload of a photo of this number.
+/// Sends a GET, or uploads the photo of this number.
 async fn ask(server: &Server, path: &str, upload: Option<usize>, authorization: Option<&str>) -> Response {
     let method = if upload.is_some() { Method::POST } else { Method::GET };
     let mut request = Client::new().request(method, server.url(path));
@@ -48,14 +48,14 @@ async fn refusal(response: Response) -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn a_user_sees_his_own_drafts_and_of_others_nothing() {
+async fn user_sees_own_drafts_and_no_others() {
     let server = Server::start(&[SECRET]);
     let [seven, eight] = ["7", "8"].map(|user| format!("Bearer {}", token(&server, user, "1h")));
     let made = ask(&server, UPLOAD, Some(1), Some(&seven)).await;
     assert_eq!(made.status(), StatusCode::CREATED);
     let path = made.headers()["location"].to_str().unwrap().to_owned();
     let draft: Value = made.json().await.unwrap();
-    // Neither scheme nor its case tells anything.
+    // The status does not depend on the scheme or its case.
     for scheme in ["bearer", "BEARER"] {
         let own = ask(&server, &path, None, Some(&seven.replace("Bearer", scheme))).await;
         assert_eq!(own.json::<Value>().await.unwrap(), draft);
@@ -66,16 +66,16 @@ async fn a_user_sees_his_own_drafts_and_of_others_nothing() {
         let (status, _, detail) = refusal(ask(&server, &path, None, other).await).await;
         assert_eq!((status, &detail), (404, &nothing));
     }
-    // The photo is one, whoever uploads it; the drafts are two.
+    // Both users share one photo and have a draft each.
     let again: Value = ask(&server, UPLOAD, Some(1), Some(&eight)).await.json().await.unwrap();
     assert_eq!((&again["id"], &again["photos"]), (&2.into(), &draft["photos"]));
     assert_eq!(ask(&server, "/api/v1/listings/2", None, Some(&seven)).await.status(), 404);
-    // What nobody owns is everybody's.
+    // Everyone may read a draft without an owner.
     assert_eq!(ask(&server, UPLOAD, Some(2), None).await.status(), 201);
     for who in [Some(seven.as_str()), None] {
         assert_eq!(ask(&server, "/api/v1/listings/3", None, who).await.status(), 200);
     }
-    // Photos and monitors ask for no token, and look at none.
+    // Photos and monitoring endpoints ignore tokens.
     for public in [draft["photos"][0]["media"]["url"].as_str().unwrap(), "/api/v1/health", "/api/v1/ready"] {
         assert_eq!(ask(&server, public, None, Some("Bearer forged")).await.status(), 200, "{public}");
     }
@@ -85,7 +85,7 @@ async fn a_user_sees_his_own_drafts_and_of_others_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_of_ours_is_401_whether_one_is_needed_or_not() {
+async fn invalid_token_is_401_even_where_none_is_required() {
     let server = Server::start(&[SECRET]);
     let strict = Server::start(&[SECRET, ("AUTH_REQUIRED", "true")]);
     let good = token(&server, "7", "1h");
@@ -109,34 +109,38 @@ async fn what_is_no_token_of_ours_is_401_whether_one_is_needed_or_not() {
 }
 
 #[tokio::test]
-async fn without_a_token_nothing_is_made_or_shown_where_one_is_needed() {
+async fn missing_token_is_401_where_one_is_required() {
     let open = Server::start(&[SECRET]);
     assert_eq!(ask(&open, UPLOAD, Some(1), None).await.status(), 201);
     let dir = open.dir();
     drop(open);
     let server = Server::start_in(dir, &[SECRET, ("AUTH_REQUIRED", "true")]);
     for (path, upload) in [(UPLOAD, Some(2)), ("/api/v1/listings/1", None)] {
-        // Credentials for a proxy in front are none for us.
+        // Credentials for a proxy do not count.
         for other in [None, Some("Basic dXNlcjpwYXNz")] {
             let (status, challenge, _) = refusal(ask(&server, path, upload, other).await).await;
             assert_eq!((status, challenge.as_str()), (401, "Bearer"));
         }
     }
     let seven = format!("Bearer {}", token(&server, "7", "30d"));
-    assert_eq!(ask(&server, "/api/v1/listings/1", None, Some(&seven)).await.status(), 404, "of nobody");
+    assert_eq!(
+        ask(&server, "/api/v1/listings/1", None, Some(&seven)).await.status(),
+        404,
+        "the draft has no owner"
+    );
     assert_eq!(ask(&server, UPLOAD, Some(2), Some(&seven)).await.status(), 201);
     assert_eq!(ask(&server, "/api/v1/health", None, None).await.status(), 200);
 }
 
 #[tokio::test]
-async fn limits_count_users_where_there_are_some_and_addresses_else() {
+async fn limits_count_users_with_a_token_and_addresses_without() {
     let server = Server::start(&[SECRET, ("RATE_LIMIT_UPLOAD", "2/hour")]);
     let [seven, eight] = ["7", "8"].map(|user| format!("Bearer {}", token(&server, user, "1h")));
     for (who, expected) in [
         (Some(seven.as_str()), [201, 201, 429]),
         (Some(eight.as_str()), [201, 201, 429]),
         (None, [201, 201, 429]),
-        // Whoever guesses is limited as an address.
+        // Requests with invalid tokens count for their address.
         (Some("Bearer forged"), [429, 429, 429]),
     ] {
         for status in expected {
@@ -181,7 +185,7 @@ async fn token_of_the_previous_key_is_accepted_until_that_key_is_removed() {
 }
 
 #[test]
-fn token_under_a_key_that_everybody_knows_is_issued_with_a_note_and_not_in_prod() {
+fn token_with_default_key_is_issued_with_a_warning_and_refused_in_prod() {
     let dir = tempfile::tempdir().unwrap();
     let issue = |settings: &[(&str, &str)]| {
         let mut command = binary(dir.path());
@@ -205,16 +209,16 @@ fn token_under_a_key_that_everybody_knows_is_issued_with_a_note_and_not_in_prod(
 }
 
 #[test]
-fn an_operator_is_told_what_is_wrong_with_a_token_to_issue() {
+fn invalid_arguments_of_issue_token_are_explained() {
     let dir = tempfile::tempdir().unwrap();
-    for (arguments, told) in [
+    for (arguments, expected) in [
         (["--user", "0", "--ttl", "1d"], "a user id is a number from 1"),
         (["--user", "x", "--ttl", "1d"], "--user"),
         (["--user", "7", "--ttl", "soon"], "--ttl"),
         (["--user", "7", "--ttl", "400000000000y"], "too"),
     ] {
         let (is_issued, text) = issue_with(binary(dir.path()), &arguments);
-        assert!(!is_issued && text.contains(told), "{arguments:?}: {text}");
+        assert!(!is_issued && text.contains(expected), "{arguments:?}: {text}");
     }
     let mut prod = binary(dir.path());
     prod.env("ENV", "prod");

@@ -1,6 +1,7 @@
-//! SSIMULACRA2 of pairs of pictures: for each line of two paths with a tab between them, one line with the score.
+//! Computes SSIMULACRA2 of pairs of pictures: for each input line of two paths separated by a tab, one output line
+//! with the score.
 //!
-//! Pictures are binary PPM with 8 bits a channel, in sRGB. Anything else ends the program with a sentence.
+//! Pictures are binary PPM with 8 bits per channel in sRGB. Anything else ends the program with an error.
 
 use std::error::Error;
 use std::io::{BufRead, Write};
@@ -21,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn read(path: &str) -> Result<Rgb, Box<dyn Error>> {
     let file = std::fs::read(path)?;
     let not_ppm = || format!("{path} is not a binary PPM of 8 bits");
-    // "P6", width, height, 255, each ended by one white space; Pillow writes no comments.
+    // "P6", width, height, 255, each followed by one white space; Pillow writes no comments.
     let mut fields = file.splitn(5, |byte| byte.is_ascii_whitespace());
     let mut next = || fields.next().and_then(|field| std::str::from_utf8(field).ok());
     let (magic, width, height, depth) = (next(), next(), next(), next());

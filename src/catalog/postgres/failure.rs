@@ -1,4 +1,4 @@
-//! What PostgreSQL's failures mean.
+//! Classifies PostgreSQL's errors.
 
 use std::io;
 
@@ -20,7 +20,7 @@ impl From<Error> for CatalogError {
     }
 }
 
-/// Pages that cannot be read, or tables that are not what the migrations made.
+/// Returns true for unreadable pages and for tables that differ from what the migrations create.
 fn is_damage(code: &SqlState) -> bool {
     [
         SqlState::DATA_CORRUPTED,
@@ -32,13 +32,14 @@ fn is_damage(code: &SqlState) -> bool {
     .contains(code)
 }
 
-/// Transactions stood in each other's way, and one of them was ended: to try it again is right.
+/// Returns true if a transaction was aborted because of a concurrent one, so that a retry may succeed.
 pub(super) fn is_conflict(error: &Error) -> bool {
     let code = error.code();
     code == Some(&SqlState::T_R_SERIALIZATION_FAILURE) || code == Some(&SqlState::T_R_DEADLOCK_DETECTED)
 }
 
-/// Whether the database said no for a reason that no waiting removes: a wrong password, no such database, no right to it.
+/// Returns true if the database refused for a reason that waiting does not remove: wrong password, no such database,
+/// no permission.
 pub(super) fn is_refusal(error: &CatalogError) -> bool {
     let CatalogError::Unavailable(cause) = error else { return matches!(error, CatalogError::Corrupt(_)) };
     let refused =
@@ -46,15 +47,15 @@ pub(super) fn is_refusal(error: &CatalogError) -> bool {
     cause.downcast_ref::<Error>().and_then(Error::code).is_some_and(refused)
 }
 
-/// Whether an error in answer to COMMIT proves that nothing was committed. A connection that ended proves nothing, and nor
-/// does a server that says that it is going down.
+/// Returns true if an error in response to COMMIT proves that nothing was committed. A lost connection, or a server
+/// that is shutting down, proves nothing.
 pub(super) fn proves_rollback(error: &Error) -> bool {
     error
         .code()
         .is_some_and(|code| ["23", "25", "40", "53"].iter().any(|class| code.code().starts_with(class)))
 }
 
-/// There was no answer in time.
+/// The error for a database that did not answer in time.
 pub(super) fn silent() -> CatalogError {
     CatalogError::Unavailable("the database did not answer in time".into())
 }

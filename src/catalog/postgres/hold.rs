@@ -1,7 +1,7 @@
 //! Holding photos against every other instance.
 //!
-//! The lock is that of a transaction that does nothing else: it goes with it, and with the process or the connection if
-//! these end.
+//! The lock belongs to a transaction that does nothing else, so it ends with that transaction, with the connection or
+//! with the process.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::model::MediaKey;
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(name) FROM unnest($1::bigint[]) AS name";
 
-/// Waits for a transaction that records one of these photos. The one who began it held the photo, and does so no longer;
-/// but his connection may have ended while the database was still at work for it.
+/// Waits for a transaction that records one of these photos. The instance that began it no longer holds its lock, but
+/// the database may still execute it after the connection ended.
 const WAIT: &str =
     "SELECT pg_advisory_lock(name), pg_advisory_unlock(name) FROM unnest($1::bigint[]) AS name";
 
@@ -35,7 +35,7 @@ impl Hold for Holding {
 impl Drop for Holding {
     fn drop(&mut self) {
         if let Some(client) = self.0.take() {
-            // Sent, and not waited for: whoever has the connection next stands behind it.
+            // Sent without waiting: the next user of the connection has its statements queued after it.
             let _sent = client.batch_execute("ROLLBACK").now_or_never();
         }
     }

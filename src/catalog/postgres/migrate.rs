@@ -1,4 +1,4 @@
-//! The tables: made and brought up to date by numbered migrations, each in a transaction, one process at a time.
+//! Creates and updates the tables by numbered migrations, each in a transaction, one process at a time.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ mod embedded {
     refinery::embed_migrations!("src/catalog/postgres/migrations");
 }
 
-/// Who migrates holds this lock, so that any number of instances can be started at once. Any number will do.
+/// Advisory lock held during migrations, so that several instances can start at once. The number is arbitrary.
 const LOCK: i64 = 0x7669_6e74_6564;
-/// Longest time for all migrations, and for those of another instance. They may have to look at every row.
+/// Time limit for all migrations, own or of another instance. They may have to read every row.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Makes the tables what this program expects, or sees that they are.
+/// Creates or updates the tables, or checks that they exist, as `schema` says.
 pub(super) async fn prepare(config: &Config, tls: Tls, schema: Schema) -> Result<(), CatalogError> {
     let (mut client, connection) = config.connect(tls).await?;
-    // The lock goes with the connection, and this with the function, whoever stops waiting for it.
+    // The lock ends with the connection, and the connection with this function, even if it is cancelled.
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     match schema {
         Schema::Migrate => timeout(LONGEST, migrate(&mut client)).await.map_err(|_| silent())?,
@@ -34,7 +34,7 @@ pub(super) async fn prepare(config: &Config, tls: Tls, schema: Schema) -> Result
             if is_there {
                 Ok(())
             } else {
-                Err(CatalogError::Corrupt("there is none in this database".into()))
+                Err(CatalogError::Corrupt("this database contains no catalog".into()))
             }
         }
     }
@@ -48,12 +48,13 @@ async fn migrate(client: &mut Client) -> Result<(), CatalogError> {
     client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
     let report = embedded::migrations::runner().run_async(client).await.map_err(failed)?;
     for migration in report.applied_migrations() {
-        tracing::info!(%migration, "the database was migrated");
+        tracing::info!(%migration, "database migrated");
     }
     Ok(())
 }
 
-/// Asked first, so that a replica that only reads, and a user who may not make tables, can be worked with.
+/// Returns true if no migration is missing. Checked first, so that a read-only replica and a user who may not create
+/// tables work.
 async fn is_up_to_date(client: &Client) -> Result<bool, CatalogError> {
     let is_there = client.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?;
     if !is_there.try_get(0)? {
@@ -66,7 +67,7 @@ async fn is_up_to_date(client: &Client) -> Result<bool, CatalogError> {
     Ok(last == expected)
 }
 
-/// Whether a migration failed because of what is there already, and not because the database did.
+/// Returns true if a migration failed because of existing tables, not because the database failed.
 fn is_foreign(cause: &(dyn std::error::Error + 'static)) -> bool {
     let code = cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
     code.is_some_and(|code| code.code().starts_with("42"))
@@ -76,11 +77,13 @@ fn failed(error: refinery::Error) -> CatalogError {
     use refinery::error::Kind;
     match error.kind() {
         Kind::Connection(_, cause) if !is_foreign(&**cause) => CatalogError::Unavailable(error.into()),
-        // Another program's tables, or those of a later version of this one.
+        // The tables belong to another program or to a later version of this one.
         _ => {
             let cause =
                 std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            CatalogError::Corrupt(format!("its tables are not those of this program: {error}{cause}"))
+            CatalogError::Corrupt(format!(
+                "its tables belong to another program or a later version: {error}{cause}"
+            ))
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The shared catalog: PostgreSQL, which any number of instances may use at once.
+//! The shared catalog: a PostgreSQL database, used by any number of instances at once.
 //!
-//! Equal photos that come to two instances share one row by an upsert over the key. What must not happen at the same time on
-//! two of them (publishing a photo, and removing it) is kept apart by locks in the database: see `hold`. Nothing here waits
-//! for a database for longer than some seconds.
+//! Equal photos that two instances receive share one row, by an upsert over the key. Locks in the database prevent
+//! two instances from publishing and removing the same photo at the same time: see `hold`. No call waits for the
+//! database longer than a few seconds.
 
 mod failure;
 mod hold;
@@ -31,27 +31,27 @@ use super::{
 };
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
-/// See the module.
+/// A catalog in a PostgreSQL database; see the module.
 pub struct PostgresCatalog {
     connections: Arc<Connections>,
 }
 
 impl PostgresCatalog {
-    /// Connects to the database at `url`, and makes or looks for the tables as `schema` says. At most `connections` are open
-    /// at once. Called inside a tokio runtime.
+    /// Connects to the database at `url` and creates or checks the tables, as `schema` says. Opens at most
+    /// `connections` connections. Must be called inside a tokio runtime.
     ///
-    /// A database that is down is no error: every call fails until it is up, and then goes through.
+    /// A database that is down is not an error: calls fail until it is up again.
     ///
     /// # Errors
-    /// The database refuses this program for good (its password, its name), is not this program's, or `sslrootcert` cannot
-    /// be read.
+    /// The database permanently refuses this program (wrong password or database name), contains tables of another
+    /// program, or `sslrootcert` cannot be read.
     pub async fn open(url: &PostgresUrl, connections: usize, schema: Schema) -> Result<Self, CatalogError> {
         let connections = Arc::new(Connections::new(url, connections, schema)?);
         match connections.prepare().await {
             Err(error) if failure::is_refusal(&error) => Err(error),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                tracing::warn!(%cause, "{error}, and will be connected to when it answers");
+                tracing::warn!(%cause, "{error}; connecting again when it answers");
                 Ok(Self { connections })
             }
             Ok(()) => Ok(Self { connections }),
@@ -143,21 +143,21 @@ impl Catalog for PostgresCatalog {
         rows::column(row, 0)
     }
 
-    /// A replica that only reads, and a catalog of which a part is missing, take no drafts.
+    /// Fails for a read-only replica and for a catalog whose import is incomplete, since neither accepts drafts.
     async fn check(&self) -> Result<(), CatalogError> {
         let sql = "SELECT current_setting('transaction_read_only')::boolean, is_partial FROM catalog_state";
         let found = self.connections.read(sql, &[]).await?;
         let row = found.first().ok_or_else(no_state)?;
         match (rows::column(row, 0)?, rows::column(row, 1)?) {
             (false, false) => Ok(()),
-            (true, _) => Err(CatalogError::Unavailable("the database only reads".into())),
-            (false, true) => Err(CatalogError::Unavailable("an import into it has not ended".into())),
+            (true, _) => Err(CatalogError::Unavailable("the database is read-only".into())),
+            (false, true) => Err(CatalogError::Unavailable("an import into it is incomplete".into())),
         }
     }
 }
 
 fn no_state() -> CatalogError {
-    CatalogError::Corrupt("the row of catalog_state is gone".into())
+    CatalogError::Corrupt("the table catalog_state has no row".into())
 }
 
 #[async_trait]

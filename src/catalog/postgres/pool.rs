@@ -1,7 +1,7 @@
-//! Connections: how many, how long they are waited for, and what is prepared before the first one is used.
+//! Pools of database connections, with their timeouts, and the preparation before the first use.
 //!
-//! A database that is down or stalled costs a caller some seconds and an error, never more. Connections that ended are
-//! replaced by the next caller; so when the database is back, so is the catalog.
+//! A database that is down or stalled costs a caller a few seconds and an error, never more. The next caller replaces
+//! lost connections, so the catalog works again as soon as the database does.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,43 +20,45 @@ use super::tls::Tls;
 use super::url::PostgresUrl;
 use crate::catalog::CatalogError;
 
-/// Longest wait for a connection, whether for a free one or for a new one.
+/// Time limit for getting a free or a new connection.
 const CONNECT: Duration = Duration::from_secs(3);
-/// Longest time that a transaction may take.
+/// Time limit for a transaction.
 pub(super) const OPERATION: Duration = Duration::from_secs(5);
-/// Longest time for one statement, and for a lock: the database gives up before we do, and says why.
+/// Time limit in the database for one statement or lock. It is shorter than [`OPERATION`], so that the database
+/// reports the cause first.
 const STATEMENT: Duration = Duration::from_secs(4);
-/// After so long the database ends a transaction whose COMMIT does not arrive, and the kernel a connection whose bytes are not
-/// taken. Far below the minute after which a doubtful commit is asked about.
+/// Time after which the database ends an idle transaction whose COMMIT does not arrive, and the kernel ends a
+/// connection whose data is not acknowledged. It is well below the minute after which an indeterminate commit is
+/// checked.
 const ABANDONED: Duration = Duration::from_secs(15);
-/// Longest time for which photos may be held: as long as a slow media store may take to publish them.
+/// Maximum time for holding photos: the time that a slow media store may need to publish them.
 const HELD: Duration = Duration::from_secs(120);
 
-/// Whether a database without tables gets them.
+/// What to do with a database that has no tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Schema {
-    /// Missing tables are made, older ones brought up to date.
+    /// Create missing tables and update older ones.
     Migrate,
-    /// Tables must be there: a mistaken URL must not look like an empty catalog.
+    /// Require existing tables, so that a mistaken URL does not look like an empty catalog.
     Expect,
 }
 
-/// See the module.
+/// The connection pools of a catalog.
 pub(super) struct Connections {
     work: Pool,
-    /// Of their own, as who holds photos needs one of the others to go on.
+    /// A separate pool: a caller that holds photos needs a connection of `work` to continue.
     holds: Pool,
     config: Config,
     tls: Tls,
     schema: Schema,
-    /// Set once the tables are what this program expects.
+    /// Set when the tables are known to be as expected.
     ready: OnceLock<()>,
-    /// Of who makes them so.
+    /// Held by the task that prepares the tables.
     turn: Arc<Semaphore>,
 }
 
 impl Connections {
-    /// At most `size` connections, which are made when they are needed.
+    /// Creates pools of at most `size` connections in all, which are opened on demand.
     pub(super) fn new(url: &PostgresUrl, size: usize, schema: Schema) -> Result<Self, CatalogError> {
         let unusable = |error: std::io::Error| CatalogError::Unavailable(error.into());
         let tls = Tls::of(url).map_err(unusable)?;
@@ -73,12 +75,12 @@ impl Connections {
         })
     }
 
-    /// A connection to a catalog that is ready.
+    /// Returns a connection for statements, after the tables are prepared.
     pub(super) async fn work(self: &Arc<Self>) -> Result<Client, CatalogError> {
         self.client(&self.work).await
     }
 
-    /// The same, of those that hold photos.
+    /// Returns a connection for holding photos, after the tables are prepared.
     pub(super) async fn hold(self: &Arc<Self>) -> Result<Client, CatalogError> {
         self.client(&self.holds).await
     }
@@ -94,10 +96,10 @@ impl Connections {
         })
     }
 
-    /// The database was down at the start, and may be back: one caller finds out, and the others do not wait for it. What
-    /// it began goes on when it waits no longer.
+    /// Prepares the tables if the database was down at startup. One caller tries, and the others fail at once. The
+    /// attempt continues if its caller gives up.
     async fn prepare_soon(self: &Arc<Self>) -> Result<(), CatalogError> {
-        let busy = || CatalogError::Unavailable("the database is being connected to".into());
+        let busy = || CatalogError::Unavailable("the connection to the database is being set up".into());
         let turn = Arc::clone(&self.turn).try_acquire_owned().map_err(|_| busy())?;
         let connections = Arc::clone(self);
         let preparing = tokio::spawn(async move { connections.prepare_in(turn).await });
@@ -105,7 +107,7 @@ impl Connections {
         prepared.map_err(|died| CatalogError::Unavailable(died.into()))?
     }
 
-    /// Makes the catalog ready now, however long that takes.
+    /// Prepares the tables, without a time limit.
     pub(super) async fn prepare(&self) -> Result<(), CatalogError> {
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         self.prepare_in(turn.map_err(|closed| CatalogError::Unavailable(closed.into()))?).await
@@ -119,7 +121,7 @@ impl Connections {
         Ok(())
     }
 
-    /// Runs one statement that reads, once more if the connection turned out to have ended.
+    /// Runs one reading statement. Repeats it once if the connection was lost.
     pub(super) async fn read(
         self: &Arc<Self>,
         sql: &str,
@@ -142,14 +144,14 @@ impl Connections {
     }
 }
 
-/// Ends a connection whose state is not known.
+/// Closes a connection whose state is unknown.
 pub(super) fn discard(client: Client) {
     drop(Object::take(client));
 }
 
 fn configured(url: &PostgresUrl, abandoned: Duration) -> Config {
     let mut config = url.config.clone();
-    // What the operator's URL says comes behind, and wins.
+    // Options of the operator's URL come last and override ours.
     let own = format!(
         "-c synchronous_commit=on -c statement_timeout={statement} -c lock_timeout={statement} \
          -c idle_in_transaction_session_timeout={idle} {given}",

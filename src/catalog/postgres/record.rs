@@ -1,8 +1,8 @@
-//! Recording a draft: one transaction in two round trips.
+//! Records a draft in one transaction of two round trips.
 //!
-//! Statements are sent without waiting for the answers to those before them, and the answers read in order: the first that
-//! is an error is why the others are. Rows are written in the order of their keys, so that no two transactions wait for each
-//! other. COMMIT travels with the last statements; from then on a connection that ends leaves a doubt.
+//! Statements are pipelined: each is sent without waiting for the previous results, and the first error in order is
+//! the cause of the later ones. Rows are written in the order of their keys, so that transactions cannot deadlock.
+//! COMMIT is sent with the last statements; a connection lost after that leaves the outcome unknown.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,18 +21,19 @@ use crate::catalog::{CatalogError, NewDraft, NewPhoto};
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaKey};
 use std::sync::Arc;
 
-/// How often a transaction is begun anew that stood in the way of another, and the rest before it, times the number of tries.
+/// Number of attempts for a transaction that conflicts with another one. The pause before each attempt is multiplied
+/// by the number of attempts so far.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Whoever asks later whether this transaction took place first waits for it to end: see `hold`.
+/// Lets another instance wait until this transaction has ended before it checks the outcome: see `hold`.
 const LOCK: &str = "SELECT pg_advisory_xact_lock_shared(name) FROM unnest($1::bigint[]) AS name";
 
 pub(super) const USER: &str = r#"INSERT INTO "user" (id) SELECT given.id FROM unnest($1::bigint[]) AS given (id)
     WHERE NOT EXISTS (SELECT FROM "user" u WHERE u.id = given.id) ORDER BY given.id ON CONFLICT DO NOTHING"#;
 
-/// Gives the rows of all keys, except one that another transaction made in this moment. Ids are drawn in the order of the
-/// upload, and rows written in that of their keys.
+/// Inserts missing media rows and returns the rows of all keys, except a row that another transaction inserted at the
+/// same moment. Ids are assigned in the order of the upload, and rows are inserted in the order of their keys.
 const MEDIA: &str = "
     WITH input AS MATERIALIZED (
         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])
@@ -50,7 +51,7 @@ const MEDIA: &str = "
     SELECT m.id, m.key, m.width, m.height, m.size_bytes, m.user_id FROM media m JOIN input USING (key)
     UNION ALL SELECT id, key, width, height, size_bytes, user_id FROM made";
 
-/// A retry finds its sources as they are, and then writes nothing.
+/// A retried upload finds unchanged sources and writes nothing.
 const SOURCES: &str = "
     INSERT INTO source (id, media_id)
     SELECT input.id, input.media_id FROM unnest($1::bytea[], $2::bigint[]) AS input (id, media_id)
@@ -71,7 +72,7 @@ const DRAFT: &str = "
 
 /// Why an attempt failed.
 enum Failed {
-    /// Another transaction was in the way.
+    /// A concurrent transaction caused the database to abort this one.
     Conflict(Error),
     Other(CatalogError),
 }
@@ -110,7 +111,7 @@ impl Connections {
         match recorded {
             Ok(Ok(draft)) => Ok(draft),
             Ok(Err(failed)) => {
-                // Sent, and not waited for: whoever has the connection next stands behind it.
+                // Sent without waiting: the next user of the connection has its statements queued after it.
                 let _sent = client.batch_execute("ROLLBACK").now_or_never();
                 Err(failed)
             }
@@ -127,7 +128,7 @@ impl Connections {
 }
 
 async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool) -> Result<Draft, Failed> {
-    // Once for each connection; without a round trip afterwards.
+    // Costs a round trip only once per connection.
     let lock = client.prepare_cached(LOCK).await?;
     let user = client.prepare_cached(USER).await?;
     let media = client.prepare_cached(MEDIA).await?;
@@ -139,7 +140,8 @@ async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool
     let users = Vec::from_iter(owner);
     let names = locks(new.photos.iter().map(|photo| photo.key), Half::Record);
     let Columns { keys, widths, heights, lengths } = &columns;
-    // Whatever a database takes for its default: what another one committed must be seen by the second look.
+    // Explicit, because the database's default may differ: the second query must see what a concurrent transaction
+    // committed.
     let (begun, locked, made_user, found) = join4(
         client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
         client.execute(&lock, &[&names]),
@@ -159,12 +161,12 @@ async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool
     }
     let photos = new.photos.iter().map(|photo| {
         let row = known.get(&photo.key).cloned();
-        row.ok_or_else(|| CatalogError::Corrupt(format!("the media row of {} went away", photo.key)))
+        row.ok_or_else(|| CatalogError::Corrupt(format!("the media row of {} was removed", photo.key)))
     });
     let photos: Vec<Media> = photos.collect::<Result<_, _>>()?;
 
     let ids: Vec<i64> = photos.iter().map(|photo| number(photo.id.0)).collect();
-    // Of a source that occurs twice the last photo counts.
+    // If a source occurs twice, the last photo counts.
     let made_of: BTreeMap<&[u8], i64> =
         new.photos.iter().zip(&ids).map(|(photo, id)| (photo.source.as_bytes().as_slice(), *id)).collect();
     let (source_ids, source_media): (Vec<&[u8]>, Vec<i64>) = made_of.into_iter().unzip();
@@ -176,12 +178,12 @@ async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool
         client.batch_execute("COMMIT"),
     )
     .await;
-    // After an answer that is an error, COMMIT did not commit. Without an answer nobody knows.
-    remembered.map_err(in_doubt_without_answer)?;
-    let recorded = recorded.map_err(in_doubt_without_answer)?;
+    // After an error, COMMIT did not commit. Without an answer the outcome is unknown.
+    remembered.map_err(indeterminate_without_answer)?;
+    let recorded = recorded.map_err(indeterminate_without_answer)?;
     if let Err(error) = committed {
-        let in_doubt = !proves_rollback(&error);
-        return Err(if in_doubt { indeterminate(error) } else { error.into() });
+        let is_indeterminate = !proves_rollback(&error);
+        return Err(if is_indeterminate { indeterminate(error) } else { error.into() });
     }
     Ok(Draft {
         id: DraftId(rows::id(&recorded, 0)?),
@@ -194,7 +196,7 @@ async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool
     })
 }
 
-fn in_doubt_without_answer(error: Error) -> Failed {
+fn indeterminate_without_answer(error: Error) -> Failed {
     if error.as_db_error().is_some() { error.into() } else { indeterminate(error) }
 }
 
@@ -206,7 +208,7 @@ fn by_key(rows: &[Row]) -> Result<HashMap<MediaKey, Media>, CatalogError> {
     rows.iter().map(|row| rows::media(row, 0).map(|media| (media.key, media))).collect()
 }
 
-/// The photos of a draft, each once and in their order, as arrays.
+/// The distinct photos of a draft in order, as column arrays.
 #[derive(Default)]
 struct Columns<'a> {
     keys: Vec<&'a [u8]>,
@@ -222,7 +224,9 @@ impl<'a> Columns<'a> {
             if columns.keys.contains(&key.as_bytes().as_slice()) {
                 continue;
             }
-            let too_long = |_| CatalogError::Corrupt(format!("a photo of {size_bytes} bytes"));
+            let too_long = |_| {
+                CatalogError::Corrupt(format!("a photo of {size_bytes} bytes is too large for PostgreSQL"))
+            };
             columns.keys.push(key.as_bytes());
             columns.widths.push(i64::from(*width));
             columns.heights.push(i64::from(*height));

@@ -1,7 +1,7 @@
-//! What the operator's commands ask: to record rows that another catalog exported, and how things stand.
+//! Operations for the operator's commands: record exported rows, and read the state.
 //!
-//! Rows are written where nothing stands in their place, and read back: what is another one then was there before. All of a
-//! step is one transaction; counters come last in it, since a sequence does not go back with the rest.
+//! Rows are inserted unless their id or key exists, and read back: a row that differs existed before. Each step is
+//! one transaction. Counters come last in it, since a sequence is not rolled back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
@@ -23,7 +23,7 @@ use crate::model::{DraftId, Media, MediaId, SourceId, UserId};
 impl Connections {
     /// See [`Restorable::state`](crate::catalog::Restorable::state).
     pub(super) async fn state(self: &Arc<Self>) -> Result<State, CatalogError> {
-        // A sequence that was not used yet will give what it holds.
+        // The first value of an unused sequence is its `last_value`.
         let sql = "SELECT m.last_value, m.is_called::int::bigint, d.last_value, d.is_called::int::bigint, s.is_partial
                    FROM media_id_seq m, draft_id_seq d, catalog_state s";
         let found = self.read(sql, &[]).await?;
@@ -40,7 +40,7 @@ impl Connections {
     pub(super) async fn restore(self: &Arc<Self>, step: &Restore) -> Result<(), RestoreError> {
         let client = self.work().await?;
         let work = async {
-            taken(&client, step).await?;
+            apply(&client, step).await?;
             client.batch_execute("COMMIT").await.map_err(|error| match proves_rollback(&error) {
                 true => CatalogError::from(error).into(),
                 false => RestoreError::Catalog(CatalogError::Indeterminate(Box::new(error.into()))),
@@ -60,8 +60,8 @@ impl Connections {
     }
 }
 
-async fn taken(client: &Client, step: &Restore) -> Result<(), RestoreError> {
-    // Ids that an upload draws meanwhile would not be seen.
+async fn apply(client: &Client, step: &Restore) -> Result<(), RestoreError> {
+    // The lock keeps uploads from drawing ids that this transaction would not see.
     let begin = "BEGIN; LOCK TABLE media, draft IN SHARE ROW EXCLUSIVE MODE";
     client.batch_execute(begin).await.map_err(CatalogError::from)?;
     match step {
@@ -91,10 +91,10 @@ async fn read(
     read.await.map_err(|error: Error| CatalogError::from(error).into())
 }
 
-/// Raises a sequence to at least `next`. `what` is media or draft.
+/// Raises a sequence to at least `next`. `what` is `media` or `draft`.
 async fn raise(client: &Client, what: &str, next: u64) -> Result<(), RestoreError> {
     let Ok(wanted) = i64::try_from(next) else {
-        return Err(conflict(format!("no {what} can get the id {next} in PostgreSQL")));
+        return Err(conflict(format!("{what} id {next} is too large for PostgreSQL")));
     };
     let sql = format!(
         "SELECT setval('{what}_id_seq', $1, false) FROM {what}_id_seq
@@ -103,7 +103,7 @@ async fn raise(client: &Client, what: &str, next: u64) -> Result<(), RestoreErro
     run(client, &sql, &[&wanted]).await
 }
 
-/// Raises a sequence above `last`, if there is one.
+/// Raises a sequence above `last`, if any.
 async fn raise_above(client: &Client, what: &str, last: Option<u64>) -> Result<(), RestoreError> {
     match last {
         Some(last) => raise(client, what, last.saturating_add(1)).await,
@@ -111,17 +111,17 @@ async fn raise_above(client: &Client, what: &str, last: Option<u64>) -> Result<(
     }
 }
 
-/// An id as PostgreSQL has it.
+/// Converts an id to PostgreSQL's type.
 fn fitting(id: u64, of: impl Display) -> Result<i64, RestoreError> {
-    // The next one must fit as well.
+    // The next id must fit too.
     i64::try_from(id)
         .ok()
         .filter(|id| *id < i64::MAX)
-        .ok_or_else(|| conflict(format!("{of} {id} has an id that is too large for PostgreSQL")))
+        .ok_or_else(|| conflict(format!("{of} id {id} is too large for PostgreSQL")))
 }
 
-fn other(name: impl Display) -> RestoreError {
-    conflict(format!("{name} is another one in this catalog"))
+fn differs(name: impl Display) -> RestoreError {
+    conflict(format!("{name} differs from the one in this catalog"))
 }
 
 fn conflict(text: String) -> RestoreError {
@@ -170,8 +170,8 @@ async fn record_media(client: &Client, media: &[&Media]) -> Result<(), RestoreEr
     for row in media {
         match there.get(&row.id) {
             Some(found) if found == *row => {}
-            Some(_) => return Err(other(format_args!("media {}", row.id))),
-            None => return Err(other(format_args!("media {} (as the one with key {})", row.id, row.key))),
+            Some(_) => return Err(differs(format_args!("media {}", row.id))),
+            None => return Err(differs(format_args!("media {} (as the one with key {})", row.id, row.key))),
         }
     }
     Ok(())
@@ -182,7 +182,10 @@ async fn record_drafts(client: &Client, drafts: &[&DraftRow]) -> Result<(), Rest
     let (mut statuses, mut prices, mut owners) = (Vec::new(), Vec::new(), Vec::new());
     for row in drafts {
         if row.title.contains('\0') || row.description.contains('\0') {
-            return Err(conflict(format!("draft {} has a character that PostgreSQL cannot hold", row.id)));
+            return Err(conflict(format!(
+                "draft {} contains a NUL character, which PostgreSQL cannot store",
+                row.id
+            )));
         }
         ids.push(fitting(row.id.0, "draft")?);
         titles.push(row.title.as_str());
@@ -217,7 +220,7 @@ async fn record_drafts(client: &Client, drafts: &[&DraftRow]) -> Result<(), Rest
     let there: HashMap<DraftId, DraftRow> =
         collected(&there, |row| rows::draft_row(row).map(|row| (row.id, row)))?;
     match drafts.iter().find(|row| there.get(&row.id) != Some(**row)) {
-        Some(row) => Err(other(format_args!("draft {}", row.id))),
+        Some(row) => Err(differs(format_args!("draft {}", row.id))),
         None => Ok(()),
     }
 }
@@ -234,7 +237,7 @@ async fn record_sources(client: &Client, sources: &[SourceRow]) -> Result<(), Re
     let there: HashMap<SourceId, MediaId> =
         collected(&there, |row| Ok((rows::source(row, 0)?, MediaId(rows::id(row, 1)?))))?;
     match sources.iter().find(|row| there.get(&row.source) != Some(&row.media)) {
-        Some(row) => Err(other(format_args!("source {}", row.source))),
+        Some(row) => Err(differs(format_args!("source {}", row.source))),
         None => Ok(()),
     }
 }

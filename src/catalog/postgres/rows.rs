@@ -1,4 +1,4 @@
-//! Columns to rows, and ids to numbers that PostgreSQL has: it counts with a sign.
+//! Converts columns to rows, and ids to PostgreSQL's signed numbers.
 
 use std::collections::BTreeSet;
 
@@ -9,19 +9,19 @@ use crate::catalog::{CatalogError, DraftRow, KnownSource};
 use crate::error_chain::error_chain;
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, UserId};
 
-/// Of a media row, in the order in which [`media`] reads them.
+/// Columns of a media row, in the order in which [`media`] reads them.
 pub(super) const MEDIA: &str = "m.id, m.key, m.width, m.height, m.size_bytes, m.user_id";
-/// Of a draft without its photos, in the order in which [`draft_row`] reads them.
+/// Columns of a draft without its photos, in the order in which [`draft_row`] reads them.
 pub(super) const DRAFT: &str = "d.id, d.title, d.description, d.status, d.price_suggested, d.user_id";
-/// How many these are.
+/// The number of columns in [`DRAFT`].
 const DRAFT_COLUMNS: usize = 6;
 
-/// The number under which a row with this id would be. What is beyond all ids has none.
+/// Converts an id to PostgreSQL's type. An id that does not fit becomes the maximum, which no row has.
 pub(super) fn number(id: u64) -> i64 {
     i64::try_from(id).unwrap_or(i64::MAX)
 }
 
-/// What stands in column `at`.
+/// Reads column `at`.
 pub(super) fn column<'r, T: FromSql<'r>>(row: &'r Row, at: usize) -> Result<T, CatalogError> {
     row.try_get(at).map_err(|error| CatalogError::Corrupt(error_chain(&error)))
 }
@@ -30,7 +30,7 @@ fn unsigned<T: TryFrom<i64>>(row: &Row, at: usize) -> Result<T, CatalogError> {
     positive(column(row, at)?)
 }
 
-/// A number that is not negative, and fits.
+/// Converts a number that must not be negative and must fit `T`.
 pub(super) fn positive<T: TryFrom<i64>>(number: i64) -> Result<T, CatalogError> {
     T::try_from(number).map_err(|_| CatalogError::Corrupt(format!("{number} is out of range")))
 }
@@ -42,25 +42,25 @@ fn owner(row: &Row, at: usize) -> Result<Option<UserId>, CatalogError> {
 }
 
 fn digest(bytes: &[u8]) -> Result<[u8; 32], CatalogError> {
-    bytes.try_into().map_err(|_| CatalogError::Corrupt("a digest has not 32 bytes".into()))
+    bytes.try_into().map_err(|_| CatalogError::Corrupt("a digest does not have 32 bytes".into()))
 }
 
-/// The key in column `at`.
+/// Reads the media key in column `at`.
 pub(super) fn key(row: &Row, at: usize) -> Result<MediaKey, CatalogError> {
     Ok(MediaKey::from_digest(digest(column(row, at)?)?))
 }
 
-/// The source in column `at`.
+/// Reads the source id in column `at`.
 pub(super) fn source(row: &Row, at: usize) -> Result<SourceId, CatalogError> {
     Ok(SourceId::new(digest(column(row, at)?)?))
 }
 
-/// The number in column `at`.
+/// Reads the id in column `at`.
 pub(super) fn id(row: &Row, at: usize) -> Result<u64, CatalogError> {
     unsigned(row, at)
 }
 
-/// The media row whose [`MEDIA`] begin in column `at`.
+/// Reads the media row whose [`MEDIA`] columns begin at `at`.
 pub(super) fn media(row: &Row, at: usize) -> Result<Media, CatalogError> {
     Ok(Media {
         id: MediaId(unsigned(row, at)?),
@@ -72,7 +72,7 @@ pub(super) fn media(row: &Row, at: usize) -> Result<Media, CatalogError> {
     })
 }
 
-/// The draft whose [`DRAFT`] are the first columns, and the ids of its photos the next one.
+/// Reads a draft from its [`DRAFT`] columns, followed by the ids of its photos.
 pub(super) fn draft_row(row: &Row) -> Result<DraftRow, CatalogError> {
     let photos: Vec<i64> = column(row, DRAFT_COLUMNS)?;
     let Draft { id, title, description, status, price_suggested, owner, photos: _ } = bare_draft(row)?;
@@ -96,14 +96,14 @@ fn bare_draft(row: &Row) -> Result<Draft, CatalogError> {
     })
 }
 
-/// As it is written in the table.
+/// Returns the name of a status in the table.
 pub(super) fn status_name(status: DraftStatus) -> &'static str {
     match status {
         DraftStatus::Draft => "draft",
     }
 }
 
-/// One draft out of a row for each of its photos: [`DRAFT`], the photo's media id, and its [`MEDIA`].
+/// Reads a draft from one row for each photo: [`DRAFT`], the photo's media id, and its [`MEDIA`].
 pub(super) fn draft(rows: &[Row]) -> Result<Option<Draft>, CatalogError> {
     let Some(first) = rows.first() else { return Ok(None) };
     let mut draft = bare_draft(first)?;
@@ -117,7 +117,7 @@ pub(super) fn draft(rows: &[Row]) -> Result<Option<Draft>, CatalogError> {
     Ok(Some(draft))
 }
 
-/// A source, the id of its media, and that one's [`MEDIA`].
+/// Reads a source from its id, the id of its media, and the media's [`MEDIA`].
 pub(super) fn known_source(row: &Row) -> Result<KnownSource, CatalogError> {
     let media = match column::<Option<i64>>(row, 2)? {
         Some(_) => Some(media(row, 2)?),
@@ -126,8 +126,8 @@ pub(super) fn known_source(row: &Row) -> Result<KnownSource, CatalogError> {
     Ok(KnownSource { source: source(row, 0)?, media_id: MediaId(unsigned(row, 1)?), media })
 }
 
-/// Names of locks for keys, in the one order in which everybody takes them. Two keys may share a name, which only makes one
-/// wait for the other.
+/// Returns the lock numbers of keys in ascending order, in which everyone takes them. Two keys may share a number;
+/// then one waits for the other.
 pub(super) fn locks(keys: impl IntoIterator<Item = MediaKey>, from: Half) -> Vec<i64> {
     let start = match from {
         Half::Hold => 0,
@@ -139,7 +139,7 @@ pub(super) fn locks(keys: impl IntoIterator<Item = MediaKey>, from: Half) -> Vec
     BTreeSet::from_iter(keys.into_iter().map(name)).into_iter().collect()
 }
 
-/// Which part of a key names the lock: what is held while a photo is published and recorded is another lock than the one of
+/// The part of a key that gives the lock number. The lock held while a photo is published differs from the lock of
 /// the transaction that records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Half {

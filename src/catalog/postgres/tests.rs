@@ -1,4 +1,4 @@
-//! What is PostgreSQL's own; the rest is in the suite that all catalogs share.
+//! Tests of PostgreSQL's own behaviour; see `conformance` for what all catalogs have in common.
 
 #[path = "../../../tests/cluster/mod.rs"]
 mod cluster;
@@ -7,7 +7,7 @@ mod proxy;
 use std::time::{Duration, Instant};
 
 use self::cluster::Cluster;
-use self::proxy::{Proxy, Way};
+use self::proxy::{Fault, Proxy};
 use super::*;
 use crate::catalog::{NewPhoto, Restore, conformance};
 
@@ -28,19 +28,19 @@ fn named(name: &str) -> NewDraft {
 }
 
 #[tokio::test]
-async fn conforms() {
+async fn postgres_passes_catalog_conformance_suite() {
     let Some(cluster) = Cluster::shared() else { return };
     conformance::run(Arc::new(open(&cluster.database().await).await)).await;
 }
 
 #[tokio::test]
-async fn conforms_in_restoring() {
+async fn postgres_passes_restore_conformance_suite() {
     let Some(cluster) = Cluster::shared() else { return };
     conformance::restorable::run(&open(&cluster.database().await).await).await;
 }
 
 #[tokio::test]
-async fn instances_start_at_once_and_share_rows_whatever_their_order() {
+async fn concurrent_instances_share_rows_without_deadlock() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let starting: Vec<_> = (0..4)
@@ -75,7 +75,7 @@ async fn instances_start_at_once_and_share_rows_whatever_their_order() {
     }
     assert_eq!(ids.len(), 80);
     assert_eq!(instances[0].media_page(None, 100).await.unwrap().len(), 12);
-    // None was ended for the sake of another, to be tried again: they are counted when a connection ends.
+    // No transaction was aborted by a deadlock. The database updates this counter when a connection ends.
     drop(instances);
     let client = cluster.client(&url).await;
     let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
@@ -84,7 +84,7 @@ async fn instances_start_at_once_and_share_rows_whatever_their_order() {
 }
 
 #[tokio::test]
-async fn a_photo_is_held_against_other_instances_and_until_a_lost_commit_has_ended() {
+async fn lock_excludes_other_instances_until_a_lost_commit_has_ended() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let (one, two) = (open(&url).await, Arc::new(open(&url).await));
@@ -100,7 +100,7 @@ async fn a_photo_is_held_against_other_instances_and_until_a_lost_commit_has_end
     assert!(!waiting.is_finished());
     drop(held);
     drop(waiting.await.unwrap().unwrap());
-    // The connection of a transaction that is being committed was lost, and the database does not know yet.
+    // A connection was lost during COMMIT, and the database has not noticed yet.
     let lost = cluster.client(&url).await;
     let names = rows::locks(keys, rows::Half::Record);
     lost.batch_execute("BEGIN").await.unwrap();
@@ -114,7 +114,7 @@ async fn a_photo_is_held_against_other_instances_and_until_a_lost_commit_has_end
 }
 
 #[tokio::test]
-async fn a_connection_lost_in_the_commit_leaves_a_doubt_and_one_lost_before_does_not() {
+async fn connection_lost_during_commit_is_indeterminate_and_before_is_not() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let direct = open(&url).await;
@@ -122,41 +122,41 @@ async fn a_connection_lost_in_the_commit_leaves_a_doubt_and_one_lost_before_does
     let catalog = open(&url.replace(&format!(":{}", cluster.port()), &format!(":{}", proxy.port))).await;
     let key = |name: &str| [MediaKey::of(name.as_bytes())];
     catalog.create_draft(named("before")).await.unwrap();
-    for (name, way, is_recorded) in [
-        ("answer lost", Way::CutBehind("COMMIT\0"), true),
-        ("commit lost", Way::CutBefore("COMMIT\0"), false),
-        ("answer never comes", Way::StallBehind("COMMIT\0"), true),
+    for (name, fault, is_recorded) in [
+        ("answer lost", Fault::CutAfter("COMMIT\0"), true),
+        ("commit lost", Fault::CutBefore("COMMIT\0"), false),
+        ("answer never comes", Fault::StallAfter("COMMIT\0"), true),
     ] {
-        proxy.go(way);
+        proxy.set_fault(fault);
         let error = catalog.create_draft(named(name)).await.unwrap_err();
         assert!(matches!(error, CatalogError::Indeterminate(_)), "{name}: {error:?}");
-        proxy.go(Way::Through);
+        proxy.set_fault(Fault::Through);
         let _held = catalog.hold(&key(name)).await.unwrap();
         let without = catalog.without_row(&key(name)).await.unwrap();
         assert_eq!(without.is_empty(), is_recorded, "{name}");
     }
-    proxy.go(Way::CutBefore("INSERT"));
-    // Statements are parsed once for each connection: this one is new.
+    proxy.set_fault(Fault::CutBefore("INSERT"));
+    // Statements are prepared once per connection: this connection may be new.
     let error = catalog.create_draft(named("cut")).await;
-    proxy.go(Way::CutBefore("BEGIN ISOLATION"));
+    proxy.set_fault(Fault::CutBefore("BEGIN ISOLATION"));
     let error = match error {
         Err(error) => error,
         Ok(_) => catalog.create_draft(named("cut")).await.unwrap_err(),
     };
     assert!(matches!(error, CatalogError::Unavailable(_)), "{error:?}");
-    proxy.go(Way::Through);
+    proxy.set_fault(Fault::Through);
     catalog.create_draft(named("after")).await.unwrap();
     assert_eq!(direct.without_row(&key("after")).await.unwrap(), []);
 }
 
 #[tokio::test]
-async fn a_database_that_stalls_is_unavailable_within_seconds_and_comes_back() {
+async fn stalled_database_is_unavailable_within_seconds_and_recovers() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let proxy = Proxy::start(cluster.port()).await;
     let catalog = open(&url.replace(&format!(":{}", cluster.port()), &format!(":{}", proxy.port))).await;
     catalog.check().await.unwrap();
-    proxy.go(Way::Stall);
+    proxy.set_fault(Fault::Stall);
     let asked = Instant::now();
     let (check, hold) = (catalog.check(), catalog.hold(&[]));
     let (check, hold, record) =
@@ -165,13 +165,13 @@ async fn a_database_that_stalls_is_unavailable_within_seconds_and_comes_back() {
     assert!(matches!(hold, Err(CatalogError::Unavailable(_))));
     assert!(matches!(record, Err(CatalogError::Unavailable(_))));
     assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
-    proxy.go(Way::Through);
+    proxy.set_fault(Fault::Through);
     catalog.check().await.unwrap();
     catalog.create_draft(named("x")).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_full_disk_is_full_and_a_conflict_is_tried_again() {
+async fn full_disk_is_reported_and_conflict_is_retried() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let catalog = open(&url).await;
@@ -179,7 +179,7 @@ async fn a_full_disk_is_full_and_a_conflict_is_tried_again() {
     let raise = |code: &str, condition: &str| {
         format!(
             "CREATE OR REPLACE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                 IF {condition} THEN RAISE EXCEPTION 'as told' USING ERRCODE = '{code}'; END IF; RETURN new;
+                 IF {condition} THEN RAISE EXCEPTION 'expected by the test' USING ERRCODE = '{code}'; END IF; RETURN new;
              END $$"
         )
     };
@@ -189,7 +189,7 @@ async fn a_full_disk_is_full_and_a_conflict_is_tried_again() {
     client.batch_execute(trigger).await.unwrap();
     let full = catalog.create_draft(named("full")).await;
     assert!(matches!(full, Err(CatalogError::Full(_))), "{full:?}");
-    assert_eq!(catalog.without_row(&[MediaKey::of(b"full")]).await.unwrap().len(), 1, "nothing stays");
+    assert_eq!(catalog.without_row(&[MediaKey::of(b"full")]).await.unwrap().len(), 1, "no row remains");
     for code in ["40001", "40P01"] {
         client.batch_execute(&raise(code, "nextval('tries') % 3 > 0")).await.unwrap();
         catalog.create_draft(named(code)).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_full_disk_is_full_and_a_conflict_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_catalog_that_is_only_a_part_or_only_reads_takes_no_drafts() {
+async fn partial_or_read_only_catalog_fails_check() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let catalog = open(&url).await;
@@ -216,7 +216,7 @@ async fn a_catalog_that_is_only_a_part_or_only_reads_takes_no_drafts() {
 }
 
 #[tokio::test]
-async fn a_wrong_name_foreign_tables_and_no_tables_are_refused() {
+async fn wrong_database_foreign_tables_and_missing_tables_are_refused() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let refused = async |url: &str, schema| {
@@ -225,11 +225,11 @@ async fn a_wrong_name_foreign_tables_and_no_tables_are_refused() {
     };
     let text = refused(&format!("{url}9"), Schema::Migrate).await;
     assert!(text.contains("does not exist") && !text.contains("secret"), "{text}");
-    assert!(refused(&url, Schema::Expect).await.contains("none in this database"));
+    assert!(refused(&url, Schema::Expect).await.contains("contains no catalog"));
     cluster.client(&url).await.batch_execute("CREATE TABLE media (id int)").await.unwrap();
     let text = refused(&url, Schema::Migrate).await;
-    assert!(text.contains("not those of this program"), "{text}");
-    // Nobody listens there: that may change.
+    assert!(text.contains("belong to another program"), "{text}");
+    // Nothing listens there, which may change.
     let down =
         PostgresCatalog::open(&"postgres://app@127.0.0.1:1/d".parse().unwrap(), 4, Schema::Migrate).await;
     assert!(matches!(down.unwrap().check().await, Err(CatalogError::Unavailable(_))));
@@ -251,7 +251,7 @@ const CERTIFICATES: &str = "
         -out data/server.crt";
 
 #[tokio::test]
-async fn tls_proves_what_the_url_asks_for() {
+async fn tls_verifies_what_sslmode_demands() {
     let Some(cluster) = Cluster::start(&[]) else { return };
     let url = cluster.database().await;
     let plain = open(&format!("{url}?sslmode=prefer")).await;
@@ -275,7 +275,7 @@ async fn tls_proves_what_the_url_asks_for() {
     client.execute("SELECT pg_reload_conf()", &[]).await.unwrap();
     let begun = Instant::now();
     while !is_tls(&open(&url).await).await.unwrap() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "TLS is not turned on");
+        assert!(begun.elapsed() < Duration::from_secs(10), "TLS was not turned on in time");
     }
     let by_name = url.replace("127.0.0.1", "localhost");
     let root = |name: &str| format!("sslrootcert={}", cluster.dir().join(name).display());

@@ -1,4 +1,4 @@
-//! TLS to the database, by rustls.
+//! TLS connections to the database, with rustls.
 
 use std::future::Future;
 use std::io;
@@ -20,13 +20,13 @@ use tokio_rustls::client;
 use super::url::{PostgresUrl, Verify};
 use crate::tls;
 
-/// Makes TLS sessions as a URL wants them.
+/// Creates TLS sessions with the options of a URL.
 #[derive(Clone)]
 pub(super) struct Tls(Arc<ClientConfig>);
 
 impl Tls {
     /// # Errors
-    /// The certificates that are trusted cannot be read, or are none.
+    /// The trusted certificates cannot be read, or there are none.
     pub(super) fn of(url: &PostgresUrl) -> io::Result<Self> {
         let provider = tls::provider();
         let chain = match url.verify {
@@ -66,13 +66,14 @@ fn roots(url: &PostgresUrl) -> io::Result<RootCertStore> {
     };
     if roots.is_empty() {
         return Err(io::Error::other(
-            "there is no certificate to trust: install ca-certificates or set sslrootcert",
+            "no trusted certificate was found: install ca-certificates or set sslrootcert",
         ));
     }
     Ok(roots)
 }
 
-/// Asks of a certificate what the URL's `sslmode` wants it to prove. That the server has its key is always asked.
+/// Verifies what the URL's `sslmode` demands of a certificate. That the server has the certificate's key is always
+/// verified.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -92,7 +93,7 @@ impl ServerCertVerifier for Verifier {
         use CertificateError::{NotValidForName, NotValidForNameContext};
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is looked at last, after the chain was found good.
+            // The name is checked last, after the chain was verified.
             Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
                 if !self.by_name =>
             {
@@ -136,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for T
     }
 }
 
-/// One handshake that is about to begin.
+/// A handshake that has not started.
 pub(super) struct Connect {
     connector: TlsConnector,
     name: ServerName<'static>,

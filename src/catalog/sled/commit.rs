@@ -1,6 +1,7 @@
-//! The group commit: whoever recorded a draft flushes and syncs, for all that were recorded since it was last done; who comes
-//! meanwhile is served in the next turn. So one disk sync does for many uploads, and one that is alone waits for no other
-//! thread.
+//! Group commit: makes transactions durable with one disk sync for all that wait.
+//!
+//! The thread that wrote a transaction flushes and syncs for all transactions recorded since the last sync.
+//! Transactions recorded meanwhile are synced in the next round. A single upload needs no second thread.
 
 use std::fmt;
 use std::fs::File;
@@ -17,111 +18,113 @@ use super::rows::Position;
 use super::watermark::Watermark;
 use crate::catalog::CatalogError;
 
-/// What is made durable.
+/// The database files that a commit makes durable.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) db: Db,
-    /// sled's file of data.
+    /// sled's data file.
     pub(super) file: PathBuf,
     pub(super) watermark: Arc<Watermark>,
 }
 
 impl Log {
-    /// Makes everything durable that was recorded before. Blocks.
+    /// Makes all recorded transactions durable. Blocks.
     pub(super) fn make_durable(db: &Db, file: &Path) -> io::Result<()> {
         db.flush().map_err(io_error)?;
         File::open(file)?.sync_data()
     }
 
-    /// `last` is the highest position that is waited for. What else is recorded may be half of a transaction.
+    /// Makes transactions up to `last` durable and acknowledges them. Anything recorded after `last` may be half of a
+    /// transaction.
     fn commit(&self, last: Position) -> io::Result<()> {
         Self::make_durable(&self.db, &self.file)?;
-        // The drafts are durable; that it is not noted costs only a warning, should they ever be lost.
+        // The drafts are durable. Without the watermark only a later loss of them might go unnoticed.
         if let Err(error) = self.watermark.acknowledge(last) {
-            tracing::warn!(%error, "the number of drafts cannot be noted");
+            tracing::warn!(%error, "the watermark of the catalog cannot be written");
         }
         Ok(())
     }
 }
 
-/// What was recorded and is not durable yet.
-struct Recorded {
+/// A recorded transaction that is not durable yet.
+struct Pending {
     last: Position,
-    /// Tells who waits.
-    tell: Box<dyn FnOnce(Result<(), Arc<io::Error>>) + Send>,
+    /// Sends the result to the waiting task.
+    notify: Box<dyn FnOnce(Result<(), Arc<io::Error>>) + Send>,
 }
 
-/// See the module.
-pub(super) struct Commits {
+/// The group commit; see the module.
+pub(super) struct GroupCommit {
     log: Log,
-    recorded: Mutex<Vec<Recorded>>,
-    /// Held by who flushes.
+    pending: Mutex<Vec<Pending>>,
+    /// Locked by the thread that flushes.
     turn: Mutex<()>,
     tasks: TaskTracker,
 }
 
-impl fmt::Debug for Commits {
+impl fmt::Debug for GroupCommit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Commits").field("log", &self.log).finish_non_exhaustive()
+        f.debug_struct("GroupCommit").field("log", &self.log).finish_non_exhaustive()
     }
 }
 
-impl Commits {
-    /// Nothing is recorded yet.
+impl GroupCommit {
+    /// Creates a group commit without pending transactions.
     pub(super) fn new(log: Log) -> Arc<Self> {
-        Arc::new(Self { log, recorded: Mutex::default(), turn: Mutex::default(), tasks: TaskTracker::new() })
+        Arc::new(Self { log, pending: Mutex::default(), turn: Mutex::default(), tasks: TaskTracker::new() })
     }
 
-    /// Does `work` where it may block, which writes one transaction and says what is recorded by then, and
-    /// returns once that is durable.
+    /// Runs `work`, which writes one transaction and returns its position, on a blocking thread. Returns when the
+    /// transaction is durable.
     pub(super) async fn record<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce() -> Result<(T, Position), CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
         let (sender, done) = oneshot::channel();
-        let commits = Arc::clone(self);
+        let group_commit = Arc::clone(self);
         self.tasks.spawn_blocking(move || {
-            let tell = |result| {
+            let notify = |result| {
                 let _caller_left = sender.send(result);
             };
             match work() {
-                Err(error) => tell(Err(error)),
+                Err(error) => notify(Err(error)),
                 Ok((made, last)) => {
-                    let tell = |durable: Result<(), Arc<io::Error>>| {
+                    let notify = |durable: Result<(), Arc<io::Error>>| {
                         let durable = durable.map_err(|error| io::Error::new(error.kind(), error));
-                        tell(durable.map(|()| made).map_err(CatalogError::from));
+                        notify(durable.map(|()| made).map_err(CatalogError::from));
                     };
-                    commits.take_turns(Recorded { last, tell: Box::new(tell) });
+                    group_commit.flush(Pending { last, notify: Box::new(notify) });
                 }
             }
         });
-        done.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("a write to it died".into())))
+        done.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("a write to it panicked".into())))
     }
 
-    /// Has this one made durable, by itself or by who is at it. Blocks.
-    fn take_turns(&self, recorded: Recorded) {
-        self.recorded().push(recorded);
-        // Asked after each turn as well: who came during it may have found it taken, and gone.
-        while !self.recorded().is_empty() {
+    /// Makes `pending` durable, on this thread or on the one that flushes now. Blocks.
+    fn flush(&self, pending: Pending) {
+        self.pending().push(pending);
+        // Checked after each round too: a thread that failed to lock `turn` during the round has left its transaction
+        // here.
+        while !self.pending().is_empty() {
             let _turn = match self.turn.try_lock() {
                 Ok(turn) => turn,
                 Err(TryLockError::Poisoned(died)) => died.into_inner(),
                 Err(TryLockError::WouldBlock) => return,
             };
-            let batch = std::mem::take(&mut *self.recorded());
-            let last = batch.iter().map(|recorded| recorded.last).max().unwrap_or_default();
+            let batch = std::mem::take(&mut *self.pending());
+            let last = batch.iter().map(|pending| pending.last).max().unwrap_or_default();
             let result = self.log.commit(last).map_err(Arc::new);
-            for recorded in batch {
-                (recorded.tell)(result.clone());
+            for pending in batch {
+                (pending.notify)(result.clone());
             }
         }
     }
 
-    fn recorded(&self) -> std::sync::MutexGuard<'_, Vec<Recorded>> {
-        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once it has let go of the database.
+    /// Waits until all writes ended and the database handle is free.
     pub(super) async fn stop(self: Arc<Self>) {
         self.tasks.close();
         self.tasks.wait().await;

@@ -1,8 +1,8 @@
-//! The embedded catalog: sled, one directory, one process.
+//! The embedded catalog: a sled database in one directory, used by one process.
 //!
-//! sled acknowledges a transaction before it is on disk, its flush does not fsync, and after one failed write it fails for
-//! ever. So every commit waits for a group commit (see `commit`), and a catalog that failed is closed and opened again:
-//! this forgets exactly what was never acknowledged.
+//! sled acknowledges a transaction before it is on disk, its flush does not fsync, and after one failed write every
+//! later write fails. So every write waits for a group commit (see `commit`), and a database that failed is closed
+//! and opened again, which drops exactly the transactions that were never acknowledged.
 
 mod commit;
 mod ondisk;
@@ -21,65 +21,66 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::sync::RwLock;
 
-use self::commit::{Commits, Log};
+use self::commit::{GroupCommit, Log};
 pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
-use self::watermark::{Noted, Watermark};
+use self::watermark::{Acknowledged, Watermark};
 use super::{
     Catalog, CatalogError, DraftRow, Hold, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::disk::{self, FreeDisk};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
-/// sled's default is 1 GB, more than the machines this runs on.
+/// Size of sled's page cache. sled's default is 1 GB, more memory than the target machines have.
 const CACHE_BYTES: u64 = 16 << 20;
 
-/// sled's file with the data, which it also locks.
+/// sled's data file, which also carries its lock.
 const DB_FILE: &str = "db";
 
-/// How often, and with what pause, a lock that is not yet free is asked for again.
+/// Number of attempts to open a database whose lock is still held, and the pause between them.
 const REOPEN_TRIES: u32 = 50;
 const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
-/// See the module.
+/// A catalog in a sled database; see the module.
 #[derive(Debug)]
 pub struct SledCatalog {
     path: Arc<Path>,
     min_free: FreeDisk,
-    /// `None` after an attempt to open it again that failed.
+    /// The open database, or `None` after a failed attempt to open it again.
     current: RwLock<Option<Arc<Opened>>>,
     /// Set once a page or row cannot be read.
     is_damaged: AtomicBool,
 }
 
-/// sled, while it works.
+/// An open sled database.
 #[derive(Debug)]
 struct Opened {
     trees: Trees,
     watermark: Arc<Watermark>,
-    commits: Arc<Commits>,
+    group_commit: Arc<GroupCommit>,
     broken: AtomicBool,
 }
 
 impl Opened {
     async fn open(path: Arc<Path>) -> Result<Self, CatalogError> {
         let opening = tokio::task::spawn_blocking(move || -> Result<_, CatalogError> {
-            // sled repairs while it opens. What it must not repair is refused before, and left as it is.
-            let noted = Noted::read(&path)?;
+            // sled repairs files while it opens them. Damage that it must not repair is refused first, and the files
+            // stay as they are.
+            let acknowledged = Acknowledged::read(&path)?;
             let found = ondisk::verify(&path)?.unwrap_or_default();
-            if let Some(noted) = &noted {
-                noted.check(&found)?;
+            if let Some(acknowledged) = &acknowledged {
+                acknowledged.check(&found)?;
             }
             ondisk::remove_unfinished(&path)?;
             disk::create_dir(&path)?;
             let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES);
-            // Commits flush by themselves; a timer would only write at other moments.
-            let db = config.flush_every_ms(None).open().map_err(|error| why_not_open(error, &path))?;
+            // The group commit flushes; a timer would only add writes at other times.
+            let db = config.flush_every_ms(None).open().map_err(|error| open_error(error, &path))?;
             disk::sync_dir(&path)?;
-            let trees = Trees::open(&db, noted.map_or(1, |noted| noted.next_draft()))?;
+            let trees = Trees::open(&db, acknowledged.map_or(1, |acknowledged| acknowledged.next_draft()))?;
             let file = path.join(DB_FILE);
             let watermark =
-                Watermark::open(&path, noted, &found, &trees, || Ok(Log::make_durable(&db, &file)?))?;
+                Watermark::open(&path, acknowledged, &found, &trees, || Ok(Log::make_durable(&db, &file)?))?;
             Ok((trees, Log { db, file, watermark: Arc::new(watermark) }))
         });
         let (trees, log) = opening.await.map_err(|died| {
@@ -87,28 +88,28 @@ impl Opened {
             CatalogError::Corrupt("its files cannot be read".into())
         })??;
         let watermark = Arc::clone(&log.watermark);
-        Ok(Self { trees, watermark, commits: Commits::new(log), broken: AtomicBool::new(false) })
+        Ok(Self { trees, watermark, group_commit: GroupCommit::new(log), broken: AtomicBool::new(false) })
     }
 
     fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// Lets go of the directory.
+    /// Closes the database and waits until its lock is released.
     async fn close(self) {
-        let Self { trees, watermark, commits, .. } = self;
+        let Self { trees, watermark, group_commit, .. } = self;
         drop((trees, watermark));
-        commits.stop().await;
+        group_commit.stop().await;
     }
 }
 
 impl SledCatalog {
-    /// Opens the catalog in directory `path`, or creates it. Called inside a tokio runtime.
+    /// Opens the catalog in directory `path`, or creates it. Must be called inside a tokio runtime.
     ///
-    /// Below `min_free` on its volume [`check`](Catalog::check) reports full.
+    /// [`check`](Catalog::check) reports a full disk when less than `min_free` is free on the volume.
     ///
     /// # Errors
-    /// Another process has it open, it is corrupt, or the disk refuses.
+    /// Another process has the catalog open, it is corrupt, or the disk fails.
     pub async fn open(path: &Path, min_free: FreeDisk) -> Result<Self, CatalogError> {
         let path: Arc<Path> = path.into();
         let opened = Opened::open(Arc::clone(&path)).await?;
@@ -116,7 +117,7 @@ impl SledCatalog {
         Ok(Self { path, min_free, current, is_damaged: AtomicBool::new(false) })
     }
 
-    /// sled as it is, or opened again if it broke.
+    /// Returns the open database, and opens it again first if it failed.
     async fn opened(&self) -> Result<Arc<Opened>, CatalogError> {
         if let Some(opened) = &*self.current.read().await
             && !opened.is_broken()
@@ -141,7 +142,7 @@ impl SledCatalog {
         Ok(Arc::clone(current.insert(Arc::new(self.open_again().await?))))
     }
 
-    /// Opens the directory that was just closed. sled's own threads may hold its lock for a moment longer.
+    /// Opens the directory that was just closed. sled's threads may hold its lock for a moment longer.
     async fn open_again(&self) -> Result<Opened, CatalogError> {
         for _ in 0..REOPEN_TRIES {
             match Opened::open(Arc::clone(&self.path)).await {
@@ -154,18 +155,20 @@ impl SledCatalog {
         Opened::open(Arc::clone(&self.path)).await
     }
 
-    /// Whether there is a catalog in directory `path`. [`open`](Self::open) would make one.
+    /// Returns true if directory `path` contains a catalog. [`open`](Self::open) would create one.
     pub fn exists(path: &Path) -> bool {
         path.join(DB_FILE).exists()
     }
 
-    /// The lowest id that no draft got which the catalog in directory `path` acknowledged, as far as it is noted there. Works
-    /// for a catalog that cannot be opened.
-    pub fn noted_next_draft(path: &Path) -> Option<u64> {
-        Noted::read(path).ok().flatten().map(|noted| noted.next_draft())
+    /// Returns the next draft id that the catalog in directory `path` last acknowledged, or `None` if that is not
+    /// recorded.
+    ///
+    /// Works for a catalog that cannot be opened.
+    pub fn acknowledged_next_draft(path: &Path) -> Option<u64> {
+        Acknowledged::read(path).ok().flatten().map(|acknowledged| acknowledged.next_draft())
     }
 
-    /// Reads what can be read of the catalog in directory `path`, which may be damaged, and writes nothing. Blocks.
+    /// Reads all readable rows of the catalog in directory `path`, which may be damaged. Writes nothing. Blocks.
     ///
     /// # Errors
     /// There is no catalog, another process has it open, or the disk fails.
@@ -173,14 +176,14 @@ impl SledCatalog {
         Salvage::read(path)
     }
 
-    /// Lets go of the directory, which takes a moment when it is merely dropped.
+    /// Closes the database and waits until its lock is released. Dropping it releases the lock a moment later.
     pub async fn close(self) {
         if let Some(Ok(opened)) = self.current.into_inner().map(Arc::try_unwrap) {
             opened.close().await;
         }
     }
 
-    /// Does `work`, which reads, or removes what can be made again.
+    /// Runs `work`, which reads, or removes what can be made again.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Trees) -> Result<T, CatalogError> + Send + 'static,
@@ -191,7 +194,7 @@ impl SledCatalog {
         result
     }
 
-    /// Remembers that the catalog is damaged if `result` says so.
+    /// Remembers that the catalog is damaged if `result` reports damage.
     fn note_damage<T>(&self, result: &Result<T, CatalogError>) {
         if let Err(CatalogError::Corrupt(what)) = result
             && !self.is_damaged.swap(true, Ordering::Relaxed)
@@ -200,7 +203,7 @@ impl SledCatalog {
         }
     }
 
-    /// Refuses if damage was met. What is recorded in a damaged catalog may be lost with it: the next start refuses it.
+    /// Returns an error if damage was found. The next start refuses a damaged catalog, so a draft recorded in it may be lost.
     fn check_undamaged(&self) -> Result<(), CatalogError> {
         if self.is_damaged.load(Ordering::Relaxed) {
             return Err(CatalogError::Unavailable("it is damaged; stop the server and repair it".into()));
@@ -208,7 +211,8 @@ impl SledCatalog {
         Ok(())
     }
 
-    /// Does `work`, which writes one transaction and says what is recorded by then, and returns once that is durable.
+    /// Runs `work`, which writes one transaction and returns its position, and returns when that transaction is
+    /// durable.
     async fn record<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Trees) -> Result<(T, Position), CatalogError> + Send + 'static,
@@ -216,7 +220,7 @@ impl SledCatalog {
         self.check_undamaged()?;
         let opened = self.opened().await?;
         let trees = opened.trees.clone();
-        let recorded = opened.commits.record(move || work(&trees)).await;
+        let recorded = opened.group_commit.record(move || work(&trees)).await;
         self.note_damage(&recorded);
         recorded.map_err(|error| match error {
             CatalogError::Corrupt(_) => error,
@@ -234,7 +238,7 @@ impl Catalog for SledCatalog {
         self.record(move |trees| trees.insert(&new)).await
     }
 
-    /// There is room for one process only, which holds everything.
+    /// Returns at once: only one process can use the catalog, and it locks its keys itself.
     async fn hold(&self, _keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError> {
         Ok(Box::new(Everything))
     }
@@ -283,7 +287,7 @@ impl Catalog for SledCatalog {
         let check = move || {
             min_free.check(&path)?;
             disk::check_writable(&path)?;
-            // One that was removed or may not be written any more would fail with the next draft, or lose it.
+            // If the data file was removed or made read-only, the next draft would fail or be lost.
             File::options().write(true).open(path.join(DB_FILE)).map(drop)
         };
         blocking(move || Ok(check()?)).await
@@ -307,12 +311,12 @@ impl Restorable for SledCatalog {
                 Err(conflict) => (Err(conflict), Position::default()),
             })
         };
-        let taken = self.record(step).await?;
-        taken.map_err(|conflict| RestoreError::Conflict(conflict.0))
+        let recorded = self.record(step).await?;
+        recorded.map_err(|conflict| RestoreError::Conflict(conflict.0))
     }
 }
 
-/// A hold against nobody.
+/// A lock that excludes no one, since no other process can use the catalog.
 struct Everything;
 
 impl Hold for Everything {
@@ -321,9 +325,9 @@ impl Hold for Everything {
     }
 }
 
-/// What a failure to open says of the catalog: that somebody has it, that it is damaged, or that something else is wrong,
-/// such as the disk or its permissions. Damage shows in many ways, as sled believes much of what it reads.
-fn why_not_open(error: sled::Error, path: &Path) -> CatalogError {
+/// Classifies an error of opening sled: in use by another process, damaged, or another problem, such as the disk or
+/// its permissions. Damage causes many kinds of errors, because sled checks little of what it reads.
+fn open_error(error: sled::Error, path: &Path) -> CatalogError {
     use sled::Error as E;
     match error {
         E::Io(_) if is_locked(path) => CatalogError::InUse,
@@ -334,13 +338,13 @@ fn why_not_open(error: sled::Error, path: &Path) -> CatalogError {
     }
 }
 
-/// Whether another holder has sled's lock, which sled itself does not tell from other errors.
+/// Returns true if another process holds sled's lock. sled does not distinguish this from other errors.
 fn is_locked(path: &Path) -> bool {
     let tried = File::open(path.join(DB_FILE)).map(|file| file.try_lock());
     matches!(tried, Ok(Err(TryLockError::WouldBlock)))
 }
 
-/// Runs `work` where it may block.
+/// Runs `work` on a thread that may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CatalogError> + Send + 'static,
 ) -> Result<T, CatalogError> {
@@ -363,7 +367,8 @@ impl From<sled::Error> for CatalogError {
     }
 }
 
-/// The system's error, if it is one, without sled's words. They are for its authors, and go to the log for debugging.
+/// Converts sled's error to an I/O error without sled's text, which is meant for sled's developers and goes to the
+/// debug log.
 fn io_error(error: sled::Error) -> io::Error {
     tracing::debug!(%error, "the embedded catalog failed");
     match error {

@@ -1,4 +1,4 @@
-//! What maintenance reads: rows in pages, and what is known of many at once.
+//! Reads rows in pages, and looks up many keys at once, for maintenance.
 
 use std::ops::Bound;
 
@@ -6,13 +6,13 @@ use super::rows::{Trees, decode};
 use crate::catalog::{CatalogError, KnownSource};
 use crate::model::{Media, MediaId, MediaKey, SourceId};
 
-/// The range behind `after`, or all.
-pub(super) fn behind<T: AsRef<[u8]>>(after: Option<T>) -> (Bound<T>, Bound<T>) {
+/// Returns the key range after `after`, or the full range for `None`.
+pub(super) fn after_key<T: AsRef<[u8]>>(after: Option<T>) -> (Bound<T>, Bound<T>) {
     (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
 impl Trees {
-    /// Those of `keys` that no media row has.
+    /// Returns those of `keys` that have no media row.
     pub(super) fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
         let mut without = Vec::new();
         for key in keys {
@@ -23,35 +23,35 @@ impl Trees {
         Ok(without)
     }
 
-    /// Media rows by id.
+    /// Returns media rows in ascending order of id.
     pub(super) fn media_page(
         &self,
         after: Option<MediaId>,
         limit: usize,
     ) -> Result<Vec<Media>, CatalogError> {
-        let rows = self.media.range(behind(after.map(|id| id.0.to_be_bytes())));
+        let rows = self.media.range(after_key(after.map(|id| id.0.to_be_bytes())));
         rows.take(limit).map(|row| decode(&row?.1)).collect()
     }
 
-    /// Known sources by id.
+    /// Returns known sources in ascending order of id.
     pub(super) fn sources_page(
         &self,
         after: Option<SourceId>,
         limit: usize,
     ) -> Result<Vec<KnownSource>, CatalogError> {
-        let entries = self.media_by_source.range(behind(after.map(|source| *source.as_bytes())));
+        let entries = self.media_by_source.range(after_key(after.map(|source| *source.as_bytes())));
         let known = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
             let (source, id) = entry?;
             let media = self.media.get(&id)?.map(|row| decode(&row)).transpose()?;
-            let source = source.as_ref().try_into().map_err(|_| corrupt("a source is no digest"))?;
-            let id = id.as_ref().try_into().map_err(|_| corrupt("a media id is no number"))?;
+            let source = source.as_ref().try_into().map_err(|_| corrupt("a source id is not a digest"))?;
+            let id = id.as_ref().try_into().map_err(|_| corrupt("a media id is not a number"))?;
             let (source, media_id) = (SourceId::new(source), MediaId(u64::from_be_bytes(id)));
             Ok(KnownSource { source, media_id, media })
         };
         entries.take(limit).map(known).collect()
     }
 
-    /// Forgets a source if it is known by this photo.
+    /// Removes a source if it maps to this photo.
     pub(super) fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
         let known = media.0.to_be_bytes();
         let _known_by_another = self.media_by_source.compare_and_swap(

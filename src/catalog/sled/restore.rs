@@ -1,4 +1,4 @@
-//! What the operator's commands ask: to record rows that another catalog exported, and how things stand.
+//! Operations for the operator's commands: record exported rows, and read the state.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -9,7 +9,7 @@ use sled::transaction::{
     TransactionalTree,
 };
 
-use super::pages::behind;
+use super::pages::after_key;
 use super::rows::{
     DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, Position, Trees, add_to_census, counter, decode, encode,
     next_id, number,
@@ -17,28 +17,28 @@ use super::rows::{
 use crate::catalog::{CatalogError, DraftRow, Restore, Row, SourceRow, State};
 use crate::model::{DraftId, MAX_ID, Media, MediaId, MediaKey};
 
-/// Among the counters as long as rows are missing.
+/// Key in `counters` that exists while an import is incomplete.
 pub(super) const PARTIAL: &[u8] = b"partial";
 
-/// Something else is in a row's place; names the row.
+/// A different row is already stored under the same id or key. Contains the message for the operator.
 #[derive(Debug)]
 pub(super) struct Conflict(pub(super) String);
 
-type Taken<T> = ConflictableTransactionResult<T, Failed>;
+type RestoreResult<T> = ConflictableTransactionResult<T, Abort>;
 
-enum Failed {
+enum Abort {
     Conflict(Conflict),
     Catalog(CatalogError),
 }
 
-/// The trees inside a transaction.
-struct Inside<'a> {
+/// The trees, inside a transaction.
+struct RestoreTransaction<'a> {
     media: &'a TransactionalTree,
     media_by_key: &'a TransactionalTree,
     media_by_source: &'a TransactionalTree,
     drafts: &'a TransactionalTree,
     counters: &'a TransactionalTree,
-    /// Rows that were not there before.
+    /// Number of rows that this transaction adds.
     new_media: Cell<u64>,
     new_drafts: Cell<u64>,
 }
@@ -47,8 +47,8 @@ impl Trees {
     pub(super) fn restore(&self, step: &Restore) -> Result<Result<Position, Conflict>, CatalogError> {
         let was_empty = self.media.is_empty() && self.drafts.is_empty();
         let trees = (&self.media, &self.media_by_key, &self.media_by_source, &self.drafts, &self.counters);
-        let taken = trees.transaction(|(media, media_by_key, media_by_source, drafts, counters)| {
-            let inside = Inside {
+        let recorded = trees.transaction(|(media, media_by_key, media_by_source, drafts, counters)| {
+            let transaction = RestoreTransaction {
                 media,
                 media_by_key,
                 media_by_source,
@@ -59,26 +59,27 @@ impl Trees {
             };
             match step {
                 Restore::Begin { next_media_id, next_draft_id } => {
-                    inside.raise(NEXT_MEDIA_ID, *next_media_id)?;
-                    inside.raise(NEXT_DRAFT_ID, *next_draft_id)?;
+                    transaction.raise(NEXT_MEDIA_ID, *next_media_id)?;
+                    transaction.raise(NEXT_DRAFT_ID, *next_draft_id)?;
                     if was_empty {
                         counters.insert(PARTIAL, b"")?;
                     }
                 }
-                Restore::Rows(rows) => rows.iter().try_for_each(|row| inside.record(row))?,
+                Restore::Rows(rows) => rows.iter().try_for_each(|row| transaction.record(row))?,
                 Restore::End => {
                     counters.remove(PARTIAL)?;
                 }
             }
-            let transactions = add_to_census(counters, inside.new_media.get(), inside.new_drafts.get())?;
-            // Nothing else records drafts meanwhile.
+            let transactions =
+                add_to_census(counters, transaction.new_media.get(), transaction.new_drafts.get())?;
+            // No draft is recorded while an import runs.
             let next_draft = next_id(counters.get(NEXT_DRAFT_ID)?.map(|bytes| counter(&bytes)), 1);
             Ok(Position { transactions, next_draft })
         });
-        match taken {
+        match recorded {
             Ok(position) => Ok(Ok(position)),
-            Err(TransactionError::Abort(Failed::Conflict(conflict))) => Ok(Err(conflict)),
-            Err(TransactionError::Abort(Failed::Catalog(error))) => Err(error),
+            Err(TransactionError::Abort(Abort::Conflict(conflict))) => Ok(Err(conflict)),
+            Err(TransactionError::Abort(Abort::Catalog(error))) => Err(error),
             Err(TransactionError::Storage(error)) => Err(error.into()),
         }
     }
@@ -103,7 +104,7 @@ impl Trees {
         after: Option<DraftId>,
         limit: usize,
     ) -> Result<Vec<DraftRow>, CatalogError> {
-        let rows = self.drafts.range(behind(after.map(|id| id.0.to_be_bytes())));
+        let rows = self.drafts.range(after_key(after.map(|id| id.0.to_be_bytes())));
         let row = |entry: sled::Result<(IVec, IVec)>| {
             let (id, value) = entry?;
             Ok(decode::<DraftValue>(&value)?.row(DraftId(number(&id)?)))
@@ -126,8 +127,8 @@ impl From<&DraftRow> for DraftValue {
     }
 }
 
-impl Inside<'_> {
-    fn record(&self, row: &Row) -> Taken<()> {
+impl RestoreTransaction<'_> {
+    fn record(&self, row: &Row) -> RestoreResult<()> {
         match row {
             Row::Media(row) => self.record_media(row),
             Row::Draft(row) => self.record_draft(row),
@@ -135,63 +136,62 @@ impl Inside<'_> {
         }
     }
 
-    fn record_media(&self, row: &Media) -> Taken<()> {
+    fn record_media(&self, row: &Media) -> RestoreResult<()> {
         let id = row.id.0.to_be_bytes();
         match self.media.get(id)? {
             None => {
-                self.media.insert(&id, encode(row).map_err(failed)?)?;
+                self.media.insert(&id, encode(row).map_err(abort)?)?;
                 self.new_media.update(|count| count + 1);
             }
-            Some(there) if decode::<Media>(&there).map_err(failed)? == *row => {}
-            Some(_) => return Err(other(format_args!("media {}", row.id))),
+            Some(there) if decode::<Media>(&there).map_err(abort)? == *row => {}
+            Some(_) => return Err(differs(format_args!("media {}", row.id))),
         }
         match self.media_by_key.get(row.key.as_bytes())? {
             None => {
                 self.media_by_key.insert(row.key.as_bytes(), &id)?;
             }
             Some(there) if there == id => {}
-            Some(_) => return Err(other(format_args!("media {} (as the one with key {})", row.id, row.key))),
+            Some(_) => {
+                return Err(differs(format_args!("media {} (as the one with key {})", row.id, row.key)));
+            }
         }
         self.raise_above(NEXT_MEDIA_ID, row.id.0, "media")
     }
 
-    fn record_draft(&self, row: &DraftRow) -> Taken<()> {
+    fn record_draft(&self, row: &DraftRow) -> RestoreResult<()> {
         let id = row.id.0.to_be_bytes();
         match self.drafts.get(id)? {
             None => {
-                self.drafts.insert(&id, encode(&DraftValue::from(row)).map_err(failed)?)?;
+                self.drafts.insert(&id, encode(&DraftValue::from(row)).map_err(abort)?)?;
                 self.new_drafts.update(|count| count + 1);
             }
-            Some(there) if decode::<DraftValue>(&there).map_err(failed)?.row(row.id) == *row => {}
-            Some(_) => return Err(other(format_args!("draft {}", row.id))),
+            Some(there) if decode::<DraftValue>(&there).map_err(abort)?.row(row.id) == *row => {}
+            Some(_) => return Err(differs(format_args!("draft {}", row.id))),
         }
         self.raise_above(NEXT_DRAFT_ID, row.id.0, "draft")
     }
 
-    fn record_source(&self, SourceRow { source, media: MediaId(id) }: SourceRow) -> Taken<()> {
+    fn record_source(&self, SourceRow { source, media: MediaId(id) }: SourceRow) -> RestoreResult<()> {
         let id = id.to_be_bytes();
         match self.media_by_source.get(source.as_bytes())? {
             None => {
                 self.media_by_source.insert(source.as_bytes(), &id)?;
             }
             Some(there) if there == id => {}
-            Some(_) => return Err(other(format_args!("source {source}"))),
+            Some(_) => return Err(differs(format_args!("source {source}"))),
         }
         Ok(())
     }
 
-    fn raise_above(&self, counter: &[u8], id: u64, what: &str) -> Taken<()> {
+    fn raise_above(&self, counter: &[u8], id: u64, what: &str) -> RestoreResult<()> {
         if id >= MAX_ID {
-            return Err(conflict(format!(
-                "{what} {id} has an id beyond {}, the last that is given",
-                MAX_ID - 1
-            )));
+            return Err(conflict(format!("{what} {id} has an id above the maximum {}", MAX_ID - 1)));
         }
         self.raise(counter, id + 1)
     }
 
-    /// A counter that is damaged is replaced.
-    fn raise(&self, name: &[u8], next: u64) -> Taken<()> {
+    /// Raises a counter to at least `next`. Replaces a damaged counter.
+    fn raise(&self, name: &[u8], next: u64) -> RestoreResult<()> {
         let current = self.counters.get(name)?.map_or(1, |bytes| counter(&bytes));
         if current < next || current > MAX_ID {
             self.counters.insert(name, &next.to_be_bytes())?;
@@ -200,14 +200,14 @@ impl Inside<'_> {
     }
 }
 
-fn other(name: impl Display) -> ConflictableTransactionError<Failed> {
-    conflict(format!("{name} is another one in this catalog"))
+fn differs(name: impl Display) -> ConflictableTransactionError<Abort> {
+    conflict(format!("{name} differs from the one in this catalog"))
 }
 
-fn conflict(text: String) -> ConflictableTransactionError<Failed> {
-    ConflictableTransactionError::Abort(Failed::Conflict(Conflict(text)))
+fn conflict(text: String) -> ConflictableTransactionError<Abort> {
+    ConflictableTransactionError::Abort(Abort::Conflict(Conflict(text)))
 }
 
-fn failed(error: CatalogError) -> ConflictableTransactionError<Failed> {
-    ConflictableTransactionError::Abort(Failed::Catalog(error))
+fn abort(error: CatalogError) -> ConflictableTransactionError<Abort> {
+    ConflictableTransactionError::Abort(Abort::Catalog(error))
 }

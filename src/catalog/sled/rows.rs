@@ -1,4 +1,5 @@
-//! Rows and the transaction over them. They are JSON, so that an export is a copy and a new field is no migration.
+//! Rows, and the transaction that records a draft. Rows are JSON, so that an export copies them and a new field needs
+//! no migration.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,36 +17,37 @@ pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
 pub(super) const CREATED: &[u8] = b"created";
 pub(super) const CENSUS: &[u8] = b"census";
 
-/// The trees, as handles of them.
+/// Handles of sled's trees.
 #[derive(Debug, Clone)]
 pub(super) struct Trees {
     /// Media id (big endian) → [`Media`].
     pub(super) media: Tree,
     /// Media key → media id.
     pub(super) media_by_key: Tree,
-    /// Source id → media id. Databases of before it existed get it empty.
+    /// Source id → media id. Empty at first in databases that are older than this tree.
     pub(super) media_by_source: Tree,
     /// Draft id (big endian) → [`DraftValue`].
     pub(super) drafts: Tree,
-    /// Name → next id, or the moment of creation in nanoseconds since 1970, or the [`Census`].
+    /// Name → next id, creation time in nanoseconds since 1970, or the [`Census`].
     pub(super) counters: Tree,
-    /// No media row that was there at the opening has this id or a higher one.
+    /// Next free media id when the catalog was opened.
     pub(super) lowest_media: u64,
-    /// The same of drafts.
+    /// Next free draft id when the catalog was opened.
     pub(super) lowest_draft: u64,
 }
 
-/// How much was recorded. Each transaction that records rows updates it, so that rows that are lost can be noticed.
+/// Number of rows and transactions recorded. Every transaction that records rows updates it, so that lost rows are
+/// noticed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Census {
-    /// Transactions so far.
+    /// Number of transactions.
     pub(super) transactions: u64,
-    /// Media rows.
+    /// Number of media rows.
     pub(super) media: u64,
-    /// Drafts.
+    /// Number of drafts.
     pub(super) drafts: u64,
-    /// The counters after the transaction. Others mean that something else recorded rows meanwhile, as a version of this
-    /// program does that knows no census.
+    /// The counters after the transaction. If they differ from the stored counters, a version of this program without
+    /// the census recorded rows in between.
     pub(super) next_media: u64,
     pub(super) next_draft: u64,
 }
@@ -70,22 +72,22 @@ impl Census {
         [transactions, media, drafts, next_media, next_draft].map(u64::to_be_bytes).concat()
     }
 
-    /// Whether it was written together with these counters.
+    /// Returns true if the census was written together with these counters.
     pub(super) fn fits(&self, next_media: Option<u64>, next_draft: Option<u64>) -> bool {
         (self.next_media, self.next_draft) == (next_media.unwrap_or(0), next_draft.unwrap_or(0))
     }
 }
 
-/// What is recorded so far.
+/// The last recorded transaction.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
-    /// Transactions.
+    /// Number of transactions.
     pub(super) transactions: u64,
-    /// The id of the next draft.
+    /// Next draft id.
     pub(super) next_draft: u64,
 }
 
-/// A draft as stored under its id: its photos are references.
+/// A draft as stored: its photos are media ids.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DraftValue {
     pub(super) title: String,
@@ -93,7 +95,7 @@ pub(super) struct DraftValue {
     pub(super) status: DraftStatus,
     pub(super) price_suggested: Option<f64>,
     pub(super) photos: Vec<MediaId>,
-    /// Rows of before there were users lack it.
+    /// Missing in rows that were written before drafts had owners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<UserId>,
 }
@@ -101,7 +103,7 @@ pub(super) struct DraftValue {
 type Abort = ConflictableTransactionError<CatalogError>;
 
 impl Trees {
-    /// Opens the trees of `db`. Drafts below `acknowledged` had their ids, whether they are there or not.
+    /// Opens the trees of `db`. Ids below `acknowledged` are never used again, even if their drafts are lost.
     pub(super) fn open(db: &Db, acknowledged: u64) -> Result<Self, CatalogError> {
         let [media, drafts] = [db.open_tree("media")?, db.open_tree("drafts")?];
         let trees = Self {
@@ -122,14 +124,14 @@ impl Trees {
                     rows,
                     ?counter,
                     next,
-                    "a damaged counter is not used: ids go on after the highest"
+                    "a damaged counter is ignored; ids continue after the highest row"
                 );
             }
         }
         Ok(trees)
     }
 
-    /// Records a draft and those of its media that have no row yet, in one transaction; not durable yet.
+    /// Records a draft and its media that have no row yet, in one transaction. Not durable yet.
     pub(super) fn insert(&self, new: &NewDraft) -> Result<(Draft, Position), CatalogError> {
         let trees = (&self.media, &self.media_by_key, &self.media_by_source, &self.drafts, &self.counters);
         let committed = trees.transaction(|(media, media_by_key, media_by_source, drafts, counters)| {
@@ -158,7 +160,7 @@ impl Trees {
                     }
                 };
                 let id = row.id.0.to_be_bytes();
-                // A retry finds it as it is, and then writes nothing.
+                // A retried upload finds an unchanged entry and writes nothing.
                 if media_by_source.get(photo.source.as_bytes())?.is_none_or(|known| known != id) {
                     media_by_source.insert(photo.source.as_bytes(), &id)?;
                 }
@@ -183,22 +185,22 @@ impl Trees {
         })
     }
 
-    /// Reads the media that was made of a source.
+    /// Returns the media row that was made from a source, or `None`.
     pub(super) fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
         let Some(id) = self.media_by_source.get(source.as_bytes())? else {
             return Ok(None);
         };
-        // The row may go between these two lines, and its source with it; ids are not used again.
+        // The row and its source may be removed between these two lines; ids are never reused.
         self.media.get(id)?.map(|row| decode(&row)).transpose()
     }
 
-    /// Records the moment of creation; not durable yet.
+    /// Records the creation time. Not durable yet.
     pub(super) fn set_created(&self, created: u64) -> Result<(), CatalogError> {
         self.counters.insert(CREATED, &created.to_be_bytes())?;
         Ok(())
     }
 
-    /// Records a census; not durable yet.
+    /// Records the number of media rows and drafts. Not durable yet.
     pub(super) fn set_census(&self, media: u64, drafts: u64) -> Result<(), CatalogError> {
         let next_media = self.counter(NEXT_MEDIA_ID)?.unwrap_or(0);
         let next_draft = self.counter(NEXT_DRAFT_ID)?.unwrap_or(0);
@@ -208,12 +210,12 @@ impl Trees {
         Ok(())
     }
 
-    /// A counter as it is recorded. One that is no number is 0, which no counter is.
+    /// Reads a counter. Returns 0, which no intact counter is, if the value is not a number.
     pub(super) fn counter(&self, name: &[u8]) -> Result<Option<u64>, CatalogError> {
         Ok(self.counters.get(name)?.map(|bytes| counter(&bytes)))
     }
 
-    /// Reads a draft.
+    /// Returns the draft with this id, or `None`.
     pub(super) fn load(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
         let Some(row) = self.drafts.get(id.0.to_be_bytes())? else {
             return Ok(None);
@@ -245,19 +247,19 @@ fn take_id(
     Ok(next)
 }
 
-/// What a counter stands for. One that is damaged stands for the lowest id that no row has.
+/// Returns the next id. A damaged counter is replaced by `lowest`, the lowest id that no row has.
 pub(super) fn next_id(counter: Option<u64>, lowest: u64) -> u64 {
     counter.filter(|counter| (lowest..=MAX_ID).contains(counter)).unwrap_or(lowest)
 }
 
-/// Adds the rows of a transaction to the census, and gives the transaction's number.
+/// Adds the rows of a transaction to the census and returns the transaction's number.
 pub(super) fn add_to_census<E>(
     counters: &TransactionalTree,
     media: u64,
     drafts: u64,
 ) -> ConflictableTransactionResult<u64, E> {
     let census = counters.get(CENSUS)?.and_then(|bytes| Census::read(&bytes));
-    // It is made when the catalog is opened.
+    // The census is created when the catalog is opened.
     let Some(census) = census else { return Ok(0) };
     let next = |name| counters.get(name).map(|bytes| bytes.map_or(0, |bytes| counter(&bytes)));
     let census = Census {
@@ -271,7 +273,7 @@ pub(super) fn add_to_census<E>(
     Ok(census.transactions)
 }
 
-/// The id after that of the last row.
+/// Returns the id after the highest row.
 fn above_last(rows: &Tree) -> Result<u64, CatalogError> {
     let last = rows.last()?;
     Ok(last.map_or(Ok(0), |(id, _)| number(&id))?.saturating_add(1))

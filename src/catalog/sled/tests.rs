@@ -1,23 +1,23 @@
-//! What is sled's own; the rest is in the suite that all catalogs share.
+//! Tests of sled's own behaviour; see `conformance` for what all catalogs have in common.
 
 use super::*;
 use crate::catalog::{NewPhoto, conformance};
 use crate::model::MediaKey;
 
 #[tokio::test]
-async fn conforms() {
+async fn sled_passes_catalog_conformance_suite() {
     let dir = tempfile::tempdir().unwrap();
     conformance::run(Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap())).await;
 }
 
 #[tokio::test]
-async fn conforms_in_restoring() {
+async fn sled_passes_restore_conformance_suite() {
     let dir = tempfile::tempdir().unwrap();
     conformance::restorable::run(&SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap()).await;
 }
 
 #[tokio::test]
-async fn a_catalog_that_is_open_elsewhere_is_in_use_and_not_corrupt() {
+async fn catalog_open_elsewhere_is_in_use_not_corrupt() {
     let dir = tempfile::tempdir().unwrap();
     let _open = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
     let again = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await;
@@ -25,7 +25,7 @@ async fn a_catalog_that_is_open_elsewhere_is_in_use_and_not_corrupt() {
 }
 
 #[tokio::test]
-async fn drafts_and_counters_outlive_a_restart() {
+async fn restart_keeps_drafts_and_counters() {
     let dir = tempfile::tempdir().unwrap();
     let new = NewDraft {
         title: "kept".into(),
@@ -59,9 +59,9 @@ async fn drafts_and_counters_outlive_a_restart() {
     assert_eq!((second.id, &second.photos), (DraftId(2), &first.photos));
 }
 
-/// As after a write that failed: what was acknowledged is there, and new drafts are taken.
+/// After a failed write, acknowledged drafts are kept and new drafts are accepted.
 #[tokio::test]
-async fn a_catalog_that_broke_is_opened_again() {
+async fn broken_catalog_is_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
     let new = NewDraft { title: String::new(), photos: Vec::new(), owner: None };
@@ -72,9 +72,9 @@ async fn a_catalog_that_broke_is_opened_again() {
     assert_eq!(catalog.create_draft(new).await.unwrap().id, DraftId(2));
 }
 
-/// What is on disk is a promise: these are the bytes of rows that were written before there were users.
+/// The on-disk format must stay readable: these rows were written before rows had owners.
 #[tokio::test]
-async fn rows_of_before_there_were_owners_are_nobodys() {
+async fn rows_from_before_owners_have_no_owner() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
     let key = MediaKey::of(b"old");
@@ -86,7 +86,7 @@ async fn rows_of_before_there_were_owners_are_nobodys() {
     trees.drafts.insert(one, draft).unwrap();
     let read = catalog.draft(DraftId(1)).await.unwrap().unwrap();
     assert_eq!((read.owner, read.photos[0].owner, read.title.as_str()), (None, None, "old"));
-    // Written again without an owner they are the same bytes, so that exports stay equal too.
+    // Without an owner they serialise to the same bytes, so that exports stay equal.
     assert_eq!(serde_json::to_string(&read.photos[0]).unwrap(), media);
     let row = catalog.drafts_page(None, 1).await.unwrap().remove(0);
     assert_eq!(serde_json::to_string(&row).unwrap(), draft.replacen('{', r#"{"id":1,"#, 1));

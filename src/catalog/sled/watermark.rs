@@ -1,8 +1,8 @@
-//! What must not be lost without being noticed: a few bytes beside sled's files.
+//! The watermark: a small file beside sled's files that makes lost data noticeable.
 //!
-//! sled takes files that are gone for a new database, and ends its log in front of the first bytes that it cannot read. Both
-//! look like a catalog that is well. So its moment of creation, which is also its name, and how much was acknowledged are
-//! kept in a file of their own. They are compared with what is in the log before sled opens it.
+//! sled treats missing files as a new database, and ends its log before the first bytes that it cannot read. Both
+//! look like an intact catalog. So the catalog's creation time, which also identifies it, and the last acknowledged
+//! position are kept in a separate file. They are compared with the log before sled opens it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -19,13 +19,13 @@ use crate::disk;
 use crate::model::MAX_ID;
 
 const FILE: &str = "acknowledged";
-/// Three numbers (creation, next draft, transactions) and their checksum.
+/// Length of the file: three numbers (creation time, next draft id, number of transactions) and their checksum.
 const LENGTH: usize = 28;
-const SUMMED: usize = 24;
-/// Versions of before there was a census wrote the first two numbers alone.
-const OLDER_LENGTH: usize = 16;
+const CHECKED_LENGTH: usize = 24;
+/// Length that versions before the census wrote: the first two numbers only.
+const LEGACY_LENGTH: usize = 16;
 
-/// See the module.
+/// The open watermark file; see the module.
 #[derive(Debug)]
 pub(super) struct Watermark {
     file: File,
@@ -33,72 +33,76 @@ pub(super) struct Watermark {
     position: Mutex<Position>,
 }
 
-/// What the file says.
+/// The content of the watermark file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Noted {
+pub(super) struct Acknowledged {
     created: u64,
     position: Position,
 }
 
-impl Noted {
-    /// Reads what was noted; `None` if there is nothing yet, or nothing that can be read.
+impl Acknowledged {
+    /// Reads the watermark in `dir`, or `None` if it does not exist yet or is unreadable.
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, CatalogError> {
         let bytes = match fs::read(dir.join(FILE)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        // A file that is too short is one whose creation was cut off, together with that of the catalog.
-        if bytes.len() < OLDER_LENGTH {
+        // A file that is too short was cut off while it and the catalog were created.
+        if bytes.len() < LEGACY_LENGTH {
             return Ok(None);
         }
         if !dir.join(DB_FILE).exists() {
             return Err(CatalogError::Corrupt("its file db is gone".into()));
         }
-        let noted = Self::parse(&bytes);
-        if noted.is_none() {
+        let acknowledged = Self::parse(&bytes);
+        if acknowledged.is_none() {
             tracing::warn!("the file {FILE} of the catalog is damaged, and is written again");
         }
-        Ok(noted)
+        Ok(acknowledged)
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let number = |at: usize| bytes.get(at..at + 8).map(counter);
         let (created, next_draft) = (number(0)?, number(8)?);
-        if bytes.len() == OLDER_LENGTH {
+        if bytes.len() == LEGACY_LENGTH {
             let position = Position { transactions: 0, next_draft };
             return (next_draft <= MAX_ID).then_some(Self { created, position });
         }
-        let is_whole = bytes.get(SUMMED..LENGTH)? == crc32fast::hash(&bytes[..SUMMED]).to_be_bytes();
+        let is_whole =
+            bytes.get(CHECKED_LENGTH..LENGTH)? == crc32fast::hash(&bytes[..CHECKED_LENGTH]).to_be_bytes();
         let position = Position { transactions: number(16)?, next_draft };
         is_whole.then_some(Self { created, position })
     }
 
-    /// The id that no acknowledged draft has, nor has a higher one.
+    /// Returns the next draft id: all acknowledged drafts have lower ids.
     pub(super) fn next_draft(&self) -> u64 {
         self.position.next_draft
     }
 
-    /// Whether all of what was noted is in what was found.
+    /// Checks that the catalog contains everything that was acknowledged.
+    ///
+    /// # Errors
+    /// `Corrupt` if something is missing.
     pub(super) fn check(&self, found: &Found) -> Result<(), CatalogError> {
         let corrupt = |what: String| Err(CatalogError::Corrupt(what));
         if found.created != Some(self.created) {
             return corrupt("what was recorded in it is gone".into());
         }
-        let (noted, census) = (self.position, found.census.unwrap_or_default());
-        if census.transactions < noted.transactions {
+        let (acknowledged, census) = (self.position, found.census.unwrap_or_default());
+        if census.transactions < acknowledged.transactions {
             return corrupt(format!(
                 "its log ends too early: it has {} of {} transactions that were acknowledged",
-                census.transactions, noted.transactions
+                census.transactions, acknowledged.transactions
             ));
         }
-        // A counter may be damaged. The highest row is the better witness, where it was looked for.
+        // The counter itself may be damaged. The highest row is more reliable, where rows were counted.
         let last = found.counted.map_or(0, |counted| counted.last_draft);
         let next_draft = found.next_draft.unwrap_or(1).max(last.saturating_add(1));
-        if noted.transactions == 0 && next_draft < noted.next_draft {
+        if acknowledged.transactions == 0 && next_draft < acknowledged.next_draft {
             return corrupt(format!(
                 "drafts {next_draft} to {} were acknowledged and are gone",
-                noted.next_draft - 1
+                acknowledged.next_draft - 1
             ));
         }
         Ok(())
@@ -106,11 +110,11 @@ impl Noted {
 }
 
 impl Watermark {
-    /// Goes on noting, from what was noted. A catalog without a moment of creation gets one. `make_durable` is called before
-    /// the first note.
+    /// Opens or creates the watermark file. Sets the creation time of a catalog that has none. Calls `make_durable`
+    /// before the first write.
     pub(super) fn open(
         dir: &Path,
-        noted: Option<Noted>,
+        acknowledged: Option<Acknowledged>,
         found: &Found,
         trees: &Trees,
         make_durable: impl FnOnce() -> Result<(), CatalogError>,
@@ -130,9 +134,9 @@ impl Watermark {
         }
         let path = dir.join(FILE);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        let position = noted.map(|noted| noted.position).unwrap_or_default();
+        let position = acknowledged.map(|acknowledged| acknowledged.position).unwrap_or_default();
         let watermark = Self { file, created, position: Mutex::new(position) };
-        if noted.is_none() {
+        if acknowledged.is_none() {
             make_durable()?;
             watermark.acknowledge(Position { transactions: 0, next_draft: trees.lowest_draft })?;
             watermark.file.sync_all()?;
@@ -141,18 +145,20 @@ impl Watermark {
         Ok(watermark)
     }
 
-    /// Notes that everything up to this position is durable. Not synced: after a loss of power it may say less, never more.
+    /// Records that everything up to `position` is durable. The file is not synced: after a power failure it may
+    /// contain an older position, never a newer one.
     pub(super) fn acknowledge(&self, position: Position) -> io::Result<()> {
-        let mut noted = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who recorded first may be made durable last.
-        noted.transactions = noted.transactions.max(position.transactions);
-        noted.next_draft = noted.next_draft.max(position.next_draft);
-        let mut bytes = [self.created, noted.next_draft, noted.transactions].map(u64::to_be_bytes).concat();
+        let mut acknowledged = self.position.lock().unwrap_or_else(PoisonError::into_inner);
+        // Positions may arrive out of order.
+        acknowledged.transactions = acknowledged.transactions.max(position.transactions);
+        acknowledged.next_draft = acknowledged.next_draft.max(position.next_draft);
+        let mut bytes =
+            [self.created, acknowledged.next_draft, acknowledged.transactions].map(u64::to_be_bytes).concat();
         bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
         self.file.write_all_at(&bytes, 0)
     }
 
-    /// When the catalog was created.
+    /// Returns the creation time of the catalog.
     pub(super) fn created(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.created)
     }

@@ -1,4 +1,4 @@
-//! The connection to Redis: one for all limits, made anew in the background when it is lost.
+//! The Redis connection shared by all limits, and replaced in the background when it is lost.
 
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -9,17 +9,17 @@ use redis::{AsyncConnectionConfig, Client};
 
 use crate::{jitter, tls};
 
-/// Time for a connection, greetings included.
+/// Time limit for connecting, including the handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Rest before the first attempt at another connection, and before the last ones.
-const REST: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3)];
+/// Pause before the first attempt to reconnect, and the maximum pause.
+const RECONNECT_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3)];
 
-/// Why there can be no connection, ever.
+/// The Redis URL is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("REDIS_URL cannot be used: {0}")]
 pub struct RedisError(#[from] redis::RedisError);
 
-/// See the module.
+/// A connection to Redis that is replaced when it is lost.
 pub struct RedisLink {
     client: Client,
     state: Mutex<State>,
@@ -27,45 +27,45 @@ pub struct RedisLink {
 
 struct State {
     connection: Option<MultiplexedConnection>,
-    /// Counts connections, so that who failed on an old one does not end a new one.
+    /// Number of the connection, so that a failure of an old connection does not drop a new one.
     epoch: u64,
 }
 
 impl RedisLink {
-    /// Connects to Redis. If it does not answer now, that is logged, and it is tried again in the background.
+    /// Connects to Redis. If Redis does not answer, logs that and tries again in the background.
     ///
     /// # Errors
-    /// The URL makes no sense.
+    /// The URL is invalid.
     pub async fn open(url: &str) -> Result<Arc<Self>, RedisError> {
-        tls::choose();
+        tls::install_default_provider();
         let state = Mutex::new(State { connection: None, epoch: 0 });
         let link = Arc::new(Self { client: Client::open(url)?, state });
         match link.connect().await {
             Ok(connection) => link.state().connection = Some(connection),
-            Err(error) => link.go_on_without(&error),
+            Err(error) => link.reconnect_in_background(&error),
         }
         Ok(link)
     }
 
-    /// The connection, if there is one, and its number.
+    /// Returns the current connection and its number, or `None`.
     pub(super) fn connection(&self) -> Option<(MultiplexedConnection, u64)> {
         let state = self.state();
         Some((state.connection.clone()?, state.epoch))
     }
 
-    /// Says that the connection of this number does not work.
+    /// Reports that the connection with this number does not work.
     pub(super) fn lost(self: &Arc<Self>, epoch: u64, error: &dyn Display) {
         let mut state = self.state();
         if state.epoch != epoch || state.connection.take().is_none() {
             return;
         }
         drop(state);
-        self.go_on_without(error);
+        self.reconnect_in_background(error);
     }
 
-    fn go_on_without(self: &Arc<Self>, error: &dyn Display) {
-        tracing::warn!(%error, "Redis does not answer: until it does, each process counts rate limits by itself");
-        tokio::spawn(connect_again(Arc::downgrade(self)));
+    fn reconnect_in_background(self: &Arc<Self>, error: &dyn Display) {
+        tracing::warn!(%error, "Redis does not answer; each process counts rate limits by itself until it does");
+        tokio::spawn(reconnect(Arc::downgrade(self)));
     }
 
     async fn connect(&self) -> Result<MultiplexedConnection, redis::RedisError> {
@@ -73,7 +73,7 @@ impl RedisLink {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(CONNECT_TIMEOUT));
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&limits).await?;
-        // One that is still loading its data greets, and answers nothing.
+        // A Redis that is still loading its data accepts connections but answers no commands.
         let _pong: String = redis::cmd("PING").query_async(&mut connection).await?;
         Ok(connection)
     }
@@ -83,19 +83,19 @@ impl RedisLink {
     }
 }
 
-/// Tries until there is a connection, or nobody who wants one.
-async fn connect_again(link: Weak<RedisLink>) {
-    let [mut rest, longest] = REST;
+/// Tries to connect until it succeeds or the link is dropped.
+async fn reconnect(link: Weak<RedisLink>) {
+    let [mut pause, longest] = RECONNECT_PAUSE;
     loop {
-        tokio::time::sleep(jitter::between(rest / 2, rest)).await;
-        rest = longest.min(rest * 2);
+        tokio::time::sleep(jitter::between(pause / 2, pause)).await;
+        pause = longest.min(pause * 2);
         let Some(link) = link.upgrade() else { return };
         if let Ok(connection) = link.connect().await {
             let mut state = link.state();
             state.connection = Some(connection);
             state.epoch += 1;
             drop(state);
-            tracing::info!("Redis answers again: rate limits are shared");
+            tracing::info!("Redis answers again; rate limits are shared");
             return;
         }
     }

@@ -1,7 +1,7 @@
-//! Limits that several processes share through Redis (5 or later, or a server that speaks like it).
+//! Rate limits that several processes share through Redis (5 or later, or a compatible server).
 //!
-//! One script counts what a client takes, so that no two processes can spend the same. A Redis that does not answer in time costs
-//! nobody a request: this process then counts by itself, from what it allowed so far.
+//! One script counts units atomically, so that two processes cannot take the same unit. A Redis that does not answer
+//! in time fails no request: this process then counts by itself, starting from what it has allowed so far.
 
 mod link;
 #[cfg(test)]
@@ -21,32 +21,32 @@ use super::gcra::Rate;
 use super::{ClientKey, Decision, MemoryLimiter, Quota, RateLimiter};
 
 const SCRIPT: &str = include_str!("gcra.lua");
-/// How long one request waits for Redis. Only those feel it that are under way when Redis goes; less would take a busy
-/// machine for an outage.
+/// Time limit for one call to Redis. Only requests in progress when Redis fails wait this long. A shorter limit would
+/// treat a busy machine as an outage.
 const DEADLINE: Duration = Duration::from_millis(250);
 
-/// See the module.
+/// A rate limiter that counts in Redis.
 pub struct RedisLimiter {
     link: Arc<RedisLink>,
     script: Script,
-    /// In front of the client in the names of keys. Limits of another name or quota are counted apart.
+    /// Prefix of the Redis keys. Limits with another name or quota are counted separately.
     prefix: String,
     rate: Rate,
-    alone: MemoryLimiter,
+    fallback: MemoryLimiter,
     fallbacks: AtomicU64,
 }
 
 impl RedisLimiter {
-    /// A limiter called `name`, over a connection that it may share with others.
+    /// Creates a limiter called `name` over `link`, which other limiters may share.
     pub fn new(link: Arc<RedisLink>, name: &str, quota: Quota) -> Self {
         let prefix = format!("vintedbot:limit:{name}:{}/{}:", quota.burst, quota.window.as_secs());
-        let alone = MemoryLimiter::new(quota);
+        let fallback = MemoryLimiter::new(quota);
         Self {
             link,
             script: Script::new(SCRIPT),
             prefix,
             rate: quota.into(),
-            alone,
+            fallback,
             fallbacks: AtomicU64::new(0),
         }
     }
@@ -55,14 +55,15 @@ impl RedisLimiter {
         i64::try_from(self.rate.cost(units)).unwrap_or(i64::MAX)
     }
 
-    /// Addresses are nobody's business who reads Redis, or its backups.
+    /// Returns the Redis key of a client. Addresses are hashed, so that Redis and its backups do not reveal them.
     fn key(&self, client: ClientKey) -> String {
         let hash = blake3::derive_key("vintedbot-ingest 2026 client of a rate limit", &client.to_bytes());
         format!("{}{}", self.prefix, &blake3::Hash::from(hash).to_hex()[..32])
     }
 
-    /// Adds `cost` to the debt of a client if that is allowed. Returns the debt before, or `None` if Redis does not answer.
-    async fn shared(&self, client: ClientKey, cost: i64) -> Option<u64> {
+    /// Adds `cost` to the debt of a client if that is allowed. Returns the debt before, or `None` if Redis does not
+    /// answer.
+    async fn take_shared(&self, client: ClientKey, cost: i64) -> Option<u64> {
         let (mut connection, epoch) = self.link.connection()?;
         let mut call = self.script.key(self.key(client));
         call.arg(self.rate.window).arg(cost);
@@ -83,28 +84,28 @@ impl RedisLimiter {
 #[async_trait]
 impl RateLimiter for RedisLimiter {
     async fn take(&self, client: ClientKey, units: u32) -> Decision {
-        let Some(debt) = self.shared(client, self.cost(units)).await else {
+        let Some(debt) = self.take_shared(client, self.cost(units)).await else {
             self.fallbacks.fetch_add(1, Ordering::Relaxed);
-            return self.alone.take(client, units).await;
+            return self.fallback.take(client, units).await;
         };
         let (decision, _) = self.rate.decide(debt, units);
         if decision.allowed {
-            // So that the client does not begin anew when Redis goes.
-            self.alone.take(client, units).await;
+            // Counted here too, so that the client does not get a full burst if Redis fails.
+            self.fallback.take(client, units).await;
         }
         decision
     }
 
     fn give_back(self: Arc<Self>, client: ClientKey, units: u32) {
-        self.alone.return_units(client, units);
-        // At the end of the process there may be no runtime any more: the units grow back by themselves then.
+        self.fallback.return_units(client, units);
+        // During shutdown there may be no runtime; then the units become available again with time.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { self.shared(client, -self.cost(units)).await });
+            runtime.spawn(async move { self.take_shared(client, -self.cost(units)).await });
         }
     }
 
     fn quota(&self) -> Quota {
-        self.alone.quota()
+        self.fallback.quota()
     }
 
     fn fallbacks(&self) -> u64 {

@@ -23,30 +23,30 @@ async fn allowed(limiter: &RedisLimiter, requests: usize) -> usize {
 }
 
 #[tokio::test]
-async fn conforms() {
+async fn redis_limiter_passes_conformance_suite() {
     let Some(server) = RedisServer::start() else { return };
     let link = RedisLink::open(&server.url()).await.unwrap();
     conformance::run(|quota| Arc::new(RedisLimiter::new(Arc::clone(&link), "test", quota))).await;
     let (mut connection, _) = link.connection().unwrap();
     let keys: Vec<String> = redis::cmd("KEYS").arg("*").query_async(&mut connection).await.unwrap();
-    assert_eq!(keys.len(), 11, "one for each client of each quota that has taken something: {keys:?}");
+    assert_eq!(keys.len(), 11, "one key per quota and client that took units: {keys:?}");
     for key in keys {
         let ttl: i64 = redis::cmd("PTTL").arg(&key).query_async(&mut connection).await.unwrap();
-        assert!(ttl > 0, "{key} is forgotten some day: {ttl}");
+        assert!(ttl > 0, "{key} must expire: {ttl}");
         assert!(!key.contains("10.0"), "{key}");
     }
 }
 
 #[tokio::test]
-async fn without_redis_each_counts_alone_and_with_it_again_together() {
+async fn lost_redis_is_replaced_by_local_counts_until_it_returns() {
     let Some(mut server) = RedisServer::start() else { return };
     let url = server.url();
     let one = RedisLimiter::new(RedisLink::open(&url).await.unwrap(), "test", QUOTA);
     let two = RedisLimiter::new(RedisLink::open(&url).await.unwrap(), "test", QUOTA);
     assert_eq!((allowed(&one, 2).await, allowed(&two, 3).await), (2, 3));
     server.kill();
-    assert_eq!(allowed(&one, 8).await, 4, "of six it had allowed two");
-    assert_eq!(allowed(&two, 8).await, 3, "of six it had allowed three");
+    assert_eq!(allowed(&one, 8).await, 4, "two of six were already used");
+    assert_eq!(allowed(&two, 8).await, 3, "three of six were already used");
     assert_eq!((one.fallbacks(), two.fallbacks()), (8, 8));
     server.restart();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
@@ -54,12 +54,12 @@ async fn without_redis_each_counts_alone_and_with_it_again_together() {
         assert!(tokio::time::Instant::now() < deadline);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(allowed(&one, 2).await + allowed(&two, 8).await, 6, "what Redis forgot is forgiven");
+    assert_eq!(allowed(&one, 2).await + allowed(&two, 8).await, 6, "a restarted Redis starts from zero");
     assert_eq!((one.fallbacks(), two.fallbacks()), (8, 8));
 }
 
 #[tokio::test]
-async fn a_redis_that_is_not_there_yet_keeps_nobody_waiting() {
+async fn missing_redis_at_start_delays_no_request() {
     let Some(mut server) = RedisServer::start() else { return };
     server.kill();
     let limiter = RedisLimiter::new(RedisLink::open(&server.url()).await.unwrap(), "test", QUOTA);
@@ -68,6 +68,6 @@ async fn a_redis_that_is_not_there_yet_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn a_url_that_makes_no_sense_is_refused() {
+async fn invalid_url_is_refused() {
     assert!(RedisLink::open("http://cache").await.is_err());
 }

@@ -1,15 +1,15 @@
-//! The format of sled's files, as pure functions from bytes. None means that the bytes are not what they should be.
+//! Parsers of sled's file formats. They return `None` if the bytes are not valid.
 
 use std::ops::Range;
 
-/// Length of a slot.
+/// Length of a slot in bytes.
 pub(super) const SLOT: usize = 512 << 10;
-/// Length of a segment's header.
+/// Length of a segment header.
 pub(super) const SEGMENT_HEADER: usize = 20;
-/// Longest header of a message. No message begins in the last bytes of a slot, fewer than these.
+/// Maximum length of a message header. No message starts in the last 32 bytes of a slot.
 pub(super) const MESSAGE_HEADER: usize = 32;
 
-/// Takes values off the front of some bytes.
+/// Reads values from the front of a byte slice.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
@@ -32,7 +32,7 @@ impl<'a> Cursor<'a> {
         Some(i64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 
-    /// A number whose first byte says how many follow.
+    /// Reads an integer whose first byte encodes its length.
     pub(super) fn varint(&mut self) -> Option<u64> {
         let first = self.u8()?;
         Some(match first {
@@ -48,14 +48,15 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Bytes with their length before them.
+    /// Reads bytes that are preceded by their length.
     pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.varint()?).ok()?;
         self.take(length)
     }
 }
 
-/// Position of a segment in the log, and up to where the log was on disk when the segment was begun.
+/// A segment header: the segment's position in the log, and the position up to which the log was on disk when the
+/// segment began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SegmentHeader {
     pub(super) position: i64,
@@ -73,21 +74,21 @@ pub(super) fn segment_header(slot: &[u8]) -> Option<SegmentHeader> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Never completed, to be skipped.
+    /// Never completed; skipped.
     Canceled,
-    /// Fills the rest of a slot.
+    /// Padding to the end of the slot.
     Cap,
-    /// The position that the log must reach for the messages of a transaction to count.
+    /// The log position that must be on disk for the messages of a transaction to count.
     Batch,
-    /// The page is not used any more.
+    /// The page was freed.
     Free,
     /// A new version of a page.
     Page,
-    /// A new version of a page, in a file of its own.
+    /// A new version of a page, in a blob file.
     PageBlob,
     /// A change to a page.
     Link,
-    /// A change to a page, in a file of its own.
+    /// A change to a page, in a blob file.
     LinkBlob,
 }
 
@@ -105,18 +106,18 @@ fn kind(byte: u8) -> Option<Kind> {
     })
 }
 
-/// A message whose checksum holds.
+/// A message with a valid checksum.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     pub(super) kind: Kind,
     pub(super) page: u64,
-    /// The number of the segment that it was written for.
+    /// The segment for which it was written.
     pub(super) segment: u64,
-    /// Where its body is in the slot.
+    /// Range of its body in the slot.
     pub(super) body: Range<usize>,
 }
 
-/// Reads the message at `at` in a slot.
+/// Parses the message at offset `at` of a slot.
 pub(super) fn message(slot: &[u8], at: usize) -> Option<Message> {
     let bytes = slot.get(at..)?;
     let mut cursor = Cursor(bytes);
@@ -133,7 +134,7 @@ pub(super) fn message(slot: &[u8], at: usize) -> Option<Message> {
     (hasher.finalize() == crc).then_some(Message { kind, page, segment, body })
 }
 
-/// How long the message at the start of `bytes` says that it is, header included.
+/// Returns the length of the message at the start of `bytes` according to its header, header included.
 pub(super) fn message_length(bytes: &[u8]) -> Option<usize> {
     let mut cursor = Cursor(bytes.get(5..)?);
     let length = usize::try_from(cursor.varint()?).ok()?;
@@ -141,12 +142,12 @@ pub(super) fn message_length(bytes: &[u8]) -> Option<usize> {
     length.checked_add(bytes.len() - cursor.0.len())
 }
 
-/// Whether a message may begin at `at` in a slot.
+/// Returns true if a message may start at offset `at` of a slot.
 pub(super) fn has_room(at: usize) -> bool {
     (SEGMENT_HEADER..=SLOT - MESSAGE_HEADER).contains(&at)
 }
 
-/// The first message of one of the segments that `is_wanted` accepts, from `at` on, byte by byte.
+/// Searches byte by byte from `at` for the first message of a segment that `is_wanted` accepts.
 pub(super) fn find_message(
     slot: &[u8],
     at: usize,
@@ -154,7 +155,7 @@ pub(super) fn find_message(
 ) -> Option<(usize, Message)> {
     let last = slot.len().min(SLOT - MESSAGE_HEADER + 1);
     (at.max(SEGMENT_HEADER)..last).find_map(|at| {
-        // Most places fail here, before anything is summed up.
+        // Most offsets fail here, before a checksum is computed.
         let mut cursor = Cursor(slot.get(at + 4..)?);
         kind(cursor.u8()?)?;
         let length = cursor.varint()?;
@@ -165,21 +166,21 @@ pub(super) fn find_message(
     })
 }
 
-/// Where a message is.
+/// The location of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pointer {
     /// Its position in the log.
     pub(super) position: i64,
-    /// Its place in the file `db`.
+    /// Its offset in the file `db`.
     pub(super) at: u64,
-    /// The file that has its body, if it is in one of its own.
+    /// The blob file that contains its body, if any.
     pub(super) blob: Option<i64>,
 }
 
-/// Where a page's last version is, and the changes to it.
+/// The locations of a page's last version and of the changes to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum Page {
-    /// Nothing was read of it.
+    /// Nothing is known about it.
     #[default]
     Unknown,
     Free(Pointer),
@@ -197,10 +198,10 @@ impl Page {
     }
 }
 
-/// What the file `snap.…` holds.
+/// The content of a file `snap.…`.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
-    /// The log up to here is in it.
+    /// The log position that it covers.
     pub(super) stable: Option<i64>,
     pub(super) pages: Vec<Page>,
 }
@@ -212,7 +213,7 @@ pub(super) fn snapshot(file: &[u8]) -> Option<Snapshot> {
         return None;
     }
     let mut cursor = Cursor(bytes);
-    // Both are 0 for none, else one more than they stand for.
+    // Stored plus one; 0 means none.
     let stable = cursor.i64()?;
     let _active_slot = cursor.varint()?;
     let mut pages = Vec::new();
@@ -245,14 +246,14 @@ fn pointer(cursor: &mut Cursor<'_>) -> Option<Pointer> {
     Some(Pointer { position, at, blob })
 }
 
-/// A page of a tree, without what only sled needs.
+/// A page of a tree, without the fields that only sled needs.
 #[derive(Debug, Clone)]
 pub(super) struct Node<'a> {
-    /// The page to its right.
+    /// The page to the right, or 0.
     pub(super) next: u64,
-    /// No key of it is lower.
+    /// Lower bound of its keys.
     pub(super) low: &'a [u8],
-    /// So many bytes of `low` are left out in front of each key.
+    /// Number of leading bytes of `low` that are omitted from each key.
     pub(super) prefix: usize,
     pub(super) data: Data<'a>,
 }
@@ -261,7 +262,7 @@ pub(super) struct Node<'a> {
 pub(super) enum Data<'a> {
     /// Keys and values.
     Leaf(Vec<(&'a [u8], &'a [u8])>),
-    /// The pages below, from left to right.
+    /// Child pages, from left to right.
     Index(Vec<u64>),
 }
 
@@ -290,12 +291,12 @@ pub(super) fn node(body: &[u8]) -> Option<Node<'_>> {
     cursor.0.is_empty().then_some(Node { next, low, prefix, data })
 }
 
-/// A change to a leaf; keys are without the prefix.
+/// A change to a leaf. Keys omit the prefix.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Link<'a> {
     Set(&'a [u8], &'a [u8]),
     Remove(&'a [u8]),
-    /// Of two pages that become one. It changes no row.
+    /// A merge of two pages. Changes no row.
     Merge,
 }
 
@@ -309,7 +310,7 @@ pub(super) fn link(body: &[u8]) -> Option<Link<'_>> {
     })
 }
 
-/// The first page of each tree, by the tree's name.
+/// Parses the list of trees: name and root page of each.
 pub(super) fn roots(body: &[u8]) -> Option<Vec<(&[u8], u64)>> {
     let mut cursor = Cursor(body);
     let mut roots = Vec::new();

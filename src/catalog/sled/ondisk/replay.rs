@@ -1,7 +1,7 @@
-//! What sled would make of its log when it opens the directory, step by step the same, without writing.
+//! Replays the log as sled does when it opens the directory, without writing.
 //!
-//! It is stricter in one thing: where sled skips the rest of a segment that it cannot read, this asks whether a crash can
-//! have left it so.
+//! It is stricter in one point: where sled skips the unreadable rest of a segment, this module checks whether a crash
+//! can have caused it.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use crate::catalog::CatalogError;
 
 const SEGMENT: i64 = SLOT as i64;
 
-/// More pages than any catalog has: a number beyond is not allocated for.
+/// Limit on page numbers, above that of any real catalog, so that a damaged number allocates no memory.
 const MAX_PAGES: u64 = 1 << 32;
 
-/// The pages as sled would have them.
+/// The page table that sled would build.
 #[derive(Debug)]
 pub(super) struct Replayed {
     pub(super) pages: Vec<Page>,
-    /// Pointers below this position are from the snapshot, and what they point to was not read.
+    /// Pointers below this position come from the snapshot; their messages were not read.
     pub(super) read_from: i64,
-    /// Whether the log has all of its segments since the snapshot. One may be missing because its slot was reused.
+    /// True if no segment since the snapshot is missing. A segment may be missing because its slot was reused.
     pub(super) is_gapless: bool,
 }
 
@@ -51,19 +51,20 @@ pub(super) fn replay(files: &Files) -> Result<Replayed, CatalogError> {
     Ok(Replayed { pages: pages.0, read_from: stable, is_gapless: segments.is_gapless(from) })
 }
 
-/// sled goes on with the next segment where no message fits after the last.
+/// Rounds up to the next segment if no message fits into the rest of this one, as sled does.
 fn rounded(tip: i64) -> i64 {
     let next = tip / SEGMENT * SEGMENT + SEGMENT;
     if next - tip <= codec::MESSAGE_HEADER as i64 { next } else { tip }
 }
 
-/// The segments of the log that are read at an opening.
+/// The segments of the log since the snapshot.
 struct Segments {
-    /// Their slots, by their positions in the log.
+    /// Position in the log → slot.
     slots: BTreeMap<i64, u64>,
-    /// Slots that begin with zeros instead of a header.
+    /// Slots that start with zeros instead of a header.
     headless: Vec<u64>,
-    /// All before this segment was on disk when the last one was begun. From here on a crash may have left anything.
+    /// Everything before this segment was on disk when the last segment began. A crash may have left anything from
+    /// here on.
     tail: i64,
 }
 
@@ -79,7 +80,7 @@ impl Segments {
                         return Err(damaged(format!("slot {slot} of its file db is there twice")));
                     }
                 }
-                // Its pages are in the snapshot, or nowhere.
+                // The snapshot contains its pages, or they were replaced.
                 Some(_) => {}
                 None if start == [0; SEGMENT_HEADER] => headless.push(slot),
                 None => return Err(damaged(format!("the header of slot {slot} of its file db is damaged"))),
@@ -88,7 +89,7 @@ impl Segments {
         Ok(Self { slots, headless, tail: stable / SEGMENT * SEGMENT })
     }
 
-    /// Up to where messages follow each other in the tail: the last position of the last one.
+    /// Returns the last position up to which the messages of the tail are contiguous.
     fn contiguous_end(&self, files: &Files) -> Result<i64, CatalogError> {
         let mut reader = Reader::new(files);
         let (mut position, mut expected) = (0, self.tail);
@@ -105,7 +106,7 @@ impl Segments {
             position = segment + SEGMENT_HEADER as i64;
             while let Some(read) = reader.next()? {
                 let is_torn = match &read {
-                    Read::Nothing => true,
+                    Read::Unreadable => true,
                     Read::Message(message, _) => {
                         message.kind == Kind::Batch
                             && missing.is_some_and(|missing| reader.batch_end(message) > missing)
@@ -120,7 +121,8 @@ impl Segments {
         Ok(position - 1)
     }
 
-    /// Gives each message up to `end` to `apply`, and the position after the last; `None` if there is none at all.
+    /// Passes each message up to `end` to `apply`. Returns the position after the last, or `None` if there is no
+    /// message.
     fn apply(
         &self,
         files: &Files,
@@ -158,8 +160,8 @@ impl Segments {
         Ok(tip)
     }
 
-    /// A segment of which all was on disk and some cannot be read is damaged, unless its slot was free, and the end of a
-    /// later segment was written into it before that one's header.
+    /// Fails if an unreadable message is damage. It is not if the slot was free and the end of a later segment was
+    /// written into it before that segment's header.
     fn check_unreadable(&self, reader: &Reader<'_>) -> Result<(), CatalogError> {
         let tail = u64::try_from(self.tail / SEGMENT).unwrap_or(0);
         let later = codec::find_message(&reader.slot, reader.at, |segment| segment >= tail);
@@ -171,7 +173,8 @@ impl Segments {
         Err(damaged(format!("a record at byte {at} of its file db is damaged")))
     }
 
-    /// A crash may take the header of a segment that was just begun, and of no other.
+    /// Fails if a header is missing that a crash cannot have removed: a crash may lose only the header of the segment
+    /// that was just begun.
     fn check_headless(&self, files: &Files, tip: i64) -> Result<(), CatalogError> {
         let last = u64::try_from(tip.max(0) / SEGMENT).unwrap_or(0);
         let mut bytes = Vec::new();
@@ -191,23 +194,23 @@ impl Segments {
     }
 }
 
-/// Reads the messages of a segment one after the other.
+/// Reads the messages of one segment in order.
 struct Reader<'a> {
     files: &'a Files,
     slot: Vec<u8>,
-    /// Where the slot is in the file.
+    /// Offset of the slot in the file.
     slot_start: u64,
     /// The segment's number.
     segment: u64,
-    /// Where the next message is in the slot.
+    /// Offset of the next message in the slot.
     at: usize,
 }
 
 enum Read {
-    /// A message, and where it is if a page consists of it.
+    /// A message, with a pointer if it belongs to a page.
     Message(Message, Option<Pointer>),
-    /// Something that is no message of this segment.
-    Nothing,
+    /// Bytes that are not a message of this segment.
+    Unreadable,
 }
 
 impl<'a> Reader<'a> {
@@ -223,18 +226,18 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The position of the next message.
+    /// Returns the log position of the next message.
     fn position(&self) -> i64 {
         i64::try_from(self.segment * SLOT as u64 + self.at as u64).unwrap_or(i64::MAX)
     }
 
-    /// `None` at the end of the segment.
+    /// Reads the next message, or `None` at the end of the segment.
     fn next(&mut self) -> Result<Option<Read>, CatalogError> {
         if !codec::has_room(self.at) {
             return Ok(None);
         }
         let message = codec::message(&self.slot, self.at).filter(|message| message.segment == self.segment);
-        let Some(message) = message else { return Ok(Some(Read::Nothing)) };
+        let Some(message) = message else { return Ok(Some(Read::Unreadable)) };
         if message.kind == Kind::Cap {
             return Ok(None);
         }
@@ -245,11 +248,11 @@ impl<'a> Reader<'a> {
             Kind::Free | Kind::Page | Kind::Link => true,
             Kind::PageBlob | Kind::LinkBlob => {
                 pointer.blob = Files::blob_of(&message, &self.slot);
-                let Some(id) = pointer.blob else { return Ok(Some(Read::Nothing)) };
+                let Some(id) = pointer.blob else { return Ok(Some(Read::Unreadable)) };
                 match self.files.blob(id)? {
-                    // It was replaced, and the file with it.
+                    // The message was replaced, and its file removed.
                     None => false,
-                    Some(None) => return Ok(Some(Read::Nothing)),
+                    Some(None) => return Ok(Some(Read::Unreadable)),
                     Some(Some(_)) => true,
                 }
             }
@@ -258,7 +261,7 @@ impl<'a> Reader<'a> {
         Ok(Some(Read::Message(message, is_page.then_some(pointer))))
     }
 
-    /// The last position of a transaction.
+    /// Returns the last position of a transaction.
     fn batch_end(&self, message: &Message) -> i64 {
         codec::Cursor(&self.slot[message.body.clone()]).i64().unwrap_or(i64::MAX)
     }
@@ -286,7 +289,7 @@ impl Pages {
                         links.push(pointer);
                     }
                 }
-                // To a page that was written again later.
+                // A change to a page that is rewritten later in the log.
                 Page::Unknown | Page::Free(_) => {
                     if is_new {
                         self.0.pop();

@@ -1,7 +1,7 @@
-//! Reads every row whose checksum holds, from a catalog that may be damaged, and writes nothing.
+//! Reads every row with a valid checksum from a catalog that may be damaged. Writes nothing.
 //!
-//! It does not ask how pages hang together, since what says so may be lost: it looks at every message in the log, and takes
-//! of each key the latest version. What a row is, its key and its value tell.
+//! It ignores the tree structure, which may be lost: it scans all messages of the log and keeps the latest version of
+//! each key. Key and value show what kind of row it is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -12,35 +12,35 @@ use super::damaged;
 use super::files::Files;
 use crate::catalog::sled::restore::PARTIAL;
 use crate::catalog::sled::rows::{DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, decode, next_id};
-use crate::catalog::sled::watermark::Noted;
+use crate::catalog::sled::watermark::Acknowledged;
 use crate::catalog::{CatalogError, Row, SourceRow, State};
 use crate::model::{DraftId, Media, MediaId, SourceId};
 
-/// Keys of media and drafts are their ids.
+/// Key length of media and drafts: ids.
 const ID_LENGTH: usize = 8;
-/// Keys of look-ups are digests.
+/// Key length of lookup trees: digests.
 const DIGEST_LENGTH: usize = 32;
 
-/// How rows of media and of drafts begin.
+/// First bytes of media rows and draft rows.
 const MEDIA_START: &[u8] = b"{\"id\":";
 const DRAFT_START: &[u8] = b"{\"title\":";
 
-/// What could not be read.
+/// Counts what a salvage could not read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct SalvageReport {
-    /// Places in the files at which something cannot be read, and how many bytes they have.
+    /// Number of unreadable ranges in the files.
     pub places: u64,
-    /// Bytes of these places.
+    /// Number of bytes in these ranges.
     pub bytes: u64,
-    /// Rows whose checksum holds, and which are no rows that this version knows.
+    /// Rows with a valid checksum that this version cannot parse.
     pub unknown: u64,
-    /// The counters cannot be read: the next ids are above all that was read.
+    /// The counters are unreadable. The next ids are set above all rows that were read.
     pub lost_counters: bool,
-    /// Only a part of an export was imported before the damage.
+    /// The catalog was damaged during an import, and contains only a part of the export.
     pub is_partial: bool,
 }
 
-/// A version of a row: where its value is.
+/// A version of a row, and the location of its value.
 #[derive(Debug, Clone, Copy)]
 struct Version {
     position: i64,
@@ -53,35 +53,35 @@ enum ValueAt {
     Blob { id: i64, at: usize, length: usize },
 }
 
-/// See the module.
+/// The rows that could be read; see the module.
 #[derive(Debug)]
 pub struct Salvage {
     files: Files,
-    noted: Option<Noted>,
-    /// The lowest key of each page.
+    acknowledged: Option<Acknowledged>,
+    /// Page → its lowest key.
     lows: HashMap<u64, Box<[u8]>>,
     media: BTreeMap<u64, Version>,
     drafts: BTreeMap<u64, Version>,
-    /// Media ids, by keys and by sources.
+    /// Media key or source id → media id.
     lookups: BTreeMap<[u8; DIGEST_LENGTH], (i64, Option<u64>)>,
     counters: BTreeMap<&'static [u8], (i64, Option<u64>)>,
     report: SalvageReport,
 }
 
-/// The counters that an export has.
+/// The counters that are exported.
 const COUNTERS: [&[u8]; 3] = [NEXT_MEDIA_ID, NEXT_DRAFT_ID, PARTIAL];
 
 impl Salvage {
-    /// Looks for all rows in the catalog in `dir`. Blocks.
+    /// Scans the catalog in `dir` for rows. Blocks.
     ///
     /// # Errors
     /// There is no log, another process has it open, or the disk fails.
     pub(in crate::catalog::sled) fn read(dir: &Path) -> Result<Self, CatalogError> {
-        let noted = Noted::read(dir).ok().flatten();
+        let acknowledged = Acknowledged::read(dir).ok().flatten();
         let files = Files::open(dir)?.ok_or_else(|| damaged("its file db is gone"))?;
         let mut salvage = Self {
             files,
-            noted,
+            acknowledged,
             lows: HashMap::new(),
             media: BTreeMap::new(),
             drafts: BTreeMap::new(),
@@ -89,7 +89,7 @@ impl Salvage {
             counters: BTreeMap::new(),
             report: SalvageReport::default(),
         };
-        // Changes to a page need its lowest key, which may be written later.
+        // Keys of a change need the lowest key of its page, which may be written later.
         salvage.scan(Self::remember_low, true)?;
         salvage.scan(Self::take, false)?;
         salvage.report.lost_counters =
@@ -99,18 +99,18 @@ impl Salvage {
         Ok(salvage)
     }
 
-    /// What could not be read.
+    /// Returns what could not be read.
     pub fn report(&self) -> &SalvageReport {
         &self.report
     }
 
-    /// The next ids: above all that was read, noted or counted.
+    /// Returns the next ids, which are above all rows, the watermark and the counters.
     pub fn state(&self) -> State {
         let above = |rows: &BTreeMap<u64, Version>| rows.keys().next_back().map_or(1, |last| last + 1);
-        let noted = self.noted.map_or(1, |noted| noted.next_draft());
+        let acknowledged = self.acknowledged.map_or(1, |acknowledged| acknowledged.next_draft());
         State {
             next_media_id: next_id(self.counter(NEXT_MEDIA_ID), above(&self.media)),
-            next_draft_id: next_id(self.counter(NEXT_DRAFT_ID), above(&self.drafts).max(noted)),
+            next_draft_id: next_id(self.counter(NEXT_DRAFT_ID), above(&self.drafts).max(acknowledged)),
             is_partial: false,
         }
     }
@@ -119,8 +119,8 @@ impl Salvage {
         self.counters.get(name)?.1
     }
 
-    /// Gives each row to `visit`: media, drafts, sources, each ascending. A row that cannot be read after all is left out,
-    /// and counted.
+    /// Passes each row to `visit`: media, drafts, sources, each in ascending order. A row that turns out to be
+    /// unreadable is skipped and counted.
     ///
     /// # Errors
     /// The disk fails, or `visit` does.
@@ -131,7 +131,7 @@ impl Salvage {
         for (id, version) in mem::take(&mut self.media) {
             match self.value(version).map_err(E::from)?.and_then(|value| decode::<Media>(&value).ok()) {
                 Some(row) if row.id.0 == id => {
-                    // This look-up is made again from the row.
+                    // The catalog creates this lookup again from the row.
                     if self.lookups.get(row.key.as_bytes()).is_some_and(|(_, media)| *media == Some(id)) {
                         self.lookups.remove(row.key.as_bytes());
                     }
@@ -151,7 +151,7 @@ impl Salvage {
             }
         }
         for (digest, (_, media)) in &self.lookups {
-            // A source only saves work. Without the row it saves none.
+            // A source without its media row is useless.
             if let Some(id) = media.filter(|id| self.media.contains_key(id)) {
                 let (source, media) = (SourceId::new(*digest), MediaId(id));
                 visit(Row::Source(SourceRow { source, media }))?;
@@ -173,7 +173,7 @@ impl Salvage {
         })
     }
 
-    /// Gives every message of the log whose checksum holds to `visit`.
+    /// Passes every message with a valid checksum to `visit`.
     fn scan(&mut self, visit: impl Fn(&mut Self, &Found<'_>), counts: bool) -> Result<(), CatalogError> {
         let mut slot = Vec::new();
         let mut newest = (0, (0, 0));
@@ -204,7 +204,7 @@ impl Salvage {
                 }
                 self.visit(&slot, index, start, &message, &visit, counts)?;
             }
-            // After the newest message is what a crash left, or what the slot had before.
+            // Bytes after the newest message are remains of a crash or of the slot's previous segment.
             let segment = segment.unwrap_or_default();
             let not_newest =
                 if segment >= newest.0 { mem::replace(&mut newest, (segment, rest)).1 } else { rest };
@@ -229,13 +229,13 @@ impl Salvage {
         let position = i64::try_from(message.segment).unwrap_or(0).saturating_mul(SLOT as i64) + offset;
         let in_slot = &slot[message.body.clone()];
         let Some(id) = Files::blob_of(message, slot) else {
-            let place = Place::Log(index * SLOT as u64 + message.body.start as u64);
+            let place = BodyLocation::Log(index * SLOT as u64 + message.body.start as u64);
             visit(self, &Found { kind: message.kind, page: message.page, position, body: in_slot, place });
             return Ok(());
         };
         match self.files.blob(id)? {
             Some(Some(body)) => {
-                let place = Place::Blob(id);
+                let place = BodyLocation::Blob(id);
                 visit(self, &Found { kind: message.kind, page: message.page, position, body: &body, place });
             }
             Some(None) if counts => self.report.add(in_slot),
@@ -281,10 +281,10 @@ impl Salvage {
         }
     }
 
-    /// A key of a page with what is left out in front of it.
+    /// Returns the full key, with the prefix that the page omits.
     fn whole_key(&self, page: u64, key: &[u8], length: usize) -> Option<Vec<u8>> {
         match self.lows.get(&page) {
-            // Keys of a page without a lowest key are whole.
+            // A page without a lowest key omits no prefix.
             Some(low) if !low.is_empty() => {
                 let missing = length.checked_sub(key.len())?;
                 Some([low.get(..missing)?, key].concat())
@@ -297,7 +297,7 @@ impl Salvage {
     fn take_row(&mut self, key: &[u8], found: &Found<'_>, value: &[u8]) {
         let position = found.position;
         if let Some(name) = COUNTERS.into_iter().find(|name| *name == key) {
-            // The watermark of a partial catalog has no value.
+            // The marker of a partial catalog has no value.
             let value = value.try_into().map_or(0, u64::from_be_bytes);
             newer(&mut self.counters, name, position, Some(value));
             return;
@@ -330,7 +330,7 @@ impl Salvage {
 }
 
 impl SalvageReport {
-    /// A place that cannot be read. Zeros are space that was never used.
+    /// Counts an unreadable range. Zeros are space that was never used.
     fn add(&mut self, place: &[u8]) {
         if place.iter().any(|byte| *byte != 0) {
             self.places += 1;
@@ -345,11 +345,11 @@ struct Found<'a> {
     page: u64,
     position: i64,
     body: &'a [u8],
-    place: Place,
+    place: BodyLocation,
 }
 
-/// Where the body of a message is.
-enum Place {
+/// The location of a message's body.
+enum BodyLocation {
     Log(u64),
     Blob(i64),
 }
@@ -359,17 +359,17 @@ impl<'a> Found<'a> {
         matches!(self.kind, Kind::Page | Kind::PageBlob).then(|| codec::node(self.body)).flatten()
     }
 
-    /// Where a part of the body is.
+    /// Returns the location of a part of the body.
     fn value_at(&self, value: &[u8]) -> ValueAt {
         let (offset, length) = (value.as_ptr().addr() - self.body.as_ptr().addr(), value.len());
         match self.place {
-            Place::Log(at) => ValueAt::Log { at: at + offset as u64, length },
-            Place::Blob(id) => ValueAt::Blob { id, at: offset, length },
+            BodyLocation::Log(at) => ValueAt::Log { at: at + offset as u64, length },
+            BodyLocation::Blob(id) => ValueAt::Blob { id, at: offset, length },
         }
     }
 }
 
-/// The segment that a slot holds: what its header says, or else its first message.
+/// Returns the segment in a slot, from its header or else from its first message.
 fn segment_of(slot: &[u8]) -> Option<u64> {
     match codec::segment_header(slot) {
         Some(header) => u64::try_from(header.position / SLOT as i64).ok(),

@@ -1,4 +1,4 @@
-//! Catalogs are filled by sled, damaged byte by byte, and opened.
+//! Tests that fill catalogs with sled, damage them byte by byte, and open them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::catalog::sled::watermark::Noted;
+use crate::catalog::sled::watermark::Acknowledged;
 use crate::catalog::{Catalog, DraftRow, NewDraft, NewPhoto, Restorable, Restore, Row, SledCatalog};
 use crate::disk::FreeDisk;
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
 const SLOT: usize = codec::SLOT;
 
-/// A number that looks like chance and is the same in every run.
-fn chance(seed: u64, below: usize) -> usize {
+/// A pseudorandom number below `below` that is the same in every run.
+fn pseudorandom(seed: u64, below: usize) -> usize {
     let hash = blake3::hash(&seed.to_le_bytes());
     let number = u64::from_le_bytes(hash.as_bytes()[..8].try_into().unwrap());
     usize::try_from(number % below as u64).unwrap()
@@ -41,7 +41,7 @@ fn new_draft(number: u64) -> NewDraft {
         size_bytes: number,
         source: SourceId::new(*blake3::hash(&number.to_le_bytes()).as_bytes()),
     };
-    // Every other draft shares a photo with the one before.
+    // Every second draft shares a photo with the one before.
     NewDraft {
         title: "t".repeat(usize::try_from(number % 150).unwrap()),
         photos: vec![photo(number), photo(number / 2)],
@@ -49,7 +49,7 @@ fn new_draft(number: u64) -> NewDraft {
     }
 }
 
-/// Fills a catalog as a server does, and gives its drafts.
+/// Fills a catalog as a server does, and returns its drafts.
 async fn fill(dir: &Path, from: u64, count: u64) -> Vec<Draft> {
     let catalog = open(dir).await.unwrap();
     let mut drafts = Vec::new();
@@ -60,7 +60,7 @@ async fn fill(dir: &Path, from: u64, count: u64) -> Vec<Draft> {
     drafts
 }
 
-/// Fills a catalog of many segments as an import does, in batches.
+/// Fills a catalog of many segments in batches, as an import does.
 async fn import(dir: &Path, count: u64) {
     let catalog = open(dir).await.unwrap();
     catalog.restore(Restore::Begin { next_media_id: 1, next_draft_id: 1 }).await.unwrap();
@@ -96,7 +96,7 @@ fn draft_row(id: u64) -> DraftRow {
     }
 }
 
-/// Up to where there is more than zeros.
+/// Returns the length without trailing zeros.
 fn used(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
@@ -127,21 +127,21 @@ fn copy(from: &Path) -> tempfile::TempDir {
     to
 }
 
-/// Opens a damaged catalog: either everything in it is as it was, or it is refused and its files are as they were. Says
-/// whether it was opened.
-async fn opens_intact_or_is_refused_untouched(dir: &Path, expected: &Export, what: &str) -> bool {
+/// Opens a damaged catalog. Either it opens with all its rows, or it is refused with its files unchanged. Returns
+/// true if it was opened.
+async fn opens_intact_or_is_refused_unchanged(dir: &Path, expected: &Export, what: &str) -> bool {
     let before = contents(dir);
     match open(dir).await {
         Ok(catalog) => {
-            assert_eq!(export(&catalog).await, *expected, "{what}: opened, and something is lost");
+            assert_eq!(export(&catalog).await, *expected, "{what}: opened, but rows are lost");
             catalog.close().await;
             true
         }
         Err(CatalogError::Corrupt(_)) => {
             let after = contents(dir);
             let names = |files: &Bytes| files.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
-            assert_eq!(names(&after), names(&before), "{what}: refused, and files came or went");
-            assert!(after == before, "{what}: refused, and written to");
+            assert_eq!(names(&after), names(&before), "{what}: refused, but files were created or removed");
+            assert!(after == before, "{what}: refused, but files were changed");
             false
         }
         Err(error) => panic!("{what}: {error:?}"),
@@ -189,7 +189,7 @@ fn salvaged(dir: &Path) -> (Export, SalvageReport) {
     (all, salvage.report().clone())
 }
 
-/// A catalog that was filled, opened again, filled further and closed: a snapshot, and a log that goes on after it.
+/// A catalog with a snapshot and a log that continues after it: filled, closed, opened and filled again.
 async fn filled() -> (tempfile::TempDir, Export) {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), 1, 60).await;
@@ -200,7 +200,7 @@ async fn filled() -> (tempfile::TempDir, Export) {
 }
 
 #[tokio::test]
-async fn flipped_bit_anywhere_is_harmless_or_refused_untouched() {
+async fn flipped_bit_is_harmless_or_refused_unchanged() {
     let (dir, all) = filled().await;
     let files = contents(dir.path());
     let mut refused = 0;
@@ -209,7 +209,7 @@ async fn flipped_bit_anywhere_is_harmless_or_refused_untouched() {
         let is_log = path.ends_with("db");
         let used = used(bytes);
         for number in 0..if is_log { 150 } else { 25 } {
-            let at = chance(number, used);
+            let at = pseudorandom(number, used);
             let damaged = copy(dir.path());
             let file = damaged.path().join(path.strip_prefix(dir.path()).unwrap());
             let mut flipped = bytes.clone();
@@ -217,18 +217,18 @@ async fn flipped_bit_anywhere_is_harmless_or_refused_untouched() {
             fs::write(&file, flipped).unwrap();
             let what = format!("bit {} of byte {at} of {}", number % 8, file.display());
             tried += 1;
-            refused += u64::from(!opens_intact_or_is_refused_untouched(damaged.path(), &all, &what).await);
+            refused += u64::from(!opens_intact_or_is_refused_unchanged(damaged.path(), &all, &what).await);
         }
     }
-    assert!(refused > tried / 10, "damage was looked for: {refused} of {tried}");
+    assert!(refused > tried / 10, "too little damage was refused: {refused} of {tried}");
 }
 
 #[tokio::test]
-async fn zeroed_cut_or_extended_file_is_harmless_or_refused_untouched() {
+async fn zeroed_cut_or_extended_file_is_harmless_or_refused_unchanged() {
     let (dir, all) = filled().await;
     for (path, bytes) in contents(dir.path()).iter().filter(|(_, bytes)| !bytes.is_empty()) {
         for number in 0..30 {
-            let at = chance(number, bytes.len());
+            let at = pseudorandom(number, bytes.len());
             let mut changed = bytes.clone();
             let what = match number % 4 {
                 0 => {
@@ -254,20 +254,20 @@ async fn zeroed_cut_or_extended_file_is_harmless_or_refused_untouched() {
             let damaged = copy(dir.path());
             let file = damaged.path().join(path.strip_prefix(dir.path()).unwrap());
             fs::write(&file, changed).unwrap();
-            // What is left of a watermark that was cut says nothing, and a catalog without one is taken as it is.
+            // A truncated watermark counts as missing, and a catalog without one is accepted as it is.
             let what = format!("{what} at {at} of {}", file.display());
-            opens_intact_or_is_refused_untouched(damaged.path(), &all, &what).await;
+            opens_intact_or_is_refused_unchanged(damaged.path(), &all, &what).await;
         }
     }
 }
 
-/// sled would skip the rest of a segment that it cannot read, where another one follows.
+/// sled would skip the unreadable rest of a segment that is followed by another one.
 #[tokio::test]
-async fn flipped_bit_before_the_tail_of_a_long_log_is_harmless_or_refused_untouched() {
+async fn flipped_bit_before_tail_of_long_log_is_harmless_or_refused_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     import(dir.path(), 3000).await;
     let all = loop {
-        // The snapshot stays as old as the catalog, so that all of the log is read again.
+        // The snapshot stays at the catalog's creation, so that the whole log is read again.
         match verify(dir.path()) {
             Err(CatalogError::InUse) => tokio::time::sleep(Duration::from_millis(2)).await,
             found => break found.map(|_| copy(dir.path())).unwrap(),
@@ -275,8 +275,9 @@ async fn flipped_bit_before_the_tail_of_a_long_log_is_harmless_or_refused_untouc
     };
     let all = export_of(all.path()).await;
     let log = fs::read(dir.path().join("db")).unwrap();
-    // Anywhere, and in the last messages of segments: after these no page is new, so that none would be missed.
-    let mut places: Vec<usize> = (0..15).map(|number| chance(number, used(&log) - SLOT)).collect();
+    // Random bytes, and the last messages of segments: no page is first written after these, so none would be
+    // missing.
+    let mut places: Vec<usize> = (0..15).map(|number| pseudorandom(number, used(&log) - SLOT)).collect();
     for (number, slot) in log.chunks_exact(SLOT).enumerate() {
         let mut starts = vec![codec::SEGMENT_HEADER];
         while let Some(message) = codec::message(slot, starts[starts.len() - 1])
@@ -297,22 +298,25 @@ async fn flipped_bit_before_the_tail_of_a_long_log_is_harmless_or_refused_untouc
             matches!(why, Err(CatalogError::Corrupt(what)) if what.starts_with("a record at byte ")),
         );
         let what = format!("bit {} of byte {at}", number % 8);
-        refused += u64::from(!opens_intact_or_is_refused_untouched(damaged.path(), &all, &what).await);
+        refused += u64::from(!opens_intact_or_is_refused_unchanged(damaged.path(), &all, &what).await);
     }
-    // Lost rows would be noticed by the census too, but not where they were.
-    assert!(refused > 10 && located > 10, "damage was looked for: {refused} refused, {located} located");
+    // The census would also notice lost rows, but not their location.
+    assert!(
+        refused > 10 && located > 10,
+        "too little damage was refused: {refused} refused, {located} located"
+    );
 }
 
-/// A catalog of several slots, some of which were used again.
+/// A catalog of several slots, some of them reused.
 #[tokio::test]
-async fn lost_segment_is_refused_untouched() {
+async fn lost_segment_is_refused_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     import(dir.path(), 6000).await;
     let all = export_of(dir.path()).await;
     for is_reopened in [false, true] {
         let original = copy(dir.path());
         if is_reopened {
-            // Without a snapshot the log is all there is.
+            // Without a snapshot, the log is the only source.
             for (path, _) in contents(original.path()) {
                 if path.file_name().unwrap().to_string_lossy().starts_with("snap.") {
                     fs::remove_file(path).unwrap();
@@ -335,7 +339,7 @@ async fn lost_segment_is_refused_untouched() {
                 }
                 let what = format!("slot {slot} lost (zeros: {zeros}, without snapshot: {is_reopened})");
                 refused +=
-                    u64::from(!opens_intact_or_is_refused_untouched(damaged.path(), &all, &what).await);
+                    u64::from(!opens_intact_or_is_refused_unchanged(damaged.path(), &all, &what).await);
             }
         }
         assert!(refused >= slots, "{refused} of {} refused", 2 * slots);
@@ -438,9 +442,9 @@ async fn rows_that_an_older_version_recorded_are_counted_at_the_next_start() {
     assert_eq!((census.media, census.drafts), (all.0.len() as u64, 101));
 }
 
-/// As a crash leaves it: the end of the log is cut or torn, and nothing of that was acknowledged.
+/// Like after a crash: the end of the log is cut or torn, and that part was not acknowledged.
 #[tokio::test]
-async fn torn_tail_that_was_not_acknowledged_is_opened() {
+async fn unacknowledged_torn_tail_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     fill(dir.path(), 1, 30).await;
     let acknowledged = fs::read(dir.path().join("acknowledged")).unwrap();
@@ -448,11 +452,11 @@ async fn torn_tail_that_was_not_acknowledged_is_opened() {
     let all = export_of(dir.path()).await;
     let before = copy(dir.path());
     fill(before.path(), 31, 10).await;
-    // What was written afterwards is taken for what a crash kept from being acknowledged.
+    // Later messages stand for ones that a crash kept from being acknowledged.
     let mut log = fs::read(before.path().join("db")).unwrap();
     log.truncate(used(&log));
     for number in 0..40 {
-        let at = length + chance(number, log.len() - length);
+        let at = length + pseudorandom(number, log.len() - length);
         let torn = copy(dir.path());
         let mut bytes = log.clone();
         match number % 4 {
@@ -472,13 +476,13 @@ async fn torn_tail_that_was_not_acknowledged_is_opened() {
         assert_eq!(verified.drafts, found.1.len() as u64, "{number} at {at}: sled reads the log differently");
         assert_eq!(found.1[..30], all.1[..], "{number} at {at}");
         let next = catalog.create_draft(new_draft(99)).await.unwrap();
-        assert_eq!(next.id.0, found.1.len() as u64 + 1, "no id is given twice, and none is left out");
+        assert_eq!(next.id.0, found.1.len() as u64 + 1, "no id is reused or skipped");
         catalog.close().await;
     }
 }
 
 #[tokio::test]
-async fn snapshot_whose_writing_was_cut_off_is_removed() {
+async fn incomplete_snapshot_is_removed() {
     let (dir, all) = filled().await;
     let unfinished = dir.path().join("snap.FFFFFFFFFFFFFFFF.generating");
     fs::write(&unfinished, b"half").unwrap();
@@ -486,9 +490,9 @@ async fn snapshot_whose_writing_was_cut_off_is_removed() {
     assert!(!unfinished.exists());
 }
 
-/// As if a segment with one row were lost, and nothing but the census knew of it.
+/// Simulates a lost segment with one row that only the census can reveal.
 #[tokio::test]
-async fn rows_that_the_census_misses_are_noticed_where_the_log_has_gaps() {
+async fn rows_missing_from_log_with_gaps_are_found_by_census() {
     let (dir, _) = filled().await;
     let files = loop {
         match files::Files::open(dir.path()) {
@@ -501,7 +505,7 @@ async fn rows_that_the_census_misses_are_noticed_where_the_log_has_gaps() {
     let found = trees.found(false).unwrap();
     let counted = found.counted.unwrap();
     assert_eq!((counted.drafts, counted.last_draft), (100, 100));
-    // A leaf loses its last change, which is a draft.
+    // Remove the last change to a leaf, which is a draft.
     let mut refused = 0;
     for number in 0..pages.len() {
         let mut fewer = pages.clone();
@@ -516,7 +520,7 @@ async fn rows_that_the_census_misses_are_noticed_where_the_log_has_gaps() {
 }
 
 #[tokio::test]
-async fn salvage_of_an_undamaged_catalog_is_all_of_it() {
+async fn salvage_of_intact_catalog_returns_all_rows() {
     let (dir, all) = filled().await;
     let (found, report) = salvaged(dir.path());
     assert_eq!(found, all);
@@ -526,20 +530,20 @@ async fn salvage_of_an_undamaged_catalog_is_all_of_it() {
 }
 
 #[tokio::test]
-async fn salvage_gives_every_row_that_is_not_damaged_and_writes_nothing() {
+async fn salvage_returns_every_undamaged_row_and_writes_nothing() {
     let (dir, all) = filled().await;
     let log = fs::read(dir.path().join("db")).unwrap();
     let mut lost = 0;
     for number in 0..60 {
-        let at = codec::SEGMENT_HEADER + chance(number, log.len() - codec::SEGMENT_HEADER);
+        let at = codec::SEGMENT_HEADER + pseudorandom(number, log.len() - codec::SEGMENT_HEADER);
         let damaged = copy(dir.path());
         let mut flipped = log.clone();
         flipped[at] ^= 4;
         fs::write(damaged.path().join("db"), flipped).unwrap();
         let before = contents(damaged.path());
         let (found, _) = salvaged(damaged.path());
-        assert!(contents(damaged.path()) == before, "it wrote");
-        // One message has at most one page of rows. Those that are read are right.
+        assert!(contents(damaged.path()) == before, "salvage wrote to the files");
+        // One message holds at most one page of rows. All rows that are read must be right.
         assert!(found.0.iter().all(|row| all.0.contains(row)), "byte {at}");
         assert!(found.1.iter().all(|row| all.1.contains(row)), "byte {at}");
         let media: BTreeSet<MediaId> = found.0.iter().map(|row| row.id).collect();
@@ -553,7 +557,7 @@ async fn salvage_gives_every_row_that_is_not_damaged_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn salvage_without_headers_and_snapshot_reads_rows_all_the_same() {
+async fn salvage_without_headers_and_snapshot_returns_all_rows() {
     let (dir, all) = filled().await;
     let path = dir.path().join("db");
     let mut log = fs::read(&path).unwrap();
@@ -633,26 +637,26 @@ async fn salvage_tells_of_lost_counters_and_of_a_part_of_an_import() {
 }
 
 #[tokio::test]
-async fn mark_with_a_flipped_bit_is_written_again() {
+async fn watermark_with_flipped_bit_is_rewritten() {
     let (dir, all) = filled().await;
     let path = dir.path().join("acknowledged");
     let mut bytes = fs::read(&path).unwrap();
     bytes[8] ^= 0x40;
     fs::write(&path, bytes).unwrap();
     assert_eq!(export_of(dir.path()).await, all);
-    assert_eq!(Noted::read(dir.path()).unwrap().unwrap().next_draft(), 101);
+    assert_eq!(Acknowledged::read(dir.path()).unwrap().unwrap().next_draft(), 101);
 }
 
-/// Versions of before there was a census left neither it nor a checksum.
+/// Versions before the census wrote neither a census nor a checksum.
 #[tokio::test]
-async fn catalog_of_an_older_version_is_opened_and_counted() {
+async fn catalog_of_older_version_is_opened_and_counted() {
     let (dir, all) = filled().await;
     let catalog = open(dir.path()).await.unwrap();
     catalog.opened().await.unwrap().trees.counters.remove(crate::catalog::sled::rows::CENSUS).unwrap();
     catalog.close().await;
     let path = dir.path().join("acknowledged");
     let bytes = loop {
-        // Opened to wait until it is closed.
+        // Retries until the database is closed.
         if verify(dir.path()).is_ok() {
             break fs::read(&path).unwrap();
         }
@@ -677,7 +681,7 @@ async fn catalog_of_an_older_version_is_opened_and_counted() {
 }
 
 #[tokio::test]
-async fn damaged_counter_neither_stops_a_start_nor_gives_an_id_twice() {
+async fn damaged_counter_allows_start_and_reuses_no_id() {
     for (name, damaged) in [("next_draft_id", 1 << 63), ("next_draft_id", 3), ("next_media_id", u64::MAX)] {
         let (dir, all) = filled().await;
         let catalog = open(dir.path()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Whether sled would find everything that was recorded, and what its counters say, before it is opened.
+//! Verifies a database before sled opens it, and reads its counters.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,44 +11,45 @@ use super::replay::{Replayed, replay};
 use crate::catalog::CatalogError;
 use crate::catalog::sled::rows::{CENSUS, CREATED, Census, NEXT_DRAFT_ID, NEXT_MEDIA_ID};
 
-/// sled's number of the page that has the roots of the trees.
+/// The page that lists the roots of the trees.
 const ROOTS_PAGE: u64 = 0;
 
-/// What a catalog that is not damaged says of itself.
+/// Counters and census of an intact catalog.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::catalog::sled) struct Found {
-    /// The moment of its creation.
+    /// Creation time.
     pub(in crate::catalog::sled) created: Option<u64>,
-    /// The id of the next draft.
+    /// Next draft id.
     pub(in crate::catalog::sled) next_draft: Option<u64>,
-    /// Its census, which may be of an older version of this program.
+    /// The census, which may be outdated if an older version of this program wrote after it.
     pub(in crate::catalog::sled) census: Option<Census>,
-    /// What was counted, where the census did not suffice.
+    /// Number of rows, if they had to be counted.
     pub(in crate::catalog::sled) counted: Option<Counted>,
 }
 
-/// Rows of a catalog.
+/// Number of rows in a catalog.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in crate::catalog::sled) struct Counted {
     pub(in crate::catalog::sled) media: u64,
     pub(in crate::catalog::sled) drafts: u64,
-    /// The highest id of a draft; 0 if there is none.
+    /// The highest draft id, or 0.
     pub(in crate::catalog::sled) last_draft: u64,
 }
 
-/// Reads all that sled would read of the catalog in `dir`, and more, and writes nothing. `None` if there is no catalog.
+/// Verifies the catalog in `dir` without writing: reads all messages that sled would read, and those of the snapshot.
+/// Returns `None` if there is no catalog.
 ///
 /// # Errors
-/// It is damaged, another process has it open, or the files cannot be read.
+/// The catalog is damaged, another process has it open, or its files cannot be read.
 pub(in crate::catalog::sled) fn verify(dir: &Path) -> Result<Option<Found>, CatalogError> {
     let Some(files) = Files::open(dir)? else { return Ok(None) };
     files.check_parameters()?;
     let replayed = replay(&files)?;
-    check_older(&files, &replayed)?;
+    check_snapshot_messages(&files, &replayed)?;
     Trees { files: &files, pages: &replayed.pages }.found(replayed.is_gapless).map(Some)
 }
 
-/// Removes snapshots that a crash kept sled from ending. sled would take one for the newest, and refuse it.
+/// Removes snapshots that a crash left incomplete. sled would treat one as the newest and refuse it.
 pub(in crate::catalog::sled) fn remove_unfinished(dir: &Path) -> Result<(), CatalogError> {
     if let Some(files) = Files::open(dir)? {
         for path in files.unfinished()? {
@@ -58,8 +59,8 @@ pub(in crate::catalog::sled) fn remove_unfinished(dir: &Path) -> Result<(), Cata
     Ok(())
 }
 
-/// Reads what the snapshot points to; the rest was read by the replay.
-fn check_older(files: &Files, replayed: &Replayed) -> Result<(), CatalogError> {
+/// Checks the messages to which the snapshot points. The replay has read all later ones.
+fn check_snapshot_messages(files: &Files, replayed: &Replayed) -> Result<(), CatalogError> {
     let mut older: Vec<(Pointer, u64)> = Vec::new();
     for (number, page) in (0..).zip(&replayed.pages) {
         let pointers = page.pointers().filter(|pointer| pointer.position < replayed.read_from);
@@ -92,13 +93,13 @@ fn check_older(files: &Files, replayed: &Replayed) -> Result<(), CatalogError> {
     Ok(())
 }
 
-/// The trees, by the pages that the log has.
+/// Reads trees from the pages of the log.
 pub(super) struct Trees<'a> {
     pub(super) files: &'a Files,
     pub(super) pages: &'a [Page],
 }
 
-/// A leaf as it was last written whole, and the changes to it.
+/// A leaf page: its last full version and the changes to it.
 struct Leaf<'a> {
     prefix: &'a [u8],
     rows: &'a [(&'a [u8], &'a [u8])],
@@ -106,7 +107,7 @@ struct Leaf<'a> {
 }
 
 impl Trees<'_> {
-    /// What the trees say. Rows are counted where a gap of the log may have had some.
+    /// Reads counters and census. Counts the rows if the log has gaps or the census is outdated.
     pub(super) fn found(&self, is_gapless: bool) -> Result<Found, CatalogError> {
         if self.pages.is_empty() {
             return Ok(Found::default());
@@ -136,7 +137,7 @@ impl Trees<'_> {
         let census = counters.get(CENSUS).and_then(|bytes| Census::read(bytes));
         let mut found = Found { created: number(CREATED), next_draft, census, counted: None };
         let fitting = census.filter(|census| census.fits(next_media, next_draft));
-        // Where a segment is missing, no checksum proves that nothing else is.
+        // If a segment is missing, checksums cannot prove that no row is missing.
         if fitting.is_none() || !is_gapless {
             let (media, _) = self.count(root("media"))?;
             let (drafts, last) = self.count(root("drafts"))?;
@@ -146,7 +147,7 @@ impl Trees<'_> {
                 && (media, drafts) != (census.media, census.drafts)
             {
                 return Err(damaged(format!(
-                    "it has {media} media rows and {drafts} drafts of the {} and {} that were recorded",
+                    "it has {media} media rows and {drafts} drafts, but {} and {} were recorded",
                     census.media, census.drafts
                 )));
             }
@@ -154,10 +155,10 @@ impl Trees<'_> {
         Ok(found)
     }
 
-    /// How many rows a tree has, and the last key.
+    /// Returns the number of rows in a tree, and the last key.
     fn count(&self, root: Option<u64>) -> Result<(u64, Vec<u8>), CatalogError> {
         let (mut count, mut last) = (0, Vec::new());
-        // Keys that changes to the leaf added or removed.
+        // Keys that the leaf's changes added (true) or removed (false).
         let mut changed: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
         if let Some(root) = root {
             self.each_leaf(root, |leaf| {
@@ -179,14 +180,15 @@ impl Trees<'_> {
         Ok((count, last))
     }
 
-    /// Goes through a tree from left to right.
+    /// Visits the leaves of a tree from left to right.
     fn each_leaf(
         &self,
         root: u64,
         mut visit: impl FnMut(Leaf<'_>) -> Result<(), CatalogError>,
     ) -> Result<(), CatalogError> {
         let (mut number, mut body) = (root, Vec::new());
-        // No tree is deeper than it has pages, and no row of leaves longer: a circle ends too.
+        // A tree is not deeper than its number of pages, and has no more leaves than that. The bound ends a cycle of
+        // damaged links.
         for _ in 0..=self.pages.len() * 2 {
             self.read(self.base(number)?, &mut body)?;
             let node = codec::node(&body).ok_or_else(|| unreadable(number))?;
@@ -208,7 +210,7 @@ impl Trees<'_> {
         Err(unreadable(root))
     }
 
-    /// Reads the changes to a leaf, the oldest first.
+    /// Visits the changes to a leaf, oldest first.
     fn each_link(&self, leaf: &Leaf<'_>, mut visit: impl FnMut(Link<'_>)) -> Result<(), CatalogError> {
         let mut body = Vec::new();
         for pointer in leaf.links {

@@ -1,5 +1,5 @@
-//! The clients that people use: each uploads the same three photos, chunked and with a Content-Length, over each version
-//! of HTTP that it speaks, and all get the same draft.
+//! Real HTTP clients: each uploads the same three photos, chunked and with a Content-Length, over each HTTP version
+//! that it supports, and all get the same draft.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::support::{Server, UPLOAD, photo_numbered, skipped, with_exif};
 
-/// The program that a variable names, as `make test` sets it. Its absence is told, and is a failure where nothing may be
-/// skipped.
+/// Returns the program that a variable names, as `make test` sets it. If it is missing, the test is reported as
+/// skipped, or fails where nothing may be skipped.
 pub(crate) fn program(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok().filter(|path| !path.is_empty());
     if found.is_none() {
@@ -42,7 +42,7 @@ fn drafts(command: &mut Command) -> Vec<Value> {
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stdout)))
 }
 
-/// What every client must get: three photos in order, alike but for the draft's id.
+/// Asserts that every client got three photos in order, equal except for the draft's id.
 fn assert_same(server: &Server, drafts: Vec<Value>) {
     let names = server.files();
     assert_eq!(names.len(), 3);
@@ -52,7 +52,7 @@ fn assert_same(server: &Server, drafts: Vec<Value>) {
         let sizes: Vec<_> = photos.iter().map(|photo| photo["media"]["width"].clone()).collect();
         assert_eq!(sizes, [900, 900, 900]);
         let ids: Vec<_> = photos.iter().map(|photo| photo["media"]["id"].clone()).collect();
-        assert_eq!(ids, [1, 2, 3], "the order of the upload");
+        assert_eq!(ids, [1, 2, 3], "photos are in the order of the upload");
         assert_eq!((&draft["title"], &draft["status"]), (&"same".into(), &"draft".into()));
         assert_eq!((&draft["description"], &draft["price_suggested"]), (&"".into(), &Value::Null));
     }
@@ -71,27 +71,27 @@ fn script(variable: &str, name: &str, runs: usize) {
 }
 
 #[test]
-fn python_requests() {
+fn python_requests_upload_gives_the_same_draft() {
     script("VINTEDBOT_TEST_PYTHON", "with_requests.py", 2);
 }
 
 #[test]
-fn python_httpx() {
+fn python_httpx_upload_gives_the_same_draft() {
     script("VINTEDBOT_TEST_PYTHON", "with_httpx.py", 4);
 }
 
 #[test]
-fn python_aiohttp() {
+fn python_aiohttp_upload_gives_the_same_draft() {
     script("VINTEDBOT_TEST_PYTHON", "with_aiohttp.py", 2);
 }
 
 #[test]
-fn node_fetch() {
+fn node_fetch_upload_gives_the_same_draft() {
     script("VINTEDBOT_TEST_NODE", "with_fetch.mjs", 2);
 }
 
 #[test]
-fn curl() {
+fn curl_upload_gives_the_same_draft() {
     let Some(curl) = program("VINTEDBOT_TEST_CURL") else {
         return;
     };
@@ -115,7 +115,7 @@ fn curl() {
 }
 
 #[tokio::test]
-async fn rust_reqwest() {
+async fn rust_reqwest_upload_gives_the_same_draft() {
     let server = Server::start(&[("WORKERS", "1")]);
     let photos = photos();
     let mut got = Vec::new();
@@ -127,7 +127,7 @@ async fn rust_reqwest() {
             for path in &photos.paths {
                 let bytes = std::fs::read(path).unwrap();
                 let part = if chunked {
-                    // A part of unknown length makes the whole form one.
+                    // A part of unknown length makes the length of the form unknown.
                     let pieces: Vec<std::io::Result<Vec<u8>>> =
                         bytes.chunks(5000).map(|piece| Ok(piece.to_vec())).collect();
                     reqwest::multipart::Part::stream(reqwest::Body::wrap_stream(futures_util::stream::iter(

@@ -1,5 +1,4 @@
-//! A start with many drafts. Too long for every day:
-//! `cargo test --release --test it -- --ignored --nocapture many_drafts`.
+//! Startup time with many drafts. Takes too long for every run:
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +13,7 @@ use crate::support::Server;
 
 const DRAFTS: u32 = 100_000;
 const AT_ONCE: usize = 512;
-/// What stands for the bytes of a photo.
+/// Stands for the bytes of a photo.
 const BYTES: &[u8] = b"a photo";
 
 fn photo(number: u32) -> NewPhoto {
@@ -25,7 +24,7 @@ fn photo(number: u32) -> NewPhoto {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: it writes 200,000 files"]
-async fn many_drafts_are_ready_soon_after_a_stop_and_after_kill_9() {
+async fn many_drafts_are_ready_soon_after_stop_and_after_kill_9() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     let root = dir.path().join("data/uploads");
     std::fs::create_dir_all(&root).unwrap();
@@ -50,7 +49,7 @@ async fn many_drafts_are_ready_soon_after_a_stop_and_after_kill_9() {
     }
     let written = began.elapsed();
     let mut report = Vec::new();
-    // The commit task lets go of the directory a moment after the last handle is dropped.
+    // The catalog releases its directory a moment after the last handle is dropped.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     for (what, signal) in [
         ("after writing all in one go", Signal::SIGKILL),
@@ -58,7 +57,7 @@ async fn many_drafts_are_ready_soon_after_a_stop_and_after_kill_9() {
         ("after kill -9 under load", Signal::SIGTERM),
         ("after a stop", Signal::SIGTERM),
     ] {
-        // Only root may do this, and on a file system of one's own; elsewhere the start is a warm one.
+        // Only root may drop caches, on a file system of its own; elsewhere the start is a warm one.
         let is_cold = std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok();
         let began = Instant::now();
         let mut server = Server::start_in(Arc::clone(&dir), &[]);

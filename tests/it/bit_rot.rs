@@ -1,4 +1,4 @@
-//! Bytes that change on the medium: found by the hash, never served once that is known, healed by an upload.
+//! Bit rot in stored photos: found by the hash, not served once it is known, and repaired by an upload.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bucket::Bucket;
 use crate::support::{Server, file, form, photo, photo_numbered, sha256};
-use crate::{again, s3};
+use crate::{deduplication, s3};
 
 fn flip_a_byte(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
@@ -32,16 +32,16 @@ async fn is_whole(server: &Server, url: &str) -> bool {
     answer.status() == 200 && *url == format!("/media/{}.jpg", sha256(answer.bytes().await.unwrap()))
 }
 
-/// Waits until the photo is out of sight.
+/// Waits until the photo is not served any more.
 async fn until_404(server: &Server, url: &str) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while server.get(url).await.status() != 404 {
-        assert!(tokio::time::Instant::now() < deadline, "the scrub finds it");
+        assert!(tokio::time::Instant::now() < deadline, "the scrub must find the damage");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Waits until the server has looked whether what was missing came back.
+/// Waits until the server has checked whether missing photos are back.
 async fn until_ready(server: &Server, expected: &Value) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while server.ready().await != (200, expected.clone()) {
@@ -55,7 +55,7 @@ fn stored(server: &Server, url: &str) -> PathBuf {
 }
 
 #[tokio::test]
-async fn damaged_photo_is_healed_when_it_is_uploaded_again() {
+async fn damaged_photo_is_repaired_by_upload() {
     let server = Server::start(&[]);
     let url = upload(&server).await;
     let path = stored(&server, &url);
@@ -63,18 +63,18 @@ async fn damaged_photo_is_healed_when_it_is_uploaded_again() {
     assert!(!is_whole(&server, &url).await);
     assert_eq!(upload(&server).await, url);
     assert!(is_whole(&server, &url).await);
-    assert_eq!(again::recognised(&server).await, 0);
+    assert_eq!(deduplication::recognised(&server).await, 0);
     assert_eq!(upload(&server).await, url);
-    assert_eq!(again::recognised(&server).await, 1, "what is whole is recognised");
+    assert_eq!(deduplication::recognised(&server).await, 1, "an intact photo is recognised");
     assert_eq!(server.metric("media_quarantined_total"), 1);
 }
 
 #[tokio::test]
-async fn scrub_takes_a_damaged_photo_out_of_sight_and_ready_tells_until_it_is_healed() {
+async fn scrub_hides_damaged_photo_and_ready_reports_it_until_repaired() {
     let server = Server::start(&[]);
     let url = upload(&server).await;
     flip_a_byte(&stored(&server, &url));
-    // Not by a server without jobs, or with the scrub turned off, or one that only reads.
+    // No scrub on a server without maintenance jobs, with the scrub turned off, or in read-only mode.
     let mut dir = server.stop();
     for setting in [("JOBS_ENABLED", "false"), ("SCRUB_HOURS", "0"), ("READ_ONLY", "true")] {
         let server = Server::start_in(dir, &[("SCRUB_HOURS", "1"), setting]);
@@ -91,7 +91,7 @@ async fn scrub_takes_a_damaged_photo_out_of_sight_and_ready_tells_until_it_is_he
 }
 
 #[tokio::test]
-async fn damaged_object_in_a_bucket_is_healed_by_an_upload_and_found_by_the_scrub() {
+async fn damaged_object_is_repaired_by_upload_and_found_by_scrub() {
     let bucket = Bucket::start();
     let endpoint = bucket.endpoint();
     let settings = s3::settings(&endpoint, &[("SCRUB_HOURS", "1")]);
@@ -100,7 +100,7 @@ async fn damaged_object_in_a_bucket_is_healed_by_an_upload_and_found_by_the_scru
     flip_a_byte(&bucket.objects("media")[0]);
     assert_eq!(upload(&server).await, url);
     assert!(is_whole(&server, &url).await);
-    assert_eq!(again::recognised(&server).await, 0);
+    assert_eq!(deduplication::recognised(&server).await, 0);
     flip_a_byte(&bucket.objects("media")[0]);
     let server = Server::start_in(server.stop(), &settings);
     until_404(&server, &url).await;
@@ -109,7 +109,7 @@ async fn damaged_object_in_a_bucket_is_healed_by_an_upload_and_found_by_the_scru
 }
 
 #[tokio::test]
-async fn pipe_or_directory_in_the_place_of_a_photo_is_404_at_once_and_healed_by_an_upload() {
+async fn pipe_or_directory_instead_of_a_photo_is_404_and_replaced_by_upload() {
     let server = Server::start(&[]);
     let url = upload(&server).await;
     let path = stored(&server, &url);

@@ -19,7 +19,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn the_ready_line_is_the_last_of_the_start_and_names_what_is_in_force() {
+fn ready_line_is_last_and_names_the_configuration() {
     let server = Server::start(&[("MAX_DIM_PX", "1200"), ("JPEG_QUALITY", "70")]);
     assert_eq!(
         server.output().last().unwrap(),
@@ -28,7 +28,7 @@ fn the_ready_line_is_the_last_of_the_start_and_names_what_is_in_force() {
 }
 
 #[test]
-fn bad_settings_are_told_all_at_once_and_end_with_2() {
+fn bad_settings_are_all_reported_with_exit_code_2() {
     for arguments in [&[][..], &["serve"], &["check-config"]] {
         let output = run(arguments, &[("PORT", "70000"), ("JPEG_QUALITY", "high"), ("ENV", "prod")]);
         assert_eq!(output.status.code(), Some(2));
@@ -42,7 +42,7 @@ fn bad_settings_are_told_all_at_once_and_end_with_2() {
 }
 
 #[test]
-fn help_names_every_setting_with_its_default() {
+fn help_lists_every_setting_with_its_default() {
     let help = text(&run(&["--help"], &[]).stdout);
     for setting in vintedbot_ingest::config::SETTINGS {
         let default = if setting.default.is_empty() { "none" } else { setting.default };
@@ -51,7 +51,7 @@ fn help_names_every_setting_with_its_default() {
 }
 
 #[test]
-fn settings_come_from_a_dotenv_file_too() {
+fn settings_are_read_from_a_dotenv_file() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(".env"), "MAX_DIM_PX=900\nJPEG_QUALITY=60\n").unwrap();
     let server = Server::start_in(Arc::new(dir), &[("JPEG_QUALITY", "61")]);
@@ -59,7 +59,7 @@ fn settings_come_from_a_dotenv_file_too() {
 }
 
 #[test]
-fn what_cannot_be_used_ends_the_start_with_1_and_its_name() {
+fn unusable_resource_is_named_with_exit_code_1() {
     let server = Server::start(&[]);
     let port = server.address.port().to_string();
     let taken = run(&[], &[("PORT", &port)]);
@@ -74,7 +74,7 @@ fn what_cannot_be_used_ends_the_start_with_1_and_its_name() {
 }
 
 #[tokio::test]
-async fn an_acknowledged_draft_survives_kill_9() {
+async fn acknowledged_draft_survives_kill_9() {
     let mut server = Server::start(&[]);
     let (_, draft) = server.upload(form(&[file(&photo(300, 200))])).await;
     server.signal(Signal::SIGKILL);
@@ -88,7 +88,7 @@ async fn an_acknowledged_draft_survives_kill_9() {
 }
 
 #[tokio::test]
-async fn open_uploads_are_finished_after_sigterm_and_new_ones_are_not_begun() {
+async fn sigterm_finishes_open_uploads_and_accepts_no_new_ones() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut server = Server::start(&[]);
         let body = form(&[file(&photo(300, 200))]);
@@ -108,7 +108,7 @@ async fn open_uploads_are_finished_after_sigterm_and_new_ones_are_not_begun() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_forever() {
+async fn stop_ends_within_its_timeout() {
     let mut server = Server::start(&[("SHUTDOWN_TIMEOUT_SECONDS", "1")]);
     let mut socket = server.connect();
     socket.write_all(upload_head("Content-Length: 1000000").as_bytes()).unwrap();

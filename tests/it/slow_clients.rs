@@ -1,4 +1,4 @@
-//! Clients that are slow, dead, gone, or too many.
+//! Slow, disconnected and too many clients.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use crate::support::{
     BOUNDARY, Server, UPLOAD, eventually, file, form, photo, photo_numbered, read_all, skipped, upload_head,
 };
 
-/// Sends `pieces` with a pause after each, and gives what the server answered once it did.
+/// Sends `pieces` with a pause after each until the server responds. Returns the response.
 fn drip(server: &Server, pieces: &[&[u8]], pause: Duration) -> String {
     let mut socket = server.connect();
     let begun = Instant::now();
@@ -20,14 +20,14 @@ fn drip(server: &Server, pieces: &[&[u8]], pause: Duration) -> String {
         if socket.peek(&mut [0]).is_ok() {
             break;
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "it is not cut");
+        assert!(begun.elapsed() < Duration::from_secs(20), "the connection is not closed");
     }
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     read_all(&mut socket)
 }
 
 #[test]
-fn a_head_that_drips_is_cut() {
+fn slow_head_is_408() {
     let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1")]);
     let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-A: {}", "a".repeat(500));
     let answer = drip(&server, &Vec::from_iter(head.as_bytes().chunks(1)), Duration::from_millis(100));
@@ -35,12 +35,12 @@ fn a_head_that_drips_is_cut() {
 }
 
 #[test]
-fn a_connection_that_rested_goes_on_even_from_the_middle_of_a_head() {
+fn resting_connection_continues_in_the_middle_of_a_head() {
     let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "2")]);
     let mut socket = server.connect();
     let request = "GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n";
     let half_more = format!("{request}{}", &request[..30]);
-    // After a second without a request hyper is taken off the connection.
+    // After a second without a request the connection releases hyper.
     for sent in [request, request, &half_more, &request[30..]] {
         socket.write_all(sent.as_bytes()).unwrap();
         std::thread::sleep(Duration::from_millis(1600));
@@ -52,7 +52,7 @@ fn a_connection_that_rested_goes_on_even_from_the_middle_of_a_head() {
             String::from_utf8_lossy(&answer[..length])
         );
     }
-    // Half a head behind an answer is a head that drips, also when it was there before the connection would have rested.
+    // Half a head after a response is a slow head, even if it arrived before the connection would have rested.
     socket.write_all(half_more.as_bytes()).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
     let rest = read_all(&mut socket);
@@ -60,8 +60,8 @@ fn a_connection_that_rested_goes_on_even_from_the_middle_of_a_head() {
 }
 
 #[test]
-fn a_body_that_drips_is_cut_and_a_slow_one_is_not() {
-    fn behind<'a>(head: &'a str, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
+fn body_below_min_rate_is_408_and_slow_body_above_it_is_201() {
+    fn after_head<'a>(head: &'a str, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
         std::iter::once(head.as_bytes()).chain(pieces).collect()
     }
     let server = Server::start(&[("BODY_IDLE_TIMEOUT_SECONDS", "2"), ("BODY_MIN_RATE", "1024")]);
@@ -70,26 +70,26 @@ fn a_body_that_drips_is_cut_and_a_slow_one_is_not() {
     let head = upload_head(&format!("Content-Length: {}\r\nConnection: close", body.len()));
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let answer = drip(&server, &behind(&head, body.chunks(1)), Duration::from_millis(200));
+            let answer = drip(&server, &after_head(&head, body.chunks(1)), Duration::from_millis(200));
             assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
             assert!(answer.contains("application/problem+json"), "{answer}");
         });
         scope.spawn(|| {
-            // Pauses of more than half of what is forgiven, at more than the least rate.
+            // Pauses of more than half the allowed idle time, above the minimum rate.
             let answer =
-                drip(&server, &behind(&head, body.chunks(body.len() / 3)), Duration::from_millis(1200));
+                drip(&server, &after_head(&head, body.chunks(body.len() / 3)), Duration::from_millis(1200));
             assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
         });
         scope.spawn(|| {
             let few = body[..12].chunks(1).chain([&body[12..]]);
-            let answer = drip(&patient, &behind(&head, few), Duration::from_millis(400));
-            assert!(answer.starts_with("HTTP/1.1 201 "), "no rate was asked for: {answer}");
+            let answer = drip(&patient, &after_head(&head, few), Duration::from_millis(400));
+            assert!(answer.starts_with("HTTP/1.1 201 "), "BODY_MIN_RATE is 0: {answer}");
         });
     });
 }
 
 #[tokio::test]
-async fn a_client_that_hardly_reads_its_answer_is_cut() {
+async fn client_that_reads_its_response_too_slowly_is_disconnected() {
     let server = Server::start(&[("BODY_IDLE_TIMEOUT_SECONDS", "1")]);
     let (_, draft) = server.upload(form(&[file(&photo(1600, 1200))])).await;
     let url = draft["photos"][0]["media"]["url"].as_str().unwrap();
@@ -97,15 +97,15 @@ async fn a_client_that_hardly_reads_its_answer_is_cut() {
     let request = format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(2000);
     let _ = socket.write_all(request.as_bytes());
     let mut taken = 0;
-    eventually("only the one who asks is connected", || {
+    eventually("only the connection of the metrics request is open", || {
         taken += socket.read(&mut [0]).unwrap_or(0);
         server.metric("connections") == 1
     })
     .await;
-    assert!(taken > 5, "it took a byte now and then: {taken}");
+    assert!(taken > 5, "the client read a few bytes: {taken}");
 }
 
-/// Ends a connection without a goodbye, as a phone in a tunnel ends up doing; the other way is a plain close.
+/// Makes a connection end with a reset, as of a phone that loses its network, instead of a normal close.
 fn reset(socket: &TcpStream) {
     socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO)).unwrap();
 }
@@ -115,7 +115,7 @@ fn is_spilled(path: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_dropped_connection_frees_memory_and_files_at_once() {
+async fn dropped_connection_frees_memory_and_files_at_once() {
     let server = Server::start(&[("MEMORY_BUDGET_MB", "16")]);
     for resets in [true, false] {
         let mut sockets = Vec::new();
@@ -154,7 +154,7 @@ async fn a_dropped_connection_frees_memory_and_files_at_once() {
 }
 
 #[tokio::test]
-async fn photos_whose_client_left_are_not_decoded() {
+async fn queued_photos_of_disconnected_client_are_not_decoded() {
     let server = Server::start(&[("WORKERS", "1")]);
     let forms: Vec<Vec<u8>> = (0..24).map(|n| form(&[file(&photo_numbered(3000, 2000, n))])).collect();
     let mut sockets = Vec::new();
@@ -170,15 +170,15 @@ async fn photos_whose_client_left_are_not_decoded() {
     drop(sockets);
     eventually("the queue is empty", || server.metric("pool_queue_depth") == 0).await;
     eventually("nothing is held", || server.metric("memory_budget_sources_bytes") == 0).await;
-    eventually("nobody is connected", || server.metric("connections") == 1).await;
+    eventually("no other connection is open", || server.metric("connections") == 1).await;
     let stored = server.metric("photos_stored_total");
     println!("{stored} of 24 photos were stored");
-    assert!(stored < 24, "those whose turn had not come are not decoded");
+    assert!(stored < 24, "photos still in the queue are not decoded");
     assert_eq!(server.files().len() as u64, stored);
 }
 
 #[tokio::test]
-async fn without_descriptors_the_answers_are_503_until_there_are_some() {
+async fn exhausted_descriptors_give_503_until_some_are_free() {
     let server = Server::start(&[]);
     let pid = format!("--pid={}", server.pid());
     let allow = |files: u64| {
@@ -186,7 +186,7 @@ async fn without_descriptors_the_answers_are_503_until_there_are_some() {
             std::process::Command::new("prlimit").args([&pid, &format!("--nofile={files}:")]).status();
         status.is_ok_and(|status| status.success())
     };
-    // One connection for everything: another one would give back a descriptor when it closes.
+    // One connection for everything: another one would release a descriptor when it closes.
     let client = reqwest::Client::builder().pool_max_idle_per_host(1).build().unwrap();
     let get = |path: &str| client.get(server.url(path)).send();
     let upload = |number| {
@@ -198,14 +198,14 @@ async fn without_descriptors_the_answers_are_503_until_there_are_some() {
     };
     let draft: serde_json::Value = upload(0).await.unwrap().json().await.unwrap();
     let media = draft["photos"][0]["media"]["url"].as_str().unwrap().to_owned();
-    // Descriptors are given from the lowest: below the first gap there is none left.
+    // Descriptors are allocated from the lowest: none is free below the first gap.
     let open = server.open_files();
     let first_free = (0..).find(|number| !open.contains_key(number)).unwrap();
     if !allow(first_free) {
         skipped!("prlimit cannot lower the limit of open files");
         return;
     }
-    // All over the one connection that there is.
+    // All requests use the one connection that there is.
     for response in [upload(1).await.unwrap(), get(&media).await.unwrap()] {
         assert_eq!(response.status(), 503);
         assert!(response.headers().contains_key("retry-after"));
@@ -216,7 +216,7 @@ async fn without_descriptors_the_answers_are_503_until_there_are_some() {
     let mut waiting = server.connect();
     waiting.write_all(b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     waiting.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    assert!(waiting.read(&mut [0]).is_err(), "it cannot be accepted yet");
+    assert!(waiting.read(&mut [0]).is_err(), "the connection cannot be accepted yet");
     assert!(allow(first_free + 64));
     waiting.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let answer = read_all(&mut waiting);

@@ -1,10 +1,10 @@
-//! Photos that come again: known by their source, answered as before, and not decoded.
+//! Photos that are uploaded again: recognised by their source, answered as before, and not decoded.
 
 use serde_json::Value;
 
 use crate::support::{Server, file, file_named, form, photo, photo_numbered};
 
-/// A counter of `/metrics`.
+/// Returns a counter of `/metrics`.
 async fn counter(server: &Server, name: &str) -> u64 {
     let text = server.get("/metrics").await.text().await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("vintedbot_{name}_total ")));
@@ -35,7 +35,7 @@ async fn bytes(server: &Server, draft: &Value) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_retry_gives_the_same_answer_and_decodes_nothing() {
+async fn retry_returns_the_same_photo_without_decoding() {
     let server = Server::start(&[]);
     let photo = photo(1800, 1200);
     let first = upload(&server, &photo).await;
@@ -50,14 +50,14 @@ async fn a_retry_gives_the_same_answer_and_decodes_nothing() {
     assert_eq!(twice["photos"][0]["media"], first["photos"][0]["media"]);
     assert_eq!(twice["photos"][1]["media"], first["photos"][0]["media"]);
     assert_eq!(recognised(&server).await, 3);
-    // One byte more behind the image is another source with the same output.
+    // One byte after the end of the image makes another source with the same output.
     let other = upload(&server, &[photo.as_slice(), b"x"].concat()).await;
     assert_eq!(other["photos"], first["photos"]);
     assert_eq!(recognised(&server).await, 3);
 }
 
 #[tokio::test]
-async fn a_photo_is_known_across_a_restart() {
+async fn photo_is_recognised_after_a_restart() {
     let mut server = Server::start(&[]);
     let photo = photo(300, 200);
     let first = upload(&server, &photo).await;
@@ -70,7 +70,7 @@ async fn a_photo_is_known_across_a_restart() {
 }
 
 #[tokio::test]
-async fn a_photo_whose_file_was_deleted_by_hand_is_made_anew() {
+async fn photo_with_deleted_file_is_encoded_again() {
     let server = Server::start(&[]);
     let photo = photo(300, 200);
     let first = upload(&server, &photo).await;
@@ -83,7 +83,7 @@ async fn a_photo_whose_file_was_deleted_by_hand_is_made_anew() {
 }
 
 #[tokio::test]
-async fn changed_settings_make_another_photo_or_refuse_it() {
+async fn changed_settings_give_another_photo_or_refuse_it() {
     let mut server = Server::start(&[]);
     let photo = photo(300, 200);
     let first = upload(&server, &photo).await;
@@ -100,7 +100,7 @@ async fn changed_settings_make_another_photo_or_refuse_it() {
 }
 
 #[tokio::test]
-async fn what_is_not_allowed_any_more_is_refused_though_it_is_known() {
+async fn known_photo_above_lowered_limits_is_refused() {
     let dir = {
         let mut server = Server::start(&[]);
         upload(&server, &photo(300, 200)).await;
@@ -120,7 +120,7 @@ async fn what_is_not_allowed_any_more_is_refused_though_it_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn concurrent_uploads_of_one_photo_agree() {
+async fn concurrent_uploads_of_one_photo_return_the_same_media() {
     let server = Server::start(&[]);
     let photo = photo_numbered(600, 400, 7);
     for _ in 0..2 {
@@ -129,5 +129,5 @@ async fn concurrent_uploads_of_one_photo_agree() {
         assert!(drafts.iter().all(|draft| draft["photos"] == drafts[0]["photos"]));
     }
     assert_eq!(server.files().len(), 1);
-    assert!(recognised(&server).await >= 12, "the second round at least");
+    assert!(recognised(&server).await >= 12, "at least the second round");
 }
