@@ -19,9 +19,10 @@ elif [ "$(id -u)" != 0 ] || setpriv --reuid=65534 --regid=65534 --clear-groups t
 fi
 export VINTEDBOT_TEST_RUN="$$"
 
-# Processes that inherited the environment of this run. The shell itself and its children here are left out.
+# Lists the processes that inherited the environment of this run. The commands here run without it.
 survivors() {
-    env -u VINTEDBOT_TEST_RUN grep -lsz "^VINTEDBOT_TEST_RUN=$$\$" /proc/[0-9]*/environ | cut -d/ -f3
+    env -u VINTEDBOT_TEST_RUN sh -c \
+        "grep -lsz '^VINTEDBOT_TEST_RUN=$$\$' /proc/[0-9]*/environ | cut -d/ -f3"
 }
 
 finish() {
