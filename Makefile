@@ -1,16 +1,16 @@
-# Needs cargo, gcc and make; what else the recipes take is fetched into target/tools by tools/*.sh, without root and
-# without installing anything.
+# Needs cargo, gcc and make. tools/*.sh fetch everything else into target/tools, without root and without installing anything.
 
 TOOLS := $(CURDIR)/target/tools
-# At the end, so that what the machine has comes first. The last is where rustup puts cargo, for shells that have not
-# been told yet.
+# At the end, so that the machine's own programs come first. The last directory is where rustup puts cargo, for a shell that was
+# started before rustup was installed.
 export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$(HOME)/.cargo/bin
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # cargo is parallel by itself
 ROUNDS := 200
 MINUTES := 15
-.PHONY: help run build test lint crash soak bench compare load fuzz fuzz-smoke tools native clients postgres redis clean
+FEATURES := $(shell sed -n '/^\[features\]/,/^\[/s/^\([a-z_-]*\) *=.*/\1/p' Cargo.toml | grep -v '^default$$')
+.PHONY: help run build test lint crash soak bench compare chart load fuzz fuzz-smoke tools native clients postgres redis clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -18,26 +18,28 @@ help: ## list the targets
 run: native ## build (release) and start the server; settings come from the environment and .env
 	cargo run --release --locked
 
-build: native ## build target/release/vintedbot-ingest
+build: native ## build target/release/vintedbot-ingest, and its debug information as vintedbot-ingest.debug
 	cargo build --release --locked
+	@tools/split_debug.sh target/release/vintedbot-ingest
 
 test: lint clients postgres redis ## everything that has to pass: lint, the tests, some seconds of fuzzing, the systemd unit
-	. ./target/tools/clients.env && . ./target/tools/postgres.env && . ./target/tools/redis.env && cargo test --locked
-	tools/fuzz.sh smoke
-	tools/unit.sh
+	@tools/test.sh
 
 crash: native ## kill -9 under load, ROUNDS times (200) on the same data; make test has a few rounds
 	VINTEDBOT_CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test it -- --nocapture after_kill_9
 
-lint: native ## formatting, clippy, and the dependencies against deny.toml
+lint: native ## formatting, clippy with each set of features, the documentation, and the dependencies against deny.toml
 	@tools/lint.sh
 	cargo fmt --check
 	cargo fmt --check --manifest-path benches/score/Cargo.toml
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features -- -D warnings
+	for feature in $(FEATURES); do cargo clippy --locked --no-default-features --features $$feature -- -D warnings || exit; done
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
 	cargo deny --locked check bans licenses sources
 
-soak: native ## MINUTES (15) of everything at once, and the line of memory
+soak: native ## MINUTES (15) of mixed load, with the memory over time
 	VINTEDBOT_SOAK_MINUTES=$(MINUTES) cargo test --locked --test it -- --ignored --nocapture soak
 
 bench: native ## criterion's benchmarks, some minutes, and a table of them; see BENCHMARKS.md
@@ -50,6 +52,9 @@ compare: native clients ## the image pipeline beside Pillow, sharp and libvips, 
 	cargo build --release --locked --manifest-path benches/score/Cargo.toml --target-dir target/score
 	. ./target/tools/peers.env && VINTEDBOT_SCORE=$(CURDIR)/target/score/release/score \
 		cargo bench --locked --bench compare -- run
+
+chart: ## draw docs/compare.svg from the figures in BENCHMARKS.md
+	python3 tools/chart.py
 
 load: native ## 2,000 slow phones and 10,000 idle connections against the release build; needs 13,000 open files
 	cargo bench --locked --bench load -- run

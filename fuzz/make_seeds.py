@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes fuzz/seeds: small files from which a fuzzer starts. Needs Pillow (target/tools/clients-venv has it).
+"""Makes the seeds in fuzz/corpus: small files from which a fuzzer starts. Needs Pillow (target/tools/clients-venv has it).
 
-Run it from the root of the repository. The outcome is committed, so that fuzzing needs neither Python nor Pillow.
+Run it from the root of the repository. The seeds are committed, so fuzzing needs neither Python nor Pillow.
 """
 
 import io
@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).parent
 sys.path.append(str(ROOT.parent / "tests/clients"))
 import tiff_files  # noqa: E402
 
-SEEDS = ROOT / "seeds"
+SEEDS = ROOT / "corpus"
 
 
 def save(target, name, data):
@@ -219,7 +219,7 @@ def costly():
     yield 5, "rle.bmp", header + b"\x80\x80\x80\0" + b"\0\2\0\0" * 400 + b"\0\1"
     yield 6, "sizes.ico", file(picture("RGBA", (32, 32)), "ICO", sizes=[(16, 16), (32, 32)], bitmap_format="bmp")
     for name in ["420.avif", "grid.heic", "alpha.heic"]:
-        yield 7, name, (ROOT.parent / "data/heif" / name).read_bytes()
+        yield 7, name, (ROOT.parent / "tests/fixtures/heif" / name).read_bytes()
 
 
 FORM = b"multipart/form-data; boundary=b"
@@ -269,8 +269,8 @@ def requests():
     yield "text", upload(form(b"<svg/>"))
     for name, data in [("png", "rgba.png"), ("webp", "lossy.webp"), ("gif", "film.gif")]:
         yield name, upload(form(next(file for _, kind, file in rasters() if kind == data)))
-    yield "avif", upload(form((ROOT.parent / "data/heif/420.avif").read_bytes()))
-    yield "heic", upload(form((ROOT.parent / "data/heif/grey.heic").read_bytes()))
+    yield "avif", upload(form((ROOT.parent / "tests/fixtures/heif/420.avif").read_bytes()))
+    yield "heic", upload(form((ROOT.parent / "tests/fixtures/heif/grey.heic").read_bytes()))
     yield "empty", upload(b"--b--")
     yield "long", upload(b"", b"Content-Length: 99999999999")
     for name, path in [
@@ -307,7 +307,7 @@ def main():
         save("work_budget", name, bytes([choice]) + data)
     save("exif_orientation", "big.tif", b"\0" + tiff_block())
     save("exif_orientation", "little.tif", b"\0" + tiff_block("<", 3))
-    for path in sorted((ROOT.parent / "data/heif").iterdir()):
+    for path in sorted((ROOT.parent / "tests/fixtures/heif").glob("*.[ah]*i[cf]")):
         save("heic_avif", path.name, path.read_bytes())
         save("sniff", path.name, path.read_bytes()[:64])
     save("sniff", "420.jpg", dict(jpegs())["420.jpg"][:32])

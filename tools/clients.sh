@@ -1,7 +1,7 @@
 #!/bin/sh
-# Prepares the HTTP clients that the integration tests drive (curl, Python's, node's) and writes
-# target/tools/clients.env, which tells the tests where they are. A client that cannot be had is left empty there, its
-# tests are skipped, and that is said; with CI=true it is an error.
+# Prepares the HTTP clients that the integration tests drive (curl, Python's, node's) and writes their paths to
+# target/tools/clients.env. A client that cannot be fetched has an empty path, and a message says that its tests are skipped. With
+# CI=true that is an error.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/target/tools
@@ -25,11 +25,11 @@ recent_node() {
 }
 
 pip() {
-    PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install -q --only-binary :all: "$@" >&2
+    PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 "$venv/bin/python" -m pip install -q --only-binary :all: "$@" >&2
 }
 
-# Debian keeps pip, and what `python -m venv` needs to put it into a new environment, in packages of their own; from
-# the first of those comes a pip that runs out of its wheel.
+# Debian has pip, and the parts of `python -m venv` that install it, in separate packages. The package python3-pip-whl has a pip
+# that runs from its wheel.
 make_venv() {
     rm -rf "$venv"
     if ! "$1" -m venv "$venv" >/dev/null 2>&1; then
@@ -59,7 +59,7 @@ if ! ready_venv; then
     echo "tools/clients.sh: preparing the Python clients in target/tools/clients-venv" >&2
     base=$(command -v python3) && recent_python "$base" || base=
     if [ -z "$base" ] && tools/deb.sh python3 python3; then
-        # Its own place rather than the link in bin: the new environment finds the standard library from there.
+        # The program itself, not the link in bin: the new environment finds the standard library from its path.
         base=$(readlink -f "$tools/python3/bin/python3")
     fi
     { [ -n "$base" ] && make_venv "$base" && ready_venv; } || python=

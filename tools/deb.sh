@@ -1,7 +1,7 @@
 #!/bin/sh
-# Gets a program out of its Debian packages without installing anything: packages are unpacked, together with
-# whatever they depend on and this machine lacks, under target/tools/PROGRAM, and run from
-# target/tools/PROGRAM/bin/PROGRAM. Nothing here needs root, so root and ordinary users go the same way.
+# Fetches a program from its Debian packages without installing anything. The packages, and those that they depend on and that
+# this machine lacks, are unpacked under target/tools/PROGRAM. The program then runs from target/tools/PROGRAM/bin/PROGRAM. Root
+# is not needed.
 #
 #   tools/deb.sh PROGRAM PACKAGE...     ("-" for PROGRAM: only unpack, into target/tools/PACKAGE/root)
 set -eu
@@ -15,15 +15,15 @@ dir=$PWD/target/tools/$name
 apt=$PWD/target/tools/apt
 
 fail() {
-    rm -f "$apt/updated" # an update may call itself a success without having reached anything
+    rm -f "$apt/updated" # apt-get update may succeed without having reached a server
     echo "tools/deb.sh: $1" >&2
     echo "tools/deb.sh: please install it by hand: apt-get install $packages" >&2
     exit 1
 }
 packages=$*
 
-# The directory only ever appears whole, so its presence is the stamp; running the program says if it still works
-# (it would not after an upgrade of the system it borrows libraries from).
+# The directory appears only when it is complete, so no other marker is needed. Running the program shows whether it still works:
+# an upgrade of the system, whose libraries it uses, may break it.
 if [ "$program" = - ]; then
     [ ! -d "$dir" ] || exit 0
 else
@@ -40,8 +40,8 @@ trap 'rm -rf "$part"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Sandbox::User: the usual _apt could not write to a directory of ours. The lists are ours as well, since an ordinary
-# user cannot refresh the system's, and a fresh image has none.
+# Sandbox::User: the user _apt could not write to this directory. Separate lists: an ordinary user cannot refresh the system's,
+# and a new image has none.
 apt() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq -o APT::Sandbox::User=root -o Acquire::Languages=none \
         -o Acquire::Retries=3 -o Dir::State="$apt" -o Dir::State::lists="$apt/lists" \
@@ -55,13 +55,13 @@ if [ -z "$(find "$apt/updated" -mmin -60 2>/dev/null)" ]; then
     touch "$apt/updated"
 fi
 
-# NoLocking: dpkg's lock belongs to root, and a download has no need of it.
+# NoLocking: only root can take dpkg's lock, and a download does not need it.
 mkdir -p "$part/archives/partial"
 apt -o Debug::NoLocking=1 -y --no-install-recommends --download-only install "$@" >&2 ||
     fail "the download of $packages failed"
 for deb in "$part"/archives/*.deb; do
     case ${deb##*/} in
-        libc6_* | libc-bin_*) continue ;; # programs run under this machine's loader, which wants its own libc
+        libc6_* | libc-bin_*) continue ;; # programs run under this machine's loader, which needs its own libc
     esac
     [ -e "$deb" ] || fail "$packages is installed already, but $name does not run; is it on PATH?"
     dpkg-deb -x "$deb" "$part/root" || fail "$deb does not unpack"
@@ -75,9 +75,8 @@ if [ "$program" != - ]; then
     # shellcheck disable=SC2016 # $top is the wrapper's
     libs=$(cd "$part" && find root -name 'lib*.so*' -exec dirname {} + | sort -u | sed 's|^|$top/|' | paste -sd: -)
     mv "$part/$real" "$part/$real.real"
-    # The library path goes to the loader rather than into the environment, which the compilers started by cmake
-    # would inherit. The wrapper takes the program's own place because cmake and python look around themselves
-    # (for modules, and for the program to start again) starting from the path they were called by.
+    # The library path is an argument of the loader: compilers that cmake starts would inherit a variable. The wrapper replaces the
+    # program itself, because cmake and python search for modules, and for the program to start again, from their own path.
     cat >"$part/$real" <<EOF
 #!/bin/sh
 self=\$(readlink -f "\$0")

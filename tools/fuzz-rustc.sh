@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stands in front of rustc for `tools/fuzz.sh smoke`: instruments this crate and its fuzz targets, and nothing else.
+# The RUSTC_WRAPPER of `tools/fuzz.sh smoke`: instruments this crate and its fuzz targets, and nothing else.
 set -eu
 
 flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
@@ -13,7 +13,7 @@ flags="$flags -Cllvm-args=-simplifycfg-branch-fold-threshold=0 --cfg fuzzing"
 }
 case " $* " in
     *" --crate-name vintedbot_ingest "*) ;;
-    *" fuzz_targets/"*) flags="$flags -Clink-arg=$LIBFUZZER -Clink-arg=-lstdc++" ;;
+    *" fuzz_targets/"*) flags="$flags -Clink-arg=$LIBFUZZER -Clink-arg=-L$LIBSTDCXX -Clink-arg=-lstdc++" ;;
     *) exec "$@" ;;
 esac
 # shellcheck disable=SC2086 # several words

@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make lint` needs rustfmt, clippy and cargo-deny. The Makefile puts target/tools/cargo/bin at the end of PATH, for the
-# case that the machine has no cargo-deny.
+# Prepares rustfmt, clippy and cargo-deny for `make lint`. The Makefile puts target/tools/cargo/bin, where cargo-deny is installed,
+# at the end of PATH.
 set -eu
 cd "$(dirname "$0")/.."
 deny=0.20.2
@@ -16,7 +16,7 @@ need clippy clippy
 
 if ! cargo deny --version >/dev/null 2>&1; then
     echo "tools/lint.sh: compiling cargo-deny $deny: some minutes, this once" >&2
-    # Unoptimised and without debug information it takes a fraction of the time, and checks just the same.
+    # Without optimisation and debug information it compiles in a fraction of the time.
     CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_OPT_LEVEL=0 \
         cargo install cargo-deny --version "$deny" --locked --debug --root target/tools/cargo || {
         echo "tools/lint.sh: by hand: cargo install cargo-deny --version $deny --locked" >&2

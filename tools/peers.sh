@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fetches the libraries that `make compare` measures beside this server (Pillow, libvips, sharp) into target/tools, and
-# writes target/tools/peers.env, which tells where they are. Needs what tools/clients.sh has prepared. Pillow is also the
-# judge, so nothing goes without it; sharp is left out where it cannot be had, and that is said.
+# writes their paths to target/tools/peers.env. Run tools/clients.sh before. Pillow also computes the reference images, so it is
+# required; a message says if sharp cannot be fetched and is left out.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/target/tools
@@ -15,11 +15,11 @@ ready_venv() {
         "$venv/bin/python" -c 'import PIL.ImageCms, pyvips' 2>/dev/null
 }
 
-# The pip is that of the clients' environment, which was not easy to get where Debian keeps it apart.
+# Uses the pip of the clients' environment.
 make_venv() {
     rm -rf "$venv"
     "$VINTEDBOT_TEST_PYTHON" -m venv --without-pip "$venv" || return 1
-    PIP_DISABLE_PIP_VERSION_CHECK=1 "$VINTEDBOT_TEST_PYTHON" -m pip --python "$venv/bin/python" install -q \
+    PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 "$VINTEDBOT_TEST_PYTHON" -m pip --python "$venv/bin/python" install -q \
         --only-binary :all: --no-binary pyvips -r tools/peers/requirements.txt >&2 || return 1
     cp tools/peers/requirements.txt "$venv/installed.txt"
 }
@@ -38,7 +38,7 @@ ready_modules() {
         "$VINTEDBOT_TEST_NODE" -e 'require(process.argv[1])' "$modules/node_modules/sharp" 2>/dev/null
 }
 
-# Debian has npm in a package of its own; the wheel that tools/clients.sh takes node from has it as well.
+# Debian has npm in a separate package. The wheel from which tools/clients.sh takes node has it too.
 npm() {
     if command -v npm >/dev/null; then
         command npm "$@"
@@ -48,12 +48,12 @@ npm() {
     fi
 }
 
-# sharp is a program in its packages: there is nothing to compile, so no script of theirs need run.
+# sharp comes compiled, so install scripts need not run.
 fetch_modules() {
     rm -rf "$modules"
     mkdir -p "$modules"
     cp tools/peers/package.json tools/peers/package-lock.json "$modules/"
-    npm ci --prefix "$modules" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 || return 1
+    npm ci --prefix "$modules" --cache "$tools/npm-cache" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 || return 1
     cp tools/peers/package-lock.json "$modules/installed.json"
 }
 

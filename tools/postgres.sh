@@ -1,15 +1,15 @@
 #!/bin/sh
-# Finds or fetches the PostgreSQL that the tests start clusters of their own with, and writes target/tools/postgres.env,
-# which tells where its programs are: the machine's; else, as root, one that is installed with apt-get; else one that is
-# unpacked into target/tools. Where none can be had the tests with it are skipped, and that is said; with CI=true it is
-# an error.
+# Finds or fetches the PostgreSQL with which the tests start their own clusters, and writes the path of its programs to
+# target/tools/postgres.env: the machine's own; else one that is unpacked into target/tools. PostgreSQL does not run as root, so as
+# root the tests start it as another user. If that user cannot read this tree, PostgreSQL is installed with apt-get. If there is
+# none, a message says that its tests are skipped; with CI=true that is an error.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/target/tools
 package=postgresql-15
 mkdir -p "$tools"
 
-# The directory of programs in which the first of these places has all that the tests start.
+# Sets `programs` to the first of these directories that has all programs that the tests start.
 found() {
     for initdb in "$@"; do
         programs=$(dirname "$(readlink -f "$initdb" 2>/dev/null)") || continue
@@ -26,23 +26,29 @@ installed() {
     found /usr/lib/postgresql/15/bin/initdb "$(command -v initdb || true)" /usr/lib/postgresql/*/bin/initdb
 }
 
+# Whether the user that runs PostgreSQL can read what is unpacked here.
+readable() {
+    [ "$(id -u)" != 0 ] || setpriv --reuid=65534 --regid=65534 --clear-groups test -r Makefile 2>/dev/null
+}
+
 install() {
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+    ! readable && command -v apt-get >/dev/null || return 1
     echo "tools/postgres.sh: installing $package" >&2
-    # Without the cluster that Debian makes and starts at once.
+    # Without the cluster that Debian would create and start.
     mkdir -p /etc/postgresql-common/createcluster.d
     echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/vintedbot-tests.conf
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$package"; } >&2
 }
 
 unpack() {
+    readable || return 1
     tools/deb.sh - "$package" || return 1
     root=$tools/$package/root
     libs=$(find "$root" -name 'lib*.so*' -exec dirname {} + | sort -u | paste -sd: -)
     found "$root"/usr/lib/postgresql/*/bin/initdb
 }
 
-installed || { install && installed; } || unpack || {
+installed || unpack || { install && installed; } || {
     libs=
     echo "tools/postgres.sh: NO PostgreSQL: THE TESTS OF THE SHARED CATALOG WILL BE SKIPPED (apt-get install $package)" >&2
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Finds a redis-server for the tests, or fetches one, and writes target/tools/redis.env, which tells the tests where it
-# is. If none can be had it is left empty there, its tests are skipped, and that is said; with CI=true it is an error.
+# Finds a redis-server for the tests, or fetches one, and writes its path to target/tools/redis.env. If there is none, the path is
+# empty, and a message says that its tests are skipped; with CI=true that is an error.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/target/tools

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Checks the systemd unit: that systemd understands all of it, and that its sandbox stays as tight as it is.
-# What is looked at is a copy, read as a user's unit: as the system's, systemd-analyze would need /run/systemd, which
-# takes root where systemd does not run. Hence the other User; and the program is not installed where it is built.
+# Checks the systemd unit: systemd must know every directive, and the sandbox must not get weaker.
+# It checks a copy, as a user's unit. For a system unit systemd-analyze needs /run/systemd, and so root on a machine where systemd
+# does not run. The copy has another User, because a user's unit cannot have DynamicUser, and another program, because the server
+# is not installed on a machine that only builds it.
 set -eu
 cd "$(dirname "$0")/.."
 unit=vintedbot-ingest.service
@@ -21,7 +22,7 @@ trap 'rm -rf "$dir"' EXIT
 sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|; s|^DynamicUser=yes|User=daemon|' "deploy/$unit" >"$dir/$unit"
 export XDG_RUNTIME_DIR="$dir"
 
-# Warnings count as well: a directive that systemd ignores is one that does not protect.
+# Warnings count too: a directive that systemd ignores does not protect.
 "$analyze" --user verify --man=no --recursive-errors=no "$dir/$unit" >"$dir/said" 2>&1 ||
     echo "exit status $?" >>"$dir/said"
 if [ -s "$dir/said" ]; then

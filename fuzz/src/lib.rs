@@ -1,22 +1,22 @@
-//! How a target meets libFuzzer.
+//! Connects a fuzz target to libFuzzer.
 //!
-//! For campaigns by libfuzzer-sys, as `cargo fuzz` expects it. For `make fuzz-smoke` by the one function that libFuzzer asks
-//! for: that crate would have a third of the server's dependencies compiled once more, for a feature of a crate that their
-//! build scripts share.
+//! Campaigns and `cargo fuzz` use libfuzzer-sys. `make fuzz-smoke` defines the one function that libFuzzer calls:
+//! libfuzzer-sys enables a feature of a crate that many build scripts share, so a third of the server's dependencies would be
+//! compiled a second time.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
 use vintedbot_ingest::fuzzing::count_allocated;
 
-/// The system's allocator, which tells the target how much each thread holds.
+/// The system's allocator. It counts how much memory each thread holds, for the target `work_budget`.
 #[derive(Debug)]
 pub struct Counting;
 
-// SAFETY: every call is passed on to `System` as it is. Counting allocates nothing.
+// SAFETY: every call is passed to `System` unchanged, and counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count_allocated(layout.size() as i64);
-        // SAFETY: the caller keeps the contract of this very function.
+        // SAFETY: the caller keeps the contract of this function.
         unsafe { System.alloc(layout) }
     }
 
@@ -39,12 +39,36 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Starts this program again with the dictionary of its target, unless a dictionary was named.
+///
+/// libFuzzer takes a dictionary as an argument only, and `cargo fuzz run` passes none.
+#[cfg(feature = "libfuzzer")]
+pub fn use_dictionary(target: &str) {
+    use std::os::unix::process::CommandExt;
+
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("dictionaries").join(format!("{target}.dict"));
+    let mut arguments = std::env::args_os();
+    let is_named = arguments.any(|argument| argument.as_encoded_bytes().starts_with(b"-dict="));
+    if is_named || !path.exists() {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else { return };
+    let mut option = std::ffi::OsString::from("-dict=");
+    option.push(path);
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).arg(option).exec();
+    eprintln!("the target runs without its dictionary: {error}");
+}
+
 /// Makes a function of [`vintedbot_ingest::fuzzing`] the target of this binary.
 #[cfg(feature = "libfuzzer")]
 #[macro_export]
 macro_rules! target {
     ($name:ident) => {
-        libfuzzer_sys::fuzz_target!(|data: &[u8]| vintedbot_ingest::fuzzing::$name(data));
+        libfuzzer_sys::fuzz_target!(
+            init: $crate::use_dictionary(stringify!($name)),
+            |data: &[u8]| vintedbot_ingest::fuzzing::$name(data)
+        );
     };
 }
 
@@ -53,12 +77,12 @@ macro_rules! target {
 #[macro_export]
 macro_rules! target {
     ($name:ident) => {
-        /// A panic cannot leave it, and ends the process.
+        /// A panic cannot unwind out of this function, so it ends the process.
         #[unsafe(no_mangle)]
         extern "C" fn LLVMFuzzerTestOneInput(data: *const u8, length: usize) -> std::ffi::c_int {
             let data = match length {
                 0 => &[],
-                // SAFETY: libFuzzer passes a live buffer of that length, which nobody changes meanwhile.
+                // SAFETY: libFuzzer passes a live buffer of that length, and does not change it during the call.
                 _ => unsafe { std::slice::from_raw_parts(data, length) },
             };
             vintedbot_ingest::fuzzing::$name(data);

@@ -16,7 +16,7 @@ const TARGETS: [(&str, Target); 9] = [
     ("work_budget", super::work_budget),
 ];
 
-/// Runs each target on its files in `fuzz/<kind>/<target>`. Returns the number of files and those that failed.
+/// Runs each target on its committed files in `fuzz/<kind>/<target>`. Returns the number of files and those that failed.
 fn replay(kind: &str) -> (usize, Vec<PathBuf>) {
     let (mut count, mut failed) = (0, Vec::new());
     for (name, target) in TARGETS {
@@ -24,6 +24,10 @@ fn replay(kind: &str) -> (usize, Vec<PathBuf>) {
         let Ok(entries) = std::fs::read_dir(&dir) else { continue };
         for entry in entries {
             let path = entry.unwrap().path();
+            // What a campaign added is named by its SHA-1. There may be thousands of these.
+            if path.file_name().unwrap().len() == 40 {
+                continue;
+            }
             let data = std::fs::read(&path).unwrap();
             count += 1;
             if std::panic::catch_unwind(|| target(&data)).is_err() {
@@ -36,7 +40,7 @@ fn replay(kind: &str) -> (usize, Vec<PathBuf>) {
 
 #[test]
 fn seeds_pass_their_targets() {
-    let (count, failed) = replay("seeds");
+    let (count, failed) = replay("corpus");
     assert!(count >= 100 && failed.is_empty(), "of {count}: {failed:?}");
 }
 

@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use memchr::memmem;
-
 use super::codec::markers;
 use super::{Format, declared, metadata};
 
@@ -78,7 +76,8 @@ fn png_pixel_bytes(head: &[u8]) -> Option<u64> {
 fn heif_sides(head: &[u8]) -> Option<(u64, u64)> {
     let side = |at: usize| Some(u64::from(u32::from_be_bytes(*head.get(at..)?.first_chunk()?)));
     // Version and flags follow the name.
-    let sides = memmem::find_iter(head, b"ispe").filter_map(|at| Some((side(at + 8)?, side(at + 12)?)));
+    let sides =
+        memchr::memmem::find_iter(head, b"ispe").filter_map(|at| Some((side(at + 8)?, side(at + 12)?)));
     sides.max_by_key(|(width, height)| width.saturating_mul(*height))
 }
 

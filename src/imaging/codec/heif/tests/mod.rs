@@ -1,4 +1,4 @@
-//! Files of `data/heif` (see `data/README.md`), and damage done to them.
+//! Files of `tests/fixtures/heif` (see `tests/fixtures/README.md`), and damage done to them.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -41,7 +41,7 @@ fn open<'a>(bytes: &'a [u8], recipe: &Recipe) -> Result<Heif<'a>, ImageError> {
 
 macro_rules! data {
     ($name:literal) => {
-        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/data/heif/", $name)).as_slice()
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/heif/", $name)).as_slice()
     };
 }
 
