@@ -120,10 +120,10 @@ mod tests {
     fn watch_that_is_restarted_knows_the_next_head_alone() {
         let mut watch = LengthWatch::default();
         for _ in 0..2 {
-            watch.read(b"POST / HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n");
-            assert!(watch.is_beyond());
+            watch.scan(b"POST / HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n");
+            assert!(watch.exceeds_limit());
             watch.restart();
-            assert!(!watch.is_beyond());
+            assert!(!watch.exceeds_limit());
         }
     }
 }

@@ -357,7 +357,7 @@ async fn damaged_snapshot_or_parameters_are_called_by_name() {
         for number in 0..50 {
             let damaged = copy(dir.path());
             let mut flipped = bytes.clone();
-            flipped[chance(number, bytes.len())] ^= 1 << (number % 8);
+            flipped[pseudorandom(number, bytes.len())] ^= 1 << (number % 8);
             fs::write(damaged.path().join(&name), flipped).unwrap();
             let why = verify(damaged.path());
             let is_called = |what: &String| *what == format!("its file {name} is damaged");
@@ -388,7 +388,7 @@ async fn damaged_or_lost_file_of_a_long_message_is_refused_untouched() {
                 "cut" => fs::write(file, &bytes[..1 << 19]).unwrap(),
                 _ => fs::remove_file(file).unwrap(),
             }
-            assert!(!opens_intact_or_is_refused_untouched(damaged.path(), &all, change).await, "{change}");
+            assert!(!opens_intact_or_is_refused_unchanged(damaged.path(), &all, change).await, "{change}");
         }
     }
 }
@@ -404,7 +404,7 @@ async fn catalog_with_the_mark_of_another_is_refused_untouched() {
     let sum = crc32fast::hash(&mark[..24]).to_be_bytes();
     mark[24..].copy_from_slice(&sum);
     fs::write(&path, mark).unwrap();
-    assert!(!opens_intact_or_is_refused_untouched(dir.path(), &all, "mark of another catalog").await);
+    assert!(!opens_intact_or_is_refused_unchanged(dir.path(), &all, "mark of another catalog").await);
 }
 
 #[tokio::test]
@@ -417,7 +417,7 @@ async fn older_catalog_that_lacks_acknowledged_drafts_is_refused_untouched() {
         let mark = [&created[..], &next_draft.to_be_bytes()].concat();
         fs::write(older.path().join("acknowledged"), mark).unwrap();
         let opened =
-            opens_intact_or_is_refused_untouched(older.path(), &all, "mark of an older version").await;
+            opens_intact_or_is_refused_unchanged(older.path(), &all, "mark of an older version").await;
         assert_eq!(opened, is_opened, "{next_draft}");
     }
 }
@@ -662,7 +662,7 @@ async fn catalog_of_older_version_is_opened_and_counted() {
         }
     };
     fs::write(&path, &bytes[..16]).unwrap();
-    assert_eq!(Noted::read(dir.path()).unwrap().unwrap().next_draft(), 101);
+    assert_eq!(Acknowledged::read(dir.path()).unwrap().unwrap().next_draft(), 101);
     let found = verify(dir.path()).unwrap().unwrap();
     let counted = found.counted.unwrap();
     assert_eq!((found.census, counted.media, counted.drafts), (None, all.0.len() as u64, 100));
