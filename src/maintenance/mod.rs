@@ -2,7 +2,7 @@
 //!
 //! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: photos that the
 //! catalog refers to and that the store does not have are counted (`missing`), photos that nothing refers to are removed
-//! after a grace time (`collect`), sources of which no photo is left are forgotten, and photos are verified ([`scrub`]). This
+//! after a grace time (`collect`), sources of which no photo is left are forgotten, and photos are verified (`scrub`). This
 //! room never removes what it is not sure of: whatever looks like the photos of another catalog is reported instead.
 
 mod collect;
