@@ -14,7 +14,7 @@ use super::dto::STORED_MIME;
 use crate::media::{Link, MediaObject};
 use crate::model::MediaKey;
 use crate::web::body::{self, Body};
-use crate::web::problem::{self, Problem};
+use crate::web::problem::{self, Problem, ProblemKind};
 use crate::web::range::{Requested, requested};
 
 /// The name of a file is the hash of its content, so that a copy never gets old.
@@ -43,7 +43,7 @@ pub(super) async fn serve(
     };
     if !matches(headers, &IF_MATCH, |tag| tag == etag).unwrap_or(true) {
         let detail = "The photo does not have an ETag that If-Match names.";
-        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail));
+        return Err(Problem::new(ProblemKind::PreconditionFailed, detail));
     }
     if matches(headers, &IF_NONE_MATCH, |tag| tag.strip_prefix("W/").unwrap_or(tag) == etag).unwrap_or(false)
     {
@@ -72,7 +72,7 @@ pub(super) async fn serve(
         }
         Requested::Unsatisfiable => {
             let detail = format!("The range lies outside the photo's {length} bytes.");
-            let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad-range", detail);
+            let problem = Problem::new(ProblemKind::BadRange, detail);
             Err(match HeaderValue::from_str(&format!("bytes */{length}")) {
                 Ok(told) => problem.header(CONTENT_RANGE, told),
                 Err(_) => problem,

@@ -169,7 +169,7 @@ impl Application for Api {
         self.metrics.request(exchange.method, exchange.route, exchange.status, exchange.elapsed);
         self.metrics.bytes(exchange.bytes_in, exchange.bytes_out);
         if let Some(refusal) = refusal {
-            self.metrics.reject(refusal.kind());
+            self.metrics.reject(refusal.kind().slug());
         }
         tracing::info!(
             method = %exchange.method,
@@ -180,7 +180,7 @@ impl Application for Api {
             ms = u64::try_from(exchange.elapsed.as_millis()).unwrap_or(u64::MAX),
             bytes_in = exchange.bytes_in,
             bytes_out = exchange.bytes_out,
-            refusal = refusal.map(Problem::kind),
+            refusal = refusal.map(|refusal| refusal.kind().slug()),
             "request"
         );
     }

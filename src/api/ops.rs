@@ -13,7 +13,7 @@ use crate::media::MediaError;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
 use crate::web::body::Body;
-use crate::web::problem::Problem;
+use crate::web::problem::{Problem, ProblemKind};
 use crate::web::{full, json as json_response};
 
 /// The process lives. Touches nothing that could be busy.
@@ -57,7 +57,7 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
     }
     let down = Vec::from_iter(down);
     let detail = format!("Not ready, because of: {}.", down.join(", "));
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", detail).with("down", down))
+    Err(Problem::new(ProblemKind::NotReady, detail).with("down", down))
 }
 
 fn what_is_full(error: &std::io::Error) -> &'static str {

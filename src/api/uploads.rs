@@ -14,7 +14,7 @@ use crate::ingest::parts::{PartsError, StreamError};
 use crate::model::Caller;
 use crate::web::body::{Body, ReadError, RequestBody};
 use crate::web::json;
-use crate::web::problem::{self, Problem};
+use crate::web::problem::{self, Problem, ProblemKind};
 
 /// When to try again while uploads are not taken: that ends with a restart, so seconds would only make noise.
 const READ_ONLY_RETRY: Duration = Duration::from_secs(60);
@@ -51,7 +51,7 @@ pub(super) async fn create(
 fn read_only() -> Problem {
     let detail =
         "Photos are not taken at the moment, because what is kept here is being moved. Try again later.";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "read-only", detail).retry_after(READ_ONLY_RETRY)
+    Problem::new(ProblemKind::ReadOnly, detail).retry_after(READ_ONLY_RETRY)
 }
 
 /// The only `Content-Type`; two of them could be read differently by a filter in front.
@@ -71,7 +71,7 @@ fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = "The body must not have a Content-Encoding.";
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded-body", detail))
+    Err(Problem::new(ProblemKind::EncodedBody, detail))
 }
 
 fn refuse_hopeless_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {

@@ -28,6 +28,7 @@ mod overload;
 mod pictures;
 mod pillow;
 mod postgres;
+mod problems;
 mod protocol;
 mod quota;
 mod reconcile;
