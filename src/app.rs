@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, Routes};
+use crate::api::{self, Api, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
@@ -198,8 +198,8 @@ impl App {
             app: api,
             trusted_proxies: settings.trusted_proxies.clone(),
             cors: match &settings.cors_origins {
-                CorsOrigins::Any => cors(None),
-                CorsOrigins::Exact(origins) => cors(Some(origins)),
+                CorsOrigins::Any => cors(None, api::methods()),
+                CorsOrigins::Exact(origins) => cors(Some(origins), api::methods()),
             },
             read_limits: ReadLimits { min_rate, drain_bytes: settings.max_body_bytes() },
         };

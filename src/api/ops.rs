@@ -1,11 +1,11 @@
-//! What monitors ask: `/api/v1/health`, `/api/v1/ready`, `/metrics`.
+//! The endpoints of monitors: `/api/v1/health`, `/api/v1/ready`, `/metrics`.
 
 use std::collections::BTreeSet;
 
 use hyper::{Response, StatusCode};
-use serde_json::json;
 
 use super::Api;
+use super::dto::{Health, HealthStatus, Ready, ReadyStatus};
 use crate::catalog::CatalogError;
 use crate::disk;
 use crate::error_chain::error_chain;
@@ -14,15 +14,15 @@ use crate::telemetry::logging;
 use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
 use crate::web::body::Body;
 use crate::web::problem::{Problem, ProblemKind};
-use crate::web::{full, json as json_response};
+use crate::web::{full, json};
 
-/// The process lives. Touches nothing that could be busy.
+/// Answers that the process lives, without asking any other part.
 pub(super) fn health() -> Response<Body> {
-    json_response(StatusCode::OK, &json!({"status": "ok"}))
+    json(StatusCode::OK, &Health { status: HealthStatus::Ok })
 }
 
-/// Whether an upload could succeed now, or could if uploads were taken. A photo that was lost does not keep the others
-/// from being served or uploaded, so that is only said.
+/// Answers whether an upload could succeed now, or could if uploads were not switched off. Lost photos are reported, but
+/// do not make the server unready, because others are served and uploaded all the same.
 pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
     let mut down = BTreeSet::new();
     match api.catalog.check().await {
@@ -46,14 +46,13 @@ pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
         }
     }
     if down.is_empty() {
-        let mut told = match api.maintenance.missing().await {
-            0 => json!({"status": "ready"}),
-            missing => json!({"status": "degraded", "missing_media": missing}),
+        let missing = api.maintenance.missing().await;
+        let ready = Ready {
+            missing_media: (missing > 0).then_some(missing),
+            read_only: api.read_only.then_some(true),
+            status: if missing > 0 { ReadyStatus::Degraded } else { ReadyStatus::Ready },
         };
-        if api.read_only {
-            told["read_only"] = true.into();
-        }
-        return Ok(json_response(StatusCode::OK, &told));
+        return Ok(json(StatusCode::OK, &ready));
     }
     let down = Vec::from_iter(down);
     let detail = format!("Not ready, because of: {}.", down.join(", "));

@@ -45,9 +45,9 @@ use crate::model::{Caller, ClientKey, Draft, MediaKey};
 use crate::ratelimit::RateLimiter;
 
 /// Name of the form field that carries photos.
-const FILES_FIELD: &str = "files";
+pub const FILES_FIELD: &str = "files";
 /// Name of the form field that carries the title.
-const TITLE_FIELD: &str = "title";
+pub const TITLE_FIELD: &str = "title";
 /// Most memory that is kept for the next photos while no photo has it: two of a phone's usual size.
 const SPARE_BYTES: u64 = 8 << 20;
 /// For how long a store or a catalog that could take something is taken to be able to. The floors of free space are far

@@ -24,6 +24,7 @@ mod many;
 mod media;
 mod metadata;
 mod migrate_store;
+mod openapi;
 mod overload;
 mod pictures;
 mod pillow;
