@@ -60,6 +60,7 @@ fn document() -> Value {
     }
     let mut schemas = generator.take_definitions(true);
     schemas.insert("Problem".to_owned(), problem_schema());
+    let common_headers = std::iter::once(&headers::REQUEST_ID).chain(&headers::RATE_LIMIT);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -75,6 +76,7 @@ fn document() -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "headers": common_headers.map(response_header).collect::<Map<_, _>>(),
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     })
@@ -150,11 +152,10 @@ fn photos_form() -> Value {
 fn responses(endpoint: &Endpoint, is_head: bool, generator: &mut SchemaGenerator) -> Map<String, Value> {
     let limits: &[Header] = if endpoint.limits.is_empty() { &[] } else { &headers::RATE_LIMIT };
     let with_headers = |own: &[Header]| -> Map<String, Value> {
-        let all = [headers::REQUEST_ID].into_iter().chain(limits.iter().copied()).chain(own.iter().copied());
-        all.map(|(name, meaning)| {
-            (name.to_owned(), json!({"description": meaning, "schema": {"type": "string"}}))
-        })
-        .collect()
+        let common = std::iter::once(&headers::REQUEST_ID).chain(limits);
+        let common = common
+            .map(|&(name, _)| (name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")})));
+        common.chain(own.iter().map(response_header)).collect()
     };
     let mut responses = Map::new();
     for Answer { status, meaning, headers, content } in endpoint.answers {
@@ -185,6 +186,10 @@ fn responses(endpoint: &Endpoint, is_head: bool, generator: &mut SchemaGenerator
         responses.insert(status.as_str().to_owned(), response);
     }
     responses
+}
+
+fn response_header(&(name, meaning): &Header) -> (String, Value) {
+    (name.to_owned(), json!({"description": meaning, "schema": {"type": "string"}}))
 }
 
 fn meanings(kinds: &[ProblemKind]) -> String {

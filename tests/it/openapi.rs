@@ -66,7 +66,7 @@ async fn server_answers_as_the_document_says() {
             "--checks=not_a_server_error,status_code_conformance,content_type_conformance,\
              response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance",
             "--phases=examples,coverage,fuzzing",
-            "--max-examples=40",
+            "--max-examples=25",
             "--seed=12",
             "--continue-on-failure",
             "--no-color",
