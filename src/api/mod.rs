@@ -1,5 +1,6 @@
 //! The endpoints: each translates a request into a call of the domain, and its result into a response.
 
+mod access_log;
 mod bearer;
 mod dto;
 mod endpoints;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response};
 
+pub use self::access_log::AccessLog;
 use self::endpoints::{Auth, Call, ENDPOINTS, Endpoint, Limit};
 use crate::auth::Tokens;
 use crate::catalog::Catalog;
@@ -23,7 +25,6 @@ use crate::maintenance::Maintenance;
 use crate::media::MediaStore;
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
-use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{self, Problem};
@@ -89,9 +90,9 @@ pub struct Api {
     /// The limit on uploads, on top.
     pub upload_limiter: Option<Arc<dyn RateLimiter>>,
     /// All metrics.
-    pub metrics: Arc<Metrics>,
-    /// Open connections.
-    pub connections: Connections,
+    pub metrics: Metrics,
+    /// Logs and counts requests.
+    pub access_log: AccessLog,
     /// Verifies bearer tokens.
     pub tokens: Tokens,
     /// Whether uploads are refused. Everything else works.
@@ -152,22 +153,6 @@ impl Application for Api {
     }
 
     fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>) {
-        self.metrics.request(exchange.method, exchange.route, exchange.status, exchange.elapsed);
-        self.metrics.bytes(exchange.bytes_in, exchange.bytes_out);
-        if let Some(refusal) = refusal {
-            self.metrics.reject(refusal.kind().slug());
-        }
-        tracing::info!(
-            method = %exchange.method,
-            path = exchange.path,
-            status = exchange.status,
-            client = %exchange.ip,
-            user = exchange.user.map(UserId::get),
-            ms = u64::try_from(exchange.elapsed.as_millis()).unwrap_or(u64::MAX),
-            bytes_in = exchange.bytes_in,
-            bytes_out = exchange.bytes_out,
-            refusal = refusal.map(|refusal| refusal.kind().slug()),
-            "request"
-        );
+        self.access_log.finished(exchange, refusal);
     }
 }

@@ -10,8 +10,7 @@ use crate::catalog::CatalogError;
 use crate::disk;
 use crate::error_chain::error_chain;
 use crate::media::MediaError;
-use crate::telemetry::logging;
-use crate::telemetry::metrics::{CONTENT_TYPE, Snapshot};
+use crate::telemetry::metrics::CONTENT_TYPE;
 use crate::web::body::Body;
 use crate::web::problem::{Problem, ProblemKind};
 use crate::web::{full, json};
@@ -64,28 +63,5 @@ fn what_is_full(error: &std::io::Error) -> &'static str {
 }
 
 pub(super) fn metrics(api: &Api) -> Response<Body> {
-    let maintenance = api.maintenance.figures();
-    let limiters = [&api.global_limiter, &api.upload_limiter].into_iter().flatten();
-    let snapshot = Snapshot {
-        pool_queue_depth: api.ingest.pool().queued() as u64,
-        pool_busy_workers: api.ingest.pool().busy() as u64,
-        budget_sources_bytes: api.ingest.budget().sources.used(),
-        budget_outputs_bytes: api.ingest.budget().outputs.used(),
-        budget_images_bytes: api.ingest.pool().lent(),
-        connections: api.connections.open(),
-        media_missing: maintenance.missing,
-        media_unreferenced_left: maintenance.left,
-        collector_last_run: maintenance.last_run,
-        image_panics: api.ingest.pool().panics(),
-        collected: maintenance.collected,
-        collected_bytes: maintenance.collected_bytes,
-        connections_evicted: api.connections.evicted(),
-        connections_refused: api.connections.refused(),
-        log_lines_dropped: logging::dropped_lines(),
-        limits_counted_alone: limiters.map(|limiter| limiter.fallbacks()).sum(),
-        upload_quota_fallbacks: api.ingest.quota().map_or(0, |quota| quota.fallbacks()),
-        quarantined: api.ingest.quarantined(),
-        scrubbed: maintenance.scrubbed,
-    };
-    full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))
+    full(StatusCode::OK, CONTENT_TYPE, api.metrics.render())
 }

@@ -36,8 +36,6 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Prob
     });
     let uploaded = api.ingest.upload(caller, body, &boundary).await?;
     let id = uploaded.draft.id;
-    let recognised = uploaded.photos.iter().filter(|photo| photo.is_recognised).count();
-    api.metrics.stored(uploaded.photos.len() as u64, recognised as u64);
     let mut response = json(StatusCode::CREATED, &DraftOut::new(uploaded.draft, &api.media_base_url));
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/listings/{id}")) {
         response.headers_mut().insert(LOCATION, location);

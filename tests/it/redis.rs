@@ -32,7 +32,7 @@ async fn two_servers_count_as_one() {
     assert_eq!(statuses, [201, 201, 429, 429]);
     assert_eq!(passed(&[&servers[0], &servers[1]], 40).await, 16, "of twenty, uploads spent four");
     for server in &servers {
-        assert_eq!(server.metric("limits_counted_alone_total"), 0);
+        assert_eq!(server.metric("ratelimit_fallback_total"), 0);
     }
 }
 
@@ -82,7 +82,7 @@ async fn without_redis_uploads_go_on_under_limits_of_their_own() {
         // The first has allowed one already.
         let allowed = statuses.iter().filter(|status| **status == 201).count();
         assert_eq!(allowed, if server.id() == servers[0].id() { 2 } else { 3 }, "{statuses:?}");
-        assert_eq!(server.metric("limits_counted_alone_total"), 4);
+        assert_eq!(server.metric("ratelimit_fallback_total"), 4);
         assert_eq!(server.get("/api/v1/ready").await.status(), 200);
         let said = |text: &str| server.output().iter().filter(|line| line.contains(text)).count();
         assert_eq!((said("Redis does not answer"), said("Redis answers again")), (1, 0));

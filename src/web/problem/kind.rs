@@ -90,7 +90,6 @@ impl ProblemKind {
 mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Write;
-    use std::path::Path;
 
     use super::*;
 
@@ -125,14 +124,6 @@ mod tests {
 
     #[test]
     fn docs_problems_md_has_the_rows_of_the_enum() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/problems.md");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(&path, table()).unwrap();
-        }
-        let have = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            have == table(),
-            "docs/problems.md is out of date: run `UPDATE_DOCS=1 cargo test --lib docs` and commit it"
-        );
+        crate::docs::assert_page("problems.md", &table());
     }
 }
