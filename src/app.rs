@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, Routes};
+use crate::api::{self, AccessLog, Api, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
@@ -22,9 +22,10 @@ use crate::ingest::{Ingest, Limits, Scratch};
 use crate::maintenance::{Maintenance, Rules};
 use crate::media::s3::S3StartError;
 use crate::media::{LocalStore, MediaStore, S3Store};
-use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
+use crate::ratelimit::{self, MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
 use crate::server::{self, Stopped, descriptors};
 use crate::telemetry::connections::Connections;
+use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
 use crate::web::body::ReadLimits;
 use crate::web::min_rate::MinRate;
@@ -176,6 +177,15 @@ impl App {
             Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
         }
         let connections = Connections::default();
+        let global_limiter = settings.rate_limit_global.map(|quota| limiter("global", quota));
+        let upload_limiter = settings.rate_limit_upload.map(|quota| limiter("upload", quota));
+        let mut metrics = Metrics::default();
+        let access_log = AccessLog::new(&mut metrics);
+        ingest.register(&mut metrics);
+        maintenance.register(&mut metrics);
+        ratelimit::register(&mut metrics, global_limiter.iter().chain(&upload_limiter).cloned());
+        connections.register(&mut metrics);
+        logging::register(&mut metrics);
         let api = Api {
             routes: Routes::new(&settings.media_base_url)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
@@ -183,10 +193,10 @@ impl App {
             maintenance: Arc::clone(&maintenance),
             catalog,
             store,
-            global_limiter: settings.rate_limit_global.map(|quota| limiter("global", quota)),
-            upload_limiter: settings.rate_limit_upload.map(|quota| limiter("upload", quota)),
-            metrics: Arc::new(Metrics::default()),
-            connections: connections.clone(),
+            global_limiter,
+            upload_limiter,
+            metrics,
+            access_log,
             tokens: Tokens::new(&settings.secret_key, settings.secret_key_previous.as_deref()),
             read_only: settings.read_only,
             auth_required: settings.auth_required,
@@ -198,8 +208,8 @@ impl App {
             app: api,
             trusted_proxies: settings.trusted_proxies.clone(),
             cors: match &settings.cors_origins {
-                CorsOrigins::Any => cors(None),
-                CorsOrigins::Exact(origins) => cors(Some(origins)),
+                CorsOrigins::Any => cors(None, api::methods()),
+                CorsOrigins::Exact(origins) => cors(Some(origins), api::methods()),
             },
             read_limits: ReadLimits { min_rate, drain_bytes: settings.max_body_bytes() },
         };
@@ -283,5 +293,39 @@ fn limiter(redis: Option<&Arc<RedisLink>>, name: &str, quota: Quota) -> Arc<dyn 
     match redis {
         Some(link) => Arc::new(RedisLimiter::new(Arc::clone(link), name, quota)),
         None => Arc::new(MemoryLimiter::new(quota)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::config::Source;
+    use crate::telemetry::metrics::{Description, MetricType};
+
+    #[tokio::test]
+    async fn docs_metrics_md_has_every_metric_of_a_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let settings = [
+            ("PORT", "0".to_owned()),
+            ("DATABASE_URL", format!("sled:{}", path("db"))),
+            ("MEDIA_ROOT", path("uploads")),
+        ];
+        let settings = Settings::load(&Source::from_pairs(settings)).unwrap();
+        let app = App::start(&settings).await.unwrap();
+        let mut text = String::from(
+            "# Metrics\n\nWhat `GET /metrics` answers, in the OpenMetrics text format, which Prometheus reads.\n\n\
+             | name | type | unit | meaning |\n|---|---|---|---|\n",
+        );
+        let mut rows = app.stack.app.metrics.descriptions().to_vec();
+        rows.sort_by(|one, other| one.name.cmp(&other.name));
+        for Description { name, unit, help, kind } in rows {
+            assert!(!unit.is_empty() && !help.is_empty() && !help.ends_with('.'), "{name}");
+            let suffix = if matches!(kind, MetricType::Counter) { "_total" } else { "" };
+            writeln!(text, "| `{name}{suffix}` | {} | {unit} | {help} |", kind.as_str()).unwrap();
+        }
+        crate::docs::assert_page("metrics.md", &text);
     }
 }

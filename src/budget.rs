@@ -9,6 +9,8 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::telemetry::metrics::{Metrics, Reading, Unit};
+
 /// The shares of the budget.
 #[derive(Debug, Clone)]
 pub struct Budget {
@@ -27,6 +29,18 @@ impl Budget {
         let (outputs, sources) = (bytes / 32, bytes / 8);
         let images = bytes - sources - outputs;
         Self { sources: Share::new(sources), outputs: Share::new(outputs), images }
+    }
+
+    /// Registers the metrics of the shares that are lent here.
+    pub fn register(&self, metrics: &mut Metrics) {
+        let used = |share: &Arc<Share>| {
+            let share = Arc::clone(share);
+            Reading::gauge(move || share.used())
+        };
+        let help = "Budget held by photos as they came";
+        metrics.register("memory_budget_sources", Unit::Bytes, help, used(&self.sources));
+        let help = "Budget held by encoded photos on their way to disk";
+        metrics.register("memory_budget_outputs", Unit::Bytes, help, used(&self.outputs));
     }
 }
 

@@ -14,6 +14,8 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod disk;
+#[cfg(test)]
+mod docs;
 pub mod error_chain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

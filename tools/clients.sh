@@ -45,7 +45,7 @@ make_venv() {
 
 ready_venv() {
     cmp -s tools/clients.txt "$venv/installed.txt" &&
-        "$venv/bin/python" -c 'import aiohttp, h2, httpx, PIL.Image, requests' 2>/dev/null
+        "$venv/bin/python" -c 'import aiohttp, h2, httpx, openapi_spec_validator, PIL.Image, requests, schemathesis' 2>/dev/null
 }
 
 curl=$(command -v curl) || curl=

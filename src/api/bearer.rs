@@ -1,23 +1,22 @@
 //! `Authorization: Bearer` (RFC 6750).
 
-use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::auth::Tokens;
 use crate::model::UserId;
-use crate::web::problem::Problem;
+use crate::web::problem::{Problem, ProblemKind};
 
-/// The user whom the request names; `None` if it names nobody and need not. Credentials of another scheme are those of a
-/// proxy in front, and name nobody.
+/// Returns the user in the request's bearer token, or `None` if the request has no token and none is `required`.
+/// Credentials of another scheme belong to a proxy in front and are ignored.
 ///
 /// # Errors
-/// 401: there is a bearer token and it is not valid, or there is none and one is `required`.
+/// 401 if the bearer token is not valid, or if there is none and one is `required`.
 pub(super) fn user(tokens: &Tokens, required: bool, headers: &HeaderMap) -> Result<Option<UserId>, Problem> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let token = match (values.next(), values.next()) {
         (None, _) => None,
         (Some(value), None) => bearer(value),
-        // Two could be read differently by a filter in front.
+        // A filter in front could read the other one of two.
         (Some(_), Some(_)) => return Err(invalid()),
     };
     match token {
@@ -30,8 +29,8 @@ pub(super) fn user(tokens: &Tokens, required: bool, headers: &HeaderMap) -> Resu
     }
 }
 
-/// What stands behind the scheme, which has no case (RFC 9110 section 11.1). What is not text is no token, and is refused as
-/// such.
+/// Returns what follows the scheme `Bearer`, which is case-insensitive (RFC 9110 section 11.1). Credentials that are not
+/// text become an empty token, which is refused.
 fn bearer(value: &HeaderValue) -> Option<&str> {
     let bytes = value.as_bytes();
     let (scheme, rest) = bytes.split_at(bytes.len().min(6));
@@ -41,15 +40,14 @@ fn bearer(value: &HeaderValue) -> Option<&str> {
 
 fn missing() -> Problem {
     let detail = "This needs an Authorization header with a bearer token.";
-    challenge("token-missing", detail, "Bearer")
+    challenge(ProblemKind::TokenMissing, detail, "Bearer")
 }
 
 fn invalid() -> Problem {
     let detail = "The bearer token is not valid, or not any more.";
-    challenge("token-invalid", detail, "Bearer error=\"invalid_token\"")
+    challenge(ProblemKind::TokenInvalid, detail, "Bearer error=\"invalid_token\"")
 }
 
-fn challenge(kind: &'static str, detail: &'static str, challenge: &'static str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, kind, detail)
-        .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+fn challenge(kind: ProblemKind, detail: &'static str, challenge: &'static str) -> Problem {
+    Problem::new(kind, detail).header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }

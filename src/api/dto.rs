@@ -1,5 +1,6 @@
-//! The JSON of the contract, field by field.
+//! The JSON of the contract, field by field. The OpenAPI document takes its schemas and their texts from here.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::model::{Draft, DraftStatus, Media};
@@ -7,33 +8,50 @@ use crate::model::{Draft, DraftStatus, Media};
 /// Type of every stored photo.
 pub(super) const STORED_MIME: &str = "image/jpeg";
 
-#[derive(Debug, Serialize)]
+/// A draft listing with its photos.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Draft", example = DraftOut::example())]
 pub(super) struct DraftOut {
+    /// The id of the draft.
     id: u64,
+    /// The title of the listing, which may be empty.
     title: String,
+    /// The description of the listing, empty until somebody writes it.
     description: String,
     status: DraftStatus,
+    /// A price in the listing's currency, or null.
     price_suggested: Option<f64>,
+    /// The photos, in the order of the upload.
     photos: Vec<PhotoOut>,
 }
 
-#[derive(Debug, Serialize)]
+/// A photo of a draft.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Photo")]
 struct PhotoOut {
     media: MediaOut,
+    /// The place of the photo in the draft, from 0.
     order_index: usize,
 }
 
-#[derive(Debug, Serialize)]
+/// A stored photo. Equal photos are one, with one id.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Media")]
 struct MediaOut {
+    /// The id of the photo.
     id: u64,
+    /// The address of the photo, which is relative to the server if it begins with a slash.
     url: String,
+    /// The width in pixels.
     width: u32,
+    /// The height in pixels.
     height: u32,
+    /// The media type of the photo.
     mime: &'static str,
 }
 
 impl DraftOut {
-    /// The draft with the URLs of its photos under `media_base_url`.
+    /// Creates the JSON of `draft`, with the URLs of its photos under `media_base_url`.
     pub(super) fn new(draft: Draft, media_base_url: &str) -> Self {
         let photo = |(order_index, media): (usize, Media)| PhotoOut {
             media: MediaOut {
@@ -49,4 +67,55 @@ impl DraftOut {
         let photos = photos.into_iter().enumerate().map(photo).collect();
         Self { id: id.0, title, description, status, price_suggested, photos }
     }
+
+    fn example() -> Self {
+        let url = format!("/media/{}.jpg", crate::model::MediaKey::of(b"example"));
+        let media = MediaOut { id: 1, url, width: 1600, height: 1200, mime: STORED_MIME };
+        Self {
+            id: 1,
+            title: "Blue coat".to_owned(),
+            description: String::new(),
+            status: DraftStatus::Draft,
+            price_suggested: None,
+            photos: vec![PhotoOut { media, order_index: 0 }],
+        }
+    }
+}
+
+/// The answer of a process that lives.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(example = Health { status: HealthStatus::Ok })]
+pub(super) struct Health {
+    pub(super) status: HealthStatus,
+}
+
+/// The state of a process that answers.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum HealthStatus {
+    /// The process lives.
+    Ok,
+}
+
+/// The answer of a server that would take an upload now.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(example = Ready { missing_media: None, read_only: None, status: ReadyStatus::Ready })]
+pub(super) struct Ready {
+    /// How many photos of drafts the media store does not have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) missing_media: Option<u64>,
+    /// True while uploads are switched off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) read_only: Option<bool>,
+    pub(super) status: ReadyStatus,
+}
+
+/// Whether all photos are there.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ReadyStatus {
+    /// All photos are there.
+    Ready,
+    /// Photos of drafts are missing; all others are served, and uploads work.
+    Degraded,
 }

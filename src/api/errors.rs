@@ -1,9 +1,7 @@
-//! The one table from domain errors to problems. Exhaustive on purpose: a new error does not compile before somebody has
-//! decided what clients see of it.
+//! The one table from domain errors to problems. Each match is exhaustive, so that a new error does not compile before
+//! this table says what clients see of it.
 
 use std::time::Duration;
-
-use hyper::StatusCode;
 
 use crate::catalog::CatalogError;
 use crate::error_chain::error_chain;
@@ -12,21 +10,18 @@ use crate::ingest::boundary::ContentTypeError;
 use crate::ingest::parts::{PartsError, StreamError};
 use crate::ingest::{IngestError, PhotoError};
 use crate::media::MediaError;
-use crate::web::problem::{self, Problem};
+use crate::web::problem::{self, Problem, ProblemKind};
 
 /// When to try again after a database did not answer.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
 
 impl From<ContentTypeError> for Problem {
     fn from(error: ContentTypeError) -> Self {
-        match error {
-            ContentTypeError::NotMultipart => {
-                Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-multipart", error.to_string())
-            }
-            ContentTypeError::Repeated | ContentTypeError::BadBoundary(_) => {
-                Self::new(StatusCode::BAD_REQUEST, "bad-boundary", error.to_string())
-            }
-        }
+        let kind = match error {
+            ContentTypeError::NotMultipart => ProblemKind::NotMultipart,
+            ContentTypeError::Repeated | ContentTypeError::BadBoundary(_) => ProblemKind::BadBoundary,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
@@ -35,35 +30,32 @@ impl From<IngestError> for Problem {
         let detail = error.to_string();
         match error {
             IngestError::Parts(error) => parts(error, detail),
-            IngestError::NoPhoto { .. } => Self::new(StatusCode::BAD_REQUEST, "no-photo", detail),
-            IngestError::TooManyPhotos { .. } => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many-photos", detail)
-            }
+            IngestError::NoPhoto { .. } => Self::new(ProblemKind::NoPhoto, detail),
+            IngestError::TooManyPhotos { .. } => Self::new(ProblemKind::TooManyPhotos, detail),
             IngestError::TitleTooLong
             | IngestError::TitleNotText
             | IngestError::TitleControl { .. }
-            | IngestError::TitleEncoded => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-title", detail),
+            | IngestError::TitleEncoded => Self::new(ProblemKind::BadTitle, detail),
             IngestError::Photo { index, filename, reason } => {
-                photo(&reason, detail).with("file_index", index).with("filename", filename)
+                Self::new(photo(&reason), detail).with("file_index", index).with("filename", filename)
             }
             IngestError::Busy { retry_after } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(retry_after)
+                Self::new(ProblemKind::Busy, detail).retry_after(retry_after)
             }
             IngestError::QuotaSpent { retry_after } | IngestError::LargerThanQuota { retry_after, .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "upload-quota", detail).retry_after(retry_after)
+                Self::new(ProblemKind::UploadQuota, detail).retry_after(retry_after)
             }
             IngestError::Full(cause) => {
                 tracing::error!(%cause, "no space left");
-                full(detail)
+                Self::new(ProblemKind::StorageFull, detail)
             }
             IngestError::Unavailable(cause) => {
                 tracing::error!(cause = %error_chain(&*cause), "an upload could not be stored");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
-                    .retry_after(UNAVAILABLE_RETRY)
+                unavailable(detail)
             }
             IngestError::Internal(cause) => {
                 tracing::error!(cause = %error_chain(&*cause), "an upload failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage-failed", detail)
+                Self::new(ProblemKind::StorageFailed, detail)
             }
         }
     }
@@ -71,44 +63,33 @@ impl From<IngestError> for Problem {
 
 fn parts(error: PartsError, detail: String) -> Problem {
     match error {
-        PartsError::Malformed(_) => Problem::new(StatusCode::BAD_REQUEST, "malformed-multipart", detail),
+        PartsError::Malformed(_) => Problem::new(ProblemKind::MalformedMultipart, detail),
         PartsError::TooLarge { .. } => problem::body_too_large(detail),
         PartsError::Stream(StreamError::Idle) => problem::request_timeout(),
-        PartsError::Stream(StreamError::Aborted) => Problem::new(StatusCode::BAD_REQUEST, "cut-off", detail),
+        PartsError::Stream(StreamError::Aborted) => Problem::new(ProblemKind::CutOff, detail),
     }
 }
 
-fn photo(reason: &PhotoError, detail: String) -> Problem {
-    let (status, kind) = match reason {
-        PhotoError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "photo-too-large"),
-        PhotoError::NoBytes => (StatusCode::UNPROCESSABLE_ENTITY, "empty-image"),
+fn photo(reason: &PhotoError) -> ProblemKind {
+    match reason {
+        PhotoError::TooLarge { .. } => ProblemKind::PhotoTooLarge,
+        PhotoError::NoBytes | PhotoError::Image(ImageError::Empty) => ProblemKind::EmptyImage,
         PhotoError::UnknownType
         | PhotoError::RefusedType { .. }
         | PhotoError::SentAsText { .. }
         | PhotoError::Encoded
-        | PhotoError::Image(ImageError::Unsupported | ImageError::CameraRaw) => {
-            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-image")
-        }
-        PhotoError::Image(error) => (StatusCode::UNPROCESSABLE_ENTITY, image(error)),
-    };
-    Problem::new(status, kind, detail)
-}
-
-fn image(error: &ImageError) -> &'static str {
-    match error {
-        ImageError::Empty => "empty-image",
-        ImageError::TooManyPixels { .. } => "too-many-pixels",
-        ImageError::Truncated => "truncated-image",
-        ImageError::Corrupt => "corrupt-image",
-        ImageError::Unsupported | ImageError::CameraRaw => "unsupported-image",
-        ImageError::TooSlow | ImageError::TooMuchMemory => "image-too-complex",
-        // Whoever would have read it is gone.
-        ImageError::Abandoned => "abandoned",
+        | PhotoError::Image(ImageError::Unsupported | ImageError::CameraRaw) => ProblemKind::UnsupportedImage,
+        PhotoError::Image(ImageError::TooManyPixels { .. }) => ProblemKind::TooManyPixels,
+        PhotoError::Image(ImageError::Truncated) => ProblemKind::TruncatedImage,
+        PhotoError::Image(ImageError::Corrupt) => ProblemKind::CorruptImage,
+        PhotoError::Image(ImageError::TooSlow | ImageError::TooMuchMemory) => ProblemKind::ImageTooComplex,
+        // The client is gone, so that only log and metrics get this.
+        PhotoError::Image(ImageError::Abandoned) => ProblemKind::Abandoned,
     }
 }
 
-fn full(detail: String) -> Problem {
-    Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage-full", detail)
+fn unavailable(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(ProblemKind::Unavailable, detail).retry_after(UNAVAILABLE_RETRY)
 }
 
 impl From<CatalogError> for Problem {
@@ -119,9 +100,7 @@ impl From<CatalogError> for Problem {
             | CatalogError::Unavailable(_)
             | CatalogError::InUse
             | CatalogError::Indeterminate(_) => {
-                let detail = "Listings cannot be read at the moment. Try again in a moment.";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
-                    .retry_after(UNAVAILABLE_RETRY)
+                unavailable("Listings cannot be read at the moment. Try again in a moment.")
             }
             CatalogError::Corrupt(_) => problem::internal(),
         }
@@ -133,11 +112,24 @@ impl From<MediaError> for Problem {
         tracing::error!(cause = %error_chain(&error), "the media store could not be read");
         match error {
             MediaError::OutOfFiles(_) | MediaError::Unavailable(_) => {
-                let detail = "Photos cannot be read at the moment. Try again in a moment.";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
-                    .retry_after(UNAVAILABLE_RETRY)
+                unavailable("Photos cannot be read at the moment. Try again in a moment.")
             }
             MediaError::Full(_) | MediaError::Io(_) => problem::internal(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_that_no_request_provokes_have_their_kinds() {
+        let failed = Problem::from(IngestError::Internal("/secret/path".into()));
+        assert_eq!(failed.kind(), ProblemKind::StorageFailed);
+        assert!(!failed.to_json("id").to_string().contains("secret"));
+        let reason = PhotoError::Image(ImageError::Abandoned);
+        let left = IngestError::Photo { index: 0, filename: None, reason };
+        assert_eq!(Problem::from(left).kind(), ProblemKind::Abandoned);
     }
 }

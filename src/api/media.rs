@@ -1,57 +1,54 @@
 //! `GET` and `HEAD /media/{sha256}.jpg`: conditional (RFC 9110 section 13) and partial (section 14) reads of immutable
-//! files. Where the store has links to give, a `GET` is sent on with one.
+//! files. A `GET` is redirected if the store gives links to its photos.
 
 use std::ops::Range;
 
 use hyper::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName,
-    HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue,
+    IF_MATCH, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
 };
 use hyper::{Method, Response, StatusCode};
 
 use super::Api;
 use super::dto::STORED_MIME;
+use super::endpoints::Call;
 use crate::media::{Link, MediaObject};
 use crate::model::MediaKey;
 use crate::web::body::{self, Body};
-use crate::web::problem::{self, Problem};
+use crate::web::conditional;
+use crate::web::problem::{self, Problem, ProblemKind};
 use crate::web::range::{Requested, requested};
 
-/// The name of a file is the hash of its content, so that a copy never gets old.
+/// The name of a file is the hash of its content, so a copy never becomes stale.
 const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-pub(super) async fn serve(
-    api: &Api,
-    file: &str,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<Response<Body>, Problem> {
+pub(super) async fn serve(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+    let (file, method, headers) = (call.parameter.as_str(), call.request.method(), call.request.headers());
     let key: Option<MediaKey> = file.strip_suffix(".jpg").and_then(|name| name.parse().ok());
     let key = key.ok_or_else(problem::not_found)?;
     if api.maintenance.withholds(key).await {
         return Err(problem::not_found());
     }
     let etag = format!("\"{key}\"");
-    // What can be told without the bytes is told without them.
+    // A HEAD, a condition and a link need the length of the photo only, not its bytes.
     let is_asked_about = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| headers.contains_key(name));
     let is_head = method == Method::HEAD;
     let link = if is_head { None } else { api.store.link(key).await? };
-    let told = if is_asked_about || is_head || link.is_some() {
+    let metadata = if is_asked_about || is_head || link.is_some() {
         Some(api.store.stat(key).await?.ok_or_else(problem::not_found)?)
     } else {
         None
     };
-    if !matches(headers, &IF_MATCH, |tag| tag == etag).unwrap_or(true) {
+    if !conditional::if_match(headers, &etag) {
         let detail = "The photo does not have an ETag that If-Match names.";
-        return Err(Problem::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", detail));
+        return Err(Problem::new(ProblemKind::PreconditionFailed, detail));
     }
-    if matches(headers, &IF_NONE_MATCH, |tag| tag.strip_prefix("W/").unwrap_or(tag) == etag).unwrap_or(false)
-    {
+    if conditional::if_none_match(headers, &etag) {
         return Ok(answer(StatusCode::NOT_MODIFIED, &etag, Body::default()));
     }
-    if let Some(told) = told.filter(|_| is_head) {
+    if let Some(metadata) = metadata.filter(|_| is_head) {
         let mut response = answer(StatusCode::OK, &etag, Body::default());
-        describe(&mut response, told.length);
+        describe(&mut response, metadata.length);
         return Ok(response);
     }
     if let Some(link) = link {
@@ -59,39 +56,26 @@ pub(super) async fn serve(
     }
     let object = api.store.open(key).await?.ok_or_else(problem::not_found)?;
     let length = object.len();
-    // A range of a photo other than the client's is no range.
+    // A client that has a part of another photo gets the whole of this one.
     let same_photo = headers.get(IF_RANGE).is_none_or(|tag| tag.as_bytes() == etag.as_bytes());
     let range = headers.get(RANGE).filter(|_| same_photo).and_then(|range| range.to_str().ok());
     match requested(range, length) {
         Requested::Whole => Ok(content(StatusCode::OK, &etag, object, 0..length)),
         Requested::Part(range) => {
-            let told = format!("bytes {}-{}/{length}", range.start, range.end - 1);
+            let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
             let mut response = content(StatusCode::PARTIAL_CONTENT, &etag, object, range);
-            insert(&mut response, CONTENT_RANGE, &told);
+            insert(&mut response, CONTENT_RANGE, &content_range);
             Ok(response)
         }
         Requested::Unsatisfiable => {
             let detail = format!("The range lies outside the photo's {length} bytes.");
-            let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad-range", detail);
+            let problem = Problem::new(ProblemKind::BadRange, detail);
             Err(match HeaderValue::from_str(&format!("bytes */{length}")) {
-                Ok(told) => problem.header(CONTENT_RANGE, told),
+                Ok(content_range) => problem.header(CONTENT_RANGE, content_range),
                 Err(_) => problem,
             })
         }
     }
-}
-
-/// Whether a header is `*` or has a tag that `is_ours`; `None` without the header. `If-Match` compares strongly,
-/// `If-None-Match` weakly (RFC 9110 section 8.8.3.2).
-fn matches(headers: &HeaderMap, name: &HeaderName, is_ours: impl Fn(&str) -> bool) -> Option<bool> {
-    let mut values = headers.get_all(name).iter().peekable();
-    values.peek()?;
-    // Our tags hold no comma, so that splitting at each cannot make one up.
-    let names = |value: &HeaderValue| {
-        let value = value.to_str().unwrap_or("").trim();
-        value == "*" || value.split(',').map(str::trim).any(&is_ours)
-    };
-    Some(values.any(names))
 }
 
 fn content(
@@ -111,7 +95,7 @@ fn describe(response: &mut Response<Body>, length: u64) {
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
 }
 
-/// Sends the client to where the photo is. The link is his alone, and is used again no longer than it surely works.
+/// Redirects the client to the link. The answer may be kept, by this client only, for half of the link's lifetime.
 fn redirect(link: &Link) -> Result<Response<Body>, Problem> {
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;

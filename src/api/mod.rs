@@ -1,10 +1,13 @@
-//! The endpoints: HTTP on one side, the domain on the other, and nothing in between but translation.
+//! The endpoints: each translates a request into a call of the domain, and its result into a response.
 
+mod access_log;
 mod bearer;
 mod dto;
+mod endpoints;
 mod errors;
 mod listings;
 mod media;
+mod openapi;
 mod ops;
 mod uploads;
 
@@ -13,6 +16,8 @@ use std::sync::Arc;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response};
 
+pub use self::access_log::AccessLog;
+use self::endpoints::{Auth, Call, ENDPOINTS, Endpoint, Limit};
 use crate::auth::Tokens;
 use crate::catalog::Catalog;
 use crate::ingest::Ingest;
@@ -20,54 +25,52 @@ use crate::maintenance::Maintenance;
 use crate::media::MediaStore;
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
-use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{self, Problem};
-use crate::web::router::{Lookup, Router};
+use crate::web::router::{Lookup, Router, methods_of};
 use crate::web::stack::{Application, Exchange};
 
-/// Everything that can be asked of this server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Endpoint {
-    Upload,
-    Listing,
-    Media,
-    Health,
-    Ready,
-    Metrics,
-}
+/// The path under which photos are found, whatever MEDIA_BASE_URL is.
+const MEDIA_BASE: &str = "/media";
 
-/// Where a path leads, with the value of its parameter.
-#[derive(Debug, Clone)]
+/// The endpoint that a request is for.
+#[derive(Clone)]
 pub struct Route {
-    endpoint: Endpoint,
+    endpoint: &'static Endpoint,
+    /// The value of the parameter in the path, or an empty string.
     parameter: String,
 }
 
 /// The table of paths.
-pub struct Routes(Router<Endpoint>);
+pub struct Routes(Router<&'static Endpoint>);
 
 impl Routes {
-    /// The paths of the contract. Photos are also found under the path of `media_base_url` if it is one of this server.
+    /// Creates the table. If `media_base_url` is a path of this server, photos are found under it too.
     ///
     /// # Errors
     /// That path hides one of the others.
     pub fn new(media_base_url: &str) -> Result<Self, matchit::InsertError> {
-        let own_base = format!("{media_base_url}/{{file}}");
-        let mut table: Vec<(&str, &[(Method, Endpoint)])> = vec![
-            ("/api/v1/ingest/upload", &[(Method::POST, Endpoint::Upload)]),
-            ("/api/v1/listings/{id}", &[(Method::GET, Endpoint::Listing)]),
-            ("/media/{file}", &[(Method::GET, Endpoint::Media)]),
-            ("/api/v1/health", &[(Method::GET, Endpoint::Health)]),
-            ("/api/v1/ready", &[(Method::GET, Endpoint::Ready)]),
-            ("/metrics", &[(Method::GET, Endpoint::Metrics)]),
-        ];
-        if own_base.starts_with('/') && own_base != "/media/{file}" {
-            table.push((&own_base, &[(Method::GET, Endpoint::Media)]));
-        }
-        Router::new(&table).map(Self)
+        let under_own_path = |endpoint: &'static Endpoint| {
+            let path = format!("{media_base_url}{}", endpoint.path.strip_prefix(MEDIA_BASE)?);
+            (path.starts_with('/') && path != endpoint.path).then_some((path, endpoint))
+        };
+        let more: Vec<_> = ENDPOINTS.iter().filter_map(under_own_path).collect();
+        let own = ENDPOINTS.iter().map(|endpoint| (endpoint.path, endpoint));
+        let all = own.chain(more.iter().map(|(path, endpoint)| (path.as_str(), *endpoint)));
+        Router::new(all.map(|(path, endpoint)| (path, endpoint.method.clone(), endpoint))).map(Self)
     }
+}
+
+/// Returns the methods of all endpoints, each once.
+pub fn methods() -> Vec<Method> {
+    let mut methods: Vec<Method> = Vec::new();
+    for method in ENDPOINTS.iter().flat_map(|endpoint| methods_of(&endpoint.method)) {
+        if !methods.contains(&method) {
+            methods.push(method);
+        }
+    }
+    methods
 }
 
 /// The parts that the endpoints need.
@@ -76,25 +79,25 @@ pub struct Api {
     pub routes: Routes,
     /// The upload use case.
     pub ingest: Arc<Ingest>,
-    /// Where drafts are.
+    /// The store of drafts.
     pub catalog: Arc<dyn Catalog>,
-    /// Where photos are.
+    /// The store of photos.
     pub store: Arc<dyn MediaStore>,
-    /// What looks after both.
+    /// Looks after both.
     pub maintenance: Arc<Maintenance>,
     /// The limit on all requests but those of monitors and photo viewers.
     pub global_limiter: Option<Arc<dyn RateLimiter>>,
     /// The limit on uploads, on top.
     pub upload_limiter: Option<Arc<dyn RateLimiter>>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Open connections.
-    pub connections: Connections,
-    /// Whose tokens are believed.
+    /// All metrics.
+    pub metrics: Metrics,
+    /// Logs and counts requests.
+    pub access_log: AccessLog,
+    /// Verifies bearer tokens.
     pub tokens: Tokens,
-    /// Whether uploads are refused, and nothing else is.
+    /// Whether uploads are refused. Everything else works.
     pub read_only: bool,
-    /// Whether drafts are made and shown only to users.
+    /// Whether a request for a draft or an upload needs a token.
     pub auth_required: bool,
     /// Prefix of `media.url`, without a trailing slash.
     pub media_base_url: String,
@@ -114,36 +117,27 @@ impl Application for Api {
     }
 
     fn is_monitor(&self, route: &Route) -> bool {
-        matches!(route.endpoint, Endpoint::Health | Endpoint::Ready | Endpoint::Metrics)
+        route.endpoint.is_monitor
     }
 
     fn name(&self, route: &Route) -> &'static str {
-        match route.endpoint {
-            Endpoint::Upload => "upload",
-            Endpoint::Listing => "listing",
-            Endpoint::Media => "media",
-            Endpoint::Health => "health",
-            Endpoint::Ready => "ready",
-            Endpoint::Metrics => "metrics",
-        }
+        route.endpoint.name
     }
 
     fn limiters(&self, route: Option<&Route>) -> Vec<&dyn RateLimiter> {
-        let (global, upload) = (self.global_limiter.as_deref(), self.upload_limiter.as_deref());
-        match route.map(|route| route.endpoint) {
-            Some(Endpoint::Media | Endpoint::Health | Endpoint::Ready | Endpoint::Metrics) => Vec::new(),
-            Some(Endpoint::Upload) => global.into_iter().chain(upload).collect(),
-            Some(Endpoint::Listing) | None => global.into_iter().collect(),
-        }
+        // A request without a route counts like any other.
+        let limits = route.map_or(&[Limit::Global][..], |route| route.endpoint.limits);
+        let limiter = |limit: &Limit| match limit {
+            Limit::Global => self.global_limiter.as_deref(),
+            Limit::Upload => self.upload_limiter.as_deref(),
+        };
+        limits.iter().filter_map(limiter).collect()
     }
 
     fn identify(&self, route: Option<&Route>, headers: &HeaderMap) -> Result<Option<UserId>, Problem> {
-        match route.map(|route| route.endpoint) {
-            Some(Endpoint::Upload | Endpoint::Listing) => {
-                bearer::user(&self.tokens, self.auth_required, headers)
-            }
-            // Whoever knows a photo's address was shown it; monitors and strangers have no token.
-            Some(Endpoint::Media | Endpoint::Health | Endpoint::Ready | Endpoint::Metrics) | None => Ok(None),
+        match route.map_or(Auth::Public, |route| route.endpoint.auth) {
+            Auth::Bearer => bearer::user(&self.tokens, self.auth_required, headers),
+            Auth::Public => Ok(None),
         }
     }
 
@@ -153,35 +147,12 @@ impl Application for Api {
         caller: Caller,
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Problem> {
-        match route.endpoint {
-            Endpoint::Upload => uploads::create(self, caller, request).await,
-            Endpoint::Listing => listings::show(self, caller, &route.parameter).await,
-            Endpoint::Media => {
-                media::serve(self, &route.parameter, request.method(), request.headers()).await
-            }
-            Endpoint::Health => Ok(ops::health()),
-            Endpoint::Ready => ops::ready(self).await,
-            Endpoint::Metrics => Ok(ops::metrics(self)),
-        }
+        let Route { endpoint, parameter } = route;
+        let body_cap = endpoint.input.cap(self.ingest.limits());
+        (endpoint.handler)(self, Call { caller, parameter, body_cap, request }).await
     }
 
     fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>) {
-        self.metrics.request(exchange.method, exchange.route, exchange.status, exchange.elapsed);
-        self.metrics.bytes(exchange.bytes_in, exchange.bytes_out);
-        if let Some(refusal) = refusal {
-            self.metrics.reject(refusal.kind());
-        }
-        tracing::info!(
-            method = %exchange.method,
-            path = exchange.path,
-            status = exchange.status,
-            client = %exchange.ip,
-            user = exchange.user.map(UserId::get),
-            ms = u64::try_from(exchange.elapsed.as_millis()).unwrap_or(u64::MAX),
-            bytes_in = exchange.bytes_in,
-            bytes_out = exchange.bytes_out,
-            refusal = refusal.map(Problem::kind),
-            "request"
-        );
+        self.access_log.finished(exchange, refusal);
     }
 }

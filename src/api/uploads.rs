@@ -5,33 +5,30 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Response, StatusCode};
 
 use super::Api;
 use super::dto::DraftOut;
+use super::endpoints::Call;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::{PartsError, StreamError};
-use crate::model::Caller;
-use crate::web::body::{Body, ReadError, RequestBody};
+use crate::web::body::{Body, ReadError};
 use crate::web::json;
-use crate::web::problem::{self, Problem};
+use crate::web::problem::{self, Problem, ProblemKind};
 
-/// When to try again while uploads are not taken: that ends with a restart, so seconds would only make noise.
+/// When to try again while uploads are switched off. Only a restart switches them on, so a short wait is of no use.
 const READ_ONLY_RETRY: Duration = Duration::from_secs(60);
 
-pub(super) async fn create(
-    api: &Api,
-    caller: Caller,
-    request: Request<RequestBody>,
-) -> Result<Response<Body>, Problem> {
+pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+    let Call { caller, request, body_cap, .. } = call;
     if api.read_only {
         return Err(read_only());
     }
     let (head, body) = request.into_parts();
-    // In this order, so that everything the head decides is told before a byte of the body is asked for.
+    // Whatever the head decides is answered before the first read of the body, which sends 100 Continue.
     let boundary = boundary(&content_type(&head.headers)?)?;
     refuse_encoding(&head.headers)?;
-    refuse_hopeless_length(&head.headers, api.ingest.limits().body_bytes)?;
+    refuse_length(&head.headers, body_cap)?;
     api.ingest.admit(caller.client).await?;
     let body = body.map_err(|error| match error {
         ReadError::Slow => StreamError::Idle,
@@ -39,8 +36,6 @@ pub(super) async fn create(
     });
     let uploaded = api.ingest.upload(caller, body, &boundary).await?;
     let id = uploaded.draft.id;
-    let recognised = uploaded.photos.iter().filter(|photo| photo.is_recognised).count();
-    api.metrics.stored(uploaded.photos.len() as u64, recognised as u64);
     let mut response = json(StatusCode::CREATED, &DraftOut::new(uploaded.draft, &api.media_base_url));
     if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/listings/{id}")) {
         response.headers_mut().insert(LOCATION, location);
@@ -51,10 +46,10 @@ pub(super) async fn create(
 fn read_only() -> Problem {
     let detail =
         "Photos are not taken at the moment, because what is kept here is being moved. Try again later.";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "read-only", detail).retry_after(READ_ONLY_RETRY)
+    Problem::new(ProblemKind::ReadOnly, detail).retry_after(READ_ONLY_RETRY)
 }
 
-/// The only `Content-Type`; two of them could be read differently by a filter in front.
+/// Returns the only `Content-Type`. Two are refused, because a filter in front could read the other one.
 fn content_type(headers: &HeaderMap) -> Result<Cow<'_, str>, ContentTypeError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     match (values.next(), values.next()) {
@@ -64,17 +59,18 @@ fn content_type(headers: &HeaderMap) -> Result<Cow<'_, str>, ContentTypeError> {
     }
 }
 
-/// A compressed body would be read as what it is not (RFC 9110 section 8.4).
+/// Refuses a Content-Encoding, which this server does not undo (RFC 9110 section 8.4).
 fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     let is_identity = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).iter().all(is_identity) {
         return Ok(());
     }
     let detail = "The body must not have a Content-Encoding.";
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded-body", detail))
+    Err(Problem::new(ProblemKind::EncodedBody, detail))
 }
 
-fn refuse_hopeless_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {
+/// Refuses a body whose Content-Length is over `max`.
+fn refuse_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     match length {
         Some(length) if length > max => {

@@ -8,7 +8,7 @@
 //! worker takes another one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use super::fair_queue::FairQueue;
 use super::workspace::Workspace;
 use crate::allocator;
 use crate::model::ClientKey;
+use crate::telemetry::metrics::{Counter, Metrics, Reading, Unit};
 
 /// A job that held as many bytes of memory returns what it freed to the system before others may borrow it.
 const LARGE_JOB: u64 = 32 << 20;
@@ -77,7 +78,7 @@ impl<T: Send, F: FnMut(&mut Turn<'_>) -> Step<T> + Send> Job for Task<T, F> {
             Ok(Step::Postponed { memory }) => return Some(memory),
             Ok(Step::Done(result)) => Ok(result),
             Err(_) => {
-                shared.panics.fetch_add(1, Ordering::Relaxed);
+                shared.panics.inc();
                 Err(PoolError::Panicked)
             }
         };
@@ -113,7 +114,7 @@ struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
     busy: AtomicUsize,
-    panics: AtomicU64,
+    panics: Counter,
 }
 
 struct Queue {
@@ -133,7 +134,7 @@ impl Pool {
             queue: Mutex::new(Queue { jobs, is_closed: false }),
             work: Condvar::new(),
             busy: AtomicUsize::new(0),
-            panics: AtomicU64::new(0),
+            panics: Counter::default(),
         });
         let pool = Self { shared, wait };
         for n in 0..workers {
@@ -141,6 +142,23 @@ impl Pool {
             std::thread::Builder::new().name(format!("image-{n}")).spawn(move || shared.work())?;
         }
         Ok(pool)
+    }
+
+    /// Registers the metrics of the pool.
+    pub fn register(self: &Arc<Self>, metrics: &mut Metrics) {
+        let read = |value: fn(&Self) -> u64| {
+            let pool = Arc::clone(self);
+            Reading::gauge(move || value(&pool))
+        };
+        let photos = Unit::Of("photos");
+        let help = "Photos waiting for an image worker";
+        metrics.register("pool_queue_depth", photos, help, read(|pool| pool.queued() as u64));
+        let help = "Image workers that have a photo";
+        metrics.register("pool_busy_workers", Unit::Of("workers"), help, read(|pool| pool.busy() as u64));
+        let help = "Budget held by photos in work";
+        metrics.register("memory_budget_images", Unit::Bytes, help, read(Self::lent));
+        let help = "Photos on which a decoder panicked";
+        metrics.register("image_panics", photos, help, self.shared.panics.clone());
     }
 
     /// Runs `job` of `client` on a worker, again from its start whenever it was postponed. If the caller goes away first, a job
@@ -192,7 +210,7 @@ impl Pool {
 
     /// Jobs that panicked since the start, whether anybody still waited for them or not.
     pub fn panics(&self) -> u64 {
-        self.shared.panics.load(Ordering::Relaxed)
+        self.shared.panics.get()
     }
 
     /// Workers that have a job.

@@ -1,7 +1,5 @@
 //! Damaged photos: stored bytes that are not those of their name.
 
-use std::sync::atomic::Ordering;
-
 use super::{Ingest, KeysKept};
 use crate::media::{Integrity, MediaError};
 use crate::model::MediaKey;
@@ -21,7 +19,7 @@ impl Ingest {
         if integrity == Integrity::Damaged {
             match self.store.quarantine(key).await {
                 Ok(Some(place)) => {
-                    self.quarantined.fetch_add(1, Ordering::Relaxed);
+                    self.counts.quarantined.inc();
                     tracing::error!(%key, place, "a stored photo was damaged and is in quarantine; upload it again to heal it");
                 }
                 Ok(None) => {}
@@ -35,6 +33,6 @@ impl Ingest {
 
     /// The number of photos that were moved to quarantine since the start.
     pub fn quarantined(&self) -> u64 {
-        self.quarantined.load(Ordering::Relaxed)
+        self.counts.quarantined.get()
     }
 }

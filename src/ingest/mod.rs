@@ -6,6 +6,7 @@
 mod admission;
 pub mod boundary;
 mod commit;
+mod counts;
 mod doubt;
 mod error;
 mod integrity;
@@ -18,7 +19,6 @@ pub mod sniff;
 mod spool;
 mod work;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::admission::Admission;
+use self::counts::Counts;
 use self::doubt::Doubts;
 pub use self::error::{IngestError, PhotoError};
 use self::keys::KeyLocks;
@@ -45,9 +46,9 @@ use crate::model::{Caller, ClientKey, Draft, MediaKey};
 use crate::ratelimit::RateLimiter;
 
 /// Name of the form field that carries photos.
-const FILES_FIELD: &str = "files";
+pub const FILES_FIELD: &str = "files";
 /// Name of the form field that carries the title.
-const TITLE_FIELD: &str = "title";
+pub const TITLE_FIELD: &str = "title";
 /// Most memory that is kept for the next photos while no photo has it: two of a phone's usual size.
 const SPARE_BYTES: u64 = 8 << 20;
 /// For how long a store or a catalog that could take something is taken to be able to. The floors of free space are far
@@ -118,8 +119,7 @@ pub struct Ingest {
     commits: TaskTracker,
     /// What one client may add to the store, in KiB.
     quota: Option<Arc<dyn RateLimiter>>,
-    /// Photos that were moved to quarantine since the start.
-    quarantined: AtomicU64,
+    counts: Counts,
 }
 
 impl Ingest {
@@ -153,7 +153,7 @@ impl Ingest {
             in_doubt: Doubts::default(),
             commits,
             quota: None,
-            quarantined: AtomicU64::new(0),
+            counts: Counts::default(),
         }
     }
 
@@ -164,24 +164,9 @@ impl Ingest {
         self
     }
 
-    /// The quota of what one client may add to the store.
-    pub fn quota(&self) -> Option<&Arc<dyn RateLimiter>> {
-        self.quota.as_ref()
-    }
-
     /// The caps in force.
     pub fn limits(&self) -> &Limits {
         &self.limits
-    }
-
-    /// The memory accountant.
-    pub fn budget(&self) -> &Budget {
-        &self.budget
-    }
-
-    /// The image threads.
-    pub fn pool(&self) -> &Pool {
-        &self.pool
     }
 
     /// Whether an upload of `client` could succeed now; asked before a body is read.
@@ -249,7 +234,9 @@ impl Ingest {
         // A task of its own: a client that hangs up now must not leave a published photo without its row.
         let commit = async move { ingest.commit(caller, title, photos).await };
         let committed = self.commits.spawn(commit.in_current_span());
-        committed.await.map_err(|error| IngestError::Internal(error.into()))?
+        let uploaded = committed.await.map_err(|error| IngestError::Internal(error.into()))??;
+        self.counts.committed(&uploaded);
+        Ok(uploaded)
     }
 
     /// Reads all parts, hands their photos to `work`, waits for them, and gives the title.

@@ -26,6 +26,7 @@ use crate::catalog::{Catalog, CatalogError};
 use crate::ingest::{Ingest, IngestError};
 use crate::jitter;
 use crate::media::{MediaError, MediaStore};
+use crate::telemetry::metrics::{Metrics, Reading, Unit};
 
 /// How long the server works before the first collection: who just started has other things to do.
 const FIRST_AFTER: Duration = Duration::from_secs(300);
@@ -106,6 +107,29 @@ impl Maintenance {
         let missing = Missing::default();
         let scrub = Scrub::default();
         Self { rules, ingest, catalog, store, missing, collected, collected_bytes, left, last_run, scrub }
+    }
+
+    /// Registers the metrics of maintenance.
+    pub fn register(self: &Arc<Self>, metrics: &mut Metrics) {
+        let read = |figure: fn(Figures) -> u64| {
+            let maintenance = Arc::clone(self);
+            move || figure(maintenance.figures())
+        };
+        let photos = Unit::Of("photos");
+        let help = "Photos removed to which nothing referred";
+        metrics.register("media_collected", photos, help, Reading::counter(read(|now| now.collected)));
+        let help = "Bytes of the photos removed";
+        let bytes = Reading::counter(read(|now| now.collected_bytes));
+        metrics.register("media_collected", Unit::Bytes, help, bytes);
+        let help = "Photos that look like another catalog's, left alone";
+        metrics.register("media_unreferenced_left", photos, help, Reading::gauge(read(|now| now.left)));
+        let help = "When unreferenced photos were last collected, in seconds since 1970; 0 is never";
+        let unit = Unit::Of("seconds since 1970");
+        metrics.register("collector_last_run", unit, help, Reading::gauge(read(|now| now.last_run)));
+        let help = "Photos that the catalog refers to and the store does not have";
+        metrics.register("media_missing", photos, help, Reading::gauge(read(|now| now.missing)));
+        let help = "Stored photos read by the scrub and compared with their name";
+        metrics.register("media_scrubbed", photos, help, Reading::counter(read(|now| now.scrubbed)));
     }
 
     /// What there is to tell now.

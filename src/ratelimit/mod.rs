@@ -18,6 +18,15 @@ pub use self::memory::MemoryLimiter;
 pub use self::redis::{RedisError, RedisLimiter, RedisLink};
 
 use crate::model::ClientKey;
+use crate::telemetry::metrics::{Metrics, Reading, Unit};
+
+/// Registers the metric of the limiters of requests.
+pub fn register(metrics: &mut Metrics, limiters: impl IntoIterator<Item = Arc<dyn RateLimiter>>) {
+    let limiters: Vec<_> = limiters.into_iter().collect();
+    let fallbacks = Reading::counter(move || limiters.iter().map(|limiter| limiter.fallbacks()).sum());
+    let help = "Requests counted against a limit by this process alone because Redis did not answer";
+    metrics.register("ratelimit_fallback", Unit::Of("requests"), help, fallbacks);
+}
 
 /// A limit: `burst` units at once, then one unit each `window / burst`. A unit is one request or one KiB of photos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,49 +1,69 @@
-//! How many connections are open, and how many had to make room.
+//! Counts connections: how many are open, and how many were closed for want of room.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-/// Counts connections.
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::metrics::{Counter, Metrics, Unit};
+
+/// Counts connections. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub struct Connections(Arc<Counts>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+#[derive(Debug)]
 struct Counts {
-    open: AtomicU64,
-    evicted: AtomicU64,
-    refused: AtomicU64,
+    open: Gauge<u64, AtomicU64>,
+    closed: Family<ReasonLabels, Counter>,
+    /// Two members of `closed`.
+    evicted: Counter,
+    refused: Counter,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let closed = Family::<ReasonLabels, Counter>::default();
+        let [evicted, refused] =
+            ["evicted", "refused"].map(|reason| closed.get_or_create_owned(&ReasonLabels { reason }));
+        Self { open: Gauge::default(), closed, evicted, refused }
+    }
 }
 
 impl Connections {
-    /// Connections that are open now.
-    pub fn open(&self) -> u64 {
-        self.0.open.load(Ordering::Relaxed)
+    /// Registers the metrics of connections.
+    pub fn register(&self, metrics: &mut Metrics) {
+        let Counts { open, closed, .. } = &*self.0;
+        metrics.register("connections", Unit::Of("connections"), "Open connections", open.clone());
+        let help = "Connections closed for want of room, by reason: evicted had no request in work, refused were new";
+        metrics.register("connections_closed", Unit::Of("connections"), help, closed.clone());
     }
 
-    /// Connections without a request in work that were closed to make room, since the start.
-    pub fn evicted(&self) -> u64 {
-        self.0.evicted.load(Ordering::Relaxed)
-    }
-
-    /// Connections that were closed as soon as they were accepted, since the start.
+    /// Returns how many connections were closed as soon as they were accepted, since the start.
     pub fn refused(&self) -> u64 {
-        self.0.refused.load(Ordering::Relaxed)
+        self.0.refused.get()
     }
 
     /// Counts one more until the result is dropped.
     pub fn count(&self) -> Counted {
-        self.0.open.fetch_add(1, Ordering::Relaxed);
+        self.0.open.inc();
         Counted(self.clone())
     }
 
     /// Counts a connection that is closed to make room.
     pub fn evict(&self) {
-        self.0.evicted.fetch_add(1, Ordering::Relaxed);
+        self.0.evicted.inc();
     }
 
     /// Counts a connection that is closed as soon as it was accepted.
     pub fn refuse(&self) {
-        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        self.0.refused.inc();
     }
 }
 
@@ -53,6 +73,6 @@ pub struct Counted(Connections);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.open.dec();
     }
 }

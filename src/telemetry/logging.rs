@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tracing_subscriber::EnvFilter;
 
 use super::log_writer::{CAPACITY, LogWriter};
+use super::metrics::{Metrics, Reading, Unit};
 use crate::config::{Env, Settings};
 
 /// The log of this process. It is global because the `tracing` subscriber is.
@@ -56,9 +57,11 @@ pub fn line(text: &str) {
     }
 }
 
-/// Returns how many lines were dropped since the start because stdout did not take them.
-pub fn dropped_lines() -> u64 {
-    LOG.get().map_or(0, LogWriter::dropped)
+/// Registers the metrics of the log.
+pub fn register(metrics: &mut Metrics) {
+    let help = "Log lines dropped because stdout did not take them";
+    let dropped = Reading::counter(|| LOG.get().map_or(0, LogWriter::dropped));
+    metrics.register("log_lines_dropped", Unit::Of("lines"), help, dropped);
 }
 
 /// Waits until every line is written, but no longer than `limit`.

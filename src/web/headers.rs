@@ -1,4 +1,4 @@
-//! Headers that every response carries.
+//! Headers that the layers around an application add to responses.
 
 use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
@@ -7,13 +7,13 @@ use hyper::header::{
 
 use crate::ratelimit::{Decision, Quota};
 
-/// An API and its photos are never a page: nothing in them may be run, framed or guessed at.
+/// Browsers must neither run, frame nor sniff what an API or a photo answers.
 const SECURITY: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox"),
     (X_FRAME_OPTIONS, "DENY"),
     (REFERRER_POLICY, "no-referrer"),
-    // Apps on other origins show the photos; whether they may read the API is for CORS to say.
+    // Apps on other origins show the photos. CORS decides whether they may read the API.
     (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
 ];
 
@@ -24,20 +24,29 @@ pub(super) fn add_security(headers: &mut HeaderMap) {
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
-const RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
-const RATELIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
-const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// The header of every response that names its request, and what it says.
+pub const REQUEST_ID: (&str, &str) =
+    ("x-request-id", "The id of the request in the server's log: the client's own, or a new one.");
 
-/// The headers of draft-ietf-httpapi-ratelimit-headers in the form that clients in the field read (version 06); times in
-/// seconds, rounded up.
+/// The headers of a response whose request was counted against a rate limit, and what they say.
+pub const RATE_LIMIT: [(&str, &str); 4] = [
+    ("ratelimit-limit", "Requests that a rested client may send at once."),
+    ("ratelimit-remaining", "Requests that are left."),
+    ("ratelimit-reset", "Seconds until all requests are available again."),
+    ("ratelimit-policy", "The limit, and the seconds of its window."),
+];
+
+/// Adds the headers of draft-ietf-httpapi-ratelimit-headers in the form that clients in the field read (version 06).
+/// Times are in seconds, rounded up.
 pub(super) fn add_rate_limit(headers: &mut HeaderMap, quota: Quota, decision: Decision) {
     let reset = decision.reset_after.as_millis().div_ceil(1000);
     let policy = format!("{};w={}", quota.burst, quota.window.as_secs());
-    headers.insert(RATELIMIT_LIMIT, HeaderValue::from(quota.burst));
-    headers.insert(RATELIMIT_REMAINING, HeaderValue::from(decision.remaining));
-    headers.insert(RATELIMIT_RESET, HeaderValue::from(u64::try_from(reset).unwrap_or(u64::MAX)));
+    let [limit, remaining, reset_name, policy_name] =
+        RATE_LIMIT.map(|(name, _)| HeaderName::from_static(name));
+    headers.insert(limit, HeaderValue::from(quota.burst));
+    headers.insert(remaining, HeaderValue::from(decision.remaining));
+    headers.insert(reset_name, HeaderValue::from(u64::try_from(reset).unwrap_or(u64::MAX)));
     if let Ok(policy) = HeaderValue::from_str(&policy) {
-        headers.insert(RATELIMIT_POLICY, policy);
+        headers.insert(policy_name, policy);
     }
 }

@@ -4,7 +4,8 @@
 
 pub mod body;
 pub mod client;
-mod headers;
+pub mod conditional;
+pub mod headers;
 pub mod min_rate;
 pub mod problem;
 pub mod range;

@@ -4,7 +4,7 @@ use hyper::header::{HeaderMap, HeaderName};
 use uuid::Uuid;
 
 /// `X-Request-Id`, in requests and in every response.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static(super::headers::REQUEST_ID.0);
 
 /// The id that the client sent if it is sane (1 to 128 characters of `A-Za-z0-9._-`), else a new one that sorts by time
 /// (UUID version 7, RFC 9562).

@@ -1,4 +1,6 @@
-//! Which endpoint a path and a method name.
+//! Finds the endpoint of a path and a method.
+
+use std::collections::BTreeMap;
 
 use hyper::Method;
 
@@ -7,10 +9,10 @@ pub struct Router<E> {
     paths: matchit::Router<Vec<(Method, E)>>,
 }
 
-/// What a path and a method name.
+/// The result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup<'p, E> {
-    /// An endpoint, and the values of the pattern's parameter if it has one.
+    /// The endpoint, and the value of the pattern's parameter if it has one.
     Found(E, Option<&'p str>),
     /// The path exists for other methods: a value for `Allow`.
     WrongMethod(String),
@@ -19,24 +21,27 @@ pub enum Lookup<'p, E> {
 }
 
 impl<E: Copy> Router<E> {
-    /// Builds the table. Patterns are `matchit`'s, with at most one parameter; whatever answers GET answers HEAD too.
+    /// Creates a router from patterns, methods and endpoints. Patterns are those of `matchit`, with at most one parameter.
+    /// An endpoint for GET answers HEAD too.
     ///
     /// # Errors
     /// Two patterns overlap.
-    pub fn new(routes: &[(&str, &[(Method, E)])]) -> Result<Self, matchit::InsertError> {
+    pub fn new<'r>(
+        routes: impl IntoIterator<Item = (&'r str, Method, E)>,
+    ) -> Result<Self, matchit::InsertError> {
+        let mut by_path: BTreeMap<&str, Vec<(Method, E)>> = BTreeMap::new();
+        for (path, method, endpoint) in routes {
+            let methods = by_path.entry(path).or_default();
+            methods.extend(methods_of(&method).map(|method| (method, endpoint)));
+        }
         let mut paths = matchit::Router::new();
-        for (pattern, methods) in routes {
-            let mut methods = methods.to_vec();
-            if let Some((_, endpoint)) = methods.iter().find(|(method, _)| method == Method::GET) {
-                let head = (Method::HEAD, *endpoint);
-                methods.push(head);
-            }
-            paths.insert(*pattern, methods)?;
+        for (path, methods) in by_path {
+            paths.insert(path, methods)?;
         }
         Ok(Self { paths })
     }
 
-    /// Looks up the endpoint for `method` on `path`.
+    /// Returns the endpoint for `method` on `path`.
     pub fn lookup<'p>(&self, method: &Method, path: &'p str) -> Lookup<'p, E> {
         let Ok(found) = self.paths.at(path) else {
             return Lookup::NotFound;
@@ -53,16 +58,24 @@ impl<E: Copy> Router<E> {
     }
 }
 
+/// Returns the methods that an endpoint declared for `method` answers.
+pub fn methods_of(method: &Method) -> impl Iterator<Item = Method> + use<> {
+    let head = (method == Method::GET).then_some(Method::HEAD);
+    std::iter::once(method.clone()).chain(head)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn paths_methods_and_parameters() {
-        let router = Router::new(&[("/a", &[(Method::POST, 1)]), ("/a/{id}", &[(Method::GET, 2)])]).unwrap();
+    fn paths_methods_and_parameters_lead_to_their_endpoints() {
+        let routes = [("/a", Method::POST, 1), ("/a/{id}", Method::GET, 2), ("/a/{id}", Method::DELETE, 3)];
+        let router = Router::new(routes).unwrap();
         assert_eq!(router.lookup(&Method::POST, "/a"), Lookup::Found(1, None));
         assert_eq!(router.lookup(&Method::HEAD, "/a/7"), Lookup::Found(2, Some("7")));
-        assert_eq!(router.lookup(&Method::PUT, "/a/7"), Lookup::WrongMethod("GET, HEAD".into()));
+        assert_eq!(router.lookup(&Method::DELETE, "/a/7"), Lookup::Found(3, Some("7")));
+        assert_eq!(router.lookup(&Method::PUT, "/a/7"), Lookup::WrongMethod("GET, HEAD, DELETE".into()));
         assert_eq!(router.lookup(&Method::GET, "/a/7/8"), Lookup::NotFound);
         assert_eq!(router.lookup(&Method::GET, "/A"), Lookup::NotFound);
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HOST, HeaderMap, HeaderValue,
-    LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HOST, HeaderMap, HeaderName,
+    HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use hyper::{Method, Request, Response, Version};
 use ipnet::IpNet;
@@ -21,7 +21,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
 
 use super::body::{Body, ByteCount, ReadLimits, RequestBody};
-use super::problem::{self, Problem};
+use super::problem::{self, Problem, ProblemKind};
 use super::request_id::X_REQUEST_ID;
 use super::{client, headers, request_id};
 use crate::model::{Caller, UserId};
@@ -35,7 +35,17 @@ const MAX_HEADER_BYTES: usize = 32 * 1024;
 /// When to try again after a client had its share of the connections.
 const SHARE_RETRY: Duration = Duration::from_secs(2);
 
-/// What stands around an application.
+/// Kinds of problems that any request may be answered with before it reaches its handler, or while its head is read.
+pub const PROBLEMS: &[ProblemKind] = &[
+    ProblemKind::BadRequest,
+    ProblemKind::RequestTimeout,
+    ProblemKind::BodyTooLarge,
+    ProblemKind::UriTooLong,
+    ProblemKind::HeadersTooLarge,
+    ProblemKind::UnknownTransferCoding,
+];
+
+/// The layers around an application.
 pub struct Stack<A> {
     /// The application.
     pub app: A,
@@ -119,18 +129,16 @@ pub trait Application: Send + Sync + 'static {
     fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>);
 }
 
-/// Browsers of these origins may call; `None` is any origin. Listed origins may send credentials.
-pub fn cors(origins: Option<&[String]>) -> CorsLayer {
+/// Lets browsers of these origins send requests of these methods; `None` is any origin. Listed origins may send
+/// credentials.
+pub fn cors(origins: Option<&[String]>, methods: impl IntoIterator<Item = Method>) -> CorsLayer {
     let layer = CorsLayer::new()
-        .allow_methods([Method::GET, Method::HEAD, Method::POST])
+        .allow_methods(methods.into_iter().collect::<Vec<_>>())
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID])
         .expose_headers(
             [LOCATION, ETAG, RETRY_AFTER, X_REQUEST_ID]
                 .into_iter()
-                .chain(
-                    ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "ratelimit-policy"]
-                        .map(hyper::header::HeaderName::from_static),
-                )
+                .chain(headers::RATE_LIMIT.map(|(name, _)| HeaderName::from_static(name)))
                 .collect::<Vec<_>>(),
         )
         .max_age(Duration::from_secs(600));

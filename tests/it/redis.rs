@@ -32,7 +32,7 @@ async fn two_servers_share_one_rate_limit() {
     assert_eq!(statuses, [201, 201, 429, 429]);
     assert_eq!(allowed(&[&servers[0], &servers[1]], 40).await, 16, "uploads used four of twenty");
     for server in &servers {
-        assert_eq!(server.metric("limits_counted_alone_total"), 0);
+        assert_eq!(server.metric("ratelimit_fallback_total"), 0);
     }
 }
 
@@ -82,7 +82,7 @@ async fn uploads_continue_with_local_limits_without_redis() {
         // The first server has already allowed one.
         let allowed = statuses.iter().filter(|status| **status == 201).count();
         assert_eq!(allowed, if server.id() == servers[0].id() { 2 } else { 3 }, "{statuses:?}");
-        assert_eq!(server.metric("limits_counted_alone_total"), 4);
+        assert_eq!(server.metric("ratelimit_fallback_total"), 4);
         assert_eq!(server.get("/api/v1/ready").await.status(), 200);
         let said = |text: &str| server.output().iter().filter(|line| line.contains(text)).count();
         assert_eq!((said("Redis does not answer"), said("Redis answers again")), (1, 0));

@@ -51,7 +51,7 @@ async fn a_panic_is_a_problem_that_tells_nothing_and_the_server_lives_on() {
     let stack = Arc::new(Stack {
         app: Panicking::default(),
         trusted_proxies: Vec::new(),
-        cors: cors(None),
+        cors: cors(None, [Method::GET]),
         read_limits: ReadLimits { min_rate, drain_bytes: 0 },
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

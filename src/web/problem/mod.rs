@@ -1,6 +1,6 @@
 //! Error answers: `application/problem+json` (RFC 9457).
 //!
-//! A problem is public from its first to its last character. Causes, paths and other crates' texts belong in the log.
+//! Clients see all of a problem. Causes, paths and texts of other crates go to the log instead.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -9,7 +9,10 @@ use hyper::header::{ALLOW, CONNECTION, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
+pub use self::kind::ProblemKind;
 use super::body::Body;
+
+mod kind;
 
 /// MIME type of every error body.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -17,17 +20,16 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 /// An error answer.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    status: StatusCode,
-    kind: &'static str,
+    kind: ProblemKind,
     detail: Cow<'static, str>,
     extensions: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
-    /// A problem of a stable `kind` (the last part of its `type` URI), with one sentence for the app's developer.
-    pub fn new(status: StatusCode, kind: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, kind, detail: detail.into(), extensions: Map::new(), headers: Vec::new() }
+    /// Creates a problem of `kind` with one sentence for the app's developer.
+    pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, detail: detail.into(), extensions: Map::new(), headers: Vec::new() }
     }
 
     /// Adds a member of our own to the body.
@@ -57,22 +59,22 @@ impl Problem {
         self.header(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// The status of the answer.
+    /// Returns the status of the answer.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.kind.status()
     }
 
-    /// The stable name of the problem.
-    pub fn kind(&self) -> &'static str {
+    /// Returns the kind of the problem.
+    pub fn kind(&self) -> ProblemKind {
         self.kind
     }
 
-    /// The body, with the id under which the log knows the request.
+    /// Returns the body, with the id under which the log knows the request.
     pub fn to_json(&self, request_id: &str) -> Value {
         let mut body = json!({
-            "type": format!("urn:problem-type:vintedbot:{}", self.kind),
-            "title": self.status.canonical_reason(),
-            "status": self.status.as_u16(),
+            "type": self.kind.uri(),
+            "title": self.kind.title(),
+            "status": self.status().as_u16(),
             "detail": self.detail,
             "request_id": request_id,
         });
@@ -82,83 +84,77 @@ impl Problem {
         body
     }
 
-    /// The answer.
+    /// Returns the answer.
     pub fn into_response(self, request_id: &str) -> Response<Body> {
-        let mut response = super::full(self.status, PROBLEM_JSON, self.to_json(request_id).to_string());
+        let mut response = super::full(self.status(), PROBLEM_JSON, self.to_json(request_id).to_string());
         response.headers_mut().extend(self.headers);
         response
     }
 }
 
-/// 400: the request head or its framing cannot be read.
+/// Returns 400 for a request head or framing that cannot be read.
 pub fn bad_request() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "bad-request", "The request is not valid HTTP/1.1.")
+    Problem::new(ProblemKind::BadRequest, "The request is not valid HTTP/1.1.")
 }
 
-/// 404: nothing has this path.
+/// Returns 404 for a path that nothing has.
 pub fn not_found() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not-found", "There is nothing at this path.")
+    Problem::new(ProblemKind::NotFound, "There is nothing at this path.")
 }
 
-/// 405: the path exists, the method does not; `allow` lists those that do (RFC 9110 section 15.5.6).
+/// Returns 405 for a path that exists for the methods in `allow` only (RFC 9110 section 15.5.6).
 pub fn method_not_allowed(allow: &str) -> Problem {
     let detail = format!("This path answers only to {allow}.");
-    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
+    let problem = Problem::new(ProblemKind::MethodNotAllowed, detail);
     match HeaderValue::from_str(allow) {
         Ok(allow) => problem.header(ALLOW, allow),
         Err(_) => problem,
     }
 }
 
-/// 408: the rest of the request did not arrive in time (RFC 9110 section 15.5.9).
+/// Returns 408 for a request whose rest did not arrive in time (RFC 9110 section 15.5.9).
 pub fn request_timeout() -> Problem {
-    let detail = "The request did not arrive in time.";
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", detail).closing()
+    Problem::new(ProblemKind::RequestTimeout, "The request did not arrive in time.").closing()
 }
 
-/// 413: the body is larger than is taken; `detail` names the limit.
+/// Returns 413 for a body over a limit that `detail` names.
 pub fn body_too_large(detail: impl Into<Cow<'static, str>>) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+    Problem::new(ProblemKind::BodyTooLarge, detail)
 }
 
-/// 414: the request target is longer than is read.
+/// Returns 414 for a request target over the limit.
 pub fn uri_too_long() -> Problem {
-    Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", "The request target is longer than 8 KiB.")
+    Problem::new(ProblemKind::UriTooLong, "The request target is longer than 8 KiB.")
 }
 
-/// 431: the request head is larger than is read (RFC 6585 section 5).
+/// Returns 431 for a request head over the limit (RFC 6585 section 5).
 pub fn headers_too_large() -> Problem {
-    Problem::new(
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "headers-too-large",
-        "The request has more than 100 header fields or more than 32 KiB of them.",
-    )
+    let detail = "The request has more than 100 header fields or more than 32 KiB of them.";
+    Problem::new(ProblemKind::HeadersTooLarge, detail)
 }
 
-/// 429: over the quota (RFC 6585 section 4).
+/// Returns 429 for a client over its rate limit (RFC 6585 section 4).
 pub fn too_many_requests(wait: Duration) -> Problem {
     let detail = "Too many requests from this client. Wait as long as Retry-After says.";
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail).retry_after(wait)
+    Problem::new(ProblemKind::RateLimited, detail).retry_after(wait)
 }
 
-/// 503: the client has its share of the connections.
+/// Returns 503 for a client that has its share of the connections.
 pub fn too_many_connections(wait: Duration) -> Problem {
     let detail =
         "This client has too many requests open on other connections. Wait as long as Retry-After says.";
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-connections", detail);
-    problem.retry_after(wait).closing()
+    Problem::new(ProblemKind::TooManyConnections, detail).retry_after(wait).closing()
 }
 
-/// 501: the body has a transfer coding that is not undone here (RFC 9112 section 6.1).
+/// Returns 501 for a body with a transfer coding other than chunked (RFC 9112 section 6.1).
 pub fn unknown_transfer_coding() -> Problem {
     let detail = "The only Transfer-Encoding that is taken is chunked.";
-    Problem::new(StatusCode::NOT_IMPLEMENTED, "unknown-transfer-coding", detail)
+    Problem::new(ProblemKind::UnknownTransferCoding, detail)
 }
 
-/// 500: a fault of ours, told in the log alone.
+/// Returns 500 for a fault of the server, whose cause only the log has.
 pub fn internal() -> Problem {
-    let detail = "The server failed on this request.";
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+    Problem::new(ProblemKind::Internal, "The server failed on this request.")
 }
 
 #[cfg(test)]
@@ -166,10 +162,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_told_in_whole_seconds_rounded_up() {
-        for (wait, told) in [(0, "1"), (1000, "1"), (1001, "2"), (5900, "6")] {
+    fn retry_after_is_whole_seconds_rounded_up() {
+        for (wait, seconds) in [(0, "1"), (1000, "1"), (1001, "2"), (5900, "6")] {
             let response = too_many_requests(Duration::from_millis(wait)).into_response("id");
-            assert_eq!(response.headers()[RETRY_AFTER], told);
+            assert_eq!(response.headers()[RETRY_AFTER], seconds);
         }
     }
 

@@ -1,0 +1,42 @@
+//! Metrics of uploads.
+
+use super::{Ingest, Uploaded};
+use crate::telemetry::metrics::{Counter, Metrics, Reading, Unit};
+
+/// Counts photos since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    stored: Counter,
+    recognised: Counter,
+    pub(super) quarantined: Counter,
+}
+
+impl Counts {
+    /// Counts the photos of a committed draft.
+    pub(super) fn committed(&self, uploaded: &Uploaded) {
+        let recognised = uploaded.photos.iter().filter(|photo| photo.is_recognised).count();
+        self.stored.inc_by(uploaded.photos.len() as u64);
+        self.recognised.inc_by(recognised as u64);
+    }
+}
+
+impl Ingest {
+    /// Registers the metrics of uploads, of the image pool and of the memory budget.
+    pub fn register(&self, metrics: &mut Metrics) {
+        let Counts { stored, recognised, quarantined } = &self.counts;
+        let photos = Unit::Of("photos");
+        metrics.register("photos_stored", photos, "Photos in committed drafts", stored.clone());
+        let help = "Photos in committed drafts that were known by their source and not decoded again";
+        metrics.register("photos_recognised", photos, help, recognised.clone());
+        let help = "Stored photos moved to quarantine because their bytes were not those of their name";
+        metrics.register("media_quarantined", photos, help, quarantined.clone());
+        // Zero without a quota.
+        let quota = self.quota.clone();
+        let fallbacks = Reading::counter(move || quota.as_ref().map_or(0, |quota| quota.fallbacks()));
+        let help =
+            "New photos counted against the upload quota by this process alone because Redis did not answer";
+        metrics.register("upload_quota_fallback", photos, help, fallbacks);
+        self.pool.register(metrics);
+        self.budget.register(metrics);
+    }
+}

@@ -1,0 +1,129 @@
+//! The kinds of problems that this server answers with.
+
+use hyper::StatusCode;
+
+/// Declares [`ProblemKind`] from rows of `Variant = status "slug": "meaning"`.
+macro_rules! problem_kinds {
+    ($($variant:ident = $status:ident $slug:literal: $meaning:literal;)+) => {
+        /// A kind of problem. Its slug is the last part of the problem's `type`, and never changes.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ProblemKind {
+            $(#[doc = $meaning] $variant,)+
+        }
+
+        impl ProblemKind {
+            /// All kinds, in the order of their status.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// Returns the stable name, as in URIs, logs and labels of metrics.
+            pub const fn slug(self) -> &'static str {
+                match self { $(Self::$variant => $slug,)+ }
+            }
+
+            /// Returns the status of every answer of this kind.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$variant => StatusCode::$status,)+ }
+            }
+
+            /// Returns one line that says when a client gets this problem.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)+ }
+            }
+        }
+    };
+}
+
+problem_kinds! {
+    BadRequest = BAD_REQUEST "bad-request": "The request is not valid HTTP.";
+    BadBoundary = BAD_REQUEST "bad-boundary": "The Content-Type has no valid boundary, or there are two of them.";
+    MalformedMultipart = BAD_REQUEST "malformed-multipart": "The multipart body breaks the rules of RFC 7578.";
+    CutOff = BAD_REQUEST "cut-off": "The connection ended before the body did.";
+    NoPhoto = BAD_REQUEST "no-photo": "The form has no photo in its field `files`.";
+    TokenMissing = UNAUTHORIZED "token-missing": "This server demands a bearer token, and the request has none.";
+    TokenInvalid = UNAUTHORIZED "token-invalid": "The bearer token is forged, expired or not yet valid.";
+    NotFound = NOT_FOUND "not-found": "Nothing has this path, or the caller may not see it.";
+    MethodNotAllowed = METHOD_NOT_ALLOWED "method-not-allowed": "The path exists for the methods in `Allow` only.";
+    RequestTimeout = REQUEST_TIMEOUT "request-timeout": "The request did not arrive in time.";
+    PreconditionFailed = PRECONDITION_FAILED "precondition-failed": "`If-Match` names no ETag of the resource.";
+    BodyTooLarge = PAYLOAD_TOO_LARGE "body-too-large": "The body is larger than the limits on photos allow.";
+    TooManyPhotos = PAYLOAD_TOO_LARGE "too-many-photos": "The form has more than MAX_UPLOADS_PER_REQUEST photos.";
+    PhotoTooLarge = PAYLOAD_TOO_LARGE "photo-too-large": "A photo is larger than MAX_FILE_SIZE_MB.";
+    UriTooLong = URI_TOO_LONG "uri-too-long": "The request target is longer than 8 KiB.";
+    NotMultipart = UNSUPPORTED_MEDIA_TYPE "not-multipart": "The Content-Type is not multipart/form-data.";
+    EncodedBody = UNSUPPORTED_MEDIA_TYPE "encoded-body": "The body has a Content-Encoding.";
+    UnsupportedImage = UNSUPPORTED_MEDIA_TYPE "unsupported-image": "A photo has a type that is not accepted.";
+    BadRange = RANGE_NOT_SATISFIABLE "bad-range": "The range lies outside the photo.";
+    BadTitle = UNPROCESSABLE_ENTITY "bad-title": "The title is too long, not UTF-8 or has control characters.";
+    EmptyImage = UNPROCESSABLE_ENTITY "empty-image": "A photo has no bytes or no pixels.";
+    TooManyPixels = UNPROCESSABLE_ENTITY "too-many-pixels": "A photo has more than MAX_PIXELS pixels.";
+    TruncatedImage = UNPROCESSABLE_ENTITY "truncated-image": "A photo ends before its pixels do.";
+    CorruptImage = UNPROCESSABLE_ENTITY "corrupt-image": "A photo cannot be decoded.";
+    ImageTooComplex = UNPROCESSABLE_ENTITY "image-too-complex": "A photo needs more time or memory than one photo may use.";
+    Abandoned = UNPROCESSABLE_ENTITY "abandoned": "The client left before its photo was done. Seen in logs and metrics only.";
+    RateLimited = TOO_MANY_REQUESTS "rate-limited": "The client sent more requests than its rate limit allows.";
+    UploadQuota = TOO_MANY_REQUESTS "upload-quota": "The client added more to the store than UPLOAD_QUOTA allows.";
+    HeadersTooLarge = REQUEST_HEADER_FIELDS_TOO_LARGE "headers-too-large": "The request head has more than 100 fields or 32 KiB.";
+    Internal = INTERNAL_SERVER_ERROR "internal": "The server failed. Its log has the cause under the `request_id`.";
+    StorageFailed = INTERNAL_SERVER_ERROR "storage-failed": "The upload failed while it was stored. Nothing of it is kept.";
+    UnknownTransferCoding = NOT_IMPLEMENTED "unknown-transfer-coding": "The body has a Transfer-Encoding other than chunked.";
+    Busy = SERVICE_UNAVAILABLE "busy": "The server has no worker or memory free for this upload.";
+    NotReady = SERVICE_UNAVAILABLE "not-ready": "A part named in `down` does not work, so that uploads fail.";
+    ReadOnly = SERVICE_UNAVAILABLE "read-only": "Uploads are switched off while the stores are moved.";
+    TooManyConnections = SERVICE_UNAVAILABLE "too-many-connections": "The client has too many requests open on other connections.";
+    Unavailable = SERVICE_UNAVAILABLE "unavailable": "The database or the media store does not answer.";
+    StorageFull = INSUFFICIENT_STORAGE "storage-full": "The disk or the bucket is full.";
+}
+
+impl ProblemKind {
+    /// Returns the URI that stands in a problem's `type`.
+    pub fn uri(self) -> String {
+        format!("urn:problem-type:vintedbot:{}", self.slug())
+    }
+
+    /// Returns the problem's `title`: the reason phrase of its status.
+    pub fn title(self) -> &'static str {
+        self.status().canonical_reason().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fmt::Write;
+
+    use super::*;
+
+    #[test]
+    fn each_kind_has_its_own_slug_an_error_status_a_title_and_a_meaning() {
+        let slugs: BTreeSet<_> = ProblemKind::ALL.iter().map(|kind| kind.slug()).collect();
+        assert_eq!(slugs.len(), ProblemKind::ALL.len());
+        for kind in ProblemKind::ALL {
+            let slug = kind.slug();
+            assert!(slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{slug}");
+            assert!((400..=599).contains(&kind.status().as_u16()), "{slug}");
+            assert!(!kind.title().is_empty(), "{slug}");
+            assert!(kind.meaning().ends_with('.') && !kind.meaning().contains('\n'), "{slug}");
+        }
+        assert!(ProblemKind::ALL.is_sorted_by_key(|kind| kind.status()));
+    }
+
+    fn table() -> String {
+        let mut text = String::from(
+            "# Problems\n\n\
+             Every error is `application/problem+json` (RFC 9457). The last part of `type`, which is \
+             `urn:problem-type:vintedbot:` and a name of this table, says what happened and never changes. \
+             `title` is the reason phrase of the status.\n\n\
+             | status | name | when |\n|---|---|---|\n",
+        );
+        for kind in ProblemKind::ALL {
+            writeln!(text, "| {} | `{}` | {} |", kind.status().as_u16(), kind.slug(), kind.meaning())
+                .unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn docs_problems_md_has_the_rows_of_the_enum() {
+        crate::docs::assert_page("problems.md", &table());
+    }
+}

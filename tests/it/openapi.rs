@@ -1,0 +1,89 @@
+//! The OpenAPI document is valid, and the server answers as it says.
+
+use std::path::Path;
+use std::process::Command;
+
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+use crate::http_clients::program;
+use crate::support::{Server, file, form, photo};
+
+const DOCUMENT: &str = "/api/v1/openapi.json";
+
+/// Runs a module of Python's and returns what it writes, unless it fails.
+fn python(interpreter: &str, module: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = Command::new(interpreter);
+    command.args(["-m", module]).args(arguments).envs(environment.iter().copied());
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{module}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[tokio::test]
+async fn document_is_valid_openapi_and_kept_by_its_etag() {
+    let server =
+        Server::start(&[("AUTH_REQUIRED", "true"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")]);
+    let response = server.get(DOCUMENT).await;
+    assert_eq!(
+        (response.status(), &response.headers()["content-type"]),
+        (StatusCode::OK, &"application/json".parse().unwrap())
+    );
+    assert!(response.headers()["cache-control"].to_str().unwrap().starts_with("public, max-age="));
+    let etag = response.headers()["etag"].clone();
+    let text = response.text().await.unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    let again = Client::new().get(server.url(DOCUMENT)).header("if-none-match", &etag).send().await.unwrap();
+    assert_eq!((again.status(), &again.headers()["etag"]), (StatusCode::NOT_MODIFIED, &etag));
+    let Some(interpreter) = program("VINTEDBOT_TEST_PYTHON") else {
+        return;
+    };
+    let path = server.dir().path().join("openapi.json");
+    std::fs::write(&path, text).unwrap();
+    python(&interpreter, "openapi_spec_validator", &["--schema", "3.1", path.to_str().unwrap()], &[]);
+}
+
+#[tokio::test]
+async fn server_answers_as_the_document_says() {
+    let Some(interpreter) = program("VINTEDBOT_TEST_PYTHON") else {
+        return;
+    };
+    let server = Server::start(&[]);
+    let photo = photo(64, 48);
+    assert_eq!(server.upload(form(&[file(&photo)])).await.0, 201);
+    let sent = server.dir().path().join("photo.jpg");
+    std::fs::write(&sent, photo).unwrap();
+    let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/schemathesis_hooks.py");
+    let stored = &server.files()[0];
+    let report = python(
+        &interpreter,
+        "schemathesis.cli",
+        &[
+            "run",
+            &server.url(DOCUMENT),
+            "--checks=not_a_server_error,status_code_conformance,content_type_conformance,\
+             response_headers_conformance,response_schema_conformance,unsupported_method,allow_header_conformance",
+            "--phases=examples,coverage,fuzzing",
+            "--max-examples=25",
+            "--seed=12",
+            "--continue-on-failure",
+            "--no-color",
+        ],
+        &[
+            ("SCHEMATHESIS_HOOKS", hooks.to_str().unwrap()),
+            ("VINTEDBOT_PHOTO", sent.to_str().unwrap()),
+            ("VINTEDBOT_STORED", stored),
+        ],
+    );
+    println!("{report}");
+    // Random bytes alone would only be refused.
+    for route in ["upload", "listing", "media"] {
+        let status = if route == "upload" { 201 } else { 200 };
+        let method = if route == "upload" { "POST" } else { "GET" };
+        let name =
+            format!("http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}");
+        assert!(server.labelled_metric(&name).await > 1, "{name}");
+    }
+}
