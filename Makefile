@@ -10,7 +10,7 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 .NOTPARALLEL: # cargo is parallel by itself
 ROUNDS := 200
 MINUTES := 15
-.PHONY: help run build test lint crash soak bench compare load fuzz fuzz-smoke tools native clients postgres redis clean
+.PHONY: help run build test docs lint crash soak bench compare load fuzz fuzz-smoke tools native clients postgres redis clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -28,6 +28,9 @@ test: lint clients postgres redis ## everything that has to pass: lint, the test
 
 crash: native ## kill -9 under load, ROUNDS times (200) on the same data; make test has a few rounds
 	VINTEDBOT_CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test it -- --nocapture after_kill_9
+
+docs: native ## write docs/settings.md and .env.example from the settings table
+	UPDATE_DOCS=1 cargo test --locked --lib -- docs::
 
 lint: native ## formatting, clippy, and the dependencies against deny.toml
 	@tools/lint.sh
