@@ -1,6 +1,5 @@
 //! Arguments and exit codes.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,14 +7,14 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::Operation;
-use crate::config::{NearMiss, Place, SETTINGS, Settings, Source};
+use crate::config::{self, NearMiss, Place, Settings, Source};
 
-/// Exit code after bad arguments or settings: starting again cannot help, so a supervisor should not.
+/// Exit code after bad arguments or settings. Starting again cannot help, so a supervisor should not.
 pub const EXIT_USAGE: u8 = 2;
-/// Exit code after a start or a run that failed (starting again may help), and of a check that found problems.
+/// Exit code after a start or a run that failed (starting again may help), and after a check that found problems.
 pub const EXIT_FAILURE: u8 = 1;
 
-/// Streaming media-ingest server: photos in, upright and clean JPEGs and a draft listing out.
+/// Streaming media-ingest server: takes photos, and makes upright JPEGs without metadata and a draft listing.
 #[derive(Debug, Parser)]
 #[command(name = "vintedbot-ingest", version)]
 struct Arguments {
@@ -31,71 +30,72 @@ enum Subcommands {
     CheckConfig,
     /// Save the catalog as JSON lines. The server must be stopped.
     ///
-    /// Saved are drafts, media rows, what is known of sources, and the next ids; the photos are files in MEDIA_ROOT, and to
-    /// be saved as such. Equal catalogs give equal exports. The last line has a checksum, so that a cut export is noticed.
+    /// The export has drafts, media rows, hashes of sources, and the next ids. Photos are not in it: save the files in
+    /// MEDIA_ROOT as well. Equal catalogs give equal exports. The last line has a checksum, so an incomplete export is
+    /// detected.
     Export {
-        /// Where to: a file, which is replaced when the export is whole, or - for stdout.
+        /// File to write, which is replaced when the export is complete, or - for stdout.
         #[arg(long, value_name = "FILE", default_value = "-")]
         output: String,
-        /// Read a damaged embedded catalog, without changing it: saves every row whose checksum holds. Says on stderr what
-        /// is lost, and exits with 1 if anything is.
+        /// Read a damaged embedded catalog without changing it, and save every row whose checksum matches. Lists on stderr
+        /// what is lost, and exits with 1 if anything is.
         #[arg(long)]
         salvage: bool,
     },
     /// Restore the catalog from an export, ids included. The server must be stopped.
     ///
-    /// An export that is not whole is refused before anything is recorded. After a crash, run it again: rows that are there
-    /// must be equal, and the server does not start on a catalog of which a part is missing.
+    /// An incomplete export is refused before anything is recorded. After a crash, run the import again: rows that are
+    /// present must be equal. The server does not start on a catalog whose import did not end.
     Import {
-        /// The export: a file, or - for stdin.
+        /// File with the export, or - for stdin.
         file: String,
     },
     /// Check catalog and photos against each other. The server must be stopped.
     ///
-    /// Prints one line for each finding, a word for its kind first, and a summary on stderr. Exits with 1 if a problem is
-    /// left, else with 0.
+    /// Prints one line for each finding, which starts with its kind, and a summary on stderr. Exits with 1 if a problem
+    /// remains, else with 0.
     Fsck {
         /// Compare the lengths of photos instead of reading all of them.
         #[arg(long)]
         quick: bool,
-        /// Mend what can be mended without losing anything: counters, look-ups, dangling sources; move torn photos to
-        /// .quarantine in MEDIA_ROOT. Never deletes a photo or a draft.
+        /// Repair what can be repaired without loss: counters, indexes, hashes of sources without a photo. Move damaged
+        /// photos to .quarantine in MEDIA_ROOT. Never deletes a photo or a draft.
         #[arg(long)]
         repair: bool,
     },
-    /// Make a new catalog from an export in the place of one that is damaged. The server must be stopped.
+    /// Replace a damaged catalog by a new one that is made from an export. The server must be stopped.
     ///
-    /// The damaged one is kept beside it, under a name with .broken- and the time. Then the new one is checked against the
-    /// photos. Refused if the present catalog works.
+    /// The damaged catalog is kept beside the new one, under a name with .broken- and the time. Then the new one is checked
+    /// against the photos. Refused if the present catalog works.
     Rebuild {
-        /// The export: a file, or - for stdin.
+        /// File with the export, or - for stdin.
         #[arg(long, value_name = "FILE")]
         from: String,
-        /// Put the present catalog aside even if it works, or does not open for another reason than damage.
+        /// Replace the present catalog even if it works, or does not open for another reason than damage.
         #[arg(long)]
         force: bool,
     },
-    /// Make or update the tables of a PostgreSQL catalog, and exit. A start of the server does it as well.
+    /// Create or update the tables of a PostgreSQL catalog, and exit. The server does the same at its start.
     Migrate,
-    /// Move house: copy the catalog, or the photos, to another place. The source stays as it is.
+    /// Copy the catalog, or the photos, to another place. The source does not change.
     ///
     /// A place is sled:PATH or postgres://… (a catalog), local:DIRECTORY or s3:BUCKET (photos; the S3_* settings say how a
-    /// bucket is reached). What is not named is where the settings have it, so a password need not be in a command line.
+    /// bucket is reached). A place that is left out is that of the settings, so a password need not be in a command line.
     ///
-    /// An embedded catalog is copied while the server is stopped. Photos, and a catalog on PostgreSQL, may be read by a
-    /// server meanwhile, if each of its instances runs with READ_ONLY=true; nobody may write to the target.
+    /// Stop the server while an embedded catalog is copied. A server may read photos, or a catalog on PostgreSQL, during the
+    /// copy if each of its instances runs with READ_ONLY=true. Nobody may write to the target.
     ///
-    /// Every photo is held against its hash, both sides are compared in the end, and what is wrong is said in a line of its
-    /// own on stdout; then it exits with 1. Cut off, it is run again and goes on.
+    /// Every photo is verified against its hash, and both sides are compared at the end. Each difference is a line on stdout,
+    /// and the exit code is then 1. A copy that was interrupted goes on where it stopped when it is run again.
     MigrateStore {
-        /// Where from.
+        /// Place to copy from.
         #[arg(long, value_name = "PLACE", required_unless_present = "to")]
         from: Option<String>,
-        /// Where to.
+        /// Place to copy to.
         #[arg(long, value_name = "PLACE")]
         to: Option<String>,
     },
-    /// Bearer tokens.
+    /// Issue bearer tokens.
     Token {
         #[command(subcommand)]
         action: TokenAction,
@@ -104,12 +104,12 @@ enum Subcommands {
 
 #[derive(Debug, Subcommand)]
 enum TokenAction {
-    /// Print a token of a user, signed with SECRET_KEY.
+    /// Print a token for a user, signed with SECRET_KEY.
     Issue {
-        /// The user's id, a number from 1.
+        /// Id of the user, a number from 1.
         #[arg(long, value_name = "ID")]
         user: u64,
-        /// For how long it is valid, such as 30d or 12h.
+        /// Time for which the token is valid, such as 30d or 12h.
         #[arg(long, value_name = "TIME", default_value = "30d", value_parser = humantime::parse_duration)]
         ttl: Duration,
     },
@@ -122,13 +122,13 @@ pub enum Command {
     Serve,
     /// Check the settings and exit.
     CheckConfig,
-    /// Look after catalog and photos.
+    /// Run a command on the catalog and the photos.
     Operate(Operation),
 }
 
-/// Reads the arguments; `--help`, `--version` and bad arguments end the process.
+/// Reads the arguments. `--help`, `--version` and bad arguments end the process.
 pub fn command() -> Command {
-    let matches = Arguments::command().after_help(settings_help()).get_matches();
+    let matches = Arguments::command().after_help(config::help()).get_matches();
     match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => match arguments.command {
             None | Some(Subcommands::Serve) => Command::Serve,
@@ -154,17 +154,17 @@ pub fn command() -> Command {
     }
 }
 
-/// A place, which may have a password in it: so a bad one is not shown.
+/// Parses a place, or ends the process. The error does not show the text, which may contain a password.
 fn place(value: &str) -> Place {
     let accepts = "a place is sled:PATH, postgres://…, local:DIRECTORY or s3:BUCKET";
     Place::parse(value)
         .unwrap_or_else(|| Arguments::command().error(ErrorKind::ValueValidation, accepts).exit())
 }
 
-/// Reads the settings from the environment and `.env` in the working directory, and what there was probably meant as one.
+/// Reads the settings from the environment and from `.env` in the working directory, with the names that are nearly settings.
 ///
 /// # Errors
-/// The lines to show, one for each line or setting that did not parse, and for each name that is nearly a setting.
+/// The lines to show: one for each line or setting that does not parse, and for each name that is nearly a setting.
 pub fn settings() -> Result<(Settings, Vec<NearMiss>), String> {
     let source = Source::from_process(Path::new(".env"))?;
     let near_misses = source.near_misses().to_vec();
@@ -179,18 +179,4 @@ pub fn settings() -> Result<(Settings, Vec<NearMiss>), String> {
 /// Joins lines to one text.
 pub fn lines(lines: impl IntoIterator<Item = String>) -> String {
     lines.into_iter().collect::<Vec<_>>().join("\n")
-}
-
-fn settings_help() -> String {
-    let mut help =
-        "Settings (environment variables, or lines of a .env file in the working directory):\n".to_owned();
-    for setting in SETTINGS {
-        let default = if setting.default.is_empty() { "none" } else { setting.default };
-        let _infallible = writeln!(
-            help,
-            "  {}={default}\n      {}. Accepts {}.",
-            setting.name, setting.meaning, setting.accepts
-        );
-    }
-    help
 }

@@ -1,20 +1,20 @@
 //! `.env` files as python-dotenv 1.2 reads them, so that the file of the Python backend works unchanged.
 //!
-//! The usual crate strips quotes inside an unquoted value, and so cannot read `CORS_ORIGINS=["*"]`. Two things differ from
-//! python-dotenv. A line that it warns about and passes over is an error here: it may be the line that closes the server.
-//! `${…}` is not expanded; where it would matter, the caller refuses it.
+//! The dotenvy crate strips quotes inside an unquoted value, and so cannot read `CORS_ORIGINS=["*"]`. Two things differ from
+//! python-dotenv. A line that it skips with a warning is an error here, because it may be the line that requires a token.
+//! `${…}` is not expanded; the caller refuses it in the value of a setting.
 
 use std::fmt;
 
 /// A name, and its value if the line has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Binding {
-    /// The number of the line that it begins on, from 1.
+    /// The number of its first line, from 1.
     pub(super) line: usize,
     pub(super) name: String,
     /// `None` for a name without `=`, which python-dotenv reads as a name without a value.
     pub(super) value: Option<String>,
-    /// The value as it is written, quotes and all.
+    /// The value as it is written, with its quotes.
     pub(super) written: String,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct BadLine {
     pub(super) problem: Problem,
 }
 
-/// What is wrong with a line. Values are not shown, since they may be secrets.
+/// The problem of a line. It does not show values, since they may be secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Problem {
     NoBinding,
@@ -87,12 +87,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<Binding>, Vec<BadLine>> {
     if bad_lines.is_empty() { Ok(bindings) } else { Err(bad_lines) }
 }
 
-/// Returns the number of lines that end in `from` before its end `to` begins.
+/// Returns the number of line breaks in `from` before its suffix `to`.
 fn line_breaks(from: &str, to: &str) -> usize {
     from[..from.len() - to.len()].matches('\n').count()
 }
 
-/// What the regular expression `\s` of Python matches.
+/// Returns whether the regular expression `\s` of Python matches a character.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1C'..='\x1F').contains(&c)
 }
@@ -106,13 +106,13 @@ struct Value<'t> {
     written: &'t str,
 }
 
-/// A name (of a comment: none), its value, and the text after them.
+/// A name (`None` for a comment), its value, and the text after them.
 type Statement<'t> = (Option<&'t str>, Option<Value<'t>>, &'t str);
 
 /// Reads the statement at the start of `text`. A quoted value may run over several lines.
 ///
 /// # Errors
-/// What is wrong, and the text from there on.
+/// The problem, and the text that starts where it was found.
 fn statement(text: &str) -> Result<Statement<'_>, (Problem, &str)> {
     let exported = text.strip_prefix("export").filter(|rest| rest.starts_with(is_blank));
     let text = exported.map_or(text, |rest| rest.trim_start_matches(is_blank));
@@ -153,7 +153,7 @@ fn name(text: &str) -> Option<(Option<&str>, &str)> {
     (end > 0).then(|| (Some(&text[..end]), &text[end..]))
 }
 
-/// Returns what follows the line if nothing but a comment is left of it.
+/// Returns the text after the line if the rest of the line is empty or a comment.
 fn line_end(text: &str) -> Option<&str> {
     let (rest, after) = text.split_once('\n').unwrap_or((text, ""));
     let rest = rest.trim_start_matches(is_blank);
@@ -205,7 +205,7 @@ mod tests {
         bindings.into_iter().map(|binding| (binding.name, binding.value)).collect()
     }
 
-    /// What python-dotenv 1.2 makes of the same text.
+    /// The expected values are those of python-dotenv 1.2.
     #[test]
     fn values_are_those_of_python_dotenv() {
         let text = concat!(

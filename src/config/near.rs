@@ -1,24 +1,25 @@
 //! Names that are nearly those of a setting, so that a misspelt setting does not silently keep its default.
 //!
-//! There are two rules, because there are two sources. A `.env` file is written for this program and the app beside it. The
-//! process environment is full of other programs' variables: there only names of several words count, with every word in
-//! place. `AUTH_REQUIERD`, `MAX_DIM` and `HEADER_TIMEOUT_MS` are near in both; `WORKER` and `MAX_CONN` only in a `.env`
-//! file; `HOSTNAME`, `DB_PORT` and `AWS_REGION` in neither.
+//! Each source has a rule of its own. A `.env` file is written for this program and the app beside it. The process environment
+//! is full of other programs' variables, so there a near name has several words, and every word corresponds to one of the
+//! setting. `AUTH_REQUIERD`, `MAX_DIM` and `HEADER_TIMEOUT_MS` are near in both sources; `WORKER` and `MAX_CONN` only in a
+//! `.env` file; `HOSTNAME`, `DB_PORT` and `AWS_REGION` in neither.
 
 use strsim::osa_distance;
 
 use super::SETTINGS;
+use super::row::is_setting;
 
-/// Units of settings, and those that a name may have in their place.
+/// Units in the names of settings, and units that a misspelt name may have instead.
 const UNITS: &[&str] = &[
     "BYTES", "KB", "KIB", "MB", "MIB", "GB", "GIB", "PX", "PIXEL", "PIXELS", "MS", "SEC", "SECS", "SECOND",
     "SECONDS", "MINUTE", "MINUTES", "HOUR", "HOURS", "DAY", "DAYS",
 ];
 
-/// Most edits of a near name, all words together.
+/// Most edits of a near name, summed over its words.
 const MAX_EDITS: usize = 2;
 
-/// Returns the setting that a name in a `.env` file nearly is; `None` for a setting, and for a name of something else.
+/// Returns the setting that a name in a `.env` file nearly is. `None` for a setting itself, and for an unrelated name.
 pub(super) fn in_dotenv(name: &str) -> Option<&'static str> {
     nearest(name, |name, setting| match (name.words.as_slice(), setting.words.as_slice()) {
         ([word], [wanted]) => single_word(word, wanted),
@@ -32,7 +33,7 @@ pub(super) fn in_environment(name: &str) -> Option<&'static str> {
     nearest(name, |name, setting| if setting.words.len() > 1 { several_words(name, setting) } else { None })
 }
 
-/// A name in upper case, taken apart at what is neither a letter nor a digit.
+/// A name in upper case, split at every character that is neither a letter nor a digit.
 struct Name {
     words: Vec<String>,
 }
@@ -50,10 +51,10 @@ impl Name {
     }
 }
 
-/// Returns the setting at the least distance, the first of equals.
+/// Returns the setting at the least distance; of several, the first in the table.
 fn nearest(name: &str, distance: impl Fn(&Name, &Name) -> Option<usize>) -> Option<&'static str> {
-    // Longer than any setting and its edits: not worth comparing.
-    if name.len() > 64 || SETTINGS.iter().any(|setting| setting.name == name) {
+    // A name of more than 64 bytes is longer than any setting with its edits.
+    if name.len() > 64 || is_setting(name) {
         return None;
     }
     let name = Name::new(name);
@@ -63,7 +64,7 @@ fn nearest(name: &str, distance: impl Fn(&Name, &Name) -> Option<usize>) -> Opti
     distances.min_by_key(|(distance, _)| *distance).map(|(_, setting)| setting)
 }
 
-/// The distance of a name to a setting of one word. Short words are near to too much: `POST` is not `PORT`.
+/// The distance of a name to a setting of one word. Short words resemble too many others: `POST` is not `PORT`.
 fn single_word(word: &str, wanted: &str) -> Option<usize> {
     let edits = osa_distance(word, wanted);
     let is_swap = || {
@@ -77,18 +78,18 @@ fn single_word(word: &str, wanted: &str) -> Option<usize> {
     (edits == 0 || edits == 1 && (wanted.len() > 5 || is_swap())).then_some(edits)
 }
 
-/// The distance of a name to a setting of several words: with other separators, words misspelt or in another order, the
-/// last words left out, or another unit.
+/// The distance of a name to a setting of several words. Near are other separators, misspelt words, words in another order,
+/// missing words at the end, and another unit.
 fn several_words(name: &Name, setting: &Name) -> Option<usize> {
     if name.words.concat() == setting.words.concat() {
         return Some(0);
     }
     misspelt(&name.words, &setting.words)
         .or_else(|| misspelt(&name.sorted(), &setting.sorted()))
-        .or_else(|| cut_or_other_unit(&name.words, &setting.words).then_some(1))
+        .or_else(|| start_or_other_unit(&name.words, &setting.words).then_some(1))
 }
 
-/// The edits between names of as many words, if each word is nearly its counterpart.
+/// The edits between two names with the same number of words, if each word is near to its counterpart.
 fn misspelt(name: &[impl AsRef<str>], setting: &[impl AsRef<str>]) -> Option<usize> {
     if name.len() != setting.len() {
         return None;
@@ -108,7 +109,7 @@ fn word_edits(word: &str, wanted: &str) -> Option<usize> {
     if edits <= allowed { Some(edits) } else { is_plural().then_some(1) }
 }
 
-/// `PROXY` of `PROXIES`, `ORIGIN` of `ORIGINS`.
+/// Returns `PROXY` for `PROXIES`, and `ORIGIN` for `ORIGINS`.
 fn singular(word: &str) -> String {
     match word.strip_suffix("IES") {
         Some(stem) => format!("{stem}Y"),
@@ -116,14 +117,14 @@ fn singular(word: &str) -> String {
     }
 }
 
-/// Whether a name has the first words of a setting, two at least, and then nothing; or all but its unit, and another one.
-fn cut_or_other_unit(name: &[String], setting: &[String]) -> bool {
-    let is_cut = name.len() > 1 && name.len() < setting.len() && setting.starts_with(name);
+/// Returns whether a name is the first words of a setting, at least two, or a setting with another unit.
+fn start_or_other_unit(name: &[String], setting: &[String]) -> bool {
+    let is_start = name.len() > 1 && name.len() < setting.len() && setting.starts_with(name);
     let stem = |words: &[String]| {
         let (unit, stem) = words.split_last()?;
         (stem.len() > 1 && UNITS.contains(&unit.as_str())).then(|| stem.to_vec())
     };
-    is_cut || stem(setting).is_some_and(|wanted| stem(name) == Some(wanted))
+    is_start || stem(setting).is_some_and(|wanted| stem(name) == Some(wanted))
 }
 
 /// The distance of a name whose words are abbreviations of a setting's: `AUTH_REQ`, `MAX_CONN`.

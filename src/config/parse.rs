@@ -1,4 +1,4 @@
-//! Parsers of single values: text in, `None` when it is not acceptable. What is accepted is told by the settings table.
+//! Parsers of single values: text in, `None` when it is not accepted. What is accepted is said by the row or its kind.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -8,41 +8,15 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use super::{CorsOrigins, Database, Env};
-use crate::disk::FreeDisk;
+use super::{CorsOrigins, Database};
 use crate::ratelimit::Quota;
 
 pub(super) fn from_str<T: FromStr>(value: &str) -> Option<T> {
     value.parse().ok()
 }
 
-pub(super) fn within<T: FromStr + PartialOrd>(value: &str, range: RangeInclusive<T>) -> Option<T> {
+pub(super) fn within<T: FromStr + PartialOrd>(value: &str, range: &RangeInclusive<T>) -> Option<T> {
     from_str(value).filter(|n| range.contains(n))
-}
-
-pub(super) fn seconds(value: &str, range: RangeInclusive<u64>) -> Option<Duration> {
-    within(value, range).map(Duration::from_secs)
-}
-
-pub(super) fn hours(value: &str, range: RangeInclusive<u64>) -> Option<Duration> {
-    within(value, range).map(|hours: u64| Duration::from_secs(hours * 3600))
-}
-
-/// The spellings that the Python backend's settings library took.
-pub(super) fn boolean(value: &str) -> Option<bool> {
-    match value.to_ascii_lowercase().as_str() {
-        "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
-        "false" | "0" | "no" | "off" | "f" | "n" => Some(false),
-        _ => None,
-    }
-}
-
-pub(super) fn env(value: &str) -> Option<Env> {
-    match value {
-        "dev" => Some(Env::Dev),
-        "prod" => Some(Env::Prod),
-        _ => None,
-    }
 }
 
 /// A JSON array of strings, or a comma-separated list.
@@ -65,7 +39,7 @@ pub(super) fn cors_origins(value: &str) -> Option<CorsOrigins> {
     origins.iter().all(|origin| is_origin(origin)).then_some(CorsOrigins::Exact(origins))
 }
 
-/// Scheme, host and optional port, nothing behind them (RFC 6454 section 6.1): `https://app.example:8443`.
+/// Returns whether a text is a scheme, a host and an optional port, and no more (RFC 6454 section 6.1).
 fn is_origin(origin: &str) -> bool {
     let Ok(uri) = origin.parse::<hyper::Uri>() else {
         return false;
@@ -77,7 +51,7 @@ fn is_origin(origin: &str) -> bool {
         && uri.query().is_none()
 }
 
-/// A path that hides none of ours, or an http(s) URL, without its trailing slash.
+/// A path outside the API, or an http(s) URL, without its trailing slash.
 pub(super) fn base_url(value: &str) -> Option<String> {
     let known = value.starts_with('/') || value.starts_with("http://") || value.starts_with("https://");
     let sane = !value.contains(['?', '#', '{', '}']) && value.parse::<hyper::Uri>().is_ok();
@@ -101,35 +75,22 @@ pub(super) fn endpoint(value: &str) -> Option<String> {
     (known && uri.query().is_none() && !value.contains('@')).then(|| value.trim_end_matches('/').to_owned())
 }
 
-/// A URL of Redis, or none.
-pub(super) fn redis_url(value: &str) -> Option<Option<String>> {
-    if value.is_empty() {
-        return Some(None);
-    }
+/// A URL of Redis.
+pub(super) fn redis_url(value: &str) -> Option<String> {
     let known = value.starts_with("redis://") || value.starts_with("rediss://");
-    (known && redis::Client::open(value).is_ok()).then(|| Some(value.to_owned()))
+    (known && redis::Client::open(value).is_ok()).then(|| value.to_owned())
 }
 
-/// A name that stands for itself in a URL.
+/// Returns whether a bucket may have this name, which must need no escaping in a URL.
 pub(super) fn is_bucket(value: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     (3..=255).contains(&value.len()) && value.chars().all(is_plain)
 }
 
 /// `N/unit`, also as the old backend wrote it: `10/minute`, `10 per minute`, `10/5minutes`. `off` is no limit.
-pub(super) fn quota(value: &str) -> Option<Option<Quota>> {
-    quota_of(value, |count| within(count, 1..=1_000_000))
-}
-
-/// The same with `NMB` in the place of `N`: a quota in KiB.
-pub(super) fn upload_quota(value: &str) -> Option<Option<Quota>> {
-    quota_of(value, |count| {
-        within(count.strip_suffix("mb")?.trim_end(), 1..=1_000_000).map(|mib: u32| mib << 10)
-    })
-}
-
-/// A quota whose burst is what `burst` makes of the lower-case text before the period.
-fn quota_of(value: &str, burst: impl Fn(&str) -> Option<u32>) -> Option<Option<Quota>> {
+///
+/// `burst` parses the lower-case text before the period.
+pub(super) fn quota(value: &str, burst: impl Fn(&str) -> Option<u32>) -> Option<Option<Quota>> {
     if value.eq_ignore_ascii_case("off") {
         return Some(None);
     }
@@ -137,7 +98,7 @@ fn quota_of(value: &str, burst: impl Fn(&str) -> Option<u32>) -> Option<Option<Q
     let (count, window) = value.split_once('/').or_else(|| value.split_once(" per "))?;
     let window = window.trim();
     let digits = window.len() - window.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let multiple: u64 = if digits == 0 { 1 } else { within(&window[..digits], 1..=1000)? };
+    let multiple: u64 = if digits == 0 { 1 } else { within(&window[..digits], &(1..=1000))? };
     let unit = match window[digits..].trim().trim_end_matches('s') {
         "second" => 1,
         "minute" => 60,
@@ -149,19 +110,12 @@ fn quota_of(value: &str, burst: impl Fn(&str) -> Option<u32>) -> Option<Option<Q
     Some(Some(Quota { burst, window: Duration::from_secs(unit * multiple) }))
 }
 
-/// CIDRs; a bare address stands for itself.
+/// CIDRs; an address without a prefix length is a network of one.
 pub(super) fn networks(value: &str) -> Option<Vec<IpNet>> {
     let network = |item: &String| {
         item.parse::<IpNet>().ok().or_else(|| item.parse::<std::net::IpAddr>().ok().map(IpNet::from))
     };
     list(value)?.iter().map(network).collect()
-}
-
-pub(super) fn free_disk(value: &str) -> Option<FreeDisk> {
-    if value.eq_ignore_ascii_case("auto") {
-        return Some(FreeDisk::Auto);
-    }
-    within(value, 0..=1_048_576).map(|mib: u64| FreeDisk::Bytes(mib << 20))
 }
 
 pub(super) fn log_filter(value: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! Where something is, beside the settings: the ends of a move.
+//! Places that `migrate-store` copies from and to.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{Database, MediaStorage, Settings, parse};
 use crate::media::s3::S3Settings;
 
-/// A catalog, or a store of photos.
+/// The address of a catalog, or of a store of photos.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// `sled:PATH` or `postgres://…`.
@@ -18,7 +18,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// Reads one; `None` if it is none.
+    /// Parses a place. Returns `None` if the text is none.
     pub fn parse(value: &str) -> Option<Self> {
         match (value.strip_prefix("local:"), value.strip_prefix("s3:")) {
             (Some(root), _) => (!root.is_empty()).then(|| Self::Directory(PathBuf::from(root))),
@@ -28,7 +28,7 @@ impl Place {
     }
 }
 
-/// Without user and password.
+/// Does not show user and password.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -41,12 +41,12 @@ impl fmt::Display for Place {
 }
 
 impl Settings {
-    /// Where these settings have the catalog.
+    /// Returns the place of the catalog.
     pub fn catalog_place(&self) -> Place {
         Place::Catalog(self.database.clone())
     }
 
-    /// Where these settings have the photos.
+    /// Returns the place of the photos.
     pub fn media_place(&self) -> Place {
         match &self.media_storage {
             MediaStorage::Local => Place::Directory(self.media_root.clone()),
@@ -54,7 +54,7 @@ impl Settings {
         }
     }
 
-    /// How a bucket of this name is reached; `None` if the settings of S3 do not say.
+    /// Returns how a bucket of this name is reached, or `None` if the settings of S3 are not valid.
     pub fn bucket(&self, name: &str) -> Option<S3Settings> {
         self.s3.clone().map(|settings| S3Settings { bucket: name.to_owned(), ..settings })
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_one_of_four_kinds() {
+    fn place_of_each_kind_parses_and_others_do_not() {
         for place in ["sled:data/db", "postgres://db.example:5432/app", "local:data/uploads", "s3:photos"] {
             assert_eq!(Place::parse(place).unwrap().to_string(), place);
         }

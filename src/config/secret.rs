@@ -1,4 +1,4 @@
-//! What is no secret: values that everybody knows, or that stand where a secret should be filled in.
+//! Values that are no secrets: defaults, words of examples, and placeholders that a secret should replace.
 
 /// Phrases of examples, in lower case and without separators. A secret that contains one was not generated.
 const EXAMPLE_PHRASES: &[&str] = &[
@@ -21,7 +21,7 @@ const EXAMPLE_PHRASES: &[&str] = &[
     "djangoinsecure",
 ];
 
-/// Words of which alone no secret is made: `secret`, `my-super-secret-key`, `dev-secret`.
+/// Words of examples. A value of such words alone is no secret: `my-super-secret-key`, `dev-secret`.
 const EXAMPLE_WORDS: &[&str] = &[
     "admin",
     "app",
@@ -67,11 +67,11 @@ const EXAMPLE_WORDS: &[&str] = &[
     "your",
 ];
 
-/// How the value of a secret begins and ends where a shell, a template or a person should still fill it in.
+/// Start and end of a value that a shell, a template or a person should have replaced.
 const UNFILLED: &[(&str, &str)] =
     &[("${", "}"), ("$(", ")"), ("`", "`"), ("{{", "}}"), ("<", ">"), ("[", "]"), ("%", "%")];
 
-/// Returns whether a value stands where a secret should be filled in, and so is known to everybody.
+/// Returns whether a value is a placeholder or an example, and so is known to everybody.
 pub(super) fn is_placeholder(value: &str) -> bool {
     let value = value.trim();
     if value.contains('…') || value.contains("...") {
@@ -86,7 +86,7 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || is_of_words(without_count(&plain))
 }
 
-/// Returns whether a text repeats one character, or has none.
+/// Returns whether a text is empty, or repeats one character.
 fn has_one_character(text: &str) -> bool {
     let mut chars = text.chars();
     let first = chars.next();
@@ -99,9 +99,9 @@ fn without_count(text: &str) -> &str {
     count.unwrap_or(text)
 }
 
-/// Returns whether a text is nothing but words of examples, one after the other.
+/// Returns whether a text consists of words of examples only.
 fn is_of_words(text: &str) -> bool {
-    // For each position whether words lead to it.
+    // is_reached[n]: whether the first n bytes consist of such words.
     let mut is_reached = vec![false; text.len() + 1];
     is_reached[0] = true;
     for at in 0..text.len() {

@@ -1,4 +1,4 @@
-//! Where raw values come from: the process environment over an optional `.env` file.
+//! Sources of raw values: the process environment, and for variables that it lacks an optional `.env` file.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -6,18 +6,19 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::SETTINGS;
+use super::Setting;
 use super::dotenv::{self, Binding};
 use super::near;
+use super::row::is_setting;
 
-/// The raw values of settings, and what else the sources hold that was probably meant as one.
+/// The raw values of settings, and the names that are nearly settings.
 #[derive(Debug, Clone, Default)]
 pub struct Source {
     values: HashMap<String, String>,
     near_misses: Vec<NearMiss>,
 }
 
-/// A name that is no setting, and nearly one. Its value is in force nowhere.
+/// A name that is nearly a setting. Its value has no effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NearMiss {
     name: String,
@@ -42,7 +43,7 @@ impl fmt::Display for NearMiss {
 }
 
 impl Source {
-    /// Reads the process environment, and for variables that it lacks the `.env` file at `dotenv`, if there is one.
+    /// Reads the process environment, and for variables that it lacks the `.env` file at this path, if it exists.
     ///
     /// # Errors
     /// One line for each thing that cannot be read: the file, a line of it, or a value that is not UTF-8.
@@ -76,28 +77,28 @@ impl Source {
         if errors.is_empty() { Ok(source) } else { Err(errors.join("\n")) }
     }
 
-    /// Exactly these values; everything else keeps its default.
+    /// Returns a source with these values only.
     pub fn from_pairs<N: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
         let values = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         Self { values, near_misses: Vec::new() }
     }
 
-    /// Returns the names that were probably meant as settings, and are none.
+    /// Returns the names that are nearly settings.
     pub fn near_misses(&self) -> &[NearMiss] {
         &self.near_misses
     }
 
-    /// Returns the value of a setting without white space around it; `None` if that leaves nothing.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    /// Returns the value of a setting without white space around it, or `None` if it is unset or empty.
+    pub(super) fn get(&self, setting: &Setting) -> Option<&str> {
+        self.values.get(setting.name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 }
 
-/// Returns the text of the file, which is empty if there is no file.
+/// Returns the text of the file, or an empty text if there is no file.
 fn read(dotenv: &Path) -> Result<String, String> {
     let bytes = match std::fs::read(dotenv) {
         Ok(bytes) => bytes,
-        // A link to nothing is a file that somebody wanted to be read.
+        // A dangling link is an error: somebody wanted a file to be read.
         Err(error) if error.kind() == ErrorKind::NotFound && dotenv.symlink_metadata().is_err() => Vec::new(),
         Err(error) => return Err(format!("the .env file cannot be read: {error}")),
     };
@@ -108,8 +109,7 @@ fn read(dotenv: &Path) -> Result<String, String> {
     })
 }
 
-/// Returns what is wrong with a line that python-dotenv reads without a warning, if this program would read it as something
-/// else than its author meant.
+/// Returns the problem of a line that python-dotenv reads without a warning, but probably not as its author meant it.
 fn misread(binding: &Binding) -> Option<String> {
     let Binding { line, name, value, written } = binding;
     let is_ours = is_setting(name) || near::in_dotenv(name).is_some();
@@ -143,22 +143,19 @@ fn has_variable(value: &str) -> bool {
     value.split_once("${").is_some_and(|(_, rest)| rest.contains('}'))
 }
 
-/// Returns the name that a line sets by itself.
+/// Returns the name in a line `NAME=value`.
 fn assigned(line: &str) -> Option<&str> {
     let (name, _) = line.split_once('=')?;
     let name = name.trim();
     Some(name.strip_prefix("export ").map_or(name, str::trim_start))
 }
 
+/// Returns the setting that a variable of the environment nearly is, unless that setting is set too.
 fn near_in_environment(name: &str) -> Option<NearMiss> {
     let setting = near::in_environment(name)?;
-    // Where the setting itself is there, the name that resembles it is another program's.
-    let is_there = std::env::var_os(setting).is_some_and(|value| value != OsStr::new(""));
-    (!is_there).then(|| NearMiss { name: name.to_owned(), setting, line: None })
-}
-
-fn is_setting(name: &str) -> bool {
-    SETTINGS.iter().any(|setting| setting.name == name)
+    // If the setting itself is set, the similar name belongs to another program.
+    let is_set = std::env::var_os(setting).is_some_and(|value| value != OsStr::new(""));
+    (!is_set).then(|| NearMiss { name: name.to_owned(), setting, line: None })
 }
 
 fn place(line: usize) -> String {

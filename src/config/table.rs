@@ -1,81 +1,198 @@
-//! The table of settings: the one place that names them, with their defaults and what they accept.
+//! The table of settings. A row holds the field, name, default, kind and help of one setting.
 
-/// One row of the settings table.
-#[derive(Debug, Clone, Copy)]
-pub struct Setting {
-    /// Name of the environment variable.
-    pub name: &'static str,
-    /// Value in force when the variable is unset or empty.
-    pub default: &'static str,
-    /// What the parser accepts, for error messages.
-    pub accepts: &'static str,
-    /// What the setting does, for `--help`.
-    pub meaning: &'static str,
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::combine::{StorageKind, UploadQuota};
+use super::kind::{
+    Bool, FreeMebibytes, Hours, Kind, MebibyteRate, Mebibytes, Number, OneOf, Optional, ParsedBy,
+    PreviousSigningKey, Rate, Seconds, SigningKey, Text, Threads,
+};
+use super::row::{Reader, Row, Secret, Setting, settings};
+use super::{CorsOrigins, Database, Env, MediaStorage, parse};
+use crate::disk::FreeDisk;
+use crate::media::s3::S3Settings;
+use crate::ratelimit::Quota;
+
+settings! {
+    combined {
+        /// The address to listen on: HOST and PORT.
+        listen: SocketAddr;
+        /// Where photos are kept: MEDIA_STORAGE, with the settings of S3 if it is `s3`.
+        media_storage: MediaStorage;
+        /// How a bucket is reached, also with MEDIA_STORAGE=local. `None` if the settings of S3 are not valid.
+        /// The bucket may have no name.
+        s3: Option<S3Settings>;
+        /// KiB of photos that one client may add to the store: UPLOAD_QUOTA, where `auto` depends on
+        /// RATE_LIMIT_UPLOAD.
+        upload_quota: Option<Quota>;
+    }
+
+    "Server" {
+        pub env: Env = ENV("dev", OneOf(&[("dev", Env::Dev), ("prod", Env::Prod)])),
+            "Development or production. prod logs JSON, and refuses a SECRET_KEY that is short or a \
+             placeholder.";
+        let host: IpAddr = HOST("127.0.0.1", ParsedBy("an IP address", parse::from_str)),
+            "Address to listen on.";
+        let port: u16 = PORT("8000", Number(0..=65_535)),
+            "Port to listen on. 0 takes a free one, and the log says which.";
+        pub shutdown_timeout: Duration = SHUTDOWN_TIMEOUT_SECONDS("30", Seconds(1..=600)),
+            "Time in which open requests may finish after SIGTERM.";
+        pub log_level: String =
+            LOG_LEVEL("info", ParsedBy("a filter such as info or vintedbot_ingest=debug", parse::log_filter)),
+            "What is logged.";
+    }
+
+    "Access" {
+        pub secret_key: String = SECRET_KEY("dev-secret", SigningKey, Secret::Everything),
+            "Key that signs the bearer tokens (HS256). Another key ends them all.";
+        pub secret_key_previous: Option<String> =
+            SECRET_KEY_PREVIOUS("", Optional(PreviousSigningKey), Secret::Everything),
+            "Key before the present one. Tokens that it signed are still accepted.";
+        pub auth_required: bool = AUTH_REQUIRED("false", Bool),
+            "If true, uploads and listings need a token: a request without one gets 401, and drafts \
+             without an owner are not shown.";
+        pub cors_origins: CorsOrigins = CORS_ORIGINS(
+            r#"["*"]"#,
+            ParsedBy("a list of origins such as https://app.example, or *", parse::cors_origins)
+        ), "Origins that a browser may call from.";
+        pub trusted_proxies: Vec<IpNet> =
+            TRUSTED_PROXIES("[]", ParsedBy("a list of CIDRs such as 10.0.0.0/8", parse::networks)),
+            "Proxies whose X-Forwarded-For and Forwarded headers name the client. Without it, every client \
+             behind a proxy counts as the proxy.";
+    }
+
+    "Catalog and photos" {
+        pub database: Database = DATABASE_URL(
+            "sled:data/db",
+            ParsedBy(
+                "sled:PATH, or postgres://USER:PASSWORD@HOST:PORT/DATABASE with sslmode disable, prefer, \
+                 require, verify-ca or verify-full, and sslrootcert",
+                parse::database
+            ),
+            Secret::AllButHost
+        ), "Where drafts and media rows are kept: in an embedded database, or on a PostgreSQL that several \
+            instances share.";
+        pub database_connections: usize = DATABASE_CONNECTIONS("16", Number(2..=1000)),
+            "Most connections of this instance to PostgreSQL. A half of them hold locks on photos while they \
+             are recorded.";
+        let media_storage: StorageKind =
+            MEDIA_STORAGE("local", OneOf(&[("local", StorageKind::Local), ("s3", StorageKind::S3)])),
+            "Where photos are kept: in MEDIA_ROOT, or in a bucket.";
+        pub media_root: PathBuf = MEDIA_ROOT("data/uploads", ParsedBy("a directory", parse::from_str)),
+            "Directory of the photos, created at the start. With MEDIA_STORAGE=s3 it only holds temporary \
+             files.";
+        pub media_base_url: String = MEDIA_BASE_URL(
+            "/media",
+            ParsedBy("a path outside /api and /metrics, or an http(s) URL", parse::base_url)
+        ), "Prefix of the photos' URLs, for example that of a CDN.";
+        pub min_free_disk: FreeDisk = MIN_FREE_DISK_MB("auto", FreeMebibytes(0..=1_048_576)),
+            "Free space in MiB below which uploads get 507. auto is 64, or 1/16 of a volume below 1 GiB. In \
+             the same way 1024 inodes are kept free, or 1/16 of a small volume's.";
+        pub read_only: bool = READ_ONLY("false", Bool),
+            "If true, uploads get 503 and nothing is removed, while reads go on. For the time in which \
+             photos are moved.";
+    }
+
+    "S3" {
+        let s3_bucket: String = S3_BUCKET("", Text("the name of a bucket, which MEDIA_STORAGE=s3 needs")),
+            "Bucket of the photos. A key is media/ and the name of the photo.";
+        let s3_endpoint: Option<String> =
+            S3_ENDPOINT_URL("", Optional(Text("an http(s) URL"))),
+            "URL of an S3-compatible service, which is addressed path-style. Without it the service is \
+             Amazon's.";
+        let s3_region: Option<String> = S3_REGION("", Optional(Text("text"))),
+            "Region. Without it that of AWS_REGION in the process environment, or us-east-1.";
+        let s3_access_key: Option<String> = S3_ACCESS_KEY("", Optional(Text("text")), Secret::Everything),
+            "Access key. Without keys, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the process \
+             environment are used, or the role of the machine or container.";
+        let s3_secret_key: Option<String> =
+            S3_SECRET_KEY("", Optional(Text("text, together with S3_ACCESS_KEY")), Secret::Everything),
+            "Secret key of S3_ACCESS_KEY.";
+        let s3_presigned_for: Duration = S3_PRESIGN_SECONDS("0", Seconds(0..=604_800)),
+            "Lifetime of the links into the bucket to which GET /media redirects (307). 0: photos come \
+             through this server.";
+    }
+
+    "Uploads" {
+        pub max_uploads_per_request: usize = MAX_UPLOADS_PER_REQUEST("20", Number(1..=1000)),
+            "Most photos in one request.";
+        pub max_file_bytes: u64 = MAX_FILE_SIZE_MB("15", Mebibytes(1..=1024)),
+            "Size of the largest photo, in MiB.";
+        pub max_pixels: u64 = MAX_PIXELS("120000000", Number(1..=1_000_000_000)),
+            "Most pixels of one photo: its width times its height as the file declares them.";
+        pub allowed_mime_prefixes: Vec<String> = ALLOWED_MIME_PREFIXES(
+            r#"["image/"]"#, ParsedBy("a list such as image/jpeg,image/png", parse::non_empty_list)
+        ), "Prefixes of the types that are accepted. A photo's type is found by its first bytes.";
+        pub max_uploads: usize = MAX_UPLOADS("4096", Number(1..=1_000_000)),
+            "Uploads in flight above which each client is held to its share of them.";
+    }
+
+    "Stored photos" {
+        pub max_dim_px: u32 = MAX_DIM_PX("1600", Number(1..=16_384)),
+            "Longer side of the stored JPEG, in pixels. A photo is never enlarged.";
+        pub jpeg_quality: u8 = JPEG_QUALITY("80", Number(1..=95)),
+            "Quality of the stored JPEG.";
+        pub strip_gps: bool = STRIP_GPS("true", Bool),
+            "If true, the stored JPEG has no metadata at all. If false, camera, lens, exposure, dates and \
+             place are kept.";
+    }
+
+    "Limits of a client" {
+        pub rate_limit_global: Option<Quota> = RATE_LIMIT_GLOBAL("60/minute", Rate(1..=1_000_000)),
+            "Requests of one client. A client is the user of the token, else the address; an IPv6 /64 counts \
+             as one address.";
+        pub rate_limit_upload: Option<Quota> = RATE_LIMIT_UPLOAD("10/minute", Rate(1..=1_000_000)),
+            "Uploads of one client.";
+        let upload_quota: UploadQuota = UPLOAD_QUOTA("auto", MebibyteRate(1..=1_000_000)),
+            "MiB of new photos, as stored, that one client may add. auto is 2048MB/day, or off where \
+             RATE_LIMIT_UPLOAD is off.";
+        pub redis_url: Option<String> = REDIS_URL(
+            "", Optional(ParsedBy("a redis:// or rediss:// URL", parse::redis_url)), Secret::AllButHost
+        ), "Redis (5 or later; rediss is TLS) through which several instances share these limits. While it \
+            does not answer, each instance counts by itself.";
+    }
+
+    "Image processing" {
+        pub workers: usize = WORKERS("0", Threads(0..=256)),
+            "Threads that decode and encode photos. 0 takes the number of cores.";
+        pub memory_budget_bytes: u64 = MEMORY_BUDGET_MB("256", Mebibytes(16..=1_048_576)),
+            "MiB that uploads in flight and photos in work may hold together.";
+        pub pool_queue: usize = POOL_QUEUE("4096", Number(1..=65_536)),
+            "Photos that may wait for an image worker. Above it the client with most of them gets 503.";
+        pub pool_wait: Duration = POOL_WAIT_SECONDS("30", Seconds(1..=600)),
+            "Time that a photo may wait for an image worker or for memory. Then the upload gets 503.";
+        pub image_timeout: Duration = IMAGE_TIMEOUT_SECONDS("20", Seconds(1..=600)),
+            "Time that one photo may occupy an image worker; waiting for memory does not count. Then the \
+             upload gets 422.";
+        pub image_processor_time: Duration = IMAGE_PROCESSOR_SECONDS("5", Seconds(1..=600)),
+            "Processor time that one photo may take, checked while it is read and decoded. Then the upload \
+             gets 422. Raise it on a slow processor.";
+    }
+
+    "Connections" {
+        pub max_connections: usize = MAX_CONNECTIONS("16384", Number(1..=1_000_000)),
+            "Open connections, which clients share. Above it idle ones are closed. Lowered at the start, so \
+             that a quarter of the limit of open files is left for photos.";
+        pub header_timeout: Duration = HEADER_TIMEOUT_SECONDS("15", Seconds(1..=600)),
+            "Time for a complete request head, and for an idle connection.";
+        pub body_idle_timeout: Duration = BODY_IDLE_TIMEOUT_SECONDS("30", Seconds(1..=600)),
+            "Longest pause inside a request body or in reading an answer, and longest time by which a client \
+             may fall behind BODY_MIN_RATE. Then it gets 408.";
+        pub body_min_rate: u64 = BODY_MIN_RATE("1024", Number(0..=1_000_000_000)),
+            "Bytes a second that a body must move on average, in either direction. 0 is no rate.";
+    }
+
+    "Background jobs" {
+        pub jobs_enabled: bool = JOBS_ENABLED("true", Bool),
+            "Whether this instance removes photos that nothing refers to, and verifies stored ones.";
+        pub media_grace: Duration = MEDIA_GRACE_HOURS("24", Hours(1..=8760)),
+            "Hours for which a photo that nothing refers to stays in the store.";
+        pub scrub_hours: u64 = SCRUB_HOURS("720", Number(0..=87_600)),
+            "Hours in which each stored photo is read once and verified against its name. 0: never. Needs \
+             JOBS_ENABLED.";
+    }
 }
-
-const fn row(
-    name: &'static str,
-    default: &'static str,
-    accepts: &'static str,
-    meaning: &'static str,
-) -> Setting {
-    Setting { name, default, accepts, meaning }
-}
-
-const NONE: &str = "";
-const BOOL: &str = "true or false";
-const SECRET: &str = "text; where ENV=prod or AUTH_REQUIRED=true not the default nor a placeholder such as changeme, and where ENV=prod 32 bytes or more, which `head -c 32 /dev/urandom | base64` makes";
-const PREVIOUS_SECRET: &str = "text, not the default of SECRET_KEY nor a placeholder such as changeme, and where ENV=prod 32 bytes or more; or nothing";
-
-/// Every setting, in the order in which `--help` shows them.
-#[rustfmt::skip]
-pub const SETTINGS: &[Setting] = &[
-    row("ENV", "dev", "dev or prod", "prod wants a SECRET_KEY of 32 bytes or more, and logs JSON"),
-    row("HOST", "127.0.0.1", "an IP address", "listening address"),
-    row("PORT", "8000", "0..65535", "listening port; 0 takes a free one, the log says which"),
-    row("DATABASE_URL", "sled:data/db", "sled:PATH, or postgres://USER:PASSWORD@HOST:PORT/DATABASE with sslmode disable, prefer, require, verify-ca or verify-full, and sslrootcert", "where drafts and media rows live: embedded, or on a PostgreSQL that several instances share"),
-    row("DATABASE_CONNECTIONS", "16", "2..1000", "most connections of this instance to PostgreSQL"),
-    row("REDIS_URL", NONE, "a redis:// or rediss:// URL", "Redis through which several instances share rate limits; while it does not answer each counts by itself"),
-    row("SECRET_KEY", "dev-secret", SECRET, "HS256 key of the bearer tokens"),
-    row("SECRET_KEY_PREVIOUS", NONE, PREVIOUS_SECRET, "key whose tokens are still accepted after SECRET_KEY was changed"),
-    row("AUTH_REQUIRED", "false", "true or false", "true: no token, 401; drafts without an owner are not shown"),
-    row("CORS_ORIGINS", r#"["*"]"#, "a list of origins such as https://app.example, or *", "origins a browser may call from"),
-    row("MEDIA_STORAGE", "local", "local or s3", "where photos are kept"),
-    row("MEDIA_ROOT", "data/uploads", "a directory", "directory of the photos, created at start; with s3 only of files in passing"),
-    row("MEDIA_BASE_URL", "/media", "a path outside /api and /metrics, or an http(s) URL", "prefix of media.url"),
-    row("S3_BUCKET", NONE, "the name of a bucket, which MEDIA_STORAGE=s3 needs", "bucket of the photos: media/<sha256>.jpg"),
-    row("S3_ENDPOINT_URL", NONE, "an http(s) URL", "an S3-compatible service, addressed path-style; none is Amazon's"),
-    row("S3_REGION", NONE, "text", "region; none is AWS_REGION of the environment, or us-east-1"),
-    row("S3_ACCESS_KEY", NONE, "text", "access key; without keys those of the environment are taken (AWS_ACCESS_KEY_ID, a role)"),
-    row("S3_SECRET_KEY", NONE, "text, together with S3_ACCESS_KEY or not at all", "secret key"),
-    row("S3_PRESIGN_SECONDS", "0", "0..604800", "GET /media redirects to a link into the bucket that works so long; 0: the photo comes through this server"),
-    row("MAX_UPLOADS_PER_REQUEST", "20", "1..1000", "photos in one request"),
-    row("MAX_FILE_SIZE_MB", "15", "1..1024", "largest photo, in MiB"),
-    row("ALLOWED_MIME_PREFIXES", r#"["image/"]"#, "a list such as image/jpeg,image/png", "prefixes of sniffed types that are let in"),
-    row("JPEG_QUALITY", "80", "1..95", "quality of the stored JPEG"),
-    row("MAX_DIM_PX", "1600", "1..16384", "longer side of the stored JPEG; never enlarges"),
-    row("STRIP_GPS", "true", BOOL, "true: no metadata at all in the stored JPEG; false: camera, exposure, dates and place are kept"),
-    row("MAX_PIXELS", "120000000", "1..1000000000", "declared width x height of one input"),
-    row("READ_ONLY", "false", BOOL, "true: uploads get 503 and nothing is removed; reads go on, as while photos are moved"),
-    row("JOBS_ENABLED", "true", BOOL, "background jobs: photos that nothing refers to are removed, stored photos are verified"),
-    row("MEDIA_GRACE_HOURS", "24", "1..8760", "how long a photo stays in the store to which nothing refers"),
-    row("SCRUB_HOURS", "720", "0..87600", "in so many hours each stored photo is read once and verified against its name; 0: never"),
-    row("RATE_LIMIT_GLOBAL", "60/minute", "N/second, N/minute, N/hour, N/day or off", "requests per client"),
-    row("RATE_LIMIT_UPLOAD", "10/minute", "N/second, N/minute, N/hour, N/day or off", "uploads per client"),
-    row("UPLOAD_QUOTA", "auto", "auto, NMB/second, NMB/minute, NMB/hour, NMB/day or off", "MiB of new photos, as stored, that one client may add; auto is 2048MB/day, and off where RATE_LIMIT_UPLOAD is off"),
-    row("TRUSTED_PROXIES", "[]", "a list of CIDRs such as 10.0.0.0/8", "proxies whose X-Forwarded-For/Forwarded is believed"),
-    row("WORKERS", "0", "0..256", "threads of the image pool; 0 takes the number of cores"),
-    row("MEMORY_BUDGET_MB", "256", "16..1048576", "MiB that uploads in flight and images in work may hold together"),
-    row("MAX_UPLOADS", "4096", "1..1000000", "uploads in flight before each client is held to its share of them"),
-    row("POOL_QUEUE", "4096", "1..65536", "photos that may wait for an image worker; beyond it the client with most of them gets 503"),
-    row("POOL_WAIT_SECONDS", "30", "1..600", "how long a photo waits for an image worker, or for memory, before 503"),
-    row("IMAGE_TIMEOUT_SECONDS", "20", "1..600", "longest time one photo may keep an image worker, waiting for memory not counted"),
-    row("IMAGE_PROCESSOR_SECONDS", "5", "1..600", "most processor time that one photo may take, checked while it is read and decoded"),
-    row("MAX_CONNECTIONS", "16384", "1..1000000", "open connections, which clients share; beyond it idle ones are closed to make room. Lowered at start so that a quarter of the open-files limit is left for photos"),
-    row("HEADER_TIMEOUT_SECONDS", "15", "1..600", "time for a complete request head, and for an idle connection"),
-    row("BODY_IDLE_TIMEOUT_SECONDS", "30", "1..600", "longest silence inside a request body before 408, and longest time an answer may stay unread"),
-    row("BODY_MIN_RATE", "1024", "0..1000000000", "bytes a second that a body must move on average, in either direction; who falls behind by BODY_IDLE_TIMEOUT_SECONDS is cut (408); 0 is no rate"),
-    row("SHUTDOWN_TIMEOUT_SECONDS", "30", "1..600", "how long open requests may finish after SIGTERM"),
-    row("MIN_FREE_DISK_MB", "auto", "auto or 0..1048576", "uploads get 507 below this free space; auto is 64 MiB, or 1/16 of a small volume"),
-    row("LOG_LEVEL", "info", "a filter such as info or vintedbot_ingest=debug", "what is logged"),
-];

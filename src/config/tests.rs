@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn load(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
@@ -5,7 +7,7 @@ fn load(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
 }
 
 #[test]
-fn defaults_are_those_of_the_contract() {
+fn unset_settings_have_the_defaults_of_the_contract() {
     let settings = load(&[]).unwrap();
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8000");
     assert_eq!(settings.database, Database::Sled(PathBuf::from("data/db")));
@@ -26,7 +28,7 @@ fn defaults_are_those_of_the_contract() {
 }
 
 #[test]
-fn every_bad_value_is_reported_at_once_by_name_value_and_what_is_accepted() {
+fn all_bad_values_are_reported_together_with_name_value_and_accepted_values() {
     let SettingsError(errors) =
         load(&[("PORT", "http"), ("JPEG_QUALITY", "96"), ("RATE_LIMIT_GLOBAL", "many"), ("ENV", "staging")])
             .err()
@@ -38,7 +40,41 @@ fn every_bad_value_is_reported_at_once_by_name_value_and_what_is_accepted() {
 }
 
 #[test]
-fn lists_are_json_or_comma_separated() {
+fn errors_are_in_the_order_of_the_table_whichever_check_finds_them() {
+    let bad = [("JPEG_QUALITY", "x"), ("ENV", "prod"), ("SECRET_KEY", "short"), ("PORT", "x"), ("HOST", "x")];
+    assert_eq!(refused(&bad), ["HOST", "PORT", "SECRET_KEY", "JPEG_QUALITY"]);
+}
+
+#[test]
+fn value_that_does_not_parse_does_not_hide_the_errors_of_rules() {
+    assert_eq!(
+        refused(&[("ENV", "staging"), ("AUTH_REQUIRED", "true"), ("RATE_LIMIT_UPLOAD", "x")]),
+        ["ENV", "SECRET_KEY", "RATE_LIMIT_UPLOAD"]
+    );
+    assert_eq!(
+        refused(&[("MEDIA_STORAGE", "s3"), ("S3_ACCESS_KEY", "me"), ("S3_PRESIGN_SECONDS", "x")]),
+        ["S3_BUCKET", "S3_SECRET_KEY", "S3_PRESIGN_SECONDS"]
+    );
+}
+
+#[test]
+fn range_in_the_words_of_a_row_is_the_range_of_its_parser() {
+    let mut ranges = 0;
+    for setting in SETTINGS {
+        let words = setting.accepts();
+        let Some((least, most)) = words.trim_start_matches("auto or ").split_once("..") else { continue };
+        let (Ok(least), Ok(most)) = (least.parse::<u64>(), most.parse::<u64>()) else { continue };
+        let is_accepted = |value: i128| refused(&[(setting.name, &value.to_string())]).is_empty();
+        let (least, most) = (i128::from(least), i128::from(most));
+        assert!(is_accepted(least) && is_accepted(most), "{}", setting.name);
+        assert!(!is_accepted(least - 1) && !is_accepted(most + 1), "{}", setting.name);
+        ranges += 1;
+    }
+    assert!(ranges > 20, "{ranges}");
+}
+
+#[test]
+fn list_is_json_or_comma_separated() {
     for value in [r#"["https://a.example","https://b.example"]"#, "https://a.example, https://b.example"] {
         let settings = load(&[("CORS_ORIGINS", value)]).unwrap();
         assert_eq!(
@@ -51,7 +87,7 @@ fn lists_are_json_or_comma_separated() {
 }
 
 #[test]
-fn quotas_are_read_as_the_old_backend_wrote_them() {
+fn quotas_parse_as_the_old_backend_wrote_them() {
     let seconds = |value| {
         load(&[("RATE_LIMIT_UPLOAD", value)])
             .unwrap()
@@ -77,7 +113,7 @@ fn refused(pairs: &[(&str, &str)]) -> Vec<&'static str> {
 }
 
 #[test]
-fn upload_quota_is_read_in_mib_and_auto_follows_the_upload_limit() {
+fn upload_quota_is_in_mib_and_auto_follows_the_upload_limit() {
     let quota =
         |pairs: &[(&str, &str)]| load(pairs).unwrap().upload_quota.map(|q| (q.burst, q.window.as_secs()));
     let default = Some((2048 << 10, 86_400));
@@ -98,7 +134,7 @@ fn upload_quota_is_read_in_mib_and_auto_follows_the_upload_limit() {
 }
 
 #[test]
-fn secret_key_that_everybody_knows_is_refused_where_a_real_one_is_needed() {
+fn public_secret_key_is_refused_with_env_prod_or_auth_required() {
     for public in ["", "dev-secret", "changeme", "…", "your-secret-key", &"x".repeat(40)] {
         let key = ("SECRET_KEY", public);
         assert_eq!(refused(&[key, ("ENV", "prod")]), ["SECRET_KEY"], "{public}");
@@ -110,7 +146,7 @@ fn secret_key_that_everybody_knows_is_refused_where_a_real_one_is_needed() {
 }
 
 #[test]
-fn secret_key_of_less_than_32_bytes_is_refused_in_prod() {
+fn secret_key_of_less_than_32_bytes_is_refused_with_env_prod() {
     let with =
         |env: &str, key: &str| refused(&[("ENV", env), ("SECRET_KEY", key), ("AUTH_REQUIRED", "true")]);
     assert_eq!(with("prod", &KEY[1..]), ["SECRET_KEY"]);
@@ -140,7 +176,7 @@ fn previous_secret_key_follows_the_rules_of_the_key() {
 }
 
 #[test]
-fn refused_value_is_shown_without_what_may_be_secret() {
+fn error_shows_a_value_without_its_secret_part() {
     for (name, value, shown) in [
         (
             "DATABASE_URL",
@@ -159,6 +195,8 @@ fn refused_value_is_shown_without_what_may_be_secret() {
         ("REDIS_URL", "http://cache.example/hunter2", "\"http://…\""),
         ("REDIS_URL", "hunter2", "\"…\""),
         ("MEDIA_BASE_URL", "ftp://me:hunter2@cdn.example", "\"ftp://…@cdn.example\""),
+        ("CORS_ORIGINS", "https://me:hunter2@app.example/x", "\"https://…@app.example/x\""),
+        ("PORT", "https://me:hunter2@app.example", "\"https://…@app.example\""),
     ] {
         let error = load(&[(name, value)]).err().unwrap().to_string();
         assert!(error.contains(shown) && !error.contains("hunter2"), "{error}");
@@ -176,7 +214,7 @@ fn refused_value_is_shown_without_what_may_be_secret() {
 }
 
 #[test]
-fn media_is_not_served_over_the_api() {
+fn media_base_url_that_hides_the_api_is_refused() {
     for base in ["/api", "/api/v1/listings", "/metrics"] {
         assert!(load(&[("MEDIA_BASE_URL", base)]).is_err(), "{base}");
     }
@@ -186,7 +224,7 @@ fn media_is_not_served_over_the_api() {
 }
 
 #[test]
-fn redis_is_named_by_a_url() {
+fn redis_url_of_another_scheme_or_form_is_refused() {
     assert_eq!(load(&[]).unwrap().redis_url, None);
     for url in ["redis://cache/0", "rediss://user:pass@cache.example:6380/1"] {
         assert_eq!(load(&[("REDIS_URL", url)]).unwrap().redis_url.as_deref(), Some(url));
@@ -197,7 +235,7 @@ fn redis_is_named_by_a_url() {
 }
 
 #[test]
-fn a_bucket_is_asked_for_where_it_is_needed() {
+fn bucket_is_checked_only_with_media_storage_s3() {
     let named =
         load(&[("S3_BUCKET", "x"), ("S3_ENDPOINT_URL", "of no effect"), ("S3_SECRET_KEY", "k")]).unwrap();
     assert_eq!(named.media_storage, MediaStorage::Local);
@@ -212,7 +250,7 @@ fn a_bucket_is_asked_for_where_it_is_needed() {
     .unwrap()
     .media_storage
     else {
-        panic!("s3 was asked for")
+        panic!("MEDIA_STORAGE=s3 gives S3 settings")
     };
     assert_eq!(bucket.endpoint.as_deref(), Some("http://minio:9000"));
     assert_eq!(bucket.keys, Some(("me".to_owned(), "hunter2".to_owned())));
@@ -235,7 +273,7 @@ fn a_bucket_is_asked_for_where_it_is_needed() {
 }
 
 #[test]
-fn an_empty_value_is_as_good_as_none() {
+fn empty_value_gives_the_default() {
     assert_eq!(load(&[("PORT", "  ")]).unwrap().listen.port(), 8000);
 }
 
@@ -246,7 +284,7 @@ fn from_dotenv(text: impl AsRef<[u8]>) -> Result<Source, String> {
 }
 
 #[test]
-fn dotenv_file_of_the_old_backend_is_read() {
+fn dotenv_file_of_the_old_backend_parses() {
     let source = from_dotenv(concat!(
         "MAX_DIM_PX=1200\nUNKNOWN_OF_THE_OLD_BACKEND=${HOME}/x\nexport BARE_NAME\n",
         "FOREIGN='several\nlines'\nCORS_ORIGINS='[\"https://a.example\",\n \"https://b.example\"]'\n",
@@ -260,7 +298,7 @@ fn dotenv_file_of_the_old_backend_is_read() {
 }
 
 #[test]
-fn dotenv_line_that_would_be_misread_stops_the_start_by_its_number() {
+fn misread_dotenv_line_is_an_error_with_its_number() {
     for (text, expected) in [
         ("ENV=prod\nAUTH_REQUIRED=\"true", ".env line 2 does not parse: the quote"),
         ("ENV=prod\nAUTH_REQUIRED true", ".env line 2 does not parse: it is not NAME=value"),
@@ -291,7 +329,7 @@ fn dotenv_line_that_would_be_misread_stops_the_start_by_its_number() {
 }
 
 #[test]
-fn dotenv_file_that_cannot_be_read_is_not_taken_for_absent() {
+fn unreadable_dotenv_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(".env");
     assert!(Source::from_process(&path).is_ok());
