@@ -7,7 +7,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::net::caught;
 use super::pictures::RECIPE;
-use crate::imaging::{self, Failed, Format, Recipe, WorkBudget, Workspace};
+use crate::imaging::{self, EncodeError, Format, Recipe, WorkBudget, Workspace};
 
 /// Processor time that the budget allows.
 const PROCESSOR_TIME: Duration = Duration::from_millis(200);
@@ -77,8 +77,8 @@ fn make(format: Format, file: &[u8], recipe: &Recipe) -> u64 {
             return stated;
         }
         match inspected.encode(&mut Workspace::default()) {
-            Err(Failed::Again(next)) => inspected = next,
-            Ok(_) | Err(Failed::Image(_)) => return stated,
+            Err(EncodeError::Fallback(next)) => inspected = next,
+            Ok(_) | Err(EncodeError::Image(_)) => return stated,
         }
     }
 }

@@ -118,8 +118,8 @@ impl<'a> Canvas<'a> {
     }
 
     /// Room for the next `rows` rows of each component, and the distance between them.
-    pub(super) fn rooms(&mut self, rows: [usize; 4]) -> impl Iterator<Item = (&mut [u8], usize)> {
-        self.scalers.iter_mut().zip(rows).map(|(scaler, rows)| scaler.room(rows))
+    pub(super) fn row_buffers(&mut self, rows: [usize; 4]) -> impl Iterator<Item = (&mut [u8], usize)> {
+        self.scalers.iter_mut().zip(rows).map(|(scaler, rows)| scaler.row_buffer(rows))
     }
 
     /// Takes the first rows of the last room of `component`; those beyond the component's height are ignored.
@@ -141,8 +141,8 @@ impl<'a> Canvas<'a> {
         let rows = &plane.samples[..height * plane.width];
         for rows in rows.chunks(PUSHED_ROWS * plane.width) {
             self.budget.check()?;
-            let (room, stride) = scaler.room(rows.len() / plane.width);
-            for (to, from) in room.chunks_exact_mut(stride).zip(rows.chunks_exact(plane.width)) {
+            let (buffer, stride) = scaler.row_buffer(rows.len() / plane.width);
+            for (to, from) in buffer.chunks_exact_mut(stride).zip(rows.chunks_exact(plane.width)) {
                 to[..width].copy_from_slice(&from[..width]);
             }
             scaler.filled(rows.len() / plane.width);
@@ -168,8 +168,8 @@ impl<'a> Canvas<'a> {
             self.budget.check()?;
             let count = rows.len() / (width * N);
             for (component, scaler) in self.scalers.iter_mut().enumerate() {
-                let (room, stride) = scaler.room(count);
-                for (to, from) in room.chunks_exact_mut(stride).zip(rows.chunks_exact(width * N)) {
+                let (buffer, stride) = scaler.row_buffer(count);
+                for (to, from) in buffer.chunks_exact_mut(stride).zip(rows.chunks_exact(width * N)) {
                     for (to, pixel) in to.iter_mut().zip(from.as_chunks::<N>().0) {
                         *to = pixel[component];
                     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use memchr::memmem;
 
-use super::codec::markers;
+use super::codec::jpeg::markers;
 use super::{Format, declared, metadata};
 
 /// First bytes of a file that [`estimated_cost`] looks at. Of a TIFF that is in memory, any.

@@ -7,7 +7,7 @@
 //! nothing is still the tag: the picture is upright then. The thumbnail's IFD1 does not count.
 
 use super::Format;
-use super::codec::markers;
+use super::codec::jpeg::markers;
 use super::xmp;
 
 /// What makes the stored picture upright; EXIF values 1 to 8, rotations clockwise.

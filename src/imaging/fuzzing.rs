@@ -1,8 +1,8 @@
 //! What the fuzz targets ask of this room beyond its interface.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a target tells what it found")]
 
-use super::codec::baseline::{Bands, Baseline, Plane, Room};
-use super::codec::{jpeg, markers};
+use super::codec::jpeg::decode::{BandSink, Baseline, PlaneSize, RowBuffer};
+use super::codec::jpeg::{self, markers};
 use super::exif::{self, Orientation};
 use super::{Encoded, Format, ImageError, Recipe, Workspace, metadata, plan};
 
@@ -82,7 +82,7 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     assert_eq!(ours.planes.len(), theirs.len());
     for (component, theirs) in theirs.iter().enumerate() {
         let (columns, rows) = ours.in_blocks(file, component, divisor);
-        let Plane { width, height, padded, .. } = ours.planes[component];
+        let PlaneSize { width, height, padded, .. } = ours.planes[component];
         assert_eq!((width, height), (theirs.width, theirs.height));
         for (row, (ours, theirs)) in
             ours.samples[component].chunks(padded).zip(theirs.rows()).take(rows).enumerate()
@@ -94,14 +94,14 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
 
 /// Collects bands to whole planes.
 struct Collected {
-    planes: Vec<Plane>,
+    planes: Vec<PlaneSize>,
     samples: [Vec<u8>; 4],
     rows: [usize; 4],
 }
 
 impl Collected {
     fn of(file: &Baseline<'_>, divisor: u8) -> Self {
-        let planes = (0..file.sampling().len()).map(|component| file.plane(component, divisor).unwrap());
+        let planes = (0..file.sampling().len()).map(|component| file.plane_size(component, divisor).unwrap());
         Self { planes: planes.collect(), samples: Default::default(), rows: [0; 4] }
     }
 
@@ -114,23 +114,23 @@ impl Collected {
         let blocks = |side: u32, factor: u8, most: u8| {
             (side as usize * usize::from(factor)).div_ceil(8 * usize::from(most)) * usize::from(8 / divisor)
         };
-        let Plane { width, height, .. } = self.planes[component];
+        let PlaneSize { width, height, .. } = self.planes[component];
         let (full, of) = (file.size(), factors[component]);
         (width.min(blocks(full.0, of.0, most.0)), height.min(blocks(full.1, of.1, most.1)))
     }
 }
 
-impl Bands for Collected {
-    fn rooms(&mut self) -> [Room<'_>; 4] {
-        let mut rooms: [Room<'_>; 4] = Default::default();
-        for ((room, plane), (samples, rows)) in
-            rooms.iter_mut().zip(&self.planes).zip(self.samples.iter_mut().zip(self.rows))
+impl BandSink for Collected {
+    fn row_buffers(&mut self) -> [RowBuffer<'_>; 4] {
+        let mut buffers: [RowBuffer<'_>; 4] = Default::default();
+        for ((buffer, plane), (samples, rows)) in
+            buffers.iter_mut().zip(&self.planes).zip(self.samples.iter_mut().zip(self.rows))
         {
             let start = rows * plane.padded;
             samples.resize(start + plane.band * plane.padded, 0);
-            *room = Room { samples: &mut samples[start..], stride: plane.padded };
+            *buffer = RowBuffer { samples: &mut samples[start..], stride: plane.padded };
         }
-        rooms
+        buffers
     }
 
     fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {

@@ -8,10 +8,10 @@ mod codec;
 mod colour;
 mod cost;
 mod declared;
-mod develop;
 mod exif;
 mod fair_queue;
 mod fingerprint;
+mod finish;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod metadata;
@@ -121,14 +121,14 @@ pub struct Inspected<'a> {
 
 /// Why a photo was not made.
 #[derive(Debug)]
-pub enum Failed<'a> {
+pub enum EncodeError<'a> {
     /// It cannot be: its pixels are corrupt, truncated or unsupported, the time ran out, or nobody waits any more.
     Image(ImageError),
     /// Not in this way. This one will do, but calls for memory of its own.
-    Again(Inspected<'a>),
+    Fallback(Inspected<'a>),
 }
 
-impl From<ImageError> for Failed<'_> {
+impl From<ImageError> for EncodeError<'_> {
     fn from(error: ImageError) -> Self {
         Self::Image(error)
     }
@@ -148,7 +148,7 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
 /// Width and height that a JPEG declares, of which `head` holds at least what is in front of the pixels; `None` if it is no
 /// JPEG or declares more than one size.
 pub fn jpeg_sides(head: &[u8]) -> Option<(u32, u32)> {
-    codec::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
+    codec::jpeg::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
 }
 
 /// Reads the header of `bytes` and checks it against the limits of `recipe`. This and all that follows is charged to
@@ -186,8 +186,8 @@ pub fn make(
     loop {
         match inspected.encode(workspace) {
             Ok(encoded) => return Ok(encoded),
-            Err(Failed::Image(error)) => return Err(error),
-            Err(Failed::Again(next)) => inspected = next,
+            Err(EncodeError::Image(error)) => return Err(error),
+            Err(EncodeError::Fallback(next)) => inspected = next,
         }
     }
 }
@@ -200,7 +200,7 @@ impl<'a> Inspected<'a> {
         // As it is, read, and as the tables that are made of it: of inks these are the largest.
         let profile = self.picture.profile().map_or(0, |profile| 4 * profile.len() as u64);
         let encoding =
-            develop::memory(layout.model, target.width, target.height, self.picture.profile().is_some());
+            finish::memory(layout.model, target.width, target.height, self.picture.profile().is_some());
         // The decoder has returned its memory when the encoder asks for some.
         profile + Canvas::memory(&layout, &target) + self.picture.memory().max(encoding)
     }
@@ -208,8 +208,8 @@ impl<'a> Inspected<'a> {
     /// Decodes, resizes, turns, converts and encodes.
     ///
     /// # Errors
-    /// See [`Failed`].
-    pub fn encode(self, workspace: &mut Workspace) -> Result<Encoded, Failed<'a>> {
+    /// See [`EncodeError`].
+    pub fn encode(self, workspace: &mut Workspace) -> Result<Encoded, EncodeError<'a>> {
         let budget = self.budget;
         budget.check()?;
         let layout = self.picture.layout();
@@ -226,16 +226,16 @@ impl<'a> Inspected<'a> {
         let mut canvas = Canvas::new(&layout, &target, budget, workspace);
         match self.picture.decode(&mut canvas) {
             Ok(()) => {}
-            Err(codec::Failed::Image(error)) => return Err(budget.explain(error).into()),
-            Err(codec::Failed::Again(picture)) => {
-                return Err(Failed::Again(Self { picture, ..self }));
+            Err(codec::DecodeError::Image(error)) => return Err(budget.explain(error).into()),
+            Err(codec::DecodeError::Fallback(picture)) => {
+                return Err(EncodeError::Fallback(Self { picture, ..self }));
             }
         }
         let planes = canvas.finish()?;
         budget.check()?;
         let upright = |plane| orient::upright(plane, orientation, workspace);
         let planes: Vec<_> = planes.into_iter().map(upright).collect();
-        let mut bytes = develop::encode(planes, layout.model, &conversion, quality, workspace)?;
+        let mut bytes = finish::encode(planes, layout.model, &conversion, quality, workspace)?;
         if let Some(segment) = metadata {
             bytes = metadata::insert(bytes, segment);
         }

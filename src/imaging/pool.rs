@@ -214,12 +214,17 @@ impl Shared {
     }
 
     /// Adds a job to the queue. If too many wait, a job of the client with most of them has to go.
-    fn enter(self: &Arc<Self>, client: ClientKey, cost: Cost, job: Box<dyn Job>) -> Result<Place, PoolError> {
+    fn enter(
+        self: &Arc<Self>,
+        client: ClientKey,
+        cost: Cost,
+        job: Box<dyn Job>,
+    ) -> Result<QueuePlace, PoolError> {
         let entered = self.lock().jobs.enter(Instant::now(), client, cost, job);
         // A job that is refused or pushed out is dropped outside the lock: it may hold megabytes.
         let (number, _pushed_out) = entered.map_err(|_job| PoolError::Busy)?;
         self.work.notify_one();
-        Ok(Place { shared: Arc::clone(self), client, number })
+        Ok(QueuePlace { shared: Arc::clone(self), client, number })
     }
 
     /// What a worker does.
@@ -271,13 +276,13 @@ impl Shared {
 }
 
 /// A place in the queue, given up when dropped.
-struct Place {
+struct QueuePlace {
     shared: Arc<Shared>,
     client: ClientKey,
     number: u64,
 }
 
-impl Place {
+impl QueuePlace {
     /// Gives the place up, and returns whether the job still waited there.
     fn leave(&self) -> bool {
         let job = self.shared.lock().jobs.leave(Instant::now(), self.client, self.number);
@@ -285,7 +290,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         self.leave();
     }

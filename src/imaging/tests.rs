@@ -102,7 +102,8 @@ fn a_png_in_an_ico_is_read_within_the_limits_of_a_png() {
 #[test]
 fn the_output_holds_nothing_but_the_image() {
     let made = make(Format::Jpeg, &jpeg(320, 200)).unwrap();
-    let markers: Vec<u8> = codec::markers::segments(&made.bytes).map(|segment| segment.marker).collect();
+    let markers: Vec<u8> =
+        codec::jpeg::markers::segments(&made.bytes).map(|segment| segment.marker).collect();
     let app_or_comment = |marker: &&u8| matches!(marker, 0xE0..=0xEF | 0xFE);
     assert_eq!(markers.iter().filter(app_or_comment).collect::<Vec<_>>(), [&0xE0], "JFIF alone");
     assert!(made.bytes.ends_with(&[0xFF, 0xD9]));
@@ -248,7 +249,10 @@ fn work_stops_when_its_time_is_up_or_nobody_waits() {
                 Err(error) => Err(error.into()),
             };
             assert!(
-                matches!(abandoned, Err(Failed::Image(ImageError::Abandoned) | Failed::Again(_))),
+                matches!(
+                    abandoned,
+                    Err(EncodeError::Image(ImageError::Abandoned) | EncodeError::Fallback(_))
+                ),
                 "{format:?} {abandoned:?}"
             );
         }

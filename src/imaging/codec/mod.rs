@@ -1,15 +1,12 @@
-//! One door to all decoders: a header read first, pixels only after its size was found acceptable.
+//! All decoders behind one function. A decoder reads the header first; no pixel is decoded before its size is checked.
 
-pub(super) mod baseline;
-mod dct;
 #[cfg(any(feature = "heic", feature = "avif"))]
 mod heif;
 pub(super) mod jpeg;
-pub(super) mod markers;
+mod picture;
 mod raster;
 
-use super::canvas::{Canvas, Layout};
-use super::exif::Orientation;
+pub(super) use self::picture::{DecodeError, Picture};
 use super::work_budget::Input;
 use super::{ImageError, Recipe};
 
@@ -48,50 +45,6 @@ impl Format {
             "image/heif" => Some(Self::Heif),
             _ => None,
         }
-    }
-}
-
-/// An opened file: its header is read and within the limits; nothing is decoded yet.
-pub(super) trait Picture: std::fmt::Debug {
-    /// What [`decode`](Self::decode) will give.
-    fn layout(&self) -> Layout;
-
-    /// The ICC profile that tells the colours, if there is one.
-    fn profile(&self) -> Option<&[u8]>;
-
-    /// The EXIF block, where only a reader of the container finds it. Nobody vouches for it.
-    fn exif(&self) -> Option<&[u8]> {
-        None
-    }
-
-    /// How the container itself says that the picture is to be turned. An orientation in EXIF does not count then.
-    fn orientation(&self) -> Option<Orientation> {
-        None
-    }
-
-    /// Upper estimate of the bytes that decoding holds at its peak, tables included, the canvas not counted.
-    fn memory(&self) -> u64;
-
-    /// Puts all rows on the canvas, which was made for the layout.
-    ///
-    /// # Errors
-    /// See [`Failed`]; what is on the canvas by then is of no use.
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
-    where
-        Self: 'a;
-}
-
-/// Why a picture was not decoded.
-pub(super) enum Failed<'a> {
-    /// It cannot be.
-    Image(ImageError),
-    /// A fast way met something that it does not know; this one does, at another price in memory.
-    Again(Box<dyn Picture + 'a>),
-}
-
-impl From<ImageError> for Failed<'_> {
-    fn from(error: ImageError) -> Self {
-        Self::Image(error)
     }
 }
 

@@ -84,7 +84,7 @@ impl Scaler {
     }
 
     /// Room for the next `rows` rows, and the distance between them in samples.
-    pub(super) fn room(&mut self, rows: usize) -> (&mut [u8], usize) {
+    pub(super) fn row_buffer(&mut self, rows: usize) -> (&mut [u8], usize) {
         let stride = self.stride;
         let needed_from = self.rows.first.get(self.done).copied().unwrap_or(self.source_rows);
         // One row more than is filled, for a weight of zero at the end of an odd number.

@@ -25,10 +25,10 @@ fn scaled(samples: &[u8], columns: &Axis, rows: &Axis, band: usize, kernels: Ker
     scaler.kernels = kernels;
     for band in samples.chunks(band * columns.source) {
         let count = band.len() / columns.source;
-        let (room, stride) = scaler.room(count);
+        let (buffer, stride) = scaler.row_buffer(count);
         // Decoders write beyond the last sample.
-        room.fill(0xAA);
-        for (to, from) in room.chunks_exact_mut(stride).zip(band.chunks_exact(columns.source)) {
+        buffer.fill(0xAA);
+        for (to, from) in buffer.chunks_exact_mut(stride).zip(band.chunks_exact(columns.source)) {
             to[..columns.source].copy_from_slice(from);
         }
         scaler.filled(count);
@@ -85,7 +85,7 @@ fn half_a_sample_beyond_the_picture_is_not_stretched_into_it() {
 fn rows_that_never_came_are_no_picture() {
     let mut workspace = Workspace::default();
     let mut scaler = Scaler::new(&whole(10, 5), &whole(10, 5), None, &mut workspace);
-    scaler.room(9);
+    scaler.row_buffer(9);
     scaler.filled(9);
     assert_eq!(scaler.finish(&mut workspace), None);
 }

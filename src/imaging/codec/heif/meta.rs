@@ -32,7 +32,7 @@ pub(super) struct Item {
     protected: bool,
     /// Index into the properties, and whether a reader that does not know this property must give up.
     properties: Vec<(u16, bool)>,
-    source: Place,
+    source: DataLocation,
     extents: Vec<(u64, u64)>,
     /// What it is made of, in order (`dimg`).
     pub(super) derived_from: Vec<u32>,
@@ -53,7 +53,7 @@ impl Item {
 
 /// What the offsets of an item count from.
 #[derive(Default, Clone, Copy, PartialEq)]
-enum Place {
+enum DataLocation {
     #[default]
     File,
     Idat,
@@ -151,9 +151,9 @@ impl<'a> Meta<'a> {
 
     fn extent(&self, item: &Item, (offset, len): (u64, u64)) -> Result<&'a [u8], ImageError> {
         let source = match item.source {
-            Place::File => self.file,
-            Place::Idat => self.idat,
-            Place::Elsewhere => return Err(ImageError::Unsupported),
+            DataLocation::File => self.file,
+            DataLocation::Idat => self.idat,
+            DataLocation::Elsewhere => return Err(ImageError::Unsupported),
         };
         let at = usize::try_from(offset).map_err(|_| ImageError::Truncated)?;
         let from = source.get(at..).ok_or(ImageError::Truncated)?;
@@ -201,10 +201,10 @@ impl<'a> Meta<'a> {
             if let Some(item) = self.items.get_mut(&id) {
                 item.extents = extents;
                 item.source = match method {
-                    _ if other_file => Place::Elsewhere,
-                    0 => Place::File,
-                    1 => Place::Idat,
-                    _ => Place::Elsewhere,
+                    _ if other_file => DataLocation::Elsewhere,
+                    0 => DataLocation::File,
+                    1 => DataLocation::Idat,
+                    _ => DataLocation::Elsewhere,
                 };
             }
         }

@@ -29,7 +29,7 @@ use self::meta::{Item, Meta};
 use self::picture::Cicp;
 use self::rows::Rows;
 use self::transform::Transform;
-use super::{Failed, Picture};
+use super::{DecodeError, Picture};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
 use crate::imaging::colour::{MAX_PROFILE_BYTES, named_profile};
 use crate::imaging::exif::{EXIF_HEADER, Orientation};
@@ -150,7 +150,7 @@ impl Picture for Heif<'_> {
         self.colour.memory() + alpha + rows + exif
     }
 
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {

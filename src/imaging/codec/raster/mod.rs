@@ -10,7 +10,7 @@ use self::png::Png;
 use self::tiff::Tiff;
 use self::webp::WebP;
 use self::whole::Whole;
-use super::{Failed, Format, Picture, check_size};
+use super::{DecodeError, Format, Picture, check_size};
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
 use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe};

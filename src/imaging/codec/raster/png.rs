@@ -8,7 +8,7 @@ use png::{
     expand_interlaced_row,
 };
 
-use super::{Failed, Picture, Pixel, WORKING_MEMORY, band_rows, check_size, is_end};
+use super::{DecodeError, Picture, Pixel, WORKING_MEMORY, band_rows, check_size, is_end};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::colour::{MAX_PROFILE_BYTES, named_profile};
 use crate::imaging::work_budget::{Input, InputReader};
@@ -134,7 +134,7 @@ impl Picture for Png<'_> {
         WORKING_MEMORY + MIN_RAW_BYTES + raw + (rows * self.row_bytes()) as u64
     }
 
-    fn decode<'a>(mut self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(mut self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {

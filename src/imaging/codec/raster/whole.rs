@@ -5,7 +5,7 @@ use std::io::Cursor;
 use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder};
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
-use super::{Failed, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end, one_picture_ico};
+use super::{DecodeError, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end, one_picture_ico};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::colour::MAX_PROFILE_BYTES;
 use crate::imaging::work_budget::Input;
@@ -76,7 +76,7 @@ impl Picture for Whole<'_> {
             + WORKING_MEMORY
     }
 
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {

@@ -14,7 +14,7 @@ mod tests;
 
 use self::chunk::ChunkReader;
 use self::page::{Alpha, Page};
-use super::{BAND_ROWS, Failed, Picture};
+use super::{BAND_ROWS, DecodeError, Picture};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe};
@@ -79,7 +79,7 @@ impl Picture for Tiff<'_> {
         WORKING_MEMORY + band + page.row_bytes() + u64::from(self.readers()) * reader
     }
 
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {

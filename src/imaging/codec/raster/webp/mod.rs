@@ -7,7 +7,7 @@ mod lossy;
 
 use std::ops::Range;
 
-use super::{Failed, Picture, Pixel, band_rows, check_size};
+use super::{DecodeError, Picture, Pixel, band_rows, check_size};
 use crate::imaging::canvas::{Canvas, Layout};
 use crate::imaging::colour::MAX_PROFILE_BYTES;
 use crate::imaging::work_budget::Input;
@@ -173,7 +173,7 @@ impl Picture for WebP<'_> {
         }
     }
 
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {

@@ -138,21 +138,24 @@ fn a_stop_is_handed_on() {
     let file = encode(&picture(100, 100, 3), 100, 100, RECIPE);
     let file = Baseline::open(&file).unwrap();
     let mut bands = Collected { stop_after: Some(4), ..Collected::for_file(&file, 1) };
-    assert_eq!(file.decode(1, &mut bands), Err(Failure::Stopped(ImageError::TooSlow)));
+    assert_eq!(file.decode(1, &mut bands), Err(BaselineError::Stopped(ImageError::TooSlow)));
     assert_eq!(bands.rows, [32, 16, 8, 0]);
 }
 
 #[test]
-fn a_divisor_that_is_none_is_odd() {
+fn a_divisor_that_is_none_is_not_baseline() {
     let file = encode(&picture(20, 20, 3), 20, 20, RECIPE);
     let file = Baseline::open(&file).unwrap();
-    assert_eq!(file.plane(0, 3), None);
-    assert_eq!(file.plane(3, 1), None);
-    assert_eq!(file.decode(3, &mut Collected::default()), Err(Failure::Odd));
+    assert_eq!(file.plane_size(0, 3), None);
+    assert_eq!(file.plane_size(3, 1), None);
+    assert_eq!(file.decode(3, &mut Collected::default()), Err(BaselineError::NotBaseline));
 }
 
 #[test]
 fn no_room_is_odd_and_no_panic() {
     let file = encode(&picture(20, 20, 3), 20, 20, RECIPE);
-    assert_eq!(Baseline::open(&file).unwrap().decode(1, &mut Collected::default()), Err(Failure::Odd));
+    assert_eq!(
+        Baseline::open(&file).unwrap().decode(1, &mut Collected::default()),
+        Err(BaselineError::NotBaseline)
+    );
 }

@@ -7,7 +7,7 @@
 pub(super) mod avx2;
 pub(super) mod portable;
 
-use crate::imaging::codec::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
+use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 
 /// Coefficients of a block, as [`PLACE`] orders them. Only the first 64 are used; the others make every `u8` an index, so that
 /// stores need no check.

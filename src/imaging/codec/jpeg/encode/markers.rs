@@ -2,7 +2,7 @@
 
 use super::huffman::Table;
 use super::quant::Quant;
-use crate::imaging::codec::dct::ZIGZAG;
+use crate::imaging::codec::jpeg::dct::ZIGZAG;
 
 /// A marker of `kind` and its content.
 fn push(out: &mut Vec<u8>, kind: u8, content: &[u8]) {

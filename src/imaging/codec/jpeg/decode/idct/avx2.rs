@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::fix::*;
 use super::{Block, CONST_BITS, MOST_IN_COLUMN, PASS1_BITS};
-use crate::imaging::codec::dct::pair;
+use crate::imaging::codec::jpeg::dct::pair;
 
 /// The four pairs of rows of a block, dequantised, and whether they may be transformed.
 #[inline]

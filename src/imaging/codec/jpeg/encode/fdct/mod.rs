@@ -6,7 +6,7 @@
 pub(super) mod avx2;
 pub(super) mod portable;
 
-use crate::imaging::codec::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
+use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 
 /// Samples of two blocks, row by row: eight of the first, eight of the second.
 pub(super) type Samples = [[u8; 16]; 8];

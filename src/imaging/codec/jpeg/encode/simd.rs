@@ -4,7 +4,7 @@ use super::fdct::portable;
 use super::frame::Frame;
 use super::rgb;
 #[cfg(target_arch = "x86_64")]
-use crate::imaging::codec::dct::has_avx2;
+use crate::imaging::codec::jpeg::dct::has_avx2;
 use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
 

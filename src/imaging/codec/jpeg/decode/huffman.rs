@@ -16,7 +16,7 @@ const LAST: u32 = 63;
 
 /// What cannot be decoded here; libjpeg-turbo gives the verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Odd;
+pub(super) struct NotBaseline;
 
 /// A table as a DHT segment gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl DcTable {
 
     /// The next difference; [`Bits::refill`] must have come before.
     #[inline(always)]
-    pub(super) fn next(&self, bits: &mut Bits) -> Result<i32, Odd> {
+    pub(super) fn next(&self, bits: &mut Bits) -> Result<i32, NotBaseline> {
         let entry = self.fast[bits.peek::<DC_BITS>()];
         if entry != 0 {
             bits.take(entry);
@@ -127,8 +127,8 @@ impl DcTable {
 
     #[cold]
     #[inline(never)]
-    fn next_slow(&self, bits: &mut Bits) -> Result<i32, Odd> {
-        let (length, size) = self.codes.find(bits.peek::<16>()).ok_or(Odd)?;
+    fn next_slow(&self, bits: &mut Bits) -> Result<i32, NotBaseline> {
+        let (length, size) = self.codes.find(bits.peek::<16>()).ok_or(NotBaseline)?;
         bits.take(length);
         let difference = if size == 0 { 0 } else { i32::from(bits.value(size.into())) };
         Ok(difference)
@@ -221,7 +221,7 @@ impl AcTable {
         bytes: &Bytes,
         block: &mut Block,
         limits: &[u16; 64],
-    ) -> Result<usize, Odd> {
+    ) -> Result<usize, NotBaseline> {
         let mut at = 0_u32;
         bits.refill(bytes);
         loop {
@@ -268,9 +268,9 @@ impl AcTable {
         block: &mut Block,
         limits: &[u16; 64],
         at: u32,
-    ) -> Result<u32, Odd> {
+    ) -> Result<u32, NotBaseline> {
         bits.refill(bytes);
-        let (length, symbol) = self.codes.find(bits.peek::<16>()).ok_or(Odd)?;
+        let (length, symbol) = self.codes.find(bits.peek::<16>()).ok_or(NotBaseline)?;
         bits.take(length);
         let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
         if size == 0 {
@@ -278,7 +278,7 @@ impl AcTable {
             return match run {
                 0 => Ok(LAST + 1 + at),
                 _ if at + 16 <= LAST => Ok(at + 16),
-                _ => Err(Odd),
+                _ => Err(NotBaseline),
             };
         }
         self.put::<STORE>(bits, block, limits, at + run + 1, size)
@@ -293,14 +293,14 @@ impl AcTable {
         limits: &[u16; 64],
         at: u32,
         size: u32,
-    ) -> Result<u32, Odd> {
+    ) -> Result<u32, NotBaseline> {
         let value = bits.value(size);
         if at > LAST {
-            return Err(Odd);
+            return Err(NotBaseline);
         }
         if STORE {
             if u32::from(value.unsigned_abs()) > u32::from(limits[at as usize & 63]) {
-                return Err(Odd);
+                return Err(NotBaseline);
             }
             block[usize::from(PLACE[at as usize & 63])] = value;
         }

@@ -2,8 +2,8 @@
 
 use super::fix::*;
 use super::{Blocks, CONST_BITS, LEVEL, PASS1_BITS, Samples};
-use crate::imaging::codec::dct::ZIGZAG;
-use crate::imaging::codec::jpeg::encoder::quant::Quant;
+use crate::imaging::codec::jpeg::dct::ZIGZAG;
+use crate::imaging::codec::jpeg::encode::quant::Quant;
 
 /// A row (or column) of one block.
 type Row = [i16; 8];

@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use super::fix::*;
 use super::{Blocks, CONST_BITS, LEVEL, PASS1_BITS, Samples};
-use crate::imaging::codec::dct::{ZIGZAG, pair};
-use crate::imaging::codec::jpeg::encoder::quant::Quant;
+use crate::imaging::codec::jpeg::dct::{ZIGZAG, pair};
+use crate::imaging::codec::jpeg::encode::quant::Quant;
 
 /// Transforms and quantises two blocks.
 #[inline]

@@ -4,11 +4,11 @@
 
 use std::rc::Rc;
 
+use super::bands::{BandSink, BaselineError, RowBuffer};
 use super::bits::{Bits, Window};
 use super::header::Header;
-use super::huffman::{AcTable, DcTable, Definition, Odd};
+use super::huffman::{AcTable, DcTable, Definition, NotBaseline};
 use super::idct::{Block, PLACE, Quant, portable};
-use super::{Bands, Failure, Room};
 
 const EOI: u8 = 0xD9;
 const RST0: u8 = 0xD0;
@@ -92,9 +92,9 @@ impl<'a> Scan<'a> {
     #[inline(always)]
     pub(super) fn run<const SIZE: usize>(
         mut self,
-        bands: &mut impl Bands,
+        bands: &mut impl BandSink,
         transform: impl Fn(&Block, &[i16; 64], &mut [u8], usize) -> bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), BaselineError> {
         let steps = steps(&self.channels, SIZE);
         let mut bits = Bits::default();
         let (mut to_restart, mut next_restart) = (self.restart, 0);
@@ -103,13 +103,13 @@ impl<'a> Scan<'a> {
         let mut blocks: [Block; 2] = [[0; 256]; 2];
         let mut turn = 0;
         for _ in 0..self.mcu_rows {
-            let mut rooms = bands.rooms();
+            let mut buffers = bands.row_buffers();
             let mut pending: Option<Pending<'_>> = None;
             for mcu in 0..self.mcus {
                 if self.restart > 0 {
                     if to_restart == 0 {
                         if self.window.end(bits) != Some(RST0 + next_restart) {
-                            return Err(Failure::Odd);
+                            return Err(BaselineError::NotBaseline);
                         }
                         self.window.restart();
                         (bits, predicted) = (Bits::default(), [0; 4]);
@@ -125,23 +125,23 @@ impl<'a> Scan<'a> {
                         read::<SIZE>(step.channel, &mut bits, &self.window, predicted, block)?;
                     turn ^= 1;
                     if let Some(ready) = pending.replace(Pending { step, mcu, reach, average }) {
-                        write::<SIZE>(&ready, &blocks[turn], &mut rooms, &transform)?;
+                        write::<SIZE>(&ready, &blocks[turn], &mut buffers, &transform)?;
                     }
                 }
                 if self.window.is_overrun(bits) {
-                    return Err(Failure::Odd);
+                    return Err(BaselineError::NotBaseline);
                 }
             }
             if let Some(ready) = pending {
-                write::<SIZE>(&ready, &blocks[turn ^ 1], &mut rooms, &transform)?;
+                write::<SIZE>(&ready, &blocks[turn ^ 1], &mut buffers, &transform)?;
             }
             for (component, channel) in self.channels.iter().enumerate() {
                 let rows = self.left[component].min(SIZE * channel.down);
                 self.left[component] -= rows;
-                bands.filled(component, rows).map_err(Failure::Stopped)?;
+                bands.filled(component, rows).map_err(BaselineError::Stopped)?;
             }
         }
-        if self.window.end(bits) == Some(EOI) { Ok(()) } else { Err(Failure::Odd) }
+        if self.window.end(bits) == Some(EOI) { Ok(()) } else { Err(BaselineError::NotBaseline) }
     }
 }
 
@@ -181,7 +181,7 @@ fn read<const SIZE: usize>(
     window: &Window<'_>,
     predicted: &mut i32,
     block: &mut Block,
-) -> Result<(usize, i32), Odd> {
+) -> Result<(usize, i32), NotBaseline> {
     let (bytes, limits) = (window.bytes(), &channel.quant.limits);
     if SIZE > 1 {
         block[..64].fill(0);
@@ -189,14 +189,14 @@ fn read<const SIZE: usize>(
     bits.refill(bytes);
     *predicted += channel.dc.next(bits)?;
     if predicted.unsigned_abs() > u32::from(limits[0]) {
-        return Err(Odd);
+        return Err(NotBaseline);
     }
     let average = *predicted * i32::from(channel.quant.factors[0]);
     if SIZE == 1 {
         channel.ac.read::<false>(bits, bytes, block, limits)?;
         return Ok((0, average));
     }
-    block[usize::from(PLACE[0])] = i16::try_from(*predicted).map_err(|_| Odd)?;
+    block[usize::from(PLACE[0])] = i16::try_from(*predicted).map_err(|_| NotBaseline)?;
     Ok((channel.ac.read::<true>(bits, bytes, block, limits)?, average))
 }
 
@@ -205,24 +205,24 @@ fn read<const SIZE: usize>(
 fn write<const SIZE: usize>(
     ready: &Pending<'_>,
     block: &Block,
-    rooms: &mut [Room<'_>; 4],
+    buffers: &mut [RowBuffer<'_>; 4],
     transform: &impl Fn(&Block, &[i16; 64], &mut [u8], usize) -> bool,
-) -> Result<(), Odd> {
+) -> Result<(), NotBaseline> {
     let step = ready.step;
-    let Room { samples, stride } = &mut rooms[step.component & 3];
+    let RowBuffer { samples, stride } = &mut buffers[step.component & 3];
     let start = step.down * *stride + step.across + ready.mcu * step.advance;
-    let samples = samples.get_mut(start..).ok_or(Odd)?;
+    let samples = samples.get_mut(start..).ok_or(NotBaseline)?;
     if ready.reach > 1 {
         return if transform(block, &step.channel.quant.factors, samples, *stride) {
             Ok(())
         } else {
-            Err(Odd)
+            Err(NotBaseline)
         };
     }
     // Nothing but the average, which all the transforms give like this.
     let line = [portable::sample((ready.average + 4) >> 3); SIZE];
     for start in (0..SIZE).map(|row| row * *stride) {
-        samples.get_mut(start..start + SIZE).ok_or(Odd)?.copy_from_slice(&line);
+        samples.get_mut(start..start + SIZE).ok_or(NotBaseline)?.copy_from_slice(&line);
     }
     Ok(())
 }

@@ -34,16 +34,16 @@ fn assert_harmless(file: &[u8]) {
     }
 }
 
-fn is_odd(file: &[u8]) -> bool {
+fn is_not_baseline(file: &[u8]) -> bool {
     decode(file, 1).is_none_or(|result| result.is_err())
 }
 
 #[test]
-fn every_truncation_is_odd() {
+fn every_truncation_is_not_baseline() {
     for restart in [0, 3] {
         let file = file(restart, 85);
         for length in 0..file.len() {
-            assert!(is_odd(&file[..length]), "{length} of {}", file.len());
+            assert!(is_not_baseline(&file[..length]), "{length} of {}", file.len());
         }
     }
 }
@@ -56,33 +56,33 @@ fn bytes_behind_the_end_do_not_matter() {
 }
 
 #[test]
-fn surprises_are_odd() {
+fn surprises_are_not_baseline() {
     let plain = file(0, 85);
     let restarted = file(3, 85);
     let end = plain.len() - 2;
     let insert = |at: usize, bytes: &[u8]| [&plain[..at], bytes, &plain[at..]].concat();
-    assert!(is_odd(&insert(end, &[7])), "a byte too many");
-    assert!(is_odd(&insert(end, &[0xFF])), "a fill byte");
-    assert!(is_odd(&insert(end, &[0xFF, 0xD0])), "a restart marker at the end");
-    assert!(is_odd(&insert(end, &[0xFF, 0xFE, 0, 2])), "a comment at the end");
-    assert!(is_odd(&insert(end, &[0xFF, 0xDC, 0, 4, 0, 50])), "a DNL");
-    assert!(is_odd(&insert(2, &[0])), "garbage between segments");
-    assert!(is_odd(&insert(2, &[0xFF, 0xD8])), "two starts");
-    assert!(!is_odd(&insert(2, &[0xFF, 0xFE, 0, 3, 7])), "a comment in front");
+    assert!(is_not_baseline(&insert(end, &[7])), "a byte too many");
+    assert!(is_not_baseline(&insert(end, &[0xFF])), "a fill byte");
+    assert!(is_not_baseline(&insert(end, &[0xFF, 0xD0])), "a restart marker at the end");
+    assert!(is_not_baseline(&insert(end, &[0xFF, 0xFE, 0, 2])), "a comment at the end");
+    assert!(is_not_baseline(&insert(end, &[0xFF, 0xDC, 0, 4, 0, 50])), "a DNL");
+    assert!(is_not_baseline(&insert(2, &[0])), "garbage between segments");
+    assert!(is_not_baseline(&insert(2, &[0xFF, 0xD8])), "two starts");
+    assert!(!is_not_baseline(&insert(2, &[0xFF, 0xFE, 0, 3, 7])), "a comment in front");
     let place = |file: &[u8], marker: u8| file.windows(2).position(|pair| pair == [0xFF, marker]).unwrap();
     for (marker, forged) in [(0xD1, 0xD2), (0xD1, 0xD0)] {
         let mut file = restarted.clone();
         let at = place(&file, marker) + 1;
         file[at] = forged;
-        assert!(is_odd(&file), "restart markers out of order");
+        assert!(is_not_baseline(&file), "restart markers out of order");
     }
     let mut missing = restarted.clone();
     let at = place(&missing, 0xD0);
     missing.drain(at..at + 2);
-    assert!(is_odd(&missing), "a restart marker that is missing");
+    assert!(is_not_baseline(&missing), "a restart marker that is missing");
     let mut extra = restarted.clone();
     extra.insert(place(&extra, 0xD0), 7);
-    assert!(is_odd(&extra), "a byte in front of a restart marker");
+    assert!(is_not_baseline(&extra), "a byte in front of a restart marker");
     for (marker, offset, byte) in [(0xC0, 4, 12), (0xC0, 5, 0), (0xDA, 11, 5), (0xDA, 12, 1), (0xDA, 13, 1)] {
         let mut file = plain.clone();
         let at = place(&file, marker) + offset;
@@ -90,13 +90,13 @@ fn surprises_are_odd() {
         if (marker, offset) == (0xC0, 5) {
             file[at + 1] = 0;
         }
-        assert!(is_odd(&file), "{marker:x} {offset}");
+        assert!(is_not_baseline(&file), "{marker:x} {offset}");
     }
     for marker in [0xC2, 0xC3, 0xC9] {
         let mut file = plain.clone();
         let at = place(&file, 0xC0) + 1;
         file[at] = marker;
-        assert!(is_odd(&file), "frame {marker:x}");
+        assert!(is_not_baseline(&file), "frame {marker:x}");
     }
     let mut extended = plain.clone();
     let at = place(&extended, 0xC0) + 1;
@@ -126,12 +126,12 @@ fn padding_before_restart_markers_is_skipped() {
         assert_decodes(&padded(&file, padding), &format!("{} bytes of padding", padding.len()));
     }
     for surprise in [&[0, 7][..], &[7, 0], &[0, 0xFF, 0], &[0xFF, 0, 0]] {
-        assert!(is_odd(&padded(&file, surprise)), "{surprise:x?}");
+        assert!(is_not_baseline(&padded(&file, surprise)), "{surprise:x?}");
     }
     let mut misplaced = padded(&file, &[0, 0]);
     let at = misplaced.windows(2).position(|pair| pair == [0xFF, 0xD1]).unwrap();
     misplaced[at + 1] = 0xD2;
-    assert!(is_odd(&misplaced), "another restart marker than the next one");
+    assert!(is_not_baseline(&misplaced), "another restart marker than the next one");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_large_picture_of_nothing_ends_at_once() {
     let frame = file.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     file[frame + 5..frame + 9].copy_from_slice(&[0xFF, 0xDC, 0xFF, 0xDC]);
     let start = std::time::Instant::now();
-    assert_eq!(decode(&file, 1).unwrap().err(), Some(Failure::Odd));
+    assert_eq!(decode(&file, 1).unwrap().err(), Some(BaselineError::NotBaseline));
     assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
 }
 

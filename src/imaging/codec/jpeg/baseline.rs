@@ -1,9 +1,11 @@
-//! The fast way: regular files straight from the decoder of our own into the resizer, without a plane in between.
+//! Baseline JPEGs, which our own decoder writes band by band into the resizer, without a whole plane in between.
 
+use super::turbo::TurboJpeg;
 use crate::imaging::canvas::{Canvas, Component, Layout, Model};
-use crate::imaging::codec::baseline::{self, Bands, Baseline, Failure, Room};
-use crate::imaging::codec::markers::{self, Segment};
-use crate::imaging::codec::{Failed, Picture, check_size};
+use crate::imaging::codec::check_size;
+use crate::imaging::codec::jpeg::decode::{self, BandSink, Baseline, BaselineError, RowBuffer};
+use crate::imaging::codec::jpeg::markers::{self, Segment};
+use crate::imaging::codec::picture::{DecodeError, Picture};
 use crate::imaging::work_budget::Input;
 use crate::imaging::{ImageError, Recipe, plan};
 
@@ -12,7 +14,7 @@ const WORKING_MEMORY: u64 = 1 << 20;
 
 /// A JPEG whose header is regular.
 #[derive(Debug)]
-pub(super) struct Fast<'a> {
+pub(super) struct BaselineJpeg<'a> {
     input: Input<'a>,
     baseline: Baseline<'a>,
     layout: Layout,
@@ -22,7 +24,7 @@ pub(super) struct Fast<'a> {
     profile: Option<Vec<u8>>,
 }
 
-impl<'a> Fast<'a> {
+impl<'a> BaselineJpeg<'a> {
     /// `None` if the file is not of that kind, or libjpeg-turbo is the faster one on this processor and reads it.
     ///
     /// # Errors
@@ -37,11 +39,11 @@ impl<'a> Fast<'a> {
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let is_inverted = markers::has_adobe(file);
         let model = match baseline.model() {
-            baseline::Model::Grey => Model::Grey,
-            baseline::Model::YCbCr => Model::YCbCr,
-            baseline::Model::Rgb => Model::Rgb,
-            baseline::Model::Cmyk => Model::Cmyk { is_inverted },
-            baseline::Model::Ycck => Model::Ycck { is_inverted },
+            decode::Model::Grey => Model::Grey,
+            decode::Model::YCbCr => Model::YCbCr,
+            decode::Model::Rgb => Model::Rgb,
+            decode::Model::Cmyk => Model::Cmyk { is_inverted },
+            decode::Model::Ycck => Model::Ycck { is_inverted },
         };
         let divisor = plan::divisor_for_quality(width, height, recipe.max_dim);
         let (scaled_width, scaled_height) = (width.div_ceil(divisor), height.div_ceil(divisor));
@@ -53,7 +55,7 @@ impl<'a> Fast<'a> {
         };
         let components = factors.iter().map(component).collect();
         let small = u8::try_from(divisor).unwrap_or(1);
-        let bands = [0, 1, 2, 3].map(|at| baseline.plane(at, small).map_or(0, |plane| plane.band));
+        let bands = [0, 1, 2, 3].map(|at| baseline.plane_size(at, small).map_or(0, |plane| plane.band));
         let layout = Layout { width, height, divisor, model, components };
         let profile = markers::icc_profile(file);
         Ok(Some(Self { input: *input, baseline, layout, bands, recipe: *recipe, profile }))
@@ -70,7 +72,7 @@ fn has_padded_restarts(file: &[u8]) -> bool {
     markers::all(file).any(is_padded)
 }
 
-impl Picture for Fast<'_> {
+impl Picture for BaselineJpeg<'_> {
     fn layout(&self) -> Layout {
         self.layout.clone()
     }
@@ -83,16 +85,18 @@ impl Picture for Fast<'_> {
         WORKING_MEMORY
     }
 
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {
         let divisor = u8::try_from(self.layout.divisor).unwrap_or(1);
         match self.baseline.decode(divisor, &mut Filling { canvas, bands: self.bands }) {
             Ok(()) => Ok(()),
-            Err(Failure::Stopped(error)) => Err(error.into()),
+            Err(BaselineError::Stopped(error)) => Err(error.into()),
             // Not regular after all: libjpeg-turbo knows what can be forgiven.
-            Err(Failure::Odd) => Err(Failed::Again(Box::new(super::Jpeg::open(&self.input, &self.recipe)?))),
+            Err(BaselineError::NotBaseline) => {
+                Err(DecodeError::Fallback(Box::new(TurboJpeg::open(&self.input, &self.recipe)?)))
+            }
         }
     }
 }
@@ -102,13 +106,13 @@ struct Filling<'c, 'a> {
     bands: [usize; 4],
 }
 
-impl Bands for Filling<'_, '_> {
-    fn rooms(&mut self) -> [Room<'_>; 4] {
-        let mut rooms = <[Room<'_>; 4]>::default();
-        for (room, (samples, stride)) in rooms.iter_mut().zip(self.canvas.rooms(self.bands)) {
-            *room = Room { samples, stride };
+impl BandSink for Filling<'_, '_> {
+    fn row_buffers(&mut self) -> [RowBuffer<'_>; 4] {
+        let mut buffers = <[RowBuffer<'_>; 4]>::default();
+        for (buffer, (samples, stride)) in buffers.iter_mut().zip(self.canvas.row_buffers(self.bands)) {
+            *buffer = RowBuffer { samples, stride };
         }
-        rooms
+        buffers
     }
 
     fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {

@@ -1,20 +1,20 @@
 //! The one place that chooses by what the processor can do.
 
+use super::bands::{BandSink, BaselineError};
 use super::idct::portable;
 use super::scan::Scan;
-use super::{Bands, Failure};
 
 /// Whether this processor has what makes this decoder faster than libjpeg-turbo; the portable transforms are some times slower.
 pub(super) fn is_fast() -> bool {
     #[cfg(target_arch = "x86_64")]
-    let is_fast = crate::imaging::codec::dct::has_avx2();
+    let is_fast = crate::imaging::codec::jpeg::dct::has_avx2();
     #[cfg(not(target_arch = "x86_64"))]
     let is_fast = false;
     is_fast
 }
 
 /// Decodes all of `scan` to blocks of `size` samples a side: 8, 4, 2 or 1.
-pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result<(), Failure> {
+pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl BandSink) -> Result<(), BaselineError> {
     #[cfg(target_arch = "x86_64")]
     if is_fast() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
@@ -25,7 +25,11 @@ pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result
 }
 
 /// The same on every processor.
-pub(super) fn run_anywhere(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result<(), Failure> {
+pub(super) fn run_anywhere(
+    scan: Scan<'_>,
+    size: usize,
+    bands: &mut impl BandSink,
+) -> Result<(), BaselineError> {
     match size {
         8 => scan.run::<8>(bands, portable::full),
         4 => scan.run::<4>(bands, portable::half),
@@ -36,7 +40,7 @@ pub(super) fn run_anywhere(scan: Scan<'_>, size: usize, bands: &mut impl Bands) 
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2")]
-fn run_avx2(scan: Scan<'_>, size: usize, bands: &mut impl Bands) -> Result<(), Failure> {
+fn run_avx2(scan: Scan<'_>, size: usize, bands: &mut impl BandSink) -> Result<(), BaselineError> {
     use super::idct::avx2;
     match size {
         8 => scan

@@ -1,11 +1,11 @@
 //! JPEGs inside of a TIFF (TIFF Technical Note 2): their tables may be elsewhere in the file, and the file says what their
 //! components mean.
 
-use super::super::markers::{self, DHT, DQT, DRI, SOF_BASELINE, SOF_EXTENDED, SOS};
-use super::planar::{self, Limits};
+use super::ffi::{self, Limits};
+use super::strict;
 use super::survey::Survey;
-use super::{longest_with_pixels, strict};
 use crate::imaging::ImageError;
+use crate::imaging::codec::jpeg::markers::{self, DHT, DQT, DRI, SOF_BASELINE, SOF_EXTENDED, SOS};
 use crate::imaging::work_budget::WorkBudget;
 
 /// Quantisation and Huffman tables take about 600 bytes.
@@ -87,8 +87,8 @@ impl Embedded {
         let survey = Survey::new(&self.file, budget)?;
         let count = u64::from(width) * u64::from(height);
         let limits = Limits { scans: 1, pixels: count, memory: WORKING_MEMORY };
-        strict::decode(&self.file, &survey, longest_with_pixels(&survey, count), budget, |file| {
-            planar::decode_pixels(file, 1, channels, &limits, pixels)
+        strict::decode(&self.file, &survey, survey.longest_with_pixels(count), budget, |file| {
+            ffi::decode_pixels(file, 1, channels, &limits, pixels)
         })
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::imaging::ImageError;
-use crate::imaging::codec::markers::{self, Segment};
+use crate::imaging::codec::jpeg::markers::{self, Segment};
 use crate::imaging::work_budget::WorkBudget;
 
 /// Coefficients of a block.
@@ -39,6 +39,8 @@ const TRANSFORM: u64 = 300;
 const RESTART: u64 = 200;
 /// Nanoseconds for each scan: its tables.
 const SCAN: u64 = 50_000;
+/// Nanoseconds for each pixel that is made of components.
+const PIXEL: u64 = 10;
 
 /// What the markers of a file say about all of its scans.
 #[derive(Debug)]
@@ -145,6 +147,13 @@ impl Survey {
             is_complete,
             has_restarts: restarts >= needed_restarts,
         })
+    }
+}
+
+impl Survey {
+    /// The longest time that one decode to this many pixels can take.
+    pub(super) fn longest_with_pixels(&self, pixels: u64) -> Duration {
+        self.longest + Duration::from_nanos(PIXEL * pixels)
     }
 }
 

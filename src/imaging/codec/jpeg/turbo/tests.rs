@@ -202,7 +202,7 @@ fn dear_scans_take_no_longer_than_the_survey_says() {
         let survey = survey(&file);
         let limits = super::Limits { scans: 100, pixels: 1 << 27, memory: 208 << 20 };
         let started = processor_time();
-        let _ = super::planar::decode(&file, 1, &limits, &mut Workspace::default());
+        let _ = super::ffi::decode(&file, 1, &limits, &mut Workspace::default());
         let used = processor_time() - started;
         assert!(used < survey.longest, "{used:?} of {:?}", survey.longest);
     }

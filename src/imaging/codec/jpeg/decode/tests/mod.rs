@@ -7,27 +7,28 @@ mod hostile;
 mod reference;
 
 use super::*;
+use crate::imaging::ImageError;
 
 /// Collects bands to whole planes, which never grow beyond what was filled.
 #[derive(Debug, Default)]
 struct Collected {
-    planes: Vec<Plane>,
+    planes: Vec<PlaneSize>,
     samples: [Vec<u8>; 4],
     rows: [usize; 4],
     /// Bands after which the work is stopped.
     stop_after: Option<usize>,
 }
 
-impl Bands for Collected {
-    fn rooms(&mut self) -> [Room<'_>; 4] {
-        let mut rooms: [Room<'_>; 4] = Default::default();
+impl BandSink for Collected {
+    fn row_buffers(&mut self) -> [RowBuffer<'_>; 4] {
+        let mut buffers: [RowBuffer<'_>; 4] = Default::default();
         for (component, samples) in self.samples.iter_mut().enumerate().take(self.planes.len()) {
-            let Plane { padded, band, .. } = self.planes[component];
+            let PlaneSize { padded, band, .. } = self.planes[component];
             let start = self.rows[component] * padded;
             samples.resize(start + band * padded, 0);
-            rooms[component] = Room { samples: &mut samples[start..], stride: padded };
+            buffers[component] = RowBuffer { samples: &mut samples[start..], stride: padded };
         }
-        rooms
+        buffers
     }
 
     fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {
@@ -41,13 +42,13 @@ impl Bands for Collected {
 
 impl Collected {
     fn for_file(file: &Baseline<'_>, divisor: u8) -> Self {
-        let planes = (0..file.sampling().len()).map(|component| file.plane(component, divisor).unwrap());
+        let planes = (0..file.sampling().len()).map(|component| file.plane_size(component, divisor).unwrap());
         Self { planes: planes.collect(), ..Self::default() }
     }
 
     /// Width, height and samples of a plane, rows without padding.
     fn plane(&self, component: usize) -> (usize, usize, Vec<u8>) {
-        let Plane { width, height, padded, .. } = self.planes[component];
+        let PlaneSize { width, height, padded, .. } = self.planes[component];
         assert_eq!(self.rows[component], height, "all rows were told");
         let rows = self.samples[component].chunks(padded).take(height);
         (width, height, rows.flat_map(|row| &row[..width]).copied().collect())
@@ -55,14 +56,14 @@ impl Collected {
 }
 
 /// What is decoded from a file at a divisor; `None` if its header is not regular.
-fn decode(file: &[u8], divisor: u8) -> Option<Result<Collected, Failure>> {
+fn decode(file: &[u8], divisor: u8) -> Option<Result<Collected, BaselineError>> {
     let file = Baseline::open(file)?;
     let mut bands = Collected::for_file(&file, divisor);
     Some(file.decode(divisor, &mut bands).map(|()| bands))
 }
 
 /// The same without instructions that only some processors have.
-fn decode_portably(file: &[u8], divisor: u8) -> Option<Result<Collected, Failure>> {
+fn decode_portably(file: &[u8], divisor: u8) -> Option<Result<Collected, BaselineError>> {
     let file = Baseline::open(file)?;
     let mut bands = Collected::for_file(&file, divisor);
     Some(file.decode_portably(divisor, &mut bands).map(|()| bands))
