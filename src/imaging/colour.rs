@@ -7,11 +7,8 @@ use std::sync::Arc;
 
 use moxcms::{ColorProfile, DataColorSpace, Layout, RenderingIntent, TransformExecutor, TransformOptions};
 
-use super::canvas::Model;
+use super::layout::Model;
 use super::workspace::Workspace;
-
-/// Largest profile that is looked at, in bytes. Real ones have 500 bytes to 600 kB; those of inks up to 2.5 MB.
-pub(super) const MAX_PROFILE_BYTES: usize = 4 << 20;
 
 type Transform = Arc<dyn TransformExecutor<u8> + Send + Sync>;
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use memchr::memmem;
 
+use super::codec::Format;
 use super::codec::jpeg::markers;
-use super::{Format, declared, metadata};
+use super::{declared, metadata};
 
 /// First bytes of a file that [`estimated_cost`] looks at. Of a TIFF that is in memory, any.
 pub const COST_HEAD_BYTES: usize = 128 * 1024;

@@ -2,7 +2,7 @@
 //!
 //! A hint for refusing early, before the file has arrived. The decoder's own reading decides later.
 
-use super::Format;
+use super::codec::Format;
 
 /// Declared width and height, if `head` (the first bytes of a file) tells them.
 pub(super) fn size(format: Format, head: &[u8]) -> Option<(u64, u64)> {

@@ -6,51 +6,10 @@
 //! Pillow and ImageIO read it. Without that tag the orientation of the XMP packet counts. A tag with a value that means
 //! nothing is still the tag: the picture is upright then. The thumbnail's IFD1 does not count.
 
-use super::Format;
+use super::codec::Format;
 use super::codec::jpeg::markers;
+use super::orientation::Orientation;
 use super::xmp;
-
-/// What makes the stored picture upright; EXIF values 1 to 8, rotations clockwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Orientation {
-    Normal,
-    FlipHorizontal,
-    Rotate180,
-    FlipVertical,
-    Transpose,
-    Rotate90,
-    Transverse,
-    Rotate270,
-}
-
-impl Orientation {
-    /// The meaning of an EXIF value; one outside 1..=8 means nothing and so is upright.
-    pub(super) fn from_exif(value: u16) -> Self {
-        match value {
-            2 => Self::FlipHorizontal,
-            3 => Self::Rotate180,
-            4 => Self::FlipVertical,
-            5 => Self::Transpose,
-            6 => Self::Rotate90,
-            7 => Self::Transverse,
-            8 => Self::Rotate270,
-            _ => Self::Normal,
-        }
-    }
-
-    /// Whether columns and rows are put in reverse order, before they change places.
-    pub(super) fn mirrors(self) -> (bool, bool) {
-        let columns =
-            matches!(self, Self::FlipHorizontal | Self::Rotate180 | Self::Rotate270 | Self::Transverse);
-        let rows = matches!(self, Self::FlipVertical | Self::Rotate180 | Self::Rotate90 | Self::Transverse);
-        (columns, rows)
-    }
-
-    /// Whether width and height change places.
-    pub(super) fn swaps_sides(self) -> bool {
-        matches!(self, Self::Transpose | Self::Rotate90 | Self::Transverse | Self::Rotate270)
-    }
-}
 
 /// The orientation of `file`, by its EXIF or else by its XMP. That of HEIC and AVIF is not here: their container counts alone.
 pub(super) fn orientation_of(format: Format, file: &[u8]) -> Orientation {

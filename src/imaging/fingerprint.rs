@@ -4,7 +4,7 @@
 //! Only what decides the output counts, and what decides whether there is one: a photo that a stricter setting would
 //! refuse must not be served because a laxer one let it in.
 
-use super::Recipe;
+use super::recipe::Recipe;
 
 /// To be raised by whoever changes what comes out of the same source under the same recipe: another decoder, resizer,
 /// encoder or colour conversion, another choice of metadata. Photos that come again are then made anew.

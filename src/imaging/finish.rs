@@ -1,9 +1,9 @@
 //! From components of the final size to the finished file.
 
-use super::ImageError;
-use super::canvas::Model;
 use super::codec::jpeg;
 use super::colour::Conversion;
+use super::error::ImageError;
+use super::layout::Model;
 use super::plane::Plane;
 use super::workspace::Workspace;
 

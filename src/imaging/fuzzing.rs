@@ -3,7 +3,8 @@
 
 use super::codec::jpeg::decode::{BandSink, Baseline, PlaneSize, RowBuffer};
 use super::codec::jpeg::{self, markers};
-use super::exif::{self, Orientation};
+use super::exif;
+use super::orientation::Orientation;
 use super::{Encoded, Format, ImageError, Recipe, Workspace, metadata, plan};
 
 /// Bytes of an output that may be EXIF: one segment.

@@ -8,17 +8,21 @@ mod codec;
 mod colour;
 mod cost;
 mod declared;
+mod error;
 mod exif;
 mod fair_queue;
 mod fingerprint;
 mod finish;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod layout;
+mod limits;
 mod metadata;
-mod orient;
+mod orientation;
 mod plan;
 mod plane;
 mod pool;
+mod recipe;
 mod scale;
 pub mod steps;
 mod tiff_directory;
@@ -26,37 +30,19 @@ mod work_budget;
 mod workspace;
 mod xmp;
 
-use std::time::Duration;
-
 pub use codec::Format;
 pub use cost::{COST_HEAD_BYTES, estimated_cost};
+pub use error::ImageError;
 pub use pool::{Cost, Pool, PoolError, Step, Turn};
+pub use recipe::Recipe;
 pub use work_budget::{Spent, WorkBudget};
 pub use workspace::Workspace;
 
-use self::canvas::{Canvas, Layout, Target};
+use self::canvas::{Canvas, Target};
 use self::codec::Picture;
 use self::colour::Conversion;
-use self::exif::Orientation;
-
-/// What to make of a photo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recipe {
-    /// Longer side of the output in pixels; smaller inputs keep their size.
-    pub max_dim: u32,
-    /// JPEG quality, 1..=95.
-    pub quality: u8,
-    /// Largest declared width x height of an input.
-    pub max_pixels: u64,
-    /// The most memory in bytes that one photo may be given; decoders that can use less for a large photo do.
-    pub memory: u64,
-    /// Whether the output keeps camera, exposure, dates and place of the source's EXIF; it has no metadata otherwise.
-    pub keep_exif: bool,
-    /// How long one photo may take, from the first step of its job.
-    pub timeout: Duration,
-    /// How much processor time one photo may take.
-    pub processor_time: Duration,
-}
+use self::layout::Layout;
+use self::orientation::Orientation;
 
 /// A finished photo: a baseline JPEG, upright, sRGB, with no more metadata than the recipe asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,45 +53,6 @@ pub struct Encoded {
     pub width: u32,
     /// Pixels down.
     pub height: u32,
-}
-
-/// Why a photo could not be made. Each text is a sentence for the app's developer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ImageError {
-    /// A side is zero.
-    #[error("The image has no pixels: one of its sides is zero.")]
-    Empty,
-    /// Declared width x height is over the limit.
-    #[error("The image declares {width} x {height} pixels, more than the {max} pixels that are allowed.")]
-    TooManyPixels {
-        /// Declared width.
-        width: u64,
-        /// Declared height.
-        height: u64,
-        /// The limit on their product.
-        max: u64,
-    },
-    /// The data ends before the pixels do.
-    #[error("The image is truncated: its data ends before its pixels do.")]
-    Truncated,
-    /// The data is not what its type demands.
-    #[error("The image is corrupt and cannot be decoded.")]
-    Corrupt,
-    /// A well-formed variant of a known type that no decoder here reads.
-    #[error("The image uses a variant of its format that is not supported.")]
-    Unsupported,
-    /// The sensor data of a camera, whose file looks like a TIFF and often has a thumbnail in its first page.
-    #[error("Camera RAW is not accepted. Send the photo as JPEG, HEIC, PNG or TIFF.")]
-    CameraRaw,
-    /// Decoding took longer than the limit.
-    #[error("The image takes too long to decode.")]
-    TooSlow,
-    /// Decoding would need more memory than this server may ever use.
-    #[error("The image needs more memory to decode than this server allows.")]
-    TooMuchMemory,
-    /// Nobody waits for the photo any more.
-    #[error("The upload was abandoned.")]
-    Abandoned,
 }
 
 /// A photo whose header was read and found acceptable; nothing is decoded yet.
@@ -140,7 +87,7 @@ impl From<ImageError> for EncodeError<'_> {
 /// Zero size, or over the pixel limit.
 pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<(), ImageError> {
     match declared::size(format, head) {
-        Some((width, height)) => codec::check_size(width, height, recipe.max_pixels).map(|_| ()),
+        Some((width, height)) => limits::check_size(width, height, recipe.max_pixels).map(|_| ()),
         None => Ok(()),
     }
 }
@@ -233,7 +180,7 @@ impl<'a> Inspected<'a> {
         }
         let planes = canvas.finish()?;
         budget.check()?;
-        let upright = |plane| orient::upright(plane, orientation, workspace);
+        let upright = |plane| orientation::upright(plane, orientation, workspace);
         let planes: Vec<_> = planes.into_iter().map(upright).collect();
         let mut bytes = finish::encode(planes, layout.model, &conversion, quality, workspace)?;
         if let Some(segment) = metadata {

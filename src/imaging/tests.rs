@@ -1,5 +1,6 @@
 use super::*;
 use std::cell::Cell;
+use std::time::Duration;
 
 const RECIPE: Recipe = Recipe {
     max_dim: 160,

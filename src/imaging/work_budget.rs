@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::{ImageError, Recipe};
+use super::error::ImageError;
+use super::recipe::Recipe;
 
 /// How often a codec may read each byte of a file, on average. A JPEG that needs its second decoder is read five times.
 /// A TIFF or HEIF file may name one extent for several tiles, as writers do for tiles of one colour.

@@ -1,8 +1,9 @@
 //! What every decoder implements.
 
-use crate::imaging::ImageError;
-use crate::imaging::canvas::{Canvas, Layout};
-use crate::imaging::exif::Orientation;
+use crate::imaging::canvas::Canvas;
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::Layout;
+use crate::imaging::orientation::Orientation;
 
 /// An opened file: its header is read and within the limits, and no pixel is decoded yet.
 pub(in crate::imaging) trait Picture: std::fmt::Debug {

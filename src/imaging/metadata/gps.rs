@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::list::{Tags, Value, is_date, name, rationals, text};
+use super::value::{Tags, Value, is_date, name, rationals, text};
 use crate::imaging::tiff_directory::Entry;
 
 // Exif 3.0 section 4.6.7.

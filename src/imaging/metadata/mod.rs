@@ -13,11 +13,12 @@
 //! The reader follows three offsets at most and never the chain of IFDs, looks at a bounded number of entries in each, and
 //! allocates for what it keeps alone.
 
+mod allow_list;
 mod gps;
-mod list;
+mod value;
 mod write;
 
-use self::list::Kept;
+use self::allow_list::Kept;
 use super::tiff_directory::Block;
 
 /// The start of a JPEG, and the marker of the segment that may only follow at once.

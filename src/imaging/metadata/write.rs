@@ -9,7 +9,8 @@ use little_exif::ifd::ExifTagGroup;
 use little_exif::metadata::Metadata;
 use little_exif::rational::{iR64, uR64};
 
-use super::list::{Kept, Value};
+use super::allow_list::Kept;
+use super::value::Value;
 use crate::imaging::exif::EXIF_HEADER;
 
 const APP1: [u8; 2] = [0xFF, 0xE1];

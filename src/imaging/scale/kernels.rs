@@ -1,7 +1,6 @@
 //! The two passes, by AVX2 where there is AVX2. Both ways give the same bits.
 
-use super::LANES;
-use super::taps::{Taps, WEIGHT_BITS};
+use super::taps::{LANES, Taps, WEIGHT_BITS};
 
 /// Fractional bits of a sample between the passes.
 const BETWEEN_BITS: u32 = 6;

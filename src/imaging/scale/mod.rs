@@ -11,12 +11,10 @@ use std::rc::Rc;
 
 use self::kernels::Kernels;
 pub(super) use self::taps::Axis;
-use self::taps::Taps;
+use self::taps::{LANES, Taps};
 use super::plane::Plane;
 use super::workspace::Workspace;
 
-/// Horizontal weights come in groups of this many: one vector register of 16-bit numbers.
-const LANES: usize = 16;
 /// Rows of the window beyond those that one target row needs; the more, the more rarely are rows moved to its front.
 const SPARE_ROWS: usize = 64;
 

@@ -5,6 +5,8 @@ use std::f64::consts::PI;
 
 /// Fractional bits of a weight. With 14 a weight of exactly 1 still fits an `i16`.
 pub(super) const WEIGHT_BITS: u32 = 14;
+/// Horizontal weights come in groups of this many: one vector register of 16-bit numbers.
+pub(super) const LANES: usize = 16;
 /// Lobes of the kernel: Lanczos3, what Pillow, libvips and sharp use.
 const LOBES: f64 = 3.0;
 

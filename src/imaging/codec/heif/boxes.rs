@@ -6,7 +6,7 @@
 
 use std::iter;
 
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// A cursor over bytes. Reading past their end is [`ImageError::Corrupt`]: the box is too short for what it declares.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! From samples to 8-bit RGB: matrix, range and depth (ITU-T H.273), and chroma brought to the size of luma.
 
 use super::picture::{Chroma, Cicp, Header, Picture};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// Bits behind the point of the matrix' numbers.
 const POINT: u32 = 16;

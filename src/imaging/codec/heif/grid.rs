@@ -8,11 +8,13 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::boxes::Reader;
+use super::codec::Codec;
 use super::meta::{Item, Meta};
-use super::picture::{Codec, Header, MAX_CODED_PIXELS, Picture};
-use crate::imaging::codec::check_size;
+use super::picture::{Header, MAX_CODED_PIXELS, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::limits::check_size;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::{Input, WorkBudget};
-use crate::imaging::{ImageError, Recipe};
 
 /// By how much the size that a decoder allocates for, and the one it gives, may exceed the declared one: encoders round up
 /// to whole blocks, of up to 64 pixels.

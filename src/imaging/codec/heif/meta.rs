@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::boxes::{BoxKind, MAX_SIBLINGS, Reader, children, find};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// Most items that are listed. A picture of 200 megapixels in tiles of 512 x 512 has 820, with its gain map; in tiles of
 /// 256 x 256, which is what the smallest writers take, and with alpha, it would have 6,300.

@@ -11,6 +11,7 @@
 #[cfg(feature = "avif")]
 mod av1;
 mod boxes;
+mod codec;
 mod colour;
 mod grid;
 #[cfg(feature = "heic")]
@@ -29,12 +30,16 @@ use self::meta::{Item, Meta};
 use self::picture::Cicp;
 use self::rows::Rows;
 use self::transform::Transform;
-use super::{DecodeError, Picture};
-use crate::imaging::canvas::{Canvas, Component, Layout, Model};
-use crate::imaging::colour::{MAX_PROFILE_BYTES, named_profile};
-use crate::imaging::exif::{EXIF_HEADER, Orientation};
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::colour::named_profile;
+use crate::imaging::error::ImageError;
+use crate::imaging::exif::EXIF_HEADER;
+use crate::imaging::layout::{Component, Layout, Model};
+use crate::imaging::limits::MAX_PROFILE_BYTES;
+use crate::imaging::orientation::Orientation;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe};
 
 /// Longest EXIF item that is looked at, its preview included. One in pieces is put together in memory.
 const MAX_EXIF_BYTES: usize = 1 << 20;

@@ -3,7 +3,7 @@
 use super::colour::Converter;
 use super::grid::Grid;
 use super::picture::{Cicp, Picture};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// Reads a grid row by row.
 pub(super) struct Rows<'c> {

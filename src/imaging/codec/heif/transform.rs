@@ -5,8 +5,8 @@
 //! what they have told, or it is wrong.
 
 use super::boxes::{BoxKind, Reader};
-use crate::imaging::ImageError;
-use crate::imaging::exif::Orientation;
+use crate::imaging::error::ImageError;
+use crate::imaging::orientation::Orientation;
 
 /// A part of a picture, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,16 @@
 //! Baseline JPEGs, which our own decoder writes band by band into the resizer, without a whole plane in between.
 
 use super::turbo::TurboJpeg;
-use crate::imaging::canvas::{Canvas, Component, Layout, Model};
-use crate::imaging::codec::check_size;
-use crate::imaging::codec::jpeg::decode::{self, BandSink, Baseline, BaselineError, RowBuffer};
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::jpeg::decode::{BandSink, Baseline, BaselineError, RowBuffer};
 use crate::imaging::codec::jpeg::markers::{self, Segment};
 use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::{Component, Layout};
+use crate::imaging::limits::check_size;
+use crate::imaging::plan;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe, plan};
 
 /// What the decoder holds: tables and a row of blocks.
 const WORKING_MEMORY: u64 = 1 << 20;
@@ -37,14 +40,7 @@ impl<'a> BaselineJpeg<'a> {
         let Some(baseline) = Baseline::open(file) else { return Ok(None) };
         let (width, height) = baseline.size();
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
-        let is_inverted = markers::has_adobe(file);
-        let model = match baseline.model() {
-            decode::Model::Grey => Model::Grey,
-            decode::Model::YCbCr => Model::YCbCr,
-            decode::Model::Rgb => Model::Rgb,
-            decode::Model::Cmyk => Model::Cmyk { is_inverted },
-            decode::Model::Ycck => Model::Ycck { is_inverted },
-        };
+        let model = baseline.model();
         let divisor = plan::divisor_for_quality(width, height, recipe.max_dim);
         let (scaled_width, scaled_height) = (width.div_ceil(divisor), height.div_ceil(divisor));
         let factors: Vec<(u32, u32)> =

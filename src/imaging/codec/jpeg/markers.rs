@@ -1,6 +1,6 @@
 //! The marker segments of a JPEG (ITU-T T.81 annex B). Every walk only moves forward.
 
-use crate::imaging::colour::MAX_PROFILE_BYTES;
+use crate::imaging::limits::MAX_PROFILE_BYTES;
 
 /// Marker of the segment that carries EXIF or XMP.
 pub(in crate::imaging) const APP1: u8 = 0xE1;

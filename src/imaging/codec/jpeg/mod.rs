@@ -15,8 +15,9 @@ pub(in crate::imaging) use self::turbo::planes;
 use self::baseline::BaselineJpeg;
 use self::turbo::TurboJpeg;
 use super::picture::Picture;
+use crate::imaging::error::ImageError;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe};
 
 /// Reads the header of a JPEG and chooses the decoder for it.
 pub(super) fn open<'a>(input: &Input<'a>, recipe: &Recipe) -> Result<Box<dyn Picture + 'a>, ImageError> {

@@ -8,11 +8,16 @@ use png::{
     expand_interlaced_row,
 };
 
-use super::{DecodeError, Picture, Pixel, WORKING_MEMORY, band_rows, check_size, is_end};
-use crate::imaging::canvas::{Canvas, Layout};
-use crate::imaging::colour::{MAX_PROFILE_BYTES, named_profile};
+use super::pixel::{Pixel, WORKING_MEMORY, band_rows, is_end};
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::colour::named_profile;
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::Layout;
+use crate::imaging::limits::MAX_PROFILE_BYTES;
+use crate::imaging::limits::check_size;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::{Input, InputReader};
-use crate::imaging::{ImageError, Recipe};
 
 /// Rows as they are in the file that the decoder holds, with those that its buffer has room for.
 const RAW_ROWS: u64 = 16;

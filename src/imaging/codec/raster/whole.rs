@@ -5,11 +5,17 @@ use std::io::Cursor;
 use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder};
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
-use super::{DecodeError, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end, one_picture_ico};
-use crate::imaging::canvas::{Canvas, Layout};
-use crate::imaging::colour::MAX_PROFILE_BYTES;
+use super::ico::one_picture_ico;
+use super::pixel::{Pixel, WORKING_MEMORY, is_end};
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::format::Format;
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::Layout;
+use crate::imaging::limits::MAX_PROFILE_BYTES;
+use crate::imaging::limits::check_size;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe};
 
 /// An image whose header was read.
 pub(super) struct Whole<'a> {

@@ -12,7 +12,7 @@ use rusty_av1d::{
 };
 
 use super::picture::{Chroma, Header, Picture, Planes};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// Bytes in front of the OBUs of a decoder configuration (`av1C`, AV1 in ISOBMFF section 2.3.3).
 const CONFIGURATION_HEADER: usize = 4;

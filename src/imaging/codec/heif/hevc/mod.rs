@@ -9,7 +9,7 @@ use heic_rs::hevc::{ChromaFormat, Frame, decode_still};
 
 use super::boxes::Reader;
 use super::picture::{Chroma, Header, MAX_CODED_PIXELS, Picture, Planes};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 const SPS: u8 = 33;
 const PPS: u8 = 34;

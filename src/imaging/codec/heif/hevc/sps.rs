@@ -4,9 +4,9 @@
 //! Read here as well as in the decoder, because the decoder tells only the size after cropping, and so could be made to
 //! allocate any picture behind a small window.
 
-use crate::imaging::ImageError;
 use crate::imaging::codec::heif::boxes::Bits;
 use crate::imaging::codec::heif::picture::{Chroma, Cicp, Header};
+use crate::imaging::error::ImageError;
 
 /// Reads the set from a NAL unit, its two header bytes included.
 pub(super) fn read(nal: &[u8]) -> Result<Header, ImageError> {

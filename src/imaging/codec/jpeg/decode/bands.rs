@@ -1,7 +1,7 @@
 //! Where the decoder writes its samples, and how decoding fails.
 
 use super::huffman::NotBaseline;
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// The rows that the samples of a component are written to.
 #[derive(Debug, Default)]

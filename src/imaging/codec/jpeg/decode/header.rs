@@ -4,6 +4,7 @@
 //! 8 bits with all its components in one scan, in order, with all tables there and nothing between the segments.
 
 use super::huffman::Definition;
+use crate::imaging::layout::Model;
 
 const SOI: u8 = 0xD8;
 const SOS: u8 = 0xDA;
@@ -11,21 +12,6 @@ const SOS: u8 = 0xDA;
 const MAX_SIDE: u16 = 65_500;
 /// Most blocks of an MCU (T.81 B.2.3).
 const MAX_BLOCKS: u8 = 10;
-
-/// What the components of a file mean, as libjpeg decides it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::imaging) enum Model {
-    /// One component.
-    Grey,
-    /// Luma and two chromas, BT.601, full range.
-    YCbCr,
-    /// Red, green, blue.
-    Rgb,
-    /// Inks; Adobe stores them inverted.
-    Cmyk,
-    /// Inks, of which the first three are turned into luma and chroma.
-    Ycck,
-}
 
 /// One component of the frame.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,7 +59,7 @@ impl<'a> Header<'a> {
             restart: 0,
             data: &[],
         };
-        let (mut is_jfif, mut adobe) = (false, None);
+        let (mut is_jfif, mut is_adobe, mut adobe) = (false, false, None);
         loop {
             let (marker, payload);
             (marker, payload, rest) = segment(rest)?;
@@ -90,6 +76,7 @@ impl<'a> Header<'a> {
                     }
                 }
                 0xEE => {
+                    is_adobe |= payload.starts_with(b"Adobe");
                     if let [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..] = payload {
                         adobe = Some(*transform);
                     }
@@ -98,7 +85,7 @@ impl<'a> Header<'a> {
                 SOS => {
                     header.scan(payload)?;
                     header.data = rest;
-                    header.model = header.colours(is_jfif, adobe)?;
+                    header.model = header.colours(is_jfif, is_adobe, adobe)?;
                     return Some(header);
                 }
                 _ => return None,
@@ -187,8 +174,8 @@ impl<'a> Header<'a> {
         Some(())
     }
 
-    /// libjpeg's `default_decompress_parms`.
-    fn colours(&self, is_jfif: bool, adobe: Option<u8>) -> Option<Model> {
+    /// Decides what the components mean, as libjpeg's `default_decompress_parms` does. Files with Adobe's marker store inks inverted.
+    fn colours(&self, is_jfif: bool, is_adobe: bool, adobe: Option<u8>) -> Option<Model> {
         let ids = [0, 1, 2].map(|index| self.parts[index].id);
         Some(match (self.count, adobe) {
             (1, _) => Model::Grey,
@@ -198,8 +185,8 @@ impl<'a> Header<'a> {
             (3, Some(_)) => Model::YCbCr,
             (3, None) if ids == *b"RGB" => Model::Rgb,
             (3, None) => Model::YCbCr,
-            (4, Some(0) | None) => Model::Cmyk,
-            (4, Some(_)) => Model::Ycck,
+            (4, Some(0) | None) => Model::Cmyk { is_inverted: is_adobe },
+            (4, Some(_)) => Model::Ycck { is_inverted: is_adobe },
             _ => return None,
         })
     }

@@ -13,9 +13,9 @@ mod scan;
 mod simd;
 
 pub(in crate::imaging) use self::bands::{BandSink, BaselineError, PlaneSize, RowBuffer};
-pub(in crate::imaging) use self::header::Model;
 use self::header::{Header, Part};
 use self::scan::Scan;
+use crate::imaging::layout::Model;
 
 /// A file whose header is regular.
 #[derive(Debug)]

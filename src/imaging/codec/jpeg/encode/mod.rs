@@ -16,7 +16,7 @@ mod symbols;
 
 use self::frame::Frame;
 use self::quant::Quant;
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
 

@@ -4,8 +4,8 @@
 use super::ffi::{self, Limits};
 use super::strict;
 use super::survey::Survey;
-use crate::imaging::ImageError;
 use crate::imaging::codec::jpeg::markers::{self, DHT, DQT, DRI, SOF_BASELINE, SOF_EXTENDED, SOS};
+use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
 /// Quantisation and Huffman tables take about 600 bytes.

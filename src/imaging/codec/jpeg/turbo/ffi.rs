@@ -10,6 +10,8 @@ use std::ptr::NonNull;
 
 use turbojpeg::raw;
 
+use crate::imaging::codec::jpeg::markers;
+use crate::imaging::layout::Model;
 use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
 
@@ -27,22 +29,13 @@ pub(super) struct Limits {
     pub(super) memory: u64,
 }
 
-/// What the components of a file mean, as the library decides it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Colours {
-    Grey,
-    YCbCr,
-    Rgb,
-    /// Four inks. The library converts them from luma and chroma where a file stores those.
-    Cmyk,
-}
-
 /// What the library reads before the first scan.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) width: u64,
     pub(super) height: u64,
-    pub(super) colours: Colours,
+    /// What the components mean. The library converts inks from luma and chroma where a file stores those.
+    pub(super) model: Model,
     /// How many luma samples a chroma sample covers across and down. `None` if the library gives no planes of them.
     pub(super) chroma: Option<(u32, u32)>,
     pub(super) is_lossless: bool,
@@ -133,11 +126,13 @@ pub(super) fn header(file: &[u8]) -> Result<Header, Complaint> {
     Ok(Header {
         width: side(instance.get(raw::TJPARAM_TJPARAM_JPEGWIDTH)),
         height: side(instance.get(raw::TJPARAM_TJPARAM_JPEGHEIGHT)),
-        colours: match u32::try_from(instance.get(raw::TJPARAM_TJPARAM_COLORSPACE)) {
-            Ok(raw::TJCS_TJCS_GRAY) => Colours::Grey,
-            Ok(raw::TJCS_TJCS_YCbCr) => Colours::YCbCr,
-            Ok(raw::TJCS_TJCS_RGB) => Colours::Rgb,
-            Ok(raw::TJCS_TJCS_CMYK | raw::TJCS_TJCS_YCCK) => Colours::Cmyk,
+        model: match u32::try_from(instance.get(raw::TJPARAM_TJPARAM_COLORSPACE)) {
+            Ok(raw::TJCS_TJCS_GRAY) => Model::Grey,
+            Ok(raw::TJCS_TJCS_YCbCr) => Model::YCbCr,
+            Ok(raw::TJCS_TJCS_RGB) => Model::Rgb,
+            Ok(raw::TJCS_TJCS_CMYK | raw::TJCS_TJCS_YCCK) => {
+                Model::Cmyk { is_inverted: markers::has_adobe(file) }
+            }
             _ => return Err(Complaint("no colours".to_owned())),
         },
         chroma: match instance.get(raw::TJPARAM_TJPARAM_SUBSAMP) {

@@ -10,14 +10,17 @@ mod tests;
 use std::borrow::Cow;
 
 pub(in crate::imaging) use self::embedded::Embedded;
-use self::ffi::{Colours, Limits};
+use self::ffi::Limits;
 use self::survey::Survey;
 use super::markers;
-use crate::imaging::canvas::{Canvas, Component, Layout, Model};
-use crate::imaging::codec::check_size;
+use crate::imaging::canvas::Canvas;
 use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::{Component, Layout, Model};
+use crate::imaging::limits::check_size;
+use crate::imaging::plan;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe, plan};
 
 /// Most scans of a JPEG. Cameras and optimisers write 3 to about 15. What they may cost together is bounded by their
 /// [`Survey`].
@@ -81,12 +84,7 @@ impl<'a> TurboJpeg<'a> {
             return Err(ImageError::TooSlow);
         }
         let chroma = header.chroma;
-        let model = match header.colours {
-            Colours::Grey => Model::Grey,
-            Colours::YCbCr => Model::YCbCr,
-            Colours::Rgb => Model::Rgb,
-            Colours::Cmyk => Model::Cmyk { is_inverted: markers::has_adobe(bytes) },
-        };
+        let model = header.model;
         let is_planar = !header.is_lossless
             && match model {
                 Model::Grey => true,

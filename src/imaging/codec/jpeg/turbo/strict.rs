@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::ffi::Complaint;
 use super::survey::Survey;
-use crate::imaging::ImageError;
 use crate::imaging::codec::jpeg::markers;
+use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
 /// Zeros at the end of a file that are taken for filling.

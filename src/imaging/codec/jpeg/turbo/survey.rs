@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::imaging::ImageError;
 use crate::imaging::codec::jpeg::markers::{self, Segment};
+use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
 /// Coefficients of a block.

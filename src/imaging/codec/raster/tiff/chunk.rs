@@ -10,8 +10,8 @@ use weezl::{BitOrder, LzwStatus};
 
 use super::group4::Group4;
 use super::page::{Compression, Page};
-use crate::imaging::ImageError;
 use crate::imaging::codec::jpeg::Embedded;
+use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::Input;
 
 /// Bytes of a chunk that are charged at a time, and bytes that are decompressed between two checks of the budget.

@@ -6,7 +6,7 @@
 use fax::ByteReader;
 use fax::maps::{Mode, black, mode, white};
 
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// Runs from this length on are followed by the rest of the run.
 const MAKE_UP: u16 = 64;

@@ -14,10 +14,13 @@ mod tests;
 
 use self::chunk::ChunkReader;
 use self::page::{Alpha, Page};
-use super::{BAND_ROWS, DecodeError, Picture};
-use crate::imaging::canvas::{Canvas, Layout};
+use super::pixel::BAND_ROWS;
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::Layout;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe};
 
 /// A palette, tables, and the state of the walk.
 const WORKING_MEMORY: u64 = 256 << 10;

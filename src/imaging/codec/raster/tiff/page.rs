@@ -1,10 +1,10 @@
 //! What the first directory of a TIFF file declares (TIFF 6.0, and its Technical Notes 1 and 2), checked against what is
 //! supported.
 
-use super::super::Pixel;
-use crate::imaging::ImageError;
-use crate::imaging::codec::check_size;
-use crate::imaging::colour::MAX_PROFILE_BYTES;
+use crate::imaging::codec::raster::pixel::Pixel;
+use crate::imaging::error::ImageError;
+use crate::imaging::limits::MAX_PROFILE_BYTES;
+use crate::imaging::limits::check_size;
 use crate::imaging::tiff_directory::{Block, Entry};
 
 const NEW_SUBFILE_TYPE: u16 = 254;

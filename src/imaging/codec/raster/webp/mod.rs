@@ -7,11 +7,15 @@ mod lossy;
 
 use std::ops::Range;
 
-use super::{DecodeError, Picture, Pixel, band_rows, check_size};
-use crate::imaging::canvas::{Canvas, Layout};
-use crate::imaging::colour::MAX_PROFILE_BYTES;
+use super::pixel::{Pixel, band_rows};
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::Layout;
+use crate::imaging::limits::MAX_PROFILE_BYTES;
+use crate::imaging::limits::check_size;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe};
 
 /// Bytes in front of the bit stream of a lossless picture: a signature and the size.
 const LOSSLESS_HEADER: usize = 5;

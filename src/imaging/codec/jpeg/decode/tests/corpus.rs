@@ -64,7 +64,7 @@ fn photos_are_equal_and_only_irregular_ones_are_left() {
                     }
                 }
                 None | Some(Err(BaselineError::NotBaseline)) => {
-                    assert!(is_left, "{name} is left to libjpeg-turbo")
+                    assert!(is_left, "{name} is left to libjpeg-turbo");
                 }
                 Some(Err(error)) => panic!("{name}: {error:?}"),
             }

@@ -75,8 +75,14 @@ fn the_model_is_libjpegs() {
     assert_eq!(model(&file), Some(Model::Rgb));
     let grey = encode(&rgb, 40, 30, Recipe { subsampling: raw::TJSAMP_TJSAMP_GRAY, ..RECIPE });
     assert_eq!(model(&grey), Some(Model::Grey));
-    assert_eq!(model(&encode(&cmyk, 40, 30, with(raw::TJCS_TJCS_CMYK))), Some(Model::Cmyk));
-    assert_eq!(model(&encode(&cmyk, 40, 30, with(raw::TJCS_TJCS_YCCK))), Some(Model::Ycck));
+    assert_eq!(
+        model(&encode(&cmyk, 40, 30, with(raw::TJCS_TJCS_CMYK))),
+        Some(Model::Cmyk { is_inverted: true })
+    );
+    assert_eq!(
+        model(&encode(&cmyk, 40, 30, with(raw::TJCS_TJCS_YCCK))),
+        Some(Model::Ycck { is_inverted: true })
+    );
     // Without its APP0 (of 18 bytes), the identifiers decide.
     let mut bare = [&ycbcr[..2], &ycbcr[20..]].concat();
     assert_eq!(model(&bare), Some(Model::YCbCr));
@@ -109,7 +115,11 @@ fn transform_that_adobe_does_not_define_is_the_common_one() {
         assert_eq!(Baseline::open(&colour).map(|file| file.model()), Some(expected), "{transform}");
         assert_decodes(&colour, &format!("transform {transform}"));
         let inks = with_adobe(&inks, 18, transform);
-        let expected = if transform == 0 { Model::Cmyk } else { Model::Ycck };
+        let expected = if transform == 0 {
+            Model::Cmyk { is_inverted: true }
+        } else {
+            Model::Ycck { is_inverted: true }
+        };
         assert_eq!(Baseline::open(&inks).map(|file| file.model()), Some(expected), "{transform}");
     }
 }

@@ -11,7 +11,7 @@ mod transform;
 use self::bits::Bits;
 use self::prefix::{Code, MAX_SYMBOLS, check, read_lengths};
 use self::transform::{Blocks, Transform};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
 /// Most bytes of tables of prefix codes. libwebp's encoder makes 2,600 groups at most; a group takes 6 kB of tables, or 10 kB

@@ -3,28 +3,9 @@
 //! The tags are those of Exif 3.0 sections 4.6.5 and 4.6.6. What is not in the list is not kept; what could tell one device
 //! or its owner from another of its kind (serial numbers, names, unique ids, maker notes) is not in the list.
 
-use std::collections::BTreeMap;
-
 use super::gps;
+use super::value::{Tags, Value, is_date_time, is_offset, is_shaped, name, rationals, text};
 use crate::imaging::tiff_directory::{Block, Entry};
-
-/// Tags with their values, in the order in which an IFD holds them.
-pub(super) type Tags = BTreeMap<u16, Value>;
-
-/// A value that was found acceptable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
-    Text(String),
-    Byte(u8),
-    Short(u16),
-    Long(u32),
-    /// Four bytes of type BYTE, a version.
-    Version(u32),
-    /// Four characters of type UNDEFINED, a version too.
-    Characters([u8; 4]),
-    Rationals(Vec<[u32; 2]>),
-    SignedRationals(Vec<[u32; 2]>),
-}
 
 /// What is kept of a source.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -153,49 +134,4 @@ impl Rule {
             }
         }
     }
-}
-
-/// `N` fractions, none of them over zero.
-pub(super) fn rationals<const N: usize>(entry: &Entry<'_>) -> Option<Value> {
-    let pairs = entry.rationals::<N>(false)?;
-    pairs.iter().all(|[_, denominator]| *denominator != 0).then(|| Value::Rationals(pairs.to_vec()))
-}
-
-/// Text of at most `max` bytes without control characters.
-pub(super) fn name(entry: &Entry<'_>, max: usize) -> Option<Value> {
-    text(entry, |text| text.len() <= max && !text.contains(char::is_control))
-}
-
-/// Text that passes.
-pub(super) fn text(entry: &Entry<'_>, is_acceptable: impl Fn(&str) -> bool) -> Option<Value> {
-    entry.text().filter(|text| is_acceptable(text)).map(|text| Value::Text(text.to_owned()))
-}
-
-/// `2026:11:23`, and on the calendar: devices that do not know the date write zeros or spaces.
-pub(super) fn is_date(text: &str) -> bool {
-    let number = |at: std::ops::Range<usize>| text.get(at).and_then(|digits| digits.parse::<u8>().ok());
-    is_shaped(text, 10, ":4:7")
-        && number(5..7).is_some_and(|month| (1..=12).contains(&month))
-        && number(8..10).is_some_and(|day| (1..=31).contains(&day))
-}
-
-fn is_date_time(text: &str) -> bool {
-    let (Some(date), Some(time)) = (text.get(..10), text.get(11..)) else {
-        return false;
-    };
-    is_date(date) && text.get(10..11) == Some(" ") && is_shaped(time, 8, ":2:5")
-}
-
-fn is_offset(text: &str) -> bool {
-    text.strip_prefix(['+', '-']).is_some_and(|time| is_shaped(time, 5, ":2"))
-}
-
-/// Whether `text` has `length` bytes, colons where `colons` says, and digits everywhere else.
-fn is_shaped(text: &str, length: usize, colons: &str) -> bool {
-    let is_colon = |at: usize| colons.split(':').any(|place| place.parse() == Ok(at));
-    text.len() == length
-        && text
-            .bytes()
-            .enumerate()
-            .all(|(at, byte)| if is_colon(at) { byte == b':' } else { byte.is_ascii_digit() })
 }

@@ -1,6 +1,5 @@
-//! Turns a picture upright. Runs after the resize, when there is little left to move.
+//! EXIF orientations, and how a picture is turned upright. It is turned after the resize, when few samples are left to move.
 
-use super::exif::Orientation;
 use super::plane::Plane;
 use super::workspace::Workspace;
 
@@ -8,6 +7,48 @@ use super::workspace::Workspace;
 const TILE: usize = 8;
 /// Rows that are turned together, so that what becomes of them fills whole lines of the cache.
 const STRIP: usize = 64;
+
+/// What makes the stored picture upright; EXIF values 1 to 8, rotations clockwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Orientation {
+    Normal,
+    FlipHorizontal,
+    Rotate180,
+    FlipVertical,
+    Transpose,
+    Rotate90,
+    Transverse,
+    Rotate270,
+}
+
+impl Orientation {
+    /// The meaning of an EXIF value; one outside 1..=8 means nothing and so is upright.
+    pub(super) fn from_exif(value: u16) -> Self {
+        match value {
+            2 => Self::FlipHorizontal,
+            3 => Self::Rotate180,
+            4 => Self::FlipVertical,
+            5 => Self::Transpose,
+            6 => Self::Rotate90,
+            7 => Self::Transverse,
+            8 => Self::Rotate270,
+            _ => Self::Normal,
+        }
+    }
+
+    /// Whether columns and rows are put in reverse order, before they change places.
+    pub(super) fn mirrors(self) -> (bool, bool) {
+        let columns =
+            matches!(self, Self::FlipHorizontal | Self::Rotate180 | Self::Rotate270 | Self::Transverse);
+        let rows = matches!(self, Self::FlipVertical | Self::Rotate180 | Self::Rotate90 | Self::Transverse);
+        (columns, rows)
+    }
+
+    /// Whether width and height change places.
+    pub(super) fn swaps_sides(self) -> bool {
+        matches!(self, Self::Transpose | Self::Rotate90 | Self::Transverse | Self::Rotate270)
+    }
+}
 
 /// The plane as its orientation says it was seen.
 pub(super) fn upright(mut plane: Plane, orientation: Orientation, workspace: &mut Workspace) -> Plane {
