@@ -9,6 +9,7 @@
 use super::codec::Format;
 use super::codec::jpeg::markers;
 use super::orientation::Orientation;
+use super::tiff_directory::{Block, Entry};
 use super::xmp;
 
 /// The orientation of `file`, by its EXIF or else by its XMP. That of HEIC and AVIF is not here: their container counts alone.
@@ -21,7 +22,7 @@ pub(super) fn orientation_of(format: Format, file: &[u8]) -> Orientation {
 /// The orientation that an EXIF block asks for; `None` if it has no such tag.
 pub(super) fn orientation(block: &[u8]) -> Option<Orientation> {
     let entry = find_entry(block, ORIENTATION_TAG)?;
-    Some(Orientation::from_exif(entry.number().unwrap_or(0)))
+    Some(Orientation::from_exif(entry.inline_number().unwrap_or(0)))
 }
 
 /// The EXIF block of `file`: a TIFF header and what it leads to. Nobody vouches for it. That of HEIC and AVIF is found by
@@ -110,76 +111,9 @@ fn webp_chunk<'a>(file: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
 const ORIENTATION_TAG: u16 = 0x0112;
 const XMP_TAG: u16 = 700;
 
-/// An entry of an IFD (TIFF 6.0 section 2), unread.
-struct Entry<'a> {
-    tiff: &'a [u8],
-    is_big_endian: bool,
-    kind: u16,
-    count: u32,
-    /// Where the value is, or its offset.
-    field: usize,
-}
-
-/// The first entry of IFD0 with this tag.
+/// Returns the first entry of IFD0 with this tag.
 fn find_entry(tiff: &[u8], tag: u16) -> Option<Entry<'_>> {
-    let is_big_endian = match tiff.get(..4)? {
-        b"II*\0" => false,
-        b"MM\0*" => true,
-        _ => return None,
-    };
-    let ifd0 = u32_at(tiff, is_big_endian, 4)? as usize;
-    // Offset 0 is the header itself: no IFD.
-    if ifd0 < 8 {
-        return None;
-    }
-    let entries = u16_at(tiff, is_big_endian, ifd0)?;
-    for entry in 0..usize::from(entries) {
-        let at = ifd0.checked_add(2 + 12 * entry)?;
-        if u16_at(tiff, is_big_endian, at)? == tag {
-            let kind = u16_at(tiff, is_big_endian, at + 2)?;
-            let count = u32_at(tiff, is_big_endian, at + 4)?;
-            return Some(Entry { tiff, is_big_endian, kind, count, field: at + 8 });
-        }
-    }
-    None
-}
-
-impl<'a> Entry<'a> {
-    /// The first value, if it is a whole number and stands in the entry itself. Further values are against the standard, and
-    /// ignored. A negative one is none.
-    fn number(&self) -> Option<u16> {
-        let stands_here = |size: u32| (1..=4 / size).contains(&self.count);
-        match self.kind {
-            // BYTE and SBYTE.
-            1 | 6 if stands_here(1) => self.tiff.get(self.field).map(|byte| u16::from(*byte)),
-            // SHORT and SSHORT.
-            3 | 8 if stands_here(2) => u16_at(self.tiff, self.is_big_endian, self.field),
-            // LONG and SLONG.
-            4 | 9 if stands_here(4) => u32_at(self.tiff, self.is_big_endian, self.field)?.try_into().ok(),
-            _ => None,
-        }
-    }
-
-    /// The bytes of a value that does not fit the entry.
-    fn bytes(&self) -> Option<&'a [u8]> {
-        const BYTE: u16 = 1;
-        const UNDEFINED: u16 = 7;
-        if !matches!(self.kind, BYTE | UNDEFINED) || self.count <= 4 {
-            return None;
-        }
-        let start = u32_at(self.tiff, self.is_big_endian, self.field)? as usize;
-        self.tiff.get(start..)?.get(..self.count as usize)
-    }
-}
-
-fn u16_at(bytes: &[u8], is_big_endian: bool, at: usize) -> Option<u16> {
-    let bytes: [u8; 2] = *bytes.get(at..)?.first_chunk()?;
-    Some(if is_big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
-}
-
-fn u32_at(bytes: &[u8], is_big_endian: bool, at: usize) -> Option<u32> {
-    let bytes: [u8; 4] = *bytes.get(at..)?.first_chunk()?;
-    Some(if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    Block::new(tiff)?.first()?.entry(tag)
 }
 
 #[cfg(test)]

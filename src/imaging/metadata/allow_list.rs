@@ -5,7 +5,7 @@
 
 use super::gps;
 use super::value::{Tags, Value, is_date_time, is_offset, is_shaped, name, rationals, text};
-use crate::imaging::tiff_directory::{Block, Entry};
+use crate::imaging::tiff_directory::{Directory, Entry};
 
 /// What is kept of a source.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -79,21 +79,21 @@ const EXIF: &[(u16, Rule)] = &[
 ];
 
 impl Kept {
-    /// Picks what is kept of a block.
-    pub(super) fn of(block: &Block<'_>) -> Self {
+    /// Picks what is kept of the block whose first directory is `ifd0`.
+    pub(super) fn of(ifd0: Directory<'_>) -> Self {
         let mut kept = Self::default();
-        let (mut exif, mut place) = (None, None);
-        for entry in block.ifd0().into_iter().flat_map(|offset| block.entries(offset)) {
+        let (mut exif, mut gps) = (None, None);
+        for entry in ifd0.entries() {
             match entry.tag {
-                EXIF_IFD => exif = exif.or(entry.offset()),
-                GPS_IFD => place = place.or(entry.offset()),
+                EXIF_IFD => exif = exif.or(entry.directory()),
+                GPS_IFD => gps = gps.or(entry.directory()),
                 _ => keep(&mut kept.ifd0, &entry, IFD0),
             }
         }
-        for entry in exif.into_iter().flat_map(|offset| block.entries(offset)) {
+        for entry in exif.into_iter().flat_map(Directory::entries) {
             keep(&mut kept.exif, &entry, EXIF);
         }
-        kept.gps = place.and_then(|offset| gps::place(block.entries(offset))).unwrap_or_default();
+        kept.gps = gps.and_then(|directory| gps::place(directory.entries())).unwrap_or_default();
         kept
     }
 

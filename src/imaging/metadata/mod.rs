@@ -28,16 +28,15 @@ const APP0: [u8; 2] = [0xFF, 0xE0];
 /// The segment of a JPEG of `width` x `height` pixels that holds what is kept of the EXIF block `tiff` of its source; `None` if
 /// there is nothing to keep.
 pub(super) fn segment(tiff: &[u8], width: u32, height: u32) -> Option<Vec<u8>> {
-    write::app1(Kept::of(&Block::new(tiff)?), width, height)
+    write::app1(Kept::of(Block::new(tiff)?.first()?), width, height)
 }
 
 /// Returns the width and height that the first directory of the TIFF file `tiff` declares.
 pub(super) fn tiff_sides(tiff: &[u8]) -> Option<(u32, u32)> {
     const IMAGE_WIDTH: u16 = 256;
     const IMAGE_LENGTH: u16 = 257;
-    let block = Block::new(tiff)?;
-    let side = |tag| block.entries(block.ifd0()?).find(|entry| entry.tag == tag)?.number(0);
-    Some((side(IMAGE_WIDTH)?, side(IMAGE_LENGTH)?))
+    let directory = Block::new(tiff)?.first()?;
+    Some((directory.number(IMAGE_WIDTH)?, directory.number(IMAGE_LENGTH)?))
 }
 
 /// `jpeg`, which has no EXIF, with the segment right behind its JFIF header.

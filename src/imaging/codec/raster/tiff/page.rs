@@ -5,7 +5,7 @@ use crate::imaging::codec::raster::pixel::Pixel;
 use crate::imaging::error::ImageError;
 use crate::imaging::limits::MAX_PROFILE_BYTES;
 use crate::imaging::limits::check_size;
-use crate::imaging::tiff_directory::{Block, Entry};
+use crate::imaging::tiff_directory::{Block, Directory, Entry};
 
 const NEW_SUBFILE_TYPE: u16 = 254;
 const SUBFILE_TYPE: u16 = 255;
@@ -113,16 +113,15 @@ impl<'a> Page<'a> {
     /// Reads the first directory of `file`.
     pub(super) fn read(file: &'a [u8], max_pixels: u64) -> Result<Self, ImageError> {
         let block = Block::new(file).ok_or_else(|| not_a_tiff(file))?;
-        let ifd0 = block.ifd0().ok_or(ImageError::Truncated)?;
-        if ifd0 as usize >= file.len() {
+        let directory = block.first().ok_or(ImageError::Truncated)?;
+        if directory.offset() as usize >= file.len() {
             return Err(ImageError::Truncated);
         }
-        let directory = Directory { block, offset: ifd0 };
-        if ifd0 == CR2_IFD && file.get(8..10) == Some(b"CR") {
+        if directory.offset() == CR2_IFD && file.get(8..10) == Some(b"CR") {
             return Err(ImageError::CameraRaw);
         }
         refuse_raw(&directory)?;
-        let (width, height) = directory.size().ok_or(ImageError::Corrupt)?;
+        let (width, height) = size(&directory).ok_or(ImageError::Corrupt)?;
         let (width, height) = check_size(width.into(), height.into(), max_pixels)?;
         Self::of(&directory, width, height)
     }
@@ -200,7 +199,7 @@ impl<'a> Page<'a> {
             width,
             height,
             bits,
-            is_big_endian: directory.block.is_big_endian(),
+            is_big_endian: directory.is_big_endian(),
             samples,
             colour,
             alpha: alpha(directory, colour, samples),
@@ -267,40 +266,20 @@ impl Colour {
     }
 }
 
-/// A directory of the file.
-struct Directory<'a> {
-    block: Block<'a>,
-    offset: u32,
+/// Returns the declared width and height.
+fn size(directory: &Directory<'_>) -> Option<(u32, u32)> {
+    directory.number(IMAGE_WIDTH).zip(directory.number(IMAGE_LENGTH))
 }
 
-impl<'a> Directory<'a> {
-    fn entry(&self, tag: u16) -> Option<Entry<'a>> {
-        self.block.entries(self.offset).find(|entry| entry.tag == tag)
-    }
+/// Returns whether the directory declares itself a smaller version of another directory's picture.
+fn is_reduced(directory: &Directory<'_>) -> bool {
+    directory.number(NEW_SUBFILE_TYPE).is_some_and(|kind| kind & 1 == 1)
+        || directory.number(SUBFILE_TYPE) == Some(2)
+}
 
-    fn number(&self, tag: u16) -> Option<u32> {
-        self.entry(tag)?.number(0)
-    }
-
-    fn numbers(&self, tag: u16) -> impl Iterator<Item = u32> {
-        let entry = self.entry(tag);
-        (0..).map_while(move |index| entry?.number(index))
-    }
-
-    fn size(&self) -> Option<(u32, u32)> {
-        self.number(IMAGE_WIDTH).zip(self.number(IMAGE_LENGTH))
-    }
-
-    /// Whether the directory says of itself that it has a smaller version of another one's picture.
-    fn is_reduced(&self) -> bool {
-        self.number(NEW_SUBFILE_TYPE).is_some_and(|kind| kind & 1 == 1)
-            || self.number(SUBFILE_TYPE) == Some(2)
-    }
-
-    fn has_raw_data(&self) -> bool {
-        let is_one_of = |tag, values: &[u32]| self.number(tag).is_some_and(|value| values.contains(&value));
-        is_one_of(PHOTOMETRIC, &RAW_PHOTOMETRICS) || is_one_of(COMPRESSION, &RAW_COMPRESSIONS)
-    }
+fn has_raw_data(directory: &Directory<'_>) -> bool {
+    let is_one_of = |tag, values: &[u32]| directory.number(tag).is_some_and(|value| values.contains(&value));
+    is_one_of(PHOTOMETRIC, &RAW_PHOTOMETRICS) || is_one_of(COMPRESSION, &RAW_COMPRESSIONS)
 }
 
 /// Why a file without the header of a TIFF is refused.
@@ -317,19 +296,18 @@ fn not_a_tiff(file: &[u8]) -> ImageError {
 /// Refuses camera RAW, whose first directory often has a thumbnail, and any other file whose first picture is a smaller
 /// version of another one.
 fn refuse_raw(first: &Directory<'_>) -> Result<(), ImageError> {
-    let block = first.block;
     let within: Vec<Directory<'_>> =
-        first.numbers(SUB_IFDS).take(MAX_SEARCHED).map(|offset| Directory { block, offset }).collect();
-    let next = std::iter::successors(block.next_ifd(first.offset), |offset| block.next_ifd(*offset));
+        first.numbers(SUB_IFDS).take(MAX_SEARCHED).map(|offset| first.at(offset)).collect();
+    let next = std::iter::successors(first.next(), Directory::next);
     let has_raw_data = first.entry(DNG_VERSION).is_some()
-        || first.has_raw_data()
-        || within.iter().any(Directory::has_raw_data)
-        || next.take(MAX_SEARCHED).any(|offset| Directory { block, offset }.has_raw_data());
+        || has_raw_data(first)
+        || within.iter().any(has_raw_data)
+        || next.take(MAX_SEARCHED).any(|directory| has_raw_data(&directory));
     let pixels = |directory: &Directory<'_>| {
-        directory.size().map_or(0, |(width, height)| u64::from(width) * u64::from(height))
+        size(directory).map_or(0, |(width, height)| u64::from(width) * u64::from(height))
     };
-    let is_larger = |other: &Directory<'_>| pixels(other) > pixels(first) && !other.is_reduced();
-    let is_preview = first.is_reduced() || within.iter().any(is_larger);
+    let is_larger = |other: &Directory<'_>| pixels(other) > pixels(first) && !is_reduced(other);
+    let is_preview = is_reduced(first) || within.iter().any(is_larger);
     match (has_raw_data, is_preview) {
         (true, _) => Err(ImageError::CameraRaw),
         (false, true) if first.entry(MAKE).is_some() => Err(ImageError::CameraRaw),
