@@ -1,4 +1,4 @@
-//! From components of the final size to the finished file.
+//! Converts the resized, upright planes to sRGB and encodes them.
 
 use super::codec::jpeg;
 use super::colour::Conversion;
@@ -7,17 +7,18 @@ use super::layout::Model;
 use super::plane::Plane;
 use super::workspace::Workspace;
 
-/// Luma or chroma of no colour.
+/// The chroma value of grey.
 const NEUTRAL: u8 = 128;
 
-/// Upper estimate of the bytes that [`encode`] holds beside the planes that it is given.
+/// Returns an upper bound of the bytes that [`encode`] holds, the given planes excluded.
 pub(super) fn memory(model: Model, width: u32, height: u32, has_profile: bool) -> u64 {
-    // The upright copy or the planes of pixels, the file, and the Huffman symbols: four bytes a sample at the very most, half a byte in photos.
+    // Two bytes a pixel for the upright copy or the planes made of pixels, three for the file, and six for the Huffman
+    // symbols: at most four bytes for each of 1.5 samples, and half a byte in photos.
     let encoder = 2 + 3 + 6;
     let pixels = match model {
         Model::Grey => 0,
         Model::YCbCr if !has_profile => 0,
-        // Before and after the conversion.
+        // Four bytes before the conversion, three after it.
         _ if has_profile => 7,
         _ => 4,
     };
@@ -82,7 +83,7 @@ fn take(planes: Vec<Plane>) -> [Option<Plane>; 4] {
     [planes.next(), planes.next(), planes.next(), planes.next()]
 }
 
-/// Pixels of `N` bytes, made of the samples of up to four planes of one size.
+/// Returns pixels of `N` bytes, made from the samples of up to four planes of equal size.
 fn interleave<const N: usize>(
     planes: [Option<&Plane>; 4],
     workspace: &mut Workspace,
@@ -102,8 +103,7 @@ fn interleave<const N: usize>(
     pixels
 }
 
-/// Pixels of luma and of chroma at half its size each way: four pixels share one of chroma. The encoder will average
-/// the same four.
+/// Converts 4:2:0 planes to RGB pixels. Four pixels share a chroma sample, and the encoder averages the same four pixels.
 fn pixels_of_ycbcr(luma: &Plane, blue: &Plane, red: &Plane, workspace: &mut Workspace) -> Vec<u8> {
     let mut pixels = workspace.take(luma.samples.len() * 3);
     let rows = pixels.chunks_exact_mut(luma.width * 3).zip(luma.rows());
@@ -124,7 +124,7 @@ fn pixels_of_ycbcr(luma: &Plane, blue: &Plane, red: &Plane, workspace: &mut Work
     pixels
 }
 
-/// What chroma adds to red, green and blue (JFIF 1.02: full-range BT.601), in 16 fractional bits.
+/// The part of red, green and blue that chroma determines (JFIF 1.02: full-range BT.601), in 16 fractional bits.
 struct Chroma([i32; 3]);
 
 impl Chroma {
@@ -139,14 +139,14 @@ impl Chroma {
     }
 }
 
-/// The first three are the inks' complements, as luma and chroma.
+/// Converts YCCK to CMYK: the first three components are the complements of the inks, as luma and chroma.
 fn cmyk_of_ycck(samples: [u8; 4]) -> [u8; 4] {
     let [luma, blue, red, black] = samples;
     let [red, green, blue] = Chroma::new(blue, red).with(luma);
     [!red, !green, !blue, black]
 }
 
-/// Makes 255 full ink.
+/// Inverts inks if needed, so that 255 means full ink.
 fn inks(is_inverted: bool) -> impl Fn([u8; 4]) -> [u8; 4] {
     let mask = if is_inverted { u8::MAX } else { 0 };
     move |inks| inks.map(|ink| ink ^ mask)
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn primaries_by_the_book() {
+    fn primaries_are_converted_as_jfif_defines() {
         for (ycc, rgb) in
             [([76, 85, 255], [254, 0, 0]), ([150, 44, 21], [0, 255, 1]), ([29, 255, 107], [0, 0, 254])]
         {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_sides_share_the_last_chroma() {
+    fn picture_of_odd_size_repeats_the_last_chroma() {
         let plane = |width, height, samples: &[u8]| Plane { width, height, samples: samples.to_vec() };
         let luma = plane(3, 3, &[100; 9]);
         let (blue, red) = (plane(2, 2, &[128; 4]), plane(2, 2, &[128, 128, 128, 228]));

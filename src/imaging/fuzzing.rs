@@ -1,5 +1,5 @@
-//! What the fuzz targets ask of this room beyond its interface.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a target tells what it found")]
+//! Checks for the fuzz targets that need the internals of this module.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a fuzz target reports a finding by a panic")]
 
 use super::codec::jpeg::decode::{BandSink, Baseline, PlaneSize, RowBuffer};
 use super::codec::jpeg::{self, markers};
@@ -10,7 +10,7 @@ use super::{Encoded, Format, ImageError, Recipe, Workspace, metadata, plan};
 /// Bytes of an output that may be EXIF: one segment.
 const MAX_SEGMENT: usize = 2 + 65_535;
 
-/// A workspace that others have used.
+/// Returns a workspace whose buffers hold the data of earlier photos.
 pub(crate) fn used_workspace() -> Workspace {
     let mut workspace = Workspace::default();
     for len in [1 << 10, 1 << 14, 1 << 18, 1 << 22] {
@@ -19,7 +19,7 @@ pub(crate) fn used_workspace() -> Workspace {
     workspace
 }
 
-/// The output is of the size that the declared one calls for, where that can be told without decoding.
+/// Asserts that the output has the size that follows from the declared one, for formats that need no decoding to find it.
 pub(crate) fn assert_size_fits(format: Format, file: &[u8], made: &Encoded, recipe: &Recipe) {
     if format != Format::Jpeg {
         return;
@@ -31,7 +31,7 @@ pub(crate) fn assert_size_fits(format: Format, file: &[u8], made: &Encoded, reci
     assert_eq!((made.width, made.height), expected);
 }
 
-/// Of application segments and comments there is the JFIF header, and EXIF where it may be.
+/// Asserts that the only application segments and comments are the JFIF header and, if allowed, EXIF.
 pub(crate) fn assert_is_clean(jpeg: &[u8], may_have_exif: bool) {
     let extra: Vec<u8> = markers::segments(jpeg)
         .map(|segment| segment.marker)
@@ -41,7 +41,7 @@ pub(crate) fn assert_is_clean(jpeg: &[u8], may_have_exif: bool) {
     assert!(jpeg.ends_with(&[0xFF, 0xD9]));
 }
 
-/// What is written of a file's EXIF is upright, fits a segment, and is all there is to keep of what was written.
+/// Asserts that the EXIF written for a file is upright, fits a segment, and is kept whole when it is read again.
 pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
     let block = exif::block(format, file);
     exif::orientation_of(format, file);
@@ -56,8 +56,8 @@ pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
     assert_eq!(metadata::segment(written, 1200, 1600), Some(segment), "what is written is read again");
 }
 
-/// If our own decoder decodes `file`, with or without the instructions of this processor, then so does libjpeg-turbo, without a
-/// warning and to the same samples.
+/// Asserts that a file which our decoder accepts, with or without SIMD, is decoded by libjpeg-turbo to the same samples without
+/// a warning.
 pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     let Some(baseline) = Baseline::open(file) else { return };
     let (width, height) = baseline.size();
@@ -71,7 +71,7 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     if result.is_err() {
         return;
     }
-    assert!(ours.samples == portable.samples, "the processor's instructions matter");
+    assert!(ours.samples == portable.samples, "SIMD and portable code differ");
     let judge = jpeg::planes(file, u32::from(divisor), &mut Workspace::default());
     // It gives no planes of inks, of rare subsamplings, and of narrow pictures when scaled.
     let Some((theirs, complaint)) = judge else { return };
@@ -93,7 +93,7 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     }
 }
 
-/// Collects bands to whole planes.
+/// Collects bands into whole planes.
 struct Collected {
     planes: Vec<PlaneSize>,
     samples: [Vec<u8>; 4],
@@ -106,8 +106,9 @@ impl Collected {
         Self { planes: planes.collect(), samples: Default::default(), rows: [0; 4] }
     }
 
-    /// Columns and rows of a plane that lie within its blocks. At a divisor, a plane can be one wider or higher than they are;
-    /// the library copies that one from whatever lies behind, and here it is that of the block that fills up the MCU.
+    /// Returns the columns and rows of a plane that lie within its blocks. At a divisor, a plane can be one sample wider or higher
+    /// than its blocks. libjpeg-turbo copies that sample from the memory behind them; ours comes from the block that completes the
+    /// MCU.
     fn in_blocks(&self, file: &[u8], component: usize, divisor: u8) -> (usize, usize) {
         let file = Baseline::open(file).unwrap();
         let factors: Vec<(u8, u8)> = file.sampling().collect();

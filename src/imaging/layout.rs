@@ -5,23 +5,23 @@
 pub(super) enum Model {
     /// Luma alone.
     Grey,
-    /// Luma and two of chroma: full-range BT.601, as JFIF has it. Chroma comes out at half the size each way.
+    /// Luma and two chroma components: full-range BT.601, as in JFIF. The canvas halves both sides of chroma.
     YCbCr,
     /// Red, green, blue.
     Rgb,
     /// Cyan, magenta, yellow and black.
     Cmyk {
-        /// Whether 255 is no ink, rather than full ink.
+        /// Whether 255 means no ink. Otherwise it means full ink.
         is_inverted: bool,
     },
-    /// The same four, the first three as if they were red, green and blue turned into luma and chroma.
+    /// CMYK whose first three inks are stored as if they were RGB converted to luma and chroma.
     Ycck {
-        /// As above.
+        /// Whether 255 means no ink.
         is_inverted: bool,
     },
 }
 
-/// One component as a decoder gives it.
+/// The size of one component as the decoder writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Component {
     /// Samples a row.
@@ -35,7 +35,7 @@ pub(super) struct Component {
 }
 
 impl Component {
-    /// The component of a picture of `width` x `height` decoded pixels.
+    /// Returns the component of a picture of `width` x `height` decoded pixels.
     pub(super) fn of(width: u32, height: u32, across: u32, down: u32) -> Self {
         Self {
             width: width.div_ceil(across) as usize,
@@ -46,14 +46,14 @@ impl Component {
     }
 }
 
-/// What a decoder will give.
+/// What a decoder writes to the canvas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Declared pixels across.
     pub(super) width: u32,
     /// Declared pixels down.
     pub(super) height: u32,
-    /// By how much the decoder divides both.
+    /// The factor by which the decoder divides both sides.
     pub(super) divisor: u32,
     pub(super) model: Model,
     pub(super) components: Vec<Component>,

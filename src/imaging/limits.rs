@@ -2,7 +2,7 @@
 
 use super::error::ImageError;
 
-/// Largest profile that is looked at, in bytes. Real ones have 500 bytes to 600 kB; those of inks up to 2.5 MB.
+/// Largest ICC profile that is read, in bytes. Real profiles have 500 bytes to 600 kB, CMYK profiles up to 2.5 MB.
 pub(super) const MAX_PROFILE_BYTES: usize = 4 << 20;
 
 /// Checks a declared size against the limit of `max` pixels. Callers do this before they allocate anything for the size.

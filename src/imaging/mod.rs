@@ -1,7 +1,8 @@
-//! Pixels only: source bytes in, an upright, clean, small JPEG out.
+//! Makes an upright, small sRGB JPEG from the bytes of a photo.
 //!
-//! This room knows neither requests nor stores. It refuses whatever would cost more than the [`Recipe`] allows before it
-//! allocates for it, and never shows a decoder's own words to anybody. The seam is [`inspect`] and [`Inspected::encode`].
+//! This module knows neither requests nor stores. It refuses a photo that would cost more than the [`Recipe`] allows before
+//! it allocates memory for the pixels, and it never returns a decoder's own error text. Callers use [`inspect`], then
+//! [`Inspected::encode`].
 
 mod canvas;
 mod codec;
@@ -44,7 +45,7 @@ use self::colour::Conversion;
 use self::layout::Layout;
 use self::orientation::Orientation;
 
-/// A finished photo: a baseline JPEG, upright, sRGB, with no more metadata than the recipe asks for.
+/// A finished photo: a baseline JPEG, upright, in sRGB, with only the metadata that the recipe asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// The JPEG file.
@@ -55,10 +56,10 @@ pub struct Encoded {
     pub height: u32,
 }
 
-/// A photo whose header was read and found acceptable; nothing is decoded yet.
+/// A photo whose header was read and is within the limits. No pixel is decoded yet.
 #[derive(Debug)]
 pub struct Inspected<'a> {
-    /// All attempts share it.
+    /// Shared by all attempts to decode this photo.
     budget: &'a WorkBudget<'a>,
     picture: Box<dyn Picture + 'a>,
     exif: Option<&'a [u8]>,
@@ -69,9 +70,9 @@ pub struct Inspected<'a> {
 /// Why a photo was not made.
 #[derive(Debug)]
 pub enum EncodeError<'a> {
-    /// It cannot be: its pixels are corrupt, truncated or unsupported, the time ran out, or nobody waits any more.
+    /// The photo cannot be made: its pixels are corrupt, truncated or unsupported, its time is up, or the client disconnected.
     Image(ImageError),
-    /// Not in this way. This one will do, but calls for memory of its own.
+    /// The fast decoder does not support this file. Encode this one instead, after a new look at [`Inspected::memory`].
     Fallback(Inspected<'a>),
 }
 
@@ -81,10 +82,11 @@ impl From<ImageError> for EncodeError<'_> {
     }
 }
 
-/// Holds the size that the first bytes of a file declare, if they do, against the limits of `recipe`.
+/// Checks the size that the first bytes of a file declare against the limits of `recipe`. Accepts a file that declares no
+/// size there.
 ///
 /// # Errors
-/// Zero size, or over the pixel limit.
+/// The size is zero, or over the pixel limit.
 pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<(), ImageError> {
     match declared::size(format, head) {
         Some((width, height)) => limits::check_size(width, height, recipe.max_pixels).map(|_| ()),
@@ -92,17 +94,17 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
     }
 }
 
-/// Width and height that a JPEG declares, of which `head` holds at least what is in front of the pixels; `None` if it is no
-/// JPEG or declares more than one size.
+/// Returns the width and height that a JPEG declares. `head` must contain everything up to the first scan. Returns `None` if
+/// the bytes are no JPEG or declare more than one size.
 pub fn jpeg_sides(head: &[u8]) -> Option<(u32, u32)> {
     codec::jpeg::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
 }
 
-/// Reads the header of `bytes` and checks it against the limits of `recipe`. This and all that follows is charged to
-/// `budget`.
+/// Reads the header of `bytes` and checks it against the limits of `recipe`. All work on this photo is charged to `budget`.
 ///
 /// # Errors
-/// The header is corrupt, of zero size, over the pixel limit or of an unsupported variant, or the budget is used up.
+/// The header is corrupt, declares zero size, exceeds the pixel limit or names an unsupported variant, or the budget is used
+/// up.
 pub fn inspect<'a>(
     format: Format,
     bytes: &'a [u8],
@@ -118,10 +120,10 @@ pub fn inspect<'a>(
     Ok(Inspected { budget, picture, exif, orientation, recipe: *recipe })
 }
 
-/// Makes a photo, whatever it takes: for callers who account for no memory, such as benchmarks.
+/// Makes a photo in one call, for callers that do not account for memory, such as benchmarks.
 ///
 /// # Errors
-/// It cannot be made.
+/// The photo cannot be made.
 pub fn make(
     format: Format,
     bytes: &[u8],
@@ -140,19 +142,19 @@ pub fn make(
 }
 
 impl<'a> Inspected<'a> {
-    /// Upper estimate of the memory in bytes that [`encode`](Self::encode) holds at its peak, the source not counted.
+    /// Returns an upper bound of the bytes that [`encode`](Self::encode) holds at its peak, the source excluded.
     pub fn memory(&self) -> u64 {
         let layout = self.picture.layout();
         let target = self.target(&layout);
-        // As it is, read, and as the tables that are made of it: of inks these are the largest.
+        // The profile, its parsed form and the tables made from it, which are largest for CMYK.
         let profile = self.picture.profile().map_or(0, |profile| 4 * profile.len() as u64);
         let encoding =
             finish::memory(layout.model, target.width, target.height, self.picture.profile().is_some());
-        // The decoder has returned its memory when the encoder asks for some.
+        // The decoder frees its memory before the encoder allocates.
         profile + Canvas::memory(&layout, &target) + self.picture.memory().max(encoding)
     }
 
-    /// Decodes, resizes, turns, converts and encodes.
+    /// Decodes, resizes, turns upright, converts to sRGB and encodes the photo.
     ///
     /// # Errors
     /// See [`EncodeError`].
@@ -167,7 +169,7 @@ impl<'a> Inspected<'a> {
             true => (target.height, target.width),
             false => (target.width, target.height),
         };
-        // Before the picture is used up, which may have the block.
+        // Read before `decode` consumes the picture, which may own the block.
         let exif = self.picture.exif().or(self.exif).filter(|_| self.recipe.keep_exif);
         let metadata = exif.and_then(|tiff| metadata::segment(tiff, width, height));
         let mut canvas = Canvas::new(&layout, &target, budget, workspace);
@@ -191,7 +193,7 @@ impl<'a> Inspected<'a> {
     }
 
     fn target(&self, layout: &Layout) -> Target {
-        // From the full size, so that a scaled decode rounds exactly as a full one.
+        // Computed from the full size, so that a scaled decode rounds to the same size as a full decode.
         let (width, height) = plan::fit(layout.width, layout.height, self.recipe.max_dim);
         Target { width, height, orientation: self.orientation }
     }

@@ -3,12 +3,12 @@
 use super::plane::Plane;
 use super::workspace::Workspace;
 
-/// Side of the squares in which rows become columns: a row is one machine word.
+/// Side of the square tiles that are transposed. A row of a tile is one machine word.
 const TILE: usize = 8;
-/// Rows that are turned together, so that what becomes of them fills whole lines of the cache.
+/// Rows that are transposed together, so that their output fills whole cache lines.
 const STRIP: usize = 64;
 
-/// What makes the stored picture upright; EXIF values 1 to 8, rotations clockwise.
+/// The operation that turns the stored picture upright: EXIF values 1 to 8, rotations clockwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Orientation {
     Normal,
@@ -22,7 +22,7 @@ pub(super) enum Orientation {
 }
 
 impl Orientation {
-    /// The meaning of an EXIF value; one outside 1..=8 means nothing and so is upright.
+    /// Returns the meaning of an EXIF value. Undefined values, those outside of 1..=8, mean upright.
     pub(super) fn from_exif(value: u16) -> Self {
         match value {
             2 => Self::FlipHorizontal,
@@ -36,7 +36,7 @@ impl Orientation {
         }
     }
 
-    /// Whether columns and rows are put in reverse order, before they change places.
+    /// Returns whether columns and rows are reversed, before they are swapped.
     pub(super) fn mirrors(self) -> (bool, bool) {
         let columns =
             matches!(self, Self::FlipHorizontal | Self::Rotate180 | Self::Rotate270 | Self::Transverse);
@@ -44,13 +44,13 @@ impl Orientation {
         (columns, rows)
     }
 
-    /// Whether width and height change places.
+    /// Returns whether width and height are swapped.
     pub(super) fn swaps_sides(self) -> bool {
         matches!(self, Self::Transpose | Self::Rotate90 | Self::Transverse | Self::Rotate270)
     }
 }
 
-/// The plane as its orientation says it was seen.
+/// Turns the plane upright.
 pub(super) fn upright(mut plane: Plane, orientation: Orientation, workspace: &mut Workspace) -> Plane {
     let (mirrors_columns, mirrors_rows) = orientation.mirrors();
     if mirrors_columns {
@@ -92,8 +92,8 @@ fn transposed(plane: Plane, workspace: &mut Workspace) -> Plane {
     Plane { width: height, height: width, samples }
 }
 
-/// Eight rows of eight bytes, the first byte lowest, become columns: squares of four bytes change places, then those of
-/// two within them, then single bytes (Hacker's Delight, 7-3).
+/// Transposes eight rows of eight bytes, the first byte lowest: it swaps blocks of 4 x 4 bytes, then 2 x 2, then single bytes
+/// (Hacker's Delight, 7-3).
 fn transposed_tile(mut rows: [u64; TILE]) -> [u64; TILE] {
     for (distance, low) in
         [(4, 0x0000_0000_FFFF_FFFF), (2, 0x0000_FFFF_0000_FFFF), (1, 0x00FF_00FF_00FF_00FF_u64)]
@@ -114,7 +114,7 @@ mod tests {
 
     /// A 3x2 picture whose samples are numbered in reading order, and what each EXIF orientation makes of it.
     #[test]
-    fn all_eight_orientations() {
+    fn each_of_eight_orientations_is_turned_upright() {
         let expected: [(u16, usize, &[u8]); 8] = [
             (1, 3, &[0, 1, 2, 3, 4, 5]),
             (2, 3, &[2, 1, 0, 5, 4, 3]),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_meet_without_a_seam() {
+    fn transposed_twice_is_unchanged_for_partial_tiles() {
         let (width, height) = (2 * TILE + 5, TILE + 3);
         let samples = (0..width * height).map(|n| u8::try_from(n % 251).unwrap()).collect();
         let plane = Plane { width, height, samples };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What to make of a photo.
+/// The output that is made from a photo, and the limits on its cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recipe {
     /// Longer side of the output in pixels; smaller inputs keep their size.
@@ -11,12 +11,12 @@ pub struct Recipe {
     pub quality: u8,
     /// Largest declared width x height of an input.
     pub max_pixels: u64,
-    /// The most memory in bytes that one photo may be given; decoders that can use less for a large photo do.
+    /// Most bytes of memory for one photo. Decoders that can decode a large photo with less memory use this limit to decide.
     pub memory: u64,
-    /// Whether the output keeps camera, exposure, dates and place of the source's EXIF; it has no metadata otherwise.
+    /// Whether the output keeps camera, exposure, dates and GPS position from the source's EXIF. Otherwise it has no metadata.
     pub keep_exif: bool,
-    /// How long one photo may take, from the first step of its job.
+    /// Wall time that one photo may take, from the first step of its job.
     pub timeout: Duration,
-    /// How much processor time one photo may take.
+    /// Processor time that one photo may take.
     pub processor_time: Duration,
 }

@@ -1,4 +1,4 @@
-//! The steps of the pipeline one at a time, for those who measure them. The server has no use for this door.
+//! Single steps of the pipeline, for benchmarks. The server does not use this module.
 
 use super::codec::jpeg::{self, decode as baseline};
 use super::plane::Plane;
@@ -6,7 +6,8 @@ use super::scale::{Axis, Scaler};
 use super::workspace::Workspace;
 use super::{ImageError, plan};
 
-/// Decodes a regular JPEG to its planes, band by band, and gives the number of samples; `None` for a file that is odd.
+/// Decodes a baseline JPEG to planes, band by band, and returns the number of samples, or `None` if our decoder does not
+/// support the file.
 pub fn decode(file: &[u8]) -> Option<usize> {
     struct Discarding {
         buffers: Vec<(Vec<u8>, usize)>,
@@ -33,7 +34,8 @@ pub fn decode(file: &[u8]) -> Option<usize> {
     picture.decode(1, &mut bands).ok().map(|()| bands.samples)
 }
 
-/// Resizes one plane of `width` x `height` samples so that its longer side is `max_dim`; `None` if it has fewer samples.
+/// Resizes one plane of `width` x `height` samples so that its longer side is `max_dim`. Returns `None` if `samples` is too
+/// short.
 pub fn resize(
     samples: &[u8],
     (width, height): (u32, u32),
@@ -60,7 +62,7 @@ pub fn resize(
     scaler.finish(workspace).map(|plane| plane.samples)
 }
 
-/// Encodes luma of `width` x `height` samples, and chroma of half that each way, rounded up, as a JPEG.
+/// Encodes luma of `width` x `height` samples, and chroma of half that size rounded up, as a JPEG.
 ///
 /// # Errors
 /// The planes have other sizes.

@@ -1,13 +1,13 @@
-//! The list of tags that are kept, with what each of their values must be.
+//! The tags that are kept, and the rule that each value must pass.
 //!
-//! The tags are those of Exif 3.0 sections 4.6.5 and 4.6.6. What is not in the list is not kept; what could tell one device
-//! or its owner from another of its kind (serial numbers, names, unique ids, maker notes) is not in the list.
+//! The tags are those of Exif 3.0 sections 4.6.5 and 4.6.6. Tags that are not listed are dropped. Tags that could identify one
+//! device or its owner (serial numbers, names, unique ids, maker notes) are not listed.
 
 use super::gps;
 use super::value::{Tags, Value, is_date_time, is_offset, is_shaped, name, rationals, text};
 use crate::imaging::tiff_directory::{Directory, Entry};
 
-/// What is kept of a source.
+/// The tags that are kept from a source, by directory.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) ifd0: Tags,
@@ -18,7 +18,7 @@ pub(super) struct Kept {
 const EXIF_IFD: u16 = 0x8769;
 const GPS_IFD: u16 = 0x8825;
 
-/// Longest name of a camera or lens in bytes; real ones have up to about 60.
+/// Longest name of a camera or lens in bytes. Real names have up to about 60.
 const MAX_NAME: usize = 128;
 
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ const EXIF: &[(u16, Rule)] = &[
 ];
 
 impl Kept {
-    /// Picks what is kept of the block whose first directory is `ifd0`.
+    /// Picks the tags to keep from the block whose first directory is `ifd0`.
     pub(super) fn of(ifd0: Directory<'_>) -> Self {
         let mut kept = Self::default();
         let (mut exif, mut gps) = (None, None);
@@ -93,17 +93,17 @@ impl Kept {
         for entry in exif.into_iter().flat_map(Directory::entries) {
             keep(&mut kept.exif, &entry, EXIF);
         }
-        kept.gps = gps.and_then(|directory| gps::place(directory.entries())).unwrap_or_default();
+        kept.gps = gps.and_then(|directory| gps::position(directory.entries())).unwrap_or_default();
         kept
     }
 
-    /// Whether nothing is kept.
+    /// Returns whether nothing is kept.
     pub(super) fn is_empty(&self) -> bool {
         self.ifd0.is_empty() && self.exif.is_empty() && self.gps.is_empty()
     }
 }
 
-/// Keeps the value of an entry if its tag is in the list and the value is what the list demands. The first one counts.
+/// Keeps the value of an entry if its tag is listed and the value passes the rule. The first value of a tag is kept.
 fn keep(tags: &mut Tags, entry: &Entry<'_>, list: &[(u16, Rule)]) {
     let rule = list.iter().find(|(tag, _)| *tag == entry.tag).map(|(_, rule)| *rule);
     if let Some(value) = rule.and_then(|rule| rule.accept(entry)) {

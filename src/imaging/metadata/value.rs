@@ -7,7 +7,7 @@ use crate::imaging::tiff_directory::Entry;
 /// Tags with their values, in the order in which an IFD holds them.
 pub(super) type Tags = BTreeMap<u16, Value>;
 
-/// A value that was found acceptable.
+/// A value that passed its check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
@@ -22,23 +22,23 @@ pub(super) enum Value {
     SignedRationals(Vec<[u32; 2]>),
 }
 
-/// `N` fractions, none of them over zero.
+/// Returns `N` fractions if none has a zero denominator.
 pub(super) fn rationals<const N: usize>(entry: &Entry<'_>) -> Option<Value> {
     let pairs = entry.rationals::<N>(false)?;
     pairs.iter().all(|[_, denominator]| *denominator != 0).then(|| Value::Rationals(pairs.to_vec()))
 }
 
-/// Text of at most `max` bytes without control characters.
+/// Returns text of at most `max` bytes without control characters.
 pub(super) fn name(entry: &Entry<'_>, max: usize) -> Option<Value> {
     text(entry, |text| text.len() <= max && !text.contains(char::is_control))
 }
 
-/// Text that passes.
+/// Returns the text if `is_acceptable` accepts it.
 pub(super) fn text(entry: &Entry<'_>, is_acceptable: impl Fn(&str) -> bool) -> Option<Value> {
     entry.text().filter(|text| is_acceptable(text)).map(|text| Value::Text(text.to_owned()))
 }
 
-/// `2026:11:23`, and on the calendar: devices that do not know the date write zeros or spaces.
+/// Returns whether the text is a date like `2026:11:23`. Devices that do not know the date write zeros or spaces.
 pub(super) fn is_date(text: &str) -> bool {
     let number = |at: std::ops::Range<usize>| text.get(at).and_then(|digits| digits.parse::<u8>().ok());
     is_shaped(text, 10, ":4:7")
@@ -46,7 +46,7 @@ pub(super) fn is_date(text: &str) -> bool {
         && number(8..10).is_some_and(|day| (1..=31).contains(&day))
 }
 
-/// `2026:11:23 10:20:30`, with a date on the calendar.
+/// Returns whether the text is a time like `2026:11:23 10:20:30`.
 pub(super) fn is_date_time(text: &str) -> bool {
     let (Some(date), Some(time)) = (text.get(..10), text.get(11..)) else {
         return false;
@@ -54,12 +54,12 @@ pub(super) fn is_date_time(text: &str) -> bool {
     is_date(date) && text.get(10..11) == Some(" ") && is_shaped(time, 8, ":2:5")
 }
 
-/// `+01:00`.
+/// Returns whether the text is an offset like `+01:00`.
 pub(super) fn is_offset(text: &str) -> bool {
     text.strip_prefix(['+', '-']).is_some_and(|time| is_shaped(time, 5, ":2"))
 }
 
-/// Whether `text` has `length` bytes, colons where `colons` says, and digits everywhere else.
+/// Returns whether `text` has `length` bytes: colons at the indices in `colons` (like `":4:7"`), and digits everywhere else.
 pub(super) fn is_shaped(text: &str, length: usize, colons: &str) -> bool {
     let is_colon = |at: usize| colons.split(':').any(|place| place.parse() == Ok(at));
     text.len() == length

@@ -15,7 +15,7 @@ pub(super) enum Codec {
 }
 
 impl Codec {
-    /// The codec of an item's type, if it is built in.
+    /// Returns the codec of an item's type, if it is built in.
     pub(super) fn of_item(kind: &[u8; 4]) -> Option<Self> {
         match kind {
             #[cfg(feature = "heic")]
@@ -26,7 +26,7 @@ impl Codec {
         }
     }
 
-    /// The property with the decoder's configuration.
+    /// Returns the property with the decoder's configuration.
     pub(super) fn configuration(self) -> &'static [u8; 4] {
         match self {
             #[cfg(feature = "heic")]
@@ -36,7 +36,7 @@ impl Codec {
         }
     }
 
-    /// Whether the headers of a picture are in its configuration alone, whatever its data are.
+    /// Returns whether all headers of a picture are in its configuration.
     pub(super) fn is_told_by_configuration(self) -> bool {
         match self {
             #[cfg(feature = "heic")]
@@ -46,7 +46,7 @@ impl Codec {
         }
     }
 
-    /// Reads the headers in a configuration, or in front of the data of a picture.
+    /// Reads the headers in a configuration, or at the start of the data of a picture.
     #[cfg_attr(
         not(feature = "avif"),
         expect(unused_variables, reason = "HEVC has all headers in the configuration")
@@ -60,7 +60,7 @@ impl Codec {
         }
     }
 
-    /// Decodes one picture. The caller has held the size in its header against the limits.
+    /// Decodes one picture. The caller must have checked the size in its header against the limits.
     pub(super) fn decode(self, configuration: &[u8], data: &[u8]) -> Result<Picture, ImageError> {
         match self {
             #[cfg(feature = "heic")]
@@ -70,7 +70,7 @@ impl Codec {
         }
     }
 
-    /// Bytes of one decoded picture.
+    /// Returns the bytes of one decoded picture.
     pub(super) fn picture_memory(self, header: &Header) -> u64 {
         let samples = header.chroma.samples(header.pixels());
         match self {
@@ -83,8 +83,7 @@ impl Codec {
         }
     }
 
-    /// Upper estimate of the bytes that decoding one picture holds beside the picture itself, its coded data not counted;
-    /// measured.
+    /// Returns a measured upper bound of the bytes that decoding one picture holds, without the picture itself and its coded data.
     pub(super) fn working_memory(self, header: &Header) -> u64 {
         let picture = self.picture_memory(header);
         let pixels = header.pixels();
@@ -96,13 +95,13 @@ impl Codec {
                 let blocks = pixels.div_ceil(u64::from(header.block).pow(2));
                 picture + pixels * 33 / 64 + 64 * blocks + (64 << 10)
             }
-            // The picture before film grain is laid on it, notes on each block, and tables.
+            // The picture before film grain is added, data for each block, and tables.
             #[cfg(feature = "avif")]
             Self::Av1 => u64::from(header.has_grain) * picture + pixels + (2 << 20),
         }
     }
 
-    /// Upper estimate of the bytes that the decoder holds of the coded data of a picture.
+    /// Returns an upper bound of the bytes that the decoder holds of the coded data of a picture.
     pub(super) fn data_memory(self, data: &[u8]) -> u64 {
         match self {
             // A copy without its escapes, and their positions in a list that grows by doubling.

@@ -3,7 +3,7 @@
 use super::picture::{Chroma, Cicp, Header, Picture};
 use crate::imaging::error::ImageError;
 
-/// Bits behind the point of the matrix' numbers.
+/// Fractional bits of the numbers in the matrix.
 const POINT: u32 = 16;
 
 /// Luma and chroma of one pixel to RGB: `rgb = matrix * (y, cb, cr) + offset`.
@@ -101,7 +101,7 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    /// For pictures with this header. `cicp` is the container's word, which goes before the bitstream's.
+    /// Returns a converter for pictures with this header. `cicp` from the container overrides the bitstream's.
     pub(super) fn new(header: Header, cicp: Option<Cicp>) -> Result<Self, ImageError> {
         let cicp = cicp.unwrap_or(header.cicp);
         let matrix = Matrix::new(cicp, header.chroma, header.depth)?;

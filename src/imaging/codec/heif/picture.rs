@@ -1,4 +1,4 @@
-//! What a decoder of coded pictures takes and gives, whichever it is.
+//! Headers and planes of coded pictures, for every decoder.
 
 use crate::imaging::error::ImageError;
 
@@ -6,7 +6,7 @@ use crate::imaging::error::ImageError;
 /// A larger image is a grid of tiles. It bounds the memory and the time that one call of a decoder can take.
 pub(super) const MAX_CODED_PIXELS: u64 = 35_651_584;
 
-/// How many chroma samples there are.
+/// The resolution of chroma.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Chroma {
     /// None: grey.
@@ -26,7 +26,7 @@ impl Chroma {
         (matches!(self, Self::Quarter | Self::Half), self == Self::Quarter)
     }
 
-    /// Samples of all planes for so many pixels, rounded up.
+    /// Returns the samples of all planes for `pixels` pixels, rounded up.
     pub(super) fn samples(self, pixels: u64) -> u64 {
         match self {
             Self::None => pixels,
@@ -37,7 +37,7 @@ impl Chroma {
     }
 }
 
-/// How sample values name colours: code points of ITU-T H.273, 2 where it is not said.
+/// The meaning of sample values as colours: code points of ITU-T H.273. 2 means unspecified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cicp {
     pub(super) primaries: u16,

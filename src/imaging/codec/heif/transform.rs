@@ -1,8 +1,7 @@
 //! What a file asks to be done with the decoded picture: cut it (`clap`), turn it (`irot`), mirror it (`imir`)
 //! (ISO/IEC 14496-12 section 12.1.4, ISO/IEC 23008-12 sections 6.5.10 and 6.5.12).
 //!
-//! These are part of how the picture is decoded, so an orientation in EXIF does not count beside them: it tells again
-//! what they have told, or it is wrong.
+//! They are part of decoding the picture, so the orientation in EXIF is ignored: it repeats them, or it is wrong.
 
 use super::boxes::{BoxKind, Reader};
 use crate::imaging::error::ImageError;

@@ -12,26 +12,26 @@ use crate::imaging::plan;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
 
-/// What the decoder holds: tables and a row of blocks.
+/// Bytes that the decoder holds: tables and a row of blocks.
 const WORKING_MEMORY: u64 = 1 << 20;
 
-/// A JPEG whose header is regular.
+/// A JPEG whose header our decoder supports.
 #[derive(Debug)]
 pub(super) struct BaselineJpeg<'a> {
     input: Input<'a>,
     baseline: Baseline<'a>,
     layout: Layout,
-    /// Rows of each component that come at a time.
+    /// Rows of a band of each component.
     bands: [usize; 4],
     recipe: Recipe,
     profile: Option<Vec<u8>>,
 }
 
 impl<'a> BaselineJpeg<'a> {
-    /// `None` if the file is not of that kind, or libjpeg-turbo is the faster one on this processor and reads it.
+    /// Reads the header. Returns `None` if the file is not baseline, or if libjpeg-turbo accepts it and is faster on this processor.
     ///
     /// # Errors
-    /// Too many pixels.
+    /// The file declares too many pixels.
     pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Option<Self>, ImageError> {
         let file = input.whole()?;
         if !Baseline::is_fast() && !has_padded_restarts(file) {
@@ -58,8 +58,8 @@ impl<'a> BaselineJpeg<'a> {
     }
 }
 
-/// Whether a zero byte precedes a restart marker. libjpeg-turbo warns of padding there, and does not tell whether anything else is
-/// wrong.
+/// Returns whether a zero byte precedes a restart marker. libjpeg-turbo warns of such padding, and then does not report whether
+/// anything else is wrong.
 fn has_padded_restarts(file: &[u8]) -> bool {
     let is_padded = |segment: Segment<'_>| {
         let before = file.len() - segment.rest.len() - 2;
@@ -86,10 +86,10 @@ impl Picture for BaselineJpeg<'_> {
         Self: 'a,
     {
         let divisor = u8::try_from(self.layout.divisor).unwrap_or(1);
-        match self.baseline.decode(divisor, &mut Filling { canvas, bands: self.bands }) {
+        match self.baseline.decode(divisor, &mut CanvasSink { canvas, bands: self.bands }) {
             Ok(()) => Ok(()),
             Err(BaselineError::Stopped(error)) => Err(error.into()),
-            // Not regular after all: libjpeg-turbo knows what can be forgiven.
+            // The scan is not regular. libjpeg-turbo decides whether the file is acceptable.
             Err(BaselineError::NotBaseline) => {
                 Err(DecodeError::Fallback(Box::new(TurboJpeg::open(&self.input, &self.recipe)?)))
             }
@@ -97,12 +97,12 @@ impl Picture for BaselineJpeg<'_> {
     }
 }
 
-struct Filling<'c, 'a> {
+struct CanvasSink<'c, 'a> {
     canvas: &'c mut Canvas<'a>,
     bands: [usize; 4],
 }
 
-impl BandSink for Filling<'_, '_> {
+impl BandSink for CanvasSink<'_, '_> {
     fn row_buffers(&mut self) -> [RowBuffer<'_>; 4] {
         let mut buffers = <[RowBuffer<'_>; 4]>::default();
         for (buffer, (samples, stride)) in buffers.iter_mut().zip(self.canvas.row_buffers(self.bands)) {

@@ -1,10 +1,9 @@
-//! What JPEG's transforms share in both directions: the order of coefficients, the constants, and the question which
-//! instructions there are.
+//! Parts of the DCT that decoder and encoder share: the order of coefficients, the constants, and the detection of SIMD.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m256i, _mm256_set1_epi32};
 
-/// Where the coefficients stand in a block of eight a row, by zigzag order (T.81 figure A.6).
+/// Index in a row-major block of each coefficient in zigzag order (T.81 figure A.6).
 pub(super) const ZIGZAG: [u8; 64] = {
     let mut places = [0; 64];
     let (mut index, mut diagonal) = (0, 0);
@@ -56,13 +55,13 @@ pub(super) const CONST_BITS: i32 = 13;
 /// Fractional bits that are kept between the passes.
 pub(super) const PASS1_BITS: i32 = 2;
 
-/// Whether this processor has what the fast ways of the decoder and the encoder are compiled for: AVX2, BMI1 and BMI2.
+/// Returns whether this processor has AVX2, BMI1 and BMI2, for which the SIMD code of decoder and encoder is compiled.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2")
 }
 
-/// Two factors, for the first and the second of each pair of 16 bits.
+/// Returns a vector of factors for pairs of 16-bit numbers: `first` and `second` in turn.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -1,4 +1,4 @@
-//! The marker segments of a JPEG (ITU-T T.81 annex B). Every walk only moves forward.
+//! Reads the marker segments of a JPEG (ITU-T T.81 annex B). All readers only move forward.
 
 use crate::imaging::limits::MAX_PROFILE_BYTES;
 
@@ -23,28 +23,28 @@ const END: [u8; 2] = [0xFF, EOI];
 
 /// A JFIF 1.01 header without units or thumbnail.
 const JFIF: [u8; 18] = *b"\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
-/// Most chunks of an ICC profile: they are counted in one byte.
+/// Most chunks of an ICC profile. One byte counts them.
 const MAX_PROFILE_CHUNKS: usize = 255;
 
 /// A marker with its segment.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::imaging) struct Segment<'a> {
     pub(in crate::imaging) marker: u8,
-    /// The bytes behind the length field.
+    /// The bytes after the length field.
     pub(in crate::imaging) payload: &'a [u8],
     /// The file after the segment.
     pub(super) rest: &'a [u8],
 }
 
-/// All markers of `file` with their segments, up to and with the end of image. Those of restarts and the end of image have
-/// no payload. Ends early where a segment is malformed.
+/// Returns all markers of `file` with their segments, including the end of image. Restarts and the end of image have no payload.
+/// The iterator ends early at a malformed segment.
 ///
-/// Finds every start of scan that libjpeg-turbo finds: it too goes from marker to marker, whatever lies between.
+/// It finds every start of scan that libjpeg-turbo finds, which also skips all bytes between markers.
 pub(super) fn all(file: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut rest = file.strip_prefix(&START).unwrap_or(&[]);
     std::iter::from_fn(move || {
         loop {
-            // Like the decoder, pass over fill bytes and over garbage between segments.
+            // Skip fill bytes and garbage between segments, as libjpeg-turbo does.
             let start = memchr::memchr(0xFF, rest)?;
             let fill = rest[start..].iter().position(|byte| *byte != 0xFF)?;
             let marker = rest[start + fill];
@@ -72,12 +72,13 @@ fn has_no_payload(marker: u8) -> bool {
     matches!(marker, RST0..=EOI)
 }
 
-/// The segments of `file` up to and with the first start of scan; ends early where they are malformed.
+/// Returns the segments of `file` up to the first start of scan, which is included. The iterator ends early at a malformed
+/// segment.
 pub(in crate::imaging) fn segments(file: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut segments = all(file).filter(|segment| !has_no_payload(segment.marker));
     let mut is_done = false;
     std::iter::from_fn(move || {
-        // Before the next is looked for: that would read all of the scan.
+        // Checked before the next marker is searched, which would read the whole scan.
         if is_done {
             return None;
         }
@@ -87,13 +88,13 @@ pub(in crate::imaging) fn segments(file: &[u8]) -> impl Iterator<Item = Segment<
     })
 }
 
-/// Whether a marker begins a frame header.
+/// Returns whether a marker begins a frame header.
 pub(super) fn is_frame(marker: u8) -> bool {
-    // C4, C8 and CC are no frames: tables, an extension and arithmetic conditioning.
+    // C4, C8 and CC are Huffman tables, an extension and arithmetic conditioning.
     matches!(marker, 0xC0..=0xCF) && !matches!(marker, 0xC4 | 0xC8 | 0xCC)
 }
 
-/// Whether all pixels of `file` are in its first scan, which is sequential.
+/// Returns whether the first scan of `file` is sequential and contains all components.
 pub(super) fn has_one_scan(file: &[u8]) -> bool {
     let mut components = None;
     for segment in segments(file) {
@@ -106,7 +107,7 @@ pub(super) fn has_one_scan(file: &[u8]) -> bool {
     false
 }
 
-/// What a frame header (T.81 B.2.2) declares.
+/// The content of a frame header (T.81 B.2.2).
 pub(in crate::imaging) struct Frame {
     pub(in crate::imaging) width: u16,
     pub(in crate::imaging) height: u16,
@@ -115,7 +116,7 @@ pub(in crate::imaging) struct Frame {
     pub(in crate::imaging) is_sequential: bool,
 }
 
-/// The frame header; `None` if there is more than one.
+/// Returns the frame header, or `None` if there is none or more than one.
 pub(in crate::imaging) fn frame(file: &[u8]) -> Option<Frame> {
     let mut frames = segments(file).filter(|segment| is_frame(segment.marker));
     let (frame, None) = (frames.next()?, frames.next()) else { return None };
@@ -125,17 +126,18 @@ pub(in crate::imaging) fn frame(file: &[u8]) -> Option<Frame> {
     Some(Frame { width: side(3)?, height: side(1)?, components: *frame.payload.get(5)?, is_sequential })
 }
 
-/// Whether the file bears Adobe's mark (APP14), with which four inks are stored inverted: 255 is no ink.
+/// Returns whether the file has Adobe's segment (APP14). CMYK files with it are stored inverted: 255 means no ink.
 pub(super) fn has_adobe(file: &[u8]) -> bool {
     segments(file).any(|segment| segment.marker == APP14 && segment.payload.starts_with(b"Adobe"))
 }
 
-/// A copy with nothing before the first scan but what decodes its pixels, and with an end; `None` without a scan.
+/// Returns a copy with only those segments before the first scan that are needed to decode it, and with an end marker. Returns
+/// `None` without a scan.
 pub(super) fn tidied(file: &[u8], has_end: bool) -> Option<Vec<u8>> {
     let one_scan = has_one_scan(file);
     let components = frame(file).map(|frame| frame.components);
     let mut copy = START.to_vec();
-    // It says that three components are luma and chroma, even where Adobe's mark says otherwise.
+    // JFIF means that three components are luma and chroma, even if Adobe's segment says otherwise.
     if segments(file).any(|segment| segment.marker == APP0 && segment.payload.starts_with(b"JFIF\0")) {
         copy.extend_from_slice(&JFIF);
     }
@@ -152,7 +154,7 @@ pub(super) fn tidied(file: &[u8], has_end: bool) -> Option<Vec<u8>> {
         if segment.marker == APP14
             && let [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, transform, ..] = &mut copy[start..]
         {
-            // Of a transform that is not defined for so many components the decoder warns, and takes this one.
+            // libjpeg-turbo warns of a transform that is undefined for the number of components, and uses this one.
             *transform = match (components, *transform) {
                 (Some(3), 2..) => 1,
                 (Some(4), 1 | 3..) => 2,
@@ -160,7 +162,7 @@ pub(super) fn tidied(file: &[u8], has_end: bool) -> Option<Vec<u8>> {
             };
         }
         if segment.marker == SOS {
-            // The only lawful parameters of a sequential scan; some encoders write others.
+            // The only valid parameters of a sequential scan. Some encoders write others.
             if let (true, Some(parameters)) = (one_scan, copy.last_chunk_mut()) {
                 *parameters = [0, 63, 0];
             }
@@ -174,7 +176,7 @@ pub(super) fn tidied(file: &[u8], has_end: bool) -> Option<Vec<u8>> {
     None
 }
 
-/// The ICC profile, put together from its chunks (ICC.1:2022 annex B.4); `None` unless all are there, each once.
+/// Returns the ICC profile, joined from its chunks (ICC.1:2022 annex B.4), or `None` unless each chunk is present once.
 pub(super) fn icc_profile(file: &[u8]) -> Option<Vec<u8>> {
     let app2 = segments(file).filter(|segment| segment.marker == APP2);
     let mut chunks: Vec<&[u8]> = app2
@@ -203,7 +205,7 @@ pub(super) fn icc_profile(file: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// 64 x 16 pixels of 4:2:0 are four MCUs; a restart after each of them makes three markers.
+    /// 64 x 16 pixels of 4:2:0 are four MCUs. A restart interval of one MCU needs three restart markers.
     fn file(restarts: usize) -> Vec<u8> {
         let mut file = b"\xff\xd8\xff\xdd\0\x04\0\x01".to_vec();
         file.extend(b"\xff\xc0\0\x11\x08\0\x10\0\x40\x03\x01\x22\0\x02\x11\x01\x03\x11\x01");
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_says_what_it_is_and_is_the_only_one() {
+    fn single_frame_header_is_read() {
         let file = file(3);
         let read = frame(&file).unwrap();
         assert_eq!((read.width, read.height, read.components, read.is_sequential), (64, 16, 3, true));

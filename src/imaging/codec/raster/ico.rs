@@ -1,14 +1,14 @@
-//! Which picture of an ICO is read.
+//! Chooses the picture of an ICO that is decoded.
 
 use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::Input;
 
-/// The entry of an ICO's directory that is read, and where the data is that it points to: offset and length. The deepest
-/// picture counts, of equally deep ones the largest.
+/// Returns the directory entry of the chosen picture with the offset and length of its data. The picture with the most bits a
+/// pixel is chosen, and among equals the largest.
 fn best_of_ico(file: &[u8]) -> Option<(&[u8; 16], usize, usize)> {
     let count = u16::from_le_bytes(*file.get(4..)?.first_chunk()?);
     let entries = file.get(6..)?.as_chunks::<16>().0.iter().take(usize::from(count));
-    // 0 stands for 256.
+    // 0 means 256.
     let side = |byte: u8| if byte == 0 { 256 } else { u32::from(byte) };
     let best = entries.max_by_key(|entry| ([entry[7], entry[6]], side(entry[0]) * side(entry[1])))?;
     let number = |at: usize| Some(u32::from_le_bytes(*best.get(at..)?.first_chunk()?) as usize);
@@ -17,7 +17,7 @@ fn best_of_ico(file: &[u8]) -> Option<(&[u8; 16], usize, usize)> {
     Some((best, offset, number(8)?.min(rest)))
 }
 
-/// The PNG in an ICO, if that is what is read of it. The ICO decoder would read it without limits.
+/// Returns the PNG in an ICO, if the chosen picture is a PNG. The ICO decoder would decode it without limits.
 pub(super) fn png_in_ico<'a>(input: &Input<'a>) -> Result<Option<Input<'a>>, ImageError> {
     let file = input.whole()?;
     let Some((_, offset, length)) = best_of_ico(file) else { return Ok(None) };
@@ -25,7 +25,7 @@ pub(super) fn png_in_ico<'a>(input: &Input<'a>) -> Result<Option<Input<'a>>, Ima
     is_png.then(|| input.part(offset, length)).transpose()
 }
 
-/// An ICO of nothing but the picture that is read, so that the decoder cannot choose another one.
+/// Returns an ICO with only the chosen picture, so that the decoder cannot choose another one.
 pub(super) fn one_picture_ico(file: &[u8]) -> Result<Vec<u8>, ImageError> {
     const DATA: u32 = 6 + 16;
     let (entry, offset, length) = best_of_ico(file).ok_or(ImageError::Corrupt)?;

@@ -1,5 +1,5 @@
-//! Everything but JPEG: pictures of pixels. Rows go to the canvas as they are decoded where the format's decoder gives
-//! rows; otherwise the whole picture is decoded first.
+//! Formats of whole pixels: PNG, WebP, TIFF, GIF, BMP and ICO. Rows are pushed to the canvas as they are decoded if the format's
+//! decoder gives rows. Otherwise the whole picture is decoded first.
 
 mod ico;
 mod pixel;

@@ -4,14 +4,14 @@ use crate::imaging::canvas::Canvas;
 use crate::imaging::error::ImageError;
 use crate::imaging::layout::{Component, Layout, Model};
 
-/// What a decoder may allocate beside its rows: palettes, dictionaries, profiles.
+/// Bytes that a decoder may allocate besides its rows: palettes, dictionaries, profiles.
 pub(super) const WORKING_MEMORY: u64 = 8 << 20;
-/// Rows that are collected before they are handed on.
+/// Rows that are collected before they are pushed to the canvas.
 pub(super) const BAND_ROWS: usize = 32;
-/// Bytes that are collected at most, unless a single row is larger.
+/// Most bytes that are collected, unless a single row is larger.
 const MAX_BAND_BYTES: usize = 1 << 20;
 
-/// What a pixel of 8-bit samples is made of.
+/// The channels of a pixel of 8-bit samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pixel {
     Grey,
@@ -32,7 +32,7 @@ impl Pixel {
         }
     }
 
-    /// The layout of a picture of such pixels, once what is transparent is white.
+    /// Returns the layout of a picture of such pixels after they are laid over white.
     pub(super) fn layout(self, width: u32, height: u32) -> Layout {
         let (model, count) = match self {
             Self::Grey | Self::GreyAlpha => (Model::Grey, 1),
@@ -48,7 +48,7 @@ impl Pixel {
         }
     }
 
-    /// The same for pixels whose colours are multiplied by alpha already: white shows through by what alpha leaves.
+    /// Pushes rows of pixels whose colours are already multiplied by alpha, laid over white.
     pub(super) fn push_premultiplied(
         self,
         pixels: &mut [u8],
@@ -62,7 +62,7 @@ impl Pixel {
         canvas.push_pixels(&pixels[..flat])
     }
 
-    /// Puts rows on the canvas, over white: before the resize, so that transparent pixels leave no dark fringe.
+    /// Pushes rows of pixels, laid over white. This happens before the resize, so that transparent pixels leave no dark fringe.
     pub(super) fn push(self, pixels: &mut [u8], canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
         let flat = match self {
             Self::GreyAlpha => flatten::<2>(pixels, on_white),
@@ -73,12 +73,12 @@ impl Pixel {
     }
 }
 
-/// How many rows of so many bytes are collected before they are handed on.
+/// Returns how many rows of `row_bytes` are collected before they are pushed.
 pub(super) fn band_rows(row_bytes: usize) -> usize {
     (MAX_BAND_BYTES / row_bytes.max(1)).clamp(1, BAND_ROWS)
 }
 
-/// A colour over white; a weighted mean of two values up to 255 is at most 255.
+/// Returns a colour laid over white, which is at most 255.
 fn on_white(colour: u32, alpha: u32) -> u32 {
     (colour * alpha + 255 * (255 - alpha) + 127) / 255
 }
@@ -87,7 +87,7 @@ fn premultiplied_on_white(colour: u32, alpha: u32) -> u32 {
     colour + 255 - alpha
 }
 
-/// Lays pixels of `N` bytes, of which the last is alpha, over white in place, and gives the number of bytes left.
+/// Lays pixels of `N` bytes, the last of which is alpha, over white in place. Returns the number of bytes that remain.
 fn flatten<const N: usize>(pixels: &mut [u8], over: impl Fn(u32, u32) -> u32) -> usize {
     let count = pixels.len() / N;
     for at in 0..count {
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alpha_is_weighed_against_white() {
+    fn transparent_pixels_are_laid_over_white() {
         let mut pixels = [0, 100, 200, 128, 9, 9, 9, 0, 1, 2, 3, 255];
         let flat = flatten::<4>(&mut pixels, on_white);
         assert_eq!(pixels[..flat], [127, 177, 227, 255, 255, 255, 1, 2, 3]);

@@ -1,4 +1,5 @@
-//! PNG, row by row; an interlaced one, whose rows come last to be complete, whole. Of an APNG the default image.
+//! PNG, row by row. An interlaced PNG is decoded whole, because its rows are complete only at the end. Of an APNG the default image
+//! is decoded.
 
 use std::borrow::Cow;
 use std::io::{BufRead, ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
@@ -19,7 +20,7 @@ use crate::imaging::limits::check_size;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::{Input, InputReader};
 
-/// Rows as they are in the file that the decoder holds, with those that its buffer has room for.
+/// Unfiltered rows that the decoder holds, those in its buffer included.
 const RAW_ROWS: u64 = 16;
 /// The code point of the primaries of sRGB.
 const BT709: u8 = 1;
@@ -184,13 +185,13 @@ impl BufRead for Ended<'_> {
 }
 
 impl Seek for Ended<'_> {
-    /// The decoder asks for it, and does not use it.
+    /// The decoder requires this trait, and does not use it.
     fn seek(&mut self, _: SeekFrom) -> IoResult<u64> {
         Err(ErrorKind::Unsupported.into())
     }
 }
 
-/// The profile that tells the colours. Code points go before an embedded profile (PNG 3rd edition, section 4.3).
+/// Returns the profile of the colours. Code points override an embedded profile (PNG 3rd edition, section 4.3).
 fn profile(reader: &Reader<Ended<'_>>) -> Option<Cow<'static, [u8]>> {
     let info = reader.info();
     let code_points = info.coding_independent_code_points.filter(|points| points.is_video_full_range_image);
@@ -200,7 +201,7 @@ fn profile(reader: &Reader<Ended<'_>>) -> Option<Cow<'static, [u8]>> {
     if is_srgb { None } else { named.or_else(embedded) }
 }
 
-/// Where the last of the consecutive chunks of image data ends, if the file has it to its end.
+/// Returns the end of the last of the consecutive chunks of image data, if the file contains it completely.
 fn end_of_image_data(file: &[u8]) -> Option<usize> {
     const AROUND_DATA: usize = 12;
     let (mut at, mut end) = (8, None);

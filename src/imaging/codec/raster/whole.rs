@@ -1,4 +1,4 @@
-//! GIF, BMP and ICO by the decoders of the `image` crate, which give whole pictures.
+//! GIF, BMP and ICO, which the `image` crate decodes to whole pictures.
 
 use std::io::Cursor;
 
@@ -22,7 +22,7 @@ pub(super) struct Whole<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
     width: u32,
     height: u32,
-    /// Bytes that the decoder holds beside its output.
+    /// Bytes that the decoder holds besides its output.
     hidden: u64,
     profile: Option<Vec<u8>>,
 }
@@ -96,8 +96,8 @@ impl Picture for Whole<'_> {
     }
 }
 
-/// Room for the pixels that the header declared (they were found acceptable) and for the decoder's own work. The buffer that
-/// takes the pixels does not count.
+/// Returns limits that allow the pixels that the header declares, which were checked, and the decoder's own work. The output buffer
+/// does not count.
 fn limits(pixels: u64) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(pixels.saturating_add(WORKING_MEMORY));

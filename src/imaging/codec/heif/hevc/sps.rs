@@ -1,8 +1,8 @@
 //! The sequence parameter set of HEVC (ITU-T H.265 section 7.3.2.2): the size that a decoder will allocate, and what the
 //! samples mean.
 //!
-//! Read here as well as in the decoder, because the decoder tells only the size after cropping, and so could be made to
-//! allocate any picture behind a small window.
+//! Read here as well as in the decoder, because the decoder only reports the size after cropping. A file with a small window could
+//! make it allocate a picture of any size.
 
 use crate::imaging::codec::heif::boxes::Bits;
 use crate::imaging::codec::heif::picture::{Chroma, Cicp, Header};

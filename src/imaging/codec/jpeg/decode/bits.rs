@@ -1,10 +1,10 @@
-//! The bits of one scan: stuffing is taken out in bulk, so that the reader behind it has nothing to look out for.
+//! Reads the bits of one scan. Byte stuffing is removed in bulk, so that the bit reader needs no checks for markers.
 //!
-//! Refuses nothing by itself: it tells how many bits were asked for beyond the data, and which marker ended them.
+//! This module reports no errors. The caller asks whether more bits were read than the data has, and which marker ended it.
 
-/// Bytes of the window. Small enough to stay in the first-level cache beside the tables.
+/// Bytes of the window. It fits the first-level cache together with the tables.
 const WINDOW: usize = 1 << 13;
-/// What one MCU can take at most: ten blocks of 64 coefficients of 31 bits (16 of code, 15 of value).
+/// Most bytes of one MCU: ten blocks of 64 coefficients of 31 bits (16 of code, 15 of value).
 const MOST_IN_MCU: usize = 10 * 64 * 31 / 8;
 /// Bits that [`Bits::refill`] guarantees.
 const GUARANTEED: u64 = 56;
@@ -15,7 +15,7 @@ const PREFIX: u8 = 0xFF;
 #[derive(Debug)]
 pub(super) struct Window<'a> {
     bytes: Box<Bytes>,
-    /// Bytes that are data; what is behind them is left over from before.
+    /// Bytes that are data. The bytes after them are old.
     filled: usize,
     /// The file from the first byte that is not here.
     rest: &'a [u8],
@@ -47,7 +47,7 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// Moves what is behind `at` to the front and fills up.
+    /// Moves the bytes from `at` on to the front and refills the window.
     #[cold]
     #[inline(never)]
     fn slide(&mut self, at: usize) {
@@ -130,7 +130,7 @@ impl<'a> Window<'a> {
         None
     }
 
-    /// Goes on behind the marker that [`end`](Self::end) told.
+    /// Continues after the marker that [`end`](Self::end) returned.
     pub(super) fn restart(&mut self) {
         self.rest = self.rest.get(2..).unwrap_or(&[]);
         (self.filled, self.is_ended) = (0, false);
@@ -145,7 +145,7 @@ pub(super) struct Bits {
     /// Only the low six bits count: bits of the reservoir that are paid for. A whole word, for the compiler keeps no structure with
     /// padding in registers.
     count: u64,
-    /// Place in the window behind the bytes that are paid for.
+    /// Offset in the window after the bytes that `count` covers.
     at: usize,
 }
 
@@ -159,7 +159,7 @@ impl Bits {
         result
     }
 
-    /// Makes [`GUARANTEED`] bits ready. Beyond the end of the data they are arbitrary, which [`Window::is_overrun`] tells.
+    /// Makes [`GUARANTEED`] bits available. Beyond the end of the data they are arbitrary, which [`Window::is_overrun`] detects.
     #[inline(always)]
     pub(super) fn refill(&mut self, bytes: &Bytes) {
         let valid = self.count & 63;
@@ -179,7 +179,7 @@ impl Bits {
         usize::try_from(self.reservoir >> (64 - N)).unwrap_or(0)
     }
 
-    /// Takes as many bits as the low six bits of `entry` tell; whatever is above them has no effect.
+    /// Consumes as many bits as the low six bits of `entry` say. Its other bits have no effect.
     #[inline(always)]
     pub(super) fn take(&mut self, entry: u32) {
         self.reservoir <<= entry & 63;

@@ -1,6 +1,6 @@
-//! What stands in front of the one scan of a baseline JPEG.
+//! Reads the segments before the scan of a baseline JPEG.
 //!
-//! Refuses, without a verdict, whatever libjpeg-turbo would warn of, refuse, or decode in a way of its own: anything but a frame of
+//! It rejects everything that libjpeg-turbo would warn of, refuse, or decode in a way of its own: anything but a frame of
 //! 8 bits with all its components in one scan, in order, with all tables there and nothing between the segments.
 
 use super::huffman::Definition;
@@ -26,7 +26,7 @@ pub(super) struct Part {
     ac: u8,
 }
 
-/// A header that was read and found regular.
+/// A header that is supported.
 #[derive(Debug)]
 pub(super) struct Header<'a> {
     pub(super) width: u16,
@@ -44,7 +44,7 @@ pub(super) struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Reads the segments of `file`; `None` where anything is not regular.
+    /// Reads the segments of `file`. Returns `None` if anything is irregular.
     pub(super) fn read(file: &'a [u8]) -> Option<Self> {
         let mut rest = file.strip_prefix(&[0xFF, SOI])?;
         let mut header = Self {
@@ -144,7 +144,7 @@ impl<'a> Header<'a> {
 
     fn quantisation(&mut self, mut payload: &[u8]) -> Option<()> {
         while let Some((index, rest)) = payload.split_first() {
-            // Factors of 16 bits, told by the upper half of the index, are left to libjpeg.
+            // Factors of 16 bits, which the upper half of the index declares, are left to libjpeg-turbo.
             let table = self.quants.get_mut(usize::from(*index))?;
             let (factors, rest) = rest.split_first_chunk()?;
             *table = Some(*factors);
@@ -181,7 +181,7 @@ impl<'a> Header<'a> {
             (1, _) => Model::Grey,
             (3, _) if is_jfif => Model::YCbCr,
             (3, Some(0)) => Model::Rgb,
-            // Of a transform that Adobe does not define for so many components it warns, and takes the common one.
+            // libjpeg warns of a transform that is undefined for the number of components, and uses the common one.
             (3, Some(_)) => Model::YCbCr,
             (3, None) if ids == *b"RGB" => Model::Rgb,
             (3, None) => Model::YCbCr,
@@ -192,7 +192,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The marker with which `rest` begins, its payload, and the file behind.
+/// Splits the first segment from `rest`: its marker, its payload, and the rest of the file.
 fn segment(rest: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let fill = rest.iter().position(|byte| *byte != 0xFF).filter(|fill| *fill > 0)?;
     let (marker, rest) = rest[fill..].split_first()?;

@@ -1,4 +1,4 @@
-//! Huffman tables that give up to two coefficients, values and all, for one look-up.
+//! Huffman tables that give up to two coefficients with their values for one look-up.
 //!
 //! Refuses codes that are no prefix code by the rules of libjpeg, and every symbol that a sequential scan has no use for.
 
@@ -14,7 +14,7 @@ const CODE_BITS: u32 = 9;
 /// Last coefficient of a block, in zigzag order.
 const LAST: u32 = 63;
 
-/// What cannot be decoded here; libjpeg-turbo gives the verdict.
+/// The file is not supported here. libjpeg-turbo decides whether it is acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotBaseline;
 
@@ -158,7 +158,7 @@ fn pack(taken: u32, lead: u32, run: u32, first: i8, last: i8) -> u32 {
     byte(last) << 24 | byte(first) << 16 | run << 12 | lead << 6 | taken
 }
 
-/// A run of zeros and the coefficient behind it, or the end of the block.
+/// A run of zeros and the coefficient after it, or the end of the block.
 enum Step {
     Coefficient { run: u32, value: i8 },
     End,
@@ -212,8 +212,8 @@ impl AcTable {
         Some(Self { fast, codes })
     }
 
-    /// Reads the AC coefficients of a block that is all zero, into `block` if `STORE`; answers how far in zigzag order they reach
-    /// at most.
+    /// Reads the AC coefficients of a block that is all zero, into `block` if `STORE`. Returns an upper bound of how far they reach
+    /// in zigzag order.
     #[inline(always)]
     pub(super) fn read<const STORE: bool>(
         &self,
@@ -259,7 +259,8 @@ impl AcTable {
         }
     }
 
-    /// Reads one coefficient, or one run of 16 zeros; answers its place, or more than the last with the block's own added at its end.
+    /// Reads one coefficient, or one run of 16 zeros. Returns its index, or at the end of the block `LAST + 1` plus the present
+    /// index.
     #[inline(never)]
     fn read_one<const STORE: bool>(
         &self,
@@ -284,7 +285,7 @@ impl AcTable {
         self.put::<STORE>(bits, block, limits, at + run + 1, size)
     }
 
-    /// Reads a value of `size` bits for the coefficient `at`, and answers that place.
+    /// Reads a value of `size` bits for the coefficient `at`, and returns that index.
     #[inline(always)]
     fn put<const STORE: bool>(
         &self,

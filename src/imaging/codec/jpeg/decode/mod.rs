@@ -1,8 +1,8 @@
 //! A fast decoder for the JPEGs that most cameras write: sequential, Huffman-coded, 8 bits, one scan.
 //!
-//! It gives exactly libjpeg-turbo's samples, band by band, in little more than half of its time, and never holds a whole plane. It is no
-//! judge: whatever is not perfectly regular, from a second scan to one byte too many, is [`BaselineError::NotBaseline`], and the caller asks
-//! libjpeg-turbo, which knows what can be forgiven.
+//! It gives exactly libjpeg-turbo's samples, band by band, in little more than half of its time, and never holds a whole plane. It
+//! does not decide whether a file is acceptable. Any irregularity, from a second scan to one byte too many, is
+//! [`BaselineError::NotBaseline`], and the caller decodes the file with libjpeg-turbo.
 
 mod bands;
 mod bits;
@@ -17,14 +17,14 @@ use self::header::{Header, Part};
 use self::scan::Scan;
 use crate::imaging::layout::Model;
 
-/// A file whose header is regular.
+/// A file whose header is supported.
 #[derive(Debug)]
 pub(in crate::imaging) struct Baseline<'a> {
     header: Header<'a>,
 }
 
 impl<'a> Baseline<'a> {
-    /// `None` if the file is not of the kind that is decoded here. Allocates nothing.
+    /// Reads the header. Returns `None` if this decoder does not support the file. Allocates nothing.
     pub(in crate::imaging) fn open(file: &'a [u8]) -> Option<Self> {
         let header = Header::read(file)?;
         let most = Self::factors(&header, Ord::max);
@@ -32,27 +32,27 @@ impl<'a> Baseline<'a> {
         header.parts().iter().all(is_divisible).then_some(Self { header })
     }
 
-    /// Whether decoding here is faster than libjpeg-turbo on this processor. If not, the samples are right all the same.
+    /// Returns whether this decoder is faster than libjpeg-turbo on this processor. Its samples are the same in any case.
     pub(in crate::imaging) fn is_fast() -> bool {
         simd::is_fast()
     }
 
-    /// Width and height in pixels, 1..=65,500.
+    /// Returns width and height in pixels, 1..=65,500.
     pub(in crate::imaging) fn size(&self) -> (u32, u32) {
         (self.header.width.into(), self.header.height.into())
     }
 
-    /// What the components mean.
+    /// Returns what the components mean.
     pub(in crate::imaging) fn model(&self) -> Model {
         self.header.model
     }
 
-    /// The sampling factors of each component, across and down; 1 x 1 if there is one alone.
+    /// Returns the sampling factors of each component, across and down. A single component has 1 x 1.
     pub(in crate::imaging) fn sampling(&self) -> impl ExactSizeIterator<Item = (u8, u8)> {
         self.header.parts().iter().map(|part| (part.across, part.down))
     }
 
-    /// The size of `component` at `divisor`, which is 1, 2, 4 or 8; `None` for others.
+    /// Returns the size of `component` at `divisor`, which is 1, 2, 4 or 8. Returns `None` for other divisors.
     pub(in crate::imaging) fn plane_size(&self, component: usize, divisor: u8) -> Option<PlaneSize> {
         let size = size_of(divisor)?;
         let part = self.header.parts().get(component)?;
@@ -68,10 +68,10 @@ impl<'a> Baseline<'a> {
         Some(PlaneSize { width, height, padded, band: usize::from(part.down) * size })
     }
 
-    /// Decodes the picture at `divisor`, which is 1, 2, 4 or 8. Holds some tens of kilobytes, whatever the size of the picture.
+    /// Decodes the picture at `divisor`, which is 1, 2, 4 or 8. Holds some tens of kilobytes for a picture of any size.
     ///
     /// # Errors
-    /// [`BaselineError`], at any time; what was filled before must then be thrown away.
+    /// See [`BaselineError`]. It can occur after bands were filled, which are then invalid.
     pub(in crate::imaging) fn decode(
         self,
         divisor: u8,
@@ -82,7 +82,7 @@ impl<'a> Baseline<'a> {
         simd::run(scan, size, bands)
     }
 
-    /// The same without instructions that only some processors have.
+    /// Decodes the picture without SIMD.
     #[cfg(any(test, fuzzing))]
     pub(in crate::imaging) fn decode_portably(
         self,
@@ -94,20 +94,20 @@ impl<'a> Baseline<'a> {
         simd::run_anywhere(scan, size, bands)
     }
 
-    /// The scan with its tables; `None` if those are not there or irregular.
+    /// Returns the scan with its tables, or `None` if a table is missing or irregular.
     fn scan(&self, divisor: u8) -> Option<Scan<'a>> {
         let height = |component| self.plane_size(component, divisor).map_or(0, |plane| plane.height);
         Scan::new(&self.header, [0, 1, 2, 3].map(height))
     }
 
-    /// The largest or smallest of the sampling factors across and down.
+    /// Returns the largest or smallest sampling factors across and down.
     fn factors(header: &Header<'_>, choose: fn(u8, u8) -> u8) -> (u8, u8) {
         let pairs = header.parts().iter().map(|part| (part.across, part.down));
         pairs.reduce(|a, b| (choose(a.0, b.0), choose(a.1, b.1))).unwrap_or((1, 1))
     }
 }
 
-/// Samples on a side of a block at `divisor`.
+/// Returns the samples on a side of a block at `divisor`.
 fn size_of(divisor: u8) -> Option<usize> {
     matches!(divisor, 1 | 2 | 4 | 8).then(|| usize::from(8 / divisor))
 }

@@ -1,6 +1,6 @@
-//! The scan itself: MCU by MCU from bits to samples.
+//! Decodes the scan, MCU by MCU, from bits to samples.
 //!
-//! Refuses data that is too short, too long or irregular in any way, and does so within the MCU in which it shows.
+//! It rejects data that is too short, too long or irregular in any way, within the MCU in which the irregularity appears.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use super::idct::{Block, PLACE, Quant, portable};
 const EOI: u8 = 0xD9;
 const RST0: u8 = 0xD0;
 
-/// A component as the scan goes through it.
+/// The decoder state of a component.
 #[derive(Debug)]
 struct Channel {
     /// Sampling factors: blocks of an MCU across and down.
@@ -24,7 +24,7 @@ struct Channel {
     quant: Quant,
 }
 
-/// A scan that is about to be decoded.
+/// A scan that is ready to be decoded.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
     channels: Vec<Channel>,
@@ -41,19 +41,19 @@ pub(super) struct Scan<'a> {
 struct Step<'a> {
     component: usize,
     channel: &'a Channel,
-    /// Where its samples begin in the room of the component, and how much further from MCU to MCU: rows and columns.
+    /// Start of its samples in the buffer of the component, in rows and columns, and the step in columns from MCU to MCU.
     down: usize,
     across: usize,
     advance: usize,
 }
 
-/// A block that waits for its transform.
+/// A block that is read but not yet transformed.
 #[derive(Debug)]
 struct Pending<'a> {
     step: &'a Step<'a>,
     /// In MCUs from the left.
     mcu: usize,
-    /// How far its coefficients reach in zigzag order.
+    /// Index of its last coefficient in zigzag order.
     reach: usize,
     /// The DC coefficient, dequantised.
     average: i32,
@@ -87,8 +87,8 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// Decodes everything. A block becomes `SIZE` x `SIZE` samples by `transform`, which answers whether it could; with a `SIZE` of 1
-    /// it is not called.
+    /// Decodes the whole scan. `transform` turns a block into `SIZE` x `SIZE` samples and returns whether it succeeded. It is not
+    /// called if `SIZE` is 1.
     #[inline(always)]
     pub(super) fn run<const SIZE: usize>(
         mut self,
@@ -99,7 +99,7 @@ impl<'a> Scan<'a> {
         let mut bits = Bits::default();
         let (mut to_restart, mut next_restart) = (self.restart, 0);
         let mut predicted = [0; 4];
-        // Two in turn: when one is transformed, its stores are long done, and the other's bits are being read meanwhile.
+        // Two blocks in turn: when one is transformed, its stores have completed, and the bits of the other are being read.
         let mut blocks: [Block; 2] = [[0; 256]; 2];
         let mut turn = 0;
         for _ in 0..self.mcu_rows {
@@ -173,7 +173,7 @@ fn steps(channels: &[Channel], size: usize) -> Vec<Step<'_>> {
     steps
 }
 
-/// Reads a block; answers how far its coefficients reach and its DC coefficient dequantised.
+/// Reads a block. Returns the index of its last coefficient, and its DC coefficient dequantised.
 #[inline(always)]
 fn read<const SIZE: usize>(
     channel: &Channel,
@@ -200,7 +200,7 @@ fn read<const SIZE: usize>(
     Ok((channel.ac.read::<true>(bits, bytes, block, limits)?, average))
 }
 
-/// Transforms a block into the room of its component.
+/// Transforms a block into the buffer of its component.
 #[inline(always)]
 fn write<const SIZE: usize>(
     ready: &Pending<'_>,
@@ -219,7 +219,7 @@ fn write<const SIZE: usize>(
             Err(NotBaseline)
         };
     }
-    // Nothing but the average, which all the transforms give like this.
+    // A block with only a DC coefficient: all transforms give this value.
     let line = [portable::sample((ready.average + 4) >> 3); SIZE];
     for start in (0..SIZE).map(|row| row * *stride) {
         samples.get_mut(start..start + SIZE).ok_or(NotBaseline)?.copy_from_slice(&line);

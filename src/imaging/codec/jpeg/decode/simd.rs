@@ -1,10 +1,11 @@
-//! The one place that chooses by what the processor can do.
+//! Chooses between SIMD and portable code by the processor.
 
 use super::bands::{BandSink, BaselineError};
 use super::idct::portable;
 use super::scan::Scan;
 
-/// Whether this processor has what makes this decoder faster than libjpeg-turbo; the portable transforms are some times slower.
+/// Returns whether this processor has the SIMD that makes this decoder faster than libjpeg-turbo. The portable transforms are
+/// several times slower.
 pub(super) fn is_fast() -> bool {
     #[cfg(target_arch = "x86_64")]
     let is_fast = crate::imaging::codec::jpeg::dct::has_avx2();
@@ -24,7 +25,7 @@ pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl BandSink) -> Res
     run_anywhere(scan, size, bands)
 }
 
-/// The same on every processor.
+/// Decodes all of `scan` without SIMD.
 pub(super) fn run_anywhere(
     scan: Scan<'_>,
     size: usize,

@@ -1,5 +1,5 @@
-//! Symbols to bits. Zeros behind bytes of all ones are put in afterwards, by the segment: looking for them is cheap where it can
-//! be done for many bytes at once.
+//! Writes symbols as bits. Byte stuffing (a zero after 0xFF) is added afterwards, a segment at a time, because searching many bytes
+//! at once is cheap.
 
 use super::symbols::{Counts, INDICES, split};
 
@@ -27,7 +27,7 @@ impl Codes {
         }
     }
 
-    /// Bytes of all symbols, before zeros are put in.
+    /// Returns the bytes of all symbols before byte stuffing.
     pub(super) fn bytes(&self, counts: &Counts) -> usize {
         let bits: usize =
             self.0.iter().zip(counts).map(|(code, count)| (code % 32) as usize * *count as usize).sum();
@@ -42,7 +42,7 @@ impl Codes {
     }
 }
 
-/// Bits that are not yet a whole byte, and room for the others.
+/// Bits that do not fill a byte yet, and a buffer for whole bytes.
 #[derive(Debug)]
 pub(super) struct Writer {
     /// From the highest bit down.
@@ -79,7 +79,7 @@ impl Writer {
         stuff(self.raw.get(..at).unwrap_or_default(), out);
     }
 
-    /// Puts 1 to 54 bits behind those that wait, and whole bytes at `at` in the buffer. Answers where the next go.
+    /// Appends 1 to 54 bits to those that wait, and writes whole bytes at `at` in the buffer. Returns the next offset.
     #[inline(always)]
     fn put(&mut self, bits: u64, count: u32, at: usize) -> usize {
         let filled = self.count + count;
@@ -92,7 +92,7 @@ impl Writer {
         at + (filled / 8) as usize
     }
 
-    /// Fills the last byte with ones and gives the buffer back.
+    /// Fills the last byte with ones and returns the buffer.
     pub(super) fn finish(self, out: &mut Vec<u8>) -> Vec<u8> {
         if self.count > 0 {
             stuff(&[self.bits.to_be_bytes()[0] | u8::MAX >> self.count], out);
@@ -101,7 +101,7 @@ impl Writer {
     }
 }
 
-/// Appends `raw` with a zero behind every byte that would look like the beginning of a marker.
+/// Appends `raw` with a zero after every 0xFF, which would otherwise look like the start of a marker.
 #[inline(always)]
 fn stuff(raw: &[u8], out: &mut Vec<u8>) {
     let (groups, rest) = raw.as_chunks::<TOGETHER>();

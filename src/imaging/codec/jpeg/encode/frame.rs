@@ -42,7 +42,7 @@ impl Frame<'_> {
             table
         });
         let bytes = codes.bytes(&counts);
-        // Room for the head, and for a zero behind one byte in 64: some four times of what there is in photos.
+        // Capacity for the header, and for stuffing after one byte in 64, about four times as much as photos need.
         let mut out = Vec::with_capacity(1024 + bytes + bytes / 64);
         markers::head(&mut out, self.size, &self.quants, tables.each_ref());
         let mut writer = Writer::new(symbols.scratch(Writer::room(SEGMENT / 4)));
@@ -89,14 +89,14 @@ impl Frame<'_> {
         }
     }
 
-    /// Two blocks of luma beside each other.
+    /// Returns two adjacent blocks of luma.
     #[inline(always)]
     fn luma(&self, x: usize, y: usize) -> Samples {
         let plane = self.planes[0];
         cut(plane, x, y).unwrap_or_else(|| cut_at_edge(plane, x, y))
     }
 
-    /// A block of each chroma.
+    /// Returns a block of each chroma.
     #[inline(always)]
     fn chroma(&self, x: usize, y: usize) -> Samples {
         let [_, blue, red] = self.planes;
@@ -106,7 +106,7 @@ impl Frame<'_> {
     }
 }
 
-/// Eight rows of `WIDTH` samples, if the plane has them all.
+/// Returns eight rows of `WIDTH` samples, if the plane has them all.
 #[inline(always)]
 fn cut<const WIDTH: usize>(plane: &Plane, x: usize, y: usize) -> Option<[[u8; WIDTH]; 8]> {
     if x + WIDTH > plane.width {
@@ -120,7 +120,7 @@ fn cut<const WIDTH: usize>(plane: &Plane, x: usize, y: usize) -> Option<[[u8; WI
     Some(rows)
 }
 
-/// The same where some are missing: the last column and row are repeated.
+/// Returns eight rows of `WIDTH` samples at the edge, where the last column and row are repeated.
 #[cold]
 fn cut_at_edge<const WIDTH: usize>(plane: &Plane, x: usize, y: usize) -> [[u8; WIDTH]; 8] {
     let sample = |x: usize, y: usize| {

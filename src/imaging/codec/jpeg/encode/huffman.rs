@@ -5,7 +5,7 @@ const MAX_LENGTH: usize = 16;
 /// The pseudo-symbol that gets the code of all ones, which no symbol may have.
 const RESERVED: usize = 256;
 
-/// A table as the file tells it.
+/// A table as the file stores it.
 #[derive(Debug)]
 pub(super) struct Table {
     /// Codes of 1 to 16 bits.

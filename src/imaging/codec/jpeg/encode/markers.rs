@@ -1,13 +1,13 @@
-//! What stands in the file before the picture, in libjpeg's order, and nothing that is not needed.
+//! Writes the segments before the scan, in libjpeg's order, and no optional ones.
 
 use super::huffman::Table;
 use super::quant::Quant;
 use crate::imaging::codec::jpeg::dct::ZIGZAG;
 
-/// A marker of `kind` and its content.
+/// Writes a marker of `kind` and its content.
 fn push(out: &mut Vec<u8>, kind: u8, content: &[u8]) {
     out.extend([0xFF, kind]);
-    // None is as long as a kilobyte.
+    // No segment is longer than a kilobyte.
     let length = u16::try_from(content.len() + 2).unwrap_or(u16::MAX);
     out.extend(length.to_be_bytes());
     out.extend(content);

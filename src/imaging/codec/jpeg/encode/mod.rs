@@ -1,8 +1,8 @@
 //! A baseline JPEG encoder: 4:2:0, Huffman tables made for the picture, byte for byte the file that libjpeg-turbo writes of the same
 //! planes, in less than half of its time.
 //!
-//! Pixels are looked at once: what comes of them is kept as Huffman symbols, not as coefficients that would have to be searched for
-//! symbols twice. Refuses planes that do not fit their picture, and pictures that JPEG has no numbers for.
+//! The encoder reads pixels once and keeps Huffman symbols, not coefficients that it would have to search for symbols twice. It
+//! rejects planes that do not fit their picture, and pictures whose size JPEG cannot express.
 
 mod bits;
 mod fdct;
@@ -25,11 +25,11 @@ const MAX_SIDE: usize = 65_500;
 
 /// Encodes luma and both chromas as a picture of `width` x `height` pixels at `quality`, 1..=100.
 ///
-/// Chroma is half as wide and high, rounded up. Planes may go beyond the picture, so that the samples there, which are encoded in
-/// its last blocks, are the caller's choice; where they do not, the last column and row are repeated.
+/// Chroma is half as wide and high, rounded up. If planes extend beyond the picture, the samples there are encoded in its last
+/// blocks. Otherwise the last column and row are repeated.
 ///
 /// # Errors
-/// The planes are too small for such a picture, or it is of no size, or of more than 65,500 pixels a side.
+/// The planes are too small for the picture, or one of its sides is zero or above 65,500 pixels.
 fn encode(
     planes: [&Plane; 3],
     width: usize,
@@ -41,7 +41,7 @@ fn encode(
     Ok(simd::run(&frame, workspace))
 }
 
-/// The same, of planes that go back to the workspace; luma has the size of the picture.
+/// Encodes planes and returns them to the workspace. Luma has the size of the picture.
 ///
 /// # Errors
 /// The planes have other sizes.
@@ -59,7 +59,7 @@ pub(in crate::imaging) fn encode_ycbcr(
 /// Encodes `width` x `height` pixels of red, green and blue at `quality`, 1..=100.
 ///
 /// # Errors
-/// There are not so many pixels, or none, or more than 65,500 a side.
+/// The number of pixels is another one, or a side is zero or above 65,500 pixels.
 pub(in crate::imaging) fn encode_rgb(
     pixels: &[u8],
     width: usize,

@@ -1,4 +1,4 @@
-//! Luma and chroma of pixels of red, green and blue, as libjpeg makes them.
+//! Converts RGB pixels to luma and chroma, exactly as libjpeg does.
 
 use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
@@ -45,7 +45,7 @@ pub(super) fn planes(pixels: &[u8], width: usize, height: usize, workspace: &mut
     [Plane { width, height, samples: luma }, blue, red]
 }
 
-/// A row of pixels; the last chroma is repeated.
+/// Converts a row of pixels. The last chroma is repeated.
 #[inline(always)]
 fn convert(pixels: &[u8], width: usize, luma: &mut [u8], blue: &mut [u8], red: &mut [u8]) {
     let (pixels, _) = pixels.as_chunks::<3>();
@@ -61,7 +61,7 @@ fn convert(pixels: &[u8], width: usize, luma: &mut [u8], blue: &mut [u8], red: &
     }
 }
 
-/// The mean of each two by two samples; halves go down and up in turn.
+/// Computes the mean of each 2 x 2 samples. Halves are rounded down and up in turn.
 #[inline(always)]
 fn average(upper: &[u8], lower: &[u8], out: &mut [u8]) {
     let squares = upper.as_chunks::<4>().0.iter().zip(lower.as_chunks::<4>().0);

@@ -1,4 +1,4 @@
-//! The one place that chooses by what the processor can do.
+//! Chooses between SIMD and portable code by the processor.
 
 use super::fdct::portable;
 use super::frame::Frame;
@@ -8,7 +8,7 @@ use crate::imaging::codec::jpeg::dct::has_avx2;
 use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
 
-/// Luma and chroma of pixels of red, green and blue.
+/// Converts RGB pixels to planes of luma and chroma.
 pub(super) fn planes(pixels: &[u8], width: usize, height: usize, workspace: &mut Workspace) -> [Plane; 3] {
     #[cfg(target_arch = "x86_64")]
     if has_avx2() {
@@ -25,7 +25,7 @@ fn planes_avx2(pixels: &[u8], width: usize, height: usize, workspace: &mut Works
     rgb::planes(pixels, width, height, workspace)
 }
 
-/// The file.
+/// Encodes the frame to a file.
 pub(super) fn run(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
     #[cfg(target_arch = "x86_64")]
     if has_avx2() {
@@ -36,7 +36,7 @@ pub(super) fn run(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
     run_anywhere(frame, workspace)
 }
 
-/// The same on every processor.
+/// Encodes the frame to a file without SIMD.
 pub(super) fn run_anywhere(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
     frame.encode(workspace, portable::transform)
 }

@@ -1,7 +1,7 @@
 //! Blocks as Huffman symbols with their extra bits (T.81 F.1.2), kept until the best tables are known.
 //!
-//! A symbol is four bytes: ten bits of [`Class`] and symbol, above them the extra bits. So a second pass needs to know nothing of
-//! blocks, and nobody needs the coefficients again.
+//! A symbol is four bytes: ten bits of [`Class`] and symbol, above them the extra bits. So the second pass needs neither blocks nor
+//! coefficients.
 
 use super::fdct::PLACES;
 use crate::imaging::workspace::Workspace;
@@ -85,7 +85,8 @@ impl<'w> Symbols<'w> {
         Self { workspace, full: Vec::new(), segment, used: 0, counts: [[0; INDICES]; 2] }
     }
 
-    /// Adds a block: of `coefficients` those that `PLACES` tells, `shift` further. `level` is that of the DC before, and after.
+    /// Adds a block: the `coefficients` at the indices in `PLACES`, plus `shift`. `level` is the DC level of the previous block,
+    /// and is set to that of this one.
     #[inline(always)]
     pub(super) fn add(
         &mut self,
@@ -106,7 +107,7 @@ impl<'w> Symbols<'w> {
         *level = now;
         let mut count = 1;
         let mut put = |symbol: u32| {
-            // Never so many that one would be overwritten.
+            // There are never enough symbols to overwrite one.
             room[count % MOST_IN_BLOCK] = (ac.offset() + symbol).to_le_bytes();
             count += 1;
         };
@@ -130,7 +131,7 @@ impl<'w> Symbols<'w> {
         self.used += 4 * count;
     }
 
-    /// Adds a block that is only there to make an MCU whole: no difference, nothing else.
+    /// Adds an empty block that completes an MCU: a DC difference of zero and no AC coefficients.
     pub(super) fn add_dummy(&mut self, [dc, ac]: [Class; 2]) {
         if self.segment.len() - self.used < 4 * MOST_IN_BLOCK {
             self.seal();
@@ -143,14 +144,14 @@ impl<'w> Symbols<'w> {
         }
     }
 
-    /// Counts the symbols of a segment, while they are near, and begins the next one.
+    /// Counts the symbols of a segment while they are in the cache, and begins the next segment.
     #[cold]
     fn seal(&mut self) {
         let next = self.workspace.take(SEGMENT);
         let full = std::mem::replace(&mut self.segment, next);
         let [even, odd] = &mut self.counts;
         let symbols = full.get(..self.used).unwrap_or_default().as_chunks().0;
-        // Two sets, as equal neighbours would wait for each other.
+        // Two sets of counters, because increments of the same counter wait for each other.
         let (pairs, single) = symbols.as_chunks::<2>();
         for [first, second] in pairs {
             even[split(*first).0] += 1;
@@ -163,7 +164,7 @@ impl<'w> Symbols<'w> {
         self.used = 0;
     }
 
-    /// How often each occurs. Nothing may be added after.
+    /// Returns how often each symbol occurs. No symbol may be added afterwards.
     pub(super) fn counts(&mut self) -> Counts {
         self.seal();
         let [mut counts, other] = self.counts;
@@ -171,12 +172,12 @@ impl<'w> Symbols<'w> {
         counts
     }
 
-    /// A buffer of `len` bytes for another use, whose content is of no meaning.
+    /// Returns a buffer of `len` bytes with undefined content.
     pub(super) fn scratch(&mut self, len: usize) -> Vec<u8> {
         self.workspace.take(len)
     }
 
-    /// Shows the symbols, segment by segment, and gives the memory back.
+    /// Passes the symbols to `segment`, and returns the memory to the workspace.
     #[inline(always)]
     pub(super) fn read(self, mut segment: impl FnMut(&[[u8; 4]])) -> &'w mut Workspace {
         for (full, used) in self.full {

@@ -1,5 +1,5 @@
-//! JPEGs inside of a TIFF (TIFF Technical Note 2): their tables may be elsewhere in the file, and the file says what their
-//! components mean.
+//! Decodes the JPEGs in a TIFF (TIFF Technical Note 2). Their tables may be elsewhere in the file, and the file defines what
+//! their components mean.
 
 use super::ffi::{self, Limits};
 use super::strict;
@@ -10,12 +10,12 @@ use crate::imaging::work_budget::WorkBudget;
 
 /// Quantisation and Huffman tables take about 600 bytes.
 const MAX_TABLES_BYTES: usize = 64 << 10;
-/// What the library needs beside the pixels: rows of samples, tables.
+/// Bytes that the library needs besides the pixels: rows of samples, tables.
 const WORKING_MEMORY: u64 = 4 << 20;
 
-/// Decodes JPEGs of one picture, one after another.
+/// Decodes the JPEGs of one picture, one after another.
 pub(in crate::imaging) struct Embedded {
-    /// What each file begins with: Adobe's mark, which tells what the components mean, and the shared tables.
+    /// The start of each file: Adobe's segment, which defines what the components mean, and the shared tables.
     head: Vec<u8>,
     components: u32,
     /// The file that was opened.
@@ -46,7 +46,7 @@ impl Embedded {
 
     /// Most bytes that this holds beside the pixels, for a JPEG of `length` bytes.
     pub(in crate::imaging) fn memory(length: u64) -> u64 {
-        // The file with its tables, and the copy that `strict` makes of an odd one.
+        // The file with its tables, and the tidied copy that `strict` may make.
         WORKING_MEMORY + 2 * (length + MAX_TABLES_BYTES as u64)
     }
 
@@ -73,7 +73,7 @@ impl Embedded {
     /// Decodes the JPEG that was opened to whole pixels of one byte a component, which fill `pixels`.
     ///
     /// # Errors
-    /// The JPEG is corrupt, truncated, or empty, or `budget` has no room for the longest time that it can take.
+    /// The JPEG is corrupt, truncated, or empty, or `budget` does not admit the longest time that it can take.
     pub(in crate::imaging) fn decode(
         &mut self,
         pixels: &mut [u8],

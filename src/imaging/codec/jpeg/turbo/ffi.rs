@@ -1,8 +1,8 @@
-//! The header, the planes and the pixels of a JPEG from libjpeg-turbo.
+//! Calls TurboJPEG 3 for the header, the planes and the pixels of a JPEG.
 //!
 //! The safe bindings write past their buffer when a file's subsampling is not the one they guess. They also have no setter
-//! for the memory limit. So this module calls TurboJPEG 3 itself. It is the only one that does. Its functions are sound for all arguments: every size is
-//! computed from the header of the same bytes that are decoded, by the library's own formulas.
+//! for the memory limit. So this module, and no other, calls TurboJPEG 3 itself. Its functions are sound for all arguments: every
+//! size is computed from the header of the same bytes that are decoded, by the library's own formulas.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_uchar, c_void};
@@ -18,7 +18,7 @@ use crate::imaging::workspace::Workspace;
 /// Shortest side of a scaled picture whose planes are decoded.
 const MIN_SCALED_SIDE: c_int = 8;
 
-/// What the library may spend on one file.
+/// Limits that the library enforces for one file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Scans of a file, at least one.
@@ -29,7 +29,7 @@ pub(super) struct Limits {
     pub(super) memory: u64,
 }
 
-/// What the library reads before the first scan.
+/// The header as the library reads it.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) width: u64,
@@ -41,7 +41,7 @@ pub(super) struct Header {
     pub(super) is_lossless: bool,
 }
 
-/// The library's words about what went wrong, or what it wondered at though it decoded the rest.
+/// The text of an error of the library, or of a warning after which it decoded the rest.
 #[derive(Debug)]
 pub(super) struct Complaint(pub(super) String);
 

@@ -22,17 +22,16 @@ use crate::imaging::plan;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
 
-/// Most scans of a JPEG. Cameras and optimisers write 3 to about 15. What they may cost together is bounded by their
-/// [`Survey`].
+/// Most scans of a JPEG. Cameras and optimisers write 3 to about 15. The [`Survey`] bounds their cost together.
 const MAX_SCANS: u64 = 100;
 /// Pictures with a side shorter than this are not scaled while they are decoded: see `ffi::decode`.
 const THIN: u32 = 64;
-/// What the library needs beside coefficients and rows: tables.
+/// Bytes that the library needs besides coefficients and rows: tables.
 const WORKING_MEMORY: u64 = 4 << 20;
-/// Rows of each component that the library holds: one of MCUs of up to four blocks, its neighbours, and the same upsampled.
+/// Rows of each component that the library holds: a row of MCUs of up to four blocks, its neighbours, and their upsampled copies.
 const WORKING_ROWS: u64 = 64;
 
-/// The planes of a file as libjpeg-turbo decodes them, with what it wondered at; `None` if it gives none.
+/// Decodes a file to planes with libjpeg-turbo. Returns them with the library's warning, or `None` if it gives no planes.
 #[cfg(any(test, fuzzing))]
 pub(in crate::imaging) fn planes(
     file: &[u8],
@@ -46,14 +45,14 @@ pub(in crate::imaging) fn planes(
 
 /// A JPEG whose header libjpeg-turbo has read.
 pub(super) struct TurboJpeg<'a> {
-    /// The file, or a tidied copy where the library stumbles over its header.
+    /// The file, or a tidied copy if the library warns of its header.
     file: Cow<'a, [u8]>,
     survey: Survey,
     width: u32,
     height: u32,
     divisor: u32,
     model: Model,
-    /// How many luma samples a chroma sample covers each way; `None` where the picture is decoded to whole pixels.
+    /// Luma samples that a chroma sample covers across and down, or `None` if the picture is decoded to whole pixels.
     chroma: Option<(u32, u32)>,
     profile: Option<Vec<u8>>,
     limits: Limits,
@@ -91,7 +90,7 @@ impl<'a> TurboJpeg<'a> {
                 Model::YCbCr | Model::Rgb => chroma.is_some(),
                 Model::Cmyk { .. } | Model::Ycck { .. } => false,
             };
-        // Pixels, where they must be made of luma and chroma, are made as RGB.
+        // Where the library gives no planes of luma and chroma, it converts to RGB.
         let model = if model == Model::YCbCr && !is_planar { Model::Rgb } else { model };
         let chroma = chroma.filter(|_| is_planar);
         let samples_per_4_pixels = match (chroma, model) {
@@ -100,7 +99,7 @@ impl<'a> TurboJpeg<'a> {
             (None, Model::Cmyk { .. }) => 16,
             (None, _) => 12,
         };
-        // A thin picture is small at any length.
+        // A thin picture has few pixels at any length.
         let divisor = if header.is_lossless || width.min(height) < THIN {
             1
         } else {
@@ -180,7 +179,7 @@ impl Picture for TurboJpeg<'_> {
     }
 
     fn memory(&self) -> u64 {
-        // Of an odd file a tidied copy is made, of an odder one another.
+        // `open` may make a tidied copy, and `strict::decode` another.
         let copies = if matches!(self.file, Cow::Owned(_)) { 2 } else { 1 };
         let copy = copies * self.file.len() as u64;
         let components = self.layout().components;

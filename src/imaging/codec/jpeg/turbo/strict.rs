@@ -1,7 +1,7 @@
-//! What libjpeg-turbo's complaints mean for a photo.
+//! Decides which warnings of libjpeg-turbo make a photo unacceptable.
 //!
-//! The library is asked to be strict: data that ends early or does not decode is an error here, though lenient decoders
-//! paint grey and call it a success.
+//! Data that ends early or does not decode is an error here. Lenient decoders fill the missing pixels with grey and report
+//! success.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::imaging::codec::jpeg::markers;
 use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
-/// Zeros at the end of a file that are taken for filling.
+/// Zeros at the end of a file that count as padding.
 const FILLING: usize = 16;
 
-/// Decodes strictly, but for what leaves all pixels intact.
+/// Decodes a file and accepts only warnings that leave all pixels intact.
 ///
-/// The library keeps the text of its first warning alone. So a harmless one is not simply passed over, for it would
-/// hide those that follow: its cause is removed, and the decoder must then find nothing else. `decode` is called once or
-/// twice. It cannot be stopped, so before each call `budget` must have room for `longest`.
+/// The library keeps only the text of its first warning, so a harmless warning could hide a harmful one. Its cause is therefore
+/// removed, and the second decode must give no warning. `decode` is called once or twice. It cannot be stopped, so `budget` must
+/// admit `longest` before each call.
 pub(super) fn decode(
     file: &[u8],
     survey: &Survey,
@@ -32,11 +32,11 @@ pub(super) fn decode(
     };
     let Err(complaint) = decode(file)? else { return Ok(()) };
     let has_end = survey.has_end;
-    // With a missing end the pixels may be whole, if every scan is there. Zeros after the last scan of several could pass for the
-    // rest of it.
+    // Without an end marker the pixels may be complete, if every scan is present. Zeros after the last of several scans could be
+    // taken for the rest of it.
     let can_lack_end = has_end || survey.has_one_scan || (survey.is_complete && !file.ends_with(&[0, 0]));
-    // Some cameras fill their last block with zeros. The same words are said of an end that stands where a restart should.
-    // Cameras that fill up with zeros leave out both, and zeros are lawful data.
+    // Some cameras fill their last block with zeros. The library gives the same warning for an end marker in place of a restart
+    // marker. Cameras that pad with zeros omit both markers, and zeros are valid data.
     let is_filled = !has_end && file.ends_with(&[0; FILLING]);
     let is_whole = is_filled || survey.has_restarts;
     let is_behind_pixels = |complaint: &Complaint| complaint.is_behind_pixels() && is_whole;
@@ -60,7 +60,7 @@ impl Complaint {
         self.0.contains(part)
     }
 
-    /// Whether a warning is about the header or the gaps between segments, of a kind seen in photos of real phones.
+    /// Returns whether a warning is about the header or the gaps between segments, and occurs in photos of real phones.
     pub(super) fn is_harmless(&self) -> bool {
         let harmless = [
             "extraneous bytes before marker",
@@ -72,12 +72,12 @@ impl Complaint {
         harmless.iter().any(|part| self.says(part))
     }
 
-    /// Whether a warning, the first one, is about bytes between the last pixel and the end marker.
+    /// Returns whether the first warning is about bytes between the last pixel and the end marker.
     fn is_behind_pixels(&self) -> bool {
         self.says("extraneous bytes before marker 0xd9")
     }
 
-    /// Which of our errors one of the library's texts (libjpeg's `jerror.h`) means.
+    /// Returns the error that a text of the library (libjpeg's `jerror.h`) means.
     pub(super) fn meaning(&self) -> ImageError {
         if self.says("Premature end of") || self.says("premature end of") {
             ImageError::Truncated

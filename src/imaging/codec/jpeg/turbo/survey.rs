@@ -1,8 +1,9 @@
-//! What a JPEG costs to decode and whether all of it is there, known from its markers alone.
+//! Computes from the markers of a JPEG what it costs to decode and whether it is complete.
 //!
 //! libjpeg-turbo cannot be stopped inside a decode, and a file of some kilobytes can ask it for minutes of work. So every
 //! marker of the file is visited first, in one pass that checks the budget, and an upper bound of the time is computed from
-//! what the scans declare. The prices are 1.4 to 3 times what the dearest files took that could be made.
+//! the declarations of the scans. The costs below are 1.4 to 3 times those measured for the most expensive files that could be
+//! made.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::imaging::work_budget::WorkBudget;
 const BLOCK: usize = 64;
 /// Bytes of a block in the library's memory.
 const BLOCK_BYTES: u64 = 2 * BLOCK as u64;
-/// Most components of a frame that are looked at. The library decodes at most four.
+/// Most components of a frame that are read. The library decodes at most four.
 const MAX_COMPONENTS: usize = 4;
 /// Markers that are visited between two checks of the budget.
 const MARKERS_PER_CHECK: u64 = 1 << 14;
@@ -23,13 +24,13 @@ const MARKERS_PER_CHECK: u64 = 1 << 14;
 const BYTE: u64 = 40;
 /// Nanoseconds for each byte of arithmetic codes.
 const ARITHMETIC_BYTE: u64 = 60;
-/// Nanoseconds for each block of each scan, whatever is in it.
+/// Nanoseconds for each block of each scan, whatever its content.
 const BLOCK_OF_SCAN: u64 = 20;
 /// Nanoseconds for each coefficient of a progressive scan that no bits are spent on.
 const COEFFICIENT: u64 = 1;
-/// The same of arithmetic codes, for all decisions about a coefficient. They can take almost no bits.
+/// Nanoseconds for each coefficient of a scan with arithmetic codes, for all decisions about it. They can take almost no bits.
 const ARITHMETIC_COEFFICIENT: u64 = 85;
-/// The same where a scan brings one more bit of each coefficient: at most three decisions.
+/// Nanoseconds for each coefficient of an arithmetic refinement scan, with one more bit of each: at most three decisions.
 const ARITHMETIC_REFINEMENT: u64 = 15;
 /// Nanoseconds for 64 samples of a lossless scan.
 const LOSSLESS_BLOCK: u64 = 500;
@@ -42,7 +43,7 @@ const SCAN: u64 = 50_000;
 /// Nanoseconds for each pixel that is made of components.
 const PIXEL: u64 = 10;
 
-/// What the markers of a file say about all of its scans.
+/// The cost and the completeness of all scans of a file.
 #[derive(Debug)]
 pub(super) struct Survey {
     /// Starts of scans.
@@ -55,10 +56,9 @@ pub(super) struct Survey {
     pub(super) has_end: bool,
     /// Whether all components are in the first scan, which is sequential.
     pub(super) has_one_scan: bool,
-    /// Whether the scans contain every bit of every coefficient of every component. The last one may be cut all the same.
+    /// Whether the scans contain every bit of every coefficient of every component. The last scan may still be cut off.
     pub(super) is_complete: bool,
-    /// Whether there are as many restart markers as the first scan declares. If samples are missing, then at most those after
-    /// the last marker.
+    /// Whether there are as many restart markers as the first scan declares. Then only samples after the last marker can be missing.
     pub(super) has_restarts: bool,
 }
 
@@ -76,7 +76,7 @@ struct Component {
     id: u8,
     across: u64,
     down: u64,
-    /// Of each coefficient, how many of its lowest bits no scan has contained yet.
+    /// For each coefficient, how many of its lowest bits no scan has contained yet.
     missing_bits: [u8; BLOCK],
 }
 
@@ -157,7 +157,7 @@ impl Survey {
     }
 }
 
-/// What a start of scan declares.
+/// The declarations of a start of scan.
 struct Scan {
     components: usize,
     /// Restart markers between its first and its last MCU.

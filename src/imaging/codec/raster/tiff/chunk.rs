@@ -108,7 +108,7 @@ impl<'a> ChunkReader<'a> {
             Decoder::None => {}
             Decoder::PackBits(state) => *state = PackBits::default(),
             Decoder::Lzw(decoder) => {
-                // Writers of 1987 put the lowest bit of a code first. libtiff tells them by the same rule.
+                // Writers of 1987 put the lowest bit of a code first. libtiff detects them by the same rule.
                 if matches!(self.data.fill()?, [0, second, ..] if second & 1 == 1) {
                     return Err(ImageError::Unsupported);
                 }

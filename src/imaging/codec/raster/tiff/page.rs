@@ -1,5 +1,4 @@
-//! What the first directory of a TIFF file declares (TIFF 6.0, and its Technical Notes 1 and 2), checked against what is
-//! supported.
+//! Reads the first directory of a TIFF file (TIFF 6.0, and its Technical Notes 1 and 2), and rejects what is not supported.
 
 use crate::imaging::codec::raster::pixel::Pixel;
 use crate::imaging::error::ImageError;
@@ -45,7 +44,7 @@ const RAW_HEADERS: [&[u8; 4]; 4] = [b"IIRO", b"IIRS", b"MMOR", b"IIU\0"];
 const CR2_IFD: u32 = 16;
 /// Directories after the first one, and directories within it, that are searched for RAW data.
 const MAX_SEARCHED: usize = 8;
-/// Samples of a pixel, most of which nobody sees.
+/// Most samples of a pixel. Samples after the colours and alpha are ignored.
 const MAX_SAMPLES: u32 = 16;
 
 /// How the bytes of strips and tiles are coded.
@@ -162,7 +161,7 @@ impl<'a> Page<'a> {
         let is_ycbcr = photometric == 6 && samples == 3;
         let is_even =
             |tag, fits: &dyn Fn(u32) -> bool| directory.numbers(tag).take(samples as usize).all(fits);
-        // 4 means that the writer does not know, which is then what everybody else writes.
+        // 4 means undefined, which is read as unsigned.
         let is_unsigned = is_even(SAMPLE_FORMAT, &|format| matches!(format, 1 | 4));
         let is_supported = match (compression, bits) {
             (Compression::Group4, bits) => bits == 1 && samples == 1,
@@ -336,7 +335,7 @@ fn palette(directory: &Directory<'_>, bits: u32) -> Option<Vec<[u8; 3]>> {
     let map = directory.entry(COLOR_MAP)?;
     let count = 1 << bits;
     let values: Vec<u32> = (0..3 * count).map(|index| map.number(index)).collect::<Option<_>>()?;
-    // Some writers have values of 8 bits there. libtiff tells them by the same rule.
+    // Some writers store values of 8 bits there. libtiff detects them by the same rule.
     let shift = if values.iter().all(|value| *value < 256) { 0 } else { 8 };
     let channel = |index: u32, channel: u32| {
         let value = values.get((channel * count + index) as usize)? >> shift;

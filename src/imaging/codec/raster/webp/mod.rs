@@ -1,4 +1,4 @@
-//! WebP (RFC 9649). The container is read here; of an animation only the first frame is looked at.
+//! WebP (RFC 9649). The container is read here. Of an animation only the first frame is decoded.
 
 mod alpha;
 #[allow(clippy::cast_possible_truncation, reason = "the bits that are read bound each number")]
@@ -17,9 +17,9 @@ use crate::imaging::limits::check_size;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
 
-/// Bytes in front of the bit stream of a lossless picture: a signature and the size.
+/// Bytes before the bit stream of a lossless picture: a signature and the size.
 const LOSSLESS_HEADER: usize = 5;
-/// Bytes in front of the chunks of an animation's frame.
+/// Bytes before the chunks of an animation's frame.
 const FRAME_HEADER: usize = 16;
 /// Flags of the extended header.
 const HAS_ALPHA: u8 = 0x10;

@@ -63,7 +63,7 @@ fn more_than_a_window_of_noise_is_equal() {
 }
 
 #[test]
-fn the_model_is_libjpegs() {
+fn model_is_that_of_libjpeg() {
     let rgb = picture(40, 30, 3);
     let cmyk = picture(40, 30, 4);
     let model = |file: &[u8]| Baseline::open(file).map(|file| file.model());
@@ -144,7 +144,7 @@ fn four_inks_are_equal() {
 }
 
 #[test]
-fn a_stop_is_handed_on() {
+fn error_of_the_sink_is_returned() {
     let file = encode(&picture(100, 100, 3), 100, 100, RECIPE);
     let file = Baseline::open(&file).unwrap();
     let mut bands = Collected { stop_after: Some(4), ..Collected::for_file(&file, 1) };
@@ -153,7 +153,7 @@ fn a_stop_is_handed_on() {
 }
 
 #[test]
-fn a_divisor_that_is_none_is_not_baseline() {
+fn undefined_divisor_is_not_baseline() {
     let file = encode(&picture(20, 20, 3), 20, 20, RECIPE);
     let file = Baseline::open(&file).unwrap();
     assert_eq!(file.plane_size(0, 3), None);
@@ -162,7 +162,7 @@ fn a_divisor_that_is_none_is_not_baseline() {
 }
 
 #[test]
-fn no_room_is_odd_and_no_panic() {
+fn too_small_buffer_is_not_baseline() {
     let file = encode(&picture(20, 20, 3), 20, 20, RECIPE);
     assert_eq!(
         Baseline::open(&file).unwrap().decode(1, &mut Collected::default()),

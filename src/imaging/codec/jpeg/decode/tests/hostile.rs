@@ -39,7 +39,7 @@ fn is_not_baseline(file: &[u8]) -> bool {
 }
 
 #[test]
-fn every_truncation_is_not_baseline() {
+fn truncated_file_is_not_baseline() {
     for restart in [0, 3] {
         let file = file(restart, 85);
         for length in 0..file.len() {
@@ -56,7 +56,7 @@ fn bytes_behind_the_end_do_not_matter() {
 }
 
 #[test]
-fn surprises_are_not_baseline() {
+fn irregular_files_are_not_baseline() {
     let plain = file(0, 85);
     let restarted = file(3, 85);
     let end = plain.len() - 2;
@@ -135,7 +135,7 @@ fn padding_before_restart_markers_is_skipped() {
 }
 
 #[test]
-fn a_large_picture_of_nothing_ends_at_once() {
+fn large_picture_without_data_ends_at_once() {
     let mut file = file(0, 85);
     let frame = file.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     file[frame + 5..frame + 9].copy_from_slice(&[0xFF, 0xDC, 0xFF, 0xDC]);

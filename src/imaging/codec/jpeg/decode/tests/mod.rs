@@ -1,4 +1,4 @@
-//! Against libjpeg-turbo: whatever is decoded must be equal, sample for sample, and free of warnings.
+//! Compares the decoder with libjpeg-turbo: samples must be equal, and libjpeg-turbo must give no warning.
 #![allow(unsafe_code, reason = "the judge is libjpeg-turbo's raw interface")]
 
 mod corpus;
@@ -9,7 +9,7 @@ mod reference;
 use super::*;
 use crate::imaging::ImageError;
 
-/// Collects bands to whole planes, which never grow beyond what was filled.
+/// Collects bands into whole planes, which never grow beyond the filled rows.
 #[derive(Debug, Default)]
 struct Collected {
     planes: Vec<PlaneSize>,
@@ -55,21 +55,21 @@ impl Collected {
     }
 }
 
-/// What is decoded from a file at a divisor; `None` if its header is not regular.
+/// Decodes a file at a divisor. Returns `None` if its header is not supported.
 fn decode(file: &[u8], divisor: u8) -> Option<Result<Collected, BaselineError>> {
     let file = Baseline::open(file)?;
     let mut bands = Collected::for_file(&file, divisor);
     Some(file.decode(divisor, &mut bands).map(|()| bands))
 }
 
-/// The same without instructions that only some processors have.
+/// Decodes a file at a divisor without SIMD.
 fn decode_portably(file: &[u8], divisor: u8) -> Option<Result<Collected, BaselineError>> {
     let file = Baseline::open(file)?;
     let mut bands = Collected::for_file(&file, divisor);
     Some(file.decode_portably(divisor, &mut bands).map(|()| bands))
 }
 
-/// Holds what was decoded against the judge.
+/// Asserts that the decoded samples are those of libjpeg-turbo.
 fn assert_equal(ours: &Collected, file: &[u8], divisor: u8, name: &str) {
     let Some(theirs) = reference::planes(file, divisor).unwrap_or_else(|text| panic!("{name}: {text}"))
     else {
@@ -81,8 +81,8 @@ fn assert_equal(ours: &Collected, file: &[u8], divisor: u8, name: &str) {
     for (component, (theirs, (h, v))) in theirs.iter().zip(file.sampling()).enumerate() {
         let (width, height, samples) = ours.plane(component);
         assert_eq!((width, height), (theirs.width, theirs.height), "{name}: plane {component} / {divisor}");
-        // At a divisor, a plane can be one wider or higher than its blocks. The library copies that one from whatever lies
-        // behind; here it comes from the block that fills up the MCU.
+        // At a divisor, a plane can be one sample wider or higher than its blocks. The library copies that sample from the memory
+        // behind them; ours comes from the block that completes the MCU.
         let blocks = |side: u16, factor: u8, most: u8| {
             (usize::from(side) * usize::from(factor)).div_ceil(8 * usize::from(most))
                 * usize::from(8 / divisor)
@@ -100,7 +100,7 @@ fn assert_equal(ours: &Collected, file: &[u8], divisor: u8, name: &str) {
     }
 }
 
-/// Demands that `file` is decoded, at all divisors, and equal.
+/// Asserts that `file` is decoded at all divisors to the samples of libjpeg-turbo.
 fn assert_decodes(file: &[u8], name: &str) {
     for divisor in [1, 2, 4, 8] {
         for decode in [decode, decode_portably] {

@@ -1,10 +1,10 @@
-//! libjpeg-turbo as the judge, through its raw interface.
+//! libjpeg-turbo as the reference, through its raw interface.
 
 use std::ffi::CStr;
 
 use turbojpeg::{libc::c_int, raw};
 
-/// A handle that is given back.
+/// A handle that is destroyed on drop.
 struct Handle(raw::tjhandle);
 
 impl Handle {

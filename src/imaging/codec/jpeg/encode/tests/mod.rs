@@ -1,4 +1,4 @@
-//! Files must be those of libjpeg-turbo to the last byte.
+//! Compares the encoder with libjpeg-turbo: files must be equal byte for byte.
 
 mod parts;
 
@@ -54,7 +54,7 @@ impl Picture {
         Frame::new(self.planes.each_ref(), self.width, self.height, quality).unwrap()
     }
 
-    /// Demands that both ways here write the reference.
+    /// Asserts that SIMD and portable code write the reference file.
     fn assert_equal(&self, quality: u8, name: &str) {
         let reference = self.reference(quality);
         let mut workspace = Workspace::default();
@@ -112,7 +112,7 @@ const SIZES: [(usize, usize); 14] = [
 ];
 
 #[test]
-fn photos_of_all_qualities() {
+fn photo_of_every_quality_is_equal() {
     let picture = photo_like((210, 130));
     for quality in 1..=100 {
         picture.assert_equal(quality, "photo");
@@ -120,7 +120,7 @@ fn photos_of_all_qualities() {
 }
 
 #[test]
-fn every_size() {
+fn picture_of_every_size_is_equal() {
     for size in SIZES {
         photo_like(size).assert_equal(80, "photo");
         let mut noise = noise();
@@ -132,7 +132,7 @@ fn every_size() {
 }
 
 #[test]
-fn extremes() {
+fn extreme_pictures_are_equal() {
     for quality in [1, 10, 50, 80, 95, 100] {
         for size in [(1, 1), (40, 24), (100, 75)] {
             let flat = |level| Picture::new(size, move |_, _, _| level);
@@ -152,7 +152,7 @@ fn extremes() {
 }
 
 #[test]
-fn the_largest_steps_between_blocks() {
+fn largest_steps_between_blocks_are_equal() {
     // The difference of DC levels is as large as it can be; so are single coefficients.
     for u in 0..8_u8 {
         for v in 0..8_u8 {
@@ -169,7 +169,7 @@ fn the_largest_steps_between_blocks() {
 }
 
 #[test]
-fn many_segments_of_symbols() {
+fn many_segments_of_symbols_are_equal() {
     let mut noise = noise();
     let picture = Picture::new((400, 300), |_, _, _| noise());
     const { assert!(400 * 300 * 3 / 2 * 4 > 2 * symbols::SEGMENT) };
@@ -177,7 +177,7 @@ fn many_segments_of_symbols() {
 }
 
 #[test]
-fn very_long_and_very_high() {
+fn longest_sides_are_equal() {
     for size in [(MAX_SIDE, 1), (1, MAX_SIDE)] {
         photo_like(size).assert_equal(70, "line");
     }
@@ -197,7 +197,7 @@ fn planes_beyond_the_picture_are_encoded() {
 }
 
 #[test]
-fn pixels_of_every_size() {
+fn rgb_of_every_size_is_equal() {
     let mut noise = noise();
     for (width, height) in SIZES.into_iter().chain((1..50).map(|width| (width, 51 - width))) {
         for mask in [0xFF, 0x07] {
@@ -226,7 +226,7 @@ fn pixels_of_every_size() {
 }
 
 #[test]
-fn what_is_no_picture_is_refused() {
+fn wrong_sizes_are_refused() {
     assert_eq!(encode_rgb(&[0; 11], 2, 2, 80, &mut Workspace::default()), Err(ImageError::Corrupt));
     assert_eq!(encode_rgb(&[], 0, 0, 80, &mut Workspace::default()), Err(ImageError::Corrupt));
     let planes = photo_like((16, 16)).planes;
@@ -246,7 +246,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn anything_is_equal(
+    fn arbitrary_picture_is_equal(
         width in 1_usize..70,
         height in 1_usize..70,
         quality in 1_u8..=100,
