@@ -47,25 +47,25 @@ pub(super) struct Cicp {
 }
 
 impl Cicp {
-    /// Nothing said, and the full range.
+    /// Nothing is specified, and the range is full.
     pub(super) const UNSPECIFIED: Self = Self { primaries: 2, transfer: 2, matrix: 2, full_range: true };
 }
 
 /// What the headers of a coded picture declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
-    /// The size that the decoder allocates for, up to a block larger than what is shown.
+    /// The size that the decoder allocates, up to a block larger than the shown size.
     pub(super) coded: (u32, u32),
-    /// The size of what it gives.
+    /// The size of the picture that the decoder returns.
     pub(super) shown: (u32, u32),
     pub(super) chroma: Chroma,
     /// Bits of a sample, 8 to 12.
     pub(super) depth: u8,
-    /// Side of the largest coding block: decoders keep notes for each.
+    /// Side of the largest coding block. Decoders keep data for each block.
     pub(super) block: u32,
-    /// Whether the decoder may lay film grain over a copy of the picture.
+    /// Whether the decoder may add film grain to a copy of the picture.
     pub(super) has_grain: bool,
-    /// What the bitstream says, or means by saying nothing.
+    /// The code points of the bitstream, or its defaults.
     pub(super) cicp: Cicp,
 }
 
@@ -76,7 +76,7 @@ impl Header {
     }
 }
 
-/// A decoded picture, its rows ready to be read.
+/// A decoded picture.
 pub(super) struct Picture {
     pub(super) header: Header,
     pub(super) planes: Box<dyn Planes>,

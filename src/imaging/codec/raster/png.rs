@@ -20,11 +20,11 @@ use crate::imaging::limits::check_size;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::{Input, InputReader};
 
-/// Unfiltered rows that the decoder holds, those in its buffer included.
+/// Raw rows of the file that the decoder holds, those in its buffer included.
 const RAW_ROWS: u64 = 16;
 /// The code point of the primaries of sRGB.
 const BT709: u8 = 1;
-/// Bytes of rows that the decoder holds of the smallest picture.
+/// Bytes of rows that the decoder holds at least.
 const MIN_RAW_BYTES: u64 = 512 << 10;
 
 /// The chunk that ends a file.
@@ -54,7 +54,7 @@ impl<'a> Png<'a> {
         }
         let end = end_of_image_data(file);
         let data = input.part(0, end.unwrap_or(file.len()))?.reader();
-        // What follows the pixels is of no use, and may be missing or broken.
+        // The chunks after the pixels are not used, and may be missing or corrupt.
         let file = Ended { data, is_read: false, end: if end.is_some() { END } else { &[] } };
         let limits = Limits { bytes: usize::try_from(WORKING_MEMORY).unwrap_or(usize::MAX) };
         let mut decoder = Decoder::new_with_limits(file, limits);
@@ -83,7 +83,7 @@ impl<'a> Png<'a> {
         self.width as usize * self.pixel.bytes()
     }
 
-    /// Decodes the rows of all seven passes, each of which gives some pixels of some rows.
+    /// Decodes the rows of all seven passes. Each pass has some pixels of some rows.
     fn interlaced(&mut self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
         let row_bytes = self.row_bytes();
         let bits = u8::try_from(8 * self.pixel.bytes()).map_err(|_| ImageError::Unsupported)?;
@@ -117,7 +117,7 @@ impl<'a> Png<'a> {
             self.pixel.push(&mut band[..rows * row_bytes], canvas)?;
             left -= rows;
         }
-        // Reads what is left of the compressed data, and holds it against its checksum.
+        // Reads the rest of the compressed data, and verifies its checksum.
         self.reader.read_row(&mut band).map_err(classify)?;
         canvas.workspace().give(band);
         Ok(())

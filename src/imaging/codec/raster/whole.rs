@@ -46,12 +46,12 @@ impl<'a> Whole<'a> {
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let output = decoder.total_bytes();
         decoder.set_limits(limits(output)).map_err(classify)?;
-        // A broken profile is no reason to refuse whole pixels.
+        // A corrupt profile does not make the pixels unacceptable.
         let profile = decoder.icc_profile().ok().flatten();
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
         let hidden = match format {
-            // A frame of another width than the screen is decoded beside it, within the limits. Extensions in front of it
-            // are kept.
+            // A frame of another width than the screen is decoded to a second buffer, within the limits. The decoder keeps the
+            // extensions before the frame.
             Format::Gif => output + 2 * file.len() as u64,
             Format::Ico => file.len() as u64,
             _ => 0,
@@ -70,7 +70,7 @@ impl Picture for Whole<'_> {
     }
 
     fn memory(&self) -> u64 {
-        // What the conversion to 8-bit RGB allocates beside the decoded picture; alpha is flattened in place.
+        // Bytes a pixel that the conversion to 8-bit RGB allocates besides the decoded picture. Alpha is flattened in place.
         let converted = match self.decoder.color_type() {
             ColorType::Rgb8 | ColorType::Rgba8 => 0,
             colour if colour.has_alpha() => 4,

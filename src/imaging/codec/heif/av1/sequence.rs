@@ -76,7 +76,7 @@ fn inter_tools(bits: &mut Bits<'_>) -> Result<(), ImageError> {
         bits.skip(2)?;
     }
     let screen_content = bits.flag()? || bits.flag()?;
-    // The vectors' precision is told unless it is left to each frame.
+    // The precision of vectors is declared here, unless each frame declares it.
     if screen_content && !bits.flag()? {
         bits.skip(1)?;
     }

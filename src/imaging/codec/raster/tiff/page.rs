@@ -136,7 +136,7 @@ impl<'a> Page<'a> {
             32773 => Compression::PackBits,
             _ => return Err(ImageError::Unsupported),
         };
-        // The guess that libtiff makes where the tag is missing.
+        // libtiff's default if the tag is missing.
         let photometric = directory.number(PHOTOMETRIC).unwrap_or(match (samples, compression) {
             (3.., _) => 2,
             (_, Compression::Group4) => 0,
@@ -242,7 +242,7 @@ impl<'a> Page<'a> {
         (self.width.div_ceil(self.chunk.0), self.height.div_ceil(self.chunk.1))
     }
 
-    /// The pixels that come out.
+    /// Returns the type of the decoded pixels.
     pub(super) fn pixel(&self) -> Pixel {
         match (self.colour, self.alpha) {
             (Colour::Grey { .. }, Alpha::None) => Pixel::Grey,
@@ -281,7 +281,7 @@ fn has_raw_data(directory: &Directory<'_>) -> bool {
     is_one_of(PHOTOMETRIC, &RAW_PHOTOMETRICS) || is_one_of(COMPRESSION, &RAW_COMPRESSIONS)
 }
 
-/// Why a file without the header of a TIFF is refused.
+/// Returns the error for a file without the header of a TIFF.
 fn not_a_tiff(file: &[u8]) -> ImageError {
     match file.first_chunk::<4>() {
         None => ImageError::Truncated,
@@ -315,8 +315,8 @@ fn refuse_raw(first: &Directory<'_>) -> Result<(), ImageError> {
     }
 }
 
-/// The meaning of the first sample after the colours. What the file does not call alpha is dropped, except that a file which
-/// says nothing at all of its one further sample means alpha, as Pillow reads it.
+/// Returns the meaning of the first sample after the colours. A sample that the file does not declare as alpha is dropped. If the
+/// file declares nothing about a single further sample, it is alpha, as in Pillow.
 fn alpha(directory: &Directory<'_>, colour: Colour, samples: u32) -> Alpha {
     let further = samples - colour.samples();
     if further == 0 || colour == Colour::Cmyk {

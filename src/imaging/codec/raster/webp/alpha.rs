@@ -1,4 +1,4 @@
-//! The opacity of a lossy WebP (RFC 9649 section 2.7.1.2).
+//! Decodes the alpha of a lossy WebP (RFC 9649 section 2.7.1.2).
 
 use super::lossless;
 use crate::imaging::error::ImageError;

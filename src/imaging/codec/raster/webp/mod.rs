@@ -123,7 +123,7 @@ impl<'a> WebP<'a> {
         })
     }
 
-    /// Decodes the lossy picture, and its opacity if that shows, to the sheet.
+    /// Decodes the lossy picture, and its alpha if the picture uses it, to the sheet.
     fn lossy(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), ImageError> {
         let Image { width, height, data, alpha, .. } = &self.frame.image;
         let budget = self.input.budget();
@@ -168,7 +168,7 @@ impl Picture for WebP<'_> {
         }
         let picture = lossy::memory(*width, *height, data.len());
         match alpha.as_ref().filter(|_| self.has_alpha) {
-            // The opacity is decoded first, and then held beside the picture.
+            // The alpha plane is decoded first, and then held together with the picture.
             Some(chunk) => {
                 let plane = u64::from(*width) * u64::from(*height);
                 band + alpha::memory(*width, *height, chunk.len()).max(picture + plane)
@@ -317,7 +317,7 @@ impl Iterator for Chunks<'_> {
         let (kind, rest) = self.file.get(self.rest.clone())?.split_first_chunk()?;
         let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
         let start = self.rest.start + 8;
-        // The last one may be cut off, which its decoder finds out.
+        // The last chunk may be cut off, which its decoder detects.
         let end = start.saturating_add(length).min(self.rest.end);
         self.rest.start = (end + (length & 1)).min(self.rest.end);
         Some((*kind, start..end))
