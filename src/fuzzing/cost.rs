@@ -7,7 +7,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::net::caught;
 use super::pictures::RECIPE;
-use crate::imaging::{self, Failed, Format, Recipe, WorkBudget, Workspace};
+use crate::imaging::{self, EncodeError, Format, Recipe, WorkBudget, Workspace};
 
 /// Processor time of the budget.
 const PROCESSOR_TIME: Duration = Duration::from_millis(200);
@@ -78,8 +78,8 @@ fn make(format: Format, file: &[u8], recipe: &Recipe) -> u64 {
             return declared;
         }
         match inspected.encode(&mut Workspace::default()) {
-            Err(Failed::Again(next)) => inspected = next,
-            Ok(_) | Err(Failed::Image(_)) => return declared,
+            Err(EncodeError::Fallback(next)) => inspected = next,
+            Ok(_) | Err(EncodeError::Image(_)) => return declared,
         }
     }
 }

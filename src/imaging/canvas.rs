@@ -1,86 +1,28 @@
-//! Where decoders put their rows: each component of the picture is resampled to its final size while it comes in.
+//! The canvas that decoders write rows to. It resizes each component to its final size while the rows arrive.
 
-use super::ImageError;
-use super::exif::Orientation;
+use super::error::ImageError;
+use super::layout::{Layout, Model};
+use super::orientation::Orientation;
 use super::plane::Plane;
 use super::scale::{Axis, Scaler};
 use super::work_budget::WorkBudget;
 use super::workspace::Workspace;
 
-/// Rows of a picture that is there already that are handed on at a time.
+/// Rows that are given to the scaler at a time when the whole picture is already decoded.
 const PUSHED_ROWS: usize = 32;
 
-/// What the components of a picture mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Model {
-    /// Luma alone.
-    Grey,
-    /// Luma and two of chroma: full-range BT.601, as JFIF has it. Chroma comes out at half the size each way.
-    YCbCr,
-    /// Red, green, blue.
-    Rgb,
-    /// Cyan, magenta, yellow and black.
-    Cmyk {
-        /// Whether 255 is no ink, rather than full ink.
-        is_inverted: bool,
-    },
-    /// The same four, the first three as if they were red, green and blue turned into luma and chroma.
-    Ycck {
-        /// As above.
-        is_inverted: bool,
-    },
-}
-
-/// One component as a decoder gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Component {
-    /// Samples a row.
-    pub(super) width: usize,
-    /// Rows.
-    pub(super) height: usize,
-    /// Decoded pixels that a sample covers from left to right.
-    pub(super) across: usize,
-    /// Decoded pixels that a sample covers from top to bottom.
-    pub(super) down: usize,
-}
-
-impl Component {
-    /// The component of a picture of `width` x `height` decoded pixels.
-    pub(super) fn of(width: u32, height: u32, across: u32, down: u32) -> Self {
-        Self {
-            width: width.div_ceil(across) as usize,
-            height: height.div_ceil(down) as usize,
-            across: across as usize,
-            down: down as usize,
-        }
-    }
-}
-
-/// What a decoder will give.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Layout {
-    /// Declared pixels across.
-    pub(super) width: u32,
-    /// Declared pixels down.
-    pub(super) height: u32,
-    /// By how much the decoder divides both.
-    pub(super) divisor: u32,
-    pub(super) model: Model,
-    pub(super) components: Vec<Component>,
-}
-
-/// How the components are to come out.
+/// The size and orientation of the finished picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target {
     /// Pixels across, before the picture is turned.
     pub(super) width: u32,
     /// Pixels down, before the picture is turned.
     pub(super) height: u32,
-    /// How it will be turned afterwards.
+    /// How the picture is turned after the resize.
     pub(super) orientation: Orientation,
 }
 
-/// The picture on its way to its final size.
+/// Resizes the components of one picture.
 pub(super) struct Canvas<'a> {
     scalers: Vec<Scaler>,
     budget: &'a WorkBudget<'a>,
@@ -102,7 +44,7 @@ impl<'a> Canvas<'a> {
         Self { scalers, budget, workspace }
     }
 
-    /// Upper estimate of what such a canvas holds, in bytes.
+    /// Returns an upper bound of the bytes that such a canvas holds.
     pub(super) fn memory(layout: &Layout, target: &Target) -> u64 {
         let axes = (0..layout.components.len()).map(|component| axes(layout, target, component));
         axes.map(|(columns, rows)| Scaler::memory(&columns, &rows)).sum()
@@ -112,20 +54,20 @@ impl<'a> Canvas<'a> {
         self.workspace
     }
 
-    /// What the picture may still cost.
+    /// Returns the budget that the picture is charged to.
     pub(super) fn budget(&self) -> &'a WorkBudget<'a> {
         self.budget
     }
 
-    /// Room for the next `rows` rows of each component, and the distance between them.
-    pub(super) fn rooms(&mut self, rows: [usize; 4]) -> impl Iterator<Item = (&mut [u8], usize)> {
-        self.scalers.iter_mut().zip(rows).map(|(scaler, rows)| scaler.room(rows))
+    /// Returns a buffer for the next `rows` rows of each component, and its stride in samples.
+    pub(super) fn row_buffers(&mut self, rows: [usize; 4]) -> impl Iterator<Item = (&mut [u8], usize)> {
+        self.scalers.iter_mut().zip(rows).map(|(scaler, rows)| scaler.row_buffer(rows))
     }
 
-    /// Takes the first rows of the last room of `component`; those beyond the component's height are ignored.
+    /// Takes the first `rows` rows of the last buffer of `component`. Rows beyond the component's height are ignored.
     ///
     /// # Errors
-    /// It is time to stop.
+    /// The budget is used up.
     pub(super) fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {
         self.scalers[component].filled(rows);
         self.budget.check()
@@ -134,15 +76,15 @@ impl<'a> Canvas<'a> {
     /// Takes a whole plane, which may be wider and higher than the component.
     ///
     /// # Errors
-    /// It is time to stop.
+    /// The budget is used up.
     pub(super) fn push(&mut self, component: usize, plane: &Plane) -> Result<(), ImageError> {
         let scaler = &mut self.scalers[component];
         let (width, height) = scaler.source_size();
         let rows = &plane.samples[..height * plane.width];
         for rows in rows.chunks(PUSHED_ROWS * plane.width) {
             self.budget.check()?;
-            let (room, stride) = scaler.room(rows.len() / plane.width);
-            for (to, from) in room.chunks_exact_mut(stride).zip(rows.chunks_exact(plane.width)) {
+            let (buffer, stride) = scaler.row_buffer(rows.len() / plane.width);
+            for (to, from) in buffer.chunks_exact_mut(stride).zip(rows.chunks_exact(plane.width)) {
                 to[..width].copy_from_slice(&from[..width]);
             }
             scaler.filled(rows.len() / plane.width);
@@ -150,10 +92,10 @@ impl<'a> Canvas<'a> {
         Ok(())
     }
 
-    /// Takes the next whole rows of pixels: all components of the same size, one byte each.
+    /// Takes the next rows of interleaved pixels, for pictures whose components all have the same size.
     ///
     /// # Errors
-    /// It is time to stop.
+    /// The budget is used up.
     pub(super) fn push_pixels(&mut self, pixels: &[u8]) -> Result<(), ImageError> {
         match self.scalers.len() {
             1 => self.push_interleaved::<1>(pixels),
@@ -168,8 +110,8 @@ impl<'a> Canvas<'a> {
             self.budget.check()?;
             let count = rows.len() / (width * N);
             for (component, scaler) in self.scalers.iter_mut().enumerate() {
-                let (room, stride) = scaler.room(count);
-                for (to, from) in room.chunks_exact_mut(stride).zip(rows.chunks_exact(width * N)) {
+                let (buffer, stride) = scaler.row_buffer(count);
+                for (to, from) in buffer.chunks_exact_mut(stride).zip(rows.chunks_exact(width * N)) {
                     for (to, pixel) in to.iter_mut().zip(from.as_chunks::<N>().0) {
                         *to = pixel[component];
                     }
@@ -180,10 +122,10 @@ impl<'a> Canvas<'a> {
         Ok(())
     }
 
-    /// The components at their final size.
+    /// Returns the components at their final size.
     ///
     /// # Errors
-    /// The decoder gave fewer rows than it had promised.
+    /// The decoder wrote fewer rows than its layout declares.
     pub(super) fn finish(self) -> Result<Vec<Plane>, ImageError> {
         let workspace = self.workspace;
         let planes = self.scalers.into_iter().map(|scaler| scaler.finish(workspace));
@@ -191,20 +133,20 @@ impl<'a> Canvas<'a> {
     }
 }
 
-/// How the columns and the rows of a component are resampled.
+/// Returns how the columns and the rows of a component are resampled.
 fn axes(layout: &Layout, target: &Target, component: usize) -> (Axis, Axis) {
     let shape = layout.components[component];
-    // As it will be encoded.
+    // The encoder takes chroma at half size.
     let halved = layout.model == Model::YCbCr && component > 0;
     let (mirrors_columns, mirrors_rows) = target.orientation.mirrors();
     let axis = |source, covers: usize, full: u32, to: u32, mirrors: bool| {
-        // The exact size, of which the decoded one may be rounded up.
+        // From the exact size: the decoded size may be rounded up.
         let pixel = f64::from(full) / f64::from(layout.divisor) / f64::from(to) / covers as f64;
         if !halved {
             return Axis { source, target: to as usize, start: 0.0, step: pixel };
         }
-        // Two pixels share a chroma sample, counted from the left and the top of the upright picture. In a picture of
-        // odd size that will be mirrored, the pair that lacks a partner is the first here.
+        // Two pixels share a chroma sample, counted from the left and the top of the upright picture. If a picture of odd
+        // size is mirrored afterwards, its incomplete pair comes first here.
         let start = if mirrors && !to.is_multiple_of(2) { -pixel } else { 0.0 };
         Axis { source, target: to.div_ceil(2) as usize, start, step: 2.0 * pixel }
     };

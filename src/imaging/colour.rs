@@ -1,21 +1,18 @@
-//! Colour: a picture whose ICC profile names another space becomes sRGB, which is what a file without a profile means
-//! to everybody. Runs after the resize, when there is little left to convert.
+//! Converts pictures with an ICC profile to sRGB, which is what software assumes for a file without a profile.
 //!
-//! A profile that cannot be read, or is of another kind than the picture, is passed over: the picture is whole without it.
+//! The conversion runs after the resize, when few pixels are left to convert. A profile that cannot be read, or is for another
+//! colour model than the picture's, is ignored.
 
 use std::sync::Arc;
 
 use moxcms::{ColorProfile, DataColorSpace, Layout, RenderingIntent, TransformExecutor, TransformOptions};
 
-use super::canvas::Model;
+use super::layout::Model;
 use super::workspace::Workspace;
-
-/// Largest profile that is looked at, in bytes. Real ones have 500 bytes to 600 kB; those of inks up to 2.5 MB.
-pub(super) const MAX_PROFILE_BYTES: usize = 4 << 20;
 
 type Transform = Arc<dyn TransformExecutor<u8> + Send + Sync>;
 
-/// The profile of RGB with the primaries of a code point (ITU-T H.273), or `None` if it is sRGB or not known.
+/// Returns the RGB profile with the primaries of a code point (ITU-T H.273), or `None` if they are unknown or those of sRGB.
 pub(super) fn named_profile(primaries: u16) -> Option<Vec<u8>> {
     // Without tone mapping, the transfer of HDR (16 and 18) is shown as what it was made to look acceptable as.
     let profile = match primaries {
@@ -27,20 +24,20 @@ pub(super) fn named_profile(primaries: u16) -> Option<Vec<u8>> {
     profile.encode().ok()
 }
 
-/// What has to be done to the colours of a picture.
+/// The conversion of a picture's colours to sRGB.
 pub(super) enum Conversion {
-    /// Nothing: they are sRGB, or said to be nothing at all.
+    /// None: the colours are sRGB, or have no usable profile.
     None,
-    /// Each grey becomes another.
+    /// Replaces each grey value by the table's.
     Grey(Box<[u8; 256]>),
-    /// Three bytes become three.
+    /// Converts RGB to RGB.
     Rgb(Transform),
-    /// Four inks, 255 being all of it, become three bytes: by a profile, or as if inks were perfect.
+    /// Converts CMYK (255 is full ink) to RGB: by a profile, or as if the inks were ideal.
     Inks(Option<Transform>),
 }
 
 impl Conversion {
-    /// What `profile` asks for in a picture of this model.
+    /// Chooses the conversion for a picture of this model with this profile.
     pub(super) fn new(model: Model, profile: Option<&[u8]>) -> Self {
         let profile = profile.and_then(|bytes| ColorProfile::new_from_slice(bytes).ok());
         match (model, profile) {
@@ -53,11 +50,11 @@ impl Conversion {
         }
     }
 
-    /// Makes sRGB of `pixels` in place: of three bytes each, or four where they are inks.
+    /// Converts `pixels` to sRGB in place. A pixel has three bytes, or four in CMYK.
     pub(super) fn apply(&self, pixels: &mut Vec<u8>, workspace: &mut Workspace) {
         let (transform, channels) = match self {
             Self::None | Self::Grey(_) => return,
-            Self::Inks(None) => return mix_perfect_inks(pixels),
+            Self::Inks(None) => return convert_ideal_inks(pixels),
             Self::Inks(Some(transform)) => (transform, 4),
             Self::Rgb(transform) => (transform, 3),
         };
@@ -65,7 +62,7 @@ impl Conversion {
         if transform.transform(pixels, &mut converted).is_ok() {
             workspace.give(std::mem::replace(pixels, converted));
         } else {
-            // Only sizes can be wrong, and they are not.
+            // A transform only fails for wrong buffer sizes, and these are right.
             pixels.truncate(converted.len());
         }
     }
@@ -87,10 +84,10 @@ fn applied(transform: &Transform, pixels: &[u8], channels: usize) -> Option<Vec<
     transform.transform(pixels, &mut converted).ok().map(|()| converted)
 }
 
-/// `None` where the profile is sRGB, or cannot be used.
+/// Returns `None` if the profile is sRGB, or cannot be used.
 fn rgb(profile: &ColorProfile) -> Option<Transform> {
     let transform = to_srgb(profile, DataColorSpace::Rgb, Layout::Rgb)?;
-    // Most profiles are sRGB under one of many names. What they do to a few colours tells, whatever they are called.
+    // Most profiles are sRGB under one of many names. So the profile is tested by its effect on a few colours.
     let probe: Vec<u8> = (0..125u8).flat_map(|n| [n % 5, n / 5 % 5, n / 25]).map(|step| step * 63).collect();
     let is_srgb =
         applied(&transform, &probe, 3)?.iter().zip(&probe).all(|(to, from)| to.abs_diff(*from) <= 2);
@@ -107,12 +104,12 @@ fn grey(profile: &ColorProfile) -> Option<Box<[u8; 256]>> {
 }
 
 fn inks(profile: &ColorProfile) -> Option<Transform> {
-    // Four channels of ink are laid out as four of light are.
+    // CMYK has the memory layout of RGBA.
     to_srgb(profile, DataColorSpace::Cmyk, Layout::Rgba)
 }
 
-/// Four inks into three lights in place, as if each ink took away exactly its own.
-fn mix_perfect_inks(pixels: &mut Vec<u8>) {
+/// Converts CMYK to RGB in place, as if each ink absorbed exactly its own colour.
+fn convert_ideal_inks(pixels: &mut Vec<u8>) {
     let count = pixels.len() / 4;
     for at in 0..count {
         let [c, m, y, k] = [0, 1, 2, 3].map(|ink| 255 - u32::from(pixels[4 * at + ink]));
@@ -138,7 +135,7 @@ mod tests {
 
     /// Expected values by LittleCMS, and by hand from the matrices of the standards.
     #[test]
-    fn wide_spaces_become_srgb() {
+    fn wide_gamut_rgb_is_converted_to_srgb() {
         let close =
             |got: Vec<u8>, expected: [u8; 3]| got.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 2);
         let p3 = ColorProfile::new_display_p3();
@@ -153,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn srgb_and_what_is_of_another_kind_change_nothing() {
+    fn srgb_or_unusable_profile_changes_nothing() {
         assert_eq!(converted(&ColorProfile::new_srgb(), [200, 100, 50]), [200, 100, 50]);
         assert_eq!(converted(&ColorProfile::new_gray_with_gamma(1.8), [9, 9, 9]), [9, 9, 9]);
         assert!(matches!(Conversion::new(Model::YCbCr, Some(b"no profile")), Conversion::None));
@@ -162,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn grey_of_another_gamma_becomes_grey_of_srgb() {
+    fn grey_with_linear_gamma_is_converted_to_srgb() {
         let profile = ColorProfile::new_gray_with_gamma(1.0).encode().unwrap();
         let Conversion::Grey(table) = Conversion::new(Model::Grey, Some(&profile)) else {
             panic!("no table")
@@ -172,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn perfect_inks() {
+    fn cmyk_without_profile_is_converted_as_ideal_inks() {
         let mut pixels = vec![0, 0, 0, 0, 255, 0, 0, 0, 0, 0, 0, 255];
         Conversion::new(Model::Cmyk { is_inverted: false }, None)
             .apply(&mut pixels, &mut Workspace::default());
@@ -181,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(noise: Vec<u8>, at in 0usize..600, byte: u8) {
+        fn arbitrary_profile_does_not_panic(noise: Vec<u8>, at in 0usize..600, byte: u8) {
             let mut profile = ColorProfile::new_display_p3().encode().unwrap();
             if let Some(place) = profile.get_mut(at) {
                 *place = byte;

@@ -1,41 +1,43 @@
-//! How long a photo will probably keep a worker, by what its first bytes declare.
+//! Estimates the worker time of a photo from the size that its first bytes declare.
 //!
-//! An estimate, for the order in which waiting photos get a worker. The time that a photo really took replaces it afterwards, so
-//! a wrong one moves a photo by a place and gains its client nothing for long.
+//! The queue orders waiting photos by the estimate. The measured time replaces it afterwards, so a wrong estimate moves one
+//! photo in the queue and gives its client no lasting advantage.
 
 use std::time::Duration;
 
-use super::codec::markers;
-use super::{Format, declared, metadata};
+use super::codec::Format;
+use super::codec::jpeg::markers;
+use super::{declared, metadata};
 
-/// First bytes of a file that [`estimated_cost`] looks at. Of a TIFF that is in memory, any.
+/// Bytes at the start of a file that [`estimated_cost`] reads. Of a TIFF it reads any bytes that it is given, because the
+/// directory may be anywhere.
 pub const COST_HEAD_BYTES: usize = 128 * 1024;
 
-/// The cost of a photo whose size is not found. Above what counts as short: such files are rare, and may be the most
+/// The estimate for a photo whose size is not found. It counts as a long job: such files are rare, and may be the most
 /// expensive ones.
 const UNKNOWN_SIZE: Duration = Duration::from_secs(2);
-/// Nanoseconds for a photo, however small.
+/// Nanoseconds for each photo, whatever its size.
 const FOR_A_PHOTO: u64 = 3_000_000;
-/// Nanoseconds for each byte of a file, whatever is in it.
+/// Nanoseconds for each byte of the file.
 const FOR_A_BYTE: u64 = 3;
 /// Nanoseconds for each byte of a row of a PNG.
 const FOR_A_PNG_BYTE: u64 = 4;
 
-/// Estimates the worker time of a photo of `length` bytes, of which `head` holds the first. One core of 2020 needs about as long.
+/// Estimates the worker time of a photo of `length` bytes that begins with `head`, on one core of 2020.
 pub fn estimated_cost(format: Format, head: &[u8], length: u64) -> Duration {
     let Some((pixels, nanos)) = pixels_and_nanos(format, head) else { return UNKNOWN_SIZE };
     let nanos = pixels.saturating_mul(nanos).saturating_add(length.saturating_mul(FOR_A_BYTE));
     Duration::from_nanos(nanos.saturating_add(FOR_A_PHOTO))
 }
 
-/// The declared number of pixels, and the nanoseconds that each takes in the format.
+/// Returns the declared number of pixels, and the nanoseconds for each pixel of the format.
 fn pixels_and_nanos(format: Format, head: &[u8]) -> Option<(u64, u64)> {
     let file = head;
     let head = &file[..file.len().min(COST_HEAD_BYTES)];
     let (width, height, nanos) = match format {
         Format::Jpeg => {
             let frame = markers::frame(head)?;
-            // One that is not sequential is decoded scan by scan.
+            // Other frames are decoded scan by scan.
             (frame.width.into(), frame.height.into(), if frame.is_sequential { 3 } else { 25 })
         }
         Format::Tiff => {
@@ -59,7 +61,7 @@ fn pixels_and_nanos(format: Format, head: &[u8]) -> Option<(u64, u64)> {
     Some((width.saturating_mul(height), nanos))
 }
 
-/// Bytes of a pixel by depth and colour type (PNG third edition, section 11.2.1), at least one.
+/// Returns the bytes of a pixel by depth and colour type (PNG third edition, section 11.2.1), at least one.
 fn png_pixel_bytes(head: &[u8]) -> Option<u64> {
     let (depth, colour_type) = (u64::from(*head.get(24)?), head.get(25)?);
     let channels = match colour_type {
@@ -71,7 +73,7 @@ fn png_pixel_bytes(head: &[u8]) -> Option<u64> {
     Some((channels * depth / 8).max(1))
 }
 
-/// The largest size that an item declares (ISO/IEC 23008-12 section 6.5.3): that of the whole picture, where it has tiles.
+/// Returns the largest size that an item declares (ISO/IEC 23008-12 section 6.5.3). For a grid this is the whole picture.
 #[cfg(any(feature = "heic", feature = "avif"))]
 fn heif_sides(head: &[u8]) -> Option<(u64, u64)> {
     let side = |at: usize| Some(u64::from(u32::from_be_bytes(*head.get(at..)?.first_chunk()?)));
@@ -93,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn phone_photo_is_short_and_bomb_is_long() {
+    fn phone_photo_is_short_job_and_bomb_is_long_job() {
         let jpeg = |marker: u8, width: u16, height: u16| {
             let sides = [height.to_be_bytes(), width.to_be_bytes()].concat();
             [b"\xff\xd8\xff", [marker].as_slice(), b"\0\x0b\x08", &sides, &[1, 1, 0x11, 0], b"\xff\xda\0\x02"]

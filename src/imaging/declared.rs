@@ -1,13 +1,13 @@
-//! The size that a file declares in its first bytes, where its format has it at a fixed place.
+//! Reads the size that a file declares in its first bytes, for formats that store it at a fixed offset.
 //!
-//! A hint for refusing early, before the file has arrived. The decoder's own reading decides later.
+//! With it the server can refuse a file before all of it has arrived. The decoder reads the size again and decides.
 
-use super::Format;
+use super::codec::Format;
 
-/// Declared width and height, if `head` (the first bytes of a file) tells them.
+/// Returns the declared width and height, if `head` (the first bytes of a file) contains them.
 pub(super) fn size(format: Format, head: &[u8]) -> Option<(u64, u64)> {
     match format {
-        // Another first chunk is of a variant that the decoder refuses.
+        // The decoder refuses the variant with another first chunk.
         Format::Png if head.get(12..16)? == b"IHDR" => Some((be32(head, 16)?, be32(head, 20)?)),
         Format::Gif => Some((le16(head, 6)?, le16(head, 8)?)),
         Format::Bmp => bmp(head),
@@ -16,7 +16,7 @@ pub(super) fn size(format: Format, head: &[u8]) -> Option<(u64, u64)> {
     }
 }
 
-/// The oldest of the headers has 16-bit sides; in all others they are signed, a negative height meaning upside down.
+/// The oldest header has sides of 16 bits. In all others they are signed, and a negative height means upside down.
 fn bmp(head: &[u8]) -> Option<(u64, u64)> {
     const CORE_HEADER: u64 = 12;
     if le32(head, 14)? == CORE_HEADER {
@@ -58,7 +58,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn each_format_tells_its_size() {
+    fn size_is_read_from_each_format() {
         use image::ImageFormat as F;
         for (format, kind) in
             [(Format::Png, F::Png), (Format::Gif, F::Gif), (Format::Bmp, F::Bmp), (Format::WebP, F::WebP)]
@@ -81,7 +81,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+        fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>) {
             for format in [Format::Png, Format::Gif, Format::Bmp, Format::WebP, Format::Jpeg] {
                 size(format, &bytes);
             }

@@ -1,87 +1,48 @@
-//! Where a photo has its EXIF block and its XMP packet, and the orientation in them.
+//! Finds the EXIF block and the XMP packet of a photo, and reads the orientation from them.
 //!
-//! A reader of our own because general EXIF libraries were seen to loop or abort on a few hostile bytes. Every walk here
-//! only moves forward, so its cost is bounded by the length of the file; whatever is malformed means "upright".
-//! The tag of IFD0 in the first EXIF block counts (Exif 3.0 section 4.6.5.1, TIFF 6.0 section 8), with any integer type, as
-//! Pillow and ImageIO read it. Without that tag the orientation of the XMP packet counts. A tag with a value that means
-//! nothing is still the tag: the picture is upright then. The thumbnail's IFD1 does not count.
+//! The orientation is the tag in IFD0 of the first EXIF block (Exif 3.0 section 4.6.5.1, TIFF 6.0 section 8), with any integer
+//! type, as Pillow and ImageIO read it. If there is no such tag, it is the orientation in the XMP packet. A tag with an undefined
+//! value means upright and is not replaced by XMP. The thumbnail's IFD1 is ignored.
+//!
+//! All readers here only move forward, so their cost is bounded by the length of the file. Malformed data means upright.
 
-use super::Format;
-use super::codec::markers;
+use super::codec::Format;
+use super::codec::jpeg::markers;
+use super::orientation::Orientation;
+use super::tiff_directory::{Block, Entry};
 use super::xmp;
 
-/// What makes the stored picture upright; EXIF values 1 to 8, rotations clockwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Orientation {
-    Normal,
-    FlipHorizontal,
-    Rotate180,
-    FlipVertical,
-    Transpose,
-    Rotate90,
-    Transverse,
-    Rotate270,
-}
-
-impl Orientation {
-    /// The meaning of an EXIF value; one outside 1..=8 means nothing and so is upright.
-    pub(super) fn from_exif(value: u16) -> Self {
-        match value {
-            2 => Self::FlipHorizontal,
-            3 => Self::Rotate180,
-            4 => Self::FlipVertical,
-            5 => Self::Transpose,
-            6 => Self::Rotate90,
-            7 => Self::Transverse,
-            8 => Self::Rotate270,
-            _ => Self::Normal,
-        }
-    }
-
-    /// Whether columns and rows are put in reverse order, before they change places.
-    pub(super) fn mirrors(self) -> (bool, bool) {
-        let columns =
-            matches!(self, Self::FlipHorizontal | Self::Rotate180 | Self::Rotate270 | Self::Transverse);
-        let rows = matches!(self, Self::FlipVertical | Self::Rotate180 | Self::Rotate90 | Self::Transverse);
-        (columns, rows)
-    }
-
-    /// Whether width and height change places.
-    pub(super) fn swaps_sides(self) -> bool {
-        matches!(self, Self::Transpose | Self::Rotate90 | Self::Transverse | Self::Rotate270)
-    }
-}
-
-/// The orientation of `file`, by its EXIF or else by its XMP. That of HEIC and AVIF is not here: their container counts alone.
+/// Returns the orientation of `file` by its EXIF, or else by its XMP. HEIC and AVIF declare theirs in the container, which
+/// their decoder reads.
 pub(super) fn orientation_of(format: Format, file: &[u8]) -> Orientation {
     let exif = || block(format, file).and_then(orientation);
     let xmp = || packet(format, file).and_then(xmp::orientation).map(Orientation::from_exif);
     exif().or_else(xmp).unwrap_or(Orientation::Normal)
 }
 
-/// The orientation that an EXIF block asks for; `None` if it has no such tag.
+/// Returns the orientation in an EXIF block, or `None` if it has no such tag.
 pub(super) fn orientation(block: &[u8]) -> Option<Orientation> {
     let entry = find_entry(block, ORIENTATION_TAG)?;
-    Some(Orientation::from_exif(entry.number().unwrap_or(0)))
+    Some(Orientation::from_exif(entry.inline_number().unwrap_or(0)))
 }
 
-/// The EXIF block of `file`: a TIFF header and what it leads to. Nobody vouches for it. That of HEIC and AVIF is found by
-/// their decoder, which knows the container; the orientation in it does not count.
+/// Returns the EXIF block of `file`: a TIFF header and what follows it. The block is not validated. The decoder of HEIC and
+/// AVIF finds theirs, and the orientation in it is ignored.
 pub(super) fn block(format: Format, file: &[u8]) -> Option<&[u8]> {
     match format {
         Format::Jpeg => jpeg_exif(file),
         Format::Png => png_exif(file),
         Format::WebP => webp_exif(file),
-        // A TIFF file is laid out as the block that EXIF borrowed from it.
+        // An EXIF block has the structure of a TIFF file.
         Format::Tiff => Some(file),
         _ => None,
     }
 }
 
-/// In front of the block in the segment of a JPEG, from where some writers copy it along.
+/// The header of the EXIF segment in a JPEG. Some writers copy it into other containers.
 pub(super) const EXIF_HEADER: &[u8] = b"Exif\0\0";
 
-/// The XMP packet of `file` (XMP specification part 3). Nobody vouches for it.
+/// Returns the XMP packet of `file` (XMP specification part 3). The packet is not validated.
 fn packet(format: Format, file: &[u8]) -> Option<&[u8]> {
     match format {
         Format::Jpeg => jpeg_app1(file, b"http://ns.adobe.com/xap/1.0/\0"),
@@ -98,19 +59,19 @@ fn jpeg_exif(file: &[u8]) -> Option<&[u8]> {
     jpeg_app1(file, EXIF_HEADER)
 }
 
-/// What follows `header` in the first APP1 segment that begins with it.
+/// Returns the bytes after `header` in the first APP1 segment that begins with it.
 fn jpeg_app1<'a>(file: &'a [u8], header: &[u8]) -> Option<&'a [u8]> {
     markers::segments(file)
         .filter(|segment| segment.marker == markers::APP1)
         .find_map(|app1| app1.payload.strip_prefix(header))
 }
 
-/// The eXIf chunk (PNG, third edition, section 11.3.4.5).
+/// Returns the eXIf chunk (PNG, third edition, section 11.3.4.5).
 fn png_exif(file: &[u8]) -> Option<&[u8]> {
     png_chunks(file).find(|(kind, _)| kind == b"eXIf").map(|(_, data)| data)
 }
 
-/// Kind and data of the chunks of a PNG before its end, as far as they are whole.
+/// Returns kind and data of the chunks of a PNG up to IEND or the first chunk that is cut off.
 fn png_chunks(file: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     let mut rest = file.get(8..).unwrap_or_default();
     std::iter::from_fn(move || {
@@ -122,20 +83,20 @@ fn png_chunks(file: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     })
 }
 
-/// The text of an iTXt chunk (PNG, third edition, section 11.3.3.4) with XMP. It is not compressed there, by XMP part 3.
+/// Returns the XMP packet in an iTXt chunk (PNG, third edition, section 11.3.3.4). XMP part 3 forbids to compress it.
 fn itxt_packet(data: &[u8]) -> Option<&[u8]> {
     let mut fields = data.strip_prefix(b"XML:com.adobe.xmp\0\0\0")?.splitn(3, |byte| *byte == 0);
     // Language and translated keyword.
     fields.nth(2)
 }
 
-/// The EXIF chunk (WebP container specification, RFC 9649 section 2.7.1.5).
+/// Returns the EXIF chunk (WebP container specification, RFC 9649 section 2.7.1.5).
 fn webp_exif(file: &[u8]) -> Option<&[u8]> {
     let exif = webp_chunk(file, b"EXIF")?;
     Some(exif.strip_prefix(EXIF_HEADER).unwrap_or(exif))
 }
 
-/// The data of the first chunk of this kind.
+/// Returns the data of the first chunk of this kind.
 fn webp_chunk<'a>(file: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
     let mut rest = file.get(12..)?;
     loop {
@@ -151,76 +112,9 @@ fn webp_chunk<'a>(file: &'a [u8], kind: &[u8; 4]) -> Option<&'a [u8]> {
 const ORIENTATION_TAG: u16 = 0x0112;
 const XMP_TAG: u16 = 700;
 
-/// An entry of an IFD (TIFF 6.0 section 2), unread.
-struct Entry<'a> {
-    tiff: &'a [u8],
-    is_big_endian: bool,
-    kind: u16,
-    count: u32,
-    /// Where the value is, or its offset.
-    field: usize,
-}
-
-/// The first entry of IFD0 with this tag.
+/// Returns the first entry of IFD0 with this tag.
 fn find_entry(tiff: &[u8], tag: u16) -> Option<Entry<'_>> {
-    let is_big_endian = match tiff.get(..4)? {
-        b"II*\0" => false,
-        b"MM\0*" => true,
-        _ => return None,
-    };
-    let ifd0 = u32_at(tiff, is_big_endian, 4)? as usize;
-    // Offset 0 is the header itself: no IFD.
-    if ifd0 < 8 {
-        return None;
-    }
-    let entries = u16_at(tiff, is_big_endian, ifd0)?;
-    for entry in 0..usize::from(entries) {
-        let at = ifd0.checked_add(2 + 12 * entry)?;
-        if u16_at(tiff, is_big_endian, at)? == tag {
-            let kind = u16_at(tiff, is_big_endian, at + 2)?;
-            let count = u32_at(tiff, is_big_endian, at + 4)?;
-            return Some(Entry { tiff, is_big_endian, kind, count, field: at + 8 });
-        }
-    }
-    None
-}
-
-impl<'a> Entry<'a> {
-    /// The first value, if it is a whole number and stands in the entry itself. Further values are against the standard, and
-    /// ignored. A negative one is none.
-    fn number(&self) -> Option<u16> {
-        let stands_here = |size: u32| (1..=4 / size).contains(&self.count);
-        match self.kind {
-            // BYTE and SBYTE.
-            1 | 6 if stands_here(1) => self.tiff.get(self.field).map(|byte| u16::from(*byte)),
-            // SHORT and SSHORT.
-            3 | 8 if stands_here(2) => u16_at(self.tiff, self.is_big_endian, self.field),
-            // LONG and SLONG.
-            4 | 9 if stands_here(4) => u32_at(self.tiff, self.is_big_endian, self.field)?.try_into().ok(),
-            _ => None,
-        }
-    }
-
-    /// The bytes of a value that does not fit the entry.
-    fn bytes(&self) -> Option<&'a [u8]> {
-        const BYTE: u16 = 1;
-        const UNDEFINED: u16 = 7;
-        if !matches!(self.kind, BYTE | UNDEFINED) || self.count <= 4 {
-            return None;
-        }
-        let start = u32_at(self.tiff, self.is_big_endian, self.field)? as usize;
-        self.tiff.get(start..)?.get(..self.count as usize)
-    }
-}
-
-fn u16_at(bytes: &[u8], is_big_endian: bool, at: usize) -> Option<u16> {
-    let bytes: [u8; 2] = *bytes.get(at..)?.first_chunk()?;
-    Some(if is_big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
-}
-
-fn u32_at(bytes: &[u8], is_big_endian: bool, at: usize) -> Option<u32> {
-    let bytes: [u8; 4] = *bytes.get(at..)?.first_chunk()?;
-    Some(if is_big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    Block::new(tiff)?.first()?.entry(tag)
 }
 
 #[cfg(test)]
@@ -228,7 +122,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A block with the orientation tag alone. `field` is its value as it stands in the entry.
+    /// A block with the orientation tag alone. `field` is the value field of its entry.
     fn tiff(big_endian: bool, kind: u16, count: u32, field: [u8; 4]) -> Vec<u8> {
         let short = |number: u16| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
         let long = |number: u32| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
@@ -246,7 +140,7 @@ mod tests {
     const XMP: &[u8] = br#"<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="3"/>"#;
 
     #[test]
-    fn orientation_of_any_integer_type_counts_in_either_byte_order() {
+    fn orientation_of_any_integer_type_is_read_in_either_byte_order() {
         for value in 1..=8_u8 {
             let expected = Some(Orientation::from_exif(value.into()));
             for (kind, size) in [(1, 1), (6, 1), (3, 2), (8, 2), (4, 4), (9, 4)] {
@@ -265,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn orientation_tag_that_means_nothing_is_upright() {
+    fn orientation_with_undefined_value_is_upright() {
         let upright = Some(Orientation::Normal);
         assert_eq!(orientation(&tiff(false, 3, 3, [6, 0, 0, 0])), upright, "an offset, not a value");
         assert_eq!(orientation(&tiff(false, 4, 2, [6, 0, 0, 0])), upright, "an offset, not a value");
@@ -321,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn xmp_counts_where_exif_has_no_orientation() {
+    fn file_without_orientation_in_exif_is_turned_by_xmp() {
         let exif = tiff(true, 3, 1, [0, 8, 0, 0]);
         let xap: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
         let itxt = [b"XML:com.adobe.xmp\0\0\0en\0\0", XMP].concat();
@@ -352,7 +246,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>, prefix in 0usize..4) {
+        fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, prefix in 0usize..4) {
             let mut file = [&b"II*\0\x08\0\0\0"[..], b"\xff\xd8\xff\xe1\0\x20Exif\0\0MM\0*", b"RIFF....WEBP", b""][prefix].to_vec();
             file.extend(bytes);
             for format in [Format::Jpeg, Format::Png, Format::WebP, Format::Tiff] {

@@ -1,48 +1,47 @@
 //! The order in which waiting jobs get a worker: weighted fair queueing by worker time, with equal weights.
 //!
-//! A virtual clock runs at the rate at which each active client gets worker time. A client pays for its jobs in that time: its
-//! next job starts, virtually, when its earlier ones are paid off, and the waiting job with the earliest virtual finish (start
-//! plus estimated cost) is the next to run. When a job ends, the time that it really took replaces the estimate.
+//! A virtual clock runs at the rate at which each active client gets worker time. A client pays for its jobs in virtual time:
+//! its next job has its virtual start when the earlier ones are paid off, and the waiting job with the earliest virtual finish
+//! (start plus estimated cost) runs next. When a job ends, the time that it took replaces the estimate.
 //!
-//! So a cheap job of a client without debt is next, whatever others have queued; clients that keep the queue full get equal
-//! worker time, not equal numbers of jobs; and no job starves, because the clock passes every finish. Deficit round robin
-//! would need a quantum as large as the largest job, and a client that comes back with one job at a time would lose its
-//! deficit when its queue is empty. Here a debt is one number, which outlives the queue.
+//! So a cheap job of a client without debt is next, however much others have queued. Clients that keep the queue full get equal
+//! worker time, not equal numbers of jobs. No job starves, because the clock passes every finish. Deficit round robin would need
+//! a quantum as large as the largest job, and a client that sends one job at a time would lose its deficit whenever its queue is
+//! empty. Here a debt is one number, which outlives the client's queue.
 //!
-//! A job that runs cannot be stopped. So long jobs may not occupy every worker, if there is more than one.
+//! A running job cannot be stopped. So long jobs may not occupy every worker, if there is more than one.
 //!
-//! Jobs also share memory, of which each says how much it needs to begin. A job that needs more than is free waits here, not on
-//! a worker, and jobs behind it may pass if they fit beside it: if the passed job could begin at the end of the jobs that ran
-//! before. So small jobs use what a large one leaves, and the large one is not starved by them. A job that finds out while it
-//! runs how much it needs asks for more ([`FairQueue::lend`]); if that is not free, it comes back and waits
-//! ([`FairQueue::postpone`]).
+//! Jobs also share memory, and each declares how much it needs to begin. A job that needs more than is free waits in the queue,
+//! not on a worker. Later jobs may pass it only if they do not delay it: if it could still begin when the jobs that were before
+//! it have ended. So small jobs use the memory that a large one leaves free, and do not starve it. A job that learns its need
+//! while it runs asks for more ([`FairQueue::lend`]). If that is not free, it returns to the queue ([`FairQueue::postpone`]).
 //!
-//! Nothing here knows threads: the caller passes the time, so that tests can.
+//! The queue does not know threads or clocks: the caller passes the time, so that tests can set it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::model::ClientKey;
 
-/// A job whose expected cost is above this is a long one.
+/// Jobs with a higher expected cost are long jobs.
 pub(super) const SHORT_JOB: Duration = Duration::from_millis(1500);
-/// How long a client that has no job is remembered.
+/// How long the account of a client without jobs is kept.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// Most clients without a job that are remembered.
+/// Most accounts of clients without jobs that are kept.
 const MAX_REMEMBERED: usize = 16_384;
-/// Bounds of the factor by which jobs took longer than estimated on average.
+/// Bounds of the factor that corrects estimates by the average of measured times.
 const CORRECTION: (f64, f64) = (0.25, 4.0);
 
-/// What a job takes.
+/// The worker time and the memory of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
     /// Estimated time on a worker.
     pub time: Duration,
-    /// Bytes of memory that must be free when it begins.
+    /// Bytes of memory that must be free when the job begins.
     pub memory: u64,
 }
 
-/// Jobs of type `J` that wait, and the accounts of the clients that sent them.
+/// The waiting jobs of type `J`, and the accounts of the clients that sent them.
 #[derive(Debug)]
 pub(super) struct FairQueue<J> {
     workers: usize,
@@ -55,26 +54,26 @@ pub(super) struct FairQueue<J> {
     /// Most jobs that wait.
     capacity: usize,
     accounts: HashMap<ClientKey, Account<J>>,
-    /// The first job of each client that has one, by class. A class is `is_long`.
+    /// The first waiting job of each client, in order. The index is `is_long`.
     order: [BTreeSet<Position>; 2],
-    /// Clients with waiting jobs, by their number.
+    /// Clients with waiting jobs, by the number of those jobs.
     by_length: BTreeSet<(usize, ClientKey)>,
-    /// Clients by the time at which they had no more jobs, oldest first. One that came back is here for nothing.
+    /// Clients by the time at which their last job ended, oldest first. An entry of a client that has jobs again is ignored.
     idle: VecDeque<(Instant, ClientKey)>,
     running: BTreeMap<u64, Running>,
     running_long: usize,
     waiting: usize,
-    /// Estimated cost of all that wait.
+    /// Estimated cost of all waiting jobs.
     backlog: Duration,
     /// Clients with jobs that wait or run.
     active: u32,
     clock: Duration,
     clock_read: Instant,
     next_number: u64,
-    /// Moving averages over jobs that ended.
+    /// Moving averages over finished jobs.
     usual_spent: Duration,
     usual_estimate: Duration,
-    /// The same of the estimates of short jobs.
+    /// Moving average of the estimates of short jobs.
     usual_short: Duration,
 }
 
@@ -83,24 +82,24 @@ type Position = (Duration, u64, ClientKey);
 
 #[derive(Debug)]
 struct Account<J> {
-    /// By number, which is the order of arrival.
+    /// Waiting jobs by number, which is the order of arrival.
     jobs: BTreeMap<u64, (Cost, J)>,
     running: u32,
     /// Estimated cost of `jobs`.
     backlog: Duration,
-    /// Virtual time at which everything that was charged is paid off.
+    /// Virtual time at which all charges are paid off.
     paid_off: Duration,
     /// Virtual start of the first of `jobs`.
     start: Duration,
-    /// By how much the client's jobs took longer than estimated of late.
+    /// By how much the client's recent jobs exceeded their estimates.
     overrun: Duration,
     last_estimate: Duration,
-    /// Where the first of `jobs` stands, and whether it is long.
+    /// The position of the first of `jobs` in `order`, and whether it is long.
     position: Option<(Position, bool)>,
     idle_since: Option<Instant>,
 }
 
-/// A job that waits, first of its client.
+/// The first waiting job of a client.
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     place: (Duration, u64),
@@ -110,9 +109,9 @@ struct Waiting {
 #[derive(Debug)]
 struct Running {
     client: ClientKey,
-    /// Virtual finish and number: those of earlier ones are before those of later ones in the order.
+    /// Virtual finish and number, by which jobs are ordered.
     place: (Duration, u64),
-    /// Bytes that it holds.
+    /// Bytes that the job holds.
     memory: u64,
     began: Instant,
     estimate: Duration,
@@ -121,7 +120,7 @@ struct Running {
 }
 
 impl<J> FairQueue<J> {
-    /// An empty queue of at most `capacity` jobs before `workers` workers that share `memory` bytes.
+    /// Returns an empty queue of at most `capacity` jobs for `workers` workers that share `memory` bytes.
     pub(super) fn new(workers: usize, memory: u64, capacity: usize, now: Instant) -> Self {
         let reserved = if workers > 1 { workers.div_ceil(4) } else { 0 };
         Self {
@@ -148,27 +147,27 @@ impl<J> FairQueue<J> {
         }
     }
 
-    /// Jobs that wait.
+    /// Returns the number of waiting jobs.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Bytes that running jobs hold.
+    /// Returns the bytes that running jobs hold.
     pub(super) fn lent(&self) -> u64 {
         self.lent
     }
 
-    /// The number that the next job gets.
+    /// Returns the number that the next job gets.
     #[cfg(test)]
     pub(super) fn next_number(&self) -> u64 {
         self.next_number
     }
 
-    /// Adds a job of `client` and returns its number. If too many wait, the last job of the client with most of them has to
-    /// go, and is returned. A job that needs more memory than there is never begins.
+    /// Adds a job of `client` and returns its number. If too many jobs wait, the last job of the client with most of them is
+    /// removed and returned. A job that needs more memory than the queue has never begins.
     ///
     /// # Errors
-    /// Too many wait, and no client has more of them than this one would have. Returns the job.
+    /// Too many jobs wait, and no client has more of them than this one would have. The error is the job.
     pub(super) fn enter(
         &mut self,
         now: Instant,
@@ -190,7 +189,7 @@ impl<J> FairQueue<J> {
         Ok((number, pushed_out))
     }
 
-    /// Puts a job among those that wait.
+    /// Adds a job to the waiting jobs.
     fn insert(&mut self, client: ClientKey, number: u64, cost: Cost, job: J) {
         let account = self.accounts.entry(client).or_insert_with(Account::new);
         if account.is_idle() {
@@ -209,7 +208,7 @@ impl<J> FairQueue<J> {
         }
     }
 
-    /// Removes a job that waits; `None` if it does not.
+    /// Removes a waiting job. Returns `None` if it does not wait.
     pub(super) fn leave(&mut self, now: Instant, client: ClientKey, number: u64) -> Option<J> {
         self.advance(now);
         let account = self.accounts.get_mut(&client)?;
@@ -223,12 +222,12 @@ impl<J> FairQueue<J> {
         Some(job)
     }
 
-    /// Whether [`take`](Self::take) would return a job.
+    /// Returns whether [`take`](Self::take) would return a job.
     pub(super) fn is_ready(&self) -> bool {
         self.next_position().is_some()
     }
 
-    /// Takes the job that is next and returns it with its number. To be followed by [`finish`](Self::finish) or
+    /// Removes the next job and returns it with its number. The caller must then call [`finish`](Self::finish) or
     /// [`postpone`](Self::postpone).
     pub(super) fn take(&mut self, now: Instant) -> Option<(u64, J)> {
         self.advance(now);
@@ -248,8 +247,8 @@ impl<J> FairQueue<J> {
         Some((number, job))
     }
 
-    /// Makes the memory of a running job `bytes` in all, and returns whether it did. It does not if so much is not free, or if
-    /// it would delay a waiting job which this one has passed.
+    /// Sets the memory of a running job to `bytes` in all, and returns whether it did. It does not if so much is not free, or if
+    /// that would delay a waiting job that this job has passed.
     pub(super) fn lend(&mut self, number: u64, bytes: u64) -> bool {
         let Some(job) = self.running.get(&number) else { return false };
         let more = bytes.saturating_sub(job.memory);
@@ -263,18 +262,18 @@ impl<J> FairQueue<J> {
         true
     }
 
-    /// Bytes that a running job holds.
+    /// Returns the bytes that a running job holds.
     pub(super) fn held_by(&self, number: u64) -> u64 {
         self.running.get(&number).map_or(0, |job| job.memory)
     }
 
-    /// Takes a running job back, which begins again when `memory` bytes are free. The time that it took is charged.
+    /// Returns a running job to the queue, to begin again when `memory` bytes are free. The time that it took is charged.
     pub(super) fn postpone(&mut self, now: Instant, number: u64, memory: u64, job: J) {
         self.advance(now);
         let Some(running) = self.running.remove(&number) else { return };
         self.running_long -= usize::from(running.is_long);
         self.lent -= running.memory;
-        // Before it counts as ended, so that its client is active throughout.
+        // Inserted before its turn is recorded as ended, so that its client stays active.
         self.insert(running.client, number, Cost { time: running.estimate, memory }, job);
         if let Some(account) = self.accounts.get_mut(&running.client) {
             let spent = now.saturating_duration_since(running.began);
@@ -284,7 +283,7 @@ impl<J> FairQueue<J> {
         self.place(running.client, Duration::ZERO, Duration::MAX);
     }
 
-    /// Notes that a job has ended: the time that it took replaces its estimate.
+    /// Records the end of a job. The time that it took replaces its estimate.
     pub(super) fn finish(&mut self, now: Instant, number: u64) {
         self.advance(now);
         let Some(job) = self.running.remove(&number) else { return };
@@ -300,7 +299,7 @@ impl<J> FairQueue<J> {
         account.running -= 1;
         account.overrun = spent.saturating_sub(job.estimate).max(account.overrun / 2);
         account.paid_off = (account.paid_off + spent).saturating_sub(job.charged);
-        // A refund may bring the next job forward, and a charge sets it back.
+        // A refund moves the next job forward, and a charge moves it back.
         let (least, most) = if spent < job.charged {
             (Duration::ZERO, account.start)
         } else {
@@ -310,8 +309,8 @@ impl<J> FairQueue<J> {
         self.rest(now, job.client);
     }
 
-    /// How long a job of `client` would wait now, by the costs of what would run before it. An estimate from totals, so that
-    /// asking costs the same however many clients wait.
+    /// Estimates how long a job of `client` would wait now, by the costs of the jobs that would run before it. The estimate uses
+    /// totals, so its cost does not depend on the number of clients.
     pub(super) fn expected_wait(&mut self, now: Instant, client: ClientKey) -> Duration {
         self.advance(now);
         let (mut own, mut debt, mut cost, mut others) =
@@ -322,7 +321,7 @@ impl<J> FairQueue<J> {
             cost = cost.max(account.last_estimate + account.overrun);
             others -= usize::from(!account.jobs.is_empty());
         }
-        // Of each other client no more runs first than this one owes, has waiting and is about to add.
+        // From each other client, jobs run first for at most the time that this client owes, has waiting and is about to add.
         let theirs = (own + debt + cost).saturating_mul(u32::try_from(others).unwrap_or(u32::MAX));
         let ahead = own + theirs.min(self.backlog.saturating_sub(own));
         let workers = if cost > SHORT_JOB { self.for_long } else { self.workers };
@@ -334,7 +333,7 @@ impl<J> FairQueue<J> {
         expected.mul_f64(correction.clamp(CORRECTION.0, CORRECTION.1))
     }
 
-    /// Runs the virtual clock up to `now`.
+    /// Advances the virtual clock to `now`.
     fn advance(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.clock_read);
         self.clock_read = self.clock_read.max(now);
@@ -353,7 +352,7 @@ impl<J> FairQueue<J> {
         }
     }
 
-    /// Charges what jobs that still run took beyond their estimates.
+    /// Charges running jobs for the time that exceeds their estimates.
     fn charge_running(&mut self, now: Instant) {
         let mut late = Vec::new();
         for job in self.running.values_mut() {
@@ -372,7 +371,7 @@ impl<J> FairQueue<J> {
         }
     }
 
-    /// The position of the job that is next, and whether it is long.
+    /// Returns the position of the next job, and whether it is long.
     fn next_position(&self) -> Option<(Position, bool)> {
         let mut passed = None;
         self.candidates().find(|((finish, number, client), _)| {
@@ -383,14 +382,14 @@ impl<J> FairQueue<J> {
         })
     }
 
-    /// The first of those in front of `place` that do not begin because too little memory is free.
+    /// Returns the first job before `place` if it cannot begin because too little memory is free.
     fn first_without_memory(&self, place: (Duration, u64)) -> Option<Waiting> {
         let ((finish, number, client), _) = self.candidates().next()?;
         let first = Waiting { place: (finish, number), memory: self.need_of(client) };
         (first.place < place && self.lent + first.memory > self.memory).then_some(first)
     }
 
-    /// The first job of each client that a worker could take, memory aside, in their order.
+    /// Returns the first job of each client that a worker could take if memory were free, in order.
     fn candidates(&self) -> impl Iterator<Item = (Position, bool)> {
         let may_be_long = self.running_long < self.for_long;
         let mut short = self.order[0].iter().peekable();
@@ -402,14 +401,14 @@ impl<J> FairQueue<J> {
         })
     }
 
-    /// Bytes that the first waiting job of `client` needs.
+    /// Returns the bytes that the first waiting job of `client` needs.
     fn need_of(&self, client: ClientKey) -> u64 {
         let first = self.accounts.get(&client).and_then(|account| account.jobs.first_key_value());
         first.map_or(0, |(_, (cost, _))| cost.memory)
     }
 
-    /// Whether `bytes` more may be lent to a job at `place`, which passes the waiting job `passed`: they are free, and that one
-    /// can begin as soon as all jobs have ended that it has not been passed by.
+    /// Returns whether `bytes` more may be lent to a job at `place` that passes the waiting job `passed`: they are free, and
+    /// `passed` can still begin when the jobs ordered before it have ended.
     fn is_free(&self, bytes: u64, place: (Duration, u64), passed: Option<Waiting>) -> bool {
         let is_delayed = |passed: Waiting| {
             let that_passed = self.running.values().filter(|job| job.place > passed.place);
@@ -419,7 +418,7 @@ impl<J> FairQueue<J> {
         self.lent + bytes <= self.memory && !passed.is_some_and(is_delayed)
     }
 
-    /// Puts the first job of `client` where it belongs, with a virtual start of at least `least` and at most `most`.
+    /// Inserts the first job of `client` into the order, with a virtual start of at least `least` and at most `most`.
     fn place(&mut self, client: ClientKey, least: Duration, most: Duration) {
         let clock = self.clock;
         let Some(account) = self.accounts.get_mut(&client) else { return };
@@ -435,7 +434,7 @@ impl<J> FairQueue<J> {
         self.order[usize::from(is_long)].insert(position);
     }
 
-    /// Notes that a job of this estimate waits no more.
+    /// Records that a job with this estimate no longer waits.
     fn forget_waiting(&mut self, client: ClientKey, estimate: Duration) {
         if let Some(account) = self.accounts.get_mut(&client) {
             account.backlog = account.backlog.saturating_sub(estimate);
@@ -445,7 +444,7 @@ impl<J> FairQueue<J> {
         self.count_jobs(client, |length| length + 1);
     }
 
-    /// Corrects `by_length` after a change; `before` gives the earlier number of jobs from the present one.
+    /// Updates `by_length` after a change. `before` computes the earlier number of jobs from the present one.
     fn count_jobs(&mut self, client: ClientKey, before: impl Fn(usize) -> usize) {
         let length = self.accounts.get(&client).map_or(0, |account| account.jobs.len());
         self.by_length.remove(&(before(length), client));
@@ -454,7 +453,7 @@ impl<J> FairQueue<J> {
         }
     }
 
-    /// Notes that `client` has no more jobs, if so.
+    /// Marks `client` as idle if it has no more jobs.
     fn rest(&mut self, now: Instant, client: ClientKey) {
         if let Some(account) = self.accounts.get_mut(&client)
             && account.is_idle()
@@ -466,7 +465,7 @@ impl<J> FairQueue<J> {
         }
     }
 
-    /// Takes out the last job of the client with most of them, if those are more than `client` is about to have.
+    /// Removes the last job of the client with most of them, if it has more than `client` is about to have.
     fn make_room_for(&mut self, now: Instant, client: ClientKey) -> Option<J> {
         let own = self.accounts.get(&client).map_or(0, |account| account.jobs.len());
         let (length, longest) = *self.by_length.last()?;
@@ -498,12 +497,12 @@ impl<J> Account<J> {
     }
 }
 
-/// A moving average after one more value; zero before the first.
+/// Returns a moving average after one more value. It is zero before the first.
 fn average(before: Duration, value: Duration) -> Duration {
     if before.is_zero() { value } else { before - before / 8 + value / 8 }
 }
 
-/// A number to divide by.
+/// Returns `n` as a divisor, at least 1.
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX).max(1)
 }

@@ -1,20 +1,20 @@
-//! What distinguishes one way of making photos from another: equal fingerprints make equal outputs of equal sources, so that
-//! a photo that comes again need not be made again.
+//! Fingerprints of recipes. Equal fingerprints mean equal outputs for equal sources, so that a photo that was encoded before
+//! need not be encoded again.
 //!
-//! Only what decides the output counts, and what decides whether there is one: a photo that a stricter setting would
-//! refuse must not be served because a laxer one let it in.
+//! A fingerprint covers the settings that decide the output, and those that decide whether a photo is accepted: a photo that
+//! the present settings refuse must not be served because earlier settings accepted it.
 
-use super::Recipe;
+use super::recipe::Recipe;
 
-/// To be raised by whoever changes what comes out of the same source under the same recipe: another decoder, resizer,
-/// encoder or colour conversion, another choice of metadata. Photos that come again are then made anew.
+/// Version of the pipeline. Add 1 for every change that makes another output of the same source under the same recipe: in a
+/// decoder, the resizer, the encoder, the colour conversion or the choice of metadata. Photos are then encoded again.
 const VERSION: u32 = 4;
 
 impl Recipe {
-    /// 32 bytes that name this recipe and this version of the pipeline.
+    /// Returns 32 bytes that identify this recipe and this version of the pipeline.
     pub fn fingerprint(&self) -> [u8; 32] {
-        // Named one by one, so that a new field does not compile before somebody decided whether it counts.
-        // The memory counts because decoders shrink a photo further when they have little of it.
+        // Listed one by one, so that a new field does not compile until it is decided whether it is part of the fingerprint.
+        // Memory is, because decoders shrink a photo further when they have little of it.
         let Self { max_dim, quality, max_pixels, memory, keep_exif, timeout: _, processor_time: _ } = self;
         let text = format!(
             "vintedbot pipeline {VERSION}: max_dim {max_dim}, quality {quality}, max_pixels {max_pixels}, \
@@ -31,7 +31,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn whatever_changes_the_output_changes_the_fingerprint() {
+    fn recipe_with_another_output_has_another_fingerprint() {
         let recipe = Recipe {
             max_dim: 1600,
             quality: 80,

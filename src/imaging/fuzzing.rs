@@ -1,15 +1,16 @@
-//! What the fuzz targets ask of this room beyond its interface.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "to panic is how a target tells what it found")]
+//! Checks for the fuzz targets that need the internals of this module.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a fuzz target reports a finding by a panic")]
 
-use super::codec::baseline::{Bands, Baseline, Plane, Room};
-use super::codec::{jpeg, markers};
-use super::exif::{self, Orientation};
+use super::codec::jpeg::decode::{BandSink, Baseline, PlaneSize, RowBuffer};
+use super::codec::jpeg::{self, markers};
+use super::exif;
+use super::orientation::Orientation;
 use super::{Encoded, Format, ImageError, Recipe, Workspace, metadata, plan};
 
 /// Bytes of an output that may be EXIF: one segment.
 const MAX_SEGMENT: usize = 2 + 65_535;
 
-/// A workspace that others have used.
+/// Returns a workspace whose buffers hold the data of earlier photos.
 pub(crate) fn used_workspace() -> Workspace {
     let mut workspace = Workspace::default();
     for len in [1 << 10, 1 << 14, 1 << 18, 1 << 22] {
@@ -18,7 +19,7 @@ pub(crate) fn used_workspace() -> Workspace {
     workspace
 }
 
-/// The output is of the size that the declared one calls for, where that can be told without decoding.
+/// Asserts that the output has the size that follows from the declared one, for formats that need no decoding to find it.
 pub(crate) fn assert_size_fits(format: Format, file: &[u8], made: &Encoded, recipe: &Recipe) {
     if format != Format::Jpeg {
         return;
@@ -30,7 +31,7 @@ pub(crate) fn assert_size_fits(format: Format, file: &[u8], made: &Encoded, reci
     assert_eq!((made.width, made.height), expected);
 }
 
-/// Of application segments and comments there is the JFIF header, and EXIF where it may be.
+/// Asserts that the only application segments and comments are the JFIF header and, if allowed, EXIF.
 pub(crate) fn assert_is_clean(jpeg: &[u8], may_have_exif: bool) {
     let extra: Vec<u8> = markers::segments(jpeg)
         .map(|segment| segment.marker)
@@ -40,7 +41,7 @@ pub(crate) fn assert_is_clean(jpeg: &[u8], may_have_exif: bool) {
     assert!(jpeg.ends_with(&[0xFF, 0xD9]));
 }
 
-/// What is written of a file's EXIF is upright, fits a segment, and is all there is to keep of what was written.
+/// Asserts that the EXIF written for a file is upright, fits a segment, and is kept whole when it is read again.
 pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
     let block = exif::block(format, file);
     exif::orientation_of(format, file);
@@ -55,8 +56,8 @@ pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
     assert_eq!(metadata::segment(written, 1200, 1600), Some(segment), "what is written is read again");
 }
 
-/// If our own decoder decodes `file`, with or without the instructions of this processor, then so does libjpeg-turbo, without a
-/// warning and to the same samples.
+/// Asserts that a file which our decoder accepts, with or without SIMD, is decoded by libjpeg-turbo to the same samples without
+/// a warning.
 pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     let Some(baseline) = Baseline::open(file) else { return };
     let (width, height) = baseline.size();
@@ -70,7 +71,7 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     if result.is_err() {
         return;
     }
-    assert!(ours.samples == portable.samples, "the processor's instructions matter");
+    assert!(ours.samples == portable.samples, "SIMD and portable code differ");
     let judge = jpeg::planes(file, u32::from(divisor), &mut Workspace::default());
     // It gives no planes of inks, of rare subsamplings, and of narrow pictures when scaled.
     let Some((theirs, complaint)) = judge else { return };
@@ -82,7 +83,7 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     assert_eq!(ours.planes.len(), theirs.len());
     for (component, theirs) in theirs.iter().enumerate() {
         let (columns, rows) = ours.in_blocks(file, component, divisor);
-        let Plane { width, height, padded, .. } = ours.planes[component];
+        let PlaneSize { width, height, padded, .. } = ours.planes[component];
         assert_eq!((width, height), (theirs.width, theirs.height));
         for (row, (ours, theirs)) in
             ours.samples[component].chunks(padded).zip(theirs.rows()).take(rows).enumerate()
@@ -92,21 +93,22 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     }
 }
 
-/// Collects bands to whole planes.
+/// Collects bands into whole planes.
 struct Collected {
-    planes: Vec<Plane>,
+    planes: Vec<PlaneSize>,
     samples: [Vec<u8>; 4],
     rows: [usize; 4],
 }
 
 impl Collected {
     fn of(file: &Baseline<'_>, divisor: u8) -> Self {
-        let planes = (0..file.sampling().len()).map(|component| file.plane(component, divisor).unwrap());
+        let planes = (0..file.sampling().len()).map(|component| file.plane_size(component, divisor).unwrap());
         Self { planes: planes.collect(), samples: Default::default(), rows: [0; 4] }
     }
 
-    /// Columns and rows of a plane that lie within its blocks. At a divisor, a plane can be one wider or higher than they are;
-    /// the library copies that one from whatever lies behind, and here it is that of the block that fills up the MCU.
+    /// Returns the columns and rows of a plane that lie within its blocks. At a divisor, a plane can be one sample wider or higher
+    /// than its blocks. libjpeg-turbo copies that sample from the memory behind them; ours comes from the block that completes the
+    /// MCU.
     fn in_blocks(&self, file: &[u8], component: usize, divisor: u8) -> (usize, usize) {
         let file = Baseline::open(file).unwrap();
         let factors: Vec<(u8, u8)> = file.sampling().collect();
@@ -114,23 +116,23 @@ impl Collected {
         let blocks = |side: u32, factor: u8, most: u8| {
             (side as usize * usize::from(factor)).div_ceil(8 * usize::from(most)) * usize::from(8 / divisor)
         };
-        let Plane { width, height, .. } = self.planes[component];
+        let PlaneSize { width, height, .. } = self.planes[component];
         let (full, of) = (file.size(), factors[component]);
         (width.min(blocks(full.0, of.0, most.0)), height.min(blocks(full.1, of.1, most.1)))
     }
 }
 
-impl Bands for Collected {
-    fn rooms(&mut self) -> [Room<'_>; 4] {
-        let mut rooms: [Room<'_>; 4] = Default::default();
-        for ((room, plane), (samples, rows)) in
-            rooms.iter_mut().zip(&self.planes).zip(self.samples.iter_mut().zip(self.rows))
+impl BandSink for Collected {
+    fn row_buffers(&mut self) -> [RowBuffer<'_>; 4] {
+        let mut buffers: [RowBuffer<'_>; 4] = Default::default();
+        for ((buffer, plane), (samples, rows)) in
+            buffers.iter_mut().zip(&self.planes).zip(self.samples.iter_mut().zip(self.rows))
         {
             let start = rows * plane.padded;
             samples.resize(start + plane.band * plane.padded, 0);
-            *room = Room { samples: &mut samples[start..], stride: plane.padded };
+            *buffer = RowBuffer { samples: &mut samples[start..], stride: plane.padded };
         }
-        rooms
+        buffers
     }
 
     fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {

@@ -1,24 +1,29 @@
-//! Pixels only: source bytes in, an upright, clean, small JPEG out.
+//! Makes an upright, small sRGB JPEG from the bytes of a photo.
 //!
-//! This room knows neither requests nor stores. It refuses whatever would cost more than the [`Recipe`] allows before it
-//! allocates for it, and never shows a decoder's own words to anybody. The seam is [`inspect`] and [`Inspected::encode`].
+//! This module knows neither requests nor stores. It refuses a photo that would cost more than the [`Recipe`] allows before
+//! it allocates memory for the pixels, and it never returns a decoder's own error text. Callers use [`inspect`], then
+//! [`Inspected::encode`].
 
 mod canvas;
 mod codec;
 mod colour;
 mod cost;
 mod declared;
-mod develop;
+mod error;
 mod exif;
 mod fair_queue;
 mod fingerprint;
+mod finish;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod layout;
+mod limits;
 mod metadata;
-mod orient;
+mod orientation;
 mod plan;
 mod plane;
 mod pool;
+mod recipe;
 mod scale;
 pub mod steps;
 mod tiff_directory;
@@ -26,39 +31,21 @@ mod work_budget;
 mod workspace;
 mod xmp;
 
-use std::time::Duration;
-
 pub use codec::Format;
 pub use cost::{COST_HEAD_BYTES, estimated_cost};
+pub use error::ImageError;
 pub use pool::{Cost, Pool, PoolError, Step, Turn};
+pub use recipe::Recipe;
 pub use work_budget::{Spent, WorkBudget};
 pub use workspace::Workspace;
 
-use self::canvas::{Canvas, Layout, Target};
+use self::canvas::{Canvas, Target};
 use self::codec::Picture;
 use self::colour::Conversion;
-use self::exif::Orientation;
+use self::layout::Layout;
+use self::orientation::Orientation;
 
-/// What to make of a photo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recipe {
-    /// Longer side of the output in pixels; smaller inputs keep their size.
-    pub max_dim: u32,
-    /// JPEG quality, 1..=95.
-    pub quality: u8,
-    /// Largest declared width x height of an input.
-    pub max_pixels: u64,
-    /// The most memory in bytes that one photo may be given; decoders that can use less for a large photo do.
-    pub memory: u64,
-    /// Whether the output keeps camera, exposure, dates and place of the source's EXIF; it has no metadata otherwise.
-    pub keep_exif: bool,
-    /// How long one photo may take, from the first step of its job.
-    pub timeout: Duration,
-    /// How much processor time one photo may take.
-    pub processor_time: Duration,
-}
-
-/// A finished photo: a baseline JPEG, upright, sRGB, with no more metadata than the recipe asks for.
+/// A finished photo: a baseline JPEG, upright, in sRGB, with only the metadata that the recipe asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// The JPEG file.
@@ -69,49 +56,10 @@ pub struct Encoded {
     pub height: u32,
 }
 
-/// Why a photo could not be made. Each text is a sentence for the app's developer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ImageError {
-    /// A side is zero.
-    #[error("The image has no pixels: one of its sides is zero.")]
-    Empty,
-    /// Declared width x height is over the limit.
-    #[error("The image declares {width} x {height} pixels, more than the {max} pixels that are allowed.")]
-    TooManyPixels {
-        /// Declared width.
-        width: u64,
-        /// Declared height.
-        height: u64,
-        /// The limit on their product.
-        max: u64,
-    },
-    /// The data ends before the pixels do.
-    #[error("The image is truncated: its data ends before its pixels do.")]
-    Truncated,
-    /// The data is not what its type demands.
-    #[error("The image is corrupt and cannot be decoded.")]
-    Corrupt,
-    /// A well-formed variant of a known type that no decoder here reads.
-    #[error("The image uses a variant of its format that is not supported.")]
-    Unsupported,
-    /// The sensor data of a camera, whose file looks like a TIFF and often has a thumbnail in its first page.
-    #[error("Camera RAW is not accepted. Send the photo as JPEG, HEIC, PNG or TIFF.")]
-    CameraRaw,
-    /// Decoding took longer than the limit.
-    #[error("The image takes too long to decode.")]
-    TooSlow,
-    /// Decoding would need more memory than this server may ever use.
-    #[error("The image needs more memory to decode than this server allows.")]
-    TooMuchMemory,
-    /// Nobody waits for the photo any more.
-    #[error("The upload was abandoned.")]
-    Abandoned,
-}
-
-/// A photo whose header was read and found acceptable; nothing is decoded yet.
+/// A photo whose header was read and is within the limits. No pixel is decoded yet.
 #[derive(Debug)]
 pub struct Inspected<'a> {
-    /// All attempts share it.
+    /// Shared by all attempts to decode this photo.
     budget: &'a WorkBudget<'a>,
     picture: Box<dyn Picture + 'a>,
     exif: Option<&'a [u8]>,
@@ -121,41 +69,42 @@ pub struct Inspected<'a> {
 
 /// Why a photo was not made.
 #[derive(Debug)]
-pub enum Failed<'a> {
-    /// It cannot be: its pixels are corrupt, truncated or unsupported, the time ran out, or nobody waits any more.
+pub enum EncodeError<'a> {
+    /// The photo cannot be made: its pixels are corrupt, truncated or unsupported, its time is up, or the client disconnected.
     Image(ImageError),
-    /// Not in this way. This one will do, but calls for memory of its own.
-    Again(Inspected<'a>),
+    /// The fast decoder does not support this file. Encode this one instead, after a new look at [`Inspected::memory`].
+    Fallback(Inspected<'a>),
 }
 
-impl From<ImageError> for Failed<'_> {
+impl From<ImageError> for EncodeError<'_> {
     fn from(error: ImageError) -> Self {
         Self::Image(error)
     }
 }
 
-/// Holds the size that the first bytes of a file declare, if they do, against the limits of `recipe`.
+/// Checks the size that the first bytes of a file declare against the limits of `recipe`. Accepts a file that declares no
+/// size there.
 ///
 /// # Errors
-/// Zero size, or over the pixel limit.
+/// The size is zero, or over the pixel limit.
 pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<(), ImageError> {
     match declared::size(format, head) {
-        Some((width, height)) => codec::check_size(width, height, recipe.max_pixels).map(|_| ()),
+        Some((width, height)) => limits::check_size(width, height, recipe.max_pixels).map(|_| ()),
         None => Ok(()),
     }
 }
 
-/// Width and height that a JPEG declares, of which `head` holds at least what is in front of the pixels; `None` if it is no
-/// JPEG or declares more than one size.
+/// Returns the width and height that a JPEG declares. `head` must contain everything up to the first scan. Returns `None` if
+/// the bytes are no JPEG or declare more than one size.
 pub fn jpeg_sides(head: &[u8]) -> Option<(u32, u32)> {
-    codec::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
+    codec::jpeg::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
 }
 
-/// Reads the header of `bytes` and checks it against the limits of `recipe`. This and all that follows is charged to
-/// `budget`.
+/// Reads the header of `bytes` and checks it against the limits of `recipe`. All work on this photo is charged to `budget`.
 ///
 /// # Errors
-/// The header is corrupt, of zero size, over the pixel limit or of an unsupported variant, or the budget is used up.
+/// The header is corrupt, declares zero size, exceeds the pixel limit or names an unsupported variant, or the budget is used
+/// up.
 pub fn inspect<'a>(
     format: Format,
     bytes: &'a [u8],
@@ -171,10 +120,10 @@ pub fn inspect<'a>(
     Ok(Inspected { budget, picture, exif, orientation, recipe: *recipe })
 }
 
-/// Makes a photo, whatever it takes: for callers who account for no memory, such as benchmarks.
+/// Makes a photo in one call, for callers that do not account for memory, such as benchmarks.
 ///
 /// # Errors
-/// It cannot be made.
+/// The photo cannot be made.
 pub fn make(
     format: Format,
     bytes: &[u8],
@@ -186,30 +135,30 @@ pub fn make(
     loop {
         match inspected.encode(workspace) {
             Ok(encoded) => return Ok(encoded),
-            Err(Failed::Image(error)) => return Err(error),
-            Err(Failed::Again(next)) => inspected = next,
+            Err(EncodeError::Image(error)) => return Err(error),
+            Err(EncodeError::Fallback(next)) => inspected = next,
         }
     }
 }
 
 impl<'a> Inspected<'a> {
-    /// Upper estimate of the memory in bytes that [`encode`](Self::encode) holds at its peak, the source not counted.
+    /// Returns an upper bound of the bytes that [`encode`](Self::encode) holds at its peak, the source excluded.
     pub fn memory(&self) -> u64 {
         let layout = self.picture.layout();
         let target = self.target(&layout);
-        // As it is, read, and as the tables that are made of it: of inks these are the largest.
+        // The profile, its parsed form and the tables made from it, which are largest for CMYK.
         let profile = self.picture.profile().map_or(0, |profile| 4 * profile.len() as u64);
         let encoding =
-            develop::memory(layout.model, target.width, target.height, self.picture.profile().is_some());
-        // The decoder has returned its memory when the encoder asks for some.
+            finish::memory(layout.model, target.width, target.height, self.picture.profile().is_some());
+        // The decoder frees its memory before the encoder allocates.
         profile + Canvas::memory(&layout, &target) + self.picture.memory().max(encoding)
     }
 
-    /// Decodes, resizes, turns, converts and encodes.
+    /// Decodes, resizes, turns upright, converts to sRGB and encodes the photo.
     ///
     /// # Errors
-    /// See [`Failed`].
-    pub fn encode(self, workspace: &mut Workspace) -> Result<Encoded, Failed<'a>> {
+    /// See [`EncodeError`].
+    pub fn encode(self, workspace: &mut Workspace) -> Result<Encoded, EncodeError<'a>> {
         let budget = self.budget;
         budget.check()?;
         let layout = self.picture.layout();
@@ -220,22 +169,22 @@ impl<'a> Inspected<'a> {
             true => (target.height, target.width),
             false => (target.width, target.height),
         };
-        // Before the picture is used up, which may have the block.
+        // Read before `decode` consumes the picture, which may own the block.
         let exif = self.picture.exif().or(self.exif).filter(|_| self.recipe.keep_exif);
         let metadata = exif.and_then(|tiff| metadata::segment(tiff, width, height));
         let mut canvas = Canvas::new(&layout, &target, budget, workspace);
         match self.picture.decode(&mut canvas) {
             Ok(()) => {}
-            Err(codec::Failed::Image(error)) => return Err(budget.explain(error).into()),
-            Err(codec::Failed::Again(picture)) => {
-                return Err(Failed::Again(Self { picture, ..self }));
+            Err(codec::DecodeError::Image(error)) => return Err(budget.explain(error).into()),
+            Err(codec::DecodeError::Fallback(picture)) => {
+                return Err(EncodeError::Fallback(Self { picture, ..self }));
             }
         }
         let planes = canvas.finish()?;
         budget.check()?;
-        let upright = |plane| orient::upright(plane, orientation, workspace);
+        let upright = |plane| orientation::upright(plane, orientation, workspace);
         let planes: Vec<_> = planes.into_iter().map(upright).collect();
-        let mut bytes = develop::encode(planes, layout.model, &conversion, quality, workspace)?;
+        let mut bytes = finish::encode(planes, layout.model, &conversion, quality, workspace)?;
         if let Some(segment) = metadata {
             bytes = metadata::insert(bytes, segment);
         }
@@ -244,7 +193,7 @@ impl<'a> Inspected<'a> {
     }
 
     fn target(&self, layout: &Layout) -> Target {
-        // From the full size, so that a scaled decode rounds exactly as a full one.
+        // Computed from the full size, so that a scaled decode rounds to the same size as a full decode.
         let (width, height) = plan::fit(layout.width, layout.height, self.recipe.max_dim);
         Target { width, height, orientation: self.orientation }
     }

@@ -1,10 +1,11 @@
-//! Sizes: what comes out of what goes in, and how far a decoder may shrink on the way.
+//! Computes the size of the output, and by how much a JPEG decoder may divide a picture.
 
-/// Headroom over the target that a scaled decode must keep. libjpeg's 1/2 and 1/4 are box averages: with 2.5x left for
-/// Lanczos the difference cannot be seen, with less it can (0.8 SSIMULACRA2 points).
+/// Least ratio of the decoded size to the target size. libjpeg scales to 1/2 and 1/4 by box averages. If Lanczos still shrinks
+/// the picture by 2.5 the difference is invisible; with less it costs 0.8 SSIMULACRA2 points.
 const SCALED_HEADROOM: f64 = 2.5;
 
-/// The size of the output: longer side at most `max_dim`, never enlarged, shorter side rounded to nearest, at least 1.
+/// Returns the size of the output. The longer side is at most `max_dim`, and the shorter one is rounded to nearest and at
+/// least 1. A picture is never enlarged.
 pub(super) fn fit(width: u32, height: u32, max_dim: u32) -> (u32, u32) {
     let longer = width.max(height);
     if longer <= max_dim {
@@ -22,7 +23,7 @@ fn max_dim_of(max_dim: u64) -> u32 {
     u32::try_from(max_dim).unwrap_or(u32::MAX)
 }
 
-/// By how much (8, 4, 2 or 1) a JPEG decoder may divide both sides and leave enough for Lanczos.
+/// Returns the largest divisor of both sides (8, 4, 2 or 1) that leaves enough pixels for Lanczos.
 pub(super) fn divisor_for_quality(width: u32, height: u32, max_dim: u32) -> u32 {
     [8, 4, 2]
         .into_iter()
@@ -30,7 +31,7 @@ pub(super) fn divisor_for_quality(width: u32, height: u32, max_dim: u32) -> u32 
         .unwrap_or(1)
 }
 
-/// The same, but further, down to the target, where the planes would not fit `memory` bytes otherwise.
+/// Returns a larger divisor where the planes would otherwise not fit `memory` bytes, but never decodes below the target size.
 pub(super) fn divisor_for_memory(
     (width, height): (u32, u32),
     max_dim: u32,
@@ -48,7 +49,7 @@ pub(super) fn divisor_for_memory(
     divisor
 }
 
-/// Whether a picture divided by `divisor` is still `headroom` times as large as the target.
+/// Returns whether a picture divided by `divisor` is still `headroom` times as large as the target.
 fn leaves(width: u32, height: u32, max_dim: u32, divisor: u32, headroom: f64) -> bool {
     f64::from(width.max(height)) / f64::from(divisor) >= f64::from(max_dim) * headroom
 }
@@ -59,7 +60,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_shorter_side_is_rounded_to_nearest() {
+    fn shorter_side_is_rounded_to_nearest() {
         assert_eq!(fit(4032, 3024, 1600), (1600, 1200));
         assert_eq!(fit(3024, 4032, 1600), (1200, 1600));
         assert_eq!(fit(1601, 1200, 1600), (1600, 1199));
@@ -70,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decoder_shrinks_only_with_headroom() {
+    fn divisor_keeps_headroom_unless_memory_is_short() {
         assert_eq!(divisor_for_quality(4032, 3024, 1600), 1);
         assert_eq!(divisor_for_quality(8064, 6048, 1600), 2);
         assert_eq!(divisor_for_quality(16_000, 12_000, 1600), 4);
@@ -81,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn output_fits_and_keeps_its_shape(width in 1u32..100_000, height in 1u32..100_000, max_dim in 1u32..20_000) {
+        fn output_fits_and_keeps_its_aspect_ratio(width in 1u32..100_000, height in 1u32..100_000, max_dim in 1u32..20_000) {
             let (w, h) = fit(width, height, max_dim);
             prop_assert!(w >= 1 && h >= 1 && w <= width && h <= height);
             prop_assert!(w.max(h) <= max_dim.max(1) || (w, h) == (width, height));

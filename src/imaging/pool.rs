@@ -1,11 +1,11 @@
-//! The image pool: a fixed number of threads, and a fair queue in front of them.
+//! The image pool: a fixed number of worker threads and a fair queue of jobs.
 //!
-//! Threads of its own rather than the runtime's blocking pool: a job that was started cannot be cancelled, so the number
-//! that run must not depend on who still waits for them. Clients share the workers by the time that their jobs take (see
-//! [`fair_queue`](super::fair_queue)), so that one client's twenty expensive photos do not stand before another one's.
+//! The pool has its own threads instead of the runtime's blocking pool. A job that has started cannot be cancelled, so the
+//! number of running jobs must not depend on how many callers still wait. Clients share the workers by the time that their jobs
+//! take (see [`fair_queue`](super::fair_queue)), so that twenty expensive photos of one client do not delay another client.
 //!
-//! The pool lends the memory of the images as well. A job that needs more than is free goes back to the queue, so that its
-//! worker takes another one.
+//! The pool also lends the memory for images. A job that needs more memory than is free goes back to the queue, and its worker
+//! takes another job.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,21 +21,22 @@ use crate::allocator;
 use crate::model::ClientKey;
 use crate::telemetry::metrics::{Counter, Metrics, Reading, Unit};
 
-/// A job that held as many bytes of memory returns what it freed to the system before others may borrow it.
+/// After a job that held at least this many bytes, the allocator returns the freed memory to the system before other jobs may
+/// borrow it.
 const LARGE_JOB: u64 = 32 << 20;
 
-/// What a job has while it runs.
+/// The resources of a job while it runs.
 pub struct Turn<'a> {
     /// The worker's buffers.
     pub workspace: &'a mut Workspace,
-    /// Whether the caller has gone away, so that nobody will see the result.
+    /// Returns whether the caller has stopped waiting for the result.
     pub is_abandoned: &'a dyn Fn() -> bool,
     lend: &'a dyn Fn(u64) -> bool,
 }
 
 impl Turn<'_> {
-    /// Makes the memory that this job may hold `bytes` in all, and returns whether it did. If not, the job is to end with
-    /// [`Step::Postponed`].
+    /// Sets the memory that this job may hold to `bytes` in all, and returns whether so much is free. If not, the job must end
+    /// with [`Step::Postponed`].
     pub fn lend(&self, bytes: u64) -> bool {
         (self.lend)(bytes)
     }
@@ -44,21 +45,21 @@ impl Turn<'_> {
 /// How a turn of a job ended.
 #[derive(Debug)]
 pub enum Step<T> {
-    /// With the result.
+    /// The job has ended with this result.
     Done(T),
-    /// The job needs `memory` bytes, which are not free. It holds none now, and is run again from its start when they are.
+    /// The job needs `memory` bytes, which are not free. It holds none now, and runs again from its start when they are.
     Postponed {
-        /// What it needs, in all; no more than the pool has.
+        /// Bytes that the job needs in all; at most what the pool has.
         memory: u64,
     },
 }
 
-/// A job, whatever its result.
+/// A job with any type of result.
 trait Job: Send {
-    /// Runs it. Returns the memory that it needs if it was postponed.
+    /// Runs the job. Returns the memory that it needs if it was postponed.
     fn run(&mut self, workspace: &mut Workspace, shared: &Shared, number: u64) -> Option<u64>;
 
-    /// Whether its caller has gone away.
+    /// Returns whether the caller has stopped waiting.
     fn is_abandoned(&self) -> bool;
 }
 
@@ -73,7 +74,7 @@ impl<T: Send, F: FnMut(&mut Turn<'_>) -> Step<T> + Send> Job for Task<T, F> {
         let is_abandoned = || self.sender.as_ref().is_none_or(oneshot::Sender::is_closed);
         let lend = |bytes| shared.lock().jobs.lend(number, bytes);
         let mut turn = Turn { workspace, is_abandoned: &is_abandoned, lend: &lend };
-        // Only the result crosses this line, and buffers, whose content is of no meaning.
+        // After a panic only the buffers are used again, and their content is undefined anyway.
         let result = match catch_unwind(AssertUnwindSafe(|| (self.job)(&mut turn))) {
             Ok(Step::Postponed { memory }) => return Some(memory),
             Ok(Step::Done(result)) => Ok(result),
@@ -96,15 +97,15 @@ impl<T: Send, F: FnMut(&mut Turn<'_>) -> Step<T> + Send> Job for Task<T, F> {
 /// Why a job gave no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PoolError {
-    /// It was not begun within the time that one may wait, or too many waited.
+    /// The job did not begin within the longest wait, or too many jobs waited.
     #[error("the image pool is busy")]
     Busy,
-    /// The job panicked. Its worker lives on.
+    /// The job panicked. Its worker continues.
     #[error("an image job panicked")]
     Panicked,
 }
 
-/// Runs blocking jobs on its workers; a bounded number more wait, for a bounded time.
+/// Runs blocking jobs on its workers. A bounded number of further jobs wait, for a bounded time.
 pub struct Pool {
     shared: Arc<Shared>,
     wait: Duration,
@@ -123,7 +124,7 @@ struct Queue {
 }
 
 impl Pool {
-    /// Starts `workers` threads that share `memory` bytes for images, before which at most `queue` jobs wait for at most
+    /// Starts `workers` threads that share `memory` bytes for images. At most `queue` jobs wait for them, each for at most
     /// `wait`. The threads end when the pool is dropped and no job waits.
     ///
     /// # Errors
@@ -161,12 +162,12 @@ impl Pool {
         metrics.register("image_panics", photos, help, self.shared.panics.clone());
     }
 
-    /// Runs `job` of `client` on a worker, again from its start whenever it was postponed. If the caller goes away first, a job
-    /// that has not begun never will.
+    /// Runs `job` of `client` on a worker, and again from its start whenever it was postponed. If the caller drops the future
+    /// before the job has begun, it never begins.
     ///
     /// # Errors
-    /// It was not begun within the wait, or was postponed and did not get its memory within the wait; too many wait, and this
-    /// client has most of them; or it panicked.
+    /// The job did not begin within the wait, or was postponed and did not get its memory within the wait; too many jobs wait and
+    /// this client has most of them; or the job panicked.
     pub async fn run<T: Send + 'static>(
         &self,
         client: ClientKey,
@@ -176,44 +177,45 @@ impl Pool {
         let (sender, receiver) = oneshot::channel();
         let job = Box::new(Task { job, sender: Some(sender) });
         let place = self.shared.enter(client, cost, job)?;
-        // Dropped before the place is: a worker that postpones the job sees that nobody waits, or the place still finds it.
+        // Declared after `place`, so dropped before it: a worker that postpones the job sees the closed channel, or `place` finds
+        // the job in the queue.
         let mut receiver = receiver;
         loop {
             match tokio::time::timeout(self.wait, &mut receiver).await {
                 Ok(result) => return result.unwrap_or(Err(PoolError::Busy)),
                 Err(_) if place.leave() => return Err(PoolError::Busy),
-                // It runs. When it ends there is a result; if it is postponed, it has the same time once more.
+                // The job runs. It ends with a result, or is postponed and may wait for the same time again.
                 Err(_) => {}
             }
         }
     }
 
-    /// How long a job of `client` would wait now, by the costs of the jobs that would run before it.
+    /// Returns how long a job of `client` would wait now, by the costs of the jobs that would run before it.
     pub fn expected_wait(&self, client: ClientKey) -> Duration {
         self.shared.lock().jobs.expected_wait(Instant::now(), client)
     }
 
-    /// The longest time that a job waits before it is given up.
+    /// Returns the longest time that a job waits before it is refused.
     pub fn wait(&self) -> Duration {
         self.wait
     }
 
-    /// Jobs that wait for a worker.
+    /// Returns the number of jobs that wait for a worker.
     pub fn queued(&self) -> usize {
         self.shared.lock().jobs.waiting()
     }
 
-    /// Bytes of memory that jobs hold.
+    /// Returns the bytes of memory that jobs hold.
     pub fn lent(&self) -> u64 {
         self.shared.lock().jobs.lent()
     }
 
-    /// Jobs that panicked since the start, whether anybody still waited for them or not.
+    /// Returns the number of jobs that panicked since the start.
     pub fn panics(&self) -> u64 {
         self.shared.panics.get()
     }
 
-    /// Workers that have a job.
+    /// Returns the number of workers that run a job.
     pub fn busy(&self) -> usize {
         self.shared.busy.load(Ordering::Relaxed)
     }
@@ -231,16 +233,21 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job to the queue. If too many wait, a job of the client with most of them has to go.
-    fn enter(self: &Arc<Self>, client: ClientKey, cost: Cost, job: Box<dyn Job>) -> Result<Place, PoolError> {
+    /// Adds a job to the queue. If too many wait, a job of the client with most of them is removed.
+    fn enter(
+        self: &Arc<Self>,
+        client: ClientKey,
+        cost: Cost,
+        job: Box<dyn Job>,
+    ) -> Result<QueuePlace, PoolError> {
         let entered = self.lock().jobs.enter(Instant::now(), client, cost, job);
-        // A job that is refused or pushed out is dropped outside the lock: it may hold megabytes.
+        // A job that is refused or removed is dropped outside the lock: it may hold megabytes.
         let (number, _pushed_out) = entered.map_err(|_job| PoolError::Busy)?;
         self.work.notify_one();
-        Ok(Place { shared: Arc::clone(self), client, number })
+        Ok(QueuePlace { shared: Arc::clone(self), client, number })
     }
 
-    /// What a worker does.
+    /// Runs jobs until the pool is closed and none waits.
     fn work(&self) {
         let mut workspace = Workspace::default();
         while let Some((number, mut job)) = self.next() {
@@ -251,10 +258,10 @@ impl Shared {
         }
     }
 
-    /// Puts a job back that needs memory, and notes the end of any other.
+    /// Puts a job that needs memory back into the queue, and records the end of any other job.
     fn end(&self, number: u64, job: Box<dyn Job>, needed: Option<u64>) {
         let mut queue = self.lock();
-        // Asked while the queue is locked: whoever leaves closes the channel first and looks for the job here afterwards.
+        // Checked while the queue is locked: a caller that leaves closes the channel first and looks for the job here afterwards.
         if let Some(memory) = needed.filter(|_| !job.is_abandoned()) {
             return queue.jobs.postpone(Instant::now(), number, memory, job);
         }
@@ -267,19 +274,19 @@ impl Shared {
         self.lock().jobs.finish(Instant::now(), number);
     }
 
-    /// The next job; `None` when there will be none any more.
+    /// Returns the next job, or `None` when the pool is closed and no job waits.
     fn next(&self) -> Option<(u64, Box<dyn Job>)> {
         let mut queue = self.lock();
         loop {
             if let Some(next) = queue.jobs.take(Instant::now()) {
-                // The end of a long job may allow more than the one that was taken.
+                // The end of a long job may make more than one job ready.
                 if queue.jobs.is_ready() {
                     self.work.notify_one();
                 }
                 return Some(next);
             }
             if queue.is_closed && queue.jobs.waiting() == 0 {
-                // Others may sleep because what waited was not for them.
+                // Other workers may sleep because no waiting job could begin.
                 self.work.notify_all();
                 return None;
             }
@@ -288,22 +295,22 @@ impl Shared {
     }
 }
 
-/// A place in the queue, given up when dropped.
-struct Place {
+/// A place in the queue. Dropping it removes the job if it still waits.
+struct QueuePlace {
     shared: Arc<Shared>,
     client: ClientKey,
     number: u64,
 }
 
-impl Place {
-    /// Gives the place up, and returns whether the job still waited there.
+impl QueuePlace {
+    /// Removes the job from the queue, and returns whether it still waited.
     fn leave(&self) -> bool {
         let job = self.shared.lock().jobs.leave(Instant::now(), self.client, self.number);
         job.is_some()
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         self.leave();
     }

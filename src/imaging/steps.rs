@@ -1,39 +1,41 @@
-//! The steps of the pipeline one at a time, for those who measure them. The server has no use for this door.
+//! Single steps of the pipeline, for benchmarks. The server does not use this module.
 
-use super::codec::{baseline, jpeg};
+use super::codec::jpeg::{self, decode as baseline};
 use super::plane::Plane;
 use super::scale::{Axis, Scaler};
 use super::workspace::Workspace;
 use super::{ImageError, plan};
 
-/// Decodes a regular JPEG to its planes, band by band, and gives the number of samples; `None` for a file that is odd.
+/// Decodes a baseline JPEG to planes, band by band, and returns the number of samples, or `None` if our decoder does not
+/// support the file.
 pub fn decode(file: &[u8]) -> Option<usize> {
     struct Discarding {
-        rooms: Vec<(Vec<u8>, usize)>,
+        buffers: Vec<(Vec<u8>, usize)>,
         samples: usize,
     }
-    impl baseline::Bands for Discarding {
-        fn rooms(&mut self) -> [baseline::Room<'_>; 4] {
-            let mut rooms = <[baseline::Room<'_>; 4]>::default();
-            for (room, (samples, stride)) in rooms.iter_mut().zip(&mut self.rooms) {
-                *room = baseline::Room { samples, stride: *stride };
+    impl baseline::BandSink for Discarding {
+        fn row_buffers(&mut self) -> [baseline::RowBuffer<'_>; 4] {
+            let mut buffers = <[baseline::RowBuffer<'_>; 4]>::default();
+            for (buffer, (samples, stride)) in buffers.iter_mut().zip(&mut self.buffers) {
+                *buffer = baseline::RowBuffer { samples, stride: *stride };
             }
-            rooms
+            buffers
         }
 
         fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {
-            self.samples += rows * self.rooms[component].1;
+            self.samples += rows * self.buffers[component].1;
             Ok(())
         }
     }
     let picture = baseline::Baseline::open(file)?;
-    let planes = (0..4).map_while(|component| picture.plane(component, 1));
-    let rooms = planes.map(|plane| (vec![0; plane.padded * plane.band], plane.padded)).collect();
-    let mut bands = Discarding { rooms, samples: 0 };
+    let planes = (0..4).map_while(|component| picture.plane_size(component, 1));
+    let buffers = planes.map(|plane| (vec![0; plane.padded * plane.band], plane.padded)).collect();
+    let mut bands = Discarding { buffers, samples: 0 };
     picture.decode(1, &mut bands).ok().map(|()| bands.samples)
 }
 
-/// Resizes one plane of `width` x `height` samples so that its longer side is `max_dim`; `None` if it has fewer samples.
+/// Resizes one plane of `width` x `height` samples so that its longer side is `max_dim`. Returns `None` if `samples` is too
+/// short.
 pub fn resize(
     samples: &[u8],
     (width, height): (u32, u32),
@@ -51,8 +53,8 @@ pub fn resize(
     let row = width as usize;
     for rows in samples.chunks(16 * row) {
         let count = rows.len() / row;
-        let (room, stride) = scaler.room(count);
-        for (to, from) in room.chunks_exact_mut(stride).zip(rows.chunks_exact(row)) {
+        let (buffer, stride) = scaler.row_buffer(count);
+        for (to, from) in buffer.chunks_exact_mut(stride).zip(rows.chunks_exact(row)) {
             to[..row].copy_from_slice(from);
         }
         scaler.filled(count);
@@ -60,7 +62,7 @@ pub fn resize(
     scaler.finish(workspace).map(|plane| plane.samples)
 }
 
-/// Encodes luma of `width` x `height` samples, and chroma of half that each way, rounded up, as a JPEG.
+/// Encodes luma of `width` x `height` samples, and chroma of half that size rounded up, as a JPEG.
 ///
 /// # Errors
 /// The planes have other sizes.

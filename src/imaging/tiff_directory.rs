@@ -1,27 +1,38 @@
-//! Reads the directories of a TIFF block (TIFF 6.0 section 2): those of a TIFF file, and those of EXIF.
+//! Reads TIFF directories (TIFF 6.0 section 2). TIFF files consist of them, and so do EXIF blocks, whatever their container.
 //!
-//! No offset of the block is trusted: a value that lies outside of the block counts as absent. Nothing is allocated.
+//! Our own reader, because general EXIF libraries were seen to loop or abort on a few hostile bytes. No offset in the file is
+//! trusted: a value outside of the file counts as absent. A read follows one offset at a time and looks at a bounded number of
+//! entries, so that its cost is bounded. Nothing is allocated.
 
-/// Entries of one IFD that are looked at. Cameras write up to about a hundred.
+/// Entries of one directory that are read. Cameras write up to about a hundred.
 const MAX_ENTRIES: u16 = 512;
 /// Bytes of an entry: tag, type, count, and the value or its offset.
 const ENTRY_BYTES: usize = 12;
+/// Bytes of the header. A directory cannot begin within it.
+const HEADER_BYTES: usize = 8;
 
-/// Bytes in the byte order that their header names.
+/// The bytes of a TIFF file or EXIF block, in the byte order that their header declares.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block<'a> {
     bytes: &'a [u8],
     is_big_endian: bool,
 }
 
-/// A tag with its value, unread.
+/// A directory (IFD) of a [`Block`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Directory<'a> {
+    block: Block<'a>,
+    offset: u32,
+}
+
+/// A tag with its value, which is not read yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry<'a> {
     block: Block<'a>,
     pub(super) tag: u16,
     kind: u16,
     count: u32,
-    /// Where the value is, or its offset.
+    /// Offset of the four bytes that hold the value, or the offset of the value.
     field: usize,
 }
 
@@ -31,16 +42,19 @@ const ASCII: u16 = 2;
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
 const RATIONAL: u16 = 5;
-const SIGNED_RATIONAL: u16 = 10;
+const SIGNED_BYTE: u16 = 6;
 const UNDEFINED: u16 = 7;
+const SIGNED_SHORT: u16 = 8;
+const SIGNED_LONG: u16 = 9;
+const SIGNED_RATIONAL: u16 = 10;
 const IFD: u16 = 13;
 const UTF8: u16 = 129;
 
-/// Longest field of text that is looked at, its padding included.
+/// Longest text field that is read, padding included.
 const MAX_TEXT_FIELD: u32 = 1024;
 
 impl<'a> Block<'a> {
-    /// A block by its header; `None` if it has none.
+    /// Reads the header. Returns `None` if the bytes do not begin with one.
     pub(super) fn new(bytes: &'a [u8]) -> Option<Self> {
         match bytes.get(..4)? {
             b"II*\0" => Some(Self { bytes, is_big_endian: false }),
@@ -49,34 +63,9 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Offset of the first IFD.
-    pub(super) fn ifd0(&self) -> Option<u32> {
-        self.u32(4)
-    }
-
-    /// Whether numbers have their most significant byte first.
-    pub(super) fn is_big_endian(&self) -> bool {
-        self.is_big_endian
-    }
-
-    /// Offset of the IFD that follows the one at `offset`; `None` if there is none. The chain may contain a loop.
-    pub(super) fn next_ifd(&self, offset: u32) -> Option<u32> {
-        let start = offset as usize;
-        let end = start.checked_add(2 + ENTRY_BYTES * usize::from(self.u16(start)?))?;
-        self.u32(end).filter(|next| *next != 0)
-    }
-
-    /// The entries of the IFD at `offset`, as far as they lie in the block. The IFD that follows it is not read.
-    pub(super) fn entries(self, offset: u32) -> impl Iterator<Item = Entry<'a>> {
-        let start = offset as usize;
-        // Within the header there is no IFD.
-        let count = if start < 8 { None } else { self.u16(start) };
-        (0..count.unwrap_or(0).min(MAX_ENTRIES)).map_while(move |n| {
-            let at = start.checked_add(2 + ENTRY_BYTES * usize::from(n))?;
-            self.bytes.get(at..at.checked_add(ENTRY_BYTES)?)?;
-            let (tag, kind, count) = (self.u16(at)?, self.u16(at + 2)?, self.u32(at + 4)?);
-            Some(Entry { block: self, tag, kind, count, field: at + 8 })
-        })
+    /// Returns the first directory, IFD0. Its offset may lie outside of the block; the directory then has no entries.
+    pub(super) fn first(self) -> Option<Directory<'a>> {
+        Some(Directory { block: self, offset: self.u32(4)? })
     }
 
     fn u16(&self, at: usize) -> Option<u16> {
@@ -90,13 +79,68 @@ impl<'a> Block<'a> {
     }
 }
 
-impl<'a> Entry<'a> {
-    /// The offset of another IFD.
-    pub(super) fn offset(&self) -> Option<u32> {
-        (matches!(self.kind, LONG | IFD) && self.count == 1).then(|| self.block.u32(self.field))?
+impl<'a> Directory<'a> {
+    /// Returns the offset of this directory in its block.
+    pub(super) fn offset(&self) -> u32 {
+        self.offset
     }
 
-    /// The value at `index` of an array of unsigned integers of any type.
+    /// Returns whether numbers are stored with their most significant byte first.
+    pub(super) fn is_big_endian(&self) -> bool {
+        self.block.is_big_endian
+    }
+
+    /// Returns the directory that follows this one in the chain, or `None` at the end. A chain may contain a loop.
+    pub(super) fn next(&self) -> Option<Self> {
+        let start = self.offset as usize;
+        let end = start.checked_add(2 + ENTRY_BYTES * usize::from(self.block.u16(start)?))?;
+        let offset = self.block.u32(end).filter(|next| *next != 0)?;
+        Some(Self { block: self.block, offset })
+    }
+
+    /// Returns the directory at `offset` of the same block.
+    pub(super) fn at(&self, offset: u32) -> Self {
+        Self { block: self.block, offset }
+    }
+
+    /// Returns the entries that lie in the block.
+    pub(super) fn entries(self) -> impl Iterator<Item = Entry<'a>> {
+        let (block, start) = (self.block, self.offset as usize);
+        let count = if start < HEADER_BYTES { None } else { block.u16(start) };
+        (0..count.unwrap_or(0).min(MAX_ENTRIES)).map_while(move |n| {
+            let at = start.checked_add(2 + ENTRY_BYTES * usize::from(n))?;
+            block.bytes.get(at..at.checked_add(ENTRY_BYTES)?)?;
+            let (tag, kind, count) = (block.u16(at)?, block.u16(at + 2)?, block.u32(at + 4)?);
+            Some(Entry { block, tag, kind, count, field: at + 8 })
+        })
+    }
+
+    /// Returns the first entry with this tag.
+    pub(super) fn entry(self, tag: u16) -> Option<Entry<'a>> {
+        self.entries().find(|entry| entry.tag == tag)
+    }
+
+    /// Returns the first number of the entry with this tag.
+    pub(super) fn number(self, tag: u16) -> Option<u32> {
+        self.entry(tag)?.number(0)
+    }
+
+    /// Returns all numbers of the entry with this tag.
+    pub(super) fn numbers(self, tag: u16) -> impl Iterator<Item = u32> {
+        let entry = self.entry(tag);
+        (0..).map_while(move |index| entry?.number(index))
+    }
+}
+
+impl<'a> Entry<'a> {
+    /// Returns the directory that the value points to.
+    pub(super) fn directory(&self) -> Option<Directory<'a>> {
+        let is_offset = matches!(self.kind, LONG | IFD) && self.count == 1;
+        let offset = self.block.u32(self.field).filter(|_| is_offset)?;
+        Some(Directory { block: self.block, offset })
+    }
+
+    /// Returns the value at `index` of an array of unsigned integers of any type.
     pub(super) fn number(&self, index: u32) -> Option<u32> {
         if index >= self.count {
             return None;
@@ -115,22 +159,36 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The value of a field of bytes.
+    /// Returns the first integer of any type, signed or not, if it is stored in the entry itself. Further values violate the
+    /// standard and are ignored. A negative number has no meaning: its bits are returned as they are.
+    pub(super) fn inline_number(&self) -> Option<u16> {
+        let is_inline = |size: u32| (1..=4 / size).contains(&self.count);
+        match self.kind {
+            BYTE | SIGNED_BYTE if is_inline(1) => {
+                self.block.bytes.get(self.field).map(|byte| u16::from(*byte))
+            }
+            SHORT | SIGNED_SHORT if is_inline(2) => self.block.u16(self.field),
+            LONG | SIGNED_LONG if is_inline(4) => self.block.u32(self.field)?.try_into().ok(),
+            _ => None,
+        }
+    }
+
+    /// Returns the value of a field of bytes.
     pub(super) fn bytes(&self) -> Option<&'a [u8]> {
         matches!(self.kind, BYTE | UNDEFINED).then(|| self.value(1))?
     }
 
-    /// The only byte.
+    /// Returns the only byte.
     pub(super) fn byte(&self) -> Option<u8> {
         if self.kind == BYTE && self.count == 1 { self.block.bytes.get(self.field).copied() } else { None }
     }
 
-    /// The only number of 16 bits. A second one, against the standard, is passed over.
+    /// Returns the only number of 16 bits. A second one, which violates the standard, is ignored.
     pub(super) fn short(&self) -> Option<u16> {
         (self.kind == SHORT && matches!(self.count, 1 | 2)).then(|| self.block.u16(self.field))?
     }
 
-    /// Text up to its first NUL: ASCII, or UTF-8, which cameras write under either type. Trimmed, and not empty.
+    /// Returns the text up to its first NUL, trimmed and not empty: ASCII, or UTF-8, which cameras write under either type.
     pub(super) fn text(&self) -> Option<&'a str> {
         if !matches!(self.kind, ASCII | UTF8) || self.count > MAX_TEXT_FIELD {
             return None;
@@ -141,7 +199,7 @@ impl<'a> Entry<'a> {
         (!text.is_empty()).then_some(text)
     }
 
-    /// Exactly `N` pairs of numerator and denominator; of signed ones the bits.
+    /// Returns exactly `N` pairs of numerator and denominator. Signed numbers are returned as their bits.
     pub(super) fn rationals<const N: usize>(&self, is_signed: bool) -> Option<[[u32; 2]; N]> {
         let kind = if is_signed { SIGNED_RATIONAL } else { RATIONAL };
         if self.kind != kind || usize::try_from(self.count).ok()? != N {
@@ -156,14 +214,14 @@ impl<'a> Entry<'a> {
         Some(pairs)
     }
 
-    /// The bytes of the value, which consists of elements of `size` bytes.
+    /// Returns the bytes of the value, which consists of elements of `size` bytes.
     fn value(&self, size: usize) -> Option<&'a [u8]> {
         let length = usize::try_from(self.count).ok()?.checked_mul(size)?;
         let start = self.start(size)?;
         self.block.bytes.get(start..start.checked_add(length)?)
     }
 
-    /// Where the value begins: in the entry itself if it fits there.
+    /// Returns the offset of the value, which is stored in the entry itself if it fits.
     fn start(&self, size: usize) -> Option<usize> {
         let length = usize::try_from(self.count).ok()?.checked_mul(size)?;
         if length <= 4 { Some(self.field) } else { self.block.u32(self.field).map(|at| at as usize) }

@@ -1,12 +1,12 @@
-//! What one photo may cost: time, bytes that are read, pixels that are decoded, memory.
+//! Limits on the cost of one photo: time, bytes read, pixels decoded, memory.
 //!
 //! Every job makes one [`WorkBudget`] as its first step and passes it to everything that reads the photo. A codec gets
 //! the file only as an [`Input`], whose methods charge the budget for each byte that they hand out. So a codec cannot
-//! read without being stopped when the time is up, when the client is gone, or when it reads the same bytes too often.
-//! A decoder of a library reads through [`InputReader`], which ends the decoder's work with an input error.
+//! continue to read when the time is up, when the client has disconnected, or when it reads the same bytes too often.
+//! A library's decoder reads through [`InputReader`], which ends the decoder's work with an input error.
 //!
-//! A codec that calls a decoder which reads from memory and cannot be stopped computes the worst case first, and asks
-//! for it with [`WorkBudget::decode`] and [`WorkBudget::grant`].
+//! A codec whose decoder reads from memory and cannot be stopped computes the worst case first, and requests it with
+//! [`WorkBudget::decode`] and [`WorkBudget::grant`].
 
 use std::cell::Cell;
 use std::io::{BufRead, Error, ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::{ImageError, Recipe};
+use super::error::ImageError;
+use super::recipe::Recipe;
 
 /// How often a codec may read each byte of a file, on average. A JPEG that needs its second decoder is read five times.
 /// A TIFF or HEIF file may name one extent for several tiles, as writers do for tiles of one colour.
@@ -31,18 +32,18 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Time that the job of one photo has taken.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Spent {
-    /// By the clock, waits between its turns not counted.
+    /// Wall time, without the waits between its turns.
     pub wall: Duration,
     /// Processor time.
     pub processor: Duration,
 }
 
-/// The costs of one photo that are still allowed. See the module.
+/// The costs that one photo may still cause. See the module.
 pub struct WorkBudget<'a> {
     started: Instant,
     /// Processor time of this thread at the start.
     started_processor: Duration,
-    /// What earlier turns took.
+    /// Time that earlier turns took.
     earlier: Spent,
     deadline: Instant,
     processor_time: Duration,
@@ -64,13 +65,13 @@ impl std::fmt::Debug for WorkBudget<'_> {
 }
 
 impl<'a> WorkBudget<'a> {
-    /// Starts the clocks. `is_abandoned` returns whether the client has gone. The budget counts the processor time of
+    /// Starts the clocks. `is_abandoned` returns whether the client has disconnected. The budget counts the processor time of
     /// the thread that calls this, and belongs to that thread.
     pub fn new(recipe: &Recipe, is_abandoned: &'a dyn Fn() -> bool) -> Self {
         Self::resumed(recipe, Spent::default(), is_abandoned)
     }
 
-    /// Starts the clocks of a job that is run again, at what its earlier turns took.
+    /// Starts the clocks of a job that runs again, from the time that its earlier turns took.
     pub fn resumed(recipe: &Recipe, earlier: Spent, is_abandoned: &'a dyn Fn() -> bool) -> Self {
         let started = Instant::now();
         Self {
@@ -87,11 +88,11 @@ impl<'a> WorkBudget<'a> {
         }
     }
 
-    /// Checks both clocks and whether the client is still there. To be called in every loop whose length the file
-    /// decides. Takes some tens of nanoseconds.
+    /// Checks both clocks and whether the client is still connected. Codecs call this in every loop whose length the file
+    /// decides. It takes some tens of nanoseconds.
     ///
     /// # Errors
-    /// The time is up, or the client has gone.
+    /// The time is up, or the client has disconnected.
     pub fn check(&self) -> Result<(), ImageError> {
         if let Some(error) = self.stopped_by.get() {
             return Err(error);
@@ -113,7 +114,7 @@ impl<'a> WorkBudget<'a> {
     /// # Errors
     /// The file was read too often, or see [`check`](Self::check).
     pub(super) fn read(&self, bytes: u64) -> Result<(), ImageError> {
-        // Only a file whose parts overlap many times comes here.
+        // Only a file whose parts overlap many times reaches this limit.
         let left = self.bytes.get().checked_sub(bytes).ok_or_else(|| self.stop(ImageError::Corrupt))?;
         self.bytes.set(left);
         self.check()
@@ -129,11 +130,10 @@ impl<'a> WorkBudget<'a> {
         self.check()
     }
 
-    /// Checks that a codec which needs `bytes` of memory in all, its tables included, may have them. To be called before
-    /// they are allocated; [`Picture::memory`](super::codec::Picture::memory) must include them.
+    /// Checks that a codec may use `bytes` of memory in all, its tables included. Codecs call this before they allocate; [`Picture::memory`](super::codec::Picture::memory) must include them.
     ///
     /// # Errors
-    /// It is more than one photo may ever have, or see [`check`](Self::check).
+    /// It exceeds the memory of one photo, or see [`check`](Self::check).
     pub(super) fn grant(&self, bytes: u64) -> Result<(), ImageError> {
         if bytes > self.memory {
             return Err(self.stop(ImageError::TooMuchMemory));
@@ -141,9 +141,9 @@ impl<'a> WorkBudget<'a> {
         self.check()
     }
 
-    /// Checks that work which takes `longest` at most, and cannot be stopped, may begin. It may take half of the processor
-    /// time of a photo, because a second attempt may follow and a client that goes away is not noticed meanwhile. It must
-    /// also fit what is left until both limits.
+    /// Checks that work which takes at most `longest`, and cannot be stopped, may begin. It may take half of a photo's processor
+    /// time, because a second attempt may follow and a disconnect is not noticed meanwhile. It must also end before both
+    /// limits.
     ///
     /// # Errors
     /// It does not fit, or see [`check`](Self::check).
@@ -168,8 +168,8 @@ impl<'a> WorkBudget<'a> {
         Input { bytes, budget: self }
     }
 
-    /// The limit that stopped the work if one did, or else `error`. A decoder of a library reports a stop as an error of
-    /// its own, which means nothing then.
+    /// Returns the limit that stopped the work, or `error` if none did. A library's decoder reports a stop as an error of its own,
+    /// which is not the cause.
     pub(super) fn explain(&self, error: ImageError) -> ImageError {
         self.stopped_by.get().unwrap_or(error)
     }
@@ -184,13 +184,13 @@ impl<'a> WorkBudget<'a> {
     }
 }
 
-/// Processor time of this thread.
+/// Returns the processor time of this thread.
 pub(super) fn processor_time() -> Duration {
-    // A system without the clock has the deadline alone.
+    // On a system without this clock only the deadline applies.
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
-/// A file that charges the budget for what is read of it.
+/// A file that charges the budget for the bytes that are read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Input<'a> {
     bytes: &'a [u8],
@@ -203,12 +203,12 @@ impl<'a> Input<'a> {
         self.bytes.len()
     }
 
-    /// The budget that this file charges.
+    /// Returns the budget that this file charges.
     pub(super) fn budget(&self) -> &'a WorkBudget<'a> {
         self.budget
     }
 
-    /// The whole file, for one pass over it.
+    /// Returns the whole file, for one pass over it.
     ///
     /// # Errors
     /// See [`WorkBudget::read`].
@@ -217,7 +217,7 @@ impl<'a> Input<'a> {
         Ok(self.bytes)
     }
 
-    /// `len` bytes from `offset` on.
+    /// Returns `len` bytes from `offset` on.
     ///
     /// # Errors
     /// [`ImageError::Truncated`] if the file does not have them, or see [`WorkBudget::read`].
@@ -229,7 +229,7 @@ impl<'a> Input<'a> {
         Ok(extent)
     }
 
-    /// The bytes of a range.
+    /// Returns the bytes of a range.
     ///
     /// # Errors
     /// See [`extent`](Self::extent).
@@ -237,7 +237,7 @@ impl<'a> Input<'a> {
         self.extent(range.start as u64, range.len() as u64)
     }
 
-    /// An input of a part of this file, which charges the same budget.
+    /// Returns a part of this file as an input that charges the same budget.
     ///
     /// # Errors
     /// See [`extent`](Self::extent); the part itself is not charged.
@@ -247,14 +247,14 @@ impl<'a> Input<'a> {
         Ok(Self { bytes, budget: self.budget })
     }
 
-    /// A reader for a decoder of a library.
+    /// Returns a reader for a library's decoder.
     pub(super) fn reader(&self) -> InputReader<'a> {
         InputReader { input: *self, position: 0, uncharged: 0 }
     }
 }
 
-/// Reads an [`Input`] as a library's decoder wants it. Reading fails once the budget is used up, which ends the decoder's
-/// work.
+/// Implements the traits that libraries read with for an [`Input`]. Reading fails once the budget is used up, which ends the
+/// decoder's work.
 #[derive(Debug, Clone)]
 pub(super) struct InputReader<'a> {
     input: Input<'a>,
@@ -330,7 +330,7 @@ mod tests {
             assert_eq!(input.whole().map(<[u8]>::len), Ok(file.len()));
         }
         assert_eq!(input.extent(0, 1), Err(ImageError::Corrupt));
-        assert_eq!(budget.explain(ImageError::Truncated), ImageError::Corrupt, "the reason is kept");
+        assert_eq!(budget.explain(ImageError::Truncated), ImageError::Corrupt, "the first error is kept");
     }
 
     #[test]

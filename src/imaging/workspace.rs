@@ -1,31 +1,31 @@
-//! Buffers that outlive a photo: each worker of the pool has its own.
+//! Buffers that a worker of the pool reuses from photo to photo.
 //!
-//! Fresh megabytes cost page faults, and on a small machine they were a fifth of a photo's time.
+//! New buffers cost page faults, which took a fifth of a photo's time on a small machine.
 
 use super::plane::Plane;
 
-/// Buffers larger than this are given back to the system.
+/// Larger buffers are freed, not kept.
 const MAX_KEPT_BYTES: usize = 8 << 20;
-/// Most bytes that are kept.
+/// Most bytes that are kept in all.
 const MAX_KEPT_TOGETHER: usize = 24 << 20;
 
-/// Buffers for one photo at a time.
+/// The buffers of one worker.
 #[derive(Debug, Default)]
 pub struct Workspace {
     free: Vec<Vec<u8>>,
 }
 
 impl Workspace {
-    /// A buffer of `len` bytes whose content is of no meaning.
+    /// Returns a buffer of `len` bytes with undefined content.
     pub(super) fn take(&mut self, len: usize) -> Vec<u8> {
-        // The smallest that is large enough, or else the largest.
+        // The smallest buffer that is large enough, or else the largest one.
         let best = (0..self.free.len()).min_by_key(|at| {
             let capacity = self.free[*at].capacity();
             (capacity < len, capacity.abs_diff(len))
         });
         let mut buffer = best.map(|at| self.free.swap_remove(at)).unwrap_or_default();
         if buffer.capacity() < len {
-            // A new one of just this length: growing would copy the old content, and take more than was asked for.
+            // Growing would copy the old content, and allocate more than `len`.
             drop(buffer);
             return vec![0; len];
         }
@@ -33,7 +33,7 @@ impl Workspace {
         buffer
     }
 
-    /// Takes a buffer back for the next one who asks.
+    /// Returns a buffer to the workspace for reuse.
     pub(super) fn give(&mut self, buffer: Vec<u8>) {
         let kept: usize = self.free.iter().map(Vec::capacity).sum();
         let fits = buffer.capacity() <= MAX_KEPT_BYTES && kept + buffer.capacity() <= MAX_KEPT_TOGETHER;
@@ -42,7 +42,7 @@ impl Workspace {
         }
     }
 
-    /// Takes the buffer of a plane back.
+    /// Returns the buffer of a plane to the workspace.
     pub(super) fn give_plane(&mut self, plane: Plane) {
         self.give(plane.samples);
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_come_back_and_very_large_ones_do_not() {
+    fn buffers_are_reused_and_large_ones_are_freed() {
         let mut workspace = Workspace::default();
         let buffer = workspace.take(1000);
         let place = buffer.as_ptr();

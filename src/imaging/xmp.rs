@@ -1,20 +1,20 @@
 //! The orientation in an XMP packet: the property `Orientation` of the namespace `http://ns.adobe.com/tiff/1.0/`.
 //!
 //! It is an attribute (`tiff:Orientation="3"`) or an element (`<tiff:Orientation>3</tiff:Orientation>`), with any prefix
-//! that is bound to the namespace. This is no XML parser: one pass forward over the tags, without nesting, entities or
-//! documents in UTF-16. A prefix stays bound until it is bound again. Nobody vouches for the packet.
+//! that is bound to the namespace. This is not an XML parser: it makes one pass over the tags and ignores nesting, entities
+//! and documents in UTF-16. A prefix stays bound until it is bound again. The packet is untrusted.
 
 use memchr::memchr;
 use memchr::memmem::find;
 
-/// How many bytes of a packet are looked at. A packet of a JPEG has at most 64 KiB.
+/// Bytes of a packet that are read. A packet in a JPEG has at most 64 KiB.
 const MAX_BYTES: usize = 256 << 10;
-/// Most prefixes that are bound to the namespace at a time.
+/// Most prefixes that can be bound to the namespace at the same time.
 const MAX_PREFIXES: usize = 4;
 const NAMESPACE: &[u8] = b"http://ns.adobe.com/tiff/1.0/";
 const PROPERTY: &[u8] = b"Orientation";
 
-/// The value of the first orientation in the packet, whatever it is; `None` if there is none or it is no number.
+/// Returns the value of the first orientation in the packet, or `None` if there is none or it is not a number.
 pub(super) fn orientation(packet: &[u8]) -> Option<u16> {
     let mut rest = &packet[..packet.len().min(MAX_BYTES)];
     let mut prefixes = Prefixes::default();
@@ -41,12 +41,12 @@ pub(super) fn orientation(packet: &[u8]) -> Option<u16> {
 
 const CDATA: &[u8] = b"![CDATA[";
 
-/// What follows the first `end`.
+/// Returns the bytes after the first `end`.
 fn after<'a>(bytes: &'a [u8], end: &[u8]) -> Option<&'a [u8]> {
     bytes.get(find(bytes, end)? + end.len()..)
 }
 
-/// The text with which the content of an element begins.
+/// Returns the text at the start of the content of an element.
 fn text(content: &[u8]) -> &[u8] {
     let content = content.trim_ascii_start();
     let (content, end) = match content.strip_prefix(b"<").and_then(|tag| tag.strip_prefix(CDATA)) {
@@ -56,7 +56,7 @@ fn text(content: &[u8]) -> &[u8] {
     &content[..memchr(end, content).unwrap_or(content.len())]
 }
 
-/// A number of one to five digits with white space around it.
+/// Parses a number of one to five digits, with optional white space around it.
 fn number(text: &[u8]) -> Option<u16> {
     let digits = text.trim_ascii();
     let is_number = (1..=5).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
@@ -77,7 +77,7 @@ impl<'a> Prefixes<'a> {
         }
     }
 
-    /// Whether `name` is the property. `default` is the prefix of a name that has none.
+    /// Returns whether `name` is the property. `default` is the prefix of a name without one.
     fn has_property(&self, name: &[u8], default: Option<&[u8]>) -> bool {
         let prefix = match memchr(b':', name) {
             Some(colon) if name[colon + 1..] == *PROPERTY => Some(&name[..colon]),
@@ -88,16 +88,16 @@ impl<'a> Prefixes<'a> {
     }
 }
 
-/// What a start tag says.
+/// A start tag.
 struct Tag<'a> {
-    /// The value of the attribute that is the property.
+    /// The value of the property, if an attribute of the tag is the property.
     attribute: Option<&'a [u8]>,
     /// Whether the element is the property.
     is_property: bool,
 }
 
 impl<'a> Tag<'a> {
-    /// Reads the start tag with which `rest` begins, after its `<`, and gives it with what follows its `>`.
+    /// Reads the start tag at the start of `rest`, after its `<`. Returns it with the bytes after its `>`.
     fn read(mut rest: &'a [u8], prefixes: &mut Prefixes<'a>) -> Option<(Self, &'a [u8])> {
         let element;
         (element, rest) = name(rest);
@@ -117,13 +117,13 @@ impl<'a> Tag<'a> {
     }
 }
 
-/// The name with which `rest` begins, and what follows it.
+/// Splits the name at the start of `rest` from the bytes after it.
 fn name(rest: &[u8]) -> (&[u8], &[u8]) {
     let is_end = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b'=' | b'/' | b'>' | b'<');
     rest.split_at(rest.iter().position(is_end).unwrap_or(rest.len()))
 }
 
-/// Takes the next attribute off `rest`, or else the end of the tag. `None` where the tag does not end.
+/// Removes the next attribute, or else the end of the tag, from the front of `rest`. Returns `None` if the tag does not end.
 #[allow(clippy::type_complexity, reason = "a name and a value, or the end, or an error")]
 fn next_attribute<'a>(rest: &mut &'a [u8]) -> Option<Option<(&'a [u8], &'a [u8])>> {
     loop {
@@ -173,7 +173,7 @@ mod tests {
     const BOUND: &str = "xmlns:tiff=\"http://ns.adobe.com/tiff/1.0/\"";
 
     #[test]
-    fn attribute_or_element_of_the_namespace_counts() {
+    fn attribute_or_element_of_the_namespace_is_read() {
         for value in 1..=8 {
             assert_eq!(read(&format!("{BOUND} tiff:Orientation=\"{value}\""), ""), Some(value));
             assert_eq!(read(BOUND, &format!("<tiff:Orientation>{value}</tiff:Orientation>")), Some(value));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn name_of_another_namespace_or_without_a_number_does_not_count() {
+    fn other_namespace_or_no_number_is_ignored() {
         for (attributes, content) in [
             ("tiff:Orientation=\"6\"", ""),
             ("xmlns:tiff=\"http://ns.adobe.com/exif/1.0/\" tiff:Orientation=\"6\"", ""),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn property_after_the_limit_does_not_count() {
+    fn property_after_the_size_limit_is_ignored() {
         let content =
             |padding: usize| format!("<!--{}--><tiff:Orientation>6</tiff:Orientation>", "-".repeat(padding));
         assert_eq!(read(BOUND, &content(MAX_BYTES / 2)), Some(6));
@@ -240,12 +240,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_packet_makes_it_panic(bytes: Vec<u8>) {
+        fn arbitrary_packet_does_not_panic(bytes: Vec<u8>) {
             orientation(&bytes);
         }
 
         #[test]
-        fn no_tags_make_it_panic_and_bytes_before_the_packet_are_nothing(soup in "[<>='\"/!:a\\[\\]-]{0,40}") {
+        fn arbitrary_tags_do_not_panic(soup in "[<>='\"/!:a\\[\\]-]{0,40}") {
             orientation(soup.as_bytes());
             orientation(packet(&soup, &soup).as_bytes());
         }

@@ -12,7 +12,7 @@ use super::{Ingest, IngestError, PhotoError};
 use crate::budget::{Refused, Reservation};
 use crate::catalog::NewPhoto;
 use crate::imaging::{
-    self, Cost, Encoded, Failed, Format, ImageError, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
+    self, Cost, EncodeError, Encoded, Format, ImageError, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
 };
 use crate::media::Staged;
 use crate::model::{ClientKey, Media, SourceId};
@@ -277,8 +277,8 @@ fn encode(
         }
         match inspected.encode(turn.workspace) {
             Ok(encoded) => return Ok(Step::Done(encoded)),
-            Err(Failed::Image(error)) => return Err(error.into()),
-            Err(Failed::Again(next)) => inspected = next,
+            Err(EncodeError::Image(error)) => return Err(error.into()),
+            Err(EncodeError::Fallback(next)) => inspected = next,
         }
     }
 }

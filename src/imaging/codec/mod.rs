@@ -1,99 +1,17 @@
-//! One door to all decoders: a header read first, pixels only after its size was found acceptable.
+//! All decoders behind one function. A decoder reads the header first; no pixel is decoded before its size is checked.
 
-pub(super) mod baseline;
-mod dct;
+mod format;
 #[cfg(any(feature = "heic", feature = "avif"))]
 mod heif;
 pub(super) mod jpeg;
-pub(super) mod markers;
+mod picture;
 mod raster;
 
-use super::canvas::{Canvas, Layout};
-use super::exif::Orientation;
+pub use self::format::Format;
+pub(super) use self::picture::{DecodeError, Picture};
+use super::error::ImageError;
+use super::recipe::Recipe;
 use super::work_budget::Input;
-use super::{ImageError, Recipe};
-
-/// An image format that a decoder here reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names are the formats")]
-pub enum Format {
-    Jpeg,
-    Png,
-    WebP,
-    Gif,
-    Bmp,
-    Tiff,
-    Ico,
-    /// HEIC and AVIF: one container, and either codec in it.
-    #[cfg(any(feature = "heic", feature = "avif"))]
-    Heif,
-}
-
-impl Format {
-    /// The format of a sniffed MIME type, if a decoder here reads it.
-    pub fn from_mime(mime: &str) -> Option<Self> {
-        match mime {
-            "image/jpeg" => Some(Self::Jpeg),
-            "image/png" => Some(Self::Png),
-            "image/webp" => Some(Self::WebP),
-            "image/gif" => Some(Self::Gif),
-            "image/bmp" => Some(Self::Bmp),
-            "image/tiff" => Some(Self::Tiff),
-            "image/vnd.microsoft.icon" => Some(Self::Ico),
-            #[cfg(feature = "heic")]
-            "image/heic" => Some(Self::Heif),
-            #[cfg(feature = "avif")]
-            "image/avif" => Some(Self::Heif),
-            #[cfg(any(feature = "heic", feature = "avif"))]
-            "image/heif" => Some(Self::Heif),
-            _ => None,
-        }
-    }
-}
-
-/// An opened file: its header is read and within the limits; nothing is decoded yet.
-pub(super) trait Picture: std::fmt::Debug {
-    /// What [`decode`](Self::decode) will give.
-    fn layout(&self) -> Layout;
-
-    /// The ICC profile that tells the colours, if there is one.
-    fn profile(&self) -> Option<&[u8]>;
-
-    /// The EXIF block, where only a reader of the container finds it. Nobody vouches for it.
-    fn exif(&self) -> Option<&[u8]> {
-        None
-    }
-
-    /// How the container itself says that the picture is to be turned. An orientation in EXIF does not count then.
-    fn orientation(&self) -> Option<Orientation> {
-        None
-    }
-
-    /// Upper estimate of the bytes that decoding holds at its peak, tables included, the canvas not counted.
-    fn memory(&self) -> u64;
-
-    /// Puts all rows on the canvas, which was made for the layout.
-    ///
-    /// # Errors
-    /// See [`Failed`]; what is on the canvas by then is of no use.
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
-    where
-        Self: 'a;
-}
-
-/// Why a picture was not decoded.
-pub(super) enum Failed<'a> {
-    /// It cannot be.
-    Image(ImageError),
-    /// A fast way met something that it does not know; this one does, at another price in memory.
-    Again(Box<dyn Picture + 'a>),
-}
-
-impl From<ImageError> for Failed<'_> {
-    fn from(error: ImageError) -> Self {
-        Self::Image(error)
-    }
-}
 
 /// Reads the header of a file and refuses zero sizes and too many pixels.
 pub(super) fn open<'a>(
@@ -107,16 +25,4 @@ pub(super) fn open<'a>(
         Format::Heif => Ok(Box::new(heif::Heif::open(input, recipe)?)),
         _ => raster::open(format, input, recipe),
     }
-}
-
-/// Holds a declared size against the limit. Done before anything is allocated for it.
-pub(super) fn check_size(width: u64, height: u64, max: u64) -> Result<(u32, u32), ImageError> {
-    if width == 0 || height == 0 {
-        return Err(ImageError::Empty);
-    }
-    let too_many = ImageError::TooManyPixels { width, height, max };
-    if width.checked_mul(height).is_none_or(|pixels| pixels > max) {
-        return Err(too_many);
-    }
-    Ok((u32::try_from(width).map_err(|_| too_many)?, u32::try_from(height).map_err(|_| too_many)?))
 }

@@ -1,8 +1,9 @@
-//! The place of a photo: whole and meant to be known, or not at all. What voids it is told in the room's first lines.
+//! Keeps the GPS position of a photo if it is complete and valid. The module documentation of `metadata` lists what makes it
+//! invalid.
 
 use std::collections::BTreeMap;
 
-use super::list::{Tags, Value, is_date, name, rationals, text};
+use super::value::{Tags, Value, is_date, name, rationals, text};
 use crate::imaging::tiff_directory::Entry;
 
 // Exif 3.0 section 4.6.7.
@@ -25,8 +26,8 @@ const POSITIONING_ERROR: u16 = 0x1F;
 /// Longest name of a map datum (`WGS-84`) in bytes.
 const MAX_DATUM: usize = 32;
 
-/// The tags that tell a place; `None` unless there is one.
-pub(super) fn place<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Option<Tags> {
+/// Returns the tags of the position, or `None` if there is no valid one.
+pub(super) fn position<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Option<Tags> {
     let mut first = BTreeMap::new();
     for entry in entries {
         first.entry(entry.tag).or_insert(entry);
@@ -68,11 +69,11 @@ pub(super) fn place<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Option<Tags
     Some(tags)
 }
 
-/// Degrees, minutes and seconds that are numbers and together at most `most` degrees.
+/// Returns whether degrees, minutes and seconds are numbers in their ranges, with at most `most` degrees.
 fn is_angle(parts: &[[u32; 2]; 3], most: u64) -> bool {
     let is_at_most = |[numerator, denominator]: [u32; 2], most: u64| {
         denominator != 0 && u64::from(numerator) <= most * u64::from(denominator)
     };
-    // Minutes and seconds that were rounded up to 60 are written by real devices.
+    // Real devices write minutes and seconds that are rounded up to 60.
     is_at_most(parts[0], most) && is_at_most(parts[1], 60) && is_at_most(parts[2], 60)
 }

@@ -1,54 +1,54 @@
-//! What is kept of a photo's EXIF where an operator asks for it (`STRIP_GPS=false`): camera and lens, exposure, dates, place.
+//! Keeps part of a photo's EXIF if the operator asks for it (`STRIP_GPS=false`): camera and lens, exposure, dates, position.
 //!
-//! Nothing of the source's block is copied. A reader of our own picks the tags of one list, holds each value against what
-//! that tag may be, and little_exif writes a new block from the values that passed. So the rest cannot come along: maker notes,
-//! serial numbers, names of owners, comments, previews (IFD1), XMP and IPTC. Orientation is 1 and the size that of the
-//! output, since the pixels are upright and resized; the colour space is sRGB, to which they were converted.
+//! Nothing of the source's block is copied. Our reader picks the tags of an allow-list and checks each value against what its
+//! tag may contain, and little_exif writes a new block from the values that pass. So nothing else can be kept: maker notes,
+//! serial numbers, names of owners, comments, previews (IFD1), XMP and IPTC. Orientation is 1, the size is that of the output,
+//! and the colour space is sRGB, because the pixels are upright, resized and converted.
 //!
-//! **Place.** EXIF has no tag that says "private". What is honoured are the ways in which devices and tools void a place
-//! without taking the tags out: GPSStatus other than `A` (`V` is void, Exif 3.0 section 4.6.7), coordinates that are not
-//! whole (a reference or a value missing or empty, a zero denominator) or not on Earth, and latitude and longitude both
-//! zero, as Android writes over them for apps without the permission for places. Any of these, and no GPS tag is kept.
+//! **Position.** EXIF has no tag that means "private". Devices and tools invalidate a position without removing its tags, and each
+//! of these forms is honoured: GPSStatus other than `A` (`V` is void, Exif 3.0 section 4.6.7); coordinates that are incomplete (a
+//! reference or a value missing or empty, a zero denominator) or not on Earth; latitude and longitude both zero, which Android
+//! writes for apps without the location permission. In each case no GPS tag is kept.
 //!
-//! The reader follows three offsets at most and never the chain of IFDs, looks at a bounded number of entries in each, and
-//! allocates for what it keeps alone.
+//! The reader follows at most three offsets and never the chain of IFDs. It reads a bounded number of entries of each directory,
+//! and allocates only for the values that it keeps.
 
+mod allow_list;
 mod gps;
-mod list;
+mod value;
 mod write;
 
-use self::list::Kept;
+use self::allow_list::Kept;
 use super::tiff_directory::Block;
 
-/// The start of a JPEG, and the marker of the segment that may only follow at once.
+/// The first two markers of a JPEG with a JFIF header.
 const SOI: [u8; 2] = [0xFF, 0xD8];
 const APP0: [u8; 2] = [0xFF, 0xE0];
 
-/// The segment of a JPEG of `width` x `height` pixels that holds what is kept of the EXIF block `tiff` of its source; `None` if
-/// there is nothing to keep.
+/// Returns the EXIF segment for a JPEG of `width` x `height` pixels, with what is kept of the EXIF block `tiff` of its source.
+/// Returns `None` if nothing is kept.
 pub(super) fn segment(tiff: &[u8], width: u32, height: u32) -> Option<Vec<u8>> {
-    write::app1(Kept::of(&Block::new(tiff)?), width, height)
+    write::app1(Kept::of(Block::new(tiff)?.first()?), width, height)
 }
 
 /// Returns the width and height that the first directory of the TIFF file `tiff` declares.
 pub(super) fn tiff_sides(tiff: &[u8]) -> Option<(u32, u32)> {
     const IMAGE_WIDTH: u16 = 256;
     const IMAGE_LENGTH: u16 = 257;
-    let block = Block::new(tiff)?;
-    let side = |tag| block.entries(block.ifd0()?).find(|entry| entry.tag == tag)?.number(0);
-    Some((side(IMAGE_WIDTH)?, side(IMAGE_LENGTH)?))
+    let directory = Block::new(tiff)?.first()?;
+    Some((directory.number(IMAGE_WIDTH)?, directory.number(IMAGE_LENGTH)?))
 }
 
-/// `jpeg`, which has no EXIF, with the segment right behind its JFIF header.
+/// Inserts the EXIF segment after the JFIF header of `jpeg`, which must have no EXIF.
 pub(super) fn insert(mut jpeg: Vec<u8>, segment: Vec<u8>) -> Vec<u8> {
-    if let Some(at) = place(&jpeg) {
+    if let Some(at) = exif_offset(&jpeg) {
         jpeg.splice(at..at, segment);
     }
     jpeg
 }
 
-/// Where EXIF belongs in a JPEG: first, but behind the JFIF header if there is one.
-fn place(jpeg: &[u8]) -> Option<usize> {
+/// Returns the offset of EXIF in a JPEG: after the JFIF header if there is one, otherwise first.
+fn exif_offset(jpeg: &[u8]) -> Option<usize> {
     let rest = jpeg.strip_prefix(&SOI)?;
     let Some(header) = rest.strip_prefix(&APP0) else {
         return Some(SOI.len());

@@ -1,15 +1,15 @@
-//! Writing a new EXIF block from values that were found acceptable.
+//! Writes a new EXIF block from the values that passed their checks.
 //!
-//! little_exif lays it out, little-endian, and is given nothing else: what it makes of blocks that nobody vouches for does
-//! not matter here, as it never reads any. Each value goes in with the type that it was vetted as, and not with the one
-//! that the library's own table has for its tag.
+//! little_exif only writes, little-endian. It never reads a block, so its behaviour on untrusted blocks does not matter here. Each
+//! value is written with the type that it was checked as, not with the type that the library's table has for its tag.
 
 use little_exif::exif_tag::ExifTag;
 use little_exif::ifd::ExifTagGroup;
 use little_exif::metadata::Metadata;
 use little_exif::rational::{iR64, uR64};
 
-use super::list::{Kept, Value};
+use super::allow_list::Kept;
+use super::value::Value;
 use crate::imaging::exif::EXIF_HEADER;
 
 const APP1: [u8; 2] = [0xFF, 0xE1];
@@ -23,7 +23,7 @@ const PIXEL_Y_DIMENSION: u16 = 0xA003;
 const UPRIGHT: u16 = 1;
 const SRGB: u16 = 1;
 
-/// The APP1 segment of a JPEG, marker included; `None` if there is nothing to tell or it does not fit a segment.
+/// Returns the APP1 segment of a JPEG, marker included. Returns `None` if nothing is kept or the block does not fit a segment.
 pub(super) fn app1(mut kept: Kept, width: u32, height: u32) -> Option<Vec<u8>> {
     if kept.is_empty() {
         return None;
@@ -44,7 +44,7 @@ pub(super) fn app1(mut kept: Kept, width: u32, height: u32) -> Option<Vec<u8>> {
         }
     }
     let block = metadata.encode().ok()?;
-    // The library's own segment would have its length cut to 16 bits. It counts its own two bytes.
+    // The library's own function would truncate the length to 16 bits. The length includes its own two bytes.
     let length = u16::try_from(2 + EXIF_HEADER.len() + block.len()).ok()?;
     Some([&APP1[..], &length.to_be_bytes(), EXIF_HEADER, &block].concat())
 }

@@ -1,14 +1,13 @@
-//! The two passes, by AVX2 where there is AVX2. Both ways give the same bits.
+//! The two passes of the resizer, with AVX2 if the processor has it. Portable and AVX2 code give equal results.
 
-use super::LANES;
-use super::taps::{Taps, WEIGHT_BITS};
+use super::taps::{LANES, Taps, WEIGHT_BITS};
 
 /// Fractional bits of a sample between the passes.
 const BETWEEN_BITS: u32 = 6;
 const VERTICAL_SHIFT: u32 = WEIGHT_BITS - BETWEEN_BITS;
 const HORIZONTAL_SHIFT: u32 = WEIGHT_BITS + BETWEEN_BITS;
 
-/// Which instructions there are.
+/// The instructions that the processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kernels {
     Portable,
@@ -25,7 +24,7 @@ impl Kernels {
         Self::Portable
     }
 
-    /// Weighs rows into one: `out[x]` is the sum of `window[n * stride + x] * weights[n]` with six fractional bits.
+    /// Computes the weighted sum of rows: `out[x]` is the sum of `window[n * stride + x] * weights[n]` with six fractional bits.
     ///
     /// The length of `out` is a multiple of 64 and at most `stride`, the number of weights is even, and all their rows
     /// are in `window`.
@@ -34,20 +33,20 @@ impl Kernels {
         match self {
             Self::Portable => vertical(window, stride, weights, out),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: the variant is only made where the processor was asked for AVX2.
+            // SAFETY: `detect` returns this variant only if the processor has AVX2.
             Self::Avx2 => unsafe { avx2::vertical(window, stride, weights, out) },
         }
     }
 
-    /// Weighs neighbours within a row: `out[n]` is the sum of `row[first[n] + k] * weights[n][k]`, rounded and clamped.
+    /// Computes weighted sums of neighbours in a row: `out[n]` is the sum of `row[first[n] + k] * weights[n][k]`, rounded and clamped.
     ///
-    /// `row` has room for a whole group of weights behind each first sample.
+    /// `row` has a whole group of samples from each first sample on.
     #[allow(unsafe_code)]
     pub(super) fn horizontal(self, row: &[i16], taps: &Taps, out: &mut [u8]) {
         match self {
             Self::Portable => horizontal(row, taps, 0, out),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: the variant is only made where the processor was asked for AVX2.
+            // SAFETY: `detect` returns this variant only if the processor has AVX2.
             Self::Avx2 => unsafe { avx2::horizontal(row, taps, out) },
         }
     }
@@ -69,7 +68,7 @@ fn vertical(window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
     }
 }
 
-/// From target sample `from` on.
+/// The portable horizontal pass, from target sample `from` on.
 fn horizontal(row: &[i16], taps: &Taps, from: usize, out: &mut [u8]) {
     let weights = taps.weights.chunks_exact(taps.count);
     for ((out, first), weights) in out.iter_mut().zip(&taps.first).zip(weights).skip(from) {

@@ -1,8 +1,8 @@
-//! Resamples one plane of 8-bit samples by Lanczos3, row by row as a decoder gives them.
+//! Resizes one plane of 8-bit samples by Lanczos3, row by row as a decoder writes them.
 //!
-//! Only as many source rows as one target row needs are ever held. The vertical pass runs first: it leaves fewer rows
-//! for the horizontal one, whose steps are the dearer. Between the passes samples keep a sign and six more bits, so that
-//! nothing is rounded or clamped twice.
+//! The scaler holds only the source rows that one target row needs, and some spare rows. The vertical pass runs first, because
+//! it leaves fewer rows for the more expensive horizontal pass. Between the passes samples keep a sign and six fractional bits,
+//! so that nothing is rounded or clamped twice.
 
 mod kernels;
 mod taps;
@@ -11,16 +11,14 @@ use std::rc::Rc;
 
 use self::kernels::Kernels;
 pub(super) use self::taps::Axis;
-use self::taps::Taps;
+use self::taps::{LANES, Taps};
 use super::plane::Plane;
 use super::workspace::Workspace;
 
-/// Horizontal weights come in groups of this many: one vector register of 16-bit numbers.
-const LANES: usize = 16;
-/// Rows of the window beyond those that one target row needs; the more, the more rarely are rows moved to its front.
+/// Rows of the window beyond those that one target row needs. With more spare rows, rows are moved to its front less often.
 const SPARE_ROWS: usize = 64;
 
-/// A plane on its way from one size to another.
+/// Resizes one plane.
 #[derive(Debug)]
 pub(super) struct Scaler {
     kernels: Kernels,
@@ -30,7 +28,7 @@ pub(super) struct Scaler {
     source_width: usize,
     is_copy: bool,
     stride: usize,
-    /// Source rows that are still needed, and room for more.
+    /// Source rows that are still needed, and space for more.
     window: Vec<u8>,
     /// Index of the window's first row in the source.
     window_first: usize,
@@ -39,13 +37,13 @@ pub(super) struct Scaler {
     /// One row between the passes.
     between: Vec<i16>,
     target: Plane,
-    /// Rows of the target that are made.
+    /// Rows of the target that are finished.
     done: usize,
 }
 
 impl Scaler {
-    /// A scaler for a plane of `columns.source` x `rows.source` samples; its buffers come from `workspace`, and its
-    /// weights from `like` where they are the same.
+    /// Returns a scaler for a plane of `columns.source` x `rows.source` samples. Its buffers come from `workspace`. It shares the
+    /// weights of `like` if they are equal.
     pub(super) fn new(columns: &Axis, rows: &Axis, like: Option<&Self>, workspace: &mut Workspace) -> Self {
         let weights = |axis: &Axis, multiple, shared: fn(&Self) -> &Rc<Taps>| {
             let shared = like.map(shared).filter(|taps| taps.axis == *axis);
@@ -75,7 +73,7 @@ impl Scaler {
         }
     }
 
-    /// Bytes that [`new`](Self::new) takes for such a plane.
+    /// Returns the bytes that [`new`](Self::new) allocates for such a plane.
     pub(super) fn memory(columns: &Axis, rows: &Axis) -> u64 {
         let stride = stride(columns.source);
         let window = stride * (rows.reach() + SPARE_ROWS) + 2 * stride;
@@ -83,11 +81,11 @@ impl Scaler {
         (window + columns.target * rows.target + taps(columns, LANES) + taps(rows, 2)) as u64
     }
 
-    /// Room for the next `rows` rows, and the distance between them in samples.
-    pub(super) fn room(&mut self, rows: usize) -> (&mut [u8], usize) {
+    /// Returns a buffer for the next `rows` rows, and its stride in samples.
+    pub(super) fn row_buffer(&mut self, rows: usize) -> (&mut [u8], usize) {
         let stride = self.stride;
         let needed_from = self.rows.first.get(self.done).copied().unwrap_or(self.source_rows);
-        // One row more than is filled, for a weight of zero at the end of an odd number.
+        // One row more than is filled: an odd number of weights is padded with a weight of zero.
         if (self.window_rows + rows + 1) * stride > self.window.len() {
             let gone = needed_from.saturating_sub(self.window_first).min(self.window_rows);
             self.window.copy_within(gone * stride..self.window_rows * stride, 0);
@@ -101,7 +99,7 @@ impl Scaler {
         (&mut self.window[self.window_rows * stride..(self.window_rows + rows) * stride], stride)
     }
 
-    /// Takes the first `rows` rows of the last [`room`](Self::room), and makes what can be made with them.
+    /// Takes the first `rows` rows of the last [`row_buffer`](Self::row_buffer), and computes all target rows that they complete.
     pub(super) fn filled(&mut self, rows: usize) {
         self.window_rows = (self.window_rows + rows).min(self.window.len() / self.stride);
         let available = (self.window_first + self.window_rows).min(self.source_rows);
@@ -119,27 +117,27 @@ impl Scaler {
             } else {
                 let between = &mut self.between[..self.stride];
                 self.kernels.vertical(window, self.stride, &weights[..used.next_multiple_of(2)], between);
-                // What lies behind the last sample is undefined; weights beyond a sample's reach are zero.
+                // Samples after the last one are undefined, but their weights are zero.
                 self.kernels.horizontal(&self.between, &self.columns, row);
             }
             self.done += 1;
         }
     }
 
-    /// Columns and rows of the source.
+    /// Returns the columns and rows of the source.
     pub(super) fn source_size(&self) -> (usize, usize) {
         (self.source_width, self.source_rows)
     }
 
-    /// The finished plane, once all source rows were given; `None` before that.
+    /// Returns the finished plane, or `None` if source rows are missing.
     pub(super) fn finish(self, workspace: &mut Workspace) -> Option<Plane> {
         workspace.give(self.window);
         (self.done == self.target.height).then_some(self.target)
     }
 }
 
-/// Distance between rows: room for whole JPEG blocks and vectors behind the last sample, and no power of two, at whose
-/// multiples rows would fight for the same lines of the cache.
+/// Returns the distance between rows. There is space for whole JPEG blocks and vectors after the last sample, and the distance
+/// is not a multiple of 1024, because such rows would compete for the same cache lines.
 fn stride(width: usize) -> usize {
     let stride = width.next_multiple_of(64) + 64;
     if stride.is_multiple_of(1024) { stride + 64 } else { stride }

@@ -1,10 +1,12 @@
-//! Which source samples make a target sample, and with what weight.
+//! The source samples of each target sample, and their weights.
 #![allow(clippy::cast_possible_truncation, reason = "of floats, in a range that was checked; `as` saturates")]
 
 use std::f64::consts::PI;
 
 /// Fractional bits of a weight. With 14 a weight of exactly 1 still fits an `i16`.
 pub(super) const WEIGHT_BITS: u32 = 14;
+/// Horizontal weights come in groups of this many: one vector register of 16-bit numbers.
+pub(super) const LANES: usize = 16;
 /// Lobes of the kernel: Lanczos3, what Pillow, libvips and sharp use.
 const LOBES: f64 = 3.0;
 
@@ -14,25 +16,25 @@ const LOBES: f64 = 3.0;
 /// Fractions of a sample matter: the chroma of an odd-sized picture ends in half a sample, and must not be stretched.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::imaging) struct Axis {
-    /// Samples that the source has.
+    /// Samples of the source.
     pub(in crate::imaging) source: usize,
-    /// Samples to be made.
+    /// Samples of the target.
     pub(in crate::imaging) target: usize,
-    /// Where the first target sample begins, in source samples; may lie outside.
+    /// Start of the first target sample, in source samples. It may lie outside of the source.
     pub(in crate::imaging) start: f64,
     /// Source samples that one target sample covers.
     pub(in crate::imaging) step: f64,
 }
 
 impl Axis {
-    /// Whether each target sample is its source sample.
+    /// Returns whether each target sample is its source sample.
     pub(super) fn is_identity(&self) -> bool {
         self.source == self.target && self.start == 0.0 && (self.step - 1.0).abs() < 1e-9
     }
 
-    /// Most source samples that a target sample is made from.
+    /// Returns the largest number of source samples of a target sample.
     pub(super) fn reach(&self) -> usize {
-        // As many whole numbers as an interval of twice the support can hold.
+        // The number of integers that an interval of twice the support can contain.
         if self.is_identity() { 1 } else { ((2.0 * self.support()).ceil() as usize).clamp(1, self.source) }
     }
 
@@ -45,7 +47,7 @@ impl Axis {
 #[derive(Debug)]
 pub(super) struct Taps {
     pub(super) axis: Axis,
-    /// For each target sample its first source sample.
+    /// The first source sample of each target sample.
     pub(super) first: Vec<usize>,
     /// `count` weights for each target sample; those beyond its reach are zero.
     pub(super) weights: Vec<i16>,
@@ -73,14 +75,14 @@ impl Taps {
     }
 }
 
-/// Fills `weights` with the exact weights of target sample `n` and gives the first source sample.
+/// Fills `weights` with the exact weights of target sample `n`. Returns the first source sample.
 fn weigh(axis: &Axis, n: usize, weights: &mut Vec<f64>) -> usize {
     weights.clear();
     if axis.is_identity() {
         weights.push(1.0);
         return n;
     }
-    // Target samples outside the source repeat its border.
+    // Target samples outside of the source repeat its border.
     let centre = (axis.start + (n as f64 + 0.5) * axis.step).clamp(0.0, axis.source as f64);
     let last = axis.source - 1;
     // Both are clamped into the source, so that the casts are exact.
@@ -102,15 +104,15 @@ fn quantise(exact: &[f64], weights: &mut [i16]) {
         *weight = (exact * one).round().clamp(f64::from(i16::MIN), f64::from(i16::MAX)) as i16;
         left -= i32::from(*weight);
     }
-    // What rounding lost goes to the largest, where it matters least.
+    // The rounding error is added to the largest weight, where it matters least.
     let place = weights.iter().enumerate().max_by_key(|(_, weight)| **weight).map_or(0, |(at, _)| at);
     weights[place] = i16::try_from(i32::from(weights[place]) + left).unwrap_or(i16::MAX);
 }
 
 /// The values of the kernel, sinc(x) times sinc(x / 3), at `count` places from `x` on, `distance` apart.
 fn lanczos_from(x: f64, distance: f64, count: usize, values: &mut Vec<f64>) {
-    // sin x/3 by turning a pointer on from place to place, which is ten times as fast as calling sin; in as few steps as
-    // there are, nothing is lost. One sine makes both: sin 3a is 3 sin a - 4 sin^3 a.
+    // sin(x/3) by rotating a vector from sample to sample, which is ten times as fast as calling sin. Over so few steps the error
+    // is negligible. One sine gives both factors: sin 3a = 3 sin a - 4 sin^3 a.
     let (mut sin, mut cos) = (PI * x / LOBES).sin_cos();
     let (turn_sin, turn_cos) = (PI * distance / LOBES).sin_cos();
     values.extend((0..count).map(|n| {
@@ -133,7 +135,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_kernel_is_lanczos() {
+    fn kernel_is_lanczos() {
         let sinc = |x: f64| (PI * x).sin() / (PI * x);
         let mut values = Vec::new();
         lanczos_from(-3.995, 0.01, 800, &mut values);

@@ -18,17 +18,17 @@ fn whole(source: usize, target: usize) -> Axis {
     Axis { source, target, start: 0.0, step: source as f64 / target as f64 }
 }
 
-/// Scales, giving `band` rows at a time.
+/// Resizes the samples, `band` rows at a time.
 fn scaled(samples: &[u8], columns: &Axis, rows: &Axis, band: usize, kernels: Kernels) -> Plane {
     let mut workspace = Workspace::default();
     let mut scaler = Scaler::new(columns, rows, None, &mut workspace);
     scaler.kernels = kernels;
     for band in samples.chunks(band * columns.source) {
         let count = band.len() / columns.source;
-        let (room, stride) = scaler.room(count);
+        let (buffer, stride) = scaler.row_buffer(count);
         // Decoders write beyond the last sample.
-        room.fill(0xAA);
-        for (to, from) in room.chunks_exact_mut(stride).zip(band.chunks_exact(columns.source)) {
+        buffer.fill(0xAA);
+        for (to, from) in buffer.chunks_exact_mut(stride).zip(band.chunks_exact(columns.source)) {
             to[..columns.source].copy_from_slice(from);
         }
         scaler.filled(count);
@@ -44,11 +44,11 @@ fn difference(a: &[u8], b: &[u8]) -> (f64, u8) {
 }
 
 #[test]
-fn agrees_with_another_implementation_of_lanczos() {
+fn result_is_that_of_fast_image_resize_within_rounding() {
     for (from, to) in
         [((403, 302), (160, 120)), ((300, 1000), (96, 320)), ((161, 120), (160, 119)), ((9, 9), (1, 2))]
     {
-        // Without black and white, for what goes beyond them the other one clamps between its passes.
+        // Without black and white: fast_image_resize clamps between its passes.
         let samples: Vec<u8> = noise(from.0, from.1).iter().map(|sample| 64 + sample / 2).collect();
         let ours = scaled(&samples, &whole(from.0, to.0), &whole(from.1, to.1), 16, Kernels::detect());
         let source =
@@ -64,13 +64,13 @@ fn agrees_with_another_implementation_of_lanczos() {
 }
 
 #[test]
-fn the_same_size_is_the_same_picture() {
+fn resize_to_the_same_size_is_a_copy() {
     let samples = noise(77, 31);
     assert_eq!(scaled(&samples, &whole(77, 77), &whole(31, 31), 8, Kernels::detect()).samples, samples);
 }
 
 #[test]
-fn half_a_sample_beyond_the_picture_is_not_stretched_into_it() {
+fn half_a_sample_after_the_edge_is_not_stretched() {
     // Five pixels have three chroma samples of which the last is half outside: a ramp keeps its slope.
     let ramp: Vec<u8> = (0..51).map(|n| n * 4).collect();
     let axis = Axis { source: 51, target: 25, start: 0.0, step: 2.02 };
@@ -82,10 +82,10 @@ fn half_a_sample_beyond_the_picture_is_not_stretched_into_it() {
 }
 
 #[test]
-fn rows_that_never_came_are_no_picture() {
+fn missing_rows_give_no_plane() {
     let mut workspace = Workspace::default();
     let mut scaler = Scaler::new(&whole(10, 5), &whole(10, 5), None, &mut workspace);
-    scaler.room(9);
+    scaler.row_buffer(9);
     scaler.filled(9);
     assert_eq!(scaler.finish(&mut workspace), None);
 }
@@ -93,7 +93,7 @@ fn rows_that_never_came_are_no_picture() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
-    fn bands_and_kernels_change_nothing(
+    fn band_size_and_instructions_do_not_change_the_result(
         (width, height) in (1usize..200, 1usize..200),
         (to_width, to_height) in (1usize..120, 1usize..120),
         band in 1usize..70,
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flat_plane_stays_flat(width in 1usize..300, to in 1usize..100, value: u8, start in -2.0f64..2.0) {
+    fn flat_plane_stays_flat(width in 1usize..300, to in 1usize..100, value: u8, start in -2.0f64..2.0) {
         let mut columns = whole(width, to);
         columns.start = start;
         let made = scaled(&vec![value; width * 3], &columns, &whole(3, 2), 2, Kernels::detect());

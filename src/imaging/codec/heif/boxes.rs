@@ -1,12 +1,11 @@
-//! Bytes, bits and boxes (ISO/IEC 14496-12 section 4.2), read forwards only.
+//! Readers of bytes, bits and boxes (ISO/IEC 14496-12 section 4.2), which only move forward.
 //!
-//! Nothing here trusts a length: what reaches beyond its parent is refused, and every step moves on, so that the cost of
-//! a walk is bounded by the bytes it walks over. As these may be the whole file, eight at a time, walks over boxes are
-//! bounded by their number as well.
+//! No length is trusted: a box that extends beyond its parent is refused, and every step moves forward, so that the cost of reading
+//! is bounded by the bytes. A file can consist of boxes of eight bytes, so the number of boxes is bounded as well.
 
 use std::iter;
 
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// A cursor over bytes. Reading past their end is [`ImageError::Corrupt`]: the box is too short for what it declares.
 #[derive(Clone, Copy)]
@@ -49,7 +48,7 @@ impl<'a> Reader<'a> {
         self.array()
     }
 
-    /// A number of 0, 4 or 8 bytes, as `iloc` has them.
+    /// Reads a number of 0, 4 or 8 bytes, as in `iloc`.
     pub(super) fn sized(&mut self, bytes: u8) -> Result<u64, ImageError> {
         match bytes {
             0 => Ok(0),
@@ -59,19 +58,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A 16-bit number, or a 32-bit one if `wide`: how ids and counts grew with the versions of their boxes.
+    /// Reads a 16-bit number, or a 32-bit one if `wide`: later versions of boxes have wider ids and counts.
     pub(super) fn number(&mut self, wide: bool) -> Result<u32, ImageError> {
         if wide { self.u32() } else { self.u16().map(u32::from) }
     }
 
-    /// Version and flags of a full box.
+    /// Reads version and flags of a full box.
     pub(super) fn full(&mut self) -> Result<(u8, u32), ImageError> {
         let word = self.u32()?;
         let [version, ..] = word.to_be_bytes();
         Ok((version, word & 0xFF_FFFF))
     }
 
-    /// The next box; `None` at the end.
+    /// Reads the next box. Returns `None` at the end.
     fn next_box(&mut self) -> Result<Option<(BoxKind, &'a [u8])>, ImageError> {
         if self.0.is_empty() {
             return Ok(None);
@@ -97,10 +96,10 @@ impl<'a> Reader<'a> {
 /// Four characters that name a box, an item type or a reference.
 pub(super) type BoxKind = [u8; 4];
 
-/// Most boxes side by side where each has a purpose of its own. Files have up to a dozen.
+/// Most siblings of boxes that each occur once. Files have up to a dozen.
 pub(super) const MAX_SIBLINGS: usize = 1024;
 
-/// The boxes that `parent` holds. One more than `most` is [`ImageError::Unsupported`]. To be left at the first error.
+/// Returns the boxes in `parent`. More than `most` of them are [`ImageError::Unsupported`]. Callers stop at the first error.
 pub(super) fn children(
     parent: &[u8],
     most: usize,
@@ -119,7 +118,7 @@ pub(super) fn children(
     })
 }
 
-/// The first box of this kind among the children that `parent` holds.
+/// Returns the first box of this kind in `parent`.
 pub(super) fn find<'a>(parent: &'a [u8], kind: &BoxKind) -> Result<Option<&'a [u8]>, ImageError> {
     for child in children(parent, MAX_SIBLINGS) {
         let (found, payload) = child?;
@@ -148,7 +147,7 @@ impl<'a> Bits<'a> {
         Ok(bit == 1)
     }
 
-    /// Up to 32 bits as a number.
+    /// Reads a number of up to 32 bits.
     pub(super) fn read(&mut self, count: u32) -> Result<u32, ImageError> {
         let mut value = 0;
         for _ in 0..count {
@@ -162,7 +161,7 @@ impl<'a> Bits<'a> {
         if self.at > 8 * self.bytes.len() { Err(ImageError::Corrupt) } else { Ok(()) }
     }
 
-    /// An unsigned Exp-Golomb number (ITU-T H.265 section 9.2); AV1's `uvlc` is the same.
+    /// Reads an unsigned Exp-Golomb number (ITU-T H.265 section 9.2); AV1's `uvlc` is the same.
     pub(super) fn golomb(&mut self) -> Result<u32, ImageError> {
         let mut zeros = 0;
         while !self.flag()? {

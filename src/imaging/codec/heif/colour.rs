@@ -1,9 +1,9 @@
-//! From samples to 8-bit RGB: matrix, range and depth (ITU-T H.273), and chroma brought to the size of luma.
+//! Converts samples to 8-bit RGB by matrix, range and depth (ITU-T H.273), and enlarges chroma to the size of luma.
 
 use super::picture::{Chroma, Cicp, Header, Picture};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
-/// Bits behind the point of the matrix' numbers.
+/// Fractional bits of the numbers in the matrix.
 const POINT: u32 = 16;
 
 /// Luma and chroma of one pixel to RGB: `rgb = matrix * (y, cb, cr) + offset`.
@@ -30,7 +30,7 @@ impl Matrix {
             _ if chroma == Chroma::None => [[0.0; 2]; 3],
             0 if chroma == Chroma::Full => return Ok(Self::identity(black, luma_span)),
             1 => from_weights(0.2126, 0.0722),
-            // Unspecified: what everybody takes it for.
+            // Unspecified: the common assumption.
             2 | 5 | 6 => from_weights(0.299, 0.114),
             4 => from_weights(0.30, 0.11),
             7 => from_weights(0.212, 0.087),
@@ -101,7 +101,7 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    /// For pictures with this header. `cicp` is the container's word, which goes before the bitstream's.
+    /// Returns a converter for pictures with this header. `cicp` from the container overrides the bitstream's.
     pub(super) fn new(header: Header, cicp: Option<Cicp>) -> Result<Self, ImageError> {
         let cicp = cicp.unwrap_or(header.cicp);
         let matrix = Matrix::new(cicp, header.chroma, header.depth)?;
@@ -109,7 +109,7 @@ impl Converter {
         Ok(Self { header, matrix, luma, near, far, cb, cr })
     }
 
-    /// As many pixels of a row as `rgb` has room for.
+    /// Writes pixels of a row until `rgb` is full.
     pub(super) fn rgb(&mut self, picture: &Picture, row: usize, rgb: &mut [u8]) -> Result<(), ImageError> {
         let width = rgb.len() / 3;
         self.read_luma(picture, row, width)?;
@@ -126,7 +126,7 @@ impl Converter {
         Ok(())
     }
 
-    /// As many samples of a row of luma as `grey` has room for, in full range.
+    /// Writes luma samples of a row in full range until `grey` is full.
     pub(super) fn grey(&mut self, picture: &Picture, row: usize, grey: &mut [u8]) -> Result<(), ImageError> {
         self.read_luma(picture, row, grey.len())?;
         self.matrix.apply_to_luma(&self.luma, grey);

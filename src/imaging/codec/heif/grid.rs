@@ -1,30 +1,32 @@
-//! An image as its tiles: one coded picture, or a grid of them (ISO/IEC 23008-12 section 6.6.2.3).
+//! Reads an image as tiles: one coded picture, or a grid of them (ISO/IEC 23008-12 section 6.6.2.3).
 //!
-//! Everything that a grid declares is held against the limits and against its tiles before any of them is decoded: that
-//! they are coded pictures (a grid of grids, or of itself, is refused), alike, all there, all needed, and of no more bytes
-//! than the file could hold.
+//! All declarations of a grid are checked against the limits and against its tiles before a tile is decoded: the tiles must be coded
+//! pictures (a grid of grids, or of itself, is refused), have equal headers, be complete in number, be needed, and have no more bytes
+//! than the file can hold.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::boxes::Reader;
+use super::codec::Codec;
 use super::meta::{Item, Meta};
-use super::picture::{Codec, Header, MAX_CODED_PIXELS, Picture};
-use crate::imaging::codec::check_size;
+use super::picture::{Header, MAX_CODED_PIXELS, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::limits::check_size;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::{Input, WorkBudget};
-use crate::imaging::{ImageError, Recipe};
 
-/// By how much the size that a decoder allocates for, and the one it gives, may exceed the declared one: encoders round up
-/// to whole blocks, of up to 64 pixels.
+/// Largest excess of the size that a decoder allocates, or returns, over the declared size: encoders round up to whole blocks of up
+/// to 64 pixels.
 const MAX_PADDING: u32 = 64;
-/// Smallest side of a tile (ISO/IEC 23000-22 section 7.3.11.4.2). Each tile costs something, however small it is.
+/// Smallest side of a tile (ISO/IEC 23000-22 section 7.3.11.4.2). Each tile has a fixed cost, however small it is.
 const MIN_TILE_SIDE: u32 = 64;
-/// Longest configuration. Its sets of parameters have some hundred bytes, notes of the encoder some thousand.
+/// Longest configuration. Its parameter sets have some hundred bytes, and an encoder's messages some thousand.
 const MAX_CONFIGURATION_BYTES: usize = 16 << 10;
-/// Most configurations of a grid. Its tiles have one for all; a writer may give those at the edges another one.
+/// Most configurations of a grid. Usually its tiles share one. A writer may use another one for those at the edges.
 const MAX_CONFIGURATIONS: usize = 16;
 
-/// See the module.
+/// The tiles of an image. See the module.
 pub(super) struct Grid<'a> {
     budget: &'a WorkBudget<'a>,
     codec: Codec,
@@ -56,7 +58,7 @@ impl<'a> Grid<'a> {
             return Self::of_tiles(meta, &layout, &[item], input, recipe);
         }
         layout.check_count(item.derived_from.len())?;
-        // An item in many places would be read for each of them, and the file pays for it once.
+        // An item in many places would be read for each of them, but the file contains it once.
         let distinct: BTreeSet<u32> = item.derived_from.iter().copied().collect();
         if distinct.len() != item.derived_from.len() {
             return Err(ImageError::Unsupported);
@@ -96,9 +98,9 @@ impl<'a> Grid<'a> {
                 return Err(ImageError::Corrupt);
             }
             let len = meta.data_len(item)?;
-            // Tiles that share their data are charged for it each: it will be decoded as often.
+            // Tiles that share data are each charged for it, because it is decoded for each of them.
             input.budget().read(len as u64)?;
-            // What is in pieces is copied, and no two tiles need the same piece.
+            // Data in several extents is copied, and two tiles may not use the same extent.
             copied += if item.is_in_pieces() { len } else { 0 };
             if copied > input.len() {
                 return Err(ImageError::Corrupt);
@@ -131,7 +133,7 @@ impl<'a> Grid<'a> {
         tiles.iter().map(decode).collect()
     }
 
-    /// Upper estimate of the bytes that decoding holds at its peak: a row of tiles, and the work on one of them.
+    /// Returns an upper bound of the bytes that decoding holds at its peak: a row of tiles, and the working memory for one tile.
     pub(super) fn memory(&self) -> u64 {
         let data = self.tiles.iter().map(|tile| self.codec.data_memory(&tile.data)).max().unwrap_or(0);
         let copied: u64 = self.tiles.iter().filter_map(Tile::copied).sum();
@@ -142,7 +144,7 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// Reads the headers of tiles, of each configuration once.
+/// Reads the headers of tiles, once for each configuration.
 struct Headers<'a> {
     codec: Codec,
     read: Vec<(&'a [u8], Header)>,
@@ -171,13 +173,13 @@ impl<'a> Headers<'a> {
 }
 
 impl Tile<'_> {
-    /// Bytes that are held beside the file.
+    /// Bytes that are held besides the file.
     fn copied(&self) -> Option<u64> {
         matches!(self.data, Cow::Owned(_)).then_some(self.data.len() as u64)
     }
 }
 
-/// Holds the headers of a coded picture against the size that the container declares for it.
+/// Checks the headers of a coded picture against the size that the container declares for it.
 fn check_header(header: &Header, width: u32, height: u32) -> Result<(), ImageError> {
     let (coded, shown) = (header.coded, header.shown);
     check_size(coded.0.into(), coded.1.into(), MAX_CODED_PIXELS)?;
@@ -194,7 +196,7 @@ fn check_header(header: &Header, width: u32, height: u32) -> Result<(), ImageErr
     }
 }
 
-/// The size that the `ispe` property of an item declares.
+/// Returns the size that the `ispe` property of an item declares.
 fn declared_size(meta: &Meta<'_>, item: &Item) -> Result<(u32, u32), ImageError> {
     let mut ispe = Reader::new(meta.property(item, b"ispe").ok_or(ImageError::Corrupt)?);
     ispe.full()?;
@@ -211,7 +213,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// The layout that an item declares. What is no grid is a single tile.
+    /// Returns the layout that an item declares. An item that is no grid is a single tile.
     fn of(meta: &Meta<'_>, item: &Item, recipe: &Recipe) -> Result<Self, ImageError> {
         let (width, height) = declared_size(meta, item)?;
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
@@ -232,13 +234,13 @@ impl Layout {
         Ok(Self { columns, rows, width: data.number(wide)?, height: data.number(wide)? })
     }
 
-    /// Whether so many tiles make the grid.
+    /// Returns whether the grid has this number of tiles.
     fn check_count(&self, tiles: usize) -> Result<(), ImageError> {
         let fits = tiles as u64 == u64::from(self.columns) * u64::from(self.rows);
         if fits { Ok(()) } else { Err(ImageError::Corrupt) }
     }
 
-    /// Whether tiles of this number and size make the grid, and each of them is needed.
+    /// Returns whether tiles of this number and size cover the grid, and each of them is needed.
     fn check(&self, tiles: usize, (width, height): (u32, u32), recipe: &Recipe) -> Result<(), ImageError> {
         self.check_count(tiles)?;
         let single = self.columns * self.rows == 1;
@@ -249,7 +251,7 @@ impl Layout {
         let fits = (single || width.min(height) >= MIN_TILE_SIDE)
             && covers(width, self.columns, self.width)
             && covers(height, self.rows, self.height);
-        // The last tiles may be empty for the most part, and are decoded all the same.
+        // The last tiles may be mostly outside of the picture, and are still decoded.
         let decoded = (u64::from(width) * u64::from(height)).saturating_mul(tiles as u64);
         if fits && decoded <= recipe.max_pixels.saturating_mul(2) { Ok(()) } else { Err(ImageError::Corrupt) }
     }

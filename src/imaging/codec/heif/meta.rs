@@ -1,22 +1,22 @@
-//! The `meta` box: which items a file holds, where their bytes are, what is said about them and how they refer to each
-//! other (ISO/IEC 14496-12 section 8.11, ISO/IEC 23008-12 sections 6 and 9).
+//! Reads the `meta` box: the items of a file, their bytes, their properties and the references between them (ISO/IEC 14496-12
+//! section 8.11, ISO/IEC 23008-12 sections 6 and 9).
 //!
-//! Thousands of items, extents that overlap, references to nothing: all of it may be declared in a few bytes, so counts
-//! are capped, of entries that name no item too, and the bytes of an item are looked up only when they are needed. This
-//! is read before there is a deadline: the caps keep it to some milliseconds.
+//! A few bytes can declare thousands of items, overlapping extents and references to nothing. So all counts are limited, also of
+//! entries that name no item, and the bytes of an item are located only when they are needed. The box is read before there is a
+//! deadline; the limits keep that to some milliseconds.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::boxes::{BoxKind, MAX_SIBLINGS, Reader, children, find};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
-/// Most items that are listed. A picture of 200 megapixels in tiles of 512 x 512 has 820, with its gain map; in tiles of
+/// Most items. A picture of 200 megapixels in tiles of 512 x 512 has 820, with its gain map; in tiles of
 /// 256 x 256, which is what the smallest writers take, and with alpha, it would have 6,300.
 const MAX_ITEMS: usize = 20_000;
-/// Most extents of all items together; usually there is one an item.
+/// Most extents of all items together. Usually an item has one.
 const MAX_EXTENTS: usize = 2 * MAX_ITEMS;
-/// Most extents of one item. Usual is one; writers that interleave the layers of progressive images need one a layer.
+/// Most extents of one item. Usually it has one. Writers that interleave the layers of progressive images need one a layer.
 const MAX_EXTENTS_OF_ITEM: usize = 64;
 /// Most references of all items together. Tiles are referred to once by their grid and once by each of its metadata.
 const MAX_REFERENCES: usize = 8 * MAX_ITEMS;
@@ -25,20 +25,20 @@ const MAX_PROPERTIES: usize = 0x7FFF;
 /// Most properties of one item. Phones write up to eight.
 const MAX_PROPERTIES_OF_ITEM: usize = 32;
 
-/// What is known of an item.
+/// An item.
 #[derive(Default)]
 pub(super) struct Item {
     pub(super) kind: BoxKind,
     protected: bool,
-    /// Index into the properties, and whether a reader that does not know this property must give up.
+    /// Indices into the properties, and whether each is essential: a reader that does not know it must refuse the item.
     properties: Vec<(u16, bool)>,
-    source: Place,
+    source: DataLocation,
     extents: Vec<(u64, u64)>,
-    /// What it is made of, in order (`dimg`).
+    /// The items that it is derived from, in order (`dimg`).
     pub(super) derived_from: Vec<u32>,
-    /// What it is an auxiliary image of (`auxl`).
+    /// The items that it is an auxiliary image of (`auxl`).
     pub(super) auxiliary_of: Vec<u32>,
-    /// The alpha images by which its colours are multiplied already (`prem`).
+    /// The alpha images by which its colours are already multiplied (`prem`).
     pub(super) premultiplied_by: Vec<u32>,
     /// Whether it is metadata of the primary item (`cdsc`).
     pub(super) describes_primary: bool,
@@ -51,9 +51,9 @@ impl Item {
     }
 }
 
-/// What the offsets of an item count from.
+/// The origin of the offsets of an item.
 #[derive(Default, Clone, Copy, PartialEq)]
-enum Place {
+enum DataLocation {
     #[default]
     File,
     Idat,
@@ -80,7 +80,7 @@ impl<'a> Meta<'a> {
         let mut this = Self {
             file,
             idat: child(b"idat")?.unwrap_or_default(),
-            // A file without it is a film, of which no picture stands for the others.
+            // A file without a primary item is a film.
             primary: primary(child(b"pitm")?.ok_or(ImageError::Unsupported)?)?,
             items: items(required(b"iinf")?)?,
             properties: Vec::new(),
@@ -112,12 +112,12 @@ impl<'a> Meta<'a> {
         item.properties.iter().filter_map(known)
     }
 
-    /// The first property of this kind.
+    /// Returns the first property of this kind.
     pub(super) fn property(&self, item: &Item, kind: &BoxKind) -> Option<&'a [u8]> {
         self.properties(item).find(|(found, ..)| found == kind).map(|(_, payload, _)| payload)
     }
 
-    /// How many bytes [`data`](Self::data) will give.
+    /// Returns the number of bytes that [`data`](Self::data) returns.
     pub(super) fn data_len(&self, item: &Item) -> Result<usize, ImageError> {
         let mut sum = 0usize;
         for extent in &item.extents {
@@ -126,7 +126,7 @@ impl<'a> Meta<'a> {
         Ok(sum)
     }
 
-    /// The bytes of an item.
+    /// Returns the bytes of an item.
     pub(super) fn data(&self, item: &Item) -> Result<Cow<'a, [u8]>, ImageError> {
         if item.protected {
             return Err(ImageError::Unsupported);
@@ -136,7 +136,7 @@ impl<'a> Meta<'a> {
             [extent] => self.extent(item, *extent).map(Cow::Borrowed),
             extents => {
                 let len = self.data_len(item)?;
-                // Extents that overlap could make any size of a small file.
+                // Overlapping extents could add up to any size.
                 if len > self.file.len() {
                     return Err(ImageError::Corrupt);
                 }
@@ -151,9 +151,9 @@ impl<'a> Meta<'a> {
 
     fn extent(&self, item: &Item, (offset, len): (u64, u64)) -> Result<&'a [u8], ImageError> {
         let source = match item.source {
-            Place::File => self.file,
-            Place::Idat => self.idat,
-            Place::Elsewhere => return Err(ImageError::Unsupported),
+            DataLocation::File => self.file,
+            DataLocation::Idat => self.idat,
+            DataLocation::Elsewhere => return Err(ImageError::Unsupported),
         };
         let at = usize::try_from(offset).map_err(|_| ImageError::Truncated)?;
         let from = source.get(at..).ok_or(ImageError::Truncated)?;
@@ -187,7 +187,7 @@ impl<'a> Meta<'a> {
             let other_file = iloc.u16()? != 0;
             let base = iloc.sized(base_size)?;
             let count = usize::from(iloc.u16()?);
-            // An extent may take no bytes at all here, so the count alone says what it costs.
+            // An extent can take zero bytes in this box, so its cost is limited by the count.
             room = room.checked_sub(count).ok_or(ImageError::Corrupt)?;
             if count > MAX_EXTENTS_OF_ITEM {
                 return Err(ImageError::Unsupported);
@@ -201,10 +201,10 @@ impl<'a> Meta<'a> {
             if let Some(item) = self.items.get_mut(&id) {
                 item.extents = extents;
                 item.source = match method {
-                    _ if other_file => Place::Elsewhere,
-                    0 => Place::File,
-                    1 => Place::Idat,
-                    _ => Place::Elsewhere,
+                    _ if other_file => DataLocation::Elsewhere,
+                    0 => DataLocation::File,
+                    1 => DataLocation::Idat,
+                    _ => DataLocation::Elsewhere,
                 };
             }
         }
@@ -228,7 +228,7 @@ impl<'a> Meta<'a> {
         Ok(())
     }
 
-    /// Reads the properties of items. `room` is for how many items there may yet be any.
+    /// Reads the properties of items. `room` is the number of items that may still have some.
     fn read_associations(&mut self, ipma: &[u8], room: &mut usize) -> Result<(), ImageError> {
         let mut ipma = Reader::new(ipma);
         let (version, flags) = ipma.full()?;
@@ -246,7 +246,7 @@ impl<'a> Meta<'a> {
                 let word = if long { ipma.u16()? } else { u16::from(ipma.u8()?) };
                 let essential_bit = if long { 0x8000 } else { 0x80 };
                 let number = word & (essential_bit - 1);
-                // 0 stands for "no property".
+                // 0 means "no property".
                 if let Some(index) = number.checked_sub(1) {
                     item.properties.push((index, word & essential_bit != 0));
                 }
@@ -272,7 +272,7 @@ impl<'a> Meta<'a> {
             let Some(item) = self.items.get_mut(&from) else { continue };
             let list = match &kind {
                 b"cdsc" => {
-                    // Metadata that is malformed is no reason to refuse the picture.
+                    // Malformed metadata does not make the picture unacceptable.
                     let mut to = (0..count).map_while(|_| reference.number(version > 0).ok());
                     item.describes_primary |= to.any(|id| id == primary);
                     continue;
@@ -304,7 +304,7 @@ fn items(iinf: &[u8]) -> Result<BTreeMap<u32, Item>, ImageError> {
         let (kind, payload) = child?;
         let mut entry = Reader::new(payload);
         let (version, _) = entry.full()?;
-        // Older versions name a file's type, not an item's; none of them is an image.
+        // Older versions declare the type of a file, not of an item. None of these is an image.
         if kind != *b"infe" || version < 2 {
             continue;
         }

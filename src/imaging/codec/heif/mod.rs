@@ -1,8 +1,8 @@
 //! HEIC and AVIF: still images in the HEIF container (ISO/IEC 23008-12), which HEVC or AV1 code.
 //!
-//! The container is read here, because it is where limits are decided: the size that each of its boxes and the headers of
-//! each coded picture declare is held against the limits, and against one another, before a decoder sees a byte. Only the
-//! primary image and its alpha are read; thumbnails, depth, gain maps and films are passed over.
+//! The container is read here because limits are enforced here: the sizes that its boxes and the headers of each coded picture
+//! declare are checked against the limits, and against each other, before a decoder reads a byte. Only the primary image and its
+//! alpha are read. Thumbnails, depth, gain maps and films are ignored.
 //!
 //! Refused: other codecs and derived images than grids, more than one sequence parameter set a picture, pictures of more
 //! than [`picture::MAX_CODED_PIXELS`] in one piece, samples of more than 12 bits, properties marked essential that are not
@@ -11,6 +11,7 @@
 #[cfg(feature = "avif")]
 mod av1;
 mod boxes;
+mod codec;
 mod colour;
 mod grid;
 #[cfg(feature = "heic")]
@@ -29,18 +30,22 @@ use self::meta::{Item, Meta};
 use self::picture::Cicp;
 use self::rows::Rows;
 use self::transform::Transform;
-use super::{Failed, Picture};
-use crate::imaging::canvas::{Canvas, Component, Layout, Model};
-use crate::imaging::colour::{MAX_PROFILE_BYTES, named_profile};
-use crate::imaging::exif::{EXIF_HEADER, Orientation};
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::colour::named_profile;
+use crate::imaging::error::ImageError;
+use crate::imaging::exif::EXIF_HEADER;
+use crate::imaging::layout::{Component, Layout, Model};
+use crate::imaging::limits::MAX_PROFILE_BYTES;
+use crate::imaging::orientation::Orientation;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe};
 
-/// Longest EXIF item that is looked at, its preview included. One in pieces is put together in memory.
+/// Longest EXIF item that is read, its preview included. An item in several extents is joined in memory.
 const MAX_EXIF_BYTES: usize = 1 << 20;
-/// Rows that are collected before they are handed on.
+/// Rows that are collected before they are pushed to the canvas.
 const BAND_ROWS: usize = 32;
-/// Names of an auxiliary image that is the opacity of another one.
+/// Types of auxiliary images that are the alpha of another image.
 const ALPHA: [&[u8]; 2] = [b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0"];
 
 /// An image whose headers were read.
@@ -96,12 +101,12 @@ impl<'a> Heif<'a> {
         Ok(Self { colour, alpha, cicp, profile, exif, transform })
     }
 
-    /// Decodes, and gives each row from top to bottom as RGB over white.
+    /// Decodes the image, and passes each row from top to bottom to `give` as RGB over white.
     fn rows(&self, mut give: impl FnMut(&[u8]) -> Result<(), ImageError>) -> Result<(), ImageError> {
         let crop = self.transform.crop;
         let width = self.colour.width as usize;
         let mut colour = Rows::new(&self.colour, self.cicp)?;
-        // Opacity has the full range, whatever its bitstream says (ISO/IEC 23000-22 section 7.3.5.2).
+        // Alpha always has the full range, even if its bitstream says otherwise (ISO/IEC 23000-22 section 7.3.5.2).
         let mut alpha =
             self.alpha.as_ref().map(|alpha| Rows::new(&alpha.grid, Some(Cicp::UNSPECIFIED))).transpose()?;
         let premultiplied = self.alpha.as_ref().is_some_and(|alpha| alpha.premultiplied);
@@ -123,7 +128,7 @@ impl<'a> Heif<'a> {
 }
 
 impl Picture for Heif<'_> {
-    /// Cut, and not yet turned.
+    /// Returns the layout of the cropped picture, which is not turned yet.
     fn layout(&self) -> Layout {
         let (width, height) = (self.transform.crop.width, self.transform.crop.height);
         let components = vec![Component::of(width, height, 1, 1); 3];
@@ -150,7 +155,7 @@ impl Picture for Heif<'_> {
         self.colour.memory() + alpha + rows + exif
     }
 
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {
@@ -218,7 +223,7 @@ fn alphas<'m>(meta: &'m Meta<'_>) -> BTreeMap<u32, (u32, &'m Item)> {
     alphas
 }
 
-/// Properties that are read here, or that may be passed over.
+/// Returns whether a property is read here, or may be ignored.
 fn is_known(kind: &[u8; 4]) -> bool {
     matches!(
         kind,
@@ -253,7 +258,7 @@ fn icc<'a>(meta: &Meta<'a>, item: &Item) -> Option<&'a [u8]> {
     colours.filter_map(|(_, payload, _)| of_kind(payload)).find(|icc| icc.len() <= MAX_PROFILE_BYTES)
 }
 
-/// The EXIF block of the primary image (ISO/IEC 23008-12 section A.2.1); what is malformed is not there.
+/// Returns the EXIF block of the primary image (ISO/IEC 23008-12 section A.2.1). A malformed item counts as absent.
 fn exif<'a>(meta: &Meta<'a>) -> Option<Cow<'a, [u8]>> {
     let (_, item) = meta.items().find(|(_, item)| item.kind == *b"Exif" && item.describes_primary)?;
     if meta.data_len(item).ok()? > MAX_EXIF_BYTES {
@@ -265,12 +270,12 @@ fn exif<'a>(meta: &Meta<'a>) -> Option<Cow<'a, [u8]>> {
     }
 }
 
-/// What follows the number of bytes in front of the TIFF header, and these bytes.
+/// Returns the TIFF block in an EXIF item, which begins with the number of bytes before the TIFF header.
 fn tiff(exif: &[u8]) -> Option<&[u8]> {
     let mut exif = Reader::new(exif);
     let in_front = exif.u32().ok()?;
     exif.take(usize::try_from(in_front).ok()?).ok()?;
-    // Some writers count none where the header of the JPEG segment is.
+    // Some writers declare none although the header of the JPEG segment is there.
     Some(exif.rest().strip_prefix(EXIF_HEADER).unwrap_or(exif.rest()))
 }
 

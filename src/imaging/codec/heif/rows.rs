@@ -3,7 +3,7 @@
 use super::colour::Converter;
 use super::grid::Grid;
 use super::picture::{Cicp, Picture};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// Reads a grid row by row.
 pub(super) struct Rows<'c> {
@@ -36,7 +36,7 @@ impl<'c> Rows<'c> {
     ) -> Result<(), ImageError> {
         let (strip, within) = (self.next / self.grid.tile_height, self.next % self.grid.tile_height);
         if within == 0 {
-            // Given back first, so that never two rows of tiles are held.
+            // Freed first, so that two rows of tiles are never held.
             self.strip = Vec::new();
             self.strip = self.grid.strip(strip as usize)?;
         }

@@ -1,12 +1,11 @@
-//! What a file asks to be done with the decoded picture: cut it (`clap`), turn it (`irot`), mirror it (`imir`)
+//! The transforms that a file declares for the decoded picture: crop (`clap`), rotation (`irot`), mirroring (`imir`)
 //! (ISO/IEC 14496-12 section 12.1.4, ISO/IEC 23008-12 sections 6.5.10 and 6.5.12).
 //!
-//! These are part of how the picture is decoded, so an orientation in EXIF does not count beside them: it tells again
-//! what they have told, or it is wrong.
+//! They are part of decoding the picture, so the orientation in EXIF is ignored: it repeats them, or it is wrong.
 
 use super::boxes::{BoxKind, Reader};
-use crate::imaging::ImageError;
-use crate::imaging::exif::Orientation;
+use crate::imaging::error::ImageError;
+use crate::imaging::orientation::Orientation;
 
 /// A part of a picture, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +16,7 @@ pub(super) struct Rect {
     pub(super) height: u32,
 }
 
-/// What to do with a picture, the cut first.
+/// The transforms of a picture. The crop is applied first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Transform {
     pub(super) crop: Rect,
@@ -29,8 +28,8 @@ impl Transform {
         Self { crop: Rect { x: 0, y: 0, width, height }, turn: Turn::NONE }
     }
 
-    /// Adds what a property asks for, if it is one of these. A cut after a turn is against MIAF (ISO/IEC 23000-22 section
-    /// 7.3.6.7) and [`ImageError::Unsupported`].
+    /// Adds the transform of a property, if it is one. A crop after a rotation violates MIAF (ISO/IEC 23000-22 section 7.3.6.7) and is
+    /// [`ImageError::Unsupported`].
     pub(super) fn then(self, kind: BoxKind, payload: &[u8]) -> Result<Self, ImageError> {
         let mut payload = Reader::new(payload);
         let turn = self.turn;
@@ -70,7 +69,7 @@ fn signed_fraction(clap: &mut Reader<'_>) -> Result<Fraction, ImageError> {
     Ok((clap.u32()?.cast_signed().into(), clap.u32()?.into()))
 }
 
-/// Start and length of a cut of one side. The length is rounded down, the start to nearest.
+/// Start and length of the crop of one side. The length is rounded down, the start to nearest.
 fn side(whole: u32, length: Fraction, offset: Fraction) -> Result<(u32, u32), ImageError> {
     let bad = ImageError::Corrupt;
     let length = length.0.checked_div(length.1).filter(|length| *length > 0).ok_or(bad)?;
@@ -86,7 +85,7 @@ fn side(whole: u32, length: Fraction, offset: Fraction) -> Result<(u32, u32), Im
     Ok((u32::try_from(start).map_err(|_| bad)?, u32::try_from(length).map_err(|_| bad)?))
 }
 
-/// A turn by quarters, mirrored or not: where a step to the right and a step down of the stored picture lead.
+/// A rotation by quarters, mirrored or not: the directions to which a step right and a step down of the stored picture lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Turn {
     right: (i8, i8),
@@ -96,7 +95,7 @@ struct Turn {
 impl Turn {
     const NONE: Self = Self { right: (1, 0), down: (0, 1) };
 
-    /// A quarter against the clock.
+    /// A quarter turn anticlockwise.
     fn quarter(self) -> Self {
         self.map(|(x, y)| (y, -x))
     }

@@ -1,220 +1,28 @@
-//! JPEG: the header by libjpeg-turbo, the picture by the cheapest way that this file allows.
+//! JPEG: markers, our decoder and encoder, and libjpeg-turbo for the files that our decoder leaves to it.
 
-mod embedded;
-mod encoder;
-mod fast;
-mod planar;
-mod strict;
-mod survey;
-#[cfg(test)]
-mod tests;
+mod baseline;
+mod dct;
+pub(in crate::imaging) mod decode;
+mod encode;
+pub(in crate::imaging) mod markers;
+mod turbo;
 
-use std::borrow::Cow;
-use std::time::Duration;
-
-pub(in crate::imaging) use self::embedded::Embedded;
-pub(in crate::imaging) use self::encoder::{encode_rgb, encode_ycbcr};
-use self::fast::Fast;
-use self::planar::{Colours, Limits};
-use self::survey::Survey;
-use super::{Failed, Picture, check_size, markers};
-use crate::imaging::canvas::{Canvas, Component, Layout, Model};
-use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe, plan};
-
-/// Most scans of a JPEG. Cameras and optimisers write 3 to about 15. What they may cost together is bounded by their
-/// [`Survey`].
-const MAX_SCANS: u64 = 100;
-/// Pictures with a side shorter than this are not scaled while they are decoded: see `planar::decode`.
-const THIN: u32 = 64;
-/// What the library needs beside coefficients and rows: tables.
-const WORKING_MEMORY: u64 = 4 << 20;
-/// Rows of each component that the library holds: one of MCUs of up to four blocks, its neighbours, and the same upsampled.
-const WORKING_ROWS: u64 = 64;
-/// Nanoseconds for each pixel that is made of components.
-const PIXEL_NANOSECONDS: u64 = 10;
-
-/// Reads the header of a JPEG.
-pub(super) fn open<'a>(input: &Input<'a>, recipe: &Recipe) -> Result<Box<dyn Picture + 'a>, ImageError> {
-    Ok(match Fast::open(input, recipe)? {
-        Some(fast) => Box::new(fast),
-        None => Box::new(Jpeg::open(input, recipe)?),
-    })
-}
-
-/// The longest time that one decode to this many pixels can take.
-fn longest_with_pixels(survey: &Survey, pixels: u64) -> Duration {
-    survey.longest + Duration::from_nanos(PIXEL_NANOSECONDS * pixels)
-}
-
-/// The planes of a file as libjpeg-turbo decodes them, with what it wondered at; `None` if it gives none.
+pub(in crate::imaging) use self::encode::{encode_rgb, encode_ycbcr};
+pub(in crate::imaging) use self::turbo::Embedded;
 #[cfg(any(test, fuzzing))]
-pub(in crate::imaging) fn planes(
-    file: &[u8],
-    divisor: u32,
-    workspace: &mut crate::imaging::Workspace,
-) -> Option<(Vec<crate::imaging::plane::Plane>, Option<String>)> {
-    let limits = Limits { scans: 1, pixels: 1 << 24, memory: 64 << 20 };
-    let (planes, result) = planar::decode(file, divisor, &limits, workspace).ok()?;
-    Some((planes, result.err().map(|complaint| complaint.0)))
-}
+pub(in crate::imaging) use self::turbo::planes;
 
-/// A JPEG whose header was read.
-struct Jpeg<'a> {
-    /// The file, or a tidied copy where the library stumbles over its header.
-    file: Cow<'a, [u8]>,
-    survey: Survey,
-    width: u32,
-    height: u32,
-    divisor: u32,
-    model: Model,
-    /// How many luma samples a chroma sample covers each way; `None` where the picture is decoded to whole pixels.
-    chroma: Option<(u32, u32)>,
-    profile: Option<Vec<u8>>,
-    limits: Limits,
-}
+use self::baseline::BaselineJpeg;
+use self::turbo::TurboJpeg;
+use super::picture::Picture;
+use crate::imaging::error::ImageError;
+use crate::imaging::recipe::Recipe;
+use crate::imaging::work_budget::Input;
 
-impl std::fmt::Debug for Jpeg<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Jpeg({} x {} / {}, {:?})", self.width, self.height, self.divisor, self.model)
-    }
-}
-
-impl<'a> Jpeg<'a> {
-    fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
-        let bytes = input.whole()?;
-        let mut file = Cow::Borrowed(bytes);
-        let header = match planar::header(bytes) {
-            Err(complaint) if complaint.is_harmless() => {
-                let has_end = Survey::new(bytes, input.budget())?.has_end;
-                file = Cow::Owned(markers::tidied(bytes, has_end).ok_or(ImageError::Truncated)?);
-                planar::header(&file)
-            }
-            result => result,
-        };
-        let header = header.map_err(|complaint| complaint.meaning())?;
-        let (width, height) = check_size(header.width, header.height, recipe.max_pixels)?;
-        let survey = Survey::new(&file, input.budget())?;
-        if survey.scans > MAX_SCANS {
-            return Err(ImageError::TooSlow);
-        }
-        let chroma = header.chroma;
-        let model = match header.colours {
-            Colours::Grey => Model::Grey,
-            Colours::YCbCr => Model::YCbCr,
-            Colours::Rgb => Model::Rgb,
-            Colours::Cmyk => Model::Cmyk { is_inverted: markers::has_adobe(bytes) },
-        };
-        let is_planar = !header.is_lossless
-            && match model {
-                Model::Grey => true,
-                Model::YCbCr | Model::Rgb => chroma.is_some(),
-                Model::Cmyk { .. } | Model::Ycck { .. } => false,
-            };
-        // Pixels, where they must be made of luma and chroma, are made as RGB.
-        let model = if model == Model::YCbCr && !is_planar { Model::Rgb } else { model };
-        let chroma = chroma.filter(|_| is_planar);
-        let samples_per_4_pixels = match (chroma, model) {
-            (_, Model::Grey) => 4,
-            (Some((across, down)), _) => 4 + 8 / u64::from(across * down),
-            (None, Model::Cmyk { .. }) => 16,
-            (None, _) => 12,
-        };
-        // A thin picture is small at any length.
-        let divisor = if header.is_lossless || width.min(height) < THIN {
-            1
-        } else {
-            let memory = recipe.memory.saturating_sub(survey.coefficients);
-            plan::divisor_for_memory((width, height), recipe.max_dim, samples_per_4_pixels, memory)
-        };
-        let limits = Limits {
-            scans: u32::try_from(survey.scans.max(1)).map_err(|_| ImageError::Corrupt)?,
-            pixels: recipe.max_pixels,
-            memory: survey.coefficients + WORKING_MEMORY,
-        };
-        let profile = markers::icc_profile(bytes);
-        Ok(Self { file, survey, width, height, divisor, model, chroma, profile, limits })
-    }
-
-    fn decoded_size(&self) -> (u32, u32) {
-        (self.width.div_ceil(self.divisor), self.height.div_ceil(self.divisor))
-    }
-
-    fn decode_planes(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
-        let mut planes = Vec::new();
-        let budget = canvas.budget();
-        strict::decode(&self.file, &self.survey, self.survey.longest, budget, |file| {
-            planes.drain(..).for_each(|plane| canvas.workspace().give_plane(plane));
-            let (decoded, result) = planar::decode(file, self.divisor, &self.limits, canvas.workspace())?;
-            planes = decoded;
-            result
-        })?;
-        for (component, plane) in planes.into_iter().enumerate() {
-            canvas.push(component, &plane)?;
-            canvas.workspace().give_plane(plane);
-        }
-        Ok(())
-    }
-
-    fn decode_pixels(self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
-        let (width, height) = self.decoded_size();
-        let channels = match self.model {
-            Model::Grey => 1,
-            Model::YCbCr | Model::Rgb => 3,
-            Model::Cmyk { .. } | Model::Ycck { .. } => 4,
-        };
-        let budget = canvas.budget();
-        let longest = longest_with_pixels(&self.survey, u64::from(width) * u64::from(height));
-        let mut pixels = canvas.workspace().take(width as usize * height as usize * channels);
-        strict::decode(&self.file, &self.survey, longest, budget, |file| {
-            planar::decode_pixels(file, self.divisor, channels, &self.limits, &mut pixels)
-        })?;
-        canvas.push_pixels(&pixels)?;
-        canvas.workspace().give(pixels);
-        Ok(())
-    }
-}
-
-impl Picture for Jpeg<'_> {
-    fn layout(&self) -> Layout {
-        let (width, height) = self.decoded_size();
-        let luma = Component::of(width, height, 1, 1);
-        let (across, down) = self.chroma.unwrap_or((1, 1));
-        let chroma = Component::of(width, height, across, down);
-        let components = match self.model {
-            Model::Grey => vec![luma],
-            Model::YCbCr | Model::Rgb => vec![luma, chroma, chroma],
-            Model::Cmyk { .. } | Model::Ycck { .. } => vec![luma; 4],
-        };
-        Layout {
-            width: self.width,
-            height: self.height,
-            divisor: self.divisor,
-            model: self.model,
-            components,
-        }
-    }
-
-    fn profile(&self) -> Option<&[u8]> {
-        self.profile.as_deref()
-    }
-
-    fn memory(&self) -> u64 {
-        // Of an odd file a tidied copy is made, of an odder one another.
-        let copies = if matches!(self.file, Cow::Owned(_)) { 2 } else { 1 };
-        let copy = copies * self.file.len() as u64;
-        let components = self.layout().components;
-        let planes: usize = components.iter().map(|c| (c.width + c.across) * (c.height + c.down)).sum();
-        let rows = WORKING_ROWS * u64::from(self.width) * components.len() as u64;
-        copy + self.survey.coefficients + WORKING_MEMORY + rows + planes as u64
-    }
-
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
-    where
-        Self: 'a,
-    {
-        canvas.budget().grant(self.memory())?;
-        canvas.budget().read(self.file.len() as u64)?;
-        Ok(if self.chroma.is_some() { self.decode_planes(canvas) } else { self.decode_pixels(canvas) }?)
-    }
+/// Reads the header of a JPEG and chooses the decoder for it.
+pub(super) fn open<'a>(input: &Input<'a>, recipe: &Recipe) -> Result<Box<dyn Picture + 'a>, ImageError> {
+    Ok(match BaselineJpeg::open(input, recipe)? {
+        Some(jpeg) => Box::new(jpeg),
+        None => Box::new(TurboJpeg::open(input, recipe)?),
+    })
 }

@@ -23,8 +23,8 @@ fn make(format: Format, file: &[u8], is_abandoned: &dyn Fn() -> bool) -> (Result
         Ok(inspected) => {
             let memory = inspected.memory();
             let made = inspected.encode(&mut Workspace::default()).map_err(|failed| match failed {
-                crate::imaging::Failed::Image(error) => error,
-                crate::imaging::Failed::Again(_) => panic!("only JPEGs are decoded in two ways"),
+                crate::imaging::EncodeError::Image(error) => error,
+                crate::imaging::EncodeError::Fallback(_) => panic!("only JPEGs are decoded in two ways"),
             });
             (made, memory)
         }

@@ -1,4 +1,5 @@
-//! PNG, row by row; an interlaced one, whose rows come last to be complete, whole. Of an APNG the default image.
+//! PNG, row by row. An interlaced PNG is decoded whole, because its rows are complete only at the end. Of an APNG the default image
+//! is decoded.
 
 use std::borrow::Cow;
 use std::io::{BufRead, ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
@@ -8,17 +9,22 @@ use png::{
     expand_interlaced_row,
 };
 
-use super::{Failed, Picture, Pixel, WORKING_MEMORY, band_rows, check_size, is_end};
-use crate::imaging::canvas::{Canvas, Layout};
-use crate::imaging::colour::{MAX_PROFILE_BYTES, named_profile};
+use super::pixel::{Pixel, WORKING_MEMORY, band_rows, is_end};
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::colour::named_profile;
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::Layout;
+use crate::imaging::limits::MAX_PROFILE_BYTES;
+use crate::imaging::limits::check_size;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::{Input, InputReader};
-use crate::imaging::{ImageError, Recipe};
 
-/// Rows as they are in the file that the decoder holds, with those that its buffer has room for.
+/// Raw rows of the file that the decoder holds, those in its buffer included.
 const RAW_ROWS: u64 = 16;
 /// The code point of the primaries of sRGB.
 const BT709: u8 = 1;
-/// Bytes of rows that the decoder holds of the smallest picture.
+/// Bytes of rows that the decoder holds at least.
 const MIN_RAW_BYTES: u64 = 512 << 10;
 
 /// The chunk that ends a file.
@@ -48,7 +54,7 @@ impl<'a> Png<'a> {
         }
         let end = end_of_image_data(file);
         let data = input.part(0, end.unwrap_or(file.len()))?.reader();
-        // What follows the pixels is of no use, and may be missing or broken.
+        // The chunks after the pixels are not used, and may be missing or corrupt.
         let file = Ended { data, is_read: false, end: if end.is_some() { END } else { &[] } };
         let limits = Limits { bytes: usize::try_from(WORKING_MEMORY).unwrap_or(usize::MAX) };
         let mut decoder = Decoder::new_with_limits(file, limits);
@@ -77,7 +83,7 @@ impl<'a> Png<'a> {
         self.width as usize * self.pixel.bytes()
     }
 
-    /// Decodes the rows of all seven passes, each of which gives some pixels of some rows.
+    /// Decodes the rows of all seven passes. Each pass has some pixels of some rows.
     fn interlaced(&mut self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
         let row_bytes = self.row_bytes();
         let bits = u8::try_from(8 * self.pixel.bytes()).map_err(|_| ImageError::Unsupported)?;
@@ -111,7 +117,7 @@ impl<'a> Png<'a> {
             self.pixel.push(&mut band[..rows * row_bytes], canvas)?;
             left -= rows;
         }
-        // Reads what is left of the compressed data, and holds it against its checksum.
+        // Reads the rest of the compressed data, and verifies its checksum.
         self.reader.read_row(&mut band).map_err(classify)?;
         canvas.workspace().give(band);
         Ok(())
@@ -134,7 +140,7 @@ impl Picture for Png<'_> {
         WORKING_MEMORY + MIN_RAW_BYTES + raw + (rows * self.row_bytes()) as u64
     }
 
-    fn decode<'a>(mut self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(mut self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {
@@ -179,13 +185,13 @@ impl BufRead for Ended<'_> {
 }
 
 impl Seek for Ended<'_> {
-    /// The decoder asks for it, and does not use it.
+    /// The decoder requires this trait, and does not use it.
     fn seek(&mut self, _: SeekFrom) -> IoResult<u64> {
         Err(ErrorKind::Unsupported.into())
     }
 }
 
-/// The profile that tells the colours. Code points go before an embedded profile (PNG 3rd edition, section 4.3).
+/// Returns the profile of the colours. Code points override an embedded profile (PNG 3rd edition, section 4.3).
 fn profile(reader: &Reader<Ended<'_>>) -> Option<Cow<'static, [u8]>> {
     let info = reader.info();
     let code_points = info.coding_independent_code_points.filter(|points| points.is_video_full_range_image);
@@ -195,7 +201,7 @@ fn profile(reader: &Reader<Ended<'_>>) -> Option<Cow<'static, [u8]>> {
     if is_srgb { None } else { named.or_else(embedded) }
 }
 
-/// Where the last of the consecutive chunks of image data ends, if the file has it to its end.
+/// Returns the end of the last of the consecutive chunks of image data, if the file contains it completely.
 fn end_of_image_data(file: &[u8]) -> Option<usize> {
     const AROUND_DATA: usize = 12;
     let (mut at, mut end) = (8, None);

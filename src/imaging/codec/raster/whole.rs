@@ -1,22 +1,28 @@
-//! GIF, BMP and ICO by the decoders of the `image` crate, which give whole pictures.
+//! GIF, BMP and ICO, which the `image` crate decodes to whole pictures.
 
 use std::io::Cursor;
 
 use image::codecs::{bmp::BmpDecoder, gif::GifDecoder, ico::IcoDecoder};
 use image::{ColorType, DynamicImage, ImageDecoder, Limits};
 
-use super::{Failed, Format, Picture, Pixel, WORKING_MEMORY, check_size, is_end, one_picture_ico};
-use crate::imaging::canvas::{Canvas, Layout};
-use crate::imaging::colour::MAX_PROFILE_BYTES;
+use super::ico::one_picture_ico;
+use super::pixel::{Pixel, WORKING_MEMORY, is_end};
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::format::Format;
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::Layout;
+use crate::imaging::limits::MAX_PROFILE_BYTES;
+use crate::imaging::limits::check_size;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe};
 
 /// An image whose header was read.
 pub(super) struct Whole<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
     width: u32,
     height: u32,
-    /// Bytes that the decoder holds beside its output.
+    /// Bytes that the decoder holds besides its output.
     hidden: u64,
     profile: Option<Vec<u8>>,
 }
@@ -40,12 +46,12 @@ impl<'a> Whole<'a> {
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let output = decoder.total_bytes();
         decoder.set_limits(limits(output)).map_err(classify)?;
-        // A broken profile is no reason to refuse whole pixels.
+        // A corrupt profile does not make the pixels unacceptable.
         let profile = decoder.icc_profile().ok().flatten();
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
         let hidden = match format {
-            // A frame of another width than the screen is decoded beside it, within the limits. Extensions in front of it
-            // are kept.
+            // A frame of another width than the screen is decoded to a second buffer, within the limits. The decoder keeps the
+            // extensions before the frame.
             Format::Gif => output + 2 * file.len() as u64,
             Format::Ico => file.len() as u64,
             _ => 0,
@@ -64,7 +70,7 @@ impl Picture for Whole<'_> {
     }
 
     fn memory(&self) -> u64 {
-        // What the conversion to 8-bit RGB allocates beside the decoded picture; alpha is flattened in place.
+        // Bytes a pixel that the conversion to 8-bit RGB allocates besides the decoded picture. Alpha is flattened in place.
         let converted = match self.decoder.color_type() {
             ColorType::Rgb8 | ColorType::Rgba8 => 0,
             colour if colour.has_alpha() => 4,
@@ -76,7 +82,7 @@ impl Picture for Whole<'_> {
             + WORKING_MEMORY
     }
 
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {
@@ -90,8 +96,8 @@ impl Picture for Whole<'_> {
     }
 }
 
-/// Room for the pixels that the header declared (they were found acceptable) and for the decoder's own work. The buffer that
-/// takes the pixels does not count.
+/// Returns limits that allow the pixels that the header declares, which were checked, and the decoder's own work. The output buffer
+/// does not count.
 fn limits(pixels: u64) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(pixels.saturating_add(WORKING_MEMORY));

@@ -6,7 +6,8 @@ use ::exif::{Context, Field, In, Reader, Value as Read};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use super::super::list::{Kept, Tags, Value};
+use super::super::allow_list::Kept;
+use super::super::value::{Tags, Value};
 use super::super::write::app1;
 
 /// Tags that refer to other IFDs.

@@ -12,12 +12,12 @@ use rusty_av1d::{
 };
 
 use super::picture::{Chroma, Header, Picture, Planes};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
-/// Bytes in front of the OBUs of a decoder configuration (`av1C`, AV1 in ISOBMFF section 2.3.3).
+/// Bytes before the OBUs of a decoder configuration (`av1C`, AV1 in ISOBMFF section 2.3.3).
 const CONFIGURATION_HEADER: usize = 4;
 
-/// Most units in front of the sequence header: a delimiter, and metadata. They may be empty.
+/// Most units before the sequence header: a delimiter, and metadata. They may be empty.
 const MAX_UNITS_IN_FRONT: usize = 32;
 
 const SEQUENCE_HEADER: u8 = 1;
@@ -32,7 +32,7 @@ struct Obu<'a> {
     whole: &'a [u8],
 }
 
-/// The unit that `data` begins with, and what follows it.
+/// Splits the first unit from `data`.
 fn next_obu(data: &[u8]) -> Result<(Obu<'_>, &[u8]), ImageError> {
     let header = *data.first().ok_or(ImageError::Truncated)?;
     let mut start = 1 + usize::from(header >> 2 & 1);
@@ -40,7 +40,7 @@ fn next_obu(data: &[u8]) -> Result<(Obu<'_>, &[u8]), ImageError> {
     if header & 2 != 0 {
         let mut len = 0u64;
         for shift in (0..).step_by(7) {
-            // Eight bytes at most, as the specification has it.
+            // At most eight bytes, by the specification.
             if shift == 56 {
                 return Err(ImageError::Corrupt);
             }
@@ -59,7 +59,7 @@ fn next_obu(data: &[u8]) -> Result<(Obu<'_>, &[u8]), ImageError> {
     Ok((Obu { kind: header >> 3 & 15, payload, whole }, rest))
 }
 
-/// The first sequence header in `data`, or else in the configuration.
+/// Returns the first sequence header in `data`, or else in the configuration.
 fn sequence_header<'a>(configuration: &'a [u8], data: &'a [u8]) -> Result<Obu<'a>, ImageError> {
     for mut rest in [data, configuration.get(CONFIGURATION_HEADER..).unwrap_or_default()] {
         for _ in 0..=MAX_UNITS_IN_FRONT {
@@ -99,7 +99,7 @@ pub(super) fn decode(configuration: &[u8], data: &[u8]) -> Result<Picture, Image
         }
         rest = behind;
     }
-    // The decoder ends with a panic on most of what is damaged (an unwrap on its way back from an error).
+    // The decoder panics on most damaged data (an unwrap after an error).
     let decoded = catch_unwind(|| decode_unit(unit, &header)).map_err(|_| ImageError::Corrupt)??;
     let chroma = match decoded.pixel_layout() {
         PixelLayout::I400 => Chroma::None,

@@ -1,8 +1,8 @@
 //! The sequence header of AV1 (AV1 specification section 5.5): the size of the pictures and what their samples mean.
 
-use crate::imaging::ImageError;
 use crate::imaging::codec::heif::boxes::Bits;
 use crate::imaging::codec::heif::picture::{Chroma, Cicp, Header};
+use crate::imaging::error::ImageError;
 
 /// Side of a superblock.
 const LARGEST_BLOCK: u32 = 128;
@@ -76,7 +76,7 @@ fn inter_tools(bits: &mut Bits<'_>) -> Result<(), ImageError> {
         bits.skip(2)?;
     }
     let screen_content = bits.flag()? || bits.flag()?;
-    // The vectors' precision is told unless it is left to each frame.
+    // The precision of vectors is declared here, unless each frame declares it.
     if screen_content && !bits.flag()? {
         bits.skip(1)?;
     }

@@ -9,19 +9,19 @@ use heic_rs::hevc::{ChromaFormat, Frame, decode_still};
 
 use super::boxes::Reader;
 use super::picture::{Chroma, Header, MAX_CODED_PIXELS, Picture, Planes};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 const SPS: u8 = 33;
 const PPS: u8 = 34;
-/// Most NAL units of a configuration: the 64 picture parameter sets that there are numbers for, and as many others. They
-/// may be empty, and each tile of a grid reads them again.
+/// Most NAL units of a configuration: 64 picture parameter sets, which is the range of their ids, and as many others. They may be
+/// empty, and each tile of a grid reads them again.
 const MAX_CONFIGURATION_NALS: usize = 128;
 /// Types below are slices.
 const FIRST_NON_SLICE: u8 = 32;
 
 /// The parts of a decoder configuration (`hvcC`, ISO/IEC 14496-15 section 8.3.3.1).
 struct Configuration<'a> {
-    /// Bytes of the length in front of each NAL unit of the data.
+    /// Bytes of the length before each NAL unit of the data.
     length_bytes: u8,
     sps: &'a [u8],
     pps: Vec<&'a [u8]>,
@@ -30,7 +30,7 @@ struct Configuration<'a> {
 impl<'a> Configuration<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let mut reader = Reader::new(bytes);
-        // Profile and level, which the parameter sets tell again.
+        // Profile and level, which the parameter sets repeat.
         reader.take(21)?;
         let length_bytes = (reader.u8()? & 3) + 1;
         let (mut sps, mut pps) = (None, Vec::new());
@@ -43,7 +43,7 @@ impl<'a> Configuration<'a> {
                 let len = usize::from(reader.u16()?);
                 let nal = reader.take(len)?;
                 match kind_of(nal) {
-                    // Of several, a slice could choose another one than the one that was held against the limits.
+                    // With several, a slice could choose another one than the one that was checked.
                     Some(SPS) if sps.replace(nal).is_some() => return Err(ImageError::Unsupported),
                     Some(PPS) => pps.push(nal),
                     _ => {}
@@ -69,7 +69,7 @@ pub(super) fn decode(configuration: &[u8], data: &[u8]) -> Result<Picture, Image
     let configuration = Configuration::read(configuration)?;
     let header = sps::read(configuration.sps)?;
     let slices = slices(data, configuration.length_bytes)?;
-    // Nothing in the syntax keeps each slice from covering the whole picture again.
+    // The syntax allows each slice to cover the whole picture again.
     let pixels = u64::from(header.coded.0) * u64::from(header.coded.1);
     if pixels.saturating_mul(slices.len() as u64) > 2 * MAX_CODED_PIXELS {
         return Err(ImageError::Unsupported);

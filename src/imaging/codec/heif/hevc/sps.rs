@@ -1,12 +1,12 @@
 //! The sequence parameter set of HEVC (ITU-T H.265 section 7.3.2.2): the size that a decoder will allocate, and what the
 //! samples mean.
 //!
-//! Read here as well as in the decoder, because the decoder tells only the size after cropping, and so could be made to
-//! allocate any picture behind a small window.
+//! Read here as well as in the decoder, because the decoder only reports the size after cropping. A file with a small window could
+//! make it allocate a picture of any size.
 
-use crate::imaging::ImageError;
 use crate::imaging::codec::heif::boxes::Bits;
 use crate::imaging::codec::heif::picture::{Chroma, Cicp, Header};
+use crate::imaging::error::ImageError;
 
 /// Reads the set from a NAL unit, its two header bytes included.
 pub(super) fn read(nal: &[u8]) -> Result<Header, ImageError> {
@@ -20,7 +20,7 @@ pub(super) fn read(nal: &[u8]) -> Result<Header, ImageError> {
     let chroma = match bits.golomb()? {
         0 => Chroma::None,
         1 => Chroma::Quarter,
-        // Cameras write 4:2:2 and editors 4:4:4, phones neither. The decoder loses its way in both.
+        // Cameras write 4:2:2 and editors 4:4:4, phones neither. The decoder does not decode them correctly.
         2 | 3 => return Err(ImageError::Unsupported),
         _ => return Err(ImageError::Corrupt),
     };
@@ -37,20 +37,19 @@ pub(super) fn read(nal: &[u8]) -> Result<Header, ImageError> {
     }
     let depths = (bits.golomb()?, bits.golomb()?);
     let depth = match depths {
-        // The decoder tells one depth for all planes.
+        // The decoder reports one depth for all planes.
         (luma, colour) if luma != colour && chroma != Chroma::None => return Err(ImageError::Unsupported),
         (0..=4, _) => u8::try_from(8 + depths.0).map_err(|_| ImageError::Corrupt)?,
         _ => return Err(ImageError::Unsupported),
     };
     let (order_bits, block) = block_sizes(&mut bits, sub_layers)?;
-    // What follows only tells colours. Where a set does not, its samples have the range of video (section E.3.1); phones
-    // say that theirs have the full one.
+    // The rest only describes colours. By default samples have the limited range of video (section E.3.1). Phones declare full range.
     const UNTOLD: Cicp = Cicp { full_range: false, ..Cicp::UNSPECIFIED };
     let cicp = video_signal(&mut bits, order_bits).ok().flatten().unwrap_or(UNTOLD);
     Ok(Header { coded, shown, chroma, depth, block, has_grain: false, cicp })
 }
 
-/// Removes the bytes that keep start codes out of the data.
+/// Removes the emulation prevention bytes from the data.
 fn unescaped(nal: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(nal.len());
     let mut zeros = 0;
@@ -101,7 +100,7 @@ fn block_sizes(bits: &mut Bits<'_>, sub_layers: u32) -> Result<(usize, u32), Ima
     Ok((4 + order_bits as usize, 1 << largest))
 }
 
-/// The colours, if the set describes them.
+/// Returns the colours, if the set describes them.
 fn video_signal(bits: &mut Bits<'_>, order_bits: usize) -> Result<Option<Cicp>, ImageError> {
     for _ in 0..4 {
         bits.golomb()?;
@@ -162,7 +161,7 @@ fn scaling_lists(bits: &mut Bits<'_>) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// Short-term reference picture sets: nothing to a still picture, but in the way.
+/// Skips short-term reference picture sets, which a still picture does not use.
 fn reference_sets(bits: &mut Bits<'_>) -> Result<(), ImageError> {
     let count = bits.golomb()?;
     if count > 64 {

@@ -259,7 +259,7 @@ mod heic {
         let inspected = imaging::inspect(Format::Heif, file, &RECIPE, &budget).unwrap();
         asked.set(0);
         let result = inspected.encode(&mut Workspace::default());
-        assert!(matches!(result, Err(imaging::Failed::Image(ImageError::Abandoned))), "{result:?}");
+        assert!(matches!(result, Err(imaging::EncodeError::Image(ImageError::Abandoned))), "{result:?}");
         assert_eq!(asked.get(), 8, "no tile was decoded after that");
     }
 

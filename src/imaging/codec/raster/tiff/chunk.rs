@@ -1,7 +1,7 @@
 //! The rows of one strip or tile, decompressed one at a time.
 //!
-//! The budget is charged for pieces of 64 KiB before a decompressor sees them. No more is decompressed than the rows that
-//! the caller reads.
+//! The budget is charged for pieces of 64 KiB before a decompressor reads them. Only the rows that the caller reads are
+//! decompressed.
 
 use std::borrow::Cow;
 
@@ -10,15 +10,15 @@ use weezl::{BitOrder, LzwStatus};
 
 use super::group4::Group4;
 use super::page::{Compression, Page};
-use crate::imaging::ImageError;
 use crate::imaging::codec::jpeg::Embedded;
+use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::Input;
 
 /// Bytes of a chunk that are charged at a time, and bytes that are decompressed between two checks of the budget.
 const PIECE_BYTES: u64 = 64 << 10;
-/// What a decompressor holds: 45 KiB for deflate, 100 KiB for LZW.
+/// Bytes that a decompressor holds: 45 KiB for deflate, 100 KiB for LZW.
 const DECOMPRESSOR_BYTES: u64 = 256 << 10;
-/// The height of a JPEG may be rounded up to whole blocks where that of its strip is not.
+/// Largest excess of the height of a JPEG over that of its strip: it may be rounded up to whole blocks.
 const JPEG_BLOCK_ROWS: u32 = 16;
 const MAX_JPEG_SIDE: u32 = 65_535;
 /// Longest code that is looked ahead for.
@@ -87,7 +87,7 @@ impl<'a> ChunkReader<'a> {
             }
     }
 
-    /// Turns to the chunk with this index, of which `rows` rows will be read.
+    /// Opens the chunk with this index, of which `rows` rows will be read.
     ///
     /// # Errors
     /// The chunk is not in the file, or is not what the page declares, or the budget is used up.
@@ -108,7 +108,7 @@ impl<'a> ChunkReader<'a> {
             Decoder::None => {}
             Decoder::PackBits(state) => *state = PackBits::default(),
             Decoder::Lzw(decoder) => {
-                // Writers of 1987 put the lowest bit of a code first. libtiff tells them by the same rule.
+                // Writers of 1987 put the lowest bit of a code first. libtiff detects them by the same rule.
                 if matches!(self.data.fill()?, [0, second, ..] if second & 1 == 1) {
                     return Err(ImageError::Unsupported);
                 }
@@ -273,7 +273,7 @@ impl<'a> ChunkData<'a> {
         Ok(&self.piece[self.at..])
     }
 
-    /// Passes over the first `count` of the bytes that [`fill`](Self::fill) returned.
+    /// Skips the first `count` of the bytes that [`fill`](Self::fill) returned.
     fn consume(&mut self, count: usize) {
         self.at = (self.at + count).min(self.piece.len());
     }

@@ -1,12 +1,12 @@
 //! CCITT Group 4 (ITU-T T.6): black and white, each row coded by its differences to the row before.
 //!
-//! The code tables are those of the `fax` crate. Its decoder is not used: it lets a row go backwards, and then takes time
-//! that is quadratic in the row. Here each code moves the row forward, so a row has at most as many codes as pixels.
+//! The code tables are those of the `fax` crate. Its decoder is not used: it allows a row to move backwards, and then takes time
+//! quadratic in the row. Here each code moves the row forward, so a row has at most as many codes as pixels.
 
 use fax::ByteReader;
 use fax::maps::{Mode, black, mode, white};
 
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// Runs from this length on are followed by the rest of the run.
 const MAKE_UP: u16 = 64;
@@ -79,7 +79,7 @@ impl<I: Iterator<Item = Result<u8, ImageError>>> Group4<I> {
         Ok(())
     }
 
-    /// Notes a change of colour. Two at the same place are none.
+    /// Records a change of colour. Two changes at the same position cancel each other.
     fn change(&mut self, at: u32) -> Result<(), ImageError> {
         if at > self.width || self.current.last().is_some_and(|last| *last > at) {
             return Err(ImageError::Corrupt);

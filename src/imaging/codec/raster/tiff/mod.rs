@@ -1,9 +1,9 @@
 //! TIFF, strip by strip or one row of tiles at a time.
 //!
-//! The first page is read, by a reader of our own over the decompressors of others: grey, palettes, RGB and CMYK of up to 16
-//! bits, with or without alpha and further samples, in one plane or several. [`page`] has what is supported. Other variants
-//! are refused as unsupported, so that no page is decoded to a wrong picture. Camera RAW is a TIFF whose first page is
-//! often a thumbnail; it is refused by its name.
+//! The first page is read by our reader with the decompressors of libraries: grey, palettes, RGB and CMYK of up to 16 bits, with or
+//! without alpha and further samples, in one plane or several. [`page`] defines what is supported. Other variants are refused as
+//! unsupported, so that no page is decoded to wrong pixels. Camera RAW is a TIFF whose first page is often a thumbnail, and has an
+//! error of its own.
 
 mod chunk;
 mod group4;
@@ -14,12 +14,15 @@ mod tests;
 
 use self::chunk::ChunkReader;
 use self::page::{Alpha, Page};
-use super::{BAND_ROWS, Failed, Picture};
-use crate::imaging::canvas::{Canvas, Layout};
+use super::pixel::BAND_ROWS;
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::Layout;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe};
 
-/// A palette, tables, and the state of the walk.
+/// Bytes of a palette, tables, and the decoder's state.
 const WORKING_MEMORY: u64 = 256 << 10;
 
 /// A TIFF whose directory was read.
@@ -79,7 +82,7 @@ impl Picture for Tiff<'_> {
         WORKING_MEMORY + band + page.row_bytes() + u64::from(self.readers()) * reader
     }
 
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {
@@ -115,7 +118,7 @@ impl Picture for Tiff<'_> {
     }
 }
 
-/// The chunks of a page on their way to the canvas.
+/// Moves the chunks of a page to the canvas.
 struct Walk<'p> {
     page: &'p Page<'p>,
     /// A row of a chunk.
@@ -191,7 +194,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Hands the filled rows to the canvas.
+    /// Pushes the filled rows to the canvas.
     fn push(&mut self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
         let rows = &mut self.band[..self.filled * self.pixel_row];
         self.filled = 0;

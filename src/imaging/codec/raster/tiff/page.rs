@@ -1,11 +1,10 @@
-//! What the first directory of a TIFF file declares (TIFF 6.0, and its Technical Notes 1 and 2), checked against what is
-//! supported.
+//! Reads the first directory of a TIFF file (TIFF 6.0, and its Technical Notes 1 and 2), and rejects what is not supported.
 
-use super::super::Pixel;
-use crate::imaging::ImageError;
-use crate::imaging::codec::check_size;
-use crate::imaging::colour::MAX_PROFILE_BYTES;
-use crate::imaging::tiff_directory::{Block, Entry};
+use crate::imaging::codec::raster::pixel::Pixel;
+use crate::imaging::error::ImageError;
+use crate::imaging::limits::MAX_PROFILE_BYTES;
+use crate::imaging::limits::check_size;
+use crate::imaging::tiff_directory::{Block, Directory, Entry};
 
 const NEW_SUBFILE_TYPE: u16 = 254;
 const SUBFILE_TYPE: u16 = 255;
@@ -45,7 +44,7 @@ const RAW_HEADERS: [&[u8; 4]; 4] = [b"IIRO", b"IIRS", b"MMOR", b"IIU\0"];
 const CR2_IFD: u32 = 16;
 /// Directories after the first one, and directories within it, that are searched for RAW data.
 const MAX_SEARCHED: usize = 8;
-/// Samples of a pixel, most of which nobody sees.
+/// Most samples of a pixel. Samples after the colours and alpha are ignored.
 const MAX_SAMPLES: u32 = 16;
 
 /// How the bytes of strips and tiles are coded.
@@ -113,16 +112,15 @@ impl<'a> Page<'a> {
     /// Reads the first directory of `file`.
     pub(super) fn read(file: &'a [u8], max_pixels: u64) -> Result<Self, ImageError> {
         let block = Block::new(file).ok_or_else(|| not_a_tiff(file))?;
-        let ifd0 = block.ifd0().ok_or(ImageError::Truncated)?;
-        if ifd0 as usize >= file.len() {
+        let directory = block.first().ok_or(ImageError::Truncated)?;
+        if directory.offset() as usize >= file.len() {
             return Err(ImageError::Truncated);
         }
-        let directory = Directory { block, offset: ifd0 };
-        if ifd0 == CR2_IFD && file.get(8..10) == Some(b"CR") {
+        if directory.offset() == CR2_IFD && file.get(8..10) == Some(b"CR") {
             return Err(ImageError::CameraRaw);
         }
         refuse_raw(&directory)?;
-        let (width, height) = directory.size().ok_or(ImageError::Corrupt)?;
+        let (width, height) = size(&directory).ok_or(ImageError::Corrupt)?;
         let (width, height) = check_size(width.into(), height.into(), max_pixels)?;
         Self::of(&directory, width, height)
     }
@@ -138,7 +136,7 @@ impl<'a> Page<'a> {
             32773 => Compression::PackBits,
             _ => return Err(ImageError::Unsupported),
         };
-        // The guess that libtiff makes where the tag is missing.
+        // libtiff's default if the tag is missing.
         let photometric = directory.number(PHOTOMETRIC).unwrap_or(match (samples, compression) {
             (3.., _) => 2,
             (_, Compression::Group4) => 0,
@@ -163,7 +161,7 @@ impl<'a> Page<'a> {
         let is_ycbcr = photometric == 6 && samples == 3;
         let is_even =
             |tag, fits: &dyn Fn(u32) -> bool| directory.numbers(tag).take(samples as usize).all(fits);
-        // 4 means that the writer does not know, which is then what everybody else writes.
+        // 4 means undefined, which is read as unsigned.
         let is_unsigned = is_even(SAMPLE_FORMAT, &|format| matches!(format, 1 | 4));
         let is_supported = match (compression, bits) {
             (Compression::Group4, bits) => bits == 1 && samples == 1,
@@ -200,7 +198,7 @@ impl<'a> Page<'a> {
             width,
             height,
             bits,
-            is_big_endian: directory.block.is_big_endian(),
+            is_big_endian: directory.is_big_endian(),
             samples,
             colour,
             alpha: alpha(directory, colour, samples),
@@ -244,7 +242,7 @@ impl<'a> Page<'a> {
         (self.width.div_ceil(self.chunk.0), self.height.div_ceil(self.chunk.1))
     }
 
-    /// The pixels that come out.
+    /// Returns the type of the decoded pixels.
     pub(super) fn pixel(&self) -> Pixel {
         match (self.colour, self.alpha) {
             (Colour::Grey { .. }, Alpha::None) => Pixel::Grey,
@@ -267,43 +265,23 @@ impl Colour {
     }
 }
 
-/// A directory of the file.
-struct Directory<'a> {
-    block: Block<'a>,
-    offset: u32,
+/// Returns the declared width and height.
+fn size(directory: &Directory<'_>) -> Option<(u32, u32)> {
+    directory.number(IMAGE_WIDTH).zip(directory.number(IMAGE_LENGTH))
 }
 
-impl<'a> Directory<'a> {
-    fn entry(&self, tag: u16) -> Option<Entry<'a>> {
-        self.block.entries(self.offset).find(|entry| entry.tag == tag)
-    }
-
-    fn number(&self, tag: u16) -> Option<u32> {
-        self.entry(tag)?.number(0)
-    }
-
-    fn numbers(&self, tag: u16) -> impl Iterator<Item = u32> {
-        let entry = self.entry(tag);
-        (0..).map_while(move |index| entry?.number(index))
-    }
-
-    fn size(&self) -> Option<(u32, u32)> {
-        self.number(IMAGE_WIDTH).zip(self.number(IMAGE_LENGTH))
-    }
-
-    /// Whether the directory says of itself that it has a smaller version of another one's picture.
-    fn is_reduced(&self) -> bool {
-        self.number(NEW_SUBFILE_TYPE).is_some_and(|kind| kind & 1 == 1)
-            || self.number(SUBFILE_TYPE) == Some(2)
-    }
-
-    fn has_raw_data(&self) -> bool {
-        let is_one_of = |tag, values: &[u32]| self.number(tag).is_some_and(|value| values.contains(&value));
-        is_one_of(PHOTOMETRIC, &RAW_PHOTOMETRICS) || is_one_of(COMPRESSION, &RAW_COMPRESSIONS)
-    }
+/// Returns whether the directory declares itself a smaller version of another directory's picture.
+fn is_reduced(directory: &Directory<'_>) -> bool {
+    directory.number(NEW_SUBFILE_TYPE).is_some_and(|kind| kind & 1 == 1)
+        || directory.number(SUBFILE_TYPE) == Some(2)
 }
 
-/// Why a file without the header of a TIFF is refused.
+fn has_raw_data(directory: &Directory<'_>) -> bool {
+    let is_one_of = |tag, values: &[u32]| directory.number(tag).is_some_and(|value| values.contains(&value));
+    is_one_of(PHOTOMETRIC, &RAW_PHOTOMETRICS) || is_one_of(COMPRESSION, &RAW_COMPRESSIONS)
+}
+
+/// Returns the error for a file without the header of a TIFF.
 fn not_a_tiff(file: &[u8]) -> ImageError {
     match file.first_chunk::<4>() {
         None => ImageError::Truncated,
@@ -317,19 +295,18 @@ fn not_a_tiff(file: &[u8]) -> ImageError {
 /// Refuses camera RAW, whose first directory often has a thumbnail, and any other file whose first picture is a smaller
 /// version of another one.
 fn refuse_raw(first: &Directory<'_>) -> Result<(), ImageError> {
-    let block = first.block;
     let within: Vec<Directory<'_>> =
-        first.numbers(SUB_IFDS).take(MAX_SEARCHED).map(|offset| Directory { block, offset }).collect();
-    let next = std::iter::successors(block.next_ifd(first.offset), |offset| block.next_ifd(*offset));
+        first.numbers(SUB_IFDS).take(MAX_SEARCHED).map(|offset| first.at(offset)).collect();
+    let next = std::iter::successors(first.next(), Directory::next);
     let has_raw_data = first.entry(DNG_VERSION).is_some()
-        || first.has_raw_data()
-        || within.iter().any(Directory::has_raw_data)
-        || next.take(MAX_SEARCHED).any(|offset| Directory { block, offset }.has_raw_data());
+        || has_raw_data(first)
+        || within.iter().any(has_raw_data)
+        || next.take(MAX_SEARCHED).any(|directory| has_raw_data(&directory));
     let pixels = |directory: &Directory<'_>| {
-        directory.size().map_or(0, |(width, height)| u64::from(width) * u64::from(height))
+        size(directory).map_or(0, |(width, height)| u64::from(width) * u64::from(height))
     };
-    let is_larger = |other: &Directory<'_>| pixels(other) > pixels(first) && !other.is_reduced();
-    let is_preview = first.is_reduced() || within.iter().any(is_larger);
+    let is_larger = |other: &Directory<'_>| pixels(other) > pixels(first) && !is_reduced(other);
+    let is_preview = is_reduced(first) || within.iter().any(is_larger);
     match (has_raw_data, is_preview) {
         (true, _) => Err(ImageError::CameraRaw),
         (false, true) if first.entry(MAKE).is_some() => Err(ImageError::CameraRaw),
@@ -338,8 +315,8 @@ fn refuse_raw(first: &Directory<'_>) -> Result<(), ImageError> {
     }
 }
 
-/// The meaning of the first sample after the colours. What the file does not call alpha is dropped, except that a file which
-/// says nothing at all of its one further sample means alpha, as Pillow reads it.
+/// Returns the meaning of the first sample after the colours. A sample that the file does not declare as alpha is dropped. If the
+/// file declares nothing about a single further sample, it is alpha, as in Pillow.
 fn alpha(directory: &Directory<'_>, colour: Colour, samples: u32) -> Alpha {
     let further = samples - colour.samples();
     if further == 0 || colour == Colour::Cmyk {
@@ -358,7 +335,7 @@ fn palette(directory: &Directory<'_>, bits: u32) -> Option<Vec<[u8; 3]>> {
     let map = directory.entry(COLOR_MAP)?;
     let count = 1 << bits;
     let values: Vec<u32> = (0..3 * count).map(|index| map.number(index)).collect::<Option<_>>()?;
-    // Some writers have values of 8 bits there. libtiff tells them by the same rule.
+    // Some writers store values of 8 bits there. libtiff detects them by the same rule.
     let shift = if values.iter().all(|value| *value < 256) { 0 } else { 8 };
     let channel = |index: u32, channel: u32| {
         let value = values.get((channel * count + index) as usize)? >> shift;

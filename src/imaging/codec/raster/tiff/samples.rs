@@ -1,4 +1,4 @@
-//! From the bytes of a row of a strip or tile to pixels of 8 bits a sample.
+//! Converts the bytes of a row of a strip or tile to pixels of 8 bits a sample.
 
 use super::page::{Colour, Page};
 
@@ -30,7 +30,7 @@ pub(super) fn unpack(page: &Page<'_>, plane: Option<u32>, row: &[u8], pixels: &m
         pixels.copy_from_slice(&row[..pixels.len()]);
         return;
     }
-    // Samples of 16 bits are cut, as Pillow does.
+    // Samples of 16 bits are truncated to 8, as Pillow does.
     let high = usize::from(!page.is_big_endian);
     match page.bits {
         8 => spread(page, plane, pixels, |at| row[at]),

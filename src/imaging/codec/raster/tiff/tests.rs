@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::group4::Group4;
 use super::{Picture, Tiff};
 use crate::imaging::codec::jpeg;
-use crate::imaging::{Encoded, Failed, Format, ImageError, Recipe, WorkBudget, Workspace, inspect};
+use crate::imaging::{EncodeError, Encoded, Format, ImageError, Recipe, WorkBudget, Workspace, inspect};
 
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
@@ -207,7 +207,7 @@ fn tiles_that_share_much_costly_data_are_refused_before_it_is_decoded() {
         let budget = WorkBudget::new(&RECIPE, &counted);
         let inspected = inspect(Format::Tiff, &file, &RECIPE, &budget).unwrap();
         let result = inspected.encode(&mut Workspace::default());
-        assert!(matches!(result, Err(Failed::Image(ImageError::Corrupt))), "{compression}");
+        assert!(matches!(result, Err(EncodeError::Image(ImageError::Corrupt))), "{compression}");
         assert!(checks.get() < 100, "{compression}: {} checks", checks.get());
     }
 }
@@ -237,9 +237,9 @@ fn client_that_leaves_stops_the_work_within_a_strip() {
         let is_abandoned = || left.replace(left.get() - 1) <= 0;
         let budget = WorkBudget::new(&RECIPE, &is_abandoned);
         let result = inspect(Format::Tiff, &file, &RECIPE, &budget)
-            .map_err(Failed::Image)
+            .map_err(EncodeError::Image)
             .and_then(|inspected| inspected.encode(&mut Workspace::default()));
-        assert!(matches!(result, Err(Failed::Image(ImageError::Abandoned))), "after {after} checks");
+        assert!(matches!(result, Err(EncodeError::Image(ImageError::Abandoned))), "after {after} checks");
     }
 }
 

@@ -1,7 +1,7 @@
-//! The opacity of a lossy WebP (RFC 9649 section 2.7.1.2).
+//! Decodes the alpha of a lossy WebP (RFC 9649 section 2.7.1.2).
 
 use super::lossless;
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
 /// Upper estimate of the bytes that decoding holds, the plane included.

@@ -6,8 +6,8 @@
 use image_webp::DecodingError;
 use image_webp::vp8::{Frame, Vp8Decoder};
 
-use super::super::is_end;
-use crate::imaging::ImageError;
+use crate::imaging::codec::raster::pixel::is_end;
+use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::{Input, WorkBudget};
 
 /// Longest part of the stream that its header can declare, and for which the decoder allocates before it reads.

@@ -1,4 +1,4 @@
-//! WebP (RFC 9649). The container is read here; of an animation only the first frame is looked at.
+//! WebP (RFC 9649). The container is read here. Of an animation only the first frame is decoded.
 
 mod alpha;
 #[allow(clippy::cast_possible_truncation, reason = "the bits that are read bound each number")]
@@ -7,15 +7,19 @@ mod lossy;
 
 use std::ops::Range;
 
-use super::{Failed, Picture, Pixel, band_rows, check_size};
-use crate::imaging::canvas::{Canvas, Layout};
-use crate::imaging::colour::MAX_PROFILE_BYTES;
+use super::pixel::{Pixel, band_rows};
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::Layout;
+use crate::imaging::limits::MAX_PROFILE_BYTES;
+use crate::imaging::limits::check_size;
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
-use crate::imaging::{ImageError, Recipe};
 
-/// Bytes in front of the bit stream of a lossless picture: a signature and the size.
+/// Bytes before the bit stream of a lossless picture: a signature and the size.
 const LOSSLESS_HEADER: usize = 5;
-/// Bytes in front of the chunks of an animation's frame.
+/// Bytes before the chunks of an animation's frame.
 const FRAME_HEADER: usize = 16;
 /// Flags of the extended header.
 const HAS_ALPHA: u8 = 0x10;
@@ -119,7 +123,7 @@ impl<'a> WebP<'a> {
         })
     }
 
-    /// Decodes the lossy picture, and its opacity if that shows, to the sheet.
+    /// Decodes the lossy picture, and its alpha if the picture uses it, to the sheet.
     fn lossy(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), ImageError> {
         let Image { width, height, data, alpha, .. } = &self.frame.image;
         let budget = self.input.budget();
@@ -164,7 +168,7 @@ impl Picture for WebP<'_> {
         }
         let picture = lossy::memory(*width, *height, data.len());
         match alpha.as_ref().filter(|_| self.has_alpha) {
-            // The opacity is decoded first, and then held beside the picture.
+            // The alpha plane is decoded first, and then held together with the picture.
             Some(chunk) => {
                 let plane = u64::from(*width) * u64::from(*height);
                 band + alpha::memory(*width, *height, chunk.len()).max(picture + plane)
@@ -173,7 +177,7 @@ impl Picture for WebP<'_> {
         }
     }
 
-    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), Failed<'a>>
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {
@@ -313,7 +317,7 @@ impl Iterator for Chunks<'_> {
         let (kind, rest) = self.file.get(self.rest.clone())?.split_first_chunk()?;
         let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
         let start = self.rest.start + 8;
-        // The last one may be cut off, which its decoder finds out.
+        // The last chunk may be cut off, which its decoder detects.
         let end = start.saturating_add(length).min(self.rest.end);
         self.rest.start = (end + (length & 1)).min(self.rest.end);
         Some((*kind, start..end))

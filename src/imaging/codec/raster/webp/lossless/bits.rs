@@ -1,6 +1,6 @@
 //! Reads a bit stream whose first bit is the lowest one of the first byte.
 
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// A bit stream in memory.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The lossless coding of WebP, VP8L (RFC 9649 section 3).
 //!
-//! A decoder of our own, because the file decides how many prefix codes there are: up to 65,536 groups of five, which a
-//! decoder has to hold as tables while it decodes. Here tables are made for the groups that the picture uses, up to
-//! [`MAX_TABLE_BYTES`], and every row and group looks at the budget.
+//! Our own decoder, because the file decides how many prefix codes there are: up to 65,536 groups of five, whose tables a decoder
+//! must hold. This decoder makes tables only for the groups that the picture uses, up to [`MAX_TABLE_BYTES`], and checks the
+//! budget for every row and group.
 
 mod bits;
 mod prefix;
@@ -11,7 +11,7 @@ mod transform;
 use self::bits::Bits;
 use self::prefix::{Code, MAX_SYMBOLS, check, read_lengths};
 use self::transform::{Blocks, Transform};
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
 /// Most bytes of tables of prefix codes. libwebp's encoder makes 2,600 groups at most; a group takes 6 kB of tables, or 10 kB
@@ -181,7 +181,7 @@ pub(super) fn memory(width: u32, height: u32, len: usize) -> u64 {
     4 * pixels + images + tables + groups + rows + (1 << 16)
 }
 
-/// Decodes the stream behind the size of the picture.
+/// Decodes the stream after the size of the picture.
 ///
 /// # Errors
 /// The stream is corrupt or ends too early, needs too many tables, or the budget is used up.
@@ -259,7 +259,7 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// The transforms in front of the picture, and the width of its rows as they are coded.
+    /// Reads the transforms before the picture, and returns them with the coded width of its rows.
     fn transforms(
         &mut self,
         full_width: usize,

@@ -1,7 +1,7 @@
 //! Prefix codes: read from the stream as lengths of codes (RFC 9649 section 3.7.2), looked up in tables of two levels.
 
 use super::bits::Bits;
-use crate::imaging::ImageError;
+use crate::imaging::error::ImageError;
 
 /// Most bits of a code.
 const MAX_LENGTH: u32 = 15;

@@ -171,13 +171,13 @@ fn channels(pixel: u32) -> [i32; 4] {
     pixel.to_le_bytes().map(i32::from)
 }
 
-/// Each channel as `of` has it, within 0 to 255.
+/// Applies `of` to each channel, and clamps to 0..=255.
 #[inline]
 fn clamped(of: impl Fn(usize) -> i32) -> u32 {
     u32::from_le_bytes(std::array::from_fn(|channel| of(channel).clamp(0, 255) as u8))
 }
 
-/// Whichever of left and top is nearer to left + top - top left.
+/// Returns left or top, whichever is nearer to left + top - top left.
 #[inline]
 fn select(left: u32, top: u32, top_left: u32) -> u32 {
     let (l, t, corner) = (channels(left), channels(top), channels(top_left));

@@ -1,0 +1,117 @@
+//! Baseline JPEGs, which our own decoder writes band by band into the resizer, without a whole plane in between.
+
+use super::turbo::TurboJpeg;
+use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::jpeg::decode::{BandSink, Baseline, BaselineError, RowBuffer};
+use crate::imaging::codec::jpeg::markers::{self, Segment};
+use crate::imaging::codec::picture::{DecodeError, Picture};
+use crate::imaging::error::ImageError;
+use crate::imaging::layout::{Component, Layout};
+use crate::imaging::limits::check_size;
+use crate::imaging::plan;
+use crate::imaging::recipe::Recipe;
+use crate::imaging::work_budget::Input;
+
+/// Bytes that the decoder holds: tables and a row of blocks.
+const WORKING_MEMORY: u64 = 1 << 20;
+
+/// A JPEG whose header our decoder supports.
+#[derive(Debug)]
+pub(super) struct BaselineJpeg<'a> {
+    input: Input<'a>,
+    baseline: Baseline<'a>,
+    layout: Layout,
+    /// Rows of a band of each component.
+    bands: [usize; 4],
+    recipe: Recipe,
+    profile: Option<Vec<u8>>,
+}
+
+impl<'a> BaselineJpeg<'a> {
+    /// Reads the header. Returns `None` if the file is not baseline, or if libjpeg-turbo accepts it and is faster on this processor.
+    ///
+    /// # Errors
+    /// The file declares too many pixels.
+    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Option<Self>, ImageError> {
+        let file = input.whole()?;
+        if !Baseline::is_fast() && !has_padded_restarts(file) {
+            return Ok(None);
+        }
+        let Some(baseline) = Baseline::open(file) else { return Ok(None) };
+        let (width, height) = baseline.size();
+        let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
+        let model = baseline.model();
+        let divisor = plan::divisor_for_quality(width, height, recipe.max_dim);
+        let (scaled_width, scaled_height) = (width.div_ceil(divisor), height.div_ceil(divisor));
+        let factors: Vec<(u32, u32)> =
+            baseline.sampling().map(|(across, down)| (across.into(), down.into())).collect();
+        let most = factors.iter().fold((1, 1), |most, of| (most.0.max(of.0), most.1.max(of.1)));
+        let component = |of: &(u32, u32)| {
+            Component::of(scaled_width, scaled_height, most.0 / of.0.max(1), most.1 / of.1.max(1))
+        };
+        let components = factors.iter().map(component).collect();
+        let small = u8::try_from(divisor).unwrap_or(1);
+        let bands = [0, 1, 2, 3].map(|at| baseline.plane_size(at, small).map_or(0, |plane| plane.band));
+        let layout = Layout { width, height, divisor, model, components };
+        let profile = markers::icc_profile(file);
+        Ok(Some(Self { input: *input, baseline, layout, bands, recipe: *recipe, profile }))
+    }
+}
+
+/// Returns whether a zero byte precedes a restart marker. libjpeg-turbo warns of such padding, and then does not report whether
+/// anything else is wrong.
+fn has_padded_restarts(file: &[u8]) -> bool {
+    let is_padded = |segment: Segment<'_>| {
+        let before = file.len() - segment.rest.len() - 2;
+        matches!(segment.marker, markers::RST0..=markers::RST7) && file[..before].ends_with(&[0])
+    };
+    markers::all(file).any(is_padded)
+}
+
+impl Picture for BaselineJpeg<'_> {
+    fn layout(&self) -> Layout {
+        self.layout.clone()
+    }
+
+    fn profile(&self) -> Option<&[u8]> {
+        self.profile.as_deref()
+    }
+
+    fn memory(&self) -> u64 {
+        WORKING_MEMORY
+    }
+
+    fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
+    where
+        Self: 'a,
+    {
+        let divisor = u8::try_from(self.layout.divisor).unwrap_or(1);
+        match self.baseline.decode(divisor, &mut CanvasSink { canvas, bands: self.bands }) {
+            Ok(()) => Ok(()),
+            Err(BaselineError::Stopped(error)) => Err(error.into()),
+            // The scan is not regular. libjpeg-turbo decides whether the file is acceptable.
+            Err(BaselineError::NotBaseline) => {
+                Err(DecodeError::Fallback(Box::new(TurboJpeg::open(&self.input, &self.recipe)?)))
+            }
+        }
+    }
+}
+
+struct CanvasSink<'c, 'a> {
+    canvas: &'c mut Canvas<'a>,
+    bands: [usize; 4],
+}
+
+impl BandSink for CanvasSink<'_, '_> {
+    fn row_buffers(&mut self) -> [RowBuffer<'_>; 4] {
+        let mut buffers = <[RowBuffer<'_>; 4]>::default();
+        for (buffer, (samples, stride)) in buffers.iter_mut().zip(self.canvas.row_buffers(self.bands)) {
+            *buffer = RowBuffer { samples, stride };
+        }
+        buffers
+    }
+
+    fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {
+        self.canvas.filled(component, rows)
+    }
+}

@@ -1,0 +1,216 @@
+//! Reads the bits of one scan. Byte stuffing is removed in bulk, so that the bit reader needs no checks for markers.
+//!
+//! This module reports no errors. The caller asks whether more bits were read than the data has, and which marker ended it.
+
+/// Bytes of the window. It fits the first-level cache together with the tables.
+const WINDOW: usize = 1 << 13;
+/// Most bytes of one MCU: ten blocks of 64 coefficients of 31 bits (16 of code, 15 of value).
+const MOST_IN_MCU: usize = 10 * 64 * 31 / 8;
+/// Bits that [`Bits::refill`] guarantees.
+const GUARANTEED: u64 = 56;
+
+const PREFIX: u8 = 0xFF;
+
+/// The data of an entropy-coded segment without its stuffing, as much of it as is being read.
+#[derive(Debug)]
+pub(super) struct Window<'a> {
+    bytes: Box<Bytes>,
+    /// Bytes that are data. The bytes after them are old.
+    filled: usize,
+    /// The file from the first byte that is not here.
+    rest: &'a [u8],
+    /// Whether `rest` begins with a marker or is empty: there is nothing more to fill in.
+    is_ended: bool,
+}
+
+/// A window with room for a whole word at its end.
+pub(super) type Bytes = [u8; WINDOW + 8];
+
+impl<'a> Window<'a> {
+    /// On the entropy-coded segment with which `data` begins.
+    pub(super) fn new(data: &'a [u8]) -> Self {
+        Self { bytes: Box::new([0; WINDOW + 8]), filled: 0, rest: data, is_ended: false }
+    }
+
+    /// The bytes, for [`Bits::refill`].
+    #[inline(always)]
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Makes sure that a whole MCU is here, if the segment has one more.
+    #[inline(always)]
+    pub(super) fn prepare(&mut self, bits: &mut Bits) {
+        if !self.is_ended && self.filled.wrapping_sub(bits.at) < MOST_IN_MCU {
+            self.slide(bits.at);
+            bits.at = 0;
+        }
+    }
+
+    /// Moves the bytes from `at` on to the front and refills the window.
+    #[cold]
+    #[inline(never)]
+    fn slide(&mut self, at: usize) {
+        // The bytes that are in the reservoir but not paid for are read again; so they stay.
+        self.bytes.copy_within(at.min(self.filled)..self.filled, 0);
+        self.filled = self.filled.saturating_sub(at);
+        while self.filled < WINDOW {
+            let room = &mut self.bytes[self.filled..WINDOW];
+            let most = room.len().min(self.rest.len());
+            let plain = find_prefix(&self.rest[..most]).unwrap_or(most);
+            room[..plain].copy_from_slice(&self.rest[..plain]);
+            self.rest = &self.rest[plain..];
+            self.filled += plain;
+            if self.filled == WINDOW {
+                break;
+            }
+            let [PREFIX, 0, rest @ ..] = self.rest else {
+                self.is_ended = true;
+                break;
+            };
+            self.bytes[self.filled] = PREFIX;
+            self.filled += 1;
+            self.rest = rest;
+        }
+    }
+
+    /// Bits that the segment holds beyond those read; negative if more were read than it held.
+    fn left(&self, bits: Bits) -> i64 {
+        // Both are at most some thousands.
+        let [filled, at] = [self.filled, bits.at].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX / 16));
+        8 * (filled - at) + (bits.count & 63).cast_signed()
+    }
+
+    /// Whether more bits were read than the segment has.
+    #[inline(always)]
+    pub(super) fn is_overrun(&self, bits: Bits) -> bool {
+        bits.at > self.filled && self.left(bits) < 0
+    }
+
+    /// The marker that ends the segment, if all of the segment was read but the padding of its last byte, or else whole bytes
+    /// of padding.
+    pub(super) fn end(&mut self, mut bits: Bits) -> Option<u8> {
+        self.prepare(&mut bits);
+        match self.rest {
+            [PREFIX, marker, ..] if self.is_ended && (0..8).contains(&self.left(bits)) => Some(*marker),
+            _ => self.end_of_padding(bits),
+        }
+    }
+
+    /// The marker that ends the segment, if all bytes that are left of it are zeros or all are ones. Some webcams write zeros
+    /// before each restart marker. libjpeg-turbo skips them too, with a warning.
+    #[cold]
+    #[inline(never)]
+    fn end_of_padding(&mut self, bits: Bits) -> Option<u8> {
+        if self.left(bits) < 0 {
+            return None;
+        }
+        let count = bits.count & 63;
+        let reservoir = (bits.reservoir << (count % 8)).to_be_bytes();
+        // The reservoir may hold bytes from past the end of the segment.
+        let held = usize::try_from(count / 8).ok()?.checked_sub(bits.at.saturating_sub(self.filled))?;
+        let mut padding = None;
+        let mut is_padding = |bytes: &[u8]| {
+            bytes.iter().all(|byte| matches!(*byte, 0 | 0xFF) && *padding.get_or_insert(*byte) == *byte)
+        };
+        if !is_padding(reservoir.get(..held)?) {
+            return None;
+        }
+        let mut at = bits.at.min(self.filled);
+        while is_padding(self.bytes.get(at..self.filled)?) {
+            if self.is_ended {
+                while self.rest.starts_with(&[PREFIX, PREFIX]) {
+                    self.rest = &self.rest[1..];
+                }
+                return if let [PREFIX, marker, ..] = self.rest { Some(*marker) } else { None };
+            }
+            self.slide(self.filled);
+            at = 0;
+        }
+        None
+    }
+
+    /// Continues after the marker that [`end`](Self::end) returned.
+    pub(super) fn restart(&mut self) {
+        self.rest = self.rest.get(2..).unwrap_or(&[]);
+        (self.filled, self.is_ended) = (0, false);
+    }
+}
+
+/// Reads bits, most significant first. What is not inlined gets only a [`detour`](Self::detour), so that it stays in registers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Bits {
+    /// The bits to come, from the top; those below `count` may be there already, and are then right.
+    reservoir: u64,
+    /// Only the low six bits count: bits of the reservoir that are paid for. A whole word, for the compiler keeps no structure with
+    /// padding in registers.
+    count: u64,
+    /// Offset in the window after the bytes that `count` covers.
+    at: usize,
+}
+
+impl Bits {
+    /// Runs something on a copy. A value whose address went to another function would live in memory, to which and back is a long way.
+    #[inline(always)]
+    pub(super) fn detour<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> T {
+        let mut copy = Self { reservoir: self.reservoir, count: self.count, at: self.at };
+        let result = run(&mut copy);
+        (self.reservoir, self.count, self.at) = (copy.reservoir, copy.count, copy.at);
+        result
+    }
+
+    /// Makes [`GUARANTEED`] bits available. Beyond the end of the data they are arbitrary, which [`Window::is_overrun`] detects.
+    #[inline(always)]
+    pub(super) fn refill(&mut self, bytes: &Bytes) {
+        let valid = self.count & 63;
+        // Never beyond, but in an MCU that runs beyond the end.
+        let next =
+            bytes.get(self.at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_be_bytes(*word));
+        self.reservoir |= next >> valid;
+        // At most 7.
+        self.at += usize::try_from((valid ^ 63) >> 3).unwrap_or(0);
+        self.count |= GUARANTEED;
+    }
+
+    /// The next `N` bits.
+    #[inline(always)]
+    pub(super) fn peek<const N: u32>(self) -> usize {
+        // At most 16 bits.
+        usize::try_from(self.reservoir >> (64 - N)).unwrap_or(0)
+    }
+
+    /// Consumes as many bits as the low six bits of `entry` say. Its other bits have no effect.
+    #[inline(always)]
+    pub(super) fn take(&mut self, entry: u32) {
+        self.reservoir <<= entry & 63;
+        self.count = self.count.wrapping_sub(entry.into());
+    }
+
+    /// Reads a value of `size` bits, 1..=11, as T.81 F.2.2.1 extends it.
+    #[inline(always)]
+    pub(super) fn value(&mut self, size: u32) -> i16 {
+        // At most 11 bits.
+        let raw = i16::try_from(self.reservoir >> (64 - size)).unwrap_or(0);
+        // Without a leading one, the value is negative.
+        let offset = if self.reservoir.cast_signed() < 0 { 0 } else { 1 - (1 << size) };
+        self.take(size);
+        raw + offset
+    }
+}
+
+/// Place of the first 0xFF, eight bytes at a time.
+fn find_prefix(bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let inverted = !u64::from_le_bytes(*word);
+        // The lowest bit that is set marks the first zero byte of the inverted word.
+        let zeros = inverted.wrapping_sub(LOW) & !inverted & HIGH;
+        if zeros != 0 {
+            return Some(8 * index + (zeros.trailing_zeros() / 8) as usize);
+        }
+    }
+    let in_tail = tail.iter().position(|byte| *byte == PREFIX)?;
+    Some(8 * words.len() + in_tail)
+}

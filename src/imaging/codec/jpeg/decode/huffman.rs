@@ -1,0 +1,319 @@
+//! Huffman tables that give up to two coefficients with their values for one look-up.
+//!
+//! Refuses codes that are no prefix code by the rules of libjpeg, and every symbol that a sequential scan has no use for.
+
+use super::bits::{Bits, Bytes};
+use super::idct::{Block, PLACE};
+
+/// Bits of the look-up of AC coefficients.
+const AC_BITS: u32 = 12;
+/// Bits of the look-up of DC differences.
+const DC_BITS: u32 = 10;
+/// Bits of the look-up of single codes, on the slow path.
+const CODE_BITS: u32 = 9;
+/// Last coefficient of a block, in zigzag order.
+const LAST: u32 = 63;
+
+/// The file is not supported here. libjpeg-turbo decides whether it is acceptable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotBaseline;
+
+/// A table as a DHT segment gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Definition<'a> {
+    /// How many codes there are of each length 1..=16.
+    pub(super) counts: &'a [u8; 16],
+    /// The symbols in order of their codes.
+    pub(super) symbols: &'a [u8],
+}
+
+/// Decodes one symbol at a time.
+#[derive(Debug)]
+struct Codes {
+    /// By the next [`CODE_BITS`]: length << 8 | symbol; 0 where the code is longer.
+    short: [u16; 1 << CODE_BITS],
+    /// By length: the first value of 16 bits that is beyond the codes of this length.
+    ends: [u32; 17],
+    /// By length: what to add to a code for the index of its symbol, modulo 2^32.
+    offsets: [u32; 17],
+    symbols: [u8; 256],
+}
+
+impl Codes {
+    fn new(definition: Definition<'_>) -> Option<Self> {
+        let mut codes =
+            Self { short: [0; 1 << CODE_BITS], ends: [0; 17], offsets: [0; 17], symbols: [0; 256] };
+        codes.symbols.get_mut(..definition.symbols.len())?.copy_from_slice(definition.symbols);
+        let (mut code, mut index) = (0_u32, 0_u32);
+        for (length, count) in (1_u32..).zip(definition.counts) {
+            codes.offsets[length as usize] = index.wrapping_sub(code);
+            for _ in 0..*count {
+                let symbol = *definition.symbols.get(index as usize)?;
+                if length <= CODE_BITS {
+                    let spare = CODE_BITS - length;
+                    let range = (code << spare) as usize..((code + 1) << spare) as usize;
+                    codes.short.get_mut(range)?.fill(u16::try_from(length).ok()? << 8 | u16::from(symbol));
+                }
+                (code, index) = (code + 1, index + 1);
+            }
+            // All ones is no code; libjpeg holds this against every length up to the longest, and so does this.
+            if *count > 0 && code >= 1 << length {
+                return None;
+            }
+            codes.ends[length as usize] = code << (16 - length);
+            code <<= 1;
+        }
+        Some(codes)
+    }
+
+    /// The code with which `bits`, of which there are 16, begin: its length and symbol.
+    #[inline(always)]
+    fn find(&self, bits: usize) -> Option<(u32, u8)> {
+        let short = self.short[(bits >> (16 - CODE_BITS)) & ((1 << CODE_BITS) - 1)];
+        if short != 0 {
+            let [length, symbol] = short.to_be_bytes();
+            return Some((u32::from(length), symbol));
+        }
+        self.find_long(bits)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_long(&self, bits: usize) -> Option<(u32, u8)> {
+        let bits = u32::try_from(bits).ok()?;
+        let length = (CODE_BITS + 1..=16).find(|length| bits < self.ends[*length as usize])?;
+        let index = (bits >> (16 - length)).wrapping_add(self.offsets[length as usize]);
+        Some((length, *self.symbols.get(index as usize)?))
+    }
+}
+
+/// Decodes the differences of DC coefficients.
+#[derive(Debug)]
+pub(super) struct DcTable {
+    /// By the next [`DC_BITS`]: bits to take in the low six, the difference in the upper 16; 0 where they do not suffice.
+    fast: [u32; 1 << DC_BITS],
+    codes: Codes,
+}
+
+impl DcTable {
+    /// `None` if the definition is not one of a baseline file.
+    pub(super) fn new(definition: Definition<'_>) -> Option<Self> {
+        if definition.symbols.iter().any(|symbol| *symbol > 11) {
+            return None;
+        }
+        let codes = Codes::new(definition)?;
+        let mut fast = [0; 1 << DC_BITS];
+        for (bits, entry) in (0_u32..).zip(&mut fast) {
+            let Some((length, size)) = codes.find((bits << (16 - DC_BITS)) as usize) else { continue };
+            let taken = length + u32::from(size);
+            if taken <= DC_BITS {
+                let difference = magnitude(bits, DC_BITS - taken, size.into());
+                *entry = u32::from(difference.cast_unsigned()) << 16 | taken;
+            }
+        }
+        Some(Self { fast, codes })
+    }
+
+    /// The next difference; [`Bits::refill`] must have come before.
+    #[inline(always)]
+    pub(super) fn next(&self, bits: &mut Bits) -> Result<i32, NotBaseline> {
+        let entry = self.fast[bits.peek::<DC_BITS>()];
+        if entry != 0 {
+            bits.take(entry);
+            return Ok(entry.cast_signed() >> 16);
+        }
+        bits.detour(|bits| self.next_slow(bits))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn next_slow(&self, bits: &mut Bits) -> Result<i32, NotBaseline> {
+        let (length, size) = self.codes.find(bits.peek::<16>()).ok_or(NotBaseline)?;
+        bits.take(length);
+        let difference = if size == 0 { 0 } else { i32::from(bits.value(size.into())) };
+        Ok(difference)
+    }
+}
+
+/// Decodes the AC coefficients of blocks.
+#[derive(Debug)]
+pub(super) struct AcTable {
+    /// By the next [`AC_BITS`]; see [`pack`].
+    fast: [u32; 1 << AC_BITS],
+    codes: Codes,
+}
+
+/// An entry that decodes nothing: it leads beyond every block, where the slow path takes over.
+const SLOW: u32 = LAST << 6;
+
+/// Set in entries that tell a code but not the value behind it: they lead beyond every block too. The size of the value stands in
+/// the place of the first coefficient.
+const LONG: u32 = LAST << 6 | 1 << 20;
+
+/// An entry: bits to take in the low six; in the next six how far it leads in zigzag order; in four the run before the first
+/// coefficient; then the first and the last coefficient, each a signed byte. One coefficient is first and last. An end of block
+/// counts as a zero that leads one further, which does no harm: what it overwrites is zero already. Only there the last is zero.
+fn pack(taken: u32, lead: u32, run: u32, first: i8, last: i8) -> u32 {
+    let byte = |value: i8| u32::from(value.cast_unsigned());
+    byte(last) << 24 | byte(first) << 16 | run << 12 | lead << 6 | taken
+}
+
+/// A run of zeros and the coefficient after it, or the end of the block.
+enum Step {
+    Coefficient { run: u32, value: i8 },
+    End,
+}
+
+impl AcTable {
+    /// `None` if the definition is not one of a baseline file.
+    pub(super) fn new(definition: Definition<'_>) -> Option<Self> {
+        let is_useful = |symbol: u8| symbol == 0 || symbol == 0xF0 || (1..=10).contains(&(symbol & 15));
+        if !definition.symbols.iter().all(|symbol| is_useful(*symbol)) {
+            return None;
+        }
+        let codes = Codes::new(definition)?;
+        // What the first code and its value are; two of them make a pair.
+        let step = |bits: u32, available: u32| -> Option<(u32, Step)> {
+            let (length, symbol) = codes.find((bits << (16 - AC_BITS)) as usize)?;
+            let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+            let taken = length + size;
+            if taken > available {
+                return None;
+            }
+            match (run, size) {
+                (0, 0) => Some((taken, Step::End)),
+                (_, 0) => None,
+                _ => {
+                    let value = i8::try_from(magnitude(bits, AC_BITS - taken, size)).ok()?;
+                    Some((taken, Step::Coefficient { run, value }))
+                }
+            }
+        };
+        let mut fast = [SLOW; 1 << AC_BITS];
+        for (bits, entry) in (0_u32..).zip(&mut fast) {
+            *entry = match step(bits, AC_BITS) {
+                None => codes.find((bits << (16 - AC_BITS)) as usize).map_or(SLOW, |(length, symbol)| {
+                    let [run, size] = [symbol >> 4, symbol & 15].map(u32::from);
+                    if size == 0 || length > AC_BITS { SLOW } else { LONG | size << 16 | run << 12 | length }
+                }),
+                Some((taken, Step::End)) => pack(taken, 1, 0, 0, 0),
+                Some((taken, Step::Coefficient { run, value })) => {
+                    let behind = (bits << taken) & ((1 << AC_BITS) - 1);
+                    match step(behind, AC_BITS - taken) {
+                        None => pack(taken, run + 1, run, value, value),
+                        Some((more, Step::End)) => pack(taken + more, run + 2, run, value, 0),
+                        Some((more, Step::Coefficient { run: next, value: last })) => {
+                            pack(taken + more, run + next + 2, run, value, last)
+                        }
+                    }
+                }
+            };
+        }
+        Some(Self { fast, codes })
+    }
+
+    /// Reads the AC coefficients of a block that is all zero, into `block` if `STORE`. Returns an upper bound of how far they reach
+    /// in zigzag order.
+    #[inline(always)]
+    pub(super) fn read<const STORE: bool>(
+        &self,
+        bits: &mut Bits,
+        bytes: &Bytes,
+        block: &mut Block,
+        limits: &[u16; 64],
+    ) -> Result<usize, NotBaseline> {
+        let mut at = 0_u32;
+        bits.refill(bytes);
+        loop {
+            // Four look-ups take 48 of the 56 bits.
+            for _ in 0..4 {
+                let entry = self.fast[bits.peek::<AC_BITS>()];
+                let next = at + ((entry >> 6) & 63);
+                if next >= LAST {
+                    if entry & LONG == LONG {
+                        bits.refill(bytes);
+                        bits.take(entry);
+                        let (run, size) = ((entry >> 12) & 15, (entry >> 16) & 15);
+                        at = self.put::<STORE>(bits, block, limits, at + run + 1, size)?;
+                    } else {
+                        at = bits.detour(|bits| self.read_one::<STORE>(bits, bytes, block, limits, at))?;
+                    }
+                    if at >= LAST {
+                        return Ok((at & LAST) as usize);
+                    }
+                    break;
+                }
+                if STORE {
+                    let first = PLACE[((at + ((entry >> 12) & 15) + 1) & LAST) as usize];
+                    block[usize::from(first)] = i16::from(entry.to_le_bytes()[2].cast_signed());
+                    block[usize::from(PLACE[next as usize])] =
+                        i16::from(entry.to_le_bytes()[3].cast_signed());
+                }
+                bits.take(entry);
+                at = next;
+                if entry < 1 << 24 {
+                    return Ok(at as usize);
+                }
+            }
+            bits.refill(bytes);
+        }
+    }
+
+    /// Reads one coefficient, or one run of 16 zeros. Returns its index, or at the end of the block `LAST + 1` plus the present
+    /// index.
+    #[inline(never)]
+    fn read_one<const STORE: bool>(
+        &self,
+        bits: &mut Bits,
+        bytes: &Bytes,
+        block: &mut Block,
+        limits: &[u16; 64],
+        at: u32,
+    ) -> Result<u32, NotBaseline> {
+        bits.refill(bytes);
+        let (length, symbol) = self.codes.find(bits.peek::<16>()).ok_or(NotBaseline)?;
+        bits.take(length);
+        let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+        if size == 0 {
+            // The end, or 16 zeros.
+            return match run {
+                0 => Ok(LAST + 1 + at),
+                _ if at + 16 <= LAST => Ok(at + 16),
+                _ => Err(NotBaseline),
+            };
+        }
+        self.put::<STORE>(bits, block, limits, at + run + 1, size)
+    }
+
+    /// Reads a value of `size` bits for the coefficient `at`, and returns that index.
+    #[inline(always)]
+    fn put<const STORE: bool>(
+        &self,
+        bits: &mut Bits,
+        block: &mut Block,
+        limits: &[u16; 64],
+        at: u32,
+        size: u32,
+    ) -> Result<u32, NotBaseline> {
+        let value = bits.value(size);
+        if at > LAST {
+            return Err(NotBaseline);
+        }
+        if STORE {
+            if u32::from(value.unsigned_abs()) > u32::from(limits[at as usize & 63]) {
+                return Err(NotBaseline);
+            }
+            block[usize::from(PLACE[at as usize & 63])] = value;
+        }
+        Ok(at)
+    }
+}
+
+/// The value of `size` bits that ends `spare` bits before the end of `bits`, extended as T.81 F.2.2.1 says.
+fn magnitude(bits: u32, spare: u32, size: u32) -> i16 {
+    let raw = (bits >> spare) & ((1 << size) - 1);
+    let value =
+        if size > 0 && raw < 1 << (size - 1) { i64::from(raw) + 1 - (1 << size) } else { i64::from(raw) };
+    // Sizes are at most 11 bits.
+    i16::try_from(value).unwrap_or(0)
+}

@@ -1,0 +1,116 @@
+//! A fast decoder for the JPEGs that most cameras write: sequential, Huffman-coded, 8 bits, one scan.
+//!
+//! It gives exactly libjpeg-turbo's samples, band by band, in little more than half of its time, and never holds a whole plane. It
+//! does not decide whether a file is acceptable. Any irregularity, from a second scan to one byte too many, is
+//! [`BaselineError::NotBaseline`], and the caller decodes the file with libjpeg-turbo.
+
+mod bands;
+mod bits;
+mod header;
+mod huffman;
+mod idct;
+mod scan;
+mod simd;
+
+pub(in crate::imaging) use self::bands::{BandSink, BaselineError, PlaneSize, RowBuffer};
+use self::header::{Header, Part};
+use self::scan::Scan;
+use crate::imaging::layout::Model;
+
+/// A file whose header is supported.
+#[derive(Debug)]
+pub(in crate::imaging) struct Baseline<'a> {
+    header: Header<'a>,
+}
+
+impl<'a> Baseline<'a> {
+    /// Reads the header. Returns `None` if this decoder does not support the file. Allocates nothing.
+    pub(in crate::imaging) fn open(file: &'a [u8]) -> Option<Self> {
+        let header = Header::read(file)?;
+        let most = Self::factors(&header, Ord::max);
+        let is_divisible = |part: &Part| most.0 % part.across == 0 && most.1 % part.down == 0;
+        header.parts().iter().all(is_divisible).then_some(Self { header })
+    }
+
+    /// Returns whether this decoder is faster than libjpeg-turbo on this processor. Its samples are the same in any case.
+    pub(in crate::imaging) fn is_fast() -> bool {
+        simd::is_fast()
+    }
+
+    /// Returns width and height in pixels, 1..=65,500.
+    pub(in crate::imaging) fn size(&self) -> (u32, u32) {
+        (self.header.width.into(), self.header.height.into())
+    }
+
+    /// Returns what the components mean.
+    pub(in crate::imaging) fn model(&self) -> Model {
+        self.header.model
+    }
+
+    /// Returns the sampling factors of each component, across and down. A single component has 1 x 1.
+    pub(in crate::imaging) fn sampling(&self) -> impl ExactSizeIterator<Item = (u8, u8)> {
+        self.header.parts().iter().map(|part| (part.across, part.down))
+    }
+
+    /// Returns the size of `component` at `divisor`, which is 1, 2, 4 or 8. Returns `None` for other divisors.
+    pub(in crate::imaging) fn plane_size(&self, component: usize, divisor: u8) -> Option<PlaneSize> {
+        let size = size_of(divisor)?;
+        let part = self.header.parts().get(component)?;
+        let (most, least) = (Self::factors(&self.header, Ord::max), Self::factors(&self.header, Ord::min));
+        let measure = |side: u16, factor: u8, most: u8, least: u8| {
+            let [factor, most, least] = [factor, most, least].map(usize::from);
+            let mcus = usize::from(side).div_ceil(8 * most);
+            let scaled = usize::from(side).div_ceil(divisor.into());
+            (scaled.next_multiple_of(most / least) * factor / most, mcus * factor * size)
+        };
+        let (width, padded) = measure(self.header.width, part.across, most.0, least.0);
+        let (height, _) = measure(self.header.height, part.down, most.1, least.1);
+        Some(PlaneSize { width, height, padded, band: usize::from(part.down) * size })
+    }
+
+    /// Decodes the picture at `divisor`, which is 1, 2, 4 or 8. Holds some tens of kilobytes for a picture of any size.
+    ///
+    /// # Errors
+    /// See [`BaselineError`]. It can occur after bands were filled, which are then invalid.
+    pub(in crate::imaging) fn decode(
+        self,
+        divisor: u8,
+        bands: &mut impl BandSink,
+    ) -> Result<(), BaselineError> {
+        let size = size_of(divisor).ok_or(BaselineError::NotBaseline)?;
+        let scan = self.scan(divisor).ok_or(BaselineError::NotBaseline)?;
+        simd::run(scan, size, bands)
+    }
+
+    /// Decodes the picture without SIMD.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::imaging) fn decode_portably(
+        self,
+        divisor: u8,
+        bands: &mut impl BandSink,
+    ) -> Result<(), BaselineError> {
+        let size = size_of(divisor).ok_or(BaselineError::NotBaseline)?;
+        let scan = self.scan(divisor).ok_or(BaselineError::NotBaseline)?;
+        simd::run_anywhere(scan, size, bands)
+    }
+
+    /// Returns the scan with its tables, or `None` if a table is missing or irregular.
+    fn scan(&self, divisor: u8) -> Option<Scan<'a>> {
+        let height = |component| self.plane_size(component, divisor).map_or(0, |plane| plane.height);
+        Scan::new(&self.header, [0, 1, 2, 3].map(height))
+    }
+
+    /// Returns the largest or smallest sampling factors across and down.
+    fn factors(header: &Header<'_>, choose: fn(u8, u8) -> u8) -> (u8, u8) {
+        let pairs = header.parts().iter().map(|part| (part.across, part.down));
+        pairs.reduce(|a, b| (choose(a.0, b.0), choose(a.1, b.1))).unwrap_or((1, 1))
+    }
+}
+
+/// Returns the samples on a side of a block at `divisor`.
+fn size_of(divisor: u8) -> Option<usize> {
+    matches!(divisor, 1 | 2 | 4 | 8).then(|| usize::from(8 / divisor))
+}
+
+#[cfg(test)]
+mod tests;

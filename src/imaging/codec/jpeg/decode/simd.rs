@@ -1,0 +1,56 @@
+//! Chooses between SIMD and portable code by the processor.
+
+use super::bands::{BandSink, BaselineError};
+use super::idct::portable;
+use super::scan::Scan;
+
+/// Returns whether this processor has the SIMD that makes this decoder faster than libjpeg-turbo. The portable transforms are
+/// several times slower.
+pub(super) fn is_fast() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let is_fast = crate::imaging::codec::jpeg::dct::has_avx2();
+    #[cfg(not(target_arch = "x86_64"))]
+    let is_fast = false;
+    is_fast
+}
+
+/// Decodes all of `scan` to blocks of `size` samples a side: 8, 4, 2 or 1.
+pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl BandSink) -> Result<(), BaselineError> {
+    #[cfg(target_arch = "x86_64")]
+    if is_fast() {
+        #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
+        // SAFETY: the processor has all features that the function is compiled for; `is_fast` asked for them just now.
+        return unsafe { run_avx2(scan, size, bands) };
+    }
+    run_anywhere(scan, size, bands)
+}
+
+/// Decodes all of `scan` without SIMD.
+pub(super) fn run_anywhere(
+    scan: Scan<'_>,
+    size: usize,
+    bands: &mut impl BandSink,
+) -> Result<(), BaselineError> {
+    match size {
+        8 => scan.run::<8>(bands, portable::full),
+        4 => scan.run::<4>(bands, portable::half),
+        2 => scan.run::<2>(bands, portable::quarter),
+        _ => scan.run::<1>(bands, portable::full),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn run_avx2(scan: Scan<'_>, size: usize, bands: &mut impl BandSink) -> Result<(), BaselineError> {
+    use super::idct::avx2;
+    match size {
+        8 => scan
+            .run::<8>(bands, |block, factors, samples, stride| avx2::full(block, factors, samples, stride)),
+        4 => scan
+            .run::<4>(bands, |block, factors, samples, stride| avx2::half(block, factors, samples, stride)),
+        2 => scan.run::<2>(bands, |block, factors, samples, stride| {
+            avx2::quarter(block, factors, samples, stride)
+        }),
+        _ => scan.run::<1>(bands, portable::full),
+    }
+}

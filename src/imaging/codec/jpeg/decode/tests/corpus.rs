@@ -1,0 +1,91 @@
+//! Photos of real phones and cameras.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+/// Tells past the harness's capture.
+fn tell(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// All JPEGs below the corpus' directory `name`; none, and said so, if there is no corpus.
+fn files(name: &str) -> Vec<PathBuf> {
+    let corpus = std::env::var_os("VINTEDBOT_CORPUS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"), PathBuf::from);
+    let mut found = Vec::new();
+    let mut directories = vec![corpus.join(name)];
+    while let Some(directory) = directories.pop() {
+        let Ok(entries) = std::fs::read_dir(&directory) else {
+            tell(&format!(
+                "SKIPPED: there is no {}; VINTEDBOT_CORPUS names another place",
+                directory.display()
+            ));
+            continue;
+        };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "jpg" || extension == "jpeg") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Files that are left to libjpeg-turbo, and why.
+const LEFT: [(&str, &str); 8] = [
+    ("android_trailing_garbage.jpg", "a segment behind the scan"),
+    ("arithmetic_progressive_8mp.jpg", "arithmetic coding"),
+    ("debian_sunset_12mp_ccby.jpg", "progressive"),
+    ("icc_big_400k.jpg", "progressive"),
+    ("jpeg12bit_monkey.jpg", "12 bits"),
+    ("jpeg_lossless_sof3.jpg", "lossless"),
+    ("narrowrst.jpg", "truncated"),
+    ("progressive_late_dht.jpg", "progressive"),
+];
+
+#[test]
+fn photos_are_equal_and_only_irregular_ones_are_left() {
+    let (mut fast, mut left) = (0, 0);
+    for path in files("photos").into_iter().chain(files("orientation")) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let file = std::fs::read(&path).unwrap();
+        let is_left = LEFT.iter().any(|(irregular, _)| *irregular == name);
+        for divisor in [1, 2, 4, 8] {
+            match decode(&file, divisor) {
+                Some(Ok(ours)) => {
+                    assert!(!is_left, "{name}");
+                    if ours.planes.len() < 4 {
+                        assert_equal(&ours, &file, divisor, name);
+                    }
+                }
+                None | Some(Err(BaselineError::NotBaseline)) => {
+                    assert!(is_left, "{name} is left to libjpeg-turbo");
+                }
+                Some(Err(error)) => panic!("{name}: {error:?}"),
+            }
+        }
+        *(if is_left { &mut left } else { &mut fast }) += 1;
+    }
+    tell(&format!("{fast} photos decoded here, {left} left to libjpeg-turbo"));
+}
+
+#[test]
+fn what_is_decoded_of_bad_files_is_equal() {
+    let (mut fast, mut left) = (0, 0);
+    for path in files("bad").into_iter().chain(files("formats")) {
+        let file = std::fs::read(&path).unwrap();
+        match decode(&file, 1) {
+            Some(Ok(ours)) if ours.planes.len() < 4 => {
+                assert_equal(&ours, &file, 1, &path.display().to_string());
+                fast += 1;
+            }
+            _ => left += 1,
+        }
+    }
+    tell(&format!("{fast} odd files decoded here, {left} left to libjpeg-turbo"));
+}

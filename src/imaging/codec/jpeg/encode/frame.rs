@@ -1,0 +1,131 @@
+//! A picture, MCU by MCU.
+
+use super::bits::{Codes, Writer};
+use super::fdct::{Blocks, Samples};
+use super::huffman::Table;
+use super::markers;
+use super::quant::Quant;
+use super::symbols::{Class, SEGMENT, Symbols};
+use crate::imaging::plane::Plane;
+use crate::imaging::workspace::Workspace;
+
+/// Pixels of an MCU each way.
+const MCU: usize = 16;
+const LUMA: [Class; 2] = [Class::LumaDc, Class::LumaAc];
+const CHROMA: [Class; 2] = [Class::ChromaDc, Class::ChromaAc];
+
+/// A picture to be encoded, found sound by [`super::encode`].
+#[derive(Debug)]
+pub(super) struct Frame<'a> {
+    pub(super) planes: [&'a Plane; 3],
+    pub(super) size: [u16; 2],
+    pub(super) quants: [Quant; 2],
+}
+
+impl Frame<'_> {
+    /// The file, where `transform` makes two blocks of samples.
+    #[inline(always)]
+    pub(super) fn encode(
+        &self,
+        workspace: &mut Workspace,
+        transform: impl Fn(&Samples, &Quant, &mut Blocks),
+    ) -> Vec<u8> {
+        let mut symbols = Symbols::new(workspace);
+        self.gather(&mut symbols, transform);
+        let counts = symbols.counts();
+        let mut codes = Codes::default();
+        let tables = [Class::LumaDc, Class::LumaAc, Class::ChromaDc, Class::ChromaAc].map(|class| {
+            let table = Table::best(&counts[class.start()..][..256]);
+            for (symbol, code, length) in table.codes() {
+                codes.set(class.start() + usize::from(symbol), code, length);
+            }
+            table
+        });
+        let bytes = codes.bytes(&counts);
+        // Capacity for the header, and for stuffing after one byte in 64, about four times as much as photos need.
+        let mut out = Vec::with_capacity(1024 + bytes + bytes / 64);
+        markers::head(&mut out, self.size, &self.quants, tables.each_ref());
+        let mut writer = Writer::new(symbols.scratch(Writer::room(SEGMENT / 4)));
+        let workspace = symbols.read(|symbols| writer.write(symbols, &codes, &mut out));
+        workspace.give(writer.finish(&mut out));
+        out.extend(markers::END);
+        out
+    }
+
+    /// All blocks in the order of the file.
+    #[inline(always)]
+    fn gather(&self, symbols: &mut Symbols<'_>, transform: impl Fn(&Samples, &Quant, &mut Blocks)) {
+        let [width, height] = self.size.map(usize::from);
+        let mut blocks = Blocks::default();
+        let mut levels = [0; 3];
+        for y in (0..height).step_by(MCU) {
+            for x in (0..width).step_by(MCU) {
+                // In loops, so that there is but one copy of what is called, which then is put right here.
+                for part in 0..3 {
+                    let (is_luma, upper) = (part < 2, y + 8 * part);
+                    // Blocks with no pixel in them.
+                    if is_luma && upper >= height {
+                        symbols.add_dummy(LUMA);
+                        symbols.add_dummy(LUMA);
+                        continue;
+                    }
+                    let (samples, classes) = if is_luma {
+                        (self.luma(x, upper), LUMA)
+                    } else {
+                        (self.chroma(x / 2, y / 2), CHROMA)
+                    };
+                    transform(&samples, &self.quants[usize::from(!is_luma)], &mut blocks);
+                    for second in [false, true] {
+                        if is_luma && second && x + 8 >= width {
+                            symbols.add_dummy(LUMA);
+                            continue;
+                        }
+                        let level = &mut levels[if is_luma { 0 } else { 1 + usize::from(second) }];
+                        let present = blocks.present[usize::from(second)];
+                        symbols.add(classes, &blocks.coefficients, 8 * u8::from(second), present, level);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns two adjacent blocks of luma.
+    #[inline(always)]
+    fn luma(&self, x: usize, y: usize) -> Samples {
+        let plane = self.planes[0];
+        cut(plane, x, y).unwrap_or_else(|| cut_at_edge(plane, x, y))
+    }
+
+    /// Returns a block of each chroma.
+    #[inline(always)]
+    fn chroma(&self, x: usize, y: usize) -> Samples {
+        let [_, blue, red] = self.planes;
+        let blue = cut::<8>(blue, x, y).unwrap_or_else(|| cut_at_edge(blue, x, y));
+        let red = cut::<8>(red, x, y).unwrap_or_else(|| cut_at_edge(red, x, y));
+        std::array::from_fn(|row| bytemuck::must_cast([blue[row], red[row]]))
+    }
+}
+
+/// Returns eight rows of `WIDTH` samples, if the plane has them all.
+#[inline(always)]
+fn cut<const WIDTH: usize>(plane: &Plane, x: usize, y: usize) -> Option<[[u8; WIDTH]; 8]> {
+    if x + WIDTH > plane.width {
+        return None;
+    }
+    let area = plane.samples.get(y * plane.width + x..)?.get(..7 * plane.width + WIDTH)?;
+    let mut rows = [[0; WIDTH]; 8];
+    for (index, row) in rows.iter_mut().enumerate() {
+        *row = *area.get(index * plane.width..)?.first_chunk()?;
+    }
+    Some(rows)
+}
+
+/// Returns eight rows of `WIDTH` samples at the edge, where the last column and row are repeated.
+#[cold]
+fn cut_at_edge<const WIDTH: usize>(plane: &Plane, x: usize, y: usize) -> [[u8; WIDTH]; 8] {
+    let sample = |x: usize, y: usize| {
+        let (x, y) = (x.min(plane.width - 1), y.min(plane.height - 1));
+        plane.samples.get(y * plane.width + x).copied().unwrap_or_default()
+    };
+    std::array::from_fn(|row| std::array::from_fn(|column| sample(x + column, y + row)))
+}

@@ -1,0 +1,99 @@
+//! A baseline JPEG encoder: 4:2:0, Huffman tables made for the picture, byte for byte the file that libjpeg-turbo writes of the same
+//! planes, in less than half of its time.
+//!
+//! The encoder reads pixels once and keeps Huffman symbols, not coefficients that it would have to search for symbols twice. It
+//! rejects planes that do not fit their picture, and pictures whose size JPEG cannot express.
+
+mod bits;
+mod fdct;
+mod frame;
+mod huffman;
+mod markers;
+mod quant;
+mod rgb;
+mod simd;
+mod symbols;
+
+use self::frame::Frame;
+use self::quant::Quant;
+use crate::imaging::error::ImageError;
+use crate::imaging::plane::Plane;
+use crate::imaging::workspace::Workspace;
+
+/// Longest side that libjpeg reads back.
+const MAX_SIDE: usize = 65_500;
+
+/// Encodes luma and both chromas as a picture of `width` x `height` pixels at `quality`, 1..=100.
+///
+/// Chroma is half as wide and high, rounded up. If planes extend beyond the picture, the samples there are encoded in its last
+/// blocks. Otherwise the last column and row are repeated.
+///
+/// # Errors
+/// The planes are too small for the picture, or one of its sides is zero or above 65,500 pixels.
+fn encode(
+    planes: [&Plane; 3],
+    width: usize,
+    height: usize,
+    quality: u8,
+    workspace: &mut Workspace,
+) -> Result<Vec<u8>, ImageError> {
+    let frame = Frame::new(planes, width, height, quality).ok_or(ImageError::Corrupt)?;
+    Ok(simd::run(&frame, workspace))
+}
+
+/// Encodes planes and returns them to the workspace. Luma has the size of the picture.
+///
+/// # Errors
+/// The planes have other sizes.
+pub(in crate::imaging) fn encode_ycbcr(
+    planes: [Plane; 3],
+    quality: u8,
+    workspace: &mut Workspace,
+) -> Result<Vec<u8>, ImageError> {
+    let (width, height) = (planes[0].width, planes[0].height);
+    let file = encode(planes.each_ref(), width, height, quality, workspace);
+    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+    file
+}
+
+/// Encodes `width` x `height` pixels of red, green and blue at `quality`, 1..=100.
+///
+/// # Errors
+/// The number of pixels is another one, or a side is zero or above 65,500 pixels.
+pub(in crate::imaging) fn encode_rgb(
+    pixels: &[u8],
+    width: usize,
+    height: usize,
+    quality: u8,
+    workspace: &mut Workspace,
+) -> Result<Vec<u8>, ImageError> {
+    if !is_possible(width, height) || pixels.len() != width * height * 3 {
+        return Err(ImageError::Corrupt);
+    }
+    let planes = simd::planes(pixels, width, height, workspace);
+    let file = encode(planes.each_ref(), width, height, quality, workspace);
+    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+    file
+}
+
+fn is_possible(width: usize, height: usize) -> bool {
+    (1..=MAX_SIDE).contains(&width) && (1..=MAX_SIDE).contains(&height)
+}
+
+impl<'a> Frame<'a> {
+    fn new(planes: [&'a Plane; 3], width: usize, height: usize, quality: u8) -> Option<Self> {
+        let covers = |(plane, divisor): (&&Plane, usize)| {
+            plane.width >= width.div_ceil(divisor)
+                && plane.height >= height.div_ceil(divisor)
+                && plane.samples.len() == plane.width * plane.height
+        };
+        if !is_possible(width, height) || !planes.iter().zip([1, 2, 2]).all(covers) {
+            return None;
+        }
+        let size = [u16::try_from(width).ok()?, u16::try_from(height).ok()?];
+        Some(Self { planes, size, quants: Quant::of_quality(quality) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

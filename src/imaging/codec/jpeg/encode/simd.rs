@@ -1,0 +1,49 @@
+//! Chooses between SIMD and portable code by the processor.
+
+use super::fdct::portable;
+use super::frame::Frame;
+use super::rgb;
+#[cfg(target_arch = "x86_64")]
+use crate::imaging::codec::jpeg::dct::has_avx2;
+use crate::imaging::plane::Plane;
+use crate::imaging::workspace::Workspace;
+
+/// Converts RGB pixels to planes of luma and chroma.
+pub(super) fn planes(pixels: &[u8], width: usize, height: usize, workspace: &mut Workspace) -> [Plane; 3] {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
+        // SAFETY: the processor has all features that the function is compiled for; it was asked for them just now.
+        return unsafe { planes_avx2(pixels, width, height, workspace) };
+    }
+    rgb::planes(pixels, width, height, workspace)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn planes_avx2(pixels: &[u8], width: usize, height: usize, workspace: &mut Workspace) -> [Plane; 3] {
+    rgb::planes(pixels, width, height, workspace)
+}
+
+/// Encodes the frame to a file.
+pub(super) fn run(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
+        // SAFETY: the processor has all features that the function is compiled for; it was asked for them just now.
+        return unsafe { run_avx2(frame, workspace) };
+    }
+    run_anywhere(frame, workspace)
+}
+
+/// Encodes the frame to a file without SIMD.
+pub(super) fn run_anywhere(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
+    frame.encode(workspace, portable::transform)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn run_avx2(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
+    use super::fdct::avx2;
+    frame.encode(workspace, |samples, quant, blocks| avx2::transform(samples, quant, blocks))
+}

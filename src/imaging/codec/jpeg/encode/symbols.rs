@@ -1,0 +1,190 @@
+//! Blocks as Huffman symbols with their extra bits (T.81 F.1.2), kept until the best tables are known.
+//!
+//! A symbol is four bytes: ten bits of [`Class`] and symbol, above them the extra bits. So the second pass needs neither blocks nor
+//! coefficients.
+
+use super::fdct::PLACES;
+use crate::imaging::workspace::Workspace;
+
+/// Bits of a class and a symbol.
+const INDEX_BITS: u32 = 10;
+/// Symbols of all classes.
+pub(super) const INDICES: usize = 1 << INDEX_BITS;
+/// Symbols of one block at most: one a coefficient. Where runs of zeros take more than one, or an end is marked, more than that are
+/// missing.
+const MOST_IN_BLOCK: usize = 64;
+/// Bytes of a segment: they stay in the second cache until they are counted.
+pub(super) const SEGMENT: usize = 256 << 10;
+
+const END_OF_BLOCK: u32 = 0x00;
+const SIXTEEN_ZEROS: u32 = 0xF0;
+
+/// One of the four Huffman tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    LumaDc,
+    LumaAc,
+    ChromaDc,
+    ChromaAc,
+}
+
+impl Class {
+    /// Where its symbols begin among all.
+    pub(super) fn start(self) -> usize {
+        self.offset() as usize
+    }
+
+    #[inline]
+    fn offset(self) -> u32 {
+        match self {
+            Self::LumaDc => 0,
+            Self::LumaAc => 0x100,
+            Self::ChromaDc => 0x200,
+            Self::ChromaAc => 0x300,
+        }
+    }
+}
+
+/// By the lower twelve bits of a level: how many extra bits it has, and [`INDEX_BITS`] higher these bits.
+static LEVELS: [u32; 4096] = {
+    let mut levels = [0; 4096];
+    let mut level: u32 = 1;
+    while level < 2048 {
+        let bits = level.ilog2() + 1;
+        levels[level as usize] = bits | level << INDEX_BITS;
+        levels[4096 - level as usize] = bits | (level ^ ((1 << bits) - 1)) << INDEX_BITS;
+        level += 1;
+    }
+    levels
+};
+
+/// Index and extra bits of a symbol.
+#[inline]
+pub(super) fn split(symbol: [u8; 4]) -> (usize, u64) {
+    let symbol = u32::from_le_bytes(symbol);
+    (symbol as usize % INDICES, u64::from(symbol >> INDEX_BITS))
+}
+
+/// How often each symbol occurs, by class and symbol.
+pub(super) type Counts = [u32; INDICES];
+
+/// Symbols, written once and read in the same order.
+#[derive(Debug)]
+pub(super) struct Symbols<'w> {
+    workspace: &'w mut Workspace,
+    /// With the bytes that are used.
+    full: Vec<(Vec<u8>, usize)>,
+    segment: Vec<u8>,
+    used: usize,
+    counts: [Counts; 2],
+}
+
+impl<'w> Symbols<'w> {
+    pub(super) fn new(workspace: &'w mut Workspace) -> Self {
+        let segment = workspace.take(SEGMENT);
+        Self { workspace, full: Vec::new(), segment, used: 0, counts: [[0; INDICES]; 2] }
+    }
+
+    /// Adds a block: the `coefficients` at the indices in `PLACES`, plus `shift`. `level` is the DC level of the previous block,
+    /// and is set to that of this one.
+    #[inline(always)]
+    pub(super) fn add(
+        &mut self,
+        [dc, ac]: [Class; 2],
+        coefficients: &[i16; 256],
+        shift: u8,
+        present: u64,
+        level: &mut i16,
+    ) {
+        if self.segment.len() - self.used < 4 * MOST_IN_BLOCK {
+            self.seal();
+        }
+        let free = self.segment.get_mut(self.used..).unwrap_or_default();
+        let Some(room) = free.as_chunks_mut().0.first_chunk_mut::<MOST_IN_BLOCK>() else { return };
+        let look_up = |level: i16| LEVELS[usize::from(level.cast_unsigned()) % LEVELS.len()];
+        let now = coefficients[usize::from(shift)];
+        room[0] = (dc.offset() + look_up(now.wrapping_sub(*level))).to_le_bytes();
+        *level = now;
+        let mut count = 1;
+        let mut put = |symbol: u32| {
+            // There are never enough symbols to overwrite one.
+            room[count % MOST_IN_BLOCK] = (ac.offset() + symbol).to_le_bytes();
+            count += 1;
+        };
+        let mut rest = present & !1;
+        let mut before = 0;
+        while rest != 0 {
+            let index = rest.trailing_zeros();
+            rest &= rest - 1;
+            let mut run = index - before - 1;
+            before = index;
+            while run > 15 {
+                put(SIXTEEN_ZEROS);
+                run -= 16;
+            }
+            let place = PLACES[index as usize % PLACES.len()].wrapping_add(shift);
+            put((run << 4) + look_up(coefficients[usize::from(place)]));
+        }
+        if before != 63 {
+            put(END_OF_BLOCK);
+        }
+        self.used += 4 * count;
+    }
+
+    /// Adds an empty block that completes an MCU: a DC difference of zero and no AC coefficients.
+    pub(super) fn add_dummy(&mut self, [dc, ac]: [Class; 2]) {
+        if self.segment.len() - self.used < 4 * MOST_IN_BLOCK {
+            self.seal();
+        }
+        for symbol in [dc.offset(), ac.offset() + END_OF_BLOCK] {
+            if let Some(room) = self.segment.get_mut(self.used..self.used + 4) {
+                room.copy_from_slice(&symbol.to_le_bytes());
+                self.used += 4;
+            }
+        }
+    }
+
+    /// Counts the symbols of a segment while they are in the cache, and begins the next segment.
+    #[cold]
+    fn seal(&mut self) {
+        let next = self.workspace.take(SEGMENT);
+        let full = std::mem::replace(&mut self.segment, next);
+        let [even, odd] = &mut self.counts;
+        let symbols = full.get(..self.used).unwrap_or_default().as_chunks().0;
+        // Two sets of counters, because increments of the same counter wait for each other.
+        let (pairs, single) = symbols.as_chunks::<2>();
+        for [first, second] in pairs {
+            even[split(*first).0] += 1;
+            odd[split(*second).0] += 1;
+        }
+        for symbol in single {
+            even[split(*symbol).0] += 1;
+        }
+        self.full.push((full, self.used));
+        self.used = 0;
+    }
+
+    /// Returns how often each symbol occurs. No symbol may be added afterwards.
+    pub(super) fn counts(&mut self) -> Counts {
+        self.seal();
+        let [mut counts, other] = self.counts;
+        counts.iter_mut().zip(other).for_each(|(count, other)| *count += other);
+        counts
+    }
+
+    /// Returns a buffer of `len` bytes with undefined content.
+    pub(super) fn scratch(&mut self, len: usize) -> Vec<u8> {
+        self.workspace.take(len)
+    }
+
+    /// Passes the symbols to `segment`, and returns the memory to the workspace.
+    #[inline(always)]
+    pub(super) fn read(self, mut segment: impl FnMut(&[[u8; 4]])) -> &'w mut Workspace {
+        for (full, used) in self.full {
+            segment(full.get(..used).unwrap_or_default().as_chunks().0);
+            self.workspace.give(full);
+        }
+        self.workspace.give(self.segment);
+        self.workspace
+    }
+}

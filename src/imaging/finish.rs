@@ -1,0 +1,179 @@
+//! Converts the resized, upright planes to sRGB and encodes them.
+
+use super::codec::jpeg;
+use super::colour::Conversion;
+use super::error::ImageError;
+use super::layout::Model;
+use super::plane::Plane;
+use super::workspace::Workspace;
+
+/// The chroma value of grey.
+const NEUTRAL: u8 = 128;
+
+/// Returns an upper bound of the bytes that [`encode`] holds, the given planes excluded.
+pub(super) fn memory(model: Model, width: u32, height: u32, has_profile: bool) -> u64 {
+    // Two bytes a pixel for the upright copy or the planes made of pixels, three for the file, and six for the Huffman
+    // symbols: at most four bytes for each of 1.5 samples, and half a byte in photos.
+    let encoder = 2 + 3 + 6;
+    let pixels = match model {
+        Model::Grey => 0,
+        Model::YCbCr if !has_profile => 0,
+        // Four bytes before the conversion, three after it.
+        _ if has_profile => 7,
+        _ => 4,
+    };
+    (encoder + pixels) * u64::from(width) * u64::from(height) + (1 << 20)
+}
+
+/// Converts to sRGB and encodes `planes`, which are upright.
+///
+/// # Errors
+/// The encoder fails.
+pub(super) fn encode(
+    planes: Vec<Plane>,
+    model: Model,
+    conversion: &Conversion,
+    quality: u8,
+    workspace: &mut Workspace,
+) -> Result<Vec<u8>, ImageError> {
+    match (model, conversion, take(planes)) {
+        (Model::Grey, _, [Some(mut luma), ..]) => {
+            if let Conversion::Grey(table) = conversion {
+                luma.samples.iter_mut().for_each(|sample| *sample = table[usize::from(*sample)]);
+            }
+            let (width, height) = (luma.width.div_ceil(2), luma.height.div_ceil(2));
+            let mut neutral = || {
+                let mut samples = workspace.take(width * height);
+                samples.fill(NEUTRAL);
+                Plane { width, height, samples }
+            };
+            let (blue, red) = (neutral(), neutral());
+            jpeg::encode_ycbcr([luma, blue, red], quality, workspace)
+        }
+        (Model::YCbCr, Conversion::None, [Some(luma), Some(blue), Some(red), None]) => {
+            jpeg::encode_ycbcr([luma, blue, red], quality, workspace)
+        }
+        (_, _, [Some(a), Some(b), Some(c), fourth]) => {
+            let (width, height) = (a.width, a.height);
+            let planes = [Some(&a), Some(&b), Some(&c), fourth.as_ref()];
+            let mut pixels = match model {
+                Model::YCbCr => pixels_of_ycbcr(&a, &b, &c, workspace),
+                Model::Cmyk { is_inverted } => interleave(planes, workspace, inks(is_inverted)),
+                Model::Ycck { is_inverted } => {
+                    let inks = inks(is_inverted);
+                    interleave(planes, workspace, |samples| inks(cmyk_of_ycck(samples)))
+                }
+                Model::Rgb | Model::Grey => interleave(planes, workspace, |[r, g, b, _]| [r, g, b]),
+            };
+            [Some(a), Some(b), Some(c), fourth]
+                .into_iter()
+                .flatten()
+                .for_each(|plane| workspace.give_plane(plane));
+            conversion.apply(&mut pixels, workspace);
+            let file = jpeg::encode_rgb(&pixels, width, height, quality, workspace);
+            workspace.give(pixels);
+            file
+        }
+        _ => Err(ImageError::Corrupt),
+    }
+}
+
+fn take(planes: Vec<Plane>) -> [Option<Plane>; 4] {
+    let mut planes = planes.into_iter();
+    [planes.next(), planes.next(), planes.next(), planes.next()]
+}
+
+/// Returns pixels of `N` bytes, made from the samples of up to four planes of equal size.
+fn interleave<const N: usize>(
+    planes: [Option<&Plane>; 4],
+    workspace: &mut Workspace,
+    pixel: impl Fn([u8; 4]) -> [u8; N],
+) -> Vec<u8> {
+    let count = planes[0].map_or(0, |plane| plane.samples.len());
+    let mut pixels = workspace.take(count * N);
+    let none: &[u8] = &[];
+    let [a, b, c, d] = planes.map(|plane| plane.map_or(none, |plane| plane.samples.as_slice()));
+    let triples = a.iter().zip(b).zip(c);
+    let out = pixels.as_chunks_mut::<N>().0.iter_mut();
+    if d.is_empty() {
+        out.zip(triples).for_each(|(out, ((a, b), c))| *out = pixel([*a, *b, *c, 0]));
+    } else {
+        out.zip(triples).zip(d).for_each(|((out, ((a, b), c)), d)| *out = pixel([*a, *b, *c, *d]));
+    }
+    pixels
+}
+
+/// Converts 4:2:0 planes to RGB pixels. Four pixels share a chroma sample, and the encoder averages the same four pixels.
+fn pixels_of_ycbcr(luma: &Plane, blue: &Plane, red: &Plane, workspace: &mut Workspace) -> Vec<u8> {
+    let mut pixels = workspace.take(luma.samples.len() * 3);
+    let rows = pixels.chunks_exact_mut(luma.width * 3).zip(luma.rows());
+    let mut chroma = blue.rows().zip(red.rows());
+    let mut current = None;
+    for (y, (out, luma)) in rows.enumerate() {
+        if y % 2 == 0 {
+            current = chroma.next();
+        }
+        let Some((blue, red)) = current else { break };
+        let chroma = blue.iter().zip(red).map(|(blue, red)| Chroma::new(*blue, *red));
+        for ((out, luma), chroma) in out.chunks_mut(6).zip(luma.chunks(2)).zip(chroma) {
+            for (out, luma) in out.as_chunks_mut::<3>().0.iter_mut().zip(luma) {
+                *out = chroma.with(*luma);
+            }
+        }
+    }
+    pixels
+}
+
+/// The part of red, green and blue that chroma determines (JFIF 1.02: full-range BT.601), in 16 fractional bits.
+struct Chroma([i32; 3]);
+
+impl Chroma {
+    fn new(blue: u8, red: u8) -> Self {
+        let (blue, red) = (i32::from(blue) - 128, i32::from(red) - 128);
+        Self([91_881 * red, -22_554 * blue - 46_802 * red, 116_130 * blue])
+    }
+
+    fn with(&self, luma: u8) -> [u8; 3] {
+        let luma = (i32::from(luma) << 16) + (1 << 15);
+        self.0.map(|chroma| u8::try_from(((luma + chroma) >> 16).clamp(0, 255)).unwrap_or(u8::MAX))
+    }
+}
+
+/// Converts YCCK to CMYK: the first three components are the complements of the inks, as luma and chroma.
+fn cmyk_of_ycck(samples: [u8; 4]) -> [u8; 4] {
+    let [luma, blue, red, black] = samples;
+    let [red, green, blue] = Chroma::new(blue, red).with(luma);
+    [!red, !green, !blue, black]
+}
+
+/// Inverts inks if needed, so that 255 means full ink.
+fn inks(is_inverted: bool) -> impl Fn([u8; 4]) -> [u8; 4] {
+    let mask = if is_inverted { u8::MAX } else { 0 };
+    move |inks| inks.map(|ink| ink ^ mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn primaries_are_converted_as_jfif_defines() {
+        for (ycc, rgb) in
+            [([76, 85, 255], [254, 0, 0]), ([150, 44, 21], [0, 255, 1]), ([29, 255, 107], [0, 0, 254])]
+        {
+            let [luma, blue, red] = ycc;
+            let made = Chroma::new(blue, red).with(luma);
+            assert!(made.iter().zip(rgb).all(|(a, b)| a.abs_diff(b) <= 1), "{ycc:?} {made:?}");
+        }
+    }
+
+    #[test]
+    fn picture_of_odd_size_repeats_the_last_chroma() {
+        let plane = |width, height, samples: &[u8]| Plane { width, height, samples: samples.to_vec() };
+        let luma = plane(3, 3, &[100; 9]);
+        let (blue, red) = (plane(2, 2, &[128; 4]), plane(2, 2, &[128, 128, 128, 228]));
+        let pixels = pixels_of_ycbcr(&luma, &blue, &red, &mut Workspace::default());
+        assert_eq!(pixels[..24], [100; 24]);
+        assert_eq!(pixels[24..], [240, 29, 100]);
+    }
+}

@@ -1,0 +1,22 @@
+//! What to make of a photo, and within which limits.
+
+use std::time::Duration;
+
+/// The output that is made from a photo, and the limits on its cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipe {
+    /// Longer side of the output in pixels; smaller inputs keep their size.
+    pub max_dim: u32,
+    /// JPEG quality, 1..=95.
+    pub quality: u8,
+    /// Largest declared width x height of an input.
+    pub max_pixels: u64,
+    /// Most bytes of memory for one photo. Decoders that can decode a large photo with less memory use this limit to decide.
+    pub memory: u64,
+    /// Whether the output keeps camera, exposure, dates and GPS position from the source's EXIF. Otherwise it has no metadata.
+    pub keep_exif: bool,
+    /// Wall time that one photo may take, from the first step of its job.
+    pub timeout: Duration,
+    /// Processor time that one photo may take.
+    pub processor_time: Duration,
+}
