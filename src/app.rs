@@ -22,6 +22,7 @@ use crate::ingest::{Ingest, Limits, Scratch};
 use crate::maintenance::{Maintenance, Rules};
 use crate::media::s3::S3StartError;
 use crate::media::{LocalStore, MediaStore, S3Store};
+use crate::publication::Publisher;
 use crate::ratelimit::{MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
 use crate::server::{self, Ended, descriptors};
 use crate::telemetry::connections::Connections;
@@ -143,15 +144,8 @@ impl App {
             timeout: settings.image_timeout,
             processor_time: settings.image_processor_time,
         };
-        let ingest = Ingest::new(
-            limits,
-            recipe,
-            budget,
-            Arc::new(pool),
-            Arc::clone(&store),
-            Arc::clone(&catalog),
-            scratch,
-        );
+        let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(&catalog)));
+        let ingest = Ingest::new(limits, recipe, budget, Arc::new(pool), Arc::clone(&publisher), scratch);
         let redis = match &settings.redis_url {
             Some(url) => Some(RedisLink::open(url).await?),
             None => None,
@@ -165,15 +159,15 @@ impl App {
             pause: MAINTENANCE_PAUSE,
             scrub_hours: settings.scrub_hours,
         };
-        let maintenance =
-            Maintenance::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
-        let maintenance = Arc::new(maintenance);
-        // Which may remove photos. Without uploads nothing waits for it, and a later start does it.
-        let resolved = if settings.read_only { Ok(0) } else { maintenance.resolve_leftovers().await };
-        match resolved {
+        let maintenance = Arc::new(Maintenance::new(rules, Arc::clone(&publisher)));
+        // This may remove photos. A read-only server leaves it to a later start: no upload waits for it.
+        let reconciled = if settings.read_only { Ok(0) } else { publisher.reconcile_crashed().await };
+        match reconciled {
             Ok(0) => {}
-            Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
-            Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
+            Ok(photos) => {
+                tracing::info!(photos, "photos that an earlier process left pending were reconciled")
+            }
+            Err(error) => tracing::warn!(%error, "photos that an earlier process left pending stay pending"),
         }
         let connections = Connections::default();
         let api = Api {

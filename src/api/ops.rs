@@ -85,7 +85,7 @@ pub(super) fn metrics(api: &Api) -> Response<Body> {
         log_lines_dropped: logging::dropped_lines(),
         limits_counted_alone: limiters.map(|limiter| limiter.fallbacks()).sum(),
         upload_quota_fallbacks: api.ingest.quota().map_or(0, |quota| quota.fallbacks()),
-        quarantined: api.ingest.quarantined(),
+        quarantined: maintenance.quarantined,
         scrubbed: maintenance.scrubbed,
     };
     full(StatusCode::OK, CONTENT_TYPE, api.metrics.render(&snapshot))

@@ -71,9 +71,9 @@ pub async fn copy(
     mut progress: impl FnMut(&Copied),
     mut found: impl FnMut(&Finding),
 ) -> Result<Copied, CustodyError> {
-    // Of a copy that was cut off. A photo of which it is not known whether it is needed is not this command's to remove.
-    for key in target.unsettled().await? {
-        target.resolve(key, true).await?;
+    // Photos of an interrupted copy. This command cannot know whether they are needed, so it keeps them.
+    for key in target.pending().await? {
+        target.reconcile(key, true).await?;
     }
     let mut left_out = HashSet::new();
     let mut copied = Copied { total: census(source, &left_out).await?.photos, ..Copied::default() };
@@ -192,7 +192,7 @@ async fn carry_once(
     if staged.key() != photo.key {
         return Ok(Fate::Torn);
     }
-    target.publish(vec![staged]).await?.settle().await;
+    target.publish(vec![staged]).await?.commit().await;
     Ok(Fate::Copied)
 }
 

@@ -78,10 +78,10 @@ pub struct KnownSource {
     pub media: Option<Media>,
 }
 
-/// Photos that are held against everybody else, until it is dropped.
-pub trait Hold: Send + Sync {
-    /// Whether they still are, as far as is known. A connection that ended may have taken the hold with it.
-    fn is_sure(&self) -> bool;
+/// Locks on media keys, released on drop.
+pub trait KeyLock: Send + Sync {
+    /// Returns false if the database connection that holds the locks was lost.
+    fn is_valid(&self) -> bool;
 }
 
 /// The record of media and drafts.
@@ -100,15 +100,16 @@ pub trait Catalog: Send + Sync {
     /// Nothing was recorded, unless the error is [`CatalogError::Indeterminate`].
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError>;
 
-    /// Waits until no other process that uses this catalog holds one of `keys`, and no draft with one of them is still being
-    /// recorded by one that did, and holds them from then on. Within a process callers keep each other off by themselves.
+    /// Locks `keys` against all other processes that use this catalog. Waits until no other process holds one of the locks,
+    /// and until no process that held one is still recording a draft with that key. Within one process, callers exclude each
+    /// other by their own locks.
     ///
-    /// Who publishes a photo and records it, and who removes one because it has no row, does so while holding it: so the
-    /// answer of [`without_row`](Self::without_row) stays true for that long.
+    /// A caller that publishes and records a photo, or removes one that has no row, locks its key first. So the answer of
+    /// [`without_row`](Self::without_row) stays true while the lock is held.
     ///
     /// # Errors
-    /// The catalog failed, or another process holds one of them for longer than a request may wait.
-    async fn hold(&self, keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError>;
+    /// The catalog failed, or another process holds one of the locks for longer than a request may wait.
+    async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError>;
 
     /// The draft with this id; `None` if there is none.
     ///

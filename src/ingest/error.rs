@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::catalog::CatalogError;
 use crate::imaging::ImageError;
 use crate::media::MediaError;
+use crate::publication::CommitError;
 
 use super::parts::PartsError;
 use super::sniff::TextKind;
@@ -171,6 +172,15 @@ impl From<CatalogError> for IngestError {
             CatalogError::Indeterminate(cause) => (*cause).into(),
             CatalogError::Unavailable(_) | CatalogError::InUse => Self::Unavailable(error.into()),
             CatalogError::Corrupt(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<CommitError> for IngestError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::NotPublished(error) => error.into(),
+            CommitError::RolledBack(error) | CommitError::Pending(error) => error.into(),
         }
     }
 }

@@ -1,15 +1,12 @@
-//! The use case: a multipart body in, a draft with its photos out. All or nothing.
+//! The upload: a multipart body in, a draft with its photos out. All or nothing.
 //!
-//! Photos are decoded while later parts still arrive, unless they were made before. Whatever fails before the commit point takes back what was staged.
-//! This room knows no HTTP: its input is a stream of bytes and a boundary.
+//! Photos are decoded while later parts still arrive, unless an earlier upload made them. A failure before the commit point
+//! removes what was staged. This room knows no HTTP: its input is a stream of bytes and a boundary.
 
 mod admission;
 pub mod boundary;
 mod commit;
-mod doubt;
 mod error;
-mod integrity;
-mod keys;
 mod page_pool;
 pub mod parts;
 mod photo;
@@ -18,7 +15,6 @@ pub mod sniff;
 mod spool;
 mod work;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,20 +24,16 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::admission::Admission;
-use self::doubt::Doubts;
 pub use self::error::{IngestError, PhotoError};
-use self::keys::KeyLocks;
-pub use self::keys::KeysKept;
 use self::page_pool::PagePool;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::{Label, PhotoPart};
 pub use self::spool::Scratch;
 use self::work::Work;
 use crate::budget::Budget;
-use crate::catalog::Catalog;
 use crate::imaging::{Pool, Recipe};
-use crate::media::MediaStore;
 use crate::model::{Caller, ClientKey, Draft, MediaKey};
+use crate::publication::Publisher;
 use crate::ratelimit::RateLimiter;
 
 /// Name of the form field that carries photos.
@@ -79,19 +71,19 @@ pub struct Uploaded {
     /// The draft, durable.
     pub draft: Draft,
     /// One for each photo, in order.
-    pub photos: Vec<Received>,
+    pub photos: Vec<UploadedPhoto>,
 }
 
-/// What one photo was when it came, and what became of it.
+/// A photo of a finished upload: its source and what was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
-    /// Content address of the stored JPEG.
+pub struct UploadedPhoto {
+    /// Content address of the stored photo.
     pub key: MediaKey,
     /// Sniffed type of the source.
     pub mime: &'static str,
     /// Length of the source in bytes.
     pub bytes: u64,
-    /// Whether it was known by its source, from an earlier draft or from this one, and so was not decoded.
+    /// Whether an earlier draft or an earlier part of this upload has the same source, so that it was not decoded.
     pub is_recognised: bool,
 }
 
@@ -103,23 +95,16 @@ pub struct Ingest {
     fingerprint: [u8; 32],
     budget: Budget,
     pool: Arc<Pool>,
-    store: Arc<dyn MediaStore>,
-    catalog: Arc<dyn Catalog>,
+    publisher: Arc<Publisher>,
     scratch: Scratch,
     page_pool: Arc<PagePool>,
     uploads: Arc<Admission>,
     /// When store and catalog last said that they could take something.
     checked: Mutex<Option<Instant>>,
-    /// Keys between publication and commit.
-    publishing: KeyLocks,
-    /// Publications that a draft may refer to or not.
-    in_doubt: Doubts,
     /// Commits that have begun.
     commits: TaskTracker,
     /// What one client may add to the store, in KiB.
     quota: Option<Arc<dyn RateLimiter>>,
-    /// Photos that were moved to quarantine since the start.
-    quarantined: AtomicU64,
 }
 
 impl Ingest {
@@ -129,11 +114,9 @@ impl Ingest {
         recipe: Recipe,
         budget: Budget,
         pool: Arc<Pool>,
-        store: Arc<dyn MediaStore>,
-        catalog: Arc<dyn Catalog>,
+        publisher: Arc<Publisher>,
         scratch: Scratch,
     ) -> Self {
-        let (publishing, commits) = (KeyLocks::default(), TaskTracker::new());
         let fingerprint = recipe.fingerprint();
         let page_pool = PagePool::new(limits.photo_bytes, SPARE_BYTES.min(budget.sources.limit() / 8));
         let uploads = Admission::new(limits.uploads);
@@ -143,17 +126,13 @@ impl Ingest {
             fingerprint,
             budget,
             pool,
-            store,
-            catalog,
+            publisher,
             scratch,
             page_pool,
             uploads,
             checked: Mutex::default(),
-            publishing,
-            in_doubt: Doubts::default(),
-            commits,
+            commits: TaskTracker::new(),
             quota: None,
-            quarantined: AtomicU64::new(0),
         }
     }
 
@@ -203,7 +182,7 @@ impl Ingest {
         if checked().is_some_and(|last| asked.duration_since(last) < CHECK_INTERVAL) {
             return Ok(());
         }
-        let (store, catalog) = tokio::join!(self.store.check(), self.catalog.check());
+        let (store, catalog) = tokio::join!(self.publisher.store().check(), self.publisher.catalog().check());
         store?;
         catalog?;
         *checked() = Some(asked);
@@ -243,7 +222,7 @@ impl Ingest {
                 return Err(error);
             }
         };
-        let mut photos = work.prepared;
+        let mut photos = work.ready;
         photos.sort_by_key(|photo| photo.index);
         let ingest = Arc::clone(self);
         // A task of its own: a client that hangs up now must not leave a published photo without its row.
@@ -261,9 +240,9 @@ impl Ingest {
                 FILES_FIELD => {
                     let label = Label { index, filename: part.filename().map(str::to_owned) };
                     match work.meanwhile(self.receive(part, label)).await?? {
-                        PhotoPart::Photo(arrived) => {
+                        PhotoPart::Photo(photo) => {
                             photos += 1;
-                            work.begin(Arc::clone(self), arrived);
+                            work.begin(Arc::clone(self), photo);
                         }
                         PhotoPart::Empty(label) => empty = empty.or(Some(label)),
                         PhotoPart::NotChosen => continue,

@@ -53,7 +53,7 @@ impl Ingest {
         let hashed = jpeg.clone();
         let hashing = tokio::task::spawn_blocking(move || MediaKey::of(&hashed));
         let key = hashing.await.map_err(|error| IngestError::Internal(error.into()))?;
-        if self.catalog.without_row(&[key]).await?.is_empty() {
+        if self.publisher.catalog().without_row(&[key]).await?.is_empty() {
             return Ok(None);
         }
         let units = u32::try_from((jpeg.len() as u64).div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
@@ -80,7 +80,7 @@ impl Ingest {
         // Of equal keys the last charge stays.
         let mut by_key: BTreeMap<MediaKey, Charge> = charges.into_iter().collect();
         let keys: Vec<MediaKey> = by_key.keys().copied().collect();
-        let new = self.catalog.without_row(&keys).await?;
+        let new = self.publisher.catalog().without_row(&keys).await?;
         Ok(new.iter().filter_map(|key| by_key.remove(key)).collect())
     }
 }

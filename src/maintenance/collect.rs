@@ -108,9 +108,9 @@ impl Maintenance {
         Ok(census)
     }
 
-    /// Removes one photo if nothing refers to it now, either. No upload can begin to while its lock is held.
+    /// Removes one photo if still nothing refers to it. No upload can record a reference while its key is locked.
     async fn collect_one(&self, key: MediaKey, before: SystemTime) -> Result<Option<u64>, MaintenanceError> {
-        let _held = self.ingest.hold([key]).await?;
+        let _guard = self.publisher.lock_keys([key]).await?;
         if self.catalog.without_row(&[key]).await?.is_empty() {
             return Ok(None);
         }

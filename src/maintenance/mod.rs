@@ -1,15 +1,14 @@
-//! Keeps the store and the catalog in agreement, behind the back of uploads and never in their way.
+//! Keeps the store and the catalog in agreement while uploads go on.
 //!
-//! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: photos that the
-//! catalog refers to and that the store does not have are counted ([`missing`]), photos that nothing refers to are removed
-//! after a grace time ([`collect`]), sources of which no photo is left are forgotten, and photos are verified ([`scrub`]). This
-//! room never removes what it is not sure of: whatever looks like the photos of another catalog is reported instead.
+//! It works in the background, a page at a time. It reconciles pending publications, counts photos that the catalog refers to
+//! and the store does not have ([`missing`]), removes photos that nothing refers to after a grace time ([`collect`]), forgets
+//! sources whose photo is gone ([`sources`]), and verifies stored photos ([`scrub`]). Photos that may belong to another catalog
+//! are reported, and never removed.
 
 mod collect;
 mod missing;
 mod scrub;
 mod sources;
-mod start;
 #[cfg(test)]
 mod tests;
 
@@ -23,16 +22,16 @@ pub use self::collect::Collected;
 use self::missing::Missing;
 use self::scrub::Scrub;
 use crate::catalog::{Catalog, CatalogError};
-use crate::ingest::{Ingest, IngestError};
 use crate::jitter;
 use crate::media::{MediaError, MediaStore};
+use crate::publication::{Publisher, ReconcileError};
 
 /// How long the server works before the first collection: who just started has other things to do.
 const FIRST_AFTER: Duration = Duration::from_secs(300);
 /// How often it collects, give or take a tenth, so that servers that were started together part.
 const EVERY: Duration = Duration::from_secs(3600);
-/// How often commits of unknown outcome are asked about.
-const DOUBTS_EVERY: Duration = Duration::from_secs(60);
+/// How often pending publications are reconciled.
+const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 /// Rows that are read at once.
 const PAGE: usize = 256;
 
@@ -58,9 +57,9 @@ pub enum MaintenanceError {
     /// The store.
     #[error(transparent)]
     Media(#[from] MediaError),
-    /// What an upload left.
+    /// The reconciliation of pending publications.
     #[error(transparent)]
-    Ingest(#[from] IngestError),
+    Reconcile(#[from] ReconcileError),
 }
 
 /// Numbers for the operator.
@@ -78,12 +77,14 @@ pub struct Figures {
     pub missing: u64,
     /// Photos that the scrub verified since the start.
     pub scrubbed: u64,
+    /// Photos that were moved to quarantine since the start.
+    pub quarantined: u64,
 }
 
 /// See the module.
 pub struct Maintenance {
     rules: Rules,
-    ingest: Arc<Ingest>,
+    publisher: Arc<Publisher>,
     catalog: Arc<dyn Catalog>,
     store: Arc<dyn MediaStore>,
     missing: Missing,
@@ -96,16 +97,12 @@ pub struct Maintenance {
 
 impl Maintenance {
     /// Puts the parts together; nothing runs yet.
-    pub fn new(
-        rules: Rules,
-        ingest: Arc<Ingest>,
-        catalog: Arc<dyn Catalog>,
-        store: Arc<dyn MediaStore>,
-    ) -> Self {
+    pub fn new(rules: Rules, publisher: Arc<Publisher>) -> Self {
+        let (catalog, store) = (Arc::clone(publisher.catalog()), Arc::clone(publisher.store()));
         let [collected, collected_bytes, left, last_run] = std::array::from_fn(|_| AtomicU64::new(0));
         let missing = Missing::default();
         let scrub = Scrub::default();
-        Self { rules, ingest, catalog, store, missing, collected, collected_bytes, left, last_run, scrub }
+        Self { rules, publisher, catalog, store, missing, collected, collected_bytes, left, last_run, scrub }
     }
 
     /// What there is to tell now.
@@ -118,6 +115,7 @@ impl Maintenance {
             last_run: read(&self.last_run),
             missing: self.missing.count(),
             scrubbed: self.scrub.verified(),
+            quarantined: self.publisher.quarantined(),
         }
     }
 
@@ -136,11 +134,11 @@ impl Maintenance {
         self.told("photos cannot be looked for", self.look_for_missing(stop).await);
         let mut left = FIRST_AFTER;
         loop {
-            let rest = DOUBTS_EVERY.min(left);
+            let rest = RECONCILE_EVERY.min(left);
             if stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {
                 return;
             }
-            self.told("an upload's outcome is still unknown", self.settle_doubts().await);
+            self.told("pending photos cannot be reconciled", self.reconcile().await);
             left = left.saturating_sub(rest);
             if left.is_zero() {
                 if self.rules.collects {
@@ -153,10 +151,10 @@ impl Maintenance {
         }
     }
 
-    async fn settle_doubts(&self) -> Result<(), MaintenanceError> {
-        let removed = self.ingest.settle_doubts().await?;
+    async fn reconcile(&self) -> Result<(), MaintenanceError> {
+        let removed = self.publisher.reconcile().await?;
         if removed > 0 {
-            tracing::info!(removed, "photos of commits that turned out to have failed were removed");
+            tracing::info!(removed, "photos of uploads that turned out to have failed were removed");
         }
         Ok(())
     }

@@ -115,10 +115,10 @@ impl Maintenance {
         match self.store.verify(key).await {
             // Those that are missing are counted elsewhere.
             Ok(Integrity::Whole | Integrity::Missing) => {}
-            // An upload may be about to heal it: with its key held, what is found now is what is moved.
+            // An upload may be about to replace the photo: it is verified again while its key is locked.
             Ok(Integrity::Damaged) => {
-                let held = self.ingest.hold([key]).await?;
-                if self.ingest.verify_or_quarantine(key, &held).await? == Integrity::Damaged {
+                let guard = self.publisher.lock_keys([key]).await?;
+                if self.publisher.verify_or_quarantine(key, &guard).await? == Integrity::Damaged {
                     self.missing.add_damaged(key);
                 }
             }

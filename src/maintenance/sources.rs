@@ -36,7 +36,7 @@ impl Maintenance {
                 return Ok(false);
             }
             // An upload of the same photo may bring the file back, and relies on what it recorded then.
-            let _held = self.ingest.hold([media.key]).await?;
+            let _guard = self.publisher.lock_keys([media.key]).await?;
             if self.store.stat(media.key).await?.is_some() {
                 return Ok(false);
             }

@@ -3,11 +3,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use super::*;
-use crate::budget::Budget;
 use crate::catalog::{NewDraft, NewPhoto, SledCatalog};
 use crate::disk::FreeDisk;
-use crate::imaging::{Pool, Recipe};
-use crate::ingest::{Limits, Scratch};
 use crate::media::LocalStore;
 use crate::model::{Media, MediaKey, SourceId};
 
@@ -34,30 +31,9 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
     let free = FreeDisk::Bytes(0);
     let catalog: Arc<dyn Catalog> = Arc::new(SledCatalog::open(&dir.path().join("db"), free).await.unwrap());
     let store: Arc<dyn MediaStore> = Arc::new(LocalStore::open(&dir.path().join("media"), free).unwrap());
-    let second = Duration::from_secs(1);
-    let limits = Limits {
-        photos: 1,
-        photo_bytes: 1,
-        body_bytes: 1,
-        mime_prefixes: Vec::new(),
-        memory_wait: second,
-        uploads: 1,
-    };
-    let recipe = Recipe {
-        max_dim: 1,
-        quality: 1,
-        max_pixels: 1,
-        memory: 1,
-        keep_exif: false,
-        timeout: second,
-        processor_time: second,
-    };
-    let pool = Arc::new(Pool::start(1, 1 << 20, 1, second).unwrap());
-    let (stored, recorded) = (Arc::clone(&store), Arc::clone(&catalog));
-    let spool = Scratch { dir: dir.path().into(), min_free: free };
-    let ingest = Arc::new(Ingest::new(limits, recipe, Budget::new(1 << 20), pool, stored, recorded, spool));
+    let publisher = Arc::new(Publisher::new(store, catalog));
     let rules = Rules { collects: true, grace, pause: Duration::ZERO, scrub_hours: 1 };
-    Setup { maintenance: Arc::new(Maintenance::new(rules, ingest, catalog, store)), dir }
+    Setup { maintenance: Arc::new(Maintenance::new(rules, publisher)), dir }
 }
 
 impl Setup {
@@ -66,7 +42,7 @@ impl Setup {
         let staged = self.maintenance.store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
         let published = self.maintenance.store.publish(vec![staged]).await.unwrap();
         let key = published.keys()[0];
-        published.settle().await;
+        published.commit().await;
         key
     }
 
@@ -153,10 +129,10 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
                 // As a commit does it.
                 let bytes = Bytes::copy_from_slice(name.as_bytes());
                 let staged = setup.maintenance.store.stage(bytes).await.unwrap();
-                let _held = setup.maintenance.ingest.hold([staged.key()]).await.unwrap();
+                let _guard = setup.maintenance.publisher.lock_keys([staged.key()]).await.unwrap();
                 let published = setup.maintenance.store.publish(vec![staged]).await.unwrap();
                 setup.record(&name).await;
-                published.settle().await;
+                published.commit().await;
             }
         });
         setup.collect().await;
@@ -166,7 +142,7 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
 }
 
 #[tokio::test]
-async fn leftovers_of_a_crash_are_resolved_by_what_the_catalog_knows() {
+async fn photos_that_a_crash_left_pending_stay_only_if_the_catalog_knows_them_or_is_younger() {
     let setup = setup().await;
     let store = &setup.maintenance.store;
     let mut batch = Vec::new();
@@ -182,10 +158,10 @@ async fn leftovers_of_a_crash_are_resolved_by_what_the_catalog_knows() {
     drop(maintenance);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let setup = setup_in(dir, DAY).await;
-    assert_eq!(setup.maintenance.resolve_leftovers().await.unwrap(), 4);
+    assert_eq!(setup.maintenance.publisher.reconcile_crashed().await.unwrap(), 4);
     assert_eq!(keys.map(|key| setup.path(key).exists()), [true, false, true]);
     assert_eq!(std::fs::read_dir(setup.dir.path().join("media/.staging")).unwrap().count(), 0);
-    assert_eq!(setup.maintenance.resolve_leftovers().await.unwrap(), 0);
+    assert_eq!(setup.maintenance.publisher.reconcile_crashed().await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -262,8 +238,8 @@ async fn photo_that_an_upload_heals_meanwhile_is_not_taken_away() {
             async move {
                 // As a commit does it.
                 let staged = setup.maintenance.store.stage(Bytes::from_static(b"photo")).await.unwrap();
-                let _held = setup.maintenance.ingest.hold([key]).await.unwrap();
-                setup.maintenance.store.publish(vec![staged]).await.unwrap().settle().await;
+                let _guard = setup.maintenance.publisher.lock_keys([key]).await.unwrap();
+                setup.maintenance.store.publish(vec![staged]).await.unwrap().commit().await;
             }
         });
         setup.maintenance.scrub.forget();

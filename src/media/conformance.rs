@@ -1,6 +1,6 @@
 //! What every media store must do. Runs against an empty store and leaves it empty.
 //!
-//! Where a store is shared it cannot know what it created, and takes nothing back: the one thing in which stores differ.
+//! Stores differ in one point: a store that is shared cannot know which photos it created, and removes none on rollback.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -57,7 +57,7 @@ async fn publish(store: &dyn MediaStore, batch: Vec<Box<dyn Staged>>) -> Vec<Med
     let published = store.publish(batch).await.unwrap();
     let created = published.created().to_vec();
     assert!(created.iter().all(|key| published.keys().contains(key)));
-    published.settle().await;
+    published.commit().await;
     created
 }
 
@@ -76,12 +76,12 @@ pub(super) async fn run(store: &dyn MediaStore, users: Users, damage: impl Fn(Me
     publishing_is_idempotent_and_names_what_is_new(store, users).await;
     an_open_object_outlives_its_name(store).await;
     what_is_published_alone_is_told_of(store).await;
-    what_is_taken_back_is_gone_and_what_was_there_before_stays(store, users).await;
+    rollback_removes_created_photos_and_keeps_older_ones(store, users).await;
     only_old_photos_are_removed_as_old(store).await;
     the_list_names_every_photo_once(store).await;
     what_is_quarantined_is_out_of_sight(store).await;
     damaged_photo_is_found_by_its_hash_and_healed_by_publishing(store, damage).await;
-    assert_eq!(store.unsettled().await.unwrap(), [], "of this process");
+    assert_eq!(store.pending().await.unwrap(), [], "of this process");
 }
 
 async fn staged_bytes_are_invisible_until_published_and_gone_when_dropped(store: &dyn MediaStore) {
@@ -143,21 +143,17 @@ async fn what_is_published_alone_is_told_of(store: &dyn MediaStore) {
     assert_eq!(store.stat(key).await.unwrap(), None);
 }
 
-async fn what_is_taken_back_is_gone_and_what_was_there_before_stays(store: &dyn MediaStore, users: Users) {
+async fn rollback_removes_created_photos_and_keeps_older_ones(store: &dyn MediaStore, users: Users) {
     let (old, new) = (Bytes::from_static(b"old"), Bytes::from_static(b"new"));
     publish(store, vec![store.stage(old.clone()).await.unwrap()]).await;
     let both = vec![store.stage(old.clone()).await.unwrap(), store.stage(new.clone()).await.unwrap()];
     let published = store.publish(both).await.unwrap();
-    assert_eq!(
-        read(store, MediaKey::of(&new), None).await.unwrap(),
-        new,
-        "it is visible before it is settled"
-    );
-    published.take_back().await.unwrap();
+    assert_eq!(read(store, MediaKey::of(&new), None).await.unwrap(), new, "it is visible before the commit");
+    published.rollback().await.unwrap();
     assert_eq!(read(store, MediaKey::of(&old), None).await.unwrap(), old);
     assert_eq!(read(store, MediaKey::of(&new), None).await.is_none(), users == Users::One);
-    // What nobody doubts is left alone.
-    store.resolve(MediaKey::of(&old), false).await.unwrap();
+    // A photo that is not pending does not change.
+    store.reconcile(MediaKey::of(&old), false).await.unwrap();
     assert!(read(store, MediaKey::of(&old), None).await.is_some());
     store.remove(&[MediaKey::of(&old), MediaKey::of(&new)]).await.unwrap();
 }

@@ -60,31 +60,30 @@ pub trait Staged: Send {
     fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
 }
 
-/// Photos that are visible, while it is not certain yet that something refers to them.
+/// Photos that are visible, while it is not certain yet that a draft refers to them.
 ///
-/// Exactly one of three things becomes of it: it is [settled](Self::settle), it is [taken back](Self::take_back), or it is
-/// dropped, as by a process that dies. Dropping it removes nothing and leaves the doubt to
-/// [`MediaStore::unsettled`] of the next process.
+/// A publication ends in one of three ways: [commit](Self::commit), [rollback](Self::rollback), or drop, as when the process
+/// dies. A drop removes nothing: the photos are [pending](MediaStore::pending) for the next process.
 ///
-/// Where several processes share a store, none of them knows that nobody else refers to a photo by now. Such a store names
-/// nothing as [`created`](Self::created) and takes nothing back; what was published in vain stays until it is
-/// [old](MediaStore::remove_older).
+/// If several processes share a store, none of them can exclude that another one refers to a photo by now. Such a store
+/// reports nothing as [`created`](Self::created), and a rollback removes nothing. Photos of a failed upload then stay until
+/// the garbage collector removes them as [old](MediaStore::remove_older).
 #[async_trait]
 pub trait Publication: Send + Sync {
     /// The photos, each once.
     fn keys(&self) -> &[MediaKey];
 
-    /// Those of them that did not exist before, and to which nobody can refer but who published them.
+    /// The photos that did not exist before, and to which only their publisher can refer.
     fn created(&self) -> &[MediaKey];
 
-    /// Says that the photos are referred to. What it takes to undo the publication is gone then.
-    async fn settle(self: Box<Self>);
+    /// Ends the publication: a draft refers to the photos. Discards what a rollback would need.
+    async fn commit(self: Box<Self>);
 
-    /// Removes what was [`created`](Self::created).
+    /// Removes the photos that were [`created`](Self::created).
     ///
     /// # Errors
-    /// Some of it may still be there; the doubt is left to the next process.
-    async fn take_back(self: Box<Self>) -> Result<(), MediaError>;
+    /// Some of them may still exist, and are pending for the next process.
+    async fn rollback(self: Box<Self>) -> Result<(), MediaError>;
 }
 
 /// One stored photo, opened for reading: what is read later is what was opened, whatever happens to its name meanwhile.
@@ -158,20 +157,19 @@ pub trait MediaStore: Send + Sync {
     /// What this call [created](Publication::created) is gone again.
     async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError>;
 
-    /// Photos that an earlier process published, or was about to, without settling them or taking them back. In no
-    /// particular order, each once. Where a store cannot leave such traces, it names none.
+    /// Returns the photos that an earlier process published, or was about to publish, without commit or rollback. Each
+    /// occurs once, in no particular order. A store that cannot leave such traces returns none.
     ///
     /// # Errors
     /// The store failed.
-    async fn unsettled(&self) -> Result<Vec<MediaKey>, MediaError>;
+    async fn pending(&self) -> Result<Vec<MediaKey>, MediaError>;
 
-    /// Ends the doubt about a photo that is [`unsettled`](Self::unsettled): it stays if it is to be `kept`; otherwise it is
-    /// removed if the earlier process created it, and not if it was there before. One about which there is no doubt is left
-    /// alone.
+    /// Reconciles a photo that is [`pending`](Self::pending). If `keep` is false, the photo is removed, unless it existed
+    /// before the earlier process published it. A photo that is not pending does not change.
     ///
     /// # Errors
-    /// The doubt remains.
-    async fn resolve(&self, key: MediaKey, kept: bool) -> Result<(), MediaError>;
+    /// The photo is still pending.
+    async fn reconcile(&self, key: MediaKey, keep: bool) -> Result<(), MediaError>;
 
     /// Removes the photos that exist under `keys`. One that is not there is not an error.
     ///

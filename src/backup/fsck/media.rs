@@ -85,7 +85,7 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
 
     /// Files that no row refers to, and what an upload left that was cut off.
     pub(super) async fn files(&mut self) -> Result<(), CustodyError> {
-        for key in self.store.unsettled().await? {
+        for key in self.store.pending().await? {
             let about = format!("{key} is of an upload that was cut off; the next start sees to it");
             self.found(Outcome::Note, "file-unsettled", about);
         }

@@ -1,11 +1,11 @@
 //! The shared catalog: PostgreSQL, which any number of instances may use at once.
 //!
-//! Equal photos that come to two instances share one row by an upsert over the key. What must not happen at the same time on
-//! two of them (publishing a photo, and removing it) is kept apart by locks in the database: see `hold`. Nothing here waits
-//! for a database for longer than some seconds.
+//! Equal photos that two instances receive share one row, by an upsert over the key. Publishing a photo and removing it must
+//! not happen at the same time on two instances: locks in the database exclude that, see `key_lock`. No call waits for the
+//! database for longer than some seconds.
 
 mod failure;
-mod hold;
+mod key_lock;
 mod migrate;
 mod pool;
 mod record;
@@ -27,7 +27,7 @@ pub use self::pool::Schema;
 use self::rows::{DRAFT, MEDIA, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
-    Catalog, CatalogError, DraftRow, Hold, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
@@ -74,8 +74,8 @@ impl Catalog for PostgresCatalog {
         self.connections.record(&new).await
     }
 
-    async fn hold(&self, keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError> {
-        self.connections.hold_all(keys).await
+    async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
+        self.connections.lock_keys(keys).await
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {

@@ -29,8 +29,8 @@ const STATEMENT: Duration = Duration::from_secs(4);
 /// After so long the database ends a transaction whose COMMIT does not arrive, and the kernel a connection whose bytes are not
 /// taken. Far below the minute after which a doubtful commit is asked about.
 const ABANDONED: Duration = Duration::from_secs(15);
-/// Longest time for which photos may be held: as long as a slow media store may take to publish them.
-const HELD: Duration = Duration::from_secs(120);
+/// Longest time for which a key may be locked: as long as a slow media store may take to publish the photos.
+const LOCKED: Duration = Duration::from_secs(120);
 
 /// Whether a database without tables gets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +44,9 @@ pub enum Schema {
 /// See the module.
 pub(super) struct Connections {
     work: Pool,
-    /// Of their own, as who holds photos needs one of the others to go on.
-    holds: Pool,
+    /// Connections that hold key locks. A pool of their own: a task that holds a lock needs a connection of the other pool
+    /// to record its draft.
+    locks: Pool,
     config: Config,
     tls: Tls,
     schema: Schema,
@@ -60,11 +61,11 @@ impl Connections {
     pub(super) fn new(url: &PostgresUrl, size: usize, schema: Schema) -> Result<Self, CatalogError> {
         let unusable = |error: std::io::Error| CatalogError::Unavailable(error.into());
         let tls = Tls::of(url).map_err(unusable)?;
-        let holds = (size / 2).max(1);
-        let work = size.saturating_sub(holds).max(1);
+        let locks = (size / 2).max(1);
+        let work = size.saturating_sub(locks).max(1);
         Ok(Self {
             work: pool(configured(url, ABANDONED), tls.clone(), work)?,
-            holds: pool(configured(url, HELD), tls.clone(), holds)?,
+            locks: pool(configured(url, LOCKED), tls.clone(), locks)?,
             config: configured(url, ABANDONED),
             tls,
             schema,
@@ -78,9 +79,9 @@ impl Connections {
         self.client(&self.work).await
     }
 
-    /// The same, of those that hold photos.
-    pub(super) async fn hold(self: &Arc<Self>) -> Result<Client, CatalogError> {
-        self.client(&self.holds).await
+    /// A connection for key locks to a catalog that is ready.
+    pub(super) async fn for_locks(self: &Arc<Self>) -> Result<Client, CatalogError> {
+        self.client(&self.locks).await
     }
 
     async fn client(self: &Arc<Self>, pool: &Pool) -> Result<Client, CatalogError> {

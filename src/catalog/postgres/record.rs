@@ -25,7 +25,7 @@ use std::sync::Arc;
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Whoever asks later whether this transaction took place first waits for it to end: see `hold`.
+/// A caller that later asks whether this transaction took place first waits for its end: see `key_lock`.
 const LOCK: &str = "SELECT pg_advisory_xact_lock_shared(name) FROM unnest($1::bigint[]) AS name";
 
 pub(super) const USER: &str = r#"INSERT INTO "user" (id) SELECT given.id FROM unnest($1::bigint[]) AS given (id)

@@ -126,11 +126,11 @@ pub(super) fn known_source(row: &Row) -> Result<KnownSource, CatalogError> {
     Ok(KnownSource { source: source(row, 0)?, media_id: MediaId(unsigned(row, 1)?), media })
 }
 
-/// Names of locks for keys, in the one order in which everybody takes them. Two keys may share a name, which only makes one
-/// wait for the other.
+/// Returns the names of the locks for `keys`, in ascending order, in which every transaction takes them. Two keys may share a
+/// name: then one waits for the other without need.
 pub(super) fn locks(keys: impl IntoIterator<Item = MediaKey>, from: Half) -> Vec<i64> {
     let start = match from {
-        Half::Hold => 0,
+        Half::Publish => 0,
         Half::Record => 16,
     };
     let name = |key: MediaKey| {
@@ -139,10 +139,10 @@ pub(super) fn locks(keys: impl IntoIterator<Item = MediaKey>, from: Half) -> Vec
     BTreeSet::from_iter(keys.into_iter().map(name)).into_iter().collect()
 }
 
-/// Which part of a key names the lock: what is held while a photo is published and recorded is another lock than the one of
+/// The part of a key that names a lock. The lock on a key while its photo is published and recorded differs from the lock of
 /// the transaction that records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Half {
-    Hold,
+    Publish,
     Record,
 }

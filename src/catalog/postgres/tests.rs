@@ -84,29 +84,29 @@ async fn instances_start_at_once_and_share_rows_whatever_their_order() {
 }
 
 #[tokio::test]
-async fn a_photo_is_held_against_other_instances_and_until_a_lost_commit_has_ended() {
+async fn locked_key_makes_other_instances_wait_and_so_does_a_lost_commit_until_it_ends() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let (one, two) = (open(&url).await, Arc::new(open(&url).await));
     let keys = [MediaKey::of(b"a"), MediaKey::of(b"b")];
-    let held = one.hold(&keys).await.unwrap();
+    let lock = one.lock_keys(&keys).await.unwrap();
     one.create_draft(named("a")).await.unwrap();
-    drop(two.hold(&[MediaKey::of(b"c")]).await.unwrap());
+    drop(two.lock_keys(&[MediaKey::of(b"c")]).await.unwrap());
     let waiting = tokio::spawn({
         let two = Arc::clone(&two);
-        async move { two.hold(&[MediaKey::of(b"a")]).await }
+        async move { two.lock_keys(&[MediaKey::of(b"a")]).await }
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!waiting.is_finished());
-    drop(held);
+    drop(lock);
     drop(waiting.await.unwrap().unwrap());
     // The connection of a transaction that is being committed was lost, and the database does not know yet.
     let lost = cluster.client(&url).await;
     let names = rows::locks(keys, rows::Half::Record);
     lost.batch_execute("BEGIN").await.unwrap();
-    let lock = "SELECT pg_advisory_xact_lock_shared(name) FROM unnest($1::bigint[]) AS name";
-    lost.execute(lock, &[&names]).await.unwrap();
-    let waiting = tokio::spawn(async move { two.hold(&keys).await });
+    let shared = "SELECT pg_advisory_xact_lock_shared(name) FROM unnest($1::bigint[]) AS name";
+    lost.execute(shared, &[&names]).await.unwrap();
+    let waiting = tokio::spawn(async move { two.lock_keys(&keys).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!waiting.is_finished());
     lost.batch_execute("COMMIT").await.unwrap();
@@ -114,7 +114,7 @@ async fn a_photo_is_held_against_other_instances_and_until_a_lost_commit_has_end
 }
 
 #[tokio::test]
-async fn a_connection_lost_in_the_commit_leaves_a_doubt_and_one_lost_before_does_not() {
+async fn connection_lost_during_commit_is_indeterminate_and_one_lost_before_is_unavailable() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let direct = open(&url).await;
@@ -131,7 +131,7 @@ async fn a_connection_lost_in_the_commit_leaves_a_doubt_and_one_lost_before_does
         let error = catalog.create_draft(named(name)).await.unwrap_err();
         assert!(matches!(error, CatalogError::Indeterminate(_)), "{name}: {error:?}");
         proxy.go(Way::Through);
-        let _held = catalog.hold(&key(name)).await.unwrap();
+        let _lock = catalog.lock_keys(&key(name)).await.unwrap();
         let without = catalog.without_row(&key(name)).await.unwrap();
         assert_eq!(without.is_empty(), is_recorded, "{name}");
     }
@@ -158,11 +158,11 @@ async fn a_database_that_stalls_is_unavailable_within_seconds_and_comes_back() {
     catalog.check().await.unwrap();
     proxy.go(Way::Stall);
     let asked = Instant::now();
-    let (check, hold) = (catalog.check(), catalog.hold(&[]));
-    let (check, hold, record) =
-        futures_util::future::join3(check, hold, catalog.create_draft(named("x"))).await;
+    let (check, lock) = (catalog.check(), catalog.lock_keys(&[]));
+    let (check, lock, record) =
+        futures_util::future::join3(check, lock, catalog.create_draft(named("x"))).await;
     assert!(matches!(check, Err(CatalogError::Unavailable(_))));
-    assert!(matches!(hold, Err(CatalogError::Unavailable(_))));
+    assert!(matches!(lock, Err(CatalogError::Unavailable(_))));
     assert!(matches!(record, Err(CatalogError::Unavailable(_))));
     assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     proxy.go(Way::Through);

@@ -26,7 +26,7 @@ pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
 use self::watermark::{Noted, Watermark};
 use super::{
-    Catalog, CatalogError, DraftRow, Hold, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::disk::{self, FreeDisk};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
@@ -201,9 +201,9 @@ impl Catalog for SledCatalog {
         self.record(move |trees| trees.insert(&new)).await
     }
 
-    /// There is room for one process only, which holds everything.
-    async fn hold(&self, _keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError> {
-        Ok(Box::new(Everything))
+    /// No other process can have the catalog open, so there is nothing to lock.
+    async fn lock_keys(&self, _keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
+        Ok(Box::new(SoleProcess))
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
@@ -286,11 +286,11 @@ impl Restorable for SledCatalog {
     }
 }
 
-/// A hold against nobody.
-struct Everything;
+/// The locks of a process that has the catalog for itself.
+struct SoleProcess;
 
-impl Hold for Everything {
-    fn is_sure(&self) -> bool {
+impl KeyLock for SoleProcess {
+    fn is_valid(&self) -> bool {
         true
     }
 }

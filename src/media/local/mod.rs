@@ -1,9 +1,9 @@
 //! Photos on a local disk: `<root>/<sha256>.jpg`.
 //!
-//! Bytes are written to `<root>/.staging/<sha256>.<random>.jpg` and synced. Publishing gives them their name as a second
-//! link, and syncs the directory before anything is acknowledged. The staged name stays until it is certain that something
-//! refers to the photo: so what a crash leaves in staging names exactly the photos that may have been published in vain,
-//! and no start has to look through all of them.
+//! Bytes are written to `<root>/.staging/<sha256>.<random>.jpg` and synced. Publishing gives the file its name as a second
+//! link, and syncs the directory before the upload is acknowledged. The staged name stays until the publication is committed:
+//! so the files that a crash leaves in staging name exactly the photos that are pending, and a start does not have to read
+//! the whole store.
 
 mod blocking;
 mod dir_sync;
@@ -47,13 +47,13 @@ pub struct LocalStore {
     root: Arc<Path>,
     min_free: FreeDisk,
     directories: Arc<Directories>,
-    /// Staged files of an earlier process, by what they hold.
-    leftovers: Arc<Mutex<HashMap<MediaKey, Vec<PathBuf>>>>,
+    /// Staged files of an earlier process, by the keys of the photos in them.
+    pending: Arc<Mutex<HashMap<MediaKey, Vec<PathBuf>>>>,
 }
 
 impl LocalStore {
-    /// Opens the store under `root` and creates its directories. Of what a crash left in staging, photos are
-    /// [`unsettled`](MediaStore::unsettled) from then on, and everything else is removed.
+    /// Opens the store under `root` and creates its directories. Photos that a crash left in staging are
+    /// [`pending`](MediaStore::pending) from then on; other files there are removed.
     ///
     /// Below `min_free` [`check`](MediaStore::check) reports full.
     ///
@@ -61,18 +61,18 @@ impl LocalStore {
     /// The directories cannot be made or written.
     pub fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
         let directories = Directories::open(root)?;
-        let mut leftovers: HashMap<MediaKey, Vec<PathBuf>> = HashMap::new();
-        for leftover in fs::read_dir(directories.staging())? {
-            let path = leftover?.path();
+        let mut pending: HashMap<MediaKey, Vec<PathBuf>> = HashMap::new();
+        for entry in fs::read_dir(directories.staging())? {
+            let path = entry?.path();
             match staged_key(&path) {
-                Some(key) => leftovers.entry(key).or_default().push(path),
+                Some(key) => pending.entry(key).or_default().push(path),
                 None => fs::remove_file(path)?,
             }
         }
         // What an earlier process published and did not live to sync.
         directories.names().sync_now()?;
-        let leftovers = Arc::new(Mutex::new(leftovers));
-        Ok(Self { root: root.into(), min_free, directories: Arc::new(directories), leftovers })
+        let pending = Arc::new(Mutex::new(pending));
+        Ok(Self { root: root.into(), min_free, directories: Arc::new(directories), pending })
     }
 
     /// The directory for files that must never be seen, on the same disk as the photos.
@@ -90,8 +90,8 @@ impl LocalStore {
         self.root.join(format!("{key}{SUFFIX}"))
     }
 
-    fn leftovers(&self) -> std::sync::MutexGuard<'_, HashMap<MediaKey, Vec<PathBuf>>> {
-        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending_files(&self) -> std::sync::MutexGuard<'_, HashMap<MediaKey, Vec<PathBuf>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,23 +163,23 @@ impl MediaStore for LocalStore {
         let (publication, has_new_names) = linking.await?;
         // Otherwise there is nothing to sync: what is there already was synced by who put it there, or at the start.
         if has_new_names && let Err(error) = self.directories.names().sync().await {
-            let _best_effort = Box::new(publication).take_back().await;
+            let _best_effort = Box::new(publication).rollback().await;
             return Err(error.into());
         }
         Ok(Box::new(publication))
     }
 
-    async fn unsettled(&self) -> Result<Vec<MediaKey>, MediaError> {
-        Ok(self.leftovers().keys().copied().collect())
+    async fn pending(&self) -> Result<Vec<MediaKey>, MediaError> {
+        Ok(self.pending_files().keys().copied().collect())
     }
 
-    async fn resolve(&self, key: MediaKey, kept: bool) -> Result<(), MediaError> {
-        let Some(leftovers) = self.leftovers().get(&key).cloned() else {
+    async fn reconcile(&self, key: MediaKey, keep: bool) -> Result<(), MediaError> {
+        let Some(staged) = self.pending_files().get(&key).cloned() else {
             return Ok(());
         };
         let photo = self.path(key);
-        blocking(move || publish::resolve(&photo, &leftovers, kept)).await?;
-        self.leftovers().remove(&key);
+        blocking(move || publish::reconcile(&photo, &staged, keep)).await?;
+        self.pending_files().remove(&key);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! From a staged name to a photo's own, and what is left to do when that was in vain.
+//! Publishes staged files: gives each the name of its photo, and undoes that on rollback.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
@@ -117,13 +117,13 @@ impl Publication for LocalPublication {
         &self.created
     }
 
-    async fn settle(mut self: Box<Self>) {
+    async fn commit(mut self: Box<Self>) {
         if !self.staged.is_empty() {
             let _never_fails = blocking(self.discard_staged()).await;
         }
     }
 
-    async fn take_back(mut self: Box<Self>) -> Result<(), MediaError> {
+    async fn rollback(mut self: Box<Self>) -> Result<(), MediaError> {
         self.store.remove_files(&self.created).await?;
         // Only now: until the names are gone for good, these are what the next start knows them by.
         Ok(blocking(self.discard_staged()).await?)
@@ -178,7 +178,8 @@ fn replace(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
     }
 }
 
-/// Whether an error says that this file system knows one name a file. What a crash leaves is the collector's business then.
+/// Returns whether an error says that this file system has no hard links. The garbage collector then removes what a crash
+/// leaves.
 pub(super) fn has_no_links(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK))
@@ -191,17 +192,17 @@ fn refresh(photo: &Path) {
     let _best_effort = File::open(photo).and_then(|file| file.set_times(times));
 }
 
-/// See [`MediaStore::resolve`](crate::media::MediaStore::resolve). Blocks.
-pub(super) fn resolve(photo: &Path, leftovers: &[PathBuf], kept: bool) -> io::Result<()> {
+/// See [`MediaStore::reconcile`](crate::media::MediaStore::reconcile). `staged` are the staged files of the photo. Blocks.
+pub(super) fn reconcile(photo: &Path, staged: &[PathBuf], keep: bool) -> io::Result<()> {
     let file =
         |path: &Path| Ok::<_, io::Error>(found(fs::metadata(path))?.map(|file| (file.dev(), file.ino())));
-    if !kept && let Some(published) = file(photo)? {
-        for leftover in leftovers {
-            if file(leftover)? == Some(published) {
+    if !keep && let Some(published) = file(photo)? {
+        for staged in staged {
+            if file(staged)? == Some(published) {
                 remove_file(photo)?;
                 break;
             }
         }
     }
-    leftovers.iter().try_for_each(|leftover| remove_file(leftover))
+    staged.iter().try_for_each(|staged| remove_file(staged))
 }

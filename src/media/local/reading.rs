@@ -18,7 +18,7 @@ use crate::model::MediaKey;
 
 impl LocalStore {
     /// Opens the photos under `root` for reading alone, whoever else has them open: published photos are whole and never
-    /// change. Nothing is created, and what an earlier process left in staging stays as it is and is not named.
+    /// change. Nothing is created, and files that an earlier process left in staging stay and are not reported as pending.
     ///
     /// Whatever would change the store fails.
     ///
@@ -29,7 +29,7 @@ impl LocalStore {
             root: root.into(),
             min_free: FreeDisk::Bytes(0),
             directories: Arc::new(Directories::open_for_reading(root)?),
-            leftovers: Arc::default(),
+            pending: Arc::default(),
         })
     }
 }

@@ -36,7 +36,7 @@ async fn conforms() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_in_staging_is_in_doubt_until_it_is_resolved() {
+async fn photos_that_a_crash_left_in_staging_are_pending_until_reconciled() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     // As when the process dies: before publication, and after it with a draft and without one.
@@ -48,27 +48,27 @@ async fn what_a_crash_left_in_staging_is_in_doubt_until_it_is_resolved() {
     drop(store);
 
     let store = open(dir.path());
-    let mut unsettled = store.unsettled().await.unwrap();
-    unsettled.sort();
+    let mut pending = store.pending().await.unwrap();
+    pending.sort();
     let mut expected = [MediaKey::of(b"half an upload"), MediaKey::of(b"kept"), MediaKey::of(b"lost")];
     expected.sort();
-    assert_eq!(unsettled, expected);
-    store.resolve(MediaKey::of(b"kept"), true).await.unwrap();
-    store.resolve(MediaKey::of(b"lost"), false).await.unwrap();
-    store.resolve(MediaKey::of(b"half an upload"), false).await.unwrap();
+    assert_eq!(pending, expected);
+    store.reconcile(MediaKey::of(b"kept"), true).await.unwrap();
+    store.reconcile(MediaKey::of(b"lost"), false).await.unwrap();
+    store.reconcile(MediaKey::of(b"half an upload"), false).await.unwrap();
     assert_eq!(names(dir.path()), [name(b"kept")]);
-    assert_eq!(store.unsettled().await.unwrap(), []);
+    assert_eq!(store.pending().await.unwrap(), []);
 }
 
 #[tokio::test]
-async fn a_photo_that_was_there_before_the_crash_is_never_resolved_away() {
+async fn photo_that_existed_before_the_crash_is_never_removed_by_reconciling() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.publish(vec![staged(&store, b"old").await]).await.unwrap().settle().await;
+    store.publish(vec![staged(&store, b"old").await]).await.unwrap().commit().await;
     std::mem::forget(staged(&store, b"old").await);
     drop(store);
     let store = open(dir.path());
-    store.resolve(MediaKey::of(b"old"), false).await.unwrap();
+    store.reconcile(MediaKey::of(b"old"), false).await.unwrap();
     assert_eq!(names(dir.path()), [name(b"old")]);
 }
 
@@ -79,7 +79,7 @@ async fn a_file_that_lost_bytes_is_healed_by_the_next_upload() {
     fs::write(dir.path().join(name(b"photo")), b"pho").unwrap();
     let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
     assert_eq!(published.created(), [], "it existed before");
-    published.settle().await;
+    published.commit().await;
     assert_eq!(fs::read(dir.path().join(name(b"photo"))).unwrap(), b"photo");
     assert_eq!(names(dir.path()), [name(b"photo")]);
 }
@@ -89,11 +89,11 @@ async fn publishing_what_is_there_makes_it_young() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let key = MediaKey::of(b"photo");
-    store.publish(vec![staged(&store, b"photo").await]).await.unwrap().settle().await;
+    store.publish(vec![staged(&store, b"photo").await]).await.unwrap().commit().await;
     let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
     File::open(store.path(key)).unwrap().set_modified(long_ago).unwrap();
     assert!(store.stat(key).await.unwrap().unwrap().modified.elapsed().unwrap().as_secs() > 900_000);
-    store.publish(vec![staged(&store, b"photo").await]).await.unwrap().settle().await;
+    store.publish(vec![staged(&store, b"photo").await]).await.unwrap().commit().await;
     assert!(store.stat(key).await.unwrap().unwrap().modified.elapsed().unwrap().as_secs() < 600);
 }
 
@@ -135,7 +135,7 @@ async fn whatever_stands_in_the_place_of_a_photo_is_no_photo_and_gives_way_to_it
         };
         tokio::time::timeout(Duration::from_secs(5), reading).await.unwrap();
         let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
-        published.settle().await;
+        published.commit().await;
         assert_eq!(fs::read(&path).unwrap(), b"photo");
         assert_eq!(names(dir.path()), [name(b"photo")]);
         fs::remove_file(&path).unwrap();
@@ -153,7 +153,7 @@ async fn removed_directories_are_made_again_and_locked_again() {
     for removed in [root.join(STAGING), root.clone()] {
         fs::remove_dir_all(&removed).unwrap();
         let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
-        published.settle().await;
+        published.commit().await;
         assert_eq!(store.verify(key).await.unwrap(), Integrity::Whole);
         assert!(LocalStore::open(&root, FreeDisk::Bytes(0)).is_err(), "not while the store is open");
         fs::remove_dir_all(&removed).unwrap();
@@ -192,7 +192,7 @@ async fn who_reads_beside_another_process_changes_nothing() {
     let reader = LocalStore::open_for_reading(dir.path()).unwrap();
     let key = published.keys()[0];
     assert_eq!(reader.length(key).await.unwrap(), Some(5));
-    assert_eq!(reader.unsettled().await.unwrap(), [], "the master's doubts are his own");
+    assert_eq!(reader.pending().await.unwrap(), [], "pending photos belong to the process that writes");
     assert!(reader.stage(Bytes::from_static(b"another")).await.is_err());
     assert!(reader.publish(vec![staged(&master, b"another").await]).await.is_err());
     assert!(reader.remove(&[key]).await.is_err());

@@ -206,11 +206,11 @@ impl MediaStore for S3Store {
         Ok(Box::new(publish::publish(&self.0, batch).await?))
     }
 
-    async fn unsettled(&self) -> Result<Vec<MediaKey>, MediaError> {
+    async fn pending(&self) -> Result<Vec<MediaKey>, MediaError> {
         Ok(Vec::new())
     }
 
-    async fn resolve(&self, _: MediaKey, _: bool) -> Result<(), MediaError> {
+    async fn reconcile(&self, _: MediaKey, _: bool) -> Result<(), MediaError> {
         Ok(())
     }
 

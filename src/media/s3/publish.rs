@@ -106,7 +106,7 @@ impl StagedObject {
     }
 }
 
-/// Photos that are in the bucket. There is nothing to take back: another process may refer to any of them.
+/// Photos that are in the bucket. A rollback removes none of them: another process may refer to them.
 pub(super) struct S3Publication(Vec<MediaKey>);
 
 #[async_trait]
@@ -119,9 +119,9 @@ impl Publication for S3Publication {
         &[]
     }
 
-    async fn settle(self: Box<Self>) {}
+    async fn commit(self: Box<Self>) {}
 
-    async fn take_back(self: Box<Self>) -> Result<(), MediaError> {
+    async fn rollback(self: Box<Self>) -> Result<(), MediaError> {
         Ok(())
     }
 }

@@ -38,7 +38,7 @@ impl Setup {
     async fn publish(&self, bytes: &'static [u8]) -> Result<MediaKey, MediaError> {
         let staged = self.store.stage(Bytes::from_static(bytes)).await?;
         let key = staged.key();
-        self.store.publish(vec![staged]).await?.settle().await;
+        self.store.publish(vec![staged]).await?.commit().await;
         Ok(key)
     }
 }

@@ -1,21 +1,21 @@
-//! Damaged photos: stored bytes that are not those of their name.
+//! Damaged photos: stored bytes that do not have the hash that names them.
 
 use std::sync::atomic::Ordering;
 
-use super::{Ingest, KeysKept};
+use super::{KeyGuard, Publisher};
 use crate::media::{Integrity, MediaError};
 use crate::model::MediaKey;
 
-impl Ingest {
-    /// Verifies the stored photo under `key`, and moves it to quarantine if it is damaged, so that nobody is served its bytes.
-    /// The caller holds the key: no upload publishes the same photo meanwhile. That the photo cannot be moved is logged.
+impl Publisher {
+    /// Verifies the stored photo under `key`, and moves it to quarantine if it is damaged, so that its bytes are no longer
+    /// served. `_guard` locks the key: no upload publishes the same photo meanwhile. A photo that cannot be moved is logged.
     ///
     /// # Errors
-    /// The store failed: it is not known whether the photo is damaged.
+    /// The store failed: it is unknown whether the photo is damaged.
     pub async fn verify_or_quarantine(
         &self,
         key: MediaKey,
-        _held: &KeysKept,
+        _guard: &KeyGuard,
     ) -> Result<Integrity, MediaError> {
         let integrity = self.store.verify(key).await?;
         if integrity == Integrity::Damaged {
@@ -33,7 +33,7 @@ impl Ingest {
         Ok(integrity)
     }
 
-    /// The number of photos that were moved to quarantine since the start.
+    /// Returns the number of photos that were moved to quarantine since the start.
     pub fn quarantined(&self) -> u64 {
         self.quarantined.load(Ordering::Relaxed)
     }
