@@ -26,6 +26,7 @@ pub mod model;
 pub mod publication;
 pub mod ratelimit;
 pub mod server;
+pub mod stores;
 pub mod telemetry;
 pub mod tls;
 pub mod web;

@@ -10,17 +10,17 @@ mod salvage;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use self::files::{Input, Output};
-use crate::app::{self, WHAT_TO_DO};
 use crate::auth::Tokens;
 use crate::backup::{self, Checks, Finding, Summary};
-use crate::catalog::{CatalogError, PostgresCatalog, PostgresUrl, Restorable, Schema, SledCatalog};
-use crate::config::{Database, MediaStorage, Place, Settings};
+use crate::catalog::Restorable;
+use crate::config::{Database, Place, Settings};
 use crate::error_chain::error_chain;
+use crate::media::MediaStore;
 use crate::model::UserId;
+use crate::stores::{self, Mode, Stores};
 
 /// So many rows are imported, and then it is said how far it is.
 const ROWS_PER_LINE: u64 = 10_000;
@@ -107,7 +107,7 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
 }
 
 async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
-    let catalog = present_catalog(settings).await?;
+    let catalog = stores::open_catalog(settings, Mode::Existing).await?;
     let mut output = Output::create(output)?;
     let counts = backup::export(&*catalog, output.writer()).await.map_err(told)?;
     output.keep()?;
@@ -119,7 +119,7 @@ async fn import(settings: &Settings, from: &str) -> Result<Verdict, String> {
     let input = Input::open(from, &files::spool([&settings.database]))?;
     // Before a catalog is made for it.
     backup::verify(&input.file).map_err(told)?;
-    let catalog = open_catalog(settings).await?;
+    let catalog = stores::open_catalog(settings, Mode::Create).await?;
     restore(&*catalog, &input.file).await?;
     Ok(Verdict::Well)
 }
@@ -129,7 +129,7 @@ async fn migrate(settings: &Settings) -> Result<Verdict, String> {
     match &settings.database {
         Database::Sled(_) => note("The embedded catalog has no tables to migrate."),
         Database::Postgres(url) => {
-            open_postgres(settings, url, Schema::Migrate).await?;
+            stores::open_catalog(settings, Mode::Create).await?;
             note(&format!("The tables at {url} are up to date."));
         }
     }
@@ -162,70 +162,16 @@ async fn restore(catalog: &dyn Restorable, file: &File) -> Result<(), String> {
 }
 
 async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
-    let catalog = present_catalog(settings).await?;
-    let root = &settings.media_root;
-    if settings.media_storage == MediaStorage::Local && !root.is_dir() {
-        return Err(format!(
-            "there are no photos at {}: check MEDIA_ROOT and the working directory",
-            root.display()
-        ));
-    }
-    let summary = check(&*catalog, settings, checks).await?;
+    let Stores { catalog, media } = stores::open(settings, Mode::Existing).await?;
+    let summary = check(&*catalog, &*media.store, checks).await?;
     Ok(if summary.problems == 0 { Verdict::Well } else { Verdict::Problems })
 }
 
-async fn check(catalog: &dyn Restorable, settings: &Settings, checks: Checks) -> Result<Summary, String> {
-    let (store, _) = app::media(settings).await.map_err(|error| error.to_string())?;
+async fn check(catalog: &dyn Restorable, store: &dyn MediaStore, checks: Checks) -> Result<Summary, String> {
     let say = |finding: &Finding| say(&finding.to_string());
-    let summary = backup::fsck(catalog, &*store, checks, say).await.map_err(told)?;
+    let summary = backup::fsck(catalog, store, checks, say).await.map_err(told)?;
     note(&summary.to_string());
     Ok(summary)
-}
-
-/// The catalog, if there is one: a mistaken path must not look like an empty catalog.
-async fn present_catalog(settings: &Settings) -> Result<Box<dyn Restorable>, String> {
-    match &settings.database {
-        Database::Sled(path) if !SledCatalog::exists(path) => {
-            let path = path.display();
-            Err(format!("there is no catalog at {path}: check DATABASE_URL and the working directory"))
-        }
-        Database::Sled(path) => Ok(Box::new(open_sled(settings, path).await?)),
-        Database::Postgres(url) => Ok(Box::new(open_postgres(settings, url, Schema::Expect).await?)),
-    }
-}
-
-/// The catalog, which is made if there is none.
-async fn open_catalog(settings: &Settings) -> Result<Box<dyn Restorable>, String> {
-    Ok(match &settings.database {
-        Database::Sled(path) => Box::new(open_sled(settings, path).await?),
-        Database::Postgres(url) => Box::new(open_postgres(settings, url, Schema::Migrate).await?),
-    })
-}
-
-async fn open_postgres(
-    settings: &Settings,
-    url: &PostgresUrl,
-    schema: Schema,
-) -> Result<PostgresCatalog, String> {
-    let cannot = |error| format!("the catalog at {url} cannot be opened: {}", told(error));
-    let catalog = PostgresCatalog::open(url, settings.database_connections, schema).await.map_err(cannot)?;
-    // A server waits for a database that is down, and a command does not.
-    catalog.state().await.map_err(cannot)?;
-    Ok(catalog)
-}
-
-async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCatalog, String> {
-    SledCatalog::open(path, settings.min_free_disk).await.map_err(|error| match error {
-        CatalogError::InUse => in_use(path),
-        CatalogError::Corrupt(what) => {
-            format!("the catalog at {} is damaged: {what}. Nothing was changed. {WHAT_TO_DO}", path.display())
-        }
-        error => format!("the catalog at {} cannot be opened: {}", path.display(), told(error)),
-    })
-}
-
-fn in_use(path: &Path) -> String {
-    format!("the catalog at {} is in use by another process: stop the server, and try again", path.display())
 }
 
 /// An error with its causes.

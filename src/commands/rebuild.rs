@@ -1,4 +1,4 @@
-//! A new catalog in the place of one that is damaged, which is kept.
+//! Makes a new catalog in the place of a damaged one, which is kept.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
 use super::files::{self, Input};
-use super::{Verdict, check, in_use, note, open_sled, restore, told};
+use super::{Verdict, check, note, restore, told};
 use crate::backup::{self, Checks, CustodyError};
 use crate::catalog::{CatalogError, Restorable, Restore, SledCatalog};
 use crate::config::{Database, Settings};
 use crate::disk;
+use crate::error_chain::error_chain;
+use crate::stores::{self, Mode, OpenError};
 
-/// What stands where the new catalog will.
+/// The catalog at the path of the new one.
 enum Present {
-    /// Nothing at all.
+    /// There is none.
     Nothing,
-    /// Nothing that could be lost: it is empty, or the beginning of this very rebuild.
+    /// It is empty, or an interrupted rebuild left it: nothing can be lost.
     Begun(SledCatalog),
     Works,
     Damaged(String),
-    /// It does not open, and that may have to do with the disk or its permissions.
+    /// It does not open. The disk or its permissions may be the reason.
     Unclear(String),
 }
 
@@ -33,7 +35,7 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
         ));
     };
     let input = Input::open(from, files::parent(path))?;
-    // Before anything is moved.
+    // The export is verified before a file is moved.
     backup::verify(&input.file).map_err(told)?;
     let shown = path.display();
     let mut begun = None;
@@ -68,15 +70,16 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     }
     let catalog = match begun {
         Some(catalog) => catalog,
-        None => open_sled(settings, path).await?,
+        None => stores::open_sled(settings, path).await?,
     };
-    // Drafts that were made after the export had ids, which some phone may remember.
+    // Ids of drafts that were made after the export are not used again: an app may remember them.
     if let Some(next_draft_id) = noted {
         skip_ids(&catalog, 1, next_draft_id).await?;
     }
     restore(&catalog, &input.file).await?;
-    // What is missing is said, and was not this command's to mend.
-    let found = check(&catalog, settings, Checks { quick: true, repair: false }).await?;
+    // Missing photos are reported. They do not make the rebuild fail.
+    let media = stores::open_media(settings, Mode::Create).await?;
+    let found = check(&catalog, &*media.store, Checks { quick: true, repair: false }).await?;
     if found.without_row > 0 {
         let count = found.without_row;
         note(&format!(
@@ -94,16 +97,16 @@ async fn skip_ids(catalog: &dyn Restorable, next_media_id: u64, next_draft_id: u
 }
 
 async fn look(settings: &Settings, path: &Path) -> Result<Present, String> {
-    // Files that are there without sled's are the remains of a catalog.
+    // Any file in the directory counts as the remains of a catalog.
     let is_there = fs::read_dir(path).is_ok_and(|mut files| files.next().is_some());
     if !is_there && !path.is_file() {
         return Ok(Present::Nothing);
     }
-    let catalog = match SledCatalog::open(path, settings.min_free_disk).await {
+    let catalog = match stores::open_sled(settings, path).await {
         Ok(catalog) => catalog,
-        Err(CatalogError::InUse) => return Err(in_use(path)),
-        Err(error @ CatalogError::Corrupt(_)) => return Ok(Present::Damaged(told(error))),
-        Err(error) => return Ok(Present::Unclear(told(error))),
+        Err(OpenError::Damaged { what, .. }) => return Ok(Present::Damaged(what)),
+        Err(OpenError::Catalog { source, .. }) => return Ok(Present::Unclear(error_chain(&source))),
+        Err(error) => return Err(error.into()),
     };
     let present = match is_needed(&catalog).await {
         Ok(true) => Present::Works,
@@ -115,17 +118,17 @@ async fn look(settings: &Settings, path: &Path) -> Result<Present, String> {
     Ok(present)
 }
 
-/// Whether there is anything in it that another import would not bring.
+/// Returns whether the catalog has rows that the import would not restore.
 async fn is_needed(catalog: &SledCatalog) -> Result<bool, CustodyError> {
     backup::read_all(catalog).await?;
     Ok(!catalog.state().await?.is_partial && !backup::is_empty(catalog).await?)
 }
 
-/// Renames the directory, durably, and says to what.
+/// Renames the directory durably, and returns its new path.
 fn put_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
     let mut name = OsString::from(path);
     name.push(format!(".broken-{}", stamp(now)));
-    // Another one may have been put aside in the same second.
+    // Another catalog may have been put aside in the same second.
     while fs::symlink_metadata(&name).is_ok() {
         name.push("-again");
     }

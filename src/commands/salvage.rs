@@ -1,10 +1,11 @@
 //! An export of what can be read of a damaged catalog.
 
 use super::files::Output;
-use super::{Verdict, in_use, note, told};
+use super::{Verdict, note, told};
 use crate::backup::Writer;
 use crate::catalog::{CatalogError, Row, SledCatalog};
 use crate::config::{Database, Settings};
+use crate::stores::OpenError;
 
 /// So many lines about lost rows of a kind are written; the rest is counted.
 const LINES: usize = 100;
@@ -17,7 +18,7 @@ pub(super) fn salvage(settings: &Settings, output: &str) -> Result<Verdict, Stri
         ));
     };
     let mut salvage = SledCatalog::salvage(path).map_err(|error| match error {
-        CatalogError::InUse => in_use(path),
+        CatalogError::InUse => OpenError::InUse(path.clone()).into(),
         error => format!("the catalog at {} cannot be salvaged: {}", path.display(), told(error)),
     })?;
     let state = salvage.state();

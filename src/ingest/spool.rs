@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::ops::Deref;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +13,7 @@ use memmap2::MmapMut;
 
 use super::page_pool::{PagePool, PooledPages};
 use crate::budget::{Reservation, Share};
-use crate::disk::{self, FreeDisk};
+use crate::disk::{self, Scratch};
 
 /// Memory is taken from the budget in steps of this size.
 const STEP: u64 = 64 * 1024;
@@ -23,15 +22,6 @@ const STEP: u64 = 64 * 1024;
 const HASH_STEP: usize = 128 * 1024;
 /// The same for what goes to a file, and what each slow phone costs in memory then.
 const WRITE_STEP: usize = 4 * 1024;
-
-/// Where photos go for which there is no memory.
-#[derive(Debug, Clone)]
-pub struct Scratch {
-    /// A directory in which files without a name can be made.
-    pub dir: Arc<Path>,
-    /// What is left free on its volume: photos beyond that are refused as if the disk were full.
-    pub min_free: FreeDisk,
-}
 
 /// A photo as it arrives.
 #[derive(Debug)]
@@ -288,6 +278,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::FreeDisk;
     use proptest::prelude::*;
 
     async fn spool(
