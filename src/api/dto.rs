@@ -2,10 +2,8 @@
 
 use serde::Serialize;
 
+use crate::media::MediaName;
 use crate::model::{Draft, DraftStatus, Media};
-
-/// Type of every stored photo.
-pub(super) const STORED_MIME: &str = "image/jpeg";
 
 #[derive(Debug, Serialize)]
 pub(super) struct DraftOut {
@@ -38,10 +36,10 @@ impl DraftOut {
         let photo = |(order_index, media): (usize, Media)| PhotoOut {
             media: MediaOut {
                 id: media.id.0,
-                url: format!("{media_base_url}/{}.jpg", media.key),
+                url: format!("{media_base_url}/{}", MediaName::from(media.key)),
                 width: media.width,
                 height: media.height,
-                mime: STORED_MIME,
+                mime: MediaName::from(media.key).content_type(),
             },
             order_index,
         };

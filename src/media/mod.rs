@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod conformance;
 mod local;
+mod name;
 pub mod s3;
 
 use std::ops::Range;
@@ -18,6 +19,7 @@ use futures_util::stream::BoxStream;
 use sha2::{Digest, Sha256};
 
 pub use local::LocalStore;
+pub use name::MediaName;
 pub use s3::S3Store;
 
 use crate::disk;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::blocking::blocking;
-use super::{SUFFIX, found, stored};
-use crate::media::{MediaError, Stored};
+use super::{found, stored};
+use crate::media::{MediaError, MediaName, Stored};
 
 /// Names that are read for one page; that of a foreign file counts.
 const PAGE: usize = 256;
@@ -44,13 +44,13 @@ fn read(at: At) -> io::Result<(Vec<Stored>, At)> {
         };
         let entry = entry?;
         let name = entry.file_name();
-        let key = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok());
+        let name: Option<MediaName> = name.to_str().and_then(|name| name.parse().ok());
         // Links are not followed: they are somebody else's.
-        if let Some(key) = key
+        if let Some(name) = name
             && let Some(file) = found(entry.metadata())?
             && file.is_file()
         {
-            page.push(stored(key, &file)?);
+            page.push(stored(name.key(), &file)?);
         }
     }
     Ok((page, At::Within(names)))

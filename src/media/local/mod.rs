@@ -32,13 +32,12 @@ use nix::unistd::{AccessFlags, access};
 use self::blocking::blocking;
 use self::directories::Directories;
 use self::publish::{LocalPublication, StagedFile};
-use super::{Integrity, MediaError, MediaObject, MediaStore, Publication, Staged, Stored};
+use super::{Integrity, MediaError, MediaName, MediaObject, MediaStore, Publication, Staged, Stored};
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
 const STAGING: &str = ".staging";
 const QUARANTINE: &str = ".quarantine";
-const SUFFIX: &str = ".jpg";
 const READ_CHUNK: usize = 64 * 1024;
 
 /// See the module.
@@ -87,7 +86,7 @@ impl LocalStore {
     }
 
     fn path(&self, key: MediaKey) -> PathBuf {
-        self.root.join(format!("{key}{SUFFIX}"))
+        self.root.join(MediaName::from(key).to_string())
     }
 
     fn pending_files(&self) -> std::sync::MutexGuard<'_, HashMap<MediaKey, Vec<PathBuf>>> {
@@ -97,8 +96,7 @@ impl LocalStore {
 
 /// The key in the name of a staged file.
 fn staged_key(path: &Path) -> Option<MediaKey> {
-    let name = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
-    name.split_once('.')?.0.parse().ok()
+    Some(MediaName::of_tagged(path.file_name()?.to_str()?)?.key())
 }
 
 struct OpenFile {
@@ -254,8 +252,8 @@ impl MediaStore for LocalStore {
 /// Writes a file to the staging directory. Blocks.
 fn write_staged(staging: &Path, bytes: &[u8]) -> io::Result<StagedFile> {
     let key = MediaKey::of(bytes);
-    let prefix = format!("{key}.");
-    let mut file = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempfile_in(staging)?;
+    let (prefix, suffix) = (format!("{key}."), MediaName::from(key).extension());
+    let mut file = tempfile::Builder::new().prefix(&prefix).suffix(suffix).tempfile_in(staging)?;
     file.write_all(bytes)?;
     // Readable by a web server in front, as the other files of a media root are.
     file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;

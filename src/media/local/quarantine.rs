@@ -5,9 +5,10 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::found;
 use super::publish::has_no_links;
-use super::{SUFFIX, found};
 use crate::disk;
+use crate::media::MediaName;
 use crate::model::MediaKey;
 
 /// Moves what is at `path`, a photo or anything else, into `aside`, and says where it is then; `None` if there is none. The loss of its name in the
@@ -16,7 +17,7 @@ pub(super) fn move_aside(path: &Path, aside: &Path, key: MediaKey) -> io::Result
     disk::create_dir(aside)?;
     // Other bytes under the same name may have been put here before: a link, unlike a rename, never replaces them.
     for number in 0_u64.. {
-        let target = aside.join(format!("{key}.{number}{SUFFIX}"));
+        let target = aside.join(MediaName::from(key).tagged(number));
         match fs::hard_link(path, &target) {
             Ok(()) => {
                 disk::sync_dir(aside)?;

@@ -39,13 +39,12 @@ use self::breaker::Breaker;
 use self::fault::{Fault, found};
 use self::publish::StagedObject;
 pub use self::settings::{S3Settings, S3StartError};
-use super::{Link, MediaError, MediaObject, MediaStore, Publication, Staged, Stored};
+use super::{Link, MediaError, MediaName, MediaObject, MediaStore, Publication, Staged, Stored};
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
 const PHOTOS: &str = "media/";
 const QUARANTINE: &str = "quarantine/";
-const SUFFIX: &str = ".jpg";
 /// Photos that are on their way to the bucket at once, which is what there is of them in memory.
 const PUTS: usize = 32;
 /// Requests that are made at once for one caller.
@@ -154,15 +153,15 @@ impl Bucket {
 }
 
 fn path(key: MediaKey) -> Path {
-    Path::from(format!("{PHOTOS}{key}{SUFFIX}"))
+    Path::from(format!("{PHOTOS}{}", MediaName::from(key)))
 }
 
 /// What is told of an object, if it is a photo. The service tells times in whole seconds to some questions, and so to all.
 fn stored(meta: &ObjectMeta) -> Option<Stored> {
-    let key = meta.location.as_ref().strip_prefix(PHOTOS)?.strip_suffix(SUFFIX)?.parse().ok()?;
+    let name: MediaName = meta.location.as_ref().strip_prefix(PHOTOS)?.parse().ok()?;
     let seconds = u64::try_from(meta.last_modified.timestamp()).unwrap_or(0);
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    Some(Stored { key, length: meta.size, modified })
+    Some(Stored { key: name.key(), length: meta.size, modified })
 }
 
 struct OpenObject {
@@ -233,7 +232,8 @@ impl MediaStore for S3Store {
     }
 
     async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError> {
-        let (from, name) = (path(key), format!("{QUARANTINE}{key}.{}{SUFFIX}", uuid::Uuid::now_v7()));
+        let (from, name) =
+            (path(key), format!("{QUARANTINE}{}", MediaName::from(key).tagged(uuid::Uuid::now_v7())));
         if found(self.0.ask(self.0.client.copy(&from, &Path::from(name.as_str()))).await)?.is_none() {
             return Ok(None);
         }

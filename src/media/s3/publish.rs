@@ -21,11 +21,9 @@ use tokio::time::{Instant, sleep};
 use super::fault::Fault;
 use super::{AT_ONCE, Bucket, REMOVED_WITHIN, path, stored};
 use crate::disk;
-use crate::media::{MediaError, Publication, Staged};
+use crate::media::{MediaError, MediaName, Publication, Staged};
 use crate::model::MediaKey;
 
-/// What a photo's answer says of how long it stays right, as this server's own do.
-const CACHE_CONTROL: &str = "public, max-age=31536000, immutable";
 /// Half of the shortest grace time: the clocks of the processes and of the service may differ by as much.
 const OLD: Duration = Duration::from_secs(1800);
 /// A removal that was sent in time may still be on its way for so long.
@@ -80,9 +78,10 @@ impl StagedObject {
             Ok::<_, io::Error>(Bytes::from(bytes))
         });
         let bytes = reading.await.map_err(io::Error::other)??;
+        let name = MediaName::from(self.key);
         let attributes = Attributes::from_iter([
-            (Attribute::ContentType, "image/jpeg"),
-            (Attribute::CacheControl, CACHE_CONTROL),
+            (Attribute::ContentType, name.content_type()),
+            (Attribute::CacheControl, name.cache_control()),
         ]);
         let options = PutOptions { attributes, ..Default::default() };
         let path = path(self.key);
