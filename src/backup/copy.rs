@@ -187,12 +187,12 @@ async fn carry_once(
     }
     let Some(bytes) = read(source, photo.key).await? else { return Ok(Fate::Gone) };
     let Some(bytes) = bytes else { return Ok(Fate::TooLong) };
-    let staged = target.stage(bytes).await?;
-    // The target hashed what it took: by this name and no other it would be published.
-    if staged.key() != photo.key {
+    let staging = target.begin();
+    // The target hashed the bytes that it took, and would publish them under this key.
+    if staging.stage(bytes).await? != photo.key {
         return Ok(Fate::Torn);
     }
-    target.publish(vec![staged]).await?.commit().await;
+    staging.publish().await?.commit().await;
     Ok(Fate::Copied)
 }
 

@@ -12,7 +12,7 @@ use super::photo::{Output, ReadyPhoto};
 use super::quota::Charge;
 use super::{Ingest, IngestError, Uploaded, UploadedPhoto};
 use crate::catalog::{NewDraft, NewPhoto};
-use crate::media::{Integrity, Staged};
+use crate::media::{Integrity, Staging};
 use crate::model::{Caller, ClientKey, MediaKey};
 use crate::publication::{CommitError, KeyGuard};
 
@@ -23,14 +23,15 @@ impl Ingest {
         caller: Caller,
         title: String,
         photos: Vec<ReadyPhoto>,
+        staging: &dyn Staging,
     ) -> Result<Uploaded, IngestError> {
-        let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(caller.client, photos));
+        let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(caller.client, photos, staging));
         admitted?;
         let (photos, guard) = confirmed?;
-        let Batch { staged, photos, uploaded, charges } = Batch::of(photos);
+        let Batch { photos, uploaded, charges } = Batch::of(photos);
         let charges = self.charges_of_new_photos(charges).await?;
         let draft = NewDraft { title, photos, owner: caller.user };
-        let committed = self.publisher.commit(guard, staged, draft).await;
+        let committed = self.publisher.commit(guard, staging, draft).await;
         // Photos that may stay are charged.
         if matches!(committed, Ok(_) | Err(CommitError::Pending(_))) {
             charges.into_iter().for_each(Charge::keep);
@@ -59,6 +60,7 @@ impl Ingest {
         self: &Arc<Self>,
         client: ClientKey,
         mut photos: Vec<ReadyPhoto>,
+        staging: &dyn Staging,
     ) -> Result<(Vec<ReadyPhoto>, KeyGuard), IngestError> {
         loop {
             let keys: Vec<MediaKey> =
@@ -79,7 +81,7 @@ impl Ingest {
             for (photo, is_stored) in photos.into_iter().zip(are_stored) {
                 confirmed.push(match photo.output {
                     Output::Recognised(_, source) if !is_stored => {
-                        self.encode_and_stage(client, *source).await?
+                        self.encode_and_stage(client, *source, staging).await?
                     }
                     _ => photo,
                 });
@@ -101,10 +103,9 @@ impl Ingest {
     }
 }
 
-/// The photos of one upload, as the publisher, the quota and the answer need them. Each list is in the order of the upload.
+/// The photos of one upload, as the catalog, the quota and the answer need them. Each list is in the order of the upload.
 #[derive(Default)]
 struct Batch {
-    staged: Vec<Box<dyn Staged>>,
     photos: Vec<NewPhoto>,
     uploaded: Vec<UploadedPhoto>,
     charges: Vec<(MediaKey, Charge)>,
@@ -116,8 +117,7 @@ impl Batch {
         for ReadyPhoto { mime, bytes, output, .. } in ready {
             let is_recognised = !matches!(output, Output::Staged(..));
             let photo = match output {
-                Output::Staged(photo, staged, charge) => {
-                    batch.staged.push(staged);
+                Output::Staged(photo, charge) => {
                     batch.charges.extend(charge.map(|charge| (photo.key, charge)));
                     photo
                 }

@@ -214,7 +214,7 @@ impl Ingest {
     {
         let _in_flight = self.uploads.begin(caller.client).ok_or_else(IngestError::busy)?;
         let parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
-        let mut work = Work::of(caller.client);
+        let mut work = Work::new(caller.client, self.publisher.store().begin().into());
         let title = match self.read(parts, &mut work).await {
             Ok(title) => title,
             Err(error) => {
@@ -222,11 +222,11 @@ impl Ingest {
                 return Err(error);
             }
         };
-        let mut photos = work.ready;
+        let (mut photos, staging) = (work.ready, work.staging);
         photos.sort_by_key(|photo| photo.index);
         let ingest = Arc::clone(self);
         // A task of its own: a client that hangs up now must not leave a published photo without its row.
-        let commit = async move { ingest.commit(caller, title, photos).await };
+        let commit = async move { ingest.commit(caller, title, photos, &*staging).await };
         let committed = self.commits.spawn(commit.in_current_span());
         committed.await.map_err(|error| IngestError::Internal(error.into()))?
     }

@@ -14,7 +14,7 @@ use crate::catalog::NewPhoto;
 use crate::imaging::{
     self, Cost, Encoded, Failed, Format, ImageError, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
 };
-use crate::media::Staged;
+use crate::media::Staging;
 use crate::model::{ClientKey, Media, SourceId};
 
 /// A photo that is received whole and not decoded.
@@ -52,7 +52,7 @@ pub(super) struct ReadyPhoto {
 /// Where the bytes are that will be stored for a photo.
 pub(super) enum Output {
     /// This upload encoded and staged them, and charged the client if they are new.
-    Staged(NewPhoto, Box<dyn Staged>, Option<Charge>),
+    Staged(NewPhoto, Option<Charge>),
     /// An earlier draft has them. The source is kept until the commit has verified that.
     Recognised(NewPhoto, Box<ReceivedPhoto>),
     /// They are those of the photo at this position, which comes before this one in the upload.
@@ -63,7 +63,7 @@ impl Output {
     /// Returns the photo, or `None` if it is deduplicated.
     pub(super) fn photo(&self) -> Option<&NewPhoto> {
         match self {
-            Self::Staged(photo, ..) | Self::Recognised(photo, _) => Some(photo),
+            Self::Staged(photo, _) | Self::Recognised(photo, _) => Some(photo),
             Self::Deduplicated(_) => None,
         }
     }
@@ -170,8 +170,9 @@ impl Ingest {
         &self,
         client: ClientKey,
         photo: ReceivedPhoto,
+        staging: &dyn Staging,
     ) -> Result<ReadyPhoto, IngestError> {
-        self.stage(client, self.encode(client, photo).await?).await
+        self.stage(client, self.encode(client, photo).await?, staging).await
     }
 
     /// Decodes and encodes one photo. The future may be dropped at any time: a job that still waits is then never run.
@@ -216,15 +217,16 @@ impl Ingest {
         &self,
         client: ClientKey,
         photo: EncodedPhoto,
+        staging: &dyn Staging,
     ) -> Result<ReadyPhoto, IngestError> {
         let EncodedPhoto { encoded, loan: _loan, id, mime, bytes, index } = photo;
         let Encoded { bytes: jpeg, width, height } = encoded;
         let size_bytes = jpeg.len() as u64;
         let jpeg = Bytes::from(jpeg);
         let charge = self.charge(client, &jpeg).await?;
-        let staged = self.publisher.store().stage(jpeg).await?;
-        let photo = NewPhoto { key: staged.key(), width, height, size_bytes, source: id };
-        Ok(ReadyPhoto { index, mime, bytes, output: Output::Staged(photo, staged, charge) })
+        let key = staging.stage(jpeg).await?;
+        let photo = NewPhoto { key, width, height, size_bytes, source: id };
+        Ok(ReadyPhoto { index, mime, bytes, output: Output::Staged(photo, charge) })
     }
 }
 

@@ -10,11 +10,13 @@ use tracing::Instrument;
 
 use super::photo::{Output, ReadyPhoto, ReceivedPhoto};
 use super::{Ingest, IngestError};
+use crate::media::Staging;
 use crate::model::{ClientKey, SourceId};
 
 /// Photos of one upload in work. Dropping it abandons them without waiting; their staged files are removed a moment later.
 pub(super) struct Work {
     client: ClientKey,
+    pub(super) staging: Arc<dyn Staging>,
     /// `None` for a photo that was abandoned.
     tasks: JoinSet<Option<Result<ReadyPhoto, IngestError>>>,
     abandoned: CancellationToken,
@@ -26,9 +28,9 @@ pub(super) struct Work {
 
 impl Work {
     /// Starts without photos.
-    pub(super) fn of(client: ClientKey) -> Self {
+    pub(super) fn new(client: ClientKey, staging: Arc<dyn Staging>) -> Self {
         let (tasks, abandoned) = (JoinSet::new(), CancellationToken::new());
-        Self { client, tasks, abandoned, begun: HashMap::new(), ready: Vec::new() }
+        Self { client, staging, tasks, abandoned, begun: HashMap::new(), ready: Vec::new() }
     }
 
     /// Begins to recognise a photo, or to encode and stage it. A photo that occurred before in this upload is deduplicated.
@@ -40,7 +42,7 @@ impl Work {
             return;
         }
         self.begun.insert(id, index);
-        let (client, abandoned) = (self.client, self.abandoned.clone());
+        let (client, staging, abandoned) = (self.client, Arc::clone(&self.staging), self.abandoned.clone());
         let preparing = async move {
             let recognised = abandoned.run_until_cancelled(ingest.recognise(id)).await?;
             if let Some(stored) = recognised {
@@ -49,7 +51,7 @@ impl Work {
             }
             // Staging is not abandoned half-way: once this task has ended, no staged file appears any more.
             Some(match abandoned.run_until_cancelled(ingest.encode(client, photo)).await? {
-                Ok(photo) => ingest.stage(client, photo).await,
+                Ok(photo) => ingest.stage(client, photo, &*staging).await,
                 Err(error) => Err(error),
             })
         };

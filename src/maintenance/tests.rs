@@ -39,10 +39,9 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
 impl Setup {
     /// A photo in the store, to which nothing refers.
     async fn publish(&self, name: &str) -> MediaKey {
-        let staged = self.maintenance.store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
-        let published = self.maintenance.store.publish(vec![staged]).await.unwrap();
-        let key = published.keys()[0];
-        published.commit().await;
+        let staging = self.maintenance.store.begin();
+        let key = staging.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
+        staging.publish().await.unwrap().commit().await;
         key
     }
 
@@ -128,9 +127,10 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
             async move {
                 // As a commit does it.
                 let bytes = Bytes::copy_from_slice(name.as_bytes());
-                let staged = setup.maintenance.store.stage(bytes).await.unwrap();
-                let _guard = setup.maintenance.publisher.lock_keys([staged.key()]).await.unwrap();
-                let published = setup.maintenance.store.publish(vec![staged]).await.unwrap();
+                let staging = setup.maintenance.store.begin();
+                let key = staging.stage(bytes).await.unwrap();
+                let _guard = setup.maintenance.publisher.lock_keys([key]).await.unwrap();
+                let published = staging.publish().await.unwrap();
                 setup.record(&name).await;
                 published.commit().await;
             }
@@ -145,12 +145,13 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
 async fn photos_that_a_crash_left_pending_stay_only_if_the_catalog_knows_them_or_is_younger() {
     let setup = setup().await;
     let store = &setup.maintenance.store;
-    let mut batch = Vec::new();
+    let staging = store.begin();
     for name in ["recorded", "not recorded", "of another catalog"] {
-        batch.push(store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap());
+        staging.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
     }
-    drop(store.publish(batch).await.unwrap());
-    std::mem::forget(store.stage(Bytes::from_static(b"not published")).await.unwrap());
+    drop(staging.publish().await.unwrap());
+    staging.stage(Bytes::from_static(b"not published")).await.unwrap();
+    std::mem::forget(staging);
     setup.record("recorded").await;
     let keys = ["recorded", "not recorded", "of another catalog"].map(|name| MediaKey::of(name.as_bytes()));
     setup.make_old(keys[2], SystemTime::now() - DAY);
@@ -237,9 +238,10 @@ async fn photo_that_an_upload_heals_meanwhile_is_not_taken_away() {
             let setup = Arc::clone(&setup);
             async move {
                 // As a commit does it.
-                let staged = setup.maintenance.store.stage(Bytes::from_static(b"photo")).await.unwrap();
+                let staging = setup.maintenance.store.begin();
+                staging.stage(Bytes::from_static(b"photo")).await.unwrap();
                 let _guard = setup.maintenance.publisher.lock_keys([key]).await.unwrap();
-                setup.maintenance.store.publish(vec![staged]).await.unwrap().commit().await;
+                staging.publish().await.unwrap().commit().await;
             }
         });
         setup.maintenance.scrub.forget();

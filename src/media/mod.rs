@@ -52,14 +52,22 @@ impl From<std::io::Error> for MediaError {
     }
 }
 
-/// Bytes that the store has, but that are not yet visible under their key. Dropping one discards it and leaves nothing
-/// behind.
-pub trait Staged: Send {
-    /// The key under which the bytes will be published.
-    fn key(&self) -> MediaKey;
+/// Photos of one upload that a store has, and that are not yet visible. Dropping it discards them and leaves nothing behind.
+#[async_trait]
+pub trait Staging: Send + Sync {
+    /// Takes `bytes`, invisible to readers, and returns their key. They hold no memory from then on.
+    ///
+    /// # Errors
+    /// Nothing of these bytes is left behind.
+    async fn stage(&self, bytes: Bytes) -> Result<MediaKey, MediaError>;
 
-    /// For the store that made it: its own type again.
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
+    /// Makes all staged photos visible and durable under their keys. A photo that exists already counts as
+    /// [modified](Stored::modified) now. A file under one of the keys that is not [whole](MediaStore::verify) is replaced.
+    /// Nothing is staged any more after this call.
+    ///
+    /// # Errors
+    /// The photos that this call [created](Publication::created) are removed again.
+    async fn publish(&self) -> Result<Box<dyn Publication>, MediaError>;
 }
 
 /// Photos that are visible, while it is not certain yet that a draft refers to them.
@@ -142,22 +150,12 @@ impl Integrity {
 /// A content-addressed store of photos.
 ///
 /// Content addressing makes every write idempotent: equal bytes have equal keys, so publishing twice is publishing once.
-/// A reader sees a photo whole or not at all. Callers serialise [`publish`](Self::publish), the end of its [`Publication`]
+/// A reader sees a photo whole or not at all. Callers serialise [`publish`](Staging::publish), the end of its [`Publication`]
 /// and the removal of the same key among themselves; different keys are independent.
 #[async_trait]
 pub trait MediaStore: Send + Sync {
-    /// Takes `bytes`, invisible to readers. They hold no memory from then on.
-    ///
-    /// # Errors
-    /// Nothing is left behind on error.
-    async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError>;
-
-    /// Makes everything in `batch` visible and durable under its key. The batch may hold equal keys. A photo that is there
-    /// already counts as [modified](Stored::modified) now. What is there and is not [whole](Self::verify) is replaced.
-    ///
-    /// # Errors
-    /// What this call [created](Publication::created) is gone again.
-    async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError>;
+    /// Begins an upload, with nothing staged.
+    fn begin(&self) -> Box<dyn Staging>;
 
     /// Returns the photos that an earlier process published, or was about to publish, without commit or rollback. Each
     /// occurs once, in no particular order. A store that cannot leave such traces returns none.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 pub use self::key_locks::KeyGuard;
 use self::key_locks::KeyLocks;
 use crate::catalog::{Catalog, CatalogError, NewDraft};
-use crate::media::{MediaError, MediaStore, Publication, Staged};
+use crate::media::{MediaError, MediaStore, Publication, Staging};
 use crate::model::Draft;
 
 /// Publishes photos in a store and records them in a catalog. All users of the two in this process share one.
@@ -80,18 +80,18 @@ impl Publisher {
         &self.catalog
     }
 
-    /// Publishes `staged`, then records `draft`, which is the commit point. `guard` locks the keys of all photos of the
-    /// draft.
+    /// Publishes what is staged, then records `draft`, which is the commit point. `guard` locks the keys of all photos of
+    /// the draft.
     ///
     /// # Errors
     /// See [`CommitError`].
     pub async fn commit(
         &self,
         guard: KeyGuard,
-        staged: Vec<Box<dyn Staged>>,
+        staging: &dyn Staging,
         draft: NewDraft,
     ) -> Result<Draft, CommitError> {
-        let publication = self.store.publish(staged).await.map_err(CommitError::NotPublished)?;
+        let publication = staging.publish().await.map_err(CommitError::NotPublished)?;
         match self.catalog.create_draft(draft).await {
             Ok(draft) => {
                 publication.commit().await;

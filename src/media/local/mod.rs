@@ -12,14 +12,15 @@ mod list;
 mod publish;
 mod quarantine;
 mod reading;
+mod staging;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -31,8 +32,8 @@ use nix::unistd::{AccessFlags, access};
 
 use self::blocking::blocking;
 use self::directories::Directories;
-use self::publish::{LocalPublication, StagedFile};
-use super::{Integrity, MediaError, MediaName, MediaObject, MediaStore, Publication, Staged, Stored};
+use self::staging::LocalStaging;
+use super::{Integrity, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
@@ -133,38 +134,8 @@ impl MediaObject for OpenFile {
 
 #[async_trait]
 impl MediaStore for LocalStore {
-    async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError> {
-        self.directories.writable()?;
-        let directories = Arc::clone(&self.directories);
-        let staged = blocking(move || match write_staged(&directories.staging(), &bytes) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                directories.restore()?;
-                write_staged(&directories.staging(), &bytes)
-            }
-            staged => staged,
-        })
-        .await?;
-        Ok(Box::new(staged))
-    }
-
-    async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError> {
-        self.directories.writable()?;
-        if batch.is_empty() {
-            return Ok(Box::new(LocalPublication::of_nothing(self)));
-        }
-        let store = self.clone();
-        let linking = blocking(move || {
-            // Names in a directory that was replaced would be synced in the old one.
-            store.directories.restore()?;
-            LocalPublication::link(&store, batch)
-        });
-        let (publication, has_new_names) = linking.await?;
-        // Otherwise there is nothing to sync: what is there already was synced by who put it there, or at the start.
-        if has_new_names && let Err(error) = self.directories.names().sync().await {
-            let _best_effort = Box::new(publication).rollback().await;
-            return Err(error.into());
-        }
-        Ok(Box::new(publication))
+    fn begin(&self) -> Box<dyn Staging> {
+        Box::new(LocalStaging::new(self))
     }
 
     async fn pending(&self) -> Result<Vec<MediaKey>, MediaError> {
@@ -247,18 +218,6 @@ impl MediaStore for LocalStore {
         };
         Ok(blocking(check).await?)
     }
-}
-
-/// Writes a file to the staging directory. Blocks.
-fn write_staged(staging: &Path, bytes: &[u8]) -> io::Result<StagedFile> {
-    let key = MediaKey::of(bytes);
-    let (prefix, suffix) = (format!("{key}."), MediaName::from(key).extension());
-    let mut file = tempfile::Builder::new().prefix(&prefix).suffix(suffix).tempfile_in(staging)?;
-    file.write_all(bytes)?;
-    // Readable by a web server in front, as the other files of a media root are.
-    file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
-    file.as_file().sync_all()?;
-    Ok(StagedFile { key, length: bytes.len() as u64, path: file.into_temp_path() })
 }
 
 fn stored(key: MediaKey, file: &Metadata) -> io::Result<Stored> {

@@ -1,14 +1,22 @@
 use std::time::Duration;
 
 use super::*;
-use crate::media::conformance;
+use crate::media::{Publication, conformance};
 
 fn open(dir: &Path) -> LocalStore {
     LocalStore::open(dir, FreeDisk::Bytes(0)).unwrap()
 }
 
-async fn staged(store: &LocalStore, bytes: &'static [u8]) -> Box<dyn Staged> {
-    store.stage(Bytes::from_static(bytes)).await.unwrap()
+async fn staged(store: &LocalStore, photos: &[&'static [u8]]) -> Box<dyn Staging> {
+    let staging = store.begin();
+    for bytes in photos {
+        staging.stage(Bytes::from_static(bytes)).await.unwrap();
+    }
+    staging
+}
+
+async fn published(store: &LocalStore, photos: &[&'static [u8]]) -> Box<dyn Publication> {
+    staged(store, photos).await.publish().await.unwrap()
 }
 
 fn names(root: &Path) -> Vec<String> {
@@ -40,8 +48,8 @@ async fn photos_that_a_crash_left_in_staging_are_pending_until_reconciled() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     // As when the process dies: before publication, and after it with a draft and without one.
-    std::mem::forget(staged(&store, b"half an upload").await);
-    drop(store.publish(vec![staged(&store, b"kept").await, staged(&store, b"lost").await]).await.unwrap());
+    std::mem::forget(staged(&store, &[b"half an upload"]).await);
+    drop(published(&store, &[b"kept", b"lost"]).await);
     fs::write(store.scratch_dir().join("spilled"), b"?").unwrap();
     assert_eq!(names(dir.path()).len(), 6);
     assert!(LocalStore::open(dir.path(), FreeDisk::Bytes(0)).is_err(), "not while the store is open");
@@ -64,8 +72,8 @@ async fn photos_that_a_crash_left_in_staging_are_pending_until_reconciled() {
 async fn photo_that_existed_before_the_crash_is_never_removed_by_reconciling() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.publish(vec![staged(&store, b"old").await]).await.unwrap().commit().await;
-    std::mem::forget(staged(&store, b"old").await);
+    published(&store, &[b"old"]).await.commit().await;
+    std::mem::forget(staged(&store, &[b"old"]).await);
     drop(store);
     let store = open(dir.path());
     store.reconcile(MediaKey::of(b"old"), false).await.unwrap();
@@ -77,9 +85,9 @@ async fn a_file_that_lost_bytes_is_healed_by_the_next_upload() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     fs::write(dir.path().join(name(b"photo")), b"pho").unwrap();
-    let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
-    assert_eq!(published.created(), [], "it existed before");
-    published.commit().await;
+    let publication = published(&store, &[b"photo"]).await;
+    assert_eq!(publication.created(), [], "it existed before");
+    publication.commit().await;
     assert_eq!(fs::read(dir.path().join(name(b"photo"))).unwrap(), b"photo");
     assert_eq!(names(dir.path()), [name(b"photo")]);
 }
@@ -89,11 +97,11 @@ async fn publishing_what_is_there_makes_it_young() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let key = MediaKey::of(b"photo");
-    store.publish(vec![staged(&store, b"photo").await]).await.unwrap().commit().await;
+    published(&store, &[b"photo"]).await.commit().await;
     let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
     File::open(store.path(key)).unwrap().set_modified(long_ago).unwrap();
     assert!(store.stat(key).await.unwrap().unwrap().modified.elapsed().unwrap().as_secs() > 900_000);
-    store.publish(vec![staged(&store, b"photo").await]).await.unwrap().commit().await;
+    published(&store, &[b"photo"]).await.commit().await;
     assert!(store.stat(key).await.unwrap().unwrap().modified.elapsed().unwrap().as_secs() < 600);
 }
 
@@ -134,8 +142,8 @@ async fn whatever_stands_in_the_place_of_a_photo_is_no_photo_and_gives_way_to_it
             assert_eq!(store.verify(key).await.unwrap(), Integrity::Missing);
         };
         tokio::time::timeout(Duration::from_secs(5), reading).await.unwrap();
-        let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
-        published.commit().await;
+        let publication = published(&store, &[b"photo"]).await;
+        publication.commit().await;
         assert_eq!(fs::read(&path).unwrap(), b"photo");
         assert_eq!(names(dir.path()), [name(b"photo")]);
         fs::remove_file(&path).unwrap();
@@ -152,8 +160,8 @@ async fn removed_directories_are_made_again_and_locked_again() {
     let key = MediaKey::of(b"photo");
     for removed in [root.join(STAGING), root.clone()] {
         fs::remove_dir_all(&removed).unwrap();
-        let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
-        published.commit().await;
+        let publication = published(&store, &[b"photo"]).await;
+        publication.commit().await;
         assert_eq!(store.verify(key).await.unwrap(), Integrity::Whole);
         assert!(LocalStore::open(&root, FreeDisk::Bytes(0)).is_err(), "not while the store is open");
         fs::remove_dir_all(&removed).unwrap();
@@ -169,7 +177,7 @@ async fn removed_directories_are_made_again_and_locked_again() {
     fs::remove_dir_all(&root).unwrap();
     fs::write(&root, "a file").unwrap();
     assert!(store.check().await.is_err());
-    assert!(store.stage(Bytes::from_static(b"photo")).await.is_err());
+    assert!(store.begin().stage(Bytes::from_static(b"photo")).await.is_err());
     fs::remove_file(&root).unwrap();
     store.check().await.unwrap();
 }
@@ -187,14 +195,14 @@ async fn who_reads_beside_another_process_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     assert!(LocalStore::open_for_reading(&dir.path().join("none")).is_err());
     let master = open(dir.path());
-    let published = master.publish(vec![staged(&master, b"photo").await]).await.unwrap();
+    let publication = published(&master, &[b"photo"]).await;
     let before = names(dir.path());
     let reader = LocalStore::open_for_reading(dir.path()).unwrap();
-    let key = published.keys()[0];
+    let key = publication.keys()[0];
     assert_eq!(reader.length(key).await.unwrap(), Some(5));
     assert_eq!(reader.pending().await.unwrap(), [], "pending photos belong to the process that writes");
-    assert!(reader.stage(Bytes::from_static(b"another")).await.is_err());
-    assert!(reader.publish(vec![staged(&master, b"another").await]).await.is_err());
+    assert!(reader.begin().stage(Bytes::from_static(b"another")).await.is_err());
+    assert!(reader.begin().publish().await.is_err());
     assert!(reader.remove(&[key]).await.is_err());
     assert!(reader.remove_older(key, SystemTime::now() + Duration::from_secs(60)).await.is_err());
     assert!(reader.quarantine(key).await.is_err());

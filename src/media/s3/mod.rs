@@ -37,9 +37,9 @@ use tokio::time::{Instant, timeout};
 
 use self::breaker::Breaker;
 use self::fault::{Fault, found};
-use self::publish::StagedObject;
+use self::publish::ObjectStaging;
 pub use self::settings::{S3Settings, S3StartError};
-use super::{Link, MediaError, MediaName, MediaObject, MediaStore, Publication, Staged, Stored};
+use super::{Link, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
@@ -197,12 +197,8 @@ impl MediaObject for OpenObject {
 
 #[async_trait]
 impl MediaStore for S3Store {
-    async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError> {
-        Ok(Box::new(StagedObject::new(&self.0, bytes).await?))
-    }
-
-    async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError> {
-        Ok(Box::new(publish::publish(&self.0, batch).await?))
+    fn begin(&self) -> Box<dyn Staging> {
+        Box::new(ObjectStaging::new(&self.0))
     }
 
     async fn pending(&self) -> Result<Vec<MediaKey>, MediaError> {

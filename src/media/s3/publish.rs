@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::fault::Fault;
 use super::{AT_ONCE, Bucket, REMOVED_WITHIN, path, stored};
 use crate::disk;
-use crate::media::{MediaError, MediaName, Publication, Staged};
+use crate::media::{MediaError, MediaName, Publication, Staging};
 use crate::model::MediaKey;
 
 /// Half of the shortest grace time: the clocks of the processes and of the service may differ by as much.
@@ -30,7 +30,7 @@ const OLD: Duration = Duration::from_secs(1800);
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Bytes in a file without a name.
-pub(super) struct StagedObject {
+struct StagedObject {
     key: MediaKey,
     length: usize,
     file: Arc<File>,
@@ -39,19 +39,9 @@ pub(super) struct StagedObject {
     staged: Instant,
 }
 
-impl Staged for StagedObject {
-    fn key(&self) -> MediaKey {
-        self.key
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
-        self
-    }
-}
-
 impl StagedObject {
     /// Keeps the bytes. The bucket is asked now whether it has them, while the upload still arrives.
-    pub(super) async fn new(bucket: &Bucket, bytes: Bytes) -> Result<Self, MediaError> {
+    async fn new(bucket: &Bucket, bytes: Bytes) -> Result<Self, MediaError> {
         let scratch = Arc::clone(&bucket.scratch);
         let writing = tokio::task::spawn_blocking(move || {
             let mut file = disk::scratch_file(&scratch)?;
@@ -106,7 +96,7 @@ impl StagedObject {
 }
 
 /// Photos that are in the bucket. A rollback removes none of them: another process may refer to them.
-pub(super) struct S3Publication(Vec<MediaKey>);
+struct S3Publication(Vec<MediaKey>);
 
 #[async_trait]
 impl Publication for S3Publication {
@@ -125,18 +115,35 @@ impl Publication for S3Publication {
     }
 }
 
-pub(super) async fn publish(
-    bucket: &Bucket,
-    batch: Vec<Box<dyn Staged>>,
-) -> Result<S3Publication, MediaError> {
-    let mut objects = BTreeMap::new();
-    for staged in batch {
-        let Ok(object) = staged.into_any().downcast::<StagedObject>() else {
-            return Err(io::Error::other("staged by another store").into());
-        };
-        objects.insert(object.key, *object);
+/// The staged photos of one upload.
+pub(super) struct ObjectStaging {
+    bucket: Arc<Bucket>,
+    objects: Mutex<BTreeMap<MediaKey, StagedObject>>,
+}
+
+impl ObjectStaging {
+    pub(super) fn new(bucket: &Arc<Bucket>) -> Self {
+        Self { bucket: Arc::clone(bucket), objects: Mutex::default() }
     }
-    let puts: Vec<_> = objects.into_values().map(|object| object.publish(bucket)).collect();
-    let keys = stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await?;
-    Ok(S3Publication(keys))
+
+    fn objects(&self) -> std::sync::MutexGuard<'_, BTreeMap<MediaKey, StagedObject>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Staging for ObjectStaging {
+    async fn stage(&self, bytes: Bytes) -> Result<MediaKey, MediaError> {
+        let object = StagedObject::new(&self.bucket, bytes).await?;
+        let key = object.key;
+        self.objects().insert(key, object);
+        Ok(key)
+    }
+
+    async fn publish(&self) -> Result<Box<dyn Publication>, MediaError> {
+        let objects = std::mem::take(&mut *self.objects());
+        let puts: Vec<_> = objects.into_values().map(|object| object.publish(&self.bucket)).collect();
+        let keys = stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(Box::new(S3Publication(keys)))
+    }
 }

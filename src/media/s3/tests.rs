@@ -36,9 +36,9 @@ impl Setup {
     }
 
     async fn publish(&self, bytes: &'static [u8]) -> Result<MediaKey, MediaError> {
-        let staged = self.store.stage(Bytes::from_static(bytes)).await?;
-        let key = staged.key();
-        self.store.publish(vec![staged]).await?.commit().await;
+        let staging = self.store.begin();
+        let key = staging.stage(Bytes::from_static(bytes)).await?;
+        staging.publish().await?.commit().await;
         Ok(key)
     }
 }
@@ -129,11 +129,10 @@ async fn an_old_photo_that_is_removed_while_it_is_published_anew_is_there_in_the
     let key = setup.publish(b"old").await.unwrap();
     let long_ago = SystemTime::now() - Duration::from_secs(86_400);
     std::fs::File::open(setup.photo(b"old")).unwrap().set_modified(long_ago).unwrap();
-    let staged = setup.store.stage(Bytes::from_static(b"old")).await.unwrap();
-    let publishing = tokio::spawn({
-        let store = setup.store.clone();
-        async move { store.publish(vec![staged]).await.map(|published| published.keys().to_vec()) }
-    });
+    let staging = setup.store.begin();
+    staging.stage(Bytes::from_static(b"old")).await.unwrap();
+    let publishing =
+        tokio::spawn(async move { staging.publish().await.map(|published| published.keys().to_vec()) });
     // A collector that looked at it just before.
     tokio::time::sleep(Duration::from_millis(500)).await;
     setup.store.remove(&[key]).await.unwrap();
