@@ -8,6 +8,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod backup;
+mod blocking;
 pub mod budget;
 pub mod catalog;
 pub mod cli;

@@ -18,6 +18,7 @@ pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schem
 pub use self::restorable::{Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::{Salvage, SalvageReport, SledCatalog};
+use crate::blocking::BlockingError;
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId, UserId};
 
 /// Why the catalog could not do what it was asked.
@@ -39,6 +40,12 @@ pub enum CatalogError {
     /// A row cannot be read as what it should be.
     #[error("the catalog is corrupt: {0}")]
     Corrupt(String),
+}
+
+impl From<BlockingError> for CatalogError {
+    fn from(error: BlockingError) -> Self {
+        Self::Unavailable(error.into())
+    }
 }
 
 /// A stored photo that a new draft refers to.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::blocking::BlockingError;
 use crate::catalog::CatalogError;
 use crate::imaging::ImageError;
 use crate::media::MediaError;
@@ -173,6 +174,12 @@ impl From<CatalogError> for IngestError {
             CatalogError::Unavailable(_) | CatalogError::InUse => Self::Unavailable(error.into()),
             CatalogError::Corrupt(_) => Self::Internal(error.into()),
         }
+    }
+}
+
+impl From<BlockingError> for IngestError {
+    fn from(error: BlockingError) -> Self {
+        Self::Internal(error.into())
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Ingest, IngestError};
+use crate::blocking::blocking;
 use crate::catalog::CatalogError;
 use crate::model::{ClientKey, MediaKey};
 use crate::ratelimit::RateLimiter;
@@ -51,8 +52,7 @@ impl Ingest {
     ) -> Result<Option<Charge>, IngestError> {
         let Some(quota) = &self.quota else { return Ok(None) };
         let hashed = jpeg.clone();
-        let hashing = tokio::task::spawn_blocking(move || MediaKey::of(&hashed));
-        let key = hashing.await.map_err(|error| IngestError::Internal(error.into()))?;
+        let key = blocking(move || Ok::<_, IngestError>(MediaKey::of(&hashed))).await?;
         if self.publisher.catalog().without_row(&[key]).await?.is_empty() {
             return Ok(None);
         }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use memmap2::MmapMut;
 
 use super::page_pool::{PagePool, PooledPages};
+use crate::blocking::blocking;
 use crate::budget::{Reservation, Share};
 use crate::disk::{self, Scratch};
 
@@ -97,7 +98,7 @@ impl Spool {
         let file = blocking(move || {
             let file = disk::scratch_file(&scratch.dir)?;
             scratch.min_free.check(&scratch.dir)?;
-            Ok(file)
+            Ok::<_, io::Error>(file)
         });
         let place = Place::File { file: Arc::new(file.await?), pending: Vec::new() };
         let Place::Memory { bytes, loan, hashed } = std::mem::replace(&mut self.place, place) else {
@@ -158,11 +159,6 @@ impl Spool {
         };
         Ok((source, self.hasher.finalize()))
     }
-}
-
-/// Runs `work` where it may block. It finishes even if the caller goes away.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// A photo in memory; a large one in pages of its own.
@@ -251,7 +247,7 @@ impl Source {
                 let read = blocking(move || {
                     let mut head = vec![0; length];
                     file.read_exact_at(&mut head, 0)?;
-                    Ok(head)
+                    Ok::<_, io::Error>(head)
                 });
                 Ok(Cow::Owned(read.await?))
             }

@@ -22,8 +22,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+pub use self::migrate::Schema;
 use self::pool::Connections;
-pub use self::pool::Schema;
 use self::rows::{DRAFT, MEDIA, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
@@ -134,7 +134,7 @@ impl Catalog for PostgresCatalog {
 
     async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
         let sql = "DELETE FROM source WHERE id = $1 AND media_id = $2";
-        self.connections.read(sql, &[&source.as_bytes().as_slice(), &number(media.0)]).await.map(drop)
+        self.connections.write(sql, &[&source.as_bytes().as_slice(), &number(media.0)]).await
     }
 
     async fn created(&self) -> Result<SystemTime, CatalogError> {

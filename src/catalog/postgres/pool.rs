@@ -15,7 +15,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row};
 
 use super::failure::silent;
-use super::migrate;
+use super::migrate::{self, Schema};
 use super::tls::Tls;
 use super::url::PostgresUrl;
 use crate::catalog::CatalogError;
@@ -31,15 +31,6 @@ const STATEMENT: Duration = Duration::from_secs(4);
 const ABANDONED: Duration = Duration::from_secs(15);
 /// Longest time for which a key may be locked: as long as a slow media store may take to publish the photos.
 const LOCKED: Duration = Duration::from_secs(120);
-
-/// Whether a database without tables gets them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Schema {
-    /// Missing tables are made, older ones brought up to date.
-    Migrate,
-    /// Tables must be there: a mistaken URL must not look like an empty catalog.
-    Expect,
-}
 
 /// See the module.
 pub(super) struct Connections {
@@ -120,7 +111,7 @@ impl Connections {
         Ok(())
     }
 
-    /// Runs one statement that reads, once more if the connection turned out to have ended.
+    /// Runs one statement that reads. Runs it once more if the connection turns out to have ended.
     pub(super) async fn read(
         self: &Arc<Self>,
         sql: &str,
@@ -141,9 +132,26 @@ impl Connections {
             }
         }
     }
+
+    /// Runs one statement that changes rows, once.
+    pub(super) async fn write(
+        self: &Arc<Self>,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), CatalogError> {
+        let client = self.work().await?;
+        let statement = async { client.execute(&client.prepare_cached(sql).await?, params).await };
+        match timeout(OPERATION, statement).await {
+            Ok(changed) => Ok(changed.map(drop)?),
+            Err(_) => {
+                discard(client);
+                Err(silent())
+            }
+        }
+    }
 }
 
-/// Ends a connection whose state is not known.
+/// Closes a connection whose state is unknown.
 pub(super) fn discard(client: Client) {
     drop(Object::take(client));
 }

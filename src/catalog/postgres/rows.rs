@@ -75,12 +75,12 @@ pub(super) fn media(row: &Row, at: usize) -> Result<Media, CatalogError> {
 /// The draft whose [`DRAFT`] are the first columns, and the ids of its photos the next one.
 pub(super) fn draft_row(row: &Row) -> Result<DraftRow, CatalogError> {
     let photos: Vec<i64> = column(row, DRAFT_COLUMNS)?;
-    let Draft { id, title, description, status, price_suggested, owner, photos: _ } = bare_draft(row)?;
     let photos = photos.into_iter().map(|id| positive(id).map(MediaId)).collect::<Result<_, _>>()?;
-    Ok(DraftRow { id, title, description, status, price_suggested, photos, owner })
+    Ok(DraftRow { photos, ..bare_draft(row)? })
 }
 
-fn bare_draft(row: &Row) -> Result<Draft, CatalogError> {
+/// The draft whose [`DRAFT`] are the first columns, without photos.
+fn bare_draft<P>(row: &Row) -> Result<Draft<P>, CatalogError> {
     let status: &str = column(row, 3)?;
     if status != status_name(DraftStatus::Draft) {
         return Err(CatalogError::Corrupt(format!("a draft has the status {status:?}")));

@@ -28,6 +28,7 @@ use self::watermark::{Noted, Watermark};
 use super::{
     Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
+use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
@@ -61,7 +62,7 @@ struct Opened {
 
 impl Opened {
     async fn open(path: Arc<Path>) -> Result<Self, CatalogError> {
-        let opening = tokio::task::spawn_blocking(move || -> Result<_, CatalogError> {
+        let open = move || -> Result<_, CatalogError> {
             // sled repairs while it opens. What it must not repair is refused before, and left as it is.
             let noted = Noted::read(&path)?;
             let found = ondisk::verify(&path)?.unwrap_or_default();
@@ -79,9 +80,10 @@ impl Opened {
             let watermark =
                 Watermark::open(&path, noted, &found, &trees, || Ok(Log::make_durable(&db, &file)?))?;
             Ok((trees, Log { db, file, watermark: Arc::new(watermark) }))
-        });
-        let (trees, log) = opening.await.map_err(|died| {
-            tracing::debug!(%died, "opening the catalog panicked");
+        };
+        let opened = blocking(move || Ok::<_, BlockingError>(open())).await;
+        let (trees, log) = opened.map_err(|panic| {
+            tracing::debug!(%panic, "opening the catalog panicked");
             CatalogError::Corrupt("its files cannot be read".into())
         })??;
         let watermark = Arc::clone(&log.watermark);
@@ -312,13 +314,6 @@ fn why_not_open(error: sled::Error, path: &Path) -> CatalogError {
 fn is_locked(path: &Path) -> bool {
     let tried = File::open(path.join(DB_FILE)).map(|file| file.try_lock());
     matches!(tried, Ok(Err(TryLockError::WouldBlock)))
-}
-
-/// Runs `work` where it may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, CatalogError> + Send + 'static,
-) -> Result<T, CatalogError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| CatalogError::Unavailable(error.into()))?
 }
 
 impl From<io::Error> for CatalogError {

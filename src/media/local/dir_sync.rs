@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-use super::blocking::blocking;
+use crate::blocking::blocking;
 
 /// A directory whose names are synced.
 #[derive(Debug)]

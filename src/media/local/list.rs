@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use super::blocking::blocking;
 use super::{found, stored};
+use crate::blocking::blocking;
 use crate::media::{MediaError, MediaName, Stored};
 
 /// Names that are read for one page; that of a foreign file counts.

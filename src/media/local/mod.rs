@@ -5,7 +5,6 @@
 //! so the files that a crash leaves in staging name exactly the photos that are pending, and a start does not have to read
 //! the whole store.
 
-mod blocking;
 mod dir_sync;
 mod directories;
 mod list;
@@ -30,10 +29,10 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use nix::unistd::{AccessFlags, access};
 
-use self::blocking::blocking;
 use self::directories::Directories;
 use self::staging::LocalStaging;
 use super::{Integrity, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
+use crate::blocking::blocking;
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
@@ -122,7 +121,7 @@ impl MediaObject for OpenFile {
             let chunk = blocking(move || {
                 let mut chunk = vec![0; length];
                 reader.read_exact_at(&mut chunk, start)?;
-                Ok(Bytes::from(chunk))
+                Ok::<_, io::Error>(Bytes::from(chunk))
             })
             .await?;
             let rest = range.start + chunk.len() as u64..range.end;
@@ -163,7 +162,7 @@ impl MediaStore for LocalStore {
         let removed = blocking(move || match found(fs::metadata(&path))? {
             Some(file) if file.is_file() && file.modified()? < than => {
                 remove_file(&path)?;
-                Ok(Some(file.len()))
+                Ok::<_, io::Error>(Some(file.len()))
             }
             _ => Ok(None),
         })

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use nix::errno::Errno;
 use tempfile::TempPath;
 
-use super::blocking::blocking;
 use super::staging::StagedFile;
 use super::{LocalStore, QUARANTINE, found, quarantine, reading, remove_file};
+use crate::blocking::blocking;
 use crate::disk;
 use crate::media::{Integrity, MediaError, Publication};
 use crate::model::MediaKey;

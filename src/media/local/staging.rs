@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tempfile::TempPath;
 
 use super::LocalStore;
-use super::blocking::blocking;
 use super::publish::LocalPublication;
+use crate::blocking::blocking;
 use crate::media::{MediaError, MediaName, Publication, Staging};
 use crate::model::MediaKey;
 

@@ -40,6 +40,7 @@ use self::fault::{Fault, found};
 use self::publish::ObjectStaging;
 pub use self::settings::{S3Settings, S3StartError};
 use super::{Link, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
+use crate::blocking::blocking;
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
@@ -279,8 +280,7 @@ impl MediaStore for S3Store {
             disk::scratch_file(&dir)?;
             floor.check(&dir)
         };
-        let checked = tokio::task::spawn_blocking(check).await;
-        checked.map_err(io::Error::other)??;
+        blocking(check).await?;
         if !self.0.has_answered_just_now() {
             self.0.look().await?;
         }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use super::fault::Fault;
 use super::{AT_ONCE, Bucket, REMOVED_WITHIN, path, stored};
+use crate::blocking::blocking;
 use crate::disk;
 use crate::media::{MediaError, MediaName, Publication, Staging};
 use crate::model::MediaKey;
@@ -43,12 +44,12 @@ impl StagedObject {
     /// Keeps the bytes. The bucket is asked now whether it has them, while the upload still arrives.
     async fn new(bucket: &Bucket, bytes: Bytes) -> Result<Self, MediaError> {
         let scratch = Arc::clone(&bucket.scratch);
-        let writing = tokio::task::spawn_blocking(move || {
+        let writing = blocking(move || {
             let mut file = disk::scratch_file(&scratch)?;
             file.write_all(&bytes)?;
             Ok::<_, io::Error>((MediaKey::of(&bytes), bytes.len(), Arc::new(file)))
         });
-        let (key, length, file) = writing.await.map_err(io::Error::other)??;
+        let (key, length, file) = writing.await?;
         let photo = bucket.head(key).await?.as_ref().and_then(stored);
         let age = photo.map(|photo| photo.modified.elapsed().unwrap_or_default());
         Ok(Self { key, length, file, age, staged: Instant::now() })
@@ -62,12 +63,12 @@ impl StagedObject {
         // Never closed, so that this only waits.
         let _turn = bucket.puts.acquire().await.map_err(io::Error::other)?;
         let (file, length) = (Arc::clone(&self.file), self.length);
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = blocking(move || {
             let mut bytes = vec![0; length];
             file.read_exact_at(&mut bytes, 0)?;
             Ok::<_, io::Error>(Bytes::from(bytes))
         });
-        let bytes = reading.await.map_err(io::Error::other)??;
+        let bytes = reading.await?;
         let name = MediaName::from(self.key);
         let attributes = Attributes::from_iter([
             (Attribute::ContentType, name.content_type()),
