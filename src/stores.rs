@@ -8,8 +8,7 @@ use crate::catalog::{CatalogError, PostgresCatalog, Restorable, Schema, SledCata
 use crate::config::{Database, MediaStorage, Settings};
 use crate::disk::{self, Scratch};
 use crate::error_chain::error_chain;
-use crate::media::s3::S3StartError;
-use crate::media::{LocalStore, MediaStore, S3Store};
+use crate::media::{BucketError, BucketStore, LocalStore, MediaStore};
 
 /// What a store is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +84,7 @@ pub enum OpenError {
     },
     /// The bucket of photos cannot be used.
     #[error(transparent)]
-    Bucket(#[from] S3StartError),
+    Bucket(#[from] BucketError),
 }
 
 /// The sentence for the operator, with which a command ends.
@@ -170,7 +169,7 @@ pub async fn open_media(settings: &Settings, mode: Mode) -> Result<Media, OpenEr
         }
         MediaStorage::S3(bucket) => {
             disk::create_dir(root).map_err(failed)?;
-            (Arc::new(S3Store::open(bucket, root, min_free).await?), root.clone())
+            (Arc::new(BucketStore::open(bucket.connect()?, root, min_free).await?), root.clone())
         }
     };
     Ok(Media { store, scratch: Scratch { dir: dir.into(), min_free } })

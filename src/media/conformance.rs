@@ -141,9 +141,9 @@ async fn only_published_photos_have_a_length_and_a_date(store: &dyn MediaStore) 
     assert_eq!(store.length(key).await.unwrap(), None, "staged is not published");
     staging.publish().await.unwrap().commit().await;
     assert_eq!(store.length(key).await.unwrap(), Some(11));
-    let told = store.stat(key).await.unwrap().unwrap();
-    assert_eq!((told.key, told.length), (key, 11));
-    assert!(told.modified.elapsed().unwrap_or_default() < Duration::from_secs(600));
+    let stored = store.stat(key).await.unwrap().unwrap();
+    assert_eq!((stored.key, stored.length), (key, 11));
+    assert!(stored.modified.elapsed().unwrap_or_default() < Duration::from_secs(600));
     store.remove(&[key]).await.unwrap();
     assert_eq!(store.stat(key).await.unwrap(), None);
 }

@@ -1,4 +1,4 @@
-//! Looks through the photos, however many there are, a page at a time.
+//! Lists the photos a page at a time, in bounded memory.
 
 use std::fs::ReadDir;
 use std::io;
@@ -11,7 +11,7 @@ use super::{found, stored};
 use crate::blocking::blocking;
 use crate::media::{MediaError, MediaName, Stored};
 
-/// Names that are read for one page; that of a foreign file counts.
+/// Directory entries that are read for one page, foreign files included.
 const PAGE: usize = 256;
 
 enum At {
@@ -45,7 +45,7 @@ fn read(at: At) -> io::Result<(Vec<Stored>, At)> {
         let entry = entry?;
         let name = entry.file_name();
         let name: Option<MediaName> = name.to_str().and_then(|name| name.parse().ok());
-        // Links are not followed: they are somebody else's.
+        // Symbolic links are not followed: this store makes none.
         if let Some(name) = name
             && let Some(file) = found(entry.metadata())?
             && file.is_file()

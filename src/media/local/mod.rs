@@ -40,7 +40,7 @@ const STAGING: &str = ".staging";
 const QUARANTINE: &str = ".quarantine";
 const READ_CHUNK: usize = 64 * 1024;
 
-/// See the module.
+/// Photos in a directory of a local disk.
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     root: Arc<Path>,
@@ -57,7 +57,7 @@ impl LocalStore {
     /// Below `min_free` [`check`](MediaStore::check) reports full.
     ///
     /// # Errors
-    /// The directories cannot be made or written.
+    /// The directories cannot be created or written.
     pub fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
         let directories = Directories::open(root)?;
         let mut pending: HashMap<MediaKey, Vec<PathBuf>> = HashMap::new();
@@ -68,13 +68,13 @@ impl LocalStore {
                 None => fs::remove_file(path)?,
             }
         }
-        // What an earlier process published and did not live to sync.
+        // For photos that an earlier process published and did not sync.
         directories.names().sync_now()?;
         let pending = Arc::new(Mutex::new(pending));
         Ok(Self { root: root.into(), min_free, directories: Arc::new(directories), pending })
     }
 
-    /// The directory for files that must never be seen, on the same disk as the photos.
+    /// Returns the directory for scratch files, on the same disk as the photos.
     pub fn scratch_dir(&self) -> PathBuf {
         self.directories.staging()
     }
@@ -94,7 +94,7 @@ impl LocalStore {
     }
 }
 
-/// The key in the name of a staged file.
+/// Returns the key in the name of a staged file.
 fn staged_key(path: &Path) -> Option<MediaKey> {
     Some(MediaName::of_tagged(path.file_name()?.to_str()?)?.key())
 }
@@ -223,7 +223,7 @@ fn stored(key: MediaKey, file: &Metadata) -> io::Result<Stored> {
     Ok(Stored { key, length: file.len(), modified: file.modified()? })
 }
 
-/// `None` for what is not there.
+/// Turns an absent file into `None`.
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -232,7 +232,7 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Removes a file that may not be there.
+/// Removes a file. It is no error if there is none.
 fn remove_file(path: &Path) -> io::Result<()> {
     found(fs::remove_file(path)).map(drop)
 }

@@ -47,7 +47,7 @@ async fn conforms() {
 async fn photos_that_a_crash_left_in_staging_are_pending_until_reconciled() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    // As when the process dies: before publication, and after it with a draft and without one.
+    // As after a crash: one photo is not published, two are.
     std::mem::forget(staged(&store, &[b"half an upload"]).await);
     drop(published(&store, &[b"kept", b"lost"]).await);
     fs::write(store.scratch_dir().join("spilled"), b"?").unwrap();
@@ -81,7 +81,7 @@ async fn photo_that_existed_before_the_crash_is_never_removed_by_reconciling() {
 }
 
 #[tokio::test]
-async fn a_file_that_lost_bytes_is_healed_by_the_next_upload() {
+async fn short_file_is_replaced_by_the_next_upload() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     fs::write(dir.path().join(name(b"photo")), b"pho").unwrap();
@@ -93,7 +93,7 @@ async fn a_file_that_lost_bytes_is_healed_by_the_next_upload() {
 }
 
 #[tokio::test]
-async fn publishing_what_is_there_makes_it_young() {
+async fn publishing_an_existing_photo_renews_its_date() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let key = MediaKey::of(b"photo");
@@ -119,9 +119,9 @@ async fn foreign_files_are_neither_listed_nor_touched() {
     assert!(pages.concat().is_empty());
 }
 
-/// The same for uploads (`verify`, `publish`) and for readers (`open`, `stat`), which must not wait for a writer of the pipe.
+/// For uploads (`verify`, `publish`) and for readers (`open`, `stat`), which must not wait for a writer of the pipe.
 #[tokio::test]
-async fn whatever_stands_in_the_place_of_a_photo_is_no_photo_and_gives_way_to_it() {
+async fn foreign_entry_under_the_name_of_a_photo_is_no_photo_and_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let key = MediaKey::of(b"photo");
@@ -153,7 +153,7 @@ async fn whatever_stands_in_the_place_of_a_photo_is_no_photo_and_gives_way_to_it
 }
 
 #[tokio::test]
-async fn removed_directories_are_made_again_and_locked_again() {
+async fn removed_directories_are_created_and_locked_again() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("media");
     let store = open(&root);
@@ -168,12 +168,12 @@ async fn removed_directories_are_made_again_and_locked_again() {
         store.check().await.unwrap();
         assert!(root.join(STAGING).is_dir());
     }
-    // Somebody puts another directory in the place of the one that was opened.
+    // Another directory replaces the one that was opened.
     fs::rename(&root, dir.path().join("moved")).unwrap();
     fs::create_dir_all(root.join(STAGING)).unwrap();
     store.check().await.unwrap();
     assert!(LocalStore::open(&root, FreeDisk::Bytes(0)).is_err(), "the new one is locked, too");
-    // What cannot be made again is an error, until it can.
+    // A directory that cannot be created again is an error until it can.
     fs::remove_dir_all(&root).unwrap();
     fs::write(&root, "a file").unwrap();
     assert!(store.check().await.is_err());
@@ -191,7 +191,7 @@ async fn little_free_space_is_full() {
 }
 
 #[tokio::test]
-async fn who_reads_beside_another_process_changes_nothing() {
+async fn store_opened_for_reading_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     assert!(LocalStore::open_for_reading(&dir.path().join("none")).is_err());
     let master = open(dir.path());

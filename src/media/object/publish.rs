@@ -1,9 +1,9 @@
-//! From a file without a name to the bucket.
+//! Publishes staged photos in the bucket.
 //!
-//! One thing two processes can do to each other: one looks at an old photo to which nothing refers, and removes it; between
-//! the two another publishes it anew. Nothing in S3 that every service knows forbids that. But a photo is removed within
-//! [`REMOVED_WITHIN`] of being looked at, or it is not; and only old ones are. So who publishes a photo that was there and
-//! was old waits for longer than that, and looks whether it still is.
+//! There is one race between processes. One process reads the age of an old photo to which nothing refers, and removes it;
+//! between the two another process publishes the photo again. No request that every service knows prevents that. But a photo
+//! is removed within [`REMOVED_WITHIN`] of reading its age, or not at all, and only old photos are removed. So a process that
+//! publishes a photo which existed and was old waits for longer than that, and then looks whether the photo still exists.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,23 +25,23 @@ use crate::disk;
 use crate::media::{MediaError, MediaName, Publication, Staging};
 use crate::model::MediaKey;
 
-/// Half of the shortest grace time: the clocks of the processes and of the service may differ by as much.
+/// Age from which a photo counts as old: half of the shortest grace time, by as much as clocks may differ.
 const OLD: Duration = Duration::from_secs(1800);
-/// A removal that was sent in time may still be on its way for so long.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
+/// How long a removal that was sent in time may take to arrive.
+const TRANSIT: Duration = Duration::from_secs(1);
 
-/// Bytes in a file without a name.
+/// A photo in a file without a name.
 struct StagedObject {
     key: MediaKey,
     length: usize,
     file: Arc<File>,
-    /// Of the photo that was there, when this one was staged.
+    /// Age that the photo in the bucket had when this one was staged.
     age: Option<Duration>,
     staged: Instant,
 }
 
 impl StagedObject {
-    /// Keeps the bytes. The bucket is asked now whether it has them, while the upload still arrives.
+    /// Writes the file. Asks the bucket now whether it has the photo, while the rest of the upload arrives.
     async fn new(bucket: &Bucket, bytes: Bytes) -> Result<Self, MediaError> {
         let scratch = Arc::clone(&bucket.scratch);
         let writing = blocking(move || {
@@ -60,7 +60,7 @@ impl StagedObject {
     }
 
     async fn put(&self, bucket: &Bucket) -> Result<(), MediaError> {
-        // Never closed, so that this only waits.
+        // The semaphore is never closed, so this fails never.
         let _turn = bucket.puts.acquire().await.map_err(io::Error::other)?;
         let (file, length) = (Arc::clone(&self.file), self.length);
         let reading = blocking(move || {
@@ -78,7 +78,7 @@ impl StagedObject {
         let path = path(self.key);
         match bucket.ask(bucket.client.put_opts(&path, bytes.into(), options)).await {
             Ok(_) => Ok(()),
-            // An object that is being made cannot be absent: the service contradicts itself.
+            // The service contradicts itself: an object that is being created cannot be absent.
             Err(Fault::Absent) => Err(MediaError::Unavailable(Fault::Absent.into())),
             Err(fault) => Err(fault.into()),
         }
@@ -87,7 +87,7 @@ impl StagedObject {
     async fn publish(self, bucket: &Bucket) -> Result<MediaKey, MediaError> {
         self.put(bucket).await?;
         if self.is_old() {
-            sleep(REMOVED_WITHIN + ON_ITS_WAY).await;
+            sleep(REMOVED_WITHIN + TRANSIT).await;
             if bucket.head(self.key).await?.is_none() {
                 self.put(bucket).await?;
             }
@@ -97,10 +97,10 @@ impl StagedObject {
 }
 
 /// Photos that are in the bucket. A rollback removes none of them: another process may refer to them.
-struct S3Publication(Vec<MediaKey>);
+struct BucketPublication(Vec<MediaKey>);
 
 #[async_trait]
-impl Publication for S3Publication {
+impl Publication for BucketPublication {
     fn keys(&self) -> &[MediaKey] {
         &self.0
     }
@@ -117,12 +117,12 @@ impl Publication for S3Publication {
 }
 
 /// The staged photos of one upload.
-pub(super) struct ObjectStaging {
+pub(super) struct BucketStaging {
     bucket: Arc<Bucket>,
     objects: Mutex<BTreeMap<MediaKey, StagedObject>>,
 }
 
-impl ObjectStaging {
+impl BucketStaging {
     pub(super) fn new(bucket: &Arc<Bucket>) -> Self {
         Self { bucket: Arc::clone(bucket), objects: Mutex::default() }
     }
@@ -133,7 +133,7 @@ impl ObjectStaging {
 }
 
 #[async_trait]
-impl Staging for ObjectStaging {
+impl Staging for BucketStaging {
     async fn stage(&self, bytes: Bytes) -> Result<MediaKey, MediaError> {
         let object = StagedObject::new(&self.bucket, bytes).await?;
         let key = object.key;
@@ -145,6 +145,6 @@ impl Staging for ObjectStaging {
         let objects = std::mem::take(&mut *self.objects());
         let puts: Vec<_> = objects.into_values().map(|object| object.publish(&self.bucket)).collect();
         let keys = stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await?;
-        Ok(Box::new(S3Publication(keys)))
+        Ok(Box::new(BucketPublication(keys)))
     }
 }
