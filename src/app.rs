@@ -118,9 +118,11 @@ impl App {
         match reconciled {
             Ok(0) => {}
             Ok(photos) => {
-                tracing::info!(photos, "photos that an earlier process left pending were reconciled")
+                tracing::info!(photos, "photos that an earlier process left pending were reconciled");
             }
-            Err(error) => tracing::warn!(%error, "photos that an earlier process left pending stay pending"),
+            Err(error) => {
+                tracing::warn!(%error, "photos that an earlier process left pending stay pending");
+            }
         }
         let connections = Connections::default();
         let api = Api {

@@ -7,13 +7,13 @@ use crate::model::{Draft, Media, MediaId, SourceId};
 /// A draft as it is recorded: its photos are the ids of media rows.
 pub type DraftRow = Draft<MediaId>;
 
-/// A source, and the media that was last made of it.
+/// A source, and the media that was last made from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceRow {
-    /// What it was made of.
+    /// The source.
     pub source: SourceId,
-    /// What was made.
+    /// The id of the media row.
     pub media: MediaId,
 }
 
@@ -24,6 +24,6 @@ pub enum Row {
     Media(Media),
     /// A draft.
     Draft(DraftRow),
-    /// What a photo was made of.
+    /// A source of a photo.
     Source(SourceRow),
 }

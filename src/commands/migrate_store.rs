@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Verdict, files, note, restore, say, told};
+use super::{Verdict, files, note, restore, say, with_causes};
 use crate::backup::{self, Copied, Finding};
 use crate::config::{Database, MediaStorage, Place, Settings};
 use crate::stores::{self, Mode};
@@ -48,14 +48,14 @@ async fn catalog(from: &Settings, to: &Settings) -> Result<Verdict, String> {
     let spool = files::spool([&from.database, &to.database]);
     let cannot = |error: io::Error| format!("{} cannot be used for a passing copy: {error}", spool.display());
     let mut file = files::nameless(&spool).map_err(cannot)?;
-    let counts = backup::export(&*source, BufWriter::new(&file)).await.map_err(told)?;
+    let counts = backup::export(&*source, BufWriter::new(&file)).await.map_err(with_causes)?;
     note(&format!("Read {counts} from {}.", from.database));
     file.rewind().map_err(cannot)?;
     let target = stores::open_catalog(to, Mode::Create).await?;
     restore(&*target, &file).await?;
     let expected = hash(&mut file).map_err(cannot)?;
     let mut hasher = blake3::Hasher::new();
-    let kept = backup::export(&*target, &mut hasher).await.map_err(told)?;
+    let kept = backup::export(&*target, &mut hasher).await.map_err(with_causes)?;
     if hasher.finalize() != expected {
         let (from, to) = (&from.database, &to.database);
         say(&format!("catalog-differs {to} holds {kept} and its own next ids, {from} holds {counts}"));
@@ -79,7 +79,7 @@ async fn photos(settings: &Settings, from: &Place, to: &Place) -> Result<Verdict
     let report = |copied: &Copied| progress.report(copied);
     let found = |finding: &Finding| say(&finding.to_string());
     let copied = backup::copy(&*source, &*target, report, found).await.map_err(|error| {
-        format!("{}. What was copied stays; the same command goes on from there", told(error))
+        format!("{}. What was copied stays; the same command goes on from there", with_causes(error))
     })?;
     progress.end();
     let Copied { seen, copied, bytes, problems, .. } = copied;

@@ -1,7 +1,7 @@
-//! The operator's commands: opens what they need, says what they did, and leaves the work to `backup`.
+//! The operator's commands. They open the stores, report the result, and leave the work to `backup`.
 //!
-//! What they made goes to stdout, and what there is to say of it to stderr. They need the catalog for themselves: sled has
-//! room for one process, and of a PostgreSQL that is written to meanwhile they would see pieces.
+//! Output goes to stdout, and messages go to stderr. A command needs the catalog for itself: only one process can open
+//! sled, and a PostgreSQL catalog that changes meanwhile would give inconsistent results.
 
 mod files;
 mod migrate_store;
@@ -22,7 +22,7 @@ use crate::media::MediaStore;
 use crate::model::UserId;
 use crate::stores::{self, Mode, Stores};
 
-/// So many rows are imported, and then it is said how far it is.
+/// Rows that are imported between two lines of progress.
 const ROWS_PER_LINE: u64 = 10_000;
 
 /// An operator's command with its arguments.
@@ -32,7 +32,7 @@ pub enum Operation {
     Export {
         /// A file, or `-` for stdout.
         output: String,
-        /// Of a damaged catalog, what can be read.
+        /// Saves the readable rows of a damaged catalog.
         salvage: bool,
     },
     /// Restores the catalog.
@@ -44,19 +44,19 @@ pub enum Operation {
     Fsck {
         /// Does not read whole photos.
         quick: bool,
-        /// Mends what loses nothing.
+        /// Repairs what can be repaired without loss.
         repair: bool,
     },
     /// Makes a new catalog in the place of a damaged one.
     Rebuild {
         /// An export: a file, or `-` for stdin.
         from: String,
-        /// Even if the present catalog works.
+        /// Replaces a catalog that works, too.
         force: bool,
     },
-    /// Makes the tables of a catalog that has some.
+    /// Migrates the tables of a PostgreSQL catalog.
     Migrate,
-    /// Copies a catalog, or photos, from one place to another. One of the two is `None`: where the settings have it.
+    /// Copies a catalog, or photos, from one place to another. One of the two may be `None`, for the place in the settings.
     MigrateStore {
         /// The source.
         from: Option<Place>,
@@ -72,10 +72,10 @@ pub enum Operation {
     },
 }
 
-/// How a command ended that came to its end.
+/// The result of a command that completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It did what it should, and nothing is wrong.
+    /// Nothing is wrong.
     Well,
     /// Something is wrong; stdout says what.
     Problems,
@@ -84,7 +84,7 @@ pub enum Verdict {
 /// Runs a command.
 ///
 /// # Errors
-/// A sentence for the operator: why it did not come to its end.
+/// A sentence for the operator: why the command failed.
 pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
@@ -109,7 +109,7 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
 async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
     let catalog = stores::open_catalog(settings, Mode::Existing).await?;
     let mut output = Output::create(output)?;
-    let counts = backup::export(&*catalog, output.writer()).await.map_err(told)?;
+    let counts = backup::export(&*catalog, output.writer()).await.map_err(with_causes)?;
     output.keep()?;
     note(&format!("Exported {counts}."));
     Ok(Verdict::Well)
@@ -117,14 +117,14 @@ async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
 
 async fn import(settings: &Settings, from: &str) -> Result<Verdict, String> {
     let input = Input::open(from, &files::spool([&settings.database]))?;
-    // Before a catalog is made for it.
-    backup::verify(&input.file).map_err(told)?;
+    // The export is verified before a catalog is created.
+    backup::verify(&input.file).map_err(with_causes)?;
     let catalog = stores::open_catalog(settings, Mode::Create).await?;
     restore(&*catalog, &input.file).await?;
     Ok(Verdict::Well)
 }
 
-/// A server does it at its start as well; this is for those who start many, or whose server may not change tables.
+/// A server migrates at its start as well. This is for operators with many servers, or whose servers may not change tables.
 async fn migrate(settings: &Settings) -> Result<Verdict, String> {
     match &settings.database {
         Database::Sled(_) => note("The embedded catalog has no tables to migrate."),
@@ -156,7 +156,7 @@ async fn restore(catalog: &dyn Restorable, file: &File) -> Result<(), String> {
             note(&format!("Imported {done} of {total} rows."));
         }
     };
-    let counts = backup::import(catalog, file, progress).await.map_err(told)?;
+    let counts = backup::import(catalog, file, progress).await.map_err(with_causes)?;
     note(&format!("The catalog has all of the export: {counts}."));
     Ok(())
 }
@@ -169,13 +169,13 @@ async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
 
 async fn check(catalog: &dyn Restorable, store: &dyn MediaStore, checks: Checks) -> Result<Summary, String> {
     let say = |finding: &Finding| say(&finding.to_string());
-    let summary = backup::fsck(catalog, store, checks, say).await.map_err(told)?;
+    let summary = backup::fsck(catalog, store, checks, say).await.map_err(with_causes)?;
     note(&summary.to_string());
     Ok(summary)
 }
 
 /// An error with its causes.
-fn told(error: impl std::error::Error + 'static) -> String {
+fn with_causes(error: impl std::error::Error + 'static) -> String {
     error_chain(&error)
 }
 

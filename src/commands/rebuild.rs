@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use std::{fs, io};
 
 use super::files::{self, Input};
-use super::{Verdict, check, note, restore, told};
-use crate::backup::{self, Checks, CustodyError};
+use super::{Verdict, check, note, restore, with_causes};
+use crate::backup::{self, BackupError, Checks};
 use crate::catalog::{CatalogError, Restorable, Restore, SledCatalog};
 use crate::config::{Database, Settings};
 use crate::disk;
@@ -36,7 +36,7 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     };
     let input = Input::open(from, files::parent(path))?;
     // The export is verified before a file is moved.
-    backup::verify(&input.file).map_err(told)?;
+    backup::verify(&input.file).map_err(with_causes)?;
     let shown = path.display();
     let mut begun = None;
     let reason = match look(settings, path).await? {
@@ -86,14 +86,14 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
             "{count} photos have no row: drafts made after the export may have had them. They are kept."
         ));
     }
-    let next_media_id = catalog.state().await.map_err(told)?.next_media_id;
+    let next_media_id = catalog.state().await.map_err(with_causes)?.next_media_id;
     skip_ids(&catalog, next_media_id.saturating_add(found.without_row), 1).await?;
-    catalog.restore(Restore::End).await.map_err(told)?;
+    catalog.restore(Restore::End).await.map_err(with_causes)?;
     Ok(Verdict::Well)
 }
 
 async fn skip_ids(catalog: &dyn Restorable, next_media_id: u64, next_draft_id: u64) -> Result<(), String> {
-    catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await.map_err(told)
+    catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await.map_err(with_causes)
 }
 
 async fn look(settings: &Settings, path: &Path) -> Result<Present, String> {
@@ -111,15 +111,15 @@ async fn look(settings: &Settings, path: &Path) -> Result<Present, String> {
     let present = match is_needed(&catalog).await {
         Ok(true) => Present::Works,
         Ok(false) => return Ok(Present::Begun(catalog)),
-        Err(error @ CustodyError::Catalog(CatalogError::Corrupt(_))) => Present::Damaged(told(error)),
-        Err(error) => Present::Unclear(told(error)),
+        Err(error @ BackupError::Catalog(CatalogError::Corrupt(_))) => Present::Damaged(with_causes(error)),
+        Err(error) => Present::Unclear(with_causes(error)),
     };
     catalog.close().await;
     Ok(present)
 }
 
 /// Returns whether the catalog has rows that the import would not restore.
-async fn is_needed(catalog: &SledCatalog) -> Result<bool, CustodyError> {
+async fn is_needed(catalog: &SledCatalog) -> Result<bool, BackupError> {
     backup::read_all(catalog).await?;
     Ok(!catalog.state().await?.is_partial && !backup::is_empty(catalog).await?)
 }

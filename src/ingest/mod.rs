@@ -40,10 +40,10 @@ use crate::ratelimit::RateLimiter;
 const FILES_FIELD: &str = "files";
 /// Name of the form field that carries the title.
 const TITLE_FIELD: &str = "title";
-/// Most memory that is kept for the next photos while no photo has it: two of a phone's usual size.
+/// Most memory that is kept for the next photos while no photo uses it: two photos of the usual size of a phone.
 const SPARE_BYTES: u64 = 8 << 20;
-/// For how long a store or a catalog that could take something is taken to be able to. The floors of free space are far
-/// above what arrives in that time.
+/// How long a successful check of store and catalog is valid. The floors of free space are far above what arrives in that
+/// time.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest title in characters (Unicode scalar values).
 pub const MAX_TITLE_CHARS: usize = 160;
@@ -57,15 +57,15 @@ pub struct Limits {
     pub photo_bytes: u64,
     /// Longest body in bytes.
     pub body_bytes: u64,
-    /// Prefixes of the sniffed types that are let in.
+    /// Prefixes of the sniffed types that are allowed.
     pub mime_prefixes: Vec<String>,
-    /// How long an encoded photo waits for memory of earlier ones that are not on disk yet.
+    /// How long an encoded photo waits for memory of earlier ones that are not staged yet.
     pub memory_wait: Duration,
-    /// Admission in flight before clients are held to their shares.
+    /// Uploads in flight from which on each client is limited to its share.
     pub uploads: usize,
 }
 
-/// What a finished upload made.
+/// The result of a finished upload.
 #[derive(Debug)]
 pub struct Uploaded {
     /// The draft, durable.
@@ -87,11 +87,11 @@ pub struct UploadedPhoto {
     pub is_recognised: bool,
 }
 
-/// The use case, with everything that it needs.
+/// Takes uploads, and has everything that an upload needs.
 pub struct Ingest {
     limits: Limits,
     recipe: Recipe,
-    /// Of the recipe: part of the name under which a source is known.
+    /// Hash of the recipe. It keys the hash of a source, so that other settings give other source ids.
     fingerprint: [u8; 32],
     budget: Budget,
     pool: Arc<Pool>,
@@ -99,16 +99,16 @@ pub struct Ingest {
     scratch: Scratch,
     page_pool: Arc<PagePool>,
     uploads: Arc<Admission>,
-    /// When store and catalog last said that they could take something.
+    /// When store and catalog were last checked with success.
     checked: Mutex<Option<Instant>>,
-    /// Commits that have begun.
+    /// Commits that are running.
     commits: TaskTracker,
     /// What one client may add to the store, in KiB.
     quota: Option<Arc<dyn RateLimiter>>,
 }
 
 impl Ingest {
-    /// Puts the parts together. `scratch` is for photos that do not fit the memory budget.
+    /// Combines the parts. `scratch` is for photos that do not fit the memory budget.
     pub fn new(
         limits: Limits,
         recipe: Recipe,
@@ -163,7 +163,7 @@ impl Ingest {
         &self.pool
     }
 
-    /// Whether an upload of `client` could succeed now; asked before a body is read.
+    /// Checks whether an upload of `client` could succeed now. Called before the body is read.
     ///
     /// # Errors
     /// Its photos would wait longer than they may, or the store or the catalog is full or does not answer.
@@ -175,7 +175,7 @@ impl Ingest {
         self.check().await
     }
 
-    /// Whether store and catalog could take something, as of a moment ago: asking them costs as much as a small photo.
+    /// Checks store and catalog, at most once in [`CHECK_INTERVAL`]: a check costs as much as a small photo.
     async fn check(&self) -> Result<(), IngestError> {
         let asked = Instant::now();
         let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,8 +189,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// Returns once every commit that has begun is done, whoever still waits for it. To be called when no upload will
-    /// begin any more.
+    /// Returns once all running commits have ended, including those whose clients left. Called when no upload begins any
+    /// more.
     pub async fn drained(&self) {
         self.commits.close();
         self.commits.wait().await;
@@ -225,13 +225,13 @@ impl Ingest {
         let (mut photos, staging) = (work.ready, work.staging);
         photos.sort_by_key(|photo| photo.index);
         let ingest = Arc::clone(self);
-        // A task of its own: a client that hangs up now must not leave a published photo without its row.
+        // A task of its own: a client that disconnects now must not leave a published photo without its row.
         let commit = async move { ingest.commit(caller, title, photos, &*staging).await };
         let committed = self.commits.spawn(commit.in_current_span());
         committed.await.map_err(|error| IngestError::Internal(error.into()))?
     }
 
-    /// Reads all parts, hands their photos to `work`, waits for them, and gives the title.
+    /// Reads all parts, gives their photos to `work`, waits for them, and returns the title.
     async fn read(self: &Arc<Self>, mut parts: Parts, work: &mut Work) -> Result<String, IngestError> {
         let mut title = String::new();
         let (mut index, mut photos, mut empty) = (0, 0, None);
@@ -248,7 +248,7 @@ impl Ingest {
                         PhotoPart::NotChosen => continue,
                     }
                     index += 1;
-                    // Empty parts alone are a form without a photo; beside a photo each is one that was lost.
+                    // A form of empty parts alone has no photo. Beside a photo, an empty part is a photo that was lost.
                     if let Some(label) = empty.as_ref().filter(|_| photos > 0) {
                         return Err(label.blame(PhotoError::NoBytes));
                     }
@@ -271,7 +271,7 @@ async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = part.chunk().await? {
-        // No character takes more than four bytes.
+        // A character takes at most four bytes.
         if bytes.len() + chunk.len() > 4 * MAX_TITLE_CHARS {
             return Err(IngestError::TitleTooLong);
         }
@@ -281,7 +281,7 @@ async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
     if title.chars().count() > MAX_TITLE_CHARS {
         return Err(IngestError::TitleTooLong);
     }
-    // Text areas send tabs and line breaks. No form sends others, and no database takes the first of them.
+    // Text areas send tabs and line breaks. No form sends other control characters, and no database accepts U+0000.
     let is_refused = |c: &char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
     match title.chars().find(is_refused) {
         Some(character) => Err(IngestError::TitleControl { character }),

@@ -1,4 +1,4 @@
-//! What one client may add to the store: KiB of new photos, as stored, against a quota.
+//! Limits what one client may add to the store, in KiB of new photos as stored.
 //!
 //! A photo is charged before it is staged, and the charge is given back unless the upload commits. So uploads that run side by
 //! side never keep more than the quota together. A photo that has a media row costs nothing, so that a retry passes while the

@@ -75,7 +75,7 @@ impl Setup {
 }
 
 #[tokio::test]
-async fn what_nothing_refers_to_goes_after_its_grace_time_and_nothing_else() {
+async fn unreferenced_photo_is_removed_after_its_grace_time() {
     let setup = without_grace().await;
     let [kept, old, young] =
         [setup.publish_and_record("kept").await, setup.publish("old").await, setup.publish("young").await];
@@ -93,7 +93,7 @@ async fn what_nothing_refers_to_goes_after_its_grace_time_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn photos_older_than_the_catalog_are_not_its_own_to_remove() {
+async fn photos_older_than_the_catalog_are_not_removed() {
     let setup = setup().await;
     setup.publish_and_record("kept").await;
     let old = setup.publish("of an earlier catalog").await;
@@ -104,7 +104,7 @@ async fn photos_older_than_the_catalog_are_not_its_own_to_remove() {
 }
 
 #[tokio::test]
-async fn where_most_photos_are_unknown_the_catalog_is_the_wrong_one() {
+async fn nothing_is_removed_if_most_photos_are_unknown() {
     let setup = without_grace().await;
     setup.publish_and_record("kept").await;
     for name in ["copied", "here with", "new dates"] {
@@ -114,7 +114,7 @@ async fn where_most_photos_are_unknown_the_catalog_is_the_wrong_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
+async fn photo_uploaded_during_a_collection_is_stored_in_the_end() {
     let setup = Arc::new(without_grace().await);
     for n in 0..20 {
         setup.publish_and_record(&format!("kept {n}")).await;
@@ -187,7 +187,7 @@ async fn missing_photos_are_counted_until_they_are_back() {
 }
 
 #[tokio::test]
-async fn damaged_photo_goes_to_quarantine_and_is_reported_until_it_is_healed() {
+async fn damaged_photo_is_quarantined_and_reported_until_it_is_replaced() {
     let setup = setup().await;
     let maintenance = &setup.maintenance;
     let [whole, damaged] =
@@ -211,7 +211,7 @@ async fn damaged_photo_goes_to_quarantine_and_is_reported_until_it_is_healed() {
 
 /// As on a disk that turned read-only. The file in the place of the quarantine has the same effect.
 #[tokio::test]
-async fn damaged_photo_that_cannot_be_moved_is_withheld_until_it_is_healed() {
+async fn damaged_photo_that_cannot_be_moved_is_withheld_until_it_is_replaced() {
     let setup = setup().await;
     let key = setup.publish_and_record("photo").await;
     std::fs::write(setup.dir.path().join("media/.quarantine"), "").unwrap();
@@ -229,7 +229,7 @@ async fn damaged_photo_that_cannot_be_moved_is_withheld_until_it_is_healed() {
 
 /// The scrub finds the damaged file just before the upload replaces it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn photo_that_an_upload_heals_meanwhile_is_not_taken_away() {
+async fn photo_replaced_during_the_scrub_is_not_quarantined() {
     let setup = Arc::new(setup().await);
     let key = setup.publish_and_record("photo").await;
     for _ in 0..50 {
@@ -263,7 +263,7 @@ async fn sources_without_a_photo_are_forgotten() {
 }
 
 #[tokio::test]
-async fn it_stops_when_it_is_told_to() {
+async fn cancelled_maintenance_stops() {
     let setup = setup().await;
     let stop = CancellationToken::new();
     let maintenance = Arc::clone(&setup.maintenance);

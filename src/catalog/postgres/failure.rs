@@ -1,4 +1,4 @@
-//! What PostgreSQL's failures mean.
+//! Interprets the errors of PostgreSQL.
 
 use std::io;
 
@@ -20,7 +20,7 @@ impl From<Error> for CatalogError {
     }
 }
 
-/// Pages that cannot be read, or tables that are not what the migrations made.
+/// Returns whether a code stands for unreadable pages, or for tables that are not those of the migrations.
 fn is_damage(code: &SqlState) -> bool {
     [
         SqlState::DATA_CORRUPTED,
@@ -32,13 +32,14 @@ fn is_damage(code: &SqlState) -> bool {
     .contains(code)
 }
 
-/// Transactions stood in each other's way, and one of them was ended: to try it again is right.
+/// Returns whether the database ended the transaction because of a conflict with another one: it should be repeated.
 pub(super) fn is_conflict(error: &Error) -> bool {
     let code = error.code();
     code == Some(&SqlState::T_R_SERIALIZATION_FAILURE) || code == Some(&SqlState::T_R_DEADLOCK_DETECTED)
 }
 
-/// Whether the database said no for a reason that no waiting removes: a wrong password, no such database, no right to it.
+/// Returns whether the database refuses for a reason that waiting does not remove: a wrong password, no such database, no
+/// permission.
 pub(super) fn is_refusal(error: &CatalogError) -> bool {
     let CatalogError::Unavailable(cause) = error else { return matches!(error, CatalogError::Corrupt(_)) };
     let refused =
@@ -46,15 +47,15 @@ pub(super) fn is_refusal(error: &CatalogError) -> bool {
     cause.downcast_ref::<Error>().and_then(Error::code).is_some_and(refused)
 }
 
-/// Whether an error in answer to COMMIT proves that nothing was committed. A connection that ended proves nothing, and nor
-/// does a server that says that it is going down.
+/// Returns whether an error in answer to COMMIT proves that nothing was committed. A lost connection proves nothing, and
+/// neither does a server that is shutting down.
 pub(super) fn proves_rollback(error: &Error) -> bool {
     error
         .code()
         .is_some_and(|code| ["23", "25", "40", "53"].iter().any(|class| code.code().starts_with(class)))
 }
 
-/// There was no answer in time.
+/// The error for an answer that did not come in time.
 pub(super) fn silent() -> CatalogError {
     CatalogError::Unavailable("the database did not answer in time".into())
 }

@@ -1,4 +1,4 @@
-//! The tables: made and brought up to date by numbered migrations, each in a transaction, one process at a time.
+//! Creates and migrates the tables by numbered migrations, each in a transaction, one process at a time.
 
 use std::time::Duration;
 
@@ -24,15 +24,15 @@ pub enum Schema {
     Expect,
 }
 
-/// Who migrates holds this lock, so that any number of instances can be started at once. Any number will do.
+/// Advisory lock of a migration, so that any number of instances can start at once. The number is arbitrary.
 const LOCK: i64 = 0x7669_6e74_6564;
-/// Longest time for all migrations, and for those of another instance. They may have to look at every row.
+/// Longest time for all migrations, including the wait for those of another instance. They may read every row.
 const LONGEST: Duration = Duration::from_secs(600);
 
-/// Makes the tables what this program expects, or sees that they are.
+/// Migrates the tables, or checks that they exist.
 pub(super) async fn prepare(config: &Config, tls: Tls, schema: Schema) -> Result<(), CatalogError> {
     let (mut client, connection) = config.connect(tls).await?;
-    // The lock goes with the connection, and this with the function, whoever stops waiting for it.
+    // The lock ends with the connection, and the connection with this function, even if the future is dropped.
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     match schema {
         Schema::Migrate => timeout(LONGEST, migrate(&mut client)).await.map_err(|_| silent())?,
@@ -61,7 +61,7 @@ async fn migrate(client: &mut Client) -> Result<(), CatalogError> {
     Ok(())
 }
 
-/// Asked first, so that a replica that only reads, and a user who may not make tables, can be worked with.
+/// Returns whether no migration is due. Checked first, for read-only replicas and for users who may not create tables.
 async fn is_up_to_date(client: &Client) -> Result<bool, CatalogError> {
     let is_there = client.query_one("SELECT to_regclass('refinery_schema_history') IS NOT NULL", &[]).await?;
     if !is_there.try_get(0)? {
@@ -74,7 +74,7 @@ async fn is_up_to_date(client: &Client) -> Result<bool, CatalogError> {
     Ok(last == expected)
 }
 
-/// Whether a migration failed because of what is there already, and not because the database did.
+/// Returns whether a migration failed because of existing tables, and not because the database did.
 fn is_foreign(cause: &(dyn std::error::Error + 'static)) -> bool {
     let code = cause.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::code);
     code.is_some_and(|code| code.code().starts_with("42"))
@@ -84,7 +84,7 @@ fn failed(error: refinery::Error) -> CatalogError {
     use refinery::error::Kind;
     match error.kind() {
         Kind::Connection(_, cause) if !is_foreign(&**cause) => CatalogError::Unavailable(error.into()),
-        // Another program's tables, or those of a later version of this one.
+        // The tables of another program, or of a later version of this one.
         _ => {
             let cause =
                 std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The shared catalog: PostgreSQL, which any number of instances may use at once.
+//! The shared catalog: a PostgreSQL database that any number of instances use at once.
 //!
 //! Equal photos that two instances receive share one row, by an upsert over the key. Publishing a photo and removing it must
 //! not happen at the same time on two instances: locks in the database exclude that, see `key_lock`. No call waits for the
@@ -31,20 +31,20 @@ use super::{
 };
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
-/// See the module.
+/// A catalog in a PostgreSQL database.
 pub struct PostgresCatalog {
     connections: Arc<Connections>,
 }
 
 impl PostgresCatalog {
-    /// Connects to the database at `url`, and makes or looks for the tables as `schema` says. At most `connections` are open
+    /// Connects to the database at `url`, and creates or checks the tables as `schema` says. At most `connections` are open
     /// at once. Called inside a tokio runtime.
     ///
-    /// A database that is down is no error: every call fails until it is up, and then goes through.
+    /// A database that is down is no error: every call fails until it is up.
     ///
     /// # Errors
-    /// The database refuses this program for good (its password, its name), is not this program's, or `sslrootcert` cannot
-    /// be read.
+    /// The database refuses the login for good (wrong password, no such database), has other tables, or `sslrootcert`
+    /// cannot be read.
     pub async fn open(url: &PostgresUrl, connections: usize, schema: Schema) -> Result<Self, CatalogError> {
         let connections = Arc::new(Connections::new(url, connections, schema)?);
         match connections.prepare().await {
@@ -143,7 +143,7 @@ impl Catalog for PostgresCatalog {
         rows::column(row, 0)
     }
 
-    /// A replica that only reads, and a catalog of which a part is missing, take no drafts.
+    /// Fails on a read-only replica, and on a partial catalog.
     async fn check(&self) -> Result<(), CatalogError> {
         let sql = "SELECT current_setting('transaction_read_only')::boolean, is_partial FROM catalog_state";
         let found = self.connections.read(sql, &[]).await?;

@@ -1,7 +1,7 @@
-//! Connections: how many, how long they are waited for, and what is prepared before the first one is used.
+//! The connection pools, with a limit on every wait.
 //!
-//! A database that is down or stalled costs a caller some seconds and an error, never more. Connections that ended are
-//! replaced by the next caller; so when the database is back, so is the catalog.
+//! A database that is down or stalled costs a caller some seconds and an error. The next caller replaces connections that
+//! ended, so the catalog works again as soon as the database does.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,19 +20,20 @@ use super::tls::Tls;
 use super::url::PostgresUrl;
 use crate::catalog::CatalogError;
 
-/// Longest wait for a connection, whether for a free one or for a new one.
+/// Longest wait for a free or a new connection.
 const CONNECT: Duration = Duration::from_secs(3);
 /// Longest time that a transaction may take.
 pub(super) const OPERATION: Duration = Duration::from_secs(5);
-/// Longest time for one statement, and for a lock: the database gives up before we do, and says why.
+/// Longest time for one statement, and for a lock. Shorter than [`OPERATION`], so that the database ends it and names the
+/// reason.
 const STATEMENT: Duration = Duration::from_secs(4);
-/// After so long the database ends a transaction whose COMMIT does not arrive, and the kernel a connection whose bytes are not
-/// taken. Far below the minute after which a doubtful commit is asked about.
+/// After this time the database ends an idle transaction, and the kernel a connection whose bytes are not acknowledged. Far
+/// below the minute after which pending photos are reconciled.
 const ABANDONED: Duration = Duration::from_secs(15);
 /// Longest time for which a key may be locked: as long as a slow media store may take to publish the photos.
 const LOCKED: Duration = Duration::from_secs(120);
 
-/// See the module.
+/// The connections to one database.
 pub(super) struct Connections {
     work: Pool,
     /// Connections that hold key locks. A pool of their own: a task that holds a lock needs a connection of the other pool
@@ -43,12 +44,12 @@ pub(super) struct Connections {
     schema: Schema,
     /// Set once the tables are what this program expects.
     ready: OnceLock<()>,
-    /// Of who makes them so.
+    /// Held by the task that prepares the tables.
     turn: Arc<Semaphore>,
 }
 
 impl Connections {
-    /// At most `size` connections, which are made when they are needed.
+    /// Prepares pools of `size` connections in all, which are opened when they are needed.
     pub(super) fn new(url: &PostgresUrl, size: usize, schema: Schema) -> Result<Self, CatalogError> {
         let unusable = |error: std::io::Error| CatalogError::Unavailable(error.into());
         let tls = Tls::of(url).map_err(unusable)?;
@@ -65,12 +66,12 @@ impl Connections {
         })
     }
 
-    /// A connection to a catalog that is ready.
+    /// Returns a connection whose tables are ready.
     pub(super) async fn work(self: &Arc<Self>) -> Result<Client, CatalogError> {
         self.client(&self.work).await
     }
 
-    /// A connection for key locks to a catalog that is ready.
+    /// Returns a connection for key locks whose tables are ready.
     pub(super) async fn for_locks(self: &Arc<Self>) -> Result<Client, CatalogError> {
         self.client(&self.locks).await
     }
@@ -86,8 +87,8 @@ impl Connections {
         })
     }
 
-    /// The database was down at the start, and may be back: one caller finds out, and the others do not wait for it. What
-    /// it began goes on when it waits no longer.
+    /// Prepares the tables after a start at which the database was down. One caller tries; the others fail at once. The
+    /// preparation goes on if that caller stops waiting.
     async fn prepare_soon(self: &Arc<Self>) -> Result<(), CatalogError> {
         let busy = || CatalogError::Unavailable("the database is being connected to".into());
         let turn = Arc::clone(&self.turn).try_acquire_owned().map_err(|_| busy())?;
@@ -97,7 +98,7 @@ impl Connections {
         prepared.map_err(|died| CatalogError::Unavailable(died.into()))?
     }
 
-    /// Makes the catalog ready now, however long that takes.
+    /// Prepares the tables now, however long that takes.
     pub(super) async fn prepare(&self) -> Result<(), CatalogError> {
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         self.prepare_in(turn.map_err(|closed| CatalogError::Unavailable(closed.into()))?).await
@@ -158,7 +159,7 @@ pub(super) fn discard(client: Client) {
 
 fn configured(url: &PostgresUrl, abandoned: Duration) -> Config {
     let mut config = url.config.clone();
-    // What the operator's URL says comes behind, and wins.
+    // The options of the operator's URL come last, and win.
     let own = format!(
         "-c synchronous_commit=on -c statement_timeout={statement} -c lock_timeout={statement} \
          -c idle_in_transaction_session_timeout={idle} {given}",

@@ -1,8 +1,8 @@
-//! Recording a draft: one transaction in two round trips.
+//! Records a draft: one transaction in two round trips.
 //!
-//! Statements are sent without waiting for the answers to those before them, and the answers read in order: the first that
-//! is an error is why the others are. Rows are written in the order of their keys, so that no two transactions wait for each
-//! other. COMMIT travels with the last statements; from then on a connection that ends leaves a doubt.
+//! Statements are sent without waiting for the answers to earlier ones, and answers are read in order: the first error is
+//! the cause of the later ones. Rows are written in the order of their keys, so that no two transactions wait for each
+//! other. COMMIT is sent with the last statements: if the connection ends after that, the outcome is unknown.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use crate::catalog::{CatalogError, NewDraft, NewPhoto};
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaKey};
 use std::sync::Arc;
 
-/// How often a transaction is begun anew that stood in the way of another, and the rest before it, times the number of tries.
+/// How often a transaction is repeated after a conflict, and the pause before it, times the number of tries.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -31,8 +31,8 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock_shared(name) FROM unnest($1::bi
 pub(super) const USER: &str = r#"INSERT INTO "user" (id) SELECT given.id FROM unnest($1::bigint[]) AS given (id)
     WHERE NOT EXISTS (SELECT FROM "user" u WHERE u.id = given.id) ORDER BY given.id ON CONFLICT DO NOTHING"#;
 
-/// Gives the rows of all keys, except one that another transaction made in this moment. Ids are drawn in the order of the
-/// upload, and rows written in that of their keys.
+/// Returns the rows of all keys, except rows that another transaction creates at this moment. Ids are drawn in the order of
+/// the upload, and rows written in the order of their keys.
 const MEDIA: &str = "
     WITH input AS MATERIALIZED (
         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])
@@ -50,7 +50,7 @@ const MEDIA: &str = "
     SELECT m.id, m.key, m.width, m.height, m.size_bytes, m.user_id FROM media m JOIN input USING (key)
     UNION ALL SELECT id, key, width, height, size_bytes, user_id FROM made";
 
-/// A retry finds its sources as they are, and then writes nothing.
+/// A repeated upload finds its sources unchanged, and writes nothing.
 const SOURCES: &str = "
     INSERT INTO source (id, media_id)
     SELECT input.id, input.media_id FROM unnest($1::bytea[], $2::bigint[]) AS input (id, media_id)
@@ -71,7 +71,7 @@ const DRAFT: &str = "
 
 /// Why an attempt failed.
 enum Failed {
-    /// Another transaction was in the way.
+    /// The transaction conflicted with another one.
     Conflict(Error),
     Other(CatalogError),
 }
@@ -110,7 +110,7 @@ impl Connections {
         match recorded {
             Ok(Ok(draft)) => Ok(draft),
             Ok(Err(failed)) => {
-                // Sent, and not waited for: whoever has the connection next stands behind it.
+                // The statement is sent, and its answer not awaited: the next statement on this connection runs after it.
                 let _sent = client.batch_execute("ROLLBACK").now_or_never();
                 Err(failed)
             }
@@ -127,7 +127,7 @@ impl Connections {
 }
 
 async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool) -> Result<Draft, Failed> {
-    // Once for each connection; without a round trip afterwards.
+    // Prepared once for each connection; later calls need no round trip.
     let lock = client.prepare_cached(LOCK).await?;
     let user = client.prepare_cached(USER).await?;
     let media = client.prepare_cached(MEDIA).await?;
@@ -139,7 +139,8 @@ async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool
     let users = Vec::from_iter(owner);
     let names = locks(new.photos.iter().map(|photo| photo.key), Half::Record);
     let Columns { keys, widths, heights, lengths } = &columns;
-    // Whatever a database takes for its default: what another one committed must be seen by the second look.
+    // READ COMMITTED whatever the default of the database is: the second look must see rows that another transaction
+    // committed.
     let (begun, locked, made_user, found) = join4(
         client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
         client.execute(&lock, &[&names]),
@@ -164,7 +165,7 @@ async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool
     let photos: Vec<Media> = photos.collect::<Result<_, _>>()?;
 
     let ids: Vec<i64> = photos.iter().map(|photo| number(photo.id.0)).collect();
-    // Of a source that occurs twice the last photo counts.
+    // If a source occurs twice, the last photo counts.
     let made_of: BTreeMap<&[u8], i64> =
         new.photos.iter().zip(&ids).map(|(photo, id)| (photo.source.as_bytes().as_slice(), *id)).collect();
     let (source_ids, source_media): (Vec<&[u8]>, Vec<i64>) = made_of.into_iter().unzip();
@@ -176,7 +177,7 @@ async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool
         client.batch_execute("COMMIT"),
     )
     .await;
-    // After an answer that is an error, COMMIT did not commit. Without an answer nobody knows.
+    // If a statement failed, COMMIT did not commit. Without an answer the outcome is unknown.
     remembered.map_err(in_doubt_without_answer)?;
     let recorded = recorded.map_err(in_doubt_without_answer)?;
     if let Err(error) = committed {
@@ -206,7 +207,7 @@ fn by_key(rows: &[Row]) -> Result<HashMap<MediaKey, Media>, CatalogError> {
     rows.iter().map(|row| rows::media(row, 0).map(|media| (media.key, media))).collect()
 }
 
-/// The photos of a draft, each once and in their order, as arrays.
+/// The photos of a draft as arrays, each photo once, in their order.
 #[derive(Default)]
 struct Columns<'a> {
     keys: Vec<&'a [u8]>,

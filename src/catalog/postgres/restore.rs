@@ -1,7 +1,7 @@
-//! What the operator's commands ask: to record rows that another catalog exported, and how things stand.
+//! Restores rows that another catalog exported, and reports the state.
 //!
-//! Rows are written where nothing stands in their place, and read back: what is another one then was there before. All of a
-//! step is one transaction; counters come last in it, since a sequence does not go back with the rest.
+//! Rows are inserted where there is none, and read back: a row that differs was there before. Each step is one transaction.
+//! Counters are raised last, because a rollback does not reset a sequence.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Display;
@@ -23,7 +23,7 @@ use crate::model::{DraftId, Media, MediaId, SourceId, UserId};
 impl Connections {
     /// See [`Restorable::state`](crate::catalog::Restorable::state).
     pub(super) async fn state(self: &Arc<Self>) -> Result<State, CatalogError> {
-        // A sequence that was not used yet will give what it holds.
+        // The first value of an unused sequence is its `last_value`.
         let sql = "SELECT m.last_value, m.is_called::int::bigint, d.last_value, d.is_called::int::bigint, s.is_partial
                    FROM media_id_seq m, draft_id_seq d, catalog_state s";
         let found = self.read(sql, &[]).await?;
@@ -61,7 +61,7 @@ impl Connections {
 }
 
 async fn taken(client: &Client, step: &Restore) -> Result<(), RestoreError> {
-    // Ids that an upload draws meanwhile would not be seen.
+    // The lock keeps out uploads, whose new ids this step would not see.
     let begin = "BEGIN; LOCK TABLE media, draft IN SHARE ROW EXCLUSIVE MODE";
     client.batch_execute(begin).await.map_err(CatalogError::from)?;
     match step {
@@ -111,9 +111,9 @@ async fn raise_above(client: &Client, what: &str, last: Option<u64>) -> Result<(
     }
 }
 
-/// An id as PostgreSQL has it.
+/// Converts an id to the type of PostgreSQL.
 fn fitting(id: u64, of: impl Display) -> Result<i64, RestoreError> {
-    // The next one must fit as well.
+    // The next id has to fit as well.
     i64::try_from(id)
         .ok()
         .filter(|id| *id < i64::MAX)

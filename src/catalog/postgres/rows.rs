@@ -1,4 +1,4 @@
-//! Columns to rows, and ids to numbers that PostgreSQL has: it counts with a sign.
+//! Converts columns to rows, and ids to the signed numbers of PostgreSQL.
 
 use std::collections::BTreeSet;
 
@@ -9,19 +9,19 @@ use crate::catalog::{CatalogError, DraftRow, KnownSource};
 use crate::error_chain::error_chain;
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, UserId};
 
-/// Of a media row, in the order in which [`media`] reads them.
+/// The columns of a media row, in the order in which [`media`] reads them.
 pub(super) const MEDIA: &str = "m.id, m.key, m.width, m.height, m.size_bytes, m.user_id";
-/// Of a draft without its photos, in the order in which [`draft_row`] reads them.
+/// The columns of a draft without its photos, in the order in which [`draft_row`] reads them.
 pub(super) const DRAFT: &str = "d.id, d.title, d.description, d.status, d.price_suggested, d.user_id";
-/// How many these are.
+/// The number of columns in [`DRAFT`].
 const DRAFT_COLUMNS: usize = 6;
 
-/// The number under which a row with this id would be. What is beyond all ids has none.
+/// Converts an id. Ids beyond the range of PostgreSQL become a number that no row has.
 pub(super) fn number(id: u64) -> i64 {
     i64::try_from(id).unwrap_or(i64::MAX)
 }
 
-/// What stands in column `at`.
+/// Reads column `at`.
 pub(super) fn column<'r, T: FromSql<'r>>(row: &'r Row, at: usize) -> Result<T, CatalogError> {
     row.try_get(at).map_err(|error| CatalogError::Corrupt(error_chain(&error)))
 }
@@ -30,7 +30,7 @@ fn unsigned<T: TryFrom<i64>>(row: &Row, at: usize) -> Result<T, CatalogError> {
     positive(column(row, at)?)
 }
 
-/// A number that is not negative, and fits.
+/// Converts a number that must not be negative.
 pub(super) fn positive<T: TryFrom<i64>>(number: i64) -> Result<T, CatalogError> {
     T::try_from(number).map_err(|_| CatalogError::Corrupt(format!("{number} is out of range")))
 }
@@ -45,22 +45,22 @@ fn digest(bytes: &[u8]) -> Result<[u8; 32], CatalogError> {
     bytes.try_into().map_err(|_| CatalogError::Corrupt("a digest has not 32 bytes".into()))
 }
 
-/// The key in column `at`.
+/// Reads the key in column `at`.
 pub(super) fn key(row: &Row, at: usize) -> Result<MediaKey, CatalogError> {
     Ok(MediaKey::from_digest(digest(column(row, at)?)?))
 }
 
-/// The source in column `at`.
+/// Reads the source in column `at`.
 pub(super) fn source(row: &Row, at: usize) -> Result<SourceId, CatalogError> {
     Ok(SourceId::new(digest(column(row, at)?)?))
 }
 
-/// The number in column `at`.
+/// Reads the id in column `at`.
 pub(super) fn id(row: &Row, at: usize) -> Result<u64, CatalogError> {
     unsigned(row, at)
 }
 
-/// The media row whose [`MEDIA`] begin in column `at`.
+/// Reads the media row whose columns [`MEDIA`] begin at `at`.
 pub(super) fn media(row: &Row, at: usize) -> Result<Media, CatalogError> {
     Ok(Media {
         id: MediaId(unsigned(row, at)?),
@@ -72,14 +72,14 @@ pub(super) fn media(row: &Row, at: usize) -> Result<Media, CatalogError> {
     })
 }
 
-/// The draft whose [`DRAFT`] are the first columns, and the ids of its photos the next one.
+/// Reads a draft: the columns [`DRAFT`], and the ids of its photos.
 pub(super) fn draft_row(row: &Row) -> Result<DraftRow, CatalogError> {
     let photos: Vec<i64> = column(row, DRAFT_COLUMNS)?;
     let photos = photos.into_iter().map(|id| positive(id).map(MediaId)).collect::<Result<_, _>>()?;
     Ok(DraftRow { photos, ..bare_draft(row)? })
 }
 
-/// The draft whose [`DRAFT`] are the first columns, without photos.
+/// Reads a draft without photos: the columns [`DRAFT`].
 fn bare_draft<P>(row: &Row) -> Result<Draft<P>, CatalogError> {
     let status: &str = column(row, 3)?;
     if status != status_name(DraftStatus::Draft) {
@@ -96,14 +96,14 @@ fn bare_draft<P>(row: &Row) -> Result<Draft<P>, CatalogError> {
     })
 }
 
-/// As it is written in the table.
+/// Returns the name of a status in the table.
 pub(super) fn status_name(status: DraftStatus) -> &'static str {
     match status {
         DraftStatus::Draft => "draft",
     }
 }
 
-/// One draft out of a row for each of its photos: [`DRAFT`], the photo's media id, and its [`MEDIA`].
+/// Reads one draft from a row for each of its photos: [`DRAFT`], the media id of the photo, and its [`MEDIA`].
 pub(super) fn draft(rows: &[Row]) -> Result<Option<Draft>, CatalogError> {
     let Some(first) = rows.first() else { return Ok(None) };
     let mut draft = bare_draft(first)?;
@@ -117,7 +117,7 @@ pub(super) fn draft(rows: &[Row]) -> Result<Option<Draft>, CatalogError> {
     Ok(Some(draft))
 }
 
-/// A source, the id of its media, and that one's [`MEDIA`].
+/// Reads a source: its id, the id of its media, and the [`MEDIA`] of that.
 pub(super) fn known_source(row: &Row) -> Result<KnownSource, CatalogError> {
     let media = match column::<Option<i64>>(row, 2)? {
         Some(_) => Some(media(row, 2)?),

@@ -40,7 +40,7 @@ async fn conforms_in_restoring() {
 }
 
 #[tokio::test]
-async fn instances_start_at_once_and_share_rows_whatever_their_order() {
+async fn instances_start_at_once_and_share_rows_in_any_order() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let starting: Vec<_> = (0..4)
@@ -150,7 +150,7 @@ async fn connection_lost_during_commit_is_indeterminate_and_one_lost_before_is_u
 }
 
 #[tokio::test]
-async fn a_database_that_stalls_is_unavailable_within_seconds_and_comes_back() {
+async fn stalled_database_is_unavailable_within_seconds_and_works_again_later() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let proxy = Proxy::start(cluster.port()).await;
@@ -171,7 +171,7 @@ async fn a_database_that_stalls_is_unavailable_within_seconds_and_comes_back() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_full_and_a_conflict_is_tried_again() {
+async fn full_disk_is_full_and_conflicting_transaction_is_repeated() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let catalog = open(&url).await;
@@ -201,7 +201,7 @@ async fn a_full_disk_is_full_and_a_conflict_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_catalog_that_is_only_a_part_or_only_reads_takes_no_drafts() {
+async fn partial_or_read_only_catalog_takes_no_drafts() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let catalog = open(&url).await;
@@ -216,7 +216,7 @@ async fn a_catalog_that_is_only_a_part_or_only_reads_takes_no_drafts() {
 }
 
 #[tokio::test]
-async fn a_wrong_name_foreign_tables_and_no_tables_are_refused() {
+async fn wrong_name_foreign_tables_and_missing_tables_are_refused() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     let refused = async |url: &str, schema| {
@@ -251,7 +251,7 @@ const CERTIFICATES: &str = "
         -out data/server.crt";
 
 #[tokio::test]
-async fn tls_proves_what_the_url_asks_for() {
+async fn tls_verifies_what_the_url_demands() {
     let Some(cluster) = Cluster::start(&[]) else { return };
     let url = cluster.database().await;
     let plain = open(&format!("{url}?sslmode=prefer")).await;

@@ -20,13 +20,13 @@ use tokio_rustls::client;
 use super::url::{PostgresUrl, Verify};
 use crate::tls;
 
-/// Makes TLS sessions as a URL wants them.
+/// Opens TLS sessions as the URL demands.
 #[derive(Clone)]
 pub(super) struct Tls(Arc<ClientConfig>);
 
 impl Tls {
     /// # Errors
-    /// The certificates that are trusted cannot be read, or are none.
+    /// The trusted certificates cannot be read, or there are none.
     pub(super) fn of(url: &PostgresUrl) -> io::Result<Self> {
         let provider = tls::provider();
         let chain = match url.verify {
@@ -72,7 +72,8 @@ fn roots(url: &PostgresUrl) -> io::Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Asks of a certificate what the URL's `sslmode` wants it to prove. That the server has its key is always asked.
+/// Verifies as much of a certificate as the `sslmode` of the URL demands. The server always has to prove that it has the
+/// key.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -92,7 +93,7 @@ impl ServerCertVerifier for Verifier {
         use CertificateError::{NotValidForName, NotValidForNameContext};
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is looked at last, after the chain was found good.
+            // The name is verified last: the chain is valid.
             Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
                 if !self.by_name =>
             {
@@ -136,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for T
     }
 }
 
-/// One handshake that is about to begin.
+/// A TLS handshake that begins next.
 pub(super) struct Connect {
     connector: TlsConnector,
     name: ServerName<'static>,

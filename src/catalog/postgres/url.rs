@@ -1,4 +1,4 @@
-//! The URL of a database: what libpq's has that the driver does not read is read here. It is never shown with its password.
+//! The URL of a database. Reads the parameters of libpq that the driver does not know. The password is never shown.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,27 +7,27 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::config::{Host, SslMode};
 
-/// How much a server's certificate has to prove, as libpq has it.
+/// How much of the certificate of a server is verified, as in libpq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verify {
-    /// Nothing: TLS keeps out who only listens.
+    /// Nothing: TLS protects only from listeners.
     Nothing,
-    /// That somebody who is trusted signed it.
+    /// That a trusted authority signed it.
     Chain,
-    /// That, and that it is the server's own.
+    /// Also that it has the name of the server.
     ChainAndName,
 }
 
-/// Where a PostgreSQL database is, and how it is spoken to: `postgres://user:password@host:port/database?sslmode=…`.
+/// The address of a PostgreSQL database: `postgres://user:password@host:port/database?sslmode=…`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresUrl {
     pub(super) config: tokio_postgres::Config,
     pub(super) verify: Verify,
-    /// Whose signatures are trusted: a PEM file instead of the machine's own list.
+    /// A PEM file of trusted authorities, instead of those of the machine.
     pub(super) root_cert: Option<PathBuf>,
 }
 
-/// The text is no such URL. It does not say what is wrong, as that may be the password.
+/// The text is no such URL. The error shows no part of it, because that may be the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a database URL is postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=MODE")]
 pub struct InvalidPostgresUrl;
@@ -46,7 +46,7 @@ impl FromStr for PostgresUrl {
                 Some(("sslmode", value)) => mode = value,
                 Some(("sslrootcert", value)) => {
                     let path = percent_decode_str(value).decode_utf8().map_err(|_| InvalidPostgresUrl)?;
-                    // libpq's word for the machine's own list, which is what is taken anyway.
+                    // In libpq, `system` stands for the authorities of the machine, which are the default here.
                     root_cert = Some(PathBuf::from(&*path)).filter(|path| path.as_os_str() != "system");
                 }
                 _ => others.push(pair),
@@ -57,7 +57,7 @@ impl FromStr for PostgresUrl {
         let (ssl_mode, verify) = match mode {
             "disable" => (SslMode::Disable, Verify::Nothing),
             "prefer" => (SslMode::Prefer, Verify::Nothing),
-            // As libpq: who names a root certificate wants it to be looked at.
+            // As in libpq: a root certificate in the URL demands that it is used.
             "require" if root_cert.is_some() => (SslMode::Require, Verify::Chain),
             "require" => (SslMode::Require, Verify::Nothing),
             "verify-ca" => (SslMode::Require, Verify::Chain),
@@ -72,7 +72,7 @@ impl FromStr for PostgresUrl {
     }
 }
 
-/// Hosts and database.
+/// Shows hosts and database, without user and password.
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("postgres://")?;
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_are_libpqs() {
+    fn sslmode_has_the_meaning_of_libpq() {
         let parsed = |mode: &str| {
             let url: PostgresUrl = format!("postgres://u:p@h:1/d?connect_timeout=3{mode}").parse().unwrap();
             (url.config.get_ssl_mode(), url.verify, url.root_cert.is_some())
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_shown_without_user_and_password() {
+    fn url_is_shown_without_user_and_password() {
         let url: PostgresUrl =
             "postgresql://app:hunter2@a:5433,b:5434/shop?password=hunter3".parse().unwrap();
         assert_eq!(format!("{url} {url:?}"), "postgres://a:5433,b:5434/shop postgres://a:5433,b:5434/shop");

@@ -1,6 +1,6 @@
-//! The group commit: whoever recorded a draft flushes and syncs, for all that were recorded since it was last done; who comes
-//! meanwhile is served in the next turn. So one disk sync does for many uploads, and one that is alone waits for no other
-//! thread.
+//! The group commit. A thread that recorded a draft flushes and syncs for all drafts that were recorded since the last
+//! sync; drafts that are recorded meanwhile wait for the next one. So one disk sync serves many uploads, and an upload that
+//! is alone waits for no other thread.
 
 use std::fmt;
 use std::fs::File;
@@ -17,26 +17,26 @@ use super::rows::Position;
 use super::watermark::Watermark;
 use crate::catalog::CatalogError;
 
-/// What is made durable.
+/// The files that a commit makes durable.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) db: Db,
-    /// sled's file of data.
+    /// The data file of sled.
     pub(super) file: PathBuf,
     pub(super) watermark: Arc<Watermark>,
 }
 
 impl Log {
-    /// Makes everything durable that was recorded before. Blocks.
+    /// Makes all earlier transactions durable. Blocks.
     pub(super) fn make_durable(db: &Db, file: &Path) -> io::Result<()> {
         db.flush().map_err(io_error)?;
         File::open(file)?.sync_data()
     }
 
-    /// `last` is the highest position that is waited for. What else is recorded may be half of a transaction.
+    /// Makes all transactions up to `last` durable, and acknowledges them. Later ones may be incomplete.
     fn commit(&self, last: Position) -> io::Result<()> {
         Self::make_durable(&self.db, &self.file)?;
-        // The drafts are durable; that it is not noted costs only a warning, should they ever be lost.
+        // The drafts are durable. Without the watermark their loss would not be noticed later.
         if let Err(error) = self.watermark.acknowledge(last) {
             tracing::warn!(%error, "the number of drafts cannot be noted");
         }
@@ -44,18 +44,18 @@ impl Log {
     }
 }
 
-/// What was recorded and is not durable yet.
+/// A transaction that is recorded and not durable yet.
 struct Recorded {
     last: Position,
-    /// Tells who waits.
+    /// Reports the result to the task that waits.
     tell: Box<dyn FnOnce(Result<(), Arc<io::Error>>) + Send>,
 }
 
-/// See the module.
+/// The group commit of one database.
 pub(super) struct Commits {
     log: Log,
     recorded: Mutex<Vec<Recorded>>,
-    /// Held by who flushes.
+    /// Held by the thread that flushes.
     turn: Mutex<()>,
     tasks: TaskTracker,
 }
@@ -67,13 +67,12 @@ impl fmt::Debug for Commits {
 }
 
 impl Commits {
-    /// Nothing is recorded yet.
+    /// Begins with no transaction.
     pub(super) fn new(log: Log) -> Arc<Self> {
         Arc::new(Self { log, recorded: Mutex::default(), turn: Mutex::default(), tasks: TaskTracker::new() })
     }
 
-    /// Does `work` where it may block, which writes one transaction and says what is recorded by then, and
-    /// returns once that is durable.
+    /// Runs `work`, which writes one transaction, on a thread where it may block. Returns once the transaction is durable.
     pub(super) async fn record<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce() -> Result<(T, Position), CatalogError> + Send + 'static,
@@ -98,10 +97,10 @@ impl Commits {
         done.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("a write to it died".into())))
     }
 
-    /// Has this one made durable, by itself or by who is at it. Blocks.
+    /// Makes this transaction durable, on this thread or on the one that flushes now. Blocks.
     fn take_turns(&self, recorded: Recorded) {
         self.recorded().push(recorded);
-        // Asked after each turn as well: who came during it may have found it taken, and gone.
+        // Checked after each flush as well: a thread that came meanwhile found the lock taken, and left.
         while !self.recorded().is_empty() {
             let _turn = match self.turn.try_lock() {
                 Ok(turn) => turn,
@@ -121,7 +120,7 @@ impl Commits {
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once it has let go of the database.
+    /// Returns once no thread uses the database any more.
     pub(super) async fn stop(self: Arc<Self>) {
         self.tasks.close();
         self.tasks.wait().await;

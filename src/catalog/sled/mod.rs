@@ -1,8 +1,8 @@
 //! The embedded catalog: sled, one directory, one process.
 //!
-//! sled acknowledges a transaction before it is on disk, its flush does not fsync, and after one failed write it fails for
-//! ever. So every commit waits for a group commit (see `commit`), and a catalog that failed is closed and opened again:
-//! this forgets exactly what was never acknowledged.
+//! sled acknowledges a transaction before it is on disk, does not fsync when it flushes, and after one failed write it
+//! fails for ever. So every commit waits for a group commit (see `commit`), and a catalog that failed is closed and opened
+//! again: only transactions that were never acknowledged are lost then.
 
 mod commit;
 mod ondisk;
@@ -32,26 +32,26 @@ use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
-/// sled's default is 1 GB, more than the machines this runs on.
+/// The default of sled is 1 GB, more than the memory of the machines that this runs on.
 const CACHE_BYTES: u64 = 16 << 20;
 
-/// sled's file with the data, which it also locks.
+/// The data file of sled, which sled also locks.
 const DB_FILE: &str = "db";
 
-/// How often, and with what pause, a lock that is not yet free is asked for again.
+/// How often, and with what pause, opening is repeated while the lock is not free yet.
 const REOPEN_TRIES: u32 = 50;
 const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
-/// See the module.
+/// A catalog in a directory, for one process.
 #[derive(Debug)]
 pub struct SledCatalog {
     path: Arc<Path>,
     min_free: FreeDisk,
-    /// `None` after an attempt to open it again that failed.
+    /// `None` after a failed attempt to open it again.
     current: RwLock<Option<Arc<Opened>>>,
 }
 
-/// sled, while it works.
+/// An open sled database.
 #[derive(Debug)]
 struct Opened {
     trees: Trees,
@@ -63,7 +63,7 @@ struct Opened {
 impl Opened {
     async fn open(path: Arc<Path>) -> Result<Self, CatalogError> {
         let open = move || -> Result<_, CatalogError> {
-            // sled repairs while it opens. What it must not repair is refused before, and left as it is.
+            // sled repairs while it opens. Damage that it must not repair is found before, and left as it is.
             let noted = Noted::read(&path)?;
             let found = ondisk::verify(&path)?.unwrap_or_default();
             if let Some(noted) = &noted {
@@ -72,7 +72,7 @@ impl Opened {
             ondisk::remove_unfinished(&path)?;
             disk::create_dir(&path)?;
             let config = sled::Config::new().path(&path).cache_capacity(CACHE_BYTES);
-            // Commits flush by themselves; a timer would only write at other moments.
+            // Commits flush; a timer would only write at other times.
             let db = config.flush_every_ms(None).open().map_err(|error| why_not_open(error, &path))?;
             disk::sync_dir(&path)?;
             let trees = Trees::open(&db, noted.map_or(1, |noted| noted.next_draft()))?;
@@ -108,14 +108,14 @@ impl SledCatalog {
     /// Below `min_free` on its volume [`check`](Catalog::check) reports full.
     ///
     /// # Errors
-    /// Another process has it open, it is corrupt, or the disk refuses.
+    /// Another process has it open, it is damaged, or the disk failed.
     pub async fn open(path: &Path, min_free: FreeDisk) -> Result<Self, CatalogError> {
         let path: Arc<Path> = path.into();
         let opened = Opened::open(Arc::clone(&path)).await?;
         Ok(Self { path, min_free, current: RwLock::new(Some(Arc::new(opened))) })
     }
 
-    /// sled as it is, or opened again if it broke.
+    /// Returns the open database, opened again if it failed.
     async fn opened(&self) -> Result<Arc<Opened>, CatalogError> {
         if let Some(opened) = &*self.current.read().await
             && !opened.is_broken()
@@ -140,7 +140,7 @@ impl SledCatalog {
         Ok(Arc::clone(current.insert(Arc::new(self.open_again().await?))))
     }
 
-    /// Opens the directory that was just closed. sled's own threads may hold its lock for a moment longer.
+    /// Opens the directory that was just closed. Threads of sled may hold its lock for a moment longer.
     async fn open_again(&self) -> Result<Opened, CatalogError> {
         for _ in 0..REOPEN_TRIES {
             match Opened::open(Arc::clone(&self.path)).await {
@@ -153,33 +153,33 @@ impl SledCatalog {
         Opened::open(Arc::clone(&self.path)).await
     }
 
-    /// Whether there is a catalog in directory `path`. [`open`](Self::open) would make one.
+    /// Returns whether there is a catalog in directory `path`. [`open`](Self::open) would create one.
     pub fn exists(path: &Path) -> bool {
         path.join(DB_FILE).exists()
     }
 
-    /// The lowest id that no draft got which the catalog in directory `path` acknowledged, as far as it is noted there. Works
-    /// for a catalog that cannot be opened.
+    /// Returns the lowest id above those of all acknowledged drafts in directory `path`, as far as it is recorded beside
+    /// the data. Works for a catalog that cannot be opened.
     pub fn noted_next_draft(path: &Path) -> Option<u64> {
         Noted::read(path).ok().flatten().map(|noted| noted.next_draft())
     }
 
-    /// Reads what can be read of the catalog in directory `path`, which may be damaged, and writes nothing. Blocks.
+    /// Reads all readable rows of the catalog in directory `path`, which may be damaged, and writes nothing. Blocks.
     ///
     /// # Errors
-    /// There is no catalog, another process has it open, or the disk fails.
+    /// There is no catalog, another process has it open, or the disk failed.
     pub fn salvage(path: &Path) -> Result<Salvage, CatalogError> {
         Salvage::read(path)
     }
 
-    /// Lets go of the directory, which takes a moment when it is merely dropped.
+    /// Closes the directory and waits for that. After a mere drop it takes a moment.
     pub async fn close(self) {
         if let Some(Ok(opened)) = self.current.into_inner().map(Arc::try_unwrap) {
             opened.close().await;
         }
     }
 
-    /// Does `work`, which writes one transaction and says what is recorded by then, and returns once that is durable.
+    /// Runs `work`, which writes one transaction and returns its position. Returns once that is durable.
     async fn record<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Trees) -> Result<(T, Position), CatalogError> + Send + 'static,
@@ -257,7 +257,7 @@ impl Catalog for SledCatalog {
         let check = move || {
             min_free.check(&path)?;
             disk::check_writable(&path)?;
-            // One that was removed or may not be written any more would fail with the next draft, or lose it.
+            // Without the file, or without permission to write it, the next draft would fail or be lost.
             File::options().write(true).open(path.join(DB_FILE)).map(drop)
         };
         blocking(move || Ok(check()?)).await
@@ -297,8 +297,8 @@ impl KeyLock for SoleProcess {
     }
 }
 
-/// What a failure to open says of the catalog: that somebody has it, that it is damaged, or that something else is wrong,
-/// such as the disk or its permissions. Damage shows in many ways, as sled believes much of what it reads.
+/// Finds out why a catalog cannot be opened: another process has it open, it is damaged, or the disk or its permissions
+/// fail. Damage shows in many ways, because sled trusts most of what it reads.
 fn why_not_open(error: sled::Error, path: &Path) -> CatalogError {
     use sled::Error as E;
     match error {
@@ -310,7 +310,7 @@ fn why_not_open(error: sled::Error, path: &Path) -> CatalogError {
     }
 }
 
-/// Whether another holder has sled's lock, which sled itself does not tell from other errors.
+/// Returns whether another process holds the lock of sled, whose own error does not say so.
 fn is_locked(path: &Path) -> bool {
     let tried = File::open(path.join(DB_FILE)).map(|file| file.try_lock());
     matches!(tried, Ok(Err(TryLockError::WouldBlock)))
@@ -332,7 +332,7 @@ impl From<sled::Error> for CatalogError {
     }
 }
 
-/// The system's error, if it is one, without sled's words. They are for its authors, and go to the log for debugging.
+/// Returns the error of the system, if it is one. The texts of sled are for its authors, and are logged for debugging.
 fn io_error(error: sled::Error) -> io::Error {
     tracing::debug!(%error, "the embedded catalog failed");
     match error {

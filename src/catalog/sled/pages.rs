@@ -1,4 +1,4 @@
-//! What maintenance reads: rows in pages, and what is known of many at once.
+//! Reads for maintenance: rows in pages, and lookups of many keys.
 
 use std::ops::Bound;
 
@@ -6,13 +6,13 @@ use super::rows::{Trees, decode};
 use crate::catalog::{CatalogError, KnownSource};
 use crate::model::{Media, MediaId, MediaKey, SourceId};
 
-/// The range behind `after`, or all.
+/// Returns the range after `after`, or the whole range.
 pub(super) fn behind<T: AsRef<[u8]>>(after: Option<T>) -> (Bound<T>, Bound<T>) {
     (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
 impl Trees {
-    /// Those of `keys` that no media row has.
+    /// Returns those of `keys` that have no media row.
     pub(super) fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
         let mut without = Vec::new();
         for key in keys {
@@ -23,7 +23,7 @@ impl Trees {
         Ok(without)
     }
 
-    /// Media rows by id.
+    /// Returns media rows by id.
     pub(super) fn media_page(
         &self,
         after: Option<MediaId>,
@@ -33,7 +33,7 @@ impl Trees {
         rows.take(limit).map(|row| decode(&row?.1)).collect()
     }
 
-    /// Known sources by id.
+    /// Returns known sources by id.
     pub(super) fn sources_page(
         &self,
         after: Option<SourceId>,
@@ -51,7 +51,7 @@ impl Trees {
         entries.take(limit).map(known).collect()
     }
 
-    /// Forgets a source if it is known by this photo.
+    /// Forgets a source if `media` is the photo that was last made from it.
     pub(super) fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
         let known = media.0.to_be_bytes();
         let _known_by_another = self.media_by_source.compare_and_swap(

@@ -1,4 +1,4 @@
-//! What the operator's commands ask: to record rows that another catalog exported, and how things stand.
+//! Restores rows that another catalog exported, and reports the state.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -17,10 +17,10 @@ use super::rows::{
 use crate::catalog::{CatalogError, DraftRow, Restore, Row, SourceRow, State};
 use crate::model::{DraftId, MAX_ID, Media, MediaId, MediaKey};
 
-/// Among the counters as long as rows are missing.
+/// The key that exists among the counters while the catalog is partial.
 pub(super) const PARTIAL: &[u8] = b"partial";
 
-/// Something else is in a row's place; names the row.
+/// Another row has the same id or key. Names the row.
 #[derive(Debug)]
 pub(super) struct Conflict(pub(super) String);
 
@@ -38,7 +38,7 @@ struct Inside<'a> {
     media_by_source: &'a TransactionalTree,
     drafts: &'a TransactionalTree,
     counters: &'a TransactionalTree,
-    /// Rows that were not there before.
+    /// Number of rows that this transaction adds.
     new_media: Cell<u64>,
     new_drafts: Cell<u64>,
 }
@@ -71,7 +71,7 @@ impl Trees {
                 }
             }
             let transactions = add_to_census(counters, inside.new_media.get(), inside.new_drafts.get())?;
-            // Nothing else records drafts meanwhile.
+            // No other thread records drafts meanwhile.
             let next_draft = next_id(counters.get(NEXT_DRAFT_ID)?.map(|bytes| counter(&bytes)), 1);
             Ok(Position { transactions, next_draft })
         });
@@ -176,7 +176,7 @@ impl Inside<'_> {
         self.raise(counter, id + 1)
     }
 
-    /// A counter that is damaged is replaced.
+    /// Raises a counter. A damaged counter is replaced.
     fn raise(&self, name: &[u8], next: u64) -> Taken<()> {
         let current = self.counters.get(name)?.map_or(1, |bytes| counter(&bytes));
         if current < next || current > MAX_ID {

@@ -1,4 +1,4 @@
-//! Rows and the transaction over them. They are JSON, so that an export is a copy and a new field is no migration.
+//! Rows, and the transaction over them. Rows are JSON, so that an export is a copy and a new field needs no migration.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,26 +16,26 @@ pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
 pub(super) const CREATED: &[u8] = b"created";
 pub(super) const CENSUS: &[u8] = b"census";
 
-/// The trees, as handles of them.
+/// Handles of the trees.
 #[derive(Debug, Clone)]
 pub(super) struct Trees {
     /// Media id (big endian) → [`Media`].
     pub(super) media: Tree,
     /// Media key → media id.
     pub(super) media_by_key: Tree,
-    /// Source id → media id. Databases of before it existed get it empty.
+    /// Source id → media id. Older databases get it empty.
     pub(super) media_by_source: Tree,
     /// Draft id (big endian) → [`DraftValue`].
     pub(super) drafts: Tree,
-    /// Name → next id, or the moment of creation in nanoseconds since 1970, or the [`Census`].
+    /// Name → next id, or time of creation in nanoseconds since 1970, or the [`Census`].
     pub(super) counters: Tree,
-    /// No media row that was there at the opening has this id or a higher one.
+    /// All media rows that existed at the opening have lower ids.
     pub(super) lowest_media: u64,
-    /// The same of drafts.
+    /// All drafts that existed at the opening, or were acknowledged, have lower ids.
     pub(super) lowest_draft: u64,
 }
 
-/// How much was recorded. Each transaction that records rows updates it, so that rows that are lost can be noticed.
+/// How much is recorded. Each transaction that records rows updates it, so that lost rows are noticed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Census {
     /// Transactions so far.
@@ -44,8 +44,8 @@ pub(super) struct Census {
     pub(super) media: u64,
     /// Drafts.
     pub(super) drafts: u64,
-    /// The counters after the transaction. Others mean that something else recorded rows meanwhile, as a version of this
-    /// program does that knows no census.
+    /// The counters after the transaction. If they differ from the real ones, an older version of this program, without a
+    /// census, recorded rows meanwhile.
     pub(super) next_media: u64,
     pub(super) next_draft: u64,
 }
@@ -70,13 +70,13 @@ impl Census {
         [transactions, media, drafts, next_media, next_draft].map(u64::to_be_bytes).concat()
     }
 
-    /// Whether it was written together with these counters.
+    /// Returns whether the census was written together with these counters.
     pub(super) fn fits(&self, next_media: Option<u64>, next_draft: Option<u64>) -> bool {
         (self.next_media, self.next_draft) == (next_media.unwrap_or(0), next_draft.unwrap_or(0))
     }
 }
 
-/// What is recorded so far.
+/// How far a sequence of transactions is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     /// Transactions.
@@ -85,7 +85,7 @@ pub(super) struct Position {
     pub(super) next_draft: u64,
 }
 
-/// A draft as stored under its id: its photos are references.
+/// The value that is stored under the id of a draft.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DraftValue {
     pub(super) title: String,
@@ -93,7 +93,7 @@ pub(super) struct DraftValue {
     pub(super) status: DraftStatus,
     pub(super) price_suggested: Option<f64>,
     pub(super) photos: Vec<MediaId>,
-    /// Rows of before there were users lack it.
+    /// Older rows lack it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<UserId>,
 }
@@ -101,7 +101,7 @@ pub(super) struct DraftValue {
 type Abort = ConflictableTransactionError<CatalogError>;
 
 impl Trees {
-    /// Opens the trees of `db`. Drafts below `acknowledged` had their ids, whether they are there or not.
+    /// Opens the trees of `db`. Ids below `acknowledged` belong to drafts, even if these are lost.
     pub(super) fn open(db: &Db, acknowledged: u64) -> Result<Self, CatalogError> {
         let [media, drafts] = [db.open_tree("media")?, db.open_tree("drafts")?];
         let trees = Self {
@@ -129,7 +129,7 @@ impl Trees {
         Ok(trees)
     }
 
-    /// Records a draft and those of its media that have no row yet, in one transaction; not durable yet.
+    /// Records a draft, and its media that have no row yet, in one transaction that is not durable yet.
     pub(super) fn insert(&self, new: &NewDraft) -> Result<(Draft, Position), CatalogError> {
         let trees = (&self.media, &self.media_by_key, &self.media_by_source, &self.drafts, &self.counters);
         let committed = trees.transaction(|(media, media_by_key, media_by_source, drafts, counters)| {
@@ -158,7 +158,7 @@ impl Trees {
                     }
                 };
                 let id = row.id.0.to_be_bytes();
-                // A retry finds it as it is, and then writes nothing.
+                // A repeated upload finds its source unchanged, and writes nothing.
                 if media_by_source.get(photo.source.as_bytes())?.is_none_or(|known| known != id) {
                     media_by_source.insert(photo.source.as_bytes(), &id)?;
                 }
@@ -183,22 +183,22 @@ impl Trees {
         })
     }
 
-    /// Reads the media that was made of a source.
+    /// Returns the media that was last made from a source.
     pub(super) fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
         let Some(id) = self.media_by_source.get(source.as_bytes())? else {
             return Ok(None);
         };
-        // The row may go between these two lines, and its source with it; ids are not used again.
+        // The row may be removed between these two lines, with its source. Ids are not used again.
         self.media.get(id)?.map(|row| decode(&row)).transpose()
     }
 
-    /// Records the moment of creation; not durable yet.
+    /// Records the time of creation. Not durable yet.
     pub(super) fn set_created(&self, created: u64) -> Result<(), CatalogError> {
         self.counters.insert(CREATED, &created.to_be_bytes())?;
         Ok(())
     }
 
-    /// Records a census; not durable yet.
+    /// Records a census. Not durable yet.
     pub(super) fn set_census(&self, media: u64, drafts: u64) -> Result<(), CatalogError> {
         let next_media = self.counter(NEXT_MEDIA_ID)?.unwrap_or(0);
         let next_draft = self.counter(NEXT_DRAFT_ID)?.unwrap_or(0);
@@ -208,7 +208,7 @@ impl Trees {
         Ok(())
     }
 
-    /// A counter as it is recorded. One that is no number is 0, which no counter is.
+    /// Returns a counter as it is recorded. A damaged one is 0, which no counter is.
     pub(super) fn counter(&self, name: &[u8]) -> Result<Option<u64>, CatalogError> {
         Ok(self.counters.get(name)?.map(|bytes| counter(&bytes)))
     }
@@ -253,19 +253,19 @@ fn take_id(
     Ok(next)
 }
 
-/// What a counter stands for. One that is damaged stands for the lowest id that no row has.
+/// Returns the next id by a counter. A damaged counter stands for the lowest id above all rows.
 pub(super) fn next_id(counter: Option<u64>, lowest: u64) -> u64 {
     counter.filter(|counter| (lowest..=MAX_ID).contains(counter)).unwrap_or(lowest)
 }
 
-/// Adds the rows of a transaction to the census, and gives the transaction's number.
+/// Adds the rows of a transaction to the census, and returns the number of the transaction.
 pub(super) fn add_to_census<E>(
     counters: &TransactionalTree,
     media: u64,
     drafts: u64,
 ) -> ConflictableTransactionResult<u64, E> {
     let census = counters.get(CENSUS)?.and_then(|bytes| Census::read(&bytes));
-    // It is made when the catalog is opened.
+    // The census is created when the catalog is opened.
     let Some(census) = census else { return Ok(0) };
     let next = |name| counters.get(name).map(|bytes| bytes.map_or(0, |bytes| counter(&bytes)));
     let census = Census {
@@ -279,7 +279,7 @@ pub(super) fn add_to_census<E>(
     Ok(census.transactions)
 }
 
-/// The id after that of the last row.
+/// Returns the id after that of the last row.
 fn above_last(rows: &Tree) -> Result<u64, CatalogError> {
     let last = rows.last()?;
     Ok(last.map_or(Ok(0), |(id, _)| number(&id))?.saturating_add(1))

@@ -17,7 +17,7 @@ async fn conforms_in_restoring() {
 }
 
 #[tokio::test]
-async fn a_catalog_that_is_open_elsewhere_is_in_use_and_not_corrupt() {
+async fn catalog_open_elsewhere_is_in_use_and_not_corrupt() {
     let dir = tempfile::tempdir().unwrap();
     let _open = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
     let again = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await;
@@ -25,7 +25,7 @@ async fn a_catalog_that_is_open_elsewhere_is_in_use_and_not_corrupt() {
 }
 
 #[tokio::test]
-async fn drafts_and_counters_outlive_a_restart() {
+async fn drafts_and_counters_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let new = NewDraft {
         title: "kept".into(),
@@ -61,7 +61,7 @@ async fn drafts_and_counters_outlive_a_restart() {
 
 /// As after a write that failed: what was acknowledged is there, and new drafts are taken.
 #[tokio::test]
-async fn a_catalog_that_broke_is_opened_again() {
+async fn failed_catalog_is_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
     let new = NewDraft { title: String::new(), photos: Vec::new(), owner: None };
@@ -74,7 +74,7 @@ async fn a_catalog_that_broke_is_opened_again() {
 
 /// What is on disk is a promise: these are the bytes of rows that were written before there were users.
 #[tokio::test]
-async fn rows_of_before_there_were_owners_are_nobodys() {
+async fn rows_without_the_owner_field_have_no_owner() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
     let key = MediaKey::of(b"old");

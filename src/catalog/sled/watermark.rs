@@ -1,8 +1,8 @@
-//! What must not be lost without being noticed: a few bytes beside sled's files.
+//! The watermark: a small file beside those of sled that shows whether acknowledged drafts were lost.
 //!
-//! sled takes files that are gone for a new database, and ends its log in front of the first bytes that it cannot read. Both
-//! look like a catalog that is well. So its moment of creation, which is also its name, and how much was acknowledged are
-//! kept in a file of their own. They are compared with what is in the log before sled opens it.
+//! sled takes missing files for a new database, and ends its log before the first bytes that it cannot read. Both look like
+//! an intact catalog. So the time of creation, which also identifies the catalog, and the number of acknowledged
+//! transactions are in a file of their own. They are compared with the log before sled opens it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -22,10 +22,10 @@ const FILE: &str = "acknowledged";
 /// Three numbers (creation, next draft, transactions) and their checksum.
 const LENGTH: usize = 28;
 const SUMMED: usize = 24;
-/// Versions of before there was a census wrote the first two numbers alone.
+/// Older versions, without a census, wrote only the first two numbers.
 const OLDER_LENGTH: usize = 16;
 
-/// See the module.
+/// The watermark of an open catalog.
 #[derive(Debug)]
 pub(super) struct Watermark {
     file: File,
@@ -33,7 +33,7 @@ pub(super) struct Watermark {
     position: Mutex<Position>,
 }
 
-/// What the file says.
+/// The content of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Noted {
     created: u64,
@@ -41,14 +41,14 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    /// Reads what was noted; `None` if there is nothing yet, or nothing that can be read.
+    /// Reads the file. Returns `None` if there is none, or none that can be read.
     pub(super) fn read(dir: &Path) -> Result<Option<Self>, CatalogError> {
         let bytes = match fs::read(dir.join(FILE)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        // A file that is too short is one whose creation was cut off, together with that of the catalog.
+        // A file that is too short was not created completely, and neither was the catalog.
         if bytes.len() < OLDER_LENGTH {
             return Ok(None);
         }
@@ -74,12 +74,12 @@ impl Noted {
         is_whole.then_some(Self { created, position })
     }
 
-    /// The id that no acknowledged draft has, nor has a higher one.
+    /// Returns an id above those of all acknowledged drafts.
     pub(super) fn next_draft(&self) -> u64 {
         self.position.next_draft
     }
 
-    /// Whether all of what was noted is in what was found.
+    /// Checks that everything acknowledged is in the log.
     pub(super) fn check(&self, found: &Found) -> Result<(), CatalogError> {
         let corrupt = |what: String| Err(CatalogError::Corrupt(what));
         if found.created != Some(self.created) {
@@ -92,7 +92,7 @@ impl Noted {
                 census.transactions, noted.transactions
             ));
         }
-        // A counter may be damaged. The highest row is the better witness, where it was looked for.
+        // A counter may be damaged. The highest row, if it was determined, is more reliable.
         let last = found.counted.map_or(0, |counted| counted.last_draft);
         let next_draft = found.next_draft.unwrap_or(1).max(last.saturating_add(1));
         if noted.transactions == 0 && next_draft < noted.next_draft {
@@ -106,8 +106,8 @@ impl Noted {
 }
 
 impl Watermark {
-    /// Goes on noting, from what was noted. A catalog without a moment of creation gets one. `make_durable` is called before
-    /// the first note.
+    /// Opens the file for writing. A catalog without a time of creation gets one. `make_durable` is called before the first
+    /// write.
     pub(super) fn open(
         dir: &Path,
         noted: Option<Noted>,
@@ -141,10 +141,11 @@ impl Watermark {
         Ok(watermark)
     }
 
-    /// Notes that everything up to this position is durable. Not synced: after a loss of power it may say less, never more.
+    /// Records that all transactions up to this position are durable. Not synced: after a loss of power it may be too low,
+    /// never too high.
     pub(super) fn acknowledge(&self, position: Position) -> io::Result<()> {
         let mut noted = self.position.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who recorded first may be made durable last.
+        // Positions may arrive out of order.
         noted.transactions = noted.transactions.max(position.transactions);
         noted.next_draft = noted.next_draft.max(position.next_draft);
         let mut bytes = [self.created, noted.next_draft, noted.transactions].map(u64::to_be_bytes).concat();
@@ -152,7 +153,7 @@ impl Watermark {
         self.file.write_all_at(&bytes, 0)
     }
 
-    /// When the catalog was created.
+    /// Returns when the catalog was created.
     pub(super) fn created(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_nanos(self.created)
     }

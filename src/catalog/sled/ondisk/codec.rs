@@ -1,4 +1,4 @@
-//! The format of sled's files, as pure functions from bytes. None means that the bytes are not what they should be.
+//! Decodes the files of sled, with pure functions on bytes. They return `None` for bytes that do not have the format.
 
 use std::ops::Range;
 
@@ -6,10 +6,10 @@ use std::ops::Range;
 pub(super) const SLOT: usize = 512 << 10;
 /// Length of a segment's header.
 pub(super) const SEGMENT_HEADER: usize = 20;
-/// Longest header of a message. No message begins in the last bytes of a slot, fewer than these.
+/// Length of the longest header of a message. No message begins in fewer last bytes of a slot.
 pub(super) const MESSAGE_HEADER: usize = 32;
 
-/// Takes values off the front of some bytes.
+/// Reads values from the front of a slice.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
 
@@ -32,7 +32,7 @@ impl<'a> Cursor<'a> {
         Some(i64::from_le_bytes(self.take(8)?.try_into().ok()?))
     }
 
-    /// A number whose first byte says how many follow.
+    /// Reads a number whose first byte gives the number of bytes that follow.
     pub(super) fn varint(&mut self) -> Option<u64> {
         let first = self.u8()?;
         Some(match first {
@@ -48,14 +48,14 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Bytes with their length before them.
+    /// Reads bytes with their length before them.
     pub(super) fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.varint()?).ok()?;
         self.take(length)
     }
 }
 
-/// Position of a segment in the log, and up to where the log was on disk when the segment was begun.
+/// Position of a segment in the log, and the position up to which the log was on disk when the segment was begun.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SegmentHeader {
     pub(super) position: i64,
@@ -73,13 +73,13 @@ pub(super) fn segment_header(slot: &[u8]) -> Option<SegmentHeader> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Never completed, to be skipped.
+    /// An incomplete message, to be skipped.
     Canceled,
     /// Fills the rest of a slot.
     Cap,
-    /// The position that the log must reach for the messages of a transaction to count.
+    /// The position that the log has to reach for the messages of a transaction to be valid.
     Batch,
-    /// The page is not used any more.
+    /// The page is free.
     Free,
     /// A new version of a page.
     Page,
@@ -105,14 +105,14 @@ fn kind(byte: u8) -> Option<Kind> {
     })
 }
 
-/// A message whose checksum holds.
+/// A message whose checksum is right.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     pub(super) kind: Kind,
     pub(super) page: u64,
-    /// The number of the segment that it was written for.
+    /// The number of its segment.
     pub(super) segment: u64,
-    /// Where its body is in the slot.
+    /// The range of its body in the slot.
     pub(super) body: Range<usize>,
 }
 
@@ -133,7 +133,7 @@ pub(super) fn message(slot: &[u8], at: usize) -> Option<Message> {
     (hasher.finalize() == crc).then_some(Message { kind, page, segment, body })
 }
 
-/// How long the message at the start of `bytes` says that it is, header included.
+/// Returns the length that the message at the start of `bytes` declares, header included.
 pub(super) fn message_length(bytes: &[u8]) -> Option<usize> {
     let mut cursor = Cursor(bytes.get(5..)?);
     let length = usize::try_from(cursor.varint()?).ok()?;
@@ -141,12 +141,12 @@ pub(super) fn message_length(bytes: &[u8]) -> Option<usize> {
     length.checked_add(bytes.len() - cursor.0.len())
 }
 
-/// Whether a message may begin at `at` in a slot.
+/// Returns whether a message may begin at `at` in a slot.
 pub(super) fn has_room(at: usize) -> bool {
     (SEGMENT_HEADER..=SLOT - MESSAGE_HEADER).contains(&at)
 }
 
-/// The first message of one of the segments that `is_wanted` accepts, from `at` on, byte by byte.
+/// Searches for the first message of a segment that `is_wanted` accepts, from `at` on, byte by byte.
 pub(super) fn find_message(
     slot: &[u8],
     at: usize,
@@ -154,7 +154,7 @@ pub(super) fn find_message(
 ) -> Option<(usize, Message)> {
     let last = slot.len().min(SLOT - MESSAGE_HEADER + 1);
     (at.max(SEGMENT_HEADER)..last).find_map(|at| {
-        // Most places fail here, before anything is summed up.
+        // Most positions fail here, before a checksum is computed.
         let mut cursor = Cursor(slot.get(at + 4..)?);
         kind(cursor.u8()?)?;
         let length = cursor.varint()?;
@@ -165,21 +165,21 @@ pub(super) fn find_message(
     })
 }
 
-/// Where a message is.
+/// The place of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pointer {
     /// Its position in the log.
     pub(super) position: i64,
-    /// Its place in the file `db`.
+    /// Its offset in the file `db`.
     pub(super) at: u64,
-    /// The file that has its body, if it is in one of its own.
+    /// The file with its body, if it has one of its own.
     pub(super) blob: Option<i64>,
 }
 
-/// Where a page's last version is, and the changes to it.
+/// The places of the last version of a page, and of the changes to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum Page {
-    /// Nothing was read of it.
+    /// No message of the page was read.
     #[default]
     Unknown,
     Free(Pointer),
@@ -197,10 +197,10 @@ impl Page {
     }
 }
 
-/// What the file `snap.…` holds.
+/// The content of a file `snap.…`.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
-    /// The log up to here is in it.
+    /// The snapshot covers the log up to this position.
     pub(super) stable: Option<i64>,
     pub(super) pages: Vec<Page>,
 }
@@ -212,7 +212,7 @@ pub(super) fn snapshot(file: &[u8]) -> Option<Snapshot> {
         return None;
     }
     let mut cursor = Cursor(bytes);
-    // Both are 0 for none, else one more than they stand for.
+    // Both are stored plus one, and 0 stands for none.
     let stable = cursor.i64()?;
     let _active_slot = cursor.varint()?;
     let mut pages = Vec::new();
@@ -245,14 +245,14 @@ fn pointer(cursor: &mut Cursor<'_>) -> Option<Pointer> {
     Some(Pointer { position, at, blob })
 }
 
-/// A page of a tree, without what only sled needs.
+/// A page of a tree, without the fields that only sled needs.
 #[derive(Debug, Clone)]
 pub(super) struct Node<'a> {
     /// The page to its right.
     pub(super) next: u64,
-    /// No key of it is lower.
+    /// The lower bound of its keys.
     pub(super) low: &'a [u8],
-    /// So many bytes of `low` are left out in front of each key.
+    /// The number of bytes of `low` that are omitted at the start of each key.
     pub(super) prefix: usize,
     pub(super) data: Data<'a>,
 }
@@ -290,12 +290,12 @@ pub(super) fn node(body: &[u8]) -> Option<Node<'_>> {
     cursor.0.is_empty().then_some(Node { next, low, prefix, data })
 }
 
-/// A change to a leaf; keys are without the prefix.
+/// A change to a leaf. Keys lack the prefix.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Link<'a> {
     Set(&'a [u8], &'a [u8]),
     Remove(&'a [u8]),
-    /// Of two pages that become one. It changes no row.
+    /// A step of merging two pages. It changes no row.
     Merge,
 }
 

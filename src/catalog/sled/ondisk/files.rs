@@ -10,18 +10,18 @@ use super::damaged;
 use crate::catalog::CatalogError;
 use crate::catalog::sled::DB_FILE;
 
-/// What sled writes into `conf`, before its checksum.
+/// The content of `conf` before its checksum.
 const PARAMETERS: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n";
-/// sled takes a file as short as this for one whose writing was cut off, and writes it again.
+/// sled takes a file of at most this length for an interrupted one, and writes it again.
 const UNFINISHED_CONF: u64 = 8;
 
-/// Most messages are not longer.
+/// Bytes that are read for a message at first: most messages are not longer.
 const USUAL_MESSAGE: usize = 2048;
 
-/// The end of the name of a snapshot that is still being written.
+/// Suffix of the name of a snapshot that is still being written.
 const UNFINISHED: &str = ".generating";
 
-/// See the module. It holds sled's lock.
+/// The open files of a catalog. Holds the lock of sled.
 #[derive(Debug)]
 pub(super) struct Files {
     dir: PathBuf,
@@ -30,7 +30,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Opens them; `None` if there is no log.
+    /// Opens the files. Returns `None` if there is no log.
     pub(super) fn open(dir: &Path) -> Result<Option<Self>, CatalogError> {
         let log = match File::open(dir.join(DB_FILE)) {
             Ok(log) => log,
@@ -46,12 +46,12 @@ impl Files {
         Ok(Some(Self { dir: dir.to_owned(), log, length }))
     }
 
-    /// How many slots there are, the last of which may be cut.
+    /// Returns the number of slots. The last one may be incomplete.
     pub(super) fn slots(&self) -> u64 {
         self.length.div_ceil(SLOT as u64)
     }
 
-    /// Reads a slot. It is shorter at the end of the file.
+    /// Reads a slot. The last one may be shorter.
     pub(super) fn slot(&self, index: u64, into: &mut Vec<u8>) -> io::Result<()> {
         let start = index * SLOT as u64;
         let length = self.length.saturating_sub(start).min(SLOT as u64);
@@ -73,7 +73,7 @@ impl Files {
         self.log.read_exact_at(into, at)
     }
 
-    /// Reads the body of a message, which is on the log or in a file of its own. False if its checksum does not hold.
+    /// Reads the body of a message, in the log or in a file of its own. Returns false if the checksum is wrong.
     pub(super) fn body(&self, pointer: &Pointer, into: &mut Vec<u8>) -> io::Result<bool> {
         if let Some(id) = pointer.blob {
             let body = self.blob(id)?.flatten();
@@ -99,7 +99,7 @@ impl Files {
         Ok(true)
     }
 
-    /// The body in a file of its own: `None` if there is no file, `Some(None)` if its checksum does not hold.
+    /// Reads a body in a file of its own: `None` if there is no file, `Some(None)` if the checksum is wrong.
     pub(super) fn blob(&self, id: i64) -> io::Result<Option<Option<Vec<u8>>>> {
         let mut bytes = match fs::read(self.dir.join("blobs").join(id.to_string())) {
             Ok(bytes) => bytes,
@@ -111,13 +111,13 @@ impl Files {
         Ok(Some(holds.then(|| bytes.split_off(5))))
     }
 
-    /// Where the body of a message of the log is in a file of its own.
+    /// Returns the path of the file with the body of a message.
     pub(super) fn blob_of(message: &Message, slot: &[u8]) -> Option<i64> {
         let is_blob = matches!(message.kind, Kind::PageBlob | Kind::LinkBlob);
         is_blob.then(|| codec::Cursor(&slot[message.body.clone()]).i64()).flatten()
     }
 
-    /// The newest snapshot that was written to its end.
+    /// Returns the newest complete snapshot.
     pub(super) fn snapshot(&self) -> Result<Snapshot, CatalogError> {
         let newest = self.snapshots()?.into_iter().filter(|name| !name.ends_with(UNFINISHED)).max();
         let Some(name) = newest else { return Ok(Snapshot::default()) };
@@ -125,7 +125,7 @@ impl Files {
         codec::snapshot(&bytes).ok_or_else(|| damaged(format!("its file {name} is damaged")))
     }
 
-    /// The names of snapshots whose writing was cut off. sled would take one for the newest.
+    /// Returns the names of interrupted snapshots. sled would take one for the newest.
     pub(super) fn unfinished(&self) -> io::Result<Vec<PathBuf>> {
         let names = self.snapshots()?.into_iter().filter(|name| name.ends_with(UNFINISHED));
         Ok(names.map(|name| self.dir.join(name)).collect())
@@ -142,7 +142,7 @@ impl Files {
         Ok(names)
     }
 
-    /// Whether the parameters of the format are those that this module knows.
+    /// Checks that the parameters of the format are those that this module knows.
     pub(super) fn check_parameters(&self) -> Result<(), CatalogError> {
         let bytes = match fs::read(self.dir.join("conf")) {
             Ok(bytes) => bytes,

@@ -1,7 +1,7 @@
-//! What sled would make of its log when it opens the directory, step by step the same, without writing.
+//! Replays the log as sled does when it opens the directory, step by step, without writing.
 //!
-//! It is stricter in one thing: where sled skips the rest of a segment that it cannot read, this asks whether a crash can
-//! have left it so.
+//! It is stricter in one point: where sled skips the rest of a segment that it cannot read, this code checks whether a
+//! crash can have left it.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use crate::catalog::CatalogError;
 
 const SEGMENT: i64 = SLOT as i64;
 
-/// More pages than any catalog has: a number beyond is not allocated for.
+/// More pages than any catalog has. Nothing is allocated for a higher number.
 const MAX_PAGES: u64 = 1 << 32;
 
 /// The pages as sled would have them.
 #[derive(Debug)]
 pub(super) struct Replayed {
     pub(super) pages: Vec<Page>,
-    /// Pointers below this position are from the snapshot, and what they point to was not read.
+    /// Pointers below this position come from the snapshot, and their targets were not read.
     pub(super) read_from: i64,
-    /// Whether the log has all of its segments since the snapshot. One may be missing because its slot was reused.
+    /// Whether the log has all segments since the snapshot. One may be missing because its slot was reused.
     pub(super) is_gapless: bool,
 }
 
@@ -51,19 +51,19 @@ pub(super) fn replay(files: &Files) -> Result<Replayed, CatalogError> {
     Ok(Replayed { pages: pages.0, read_from: stable, is_gapless: segments.is_gapless(from) })
 }
 
-/// sled goes on with the next segment where no message fits after the last.
+/// sled continues with the next segment when no message fits after the last.
 fn rounded(tip: i64) -> i64 {
     let next = tip / SEGMENT * SEGMENT + SEGMENT;
     if next - tip <= codec::MESSAGE_HEADER as i64 { next } else { tip }
 }
 
-/// The segments of the log that are read at an opening.
+/// The segments of the log that are read when sled opens it.
 struct Segments {
-    /// Their slots, by their positions in the log.
+    /// Slots by positions in the log.
     slots: BTreeMap<i64, u64>,
     /// Slots that begin with zeros instead of a header.
     headless: Vec<u64>,
-    /// All before this segment was on disk when the last one was begun. From here on a crash may have left anything.
+    /// Everything before this segment was on disk when the last one was begun. A crash may have left anything from here on.
     tail: i64,
 }
 
@@ -79,7 +79,7 @@ impl Segments {
                         return Err(damaged(format!("slot {slot} of its file db is there twice")));
                     }
                 }
-                // Its pages are in the snapshot, or nowhere.
+                // The pages of this segment are in the snapshot, or lost.
                 Some(_) => {}
                 None if start == [0; SEGMENT_HEADER] => headless.push(slot),
                 None => return Err(damaged(format!("the header of slot {slot} of its file db is damaged"))),
@@ -88,7 +88,7 @@ impl Segments {
         Ok(Self { slots, headless, tail: stable / SEGMENT * SEGMENT })
     }
 
-    /// Up to where messages follow each other in the tail: the last position of the last one.
+    /// Returns the last position of the unbroken sequence of messages in the tail.
     fn contiguous_end(&self, files: &Files) -> Result<i64, CatalogError> {
         let mut reader = Reader::new(files);
         let (mut position, mut expected) = (0, self.tail);
@@ -120,7 +120,7 @@ impl Segments {
         Ok(position - 1)
     }
 
-    /// Gives each message up to `end` to `apply`, and the position after the last; `None` if there is none at all.
+    /// Calls `apply` for each message up to `end`. Returns the position after the last one, or `None` if there is none.
     fn apply(
         &self,
         files: &Files,
@@ -158,8 +158,8 @@ impl Segments {
         Ok(tip)
     }
 
-    /// A segment of which all was on disk and some cannot be read is damaged, unless its slot was free, and the end of a
-    /// later segment was written into it before that one's header.
+    /// Fails for an unreadable part of a segment that was on disk completely: it is damaged. Exception: its slot was free,
+    /// and the end of a later segment was written into it before the header of that segment.
     fn check_unreadable(&self, reader: &Reader<'_>) -> Result<(), CatalogError> {
         let tail = u64::try_from(self.tail / SEGMENT).unwrap_or(0);
         let later = codec::find_message(&reader.slot, reader.at, |segment| segment >= tail);
@@ -171,7 +171,7 @@ impl Segments {
         Err(damaged(format!("a record at byte {at} of its file db is damaged")))
     }
 
-    /// A crash may take the header of a segment that was just begun, and of no other.
+    /// A crash can lose the header only of a segment that was just begun.
     fn check_headless(&self, files: &Files, tip: i64) -> Result<(), CatalogError> {
         let last = u64::try_from(tip.max(0) / SEGMENT).unwrap_or(0);
         let mut bytes = Vec::new();
@@ -195,18 +195,18 @@ impl Segments {
 struct Reader<'a> {
     files: &'a Files,
     slot: Vec<u8>,
-    /// Where the slot is in the file.
+    /// The offset of the slot in the file.
     slot_start: u64,
-    /// The segment's number.
+    /// The number of the segment.
     segment: u64,
-    /// Where the next message is in the slot.
+    /// The offset of the next message in the slot.
     at: usize,
 }
 
 enum Read {
-    /// A message, and where it is if a page consists of it.
+    /// A message, and its place if it belongs to a page.
     Message(Message, Option<Pointer>),
-    /// Something that is no message of this segment.
+    /// Bytes that are no message of this segment.
     Nothing,
 }
 
@@ -223,12 +223,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The position of the next message.
+    /// Returns the position of the next message.
     fn position(&self) -> i64 {
         i64::try_from(self.segment * SLOT as u64 + self.at as u64).unwrap_or(i64::MAX)
     }
 
-    /// `None` at the end of the segment.
+    /// Returns the next message, or `None` at the end of the segment.
     fn next(&mut self) -> Result<Option<Read>, CatalogError> {
         if !codec::has_room(self.at) {
             return Ok(None);
@@ -247,7 +247,7 @@ impl<'a> Reader<'a> {
                 pointer.blob = Files::blob_of(&message, &self.slot);
                 let Some(id) = pointer.blob else { return Ok(Some(Read::Nothing)) };
                 match self.files.blob(id)? {
-                    // It was replaced, and the file with it.
+                    // The message was replaced, and its file removed.
                     None => false,
                     Some(None) => return Ok(Some(Read::Nothing)),
                     Some(Some(_)) => true,
@@ -286,7 +286,7 @@ impl Pages {
                         links.push(pointer);
                     }
                 }
-                // To a page that was written again later.
+                // The change is to a page that was written again later.
                 Page::Unknown | Page::Free(_) => {
                     if is_new {
                         self.0.pop();

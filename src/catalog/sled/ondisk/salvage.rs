@@ -1,7 +1,7 @@
-//! Reads every row whose checksum holds, from a catalog that may be damaged, and writes nothing.
+//! Reads every row with a valid checksum from a catalog that may be damaged, and writes nothing.
 //!
-//! It does not ask how pages hang together, since what says so may be lost: it looks at every message in the log, and takes
-//! of each key the latest version. What a row is, its key and its value tell.
+//! The structure of the trees is ignored, because it may be lost. Every message in the log is read, and the latest version
+//! of each key is taken. Key and value show which kind of row it is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -16,31 +16,31 @@ use crate::catalog::sled::watermark::Noted;
 use crate::catalog::{CatalogError, Row, SourceRow, State};
 use crate::model::{DraftId, Media, MediaId, SourceId};
 
-/// Keys of media and drafts are their ids.
+/// Length of the keys of media and drafts, which are ids.
 const ID_LENGTH: usize = 8;
-/// Keys of look-ups are digests.
+/// Length of the keys of lookups, which are digests.
 const DIGEST_LENGTH: usize = 32;
 
-/// How rows of media and of drafts begin.
+/// The first bytes of rows of media and of drafts.
 const MEDIA_START: &[u8] = b"{\"id\":";
 const DRAFT_START: &[u8] = b"{\"title\":";
 
 /// What could not be read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct SalvageReport {
-    /// Places in the files at which something cannot be read, and how many bytes they have.
+    /// Unreadable places in the files.
     pub places: u64,
     /// Bytes of these places.
     pub bytes: u64,
-    /// Rows whose checksum holds, and which are no rows that this version knows.
+    /// Rows with a valid checksum that this version does not know.
     pub unknown: u64,
-    /// The counters cannot be read: the next ids are above all that was read.
+    /// The counters are lost: the next ids are above all ids that were read.
     pub lost_counters: bool,
-    /// Only a part of an export was imported before the damage.
+    /// An import did not end before the damage.
     pub is_partial: bool,
 }
 
-/// A version of a row: where its value is.
+/// A version of a row, and the place of its value.
 #[derive(Debug, Clone, Copy)]
 struct Version {
     position: i64,
@@ -53,7 +53,7 @@ enum ValueAt {
     Blob { id: i64, at: usize, length: usize },
 }
 
-/// See the module.
+/// The readable rows of a damaged catalog.
 #[derive(Debug)]
 pub struct Salvage {
     files: Files,
@@ -62,20 +62,20 @@ pub struct Salvage {
     lows: HashMap<u64, Box<[u8]>>,
     media: BTreeMap<u64, Version>,
     drafts: BTreeMap<u64, Version>,
-    /// Media ids, by keys and by sources.
+    /// Media ids by key and by source.
     lookups: BTreeMap<[u8; DIGEST_LENGTH], (i64, Option<u64>)>,
     counters: BTreeMap<&'static [u8], (i64, Option<u64>)>,
     report: SalvageReport,
 }
 
-/// The counters that an export has.
+/// The names of the counters that an export has.
 const COUNTERS: [&[u8]; 3] = [NEXT_MEDIA_ID, NEXT_DRAFT_ID, PARTIAL];
 
 impl Salvage {
-    /// Looks for all rows in the catalog in `dir`. Blocks.
+    /// Finds all rows of the catalog in `dir`. Blocks.
     ///
     /// # Errors
-    /// There is no log, another process has it open, or the disk fails.
+    /// There is no log, another process has it open, or the disk failed.
     pub(in crate::catalog::sled) fn read(dir: &Path) -> Result<Self, CatalogError> {
         let noted = Noted::read(dir).ok().flatten();
         let files = Files::open(dir)?.ok_or_else(|| damaged("its file db is gone"))?;
@@ -89,7 +89,7 @@ impl Salvage {
             counters: BTreeMap::new(),
             report: SalvageReport::default(),
         };
-        // Changes to a page need its lowest key, which may be written later.
+        // Changes to a page need its lowest key, which may come later in the log.
         salvage.scan(Self::remember_low, true)?;
         salvage.scan(Self::take, false)?;
         salvage.report.lost_counters =
@@ -104,7 +104,7 @@ impl Salvage {
         &self.report
     }
 
-    /// The next ids: above all that was read, noted or counted.
+    /// Returns the next ids, above all that were read, acknowledged or counted.
     pub fn state(&self) -> State {
         let above = |rows: &BTreeMap<u64, Version>| rows.keys().next_back().map_or(1, |last| last + 1);
         let noted = self.noted.map_or(1, |noted| noted.next_draft());
@@ -119,11 +119,11 @@ impl Salvage {
         self.counters.get(name)?.1
     }
 
-    /// Gives each row to `visit`: media, drafts, sources, each ascending. A row that cannot be read after all is left out,
-    /// and counted.
+    /// Calls `visit` for each row: media, drafts, sources, each in ascending order. A row that turns out to be unreadable
+    /// is omitted and counted.
     ///
     /// # Errors
-    /// The disk fails, or `visit` does.
+    /// The disk or `visit` failed.
     pub fn rows<E: From<CatalogError>>(
         &mut self,
         mut visit: impl FnMut(Row) -> Result<(), E>,
@@ -131,7 +131,7 @@ impl Salvage {
         for (id, version) in mem::take(&mut self.media) {
             match self.value(version).map_err(E::from)?.and_then(|value| decode::<Media>(&value).ok()) {
                 Some(row) if row.id.0 == id => {
-                    // This look-up is made again from the row.
+                    // The import creates this lookup again from the row.
                     if self.lookups.get(row.key.as_bytes()).is_some_and(|(_, media)| *media == Some(id)) {
                         self.lookups.remove(row.key.as_bytes());
                     }
@@ -151,7 +151,7 @@ impl Salvage {
             }
         }
         for (digest, (_, media)) in &self.lookups {
-            // A source only saves work. Without the row it saves none.
+            // A source without its media row is of no use.
             if let Some(id) = media.filter(|id| self.media.contains_key(id)) {
                 let (source, media) = (SourceId::new(*digest), MediaId(id));
                 visit(Row::Source(SourceRow { source, media }))?;
@@ -173,7 +173,7 @@ impl Salvage {
         })
     }
 
-    /// Gives every message of the log whose checksum holds to `visit`.
+    /// Calls `visit` for every message of the log with a valid checksum.
     fn scan(&mut self, visit: impl Fn(&mut Self, &Found<'_>), counts: bool) -> Result<(), CatalogError> {
         let mut slot = Vec::new();
         let mut newest = (0, (0, 0));
@@ -204,7 +204,7 @@ impl Salvage {
                 }
                 self.visit(&slot, index, start, &message, &visit, counts)?;
             }
-            // After the newest message is what a crash left, or what the slot had before.
+            // The bytes after the newest message are those of a crash, or of an earlier segment in this slot.
             let segment = segment.unwrap_or_default();
             let not_newest =
                 if segment >= newest.0 { mem::replace(&mut newest, (segment, rest)).1 } else { rest };
@@ -281,10 +281,10 @@ impl Salvage {
         }
     }
 
-    /// A key of a page with what is left out in front of it.
+    /// Returns a complete key of a page.
     fn whole_key(&self, page: u64, key: &[u8], length: usize) -> Option<Vec<u8>> {
         match self.lows.get(&page) {
-            // Keys of a page without a lowest key are whole.
+            // Keys of a page without a lowest key are complete.
             Some(low) if !low.is_empty() => {
                 let missing = length.checked_sub(key.len())?;
                 Some([low.get(..missing)?, key].concat())
@@ -330,7 +330,7 @@ impl Salvage {
 }
 
 impl SalvageReport {
-    /// A place that cannot be read. Zeros are space that was never used.
+    /// Counts an unreadable place. Zeros are space that was never used.
     fn add(&mut self, place: &[u8]) {
         if place.iter().any(|byte| *byte != 0) {
             self.places += 1;
@@ -348,7 +348,7 @@ struct Found<'a> {
     place: Place,
 }
 
-/// Where the body of a message is.
+/// The place of the body of a message.
 enum Place {
     Log(u64),
     Blob(i64),
@@ -359,7 +359,7 @@ impl<'a> Found<'a> {
         matches!(self.kind, Kind::Page | Kind::PageBlob).then(|| codec::node(self.body)).flatten()
     }
 
-    /// Where a part of the body is.
+    /// Returns the place of a part of the body.
     fn value_at(&self, value: &[u8]) -> ValueAt {
         let (offset, length) = (value.as_ptr().addr() - self.body.as_ptr().addr(), value.len());
         match self.place {
@@ -369,7 +369,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// The segment that a slot holds: what its header says, or else its first message.
+/// Returns the segment in a slot, by its header or else by its first message.
 fn segment_of(slot: &[u8]) -> Option<u64> {
     match codec::segment_header(slot) {
         Some(header) => u64::try_from(header.position / SLOT as i64).ok(),

@@ -380,7 +380,7 @@ async fn torn_tail_that_was_not_acknowledged_is_opened() {
 }
 
 #[tokio::test]
-async fn snapshot_whose_writing_was_cut_off_is_removed() {
+async fn interrupted_snapshot_is_removed() {
     let (dir, all) = filled().await;
     let unfinished = dir.path().join("snap.FFFFFFFFFFFFFFFF.generating");
     fs::write(&unfinished, b"half").unwrap();
@@ -390,7 +390,7 @@ async fn snapshot_whose_writing_was_cut_off_is_removed() {
 
 /// As if a segment with one row were lost, and nothing but the census knew of it.
 #[tokio::test]
-async fn rows_that_the_census_misses_are_noticed_where_the_log_has_gaps() {
+async fn rows_missing_from_the_census_are_noticed_if_the_log_has_gaps() {
     let (dir, _) = filled().await;
     let files = loop {
         match files::Files::open(dir.path()) {
@@ -418,7 +418,7 @@ async fn rows_that_the_census_misses_are_noticed_where_the_log_has_gaps() {
 }
 
 #[tokio::test]
-async fn salvage_of_an_undamaged_catalog_is_all_of_it() {
+async fn salvage_of_an_undamaged_catalog_is_complete() {
     let (dir, all) = filled().await;
     let (found, report) = salvaged(dir.path());
     assert_eq!(found, all);
@@ -428,7 +428,7 @@ async fn salvage_of_an_undamaged_catalog_is_all_of_it() {
 }
 
 #[tokio::test]
-async fn salvage_gives_every_row_that_is_not_damaged_and_writes_nothing() {
+async fn salvage_returns_every_undamaged_row_and_writes_nothing() {
     let (dir, all) = filled().await;
     let log = fs::read(dir.path().join("db")).unwrap();
     let mut lost = 0;
@@ -452,7 +452,7 @@ async fn salvage_gives_every_row_that_is_not_damaged_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn salvage_without_headers_and_snapshot_reads_rows_all_the_same() {
+async fn salvage_without_headers_and_snapshot_reads_the_rows() {
     let (dir, all) = filled().await;
     let path = dir.path().join("db");
     let mut log = fs::read(&path).unwrap();
@@ -469,7 +469,7 @@ async fn salvage_without_headers_and_snapshot_reads_rows_all_the_same() {
 }
 
 #[tokio::test]
-async fn mark_with_a_flipped_bit_is_written_again() {
+async fn watermark_with_a_flipped_bit_is_written_again() {
     let (dir, all) = filled().await;
     let path = dir.path().join("acknowledged");
     let mut bytes = fs::read(&path).unwrap();
@@ -512,7 +512,7 @@ async fn catalog_of_an_older_version_is_opened_and_counted() {
 }
 
 #[tokio::test]
-async fn damaged_counter_neither_stops_a_start_nor_gives_an_id_twice() {
+async fn damaged_counter_does_not_prevent_a_start_and_no_id_is_used_twice() {
     for (name, damaged) in [("next_draft_id", 1 << 63), ("next_draft_id", 3), ("next_media_id", u64::MAX)] {
         let (dir, all) = filled().await;
         let catalog = open(dir.path()).await.unwrap();

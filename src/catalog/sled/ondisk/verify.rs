@@ -1,4 +1,4 @@
-//! Whether sled would find everything that was recorded, and what its counters say, before it is opened.
+//! Checks, before sled opens the catalog, whether sled would find everything that was recorded, and reads its counters.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,19 +11,19 @@ use super::replay::{Replayed, replay};
 use crate::catalog::CatalogError;
 use crate::catalog::sled::rows::{CENSUS, CREATED, Census, NEXT_DRAFT_ID, NEXT_MEDIA_ID};
 
-/// sled's number of the page that has the roots of the trees.
+/// The number of the page with the roots of the trees.
 const ROOTS_PAGE: u64 = 0;
 
-/// What a catalog that is not damaged says of itself.
+/// The content of an intact catalog, in numbers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::catalog::sled) struct Found {
-    /// The moment of its creation.
+    /// The time of its creation.
     pub(in crate::catalog::sled) created: Option<u64>,
     /// The id of the next draft.
     pub(in crate::catalog::sled) next_draft: Option<u64>,
-    /// Its census, which may be of an older version of this program.
+    /// Its census, which an older version of this program may have left.
     pub(in crate::catalog::sled) census: Option<Census>,
-    /// What was counted, where the census did not suffice.
+    /// The rows, if they were counted because the census did not suffice.
     pub(in crate::catalog::sled) counted: Option<Counted>,
 }
 
@@ -36,10 +36,11 @@ pub(in crate::catalog::sled) struct Counted {
     pub(in crate::catalog::sled) last_draft: u64,
 }
 
-/// Reads all that sled would read of the catalog in `dir`, and more, and writes nothing. `None` if there is no catalog.
+/// Reads everything that sled would read of the catalog in `dir`, and more, and writes nothing. Returns `None` if there is
+/// no catalog.
 ///
 /// # Errors
-/// It is damaged, another process has it open, or the files cannot be read.
+/// The catalog is damaged, another process has it open, or the files cannot be read.
 pub(in crate::catalog::sled) fn verify(dir: &Path) -> Result<Option<Found>, CatalogError> {
     let Some(files) = Files::open(dir)? else { return Ok(None) };
     files.check_parameters()?;
@@ -48,7 +49,7 @@ pub(in crate::catalog::sled) fn verify(dir: &Path) -> Result<Option<Found>, Cata
     Trees { files: &files, pages: &replayed.pages }.found(replayed.is_gapless).map(Some)
 }
 
-/// Removes snapshots that a crash kept sled from ending. sled would take one for the newest, and refuse it.
+/// Removes snapshots that a crash interrupted. sled would take one for the newest, and refuse it.
 pub(in crate::catalog::sled) fn remove_unfinished(dir: &Path) -> Result<(), CatalogError> {
     if let Some(files) = Files::open(dir)? {
         for path in files.unfinished()? {
@@ -58,7 +59,7 @@ pub(in crate::catalog::sled) fn remove_unfinished(dir: &Path) -> Result<(), Cata
     Ok(())
 }
 
-/// Reads what the snapshot points to; the rest was read by the replay.
+/// Reads the pages that the snapshot points to. The replay has read the others.
 fn check_older(files: &Files, replayed: &Replayed) -> Result<(), CatalogError> {
     let mut older: Vec<(Pointer, u64)> = Vec::new();
     for (number, page) in (0..).zip(&replayed.pages) {
@@ -92,13 +93,13 @@ fn check_older(files: &Files, replayed: &Replayed) -> Result<(), CatalogError> {
     Ok(())
 }
 
-/// The trees, by the pages that the log has.
+/// The trees, built from the pages in the log.
 pub(super) struct Trees<'a> {
     pub(super) files: &'a Files,
     pub(super) pages: &'a [Page],
 }
 
-/// A leaf as it was last written whole, and the changes to it.
+/// The last complete version of a leaf, and the changes to it.
 struct Leaf<'a> {
     prefix: &'a [u8],
     rows: &'a [(&'a [u8], &'a [u8])],
@@ -106,7 +107,7 @@ struct Leaf<'a> {
 }
 
 impl Trees<'_> {
-    /// What the trees say. Rows are counted where a gap of the log may have had some.
+    /// Reads counters and census from the trees. Counts the rows if a segment of the log is missing that may have had some.
     pub(super) fn found(&self, is_gapless: bool) -> Result<Found, CatalogError> {
         if self.pages.is_empty() {
             return Ok(Found::default());
@@ -136,7 +137,7 @@ impl Trees<'_> {
         let census = counters.get(CENSUS).and_then(|bytes| Census::read(bytes));
         let mut found = Found { created: number(CREATED), next_draft, census, counted: None };
         let fitting = census.filter(|census| census.fits(next_media, next_draft));
-        // Where a segment is missing, no checksum proves that nothing else is.
+        // If one segment is missing, no checksum proves that no other one is.
         if fitting.is_none() || !is_gapless {
             let (media, _) = self.count(root("media"))?;
             let (drafts, last) = self.count(root("drafts"))?;
@@ -154,10 +155,10 @@ impl Trees<'_> {
         Ok(found)
     }
 
-    /// How many rows a tree has, and the last key.
+    /// Returns the number of rows of a tree, and its last key.
     fn count(&self, root: Option<u64>) -> Result<(u64, Vec<u8>), CatalogError> {
         let (mut count, mut last) = (0, Vec::new());
-        // Keys that changes to the leaf added or removed.
+        // Keys that changes of the leaf added or removed.
         let mut changed: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
         if let Some(root) = root {
             self.each_leaf(root, |leaf| {
@@ -179,14 +180,14 @@ impl Trees<'_> {
         Ok((count, last))
     }
 
-    /// Goes through a tree from left to right.
+    /// Visits the leaves of a tree from left to right.
     fn each_leaf(
         &self,
         root: u64,
         mut visit: impl FnMut(Leaf<'_>) -> Result<(), CatalogError>,
     ) -> Result<(), CatalogError> {
         let (mut number, mut body) = (root, Vec::new());
-        // No tree is deeper than it has pages, and no row of leaves longer: a circle ends too.
+        // No tree is deeper than its number of pages, and no row of leaves longer: so a cycle ends too.
         for _ in 0..=self.pages.len() * 2 {
             self.read(self.base(number)?, &mut body)?;
             let node = codec::node(&body).ok_or_else(|| unreadable(number))?;
@@ -208,7 +209,7 @@ impl Trees<'_> {
         Err(unreadable(root))
     }
 
-    /// Reads the changes to a leaf, the oldest first.
+    /// Reads the changes of a leaf, the oldest first.
     fn each_link(&self, leaf: &Leaf<'_>, mut visit: impl FnMut(Link<'_>)) -> Result<(), CatalogError> {
         let mut body = Vec::new();
         for pointer in leaf.links {
