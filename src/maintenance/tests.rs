@@ -150,8 +150,9 @@ async fn photos_that_a_crash_left_pending_stay_only_if_the_catalog_knows_them_or
         staging.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
     }
     drop(staging.publish().await.unwrap());
-    staging.stage(Bytes::from_static(b"not published")).await.unwrap();
-    std::mem::forget(staging);
+    drop(staging);
+    let staged = format!("media/.staging/{}.crash.jpg", MediaKey::of(b"not published"));
+    std::fs::write(setup.dir.path().join(staged), b"not published").unwrap();
     setup.record("recorded").await;
     let keys = ["recorded", "not recorded", "of another catalog"].map(|name| MediaKey::of(name.as_bytes()));
     setup.make_old(keys[2], SystemTime::now() - DAY);

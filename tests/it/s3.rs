@@ -212,7 +212,7 @@ async fn a_bucket_that_refuses_or_stalls_costs_503s_and_no_acknowledged_photo() 
             assert!(is_whole(&server, &url).await, "{url}");
         }
     }
-    let opened = server.output().iter().filter(|line| line.contains("left alone for a while")).count();
+    let opened = server.output().iter().filter(|line| line.contains("no requests are sent for a while")).count();
     assert!((1..=12).contains(&opened), "the log tells of outages, not of requests: {opened}");
 }
 
