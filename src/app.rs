@@ -13,17 +13,15 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, AccessLog, Api, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
-use crate::catalog::{Catalog, CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
-use crate::config::{CorsOrigins, Database, MediaStorage, Settings};
-use crate::disk;
-use crate::error_chain::error_chain;
+use crate::catalog::Catalog;
+use crate::config::{CorsOrigins, Settings};
 use crate::imaging::{Pool, Recipe};
-use crate::ingest::{Ingest, Limits, Scratch};
+use crate::ingest::{Ingest, Limits};
 use crate::maintenance::{Maintenance, Rules};
-use crate::media::s3::S3StartError;
-use crate::media::{LocalStore, MediaStore, S3Store};
+use crate::publication::Publisher;
 use crate::ratelimit::{self, MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
 use crate::server::{self, Stopped, descriptors};
+use crate::stores::{self, Mode, OpenError, Stores};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
@@ -34,46 +32,12 @@ use crate::web::stack::{Stack, cors};
 /// Rest between two pages of maintenance: it then takes less than a fifth of a core, and a million photos take some minutes.
 const MAINTENANCE_PAUSE: Duration = Duration::from_millis(20);
 
-/// What an operator does about a damaged catalog.
-pub(crate) const WHAT_TO_DO: &str = "Put a backup of that directory in its place, or build a new catalog from an export: \
-     vintedbot-ingest rebuild --from EXPORT. Without an export, vintedbot-ingest export --salvage --output EXPORT writes one \
-     of all rows that can be read";
-
 /// Why the server could not start. Each text names what to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The media root.
-    #[error("the media root {path} cannot be used: {source}")]
-    Media {
-        /// Where it should be.
-        path: std::path::PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The bucket.
+    /// The catalog or the photos.
     #[error(transparent)]
-    Bucket(#[from] S3StartError),
-    /// The catalog.
-    #[error("the catalog at {place} cannot be opened: {}", error_chain(.source))]
-    Catalog {
-        /// Where it should be.
-        place: String,
-        /// Why not.
-        source: CatalogError,
-    },
-    /// The catalog, as an import into it was cut off.
-    #[error("the catalog at {0} is incomplete, because an import into it did not end: run that import again")]
-    Partial(String),
-    /// The catalog, which lost some of what it held.
-    #[error(
-        "the catalog at {path} is damaged: {what}. Nothing was changed, and no photo was touched. {WHAT_TO_DO}"
-    )]
-    CatalogDamaged {
-        /// Where it is.
-        path: std::path::PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
+    Stores(#[from] OpenError),
     /// Redis.
     #[error(transparent)]
     Redis(#[from] RedisError),
@@ -111,19 +75,9 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
-        let catalog = open_catalog(settings).await?;
-        let place = settings.database.to_string();
-        match catalog.state().await {
-            Ok(state) if state.is_partial => return Err(StartError::Partial(place)),
-            Ok(_) => {}
-            // Photos can be read meanwhile, and its own check keeps drafts out of a catalog that is partial.
-            Err(error @ CatalogError::Unavailable(_)) => {
-                tracing::warn!("{} (at {place}): uploads are refused until it answers", error_chain(&error));
-            }
-            Err(source) => return Err(StartError::Catalog { place, source }),
-        }
+        let Stores { catalog, media } = stores::open(settings, Mode::Serve).await?;
         let catalog: Arc<dyn Catalog> = catalog;
-        let (store, scratch) = media(settings).await?;
+        let stores::Media { store, scratch } = media;
         let budget = Budget::new(settings.memory_budget_bytes);
         let pool = Pool::start(settings.workers, budget.images, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;
@@ -144,15 +98,8 @@ impl App {
             timeout: settings.image_timeout,
             processor_time: settings.image_processor_time,
         };
-        let ingest = Ingest::new(
-            limits,
-            recipe,
-            budget,
-            Arc::new(pool),
-            Arc::clone(&store),
-            Arc::clone(&catalog),
-            scratch,
-        );
+        let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(&catalog)));
+        let ingest = Ingest::new(limits, recipe, budget, Arc::new(pool), Arc::clone(&publisher), scratch);
         let redis = match &settings.redis_url {
             Some(url) => Some(RedisLink::open(url).await?),
             None => None,
@@ -166,15 +113,17 @@ impl App {
             pause: MAINTENANCE_PAUSE,
             scrub_hours: settings.scrub_hours,
         };
-        let maintenance =
-            Maintenance::new(rules, Arc::clone(&ingest), Arc::clone(&catalog), Arc::clone(&store));
-        let maintenance = Arc::new(maintenance);
-        // Which may remove photos. Without uploads nothing waits for it, and a later start does it.
-        let resolved = if settings.read_only { Ok(0) } else { maintenance.resolve_leftovers().await };
-        match resolved {
+        let maintenance = Arc::new(Maintenance::new(rules, Arc::clone(&publisher)));
+        // This may remove photos. A read-only server leaves it to a later start: no upload waits for it.
+        let reconciled = if settings.read_only { Ok(0) } else { publisher.reconcile_crashed().await };
+        match reconciled {
             Ok(0) => {}
-            Ok(photos) => tracing::info!(photos, "what an earlier process left half-done was resolved"),
-            Err(error) => tracing::warn!(%error, "what an earlier process left half-done stays as it is"),
+            Ok(photos) => {
+                tracing::info!(photos, "photos that an earlier process left pending were reconciled");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "photos that an earlier process left pending stay pending");
+            }
         }
         let connections = Connections::default();
         let global_limiter = settings.rate_limit_global.map(|quota| limiter("global", quota));
@@ -182,6 +131,7 @@ impl App {
         let mut metrics = Metrics::default();
         let access_log = AccessLog::new(&mut metrics);
         ingest.register(&mut metrics);
+        publisher.register(&mut metrics);
         maintenance.register(&mut metrics);
         ratelimit::register(&mut metrics, global_limiter.iter().chain(&upload_limiter).cloned());
         connections.register(&mut metrics);
@@ -252,41 +202,6 @@ impl App {
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended
     }
-}
-
-async fn open_catalog(settings: &Settings) -> Result<Arc<dyn Restorable>, StartError> {
-    let place = settings.database.to_string();
-    Ok(match &settings.database {
-        Database::Sled(path) => {
-            let opened = SledCatalog::open(path, settings.min_free_disk).await;
-            Arc::new(opened.map_err(|source| match source {
-                CatalogError::Corrupt(what) => StartError::CatalogDamaged { path: path.clone(), what },
-                source => StartError::Catalog { place, source },
-            })?)
-        }
-        Database::Postgres(url) => {
-            let opened = PostgresCatalog::open(url, settings.database_connections, Schema::Migrate).await;
-            Arc::new(opened.map_err(|source| StartError::Catalog { place, source })?)
-        }
-    })
-}
-
-/// The store of photos, and where what has not become one yet is spilled to.
-pub(crate) async fn media(settings: &Settings) -> Result<(Arc<dyn MediaStore>, Scratch), StartError> {
-    let (root, min_free) = (&settings.media_root, settings.min_free_disk);
-    let failed = |source| StartError::Media { path: root.clone(), source };
-    let (store, dir): (Arc<dyn MediaStore>, _) = match &settings.media_storage {
-        MediaStorage::Local => {
-            let store = LocalStore::open(root, min_free).map_err(failed)?;
-            let dir = store.scratch_dir();
-            (Arc::new(store), dir)
-        }
-        MediaStorage::S3(bucket) => {
-            disk::create_dir(root).map_err(failed)?;
-            (Arc::new(S3Store::open(bucket, root, min_free).await?), root.clone())
-        }
-    };
-    Ok((store, Scratch { dir: dir.into(), min_free }))
 }
 
 fn limiter(redis: Option<&Arc<RedisLink>>, name: &str, quota: Quota) -> Arc<dyn RateLimiter> {

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
@@ -43,6 +44,15 @@ impl FreeDisk {
         }
         Ok(())
     }
+}
+
+/// A directory for files that have no name, and so end with the process.
+#[derive(Debug, Clone)]
+pub struct Scratch {
+    /// The directory.
+    pub dir: Arc<Path>,
+    /// Below this free space its volume counts as full.
+    pub min_free: FreeDisk,
 }
 
 /// Returns the number of free inodes below which a volume counts as full: 1024, or 1/16 of a small volume's, and at

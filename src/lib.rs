@@ -1,13 +1,14 @@
 //! A streaming media-ingest server: phones upload photos in bulk, each request becomes a draft listing.
 //!
-//! [`app::App`] joins the rooms; `ARCHITECTURE.md` has the picture. Dependencies point downwards only: `api` knows
-//! `ingest`, which knows `imaging`, [`media`] and [`catalog`], which know nothing of each other.
+//! [`app::App`] joins the rooms; `ARCHITECTURE.md` has the picture. Dependencies point downwards only: `api` knows `ingest`,
+//! which knows `imaging` and `publication`. The latter knows [`media`] and [`catalog`], which know nothing of each other.
 
 mod allocator;
 pub mod api;
 pub mod app;
 pub mod auth;
 pub mod backup;
+mod blocking;
 pub mod budget;
 pub mod catalog;
 pub mod cli;
@@ -25,8 +26,10 @@ pub mod jitter;
 pub mod maintenance;
 pub mod media;
 pub mod model;
+pub mod publication;
 pub mod ratelimit;
 pub mod server;
+pub mod stores;
 pub mod telemetry;
 pub mod tls;
 pub mod web;

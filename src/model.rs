@@ -271,9 +271,10 @@ pub enum DraftStatus {
     Draft,
 }
 
-/// A draft listing with its photos in order.
+/// A draft listing with its photos in order. `P` is how it refers to a photo: by its row, or by the row's id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Draft {
+#[serde(deny_unknown_fields)]
+pub struct Draft<P = Media> {
     /// The draft's id.
     pub id: DraftId,
     /// At most 160 characters; may be empty.
@@ -285,10 +286,18 @@ pub struct Draft {
     /// A suggested price in the listing's currency, if any.
     pub price_suggested: Option<f64>,
     /// The photos, in the order of the upload.
-    pub photos: Vec<Media>,
+    pub photos: Vec<P>,
     /// The owner, or `None` for an upload without a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<UserId>,
+}
+
+impl<P> Draft<P> {
+    /// Returns the draft with other references to its photos.
+    pub(crate) fn with_photos<Q>(self, photos: Vec<Q>) -> Draft<Q> {
+        let Self { id, title, description, status, price_suggested, photos: _, owner } = self;
+        Draft { id, title, description, status, price_suggested, photos, owner }
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::media::MediaName;
 use crate::model::{Draft, DraftStatus, Media};
-
-/// Type of every stored photo.
-pub(super) const STORED_MIME: &str = "image/jpeg";
 
 /// A draft listing with its photos.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -56,10 +54,10 @@ impl DraftOut {
         let photo = |(order_index, media): (usize, Media)| PhotoOut {
             media: MediaOut {
                 id: media.id.0,
-                url: format!("{media_base_url}/{}.jpg", media.key),
+                url: format!("{media_base_url}/{}", MediaName::from(media.key)),
                 width: media.width,
                 height: media.height,
-                mime: STORED_MIME,
+                mime: MediaName::from(media.key).content_type(),
             },
             order_index,
         };
@@ -69,8 +67,9 @@ impl DraftOut {
     }
 
     fn example() -> Self {
-        let url = format!("/media/{}.jpg", crate::model::MediaKey::of(b"example"));
-        let media = MediaOut { id: 1, url, width: 1600, height: 1200, mime: STORED_MIME };
+        let name = MediaName::from(crate::model::MediaKey::of(b"example"));
+        let (url, mime) = (format!("/media/{name}"), name.content_type());
+        let media = MediaOut { id: 1, url, width: 1600, height: 1200, mime };
         Self {
             id: 1,
             title: "Blue coat".to_owned(),

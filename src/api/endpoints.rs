@@ -8,9 +8,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::dto::{DraftOut, Health, Ready, STORED_MIME};
+use super::dto::{DraftOut, Health, Ready};
 use super::{Api, listings, media, openapi, ops, uploads};
 use crate::ingest::Limits;
+use crate::media::MediaName;
 use crate::model::Caller;
 use crate::telemetry::metrics;
 use crate::web::body::{Body, RequestBody};
@@ -245,13 +246,13 @@ pub(super) static ENDPOINTS: [Endpoint; 7] = [
                 StatusCode::OK,
                 "The photo.",
                 &[ETAG, CACHE_CONTROL, ACCEPT_RANGES],
-                Content::Other(STORED_MIME),
+                Content::Other(MediaName::CONTENT_TYPE),
             ),
             answer(
                 StatusCode::PARTIAL_CONTENT,
                 "A part of the photo.",
                 &[ETAG, CACHE_CONTROL, ACCEPT_RANGES, CONTENT_RANGE],
-                Content::Other(STORED_MIME),
+                Content::Other(MediaName::CONTENT_TYPE),
             ),
             answer(
                 StatusCode::NOT_MODIFIED,

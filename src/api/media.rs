@@ -10,26 +10,21 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode};
 
 use super::Api;
-use super::dto::STORED_MIME;
 use super::endpoints::Call;
-use crate::media::{Link, MediaObject};
-use crate::model::MediaKey;
+use crate::media::{Link, MediaName, MediaObject};
 use crate::web::body::{self, Body};
 use crate::web::conditional;
 use crate::web::problem::{self, Problem, ProblemKind};
 use crate::web::range::{Requested, requested};
 
-/// The name of a file is the hash of its content, so a copy never becomes stale.
-const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-
 pub(super) async fn serve(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     let (file, method, headers) = (call.parameter.as_str(), call.request.method(), call.request.headers());
-    let key: Option<MediaKey> = file.strip_suffix(".jpg").and_then(|name| name.parse().ok());
-    let key = key.ok_or_else(problem::not_found)?;
+    let name: MediaName = file.parse().map_err(|_| problem::not_found())?;
+    let key = name.key();
     if api.maintenance.withholds(key).await {
         return Err(problem::not_found());
     }
-    let etag = format!("\"{key}\"");
+    let etag = etag(name);
     // A HEAD, a condition and a link need the length of the photo only, not its bytes.
     let is_asked_about = [IF_MATCH, IF_NONE_MATCH].iter().any(|name| headers.contains_key(name));
     let is_head = method == Method::HEAD;
@@ -44,11 +39,11 @@ pub(super) async fn serve(api: &Api, call: Call) -> Result<Response<Body>, Probl
         return Err(Problem::new(ProblemKind::PreconditionFailed, detail));
     }
     if conditional::if_none_match(headers, &etag) {
-        return Ok(answer(StatusCode::NOT_MODIFIED, &etag, Body::default()));
+        return Ok(answer(StatusCode::NOT_MODIFIED, name, Body::default()));
     }
     if let Some(metadata) = metadata.filter(|_| is_head) {
-        let mut response = answer(StatusCode::OK, &etag, Body::default());
-        describe(&mut response, metadata.length);
+        let mut response = answer(StatusCode::OK, name, Body::default());
+        describe(&mut response, name, metadata.length);
         return Ok(response);
     }
     if let Some(link) = link {
@@ -60,10 +55,10 @@ pub(super) async fn serve(api: &Api, call: Call) -> Result<Response<Body>, Probl
     let same_photo = headers.get(IF_RANGE).is_none_or(|tag| tag.as_bytes() == etag.as_bytes());
     let range = headers.get(RANGE).filter(|_| same_photo).and_then(|range| range.to_str().ok());
     match requested(range, length) {
-        Requested::Whole => Ok(content(StatusCode::OK, &etag, object, 0..length)),
+        Requested::Whole => Ok(content(StatusCode::OK, name, object, 0..length)),
         Requested::Part(range) => {
             let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
-            let mut response = content(StatusCode::PARTIAL_CONTENT, &etag, object, range);
+            let mut response = content(StatusCode::PARTIAL_CONTENT, name, object, range);
             insert(&mut response, CONTENT_RANGE, &content_range);
             Ok(response)
         }
@@ -78,20 +73,25 @@ pub(super) async fn serve(api: &Api, call: Call) -> Result<Response<Body>, Probl
     }
 }
 
+/// Returns the strong ETag of a photo.
+fn etag(name: MediaName) -> String {
+    format!("\"{}\"", name.key())
+}
+
 fn content(
     status: StatusCode,
-    etag: &str,
+    name: MediaName,
     object: Box<dyn MediaObject>,
     range: Range<u64>,
 ) -> Response<Body> {
     let length = range.end - range.start;
-    let mut response = answer(status, etag, body::stream(object.read(range)));
-    describe(&mut response, length);
+    let mut response = answer(status, name, body::stream(object.read(range)));
+    describe(&mut response, name, length);
     response
 }
 
-fn describe(response: &mut Response<Body>, length: u64) {
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(STORED_MIME));
+fn describe(response: &mut Response<Body>, name: MediaName, length: u64) {
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(name.content_type()));
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
 }
 
@@ -105,12 +105,12 @@ fn redirect(link: &Link) -> Result<Response<Body>, Problem> {
     Ok(response)
 }
 
-fn answer(status: StatusCode, etag: &str, body: Body) -> Response<Body> {
+fn answer(status: StatusCode, name: MediaName, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CACHE_CONTROL, FOREVER);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(name.cache_control()));
     response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    insert(&mut response, ETAG, etag);
+    insert(&mut response, ETAG, &etag(name));
     response
 }
 

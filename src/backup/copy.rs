@@ -1,8 +1,7 @@
-//! Copying photos from one store into another.
+//! Copies photos from one store into another.
 //!
-//! Nothing is removed, here or there. A photo that the target has, in its length, is passed over: that is how a copy goes on
-//! after it was cut off, since a store shows a photo whole or not at all. In the end both are listed and held against each
-//! other.
+//! Nothing is removed in either store. A photo that the target has with the same length is skipped: so a copy continues
+//! after an interruption, since a store never shows an incomplete photo. At the end both stores are listed and compared.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,36 +9,36 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
-use super::CustodyError;
+use super::BackupError;
 use super::fsck::{Finding, Outcome};
 use crate::media::{MediaError, MediaStore, Stored};
 use crate::model::MediaKey;
 
-/// Photos on their way: each may be in memory as a whole.
+/// Photos that are copied at once. Each may be in memory as a whole.
 const AT_ONCE: usize = 8;
-/// No photo that this program stores comes near it; what is longer is not taken into memory.
+/// Longest photo that is read into memory, far above any that this program stores.
 const MOST_BYTES: u64 = 256 << 20;
-/// Rests after failures of one photo, so that a service which stumbles does not end a move of hours.
+/// Pauses after failures of one photo, so that a short failure of the service does not end a copy of hours.
 const RESTS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
-/// Photos between two looks at the free space.
+/// Photos between two checks of the free space.
 const LOOK_EVERY: u64 = 256;
 
-/// How far a copy is, or how it ended.
+/// The progress or the result of a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Photos that the source had when it was counted, before the first was copied.
     pub total: u64,
-    /// Photos that were looked at.
+    /// Photos that were compared so far.
     pub seen: u64,
-    /// Those of them that were copied now.
+    /// Photos that were copied.
     pub copied: u64,
-    /// Bytes of these.
+    /// Bytes of the copied photos.
     pub bytes: u64,
-    /// What keeps the two stores from being equal.
+    /// Differences between the two stores.
     pub problems: u64,
 }
 
-/// What became of one photo.
+/// The result for one photo.
 enum Fate {
     There,
     Copied,
@@ -49,31 +48,32 @@ enum Fate {
     TooLong,
 }
 
-/// All photos of a store in a few bytes: two stores with equal ones have equal photos, as far as SHA-256 can tell.
+/// A checksum of all photos of a store: stores with equal ones have equal photos.
 #[derive(Default, PartialEq, Eq)]
 struct Census {
     photos: u64,
     bytes: u64,
-    /// Exclusive or of the keys.
+    /// The exclusive or of the keys.
     keys: [u8; 32],
 }
 
-/// Copies all photos of `source` that `target` lacks, and compares both. Every photo is held against its key before it is
-/// published; one that is torn is named and left out. `progress` is told after each photo, `found` of what is wrong.
+/// Copies all photos of `source` that `target` lacks, and compares both stores. The bytes of every photo are compared with
+/// its key before it is published; a damaged one is reported and skipped. `progress` is called after each photo, `found`
+/// for each difference.
 ///
-/// Nobody else writes to `target` meanwhile. Memory does not grow with the number of photos, but with that of torn ones.
+/// Nobody else writes to `target` meanwhile. Memory grows with the number of damaged photos, not with that of all photos.
 ///
 /// # Errors
-/// One of the stores failed, several times in a row. What was copied stays, and the same call goes on from there.
+/// A store failed several times in a row. Copied photos stay, and the next call continues.
 pub async fn copy(
     source: &dyn MediaStore,
     target: &dyn MediaStore,
     mut progress: impl FnMut(&Copied),
     mut found: impl FnMut(&Finding),
-) -> Result<Copied, CustodyError> {
-    // Of a copy that was cut off. A photo of which it is not known whether it is needed is not this command's to remove.
-    for key in target.unsettled().await? {
-        target.resolve(key, true).await?;
+) -> Result<Copied, BackupError> {
+    // Photos of an interrupted copy. This command cannot know whether they are needed, so it keeps them.
+    for key in target.pending().await? {
+        target.reconcile(key, true).await?;
     }
     let mut left_out = HashSet::new();
     let mut copied = Copied { total: census(source, &left_out).await?.photos, ..Copied::default() };
@@ -148,7 +148,7 @@ async fn census(store: &dyn MediaStore, without: &HashSet<MediaKey>) -> Result<C
     Ok(census)
 }
 
-/// The photos of `one` that `other` does not have in their length.
+/// Returns the photos of `one` that `other` does not have with the same length.
 fn absent<'s>(
     one: &'s dyn MediaStore,
     other: &'s dyn MediaStore,
@@ -160,7 +160,7 @@ fn absent<'s>(
         .boxed()
 }
 
-/// One photo, with some patience.
+/// Copies one photo, and repeats that after failures.
 async fn carry(
     source: &dyn MediaStore,
     target: &dyn MediaStore,
@@ -170,7 +170,7 @@ async fn carry(
     loop {
         match (carry_once(source, target, photo).await, rests.next()) {
             (Ok(fate), _) => return Ok((photo, fate)),
-            // Nobody makes room meanwhile.
+            // Repeating makes no room.
             (Err(error @ MediaError::Full(_)), _) | (Err(error), None) => return Err(error),
             (Err(_), Some(rest)) => tokio::time::sleep(rest).await,
         }
@@ -187,16 +187,16 @@ async fn carry_once(
     }
     let Some(bytes) = read(source, photo.key).await? else { return Ok(Fate::Gone) };
     let Some(bytes) = bytes else { return Ok(Fate::TooLong) };
-    let staged = target.stage(bytes).await?;
-    // The target hashed what it took: by this name and no other it would be published.
-    if staged.key() != photo.key {
+    let staging = target.begin();
+    // The target hashed the bytes that it took, and would publish them under this key.
+    if staging.stage(bytes).await? != photo.key {
         return Ok(Fate::Torn);
     }
-    target.publish(vec![staged]).await?.settle().await;
+    staging.publish().await?.commit().await;
     Ok(Fate::Copied)
 }
 
-/// `None` if there is no such photo, and nothing within if it is too long.
+/// Reads a photo. Returns `None` if there is none, and `Some(None)` if it is too long.
 async fn read(store: &dyn MediaStore, key: MediaKey) -> Result<Option<Option<Bytes>>, MediaError> {
     let Some(object) = store.open(key).await? else { return Ok(None) };
     let length = object.len();

@@ -1,22 +1,22 @@
-//! Saving a catalog.
+//! Saves a catalog.
 
 use std::io::Write;
 
-use super::CustodyError;
+use super::BackupError;
 use super::format::{Counts, Writer};
 use super::pages::{each_draft, each_media, each_source};
 use crate::catalog::{Restorable, Row, SourceRow};
 
-/// Writes everything that is in `catalog` to `out`, and flushes that. Equal catalogs give equal bytes.
+/// Writes the whole content of `catalog` to `out`, and flushes it. Equal catalogs give equal bytes.
 ///
-/// Rows are copied as they are, damaged references included, so that there is a copy before something is mended.
+/// Rows are written as they are, with dangling references, so that there is a copy before a repair.
 ///
 /// # Errors
-/// The catalog is incomplete or fails, or `out` does. What was written then has no end, and cannot be imported.
-pub async fn export(catalog: &dyn Restorable, out: impl Write) -> Result<Counts, CustodyError> {
+/// The catalog is partial, or the catalog or `out` failed. The output then has no end, and cannot be imported.
+pub async fn export(catalog: &dyn Restorable, out: impl Write) -> Result<Counts, BackupError> {
     let state = catalog.state().await?;
     if state.is_partial {
-        return Err(CustodyError::Partial);
+        return Err(BackupError::Partial);
     }
     let mut writer = Writer::begin(out, state)?;
     each_media(catalog, async |row| writer.row(Row::Media(row))).await?;

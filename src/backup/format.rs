@@ -1,24 +1,24 @@
-//! The export: JSON lines, the first of which says what it is, and the last that it is whole.
+//! The format of an export: JSON lines. The first line names the format, the last one proves that the export is complete.
 //!
-//! Media, drafts and sources follow each other in this order, each ascending, so that equal catalogs have equal exports and
-//! a row stands behind those that it refers to. There is one way to write a row, and a line written in another way is
-//! refused: it would hold something that this version does not know.
+//! Media, drafts and sources follow in this order, each ascending, so that equal catalogs have equal exports and a row
+//! comes after the rows that it refers to. Each row can be written in one way only. A line that is written differently is
+//! refused: it may contain fields that this version does not know.
 
 use std::fmt;
 use std::io::{BufRead, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::CustodyError;
+use super::BackupError;
 use crate::catalog::{DraftRow, Row, SourceRow, State};
 use crate::model::{DraftId, Media, MediaId, SourceId};
 
 const FORMAT: &str = "vintedbot-ingest catalog";
 const VERSION: u32 = 1;
-/// Of a line, with much room: what is longer was not written here, and is not taken into memory.
+/// Longest line that is read into memory, far above any that this program writes.
 const MAX_LINE_BYTES: u64 = 16 << 20;
 
-/// How many rows there are of each kind.
+/// The number of rows of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Media rows.
@@ -43,27 +43,27 @@ impl fmt::Display for Counts {
     }
 }
 
-/// The export is not one that can be imported. Each text says where.
+/// Why an export cannot be imported. Each text names the place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// It does not begin as one.
+    /// It does not begin like an export.
     #[error("line 1 does not say that this is an export of a {FORMAT}")]
     Foreign,
     /// Another version of this program wrote it.
     #[error("the export has version {0}, and this program reads version {VERSION}")]
     Version(u64),
-    /// It ends too early.
+    /// It is incomplete.
     #[error("the export is cut: it ends in or after line {0}, before the line that says it is whole")]
     Cut(u64),
-    /// A line is not what it should be.
+    /// A line does not have the format.
     #[error("line {line} of the export {what}")]
     Line {
-        /// Its number, from 1.
+        /// The number of the line, from 1.
         line: u64,
         /// What is wrong with it.
         what: String,
     },
-    /// It was changed.
+    /// Its checksum is wrong.
     #[error(
         "line {0} of the export, the last, does not fit those before it: some were changed, lost or added"
     )]
@@ -91,7 +91,7 @@ pub(super) struct Header {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Trailer {
     rows: Counts,
-    /// Of all bytes before this line.
+    /// Hash of all bytes before this line.
     blake3: String,
 }
 
@@ -108,7 +108,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn begin(out: W, state: State) -> Result<Self, CustodyError> {
+    pub fn begin(out: W, state: State) -> Result<Self, BackupError> {
         let mut writer = Self { out, hash: blake3::Hasher::new(), counts: Counts::default() };
         writer.line(&Line::Export(Header {
             format: FORMAT.to_owned(),
@@ -123,7 +123,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn row(&mut self, row: Row) -> Result<(), CustodyError> {
+    pub fn row(&mut self, row: Row) -> Result<(), BackupError> {
         self.counts.add(&row);
         self.line(&match row {
             Row::Media(row) => Line::Media(row),
@@ -136,17 +136,17 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn end(mut self) -> Result<Counts, CustodyError> {
+    pub fn end(mut self) -> Result<Counts, BackupError> {
         let end = Trailer { rows: self.counts, blake3: self.hash.finalize().to_string() };
         self.line(&Line::End(end))?;
-        self.out.flush().map_err(CustodyError::Write)?;
+        self.out.flush().map_err(BackupError::Write)?;
         Ok(self.counts)
     }
 
-    fn line(&mut self, line: &Line) -> Result<(), CustodyError> {
-        let bytes = bytes_of(line).map_err(|error| CustodyError::Write(error.into()))?;
+    fn line(&mut self, line: &Line) -> Result<(), BackupError> {
+        let bytes = bytes_of(line).map_err(|error| BackupError::Write(error.into()))?;
         self.hash.update(&bytes);
-        self.out.write_all(&bytes).map_err(CustodyError::Write)
+        self.out.write_all(&bytes).map_err(BackupError::Write)
     }
 }
 
@@ -166,7 +166,7 @@ fn bytes_of(line: &Line) -> serde_json::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where a row stands in an export.
+/// The position of a row in the order of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Place {
     Media(MediaId),
@@ -174,7 +174,7 @@ enum Place {
     Source(SourceId),
 }
 
-/// Reads an export, and believes nothing of it.
+/// Reads an export, and verifies all of it.
 pub(super) struct Reader<R> {
     input: R,
     /// The line that was read last.
@@ -186,11 +186,11 @@ pub(super) struct Reader<R> {
 }
 
 impl<R: BufRead> Reader<R> {
-    pub(super) fn begin(input: R) -> Result<(Self, Header), CustodyError> {
+    pub(super) fn begin(input: R) -> Result<(Self, Header), BackupError> {
         let (hash, counts) = (blake3::Hasher::new(), Counts::default());
         let mut reader = Self { input, bytes: Vec::new(), number: 0, hash, counts, place: None };
         reader.read_line()?;
-        // Another version may have other fields, and is to be named all the same.
+        // The version is read first: another version may have other fields.
         let header: serde_json::Value = serde_json::from_slice(&reader.bytes).unwrap_or_default();
         if header["export"]["format"] != FORMAT {
             return Err(Malformed::Foreign.into());
@@ -206,8 +206,8 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// The next row, and how many bytes its line has; `None` once the end proved that all rows were there.
-    pub(super) fn row(&mut self) -> Result<Option<(Row, usize)>, CustodyError> {
+    /// Returns the next row and the length of its line, or `None` after an end that proves that all rows were read.
+    pub(super) fn row(&mut self) -> Result<Option<(Row, usize)>, BackupError> {
         self.hash.update(&self.bytes);
         self.read_line()?;
         let (row, place) = match self.parse()? {
@@ -227,27 +227,27 @@ impl<R: BufRead> Reader<R> {
         Ok(Some((row, self.bytes.len())))
     }
 
-    /// Of the rows so far.
+    /// Returns the counts of the rows so far.
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }
 
-    fn end(&mut self, end: &Trailer) -> Result<(), CustodyError> {
+    fn end(&mut self, end: &Trailer) -> Result<(), BackupError> {
         let (rows, blake3) = (self.counts, self.hash.finalize().to_string());
         if *end != (Trailer { rows, blake3 }) {
             return Err(Malformed::Changed(self.number).into());
         }
-        if !self.input.fill_buf().map_err(CustodyError::Read)?.is_empty() {
+        if !self.input.fill_buf().map_err(BackupError::Read)?.is_empty() {
             self.number += 1;
             return Err(self.wrong("stands behind the end".to_owned()));
         }
         Ok(())
     }
 
-    fn read_line(&mut self) -> Result<(), CustodyError> {
+    fn read_line(&mut self) -> Result<(), BackupError> {
         self.bytes.clear();
         let mut line = self.input.by_ref().take(MAX_LINE_BYTES);
-        let read = line.read_until(b'\n', &mut self.bytes).map_err(CustodyError::Read)?;
+        let read = line.read_until(b'\n', &mut self.bytes).map_err(BackupError::Read)?;
         if read as u64 == MAX_LINE_BYTES {
             self.number += 1;
             return Err(self.wrong("is longer than any that this program writes".to_owned()));
@@ -259,7 +259,7 @@ impl<R: BufRead> Reader<R> {
         Ok(())
     }
 
-    fn parse(&self) -> Result<Line, CustodyError> {
+    fn parse(&self) -> Result<Line, BackupError> {
         let line = serde_json::from_slice(&self.bytes)
             .map_err(|error| self.wrong(format!("cannot be read: {error}")))?;
         if bytes_of(&line).ok().as_deref() != Some(&*self.bytes) {
@@ -268,7 +268,7 @@ impl<R: BufRead> Reader<R> {
         Ok(line)
     }
 
-    fn wrong(&self, what: String) -> CustodyError {
+    fn wrong(&self, what: String) -> BackupError {
         Malformed::Line { line: self.number, what }.into()
     }
 }

@@ -1,44 +1,44 @@
-//! Restoring a catalog from an export.
+//! Restores a catalog from an export.
 //!
-//! The export is read twice: first to see that it is whole, before anything is recorded, then to record it in durable
-//! batches. After a crash the same import is run again: rows that are there are found equal.
+//! The export is read twice: first to verify that it is complete, before anything is recorded, then to record it in durable
+//! batches. After a crash the same import is run again: rows that were recorded are found equal.
 
 use std::io::{BufReader, Read, Seek};
 use std::mem;
 
-use super::CustodyError;
+use super::BackupError;
 use super::format::{Counts, Reader};
 use crate::catalog::{Restorable, Restore, Row};
 use crate::model::MAX_ID;
 
-/// Of one batch: rows, and bytes of their lines.
+/// Most rows of one batch, and most bytes of their lines.
 const BATCH_ROWS: usize = 500;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Reads an export to its end and gives what it holds. `file` is at its start before and after.
+/// Reads an export to its end, and returns the number of its rows. `file` is at its start before and after.
 ///
 /// # Errors
-/// It is cut, changed, malformed or of another version, or cannot be read.
-pub fn verify(mut file: impl Read + Seek) -> Result<Counts, CustodyError> {
+/// The export is incomplete, changed, malformed or of another version, or cannot be read.
+pub fn verify(mut file: impl Read + Seek) -> Result<Counts, BackupError> {
     let (mut reader, _) = Reader::begin(BufReader::new(&mut file))?;
     while reader.row()?.is_some() {}
     let counts = reader.counts();
-    file.rewind().map_err(CustodyError::Read)?;
+    file.rewind().map_err(BackupError::Read)?;
     Ok(counts)
 }
 
-/// Records the export in `file`, which is at its start, in `catalog`. After each batch that is durable `progress` is told
-/// how many rows are, and of how many.
+/// Records the export in `file`, which is at its start, in `catalog`. Calls `progress` after each durable batch with the
+/// number of rows so far and in all.
 ///
 /// # Errors
-/// As of [`verify`], and then nothing was recorded; or the catalog holds another row in the place of one of the export, or
-/// fails. Then what was recorded stays, and a catalog that was empty is [partial](crate::catalog::State::is_partial) until
-/// the import is run again and ends.
+/// Those of [`verify`], and then nothing is recorded; or the catalog has another row in the place of one of the export, or
+/// fails. Then recorded rows stay, and a catalog that was empty is [partial](crate::catalog::State::is_partial) until the
+/// import is run again and ends.
 pub async fn import(
     catalog: &dyn Restorable,
     mut file: impl Read + Seek,
     mut progress: impl FnMut(u64, u64),
-) -> Result<Counts, CustodyError> {
+) -> Result<Counts, BackupError> {
     let total = verify(&mut file)?.rows();
     let (mut reader, header) = Reader::begin(BufReader::new(file))?;
     let plausible = |what: &'static str, next: u64| {
@@ -49,7 +49,7 @@ pub async fn import(
                 "a damaged counter of the export is not used: ids go on after the highest"
             );
         }
-        // The rows raise it.
+        // The rows raise the counter.
         if next > MAX_ID { 1 } else { next }
     };
     let next_media_id = plausible("media", header.next_media_id);

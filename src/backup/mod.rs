@@ -1,7 +1,7 @@
-//! What an operator does to catalog and photos while no server runs: save, restore, check.
+//! Export, import, check and copy of catalog and photos, while no server runs.
 //!
-//! This room knows the traits of catalog and media store, and no implementation of them. It refuses to guess: an export that
-//! is not whole is not imported, a row is never replaced by another, and nothing here deletes a photo or a draft.
+//! This room knows the traits of catalog and store, and no implementation of them. An incomplete export is not imported, a
+//! row is never replaced by another one, and nothing here deletes a photo or a draft.
 
 mod copy;
 mod export;
@@ -23,16 +23,16 @@ pub use self::pages::{is_empty, read_all};
 use crate::catalog::{CatalogError, RestoreError};
 use crate::media::MediaError;
 
-/// Why a command did not come to its end. Causes are sources.
+/// Why a command failed. Causes are sources.
 #[derive(Debug, thiserror::Error)]
-pub enum CustodyError {
+pub enum BackupError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// The media store failed.
     #[error(transparent)]
     Media(#[from] MediaError),
-    /// The export is not one that can be imported.
+    /// The export cannot be imported.
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// The export cannot be read.
@@ -41,15 +41,15 @@ pub enum CustodyError {
     /// The output cannot be written.
     #[error("the output cannot be written")]
     Write(#[source] std::io::Error),
-    /// The catalog holds another row in the place of one that is to be imported.
+    /// The catalog has another row in the place of one of the export.
     #[error("the export is not of this catalog: {0}")]
     Conflict(String),
-    /// Only a part of it was imported.
+    /// An import into the catalog did not end.
     #[error("the catalog is incomplete, because an import into it did not end: run that import again")]
     Partial,
 }
 
-impl From<RestoreError> for CustodyError {
+impl From<RestoreError> for BackupError {
     fn from(error: RestoreError) -> Self {
         match error {
             RestoreError::Conflict(row) => Self::Conflict(row),

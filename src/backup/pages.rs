@@ -1,6 +1,6 @@
-//! Going through a catalog, however large it is, a page at a time.
+//! Visits all rows of a catalog, a page at a time.
 
-use super::CustodyError;
+use super::BackupError;
 use crate::catalog::{CatalogError, DraftRow, KnownSource, Restorable};
 use crate::model::Media;
 
@@ -8,31 +8,31 @@ const PAGE: usize = 500;
 
 pub(super) async fn each_media(
     catalog: &dyn Restorable,
-    work: impl AsyncFnMut(Media) -> Result<(), CustodyError>,
-) -> Result<(), CustodyError> {
+    work: impl AsyncFnMut(Media) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
     each(async |after| catalog.media_page(after, PAGE).await, |row| row.id, work).await
 }
 
 pub(super) async fn each_draft(
     catalog: &dyn Restorable,
-    work: impl AsyncFnMut(DraftRow) -> Result<(), CustodyError>,
-) -> Result<(), CustodyError> {
+    work: impl AsyncFnMut(DraftRow) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
     each(async |after| catalog.drafts_page(after, PAGE).await, |row| row.id, work).await
 }
 
 pub(super) async fn each_source(
     catalog: &dyn Restorable,
-    work: impl AsyncFnMut(KnownSource) -> Result<(), CustodyError>,
-) -> Result<(), CustodyError> {
+    work: impl AsyncFnMut(KnownSource) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
     each(async |after| catalog.sources_page(after, PAGE).await, |row| row.source, work).await
 }
 
-/// Work may remove rows that it was given.
+/// Calls `work` for all rows. It may remove the rows that it gets.
 async fn each<T, K: Copy>(
     mut page: impl AsyncFnMut(Option<K>) -> Result<Vec<T>, CatalogError>,
     key: impl Fn(&T) -> K,
-    mut work: impl AsyncFnMut(T) -> Result<(), CustodyError>,
-) -> Result<(), CustodyError> {
+    mut work: impl AsyncFnMut(T) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
     let mut after = None;
     loop {
         let rows = page(after).await?;
@@ -47,18 +47,18 @@ async fn each<T, K: Copy>(
     }
 }
 
-/// Reads every row, and does nothing with it.
+/// Reads every row, to find out whether that works.
 ///
 /// # Errors
-/// One of them cannot be read.
-pub async fn read_all(catalog: &dyn Restorable) -> Result<(), CustodyError> {
+/// A row cannot be read.
+pub async fn read_all(catalog: &dyn Restorable) -> Result<(), BackupError> {
     catalog.state().await?;
     each_media(catalog, async |_| Ok(())).await?;
     each_draft(catalog, async |_| Ok(())).await?;
     each_source(catalog, async |_| Ok(())).await
 }
 
-/// Whether there is neither a photo nor a draft.
+/// Returns whether the catalog has neither media nor drafts.
 ///
 /// # Errors
 /// The catalog failed.

@@ -1,28 +1,28 @@
-//! One stored photo, held against its name.
+//! Reads a stored photo, to compare it with its name and its row.
 
 use futures_util::TryStreamExt;
 use sha2::{Digest, Sha256};
 
-use super::CustodyError;
+use super::BackupError;
 use crate::imaging;
 use crate::media::MediaStore;
 use crate::model::MediaKey;
 
-/// Enough for all that a stored JPEG has in front of its pixels: kept EXIF is one segment of up to 64 KiB.
+/// Enough for everything before the pixels of a stored JPEG: kept EXIF is one segment of up to 64 KiB.
 const HEAD_BYTES: usize = 256 << 10;
 
-/// What the bytes of a photo say of themselves.
+/// The properties of the bytes of a photo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) length: u64,
-    /// The key that these bytes have.
+    /// The key of these bytes.
     pub(super) key: MediaKey,
-    /// Width and height that the JPEG declares; `None` if it is none.
+    /// Width and height that the JPEG declares; `None` if the bytes are no JPEG.
     pub(super) sides: Option<(u32, u32)>,
 }
 
-/// Reads the photo under `key`, piece by piece; `None` if there is none.
-pub(super) async fn content(store: &dyn MediaStore, key: MediaKey) -> Result<Option<Content>, CustodyError> {
+/// Reads the photo under `key`, piece by piece. Returns `None` if there is none.
+pub(super) async fn content(store: &dyn MediaStore, key: MediaKey) -> Result<Option<Content>, BackupError> {
     let Some(object) = store.open(key).await? else { return Ok(None) };
     let length = object.len();
     let mut hash = Sha256::new();

@@ -76,7 +76,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn an_import_gives_the_same_export(rows in rows(), next in (1..MAX_ID, 1..MAX_ID)) {
+    fn import_gives_the_same_export(rows in rows(), next in (1..MAX_ID, 1..MAX_ID)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
@@ -96,7 +96,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn an_import_that_stopped_anywhere_goes_on_when_run_again() {
+async fn interrupted_import_completes_when_run_again() {
     let dir = tempfile::tempdir().unwrap();
     let source = catalog(&dir.path().join("source")).await;
     filled(&source).await;
@@ -106,7 +106,7 @@ async fn an_import_that_stopped_anywhere_goes_on_when_run_again() {
     target.restore(Restore::Begin { next_media_id: 301, next_draft_id: 301 }).await.unwrap();
     let page = target_rows(&source).await;
     target.restore(Restore::Rows(page)).await.unwrap();
-    assert!(matches!(export(&target, Vec::new()).await, Err(CustodyError::Partial)));
+    assert!(matches!(export(&target, Vec::new()).await, Err(BackupError::Partial)));
     let mut told = Vec::new();
     let counts = import(&target, Cursor::new(&bytes), |done, total| told.push((done, total))).await.unwrap();
     assert_eq!((counts.rows(), told), (600, vec![(500, 600)]));
@@ -118,7 +118,7 @@ async fn target_rows(source: &dyn Restorable) -> Vec<Row> {
 }
 
 #[tokio::test]
-async fn export_with_a_damaged_counter_is_imported_and_ids_go_on_after_the_last() {
+async fn export_with_a_damaged_counter_is_imported_and_ids_continue_after_the_highest() {
     let dir = tempfile::tempdir().unwrap();
     let mut bytes = Vec::new();
     let state = State { next_media_id: 1 << 63, next_draft_id: u64::MAX, is_partial: false };
@@ -132,7 +132,7 @@ async fn export_with_a_damaged_counter_is_imported_and_ids_go_on_after_the_last(
 }
 
 #[tokio::test]
-async fn what_is_not_a_whole_export_is_refused_and_nothing_recorded() {
+async fn incomplete_export_is_refused_and_nothing_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let source = catalog(&dir.path().join("source")).await;
     filled(&source).await;
@@ -145,7 +145,7 @@ async fn what_is_not_a_whole_export_is_refused_and_nothing_recorded() {
         let error = import(&target, Cursor::new(bytes), |_, _| {}).await.unwrap_err();
         assert_eq!(exported(&target).await, empty);
         match error {
-            CustodyError::Malformed(error) => error,
+            BackupError::Malformed(error) => error,
             other => panic!("{other}"),
         }
     };
@@ -182,7 +182,7 @@ async fn what_is_not_a_whole_export_is_refused_and_nothing_recorded() {
 }
 
 #[tokio::test]
-async fn another_row_in_its_place_stops_an_import_by_name() {
+async fn import_over_a_different_row_fails_and_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let source = catalog(&dir.path().join("source")).await;
     filled(&source).await;

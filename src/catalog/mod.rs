@@ -1,7 +1,7 @@
-//! Where media rows and drafts are recorded, behind a trait.
+//! The catalog: media rows and drafts, behind a trait.
 //!
-//! This room knows rows, not files. Its [`create_draft`](Catalog::create_draft) is the commit point of an upload: before
-//! it nothing was promised, after it nothing may be lost. Every implementation passes the one suite in `conformance`.
+//! This room knows rows, not files. [`create_draft`](Catalog::create_draft) is the commit point of an upload: a draft that
+//! it returned is never lost. Every implementation passes the suite in `conformance`.
 
 #[cfg(test)]
 mod conformance;
@@ -18,27 +18,34 @@ pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schem
 pub use self::restorable::{Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::{Salvage, SalvageReport, SledCatalog};
+use crate::blocking::BlockingError;
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId, UserId};
 
-/// Why the catalog could not do what it was asked.
+/// Why an operation of the catalog failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// No space is left; deleting something else may help.
+    /// No space is left.
     #[error("the catalog's disk is full")]
     Full(#[source] std::io::Error),
     /// The catalog does not answer; trying again later may help.
     #[error("the catalog is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// It has room for one process, and another one is in it.
+    /// Only one process can open the catalog, and another one has it open.
     #[error("the catalog is in use by another process")]
     InUse,
-    /// Recording failed half-way: whether the draft is there will be known when the catalog works again. What it refers
-    /// to must be kept.
+    /// The recording failed at a point where the draft may be recorded or not. That is known once the catalog works again.
+    /// The photos of the draft must be kept.
     #[error("the catalog failed while it recorded a draft")]
     Indeterminate(#[source] Box<CatalogError>),
-    /// A row cannot be read as what it should be.
+    /// Rows or files cannot be read, or contradict each other.
     #[error("the catalog is corrupt: {0}")]
     Corrupt(String),
+}
+
+impl From<BlockingError> for CatalogError {
+    fn from(error: BlockingError) -> Self {
+        Self::Unavailable(error.into())
+    }
 }
 
 /// A stored photo that a new draft refers to.
@@ -52,99 +59,100 @@ pub struct NewPhoto {
     pub height: u32,
     /// Length of the stored JPEG in bytes.
     pub size_bytes: u64,
-    /// What it was made of.
+    /// The source that it was made from.
     pub source: SourceId,
 }
 
-/// A draft to be recorded.
+/// A draft that is to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDraft {
     /// The title, possibly empty.
     pub title: String,
     /// The photos in order; the same photo may occur more than once.
     pub photos: Vec<NewPhoto>,
-    /// Whose it will be; `None` is nobody's.
+    /// The owner; `None`: it has none.
     pub owner: Option<UserId>,
 }
 
-/// A source that is known by a photo.
+/// A source, and the photo that was last made from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownSource {
     /// The source.
     pub source: SourceId,
-    /// The id of the photo that was last made of it.
+    /// The id of the media row of that photo.
     pub media_id: MediaId,
-    /// Its row; `None` if it is gone.
+    /// The media row; `None` if it is gone.
     pub media: Option<Media>,
 }
 
-/// Photos that are held against everybody else, until it is dropped.
-pub trait Hold: Send + Sync {
-    /// Whether they still are, as far as is known. A connection that ended may have taken the hold with it.
-    fn is_sure(&self) -> bool;
+/// Locks on media keys, released on drop.
+pub trait KeyLock: Send + Sync {
+    /// Returns false if the database connection that holds the locks was lost.
+    fn is_valid(&self) -> bool;
 }
 
-/// The record of media and drafts.
+/// Records media and drafts, and reads them.
 #[async_trait]
 pub trait Catalog: Send + Sync {
-    /// Records a draft and those of its media that have no row yet, in one transaction, and returns once it is durable:
-    /// it survives the loss of power from then on.
+    /// Records a draft, and its media that have no row yet, in one transaction. Returns once it is durable: it survives a
+    /// loss of power from then on.
     ///
-    /// Equal keys share one media row, however often, however concurrently and by whomever they are recorded; its owner is
-    /// that of the first draft with it. Ids start at 1 and are never used twice.
+    /// Equal keys share one media row, even of concurrent drafts and other users. The owner of the row is that of the first
+    /// draft with it. Ids start at 1 and are never used twice.
     ///
-    /// In the same transaction each photo's source is remembered for [`media_of_source`](Self::media_of_source); where the
-    /// source was known before, the new photo takes the place of the old one.
+    /// The same transaction records the source of each photo for [`media_of_source`](Self::media_of_source). The new photo
+    /// replaces an older one of the same source.
     ///
     /// # Errors
     /// Nothing was recorded, unless the error is [`CatalogError::Indeterminate`].
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError>;
 
-    /// Waits until no other process that uses this catalog holds one of `keys`, and no draft with one of them is still being
-    /// recorded by one that did, and holds them from then on. Within a process callers keep each other off by themselves.
+    /// Locks `keys` against all other processes that use this catalog. Waits until no other process holds one of the locks,
+    /// and until no process that held one is still recording a draft with that key. Within one process, callers exclude each
+    /// other by their own locks.
     ///
-    /// Who publishes a photo and records it, and who removes one because it has no row, does so while holding it: so the
-    /// answer of [`without_row`](Self::without_row) stays true for that long.
+    /// A caller that publishes and records a photo, or removes one that has no row, locks its key first. So the answer of
+    /// [`without_row`](Self::without_row) stays true while the lock is held.
     ///
     /// # Errors
-    /// The catalog failed, or another process holds one of them for longer than a request may wait.
-    async fn hold(&self, keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError>;
+    /// The catalog failed, or another process holds one of the locks for longer than a request may wait.
+    async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError>;
 
-    /// The draft with this id; `None` if there is none.
+    /// Returns the draft with this id, or `None`.
     ///
     /// # Errors
-    /// The catalog failed: it is not known whether the draft exists.
+    /// The catalog failed: it is unknown whether the draft exists.
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError>;
 
-    /// The media that was last recorded as made of `source`; `None` if there is none, as after its row was removed.
+    /// Returns the media that was last recorded as made from `source`, or `None` if there is none or its row was removed.
     ///
-    /// A source is known once a draft with it is recorded, and never for a draft that failed. The row says what was stored
-    /// then: whether the file is still there is for the caller to ask.
+    /// A source is known once a draft with it is recorded. The row says what was stored then: the caller checks whether the
+    /// file still exists.
     ///
     /// # Errors
-    /// The catalog failed: it is not known whether the source is known.
+    /// The catalog failed: it is unknown whether the source is known.
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError>;
 
-    /// Those of `keys` that no media row has, in their order.
+    /// Returns those of `keys` that have no media row, in their order.
     ///
     /// # Errors
     /// The catalog failed.
     async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError>;
 
-    /// The first `limit` media rows by id, or the first of those after `after`.
+    /// Returns the first `limit` media rows by id, after the row `after` if it is given.
     ///
     /// # Errors
     /// The catalog failed.
     async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError>;
 
-    /// The first `limit` drafts by id, or the first of those after `after`, as they are recorded: whether their photos have
-    /// rows is not looked at.
+    /// Returns the first `limit` drafts by id, after the draft `after` if it is given. The rows of their photos are not
+    /// checked.
     ///
     /// # Errors
     /// The catalog failed.
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError>;
 
-    /// The first `limit` known sources in the order of their ids, or the first of those after `after`.
+    /// Returns the first `limit` known sources by id, after the source `after` if it is given.
     ///
     /// # Errors
     /// The catalog failed.
@@ -154,21 +162,22 @@ pub trait Catalog: Send + Sync {
         limit: usize,
     ) -> Result<Vec<KnownSource>, CatalogError>;
 
-    /// Forgets a source if it is still known by this photo. The photo and its row stay. A loss of power may bring it back.
+    /// Forgets a source if `media` is the photo that was last made from it. The media row stays. A loss of power may
+    /// restore the source.
     ///
     /// # Errors
     /// The catalog failed.
     async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError>;
 
-    /// When the catalog was created. What is older cannot have been recorded in it, and may be in another one.
+    /// Returns when the catalog was created. It cannot know photos that are older; another catalog may.
     ///
     /// # Errors
     /// The catalog failed.
     async fn created(&self) -> Result<SystemTime, CatalogError>;
 
-    /// Whether a draft could be recorded now.
+    /// Checks whether a draft could be recorded now.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why not.
     async fn check(&self) -> Result<(), CatalogError>;
 }

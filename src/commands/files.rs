@@ -1,4 +1,4 @@
-//! Where exports go to and come from.
+//! Reads and writes files of exports.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
@@ -15,7 +15,7 @@ const STANDARD: &str = "-";
 /// An export that is being written.
 pub(super) enum Output {
     Stdout(BufWriter<io::Stdout>),
-    /// Written beside the file that it will be, so that an older export stays until the new one is whole and durable.
+    /// A temporary file in the same directory, so that an older export stays until the new one is complete and durable.
     File(BufWriter<NamedTempFile>, PathBuf),
 }
 
@@ -37,7 +37,7 @@ impl Output {
         }
     }
 
-    /// The export is whole: gives it its name.
+    /// Gives the complete export its name.
     pub(super) fn keep(self) -> Result<(), String> {
         let Self::File(out, path) = self else { return Ok(()) };
         let keep = || {
@@ -50,13 +50,13 @@ impl Output {
     }
 }
 
-/// An export to be read, twice or more.
+/// An export that can be read several times.
 pub(super) struct Input {
     pub(super) file: File,
 }
 
 impl Input {
-    /// Opens it. What is not a file is copied into one, which has no name and lies in `spool`.
+    /// Opens the export. Stdin or a pipe is copied to a file without a name in `spool`.
     pub(super) fn open(name: &str, spool: &Path) -> Result<Self, String> {
         let cannot = |error: io::Error| format!("the export {name} cannot be read: {error}");
         if name == STANDARD {
@@ -78,14 +78,14 @@ fn copy(from: &mut dyn io::Read, dir: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// A file without a name in `dir`, which is made if it is not there.
+/// Creates a file without a name in `dir`, which is created if it does not exist.
 pub(super) fn nameless(dir: &Path) -> io::Result<File> {
     disk::create_dir(dir)?;
     tempfile::tempfile_in(dir)
 }
 
-/// Where a passing copy of one of these catalogs goes: beside an embedded one there is room for as much again, while
-/// temporary directories may be in memory.
+/// Returns a directory for a temporary copy of one of these catalogs. Beside an embedded catalog there is room for a copy,
+/// while the directory for temporary files may be in memory.
 pub(super) fn spool<'d>(databases: impl IntoIterator<Item = &'d Database>) -> PathBuf {
     let beside = databases.into_iter().find_map(|database| match database {
         Database::Sled(path) => Some(parent(path).to_owned()),

@@ -1,20 +1,19 @@
-//! Moving house: everything from one catalog into another, or from one store of photos into another.
+//! Copies a catalog into another catalog, or photos into another store of photos.
 //!
-//! The source is left as it is. Whatever cuts a move off, the same command goes on with it.
+//! The source does not change. After an interruption the same command continues.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Seek};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Verdict, files, note, open_catalog, present_catalog, restore, say, told};
+use super::{Verdict, files, note, restore, say, with_causes};
 use crate::backup::{self, Copied, Finding};
-use crate::config::{Database, Place, Settings};
-use crate::media::{LocalStore, MediaStore, S3Store};
+use crate::config::{Database, MediaStorage, Place, Settings};
+use crate::stores::{self, Mode};
 
-/// How often it is said how far it is, where there is no bar.
+/// How often a line reports the progress if there is no progress bar.
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) async fn migrate_store(
@@ -22,7 +21,7 @@ pub(super) async fn migrate_store(
     from: Option<&Place>,
     to: Option<&Place>,
 ) -> Result<Verdict, String> {
-    // What is not named is where the settings have what is named.
+    // An end that is not named is where the settings have a store of the same kind as the other end.
     let counterpart = |named: Option<&Place>| match named {
         Some(Place::Catalog(_)) | None => settings.catalog_place(),
         Some(Place::Directory(_) | Place::Bucket(_)) => settings.media_place(),
@@ -45,18 +44,18 @@ pub(super) async fn migrate_store(
 }
 
 async fn catalog(from: &Settings, to: &Settings) -> Result<Verdict, String> {
-    let source = present_catalog(from).await?;
+    let source = stores::open_catalog(from, Mode::Existing).await?;
     let spool = files::spool([&from.database, &to.database]);
     let cannot = |error: io::Error| format!("{} cannot be used for a passing copy: {error}", spool.display());
     let mut file = files::nameless(&spool).map_err(cannot)?;
-    let counts = backup::export(&*source, BufWriter::new(&file)).await.map_err(told)?;
+    let counts = backup::export(&*source, BufWriter::new(&file)).await.map_err(with_causes)?;
     note(&format!("Read {counts} from {}.", from.database));
     file.rewind().map_err(cannot)?;
-    let target = open_catalog(to).await?;
+    let target = stores::open_catalog(to, Mode::Create).await?;
     restore(&*target, &file).await?;
     let expected = hash(&mut file).map_err(cannot)?;
     let mut hasher = blake3::Hasher::new();
-    let kept = backup::export(&*target, &mut hasher).await.map_err(told)?;
+    let kept = backup::export(&*target, &mut hasher).await.map_err(with_causes)?;
     if hasher.finalize() != expected {
         let (from, to) = (&from.database, &to.database);
         say(&format!("catalog-differs {to} holds {kept} and its own next ids, {from} holds {counts}"));
@@ -74,15 +73,15 @@ fn hash(file: &mut File) -> io::Result<blake3::Hash> {
 }
 
 async fn photos(settings: &Settings, from: &Place, to: &Place) -> Result<Verdict, String> {
-    let source = store(settings, from, LocalStore::open_for_reading).await?;
-    let target = store(settings, to, |root| LocalStore::open(root, settings.min_free_disk)).await?;
-    let mut teller = Teller::new();
-    let progress = |copied: &Copied| teller.tell(copied);
+    let source = stores::open_media(&with_photos_at(settings, from)?, Mode::Read).await?.store;
+    let target = stores::open_media(&with_photos_at(settings, to)?, Mode::Create).await?.store;
+    let mut progress = Progress::new();
+    let report = |copied: &Copied| progress.report(copied);
     let found = |finding: &Finding| say(&finding.to_string());
-    let copied = backup::copy(&*source, &*target, progress, found).await.map_err(|error| {
-        format!("{}. What was copied stays; the same command goes on from there", told(error))
+    let copied = backup::copy(&*source, &*target, report, found).await.map_err(|error| {
+        format!("{}. What was copied stays; the same command goes on from there", with_causes(error))
     })?;
-    teller.end();
+    progress.end();
     let Copied { seen, copied, bytes, problems, .. } = copied;
     note(&format!(
         "Looked at {seen} photos of {from}, copied {copied} ({bytes} bytes) to {to}: {problems} problems."
@@ -90,38 +89,31 @@ async fn photos(settings: &Settings, from: &Place, to: &Place) -> Result<Verdict
     Ok(if problems == 0 { Verdict::Well } else { Verdict::Problems })
 }
 
-async fn store(
-    settings: &Settings,
-    place: &Place,
-    open: impl FnOnce(&Path) -> io::Result<LocalStore>,
-) -> Result<Box<dyn MediaStore>, String> {
-    match place {
+/// Returns the settings with the photos at `place`.
+fn with_photos_at(settings: &Settings, place: &Place) -> Result<Settings, String> {
+    let (media_storage, media_root) = match place {
+        Place::Directory(root) => (MediaStorage::Local, root.clone()),
         Place::Bucket(name) => {
-            let account = settings.bucket(name).ok_or_else(|| {
+            let bucket = settings.bucket(name).ok_or_else(|| {
                 "a bucket is reached as the settings of S3 say: S3_ENDPOINT_URL is an http(s) URL or none, and \
                  S3_ACCESS_KEY and S3_SECRET_KEY are both there or neither"
                     .to_owned()
             })?;
-            // Not the media root: it may be what is copied, or not be there.
-            let scratch = std::env::temp_dir();
-            let opened = S3Store::open(&account, &scratch, settings.min_free_disk).await;
-            Ok(Box::new(opened.map_err(told)?))
+            // The scratch directory is not the media root, which may be the source, or may not exist.
+            (MediaStorage::S3(bucket), std::env::temp_dir())
         }
-        Place::Directory(root) => {
-            let cannot = |error| format!("the photos at {} cannot be opened: {error}", root.display());
-            Ok(Box::new(open(root).map_err(cannot)?))
-        }
-        Place::Catalog(_) => Err(format!("{place} holds no photos")),
-    }
+        Place::Catalog(_) => return Err(format!("{place} holds no photos")),
+    };
+    Ok(Settings { media_storage, media_root, ..settings.clone() })
 }
 
-/// Says how far it is: by a bar on a terminal, else by a line now and then.
-struct Teller {
+/// Reports the progress: with a bar on a terminal, else with a line at intervals.
+struct Progress {
     bar: Option<ProgressBar>,
     said: Instant,
 }
 
-impl Teller {
+impl Progress {
     fn new() -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let style = "{bar:40} {pos}/{len} photos  {per_sec}  {eta} left  {msg}";
@@ -134,7 +126,7 @@ impl Teller {
         Self { bar, said: Instant::now() }
     }
 
-    fn tell(&mut self, copied: &Copied) {
+    fn report(&mut self, copied: &Copied) {
         let Copied { total, seen, copied, bytes, problems } = *copied;
         if let Some(bar) = &self.bar {
             bar.set_length(total.max(seen));

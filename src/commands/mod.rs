@@ -1,7 +1,7 @@
-//! The operator's commands: opens what they need, says what they did, and leaves the work to `backup`.
+//! The operator's commands. They open the stores, report the result, and leave the work to `backup`.
 //!
-//! What they made goes to stdout, and what there is to say of it to stderr. They need the catalog for themselves: sled has
-//! room for one process, and of a PostgreSQL that is written to meanwhile they would see pieces.
+//! Output goes to stdout, and messages go to stderr. A command needs the catalog for itself: only one process can open
+//! sled, and a PostgreSQL catalog that changes meanwhile would give inconsistent results.
 
 mod files;
 mod migrate_store;
@@ -10,19 +10,19 @@ mod salvage;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use self::files::{Input, Output};
-use crate::app::{self, WHAT_TO_DO};
 use crate::auth::Tokens;
 use crate::backup::{self, Checks, Finding, Summary};
-use crate::catalog::{CatalogError, PostgresCatalog, PostgresUrl, Restorable, Schema, SledCatalog};
-use crate::config::{Database, MediaStorage, Place, Settings};
+use crate::catalog::Restorable;
+use crate::config::{Database, Place, Settings};
 use crate::error_chain::error_chain;
+use crate::media::MediaStore;
 use crate::model::UserId;
+use crate::stores::{self, Mode, Stores};
 
-/// So many rows are imported, and then it is said how far it is.
+/// Rows that are imported between two lines of progress.
 const ROWS_PER_LINE: u64 = 10_000;
 
 /// An operator's command with its arguments.
@@ -32,7 +32,7 @@ pub enum Operation {
     Export {
         /// A file, or `-` for stdout.
         output: String,
-        /// Of a damaged catalog, what can be read.
+        /// Saves the readable rows of a damaged catalog.
         salvage: bool,
     },
     /// Restores the catalog.
@@ -44,19 +44,19 @@ pub enum Operation {
     Fsck {
         /// Does not read whole photos.
         quick: bool,
-        /// Mends what loses nothing.
+        /// Repairs what can be repaired without loss.
         repair: bool,
     },
     /// Makes a new catalog in the place of a damaged one.
     Rebuild {
         /// An export: a file, or `-` for stdin.
         from: String,
-        /// Even if the present catalog works.
+        /// Replaces a catalog that works, too.
         force: bool,
     },
-    /// Makes the tables of a catalog that has some.
+    /// Migrates the tables of a PostgreSQL catalog.
     Migrate,
-    /// Copies a catalog, or photos, from one place to another. One of the two is `None`: where the settings have it.
+    /// Copies a catalog, or photos, from one place to another. One of the two may be `None`, for the place in the settings.
     MigrateStore {
         /// The source.
         from: Option<Place>,
@@ -72,10 +72,10 @@ pub enum Operation {
     },
 }
 
-/// How a command ended that came to its end.
+/// The result of a command that completed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It did what it should, and nothing is wrong.
+    /// Nothing is wrong.
     Well,
     /// Something is wrong; stdout says what.
     Problems,
@@ -84,7 +84,7 @@ pub enum Verdict {
 /// Runs a command.
 ///
 /// # Errors
-/// A sentence for the operator: why it did not come to its end.
+/// A sentence for the operator: why the command failed.
 pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
@@ -107,9 +107,9 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
 }
 
 async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
-    let catalog = present_catalog(settings).await?;
+    let catalog = stores::open_catalog(settings, Mode::Existing).await?;
     let mut output = Output::create(output)?;
-    let counts = backup::export(&*catalog, output.writer()).await.map_err(told)?;
+    let counts = backup::export(&*catalog, output.writer()).await.map_err(with_causes)?;
     output.keep()?;
     note(&format!("Exported {counts}."));
     Ok(Verdict::Well)
@@ -117,19 +117,19 @@ async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
 
 async fn import(settings: &Settings, from: &str) -> Result<Verdict, String> {
     let input = Input::open(from, &files::spool([&settings.database]))?;
-    // Before a catalog is made for it.
-    backup::verify(&input.file).map_err(told)?;
-    let catalog = open_catalog(settings).await?;
+    // The export is verified before a catalog is created.
+    backup::verify(&input.file).map_err(with_causes)?;
+    let catalog = stores::open_catalog(settings, Mode::Create).await?;
     restore(&*catalog, &input.file).await?;
     Ok(Verdict::Well)
 }
 
-/// A server does it at its start as well; this is for those who start many, or whose server may not change tables.
+/// A server migrates at its start as well. This is for operators with many servers, or whose servers may not change tables.
 async fn migrate(settings: &Settings) -> Result<Verdict, String> {
     match &settings.database {
         Database::Sled(_) => note("The embedded catalog has no tables to migrate."),
         Database::Postgres(url) => {
-            open_postgres(settings, url, Schema::Migrate).await?;
+            stores::open_catalog(settings, Mode::Create).await?;
             note(&format!("The tables at {url} are up to date."));
         }
     }
@@ -156,80 +156,26 @@ async fn restore(catalog: &dyn Restorable, file: &File) -> Result<(), String> {
             note(&format!("Imported {done} of {total} rows."));
         }
     };
-    let counts = backup::import(catalog, file, progress).await.map_err(told)?;
+    let counts = backup::import(catalog, file, progress).await.map_err(with_causes)?;
     note(&format!("The catalog has all of the export: {counts}."));
     Ok(())
 }
 
 async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
-    let catalog = present_catalog(settings).await?;
-    let root = &settings.media_root;
-    if settings.media_storage == MediaStorage::Local && !root.is_dir() {
-        return Err(format!(
-            "there are no photos at {}: check MEDIA_ROOT and the working directory",
-            root.display()
-        ));
-    }
-    let summary = check(&*catalog, settings, checks).await?;
+    let Stores { catalog, media } = stores::open(settings, Mode::Existing).await?;
+    let summary = check(&*catalog, &*media.store, checks).await?;
     Ok(if summary.problems == 0 { Verdict::Well } else { Verdict::Problems })
 }
 
-async fn check(catalog: &dyn Restorable, settings: &Settings, checks: Checks) -> Result<Summary, String> {
-    let (store, _) = app::media(settings).await.map_err(|error| error.to_string())?;
+async fn check(catalog: &dyn Restorable, store: &dyn MediaStore, checks: Checks) -> Result<Summary, String> {
     let say = |finding: &Finding| say(&finding.to_string());
-    let summary = backup::fsck(catalog, &*store, checks, say).await.map_err(told)?;
+    let summary = backup::fsck(catalog, store, checks, say).await.map_err(with_causes)?;
     note(&summary.to_string());
     Ok(summary)
 }
 
-/// The catalog, if there is one: a mistaken path must not look like an empty catalog.
-async fn present_catalog(settings: &Settings) -> Result<Box<dyn Restorable>, String> {
-    match &settings.database {
-        Database::Sled(path) if !SledCatalog::exists(path) => {
-            let path = path.display();
-            Err(format!("there is no catalog at {path}: check DATABASE_URL and the working directory"))
-        }
-        Database::Sled(path) => Ok(Box::new(open_sled(settings, path).await?)),
-        Database::Postgres(url) => Ok(Box::new(open_postgres(settings, url, Schema::Expect).await?)),
-    }
-}
-
-/// The catalog, which is made if there is none.
-async fn open_catalog(settings: &Settings) -> Result<Box<dyn Restorable>, String> {
-    Ok(match &settings.database {
-        Database::Sled(path) => Box::new(open_sled(settings, path).await?),
-        Database::Postgres(url) => Box::new(open_postgres(settings, url, Schema::Migrate).await?),
-    })
-}
-
-async fn open_postgres(
-    settings: &Settings,
-    url: &PostgresUrl,
-    schema: Schema,
-) -> Result<PostgresCatalog, String> {
-    let cannot = |error| format!("the catalog at {url} cannot be opened: {}", told(error));
-    let catalog = PostgresCatalog::open(url, settings.database_connections, schema).await.map_err(cannot)?;
-    // A server waits for a database that is down, and a command does not.
-    catalog.state().await.map_err(cannot)?;
-    Ok(catalog)
-}
-
-async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCatalog, String> {
-    SledCatalog::open(path, settings.min_free_disk).await.map_err(|error| match error {
-        CatalogError::InUse => in_use(path),
-        CatalogError::Corrupt(what) => {
-            format!("the catalog at {} is damaged: {what}. Nothing was changed. {WHAT_TO_DO}", path.display())
-        }
-        error => format!("the catalog at {} cannot be opened: {}", path.display(), told(error)),
-    })
-}
-
-fn in_use(path: &Path) -> String {
-    format!("the catalog at {} is in use by another process: stop the server, and try again", path.display())
-}
-
 /// An error with its causes.
-fn told(error: impl std::error::Error + 'static) -> String {
+fn with_causes(error: impl std::error::Error + 'static) -> String {
     error_chain(&error)
 }
 

@@ -1,26 +1,28 @@
-//! A new catalog in the place of one that is damaged, which is kept.
+//! Makes a new catalog in the place of a damaged one, which is kept.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 use std::{fs, io};
 
 use super::files::{self, Input};
-use super::{Verdict, check, in_use, note, open_sled, restore, told};
-use crate::backup::{self, Checks, CustodyError};
+use super::{Verdict, check, note, restore, with_causes};
+use crate::backup::{self, BackupError, Checks};
 use crate::catalog::{CatalogError, Restorable, Restore, SledCatalog};
 use crate::config::{Database, Settings};
 use crate::disk;
+use crate::error_chain::error_chain;
+use crate::stores::{self, Mode, OpenError};
 
-/// What stands where the new catalog will.
+/// The catalog at the path of the new one.
 enum Present {
-    /// Nothing at all.
+    /// There is none.
     Nothing,
-    /// Nothing that could be lost: it is empty, or the beginning of this very rebuild.
+    /// It is empty, or an interrupted rebuild left it: nothing can be lost.
     Begun(SledCatalog),
     Works,
     Damaged(String),
-    /// It does not open, and that may have to do with the disk or its permissions.
+    /// It does not open. The disk or its permissions may be the reason.
     Unclear(String),
 }
 
@@ -33,8 +35,8 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
         ));
     };
     let input = Input::open(from, files::parent(path))?;
-    // Before anything is moved.
-    backup::verify(&input.file).map_err(told)?;
+    // The export is verified before a file is moved.
+    backup::verify(&input.file).map_err(with_causes)?;
     let shown = path.display();
     let mut begun = None;
     let reason = match look(settings, path).await? {
@@ -68,64 +70,65 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     }
     let catalog = match begun {
         Some(catalog) => catalog,
-        None => open_sled(settings, path).await?,
+        None => stores::open_sled(settings, path).await?,
     };
-    // Drafts that were made after the export had ids, which some phone may remember.
+    // Ids of drafts that were made after the export are not used again: an app may remember them.
     if let Some(next_draft_id) = noted {
         skip_ids(&catalog, 1, next_draft_id).await?;
     }
     restore(&catalog, &input.file).await?;
-    // What is missing is said, and was not this command's to mend.
-    let found = check(&catalog, settings, Checks { quick: true, repair: false }).await?;
+    // Missing photos are reported. They do not make the rebuild fail.
+    let media = stores::open_media(settings, Mode::Create).await?;
+    let found = check(&catalog, &*media.store, Checks { quick: true, repair: false }).await?;
     if found.without_row > 0 {
         let count = found.without_row;
         note(&format!(
             "{count} photos have no row: drafts made after the export may have had them. They are kept."
         ));
     }
-    let next_media_id = catalog.state().await.map_err(told)?.next_media_id;
+    let next_media_id = catalog.state().await.map_err(with_causes)?.next_media_id;
     skip_ids(&catalog, next_media_id.saturating_add(found.without_row), 1).await?;
-    catalog.restore(Restore::End).await.map_err(told)?;
+    catalog.restore(Restore::End).await.map_err(with_causes)?;
     Ok(Verdict::Well)
 }
 
 async fn skip_ids(catalog: &dyn Restorable, next_media_id: u64, next_draft_id: u64) -> Result<(), String> {
-    catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await.map_err(told)
+    catalog.restore(Restore::Begin { next_media_id, next_draft_id }).await.map_err(with_causes)
 }
 
 async fn look(settings: &Settings, path: &Path) -> Result<Present, String> {
-    // Files that are there without sled's are the remains of a catalog.
+    // Any file in the directory counts as the remains of a catalog.
     let is_there = fs::read_dir(path).is_ok_and(|mut files| files.next().is_some());
     if !is_there && !path.is_file() {
         return Ok(Present::Nothing);
     }
-    let catalog = match SledCatalog::open(path, settings.min_free_disk).await {
+    let catalog = match stores::open_sled(settings, path).await {
         Ok(catalog) => catalog,
-        Err(CatalogError::InUse) => return Err(in_use(path)),
-        Err(error @ CatalogError::Corrupt(_)) => return Ok(Present::Damaged(told(error))),
-        Err(error) => return Ok(Present::Unclear(told(error))),
+        Err(OpenError::Damaged { what, .. }) => return Ok(Present::Damaged(what)),
+        Err(OpenError::Catalog { source, .. }) => return Ok(Present::Unclear(error_chain(&source))),
+        Err(error) => return Err(error.into()),
     };
     let present = match is_needed(&catalog).await {
         Ok(true) => Present::Works,
         Ok(false) => return Ok(Present::Begun(catalog)),
-        Err(error @ CustodyError::Catalog(CatalogError::Corrupt(_))) => Present::Damaged(told(error)),
-        Err(error) => Present::Unclear(told(error)),
+        Err(error @ BackupError::Catalog(CatalogError::Corrupt(_))) => Present::Damaged(with_causes(error)),
+        Err(error) => Present::Unclear(with_causes(error)),
     };
     catalog.close().await;
     Ok(present)
 }
 
-/// Whether there is anything in it that another import would not bring.
-async fn is_needed(catalog: &SledCatalog) -> Result<bool, CustodyError> {
+/// Returns whether the catalog has rows that the import would not restore.
+async fn is_needed(catalog: &SledCatalog) -> Result<bool, BackupError> {
     backup::read_all(catalog).await?;
     Ok(!catalog.state().await?.is_partial && !backup::is_empty(catalog).await?)
 }
 
-/// Renames the directory, durably, and says to what.
+/// Renames the directory durably, and returns its new path.
 fn put_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
     let mut name = OsString::from(path);
     name.push(format!(".broken-{}", stamp(now)));
-    // Another one may have been put aside in the same second.
+    // Another catalog may have been put aside in the same second.
     while fs::symlink_metadata(&name).is_ok() {
         name.push("-again");
     }
@@ -135,37 +138,21 @@ fn put_aside(path: &Path, now: SystemTime) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// UTC, as in 20261123T221848Z.
+/// UTC, as in 20261123T221848Z: RFC 3339 without punctuation, which some file systems do not allow in names.
 fn stamp(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Years begin in March here, so that a leap day ends one; 1970-01-01 is day 719468 of these.
-    let day = days + 719_468;
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z", year + 400 * era)
+    humantime::format_rfc3339_seconds(time).to_string().replace(['-', ':'], "")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     #[test]
-    fn a_stamp_is_the_date() {
-        for (seconds, expected) in [
-            (0, "19700101T000000Z"),
-            (951_782_399, "20000228T235959Z"),
-            (951_782_400, "20000229T000000Z"),
-            (951_868_800, "20000301T000000Z"),
-            (1_795_472_328, "20261123T221848Z"),
-            (4_107_542_400, "21000301T000000Z"),
-        ] {
+    fn stamp_is_the_date_in_utc() {
+        for (seconds, expected) in
+            [(0, "19700101T000000Z"), (951_782_400, "20000229T000000Z"), (1_795_472_328, "20261123T221848Z")]
+        {
             assert_eq!(stamp(UNIX_EPOCH + Duration::from_secs(seconds)), expected);
         }
     }

@@ -1,12 +1,13 @@
-//! An export of what can be read of a damaged catalog.
+//! Exports the readable rows of a damaged catalog.
 
 use super::files::Output;
-use super::{Verdict, in_use, note, told};
+use super::{Verdict, note, with_causes};
 use crate::backup::Writer;
 use crate::catalog::{CatalogError, Row, SledCatalog};
 use crate::config::{Database, Settings};
+use crate::stores::OpenError;
 
-/// So many lines about lost rows of a kind are written; the rest is counted.
+/// Most lines about lost rows of one kind. Further ones are counted.
 const LINES: usize = 100;
 
 pub(super) fn salvage(settings: &Settings, output: &str) -> Result<Verdict, String> {
@@ -17,12 +18,12 @@ pub(super) fn salvage(settings: &Settings, output: &str) -> Result<Verdict, Stri
         ));
     };
     let mut salvage = SledCatalog::salvage(path).map_err(|error| match error {
-        CatalogError::InUse => in_use(path),
-        error => format!("the catalog at {} cannot be salvaged: {}", path.display(), told(error)),
+        CatalogError::InUse => OpenError::InUse(path.clone()).into(),
+        error => format!("the catalog at {} cannot be salvaged: {}", path.display(), with_causes(error)),
     })?;
     let state = salvage.state();
     let mut output = Output::create(output)?;
-    let mut writer = Writer::begin(output.writer(), state).map_err(told)?;
+    let mut writer = Writer::begin(output.writer(), state).map_err(with_causes)?;
     let (mut media, mut drafts) = (Seen::default(), Seen::default());
     let mut lost_photos = Vec::new();
     let written = salvage.rows(|row| {
@@ -42,8 +43,8 @@ pub(super) fn salvage(settings: &Settings, output: &str) -> Result<Verdict, Stri
         }
         writer.row(row)
     });
-    written.map_err(told)?;
-    let counts = writer.end().map_err(told)?;
+    written.map_err(with_causes)?;
+    let counts = writer.end().map_err(with_causes)?;
     output.keep()?;
     let lost_media = media.missing_below(state.next_media_id);
     let lost_drafts = drafts.missing_below(state.next_draft_id);
@@ -96,7 +97,7 @@ impl Seen {
         at.checked_sub(1).is_some_and(|at| self.0[at].1 >= id)
     }
 
-    /// The ranges in between, from 1.
+    /// Returns the missing ranges below `next`, from 1.
     fn missing_below(&self, next: u64) -> Vec<(u64, u64)> {
         let mut missing = Vec::new();
         let mut expected = 1;
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_were_not_seen_are_ranges() {
+    fn missing_ids_are_ranges() {
         let mut seen = Seen::default();
         [2, 3, 4, 7].into_iter().for_each(|id| seen.see(id));
         assert_eq!(seen.missing_below(10), [(1, 1), (5, 6), (8, 9)]);

@@ -1,12 +1,12 @@
-//! How many uploads may be in flight, and how they are shared among clients.
+//! Limits the number of uploads in flight, and shares it among clients.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::ClientKey;
 
-/// Counts uploads in flight. Up to the limit anybody may have any number of them. Beyond it only those may begin one who hold
-/// less than their share of it, the limit divided by the clients there are; so that there are never more than twice the limit.
+/// Counts uploads in flight. Up to the limit, any client may begin uploads. Beyond it, only clients may that have fewer
+/// than their share: the limit divided by the number of clients. So there are never more than twice the limit.
 #[derive(Debug)]
 pub(super) struct Admission {
     limit: usize,
@@ -19,7 +19,7 @@ struct Open {
     all: usize,
 }
 
-/// One upload in flight, until dropped.
+/// One upload in flight. Dropping it ends the upload.
 #[derive(Debug)]
 pub(super) struct InFlight {
     uploads: Arc<Admission>,
@@ -31,7 +31,7 @@ impl Admission {
         Arc::new(Self { limit, open: Mutex::default() })
     }
 
-    /// Counts an upload of `client`, unless it has had its share.
+    /// Begins an upload of `client`. Returns `None` if the client has its share already.
     pub(super) fn begin(self: &Arc<Self>, client: ClientKey) -> Option<InFlight> {
         let mut open = self.lock();
         let own = open.by_client.get(&client).copied().unwrap_or(0);
@@ -68,7 +68,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     #[test]
-    fn one_client_may_have_all_until_another_comes() {
+    fn one_client_may_use_the_whole_limit_until_another_comes() {
         let client = |n| IpAddr::from(Ipv4Addr::new(10, 0, 0, n)).into();
         let uploads = Admission::new(10);
         let mut greedy: Vec<InFlight> = (0..10).map(|_| uploads.begin(client(1)).unwrap()).collect();

@@ -1,9 +1,9 @@
-//! The boundary in a `Content-Type` of `multipart/form-data`.
+//! Reads the boundary of a `Content-Type: multipart/form-data`.
 
-/// Why a `Content-Type` cannot introduce an upload.
+/// Why a `Content-Type` is not that of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ContentTypeError {
-    /// Not `multipart/form-data` at all.
+    /// The media type is not `multipart/form-data`.
     #[error("The request must be multipart/form-data.")]
     NotMultipart,
     /// There are two.
@@ -37,12 +37,12 @@ pub enum BoundaryError {
     /// It ends in a space, which a receiver could not tell from padding.
     #[error("The boundary ends in a space.")]
     FinalSpace,
-    /// It has a character that delimits something else, or is no visible one.
+    /// It has a character with another meaning in a header, or an invisible one.
     #[error("The boundary contains {}, which is not allowed there.", named(*.0))]
     Character(char),
 }
 
-/// A character as it may be shown: itself if it is visible, and its code point.
+/// Names a character for an error: itself if it is visible, and its code point.
 fn named(character: char) -> String {
     let code = u32::from(character);
     if character.is_ascii_graphic() {
@@ -58,10 +58,10 @@ impl From<BoundaryError> for ContentTypeError {
     }
 }
 
-/// The boundary that `content_type` names.
+/// Returns the boundary that `content_type` names.
 ///
-/// Takes `token` and `quoted-string` parameters (RFC 9110 section 5.6.6), and unquoted values with characters that a
-/// boundary may hold though a token may not, as some clients send.
+/// Accepts `token` and `quoted-string` parameters (RFC 9110 section 5.6.6), and unquoted values with characters that are
+/// allowed in a boundary but not in a token, as some clients send them.
 ///
 /// # Errors
 /// The media type is another one, or the boundary is missing, repeated, empty, longer than 70 characters, ends in a
@@ -75,7 +75,7 @@ pub fn boundary(content_type: &str) -> Result<String, ContentTypeError> {
     let mut rest = parameters;
     while let Some((name, after)) = rest.split_once('=') {
         let (value, after) = value(after).ok_or(BoundaryError::BadQuote)?;
-        // Whatever lies before the last semicolon in `name` is a parameter without a value.
+        // Text before the last semicolon in `name` is a parameter without a value.
         let name = name.rsplit(';').next().unwrap_or(name).trim();
         if name.eq_ignore_ascii_case("boundary") && found.replace(value).is_some() {
             return Err(BoundaryError::Repeated.into());
@@ -87,7 +87,7 @@ pub fn boundary(content_type: &str) -> Result<String, ContentTypeError> {
     Ok(boundary)
 }
 
-/// A parameter's value and what follows its semicolon.
+/// Returns a parameter's value, and the text after its semicolon.
 fn value(text: &str) -> Option<(String, &str)> {
     let text = text.trim_start();
     let Some(mut quoted) = text.strip_prefix('"') else {
@@ -116,7 +116,7 @@ fn value(text: &str) -> Option<(String, &str)> {
 
 fn check(boundary: &str) -> Result<(), BoundaryError> {
     let is_bchar = |c: char| c.is_ascii_alphanumeric() || "'()+_,-./:=? ".contains(c);
-    // Beyond RFC 2046, the characters of a token that real clients were seen to use.
+    // Characters of a token that RFC 2046 does not allow, and that real clients use.
     let is_token_char = |c: char| "!#$%&*^`|~".contains(c);
     if let Some(character) = boundary.chars().find(|c| !is_bchar(*c) && !is_token_char(*c)) {
         return Err(BoundaryError::Character(character));
@@ -135,7 +135,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn boundaries_of_real_clients() {
+    fn boundaries_of_real_clients_are_accepted() {
         let cases = [
             ("multipart/form-data; boundary=----WebKitFormBoundaryABC", "----WebKitFormBoundaryABC"),
             ("Multipart/Form-Data;boundary=\"a b:c\"; charset=utf-8", "a b:c"),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_delimit_is_refused() {
+    fn invalid_boundaries_are_refused() {
         let bad = ContentTypeError::BadBoundary;
         let cases = [
             ("application/json", ContentTypeError::NotMultipart),
@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "multipart/form-data;.{0,80}") {
+        fn no_text_causes_a_panic(text in "multipart/form-data;.{0,80}") {
             let _ = boundary(&text);
         }
     }

@@ -1,20 +1,20 @@
-//! The end of an upload: photos become visible, then the draft is recorded, which is the commit point.
+//! The end of an upload: its photos are confirmed, charged and published, and its draft is recorded.
 //!
-//! A photo that was recognised by its source is not taken at the catalog's word: its file is read and verified while its key
-//! is held, and stays from then on until the draft refers to it. One that went meanwhile (taken back by another upload that
-//! failed, or removed as no longer needed) or that is damaged is made from its source after all.
+//! The catalog's word for a recognised photo is not enough: its file is read and verified while its key is locked, and cannot
+//! be removed from then on until the draft refers to it. If the file is gone (another upload was rolled back, or the garbage
+//! collector removed it) or damaged, the photo is encoded from its source after all.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::keys::KeysKept;
-use super::photo::{Made, Prepared};
+use super::photo::{Output, ReadyPhoto};
 use super::quota::Charge;
-use super::{Ingest, IngestError, Received, Uploaded};
-use crate::catalog::{CatalogError, NewDraft, NewPhoto};
-use crate::media::{Integrity, Staged};
+use super::{Ingest, IngestError, Uploaded, UploadedPhoto};
+use crate::catalog::{NewDraft, NewPhoto};
+use crate::media::{Integrity, Staging};
 use crate::model::{Caller, ClientKey, MediaKey};
+use crate::publication::{CommitError, KeyGuard};
 
 impl Ingest {
     /// Publishes the photos, then records the draft. `photos` are in the order of the upload.
@@ -22,82 +22,67 @@ impl Ingest {
         self: &Arc<Self>,
         caller: Caller,
         title: String,
-        photos: Vec<Prepared>,
+        photos: Vec<ReadyPhoto>,
+        staging: &dyn Staging,
     ) -> Result<Uploaded, IngestError> {
-        let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(caller.client, photos));
+        let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(caller.client, photos, staging));
         admitted?;
-        let (photos, held) = confirmed?;
-        let Batch { staged, photos, received, charges } = Batch::of(photos);
+        let (photos, guard) = confirmed?;
+        let Batch { photos, uploaded, charges } = Batch::of(photos);
         let charges = self.charges_of_new_photos(charges).await?;
-        let keep = || charges.into_iter().for_each(Charge::keep);
-        let published = self.store.publish(staged).await?;
-        match self.catalog.create_draft(NewDraft { title, photos, owner: caller.user }).await {
-            Ok(draft) => {
-                keep();
-                published.settle().await;
-                let user_id = caller.user.map_or_else(|| "anonymous".to_owned(), |user| user.to_string());
-                for Received { key, mime, bytes, is_recognised } in &received {
-                    tracing::info!(
-                        sha = %key,
-                        mime,
-                        size = bytes,
-                        recognised = is_recognised,
-                        user_id = %user_id,
-                        draft = draft.id.0,
-                        "photo"
-                    );
-                }
-                Ok(Uploaded { draft, photos: received })
-            }
-            // The draft may yet turn out to be there, and must find its photos then.
-            Err(error @ CatalogError::Indeterminate(_)) => {
-                keep();
-                self.in_doubt.add(published);
-                Err(error.into())
-            }
-            // Another instance may build on them already; that is asked once they can be held again.
-            Err(error) if !held.is_sure() => {
-                keep();
-                self.in_doubt.add(published);
-                Err(error.into())
-            }
-            Err(error) => {
-                // Nobody else builds on these: they did not exist before, and the keys are still held.
-                if let Err(undo) = published.take_back().await {
-                    tracing::error!(error = %undo, "photos of a failed upload could not be removed");
-                }
-                Err(error.into())
-            }
+        let draft = NewDraft { title, photos, owner: caller.user };
+        let committed = self.publisher.commit(guard, staging, draft).await;
+        // Photos that may stay are charged.
+        if matches!(committed, Ok(_) | Err(CommitError::Pending(_))) {
+            charges.into_iter().for_each(Charge::keep);
         }
+        let draft = committed?;
+        let user_id = caller.user.map_or_else(|| "anonymous".to_owned(), |user| user.to_string());
+        for UploadedPhoto { key, mime, bytes, is_recognised } in &uploaded {
+            tracing::info!(
+                sha = %key,
+                mime,
+                size = bytes,
+                recognised = is_recognised,
+                user_id = %user_id,
+                draft = draft.id.0,
+                "photo"
+            );
+        }
+        Ok(Uploaded { draft, photos: uploaded })
     }
 
-    /// Takes the locks of all keys, and makes those recognised photos anew that have no file any more.
+    /// Locks the keys of all photos, and encodes recognised photos again whose file is gone or damaged.
     ///
-    /// The locks are let go for that, as it takes long and may fail. Each round leaves fewer recognised photos, so this
-    /// ends.
+    /// The locks are released for that, as encoding takes long and may fail. Each round leaves fewer recognised photos, so
+    /// the loop ends.
     async fn confirm(
         self: &Arc<Self>,
         client: ClientKey,
-        mut photos: Vec<Prepared>,
-    ) -> Result<(Vec<Prepared>, KeysKept), IngestError> {
+        mut photos: Vec<ReadyPhoto>,
+        staging: &dyn Staging,
+    ) -> Result<(Vec<ReadyPhoto>, KeyGuard), IngestError> {
         loop {
             let keys: Vec<MediaKey> =
-                photos.iter().filter_map(|photo| Some(photo.made.photo()?.key)).collect();
-            let known: Vec<Option<NewPhoto>> = photos.iter().map(|photo| photo.made.known()).collect();
-            let held = self.hold(keys).await?;
-            let are_there = known.iter().map(async |photo| match photo {
-                Some(photo) => self.is_stored(photo.key, &held).await,
+                photos.iter().filter_map(|photo| Some(photo.output.photo()?.key)).collect();
+            let recognised: Vec<Option<NewPhoto>> =
+                photos.iter().map(|photo| photo.output.recognised()).collect();
+            let guard = self.publisher.lock_keys(keys).await?;
+            let are_stored = recognised.iter().map(async |photo| match photo {
+                Some(photo) => self.is_stored(photo.key, &guard).await,
                 None => true,
             });
-            let are_there = join_all(are_there).await;
-            if are_there.iter().all(|is_there| *is_there) {
-                return Ok((photos, held));
+            let are_stored = join_all(are_stored).await;
+            if are_stored.iter().all(|is_stored| *is_stored) {
+                return Ok((photos, guard));
             }
-            drop(held);
+            drop(guard);
             let mut confirmed = Vec::with_capacity(photos.len());
-            for (photo, is_there) in photos.into_iter().zip(are_there) {
-                confirmed.push(match photo.made {
-                    Made::Known(_, arrived) if !is_there => self.make(client, *arrived).await?,
+            for (photo, is_stored) in photos.into_iter().zip(are_stored) {
+                confirmed.push(match photo.output {
+                    Output::Recognised(_, source) if !is_stored => {
+                        self.encode_and_stage(client, *source, staging).await?
+                    }
                     _ => photo,
                 });
             }
@@ -105,10 +90,10 @@ impl Ingest {
         }
     }
 
-    /// Whether the store has the bytes of this photo. If the store cannot say, the photo is made once more, which is always
-    /// right.
-    async fn is_stored(&self, key: MediaKey, held: &KeysKept) -> bool {
-        match self.verify_or_quarantine(key, held).await {
+    /// Returns whether the store has the bytes of this photo. If the store cannot tell, the photo is encoded again, which is
+    /// always correct.
+    async fn is_stored(&self, key: MediaKey, guard: &KeyGuard) -> bool {
+        match self.publisher.verify_or_quarantine(key, guard).await {
             Ok(integrity) => integrity == Integrity::Whole,
             Err(error) => {
                 tracing::warn!(%error, "a photo that was recognised cannot be verified");
@@ -118,32 +103,30 @@ impl Ingest {
     }
 }
 
-/// What the photos of one upload come to, each list in the order of the upload.
+/// The photos of one upload, as the catalog, the quota and the answer need them. Each list is in the order of the upload.
 #[derive(Default)]
 struct Batch {
-    staged: Vec<Box<dyn Staged>>,
     photos: Vec<NewPhoto>,
-    received: Vec<Received>,
+    uploaded: Vec<UploadedPhoto>,
     charges: Vec<(MediaKey, Charge)>,
 }
 
 impl Batch {
-    fn of(prepared: Vec<Prepared>) -> Self {
+    fn of(ready: Vec<ReadyPhoto>) -> Self {
         let mut batch = Self::default();
-        for Prepared { mime, bytes, made, .. } in prepared {
-            let is_recognised = !matches!(made, Made::Staged(..));
-            let photo = match made {
-                Made::Staged(photo, staged, charge) => {
-                    batch.staged.push(staged);
+        for ReadyPhoto { mime, bytes, output, .. } in ready {
+            let is_recognised = !matches!(output, Output::Staged(..));
+            let photo = match output {
+                Output::Staged(photo, charge) => {
                     batch.charges.extend(charge.map(|charge| (photo.key, charge)));
                     photo
                 }
-                Made::Known(photo, _) => photo,
-                // A photo repeats one in front of it.
-                Made::Repeat(first) => batch.photos[first],
+                Output::Recognised(photo, _) => photo,
+                // It refers to a photo before it, which is in the list.
+                Output::Deduplicated(first) => batch.photos[first],
             };
             batch.photos.push(photo);
-            batch.received.push(Received { key: photo.key, mime, bytes, is_recognised });
+            batch.uploaded.push(UploadedPhoto { key: photo.key, mime, bytes, is_recognised });
         }
         batch
     }

@@ -8,7 +8,6 @@ use crate::telemetry::metrics::{Counter, Metrics, Reading, Unit};
 pub(super) struct Counts {
     stored: Counter,
     recognised: Counter,
-    pub(super) quarantined: Counter,
 }
 
 impl Counts {
@@ -23,13 +22,11 @@ impl Counts {
 impl Ingest {
     /// Registers the metrics of uploads, of the image pool and of the memory budget.
     pub fn register(&self, metrics: &mut Metrics) {
-        let Counts { stored, recognised, quarantined } = &self.counts;
+        let Counts { stored, recognised } = &self.counts;
         let photos = Unit::Of("photos");
         metrics.register("photos_stored", photos, "Photos in committed drafts", stored.clone());
         let help = "Photos in committed drafts that were known by their source and not decoded again";
         metrics.register("photos_recognised", photos, help, recognised.clone());
-        let help = "Stored photos moved to quarantine because their bytes were not those of their name";
-        metrics.register("media_quarantined", photos, help, quarantined.clone());
         // Zero without a quota.
         let quota = self.quota.clone();
         let fallbacks = Reading::counter(move || quota.as_ref().map_or(0, |quota| quota.fallbacks()));

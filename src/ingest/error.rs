@@ -1,15 +1,17 @@
-//! Everything that can end an upload. The texts are for the app's developer; causes are for the log.
+//! The errors that end an upload. Their texts are for developers of apps; their causes are logged.
 
 use std::time::Duration;
 
+use crate::blocking::BlockingError;
 use crate::catalog::CatalogError;
 use crate::imaging::ImageError;
 use crate::media::MediaError;
+use crate::publication::CommitError;
 
 use super::parts::PartsError;
 use super::sniff::TextKind;
 
-/// Why an upload was refused or failed. Nothing of it is kept.
+/// Why an upload was refused or failed. Nothing of the upload is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
     /// The multipart body cannot be read.
@@ -33,10 +35,10 @@ pub enum IngestError {
     /// The title is not text.
     #[error("The title is not UTF-8 text.")]
     TitleNotText,
-    /// The title has a control character that no line of text has.
+    /// The title has a control character other than tab and line break.
     #[error("The title contains the control character U+{:04X}. Of these only tabs and line breaks are allowed.", u32::from(*.character))]
     TitleControl {
-        /// The first of them.
+        /// The first one.
         character: char,
     },
     /// The title has a `Content-Transfer-Encoding`.
@@ -57,7 +59,7 @@ pub enum IngestError {
     /// The server has no room for the photo now.
     #[error("The server is busy with other photos. Try again in a moment.")]
     Busy {
-        /// When it probably has.
+        /// After this time it probably has room.
         retry_after: Duration,
     },
     /// The client has added as many bytes to the store as it may for now.
@@ -66,7 +68,7 @@ pub enum IngestError {
          for new ones wait as long as Retry-After says."
     )]
     QuotaSpent {
-        /// Until there is room for the photo.
+        /// After this time the quota has room for the photo.
         retry_after: Duration,
     },
     /// The photo takes more than the whole quota of a client.
@@ -74,7 +76,7 @@ pub enum IngestError {
         "The photo, as it would be stored, is larger than the whole quota of a client, which is {max_kib} KiB."
     )]
     LargerThanQuota {
-        /// Until the whole quota has certainly grown back.
+        /// After this time the whole quota is free again.
         retry_after: Duration,
         /// The quota in KiB.
         max_kib: u32,
@@ -82,10 +84,10 @@ pub enum IngestError {
     /// The disk or bucket is full.
     #[error("The server has no space left for photos.")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Something below does not answer, and may do so again soon.
+    /// A store or the disk does not answer, and may do so again soon.
     #[error("The server cannot store photos at the moment. Nothing was kept; try again in a moment.")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Something below failed that is nobody's fault up here.
+    /// The server failed for a reason that repeating the request does not remove.
     #[error("The server failed to store the photos. Nothing was kept.")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -93,36 +95,36 @@ pub enum IngestError {
 /// What is wrong with one photo.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PhotoError {
-    /// Longer than one photo may be.
+    /// The photo is longer than allowed.
     #[error("The photo is larger than {max} bytes.")]
     TooLarge {
         /// The cap in bytes.
         max: u64,
     },
-    /// A named part without a byte, beside others that have some.
+    /// A part with a file name has no bytes, beside other parts that have some.
     #[error("The file has 0 bytes. Leave the part out, or send the bytes of a photo.")]
     NoBytes,
-    /// Not an image by its first bytes.
+    /// By its first bytes the file is not an image.
     #[error("The file is not an image that this server knows.")]
     UnknownType,
-    /// A known type that is not among those let in, or that no decoder here reads.
+    /// The type is known, but not allowed, or no decoder here reads it.
     #[error("{}", refusal(.mime))]
     RefusedType {
         /// The sniffed MIME type.
         mime: &'static str,
     },
-    /// Text where the bytes of a file belong.
+    /// The part holds text where the bytes of a file are expected.
     #[error("The part holds text ({}) where the bytes of an image file are expected. Send the file as it is, without encoding it.", name(*.kind))]
     SentAsText {
-        /// What the text is.
+        /// The kind of text.
         kind: TextKind,
     },
-    /// The part says that its data are encoded.
+    /// The part declares that its data are encoded.
     #[error(
         "The part has a Content-Transfer-Encoding: it holds text where the bytes of an image file are expected. Send the file as it is, without encoding it."
     )]
     Encoded,
-    /// The image itself is bad.
+    /// The image cannot be decoded or exceeds a limit.
     #[error(transparent)]
     Image(#[from] ImageError),
 }
@@ -146,7 +148,7 @@ fn name(kind: TextKind) -> &'static str {
 }
 
 impl IngestError {
-    /// No room now, and nothing known of when there will be some: a few photos' worth of work.
+    /// Returns a [`Busy`](Self::Busy) for when the wait is unknown: it names the time of a few photos.
     pub(super) fn busy() -> Self {
         Self::Busy { retry_after: Duration::from_secs(5) }
     }
@@ -156,7 +158,7 @@ impl From<MediaError> for IngestError {
     fn from(error: MediaError) -> Self {
         match error {
             MediaError::Full(_) => Self::Full(error.into()),
-            // Out of descriptors, turned read-only, gone from the network: all of it may pass.
+            // No descriptors left, a read-only file system, a lost network: all of these may pass.
             MediaError::OutOfFiles(_) | MediaError::Unavailable(_) | MediaError::Io(_) => {
                 Self::Unavailable(error.into())
             }
@@ -171,6 +173,21 @@ impl From<CatalogError> for IngestError {
             CatalogError::Indeterminate(cause) => (*cause).into(),
             CatalogError::Unavailable(_) | CatalogError::InUse => Self::Unavailable(error.into()),
             CatalogError::Corrupt(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<BlockingError> for IngestError {
+    fn from(error: BlockingError) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+impl From<CommitError> for IngestError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::NotPublished(error) => error.into(),
+            CommitError::RolledBack(error) | CommitError::Pending(error) => error.into(),
         }
     }
 }

@@ -1,16 +1,13 @@
-//! The use case: a multipart body in, a draft with its photos out. All or nothing.
+//! The upload: a multipart body in, a draft with its photos out. All or nothing.
 //!
-//! Photos are decoded while later parts still arrive, unless they were made before. Whatever fails before the commit point takes back what was staged.
-//! This room knows no HTTP: its input is a stream of bytes and a boundary.
+//! Photos are decoded while later parts still arrive, unless an earlier upload made them. A failure before the commit point
+//! removes what was staged. This room knows no HTTP: its input is a stream of bytes and a boundary.
 
 mod admission;
 pub mod boundary;
 mod commit;
 mod counts;
-mod doubt;
 mod error;
-mod integrity;
-mod keys;
 mod page_pool;
 pub mod parts;
 mod photo;
@@ -29,30 +26,26 @@ use tracing::Instrument;
 
 use self::admission::Admission;
 use self::counts::Counts;
-use self::doubt::Doubts;
 pub use self::error::{IngestError, PhotoError};
-use self::keys::KeyLocks;
-pub use self::keys::KeysKept;
 use self::page_pool::PagePool;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::{Label, PhotoPart};
-pub use self::spool::Scratch;
 use self::work::Work;
 use crate::budget::Budget;
-use crate::catalog::Catalog;
+use crate::disk::Scratch;
 use crate::imaging::{Pool, Recipe};
-use crate::media::MediaStore;
 use crate::model::{Caller, ClientKey, Draft, MediaKey};
+use crate::publication::Publisher;
 use crate::ratelimit::RateLimiter;
 
 /// Name of the form field that carries photos.
 pub const FILES_FIELD: &str = "files";
 /// Name of the form field that carries the title.
 pub const TITLE_FIELD: &str = "title";
-/// Most memory that is kept for the next photos while no photo has it: two of a phone's usual size.
+/// Most memory that is kept for the next photos while no photo uses it: two photos of the usual size of a phone.
 const SPARE_BYTES: u64 = 8 << 20;
-/// For how long a store or a catalog that could take something is taken to be able to. The floors of free space are far
-/// above what arrives in that time.
+/// How long a successful check of store and catalog is valid. The floors of free space are far above what arrives in that
+/// time.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest title in characters (Unicode scalar values).
 pub const MAX_TITLE_CHARS: usize = 160;
@@ -66,56 +59,51 @@ pub struct Limits {
     pub photo_bytes: u64,
     /// Longest body in bytes.
     pub body_bytes: u64,
-    /// Prefixes of the sniffed types that are let in.
+    /// Prefixes of the sniffed types that are allowed.
     pub mime_prefixes: Vec<String>,
-    /// How long an encoded photo waits for memory of earlier ones that are not on disk yet.
+    /// How long an encoded photo waits for memory of earlier ones that are not staged yet.
     pub memory_wait: Duration,
-    /// Admission in flight before clients are held to their shares.
+    /// Uploads in flight from which on each client is limited to its share.
     pub uploads: usize,
 }
 
-/// What a finished upload made.
+/// The result of a finished upload.
 #[derive(Debug)]
 pub struct Uploaded {
     /// The draft, durable.
     pub draft: Draft,
     /// One for each photo, in order.
-    pub photos: Vec<Received>,
+    pub photos: Vec<UploadedPhoto>,
 }
 
-/// What one photo was when it came, and what became of it.
+/// A photo of a finished upload: its source and what was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
-    /// Content address of the stored JPEG.
+pub struct UploadedPhoto {
+    /// Content address of the stored photo.
     pub key: MediaKey,
     /// Sniffed type of the source.
     pub mime: &'static str,
     /// Length of the source in bytes.
     pub bytes: u64,
-    /// Whether it was known by its source, from an earlier draft or from this one, and so was not decoded.
+    /// Whether an earlier draft or an earlier part of this upload has the same source, so that it was not decoded.
     pub is_recognised: bool,
 }
 
-/// The use case, with everything that it needs.
+/// Takes uploads, and has everything that an upload needs.
 pub struct Ingest {
     limits: Limits,
     recipe: Recipe,
-    /// Of the recipe: part of the name under which a source is known.
+    /// Hash of the recipe. It keys the hash of a source, so that other settings give other source ids.
     fingerprint: [u8; 32],
     budget: Budget,
     pool: Arc<Pool>,
-    store: Arc<dyn MediaStore>,
-    catalog: Arc<dyn Catalog>,
+    publisher: Arc<Publisher>,
     scratch: Scratch,
     page_pool: Arc<PagePool>,
     uploads: Arc<Admission>,
-    /// When store and catalog last said that they could take something.
+    /// When store and catalog were last checked with success.
     checked: Mutex<Option<Instant>>,
-    /// Keys between publication and commit.
-    publishing: KeyLocks,
-    /// Publications that a draft may refer to or not.
-    in_doubt: Doubts,
-    /// Commits that have begun.
+    /// Commits that are running.
     commits: TaskTracker,
     /// What one client may add to the store, in KiB.
     quota: Option<Arc<dyn RateLimiter>>,
@@ -123,17 +111,15 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Puts the parts together. `scratch` is for photos that do not fit the memory budget.
+    /// Combines the parts. `scratch` is for photos that do not fit the memory budget.
     pub fn new(
         limits: Limits,
         recipe: Recipe,
         budget: Budget,
         pool: Arc<Pool>,
-        store: Arc<dyn MediaStore>,
-        catalog: Arc<dyn Catalog>,
+        publisher: Arc<Publisher>,
         scratch: Scratch,
     ) -> Self {
-        let (publishing, commits) = (KeyLocks::default(), TaskTracker::new());
         let fingerprint = recipe.fingerprint();
         let page_pool = PagePool::new(limits.photo_bytes, SPARE_BYTES.min(budget.sources.limit() / 8));
         let uploads = Admission::new(limits.uploads);
@@ -143,15 +129,12 @@ impl Ingest {
             fingerprint,
             budget,
             pool,
-            store,
-            catalog,
+            publisher,
             scratch,
             page_pool,
             uploads,
             checked: Mutex::default(),
-            publishing,
-            in_doubt: Doubts::default(),
-            commits,
+            commits: TaskTracker::new(),
             quota: None,
             counts: Counts::default(),
         }
@@ -169,7 +152,7 @@ impl Ingest {
         &self.limits
     }
 
-    /// Whether an upload of `client` could succeed now; asked before a body is read.
+    /// Checks whether an upload of `client` could succeed now. Called before the body is read.
     ///
     /// # Errors
     /// Its photos would wait longer than they may, or the store or the catalog is full or does not answer.
@@ -181,22 +164,22 @@ impl Ingest {
         self.check().await
     }
 
-    /// Whether store and catalog could take something, as of a moment ago: asking them costs as much as a small photo.
+    /// Checks store and catalog, at most once in [`CHECK_INTERVAL`]: a check costs as much as a small photo.
     async fn check(&self) -> Result<(), IngestError> {
         let asked = Instant::now();
         let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if checked().is_some_and(|last| asked.duration_since(last) < CHECK_INTERVAL) {
             return Ok(());
         }
-        let (store, catalog) = tokio::join!(self.store.check(), self.catalog.check());
+        let (store, catalog) = tokio::join!(self.publisher.store().check(), self.publisher.catalog().check());
         store?;
         catalog?;
         *checked() = Some(asked);
         Ok(())
     }
 
-    /// Returns once every commit that has begun is done, whoever still waits for it. To be called when no upload will
-    /// begin any more.
+    /// Returns once all running commits have ended, including those whose clients left. Called when no upload begins any
+    /// more.
     pub async fn drained(&self) {
         self.commits.close();
         self.commits.wait().await;
@@ -220,7 +203,7 @@ impl Ingest {
     {
         let _in_flight = self.uploads.begin(caller.client).ok_or_else(IngestError::busy)?;
         let parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
-        let mut work = Work::of(caller.client);
+        let mut work = Work::new(caller.client, self.publisher.store().begin().into());
         let title = match self.read(parts, &mut work).await {
             Ok(title) => title,
             Err(error) => {
@@ -228,18 +211,18 @@ impl Ingest {
                 return Err(error);
             }
         };
-        let mut photos = work.prepared;
+        let (mut photos, staging) = (work.ready, work.staging);
         photos.sort_by_key(|photo| photo.index);
         let ingest = Arc::clone(self);
-        // A task of its own: a client that hangs up now must not leave a published photo without its row.
-        let commit = async move { ingest.commit(caller, title, photos).await };
+        // A task of its own: a client that disconnects now must not leave a published photo without its row.
+        let commit = async move { ingest.commit(caller, title, photos, &*staging).await };
         let committed = self.commits.spawn(commit.in_current_span());
         let uploaded = committed.await.map_err(|error| IngestError::Internal(error.into()))??;
         self.counts.committed(&uploaded);
         Ok(uploaded)
     }
 
-    /// Reads all parts, hands their photos to `work`, waits for them, and gives the title.
+    /// Reads all parts, gives their photos to `work`, waits for them, and returns the title.
     async fn read(self: &Arc<Self>, mut parts: Parts, work: &mut Work) -> Result<String, IngestError> {
         let mut title = String::new();
         let (mut index, mut photos, mut empty) = (0, 0, None);
@@ -248,15 +231,15 @@ impl Ingest {
                 FILES_FIELD => {
                     let label = Label { index, filename: part.filename().map(str::to_owned) };
                     match work.meanwhile(self.receive(part, label)).await?? {
-                        PhotoPart::Photo(arrived) => {
+                        PhotoPart::Photo(photo) => {
                             photos += 1;
-                            work.begin(Arc::clone(self), arrived);
+                            work.begin(Arc::clone(self), photo);
                         }
                         PhotoPart::Empty(label) => empty = empty.or(Some(label)),
                         PhotoPart::NotChosen => continue,
                     }
                     index += 1;
-                    // Empty parts alone are a form without a photo; beside a photo each is one that was lost.
+                    // A form of empty parts alone has no photo. Beside a photo, an empty part is a photo that was lost.
                     if let Some(label) = empty.as_ref().filter(|_| photos > 0) {
                         return Err(label.blame(PhotoError::NoBytes));
                     }
@@ -279,7 +262,7 @@ async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = part.chunk().await? {
-        // No character takes more than four bytes.
+        // A character takes at most four bytes.
         if bytes.len() + chunk.len() > 4 * MAX_TITLE_CHARS {
             return Err(IngestError::TitleTooLong);
         }
@@ -289,7 +272,7 @@ async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
     if title.chars().count() > MAX_TITLE_CHARS {
         return Err(IngestError::TitleTooLong);
     }
-    // Text areas send tabs and line breaks. No form sends others, and no database takes the first of them.
+    // Text areas send tabs and line breaks. No form sends other control characters, and no database accepts U+0000.
     let is_refused = |c: &char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
     match title.chars().find(is_refused) {
         Some(character) => Err(IngestError::TitleControl { character }),

@@ -1,8 +1,8 @@
 //! Pages of memory for large photos.
 //!
-//! They cost nothing until they are written, are never copied to grow, and go back to the system at once, while an
-//! allocator would keep them for later. A few are kept after all: for a photo that is only looked at and not decoded,
-//! getting fresh pages from the system would be most of the work.
+//! Pages take no memory until they are written, are never copied to grow, and return to the system at once, while an
+//! allocator would keep them. The pool keeps a few: for a photo that is only hashed and not decoded, getting fresh pages
+//! from the system is most of the work.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -10,30 +10,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::MmapMut;
 
-/// Where pages come from and go back to.
+/// A pool of pages.
 #[derive(Debug)]
 pub(super) struct PagePool {
     length: u64,
     keep: u64,
-    /// Pages that wait for the next photo, those with most memory last.
+    /// Spare pages, those with most memory last.
     spare: Mutex<Vec<Pages>>,
 }
 
-/// Memory in pages of its own, all zeros or what an earlier photo left in it.
+/// Memory in pages of its own. It holds zeros, or the bytes of an earlier photo.
 #[derive(Debug)]
 pub(super) struct Pages {
     map: MmapMut,
-    /// How many bytes, from the start, were ever written: the system has given memory for so many.
+    /// How many bytes from the start were ever written. The system has provided memory for these.
     touched: usize,
 }
 
 impl PagePool {
-    /// A pool of pieces of `length` bytes, that keeps no more than `keep` bytes of memory in spare ones.
+    /// Returns a pool of pieces of `length` bytes that keeps at most `keep` bytes of memory in spare pieces.
     pub(super) fn new(length: u64, keep: u64) -> Arc<Self> {
         Arc::new(Self { length, keep, spare: Mutex::default() })
     }
 
-    /// One piece of the pool's length, a spare one if there is one.
+    /// Returns a piece, a spare one if there is one.
     ///
     /// # Errors
     /// The system refuses.
@@ -57,7 +57,7 @@ impl PagePool {
         let at = spare.partition_point(|other| other.touched <= pages.touched);
         spare.insert(at, pages);
         let mut kept: usize = spare.iter().map(|pages| pages.touched).sum();
-        // The smallest go first, for they are the cheapest to get again.
+        // The pieces with least memory are freed first: they are the cheapest to replace.
         let surplus = spare.iter().take_while(|pages| {
             let is_too_much = kept as u64 > self.keep;
             kept -= pages.touched;
@@ -68,10 +68,10 @@ impl PagePool {
     }
 }
 
-/// A piece from the pool, to which it goes back when dropped.
+/// A piece of the pool. Dropping it returns it.
 #[derive(Debug)]
 pub(super) struct PooledPages {
-    /// Taken out only by `drop`.
+    /// `None` only during `drop`.
     pages: Option<Pages>,
     page_pool: Arc<PagePool>,
 }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_used_again_and_no_more_are_kept_than_allowed() {
+    fn pages_are_reused_and_no_more_are_kept_than_allowed() {
         let page_pool = PagePool::new(1 << 20, 100_000);
         let mut first = page_pool.take().unwrap();
         let mut second = page_pool.take().unwrap();
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn write_beyond_the_piece_is_refused() {
         let page_pool = PagePool::new(100, 0);
         let mut pages = page_pool.take().unwrap();
         assert!(pages.write(50, &[0; 51]).is_err());

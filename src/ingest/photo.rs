@@ -1,4 +1,4 @@
-//! One photo on its way: received, judged, and recognised, or decoded and staged.
+//! The states of one photo during an upload: received, then encoded and staged, or recognised, or deduplicated.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ use crate::catalog::NewPhoto;
 use crate::imaging::{
     self, Cost, EncodeError, Encoded, Format, ImageError, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
 };
-use crate::media::Staged;
+use crate::media::Staging;
 use crate::model::{ClientKey, Media, SourceId};
 
-/// A photo that has arrived whole, nothing of it decoded.
-pub(super) struct Arrived {
+/// A photo that is received whole and not decoded.
+pub(super) struct ReceivedPhoto {
     source: Source,
     pub(super) id: SourceId,
     format: Format,
@@ -27,8 +27,8 @@ pub(super) struct Arrived {
     pub(super) label: Label,
 }
 
-/// A photo that is encoded, in memory.
-pub(super) struct InMemory {
+/// A photo that is encoded and in memory.
+pub(super) struct EncodedPhoto {
     encoded: Encoded,
     /// Covers the encoded bytes.
     loan: Reservation,
@@ -39,54 +39,54 @@ pub(super) struct InMemory {
 }
 
 /// A photo that is ready for the commit.
-pub(super) struct Prepared {
+pub(super) struct ReadyPhoto {
     /// Its position among the photos of the upload.
     pub(super) index: usize,
     /// Sniffed type of the source.
     pub(super) mime: &'static str,
     /// Length of the source in bytes.
     pub(super) bytes: u64,
-    pub(super) made: Made,
+    pub(super) output: Output,
 }
 
-/// Where the JPEG of a photo comes from.
-pub(super) enum Made {
-    /// It was made now, is staged, and was charged to the client if it is new.
-    Staged(NewPhoto, Box<dyn Staged>, Option<Charge>),
-    /// An earlier draft has it. The source is kept until that is certain.
-    Known(NewPhoto, Box<Arrived>),
-    /// It is the same as that of the photo at this position, in front of this one.
-    Repeat(usize),
+/// Where the bytes are that will be stored for a photo.
+pub(super) enum Output {
+    /// This upload encoded and staged them, and charged the client if they are new.
+    Staged(NewPhoto, Option<Charge>),
+    /// An earlier draft has them. The source is kept until the commit has verified that.
+    Recognised(NewPhoto, Box<ReceivedPhoto>),
+    /// They are those of the photo at this position, which comes before this one in the upload.
+    Deduplicated(usize),
 }
 
-impl Made {
-    /// The photo, unless another one of this upload stands for it.
+impl Output {
+    /// Returns the photo, or `None` if it is deduplicated.
     pub(super) fn photo(&self) -> Option<&NewPhoto> {
         match self {
-            Self::Staged(photo, ..) | Self::Known(photo, _) => Some(photo),
-            Self::Repeat(_) => None,
+            Self::Staged(photo, _) | Self::Recognised(photo, _) => Some(photo),
+            Self::Deduplicated(_) => None,
         }
     }
 
-    /// The photo, if it was recognised.
-    pub(super) fn known(&self) -> Option<NewPhoto> {
+    /// Returns the photo if it is recognised.
+    pub(super) fn recognised(&self) -> Option<NewPhoto> {
         match self {
-            Self::Known(photo, _) => Some(*photo),
-            Self::Staged(..) | Self::Repeat(_) => None,
+            Self::Recognised(photo, _) => Some(*photo),
+            Self::Staged(..) | Self::Deduplicated(_) => None,
         }
     }
 }
 
-/// What a part with the name of a photo's field was.
+/// A part of the field for photos.
 pub(super) enum PhotoPart {
-    Photo(Arrived),
+    Photo(ReceivedPhoto),
     /// A named part of 0 bytes.
     Empty(Label),
     /// A field of a form in which no file was chosen: 0 bytes, and an empty file name.
     NotChosen,
 }
 
-/// Who is to blame, for error messages.
+/// Position and file name of a photo, for error messages.
 #[derive(Debug, Clone)]
 pub(super) struct Label {
     pub(super) index: usize,
@@ -100,7 +100,7 @@ impl Label {
 }
 
 impl Ingest {
-    /// Reads one photo whole, judged by its first bytes before any of it is kept.
+    /// Reads one photo whole. Its type is checked from its first bytes, before any of it is spooled.
     pub(super) async fn receive(&self, mut part: Part<'_>, label: Label) -> Result<PhotoPart, IngestError> {
         let mut head = Vec::with_capacity(HEAD_BYTES);
         let mut chunk = Bytes::new();
@@ -138,7 +138,7 @@ impl Ingest {
         let bytes = spool.len();
         let (source, hash) = spool.finish().await?;
         let id = SourceId::new(hash.into());
-        Ok(PhotoPart::Photo(Arrived { source, id, format, mime, bytes, label }))
+        Ok(PhotoPart::Photo(ReceivedPhoto { source, id, format, mime, bytes, label }))
     }
 
     fn judge(&self, sniffed: Sniffed) -> Result<(&'static str, Format), PhotoError> {
@@ -151,10 +151,10 @@ impl Ingest {
         Ok((mime, format))
     }
 
-    /// The photo as an earlier draft has it, if one does; whether its file is there is asked when the commit holds its key.
-    /// Whatever goes wrong here costs no upload: the photo is then made once more.
+    /// Returns the photo that an earlier draft has of this source, if any. The commit verifies its file once the key is
+    /// locked. A failure here fails no upload: the photo is then encoded again.
     pub(super) async fn recognise(&self, id: SourceId) -> Option<NewPhoto> {
-        let known = match self.catalog.media_of_source(id).await {
+        let known = match self.publisher.catalog().media_of_source(id).await {
             Ok(known) => known?,
             Err(error) => {
                 tracing::warn!(%error, "a photo cannot be looked up by its source");
@@ -166,13 +166,22 @@ impl Ingest {
     }
 
     /// Decodes, encodes and stages one photo.
-    pub(super) async fn make(&self, client: ClientKey, arrived: Arrived) -> Result<Prepared, IngestError> {
-        self.stage(client, self.encode(client, arrived).await?).await
+    pub(super) async fn encode_and_stage(
+        &self,
+        client: ClientKey,
+        photo: ReceivedPhoto,
+        staging: &dyn Staging,
+    ) -> Result<ReadyPhoto, IngestError> {
+        self.stage(client, self.encode(client, photo).await?, staging).await
     }
 
-    /// Decodes and encodes one photo. May be abandoned at any time: a job that waits is then never begun.
-    pub(super) async fn encode(&self, client: ClientKey, arrived: Arrived) -> Result<InMemory, IngestError> {
-        let Arrived { source, id, format, mime, bytes, label } = arrived;
+    /// Decodes and encodes one photo. The future may be dropped at any time: a job that still waits is then never run.
+    pub(super) async fn encode(
+        &self,
+        client: ClientKey,
+        photo: ReceivedPhoto,
+    ) -> Result<EncodedPhoto, IngestError> {
+        let ReceivedPhoto { source, id, format, mime, bytes, label } = photo;
         let (outputs, recipe, wait) =
             (Arc::clone(&self.budget.outputs), self.recipe, self.limits.memory_wait);
         let head = source.head(imaging::COST_HEAD_BYTES).await?;
@@ -189,7 +198,7 @@ impl Ingest {
             spent = work.spent();
             match step {
                 Ok(Step::Done(encoded)) => {
-                    // One that is larger than the whole share goes alone.
+                    // A photo that is larger than the whole share takes all of it.
                     let bytes = (encoded.bytes.len() as u64).min(outputs.limit());
                     Step::Done(
                         outputs.reserve(bytes, wait).map(|loan| (encoded, loan)).map_err(Failure::from),
@@ -200,23 +209,28 @@ impl Ingest {
             }
         };
         let (encoded, loan) = encoded(self.pool.run(client, cost, job).await, mime, &label)?;
-        Ok(InMemory { encoded, loan, id, mime, bytes, index: label.index })
+        Ok(EncodedPhoto { encoded, loan, id, mime, bytes, index: label.index })
     }
 
     /// Charges the client for an encoded photo, and stages it.
-    pub(super) async fn stage(&self, client: ClientKey, photo: InMemory) -> Result<Prepared, IngestError> {
-        let InMemory { encoded, loan: _loan, id, mime, bytes, index } = photo;
+    pub(super) async fn stage(
+        &self,
+        client: ClientKey,
+        photo: EncodedPhoto,
+        staging: &dyn Staging,
+    ) -> Result<ReadyPhoto, IngestError> {
+        let EncodedPhoto { encoded, loan: _loan, id, mime, bytes, index } = photo;
         let Encoded { bytes: jpeg, width, height } = encoded;
         let size_bytes = jpeg.len() as u64;
         let jpeg = Bytes::from(jpeg);
         let charge = self.charge(client, &jpeg).await?;
-        let staged = self.store.stage(jpeg).await?;
-        let photo = NewPhoto { key: staged.key(), width, height, size_bytes, source: id };
-        Ok(Prepared { index, mime, bytes, made: Made::Staged(photo, staged, charge) })
+        let key = staging.stage(jpeg).await?;
+        let photo = NewPhoto { key, width, height, size_bytes, source: id };
+        Ok(ReadyPhoto { index, mime, bytes, output: Output::Staged(photo, charge) })
     }
 }
 
-/// What became of a worker's job.
+/// Turns the outcome of a worker's job into that of the photo.
 pub(super) fn encoded<T>(
     done: Result<Result<T, Failure>, PoolError>,
     mime: &'static str,
@@ -229,13 +243,13 @@ pub(super) fn encoded<T>(
         Ok(Err(Failure::Disk(error))) => Err(error.into()),
         Err(PoolError::Panicked) => {
             tracing::error!(photo = label.index, mime, "a decoder panicked");
-            // It was fed something that no encoder wrote.
+            // The photo is to blame: no encoder wrote such bytes.
             Err(label.blame(ImageError::Corrupt))
         }
     }
 }
 
-/// Why a worker made nothing of a photo.
+/// Why a worker could not encode a photo.
 pub(super) enum Failure {
     Image(ImageError),
     Busy,
@@ -257,7 +271,7 @@ impl From<ImageError> for Failure {
     }
 }
 
-/// On a worker: borrows the memory that a photo's header calls for, and encodes it.
+/// Borrows the memory that the photo needs by its header, and encodes the photo. Runs on a worker.
 fn encode(
     source: &Source,
     format: Format,

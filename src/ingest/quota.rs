@@ -1,4 +1,4 @@
-//! What one client may add to the store: KiB of new photos, as stored, against a quota.
+//! Limits what one client may add to the store, in KiB of new photos as stored.
 //!
 //! A photo is charged before it is staged, and the charge is given back unless the upload commits. So uploads that run side by
 //! side never keep more than the quota together. A photo that has a media row costs nothing, so that a retry passes while the
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Ingest, IngestError};
+use crate::blocking::blocking;
 use crate::catalog::CatalogError;
 use crate::model::{ClientKey, MediaKey};
 use crate::ratelimit::RateLimiter;
@@ -51,9 +52,8 @@ impl Ingest {
     ) -> Result<Option<Charge>, IngestError> {
         let Some(quota) = &self.quota else { return Ok(None) };
         let hashed = jpeg.clone();
-        let hashing = tokio::task::spawn_blocking(move || MediaKey::of(&hashed));
-        let key = hashing.await.map_err(|error| IngestError::Internal(error.into()))?;
-        if self.catalog.without_row(&[key]).await?.is_empty() {
+        let key = blocking(move || Ok::<_, IngestError>(MediaKey::of(&hashed))).await?;
+        if self.publisher.catalog().without_row(&[key]).await?.is_empty() {
             return Ok(None);
         }
         let units = u32::try_from((jpeg.len() as u64).div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
@@ -80,7 +80,7 @@ impl Ingest {
         // Of equal keys the last charge stays.
         let mut by_key: BTreeMap<MediaKey, Charge> = charges.into_iter().collect();
         let keys: Vec<MediaKey> = by_key.keys().copied().collect();
-        let new = self.catalog.without_row(&keys).await?;
+        let new = self.publisher.catalog().without_row(&keys).await?;
         Ok(new.iter().filter_map(|key| by_key.remove(key)).collect())
     }
 }

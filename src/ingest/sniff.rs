@@ -1,43 +1,43 @@
-//! What a part is, judged by its first bytes before anything of it is kept.
+//! Finds out the type of a part from its first bytes, before any of it is kept.
 //!
-//! The declared type and the file name are never believed. The answer is a hint: the decoder must agree later.
+//! The declared type and the file name are not used. The result is a hint: the decoder has to agree.
 
 use crate::imaging::Format;
 
-/// First bytes of a part that are looked at. Every image signature lies within 16; the rest serves to name in an error
-/// what was sent instead (a tar archive tells itself at byte 257).
+/// Number of first bytes that are read. Every image signature lies within 16; the rest serves to name in an error what was
+/// sent instead (the signature of a tar archive is at byte 257).
 pub const HEAD_BYTES: usize = 512;
 
-/// The outcome of a look at the first bytes.
+/// The result of reading the first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sniffed {
     /// The MIME type, if the signature is known.
     pub mime: Option<&'static str>,
     /// The decoder to try, if there is one for that type.
     pub format: Option<Format>,
-    /// What the text is, if text was sent.
+    /// The kind of text, if the part is text.
     pub text: Option<TextKind>,
 }
 
-/// Text that is sent where the bytes of an image are expected.
+/// The kind of text that was sent in place of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextKind {
-    /// A file that was encoded for a place that takes text alone.
+    /// A file in base64.
     Base64,
-    /// The same, as a URL.
+    /// A file as a `data:` URL.
     DataUrl,
-    /// An object or an array, such as an error of an API.
+    /// A JSON object or array, such as an error of an API.
     Json,
-    /// A web page, such as that of a login.
+    /// A web page, such as a login form.
     Html,
-    /// Any other.
+    /// Any other text.
     Plain,
 }
 
-/// Looks at up to [`HEAD_BYTES`] first bytes of a part.
+/// Finds out the type from up to [`HEAD_BYTES`] first bytes of a part.
 pub fn sniff(head: &[u8]) -> Sniffed {
     let mime = signature(head);
-    // The two letters of a BMP begin many a text.
+    // Many texts begin with the two letters of a BMP.
     if mime.is_none_or(|mime| mime.starts_with("text/") || mime == "image/bmp")
         && let Some(text) = text(head)
     {
@@ -49,23 +49,24 @@ pub fn sniff(head: &[u8]) -> Sniffed {
     Sniffed { mime, format: mime.and_then(Format::from_mime), text: None }
 }
 
-/// The type by signature.
+/// Returns the type by its signature.
 fn signature(head: &[u8]) -> Option<&'static str> {
     let image = damaged(head).or_else(|| heif(head)).or_else(|| tiff(head)).or_else(|| unread(head));
     image.or_else(|| infer::get(head).map(|kind| kind.mime_type())).or_else(|| film(head))
 }
 
-/// Files that are plainly of a type though their signature is not whole. To call them corrupt helps; to call them unknown
-/// does not.
+/// Returns the type of files whose signature is incomplete and whose type is clear all the same. An app learns more from
+/// "corrupt" than from "unknown".
 fn damaged(head: &[u8]) -> Option<&'static str> {
     if head == [0xFF, 0xD8] {
         return Some("image/jpeg");
     }
-    // The PNG signature is made to break in transfers that change line ends or bits; the chunk behind it tells.
+    // The PNG signature is designed to break in transfers that change line ends or bits; the chunk after it identifies the
+    // file.
     (head.get(12..16) == Some(b"IHDR")).then_some("image/png")
 }
 
-/// TIFF by its first four bytes (TIFF 6.0 section 2), whatever follows: pixel data may begin at offset 8. A Canon RAW of the
+/// Recognises TIFF by its first four bytes (TIFF 6.0 section 2), as pixel data may begin at offset 8. A Canon RAW of the
 /// second version has its mark there. BigTIFF has another version number.
 fn tiff(head: &[u8]) -> Option<&'static str> {
     match head.first_chunk()? {
@@ -76,7 +77,8 @@ fn tiff(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Images that no decoder here reads and the library does not know: JPEG 2000 without a container, and cameras' RAW files.
+/// Recognises images that no decoder here reads and that the library does not know: JPEG 2000 without a container, and RAW
+/// files of cameras.
 fn unread(head: &[u8]) -> Option<&'static str> {
     const SIGNATURES: [(&[u8], &str); 9] = [
         (b"\xff\x4f\xff\x51", "image/j2c"),
@@ -95,7 +97,7 @@ fn unread(head: &[u8]) -> Option<&'static str> {
     SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)).map(|(_, mime)| *mime)
 }
 
-/// Containers of films whose kind the library does not tell: of an unknown brand, or with a short head.
+/// Recognises containers of films that the library does not: those of an unknown brand, or with a short head.
 fn film(head: &[u8]) -> Option<&'static str> {
     if head.starts_with(b"\x1a\x45\xdf\xa3") {
         return Some("video/x-matroska");
@@ -103,7 +105,7 @@ fn film(head: &[u8]) -> Option<&'static str> {
     (head.get(4..8) == Some(b"ftyp")).then_some("video/mp4")
 }
 
-/// The bytes as text, if all of them are; without a byte order mark and white space in front.
+/// Returns the bytes as text if all of them are, without byte order mark and leading white space.
 fn text(head: &[u8]) -> Option<&str> {
     let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
     let text = match std::str::from_utf8(head) {
@@ -128,7 +130,7 @@ impl TextKind {
         let starts_with = |text: &str, tag: &str| {
             text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag))
         };
-        // Base64 that was taken out of JSON often still has its quotes.
+        // Base64 from a JSON document often still has its quotes.
         let bare = text.trim_start_matches('"');
         if starts_with(bare, "data:") {
             return Self::DataUrl;
@@ -144,7 +146,7 @@ impl TextKind {
     }
 }
 
-/// The bytes that `text` encodes in base64 (RFC 4648 sections 4 and 5), up to the first character that is not of it.
+/// Decodes base64 (RFC 4648 sections 4 and 5) up to the first character that does not belong to it.
 fn base64_decoded(text: &str) -> Vec<u8> {
     let value = |byte: u8| match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
@@ -160,20 +162,20 @@ fn base64_decoded(text: &str) -> Vec<u8> {
     groups.iter().flat_map(|[a, b, c, d]| [a << 2 | b >> 4, b << 4 | c >> 2, c << 6 | d]).collect()
 }
 
-/// Still images in the HEIF container, by the brands in its first box (ISO/IEC 14496-12 section 4.3): the one that leads,
-/// then those that a reader may go by as well. Films share the container, and their brands are not listed here.
+/// Recognises still images in the HEIF container by the brands in its first box (ISO/IEC 14496-12 section 4.3): the major
+/// brand, then the compatible ones. Films share the container, and their brands are not in this list.
 fn heif(head: &[u8]) -> Option<&'static str> {
     let size = u32::from_be_bytes(*head.first_chunk()?) as usize;
     let brands = head.get(4..size.min(head.len()))?.strip_prefix(b"ftyp")?;
     let (brands, _) = brands.as_chunks::<4>();
-    // Between the two lies a version number.
+    // A version number lies between the two.
     let listed = || brands.iter().take(1).chain(brands.iter().skip(2));
     let named = listed().find_map(|brand| match brand {
         b"avif" | b"avis" => Some("image/avif"),
         b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"hevm" | b"hevs" => Some("image/heic"),
         _ => None,
     });
-    // The codec is not told by these.
+    // These brands do not name the codec.
     let general =
         || listed().any(|brand| matches!(brand, b"mif1" | b"msf1" | b"mif2")).then_some("image/heif");
     named.or_else(general)
@@ -184,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signatures_decide() {
+    fn type_is_that_of_the_signature() {
         let cases: [(&[u8], Option<&str>, Option<Format>); 8] = [
             (b"\xff\xd8\xff\xe0\0\x10JFIF", Some("image/jpeg"), Some(Format::Jpeg)),
             (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", Some("image/png"), Some(Format::Png)),
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn four_bytes_make_a_tiff_whatever_follows() {
+    fn file_with_the_first_four_bytes_of_a_tiff_is_a_tiff() {
         for (head, mime) in [
             (b"II*\0\x08\0\0\0\x43\0\x02\0".as_slice(), "image/tiff"),
             (b"II*\0\xff\0\0\0\x43\x00", "image/tiff"),
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn images_that_are_not_read_and_films_have_a_type() {
+    fn unsupported_images_and_films_have_a_type() {
         for (head, mime) in [
             (b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom".as_slice(), "image/x-canon-cr3"),
             (b"FUJIFILMCCD-RAW 0201", "image/x-fuji-raf"),
@@ -265,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn brands_tell_a_still_image_from_a_film() {
+    fn brands_separate_still_images_from_films() {
         let cases: [(&[u8], &str); 8] = [
             (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image/heic"),
             (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "image/heic"),

@@ -1,44 +1,35 @@
-//! Keeps one photo's bytes until a worker reads them, and hashes them on the way: in memory while the budget lasts, else in
-//! an unlinked file.
+//! Keeps the bytes of one photo until a worker reads them, and hashes them as they arrive. They are in memory while the
+//! budget has room, else in an unlinked file.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::ops::Deref;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::MmapMut;
 
 use super::page_pool::{PagePool, PooledPages};
+use crate::blocking::blocking;
 use crate::budget::{Reservation, Share};
-use crate::disk::{self, FreeDisk};
+use crate::disk::{self, Scratch};
 
 /// Memory is taken from the budget in steps of this size.
 const STEP: u64 = 64 * 1024;
-/// The hash takes pieces of such a size that begin at a multiple of it: with others it cannot use its widest registers, and
-/// pieces as they come off the socket took it up to ten times as long. Small enough to be in the cache still.
+/// The hash is fed with pieces of this size that begin at multiples of it. With others it cannot use its widest registers:
+/// pieces as they come off the socket took up to ten times as long. They still fit the cache.
 const HASH_STEP: usize = 128 * 1024;
-/// The same for what goes to a file, and what each slow phone costs in memory then.
+/// Files are written in pieces of this size. Each slow phone whose photo is in a file takes as much memory.
 const WRITE_STEP: usize = 4 * 1024;
-
-/// Where photos go for which there is no memory.
-#[derive(Debug, Clone)]
-pub struct Scratch {
-    /// A directory in which files without a name can be made.
-    pub dir: Arc<Path>,
-    /// What is left free on its volume: photos beyond that are refused as if the disk were full.
-    pub min_free: FreeDisk,
-}
 
 /// A photo as it arrives.
 #[derive(Debug)]
 pub(super) struct Spool {
     scratch: Scratch,
     page_pool: Arc<PagePool>,
-    /// In a box: it takes 2 kB, and each future through whose hands a spool goes would have room for it twice.
+    /// Boxed: it takes 2 kB, and each future that passes a spool on would reserve them twice.
     hasher: Box<blake3::Hasher>,
     length: u64,
     place: Place,
@@ -46,25 +37,25 @@ pub(super) struct Spool {
 
 #[derive(Debug)]
 enum Place {
-    /// `hashed` bytes of them went into the hash.
+    /// In memory; `hashed` bytes are in the hash.
     Memory { bytes: Buffer, loan: Reservation, hashed: usize },
-    /// What is pending was neither hashed nor written; it begins at a multiple of [`WRITE_STEP`].
+    /// In a file. `pending` bytes are neither hashed nor written; they begin at a multiple of [`WRITE_STEP`].
     File { file: Arc<File>, pending: Vec<u8> },
 }
 
-/// The bytes of a photo that has arrived whole.
+/// The bytes of a photo that is received whole.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// In memory, on loan from the budget.
+    /// In memory that is reserved from the budget.
     Memory(Buffer, #[expect(dead_code, reason = "held for its drop")] Reservation),
     /// In an unlinked file of this length.
     File(Arc<File>, u64),
 }
 
 impl Spool {
-    /// An empty spool that spills to `scratch` when `share` has no room. What is written goes into `hasher`.
+    /// Returns an empty spool that writes to `scratch` when `share` has no room. `hasher` is fed with all bytes.
     ///
-    /// The length of the pieces of `pool` bounds what the caller will write.
+    /// The caller writes at most as many bytes as a piece of `pool` has.
     pub(super) fn new(
         scratch: Scratch,
         share: &Arc<Share>,
@@ -76,7 +67,7 @@ impl Spool {
         Self { scratch, page_pool, hasher: Box::new(hasher), length: 0, place }
     }
 
-    /// Bytes written so far.
+    /// Returns the number of bytes written so far.
     pub(super) fn len(&self) -> u64 {
         self.length
     }
@@ -84,7 +75,7 @@ impl Spool {
     /// Appends `chunk`.
     ///
     /// # Errors
-    /// The disk refuses; what was written is lost.
+    /// The disk failed; the spooled bytes are lost.
     pub(super) async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
         self.length += chunk.len() as u64;
         if let Place::Memory { bytes, loan, hashed } = &mut self.place {
@@ -101,13 +92,13 @@ impl Spool {
         self.append(chunk).await
     }
 
-    /// Moves what is in memory to a file.
+    /// Moves the bytes in memory to a file.
     async fn spill(&mut self) -> io::Result<()> {
         let scratch = self.scratch.clone();
         let file = blocking(move || {
             let file = disk::scratch_file(&scratch.dir)?;
             scratch.min_free.check(&scratch.dir)?;
-            Ok(file)
+            Ok::<_, io::Error>(file)
         });
         let place = Place::File { file: Arc::new(file.await?), pending: Vec::new() };
         let Place::Memory { bytes, loan, hashed } = std::mem::replace(&mut self.place, place) else {
@@ -125,7 +116,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Appends to the file what makes up whole steps, and keeps the rest.
+    /// Appends whole steps to the file, and keeps the rest in memory.
     async fn append(&mut self, mut chunk: Bytes) -> io::Result<()> {
         let Place::File { file, pending } = &mut self.place else { return Ok(()) };
         let whole = (pending.len() + chunk.len()) / WRITE_STEP * WRITE_STEP;
@@ -136,7 +127,7 @@ impl Spool {
         let now = chunk.split_to(whole - pending.len());
         let mut rest = Vec::with_capacity(WRITE_STEP);
         rest.extend_from_slice(&chunk);
-        // The rest lies in the frame, whose buffer can be read into again once it is written.
+        // Copied out of the frame, so that its buffer can be read into again.
         drop(chunk);
         let first = std::mem::replace(pending, rest);
         self.hasher.update(&first).update(&now);
@@ -149,7 +140,7 @@ impl Spool {
         .await
     }
 
-    /// The bytes, ready to be read, and their hash.
+    /// Returns the bytes, ready to be read, and their hash.
     ///
     /// # Errors
     /// The disk refuses.
@@ -170,21 +161,16 @@ impl Spool {
     }
 }
 
-/// Runs `work` where it may block. It finishes even if the caller goes away.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
-}
-
-/// A photo in memory; a large one in pages of its own.
+/// The bytes of a photo in memory. Large ones have pages of their own.
 #[derive(Debug)]
 pub(super) enum Buffer {
     Small(Vec<u8>),
-    /// The pages, and how many of their bytes are the photo's.
+    /// The pages, and how many of their bytes belong to the photo.
     Large(PooledPages, usize),
 }
 
 impl Buffer {
-    /// Above this the allocator would keep too much of what thousands of phones leave in pieces.
+    /// Up to this size bytes come from the allocator, which keeps too much of larger ones that thousands of phones leave.
     const SMALL: usize = 16 * 1024;
 
     /// Appends `chunk`.
@@ -221,7 +207,7 @@ impl Deref for Buffer {
     }
 }
 
-/// The bytes of a photo, in memory.
+/// The bytes of a photo, readable as a slice.
 #[derive(Debug)]
 pub(super) enum Loaded<'s> {
     InPlace(&'s [u8]),
@@ -240,7 +226,7 @@ impl Deref for Loaded<'_> {
 }
 
 impl Source {
-    /// Memory that [`load`](Self::load) takes on top of what is held already.
+    /// Returns how much memory [`load`](Self::load) takes beyond what is reserved already.
     pub(super) fn load_cost(&self) -> u64 {
         match self {
             Self::Memory(..) => 0,
@@ -261,14 +247,14 @@ impl Source {
                 let read = blocking(move || {
                     let mut head = vec![0; length];
                     file.read_exact_at(&mut head, 0)?;
-                    Ok(head)
+                    Ok::<_, io::Error>(head)
                 });
                 Ok(Cow::Owned(read.await?))
             }
         }
     }
 
-    /// The bytes in memory.
+    /// Returns the bytes, mapped into memory if they are in a file.
     ///
     /// # Errors
     /// The disk refuses.
@@ -288,6 +274,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::FreeDisk;
     use proptest::prelude::*;
 
     async fn spool(
@@ -312,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_fits_stays_in_memory_and_is_accounted() {
+    async fn photo_within_the_budget_stays_in_memory_and_is_accounted() {
         let bytes = noise(3_000_000);
         let (source, hash, share, _dir) = spool(1 << 22, &bytes, 10_000).await;
         assert_eq!(hash, blake3::hash(&bytes));
@@ -323,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_fit_spills_to_a_file_without_a_name_and_returns_its_memory() {
+    async fn photo_beyond_the_budget_spills_to_an_unlinked_file_and_returns_its_memory() {
         let bytes = noise(3_000_000);
         let (source, hash, share, dir) = spool(1 << 20, &bytes, 10_000).await;
         assert_eq!(hash, blake3::hash(&bytes));
@@ -337,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_photo_spills_below_the_floor_of_free_space() {
+    async fn spilling_below_the_floor_of_free_space_fails() {
         let dir = tempfile::tempdir().unwrap();
         let scratch = Scratch { dir: dir.path().into(), min_free: FreeDisk::Bytes(u64::MAX) };
         let mut spool = Spool::new(scratch, &Share::new(0), PagePool::new(1 << 24, 0), blake3::Hasher::new());

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::{CatalogError, DraftRow, Hold, KnownSource, NewDraft, SledCatalog};
+use crate::catalog::{Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, SledCatalog};
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
 use crate::model::{DraftId, Media, MediaId, SourceId};
@@ -31,8 +31,8 @@ impl Catalog for Failing {
         }
     }
 
-    async fn hold(&self, keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError> {
-        self.inner.hold(keys).await
+    async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
+        self.inner.lock_keys(keys).await
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
@@ -109,7 +109,8 @@ async fn setup() -> Setup {
     };
     let pool = Arc::new(Pool::start(2, 256 << 20, 8, Duration::from_secs(5)).unwrap());
     let shared: Arc<dyn Catalog> = Arc::clone(&catalog) as _;
-    let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, Arc::new(store), shared, scratch);
+    let publisher = Arc::new(Publisher::new(Arc::new(store), shared));
+    let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, publisher, scratch);
     Setup { ingest: Arc::new(ingest), catalog, dir }
 }
 
@@ -156,7 +157,7 @@ fn full() -> CatalogError {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_takes_back_what_was_published_and_nothing_else() {
+async fn failed_commit_removes_its_new_photos_and_keeps_older_ones() {
     let setup = setup().await;
     let kept = setup.upload(&[photo(1)]).await.unwrap();
     *setup.catalog.next.lock().unwrap() = Some(full());
@@ -169,7 +170,7 @@ async fn a_commit_that_fails_takes_back_what_was_published_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_commit_of_unknown_outcome_keeps_the_photos() {
+async fn commit_of_unknown_outcome_keeps_its_photos_until_reconciled() {
     let setup = setup().await;
     *setup.catalog.next.lock().unwrap() = Some(CatalogError::Indeterminate(Box::new(full())));
     let failed = setup.upload(&[photo(1)]).await;
@@ -177,26 +178,26 @@ async fn a_commit_of_unknown_outcome_keeps_the_photos() {
     assert_eq!(
         setup.files(),
         2,
-        "the draft may yet turn out to be there: the photo, and what says that it is in doubt"
+        "the draft may be recorded after all: the photo stays, and so does the staged file that makes it pending"
     );
-    assert_eq!(setup.ingest.settle_doubts().await.unwrap(), 1);
+    assert_eq!(setup.ingest.publisher.reconcile().await.unwrap(), 1);
     assert_eq!(setup.files(), 0, "it was not");
 }
 
 #[tokio::test]
-async fn a_photo_in_doubt_that_somebody_refers_to_stays() {
+async fn pending_photo_that_another_draft_refers_to_stays() {
     let setup = setup().await;
     *setup.catalog.next.lock().unwrap() = Some(CatalogError::Indeterminate(Box::new(full())));
     setup.upload(&[photo(1), photo(2)]).await.unwrap_err();
     let draft = setup.upload(&[photo(1)]).await.unwrap().draft;
-    assert_eq!(setup.ingest.settle_doubts().await.unwrap(), 1);
+    assert_eq!(setup.ingest.publisher.reconcile().await.unwrap(), 1);
     assert_eq!(setup.files(), 1);
     let photo = &draft.photos[0];
-    assert_eq!(setup.ingest.store.length(photo.key).await.unwrap(), Some(photo.size_bytes));
+    assert_eq!(setup.ingest.publisher.store().length(photo.key).await.unwrap(), Some(photo.size_bytes));
 }
 
 #[tokio::test]
-async fn after_a_refusal_nothing_is_staged_any_more() {
+async fn refused_upload_leaves_nothing_staged() {
     let setup = setup().await;
     let bad = photo(9)[..60].to_vec();
     for _ in 0..20 {
@@ -216,12 +217,12 @@ async fn after_a_refusal_nothing_is_staged_any_more() {
 }
 
 #[tokio::test]
-async fn a_commit_outlives_its_client_and_is_waited_for() {
+async fn commit_whose_client_left_completes_and_drained_waits_for_it() {
     let setup = setup().await;
     let asked = Arc::new(AtomicBool::new(false));
-    // Held as by another upload of the same photo: the commit begins and cannot go on.
+    // As another upload of the same photo does: the commit begins and waits for the lock.
     let made = setup.upload(&[photo(1)]).await.unwrap();
-    let held = setup.ingest.publishing.hold([made.photos[0].key]).await;
+    let guard = setup.ingest.publisher.lock_keys([made.photos[0].key]).await.unwrap();
     let client = tokio::spawn({
         let ingest = Arc::clone(&setup.ingest);
         let asked = Arc::clone(&asked);
@@ -245,7 +246,7 @@ async fn a_commit_outlives_its_client_and_is_waited_for() {
     assert!(asked.load(Ordering::Relaxed));
     client.abort();
     assert!(client.await.is_err());
-    drop(held);
+    drop(guard);
     setup.ingest.drained().await;
     assert_eq!(setup.catalog.draft(DraftId(2)).await.unwrap().unwrap().photos, made.draft.photos);
 }
@@ -266,7 +267,7 @@ impl std::io::Write for Lines {
 }
 
 #[tokio::test]
-async fn a_decoder_that_panics_is_a_bad_photo_a_line_in_the_log_and_a_count() {
+async fn panicking_decoder_blames_the_photo_and_is_logged_and_counted() {
     let setup = setup().await;
     let pool = &setup.ingest.pool;
     let lines = Lines::default();

@@ -1,4 +1,4 @@
-//! The photos of one upload that are made ready while later parts arrive.
+//! Prepares the photos of one upload while its later parts still arrive.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -8,55 +8,57 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::photo::{Arrived, Made, Prepared};
+use super::photo::{Output, ReadyPhoto, ReceivedPhoto};
 use super::{Ingest, IngestError};
+use crate::media::Staging;
 use crate::model::{ClientKey, SourceId};
 
-/// See the module. Dropping it abandons them without waiting; what was staged is gone a moment later.
+/// Photos of one upload in work. Dropping it abandons them without waiting; their staged files are removed a moment later.
 pub(super) struct Work {
     client: ClientKey,
+    pub(super) staging: Arc<dyn Staging>,
     /// `None` for a photo that was abandoned.
-    tasks: JoinSet<Option<Result<Prepared, IngestError>>>,
+    tasks: JoinSet<Option<Result<ReadyPhoto, IngestError>>>,
     abandoned: CancellationToken,
-    /// Positions of the photos that were begun.
+    /// Positions of the photos that were begun, by their sources.
     begun: HashMap<SourceId, usize>,
-    /// Photos that are ready, in the order in which they were.
-    pub(super) prepared: Vec<Prepared>,
+    /// Photos that are ready, in the order in which they became so.
+    pub(super) ready: Vec<ReadyPhoto>,
 }
 
 impl Work {
-    /// Nothing yet, of a client.
-    pub(super) fn of(client: ClientKey) -> Self {
+    /// Starts without photos.
+    pub(super) fn new(client: ClientKey, staging: Arc<dyn Staging>) -> Self {
         let (tasks, abandoned) = (JoinSet::new(), CancellationToken::new());
-        Self { client, tasks, abandoned, begun: HashMap::new(), prepared: Vec::new() }
+        Self { client, staging, tasks, abandoned, begun: HashMap::new(), ready: Vec::new() }
     }
 
-    /// Begins to recognise a photo, or to decode and stage it. One that came before in this upload is not begun again.
-    pub(super) fn begin(&mut self, ingest: Arc<Ingest>, arrived: Arrived) {
-        let Arrived { id, mime, bytes, .. } = arrived;
-        let index = arrived.label.index;
+    /// Begins to recognise a photo, or to encode and stage it. A photo that occurred before in this upload is deduplicated.
+    pub(super) fn begin(&mut self, ingest: Arc<Ingest>, photo: ReceivedPhoto) {
+        let ReceivedPhoto { id, mime, bytes, .. } = photo;
+        let index = photo.label.index;
         if let Some(first) = self.begun.get(&id) {
-            self.prepared.push(Prepared { index, mime, bytes, made: Made::Repeat(*first) });
+            self.ready.push(ReadyPhoto { index, mime, bytes, output: Output::Deduplicated(*first) });
             return;
         }
         self.begun.insert(id, index);
-        let (client, abandoned) = (self.client, self.abandoned.clone());
+        let (client, staging, abandoned) = (self.client, Arc::clone(&self.staging), self.abandoned.clone());
         let preparing = async move {
-            let known = abandoned.run_until_cancelled(ingest.recognise(id)).await?;
-            if let Some(photo) = known {
-                let made = Made::Known(photo, Box::new(arrived));
-                return Some(Ok(Prepared { index, mime, bytes, made }));
+            let recognised = abandoned.run_until_cancelled(ingest.recognise(id)).await?;
+            if let Some(stored) = recognised {
+                let output = Output::Recognised(stored, Box::new(photo));
+                return Some(Ok(ReadyPhoto { index, mime, bytes, output }));
             }
-            // Staging is not abandoned half-way, so that whoever waits for this task knows that no file comes after it.
-            Some(match abandoned.run_until_cancelled(ingest.encode(client, arrived)).await? {
-                Ok(photo) => ingest.stage(client, photo).await,
+            // Staging is not abandoned half-way: once this task has ended, no staged file appears any more.
+            Some(match abandoned.run_until_cancelled(ingest.encode(client, photo)).await? {
+                Ok(photo) => ingest.stage(client, photo, &*staging).await,
                 Err(error) => Err(error),
             })
         };
         self.tasks.spawn(preparing.in_current_span());
     }
 
-    /// Runs one step of the upload. A photo that turns out bad meanwhile ends it at once, not after the last byte.
+    /// Runs one step of the upload. A photo that fails meanwhile ends the upload at once, not after its last byte.
     pub(super) async fn meanwhile<T>(&mut self, step: impl Future<Output = T>) -> Result<T, IngestError> {
         tokio::pin!(step);
         loop {
@@ -75,7 +77,7 @@ impl Work {
         Ok(())
     }
 
-    /// Gives up, and returns once nothing that was staged is left.
+    /// Abandons all photos, and returns once their staged files are removed.
     pub(super) async fn abandon(mut self) {
         self.abandoned.cancel();
         while self.tasks.join_next().await.is_some() {}
@@ -83,10 +85,10 @@ impl Work {
 
     fn note(
         &mut self,
-        done: Result<Option<Result<Prepared, IngestError>>, JoinError>,
+        done: Result<Option<Result<ReadyPhoto, IngestError>>, JoinError>,
     ) -> Result<(), IngestError> {
         if let Some(result) = done.map_err(|error| IngestError::Internal(error.into()))? {
-            self.prepared.push(result?);
+            self.ready.push(result?);
         }
         Ok(())
     }

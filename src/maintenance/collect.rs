@@ -1,7 +1,9 @@
-//! Removes photos that nothing refers to: of commits whose undo failed, and of crashes on disks that lack hard links.
+//! The garbage collector. It removes photos that nothing refers to: those of uploads whose rollback failed, and those that
+//! a crash leaves on disks without hard links.
 //!
-//! A photo without a row is garbage only if this catalog would know of it. One that is older than the catalog was published
-//! for another one; and where most photos have no row, it is the catalog that is the wrong one. Both are told and left.
+//! A photo without a row is garbage only if this catalog would know it. A photo that is older than the catalog was
+//! published for another catalog. If most photos have no row, the catalog is the wrong one. Both are reported and not
+//! removed.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -14,34 +16,34 @@ use super::{Maintenance, MaintenanceError, seconds};
 use crate::media::Stored;
 use crate::model::MediaKey;
 
-/// Most photos that one collection removes; the next one goes on. Bounds the memory of what it notes.
+/// Most photos that one collection removes. This bounds its memory; the next collection continues.
 const MOST: usize = 10_000;
 
-/// What a collection came to.
+/// The result of a collection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {
     /// Photos removed.
     pub files: u64,
-    /// Bytes of these.
+    /// Bytes of the removed photos.
     pub bytes: u64,
-    /// Unreferenced photos that may be another catalog's.
+    /// Photos without a row that may belong to another catalog.
     pub left: u64,
 }
 
-/// What the store holds, as the catalog sees it.
+/// The photos in the store, counted by what the catalog knows of them.
 #[derive(Debug, Default)]
 struct Census {
     referenced: u64,
-    /// Unreferenced, and past the grace time.
+    /// Photos without a row, past the grace time.
     garbage: u64,
-    /// The first [`MOST`] of these.
+    /// The first [`MOST`] of the garbage.
     noted: Vec<MediaKey>,
-    /// Unreferenced, and older than the catalog.
+    /// Photos without a row that are older than the catalog.
     older: u64,
 }
 
 impl Maintenance {
-    /// Looks at all photos once, and removes those that nothing refers to after their grace time.
+    /// Lists all photos once, and removes those without a row whose grace time is over.
     ///
     /// # Errors
     /// The catalog or the store does not answer. What was removed before is counted.
@@ -101,16 +103,16 @@ impl Maintenance {
                     }
                 }
             }
-            if !self.rest(stop).await {
+            if !self.pause(stop).await {
                 return Ok(Census::default());
             }
         }
         Ok(census)
     }
 
-    /// Removes one photo if nothing refers to it now, either. No upload can begin to while its lock is held.
+    /// Removes one photo if still nothing refers to it. No upload can record a reference while its key is locked.
     async fn collect_one(&self, key: MediaKey, before: SystemTime) -> Result<Option<u64>, MaintenanceError> {
-        let _held = self.ingest.hold([key]).await?;
+        let _guard = self.publisher.lock_keys([key]).await?;
         if self.catalog.without_row(&[key]).await?.is_empty() {
             return Ok(None);
         }

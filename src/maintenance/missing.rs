@@ -1,7 +1,8 @@
-//! Photos that were promised and are not there: lost by the disk, or by a hand that meant well, or damaged.
+//! Finds photos that the catalog refers to and the store does not have: the disk or a person lost them, or they are
+//! damaged.
 //!
-//! They are no reason to refuse the others, but one to tell the operator, who may have a copy. A photo that is uploaded
-//! again is there again.
+//! Other photos are served all the same. The number is reported to the operator, who may have a copy. A new upload of such
+//! a photo restores it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,12 +15,12 @@ use crate::catalog::Catalog;
 use crate::media::{Integrity, MediaError, MediaStore};
 use crate::model::MediaKey;
 
-/// Most missing photos that are known by their key, and logged. Of the others only the number is known.
+/// Most missing photos whose keys are kept and logged. Further ones are only counted.
 const MOST: usize = 1000;
-/// How often those are looked for again, at most.
+/// Shortest time between two searches for these keys.
 const RECOUNT_EVERY: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// The missing photos that are known.
 #[derive(Debug, Default)]
 pub(super) struct Missing(Mutex<Register>);
 
@@ -28,7 +29,7 @@ struct Register {
     /// Length by key.
     named: BTreeMap<MediaKey, u64>,
     beyond: u64,
-    /// What the scrub found damaged. It is in quarantine, or could not be moved there.
+    /// Photos that the scrub found damaged. They are in quarantine, or could not be moved there.
     damaged: BTreeSet<MediaKey>,
     recounted: Option<Instant>,
 }
@@ -57,7 +58,7 @@ impl Missing {
         self.lock().damaged.remove(&key);
     }
 
-    /// Looks whether what was missing came back, unless that was done a moment ago.
+    /// Looks whether missing photos exist again, unless the last look was a moment ago.
     pub(super) async fn recount(&self, store: &dyn MediaStore) {
         let (named, damaged): (Vec<(MediaKey, u64)>, Vec<MediaKey>) = {
             let mut register = self.lock();
@@ -96,7 +97,7 @@ impl Maintenance {
     /// Looks for the file of every media row.
     ///
     /// # Errors
-    /// The catalog or the store does not answer; what was known to be missing still is.
+    /// The catalog or the store failed. The known missing photos stay known.
     pub(super) async fn look_for_missing(&self, stop: &CancellationToken) -> Result<(), MaintenanceError> {
         let (known, damaged): (BTreeSet<MediaKey>, BTreeSet<MediaKey>) = {
             let register = self.missing.lock();
@@ -121,7 +122,7 @@ impl Maintenance {
                 }
                 found.named.insert(media.key, media.size_bytes);
             }
-            if !self.rest(stop).await {
+            if !self.pause(stop).await {
                 return Ok(());
             }
         }
@@ -134,7 +135,7 @@ impl Maintenance {
             register.named = named;
             register.beyond = beyond;
         }
-        // What went to quarantine is among the others from now on, if it is still referred to.
+        // A photo in quarantine that is still referred to is counted as missing from now on.
         for key in damaged {
             if self.store.verify(key).await? != Integrity::Damaged {
                 self.missing.remove_damaged(key);

@@ -1,4 +1,4 @@
-//! Keeps the store and the catalog in agreement, behind the back of uploads and never in their way.
+//! Keeps the store and the catalog in agreement while uploads go on.
 //!
 //! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: photos that the
 //! catalog refers to and that the store does not have are counted (`missing`), photos that nothing refers to are removed
@@ -9,7 +9,6 @@ mod collect;
 mod missing;
 mod scrub;
 mod sources;
-mod start;
 #[cfg(test)]
 mod tests;
 
@@ -23,45 +22,45 @@ pub use self::collect::Collected;
 use self::missing::Missing;
 use self::scrub::Scrub;
 use crate::catalog::{Catalog, CatalogError};
-use crate::ingest::{Ingest, IngestError};
 use crate::jitter;
 use crate::media::{MediaError, MediaStore};
+use crate::publication::{Publisher, ReconcileError};
 use crate::telemetry::metrics::{Metrics, Reading, Unit};
 
-/// How long the server works before the first collection: who just started has other things to do.
+/// Time from the start to the first collection, in which the server has other work.
 const FIRST_AFTER: Duration = Duration::from_secs(300);
-/// How often it collects, give or take a tenth, so that servers that were started together part.
+/// Time between collections, plus or minus a tenth, so that servers started together collect at different times.
 const EVERY: Duration = Duration::from_secs(3600);
-/// How often commits of unknown outcome are asked about.
-const DOUBTS_EVERY: Duration = Duration::from_secs(60);
-/// Rows that are read at once.
+/// How often pending publications are reconciled.
+const RECONCILE_EVERY: Duration = Duration::from_secs(60);
+/// Rows of one page.
 const PAGE: usize = 256;
 
-/// What maintenance is allowed to do.
+/// What maintenance may do, and how fast.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Whether anything is removed at all. What is missing is counted anyway.
+    /// Whether anything is removed. Missing photos are counted in any case.
     pub collects: bool,
-    /// How long a photo stays to which nothing refers.
+    /// How long a photo is kept to which nothing refers.
     pub grace: Duration,
-    /// Rest between two pages, in which uploads have the disk to themselves.
+    /// Pause between two pages, in which uploads have the disk to themselves.
     pub pause: Duration,
-    /// In so many hours each stored photo is verified once; 0: never.
+    /// Each stored photo is verified once in this many hours; 0: never.
     pub scrub_hours: u64,
 }
 
-/// Why maintenance stopped in the middle of something. It tries again later.
+/// Why a task of maintenance stopped early. It is repeated later.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
-    /// The catalog.
+    /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// The store.
+    /// The store failed.
     #[error(transparent)]
     Media(#[from] MediaError),
-    /// What an upload left.
+    /// Pending publications could not be reconciled.
     #[error(transparent)]
-    Ingest(#[from] IngestError),
+    Reconcile(#[from] ReconcileError),
 }
 
 /// Numbers for the operator.
@@ -69,9 +68,9 @@ pub enum MaintenanceError {
 pub struct Figures {
     /// Photos removed since the start.
     pub collected: u64,
-    /// Bytes of these.
+    /// Bytes of the removed photos.
     pub collected_bytes: u64,
-    /// Unreferenced photos that were left alone by the last collection, because they may be another catalog's.
+    /// Photos without a row that the last collection kept, because they may belong to another catalog.
     pub left: u64,
     /// When the last collection ended, in seconds since 1970; 0 if there was none.
     pub last_run: u64,
@@ -81,10 +80,10 @@ pub struct Figures {
     pub scrubbed: u64,
 }
 
-/// See the module.
+/// The background tasks that keep store and catalog in agreement.
 pub struct Maintenance {
     rules: Rules,
-    ingest: Arc<Ingest>,
+    publisher: Arc<Publisher>,
     catalog: Arc<dyn Catalog>,
     store: Arc<dyn MediaStore>,
     missing: Missing,
@@ -96,17 +95,13 @@ pub struct Maintenance {
 }
 
 impl Maintenance {
-    /// Puts the parts together; nothing runs yet.
-    pub fn new(
-        rules: Rules,
-        ingest: Arc<Ingest>,
-        catalog: Arc<dyn Catalog>,
-        store: Arc<dyn MediaStore>,
-    ) -> Self {
+    /// Combines the parts. Nothing runs yet.
+    pub fn new(rules: Rules, publisher: Arc<Publisher>) -> Self {
+        let (catalog, store) = (Arc::clone(publisher.catalog()), Arc::clone(publisher.store()));
         let [collected, collected_bytes, left, last_run] = std::array::from_fn(|_| AtomicU64::new(0));
         let missing = Missing::default();
         let scrub = Scrub::default();
-        Self { rules, ingest, catalog, store, missing, collected, collected_bytes, left, last_run, scrub }
+        Self { rules, publisher, catalog, store, missing, collected, collected_bytes, left, last_run, scrub }
     }
 
     /// Registers the metrics of maintenance.
@@ -132,7 +127,7 @@ impl Maintenance {
         metrics.register("media_scrubbed", photos, help, Reading::counter(read(|now| now.scrubbed)));
     }
 
-    /// What there is to tell now.
+    /// Returns the current figures.
     pub fn figures(&self) -> Figures {
         let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         Figures {
@@ -145,52 +140,55 @@ impl Maintenance {
         }
     }
 
-    /// How many photos are missing, of which those that came back do not count any more.
+    /// Returns how many photos are missing. Looks first whether some of them exist again.
     pub async fn missing(&self) -> u64 {
         self.missing.recount(&*self.store).await;
         self.missing.count()
     }
 
-    /// Works until `stop` is cancelled, and returns within a page's time then.
+    /// Runs until `stop` is cancelled, and then returns within the time of one page.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::join!(self.keep_in_agreement(&stop), self.keep_scrubbing(&stop));
     }
 
     async fn keep_in_agreement(&self, stop: &CancellationToken) {
-        self.told("photos cannot be looked for", self.look_for_missing(stop).await);
+        self.log_failure("photos cannot be looked for", self.look_for_missing(stop).await);
         let mut left = FIRST_AFTER;
         loop {
-            let rest = DOUBTS_EVERY.min(left);
+            let rest = RECONCILE_EVERY.min(left);
             if stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {
                 return;
             }
-            self.told("an upload's outcome is still unknown", self.settle_doubts().await);
+            self.log_failure("pending photos cannot be reconciled", self.reconcile().await);
             left = left.saturating_sub(rest);
             if left.is_zero() {
                 if self.rules.collects {
-                    self.told("photos cannot be collected", self.collect(stop).await.map(drop));
-                    self.told("sources cannot be forgotten", self.forget_sources(stop).await.map(drop));
+                    self.log_failure("photos cannot be collected", self.collect(stop).await.map(drop));
+                    self.log_failure(
+                        "sources cannot be forgotten",
+                        self.forget_sources(stop).await.map(drop),
+                    );
                 }
-                self.told("photos cannot be looked for", self.look_for_missing(stop).await);
+                self.log_failure("photos cannot be looked for", self.look_for_missing(stop).await);
                 left = jitter::between(EVERY * 9 / 10, EVERY * 11 / 10);
             }
         }
     }
 
-    async fn settle_doubts(&self) -> Result<(), MaintenanceError> {
-        let removed = self.ingest.settle_doubts().await?;
+    async fn reconcile(&self) -> Result<(), MaintenanceError> {
+        let removed = self.publisher.reconcile().await?;
         if removed > 0 {
-            tracing::info!(removed, "photos of commits that turned out to have failed were removed");
+            tracing::info!(removed, "photos of uploads that turned out to have failed were removed");
         }
         Ok(())
     }
 
-    /// Whether to go on with the next page.
-    async fn rest(&self, stop: &CancellationToken) -> bool {
+    /// Pauses after a page. Returns false if the task should stop.
+    async fn pause(&self, stop: &CancellationToken) -> bool {
         stop.run_until_cancelled(tokio::time::sleep(self.rules.pause)).await.is_some()
     }
 
-    fn told(&self, what: &str, result: Result<(), MaintenanceError>) {
+    fn log_failure(&self, what: &str, result: Result<(), MaintenanceError>) {
         if let Err(error) = result {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::warn!(%error, cause, "{what}; to be tried again");

@@ -1,9 +1,9 @@
-//! Reads stored photos again, slowly and all of them in turn, and compares each with its name. A medium may change bytes without
-//! an error.
+//! The scrub. It slowly reads all stored photos in turn, and compares the hash of each with its name, as a disk may change
+//! bytes without reporting an error.
 //!
-//! Nothing has to be remembered from one start to the next. Each photo has an hour in which it is due, which follows from its
-//! key and the clock, so that the work is spread evenly over the period. A damaged photo goes to quarantine: from then on its
-//! address is 404 until the photo is uploaded again.
+//! Nothing is stored between starts. The hour in which a photo is due follows from its key and the clock, so that the work
+//! is spread evenly over the period. A damaged photo goes to quarantine: its address is 404 until the photo is uploaded
+//! again.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,16 +17,16 @@ use crate::jitter;
 use crate::media::{Integrity, MediaError};
 use crate::model::{Media, MediaKey};
 
-/// Bytes that are read in a second, at most and on average.
+/// Average number of bytes that are read in a second.
 const BYTES_PER_SECOND: u64 = 8 << 20;
-/// By so many hours the hour of a photo moves in each period, so that a server that is off at night comes to all of them.
+/// The hour of a photo moves by this many hours in each period, so that a server that is off at night reaches all photos.
 const SHIFT: u64 = 7;
 
-/// How far the scrub is.
+/// The progress of the scrub.
 #[derive(Debug, Default)]
 pub(super) struct Scrub {
     verified: AtomicU64,
-    /// The last hour since 1970 whose photos were verified; 0 if there was none since the start.
+    /// The last hour since 1970 whose photos were verified; 0: none since the start.
     last_hour: AtomicU64,
 }
 
@@ -35,13 +35,13 @@ impl Scrub {
         self.verified.load(Ordering::Relaxed)
     }
 
-    /// Makes the next call begin anew.
+    /// Makes the next call start again.
     #[cfg(test)]
     pub(super) fn forget(&self) {
         self.last_hour.store(0, Ordering::Relaxed);
     }
 
-    /// The hours whose photos are due now: those since the last call that ended well, and never more than a period.
+    /// Returns the hours whose photos are due now: those since the last complete call, and never more than a period.
     fn due(&self, now: SystemTime, period: u64) -> RangeInclusive<u64> {
         let now = seconds(now) / 3600;
         let first = match self.last_hour.load(Ordering::Relaxed) {
@@ -52,7 +52,7 @@ impl Scrub {
     }
 }
 
-/// Whether the photo under `key` is due in this hour since 1970. Of the hours of one period each photo is due in exactly one.
+/// Returns whether the photo is due in this hour since 1970. Of the hours of one period a photo is due in exactly one.
 fn is_due(key: MediaKey, hour: u64, period: u64) -> bool {
     let [a, b, c, d, e, f, g, h, ..] = *key.as_bytes();
     let turn = (hour + hour / period * SHIFT) % period;
@@ -60,13 +60,13 @@ fn is_due(key: MediaKey, hour: u64, period: u64) -> bool {
 }
 
 impl Maintenance {
-    /// Verifies photos until `stop` is cancelled, if that is among the rules.
+    /// Verifies photos until `stop` is cancelled, if the rules say so.
     pub(super) async fn keep_scrubbing(&self, stop: &CancellationToken) {
         if !self.rules.collects || self.rules.scrub_hours == 0 {
             return;
         }
         loop {
-            self.told("stored photos cannot be verified", self.scrub(SystemTime::now(), stop).await);
+            self.log_failure("stored photos cannot be verified", self.scrub(SystemTime::now(), stop).await);
             let rest = jitter::between(EVERY * 9 / 10, EVERY * 11 / 10);
             if stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {
                 return;
@@ -77,7 +77,7 @@ impl Maintenance {
     /// Verifies the photos that are due.
     ///
     /// # Errors
-    /// The catalog or the store does not answer. The next call begins anew with the same hours.
+    /// The catalog or the store failed. The next call starts again with the same hours.
     pub(super) async fn scrub(
         &self,
         now: SystemTime,
@@ -102,7 +102,7 @@ impl Maintenance {
                     return Ok(());
                 }
             }
-            if !self.rest(stop).await {
+            if !self.pause(stop).await {
                 return Ok(());
             }
         }
@@ -113,16 +113,16 @@ impl Maintenance {
     async fn scrub_one(&self, media: &Media) -> Result<(), MaintenanceError> {
         let key = media.key;
         match self.store.verify(key).await {
-            // Those that are missing are counted elsewhere.
+            // Missing photos are counted by `missing`.
             Ok(Integrity::Whole | Integrity::Missing) => {}
-            // An upload may be about to heal it: with its key held, what is found now is what is moved.
+            // An upload may be about to replace the photo: it is verified again while its key is locked.
             Ok(Integrity::Damaged) => {
-                let held = self.ingest.hold([key]).await?;
-                if self.ingest.verify_or_quarantine(key, &held).await? == Integrity::Damaged {
+                let guard = self.publisher.lock_keys([key]).await?;
+                if self.publisher.verify_or_quarantine(key, &guard).await? == Integrity::Damaged {
                     self.missing.add_damaged(key);
                 }
             }
-            // A part of one file that cannot be read says nothing of the other files.
+            // An unreadable file says nothing about the other files.
             Err(error @ MediaError::Io(_)) => {
                 tracing::error!(%key, error = %error_chain(&error), "a stored photo cannot be read");
             }
@@ -132,7 +132,7 @@ impl Maintenance {
         Ok(())
     }
 
-    /// Whether the photo under `key` is known to be damaged and could not be moved out of sight: its bytes are not to be served.
+    /// Returns whether the photo is damaged and could not be moved to quarantine: its bytes must not be served.
     pub async fn withholds(&self, key: MediaKey) -> bool {
         if !self.missing.is_damaged(key) {
             return false;
@@ -143,7 +143,7 @@ impl Maintenance {
                 false
             }
             Ok(Integrity::Damaged) => true,
-            // The store says the rest when it is asked for the photo.
+            // The store reports the rest when the photo is read.
             Ok(Integrity::Missing) | Err(_) => false,
         }
     }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn server_that_is_off_at_night_comes_to_every_photo() {
+    fn server_that_is_off_at_night_verifies_every_photo() {
         let by_day = |hour: &u64| (9..17).contains(&(hour % 24));
         for key in (0..100u8).map(|n| MediaKey::of(&[n])) {
             let hour = (0..4 * 720).filter(by_day).find(|hour| is_due(key, *hour, 720));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn hours_that_were_missed_are_due_and_no_hour_twice() {
+    fn missed_hours_are_due_and_no_hour_is_due_twice() {
         let scrub = Scrub::default();
         let at = |hour: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(hour * 3600 + 59);
         assert_eq!(scrub.due(at(1000), 24), 1000..=1000);

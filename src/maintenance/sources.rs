@@ -1,4 +1,4 @@
-//! Forgets sources that nobody can be helped with any more: to recognise a photo takes its file.
+//! Forgets sources whose photo is gone: they cannot be recognised any more.
 
 use tokio_util::sync::CancellationToken;
 
@@ -6,7 +6,7 @@ use super::{Maintenance, MaintenanceError, PAGE};
 use crate::catalog::KnownSource;
 
 impl Maintenance {
-    /// Looks at all known sources once, and gives the number of those that it made the catalog forget.
+    /// Looks at all known sources once. Returns the number of sources that were forgotten.
     ///
     /// # Errors
     /// The catalog or the store does not answer.
@@ -19,7 +19,7 @@ impl Maintenance {
             for known in page {
                 forgotten += u64::from(self.forget_if_useless(known).await?);
             }
-            if !self.rest(stop).await {
+            if !self.pause(stop).await {
                 break;
             }
         }
@@ -35,8 +35,8 @@ impl Maintenance {
             if self.store.stat(media.key).await?.is_some() {
                 return Ok(false);
             }
-            // An upload of the same photo may bring the file back, and relies on what it recorded then.
-            let _held = self.ingest.hold([media.key]).await?;
+            // An upload of the same photo may restore the file, and rely on the source that it records.
+            let _guard = self.publisher.lock_keys([media.key]).await?;
             if self.store.stat(media.key).await?.is_some() {
                 return Ok(false);
             }

@@ -3,11 +3,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use super::*;
-use crate::budget::Budget;
 use crate::catalog::{NewDraft, NewPhoto, SledCatalog};
 use crate::disk::FreeDisk;
-use crate::imaging::{Pool, Recipe};
-use crate::ingest::{Limits, Scratch};
 use crate::media::LocalStore;
 use crate::model::{Media, MediaKey, SourceId};
 
@@ -34,39 +31,17 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
     let free = FreeDisk::Bytes(0);
     let catalog: Arc<dyn Catalog> = Arc::new(SledCatalog::open(&dir.path().join("db"), free).await.unwrap());
     let store: Arc<dyn MediaStore> = Arc::new(LocalStore::open(&dir.path().join("media"), free).unwrap());
-    let second = Duration::from_secs(1);
-    let limits = Limits {
-        photos: 1,
-        photo_bytes: 1,
-        body_bytes: 1,
-        mime_prefixes: Vec::new(),
-        memory_wait: second,
-        uploads: 1,
-    };
-    let recipe = Recipe {
-        max_dim: 1,
-        quality: 1,
-        max_pixels: 1,
-        memory: 1,
-        keep_exif: false,
-        timeout: second,
-        processor_time: second,
-    };
-    let pool = Arc::new(Pool::start(1, 1 << 20, 1, second).unwrap());
-    let (stored, recorded) = (Arc::clone(&store), Arc::clone(&catalog));
-    let spool = Scratch { dir: dir.path().into(), min_free: free };
-    let ingest = Arc::new(Ingest::new(limits, recipe, Budget::new(1 << 20), pool, stored, recorded, spool));
+    let publisher = Arc::new(Publisher::new(store, catalog));
     let rules = Rules { collects: true, grace, pause: Duration::ZERO, scrub_hours: 1 };
-    Setup { maintenance: Arc::new(Maintenance::new(rules, ingest, catalog, store)), dir }
+    Setup { maintenance: Arc::new(Maintenance::new(rules, publisher)), dir }
 }
 
 impl Setup {
     /// A photo in the store, to which nothing refers.
     async fn publish(&self, name: &str) -> MediaKey {
-        let staged = self.maintenance.store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
-        let published = self.maintenance.store.publish(vec![staged]).await.unwrap();
-        let key = published.keys()[0];
-        published.settle().await;
+        let staging = self.maintenance.store.begin();
+        let key = staging.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
+        staging.publish().await.unwrap().commit().await;
         key
     }
 
@@ -100,7 +75,7 @@ impl Setup {
 }
 
 #[tokio::test]
-async fn what_nothing_refers_to_goes_after_its_grace_time_and_nothing_else() {
+async fn unreferenced_photo_is_removed_after_its_grace_time() {
     let setup = without_grace().await;
     let [kept, old, young] =
         [setup.publish_and_record("kept").await, setup.publish("old").await, setup.publish("young").await];
@@ -118,7 +93,7 @@ async fn what_nothing_refers_to_goes_after_its_grace_time_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn photos_older_than_the_catalog_are_not_its_own_to_remove() {
+async fn photos_older_than_the_catalog_are_not_removed() {
     let setup = setup().await;
     setup.publish_and_record("kept").await;
     let old = setup.publish("of an earlier catalog").await;
@@ -129,7 +104,7 @@ async fn photos_older_than_the_catalog_are_not_its_own_to_remove() {
 }
 
 #[tokio::test]
-async fn where_most_photos_are_unknown_the_catalog_is_the_wrong_one() {
+async fn nothing_is_removed_if_most_photos_are_unknown() {
     let setup = without_grace().await;
     setup.publish_and_record("kept").await;
     for name in ["copied", "here with", "new dates"] {
@@ -139,7 +114,7 @@ async fn where_most_photos_are_unknown_the_catalog_is_the_wrong_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
+async fn photo_uploaded_during_a_collection_is_stored_in_the_end() {
     let setup = Arc::new(without_grace().await);
     for n in 0..20 {
         setup.publish_and_record(&format!("kept {n}")).await;
@@ -152,11 +127,12 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
             async move {
                 // As a commit does it.
                 let bytes = Bytes::copy_from_slice(name.as_bytes());
-                let staged = setup.maintenance.store.stage(bytes).await.unwrap();
-                let _held = setup.maintenance.ingest.hold([staged.key()]).await.unwrap();
-                let published = setup.maintenance.store.publish(vec![staged]).await.unwrap();
+                let staging = setup.maintenance.store.begin();
+                let key = staging.stage(bytes).await.unwrap();
+                let _guard = setup.maintenance.publisher.lock_keys([key]).await.unwrap();
+                let published = staging.publish().await.unwrap();
                 setup.record(&name).await;
-                published.settle().await;
+                published.commit().await;
             }
         });
         setup.collect().await;
@@ -166,15 +142,17 @@ async fn an_upload_of_the_same_bytes_wins_or_makes_the_file_anew() {
 }
 
 #[tokio::test]
-async fn leftovers_of_a_crash_are_resolved_by_what_the_catalog_knows() {
+async fn photos_that_a_crash_left_pending_stay_only_if_the_catalog_knows_them_or_is_younger() {
     let setup = setup().await;
     let store = &setup.maintenance.store;
-    let mut batch = Vec::new();
+    let staging = store.begin();
     for name in ["recorded", "not recorded", "of another catalog"] {
-        batch.push(store.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap());
+        staging.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
     }
-    drop(store.publish(batch).await.unwrap());
-    std::mem::forget(store.stage(Bytes::from_static(b"not published")).await.unwrap());
+    drop(staging.publish().await.unwrap());
+    drop(staging);
+    let staged = format!("media/.staging/{}.crash.jpg", MediaKey::of(b"not published"));
+    std::fs::write(setup.dir.path().join(staged), b"not published").unwrap();
     setup.record("recorded").await;
     let keys = ["recorded", "not recorded", "of another catalog"].map(|name| MediaKey::of(name.as_bytes()));
     setup.make_old(keys[2], SystemTime::now() - DAY);
@@ -182,10 +160,10 @@ async fn leftovers_of_a_crash_are_resolved_by_what_the_catalog_knows() {
     drop(maintenance);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let setup = setup_in(dir, DAY).await;
-    assert_eq!(setup.maintenance.resolve_leftovers().await.unwrap(), 4);
+    assert_eq!(setup.maintenance.publisher.reconcile_crashed().await.unwrap(), 4);
     assert_eq!(keys.map(|key| setup.path(key).exists()), [true, false, true]);
     assert_eq!(std::fs::read_dir(setup.dir.path().join("media/.staging")).unwrap().count(), 0);
-    assert_eq!(setup.maintenance.resolve_leftovers().await.unwrap(), 0);
+    assert_eq!(setup.maintenance.publisher.reconcile_crashed().await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -210,7 +188,7 @@ async fn missing_photos_are_counted_until_they_are_back() {
 }
 
 #[tokio::test]
-async fn damaged_photo_goes_to_quarantine_and_is_reported_until_it_is_healed() {
+async fn damaged_photo_is_quarantined_and_reported_until_it_is_replaced() {
     let setup = setup().await;
     let maintenance = &setup.maintenance;
     let [whole, damaged] =
@@ -234,7 +212,7 @@ async fn damaged_photo_goes_to_quarantine_and_is_reported_until_it_is_healed() {
 
 /// As on a disk that turned read-only. The file in the place of the quarantine has the same effect.
 #[tokio::test]
-async fn damaged_photo_that_cannot_be_moved_is_withheld_until_it_is_healed() {
+async fn damaged_photo_that_cannot_be_moved_is_withheld_until_it_is_replaced() {
     let setup = setup().await;
     let key = setup.publish_and_record("photo").await;
     std::fs::write(setup.dir.path().join("media/.quarantine"), "").unwrap();
@@ -252,7 +230,7 @@ async fn damaged_photo_that_cannot_be_moved_is_withheld_until_it_is_healed() {
 
 /// The scrub finds the damaged file just before the upload replaces it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn photo_that_an_upload_heals_meanwhile_is_not_taken_away() {
+async fn photo_replaced_during_the_scrub_is_not_quarantined() {
     let setup = Arc::new(setup().await);
     let key = setup.publish_and_record("photo").await;
     for _ in 0..50 {
@@ -261,9 +239,10 @@ async fn photo_that_an_upload_heals_meanwhile_is_not_taken_away() {
             let setup = Arc::clone(&setup);
             async move {
                 // As a commit does it.
-                let staged = setup.maintenance.store.stage(Bytes::from_static(b"photo")).await.unwrap();
-                let _held = setup.maintenance.ingest.hold([key]).await.unwrap();
-                setup.maintenance.store.publish(vec![staged]).await.unwrap().settle().await;
+                let staging = setup.maintenance.store.begin();
+                staging.stage(Bytes::from_static(b"photo")).await.unwrap();
+                let _guard = setup.maintenance.publisher.lock_keys([key]).await.unwrap();
+                staging.publish().await.unwrap().commit().await;
             }
         });
         setup.maintenance.scrub.forget();
@@ -285,7 +264,7 @@ async fn sources_without_a_photo_are_forgotten() {
 }
 
 #[tokio::test]
-async fn it_stops_when_it_is_told_to() {
+async fn cancelled_maintenance_stops() {
     let setup = setup().await;
     let stop = CancellationToken::new();
     let maintenance = Arc::clone(&setup.maintenance);

@@ -1,6 +1,6 @@
 //! What every media store must do. Runs against an empty store and leaves it empty.
 //!
-//! Where a store is shared it cannot know what it created, and takes nothing back: the one thing in which stores differ.
+//! Stores differ in one point: a store that is shared cannot know which photos it created, and removes none on rollback.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -8,20 +8,20 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 
-use super::{Integrity, MediaStore, Staged, Stored};
+use super::{Integrity, MediaStore, Staging, Stored};
 use crate::model::MediaKey;
 
-/// Whose photos a store holds.
+/// Who uses a store.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Users {
-    /// This process's alone.
+    /// This process alone.
     One,
-    /// Those of others too.
+    /// Other processes too.
     Many,
 }
 
 impl Users {
-    /// What a store of theirs calls created, of what is new.
+    /// Returns those of the new photos that such a store reports as created.
     fn created(self, new: &[MediaKey]) -> Vec<MediaKey> {
         if self == Self::One { new.to_vec() } else { Vec::new() }
     }
@@ -42,7 +42,7 @@ async fn read(store: &dyn MediaStore, key: MediaKey, range: Option<std::ops::Ran
     )
 }
 
-/// As a medium does it: the length and the date stay.
+/// Changes one byte as a failing disk does: length and date stay.
 pub(super) fn flip_a_byte(file: &Path) {
     let mut bytes = std::fs::read(file).unwrap();
     let middle = bytes.len() / 2;
@@ -52,12 +52,20 @@ pub(super) fn flip_a_byte(file: &Path) {
     std::fs::File::open(file).unwrap().set_modified(modified).unwrap();
 }
 
-/// Publishes for good, and names what is new.
-async fn publish(store: &dyn MediaStore, batch: Vec<Box<dyn Staged>>) -> Vec<MediaKey> {
-    let published = store.publish(batch).await.unwrap();
+async fn stage(store: &dyn MediaStore, photos: &[&Bytes]) -> Box<dyn Staging> {
+    let staging = store.begin();
+    for bytes in photos {
+        assert_eq!(staging.stage(Bytes::clone(bytes)).await.unwrap(), MediaKey::of(bytes));
+    }
+    staging
+}
+
+/// Publishes and commits photos, and returns those that are new.
+async fn publish(store: &dyn MediaStore, photos: &[&Bytes]) -> Vec<MediaKey> {
+    let published = stage(store, photos).await.publish().await.unwrap();
     let created = published.created().to_vec();
     assert!(created.iter().all(|key| published.keys().contains(key)));
-    published.settle().await;
+    published.commit().await;
     created
 }
 
@@ -68,36 +76,34 @@ async fn list(store: &dyn MediaStore) -> Vec<Stored> {
     all
 }
 
-/// `damage` changes one byte of a stored photo past the store's back.
+/// `damage` changes one byte of a stored photo without the store.
 pub(super) async fn run(store: &dyn MediaStore, users: Users, damage: impl Fn(MediaKey)) {
     store.check().await.unwrap();
     staged_bytes_are_invisible_until_published_and_gone_when_dropped(store).await;
     published_bytes_are_read_back_whole_and_in_ranges(store, users).await;
-    publishing_is_idempotent_and_names_what_is_new(store, users).await;
-    an_open_object_outlives_its_name(store).await;
-    what_is_published_alone_is_told_of(store).await;
-    what_is_taken_back_is_gone_and_what_was_there_before_stays(store, users).await;
-    only_old_photos_are_removed_as_old(store).await;
-    the_list_names_every_photo_once(store).await;
-    what_is_quarantined_is_out_of_sight(store).await;
+    publishing_twice_creates_once(store, users).await;
+    open_object_can_be_read_after_its_photo_is_removed(store).await;
+    only_published_photos_have_a_length_and_a_date(store).await;
+    rollback_removes_created_photos_and_keeps_older_ones(store, users).await;
+    remove_older_removes_only_older_photos(store).await;
+    list_has_every_photo_once(store).await;
+    quarantined_photo_is_neither_found_nor_listed(store).await;
     damaged_photo_is_found_by_its_hash_and_healed_by_publishing(store, damage).await;
-    assert_eq!(store.unsettled().await.unwrap(), [], "of this process");
+    assert_eq!(store.pending().await.unwrap(), [], "of this process");
 }
 
 async fn staged_bytes_are_invisible_until_published_and_gone_when_dropped(store: &dyn MediaStore) {
     let bytes = Bytes::from_static(b"never published");
-    let staged = store.stage(bytes.clone()).await.unwrap();
-    assert_eq!(staged.key(), MediaKey::of(&bytes));
-    assert!(store.open(staged.key()).await.unwrap().is_none());
-    drop(staged);
+    let staging = stage(store, &[&bytes]).await;
+    assert!(store.open(MediaKey::of(&bytes)).await.unwrap().is_none());
+    drop(staging);
     assert!(store.open(MediaKey::of(&bytes)).await.unwrap().is_none());
 }
 
 async fn published_bytes_are_read_back_whole_and_in_ranges(store: &dyn MediaStore, users: Users) {
     let bytes: Bytes = (0..200_000u32).flat_map(u32::to_le_bytes).collect();
-    let staged = store.stage(bytes.clone()).await.unwrap();
-    let key = staged.key();
-    assert_eq!(publish(store, vec![staged]).await, users.created(&[key]));
+    let key = MediaKey::of(&bytes);
+    assert_eq!(publish(store, &[&bytes]).await, users.created(&[key]));
     assert_eq!(read(store, key, None).await.unwrap(), bytes);
     assert_eq!(read(store, key, Some(0..1)).await.unwrap(), bytes[..1]);
     assert_eq!(read(store, key, Some(65_535..131_073)).await.unwrap(), bytes[65_535..131_073]);
@@ -106,23 +112,21 @@ async fn published_bytes_are_read_back_whole_and_in_ranges(store: &dyn MediaStor
     assert!(read(store, key, None).await.is_none());
 }
 
-async fn publishing_is_idempotent_and_names_what_is_new(store: &dyn MediaStore, users: Users) {
+async fn publishing_twice_creates_once(store: &dyn MediaStore, users: Users) {
     let (a, b) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
     let (key_a, key_b) = (MediaKey::of(&a), MediaKey::of(&b));
-    let twice = vec![store.stage(a.clone()).await.unwrap(), store.stage(a.clone()).await.unwrap()];
-    assert_eq!(publish(store, twice).await, users.created(&[key_a]));
-    let mixed = vec![store.stage(a.clone()).await.unwrap(), store.stage(b.clone()).await.unwrap()];
-    assert_eq!(publish(store, mixed).await, users.created(&[key_b]));
+    assert_eq!(publish(store, &[&a, &a]).await, users.created(&[key_a]));
+    assert_eq!(publish(store, &[&a, &b]).await, users.created(&[key_b]));
     assert_eq!(read(store, key_a, None).await.unwrap(), a);
     store.remove(&[key_a, key_b, key_a, MediaKey::of(b"never there")]).await.unwrap();
     assert!(read(store, key_a, None).await.is_none());
-    assert!(publish(store, Vec::new()).await.is_empty());
+    assert!(publish(store, &[]).await.is_empty());
 }
 
-async fn an_open_object_outlives_its_name(store: &dyn MediaStore) {
-    let staged = store.stage(Bytes::from_static(b"still read")).await.unwrap();
-    let key = staged.key();
-    publish(store, vec![staged]).await;
+async fn open_object_can_be_read_after_its_photo_is_removed(store: &dyn MediaStore) {
+    let bytes = Bytes::from_static(b"still read");
+    let key = MediaKey::of(&bytes);
+    publish(store, &[&bytes]).await;
     let object = store.open(key).await.unwrap().unwrap();
     assert!(!object.is_empty());
     store.remove(&[key]).await.unwrap();
@@ -130,41 +134,37 @@ async fn an_open_object_outlives_its_name(store: &dyn MediaStore) {
     assert_eq!(pieces.concat(), b"still read");
 }
 
-async fn what_is_published_alone_is_told_of(store: &dyn MediaStore) {
-    let staged = store.stage(Bytes::from_static(b"eleven more")).await.unwrap();
-    let key = staged.key();
+async fn only_published_photos_have_a_length_and_a_date(store: &dyn MediaStore) {
+    let bytes = Bytes::from_static(b"eleven more");
+    let key = MediaKey::of(&bytes);
+    let staging = stage(store, &[&bytes]).await;
     assert_eq!(store.length(key).await.unwrap(), None, "staged is not published");
-    publish(store, vec![staged]).await;
+    staging.publish().await.unwrap().commit().await;
     assert_eq!(store.length(key).await.unwrap(), Some(11));
-    let told = store.stat(key).await.unwrap().unwrap();
-    assert_eq!((told.key, told.length), (key, 11));
-    assert!(told.modified.elapsed().unwrap_or_default() < Duration::from_secs(600));
+    let stored = store.stat(key).await.unwrap().unwrap();
+    assert_eq!((stored.key, stored.length), (key, 11));
+    assert!(stored.modified.elapsed().unwrap_or_default() < Duration::from_secs(600));
     store.remove(&[key]).await.unwrap();
     assert_eq!(store.stat(key).await.unwrap(), None);
 }
 
-async fn what_is_taken_back_is_gone_and_what_was_there_before_stays(store: &dyn MediaStore, users: Users) {
+async fn rollback_removes_created_photos_and_keeps_older_ones(store: &dyn MediaStore, users: Users) {
     let (old, new) = (Bytes::from_static(b"old"), Bytes::from_static(b"new"));
-    publish(store, vec![store.stage(old.clone()).await.unwrap()]).await;
-    let both = vec![store.stage(old.clone()).await.unwrap(), store.stage(new.clone()).await.unwrap()];
-    let published = store.publish(both).await.unwrap();
-    assert_eq!(
-        read(store, MediaKey::of(&new), None).await.unwrap(),
-        new,
-        "it is visible before it is settled"
-    );
-    published.take_back().await.unwrap();
+    publish(store, &[&old]).await;
+    let published = stage(store, &[&old, &new]).await.publish().await.unwrap();
+    assert_eq!(read(store, MediaKey::of(&new), None).await.unwrap(), new, "it is visible before the commit");
+    published.rollback().await.unwrap();
     assert_eq!(read(store, MediaKey::of(&old), None).await.unwrap(), old);
     assert_eq!(read(store, MediaKey::of(&new), None).await.is_none(), users == Users::One);
-    // What nobody doubts is left alone.
-    store.resolve(MediaKey::of(&old), false).await.unwrap();
+    // A photo that is not pending does not change.
+    store.reconcile(MediaKey::of(&old), false).await.unwrap();
     assert!(read(store, MediaKey::of(&old), None).await.is_some());
     store.remove(&[MediaKey::of(&old), MediaKey::of(&new)]).await.unwrap();
 }
 
-async fn only_old_photos_are_removed_as_old(store: &dyn MediaStore) {
+async fn remove_older_removes_only_older_photos(store: &dyn MediaStore) {
     let key = MediaKey::of(b"young");
-    publish(store, vec![store.stage(Bytes::from_static(b"young")).await.unwrap()]).await;
+    publish(store, &[&Bytes::from_static(b"young")]).await;
     let hour = Duration::from_secs(3600);
     assert_eq!(store.remove_older(key, SystemTime::now() - hour).await.unwrap(), None);
     assert!(store.stat(key).await.unwrap().is_some());
@@ -173,19 +173,18 @@ async fn only_old_photos_are_removed_as_old(store: &dyn MediaStore) {
     assert!(store.stat(key).await.unwrap().is_none());
 }
 
-async fn the_list_names_every_photo_once(store: &dyn MediaStore) {
+async fn list_has_every_photo_once(store: &dyn MediaStore) {
     assert_eq!(list(store).await, []);
     let mut expected = Vec::new();
     for n in 0..600u32 {
-        let staged = store.stage(Bytes::copy_from_slice(&n.to_le_bytes())).await.unwrap();
-        let key = staged.key();
-        publish(store, vec![staged]).await;
-        expected.push(store.stat(key).await.unwrap().unwrap());
+        let bytes = Bytes::copy_from_slice(&n.to_le_bytes());
+        publish(store, &[&bytes]).await;
+        expected.push(store.stat(MediaKey::of(&bytes)).await.unwrap().unwrap());
     }
-    let staged = store.stage(Bytes::from_static(b"not published")).await.unwrap();
+    let staging = stage(store, &[&Bytes::from_static(b"not published")]).await;
     expected.sort_by_key(|stored| stored.key);
     assert_eq!(list(store).await, expected);
-    drop(staged);
+    drop(staging);
     store.remove(&expected.iter().map(|stored| stored.key).collect::<Vec<_>>()).await.unwrap();
 }
 
@@ -196,28 +195,26 @@ async fn damaged_photo_is_found_by_its_hash_and_healed_by_publishing(
     let bytes = Bytes::from(vec![7; 150_000]);
     let key = MediaKey::of(&bytes);
     assert_eq!(store.verify(key).await.unwrap(), Integrity::Missing);
-    let staged = store.stage(bytes.clone()).await.unwrap();
+    let staging = stage(store, &[&bytes]).await;
     assert_eq!(store.verify(key).await.unwrap(), Integrity::Missing, "staged is not published");
-    publish(store, vec![staged]).await;
+    staging.publish().await.unwrap().commit().await;
     assert_eq!(store.verify(key).await.unwrap(), Integrity::Whole);
     damage(key);
     assert_eq!(store.length(key).await.unwrap(), Some(150_000), "no length tells");
     assert_eq!(store.verify(key).await.unwrap(), Integrity::Damaged);
-    let staged = store.stage(bytes.clone()).await.unwrap();
-    assert_eq!(publish(store, vec![staged]).await, [], "a healed photo is not a new one");
+    assert_eq!(publish(store, &[&bytes]).await, [], "a healed photo is not a new one");
     assert_eq!(store.verify(key).await.unwrap(), Integrity::Whole);
     assert_eq!(read(store, key, None).await.unwrap(), bytes);
     store.remove(&[key]).await.unwrap();
 }
 
-async fn what_is_quarantined_is_out_of_sight(store: &dyn MediaStore) {
+async fn quarantined_photo_is_neither_found_nor_listed(store: &dyn MediaStore) {
     let bytes = Bytes::from_static(b"suspicious");
     let key = MediaKey::of(&bytes);
     assert_eq!(store.quarantine(key).await.unwrap(), None);
     let mut places = Vec::new();
     for _ in 0..2 {
-        let staged = store.stage(bytes.clone()).await.unwrap();
-        publish(store, vec![staged]).await;
+        publish(store, &[&bytes]).await;
         places.push(store.quarantine(key).await.unwrap().unwrap());
         assert!(store.stat(key).await.unwrap().is_none());
         assert!(store.list().try_concat().await.unwrap().is_empty());

@@ -1,12 +1,13 @@
-//! Where photos are kept: a content-addressed store behind a trait.
+//! The store of photos: content-addressed, behind a trait.
 //!
-//! This room knows bytes and their addresses, not drafts. It never takes a name from outside: a [`MediaKey`] is all that
-//! can name a file. Every implementation passes the one suite in `conformance`.
+//! This room knows bytes and their keys, not drafts. No name from outside reaches it: only a [`MediaKey`] names a file.
+//! Every implementation passes the suite in `conformance`.
 
 #[cfg(test)]
 mod conformance;
 mod local;
-pub mod s3;
+mod name;
+mod object;
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
@@ -18,24 +19,25 @@ use futures_util::stream::BoxStream;
 use sha2::{Digest, Sha256};
 
 pub use local::LocalStore;
-pub use s3::S3Store;
+pub use name::MediaName;
+pub use object::{BucketError, BucketStore, s3};
 
 use crate::disk;
 use crate::model::MediaKey;
 
-/// Why the store could not do what it was asked.
+/// Why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
-    /// No space is left; deleting something else may help.
+    /// No space is left.
     #[error("the media store is full")]
     Full(#[source] std::io::Error),
-    /// The process has as many files open as it may; in a moment some will be closed.
+    /// The process has too many open files; some will be closed soon.
     #[error("the media store cannot open another file")]
     OutOfFiles(#[source] std::io::Error),
-    /// The service that keeps the photos does not answer, or refuses; in a moment, or when it was set right, it may not.
+    /// The service that keeps the photos does not answer or refuses access. That may pass, or needs other settings.
     #[error("the media store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Anything else that failed below.
+    /// The file system failed.
     #[error("the media store failed")]
     Io(#[source] std::io::Error),
 }
@@ -50,85 +52,92 @@ impl From<std::io::Error> for MediaError {
     }
 }
 
-/// Bytes that the store has, but that are not yet visible under their key. Dropping one discards it and leaves nothing
-/// behind.
-pub trait Staged: Send {
-    /// The key under which the bytes will be published.
-    fn key(&self) -> MediaKey;
+/// Photos of one upload that a store has, and that are not yet visible. Dropping it discards them and leaves nothing behind.
+#[async_trait]
+pub trait Staging: Send + Sync {
+    /// Takes `bytes`, invisible to readers, and returns their key. They hold no memory from then on.
+    ///
+    /// # Errors
+    /// Nothing of these bytes is left behind.
+    async fn stage(&self, bytes: Bytes) -> Result<MediaKey, MediaError>;
 
-    /// For the store that made it: its own type again.
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
+    /// Makes all staged photos visible and durable under their keys. A photo that exists already counts as
+    /// [modified](Stored::modified) now. A file under one of the keys that is not [whole](MediaStore::verify) is replaced.
+    /// Nothing is staged any more after this call.
+    ///
+    /// # Errors
+    /// The photos that this call [created](Publication::created) are removed again.
+    async fn publish(&self) -> Result<Box<dyn Publication>, MediaError>;
 }
 
-/// Photos that are visible, while it is not certain yet that something refers to them.
+/// Photos that are visible, while it is not certain yet that a draft refers to them.
 ///
-/// Exactly one of three things becomes of it: it is [settled](Self::settle), it is [taken back](Self::take_back), or it is
-/// dropped, as by a process that dies. Dropping it removes nothing and leaves the doubt to
-/// [`MediaStore::unsettled`] of the next process.
+/// A publication ends in one of three ways: [commit](Self::commit), [rollback](Self::rollback), or drop, as when the process
+/// dies. A drop removes nothing: the photos are [pending](MediaStore::pending) for the next process.
 ///
-/// Where several processes share a store, none of them knows that nobody else refers to a photo by now. Such a store names
-/// nothing as [`created`](Self::created) and takes nothing back; what was published in vain stays until it is
-/// [old](MediaStore::remove_older).
+/// If several processes share a store, none of them can exclude that another one refers to a photo by now. Such a store
+/// reports nothing as [`created`](Self::created), and a rollback removes nothing. Photos of a failed upload then stay until
+/// the garbage collector removes them as [old](MediaStore::remove_older).
 #[async_trait]
 pub trait Publication: Send + Sync {
     /// The photos, each once.
     fn keys(&self) -> &[MediaKey];
 
-    /// Those of them that did not exist before, and to which nobody can refer but who published them.
+    /// The photos that did not exist before, and to which only their publisher can refer.
     fn created(&self) -> &[MediaKey];
 
-    /// Says that the photos are referred to. What it takes to undo the publication is gone then.
-    async fn settle(self: Box<Self>);
+    /// Ends the publication: a draft refers to the photos. Discards what a rollback would need.
+    async fn commit(self: Box<Self>);
 
-    /// Removes what was [`created`](Self::created).
+    /// Removes the photos that were [`created`](Self::created).
     ///
     /// # Errors
-    /// Some of it may still be there; the doubt is left to the next process.
-    async fn take_back(self: Box<Self>) -> Result<(), MediaError>;
+    /// Some of them may still exist, and are pending for the next process.
+    async fn rollback(self: Box<Self>) -> Result<(), MediaError>;
 }
 
-/// One stored photo, opened for reading: what is read later is what was opened, whatever happens to its name meanwhile.
+/// One stored photo, opened for reading. It can be read even if the photo is removed meanwhile.
 pub trait MediaObject: Send {
     /// Length in bytes.
     fn len(&self) -> u64;
 
-    /// Whether it holds no bytes.
+    /// Whether it has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes of `range`, which lies within [`len`](Self::len), in pieces.
+    /// Returns the bytes of `range`, which lies within [`len`](Self::len), in pieces.
     fn read(self: Box<Self>, range: Range<u64>) -> BoxStream<'static, std::io::Result<Bytes>>;
 }
 
-/// What a store can tell of a photo without reading it.
+/// What a store knows about a photo without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stored {
     /// Its key.
     pub key: MediaKey,
     /// Length in bytes.
     pub length: u64,
-    /// When it was last published, or written by somebody else; a second earlier at most.
+    /// When it was last published or otherwise written; up to a second too early.
     pub modified: SystemTime,
 }
 
-/// What the stored bytes under a key are.
+/// Whether the stored bytes under a key have that hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Integrity {
-    /// The bytes that the key stands for.
+    /// The bytes have the hash.
     Whole,
-    /// Other bytes.
+    /// The bytes have another hash.
     Damaged,
     /// There is no photo.
     Missing,
 }
 
-/// Where a client may get a photo himself.
+/// A URL from which a client can read a photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// An http(s) URL for GET. Whoever has it may read the photo.
+    /// An http(s) URL for GET. Everybody who has it can read the photo.
     pub url: String,
-    /// How long it works.
+    /// How long it is valid.
     pub lifetime: Duration,
 }
 
@@ -141,89 +150,79 @@ impl Integrity {
 /// A content-addressed store of photos.
 ///
 /// Content addressing makes every write idempotent: equal bytes have equal keys, so publishing twice is publishing once.
-/// A reader sees a photo whole or not at all. Callers serialise [`publish`](Self::publish), the end of its [`Publication`]
+/// A reader sees a photo whole or not at all. Callers serialise [`publish`](Staging::publish), the end of its [`Publication`]
 /// and the removal of the same key among themselves; different keys are independent.
 #[async_trait]
 pub trait MediaStore: Send + Sync {
-    /// Takes `bytes`, invisible to readers. They hold no memory from then on.
-    ///
-    /// # Errors
-    /// Nothing is left behind on error.
-    async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError>;
+    /// Begins an upload, with nothing staged.
+    fn begin(&self) -> Box<dyn Staging>;
 
-    /// Makes everything in `batch` visible and durable under its key. The batch may hold equal keys. A photo that is there
-    /// already counts as [modified](Stored::modified) now. What is there and is not [whole](Self::verify) is replaced.
-    ///
-    /// # Errors
-    /// What this call [created](Publication::created) is gone again.
-    async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError>;
-
-    /// Photos that an earlier process published, or was about to, without settling them or taking them back. In no
-    /// particular order, each once. Where a store cannot leave such traces, it names none.
+    /// Returns the photos that an earlier process published, or was about to publish, without commit or rollback. Each
+    /// occurs once, in no particular order. A store that cannot leave such traces returns none.
     ///
     /// # Errors
     /// The store failed.
-    async fn unsettled(&self) -> Result<Vec<MediaKey>, MediaError>;
+    async fn pending(&self) -> Result<Vec<MediaKey>, MediaError>;
 
-    /// Ends the doubt about a photo that is [`unsettled`](Self::unsettled): it stays if it is to be `kept`; otherwise it is
-    /// removed if the earlier process created it, and not if it was there before. One about which there is no doubt is left
-    /// alone.
+    /// Reconciles a photo that is [`pending`](Self::pending). If `keep` is false, the photo is removed, unless it existed
+    /// before the earlier process published it. A photo that is not pending does not change.
     ///
     /// # Errors
-    /// The doubt remains.
-    async fn resolve(&self, key: MediaKey, kept: bool) -> Result<(), MediaError>;
+    /// The photo is still pending.
+    async fn reconcile(&self, key: MediaKey, keep: bool) -> Result<(), MediaError>;
 
-    /// Removes the photos that exist under `keys`. One that is not there is not an error.
+    /// Removes the photos under `keys`. A photo that does not exist is no error.
     ///
     /// # Errors
-    /// Some of them may still be there.
+    /// Some of them may still exist.
     async fn remove(&self, keys: &[MediaKey]) -> Result<(), MediaError>;
 
-    /// Removes the photo under `key` if it was modified before `than`, and gives its length; `None` if it is newer or not
-    /// there. A loss of power may bring it back. One that another process publishes meanwhile stays, if `than` is at least
-    /// an hour ago.
+    /// Removes the photo under `key` if it was modified before `than`, and returns its length; returns `None` if it is
+    /// newer or does not exist. After a loss of power the photo may exist again. A photo that another process publishes
+    /// meanwhile stays, if `than` is at least an hour ago.
     ///
     /// # Errors
-    /// It may still be there.
+    /// The photo may still exist.
     async fn remove_older(&self, key: MediaKey, than: SystemTime) -> Result<Option<u64>, MediaError>;
 
-    /// Takes the photo under `key` out of the readers' sight, durably, and keeps its bytes for the operator: the answer says
-    /// where. `None` if there is none.
+    /// Moves the photo under `key` out of the sight of readers, durably, and keeps its bytes for the operator. Returns its
+    /// new place, or `None` if there is no photo.
     ///
     /// # Errors
-    /// It may still be there.
+    /// The photo may still exist.
     async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError>;
 
-    /// All photos, in pages of bounded size and in no particular order, however many there are. One that is published or
-    /// removed meanwhile may be missing or named. What somebody else put beside the photos is not named.
+    /// Lists all photos, in pages of bounded size and in no particular order. A photo that is published or removed
+    /// meanwhile may be listed or not. Foreign files are not listed.
     ///
     /// The stream ends after its first error.
     fn list(&self) -> BoxStream<'static, Result<Vec<Stored>, MediaError>>;
 
-    /// Opens the photo under `key`; `None` if there is none.
+    /// Opens the photo under `key`, or returns `None` if there is none.
     ///
     /// # Errors
     /// The store failed: it is not known whether the photo exists.
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError>;
 
-    /// An address at which a client may get the photo under `key` himself; `None` if this store has none to give. Does not
-    /// ask whether there is such a photo.
+    /// Returns a URL from which a client can read the photo under `key`, or `None` if this store gives none. Does not check
+    /// whether the photo exists.
     ///
     /// # Errors
-    /// There is an address, but it cannot be made now.
+    /// The URL cannot be made now.
     async fn link(&self, _key: MediaKey) -> Result<Option<Link>, MediaError> {
         Ok(None)
     }
 
-    /// What there is to tell of the photo under `key`; `None` if there is none. Cheap: it reads no bytes of the photo.
+    /// Returns what the store knows about the photo under `key`, or `None` if there is none. Cheap: it reads no bytes of
+    /// the photo.
     ///
-    /// The answer holds for as long as the caller serialises with the removal of the same key.
+    /// The answer is true while the caller prevents the removal of the same key.
     ///
     /// # Errors
     /// The store failed: it is not known whether the photo exists.
     async fn stat(&self, key: MediaKey) -> Result<Option<Stored>, MediaError>;
 
-    /// Length in bytes of the photo under `key`, as [`stat`](Self::stat) tells it.
+    /// Returns the length of the photo under `key` in bytes, or `None` if there is none.
     ///
     /// # Errors
     /// Those of [`stat`](Self::stat).
@@ -231,13 +230,13 @@ pub trait MediaStore: Send + Sync {
         Ok(self.stat(key).await?.map(|stored| stored.length))
     }
 
-    /// Reads the photo under `key`, all of it and from where it is kept, and compares the hash of its bytes with the key. On a
-    /// store across a network this moves the whole photo: no length, date or tag proves what its bytes are.
+    /// Reads the whole photo under `key` from where it is stored, and compares the hash of its bytes with the key. A store
+    /// across a network transfers the whole photo: no length, date or tag proves what the bytes are.
     ///
-    /// The answer holds for as long as the caller holds the key, and until the medium changes the bytes by itself.
+    /// The answer is true while the caller holds the lock of the key, unless the disk changes the bytes by itself.
     ///
     /// # Errors
-    /// The store failed, or the bytes cannot be read: it is not known what they are.
+    /// The store failed, or the bytes cannot be read: their state is unknown.
     async fn verify(&self, key: MediaKey) -> Result<Integrity, MediaError> {
         let Some(object) = self.open(key).await? else { return Ok(Integrity::Missing) };
         let length = object.len();
@@ -251,9 +250,9 @@ pub trait MediaStore: Send + Sync {
         Ok(Integrity::of(key, hash))
     }
 
-    /// Whether a photo could be stored now. What was removed of the store's own directories is made again.
+    /// Checks whether a photo could be stored now. Creates directories of the store again that were removed.
     ///
     /// # Errors
-    /// [`MediaError::Full`] below the floor of free space, else why the store does not answer.
+    /// [`MediaError::Full`] below the floor of free space, else the reason why the store does not answer.
     async fn check(&self) -> Result<(), MediaError>;
 }

@@ -215,7 +215,8 @@ async fn failing_bucket_gives_503_and_loses_nothing_acknowledged() {
             assert!(is_whole(&server, &url).await, "{url}");
         }
     }
-    let opened = server.output().iter().filter(|line| line.contains("left alone for a while")).count();
+    let opened =
+        server.output().iter().filter(|line| line.contains("no requests are sent for a while")).count();
     assert!((1..=12).contains(&opened), "the log must report outages, not requests: {opened}");
 }
 

@@ -1,12 +1,12 @@
-//! Drafts and sources, and the media rows that they refer to.
+//! Checks drafts and sources, and the media rows that they refer to.
 
 use super::{Finding, Fsck, Outcome};
-use crate::backup::CustodyError;
+use crate::backup::BackupError;
 use crate::catalog::{DraftRow, KnownSource};
 use crate::model::MediaId;
 
 impl<F: FnMut(&Finding)> Fsck<'_, F> {
-    pub(super) fn draft(&mut self, row: &DraftRow) -> Result<(), CustodyError> {
+    pub(super) fn draft(&mut self, row: &DraftRow) -> Result<(), BackupError> {
         self.summary.rows.drafts += 1;
         self.last_draft = row.id.0;
         for (index, photo) in row.photos.iter().enumerate() {
@@ -22,8 +22,8 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
         Ok(())
     }
 
-    /// A source is only remembered to save work: forgotten, it is decoded once more.
-    pub(super) async fn source(&mut self, known: &KnownSource) -> Result<(), CustodyError> {
+    /// Checks a source. A repair may forget it: the photo is then encoded once more.
+    pub(super) async fn source(&mut self, known: &KnownSource) -> Result<(), BackupError> {
         self.summary.rows.sources += 1;
         if known.media.is_some() {
             return Ok(());

@@ -1,28 +1,28 @@
-//! What a check found, for eyes and for scripts.
+//! Findings of a check, for people and for scripts.
 
 use std::fmt;
 
 use crate::backup::Counts;
 
-/// What became of a finding.
+/// The outcome of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Something is wrong.
     Problem,
-    /// Something was wrong.
+    /// Something was wrong, and is repaired.
     Repaired,
     /// Nothing is wrong.
     Note,
 }
 
-/// One thing that was found. Written as its kind, which is one word that does not change, and a sentence.
+/// One finding. It is written as its kind, one word that never changes, and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// One word.
     pub kind: &'static str,
-    /// What it is about.
+    /// The sentence.
     pub about: String,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
@@ -38,18 +38,18 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What was looked at, and how many findings there were of each outcome.
+/// Numbers of what was checked, and of findings by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Rows of the catalog.
     pub rows: Counts,
     /// Photos in the store.
     pub files: u64,
-    /// Those of them that no row refers to.
+    /// Photos that no row refers to.
     pub without_row: u64,
     /// Findings that are still wrong.
     pub problems: u64,
-    /// Findings that were mended.
+    /// Findings that were repaired.
     pub repaired: u64,
     /// Findings that are harmless.
     pub notes: u64,

@@ -1,23 +1,23 @@
-//! Media rows and their files.
+//! Checks media rows and their files.
 
 use futures_util::TryStreamExt;
 
 use super::{Finding, Fsck, Outcome};
-use crate::backup::CustodyError;
+use crate::backup::BackupError;
 use crate::backup::photo::{Content, content};
 use crate::catalog::{CatalogError, Restore, Row};
 use crate::model::{Media, MediaKey};
 
 impl<F: FnMut(&Finding)> Fsck<'_, F> {
-    pub(super) async fn media(&mut self, row: Media) -> Result<(), CustodyError> {
+    pub(super) async fn media(&mut self, row: Media) -> Result<(), BackupError> {
         self.summary.rows.media += 1;
         self.rows.push(row.id);
         self.key(&row).await?;
         self.photo(&row).await
     }
 
-    /// An upload of the same photo must find this row.
-    async fn key(&mut self, row: &Media) -> Result<(), CustodyError> {
+    /// Checks that an upload of the same photo would find this row.
+    async fn key(&mut self, row: &Media) -> Result<(), BackupError> {
         let leads_to = match self.catalog.media_of_key(row.key).await {
             Ok(Some(found)) if found == *row => return Ok(()),
             Ok(Some(found)) => format!("media {}", found.id),
@@ -35,7 +35,7 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
         Ok(())
     }
 
-    async fn photo(&mut self, row: &Media) -> Result<(), CustodyError> {
+    async fn photo(&mut self, row: &Media) -> Result<(), BackupError> {
         let length = self.store.stat(row.key).await?.map(|stored| stored.length);
         if self.checks.quick && length == Some(row.size_bytes) {
             return Ok(());
@@ -68,8 +68,8 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
         Ok(())
     }
 
-    /// Moved aside, it is not shown to anybody, and does not keep an upload of the same photo from putting it right.
-    async fn torn(&mut self, key: MediaKey, name: &str, is_referred: bool) -> Result<(), CustodyError> {
+    /// Reports a damaged photo. In quarantine it is not served, and an upload of the same photo restores it.
+    async fn torn(&mut self, key: MediaKey, name: &str, is_referred: bool) -> Result<(), BackupError> {
         let moved = if self.checks.repair { self.store.quarantine(key).await? } else { None };
         let outcome = if moved.is_some() && !is_referred { Outcome::Repaired } else { Outcome::Problem };
         let mut about = format!("{name} does not hold the bytes that its name stands for");
@@ -83,9 +83,9 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
         Ok(())
     }
 
-    /// Files that no row refers to, and what an upload left that was cut off.
-    pub(super) async fn files(&mut self) -> Result<(), CustodyError> {
-        for key in self.store.unsettled().await? {
+    /// Reports files that no row refers to, and those of interrupted uploads.
+    pub(super) async fn files(&mut self) -> Result<(), BackupError> {
+        for key in self.store.pending().await? {
             let about = format!("{key} is of an upload that was cut off; the next start sees to it");
             self.found(Outcome::Note, "file-unsettled", about);
         }

@@ -1,40 +1,40 @@
-//! Holding the catalog and the photos against each other.
+//! Checks that catalog and photos agree.
 //!
-//! A repair loses nothing: it mends what can be told from other rows, and moves torn photos aside. What only an upload or an
-//! operator can mend stays a problem.
+//! A repair loses nothing: it corrects what follows from other rows, and moves damaged photos to quarantine. Problems that
+//! only an upload or an operator can solve are reported.
 
 mod drafts;
 mod finding;
 mod media;
 
 pub use self::finding::{Finding, Outcome, Summary};
-use super::CustodyError;
+use super::BackupError;
 use super::pages::{each_draft, each_media, each_source};
 use crate::catalog::{Restorable, Restore, State};
 use crate::media::MediaStore;
 use crate::model::{MAX_ID, MediaId};
 
-/// What to check, and what to do about it.
+/// What to check, and whether to repair it.
 #[derive(Debug, Clone, Copy)]
 pub struct Checks {
-    /// Takes photos of the right length for whole, and reads only those of another.
+    /// Reads only photos of a wrong length.
     pub quick: bool,
-    /// Mends what can be mended without losing anything.
+    /// Repairs what can be repaired without loss.
     pub repair: bool,
 }
 
-/// Checks everything, and hands each finding to `report` as soon as it is found.
+/// Checks everything, and calls `report` for each finding at once.
 ///
-/// Takes memory for one id of each photo, and time for every byte of them unless it is quick.
+/// Takes memory for the id of each photo, and reads every byte of the photos unless `quick` is set.
 ///
 /// # Errors
-/// The catalog or the store fails, so that there is no telling what is well.
+/// The catalog or the store failed: the result is unknown.
 pub async fn fsck(
     catalog: &dyn Restorable,
     store: &dyn MediaStore,
     checks: Checks,
     report: impl FnMut(&Finding),
-) -> Result<Summary, CustodyError> {
+) -> Result<Summary, BackupError> {
     let mut fsck = Fsck {
         catalog,
         store,
@@ -63,9 +63,9 @@ struct Fsck<'a, F> {
     checks: Checks,
     report: F,
     summary: Summary,
-    /// Of all media rows, ascending.
+    /// The ids of all media rows, ascending.
     rows: Vec<MediaId>,
-    /// Of those whose photo is not there any more, ascending.
+    /// The ids of media rows whose photo is gone, ascending.
     lost: Vec<MediaId>,
     last_draft: u64,
 }
@@ -77,8 +77,8 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
         (self.report)(&finding);
     }
 
-    /// Ids must never be given twice.
-    async fn counters(&mut self) -> Result<(), CustodyError> {
+    /// Checks the counters: an id must never be used twice.
+    async fn counters(&mut self) -> Result<(), BackupError> {
         let last_media = self.rows.last().map_or(0, |id| id.0);
         let last_draft = self.last_draft;
         let of = |state: State| [state.next_media_id, state.next_draft_id];

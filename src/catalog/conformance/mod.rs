@@ -24,21 +24,21 @@ fn draft(title: &str, photos: &[&str]) -> NewDraft {
 pub(super) async fn run(catalog: Arc<dyn Catalog>) {
     catalog.check().await.unwrap();
     assert_eq!(catalog.draft(DraftId(1)).await.unwrap(), None);
-    a_draft_is_read_back_as_it_was_answered(&*catalog).await;
+    draft_is_read_back_as_it_was_returned(&*catalog).await;
     equal_photos_share_one_row(&*catalog).await;
     concurrent_drafts_share_rows_and_never_ids(Arc::clone(&catalog)).await;
-    a_source_is_known_by_the_photo_that_was_last_made_of_it(&*catalog).await;
+    source_gives_the_photo_that_was_last_made_from_it(&*catalog).await;
     concurrent_drafts_of_one_source_agree(Arc::clone(&catalog)).await;
-    a_draft_has_an_owner_and_a_photo_the_first_one(&*catalog).await;
+    draft_has_its_owner_and_photo_its_first_owner(&*catalog).await;
     rows_are_read_in_pages(&*catalog).await;
-    keys_without_a_row_are_named(&*catalog).await;
+    keys_without_a_row_are_returned(&*catalog).await;
     sources_are_read_in_pages_and_forgotten(&*catalog).await;
     let age = catalog.created().await.unwrap().elapsed().unwrap_or_default();
     assert!(age < Duration::from_secs(3600), "it was created for this suite");
     assert_eq!(catalog.created().await.unwrap(), catalog.created().await.unwrap());
 }
 
-async fn a_draft_is_read_back_as_it_was_answered(catalog: &dyn Catalog) {
+async fn draft_is_read_back_as_it_was_returned(catalog: &dyn Catalog) {
     let made = catalog.create_draft(draft("Füße 👟", &["b", "a", "c"])).await.unwrap();
     assert_eq!((made.id, made.title.as_str(), made.status), (DraftId(1), "Füße 👟", DraftStatus::Draft));
     assert_eq!((made.description.as_str(), made.price_suggested), ("", None));
@@ -85,7 +85,7 @@ async fn concurrent_drafts_share_rows_and_never_ids(catalog: Arc<dyn Catalog>) {
     }
 }
 
-async fn a_source_is_known_by_the_photo_that_was_last_made_of_it(catalog: &dyn Catalog) {
+async fn source_gives_the_photo_that_was_last_made_from_it(catalog: &dyn Catalog) {
     let one = source("one");
     assert_eq!(catalog.media_of_source(one).await.unwrap(), None);
     let with_source = |name| NewDraft {
@@ -117,7 +117,7 @@ async fn concurrent_drafts_of_one_source_agree(catalog: Arc<dyn Catalog>) {
     }
 }
 
-async fn a_draft_has_an_owner_and_a_photo_the_first_one(catalog: &dyn Catalog) {
+async fn draft_has_its_owner_and_photo_its_first_owner(catalog: &dyn Catalog) {
     let [seven, eight] = [7, 8].map(|id| UserId::try_from(id).unwrap());
     for (owner, first) in [(Some(seven), Some(seven)), (Some(eight), Some(seven)), (None, Some(seven))] {
         let new = NewDraft { owner, ..draft("owned", &["photo of seven", "a"]) };
@@ -149,7 +149,7 @@ async fn rows_are_read_in_pages(catalog: &dyn Catalog) {
     assert_eq!(paged, all);
 }
 
-async fn keys_without_a_row_are_named(catalog: &dyn Catalog) {
+async fn keys_without_a_row_are_returned(catalog: &dyn Catalog) {
     let [a, b] = ["a", "b"].map(|name| MediaKey::of(name.as_bytes()));
     let [x, y] = ["x", "y"].map(|name| MediaKey::of(name.as_bytes()));
     assert_eq!(catalog.without_row(&[y, a, x, b, y]).await.unwrap(), [y, x, y]);

@@ -37,15 +37,15 @@ pub(in crate::catalog) async fn run(catalog: &dyn Restorable) {
     assert_eq!(state(catalog).await, (1, 1, false));
     assert_eq!(catalog.media_page(None, 10).await.unwrap(), []);
     assert_eq!(catalog.drafts_page(None, 10).await.unwrap(), []);
-    an_empty_catalog_is_partial_until_the_end(catalog).await;
-    rows_are_restored_as_they_are_and_as_often_as_asked(catalog).await;
-    nothing_takes_the_place_of_another_row(catalog).await;
-    pages_go_through_everything_in_order(catalog).await;
-    what_is_made_afterwards_gets_new_ids(catalog).await;
-    a_source_may_refer_to_nothing(catalog).await;
+    empty_catalog_is_partial_until_the_restore_ends(catalog).await;
+    restoring_rows_twice_changes_nothing(catalog).await;
+    different_row_is_never_replaced(catalog).await;
+    pages_contain_all_rows_in_order(catalog).await;
+    rows_recorded_after_a_restore_get_new_ids(catalog).await;
+    source_without_a_media_row_is_restored(catalog).await;
 }
 
-async fn an_empty_catalog_is_partial_until_the_end(catalog: &dyn Restorable) {
+async fn empty_catalog_is_partial_until_the_restore_ends(catalog: &dyn Restorable) {
     let begin = |next_media_id, next_draft_id| Restore::Begin { next_media_id, next_draft_id };
     catalog.restore(begin(20, 10)).await.unwrap();
     assert_eq!(state(catalog).await, (20, 10, true));
@@ -60,7 +60,7 @@ async fn an_empty_catalog_is_partial_until_the_end(catalog: &dyn Restorable) {
     assert_eq!(state(catalog).await, (20, 12, false), "it is whole, and stays so");
 }
 
-async fn rows_are_restored_as_they_are_and_as_often_as_asked(catalog: &dyn Restorable) {
+async fn restoring_rows_twice_changes_nothing(catalog: &dyn Restorable) {
     let first = SourceRow { source: source("first"), media: MediaId(1) };
     let rows = vec![
         Row::Media(media(1, "one")),
@@ -83,7 +83,7 @@ async fn rows_are_restored_as_they_are_and_as_often_as_asked(catalog: &dyn Resto
     }
 }
 
-async fn nothing_takes_the_place_of_another_row(catalog: &dyn Restorable) {
+async fn different_row_is_never_replaced(catalog: &dyn Restorable) {
     let good = Row::Media(media(40, "forty"));
     for (bad, name) in [
         (Row::Media(media(1, "other")), "media 1 "),
@@ -104,7 +104,7 @@ async fn nothing_takes_the_place_of_another_row(catalog: &dyn Restorable) {
     assert_eq!(state(catalog).await, (31, 12, false));
 }
 
-async fn pages_go_through_everything_in_order(catalog: &dyn Restorable) {
+async fn pages_contain_all_rows_in_order(catalog: &dyn Restorable) {
     let more = (32..40).map(|id| Row::Media(media(id, &id.to_string()))).collect();
     catalog.restore(Restore::Rows(more)).await.unwrap();
     let mut ids = Vec::new();
@@ -123,7 +123,7 @@ async fn pages_go_through_everything_in_order(catalog: &dyn Restorable) {
     assert_eq!(catalog.drafts_page(Some(DraftId(7)), 5).await.unwrap(), []);
 }
 
-async fn what_is_made_afterwards_gets_new_ids(catalog: &dyn Restorable) {
+async fn rows_recorded_after_a_restore_get_new_ids(catalog: &dyn Restorable) {
     let made = catalog.create_draft(draft("", &["one", "new"])).await.unwrap();
     assert_eq!(made.id, DraftId(12));
     let ids: Vec<u64> = made.photos.iter().map(|photo| photo.id.0).collect();
@@ -138,7 +138,7 @@ async fn sources(catalog: &dyn Restorable) -> Vec<SourceRow> {
     known.iter().map(|known| SourceRow { source: known.source, media: known.media_id }).collect()
 }
 
-async fn a_source_may_refer_to_nothing(catalog: &dyn Restorable) {
+async fn source_without_a_media_row_is_restored(catalog: &dyn Restorable) {
     let nowhere = SourceRow { source: SourceId::new([7; 32]), media: MediaId(1_000) };
     catalog.restore(Restore::Rows(vec![Row::Source(nowhere)])).await.unwrap();
     assert_eq!(state(catalog).await, (41, 13, false), "a reference is no id that was given");

@@ -7,13 +7,21 @@ use tokio_postgres::{Client, Config};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::failure::silent;
-use super::pool::Schema;
 use super::tls::Tls;
 use crate::catalog::CatalogError;
 
 mod embedded {
     #![allow(missing_docs, unreachable_pub, clippy::all, reason = "made by a macro")]
     refinery::embed_migrations!("src/catalog/postgres/migrations");
+}
+
+/// What to do with a database that lacks tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// Create missing tables, and migrate older ones.
+    Migrate,
+    /// Fail: a mistaken URL must not look like an empty catalog.
+    Expect,
 }
 
 /// Advisory lock held during migrations, so that several instances can start at once. The number is arbitrary.

@@ -5,7 +5,7 @@
 //! database longer than a few seconds.
 
 mod failure;
-mod hold;
+mod key_lock;
 mod migrate;
 mod pool;
 mod record;
@@ -22,12 +22,12 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+pub use self::migrate::Schema;
 use self::pool::Connections;
-pub use self::pool::Schema;
 use self::rows::{DRAFT, MEDIA, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
-    Catalog, CatalogError, DraftRow, Hold, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
@@ -74,8 +74,8 @@ impl Catalog for PostgresCatalog {
         self.connections.record(&new).await
     }
 
-    async fn hold(&self, keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError> {
-        self.connections.hold_all(keys).await
+    async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
+        self.connections.lock_keys(keys).await
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
@@ -134,7 +134,7 @@ impl Catalog for PostgresCatalog {
 
     async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
         let sql = "DELETE FROM source WHERE id = $1 AND media_id = $2";
-        self.connections.read(sql, &[&source.as_bytes().as_slice(), &number(media.0)]).await.map(drop)
+        self.connections.write(sql, &[&source.as_bytes().as_slice(), &number(media.0)]).await
     }
 
     async fn created(&self) -> Result<SystemTime, CatalogError> {

@@ -15,7 +15,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, Row};
 
 use super::failure::silent;
-use super::migrate;
+use super::migrate::{self, Schema};
 use super::tls::Tls;
 use super::url::PostgresUrl;
 use crate::catalog::CatalogError;
@@ -24,30 +24,21 @@ use crate::catalog::CatalogError;
 const CONNECT: Duration = Duration::from_secs(3);
 /// Time limit for a transaction.
 pub(super) const OPERATION: Duration = Duration::from_secs(5);
-/// Time limit in the database for one statement or lock. It is shorter than [`OPERATION`], so that the database
-/// reports the cause first.
+/// Longest time for one statement, and for a lock. Shorter than [`OPERATION`], so that the database ends it and names the
+/// reason.
 const STATEMENT: Duration = Duration::from_secs(4);
-/// Time after which the database ends an idle transaction whose COMMIT does not arrive, and the kernel ends a
-/// connection whose data is not acknowledged. It is well below the minute after which an indeterminate commit is
-/// checked.
+/// After this time the database ends an idle transaction, and the kernel a connection whose bytes are not acknowledged. Far
+/// below the minute after which pending photos are reconciled.
 const ABANDONED: Duration = Duration::from_secs(15);
-/// Maximum time for holding photos: the time that a slow media store may need to publish them.
-const HELD: Duration = Duration::from_secs(120);
+/// Longest time for which a key may be locked: as long as a slow media store may take to publish the photos.
+const LOCKED: Duration = Duration::from_secs(120);
 
-/// What to do with a database that has no tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Schema {
-    /// Create missing tables and update older ones.
-    Migrate,
-    /// Require existing tables, so that a mistaken URL does not look like an empty catalog.
-    Expect,
-}
-
-/// The connection pools of a catalog.
+/// The connections to one database.
 pub(super) struct Connections {
     work: Pool,
-    /// A separate pool: a caller that holds photos needs a connection of `work` to continue.
-    holds: Pool,
+    /// Connections that hold key locks. A pool of their own: a task that holds a lock needs a connection of the other pool
+    /// to record its draft.
+    locks: Pool,
     config: Config,
     tls: Tls,
     schema: Schema,
@@ -62,11 +53,11 @@ impl Connections {
     pub(super) fn new(url: &PostgresUrl, size: usize, schema: Schema) -> Result<Self, CatalogError> {
         let unusable = |error: std::io::Error| CatalogError::Unavailable(error.into());
         let tls = Tls::of(url).map_err(unusable)?;
-        let holds = (size / 2).max(1);
-        let work = size.saturating_sub(holds).max(1);
+        let locks = (size / 2).max(1);
+        let work = size.saturating_sub(locks).max(1);
         Ok(Self {
             work: pool(configured(url, ABANDONED), tls.clone(), work)?,
-            holds: pool(configured(url, HELD), tls.clone(), holds)?,
+            locks: pool(configured(url, LOCKED), tls.clone(), locks)?,
             config: configured(url, ABANDONED),
             tls,
             schema,
@@ -80,9 +71,9 @@ impl Connections {
         self.client(&self.work).await
     }
 
-    /// Returns a connection for holding photos, after the tables are prepared.
-    pub(super) async fn hold(self: &Arc<Self>) -> Result<Client, CatalogError> {
-        self.client(&self.holds).await
+    /// Returns a connection for key locks whose tables are ready.
+    pub(super) async fn for_locks(self: &Arc<Self>) -> Result<Client, CatalogError> {
+        self.client(&self.locks).await
     }
 
     async fn client(self: &Arc<Self>, pool: &Pool) -> Result<Client, CatalogError> {
@@ -139,6 +130,23 @@ impl Connections {
                     discard(client);
                     return Err(silent());
                 }
+            }
+        }
+    }
+
+    /// Runs one statement that changes rows, once.
+    pub(super) async fn write(
+        self: &Arc<Self>,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<(), CatalogError> {
+        let client = self.work().await?;
+        let statement = async { client.execute(&client.prepare_cached(sql).await?, params).await };
+        match timeout(OPERATION, statement).await {
+            Ok(changed) => Ok(changed.map(drop)?),
+            Err(_) => {
+                discard(client);
+                Err(silent())
             }
         }
     }

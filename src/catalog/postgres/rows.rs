@@ -75,12 +75,12 @@ pub(super) fn media(row: &Row, at: usize) -> Result<Media, CatalogError> {
 /// Reads a draft from its [`DRAFT`] columns, followed by the ids of its photos.
 pub(super) fn draft_row(row: &Row) -> Result<DraftRow, CatalogError> {
     let photos: Vec<i64> = column(row, DRAFT_COLUMNS)?;
-    let Draft { id, title, description, status, price_suggested, owner, photos: _ } = bare_draft(row)?;
     let photos = photos.into_iter().map(|id| positive(id).map(MediaId)).collect::<Result<_, _>>()?;
-    Ok(DraftRow { id, title, description, status, price_suggested, photos, owner })
+    Ok(DraftRow { photos, ..bare_draft(row)? })
 }
 
-fn bare_draft(row: &Row) -> Result<Draft, CatalogError> {
+/// Reads a draft without photos: the columns [`DRAFT`].
+fn bare_draft<P>(row: &Row) -> Result<Draft<P>, CatalogError> {
     let status: &str = column(row, 3)?;
     if status != status_name(DraftStatus::Draft) {
         return Err(CatalogError::Corrupt(format!("a draft has the status {status:?}")));
@@ -130,7 +130,7 @@ pub(super) fn known_source(row: &Row) -> Result<KnownSource, CatalogError> {
 /// then one waits for the other.
 pub(super) fn locks(keys: impl IntoIterator<Item = MediaKey>, from: Half) -> Vec<i64> {
     let start = match from {
-        Half::Hold => 0,
+        Half::Publish => 0,
         Half::Record => 16,
     };
     let name = |key: MediaKey| {
@@ -143,6 +143,6 @@ pub(super) fn locks(keys: impl IntoIterator<Item = MediaKey>, from: Half) -> Vec
 /// the transaction that records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Half {
-    Hold,
+    Publish,
     Record,
 }

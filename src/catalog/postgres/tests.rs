@@ -89,24 +89,24 @@ async fn lock_excludes_other_instances_until_a_lost_commit_has_ended() {
     let url = cluster.database().await;
     let (one, two) = (open(&url).await, Arc::new(open(&url).await));
     let keys = [MediaKey::of(b"a"), MediaKey::of(b"b")];
-    let held = one.hold(&keys).await.unwrap();
+    let lock = one.lock_keys(&keys).await.unwrap();
     one.create_draft(named("a")).await.unwrap();
-    drop(two.hold(&[MediaKey::of(b"c")]).await.unwrap());
+    drop(two.lock_keys(&[MediaKey::of(b"c")]).await.unwrap());
     let waiting = tokio::spawn({
         let two = Arc::clone(&two);
-        async move { two.hold(&[MediaKey::of(b"a")]).await }
+        async move { two.lock_keys(&[MediaKey::of(b"a")]).await }
     });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!waiting.is_finished());
-    drop(held);
+    drop(lock);
     drop(waiting.await.unwrap().unwrap());
     // A connection was lost during COMMIT, and the database has not noticed yet.
     let lost = cluster.client(&url).await;
     let names = rows::locks(keys, rows::Half::Record);
     lost.batch_execute("BEGIN").await.unwrap();
-    let lock = "SELECT pg_advisory_xact_lock_shared(name) FROM unnest($1::bigint[]) AS name";
-    lost.execute(lock, &[&names]).await.unwrap();
-    let waiting = tokio::spawn(async move { two.hold(&keys).await });
+    let shared = "SELECT pg_advisory_xact_lock_shared(name) FROM unnest($1::bigint[]) AS name";
+    lost.execute(shared, &[&names]).await.unwrap();
+    let waiting = tokio::spawn(async move { two.lock_keys(&keys).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!waiting.is_finished());
     lost.batch_execute("COMMIT").await.unwrap();
@@ -131,7 +131,7 @@ async fn connection_lost_during_commit_is_indeterminate_and_before_is_not() {
         let error = catalog.create_draft(named(name)).await.unwrap_err();
         assert!(matches!(error, CatalogError::Indeterminate(_)), "{name}: {error:?}");
         proxy.set_fault(Fault::Through);
-        let _held = catalog.hold(&key(name)).await.unwrap();
+        let _lock = catalog.lock_keys(&key(name)).await.unwrap();
         let without = catalog.without_row(&key(name)).await.unwrap();
         assert_eq!(without.is_empty(), is_recorded, "{name}");
     }
@@ -158,11 +158,11 @@ async fn stalled_database_is_unavailable_within_seconds_and_recovers() {
     catalog.check().await.unwrap();
     proxy.set_fault(Fault::Stall);
     let asked = Instant::now();
-    let (check, hold) = (catalog.check(), catalog.hold(&[]));
-    let (check, hold, record) =
-        futures_util::future::join3(check, hold, catalog.create_draft(named("x"))).await;
+    let (check, lock) = (catalog.check(), catalog.lock_keys(&[]));
+    let (check, lock, record) =
+        futures_util::future::join3(check, lock, catalog.create_draft(named("x"))).await;
     assert!(matches!(check, Err(CatalogError::Unavailable(_))));
-    assert!(matches!(hold, Err(CatalogError::Unavailable(_))));
+    assert!(matches!(lock, Err(CatalogError::Unavailable(_))));
     assert!(matches!(record, Err(CatalogError::Unavailable(_))));
     assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     proxy.set_fault(Fault::Through);

@@ -26,8 +26,9 @@ pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
 use super::{
-    Catalog, CatalogError, DraftRow, Hold, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
+use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
 
@@ -63,7 +64,7 @@ struct Opened {
 
 impl Opened {
     async fn open(path: Arc<Path>) -> Result<Self, CatalogError> {
-        let opening = tokio::task::spawn_blocking(move || -> Result<_, CatalogError> {
+        let open = move || -> Result<_, CatalogError> {
             // sled repairs files while it opens them. Damage that it must not repair is refused first, and the files
             // stay as they are.
             let acknowledged = Acknowledged::read(&path)?;
@@ -82,9 +83,10 @@ impl Opened {
             let watermark =
                 Watermark::open(&path, acknowledged, &found, &trees, || Ok(Log::make_durable(&db, &file)?))?;
             Ok((trees, Log { db, file, watermark: Arc::new(watermark) }))
-        });
-        let (trees, log) = opening.await.map_err(|died| {
-            tracing::debug!(%died, "opening the catalog panicked");
+        };
+        let opened = blocking(move || Ok::<_, BlockingError>(open())).await;
+        let (trees, log) = opened.map_err(|panic| {
+            tracing::debug!(%panic, "opening the catalog panicked");
             CatalogError::Corrupt("its files cannot be read".into())
         })??;
         let watermark = Arc::clone(&log.watermark);
@@ -171,7 +173,7 @@ impl SledCatalog {
     /// Reads all readable rows of the catalog in directory `path`, which may be damaged. Writes nothing. Blocks.
     ///
     /// # Errors
-    /// There is no catalog, another process has it open, or the disk fails.
+    /// There is no catalog, another process has it open, or the disk failed.
     pub fn salvage(path: &Path) -> Result<Salvage, CatalogError> {
         Salvage::read(path)
     }
@@ -238,9 +240,9 @@ impl Catalog for SledCatalog {
         self.record(move |trees| trees.insert(&new)).await
     }
 
-    /// Returns at once: only one process can use the catalog, and it locks its keys itself.
-    async fn hold(&self, _keys: &[MediaKey]) -> Result<Box<dyn Hold>, CatalogError> {
-        Ok(Box::new(Everything))
+    /// No other process can have the catalog open, so there is nothing to lock.
+    async fn lock_keys(&self, _keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
+        Ok(Box::new(SoleProcess))
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
@@ -316,11 +318,11 @@ impl Restorable for SledCatalog {
     }
 }
 
-/// A lock that excludes no one, since no other process can use the catalog.
-struct Everything;
+/// The locks of a process that has the catalog for itself.
+struct SoleProcess;
 
-impl Hold for Everything {
-    fn is_sure(&self) -> bool {
+impl KeyLock for SoleProcess {
+    fn is_valid(&self) -> bool {
         true
     }
 }
@@ -342,13 +344,6 @@ fn open_error(error: sled::Error, path: &Path) -> CatalogError {
 fn is_locked(path: &Path) -> bool {
     let tried = File::open(path.join(DB_FILE)).map(|file| file.try_lock());
     matches!(tried, Ok(Err(TryLockError::WouldBlock)))
-}
-
-/// Runs `work` on a thread that may block.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, CatalogError> + Send + 'static,
-) -> Result<T, CatalogError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| CatalogError::Unavailable(error.into()))?
 }
 
 impl From<io::Error> for CatalogError {

@@ -113,20 +113,6 @@ impl Trees {
     }
 }
 
-impl DraftValue {
-    pub(super) fn row(self, id: DraftId) -> DraftRow {
-        let Self { title, description, status, price_suggested, photos, owner } = self;
-        DraftRow { id, title, description, status, price_suggested, photos, owner }
-    }
-}
-
-impl From<&DraftRow> for DraftValue {
-    fn from(row: &DraftRow) -> Self {
-        let DraftRow { id: _, title, description, status, price_suggested, photos, owner } = row.clone();
-        Self { title, description, status, price_suggested, photos, owner }
-    }
-}
-
 impl RestoreTransaction<'_> {
     fn record(&self, row: &Row) -> RestoreResult<()> {
         match row {
@@ -162,7 +148,7 @@ impl RestoreTransaction<'_> {
         let id = row.id.0.to_be_bytes();
         match self.drafts.get(id)? {
             None => {
-                self.drafts.insert(&id, encode(&DraftValue::from(row)).map_err(abort)?)?;
+                self.drafts.insert(&id, encode(&DraftValue::from(row.clone())).map_err(abort)?)?;
                 self.new_drafts.update(|count| count + 1);
             }
             Some(there) if decode::<DraftValue>(&there).map_err(abort)?.row(row.id) == *row => {}

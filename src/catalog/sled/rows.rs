@@ -9,7 +9,7 @@ use sled::transaction::{
 };
 use sled::{Db, Tree};
 
-use crate::catalog::{CatalogError, NewDraft};
+use crate::catalog::{CatalogError, DraftRow, NewDraft};
 use crate::model::{Draft, DraftId, DraftStatus, MAX_ID, Media, MediaId, SourceId, UserId};
 
 pub(super) const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
@@ -177,7 +177,7 @@ impl Trees {
             };
             drafts.insert(&id.0.to_be_bytes(), encode(&row).map_err(Abort::Abort)?)?;
             let transactions = add_to_census(counters, new_media, 1)?;
-            Ok((row.with(id, photos), Position { transactions, next_draft: id.0 + 1 }))
+            Ok((row.row(id).with_photos(photos), Position { transactions, next_draft: id.0 + 1 }))
         });
         committed.map_err(|error| match error {
             TransactionError::Abort(error) => error,
@@ -220,20 +220,28 @@ impl Trees {
         let Some(row) = self.drafts.get(id.0.to_be_bytes())? else {
             return Ok(None);
         };
-        let row: DraftValue = decode(&row)?;
+        let row = decode::<DraftValue>(&row)?.row(id);
         let photo = |id: &MediaId| {
             let row = self.media.get(id.0.to_be_bytes())?;
             decode(&row.ok_or_else(|| CatalogError::Corrupt(format!("media {id} has no row")))?)
         };
         let photos = row.photos.iter().map(photo).collect::<Result<_, _>>()?;
-        Ok(Some(row.with(id, photos)))
+        Ok(Some(row.with_photos(photos)))
     }
 }
 
 impl DraftValue {
-    fn with(self, id: DraftId, photos: Vec<Media>) -> Draft {
-        let Self { title, description, status, price_suggested, photos: _, owner } = self;
-        Draft { id, title, description, status, price_suggested, photos, owner }
+    /// Returns the draft that is stored under `id`.
+    pub(super) fn row(self, id: DraftId) -> DraftRow {
+        let Self { title, description, status, price_suggested, photos, owner } = self;
+        DraftRow { id, title, description, status, price_suggested, photos, owner }
+    }
+}
+
+impl From<DraftRow> for DraftValue {
+    fn from(row: DraftRow) -> Self {
+        let DraftRow { id: _, title, description, status, price_suggested, photos, owner } = row;
+        Self { title, description, status, price_suggested, photos, owner }
     }
 }
 

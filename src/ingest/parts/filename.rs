@@ -1,4 +1,4 @@
-//! The file name of a part, which is shown back to the client and used for nothing else. So it is read leniently, and made
+//! Reads the file name of a part. It is shown to the client and used for nothing else: so it is read leniently, and made
 //! safe to show.
 
 use std::borrow::Cow;
@@ -6,10 +6,11 @@ use std::borrow::Cow;
 /// Longest file name that is kept, in characters.
 const MAX_CHARS: usize = 255;
 
-/// Reads a quoted file name in which quotes are not escaped, as some clients write it: it ends at the last quote of the line.
-/// Returns it with what follows its semicolon.
+/// Reads a quoted file name whose inner quotes are not escaped, as some clients send it. It ends at the last quote of the
+/// line. Returns the name, and the text after its semicolon.
 ///
-/// `None` if it holds a semicolon as well: a parser that ends it at the first quote could find other parameters in it.
+/// Returns `None` if the name contains a semicolon: a parser that ends it at the first quote could find other parameters in
+/// it.
 pub(super) fn with_bare_quotes(text: &str) -> Option<(String, &str)> {
     let (name, rest) = text.trim_start().strip_prefix('"')?.rsplit_once('"')?;
     let rest = rest.trim_start();
@@ -17,8 +18,8 @@ pub(super) fn with_bare_quotes(text: &str) -> Option<(String, &str)> {
     (!name.contains(';')).then(|| (name.replace("\\\"", "\""), rest))
 }
 
-/// Reads the value of a `filename*` (RFC 8187 section 3.2). RFC 7578 forbids it in forms; clients send it, and broken forms
-/// of it, which are taken as they are.
+/// Reads the value of a `filename*` (RFC 8187 section 3.2). RFC 7578 forbids it in forms, but clients send it. Broken
+/// values are used as they are.
 pub(super) fn extended(value: &str) -> String {
     let mut pieces = value.splitn(3, '\'');
     let (Some(charset), Some(_language), Some(encoded)) = (pieces.next(), pieces.next(), pieces.next())
@@ -57,8 +58,8 @@ fn percent_decoded(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// The name as it may be shown: without control characters, which would break a line of a log, and without characters that
-/// change the direction of the text around them. Browsers write a quote as `%22`.
+/// Makes a name safe to show: without control characters, which would break a log line, and without characters that change
+/// the direction of the text around them. Browsers write a quote as `%22`.
 pub(super) fn shown(name: &str) -> String {
     let is_bidi = |c: char| matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     let is_break = |c: char| matches!(c, '\u{2028}' | '\u{2029}');
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn extended_name_is_decoded_and_a_broken_one_is_taken_as_it_is() {
+    fn extended_name_is_decoded_and_a_broken_one_is_kept() {
         for (value, expected) in [
             ("UTF-8''caf%C3%A9.jpg", "café.jpg"),
             ("utf-8'en'a%20b.jpg", "a b.jpg"),

@@ -1,22 +1,22 @@
-//! The header block of a part (RFC 7578 section 4), read so that no two parsers could read it differently.
+//! Reads the header block of a part (RFC 7578 section 4), and refuses blocks that two parsers could read differently.
 //!
-//! The name of the field decides what the part is, so whatever could hide or change it is refused. The file name serves messages
-//! only, so forms of it that real clients send and no grammar has are read as they were meant.
+//! The name of the field decides what the part is, so everything that could hide or change it is refused. The file name
+//! only serves messages, so forms of it are accepted that real clients send and no grammar allows.
 
 use super::PartsError;
 use super::filename;
 
-/// Most headers of a part. Clients send up to five.
+/// Largest number of headers of a part. Clients send up to five.
 pub(super) const MAX_HEADERS: usize = 32;
-/// Most parameters of a `Content-Disposition`. Clients send up to three.
+/// Largest number of parameters of a `Content-Disposition`. Clients send up to three.
 pub(super) const MAX_PARAMETERS: usize = 16;
 
-/// What the header block of a part says.
+/// The content of the header block of a part.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     pub(super) name: Option<String>,
     pub(super) filename: Option<String>,
-    /// Whether a `Content-Transfer-Encoding` says that the data are not the bytes themselves.
+    /// Whether a `Content-Transfer-Encoding` declares that the data are encoded.
     pub(super) is_encoded: bool,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn read_head(block: &[u8]) -> Result<Head, PartsError> {
         }
         let colon = memchr::memchr(b':', line).ok_or(PartsError::Malformed("a part header has no colon"))?;
         let (name, value) = (&line[..colon], &line[colon + 1..]);
-        // White space in front of the colon, or of a line that continues another one, is read in different ways.
+        // Parsers disagree about white space before the colon, and at the start of a continued line.
         if name.is_empty() || !name.iter().all(u8::is_ascii_graphic) {
             return Err(PartsError::Malformed("the name of a part header is not a token"));
         }
@@ -93,8 +93,8 @@ fn disposition(value: &str) -> Result<Head, PartsError> {
     Ok(read)
 }
 
-/// A parameter's value and what follows its semicolon. A backslash escapes a quote and nothing else: old browsers send
-/// whole Windows paths.
+/// Returns a parameter's value, and the text after its semicolon. A backslash escapes only a quote: old browsers send whole
+/// Windows paths.
 fn parameter_value(text: &str) -> Result<(String, &str), PartsError> {
     let text = text.trim_start();
     let Some(quoted) = text.strip_prefix('"') else {
@@ -114,7 +114,7 @@ fn parameter_value(text: &str) -> Result<(String, &str), PartsError> {
         None if rest.is_empty() => rest,
         None => return Err(PartsError::Malformed("a Content-Disposition has text after a closing quote")),
     };
-    // A parser without escapes would read further parameters from here on.
+    // A parser that knows no escapes would find more parameters after this quote.
     if value.split("\\\"").skip(1).any(|after| after.trim_start().starts_with(';')) {
         return Err(PartsError::Malformed("a Content-Disposition has a semicolon after an escaped quote"));
     }

@@ -1,9 +1,9 @@
-//! The parts of a multipart body, one after the other, within hard caps.
+//! Reads the parts of a multipart body, one after the other, within fixed limits.
 //!
-//! Data are handed on as they lie in the frames of the body: nothing is copied, nothing collected, and the next frame is asked
-//! for only when the last one is used up. What lies before a part's data is collected, up to a cap, and refused where two
-//! parsers could read it differently (see `head`). The grammar is RFC 2046 section 5.1.1's; the verdict does not depend on
-//! how the body is cut into frames.
+//! Data are passed on as slices of the frames of the body: nothing is copied or collected, and the next frame is read only
+//! when the last one is used up. The bytes before the data of a part are collected, up to a limit, and refused if two
+//! parsers could read them differently (see `head`). The grammar is that of RFC 2046 section 5.1.1. The result does not
+//! depend on how the body is cut into frames.
 
 mod filename;
 mod head;
@@ -17,20 +17,19 @@ use futures_util::{Stream, StreamExt};
 use self::head::{Head, read_head};
 use self::scan::{Scanner, Step};
 
-/// Most bytes in front of a part's data that are not data: the preamble, or the rest of a delimiter line, and the part's
-/// headers.
+/// Most bytes before the data of a part: the preamble or the rest of a delimiter line, and the headers of the part.
 pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Parts in one body, photos and other fields together, beyond the number of photos.
+/// Number of parts, photos and other fields together, that one body may have beyond the number of photos.
 const MAX_OTHER_PARTS: usize = 100;
 
 /// Why a body ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
-    /// Nothing arrived for longer than one may be silent.
+    /// No data arrived for too long.
     #[error("The request body did not arrive in time.")]
     Idle,
-    /// The client went away or broke the framing of the protocol.
+    /// The client disconnected or broke the framing of the protocol.
     #[error("The request body ended early.")]
     Aborted,
 }
@@ -41,10 +40,10 @@ pub enum PartsError {
     /// The body is not well-formed `multipart/form-data` (RFC 7578), or was cut off.
     #[error("The multipart body is malformed: {0}.")]
     Malformed(&'static str),
-    /// The body is longer than all caps together allow.
+    /// The body is longer than all limits together allow.
     #[error("The request body is larger than the {max} bytes that are allowed.")]
     TooLarge {
-        /// The cap in bytes.
+        /// The limit in bytes.
         max: u64,
     },
     /// The connection failed.
@@ -68,7 +67,7 @@ pub struct Parts {
     parts_left: usize,
 }
 
-/// One part. What of it is not read is skipped when the next one is asked for.
+/// One part. Data that are not read are skipped when the next part is read.
 pub struct Part<'p> {
     parts: &'p mut Parts,
     name: String,
@@ -77,9 +76,9 @@ pub struct Part<'p> {
 }
 
 impl Parts {
-    /// The parts of `body`, delimited by `boundary`, which is valid (see [`boundary`](super::boundary::boundary)).
+    /// Reads the parts of `body`, delimited by `boundary`, which is valid (see [`boundary`](super::boundary::boundary)).
     ///
-    /// At most `max_bytes` of the body are read, and `max_photos` parts and 100 more.
+    /// Reads at most `max_bytes` of the body, and at most 100 parts more than `max_photos`.
     pub fn new<S>(body: S, boundary: &str, max_bytes: u64, max_photos: usize) -> Self
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
@@ -93,7 +92,7 @@ impl Parts {
         }
     }
 
-    /// The next part; `None` behind the closing delimiter. What follows that is not read.
+    /// Returns the next part, or `None` after the closing delimiter. Bytes after that are not read.
     ///
     /// # Errors
     /// The body is malformed, too large, or did not arrive.
@@ -112,7 +111,7 @@ impl Parts {
         Ok(Some(Part { parts: self, name, filename, is_encoded }))
     }
 
-    /// Hands the next frame to the scanner.
+    /// Passes the next frame to the scanner.
     async fn pull(&mut self) -> Result<(), PartsError> {
         let is_empty = self.bytes_left == self.max_bytes;
         let frame = self.body.next().await.ok_or(if is_empty { EMPTY } else { CUT_OFF })??;
@@ -129,17 +128,17 @@ impl Part<'_> {
         &self.name
     }
 
-    /// The file name that the client declared, made safe to show. Only ever shown back to it.
+    /// The file name that the client declared, made safe to show to the client.
     pub fn filename(&self) -> Option<&str> {
         self.filename.as_deref()
     }
 
-    /// Whether the part declares a `Content-Transfer-Encoding`, such as base64, under which its data are not the bytes meant.
+    /// Whether the part declares a `Content-Transfer-Encoding`, such as base64: its data are encoded then.
     pub fn is_encoded(&self) -> bool {
         self.is_encoded
     }
 
-    /// The next piece of the part's data, not empty; `None` at its end.
+    /// Returns the next piece of the data, never an empty one, or `None` at the end.
     ///
     /// # Errors
     /// The body is cut off, too large, or did not arrive.
@@ -154,7 +153,7 @@ impl Part<'_> {
         Ok(None)
     }
 
-    /// Reads the rest of the part and forgets it.
+    /// Reads the rest of the part and discards it.
     ///
     /// # Errors
     /// As [`chunk`](Self::chunk).

@@ -1,20 +1,20 @@
-//! Where the parts of a body begin and end: a machine that is fed frames and knows no stream.
+//! Finds where the parts of a body begin and end. A state machine that is fed with frames, and does no I/O.
 
 use bytes::{Buf, Bytes};
 use memchr::{memmem, memrchr};
 
 use super::{CUT_OFF, HEAD_TOO_LONG, MAX_HEAD_BYTES, PartsError};
 
-/// What was found next.
+/// The next thing that was found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Nothing: another frame is needed.
     More,
-    /// The header block of a part, the empty line behind it included.
+    /// The header block of a part, with the empty line after it.
     Head(Vec<u8>),
     /// Data of that part, not empty.
     Data(Bytes),
-    /// Its data are over.
+    /// The end of the data of that part.
     PartEnd,
     /// The closing delimiter. Nothing follows.
     End,
@@ -23,33 +23,33 @@ pub(super) enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Preamble,
-    /// Behind a delimiter, whose line goes on.
+    /// After a delimiter, before the end of its line.
     DelimiterLine,
     Headers,
     Data,
     End,
 }
 
-/// See the module.
+/// Scans the frames of one body.
 #[derive(Debug)]
 pub(super) struct Scanner {
-    /// CRLF, two dashes, boundary. CR is nowhere else in it, so that what began like it and went on otherwise holds no other
-    /// beginning of it.
+    /// CRLF, two dashes, boundary. The delimiter contains one CR, at its start, so a failed partial match cannot contain
+    /// the start of another match.
     delimiter: Bytes,
     finder: memmem::Finder<'static>,
     state: State,
-    /// What of the last frame was not looked at.
+    /// The part of the last frame that is not scanned yet.
     frame: Bytes,
-    /// How many bytes of the delimiter ended the frame before that.
+    /// How many bytes of the delimiter were at the end of the frame before.
     matched: usize,
-    /// A line or a header block that is not complete.
+    /// An incomplete line or header block.
     held: Vec<u8>,
-    /// How many more bytes may be no data.
+    /// How many more bytes may occur before the data.
     head_left: usize,
 }
 
 impl Scanner {
-    /// For a body that is delimited by `boundary`, which holds no CR.
+    /// Returns a scanner for a body delimited by `boundary`, which contains no CR.
     pub(super) fn new(boundary: &str) -> Self {
         let delimiter = Bytes::from(format!("\r\n--{boundary}"));
         let finder = memmem::Finder::new(&delimiter).into_owned();
@@ -58,25 +58,25 @@ impl Scanner {
             finder,
             state: State::Preamble,
             frame: Bytes::new(),
-            // The first delimiter may stand at the very beginning, as if a line had ended before it.
+            // The first delimiter may be at the very start of the body, as if a line ended before it.
             matched: 2,
             held: Vec::new(),
             head_left: MAX_HEAD_BYTES,
         }
     }
 
-    /// Whether the data of a part are not over.
+    /// Returns whether the scanner is within the data of a part.
     pub(super) fn is_in_data(&self) -> bool {
         self.state == State::Data
     }
 
-    /// Takes the next frame. To be called after [`Step::More`].
+    /// Takes the next frame. Called after [`Step::More`].
     pub(super) fn push(&mut self, frame: Bytes) {
         debug_assert!(self.frame.is_empty(), "the last frame was not used up");
         self.frame = frame;
     }
 
-    /// Finds what is next.
+    /// Returns the next thing that it finds.
     ///
     /// # Errors
     /// The body is malformed.
@@ -119,7 +119,7 @@ impl Scanner {
         }
     }
 
-    /// What of the frame lies before a delimiter, and whether one follows. Neither, and the frame is used up.
+    /// Returns the bytes of the frame before a delimiter, and whether one follows. Without either, the frame is used up.
     fn until_delimiter(&mut self) -> Found {
         if self.frame.is_empty() {
             return Found::default();
@@ -137,7 +137,7 @@ impl Scanner {
                 self.matched += common;
                 return Found::default();
             }
-            // It only looked like one.
+            // The bytes at the end of the last frame were data.
             let before = self.delimiter.slice(..self.matched);
             self.matched = 0;
             return Found { before, delimiter: false };
@@ -152,12 +152,12 @@ impl Scanner {
         let begins = begins.filter(|at| self.delimiter.starts_with(&self.frame[*at..]));
         let end = begins.unwrap_or(self.frame.len());
         self.matched = self.frame.len() - end;
-        // All of the frame is let go of: the buffer that it lies in can then be read into again.
+        // The whole frame is released, so that its buffer can be read into again.
         let before = std::mem::take(&mut self.frame).split_to(end);
         Found { before, delimiter: false }
     }
 
-    /// What the line of a delimiter leads to, once it is known. It closes the body with two more dashes, or ends after optional
+    /// Reads the rest of the line of a delimiter. Two more dashes close the body; otherwise the line ends after optional
     /// white space.
     fn delimiter_line(&mut self) -> Result<Option<State>, PartsError> {
         while let Some(byte) = self.frame.first().copied() {
@@ -179,7 +179,7 @@ impl Scanner {
         Ok(None)
     }
 
-    /// Collects through the empty line, and gives all that was collected: only CRLF for a part without headers.
+    /// Collects bytes up to the empty line, and returns them: only CRLF for a part without headers.
     fn headers(&mut self) -> Result<Option<Vec<u8>>, PartsError> {
         const CRLF: &[u8] = b"\r\n";
         const END: &[u8] = b"\r\n\r\n";

@@ -19,7 +19,7 @@ async fn read(body: &[u8], cut: usize, boundary: &str, max: u64) -> Result<Seen,
     Ok(seen)
 }
 
-/// However the bytes are cut into frames, the outcome must be the same.
+/// The result must not depend on how the bytes are cut into frames.
 async fn outcome(body: &[u8]) -> Result<Seen, PartsError> {
     let whole = read(body, body.len(), "b", u64::MAX).await;
     for cut in [1, 2, 3, 7, 64, 4096] {
@@ -132,7 +132,7 @@ async fn headers_and_parameters_of_a_part_are_capped() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_cut_off_are_refused() {
+async fn incomplete_bodies_are_refused() {
     let whole = part(A, "data") + &part(A, "more") + "--b--";
     assert!(outcome(whole.as_bytes()).await.is_ok());
     for cut in 0..whole.len() {
@@ -163,7 +163,7 @@ async fn bytes_are_capped_while_they_stream() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_always_ready_is_not_drained_ahead_of_its_reader() {
+async fn body_that_is_always_ready_is_not_read_ahead() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     let frames = Arc::new(AtomicUsize::new(0));
@@ -186,7 +186,7 @@ async fn a_body_that_is_always_ready_is_not_drained_ahead_of_its_reader() {
 }
 
 #[tokio::test]
-async fn delimiter_lines_are_read_as_the_rfc_has_them() {
+async fn delimiter_lines_follow_the_rfc() {
     let body = |line: &str| format!("--b{line}{A}\r\n\r\ndata\r\n--b--");
     for good in ["\r\n", " \t\r\n"] {
         assert!(outcome(body(good).as_bytes()).await.is_ok(), "{good:?}");
@@ -201,7 +201,7 @@ async fn delimiter_lines_are_read_as_the_rfc_has_them() {
 }
 
 #[tokio::test]
-async fn what_is_not_read_of_a_part_is_skipped() {
+async fn unread_data_of_a_part_are_skipped() {
     let body = part(A, "not read") + &part(A, "read") + "--b--";
     let mut parts = Parts::new(stream::iter([Ok(Bytes::from(body))]), "b", u64::MAX, 20);
     assert!(parts.next().await.unwrap().is_some());
@@ -212,7 +212,7 @@ async fn what_is_not_read_of_a_part_is_skipped() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
-    /// Whatever a file name holds, the field keeps its name, or the part is refused.
+    /// For any file name, the field keeps its name, or the part is refused.
     #[test]
     fn file_name_changes_no_field_name(pieces in prop::collection::vec(prop_oneof![
         Just("\""), Just("\\"), Just(";"), Just(" "), Just("name="), Just("\"files\""), Just("x"), Just("="),
@@ -229,9 +229,9 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Whatever the data, it comes back as it was sent, in frames of any size.
+    /// Any data are returned as they were sent, in frames of any size.
     #[test]
-    fn data_survives(data in prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'-'), Just(b'b'), any::<u8>()], 0..300), cut in 1usize..64) {
+    fn any_data_are_read_as_they_were_sent(data in prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'-'), Just(b'b'), any::<u8>()], 0..300), cut in 1usize..64) {
         prop_assume!(!data.windows(5).any(|window| window == b"\r\n--b"));
         let mut body = format!("--b\r\n{A}\r\n\r\n").into_bytes();
         body.extend(&data);
@@ -241,24 +241,24 @@ proptest! {
         prop_assert_eq!(seen, Ok(vec![("a".to_owned(), None, data)]));
     }
 
-    /// Wherever parts end within frames.
+    /// Parts may end anywhere within frames.
     #[test]
-    fn sizes_do_not_matter(sizes in prop::collection::vec(0usize..40_000, 1..6), cut in prop_oneof![Just(16_384usize), Just(65_536), 1000usize..70_000]) {
+    fn parts_of_any_size_are_read_as_they_were_sent(sizes in prop::collection::vec(0usize..40_000, 1..6), cut in prop_oneof![Just(16_384usize), Just(65_536), 1000usize..70_000]) {
         let body = sizes.iter().map(|size| part(A, &"x".repeat(*size))).collect::<String>() + "--b--";
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let seen = runtime.block_on(read(body.as_bytes(), cut, "b", u64::MAX)).unwrap();
         prop_assert_eq!(seen.iter().map(|(_, _, data)| data.len()).collect::<Vec<_>>(), sizes);
     }
 
-    /// An independent parser reads the same out of every body that is taken here.
+    /// An independent parser reads the same parts from every body that is accepted here.
     #[test]
-    fn another_parser_agrees(pieces in prop::collection::vec(prop_oneof![
+    fn accepted_bodies_are_read_alike_by_another_parser(pieces in prop::collection::vec(prop_oneof![
         Just("--b"), Just("\r\n"), Just("\r\n--b"), Just("\r\n--b\r\n"), Just("--b--"), Just("\r"), Just("\n"), Just("-"), Just(" "),
         Just("Content-Disposition: form-data; name=\"a\"\r\n\r\n"), Just("\r\n\r\n"), Just("x"), Just("b"),
     ], 0..24), cut in 1usize..40) {
         let body = pieces.concat();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        // It finds a first delimiter within a line too, so there is no preamble here.
+        // That parser also finds a first delimiter within a line, so these bodies have no preamble.
         let body = format!("--b\r\n{A}\r\n\r\n{body}\r\n--b--");
         if let Ok(seen) = runtime.block_on(read(body.as_bytes(), cut, "b", u64::MAX)) {
             let data: Vec<Vec<u8>> = seen.into_iter().map(|(_, _, data)| data).collect();

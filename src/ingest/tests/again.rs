@@ -1,4 +1,4 @@
-//! Photos that come again.
+//! Photos that are uploaded again.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn recognised(uploaded: &Uploaded) -> Vec<bool> {
 }
 
 #[tokio::test]
-async fn a_photo_that_comes_again_is_recognised_and_answered_alike() {
+async fn photo_uploaded_again_is_recognised_and_answered_alike() {
     let setup = setup().await;
     let first = setup.upload(&[photo(1), photo(2), photo(1)]).await.unwrap();
     assert_eq!(recognised(&first), [false, false, true], "the third is the first once more");
@@ -23,7 +23,7 @@ async fn a_photo_that_comes_again_is_recognised_and_answered_alike() {
 }
 
 #[tokio::test]
-async fn a_photo_whose_file_went_or_shrank_is_made_anew() {
+async fn photo_whose_file_is_gone_or_short_is_encoded_again() {
     let setup = setup().await;
     let first = setup.upload(&[photo(1)]).await.unwrap();
     let file = setup.dir.path().join("media").join(format!("{}.jpg", first.photos[0].key));
@@ -42,7 +42,7 @@ async fn a_photo_whose_file_went_or_shrank_is_made_anew() {
 }
 
 #[tokio::test]
-async fn photo_with_a_flipped_byte_is_made_anew_and_the_damaged_one_is_kept_aside() {
+async fn photo_with_a_flipped_byte_is_encoded_again_and_the_damaged_file_is_quarantined() {
     let setup = setup().await;
     let first = setup.upload(&[photo(1)]).await.unwrap();
     let media = setup.dir.path().join("media");
@@ -57,7 +57,7 @@ async fn photo_with_a_flipped_byte_is_made_anew_and_the_damaged_one_is_kept_asid
     assert_eq!(std::fs::read(&file).unwrap(), bytes);
     let aside = std::fs::read_dir(media.join(".quarantine")).unwrap().next().unwrap().unwrap().path();
     assert_eq!(std::fs::read(aside).unwrap(), damaged);
-    assert_eq!(setup.ingest.quarantined(), 1);
+    assert_eq!(setup.ingest.publisher.quarantined.get(), 1);
     // The same output from another source heals it as well.
     std::fs::write(&file, &damaged).unwrap();
     let other = [photo(1), b"x".to_vec()].concat();
@@ -65,14 +65,14 @@ async fn photo_with_a_flipped_byte_is_made_anew_and_the_damaged_one_is_kept_asid
     assert_eq!(std::fs::read(&file).unwrap(), bytes);
 }
 
-/// The file goes after the photo was recognised, in the moment between that and the commit: as when the upload that
-/// published it takes it back, or a collector finds it unreferenced.
+/// The file is removed between the recognition of the photo and the commit, as by a rollback of the upload that published it,
+/// or by the garbage collector.
 #[tokio::test]
-async fn a_photo_whose_file_goes_while_its_key_is_held_by_another_is_made_anew() {
+async fn photo_whose_file_is_removed_before_the_commit_is_encoded_again() {
     let setup = setup().await;
     let first = setup.upload(&[photo(1)]).await.unwrap();
     let key = first.photos[0].key;
-    let held = setup.ingest.publishing.hold([key]).await;
+    let guard = setup.ingest.publisher.lock_keys([key]).await.unwrap();
     let setup = Arc::new(setup);
     let second = tokio::spawn({
         let setup = Arc::clone(&setup);
@@ -81,8 +81,8 @@ async fn a_photo_whose_file_goes_while_its_key_is_held_by_another_is_made_anew()
     while setup.ingest.commits.is_empty() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    setup.ingest.store.remove(&[key]).await.unwrap();
-    drop(held);
+    setup.ingest.publisher.store().remove(&[key]).await.unwrap();
+    drop(guard);
     let second = second.await.unwrap().unwrap();
     assert_eq!(recognised(&second), [false, false, true]);
     assert_eq!(second.draft.photos[0], first.draft.photos[0]);
@@ -90,7 +90,7 @@ async fn a_photo_whose_file_goes_while_its_key_is_held_by_another_is_made_anew()
 }
 
 #[tokio::test]
-async fn what_was_refused_or_not_committed_is_not_remembered() {
+async fn photo_of_a_failed_upload_is_not_recognised_later() {
     let setup = setup().await;
     let bad = photo(9)[..60].to_vec();
     for _ in 0..2 {
@@ -103,7 +103,7 @@ async fn what_was_refused_or_not_committed_is_not_remembered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn uploads_of_one_photo_that_fail_never_take_it_from_those_that_do_not() {
+async fn rollback_never_removes_a_photo_of_a_concurrent_upload() {
     let setup = Arc::new(setup().await);
     for round in 0..10 {
         let uploads = (0..8).map(|n| {
@@ -120,23 +120,23 @@ async fn uploads_of_one_photo_that_fail_never_take_it_from_those_that_do_not() {
             drafts.extend(upload.await.unwrap().ok());
         }
         for photo in drafts.iter().flat_map(|uploaded| &uploaded.draft.photos) {
-            assert_eq!(setup.ingest.store.length(photo.key).await.unwrap(), Some(photo.size_bytes));
+            assert_eq!(
+                setup.ingest.publisher.store().length(photo.key).await.unwrap(),
+                Some(photo.size_bytes)
+            );
         }
         *setup.catalog.next.lock().unwrap() = None;
     }
 }
 
 #[tokio::test]
-async fn a_photo_that_other_settings_let_in_is_not_known() {
+async fn photo_encoded_with_other_settings_is_not_recognised() {
     let setup = setup().await;
     setup.upload(&[photo(1)]).await.unwrap();
     let other = |limits: Limits, recipe: Recipe| {
         let old = &setup.ingest;
-        let (pool, store) = (Arc::clone(&old.pool), Arc::clone(&old.store));
-        let catalog = Arc::clone(&old.catalog);
-        let ingest =
-            Ingest::new(limits, recipe, old.budget.clone(), pool, store, catalog, old.scratch.clone());
-        Arc::new(ingest)
+        let (pool, publisher) = (Arc::clone(&old.pool), Arc::clone(&old.publisher));
+        Arc::new(Ingest::new(limits, recipe, old.budget.clone(), pool, publisher, old.scratch.clone()))
     };
     let (limits, recipe) = (setup.ingest.limits.clone(), setup.ingest.recipe);
     let same = upload_to(&other(limits.clone(), recipe), &[photo(1)]).await.unwrap();

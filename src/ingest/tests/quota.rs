@@ -23,7 +23,7 @@ async fn left(limiter: &MemoryLimiter) -> usize {
 }
 
 #[tokio::test]
-async fn photos_that_are_stored_already_cost_nothing() {
+async fn photos_that_are_stored_already_are_not_charged() {
     let (setup, limiter) = setup_with(10).await;
     setup.upload(&[photo(20), photo(40), photo(20)]).await.unwrap();
     setup.upload(&[photo(40), photo(20)]).await.unwrap();
@@ -36,7 +36,7 @@ async fn photos_that_are_stored_already_cost_nothing() {
 }
 
 #[tokio::test]
-async fn spent_quota_refuses_new_photos_keeps_nothing_of_them_and_lets_known_ones_pass() {
+async fn spent_quota_refuses_new_photos_and_admits_stored_ones() {
     let (setup, _) = setup_with(2).await;
     setup.upload(&[photo(20), photo(40)]).await.unwrap();
     for upload in [vec![photo(60)], vec![photo(20), photo(60)], vec![photo(60), photo(80), photo(100)]] {
@@ -49,7 +49,7 @@ async fn spent_quota_refuses_new_photos_keeps_nothing_of_them_and_lets_known_one
 }
 
 #[tokio::test]
-async fn upload_that_fails_or_is_given_up_costs_nothing() {
+async fn failed_upload_is_not_charged() {
     let (setup, limiter) = setup_with(3).await;
     setup.upload(&[photo(20), photo(40), photo(180)[..60].to_vec()]).await.unwrap_err();
     *setup.catalog.next.lock().unwrap() = Some(full());
@@ -96,7 +96,7 @@ async fn parallel_uploads_of_one_client_never_keep_more_than_the_quota() {
 }
 
 #[tokio::test]
-async fn photo_that_is_larger_than_the_whole_quota_is_told_so() {
+async fn photo_larger_than_the_whole_quota_is_refused() {
     let (setup, _) = setup_with(1).await;
     let noise = image::RgbImage::from_fn(64, 64, |x, y| {
         let random = (x * 64 + y).wrapping_mul(2_654_435_761).to_be_bytes();

@@ -1,4 +1,4 @@
-//! Makes new names durable: one sync of the directory for all uploads that wait for one.
+//! Makes changes of a directory durable, with one sync for all uploads that wait for one.
 
 use std::fs::File;
 use std::io;
@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-use super::blocking::blocking;
+use crate::blocking::blocking;
 
-/// A directory whose names are synced.
+/// A directory that is synced.
 #[derive(Debug)]
 pub(super) struct DirSync {
-    /// One handle for as long as the store lives, so that the system reports every failed write to it.
+    /// One handle for the lifetime of the store, so that the system reports every failed write on it.
     dir: Arc<File>,
     /// Number of requests so far.
     asked: AtomicU64,
@@ -23,16 +23,16 @@ pub(super) struct DirSync {
 
 #[derive(Debug, Default)]
 struct Synced {
-    /// The last request whose names are as durable as they will get.
+    /// The last request that was synced, with success or not.
     last: u64,
-    /// The last request whose names may not be, and why.
+    /// The last request whose sync failed, and the error.
     failed: Option<(u64, io::ErrorKind, String)>,
 }
 
 impl Synced {
     fn outcome(&self, request: u64) -> io::Result<()> {
         match &self.failed {
-            // After a failure the system may call the next sync a success though names were lost: not for these.
+            // After a failure the next sync may succeed although entries were lost, so these requests stay failed.
             Some((last, kind, error)) if request <= *last => Err(io::Error::new(*kind, error.clone())),
             _ => Ok(()),
         }
@@ -50,15 +50,15 @@ impl DirSync {
         &self.dir
     }
 
-    /// Syncs, whoever else does. Blocks.
+    /// Syncs at once. Blocks.
     pub(super) fn sync_now(&self) -> io::Result<()> {
         self.dir.sync_all()
     }
 
-    /// Returns when every name given or taken before this call is durable.
+    /// Returns once every name added or removed before this call is durable.
     pub(super) async fn sync(&self) -> io::Result<()> {
         let request = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        // Whoever gets here first syncs for all who asked by then; these find it done when their turn comes.
+        // The first task to get here syncs for all requests so far; the others find that done when they get the lock.
         let mut synced = self.synced.lock().await;
         if synced.last < request {
             let last = self.asked.load(Ordering::SeqCst);
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn everybody_who_asks_is_answered() {
+    async fn every_concurrent_request_is_synced() {
         let dir = tempfile::tempdir().unwrap();
         let names = Arc::new(DirSync::open(dir.path()).unwrap());
         let asking = (0..100).map(|_| {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failed_sync_fails_those_that_it_was_for_and_no_later_ones() {
+    async fn failed_sync_fails_its_own_requests_and_no_later_ones() {
         let synced = Synced { last: 9, failed: Some((7, io::ErrorKind::StorageFull, "full".into())) };
         assert_eq!(synced.outcome(7).unwrap_err().kind(), io::ErrorKind::StorageFull);
         synced.outcome(8).unwrap();

@@ -1,5 +1,5 @@
-//! The directories of the store: opened once, made again if they are removed while the server runs, and opened again if
-//! somebody puts others in their place.
+//! The directories of the store. They are opened once, created again if they are removed while the server runs, and opened
+//! again if they are replaced.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,7 +11,7 @@ use super::dir_sync::DirSync;
 use super::{STAGING, found};
 use crate::disk;
 
-/// See the module.
+/// The open directories of the store.
 #[derive(Debug)]
 pub(super) struct Directories {
     root: Arc<Path>,
@@ -21,19 +21,19 @@ pub(super) struct Directories {
 #[derive(Debug)]
 struct Opened {
     names: Arc<DirSync>,
-    /// The staging directory. It is locked as long as the store is open; `None` where another process is the master.
+    /// The staging directory, locked while the store is open. `None` if the store is open for reading only.
     staging: Option<File>,
 }
 
 impl Directories {
-    /// Creates what is missing, and locks the staging directory: another process must not clear what this one has staged.
+    /// Creates missing directories, and locks the staging directory: another process must not clear what this one staged.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         let staging = Some(lock_staging(root)?);
         let opened = Opened { names: Arc::new(DirSync::open(root)?), staging };
         Ok(Self { root: root.into(), opened: Mutex::new(opened) })
     }
 
-    /// Creates and locks nothing.
+    /// Opens the directories, without creating or locking any.
     pub(super) fn open_for_reading(root: &Path) -> io::Result<Self> {
         fs::read_dir(root)?;
         let opened = Opened { names: Arc::new(DirSync::open(root)?), staging: None };
@@ -44,23 +44,25 @@ impl Directories {
         self.root.join(STAGING)
     }
 
-    /// The names in the directory of the photos.
+    /// Returns the directory of the photos.
     pub(super) fn names(&self) -> Arc<DirSync> {
         Arc::clone(&self.opened().names)
     }
 
-    /// Whether this process may change anything.
+    /// Fails if the store is open for reading only.
     pub(super) fn writable(&self) -> io::Result<()> {
         match self.opened().staging {
             Some(_) => Ok(()),
-            None => Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "opened for reading alone")),
+            None => {
+                Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the store is open for reading only"))
+            }
         }
     }
 
-    /// Makes again what was removed, and opens again what is not the directory that was opened. Blocks.
+    /// Creates removed directories again, and opens replaced ones again. Blocks.
     ///
     /// # Errors
-    /// A directory cannot be made, or another process uses the one that is there now.
+    /// A directory cannot be created, or another process has locked the new one.
     pub(super) fn restore(&self) -> io::Result<()> {
         let mut opened = self.opened();
         let Some(staging) = &opened.staging else { return Ok(()) };
@@ -68,7 +70,7 @@ impl Directories {
             return Ok(());
         }
         tracing::error!(
-            "a directory of the media store was removed or replaced: it is made and opened again"
+            "a directory of the media store was removed or replaced: it is created and opened again"
         );
         if !is_at(staging, &self.staging())? {
             opened.staging = Some(lock_staging(&self.root)?);
@@ -92,7 +94,7 @@ fn lock_staging(root: &Path) -> io::Result<File> {
     Ok(lock)
 }
 
-/// Whether the directory at `path` is the one that is open as `dir`.
+/// Returns whether the directory at `path` is the one that is open as `dir`.
 fn is_at(dir: &File, path: &Path) -> io::Result<bool> {
     let Some(now) = found(File::open(path))? else { return Ok(false) };
     let id = |file: &File| file.metadata().map(|file| (file.dev(), file.ino()));

@@ -1,4 +1,4 @@
-//! Looks through the photos, however many there are, a page at a time.
+//! Lists the photos a page at a time, in bounded memory.
 
 use std::fs::ReadDir;
 use std::io;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use super::blocking::blocking;
-use super::{SUFFIX, found, stored};
-use crate::media::{MediaError, Stored};
+use super::{found, stored};
+use crate::blocking::blocking;
+use crate::media::{MediaError, MediaName, Stored};
 
-/// Names that are read for one page; that of a foreign file counts.
+/// Directory entries that are read for one page, foreign files included.
 const PAGE: usize = 256;
 
 enum At {
@@ -44,13 +44,13 @@ fn read(at: At) -> io::Result<(Vec<Stored>, At)> {
         };
         let entry = entry?;
         let name = entry.file_name();
-        let key = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok());
-        // Links are not followed: they are somebody else's.
-        if let Some(key) = key
+        let name: Option<MediaName> = name.to_str().and_then(|name| name.parse().ok());
+        // Symbolic links are not followed: this store makes none.
+        if let Some(name) = name
             && let Some(file) = found(entry.metadata())?
             && file.is_file()
         {
-            page.push(stored(key, &file)?);
+            page.push(stored(name.key(), &file)?);
         }
     }
     Ok((page, At::Within(names)))

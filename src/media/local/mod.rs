@@ -1,25 +1,25 @@
 //! Photos on a local disk: `<root>/<sha256>.jpg`.
 //!
-//! Bytes are written to `<root>/.staging/<sha256>.<random>.jpg` and synced. Publishing gives them their name as a second
-//! link, and syncs the directory before anything is acknowledged. The staged name stays until it is certain that something
-//! refers to the photo: so what a crash leaves in staging names exactly the photos that may have been published in vain,
-//! and no start has to look through all of them.
+//! Bytes are written to `<root>/.staging/<sha256>.<random>.jpg` and synced. Publishing gives the file its name as a second
+//! link, and syncs the directory before the upload is acknowledged. The staged name stays until the publication is committed:
+//! so the files that a crash leaves in staging name exactly the photos that are pending, and a start does not have to read
+//! the whole store.
 
-mod blocking;
 mod dir_sync;
 mod directories;
 mod list;
 mod publish;
 mod quarantine;
 mod reading;
+mod staging;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Write};
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -29,53 +29,52 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use nix::unistd::{AccessFlags, access};
 
-use self::blocking::blocking;
 use self::directories::Directories;
-use self::publish::{LocalPublication, StagedFile};
-use super::{Integrity, MediaError, MediaObject, MediaStore, Publication, Staged, Stored};
+use self::staging::LocalStaging;
+use super::{Integrity, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
+use crate::blocking::blocking;
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
 const STAGING: &str = ".staging";
 const QUARANTINE: &str = ".quarantine";
-const SUFFIX: &str = ".jpg";
 const READ_CHUNK: usize = 64 * 1024;
 
-/// See the module.
+/// Photos in a directory of a local disk.
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     root: Arc<Path>,
     min_free: FreeDisk,
     directories: Arc<Directories>,
-    /// Staged files of an earlier process, by what they hold.
-    leftovers: Arc<Mutex<HashMap<MediaKey, Vec<PathBuf>>>>,
+    /// Staged files of an earlier process, by the keys of the photos in them.
+    pending: Arc<Mutex<HashMap<MediaKey, Vec<PathBuf>>>>,
 }
 
 impl LocalStore {
-    /// Opens the store under `root` and creates its directories. Of what a crash left in staging, photos are
-    /// [`unsettled`](MediaStore::unsettled) from then on, and everything else is removed.
+    /// Opens the store under `root` and creates its directories. Photos that a crash left in staging are
+    /// [`pending`](MediaStore::pending) from then on; other files there are removed.
     ///
     /// Below `min_free` [`check`](MediaStore::check) reports full.
     ///
     /// # Errors
-    /// The directories cannot be made or written.
+    /// The directories cannot be created or written.
     pub fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
         let directories = Directories::open(root)?;
-        let mut leftovers: HashMap<MediaKey, Vec<PathBuf>> = HashMap::new();
-        for leftover in fs::read_dir(directories.staging())? {
-            let path = leftover?.path();
+        let mut pending: HashMap<MediaKey, Vec<PathBuf>> = HashMap::new();
+        for entry in fs::read_dir(directories.staging())? {
+            let path = entry?.path();
             match staged_key(&path) {
-                Some(key) => leftovers.entry(key).or_default().push(path),
+                Some(key) => pending.entry(key).or_default().push(path),
                 None => fs::remove_file(path)?,
             }
         }
-        // What an earlier process published and did not live to sync.
+        // For photos that an earlier process published and did not sync.
         directories.names().sync_now()?;
-        let leftovers = Arc::new(Mutex::new(leftovers));
-        Ok(Self { root: root.into(), min_free, directories: Arc::new(directories), leftovers })
+        let pending = Arc::new(Mutex::new(pending));
+        Ok(Self { root: root.into(), min_free, directories: Arc::new(directories), pending })
     }
 
-    /// The directory for files that must never be seen, on the same disk as the photos.
+    /// Returns the directory for scratch files, on the same disk as the photos.
     pub fn scratch_dir(&self) -> PathBuf {
         self.directories.staging()
     }
@@ -87,18 +86,17 @@ impl LocalStore {
     }
 
     fn path(&self, key: MediaKey) -> PathBuf {
-        self.root.join(format!("{key}{SUFFIX}"))
+        self.root.join(MediaName::from(key).to_string())
     }
 
-    fn leftovers(&self) -> std::sync::MutexGuard<'_, HashMap<MediaKey, Vec<PathBuf>>> {
-        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending_files(&self) -> std::sync::MutexGuard<'_, HashMap<MediaKey, Vec<PathBuf>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The key in the name of a staged file.
+/// Returns the key in the name of a staged file.
 fn staged_key(path: &Path) -> Option<MediaKey> {
-    let name = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
-    name.split_once('.')?.0.parse().ok()
+    Some(MediaName::of_tagged(path.file_name()?.to_str()?)?.key())
 }
 
 struct OpenFile {
@@ -123,7 +121,7 @@ impl MediaObject for OpenFile {
             let chunk = blocking(move || {
                 let mut chunk = vec![0; length];
                 reader.read_exact_at(&mut chunk, start)?;
-                Ok(Bytes::from(chunk))
+                Ok::<_, io::Error>(Bytes::from(chunk))
             })
             .await?;
             let rest = range.start + chunk.len() as u64..range.end;
@@ -135,51 +133,21 @@ impl MediaObject for OpenFile {
 
 #[async_trait]
 impl MediaStore for LocalStore {
-    async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError> {
-        self.directories.writable()?;
-        let directories = Arc::clone(&self.directories);
-        let staged = blocking(move || match write_staged(&directories.staging(), &bytes) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                directories.restore()?;
-                write_staged(&directories.staging(), &bytes)
-            }
-            staged => staged,
-        })
-        .await?;
-        Ok(Box::new(staged))
+    fn begin(&self) -> Box<dyn Staging> {
+        Box::new(LocalStaging::new(self))
     }
 
-    async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError> {
-        self.directories.writable()?;
-        if batch.is_empty() {
-            return Ok(Box::new(LocalPublication::of_nothing(self)));
-        }
-        let store = self.clone();
-        let linking = blocking(move || {
-            // Names in a directory that was replaced would be synced in the old one.
-            store.directories.restore()?;
-            LocalPublication::link(&store, batch)
-        });
-        let (publication, has_new_names) = linking.await?;
-        // Otherwise there is nothing to sync: what is there already was synced by who put it there, or at the start.
-        if has_new_names && let Err(error) = self.directories.names().sync().await {
-            let _best_effort = Box::new(publication).take_back().await;
-            return Err(error.into());
-        }
-        Ok(Box::new(publication))
+    async fn pending(&self) -> Result<Vec<MediaKey>, MediaError> {
+        Ok(self.pending_files().keys().copied().collect())
     }
 
-    async fn unsettled(&self) -> Result<Vec<MediaKey>, MediaError> {
-        Ok(self.leftovers().keys().copied().collect())
-    }
-
-    async fn resolve(&self, key: MediaKey, kept: bool) -> Result<(), MediaError> {
-        let Some(leftovers) = self.leftovers().get(&key).cloned() else {
+    async fn reconcile(&self, key: MediaKey, keep: bool) -> Result<(), MediaError> {
+        let Some(staged) = self.pending_files().get(&key).cloned() else {
             return Ok(());
         };
         let photo = self.path(key);
-        blocking(move || publish::resolve(&photo, &leftovers, kept)).await?;
-        self.leftovers().remove(&key);
+        blocking(move || publish::reconcile(&photo, &staged, keep)).await?;
+        self.pending_files().remove(&key);
         Ok(())
     }
 
@@ -194,7 +162,7 @@ impl MediaStore for LocalStore {
         let removed = blocking(move || match found(fs::metadata(&path))? {
             Some(file) if file.is_file() && file.modified()? < than => {
                 remove_file(&path)?;
-                Ok(Some(file.len()))
+                Ok::<_, io::Error>(Some(file.len()))
             }
             _ => Ok(None),
         })
@@ -251,23 +219,11 @@ impl MediaStore for LocalStore {
     }
 }
 
-/// Writes a file to the staging directory. Blocks.
-fn write_staged(staging: &Path, bytes: &[u8]) -> io::Result<StagedFile> {
-    let key = MediaKey::of(bytes);
-    let prefix = format!("{key}.");
-    let mut file = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempfile_in(staging)?;
-    file.write_all(bytes)?;
-    // Readable by a web server in front, as the other files of a media root are.
-    file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
-    file.as_file().sync_all()?;
-    Ok(StagedFile { key, length: bytes.len() as u64, path: file.into_temp_path() })
-}
-
 fn stored(key: MediaKey, file: &Metadata) -> io::Result<Stored> {
     Ok(Stored { key, length: file.len(), modified: file.modified()? })
 }
 
-/// `None` for what is not there.
+/// Turns an absent file into `None`.
 fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -276,7 +232,7 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Removes a file that may not be there.
+/// Removes a file. It is no error if there is none.
 fn remove_file(path: &Path) -> io::Result<()> {
     found(fs::remove_file(path)).map(drop)
 }

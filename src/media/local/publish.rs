@@ -1,4 +1,4 @@
-//! From a staged name to a photo's own, and what is left to do when that was in vain.
+//! Publishes staged files: gives each the name of its photo, and undoes that on rollback.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
@@ -11,29 +11,12 @@ use async_trait::async_trait;
 use nix::errno::Errno;
 use tempfile::TempPath;
 
-use super::blocking::blocking;
+use super::staging::StagedFile;
 use super::{LocalStore, QUARANTINE, found, quarantine, reading, remove_file};
+use crate::blocking::blocking;
 use crate::disk;
-use crate::media::{Integrity, MediaError, Publication, Staged};
+use crate::media::{Integrity, MediaError, Publication};
 use crate::model::MediaKey;
-
-/// A file in staging.
-pub(super) struct StagedFile {
-    pub(super) key: MediaKey,
-    pub(super) length: u64,
-    /// Deletes the file when dropped.
-    pub(super) path: TempPath,
-}
-
-impl Staged for StagedFile {
-    fn key(&self) -> MediaKey {
-        self.key
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
-        self
-    }
-}
 
 /// Published photos, with the staged names of their files.
 pub(super) struct LocalPublication {
@@ -52,24 +35,21 @@ impl Drop for LocalPublication {
 }
 
 impl LocalPublication {
-    /// What it comes to when all photos of an upload were recognised.
-    pub(super) fn of_nothing(store: &LocalStore) -> Self {
+    /// The publication of an upload that staged nothing, because all its photos are recognised.
+    pub(super) fn empty(store: &LocalStore) -> Self {
         Self { store: store.clone(), keys: Vec::new(), created: Vec::new(), staged: Vec::new() }
     }
 
-    /// Gives each staged file its name, and tells whether there are names now that were not there before. Blocks.
-    pub(super) fn link(store: &LocalStore, batch: Vec<Box<dyn Staged>>) -> io::Result<(Self, bool)> {
+    /// Gives each staged file the name of its photo, and returns whether the directory has new names. Blocks.
+    pub(super) fn link(store: &LocalStore, files: Vec<StagedFile>) -> io::Result<(Self, bool)> {
         let (mut keys, mut created, mut has_new_names) = (BTreeSet::new(), Vec::new(), false);
-        let mut staged = Vec::with_capacity(batch.len());
+        let mut staged = Vec::with_capacity(files.len());
         let linked = || {
-            for file in batch {
-                let Ok(file) = file.into_any().downcast::<StagedFile>() else {
-                    return Err(io::Error::other("staged by another store"));
-                };
+            for file in files {
                 let photo = store.path(file.key);
                 match occupant(&photo, &file)? {
                     Occupant::SamePhoto => refresh(&photo),
-                    // A damaged photo is healed: the new file takes its name.
+                    // A damaged photo is replaced by the new file.
                     Occupant::Other { is_directory } => {
                         if is_directory {
                             quarantine::move_aside(&photo, &store.root.join(QUARANTINE), file.key)?;
@@ -99,7 +79,7 @@ impl LocalPublication {
 
     fn discard_staged(&mut self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
         let staged = std::mem::take(&mut self.staged);
-        // What cannot be unlinked is unlinked by the next start.
+        // The next start removes files that cannot be removed now.
         move || {
             drop(staged);
             Ok(())
@@ -117,27 +97,28 @@ impl Publication for LocalPublication {
         &self.created
     }
 
-    async fn settle(mut self: Box<Self>) {
+    async fn commit(mut self: Box<Self>) {
         if !self.staged.is_empty() {
             let _never_fails = blocking(self.discard_staged()).await;
         }
     }
 
-    async fn take_back(mut self: Box<Self>) -> Result<(), MediaError> {
+    async fn rollback(mut self: Box<Self>) -> Result<(), MediaError> {
         self.store.remove_files(&self.created).await?;
-        // Only now: until the names are gone for good, these are what the next start knows them by.
+        // Only now: until the photos are removed durably, a crash leaves their staged files, which make them pending.
         Ok(blocking(self.discard_staged()).await?)
     }
 }
 
-/// What has the name of a photo that is about to be published.
+/// The directory entry under the name of a photo that is about to be published.
 enum Occupant {
     None,
     SamePhoto,
     Other { is_directory: bool },
 }
 
-/// Reads all of the file that is there, if it has the length of the photo. What cannot be read is not the photo. Blocks.
+/// Finds out what is under the name `photo`. A file of the photo's length is read whole; one that cannot be read is not the
+/// photo. Blocks.
 fn occupant(photo: &Path, file: &StagedFile) -> io::Result<Occupant> {
     let Some(entry) = found(fs::symlink_metadata(photo))? else { return Ok(Occupant::None) };
     let has_length = fs::metadata(photo).is_ok_and(|found| found.len() == file.length);
@@ -148,7 +129,7 @@ fn occupant(photo: &Path, file: &StagedFile) -> io::Result<Occupant> {
     }
 }
 
-/// Gives a staged file a name that is free, as a second one if the file system can, and gives back the first one then.
+/// Gives a staged file a free name. Returns its staged name if the file system has hard links, and the file both names.
 fn give_name(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
     match fs::hard_link(&staged, photo) {
         Ok(()) => Ok(Some(staged)),
@@ -160,7 +141,7 @@ fn give_name(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
     }
 }
 
-/// The same with a name that another file has: a reader sees that one or this one.
+/// Gives a staged file the name of another file, atomically: a reader sees one of the two. Returns as [`give_name`].
 fn replace(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
     let mut twin = staged.to_path_buf().into_os_string();
     twin.push(".twin");
@@ -178,30 +159,31 @@ fn replace(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
     }
 }
 
-/// Whether an error says that this file system knows one name a file. What a crash leaves is the collector's business then.
+/// Returns whether an error says that this file system has no hard links. The garbage collector then removes what a crash
+/// leaves.
 pub(super) fn has_no_links(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK))
 }
 
-/// Makes a photo as young as if it were new. One of another owner stays as it is: this is a courtesy to the collector,
-/// which asks the catalog again before it takes anything away.
+/// Sets the modification time of a photo to now, so that the garbage collector leaves it alone. A file of another owner may
+/// not be changed; the collector asks the catalog again before it removes a photo.
 fn refresh(photo: &Path) {
     let times = FileTimes::new().set_modified(SystemTime::now());
     let _best_effort = File::open(photo).and_then(|file| file.set_times(times));
 }
 
-/// See [`MediaStore::resolve`](crate::media::MediaStore::resolve). Blocks.
-pub(super) fn resolve(photo: &Path, leftovers: &[PathBuf], kept: bool) -> io::Result<()> {
+/// See [`MediaStore::reconcile`](crate::media::MediaStore::reconcile). `staged` are the staged files of the photo. Blocks.
+pub(super) fn reconcile(photo: &Path, staged: &[PathBuf], keep: bool) -> io::Result<()> {
     let file =
         |path: &Path| Ok::<_, io::Error>(found(fs::metadata(path))?.map(|file| (file.dev(), file.ino())));
-    if !kept && let Some(published) = file(photo)? {
-        for leftover in leftovers {
-            if file(leftover)? == Some(published) {
+    if !keep && let Some(published) = file(photo)? {
+        for staged in staged {
+            if file(staged)? == Some(published) {
                 remove_file(photo)?;
                 break;
             }
         }
     }
-    leftovers.iter().try_for_each(|leftover| remove_file(leftover))
+    staged.iter().try_for_each(|staged| remove_file(staged))
 }

@@ -1,4 +1,4 @@
-//! A look at photos of which another process is the master, and what is read of a single photo.
+//! Reads photos: of a store that another process may have open, and single ones.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -17,10 +17,10 @@ use crate::media::Integrity;
 use crate::model::MediaKey;
 
 impl LocalStore {
-    /// Opens the photos under `root` for reading alone, whoever else has them open: published photos are whole and never
-    /// change. Nothing is created, and what an earlier process left in staging stays as it is and is not named.
+    /// Opens the photos under `root` for reading only, beside a process that has them open: published photos are whole and
+    /// never change. Creates nothing. Files that an earlier process left in staging stay, and are not reported as pending.
     ///
-    /// Whatever would change the store fails.
+    /// Operations that would change the store fail.
     ///
     /// # Errors
     /// There is no such directory, or it cannot be read.
@@ -29,16 +29,17 @@ impl LocalStore {
             root: root.into(),
             min_free: FreeDisk::Bytes(0),
             directories: Arc::new(Directories::open_for_reading(root)?),
-            leftovers: Arc::default(),
+            pending: Arc::default(),
         })
     }
 }
 
-/// Opens the photo at `path`; `None` if there is no regular file. Never waits for the other end of a pipe. Blocks.
+/// Opens the photo at `path`, or returns `None` if there is no regular file. Never waits for the other end of a pipe.
+/// Blocks.
 pub(super) fn open_photo(path: &Path) -> io::Result<Option<(File, u64)>> {
     let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
     let opened = match opened {
-        // A socket, and a link that leads to itself.
+        // A socket, or a symbolic link to itself.
         Err(error)
             if matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENXIO | Errno::ELOOP)) =>
         {

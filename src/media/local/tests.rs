@@ -1,14 +1,28 @@
 use std::time::Duration;
 
 use super::*;
-use crate::media::conformance;
+use crate::media::{Publication, conformance};
 
 fn open(dir: &Path) -> LocalStore {
     LocalStore::open(dir, FreeDisk::Bytes(0)).unwrap()
 }
 
-async fn staged(store: &LocalStore, bytes: &'static [u8]) -> Box<dyn Staged> {
-    store.stage(Bytes::from_static(bytes)).await.unwrap()
+async fn staged(store: &LocalStore, photos: &[&'static [u8]]) -> Box<dyn Staging> {
+    let staging = store.begin();
+    for bytes in photos {
+        staging.stage(Bytes::from_static(bytes)).await.unwrap();
+    }
+    staging
+}
+
+async fn published(store: &LocalStore, photos: &[&'static [u8]]) -> Box<dyn Publication> {
+    staged(store, photos).await.publish().await.unwrap()
+}
+
+/// Leaves a staged file, as a crash does.
+fn leave_staged(store: &LocalStore, bytes: &[u8]) {
+    let name = MediaName::from(MediaKey::of(bytes)).tagged("crash");
+    fs::write(store.scratch_dir().join(name), bytes).unwrap();
 }
 
 fn names(root: &Path) -> Vec<String> {
@@ -36,64 +50,64 @@ async fn conforms() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_in_staging_is_in_doubt_until_it_is_resolved() {
+async fn photos_that_a_crash_left_in_staging_are_pending_until_reconciled() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    // As when the process dies: before publication, and after it with a draft and without one.
-    std::mem::forget(staged(&store, b"half an upload").await);
-    drop(store.publish(vec![staged(&store, b"kept").await, staged(&store, b"lost").await]).await.unwrap());
+    // As after a crash: one photo is not published, two are.
+    leave_staged(&store, b"half an upload");
+    drop(published(&store, &[b"kept", b"lost"]).await);
     fs::write(store.scratch_dir().join("spilled"), b"?").unwrap();
     assert_eq!(names(dir.path()).len(), 6);
     assert!(LocalStore::open(dir.path(), FreeDisk::Bytes(0)).is_err(), "not while the store is open");
     drop(store);
 
     let store = open(dir.path());
-    let mut unsettled = store.unsettled().await.unwrap();
-    unsettled.sort();
+    let mut pending = store.pending().await.unwrap();
+    pending.sort();
     let mut expected = [MediaKey::of(b"half an upload"), MediaKey::of(b"kept"), MediaKey::of(b"lost")];
     expected.sort();
-    assert_eq!(unsettled, expected);
-    store.resolve(MediaKey::of(b"kept"), true).await.unwrap();
-    store.resolve(MediaKey::of(b"lost"), false).await.unwrap();
-    store.resolve(MediaKey::of(b"half an upload"), false).await.unwrap();
+    assert_eq!(pending, expected);
+    store.reconcile(MediaKey::of(b"kept"), true).await.unwrap();
+    store.reconcile(MediaKey::of(b"lost"), false).await.unwrap();
+    store.reconcile(MediaKey::of(b"half an upload"), false).await.unwrap();
     assert_eq!(names(dir.path()), [name(b"kept")]);
-    assert_eq!(store.unsettled().await.unwrap(), []);
+    assert_eq!(store.pending().await.unwrap(), []);
 }
 
 #[tokio::test]
-async fn a_photo_that_was_there_before_the_crash_is_never_resolved_away() {
+async fn photo_that_existed_before_the_crash_is_never_removed_by_reconciling() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    store.publish(vec![staged(&store, b"old").await]).await.unwrap().settle().await;
-    std::mem::forget(staged(&store, b"old").await);
+    published(&store, &[b"old"]).await.commit().await;
+    leave_staged(&store, b"old");
     drop(store);
     let store = open(dir.path());
-    store.resolve(MediaKey::of(b"old"), false).await.unwrap();
+    store.reconcile(MediaKey::of(b"old"), false).await.unwrap();
     assert_eq!(names(dir.path()), [name(b"old")]);
 }
 
 #[tokio::test]
-async fn a_file_that_lost_bytes_is_healed_by_the_next_upload() {
+async fn short_file_is_replaced_by_the_next_upload() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     fs::write(dir.path().join(name(b"photo")), b"pho").unwrap();
-    let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
-    assert_eq!(published.created(), [], "it existed before");
-    published.settle().await;
+    let publication = published(&store, &[b"photo"]).await;
+    assert_eq!(publication.created(), [], "it existed before");
+    publication.commit().await;
     assert_eq!(fs::read(dir.path().join(name(b"photo"))).unwrap(), b"photo");
     assert_eq!(names(dir.path()), [name(b"photo")]);
 }
 
 #[tokio::test]
-async fn publishing_what_is_there_makes_it_young() {
+async fn publishing_an_existing_photo_renews_its_date() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let key = MediaKey::of(b"photo");
-    store.publish(vec![staged(&store, b"photo").await]).await.unwrap().settle().await;
+    published(&store, &[b"photo"]).await.commit().await;
     let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
     File::open(store.path(key)).unwrap().set_modified(long_ago).unwrap();
     assert!(store.stat(key).await.unwrap().unwrap().modified.elapsed().unwrap().as_secs() > 900_000);
-    store.publish(vec![staged(&store, b"photo").await]).await.unwrap().settle().await;
+    published(&store, &[b"photo"]).await.commit().await;
     assert!(store.stat(key).await.unwrap().unwrap().modified.elapsed().unwrap().as_secs() < 600);
 }
 
@@ -111,9 +125,9 @@ async fn foreign_files_are_neither_listed_nor_touched() {
     assert!(pages.concat().is_empty());
 }
 
-/// The same for uploads (`verify`, `publish`) and for readers (`open`, `stat`), which must not wait for a writer of the pipe.
+/// For uploads (`verify`, `publish`) and for readers (`open`, `stat`), which must not wait for a writer of the pipe.
 #[tokio::test]
-async fn whatever_stands_in_the_place_of_a_photo_is_no_photo_and_gives_way_to_it() {
+async fn foreign_entry_under_the_name_of_a_photo_is_no_photo_and_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let key = MediaKey::of(b"photo");
@@ -134,8 +148,8 @@ async fn whatever_stands_in_the_place_of_a_photo_is_no_photo_and_gives_way_to_it
             assert_eq!(store.verify(key).await.unwrap(), Integrity::Missing);
         };
         tokio::time::timeout(Duration::from_secs(5), reading).await.unwrap();
-        let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
-        published.settle().await;
+        let publication = published(&store, &[b"photo"]).await;
+        publication.commit().await;
         assert_eq!(fs::read(&path).unwrap(), b"photo");
         assert_eq!(names(dir.path()), [name(b"photo")]);
         fs::remove_file(&path).unwrap();
@@ -145,31 +159,31 @@ async fn whatever_stands_in_the_place_of_a_photo_is_no_photo_and_gives_way_to_it
 }
 
 #[tokio::test]
-async fn removed_directories_are_made_again_and_locked_again() {
+async fn removed_directories_are_created_and_locked_again() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("media");
     let store = open(&root);
     let key = MediaKey::of(b"photo");
     for removed in [root.join(STAGING), root.clone()] {
         fs::remove_dir_all(&removed).unwrap();
-        let published = store.publish(vec![staged(&store, b"photo").await]).await.unwrap();
-        published.settle().await;
+        let publication = published(&store, &[b"photo"]).await;
+        publication.commit().await;
         assert_eq!(store.verify(key).await.unwrap(), Integrity::Whole);
         assert!(LocalStore::open(&root, FreeDisk::Bytes(0)).is_err(), "not while the store is open");
         fs::remove_dir_all(&removed).unwrap();
         store.check().await.unwrap();
         assert!(root.join(STAGING).is_dir());
     }
-    // Somebody puts another directory in the place of the one that was opened.
+    // Another directory replaces the one that was opened.
     fs::rename(&root, dir.path().join("moved")).unwrap();
     fs::create_dir_all(root.join(STAGING)).unwrap();
     store.check().await.unwrap();
     assert!(LocalStore::open(&root, FreeDisk::Bytes(0)).is_err(), "the new one is locked, too");
-    // What cannot be made again is an error, until it can.
+    // A directory that cannot be created again is an error until it can.
     fs::remove_dir_all(&root).unwrap();
     fs::write(&root, "a file").unwrap();
     assert!(store.check().await.is_err());
-    assert!(store.stage(Bytes::from_static(b"photo")).await.is_err());
+    assert!(store.begin().stage(Bytes::from_static(b"photo")).await.is_err());
     fs::remove_file(&root).unwrap();
     store.check().await.unwrap();
 }
@@ -183,18 +197,18 @@ async fn little_free_space_is_full() {
 }
 
 #[tokio::test]
-async fn who_reads_beside_another_process_changes_nothing() {
+async fn store_opened_for_reading_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     assert!(LocalStore::open_for_reading(&dir.path().join("none")).is_err());
     let master = open(dir.path());
-    let published = master.publish(vec![staged(&master, b"photo").await]).await.unwrap();
+    let publication = published(&master, &[b"photo"]).await;
     let before = names(dir.path());
     let reader = LocalStore::open_for_reading(dir.path()).unwrap();
-    let key = published.keys()[0];
+    let key = publication.keys()[0];
     assert_eq!(reader.length(key).await.unwrap(), Some(5));
-    assert_eq!(reader.unsettled().await.unwrap(), [], "the master's doubts are his own");
-    assert!(reader.stage(Bytes::from_static(b"another")).await.is_err());
-    assert!(reader.publish(vec![staged(&master, b"another").await]).await.is_err());
+    assert_eq!(reader.pending().await.unwrap(), [], "pending photos belong to the process that writes");
+    assert!(reader.begin().stage(Bytes::from_static(b"another")).await.is_err());
+    assert!(reader.begin().publish().await.is_err());
     assert!(reader.remove(&[key]).await.is_err());
     assert!(reader.remove_older(key, SystemTime::now() + Duration::from_secs(60)).await.is_err());
     assert!(reader.quarantine(key).await.is_err());

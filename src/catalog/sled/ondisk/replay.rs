@@ -200,7 +200,7 @@ struct Reader<'a> {
     slot: Vec<u8>,
     /// Offset of the slot in the file.
     slot_start: u64,
-    /// The segment's number.
+    /// The number of the segment.
     segment: u64,
     /// Offset of the next message in the slot.
     at: usize,

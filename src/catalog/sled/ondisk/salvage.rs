@@ -75,7 +75,7 @@ impl Salvage {
     /// Scans the catalog in `dir` for rows. Blocks.
     ///
     /// # Errors
-    /// There is no log, another process has it open, or the disk fails.
+    /// There is no log, another process has it open, or the disk failed.
     pub(in crate::catalog::sled) fn read(dir: &Path) -> Result<Self, CatalogError> {
         let acknowledged = Acknowledged::read(dir).ok().flatten();
         let files = Files::open(dir)?.ok_or_else(|| damaged("its file db is gone"))?;
@@ -123,7 +123,7 @@ impl Salvage {
     /// unreadable is skipped and counted.
     ///
     /// # Errors
-    /// The disk fails, or `visit` does.
+    /// The disk or `visit` failed.
     pub fn rows<E: From<CatalogError>>(
         &mut self,
         mut visit: impl FnMut(Row) -> Result<(), E>,

@@ -1,7 +1,7 @@
-//! How requests to the bucket travel: over hyper, with a limit on every wait.
+//! The HTTP client for buckets: hyper, with a limit on every wait.
 //!
-//! What is refused for good is told from what may work in a moment here, where status and code are still in sight: only
-//! the latter is tried again.
+//! This is the only place that sees status and error code of an answer. So it separates final refusals, which the library
+//! must not repeat, from failures that may pass.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,37 +24,37 @@ use object_store::client::{
 };
 use tokio::time::{Sleep, sleep, timeout};
 
-/// Time for a connection.
+/// Longest time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time for the head of an answer, beside what sending takes.
+/// Longest wait for the head of an answer, after the time for sending.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(4);
-/// Slowest line over which a photo still gets through, in bytes a millisecond.
+/// Lowest speed at which a request body may be sent, in bytes a millisecond.
 const SLOWEST: u64 = 64;
-/// Longest silence inside of an answer.
+/// Longest pause within an answer.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Connections that are kept for later, and for how long. Services close them after about twice that time.
+/// Idle connections that are kept, and for how long. Services close them after about twice that time.
 const IDLE_CONNECTIONS: usize = 32;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest error document that is read.
+/// Largest part of an error document that is read.
 const ERROR_BYTES: usize = 16 * 1024;
 
-/// An answer that no repetition will change.
+/// A final refusal: repeating the request would not help.
 #[derive(Debug, thiserror::Error)]
 #[error("the bucket's service refuses with {status}{}", .code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default())]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
-    /// S3's name for the reason. The answer to a HEAD has none.
+    /// The service's error code. The answer to a HEAD has none.
     pub(super) code: Option<String>,
 }
 
-/// Nothing came for too long.
+/// The service sent nothing for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the bucket's service is silent")]
 struct Silent;
 
 type Pool = Client<HttpsConnector<HttpConnector>, HttpRequestBody>;
 
-/// Makes clients.
+/// Builds HTTP clients for the library.
 #[derive(Debug)]
 pub(super) struct Connector(Arc<rustls::ClientConfig>);
 
@@ -109,12 +109,12 @@ impl HttpService for Requests {
             }
             Ok(Err(error)) => return Err(HttpError::new(HttpErrorKind::Interrupted, error)),
             Err(_) => {
-                // What else lies in the pool leads to the same silence.
+                // Other connections of the pool probably lead to the same silent server.
                 *self.pool() = pool(&self.connector);
                 return Err(HttpError::new(HttpErrorKind::Timeout, Silent));
             }
         };
-        let response = response.map(|body| Audible { body, silence: None });
+        let response = response.map(|body| TimedBody { body, silence: None });
         if response.status().is_success() {
             return Ok(response.map(HttpResponseBody::new));
         }
@@ -128,7 +128,7 @@ impl HttpService for Requests {
     }
 }
 
-/// Whether an error is final, and not only the absence of one object.
+/// Returns the refusal if an error is final. The absence of one object is not.
 fn refusal(status: StatusCode, body: &[u8]) -> Option<Refusal> {
     let code = code(body);
     let is_final = match status {
@@ -140,7 +140,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Option<Refusal> {
     is_final.then_some(Refusal { status, code })
 }
 
-/// The code in an error document: a plain word, or it is none.
+/// Returns the code in an error document, if it is one plain word.
 fn code(body: &[u8]) -> Option<String> {
     let (_, rest) = std::str::from_utf8(body).ok()?.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
@@ -148,13 +148,13 @@ fn code(body: &[u8]) -> Option<String> {
     is_word.then(|| code.to_owned())
 }
 
-/// A body that fails when nothing comes for too long. The time in which nobody asks for more does not count.
-struct Audible {
+/// A body that fails if the service sends nothing for too long. Time in which no reader waits does not count.
+struct TimedBody {
     body: Incoming,
     silence: Option<Pin<Box<Sleep>>>,
 }
 
-impl Body for Audible {
+impl Body for TimedBody {
     type Data = Bytes;
     type Error = HttpError;
 
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_final_is_told_from_what_may_pass() {
+    fn final_refusals_are_separated_from_failures_that_may_pass() {
         let document = |code: &str| format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>");
         let judged = |status: u16, code: &str| {
             refusal(StatusCode::from_u16(status).unwrap(), document(code).as_bytes())

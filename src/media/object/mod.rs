@@ -1,18 +1,21 @@
-//! Photos in a bucket of S3, or of a service that speaks like it: `media/<sha256>.jpg`.
+//! Photos in a bucket of an object store: `media/<sha256>.jpg`.
 //!
-//! Several processes may share the bucket, and none of them can lock the others out. So nothing here relies on what was
-//! seen a moment ago: publishing always writes, whoever wrote before, and no photo is taken back, because another process
-//! may refer to it by now. What was published in vain is the collector's, after its grace time. Between
-//! [`stage`](MediaStore::stage) and the end of the upload the bytes are in a file without a name, and cost no memory.
+//! The store works with every [`Client`] of the `object_store` crate. A service is a module that builds a [`Connection`]
+//! from its settings: [`s3`] is the one there is.
 //!
-//! Only the plainest requests are made (GET, HEAD, PUT, DELETE, copy, list), none of them conditional and without
-//! checksum headers, which not every service knows.
+//! Several processes may share the bucket, and none of them can lock out the others. So no operation relies on an earlier
+//! answer of the bucket: publishing always writes, and a rollback removes no photo, because another process may refer to it.
+//! The garbage collector removes photos of failed uploads after its grace time. Between [`stage`](Staging::stage) and the end
+//! of the upload the bytes are in a file without a name, and take no memory.
+//!
+//! The store makes only requests that every service knows: GET, HEAD, PUT, DELETE, copy and list, without conditions and
+//! without checksum headers.
 
 mod breaker;
 mod fault;
 mod http;
 mod publish;
-mod settings;
+pub mod s3;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +30,6 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use object_store::aws::AmazonS3;
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::signer::Signer;
@@ -37,59 +39,110 @@ use tokio::time::{Instant, timeout};
 
 use self::breaker::Breaker;
 use self::fault::{Fault, found};
-use self::publish::StagedObject;
-pub use self::settings::{S3Settings, S3StartError};
-use super::{Link, MediaError, MediaObject, MediaStore, Publication, Staged, Stored};
+use self::publish::BucketStaging;
+use super::{Link, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
+use crate::blocking::blocking;
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
+use crate::tls::TlsError;
 
 const PHOTOS: &str = "media/";
 const QUARANTINE: &str = "quarantine/";
-const SUFFIX: &str = ".jpg";
-/// Photos that are on their way to the bucket at once, which is what there is of them in memory.
+/// Photos that are sent to the bucket at once. Only these are in memory.
 const PUTS: usize = 32;
 /// Requests that are made at once for one caller.
 const AT_ONCE: usize = 8;
-/// For how long a service that answered is taken to answer.
+/// For how long after an answer the service counts as available.
 const FRESH: Duration = Duration::from_secs(1);
-/// Within this time of looking at a photo's age it is removed, or it is not. See [`publish`].
+/// A photo is removed within this time after its age was read, or not at all. See [`publish`].
 const REMOVED_WITHIN: Duration = Duration::from_secs(2);
 
-/// See the module.
+/// What this store needs of a service's client.
+pub trait Client: ObjectStore + PaginatedListStore + Signer {}
+
+impl<C: ObjectStore + PaginatedListStore + Signer> Client for C {}
+
+/// A bucket, and how to reach it.
+#[derive(Debug)]
+pub struct Connection {
+    /// The name of the bucket.
+    pub bucket: String,
+    /// The scheme of URLs that name objects of this service, as `s3`.
+    pub scheme: &'static str,
+    /// The settings to check if the service refuses access.
+    pub settings: &'static str,
+    /// The client.
+    pub client: Arc<dyn Client>,
+    /// How long links for clients are valid; zero: clients get none.
+    pub link_lifetime: Duration,
+}
+
+/// Why a bucket cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    /// The service refuses access.
+    #[error(
+        "the bucket {bucket} cannot be used: {reason}. Check {settings} and the keys, which must be allowed to list, get, put \
+         and delete"
+    )]
+    Refused {
+        /// The name of the bucket.
+        bucket: String,
+        /// The answer of the service.
+        reason: String,
+        /// The settings to check.
+        settings: &'static str,
+    },
+    /// The settings contradict each other.
+    #[error("the settings of {service} cannot be used: {source}")]
+    Settings {
+        /// The name of the service.
+        service: &'static str,
+        /// The reason.
+        source: object_store::Error,
+    },
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Photos in a bucket.
 #[derive(Debug, Clone)]
-pub struct S3Store(Arc<Bucket>);
+pub struct BucketStore(Arc<Bucket>);
 
 #[derive(Debug)]
 struct Bucket {
     name: String,
-    client: AmazonS3,
-    presigned_for: Duration,
+    scheme: &'static str,
+    client: Arc<dyn Client>,
+    link_lifetime: Duration,
     scratch: Arc<FsPath>,
     min_free: FreeDisk,
     breaker: Breaker,
     puts: Semaphore,
     answered: Mutex<Option<Instant>>,
-    /// Whether the bucket was ever seen. Until then, that an object is absent says nothing.
+    /// Whether the bucket ever answered. Before that, an absent object may mean an absent bucket.
     is_seen: AtomicBool,
 }
 
-impl S3Store {
-    /// Opens the bucket and looks into it. One that does not answer may do so later, and is only logged.
+impl BucketStore {
+    /// Opens the bucket and sends it one request. A service that does not answer is logged, and used once it answers.
     ///
-    /// `scratch` is a directory for photos between their making and the end of their upload; below `min_free` of its
-    /// volume [`check`](MediaStore::check) reports full.
+    /// `scratch` is a directory for staged photos; below `min_free` of its volume [`check`](MediaStore::check) reports full.
     ///
     /// # Errors
-    /// The settings make no sense, or the service refuses what they ask for: no such bucket, no such key.
+    /// The service refuses access: no such bucket, no such key.
     pub async fn open(
-        settings: &S3Settings,
+        connection: Connection,
         scratch: &FsPath,
         min_free: FreeDisk,
-    ) -> Result<Self, S3StartError> {
+    ) -> Result<Self, BucketError> {
+        let Connection { bucket, scheme, settings, client, link_lifetime } = connection;
         let store = Self(Arc::new(Bucket {
-            name: settings.bucket.clone(),
-            client: settings.client()?,
-            presigned_for: settings.presigned_for,
+            name: bucket.clone(),
+            scheme,
+            client,
+            link_lifetime,
             scratch: scratch.into(),
             min_free,
             breaker: Breaker::new(),
@@ -97,13 +150,13 @@ impl S3Store {
             answered: Mutex::default(),
             is_seen: AtomicBool::new(false),
         }));
-        match store.0.look().await {
+        match store.0.probe().await {
             Ok(()) => {}
             Err(Fault::Refused(reason)) => {
-                return Err(S3StartError::Refused { bucket: settings.bucket.clone(), reason });
+                return Err(BucketError::Refused { bucket, reason, settings });
             }
             Err(fault) => {
-                tracing::warn!(bucket = settings.bucket, error = %fault, "the bucket cannot be reached");
+                tracing::warn!(bucket, error = %fault, "the bucket cannot be reached");
             }
         }
         Ok(store)
@@ -111,7 +164,7 @@ impl S3Store {
 }
 
 impl Bucket {
-    /// Makes a call, unless the service is being let alone.
+    /// Makes a call, unless the circuit breaker is open.
     async fn ask<T>(&self, call: impl Future<Output = object_store::Result<T>>) -> Result<T, Fault> {
         let pass = self.breaker.enter().ok_or(Fault::HeldBack)?;
         let result = call.await.map_err(Fault::from);
@@ -124,8 +177,8 @@ impl Bucket {
         result
     }
 
-    /// Asks for as little as can be asked of a bucket.
-    async fn look(&self) -> Result<(), Fault> {
+    /// Sends the smallest request, to find out whether the bucket answers.
+    async fn probe(&self) -> Result<(), Fault> {
         let options = PaginatedListOptions { max_keys: Some(1), ..Default::default() };
         self.ask(self.client.list_paginated(Some(PHOTOS), options)).await?;
         self.is_seen.store(true, Ordering::Relaxed);
@@ -135,9 +188,9 @@ impl Bucket {
     async fn head(&self, key: MediaKey) -> Result<Option<ObjectMeta>, MediaError> {
         let path = path(key);
         let meta = found(self.ask(self.client.head(&path)).await)?;
-        // To a HEAD a bucket that is not there looks like an object that is not there.
+        // The answer to a HEAD is the same for an absent bucket and for an absent object.
         if meta.is_none() && !self.is_seen.load(Ordering::Relaxed) {
-            self.look().await?;
+            self.probe().await?;
         }
         Ok(meta)
     }
@@ -154,22 +207,23 @@ impl Bucket {
 }
 
 fn path(key: MediaKey) -> Path {
-    Path::from(format!("{PHOTOS}{key}{SUFFIX}"))
+    Path::from(format!("{PHOTOS}{}", MediaName::from(key)))
 }
 
-/// What is told of an object, if it is a photo. The service tells times in whole seconds to some questions, and so to all.
+/// Returns key, length and time of an object, if it is a photo. Some answers of the service have times in whole seconds, so
+/// all times are cut to them.
 fn stored(meta: &ObjectMeta) -> Option<Stored> {
-    let key = meta.location.as_ref().strip_prefix(PHOTOS)?.strip_suffix(SUFFIX)?.parse().ok()?;
+    let name: MediaName = meta.location.as_ref().strip_prefix(PHOTOS)?.parse().ok()?;
     let seconds = u64::try_from(meta.last_modified.timestamp()).unwrap_or(0);
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    Some(Stored { key, length: meta.size, modified })
+    Some(Stored { key: name.key(), length: meta.size, modified })
 }
 
 struct OpenObject {
     bucket: Arc<Bucket>,
     path: Path,
     length: u64,
-    /// All of it, as the service sends it.
+    /// The whole object, as the service sends it.
     content: BoxStream<'static, object_store::Result<Bytes>>,
 }
 
@@ -182,7 +236,7 @@ impl MediaObject for OpenObject {
         if range == (0..self.length) {
             return self.content.map_err(io::Error::other).boxed();
         }
-        // Nothing else ever has this name.
+        // The name is the hash of the bytes, so another request reads the same bytes.
         let Self { bucket, path, .. } = *self;
         let part = async move {
             if range.is_empty() {
@@ -197,20 +251,16 @@ impl MediaObject for OpenObject {
 }
 
 #[async_trait]
-impl MediaStore for S3Store {
-    async fn stage(&self, bytes: Bytes) -> Result<Box<dyn Staged>, MediaError> {
-        Ok(Box::new(StagedObject::new(&self.0, bytes).await?))
+impl MediaStore for BucketStore {
+    fn begin(&self) -> Box<dyn Staging> {
+        Box::new(BucketStaging::new(&self.0))
     }
 
-    async fn publish(&self, batch: Vec<Box<dyn Staged>>) -> Result<Box<dyn Publication>, MediaError> {
-        Ok(Box::new(publish::publish(&self.0, batch).await?))
-    }
-
-    async fn unsettled(&self) -> Result<Vec<MediaKey>, MediaError> {
+    async fn pending(&self) -> Result<Vec<MediaKey>, MediaError> {
         Ok(Vec::new())
     }
 
-    async fn resolve(&self, _: MediaKey, _: bool) -> Result<(), MediaError> {
+    async fn reconcile(&self, _: MediaKey, _: bool) -> Result<(), MediaError> {
         Ok(())
     }
 
@@ -233,12 +283,13 @@ impl MediaStore for S3Store {
     }
 
     async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError> {
-        let (from, name) = (path(key), format!("{QUARANTINE}{key}.{}{SUFFIX}", uuid::Uuid::now_v7()));
+        let (from, name) =
+            (path(key), format!("{QUARANTINE}{}", MediaName::from(key).tagged(uuid::Uuid::now_v7())));
         if found(self.0.ask(self.0.client.copy(&from, &Path::from(name.as_str()))).await)?.is_none() {
             return Ok(None);
         }
         self.0.delete(key).await?;
-        Ok(Some(format!("s3://{}/{name}", self.0.name)))
+        Ok(Some(format!("{}://{}/{name}", self.0.scheme, self.0.name)))
     }
 
     fn list(&self) -> BoxStream<'static, Result<Vec<Stored>, MediaError>> {
@@ -265,7 +316,7 @@ impl MediaStore for S3Store {
     }
 
     async fn link(&self, key: MediaKey) -> Result<Option<Link>, MediaError> {
-        let lifetime = self.0.presigned_for;
+        let lifetime = self.0.link_lifetime;
         if lifetime.is_zero() {
             return Ok(None);
         }
@@ -283,10 +334,9 @@ impl MediaStore for S3Store {
             disk::scratch_file(&dir)?;
             floor.check(&dir)
         };
-        let checked = tokio::task::spawn_blocking(check).await;
-        checked.map_err(io::Error::other)??;
+        blocking(check).await?;
         if !self.0.has_answered_just_now() {
-            self.0.look().await?;
+            self.0.probe().await?;
         }
         Ok(())
     }

@@ -1,31 +1,30 @@
-//! A circuit breaker: a service that does not answer is let alone for a while, so that clients hear of it at once and
-//! nothing piles up, here or there.
+//! A circuit breaker. While a service does not answer, calls fail at once, and no requests pile up here or there.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many calls in a row without an answer, and no more are made.
+/// After this many calls in a row without an answer the breaker opens.
 const FAILURES: u32 = 5;
-/// For how long. Then one call finds out.
+/// How long the breaker stays open. Then one call probes the service.
 const REST: Duration = Duration::from_secs(3);
 
-/// See the module.
+/// Counts failures, and lets calls pass or not.
 #[derive(Debug)]
 pub(super) struct Breaker(Mutex<State>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Calls are made; so many in a row had no answer.
+    /// Calls pass. This many in a row had no answer.
     Closed(u32),
-    /// No calls are made until then.
+    /// No calls pass until this time.
     Open(Instant),
-    /// One call finds out.
+    /// One call probes the service.
     Probing,
 }
 
-/// A call that may be made. Whoever drops it without a verdict has not waited for one.
+/// Permission for one call. Dropping it without a result counts as no answer and as no failure.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct Pass<'b> {
@@ -38,7 +37,7 @@ impl Breaker {
         Self(Mutex::new(State::Closed(0)))
     }
 
-    /// Whether a call may be made; if not, nothing was sent.
+    /// Returns permission for a call, or `None` while the breaker is open.
     pub(super) fn enter(&self) -> Option<Pass<'_>> {
         let mut state = self.lock();
         match *state {
@@ -57,7 +56,7 @@ impl Breaker {
 }
 
 impl Pass<'_> {
-    /// The call was answered, be it with a refusal.
+    /// Reports that the call was answered, if only with a refusal.
     pub(super) fn answered(self) {
         let mut state = self.breaker.lock();
         if !matches!(*state, State::Closed(_)) {
@@ -66,18 +65,18 @@ impl Pass<'_> {
         *state = State::Closed(0);
     }
 
-    /// The call was not answered.
+    /// Reports that the call was not answered.
     pub(super) fn failed(self) {
         let mut state = self.breaker.lock();
         let open = State::Open(Instant::now() + REST);
         match *state {
             State::Closed(failures) if failures + 1 < FAILURES => *state = State::Closed(failures + 1),
             State::Closed(_) => {
-                tracing::error!(rest = ?REST, "the media store does not answer: it is left alone for a while");
+                tracing::error!(rest = ?REST, "the media store does not answer: no requests are sent for a while");
                 *state = open;
             }
             State::Probing if self.is_probe => *state = open,
-            // A call that began before.
+            // The call began before the breaker opened.
             State::Open(_) | State::Probing => {}
         }
     }
@@ -97,7 +96,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn after_failures_in_a_row_calls_are_held_back_and_one_finds_out() {
+    async fn breaker_opens_after_failures_in_a_row_and_one_probe_closes_it() {
         let breaker = Breaker::new();
         for _ in 1..FAILURES {
             breaker.enter().unwrap().failed();
@@ -112,7 +111,7 @@ mod tests {
         let probe = breaker.enter().unwrap();
         assert!(breaker.enter().is_none(), "one probe");
         late.failed();
-        assert!(breaker.enter().is_none(), "a call of before decides nothing");
+        assert!(breaker.enter().is_none(), "a call that began earlier decides nothing");
         probe.failed();
         tokio::time::advance(REST / 2).await;
         assert!(breaker.enter().is_none(), "open again");
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_probe_that_is_given_up_makes_way_for_another() {
+    async fn dropped_probe_lets_another_one_pass() {
         let breaker = Breaker::new();
         for _ in 0..FAILURES {
             breaker.enter().unwrap().failed();

@@ -1,21 +1,22 @@
-//! Which bucket, where, and on whose account.
+//! Buckets of Amazon S3, and of services with the same API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::AmazonS3Builder;
 use object_store::{BackoffConfig, RetryConfig};
 
 use super::http::Connector;
-use crate::tls::{self, TlsError};
+use super::{BucketError, Connection};
+use crate::tls;
 
-/// What does not work may be tried so often again, and not any more after this time. Both well below the patience of a
-/// client.
+/// How often a failed request is repeated, and until when. Both are well below the time that a client waits.
 const RETRIES: usize = 2;
 const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
-/// Rest before the first repetition; the next is up to twice as long. Each is drawn at random.
+/// Pause before the first repetition. The next is up to twice as long. Each is random.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// See the module.
+/// A bucket of S3 and the account that uses it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct S3Settings {
     /// The bucket's name.
@@ -26,7 +27,7 @@ pub struct S3Settings {
     pub region: Option<String>,
     /// Access key and secret key; `None` is what the environment has: variables, a container's or a machine's role.
     pub keys: Option<(String, String)>,
-    /// How long the links work that clients are sent to; zero sends none.
+    /// How long presigned links for clients are valid; zero: clients get none.
     pub presigned_for: Duration,
 }
 
@@ -37,29 +38,12 @@ impl std::fmt::Debug for S3Settings {
     }
 }
 
-/// Why the bucket cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum S3StartError {
-    /// The service says so.
-    #[error(
-        "the bucket {bucket} cannot be used: {reason}. Check S3_BUCKET, S3_ENDPOINT_URL, S3_REGION and the keys, which must be allowed to list, get, put and delete"
-    )]
-    Refused {
-        /// Its name.
-        bucket: String,
-        /// What the service says.
-        reason: String,
-    },
-    /// The settings do not fit together.
-    #[error("the settings of S3 cannot be used: {0}")]
-    Settings(#[from] object_store::Error),
-    /// TLS.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-}
-
 impl S3Settings {
-    pub(super) fn client(&self) -> Result<AmazonS3, S3StartError> {
+    /// Builds a client. Sends no request.
+    ///
+    /// # Errors
+    /// The settings contradict each other, or TLS cannot be set up.
+    pub fn connect(&self) -> Result<Connection, BucketError> {
         let mut builder = match &self.keys {
             Some((access, secret)) => {
                 AmazonS3Builder::new().with_access_key_id(access).with_secret_access_key(secret)
@@ -86,7 +70,14 @@ impl S3Settings {
             .with_retry(retry)
             .with_disable_bulk_delete(true)
             .with_http_connector(Connector::new(tls::client()?))
-            .build()?;
-        Ok(client)
+            .build()
+            .map_err(|source| BucketError::Settings { service: "S3", source })?;
+        Ok(Connection {
+            bucket: self.bucket.clone(),
+            scheme: "s3",
+            settings: "S3_BUCKET, S3_ENDPOINT_URL, S3_REGION",
+            client: Arc::new(client),
+            link_lifetime: self.presigned_for,
+        })
     }
 }

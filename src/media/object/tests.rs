@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use super::s3::S3Settings;
 use super::*;
 use crate::media::conformance;
 
@@ -19,14 +20,16 @@ fn settings(server: &bucket::Bucket) -> S3Settings {
 }
 
 struct Setup {
-    store: S3Store,
+    store: BucketStore,
     server: bucket::Bucket,
     scratch: tempfile::TempDir,
 }
 
 async fn setup() -> Setup {
     let (server, scratch) = (bucket::Bucket::start(), tempfile::tempdir().unwrap());
-    let store = S3Store::open(&settings(&server), scratch.path(), FreeDisk::Bytes(0)).await.unwrap();
+    let store = BucketStore::open(settings(&server).connect().unwrap(), scratch.path(), FreeDisk::Bytes(0))
+        .await
+        .unwrap();
     Setup { store, server, scratch }
 }
 
@@ -36,9 +39,9 @@ impl Setup {
     }
 
     async fn publish(&self, bytes: &'static [u8]) -> Result<MediaKey, MediaError> {
-        let staged = self.store.stage(Bytes::from_static(bytes)).await?;
-        let key = staged.key();
-        self.store.publish(vec![staged]).await?.settle().await;
+        let staging = self.store.begin();
+        let key = staging.stage(Bytes::from_static(bytes)).await?;
+        staging.publish().await?.commit().await;
         Ok(key)
     }
 }
@@ -55,7 +58,7 @@ async fn conforms() {
 }
 
 #[tokio::test]
-async fn more_photos_than_one_answer_names_are_listed_and_nothing_else() {
+async fn list_spans_several_answers_and_skips_foreign_objects() {
     let setup = setup().await;
     setup.publish(b"one of them").await.unwrap();
     let made = setup.photo(b"one of them");
@@ -74,13 +77,15 @@ async fn more_photos_than_one_answer_names_are_listed_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_the_service_refuses_is_told_at_the_start() {
+async fn refused_access_fails_the_start_and_names_the_reason() {
     let setup = setup().await;
     let refused = async |change: &dyn Fn(&mut S3Settings)| {
         let mut settings = settings(&setup.server);
         change(&mut settings);
-        let error = S3Store::open(&settings, setup.scratch.path(), FreeDisk::Bytes(0)).await.unwrap_err();
-        assert!(matches!(error, S3StartError::Refused { .. }), "{error}");
+        let error = BucketStore::open(settings.connect().unwrap(), setup.scratch.path(), FreeDisk::Bytes(0))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, BucketError::Refused { .. }), "{error}");
         error.to_string()
     };
     let no_bucket = refused(&|settings| settings.bucket = "nowhere".to_owned()).await;
@@ -91,7 +96,7 @@ async fn what_the_service_refuses_is_told_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_service_that_refuses_connections_is_let_alone_and_used_again() {
+async fn service_that_refuses_connections_is_not_asked_for_a_while_and_then_used_again() {
     let setup = setup().await;
     let key = setup.publish(b"before").await.unwrap();
     setup.server.switch(Line::Refusing);
@@ -113,28 +118,27 @@ async fn a_service_that_refuses_connections_is_let_alone_and_used_again() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_was_never_seen_lacks_nothing() {
+async fn absent_object_in_a_bucket_that_never_answered_is_unavailable() {
     let (server, scratch) = (bucket::Bucket::start(), tempfile::tempdir().unwrap());
     server.switch(Line::Refusing);
     let lost = S3Settings { bucket: "nowhere".to_owned(), ..settings(&server) };
-    let store = S3Store::open(&lost, scratch.path(), FreeDisk::Bytes(0)).await.unwrap();
+    let store = BucketStore::open(lost.connect().unwrap(), scratch.path(), FreeDisk::Bytes(0)).await.unwrap();
     server.switch(Line::Open);
     let error = store.stat(MediaKey::of(b"x")).await.unwrap_err();
     assert!(matches!(error, MediaError::Unavailable(_)), "{error}");
 }
 
 #[tokio::test]
-async fn an_old_photo_that_is_removed_while_it_is_published_anew_is_there_in_the_end() {
+async fn old_photo_removed_while_published_again_exists_in_the_end() {
     let setup = setup().await;
     let key = setup.publish(b"old").await.unwrap();
     let long_ago = SystemTime::now() - Duration::from_secs(86_400);
     std::fs::File::open(setup.photo(b"old")).unwrap().set_modified(long_ago).unwrap();
-    let staged = setup.store.stage(Bytes::from_static(b"old")).await.unwrap();
-    let publishing = tokio::spawn({
-        let store = setup.store.clone();
-        async move { store.publish(vec![staged]).await.map(|published| published.keys().to_vec()) }
-    });
-    // A collector that looked at it just before.
+    let staging = setup.store.begin();
+    staging.stage(Bytes::from_static(b"old")).await.unwrap();
+    let publishing =
+        tokio::spawn(async move { staging.publish().await.map(|published| published.keys().to_vec()) });
+    // As a garbage collector does that read the age of the photo just before.
     tokio::time::sleep(Duration::from_millis(500)).await;
     setup.store.remove(&[key]).await.unwrap();
     assert_eq!(publishing.await.unwrap().unwrap(), [key]);
@@ -142,12 +146,12 @@ async fn an_old_photo_that_is_removed_while_it_is_published_anew_is_there_in_the
 }
 
 #[tokio::test]
-async fn an_object_says_what_it_is_and_how_long_it_is_right() {
+async fn object_has_content_type_and_cache_control() {
     let setup = setup().await;
     let key = setup.publish(b"described").await.unwrap();
     let object = setup.store.0.client.get(&path(key)).await.unwrap();
-    let told = |attribute| object.attributes.get(&attribute).map(|value| String::from(value.as_ref()));
-    assert_eq!(told(object_store::Attribute::ContentType).unwrap(), "image/jpeg");
+    let value = |attribute| object.attributes.get(&attribute).map(|value| String::from(value.as_ref()));
+    assert_eq!(value(object_store::Attribute::ContentType).unwrap(), "image/jpeg");
     let forever = "public, max-age=31536000, immutable";
-    assert_eq!(told(object_store::Attribute::CacheControl).unwrap(), forever);
+    assert_eq!(value(object_store::Attribute::CacheControl).unwrap(), forever);
 }

@@ -1,4 +1,4 @@
-//! From the client library's errors to the store's.
+//! Turns errors of the client library into those of the store.
 
 use std::error::Error;
 
@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use super::http::Refusal;
 use crate::media::MediaError;
 
-/// How S3 and those that speak like it say that there is no room.
+/// Error codes with which S3 and compatible services report a full bucket.
 const FULL: [&str; 6] = [
     "InsufficientStorage",
     "QuotaExceeded",
@@ -17,7 +17,7 @@ const FULL: [&str; 6] = [
     "EntityTooLarge",
 ];
 
-/// Why a call came to nothing. The library's errors repeat their causes in their texts, and so are kept as texts alone.
+/// Why a call failed. Errors of the library repeat their causes in their texts, so only the texts are kept.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// There is no such object.
@@ -26,13 +26,13 @@ pub(super) enum Fault {
     /// The bucket is full.
     #[error("the bucket is full: {0}")]
     Full(String),
-    /// It was answered, and will be answered in the same way next time.
+    /// The service refuses the call, and will refuse it again.
     #[error("{0}")]
     Refused(String),
-    /// It was not answered, or not well.
+    /// The service did not answer, or reported an error of its own.
     #[error("the bucket's service does not answer: {0}")]
     Down(String),
-    /// It was not made, because others before were not answered.
+    /// The call was not made: the circuit breaker is open.
     #[error("the bucket's service did not answer a moment ago")]
     HeldBack,
 }
@@ -63,7 +63,7 @@ impl From<Fault> for MediaError {
     }
 }
 
-/// `None` for what is not there.
+/// Turns the fault of an absent object into `None`.
 pub(super) fn found<T>(result: Result<T, Fault>) -> Result<Option<T>, MediaError> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_bucket_is_told_from_one_that_may_not_be_used() {
+    fn full_bucket_is_full_and_refused_access_is_unavailable() {
         assert!(matches!(judged(507, None), MediaError::Full(_)));
         for code in FULL {
             assert!(matches!(judged(400, Some(code)), MediaError::Full(_)), "{code}");

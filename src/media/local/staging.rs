@@ -1,0 +1,94 @@
+//! Staged files of one upload.
+
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tempfile::TempPath;
+
+use super::LocalStore;
+use super::publish::LocalPublication;
+use crate::blocking::blocking;
+use crate::media::{MediaError, MediaName, Publication, Staging};
+use crate::model::MediaKey;
+
+/// A file in the staging directory.
+pub(super) struct StagedFile {
+    pub(super) key: MediaKey,
+    pub(super) length: u64,
+    /// Deletes the file when dropped.
+    pub(super) path: TempPath,
+}
+
+impl StagedFile {
+    /// Writes a durable file. Blocks.
+    fn write(staging: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let key = MediaKey::of(bytes);
+        let (prefix, suffix) = (format!("{key}."), MediaName::from(key).extension());
+        let mut file = tempfile::Builder::new().prefix(&prefix).suffix(suffix).tempfile_in(staging)?;
+        file.write_all(bytes)?;
+        // Readable by a web server in front, as the other files of a media root are.
+        file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
+        file.as_file().sync_all()?;
+        Ok(Self { key, length: bytes.len() as u64, path: file.into_temp_path() })
+    }
+}
+
+/// The staged files of one upload.
+pub(super) struct LocalStaging {
+    store: LocalStore,
+    files: Mutex<Vec<StagedFile>>,
+}
+
+impl LocalStaging {
+    pub(super) fn new(store: &LocalStore) -> Self {
+        Self { store: store.clone(), files: Mutex::default() }
+    }
+
+    fn files(&self) -> std::sync::MutexGuard<'_, Vec<StagedFile>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Staging for LocalStaging {
+    async fn stage(&self, bytes: Bytes) -> Result<MediaKey, MediaError> {
+        self.store.directories.writable()?;
+        let directories = Arc::clone(&self.store.directories);
+        let file = blocking(move || match StagedFile::write(&directories.staging(), &bytes) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                directories.restore()?;
+                StagedFile::write(&directories.staging(), &bytes)
+            }
+            written => written,
+        })
+        .await?;
+        let key = file.key;
+        self.files().push(file);
+        Ok(key)
+    }
+
+    async fn publish(&self) -> Result<Box<dyn Publication>, MediaError> {
+        self.store.directories.writable()?;
+        let files = std::mem::take(&mut *self.files());
+        if files.is_empty() {
+            return Ok(Box::new(LocalPublication::empty(&self.store)));
+        }
+        let store = self.store.clone();
+        let linking = blocking(move || {
+            // Names in a directory that was replaced would be synced in the old one.
+            store.directories.restore()?;
+            LocalPublication::link(&store, files)
+        });
+        let (publication, has_new_names) = linking.await?;
+        // Without new names there is nothing to sync: existing names were synced when they were made, or at the start.
+        if has_new_names && let Err(error) = self.store.directories.names().sync().await {
+            let _best_effort = Box::new(publication).rollback().await;
+            return Err(error.into());
+        }
+        Ok(Box::new(publication))
+    }
+}

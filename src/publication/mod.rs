@@ -1,0 +1,119 @@
+//! The protocol by which photos become visible and stay: lock their keys, publish them, record the draft, then commit or
+//! roll back.
+//!
+//! Whoever publishes or removes a photo holds the lock of its key, on all instances, from before the photo is visible until
+//! the catalog refers to it. So a rollback removes only photos on which nobody else relies, and the garbage collector never
+//! removes a photo to which a draft is about to refer.
+//!
+//! If the outcome of a recording is unknown, the photos stay, and the publication is pending until [`Publisher::reconcile`]
+//! has asked the catalog. What a crash left pending is for [`Publisher::reconcile_crashed`].
+
+mod integrity;
+mod key_locks;
+mod pending;
+
+use std::sync::{Arc, Mutex};
+
+pub use self::key_locks::KeyGuard;
+use self::key_locks::KeyLocks;
+use crate::catalog::{Catalog, CatalogError, NewDraft};
+use crate::media::{MediaError, MediaStore, Publication, Staging};
+use crate::model::Draft;
+use crate::telemetry::metrics::Counter;
+
+/// Publishes photos in a store and records them in a catalog. All users of the two in this process share one.
+pub struct Publisher {
+    store: Arc<dyn MediaStore>,
+    catalog: Arc<dyn Catalog>,
+    locks: KeyLocks,
+    /// Publications whose recording has an unknown outcome. A catalog that fails lets no further commits begin, so these
+    /// are few.
+    pending: Mutex<Vec<Box<dyn Publication>>>,
+    /// Photos that were moved to quarantine since the start.
+    pub(crate) quarantined: Counter,
+}
+
+/// Why [`Publisher::commit`] recorded no draft, and what became of the photos.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The photos could not be published. Those that this call created were removed.
+    #[error(transparent)]
+    NotPublished(MediaError),
+    /// The draft was not recorded. The photos that this call created were removed.
+    #[error(transparent)]
+    RolledBack(CatalogError),
+    /// The draft may be recorded, or another instance may refer to the photos: they stay until [`Publisher::reconcile`].
+    #[error(transparent)]
+    Pending(CatalogError),
+}
+
+/// Why a reconciliation or a verification is not done. It can be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The store failed.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+}
+
+impl Publisher {
+    /// Publishes in `store`, and records in `catalog`.
+    pub fn new(store: Arc<dyn MediaStore>, catalog: Arc<dyn Catalog>) -> Self {
+        Self {
+            store,
+            catalog,
+            locks: KeyLocks::default(),
+            pending: Mutex::default(),
+            quarantined: Counter::default(),
+        }
+    }
+
+    /// The store of the photos.
+    pub fn store(&self) -> &Arc<dyn MediaStore> {
+        &self.store
+    }
+
+    /// The catalog of the drafts.
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.catalog
+    }
+
+    /// Publishes what is staged, then records `draft`, which is the commit point. `guard` locks the keys of all photos of
+    /// the draft.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub async fn commit(
+        &self,
+        guard: KeyGuard,
+        staging: &dyn Staging,
+        draft: NewDraft,
+    ) -> Result<Draft, CommitError> {
+        let publication = staging.publish().await.map_err(CommitError::NotPublished)?;
+        match self.catalog.create_draft(draft).await {
+            Ok(draft) => {
+                publication.commit().await;
+                Ok(draft)
+            }
+            // The draft may be recorded after all, and then needs its photos.
+            Err(error @ CatalogError::Indeterminate(_)) => {
+                self.add_pending(publication);
+                Err(CommitError::Pending(error))
+            }
+            // Another instance may refer to the photos by now. That can be asked once their keys are locked again.
+            Err(error) if !guard.is_valid() => {
+                self.add_pending(publication);
+                Err(CommitError::Pending(error))
+            }
+            Err(error) => {
+                // Nobody refers to these photos: they did not exist before, and their keys are locked.
+                if let Err(failure) = publication.rollback().await {
+                    tracing::error!(error = %failure, "photos of a failed upload could not be removed");
+                }
+                Err(CommitError::RolledBack(error))
+            }
+        }
+    }
+}

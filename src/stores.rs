@@ -1,0 +1,176 @@
+//! Opens the catalog and the photo store that the settings name, for the server and for the operator's commands alike.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::catalog::{CatalogError, PostgresCatalog, Restorable, Schema, SledCatalog};
+use crate::config::{Database, MediaStorage, Settings};
+use crate::disk::{self, Scratch};
+use crate::error_chain::error_chain;
+use crate::media::{BucketError, BucketStore, LocalStore, MediaStore};
+
+/// What a store is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The server. A missing store is created. A database that does not answer is logged, and used once it answers.
+    Serve,
+    /// A command that may create a store. A database has to answer.
+    Create,
+    /// A command that needs an existing store: a mistaken path must not look like an empty store. A database has to answer.
+    Existing,
+    /// A command that only reads, beside a server that runs. Other modes lock a local store of photos, this one does not.
+    Read,
+}
+
+/// Both stores, opened.
+pub struct Stores {
+    /// The catalog.
+    pub catalog: Arc<dyn Restorable>,
+    /// The photos.
+    pub media: Media,
+}
+
+/// The store of photos, opened.
+pub struct Media {
+    /// The store.
+    pub store: Arc<dyn MediaStore>,
+    /// The directory for photos that are not stored yet.
+    pub scratch: Scratch,
+}
+
+/// Why a store cannot be opened. Each text says what to look at.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no catalog.
+    #[error("there is no catalog at {}: check DATABASE_URL and the working directory", .0.display())]
+    NoCatalog(PathBuf),
+    /// Another process has the catalog open.
+    #[error("the catalog at {} is in use by another process: stop the server, and try again", .0.display())]
+    InUse(PathBuf),
+    /// The catalog lost rows.
+    #[error(
+        "the catalog at {path} is damaged: {what}. Nothing was changed, and no photo was touched. Put a backup of that \
+         directory in its place, or build a new catalog from an export: vintedbot-ingest rebuild --from EXPORT. Without an \
+         export, vintedbot-ingest export --salvage --output EXPORT writes one of all rows that can be read"
+    )]
+    Damaged {
+        /// Its directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An import into the catalog was interrupted.
+    #[error("the catalog at {0} is incomplete, because an import into it did not end: run that import again")]
+    Partial(Database),
+    /// The catalog cannot be opened for another reason.
+    #[error("the catalog at {database} cannot be opened: {}", error_chain(.source))]
+    Catalog {
+        /// Where it should be.
+        database: Database,
+        /// The reason.
+        source: CatalogError,
+    },
+    /// There is no directory of photos.
+    #[error("there are no photos at {}: check MEDIA_ROOT and the working directory", .0.display())]
+    NoMedia(PathBuf),
+    /// The directory of photos cannot be used.
+    #[error("the photos at {path} cannot be opened: {source}")]
+    Media {
+        /// The directory.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The bucket of photos cannot be used.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+}
+
+/// The sentence for the operator, with which a command ends.
+impl From<OpenError> for String {
+    fn from(error: OpenError) -> Self {
+        error.to_string()
+    }
+}
+
+/// Opens catalog and photos. Called inside a tokio runtime.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn open(settings: &Settings, mode: Mode) -> Result<Stores, OpenError> {
+    let catalog = open_catalog(settings, mode).await?;
+    let media = open_media(settings, mode).await?;
+    Ok(Stores { catalog, media })
+}
+
+/// Opens the catalog alone. Called inside a tokio runtime.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn open_catalog(settings: &Settings, mode: Mode) -> Result<Arc<dyn Restorable>, OpenError> {
+    let database = &settings.database;
+    let failed = |source| OpenError::Catalog { database: database.clone(), source };
+    let must_exist = matches!(mode, Mode::Existing | Mode::Read);
+    let catalog: Arc<dyn Restorable> = match database {
+        Database::Sled(path) if must_exist && !SledCatalog::exists(path) => {
+            return Err(OpenError::NoCatalog(path.clone()));
+        }
+        Database::Sled(path) => Arc::new(open_sled(settings, path).await?),
+        Database::Postgres(url) => {
+            let schema = if must_exist { Schema::Expect } else { Schema::Migrate };
+            let opened = PostgresCatalog::open(url, settings.database_connections, schema).await;
+            Arc::new(opened.map_err(failed)?)
+        }
+    };
+    match catalog.state().await {
+        Ok(state) if state.is_partial && mode == Mode::Serve => Err(OpenError::Partial(database.clone())),
+        Ok(_) => Ok(catalog),
+        // Photos can be read meanwhile, and the catalog's own check refuses drafts while it is partial.
+        Err(error @ CatalogError::Unavailable(_)) if mode == Mode::Serve => {
+            tracing::warn!("{} (at {database}): uploads are refused until it answers", error_chain(&error));
+            Ok(catalog)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Opens the embedded catalog at `path`, or creates it. Called inside a tokio runtime.
+///
+/// # Errors
+/// See [`OpenError`].
+pub(crate) async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCatalog, OpenError> {
+    SledCatalog::open(path, settings.min_free_disk).await.map_err(|error| match error {
+        CatalogError::InUse => OpenError::InUse(path.to_owned()),
+        CatalogError::Corrupt(what) => OpenError::Damaged { path: path.to_owned(), what },
+        source => OpenError::Catalog { database: Database::Sled(path.to_owned()), source },
+    })
+}
+
+/// Opens the store of photos alone. Called inside a tokio runtime.
+///
+/// # Errors
+/// See [`OpenError`].
+pub async fn open_media(settings: &Settings, mode: Mode) -> Result<Media, OpenError> {
+    let (root, min_free) = (&settings.media_root, settings.min_free_disk);
+    let failed = |source| OpenError::Media { path: root.clone(), source };
+    let (store, dir): (Arc<dyn MediaStore>, _) = match &settings.media_storage {
+        MediaStorage::Local if mode == Mode::Existing && !root.is_dir() => {
+            return Err(OpenError::NoMedia(root.clone()));
+        }
+        MediaStorage::Local => {
+            let opened = match mode {
+                Mode::Read => LocalStore::open_for_reading(root),
+                Mode::Serve | Mode::Create | Mode::Existing => LocalStore::open(root, min_free),
+            };
+            let store = opened.map_err(failed)?;
+            let dir = store.scratch_dir();
+            (Arc::new(store), dir)
+        }
+        MediaStorage::S3(bucket) => {
+            disk::create_dir(root).map_err(failed)?;
+            (Arc::new(BucketStore::open(bucket.connect()?, root, min_free).await?), root.clone())
+        }
+    };
+    Ok(Media { store, scratch: Scratch { dir: dir.into(), min_free } })
+}
