@@ -17,7 +17,7 @@ pub fn raise_limit() -> std::io::Result<u64> {
 
 /// Returns the number of connections to allow: `wanted`, or fewer if the limit of open files requires it.
 ///
-/// A quarter of the descriptors and [`ALWAYS_OPEN`] stay reserved. Logs a warning if `wanted` is lowered.
+/// A quarter of the descriptors and `ALWAYS_OPEN` stay reserved. Logs a warning if `wanted` is lowered.
 pub fn limit_connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
     let allowed = usize::try_from(connections_for(limit)).unwrap_or(usize::MAX);
