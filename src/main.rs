@@ -8,9 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use vintedbot_ingest::app::App;
 use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE};
 use vintedbot_ingest::commands::{self, Verdict};
-use vintedbot_ingest::config::{NearMiss, Settings};
+use vintedbot_ingest::config::{Env, NearMiss, Settings};
 use vintedbot_ingest::server::{Stopped, descriptors};
-use vintedbot_ingest::telemetry::logging;
+use vintedbot_ingest::telemetry::logging::{self, Form};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -52,7 +52,8 @@ const LEAST_ANSWERING_THREADS: usize = 4;
 const LOG_FLUSH: Duration = Duration::from_secs(1);
 
 fn serve(settings: &Settings, near_misses: &[NearMiss]) -> Result<(), String> {
-    logging::start(settings).map_err(|error| format!("the log cannot start: {error}"))?;
+    let form = if settings.env == Env::Prod { Form::Json } else { Form::Text };
+    logging::start(form, &settings.log_level).map_err(|error| format!("the log cannot start: {error}"))?;
     for near_miss in near_misses {
         tracing::warn!("{near_miss}");
     }

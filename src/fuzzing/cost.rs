@@ -57,14 +57,44 @@ pub fn work_budget(data: &[u8]) {
     ];
     let Some(format) = Format::from_mime(FORMATS[usize::from(choice % 8)]) else { return };
     let recipe = Recipe { processor_time: PROCESSOR_TIME, max_pixels: MAX_PIXELS, ..RECIPE };
-    let (before, held) = (processor_time(), HELD.get());
-    PEAK.set(held);
-    let declared = caught(|| make(format, file, &recipe)).unwrap_or(recipe.memory);
-    let used = processor_time().saturating_sub(before);
-    let peak = u64::try_from(PEAK.get() - held).unwrap_or(0);
-    assert!(used <= PROCESSOR_TIME + MAX_DELAY, "{format:?}: {used:?}");
-    let allowed = declared.max(OPENING_MEMORY) + FIXED_MEMORY + MAX_COPIES * file.len() as u64;
-    assert!(peak <= allowed, "{format:?}: {peak} bytes, {declared} declared");
+    let spent = Spent::of(|| caught(|| make(format, file, &recipe)).unwrap_or(recipe.memory));
+    if let Err(excess) = spent.check(file.len()) {
+        panic!("{format:?}: {excess}");
+    }
+}
+
+/// The costs of processing a photo.
+#[derive(Debug, Clone, Copy)]
+struct Spent {
+    processor_time: Duration,
+    /// Maximum memory held.
+    peak: u64,
+    /// Maximum memory that the photo declared.
+    declared: u64,
+}
+
+impl Spent {
+    /// Measures `work`, which returns the declared memory.
+    fn of(work: impl FnOnce() -> u64) -> Self {
+        let (before, held) = (processor_time(), HELD.get());
+        PEAK.set(held);
+        let declared = work();
+        let processor_time = processor_time().saturating_sub(before);
+        Self { processor_time, peak: u64::try_from(PEAK.get() - held).unwrap_or(0), declared }
+    }
+
+    /// Compares the costs of a file of `length` bytes with its budget.
+    fn check(&self, length: usize) -> Result<(), String> {
+        let Self { processor_time, peak, declared } = *self;
+        let allowed = declared.max(OPENING_MEMORY) + FIXED_MEMORY + MAX_COPIES * length as u64;
+        if processor_time > PROCESSOR_TIME + MAX_DELAY {
+            Err(format!("{processor_time:?} of processor time"))
+        } else if peak > allowed {
+            Err(format!("{peak} bytes, {declared} declared"))
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// Processes a photo as the image pool does. Returns the maximum memory that it declared.
@@ -86,4 +116,38 @@ fn make(format: Format, file: &[u8], recipe: &Recipe) -> u64 {
 
 fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_beyond_its_budget_is_reported() {
+        let within = Spent {
+            processor_time: PROCESSOR_TIME + MAX_DELAY,
+            peak: OPENING_MEMORY + FIXED_MEMORY + MAX_COPIES * 100,
+            declared: 0,
+        };
+        assert_eq!(within.check(100), Ok(()));
+        let late = Spent { processor_time: within.processor_time + Duration::from_nanos(1), ..within };
+        assert_eq!(late.check(100), Err("3.200000001s of processor time".to_owned()));
+        let large = Spent { peak: within.peak + 1, ..within };
+        assert!(large.check(100).is_err());
+        assert_eq!(Spent { declared: OPENING_MEMORY + 1, ..large }.check(100), Ok(()));
+    }
+
+    #[test]
+    fn processor_time_and_peak_of_memory_are_measured() {
+        let millis = Duration::from_millis(20);
+        let spent = Spent::of(|| {
+            let began = processor_time();
+            while processor_time() - began < millis {}
+            count_allocated(5000);
+            count_allocated(-5000);
+            7
+        });
+        assert!(spent.processor_time >= millis);
+        assert_eq!((spent.peak, spent.declared), (5000, 7));
+    }
 }

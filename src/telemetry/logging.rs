@@ -12,30 +12,37 @@ use tracing_subscriber::EnvFilter;
 
 use super::log_writer::{CAPACITY, LogWriter};
 use super::metrics::{Metrics, Reading, Unit};
-use crate::config::{Env, Settings};
 
 /// The log of this process. It is global because the `tracing` subscriber is.
 static LOG: OnceLock<LogWriter> = OnceLock::new();
 
-/// Starts logging, including panics. Only the first call in a process has an effect.
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For people, in colours on a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Starts logging, including panics. `filter` has the syntax of [`EnvFilter`]. Only the first call in a process has an effect.
 ///
 /// # Errors
 /// The thread that writes the log cannot be started.
-pub fn start(settings: &Settings) -> io::Result<()> {
+pub fn start(form: Form, filter: &str) -> io::Result<()> {
     if LOG.get().is_some() {
         return Ok(());
     }
-    let is_json = settings.env == Env::Prod;
-    let log = LogWriter::start(stdout(), CAPACITY, move |missing| notice(missing, is_json))?;
+    let log = LogWriter::start(stdout(), CAPACITY, move |missing| notice(missing, form == Form::Json))?;
     let log = LOG.get_or_init(|| log);
     // sled's messages are meant for its developers; the catalog logs its own. LOG_LEVEL can enable them.
-    let filter = EnvFilter::new(format!("sled=off,{}", settings.log_level));
+    let filter = EnvFilter::new(format!("sled=off,{filter}"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
-    let _already_started = match settings.env {
-        Env::Prod => {
+    let _already_started = match form {
+        Form::Json => {
             builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
         }
-        Env::Dev => builder.with_ansi(std::io::stdout().is_terminal()).try_init(),
+        Form::Text => builder.with_ansi(std::io::stdout().is_terminal()).try_init(),
     };
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
