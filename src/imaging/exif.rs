@@ -114,7 +114,7 @@ const XMP_TAG: u16 = 700;
 
 /// Returns the first entry of IFD0 with this tag.
 fn find_entry(tiff: &[u8], tag: u16) -> Option<Entry<'_>> {
-    Block::new(tiff)?.first()?.entry(tag)
+    Block::new(tiff)?.first()?.all_entries().find(|entry| entry.tag == tag)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! trusted: a value outside of the file counts as absent. A read follows one offset at a time and looks at a bounded number of
 //! entries, so that its cost is bounded. Nothing is allocated.
 
-/// Entries of one directory that are read. Cameras write up to about a hundred.
+/// Entries that are read of a directory. Cameras write up to about a hundred, and a file may have many directories.
 const MAX_ENTRIES: u16 = 512;
 /// Bytes of an entry: tag, type, count, and the value or its offset.
 const ENTRY_BYTES: usize = 12;
@@ -103,11 +103,16 @@ impl<'a> Directory<'a> {
         Self { block: self.block, offset }
     }
 
-    /// Returns the entries that lie in the block.
+    /// Returns the first [`MAX_ENTRIES`] entries that lie in the block.
     pub(super) fn entries(self) -> impl Iterator<Item = Entry<'a>> {
+        self.all_entries().take(usize::from(MAX_ENTRIES))
+    }
+
+    /// Returns all entries that lie in the block: at most 65,535. Reads of one directory only may use it.
+    pub(super) fn all_entries(self) -> impl Iterator<Item = Entry<'a>> {
         let (block, start) = (self.block, self.offset as usize);
         let count = if start < HEADER_BYTES { None } else { block.u16(start) };
-        (0..count.unwrap_or(0).min(MAX_ENTRIES)).map_while(move |n| {
+        (0..count.unwrap_or(0)).map_while(move |n| {
             let at = start.checked_add(2 + ENTRY_BYTES * usize::from(n))?;
             block.bytes.get(at..at.checked_add(ENTRY_BYTES)?)?;
             let (tag, kind, count) = (block.u16(at)?, block.u16(at + 2)?, block.u32(at + 4)?);

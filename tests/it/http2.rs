@@ -173,7 +173,7 @@ fn slowly_read_response_is_complete() {
         if frame.flags & END_STREAM != 0 {
             break;
         }
-        std::thread::sleep(Duration::from_millis(600));
+        std::thread::sleep(Duration::from_millis(200));
         let more = u32::try_from(frame.payload.len()).unwrap().to_be_bytes();
         socket.write_all(&self::frame(WINDOW_UPDATE, 0, 1, &more)).unwrap();
     }

@@ -70,9 +70,9 @@ fn provoked(kind: ProblemKind) -> Provoked {
             Here(&[("BODY_IDLE_TIMEOUT_SECONDS", "1")], upload_head("Content-Length: 100\r\n"))
         }
         ProblemKind::PreconditionFailed => {
-            Elsewhere("media.rs", "a_photo_is_served_whole_in_ranges_and_conditionally")
+            Elsewhere("media.rs", "photo_is_served_whole_in_ranges_and_conditionally")
         }
-        ProblemKind::BadRange => Elsewhere("media.rs", "a_photo_is_served_whole_in_ranges_and_conditionally"),
+        ProblemKind::BadRange => Elsewhere("media.rs", "photo_is_served_whole_in_ranges_and_conditionally"),
         ProblemKind::BodyTooLarge => Here(SMALL, upload_head("Content-Length: 5000000\r\n")),
         ProblemKind::TooManyPhotos => {
             let photo = photo(64, 48);
@@ -103,7 +103,9 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ProblemKind::Abandoned => {
             Elsewhere("../../src/api/errors.rs", "errors_that_no_request_provokes_have_their_kinds")
         }
-        ProblemKind::RateLimited => Elsewhere("overload.rs", "over_the_rate_limit_is_429_with_retry_after"),
+        ProblemKind::RateLimited => {
+            Elsewhere("overload.rs", "request_above_the_rate_limit_is_429_with_retry_after")
+        }
         ProblemKind::UploadQuota => Here(&[("UPLOAD_QUOTA", "1MB/day")], photo_of(&noise(1600, 1600, 1))),
         ProblemKind::HeadersTooLarge => Here(DEFAULT, get("/", &format!("X-A: {}\r\n", "a".repeat(40_000)))),
         ProblemKind::Internal => Elsewhere(
@@ -117,7 +119,7 @@ fn provoked(kind: ProblemKind) -> Provoked {
             Here(DEFAULT, upload_head("Transfer-Encoding: gzip, chunked\r\n"))
         }
         ProblemKind::Busy => {
-            Elsewhere("overload.rs", "a_full_queue_is_503_with_retry_after_and_the_rest_is_served_well")
+            Elsewhere("overload.rs", "full_queue_is_503_with_retry_after_and_admitted_uploads_are_201")
         }
         ProblemKind::NotReady => Here(FULL, get("/api/v1/ready", "")),
         ProblemKind::ReadOnly => Here(&[("READ_ONLY", "true")], upload(b"")),
@@ -126,7 +128,7 @@ fn provoked(kind: ProblemKind) -> Provoked {
             "client_over_its_share_of_open_requests_gets_503_and_others_are_served",
         ),
         ProblemKind::Unavailable => {
-            Elsewhere("slow.rs", "without_descriptors_the_answers_are_503_until_there_are_some")
+            Elsewhere("slow_clients.rs", "exhausted_descriptors_give_503_until_some_are_free")
         }
         ProblemKind::StorageFull => Here(FULL, photo_of(&photo(64, 48))),
     }
