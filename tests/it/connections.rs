@@ -224,12 +224,12 @@ async fn health_check_is_answered_while_all_slots_are_in_work() {
 
 #[tokio::test]
 async fn trusted_proxy_has_no_share_limit() {
-    let settings = [("MAX_CONNECTIONS", "64"), ("POOL_QUEUE", "64"), ("TRUSTED_PROXIES", "127.0.4.1")];
-    let server = Server::start(&settings);
-    let proxy = half_uploads(&server, std::iter::repeat_n(Ipv4Addr::new(127, 0, 4, 1), 52));
+    let server = Server::start(&[("MAX_CONNECTIONS", "64"), ("TRUSTED_PROXIES", "127.0.4.1")]);
+    // The proxy may have its last request in work while another client has one, whichever of the two comes first.
+    let proxy = half_uploads(&server, std::iter::repeat_n(Ipv4Addr::new(127, 0, 4, 1), 51));
     assert!(health(server.address, MONITOR) < SOON);
     let direct = half_uploads(&server, std::iter::once(MONITOR));
     assert_eq!(count(&finish(direct), "201"), 1, "a reserve remains for other clients");
     let statuses = finish(proxy);
-    assert_eq!(count(&statuses, "201"), 52, "{statuses:?}");
+    assert_eq!(count(&statuses, "201"), 51, "{statuses:?}");
 }
