@@ -22,8 +22,8 @@ use crate::model::ClientKey;
 use crate::telemetry::metrics::{Counter, Metrics, Reading, Unit};
 
 /// After a job that held at least this many bytes, the allocator returns the freed memory to the system before other jobs may
-/// borrow it.
-const LARGE_JOB: u64 = 32 << 20;
+/// borrow it. Photos of phones need less: with a limit of 32 MiB they paid 3 to 15 % more processor time for fresh pages.
+const LARGE_JOB: u64 = 96 << 20;
 
 /// The resources of a job while it runs.
 pub struct Turn<'a> {
