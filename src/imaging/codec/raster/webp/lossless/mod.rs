@@ -407,7 +407,7 @@ impl Stream<'_> {
     }
 }
 
-/// A length or a distance: its prefix, and the bits that follow.
+/// Reads a length or a distance, whose prefix code was read already.
 #[inline]
 fn number(bits: &mut Bits<'_>, prefix: usize) -> Result<usize, ImageError> {
     if prefix < 4 {
@@ -417,12 +417,12 @@ fn number(bits: &mut Bits<'_>, prefix: usize) -> Result<usize, ImageError> {
     Ok(((2 + (prefix & 1)) << extra) + bits.take(extra as u32)? + 1)
 }
 
-/// How many pixels back a distance is in a picture of `width` columns.
+/// Converts a distance code to a number of pixels, in a picture of `width` columns.
 #[inline]
 fn distance(code: usize, width: usize) -> usize {
     match NEAR.get(code - 1) {
         None => code - NEAR.len(),
-        // The code points left or up from here, or to what is right of it above.
+        // The offset points to a pixel to the left in this row, or to a pixel in a row above.
         Some((left, up)) => (width * *up as usize).saturating_add_signed(isize::from(*left)).max(1),
     }
 }
