@@ -1,7 +1,7 @@
-//! What the allocator is asked for beside memory.
+//! Controls the allocator.
 
-/// Returns memory that was freed to the system now. The allocator does it by itself a moment later, and in that moment the
-/// next large photo would borrow as much again. Takes under a millisecond.
+/// Returns freed memory to the system immediately. By default mimalloc does so after a delay, in which the next large
+/// photo could take as much again. The call takes less than a millisecond.
 pub(crate) fn return_freed() {
     // SAFETY: may be called at any time, from any thread.
     #[expect(unsafe_code)]

@@ -87,7 +87,7 @@ impl From<MediaKey> for String {
     }
 }
 
-/// Identifies an uploaded file together with the settings that process it: a hash over both. Two photos with equal
+/// Identifies a source (the file as uploaded) together with the settings that process it: a hash over both. Two photos with equal
 /// ids have the same output. Written as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

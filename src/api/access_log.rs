@@ -87,7 +87,7 @@ impl AccessLog {
     }
 }
 
-/// Returns the method as a label, of which clients cannot create new ones.
+/// Returns the method as a metric label. Unknown methods share one label, so that clients cannot create labels.
 fn label(method: &Method) -> &'static str {
     let known = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"];
     known.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")

@@ -16,8 +16,8 @@ use crate::web::problem::{PROBLEM_JSON, ProblemKind};
 use crate::web::router::methods_of;
 use crate::web::{conditional, full, headers};
 
-/// The document changes with the version of the server only, and clients may ask again by its ETag.
-const FRESH: HeaderValue = HeaderValue::from_static("public, max-age=300");
+/// The document changes only with the server version. After five minutes clients revalidate by ETag.
+const CACHE_FIVE_MINUTES: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 struct Rendered {
     bytes: Bytes,
@@ -39,7 +39,7 @@ pub(super) fn show(request: &HeaderMap) -> Response<Body> {
     } else {
         full(StatusCode::OK, "application/json", bytes.clone())
     };
-    response.headers_mut().insert(CACHE_CONTROL, FRESH);
+    response.headers_mut().insert(CACHE_CONTROL, CACHE_FIVE_MINUTES);
     if let Ok(etag) = HeaderValue::from_str(etag) {
         response.headers_mut().insert(ETAG, etag);
     }
@@ -233,11 +233,11 @@ fn problem_schema() -> Value {
             "file_index": {
                 "type": "integer",
                 "minimum": 0,
-                "description": "The place of the photo to blame, from 0.",
+                "description": "Index of the rejected photo in the form, counted from 0.",
             },
             "filename": {
                 "type": ["string", "null"],
-                "description": "The file name of the photo to blame, if the form had one.",
+                "description": "File name of the rejected photo, if the form has one.",
             },
             "down": {
                 "type": "array",

@@ -43,7 +43,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Why an export cannot be imported. Each text names the place.
+/// Why an export cannot be imported. Each text names the position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// It does not begin like an export.
@@ -168,7 +168,7 @@ fn bytes_of(line: &Line) -> serde_json::Result<Vec<u8>> {
 
 /// The position of a row in the order of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum RowPosition {
     Media(MediaId),
     Draft(DraftId),
     Source(SourceId),
@@ -182,13 +182,13 @@ pub(super) struct Reader<R> {
     number: u64,
     hash: blake3::Hasher,
     counts: Counts,
-    place: Option<Place>,
+    position: Option<RowPosition>,
 }
 
 impl<R: BufRead> Reader<R> {
     pub(super) fn begin(input: R) -> Result<(Self, Header), BackupError> {
         let (hash, counts) = (blake3::Hasher::new(), Counts::default());
-        let mut reader = Self { input, bytes: Vec::new(), number: 0, hash, counts, place: None };
+        let mut reader = Self { input, bytes: Vec::new(), number: 0, hash, counts, position: None };
         reader.read_line()?;
         // The version is read first: another version may have other fields.
         let header: serde_json::Value = serde_json::from_slice(&reader.bytes).unwrap_or_default();
@@ -210,19 +210,19 @@ impl<R: BufRead> Reader<R> {
     pub(super) fn row(&mut self) -> Result<Option<(Row, usize)>, BackupError> {
         self.hash.update(&self.bytes);
         self.read_line()?;
-        let (row, place) = match self.parse()? {
-            Line::Media(row) => (Row::Media(row.clone()), Place::Media(row.id)),
-            Line::Draft(row) => (Row::Draft(row.clone()), Place::Draft(row.id)),
-            Line::Source(row) => (Row::Source(row), Place::Source(row.source)),
+        let (row, position) = match self.parse()? {
+            Line::Media(row) => (Row::Media(row.clone()), RowPosition::Media(row.id)),
+            Line::Draft(row) => (Row::Draft(row.clone()), RowPosition::Draft(row.id)),
+            Line::Source(row) => (Row::Source(row), RowPosition::Source(row.source)),
             Line::Export(_) => return Err(self.wrong("begins another export".to_owned())),
             Line::End(end) => return self.end(&end).map(|()| None),
         };
-        if self.place >= Some(place) {
+        if self.position >= Some(position) {
             return Err(
                 self.wrong("is not in its place: rows ascend, media before drafts before sources".into())
             );
         }
-        self.place = Some(place);
+        self.position = Some(position);
         self.counts.add(&row);
         Ok(Some((row, self.bytes.len())))
     }

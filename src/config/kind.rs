@@ -94,7 +94,7 @@ impl<T: Copy> Kind<T> for OneOf<T> {
     }
 }
 
-/// Any text. Where the words ask for more, [`combine`](super::combine::combine) checks it in the light of other settings.
+/// Any text. Settings that need more checks get them in [`combine`](super::combine::combine).
 pub(super) struct Text(pub(super) &'static str);
 
 impl Kind<String> for Text {

@@ -13,7 +13,7 @@ pub struct Setting {
     pub default: &'static str,
     /// What the setting does: whole sentences.
     pub help: &'static str,
-    /// The heading that it stands under.
+    /// Group heading in `--help`.
     pub(super) group: &'static str,
     pub(super) secret: Secret,
     pub(super) accepts: fn() -> String,

@@ -1,6 +1,6 @@
 //! Limits what one client may add to the store, in KiB of new photos as stored.
 //!
-//! A photo is charged before it is staged, and the charge is given back unless the upload commits. So uploads that run side by
+//! A photo is charged before it is staged, and the charge is refunded unless the upload commits. So uploads that run side by
 //! side never keep more than the quota together. A photo that has a media row costs nothing, so that a retry passes while the
 //! quota is spent.
 
@@ -18,7 +18,7 @@ use crate::ratelimit::RateLimiter;
 /// Bytes of one unit of the quota.
 const UNIT_BYTES: u64 = 1024;
 
-/// What a client paid for one photo. Dropping it gives the units back, unless they are [kept](Self::keep).
+/// What a client paid for one photo. Dropping it refunds the units, unless they are [kept](Self::keep).
 pub(super) struct Charge {
     quota: Arc<dyn RateLimiter>,
     client: ClientKey,
@@ -68,8 +68,8 @@ impl Ingest {
         })
     }
 
-    /// Gives back what another upload of the same photo paid, or another photo of this upload with the same output. Returns
-    /// the charges of photos that have no row yet, as of now: the caller holds their keys.
+    /// Returns the charges of photos that still have no row, and refunds the others: another upload of the same photo, or
+    /// another photo of this upload with the same output, paid for these. The caller holds the locks on the keys.
     pub(super) async fn charges_of_new_photos(
         &self,
         charges: Vec<(MediaKey, Charge)>,
@@ -77,7 +77,7 @@ impl Ingest {
         if charges.is_empty() {
             return Ok(Vec::new());
         }
-        // Of equal keys the last charge stays.
+        // If a key occurs twice, only the last charge is kept; dropping the others refunds them.
         let mut by_key: BTreeMap<MediaKey, Charge> = charges.into_iter().collect();
         let keys: Vec<MediaKey> = by_key.keys().copied().collect();
         let new = self.publisher.catalog().without_row(&keys).await?;

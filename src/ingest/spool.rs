@@ -32,11 +32,11 @@ pub(super) struct Spool {
     /// Boxed: it takes 2 kB, and each future that passes a spool on would reserve them twice.
     hasher: Box<blake3::Hasher>,
     length: u64,
-    place: Place,
+    storage: Storage,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Storage {
     /// In memory; `hashed` bytes are in the hash.
     Memory { bytes: Buffer, loan: Reservation, hashed: usize },
     /// In a file. `pending` bytes are neither hashed nor written; they begin at a multiple of [`WRITE_STEP`].
@@ -63,8 +63,8 @@ impl Spool {
         hasher: blake3::Hasher,
     ) -> Self {
         let bytes = Buffer::Small(Vec::new());
-        let place = Place::Memory { bytes, loan: share.reservation(), hashed: 0 };
-        Self { scratch, page_pool, hasher: Box::new(hasher), length: 0, place }
+        let storage = Storage::Memory { bytes, loan: share.reservation(), hashed: 0 };
+        Self { scratch, page_pool, hasher: Box::new(hasher), length: 0, storage }
     }
 
     /// Returns the number of bytes written so far.
@@ -78,7 +78,7 @@ impl Spool {
     /// The disk failed; the spooled bytes are lost.
     pub(super) async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
         self.length += chunk.len() as u64;
-        if let Place::Memory { bytes, loan, hashed } = &mut self.place {
+        if let Storage::Memory { bytes, loan, hashed } = &mut self.storage {
             let missing = self.length.saturating_sub(loan.bytes()).div_ceil(STEP) * STEP;
             if missing == 0 || loan.try_grow(missing) {
                 bytes.append(&chunk, &self.page_pool)?;
@@ -100,13 +100,13 @@ impl Spool {
             scratch.min_free.check(&scratch.dir)?;
             Ok::<_, io::Error>(file)
         });
-        let place = Place::File { file: Arc::new(file.await?), pending: Vec::new() };
-        let Place::Memory { bytes, loan, hashed } = std::mem::replace(&mut self.place, place) else {
+        let storage = Storage::File { file: Arc::new(file.await?), pending: Vec::new() };
+        let Storage::Memory { bytes, loan, hashed } = std::mem::replace(&mut self.storage, storage) else {
             return Ok(());
         };
         let ready = bytes.len() / WRITE_STEP * WRITE_STEP;
         self.hasher.update(&bytes[hashed..ready]);
-        if let Place::File { file, pending } = &mut self.place {
+        if let Storage::File { file, pending } = &mut self.storage {
             pending.reserve_exact(WRITE_STEP);
             pending.extend_from_slice(&bytes[ready..]);
             let file = Arc::clone(file);
@@ -118,7 +118,7 @@ impl Spool {
 
     /// Appends whole steps to the file, and keeps the rest in memory.
     async fn append(&mut self, mut chunk: Bytes) -> io::Result<()> {
-        let Place::File { file, pending } = &mut self.place else { return Ok(()) };
+        let Storage::File { file, pending } = &mut self.storage else { return Ok(()) };
         let whole = (pending.len() + chunk.len()) / WRITE_STEP * WRITE_STEP;
         if whole == 0 {
             pending.extend_from_slice(&chunk);
@@ -145,12 +145,12 @@ impl Spool {
     /// # Errors
     /// The disk refuses.
     pub(super) async fn finish(mut self) -> io::Result<(Source, blake3::Hash)> {
-        let source = match self.place {
-            Place::Memory { bytes, loan, hashed } => {
+        let source = match self.storage {
+            Storage::Memory { bytes, loan, hashed } => {
                 self.hasher.update(&bytes[hashed..]);
                 Source::Memory(bytes, loan)
             }
-            Place::File { file, pending } => {
+            Storage::File { file, pending } => {
                 self.hasher.update(&pending);
                 let writing = Arc::clone(&file);
                 blocking(move || (&*writing).write_all(&pending)).await?;

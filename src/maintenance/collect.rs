@@ -32,7 +32,7 @@ pub struct Collected {
 
 /// The photos in the store, counted by what the catalog knows of them.
 #[derive(Debug, Default)]
-struct Census {
+struct StoreCount {
     referenced: u64,
     /// Photos without a row, past the grace time.
     garbage: u64,
@@ -49,12 +49,12 @@ impl Maintenance {
     /// The catalog or the store does not answer. What was removed before is counted.
     pub async fn collect(&self, stop: &CancellationToken) -> Result<Collected, MaintenanceError> {
         let before = SystemTime::now().checked_sub(self.rules.grace).unwrap_or(SystemTime::UNIX_EPOCH);
-        let census = self.census(before, stop).await?;
-        let mut collected = Collected { left: census.older, ..Collected::default() };
-        if census.garbage > census.referenced {
-            collected.left += census.garbage;
+        let count = self.count_photos(before, stop).await?;
+        let mut collected = Collected { left: count.older, ..Collected::default() };
+        if count.garbage > count.referenced {
+            collected.left += count.garbage;
         } else {
-            for key in census.noted {
+            for key in count.noted {
                 if let Some(bytes) = self.collect_one(key, before).await? {
                     collected.files += 1;
                     collected.bytes += bytes;
@@ -73,7 +73,7 @@ impl Maintenance {
             tracing::info!(files, bytes, "photos that nothing referred to were removed");
         }
         if left > 0 {
-            let referenced = census.referenced;
+            let referenced = count.referenced;
             tracing::warn!(
                 left,
                 referenced,
@@ -84,30 +84,34 @@ impl Maintenance {
         Ok(collected)
     }
 
-    async fn census(&self, before: SystemTime, stop: &CancellationToken) -> Result<Census, MaintenanceError> {
+    async fn count_photos(
+        &self,
+        before: SystemTime,
+        stop: &CancellationToken,
+    ) -> Result<StoreCount, MaintenanceError> {
         let created = self.catalog.created().await?;
-        let mut census = Census::default();
+        let mut count = StoreCount::default();
         let mut pages = self.store.list();
         while let Some(page) = pages.try_next().await? {
             let keys: Vec<MediaKey> = page.iter().map(|stored| stored.key).collect();
             let without_row: HashSet<MediaKey> = self.catalog.without_row(&keys).await?.into_iter().collect();
             for Stored { key, modified, .. } in page {
                 if !without_row.contains(&key) {
-                    census.referenced += 1;
+                    count.referenced += 1;
                 } else if modified < created {
-                    census.older += 1;
+                    count.older += 1;
                 } else if modified < before {
-                    census.garbage += 1;
-                    if census.noted.len() < MOST {
-                        census.noted.push(key);
+                    count.garbage += 1;
+                    if count.noted.len() < MOST {
+                        count.noted.push(key);
                     }
                 }
             }
             if !self.pause(stop).await {
-                return Ok(Census::default());
+                return Ok(StoreCount::default());
             }
         }
-        Ok(census)
+        Ok(count)
     }
 
     /// Removes one photo if still nothing refers to it. No upload can record a reference while its key is locked.

@@ -7,8 +7,8 @@ use crate::model::{InvalidMediaKey, MediaKey};
 
 /// The name of a stored photo: its key and the extension of its format, as in `<sha256>.jpg`.
 ///
-/// Every photo is stored as JPEG. Another format is another answer of [`extension`](Self::extension) and
-/// [`content_type`](Self::content_type).
+/// Every photo is stored as JPEG, so a name contains only the key. Another format would need the format in this type and in the
+/// media row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MediaName(MediaKey);
 

@@ -61,7 +61,7 @@ pub enum ReadError {
 pub struct RequestBody {
     incoming: Option<Incoming>,
     limits: ReadLimits,
-    /// Runs only while the reader waits, for it may have paused itself.
+    /// Charged only while the server waits for the client, because the handler may stop reading.
     time_budget: TimeBudget,
     /// Fires when the time budget is used up; made when the client is waited for the first time.
     clock: Option<Pin<Box<Sleep>>>,

@@ -1,4 +1,4 @@
-//! Whose request it is, when proxies stand in between.
+//! Finds the client's address behind trusted proxies.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,9 +13,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// proxies wrote, up to the first address that is not one of theirs. What stands to the left of it may have any value,
 /// because the client may have sent it.
 ///
-/// An element that holds no address (`unknown`, an obfuscated name, broken bytes, nothing at all) ends the walk: nobody
-/// vouches for what stands to the left of it. The client is then the last address that was vouched for, which is the proxy
-/// that wrote the element. So a client cannot choose its address, and all requests with such elements share one quota.
+/// An element without an address (`unknown`, an obfuscated name, broken bytes, an empty element) ends the search, because
+/// nothing to its left was written by a trusted proxy. The result is then the address of the proxy that wrote the element.
+/// So a client cannot choose its address, and all requests with such elements share one quota.
 ///
 /// Where both headers are present `X-Forwarded-For` counts and `Forwarded` (RFC 7239) does not: proxies that write the
 /// latter are rare and remove the former, while those that write the former pass the latter on as the client sent it.

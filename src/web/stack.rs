@@ -49,9 +49,9 @@ pub const PROBLEMS: &[ProblemKind] = &[
 pub struct Stack<A> {
     /// The application.
     pub app: A,
-    /// Whose forwarding headers are believed.
+    /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Who may call from a browser.
+    /// Origins whose pages may call from a browser.
     pub cors: CorsLayer,
     /// Bounds on request bodies.
     pub read_limits: ReadLimits,
@@ -243,7 +243,8 @@ impl<A: Application> Stack<A> {
         response
     }
 
-    /// What every request must pass whatever it asks for.
+    /// Runs the checks that apply to every request: length of the target, size of the headers, a single `Host`, the transfer
+    /// coding, the client's share of the connections, and the rate limits of the route.
     async fn admit(
         &self,
         request: &Request<RequestBody>,
@@ -342,7 +343,7 @@ impl<A: Application> Drop for Unanswered<'_, A> {
     }
 }
 
-/// Goes out with a response as far as the access log.
+/// Response extension that passes data to the access log; it is not sent to the client.
 #[derive(Debug, Clone, Default)]
 struct Answered {
     route: Option<&'static str>,

@@ -1,8 +1,8 @@
 //! The shared catalog: a PostgreSQL database, used by any number of instances at once.
 //!
 //! Equal photos that two instances receive share one row, by an upsert over the key. Locks in the database prevent
-//! two instances from publishing and removing the same photo at the same time: see `hold`. No call waits for the
-//! database longer than a few seconds.
+//! two instances from publishing and removing the same photo at the same time: see [`Catalog::lock_keys`]. No call
+//! waits for the database longer than a few seconds.
 
 mod failure;
 mod key_lock;

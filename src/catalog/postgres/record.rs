@@ -26,7 +26,8 @@ use std::sync::Arc;
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Lets another instance wait until this transaction has ended before it checks the outcome: see `hold`.
+/// Lets another instance wait until this transaction has ended before it checks the outcome: see
+/// [`lock_keys`](crate::catalog::Catalog::lock_keys).
 const LOCK: &str = "SELECT pg_advisory_xact_lock_shared(name) FROM unnest($1::bigint[]) AS name";
 
 pub(super) const USER: &str = r#"INSERT INTO "user" (id) SELECT given.id FROM unnest($1::bigint[]) AS given (id)

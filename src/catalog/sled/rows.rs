@@ -36,7 +36,7 @@ pub(super) struct Trees {
     pub(super) lowest_draft: u64,
 }
 
-/// Number of rows and transactions recorded. Every transaction that records rows updates it, so that lost rows are
+/// The recorded numbers of rows and transactions. Every transaction that records rows updates them, so that lost rows are
 /// noticed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Census {

@@ -2,6 +2,8 @@
 //!
 //! The tags are those of Exif 3.0 sections 4.6.5 and 4.6.6. Tags that are not listed are dropped. Tags that could identify one
 //! device or its owner (serial numbers, names, unique ids, maker notes) are not listed.
+//!
+//! After a change here, add 1 to `VERSION` in `fingerprint.rs`: otherwise photos that are uploaded again keep the old metadata.
 
 use super::gps;
 use super::value::{Tags, Value, is_date_time, is_offset, is_shaped, name, rationals, text};

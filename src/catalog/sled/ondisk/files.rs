@@ -1,4 +1,7 @@
 //! Reads the files of a sled database.
+//!
+//! A slot is a region of 512 KiB in the file `db`. A segment is a region of the same size in the log; a slot holds one
+//! segment at a time.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -117,7 +120,7 @@ impl Files {
         is_blob.then(|| codec::Cursor(&slot[message.body.clone()]).i64()).flatten()
     }
 
-    /// Reads the newest complete snapshot.
+    /// Reads the newest complete snapshot. Returns an empty one if there is none.
     pub(super) fn snapshot(&self) -> Result<Snapshot, CatalogError> {
         let newest = self.snapshots()?.into_iter().filter(|name| !name.ends_with(UNFINISHED)).max();
         let Some(name) = newest else { return Ok(Snapshot::default()) };
@@ -142,7 +145,8 @@ impl Files {
         Ok(names)
     }
 
-    /// Checks that the format parameters in `conf` are the ones that this module reads.
+    /// Checks that the format parameters in `conf` are the ones that this module reads. A missing or incomplete `conf` is
+    /// accepted, because sled writes a new one.
     pub(super) fn check_parameters(&self) -> Result<(), CatalogError> {
         let bytes = match fs::read(self.dir.join("conf")) {
             Ok(bytes) => bytes,

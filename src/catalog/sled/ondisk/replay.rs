@@ -121,8 +121,8 @@ impl Segments {
         Ok(position - 1)
     }
 
-    /// Passes each message up to `end` to `apply`. Returns the position after the last, or `None` if there is no
-    /// message.
+    /// Passes each message up to `end` to `apply`. Returns the position after the last message, or after the header of a
+    /// segment without one. Returns `None` if no segment begins at or before `end`.
     fn apply(
         &self,
         files: &Files,
@@ -160,8 +160,8 @@ impl Segments {
         Ok(tip)
     }
 
-    /// Fails if an unreadable message is damage. It is not if the slot was free and the end of a later segment was
-    /// written into it before that segment's header.
+    /// Fails if an unreadable message is damage. It is a crash artefact if the slot was free and the tail of a later segment
+    /// was written into it before that segment's header.
     fn check_unreadable(&self, reader: &Reader<'_>) -> Result<(), CatalogError> {
         let tail = u64::try_from(self.tail / SEGMENT).unwrap_or(0);
         let later = codec::find_message(&reader.slot, reader.at, |segment| segment >= tail);
@@ -207,7 +207,7 @@ struct Reader<'a> {
 }
 
 enum Read {
-    /// A message, with a pointer if it belongs to a page.
+    /// A message, with a pointer if it belongs to a page. A message whose blob file is gone has no pointer either.
     Message(Message, Option<Pointer>),
     /// Bytes that are not a message of this segment.
     Unreadable,

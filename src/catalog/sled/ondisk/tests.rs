@@ -502,7 +502,7 @@ async fn rows_missing_from_log_with_gaps_are_found_by_census() {
     };
     let pages = replay::replay(&files).unwrap().pages;
     let trees = verify::Trees { files: &files, pages: &pages };
-    let found = trees.found(false).unwrap();
+    let found = trees.read_counters(false).unwrap();
     let counted = found.counted.unwrap();
     assert_eq!((counted.drafts, counted.last_draft), (100, 100));
     // Remove the last change to a leaf, which is a draft.
@@ -513,7 +513,7 @@ async fn rows_missing_from_log_with_gaps_are_found_by_census() {
             && links.pop().is_some()
         {
             let trees = verify::Trees { files: &files, pages: &fewer };
-            refused += u64::from(matches!(trees.found(false), Err(CatalogError::Corrupt(_))));
+            refused += u64::from(matches!(trees.read_counters(false), Err(CatalogError::Corrupt(_))));
         }
     }
     assert!(refused > 0);

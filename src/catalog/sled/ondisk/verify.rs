@@ -14,7 +14,7 @@ use crate::catalog::sled::rows::{CENSUS, CREATED, Census, NEXT_DRAFT_ID, NEXT_ME
 /// The page that lists the roots of the trees.
 const ROOTS_PAGE: u64 = 0;
 
-/// Counters and census of an intact catalog.
+/// The counters and recorded row counts of an intact catalog.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::catalog::sled) struct Found {
     /// Creation time.
@@ -46,7 +46,7 @@ pub(in crate::catalog::sled) fn verify(dir: &Path) -> Result<Option<Found>, Cata
     files.check_parameters()?;
     let replayed = replay(&files)?;
     check_snapshot_messages(&files, &replayed)?;
-    Trees { files: &files, pages: &replayed.pages }.found(replayed.is_gapless).map(Some)
+    Trees { files: &files, pages: &replayed.pages }.read_counters(replayed.is_gapless).map(Some)
 }
 
 /// Removes snapshots that a crash left incomplete. sled would treat one as the newest and refuse it.
@@ -84,10 +84,10 @@ fn check_snapshot_messages(files: &Files, replayed: &Replayed) -> Result<(), Cat
             loaded = Some(index);
         }
         let at = usize::try_from(pointer.at % SLOT as u64).unwrap_or(SLOT);
-        let message = codec::message(&slot, at).ok_or_else(|| gone(&pointer))?;
+        let message = codec::message(&slot, at).ok_or_else(|| damaged_record(&pointer))?;
         let segment = u64::try_from(pointer.position / SLOT as i64).unwrap_or(u64::MAX);
         if (message.page, message.segment) != (page, segment) {
-            return Err(gone(&pointer));
+            return Err(damaged_record(&pointer));
         }
     }
     Ok(())
@@ -107,8 +107,9 @@ struct Leaf<'a> {
 }
 
 impl Trees<'_> {
-    /// Reads counters and census. Counts the rows if the log has gaps or the census is outdated.
-    pub(super) fn found(&self, is_gapless: bool) -> Result<Found, CatalogError> {
+    /// Reads counters and census. Counts the rows if the log has gaps or the census is outdated. Fails if the counted rows
+    /// differ from the recorded ones.
+    pub(super) fn read_counters(&self, is_gapless: bool) -> Result<Found, CatalogError> {
         if self.pages.is_empty() {
             return Ok(Found::default());
         }
@@ -215,7 +216,7 @@ impl Trees<'_> {
         let mut body = Vec::new();
         for pointer in leaf.links {
             self.read(pointer, &mut body)?;
-            visit(codec::link(&body).ok_or_else(|| gone(pointer))?);
+            visit(codec::link(&body).ok_or_else(|| damaged_record(pointer))?);
         }
         Ok(())
     }
@@ -228,7 +229,7 @@ impl Trees<'_> {
     }
 
     fn read(&self, pointer: &Pointer, into: &mut Vec<u8>) -> Result<(), CatalogError> {
-        if self.files.body(pointer, into)? { Ok(()) } else { Err(gone(pointer)) }
+        if self.files.body(pointer, into)? { Ok(()) } else { Err(damaged_record(pointer)) }
     }
 }
 
@@ -236,7 +237,7 @@ fn index(page: u64) -> usize {
     usize::try_from(page).unwrap_or(usize::MAX)
 }
 
-fn gone(pointer: &Pointer) -> CatalogError {
+fn damaged_record(pointer: &Pointer) -> CatalogError {
     damaged(format!("a record at byte {} of its file db is damaged", pointer.at))
 }
 

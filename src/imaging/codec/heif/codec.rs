@@ -36,8 +36,8 @@ impl Codec {
         }
     }
 
-    /// Returns whether all headers of a picture are in its configuration.
-    pub(super) fn is_told_by_configuration(self) -> bool {
+    /// Returns true if the configuration contains all headers of a picture.
+    pub(super) fn has_headers_in_configuration(self) -> bool {
         match self {
             #[cfg(feature = "heic")]
             Self::Hevc => true,

@@ -155,7 +155,7 @@ impl<'a> Headers<'a> {
         let configuration = tile.configuration;
         let known = self.read.iter().find(|(known, _)| std::ptr::eq(*known, configuration));
         if let Some((_, header)) = known
-            && self.codec.is_told_by_configuration()
+            && self.codec.has_headers_in_configuration()
         {
             return Ok(*header);
         }

@@ -44,8 +44,8 @@ pub(super) fn read(nal: &[u8]) -> Result<Header, ImageError> {
     };
     let (order_bits, block) = block_sizes(&mut bits, sub_layers)?;
     // The rest only describes colours. By default samples have the limited range of video (section E.3.1). Phones declare full range.
-    const UNTOLD: Cicp = Cicp { full_range: false, ..Cicp::UNSPECIFIED };
-    let cicp = video_signal(&mut bits, order_bits).ok().flatten().unwrap_or(UNTOLD);
+    const UNSPECIFIED_COLOUR: Cicp = Cicp { full_range: false, ..Cicp::UNSPECIFIED };
+    let cicp = video_signal(&mut bits, order_bits).ok().flatten().unwrap_or(UNSPECIFIED_COLOUR);
     Ok(Header { coded, shown, chroma, depth, block, has_grain: false, cicp })
 }
 

@@ -11,15 +11,15 @@ const GUARANTEED: u64 = 56;
 
 const PREFIX: u8 = 0xFF;
 
-/// The data of an entropy-coded segment without its stuffing, as much of it as is being read.
+/// A buffer with the next data of an entropy-coded segment, without its stuffing.
 #[derive(Debug)]
 pub(super) struct Window<'a> {
     bytes: Box<Bytes>,
-    /// Bytes that are data. The bytes after them are old.
+    /// Number of bytes that are data. The bytes after them are left from earlier.
     filled: usize,
-    /// The file from the first byte that is not here.
+    /// The file from the first byte that is not in the window yet.
     rest: &'a [u8],
-    /// Whether `rest` begins with a marker or is empty: there is nothing more to fill in.
+    /// True if `rest` begins with a marker or is empty, so that the segment has no more data.
     is_ended: bool,
 }
 
@@ -27,18 +27,18 @@ pub(super) struct Window<'a> {
 pub(super) type Bytes = [u8; WINDOW + 8];
 
 impl<'a> Window<'a> {
-    /// On the entropy-coded segment with which `data` begins.
+    /// Creates a window on the entropy-coded segment at the start of `data`.
     pub(super) fn new(data: &'a [u8]) -> Self {
         Self { bytes: Box::new([0; WINDOW + 8]), filled: 0, rest: data, is_ended: false }
     }
 
-    /// The bytes, for [`Bits::refill`].
+    /// Returns the bytes, for [`Bits::refill`].
     #[inline(always)]
     pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// Makes sure that a whole MCU is here, if the segment has one more.
+    /// Refills the window if it may contain less than an MCU and the segment has more data.
     #[inline(always)]
     pub(super) fn prepare(&mut self, bits: &mut Bits) {
         if !self.is_ended && self.filled.wrapping_sub(bits.at) < MOST_IN_MCU {
@@ -51,7 +51,7 @@ impl<'a> Window<'a> {
     #[cold]
     #[inline(never)]
     fn slide(&mut self, at: usize) {
-        // The bytes that are in the reservoir but not paid for are read again; so they stay.
+        // The reservoir may contain bytes that `count` does not cover. They are read again, so they stay in the window.
         self.bytes.copy_within(at.min(self.filled)..self.filled, 0);
         self.filled = self.filled.saturating_sub(at);
         while self.filled < WINDOW {
@@ -74,21 +74,21 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// Bits that the segment holds beyond those read; negative if more were read than it held.
+    /// Returns the number of bits in the window that were not read; negative if more were read than it has.
     fn left(&self, bits: Bits) -> i64 {
         // Both are at most some thousands.
         let [filled, at] = [self.filled, bits.at].map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX / 16));
         8 * (filled - at) + (bits.count & 63).cast_signed()
     }
 
-    /// Whether more bits were read than the segment has.
+    /// Returns true if more bits were read than the segment has.
     #[inline(always)]
     pub(super) fn is_overrun(&self, bits: Bits) -> bool {
         bits.at > self.filled && self.left(bits) < 0
     }
 
-    /// The marker that ends the segment, if all of the segment was read but the padding of its last byte, or else whole bytes
-    /// of padding.
+    /// Returns the marker that ends the segment, if all of the segment was read except for padding: the rest of its last byte, or
+    /// whole bytes.
     pub(super) fn end(&mut self, mut bits: Bits) -> Option<u8> {
         self.prepare(&mut bits);
         match self.rest {
@@ -97,7 +97,7 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// The marker that ends the segment, if all bytes that are left of it are zeros or all are ones. Some webcams write zeros
+    /// Returns the marker that ends the segment, if all its unread bytes are 0x00 or all are 0xFF. Some webcams write zeros
     /// before each restart marker. libjpeg-turbo skips them too, with a warning.
     #[cold]
     #[inline(never)]
@@ -137,22 +137,24 @@ impl<'a> Window<'a> {
     }
 }
 
-/// Reads bits, most significant first. What is not inlined gets only a [`detour`](Self::detour), so that it stays in registers.
+/// Reads bits, most significant first. Functions that are not inlined get a copy, see
+/// [`with_register_copy`](Self::with_register_copy), so that the reader stays in registers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Bits {
-    /// The bits to come, from the top; those below `count` may be there already, and are then right.
+    /// The next bits of the data, from the most significant bit on. It may contain more of them than `count` says.
     reservoir: u64,
-    /// Only the low six bits count: bits of the reservoir that are paid for. A whole word, for the compiler keeps no structure with
-    /// padding in registers.
+    /// The number of valid bits in `reservoir`, in the low six bits; the other bits have no meaning. A `u64`, because the compiler
+    /// does not keep structs with padding in registers.
     count: u64,
     /// Offset in the window after the bytes that `count` covers.
     at: usize,
 }
 
 impl Bits {
-    /// Runs something on a copy. A value whose address went to another function would live in memory, to which and back is a long way.
+    /// Runs `run` on a copy of this reader, and stores the copy back. If the address of `self` escaped to a function that is not
+    /// inlined, the compiler would keep `self` in memory instead of registers.
     #[inline(always)]
-    pub(super) fn detour<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn with_register_copy<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> T {
         let mut copy = Self { reservoir: self.reservoir, count: self.count, at: self.at };
         let result = run(&mut copy);
         (self.reservoir, self.count, self.at) = (copy.reservoir, copy.count, copy.at);
@@ -163,7 +165,7 @@ impl Bits {
     #[inline(always)]
     pub(super) fn refill(&mut self, bytes: &Bytes) {
         let valid = self.count & 63;
-        // Never beyond, but in an MCU that runs beyond the end.
+        // `at` exceeds the window only if the MCU is longer than the data.
         let next =
             bytes.get(self.at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_be_bytes(*word));
         self.reservoir |= next >> valid;
@@ -172,7 +174,7 @@ impl Bits {
         self.count |= GUARANTEED;
     }
 
-    /// The next `N` bits.
+    /// Returns the next `N` bits without consuming them.
     #[inline(always)]
     pub(super) fn peek<const N: u32>(self) -> usize {
         // At most 16 bits.
@@ -198,7 +200,7 @@ impl Bits {
     }
 }
 
-/// Place of the first 0xFF, eight bytes at a time.
+/// Returns the index of the first 0xFF. Compares eight bytes at a time.
 fn find_prefix(bytes: &[u8]) -> Option<usize> {
     const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);

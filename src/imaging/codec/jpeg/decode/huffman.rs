@@ -1,15 +1,15 @@
-//! Huffman tables that give up to two coefficients with their values for one look-up.
+//! Huffman tables that decode up to two coefficients with one lookup.
 //!
-//! Refuses codes that are no prefix code by the rules of libjpeg, and every symbol that a sequential scan has no use for.
+//! A definition is refused if its codes are no prefix code by the rules of libjpeg, or if it has a symbol that no baseline scan uses.
 
 use super::bits::{Bits, Bytes};
 use super::idct::{Block, PLACE};
 
-/// Bits of the look-up of AC coefficients.
+/// Number of bits that index the lookup table of AC coefficients.
 const AC_BITS: u32 = 12;
-/// Bits of the look-up of DC differences.
+/// Number of bits that index the lookup table of DC differences.
 const DC_BITS: u32 = 10;
-/// Bits of the look-up of single codes, on the slow path.
+/// Number of bits that index the lookup table of single codes, on the slow path.
 const CODE_BITS: u32 = 9;
 /// Last coefficient of a block, in zigzag order.
 const LAST: u32 = 63;
@@ -18,10 +18,10 @@ const LAST: u32 = 63;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotBaseline;
 
-/// A table as a DHT segment gives it.
+/// A Huffman table as a DHT segment defines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Definition<'a> {
-    /// How many codes there are of each length 1..=16.
+    /// The number of codes of each length 1..=16.
     pub(super) counts: &'a [u8; 16],
     /// The symbols in order of their codes.
     pub(super) symbols: &'a [u8],
@@ -30,11 +30,11 @@ pub(super) struct Definition<'a> {
 /// Decodes one symbol at a time.
 #[derive(Debug)]
 struct Codes {
-    /// By the next [`CODE_BITS`]: length << 8 | symbol; 0 where the code is longer.
+    /// Maps the next [`CODE_BITS`] to length << 8 | symbol, or to 0 if the code is longer.
     short: [u16; 1 << CODE_BITS],
-    /// By length: the first value of 16 bits that is beyond the codes of this length.
+    /// Maps a length to the first value of 16 bits that is greater than all codes of this length.
     ends: [u32; 17],
-    /// By length: what to add to a code for the index of its symbol, modulo 2^32.
+    /// Maps a length to the difference of a symbol's index and its code, modulo 2^32.
     offsets: [u32; 17],
     symbols: [u8; 256],
 }
@@ -56,7 +56,7 @@ impl Codes {
                 }
                 (code, index) = (code + 1, index + 1);
             }
-            // All ones is no code; libjpeg holds this against every length up to the longest, and so does this.
+            // No code may be all ones. libjpeg checks this for every length that has codes, and so does this.
             if *count > 0 && code >= 1 << length {
                 return None;
             }
@@ -66,7 +66,7 @@ impl Codes {
         Some(codes)
     }
 
-    /// The code with which `bits`, of which there are 16, begin: its length and symbol.
+    /// Returns length and symbol of the code at the start of the 16 bits `bits`.
     #[inline(always)]
     fn find(&self, bits: usize) -> Option<(u32, u8)> {
         let short = self.short[(bits >> (16 - CODE_BITS)) & ((1 << CODE_BITS) - 1)];
@@ -90,13 +90,14 @@ impl Codes {
 /// Decodes the differences of DC coefficients.
 #[derive(Debug)]
 pub(super) struct DcTable {
-    /// By the next [`DC_BITS`]: bits to take in the low six, the difference in the upper 16; 0 where they do not suffice.
+    /// Maps the next [`DC_BITS`] to the number of bits to consume, in the low six bits, and the difference, in the upper 16. The
+    /// entry is 0 if code and value are longer.
     fast: [u32; 1 << DC_BITS],
     codes: Codes,
 }
 
 impl DcTable {
-    /// `None` if the definition is not one of a baseline file.
+    /// Creates the table, or returns `None` if a baseline file cannot have this definition.
     pub(super) fn new(definition: Definition<'_>) -> Option<Self> {
         if definition.symbols.iter().any(|symbol| *symbol > 11) {
             return None;
@@ -114,7 +115,7 @@ impl DcTable {
         Some(Self { fast, codes })
     }
 
-    /// The next difference; [`Bits::refill`] must have come before.
+    /// Reads the next difference. The caller must have called [`Bits::refill`] before.
     #[inline(always)]
     pub(super) fn next(&self, bits: &mut Bits) -> Result<i32, NotBaseline> {
         let entry = self.fast[bits.peek::<DC_BITS>()];
@@ -122,7 +123,7 @@ impl DcTable {
             bits.take(entry);
             return Ok(entry.cast_signed() >> 16);
         }
-        bits.detour(|bits| self.next_slow(bits))
+        bits.with_register_copy(|bits| self.next_slow(bits))
     }
 
     #[cold]
@@ -138,24 +139,31 @@ impl DcTable {
 /// Decodes the AC coefficients of blocks.
 #[derive(Debug)]
 pub(super) struct AcTable {
-    /// By the next [`AC_BITS`]; see [`pack`].
+    /// Maps the next [`AC_BITS`] to an entry of [`pack`].
     fast: [u32; 1 << AC_BITS],
     codes: Codes,
 }
 
-/// An entry that decodes nothing: it leads beyond every block, where the slow path takes over.
+/// The entry for bits that the table cannot decode. Its advance goes beyond the end of every block, where the slow path continues.
 const SLOW: u32 = LAST << 6;
 
-/// Set in entries that tell a code but not the value behind it: they lead beyond every block too. The size of the value stands in
-/// the place of the first coefficient.
+/// Marks entries that contain the code but not the coefficient, because both do not fit into the lookup bits or the coefficient
+/// not into a byte. The entry stores the size of the coefficient instead, in bits 16 to 19. Its advance is that of [`SLOW`].
 const LONG: u32 = LAST << 6 | 1 << 20;
 
-/// An entry: bits to take in the low six; in the next six how far it leads in zigzag order; in four the run before the first
-/// coefficient; then the first and the last coefficient, each a signed byte. One coefficient is first and last. An end of block
-/// counts as a zero that leads one further, which does no harm: what it overwrites is zero already. Only there the last is zero.
-fn pack(taken: u32, lead: u32, run: u32, first: i8, last: i8) -> u32 {
+/// Packs an entry of one or two coefficients:
+///
+/// - bits 0 to 5: the number of bits to consume
+/// - bits 6 to 11: the advance in zigzag order, to the last coefficient
+/// - bits 12 to 15: the run of zeros before the first coefficient
+/// - bits 16 to 23: the first coefficient, signed
+/// - bits 24 to 31: the last coefficient, signed. It equals the first if there is only one.
+///
+/// An end of block counts as a last coefficient of zero that advances by one. Storing this zero is harmless, because the block is
+/// zero there. No other coefficient is zero, so a last coefficient of zero means the end of the block.
+fn pack(taken: u32, advance: u32, run: u32, first: i8, last: i8) -> u32 {
     let byte = |value: i8| u32::from(value.cast_unsigned());
-    byte(last) << 24 | byte(first) << 16 | run << 12 | lead << 6 | taken
+    byte(last) << 24 | byte(first) << 16 | run << 12 | advance << 6 | taken
 }
 
 /// A run of zeros and the coefficient after it, or the end of the block.
@@ -165,14 +173,14 @@ enum Step {
 }
 
 impl AcTable {
-    /// `None` if the definition is not one of a baseline file.
+    /// Creates the table, or returns `None` if a baseline file cannot have this definition.
     pub(super) fn new(definition: Definition<'_>) -> Option<Self> {
         let is_useful = |symbol: u8| symbol == 0 || symbol == 0xF0 || (1..=10).contains(&(symbol & 15));
         if !definition.symbols.iter().all(|symbol| is_useful(*symbol)) {
             return None;
         }
         let codes = Codes::new(definition)?;
-        // What the first code and its value are; two of them make a pair.
+        // Decodes the first code and its value. Two steps make one entry.
         let step = |bits: u32, available: u32| -> Option<(u32, Step)> {
             let (length, symbol) = codes.find((bits << (16 - AC_BITS)) as usize)?;
             let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
@@ -225,7 +233,7 @@ impl AcTable {
         let mut at = 0_u32;
         bits.refill(bytes);
         loop {
-            // Four look-ups take 48 of the 56 bits.
+            // Four lookups take 48 of the 56 bits.
             for _ in 0..4 {
                 let entry = self.fast[bits.peek::<AC_BITS>()];
                 let next = at + ((entry >> 6) & 63);
@@ -236,7 +244,9 @@ impl AcTable {
                         let (run, size) = ((entry >> 12) & 15, (entry >> 16) & 15);
                         at = self.put::<STORE>(bits, block, limits, at + run + 1, size)?;
                     } else {
-                        at = bits.detour(|bits| self.read_one::<STORE>(bits, bytes, block, limits, at))?;
+                        at = bits.with_register_copy(|bits| {
+                            self.read_one::<STORE>(bits, bytes, block, limits, at)
+                        })?;
                     }
                     if at >= LAST {
                         return Ok((at & LAST) as usize);
@@ -309,7 +319,7 @@ impl AcTable {
     }
 }
 
-/// The value of `size` bits that ends `spare` bits before the end of `bits`, extended as T.81 F.2.2.1 says.
+/// Returns the value of the `size` bits above the lowest `spare` bits of `bits`, extended as T.81 F.2.2.1 says.
 fn magnitude(bits: u32, spare: u32, size: u32) -> i16 {
     let raw = (bits >> spare) & ((1 << size) - 1);
     let value =

@@ -145,7 +145,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// The table of `definition`, built if it is not `known` yet.
+/// Returns the table of `definition`, and builds it if it is not `known` yet.
 fn shared<'a, T>(
     known: &mut Vec<(Definition<'a>, Rc<T>)>,
     definition: Definition<'a>,
@@ -159,7 +159,7 @@ fn shared<'a, T>(
     Some(table)
 }
 
-/// The blocks of an MCU in their order.
+/// Returns the blocks of an MCU in their order.
 fn steps(channels: &[Channel], size: usize) -> Vec<Step<'_>> {
     let mut steps = Vec::new();
     for (component, channel) in channels.iter().enumerate() {

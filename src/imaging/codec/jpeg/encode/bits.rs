@@ -53,12 +53,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// With a buffer of [`Self::room`] bytes for as many symbols as will come at once.
+    /// Creates a writer with a buffer of [`Self::room`] bytes, for the largest number of symbols that is written at once.
     pub(super) fn new(raw: Vec<u8>) -> Self {
         Self { bits: 0, count: 0, raw }
     }
 
-    /// Bytes for the bits of `symbols`.
+    /// Returns the bytes that the bits of `symbols` need.
     pub(super) fn room(symbols: usize) -> usize {
         symbols * MOST_BITS / 8 + 16
     }

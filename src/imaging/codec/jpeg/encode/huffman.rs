@@ -1,29 +1,29 @@
-//! The best Huffman tables for given symbols (T.81 K.2), with libjpeg's choice among equals: files come out the same.
+//! Optimal Huffman tables for given symbols (T.81 K.2). Ties are broken as in libjpeg, so that the files are equal to its files.
 
 /// Longest code that JPEG allows.
 const MAX_LENGTH: usize = 16;
-/// The pseudo-symbol that gets the code of all ones, which no symbol may have.
+/// A pseudo-symbol that takes the code of all ones, because JPEG forbids this code.
 const RESERVED: usize = 256;
 
 /// A table as the file stores it.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Codes of 1 to 16 bits.
+    /// The number of codes of each length 1..=16.
     pub(super) lengths: [u8; MAX_LENGTH],
-    /// Symbols by length of their code.
+    /// The symbols, ordered by the lengths of their codes.
     pub(super) symbols: Vec<u8>,
 }
 
-/// A subtree while the code is made.
+/// A subtree of the code that is being built.
 #[derive(Debug, Clone, Copy)]
 struct Tree {
     count: u64,
-    /// Its symbols are a chain that begins here.
+    /// The first symbol of its linked list of symbols.
     first: usize,
 }
 
 impl Table {
-    /// From how often each symbol occurs, which are 256 or fewer.
+    /// Builds the table from the number of occurrences of each symbol. There are at most 256 symbols.
     pub(super) fn best(counts: &[u32]) -> Self {
         let mut symbols: Vec<usize> = (0..counts.len().min(RESERVED)).filter(|at| counts[*at] > 0).collect();
         let mut trees: Vec<Tree> = (0..)
@@ -36,8 +36,8 @@ impl Table {
         for depth in &depths {
             by_length[*depth] += 1;
         }
-        Self::shorten(&mut by_length);
-        // The reserved one is among the longest.
+        Self::limit_lengths(&mut by_length);
+        // The reserved symbol has one of the longest codes.
         if let Some(longest) = by_length.iter().rposition(|count| *count > 0) {
             by_length[longest] -= 1;
         }
@@ -51,11 +51,11 @@ impl Table {
         }
     }
 
-    /// How deep in the tree each symbol is.
+    /// Returns the depth of each symbol in the tree.
     fn depths(trees: &mut [Tree], count: usize) -> Vec<usize> {
         let mut depths = vec![0; count];
         let mut next: Vec<Option<usize>> = vec![None; count];
-        // Where a tree is gone into another its count is none; among equals the later is the smaller.
+        // A tree that was merged into another has a count of 0. Among equal counts, the last tree is taken.
         let smallest = |trees: &[Tree], but: usize| {
             let left = (0..trees.len()).filter(|at| *at != but && trees[*at].count > 0);
             left.min_by_key(|at| (trees[*at].count, std::cmp::Reverse(*at)))
@@ -79,9 +79,9 @@ impl Table {
         depths
     }
 
-    /// Makes no code longer than JPEG allows: of two that are too long, one gets their common prefix, the other one a shorter code
-    /// is split for.
-    fn shorten(by_length: &mut [usize]) {
+    /// Limits code lengths (T.81 K.2, Adjust_BITS): of two codes that are too long, one takes their common prefix, and the other
+    /// takes half of a split shorter code.
+    fn limit_lengths(by_length: &mut [usize]) {
         for length in (MAX_LENGTH + 1..by_length.len()).rev() {
             while by_length[length] > 1 {
                 let Some(shorter) = by_length[..length - 1].iter().rposition(|count| *count > 0) else {
@@ -95,7 +95,7 @@ impl Table {
         }
     }
 
-    /// The symbols with their codes and the lengths of these (T.81 C.2).
+    /// Returns each symbol with its code and the length of the code (T.81 C.2).
     pub(super) fn codes(&self) -> impl Iterator<Item = (u8, u32, u32)> {
         let lengths = (1..).zip(self.lengths).flat_map(|(length, count)| (0..count).map(move |_| length));
         let mut code = 0_u32;

@@ -1,19 +1,19 @@
-//! Blocks as Huffman symbols with their extra bits (T.81 F.1.2), kept until the best tables are known.
+//! Stores blocks as Huffman symbols with their extra bits (T.81 F.1.2) until all symbols are counted and the tables are built.
 //!
-//! A symbol is four bytes: ten bits of [`Class`] and symbol, above them the extra bits. So the second pass needs neither blocks nor
-//! coefficients.
+//! A symbol takes four bytes: class and symbol in the low ten bits, the extra bits above them. The second pass therefore needs
+//! neither blocks nor coefficients.
 
 use super::fdct::PLACES;
 use crate::imaging::workspace::Workspace;
 
-/// Bits of a class and a symbol.
+/// Number of bits of a class and a symbol.
 const INDEX_BITS: u32 = 10;
-/// Symbols of all classes.
+/// Number of symbols of all classes.
 pub(super) const INDICES: usize = 1 << INDEX_BITS;
-/// Symbols of one block at most: one a coefficient. Where runs of zeros take more than one, or an end is marked, more than that are
-/// missing.
+/// Most symbols of one block, one for each coefficient. A long run of zeros takes a further symbol for 16 coefficients, and the end
+/// of block one for at least one coefficient, so the sum does not exceed the number of coefficients.
 const MOST_IN_BLOCK: usize = 64;
-/// Bytes of a segment: they stay in the second cache until they are counted.
+/// Size of a segment in bytes. It stays in the second-level cache until its symbols are counted.
 pub(super) const SEGMENT: usize = 256 << 10;
 
 const END_OF_BLOCK: u32 = 0x00;
@@ -29,7 +29,7 @@ pub(super) enum Class {
 }
 
 impl Class {
-    /// Where its symbols begin among all.
+    /// Returns the index of the class's first symbol.
     pub(super) fn start(self) -> usize {
         self.offset() as usize
     }
@@ -45,7 +45,7 @@ impl Class {
     }
 }
 
-/// By the lower twelve bits of a level: how many extra bits it has, and [`INDEX_BITS`] higher these bits.
+/// Table of the extra bits of a level, indexed by its low 12 bits: their number, and their value shifted left by [`INDEX_BITS`].
 static LEVELS: [u32; 4096] = {
     let mut levels = [0; 4096];
     let mut level: u32 = 1;
@@ -58,21 +58,21 @@ static LEVELS: [u32; 4096] = {
     levels
 };
 
-/// Index and extra bits of a symbol.
+/// Splits a stored symbol into its index and its extra bits.
 #[inline]
 pub(super) fn split(symbol: [u8; 4]) -> (usize, u64) {
     let symbol = u32::from_le_bytes(symbol);
     (symbol as usize % INDICES, u64::from(symbol >> INDEX_BITS))
 }
 
-/// How often each symbol occurs, by class and symbol.
+/// The number of occurrences of each symbol, by class and symbol.
 pub(super) type Counts = [u32; INDICES];
 
-/// Symbols, written once and read in the same order.
+/// A buffer of symbols that is written once and read in the same order.
 #[derive(Debug)]
 pub(super) struct Symbols<'w> {
     workspace: &'w mut Workspace,
-    /// With the bytes that are used.
+    /// The full segments, each with its number of used bytes.
     full: Vec<(Vec<u8>, usize)>,
     segment: Vec<u8>,
     used: usize,

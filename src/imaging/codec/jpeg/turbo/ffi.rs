@@ -193,8 +193,7 @@ pub(super) fn decode_pixels(
 
 /// Decodes `file`, both sides divided by `divisor` (1, 2, 4 or 8), into one plane a component.
 ///
-/// The planes come with the complaint if there was one: whatever had been decoded by then is in them, the rest is of no
-/// meaning. Planes may be up to three samples wider and higher than the picture, whose sides are rounded up to whole chroma samples.
+/// Returns the planes together with the library's warning, if any. Samples after the point of the warning are undefined. Planes may be up to three samples wider and higher than the picture, whose sides are rounded up to whole chroma samples.
 ///
 /// # Errors
 /// The library reads no planes out of such a file.

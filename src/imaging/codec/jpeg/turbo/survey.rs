@@ -52,13 +52,14 @@ pub(super) struct Survey {
     pub(super) longest: Duration,
     /// Bytes of the coefficients that the library holds while it decodes. 0 if all components are in one sequential scan.
     pub(super) coefficients: u64,
-    /// Whether an end of image follows the first scan.
+    /// True if an end of image follows the first scan.
     pub(super) has_end: bool,
-    /// Whether all components are in the first scan, which is sequential.
+    /// True if all components are in the first scan, and it is sequential.
     pub(super) has_one_scan: bool,
-    /// Whether the scans contain every bit of every coefficient of every component. The last scan may still be cut off.
+    /// True if the scans contain every bit of every coefficient of every component. The last scan may still be cut off.
     pub(super) is_complete: bool,
-    /// Whether there are as many restart markers as the first scan declares. Then only samples after the last marker can be missing.
+    /// True if the file has at least as many restart markers, over all scans, as its first scan declares. A first scan that is not
+    /// sequential counts as declaring none. If there is one scan, only samples after its last marker can then be missing.
     pub(super) has_restarts: bool,
 }
 
@@ -151,7 +152,7 @@ impl Survey {
 }
 
 impl Survey {
-    /// The longest time that one decode to this many pixels can take.
+    /// Returns the longest time that one decode to this many pixels can take.
     pub(super) fn longest_with_pixels(&self, pixels: u64) -> Duration {
         self.longest + Duration::from_nanos(PIXEL * pixels)
     }
@@ -167,7 +168,7 @@ struct Scan {
 }
 
 impl Frame {
-    /// Reads a frame header. `None` if it is too short.
+    /// Reads a frame header, or returns `None` if it is too short.
     fn read(segment: &Segment<'_>) -> Option<Self> {
         let [_, h0, h1, w0, w1, count, parts @ ..] = segment.payload else { return None };
         let component = |part: &[u8; 3]| Component {
@@ -193,7 +194,7 @@ impl Frame {
         })
     }
 
-    /// Minimum coded units of a scan of all components.
+    /// Returns the number of minimum coded units in a scan of all components.
     fn mcus(&self) -> u64 {
         // The factors of a component that is alone do not matter.
         let (across, down) = if self.components.len() == 1 { (1, 1) } else { (self.across, self.down) };

@@ -72,7 +72,7 @@ impl<'a> ChunkReader<'a> {
         Ok(Self { decoder, data: ChunkData::empty(input), unchecked: 0 })
     }
 
-    /// Most bytes that a reader of this page holds, in a file of `file` bytes.
+    /// Returns the most bytes that a reader of this page holds, in a file of `file` bytes.
     pub(super) fn memory(page: &Page<'_>, file: u64) -> u64 {
         PIECE_BYTES
             + match page.compression {
@@ -183,7 +183,7 @@ impl<'a> ChunkReader<'a> {
     }
 }
 
-/// Width and height of the largest JPEG that a chunk of this page may be.
+/// Returns width and height of the largest JPEG that a chunk of this page may be.
 fn largest_jpeg(page: &Page<'_>) -> (u32, u32) {
     let height = page.chunk.1.checked_next_multiple_of(JPEG_BLOCK_ROWS).unwrap_or(u32::MAX);
     (page.chunk.0.min(MAX_JPEG_SIDE), height.min(MAX_JPEG_SIDE))
@@ -259,7 +259,7 @@ impl<'a> ChunkData<'a> {
         Self { input, offset: 0, left: 0, is_reversed: false, piece, at: 0, padding: PADDING_BYTES }
     }
 
-    /// The bytes that come next; none at the end of the chunk.
+    /// Returns the next bytes, or none at the end of the chunk.
     fn fill(&mut self) -> Result<&[u8], ImageError> {
         if self.at == self.piece.len() && self.left > 0 {
             let length = self.left.min(PIECE_BYTES);

@@ -21,15 +21,17 @@ pub(super) struct Group4<I> {
 }
 
 impl<I: Iterator<Item = Result<u8, ImageError>>> Group4<I> {
+    /// Creates a decoder of rows of `width` pixels.
+    ///
     /// # Errors
-    /// Those of reading.
+    /// `data` cannot be read.
     pub(super) fn new(data: I, width: u32) -> Result<Self, ImageError> {
         Ok(Self { bits: ByteReader::new(data)?, width, reference: Vec::new(), current: Vec::new() })
     }
 
-    /// Most bytes that a decoder of this width holds.
+    /// Returns the most bytes that a decoder of this width allocates.
     pub(super) fn memory(width: u32) -> u64 {
-        // Two rows of changes, of which one grows to twice what it needs, with its old half still there.
+        // Two lists of changes, each with up to twice the needed capacity. While one grows, its old and new buffers exist together.
         let change = size_of::<u32>() as u64;
         (2 + 3) * change * (u64::from(width) + 1)
     }
@@ -92,7 +94,7 @@ impl<I: Iterator<Item = Result<u8, ImageError>>> Group4<I> {
         Ok(())
     }
 
-    /// The length of a run of one colour.
+    /// Reads the length of a run of one colour.
     fn run(&mut self, is_black: bool) -> Result<u32, ImageError> {
         let mut length = 0u32;
         loop {

@@ -55,12 +55,12 @@ impl<'a> Tiff<'a> {
         height.min(if self.page.grid().0 == 1 { BAND_ROWS } else { chunk })
     }
 
-    /// Planes that are decoded.
+    /// Returns the number of decoded planes.
     fn planes(&self) -> u32 {
         if self.page.is_planar { self.page.used_samples() } else { 1 }
     }
 
-    /// Chunks that are open at the same time.
+    /// Returns the number of chunks that are open at the same time.
     fn readers(&self) -> u32 {
         if self.page.grid().0 == 1 { self.planes() } else { 1 }
     }

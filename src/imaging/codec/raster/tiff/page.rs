@@ -222,22 +222,22 @@ impl<'a> Page<'a> {
         })
     }
 
-    /// Samples of a pixel that are used: its colours, and its alpha.
+    /// Returns the number of used samples of a pixel: its colours, and its alpha.
     pub(super) fn used_samples(&self) -> u32 {
         self.colour.samples() + u32::from(self.alpha != Alpha::None)
     }
 
-    /// Samples of each pixel of a chunk.
+    /// Returns the number of samples of each pixel of a chunk.
     pub(super) fn chunk_samples(&self) -> u32 {
         if self.is_planar { 1 } else { self.samples }
     }
 
-    /// Bytes of a row of a chunk, once it is decompressed.
+    /// Returns the bytes of a decompressed row of a chunk.
     pub(super) fn row_bytes(&self) -> u64 {
         (u64::from(self.chunk.0) * u64::from(self.chunk_samples()) * u64::from(self.bits)).div_ceil(8)
     }
 
-    /// Chunks from left to right, and from top to bottom.
+    /// Returns the number of chunks across and down.
     pub(super) fn grid(&self) -> (u32, u32) {
         (self.width.div_ceil(self.chunk.0), self.height.div_ceil(self.chunk.1))
     }
@@ -255,7 +255,7 @@ impl<'a> Page<'a> {
 }
 
 impl Colour {
-    /// Samples of a pixel that have its colour.
+    /// Returns the number of samples of a pixel that have its colour.
     fn samples(self) -> u32 {
         match self {
             Self::Grey { .. } | Self::Palette => 1,

@@ -25,7 +25,7 @@ fn dequantise(block: &Block, factors: &[i16; 64]) -> ([__m256i; 4], bool) {
     (rows, _mm256_testz_si256(is_over, is_over) == 1)
 }
 
-/// A one-dimensional transform of eight columns; results are 32 bits wide and shifted by `SHIFT`.
+/// Transforms eight columns in one dimension. The results are 32 bits wide and shifted by `SHIFT`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pass8<const SHIFT: i32>([p04, p26, p71, p35]: [__m256i; 4]) -> [__m256i; 8] {
@@ -85,7 +85,7 @@ fn turn4(rows: [__m256i; 4]) -> [__m256i; 2] {
     ]
 }
 
-/// All 64 samples of a block. Answers whether it could.
+/// Transforms a block to all 64 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(in super::super) fn full(block: &Block, factors: &[i16; 64], samples: &mut [u8], stride: usize) -> bool {
@@ -107,7 +107,7 @@ pub(in super::super) fn full(block: &Block, factors: &[i16; 64], samples: &mut [
     is_sound && write(&lines, samples, stride)
 }
 
-/// 4 x 4 samples. Answers whether it could.
+/// Transforms a block to 4 x 4 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(in super::super) fn half(block: &Block, factors: &[i16; 64], samples: &mut [u8], stride: usize) -> bool {
@@ -126,7 +126,7 @@ pub(in super::super) fn half(block: &Block, factors: &[i16; 64], samples: &mut [
     is_sound && write(&lines, samples, stride)
 }
 
-/// A one-dimensional transform of eight columns to half their height.
+/// Transforms eight columns to half their height.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pass4<const SHIFT: i32>([p04, p26, p71, p35]: [__m256i; 4]) -> [__m256i; 4] {
@@ -152,7 +152,7 @@ fn pass4<const SHIFT: i32>([p04, p26, p71, p35]: [__m256i; 4]) -> [__m256i; 4] {
     ]
 }
 
-/// 2 x 2 samples. Answers whether it could.
+/// Transforms a block to 2 x 2 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(in super::super) fn quarter(
@@ -175,7 +175,7 @@ pub(in super::super) fn quarter(
     is_sound && write(&lines, samples, stride)
 }
 
-/// A one-dimensional transform of eight columns to a quarter of their height.
+/// Transforms eight columns to a quarter of their height.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pass2<const SHIFT: i32>([p04, _, p71, p35]: [__m256i; 4]) -> [__m256i; 2] {
@@ -192,7 +192,7 @@ fn pass2<const SHIFT: i32>([p04, _, p71, p35]: [__m256i; 4]) -> [__m256i; 2] {
     ]
 }
 
-/// Writes lines of samples below one another; `false` if there is no room.
+/// Writes lines of samples below one another. Returns false if there is no room.
 #[inline(always)]
 fn write<const WIDTH: usize>(lines: &[[u8; WIDTH]], samples: &mut [u8], stride: usize) -> bool {
     for (line, start) in lines.iter().zip((0..).step_by(stride.max(1))) {

@@ -1,7 +1,8 @@
-//! From coefficients to samples, bit for bit as libjpeg-turbo's "slow" integer transform and its reduced forms give them.
+//! Inverse transforms from coefficients to samples. Each sample equals that of libjpeg-turbo's "slow" integer transform and its
+//! reduced forms.
 //!
-//! Refuses blocks whose sums might not fit 16 bits: there the library's own variants (C, SSE, AVX2, Neon) differ from one
-//! another. No block that came from 8-bit samples is anywhere near.
+//! Blocks whose sums might not fit 16 bits are refused: for these the library's own variants (C, SSE, AVX2, Neon) differ from one
+//! another. Blocks that were encoded from 8-bit samples have far smaller sums.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
@@ -13,21 +14,20 @@ use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 /// stores need no check.
 pub(super) type Block = [i16; 256];
 
-/// The most that the absolute values of a column, dequantised, may add up to. Passes multiply by at most 4 * 1.3871 and add pairs:
+/// The largest allowed sum of the absolute values of a dequantised column. Passes multiply by at most 4 * 1.3871 and add pairs:
 /// 2 * 4 * 1.3871 * 2953 < 2^15.
 pub(super) const MOST_IN_COLUMN: u16 = 2953;
 
-/// Which pair of rows (or columns) a row (or column) is in, and whether it is the second there. The one-dimensional transforms
-/// multiply and add the rows 0 and 4, 2 and 6, 7 and 1, 3 and 5; neighbours can be taken in one instruction. Pairs of columns
-/// stand beside each other too, so that what the first pass packs is paired for the second.
+/// Maps a row to its position in the layout that stores the rows (0,4), (2,6), (7,1), (3,5) as pairs. One SIMD instruction
+/// multiplies and adds a pair. Columns use the same layout for the second pass.
 const PAIRED: [usize; 8] = [0, 5, 2, 6, 1, 7, 3, 4];
 
-/// Place of the coefficient at `row` and `column`.
+/// Returns the index in [`Block`] of the coefficient at `row` and `column`.
 const fn place(row: usize, column: usize) -> usize {
     PAIRED[row] / 2 * 16 + PAIRED[column] * 2 + PAIRED[row] % 2
 }
 
-/// Places of the coefficients by zigzag order.
+/// Maps the zigzag order of a coefficient to its index in [`Block`].
 pub(super) const PLACE: [u8; 64] = {
     let mut places = [0; 64];
     let mut index = 0;
@@ -40,17 +40,17 @@ pub(super) const PLACE: [u8; 64] = {
     places
 };
 
-/// Quantisation of a component.
+/// The quantisation table of a component, with the limits of its coefficients.
 #[derive(Debug)]
 pub(super) struct Quant {
     /// Factors, placed as in [`Block`].
     pub(super) factors: [i16; 64],
-    /// By zigzag order: the largest absolute value of a coefficient that [`MOST_IN_COLUMN`] allows.
+    /// Maps the zigzag order of a coefficient to the largest absolute value that [`MOST_IN_COLUMN`] allows.
     pub(super) limits: [u16; 64],
 }
 
 impl Quant {
-    /// From factors in zigzag order.
+    /// Creates the table from factors in zigzag order.
     pub(super) fn new(factors: &[u8; 64]) -> Self {
         let mut quant = Self { factors: [0; 64], limits: [u16::MAX; 64] };
         for ((factor, place), limit) in factors.iter().zip(PLACE).zip(&mut quant.limits) {

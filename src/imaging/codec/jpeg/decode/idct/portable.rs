@@ -1,4 +1,4 @@
-//! The transforms for every processor.
+//! Implements the transforms without SIMD, for every processor.
 
 use super::fix::*;
 use super::{Block, CONST_BITS, MOST_IN_COLUMN, PASS1_BITS, place};
@@ -6,7 +6,7 @@ use super::{Block, CONST_BITS, MOST_IN_COLUMN, PASS1_BITS, place};
 /// A column or row of a block, in natural order.
 type Line = [i32; 8];
 
-/// The columns of a block, dequantised; `None` if they may not be transformed.
+/// Returns the dequantised columns of a block, or `None` if their sums are too large.
 fn dequantise(block: &Block, factors: &[i16; 64]) -> Option<[Line; 8]> {
     let mut columns = [[0; 8]; 8];
     for (at, column) in columns.iter_mut().enumerate() {
@@ -63,7 +63,7 @@ fn pass2(line: Line, shift: i32) -> [i32; 2] {
     [(even + odd) >> shift, (even - odd) >> shift]
 }
 
-/// Both passes with one of the transforms, and the samples written; `false` if it could not.
+/// Runs both passes of a transform and writes the samples. Returns false if the block was refused or the room is too small.
 #[inline(always)]
 fn transform<const SIZE: usize>(
     block: &Block,
@@ -83,22 +83,22 @@ fn transform<const SIZE: usize>(
     true
 }
 
-/// A sample from its value around zero.
+/// Converts a value around zero to a sample.
 pub(in super::super) fn sample(value: i32) -> u8 {
     u8::try_from((value + 128).clamp(0, 255)).unwrap_or(0)
 }
 
-/// All 64 samples of a block. Answers whether it could.
+/// Transforms a block to all 64 samples. Returns true if it succeeded.
 pub(in super::super) fn full(block: &Block, factors: &[i16; 64], samples: &mut [u8], stride: usize) -> bool {
     transform(block, factors, samples, stride, pass8, 0)
 }
 
-/// 4 x 4 samples. Answers whether it could.
+/// Transforms a block to 4 x 4 samples. Returns true if it succeeded.
 pub(in super::super) fn half(block: &Block, factors: &[i16; 64], samples: &mut [u8], stride: usize) -> bool {
     transform(block, factors, samples, stride, pass4, 1)
 }
 
-/// 2 x 2 samples. Answers whether it could.
+/// Transforms a block to 2 x 2 samples. Returns true if it succeeded.
 pub(in super::super) fn quarter(
     block: &Block,
     factors: &[i16; 64],

@@ -35,19 +35,19 @@ impl<'a> Bits<'a> {
         }
     }
 
-    /// The next bits, at least [`count`](Self::count) of them.
+    /// Returns the next bits, at least [`count`](Self::count) of them.
     #[inline]
     pub(super) fn peek(&self) -> u64 {
         self.buffer
     }
 
-    /// How many bits are loaded.
+    /// Returns the number of loaded bits.
     #[inline]
     pub(super) fn count(&self) -> u32 {
         self.count
     }
 
-    /// Passes over `count` loaded bits.
+    /// Skips `count` loaded bits.
     ///
     /// # Errors
     /// The stream ends before them.

@@ -167,7 +167,7 @@ pub(super) struct Coded {
     transforms: Vec<Transform>,
 }
 
-/// Upper estimate of the bytes that decoding a stream of `len` bytes holds, the rows that it gives not counted.
+/// Returns an upper estimate of the bytes that decoding a stream of `len` bytes holds, without the rows that it passes on.
 pub(super) fn memory(width: u32, height: u32, len: usize) -> u64 {
     let pixels = u64::from(width) * u64::from(height);
     // The smallest blocks are of 4 x 4 pixels.
@@ -205,10 +205,10 @@ pub(super) fn decode(
 }
 
 impl Coded {
-    /// Undoes the transforms, and gives each row.
+    /// Undoes the transforms, and passes each row to `give`.
     ///
     /// # Errors
-    /// Those of `give`, or the budget is used up.
+    /// `give` failed, or the budget is used up.
     pub(super) fn rows(
         mut self,
         budget: &WorkBudget<'_>,
@@ -292,7 +292,7 @@ impl Stream<'_> {
         Ok((transforms, width))
     }
 
-    /// A picture that has a pixel for each block of one of `width` x `height`.
+    /// Reads a picture that has a pixel for each block of one of `width` x `height`.
     fn blocks(&mut self, width: usize, height: usize) -> Result<Blocks, ImageError> {
         let bits = 2 + self.bits.take(3)? as u32;
         let across = width.div_ceil(1 << bits);
@@ -300,7 +300,7 @@ impl Stream<'_> {
         Ok(Blocks { bits, across, pixels })
     }
 
-    /// A picture: the main one, whose blocks may have codes of their own, or one of those that serve it.
+    /// Reads a picture: the main one, whose blocks may have codes of their own, or an auxiliary one.
     fn image(&mut self, width: usize, height: usize, is_main: bool) -> Result<Vec<u32>, ImageError> {
         let mut cache = self.cache()?;
         let blocks = if is_main && self.bits.flag()? { Some(self.blocks(width, height)?) } else { None };
@@ -367,7 +367,7 @@ impl Stream<'_> {
         Ok(pixels)
     }
 
-    /// The colour cache of a picture; without colours if it has none.
+    /// Reads the colour cache of a picture. It has no colours if the picture has no cache.
     fn cache(&mut self) -> Result<Cache, ImageError> {
         if !self.bits.flag()? {
             return Ok(Cache { colours: Vec::new(), shift: 0 });
@@ -407,7 +407,7 @@ impl Stream<'_> {
     }
 }
 
-/// A length or a distance: its prefix, and the bits that follow.
+/// Reads a length or a distance, whose prefix code was read already.
 #[inline]
 fn number(bits: &mut Bits<'_>, prefix: usize) -> Result<usize, ImageError> {
     if prefix < 4 {
@@ -417,12 +417,12 @@ fn number(bits: &mut Bits<'_>, prefix: usize) -> Result<usize, ImageError> {
     Ok(((2 + (prefix & 1)) << extra) + bits.take(extra as u32)? + 1)
 }
 
-/// How many pixels back a distance is in a picture of `width` columns.
+/// Converts a distance code to a number of pixels, in a picture of `width` columns.
 #[inline]
 fn distance(code: usize, width: usize) -> usize {
     match NEAR.get(code - 1) {
         None => code - NEAR.len(),
-        // The code points left or up from here, or to what is right of it above.
+        // The offset points to a pixel to the left in this row, or to a pixel in a row above.
         Some((left, up)) => (width * *up as usize).saturating_add_signed(isize::from(*left)).max(1),
     }
 }

@@ -100,7 +100,7 @@ impl Transform {
     }
 }
 
-/// The first row: from the left.
+/// Predicts the first row: each pixel from the pixel to the left.
 fn predict_first(row: &mut [u32]) {
     let mut left = BLACK;
     for pixel in row {
@@ -109,7 +109,7 @@ fn predict_first(row: &mut [u32]) {
     }
 }
 
-/// Any other row: as the block of each pixel says, but from above in the first column.
+/// Predicts a row after the first. Each block selects the predictor; the first column always uses the pixel above.
 fn predict(row: &mut [u32], above: &mut [u32], y: usize, modes: &Blocks) {
     row[0] = sum(row[0], above[0]);
     above[row.len()] = row[0];
