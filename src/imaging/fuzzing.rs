@@ -79,7 +79,7 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
         // Padding before a restart or the end, and a transform that Adobe does not define.
         text.contains("extraneous bytes before marker 0xd") || text.contains("Unknown Adobe color")
     };
-    assert!(complaint.is_none_or(is_harmless), "it was decoded nevertheless");
+    assert!(complaint.clone().is_none_or(is_harmless), "it was decoded nevertheless: {complaint:?}");
     assert_eq!(ours.planes.len(), theirs.len());
     for (component, theirs) in theirs.iter().enumerate() {
         let (columns, rows) = ours.in_blocks(file, component, divisor);

@@ -193,7 +193,8 @@ pub(super) fn decode_pixels(
 
 /// Decodes `file`, both sides divided by `divisor` (1, 2, 4 or 8), into one plane a component.
 ///
-/// Returns the planes together with the library's warning, if any. Samples after the point of the warning are undefined. Planes may be up to three samples wider and higher than the picture, whose sides are rounded up to whole chroma samples.
+/// Returns the planes together with the library's warning, if any. Samples after the point of the warning are undefined. Planes
+/// may be up to three samples wider and higher than the picture, whose sides are rounded up to whole chroma samples.
 ///
 /// # Errors
 /// The library reads no planes out of such a file.
@@ -213,6 +214,10 @@ pub(super) fn decode(
     );
     if width <= 0 || height <= 0 || subsampling < 0 {
         return Err(header.err().unwrap_or(Complaint("no planes".to_owned())));
+    }
+    let colours = u32::try_from(instance.get(raw::TJPARAM_TJPARAM_COLORSPACE));
+    if matches!(colours, Ok(raw::TJCS_TJCS_CMYK | raw::TJCS_TJCS_YCCK)) {
+        return Err(Complaint("no planes of inks".to_owned()));
     }
     let divisor = number(divisor);
     instance.scale(divisor)?;
@@ -240,7 +245,7 @@ pub(super) fn decode(
         planes.iter_mut().map(|plane| plane.samples.as_mut_ptr()).chain([std::ptr::null_mut(); 2]).collect();
     // SAFETY: the file is a live slice. There is a pointer for each component, and each points to a live buffer of the
     // plane's width x height as the library computes them from the header of this same file; without strides it takes
-    // the plane's width for the distance between rows. A file of four components is refused by the library.
+    // the plane's width for the distance between rows. A file of four components was refused above.
     let status = unsafe {
         raw::tj3DecompressToYUVPlanes8(
             instance.0.as_ptr(),
