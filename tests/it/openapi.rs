@@ -11,10 +11,18 @@ use crate::support::{Server, file, form, photo};
 
 const DOCUMENT: &str = "/api/v1/openapi.json";
 
-/// Runs a module of Python's and returns what it writes, unless it fails.
-fn python(interpreter: &str, module: &str, arguments: &[&str], environment: &[(&str, &str)]) -> String {
+/// Runs a module of Python's in the server's directory and returns its output, unless it fails.
+fn python(
+    server: &Server,
+    interpreter: &str,
+    module: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> String {
     let mut command = Command::new(interpreter);
     command.args(["-m", module]).args(arguments).envs(environment.iter().copied());
+    // schemathesis keeps a cache there.
+    command.current_dir(server.dir().path());
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{module}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -42,7 +50,13 @@ async fn document_is_valid_openapi_and_kept_by_its_etag() {
     };
     let path = server.dir().path().join("openapi.json");
     std::fs::write(&path, text).unwrap();
-    python(&interpreter, "openapi_spec_validator", &["--schema", "3.1", path.to_str().unwrap()], &[]);
+    python(
+        &server,
+        &interpreter,
+        "openapi_spec_validator",
+        &["--schema", "3.1", path.to_str().unwrap()],
+        &[],
+    );
 }
 
 #[tokio::test]
@@ -58,6 +72,7 @@ async fn server_answers_as_the_document_says() {
     let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/schemathesis_hooks.py");
     let stored = &server.files()[0];
     let report = python(
+        &server,
         &interpreter,
         "schemathesis.cli",
         &[

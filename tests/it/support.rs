@@ -135,7 +135,10 @@ impl Server {
 
     /// Returns a value of `/metrics` without labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let scrape = self.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let scrape = || self.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        // Under an attack on connections one may be closed before its head is read. Its client is to try again.
+        let scrape = std::iter::repeat_with(scrape).take(100).find(|scrape| !scrape.is_empty());
+        let scrape = scrape.unwrap_or_default();
         let line = scrape.lines().find_map(|line| line.strip_prefix(&format!("vintedbot_{name} ")));
         line.unwrap_or_else(|| panic!("{name} in {scrape}")).parse().unwrap()
     }
