@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::model::UserId;
-use crate::telemetry::metrics::{Counter, Metrics, Unit};
+use crate::telemetry::metrics::{Counter, Metrics, ReasonLabels, Unit};
 use crate::web::problem::Problem;
 use crate::web::stack::Exchange;
 
@@ -24,11 +24,6 @@ struct RequestLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RouteLabels {
     route: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
 }
 
 /// Logs and counts requests.

@@ -3,20 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::metrics::{Counter, Metrics, Unit};
+use super::metrics::{Counter, Metrics, ReasonLabels, Unit};
 
 /// Counts connections. Clones share the counts.
 #[derive(Debug, Clone, Default)]
 pub struct Connections(Arc<Counts>);
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
-}
 
 #[derive(Debug)]
 struct Counts {
@@ -46,7 +40,8 @@ impl Connections {
     }
 
     /// Returns how many connections were closed as soon as they were accepted, since the start.
-    pub fn refused(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn refused(&self) -> u64 {
         self.0.refused.get()
     }
 

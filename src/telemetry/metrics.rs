@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 pub use prometheus_client::metrics::MetricType;
 pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::{self, Metric, Registry};
@@ -23,6 +23,13 @@ pub enum Unit {
     Seconds,
     /// Things of this name. The metric's name stays as it is.
     Of(&'static str),
+}
+
+/// The label of metrics that count by reason. Reasons are literals, so that clients cannot create labels.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabels {
+    /// Why it happened.
+    pub reason: &'static str,
 }
 
 /// All metrics of a process.

@@ -102,3 +102,13 @@ async fn server_answers_as_the_document_says() {
         assert!(server.labelled_metric(&name).await > 1, "{name}");
     }
 }
+
+#[tokio::test]
+async fn document_counts_against_the_global_rate_limit() {
+    let server = Server::start(&[("RATE_LIMIT_GLOBAL", "3/minute")]);
+    let mut statuses = Vec::new();
+    for _ in 0..4 {
+        statuses.push(server.get(DOCUMENT).await.status().as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 200, 429]);
+}
