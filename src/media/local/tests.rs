@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use nix::sys::stat::{Mode, SFlag, mknod};
+
 use super::*;
 use crate::media::{Publication, conformance};
 
@@ -132,12 +134,14 @@ async fn foreign_entry_under_the_name_of_a_photo_is_no_photo_and_is_replaced() {
     let store = open(dir.path());
     let key = MediaKey::of(b"photo");
     let path = store.path(key);
-    let pipe = || nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Not by `bind`, which takes paths of at most 107 bytes.
+    let node = |kind| mknod(&path, kind, Mode::S_IRWXU, 0).unwrap();
+    let pipe = || node(SFlag::S_IFIFO);
     let directory = || {
         fs::create_dir(&path).unwrap();
         fs::write(path.join("inside"), "mine").unwrap();
     };
-    let socket = || drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let socket = || node(SFlag::S_IFSOCK);
     let dangling = || std::os::unix::fs::symlink("nowhere", &path).unwrap();
     let circular = || std::os::unix::fs::symlink(&path, &path).unwrap();
     let makers: [&dyn Fn(); 5] = [&pipe, &directory, &socket, &dangling, &circular];
