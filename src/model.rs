@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::{Duration, SystemTime};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -263,12 +264,103 @@ pub struct Media {
     pub owner: Option<UserId>,
 }
 
+/// A point in time, in milliseconds since 1970. Written as a number in rows and as RFC 3339 for people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The time of a row that was written before its time was recorded.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// Creates the time from milliseconds since 1970.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    /// Returns milliseconds since 1970.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// Returns the current time of this machine.
+    pub fn now() -> Self {
+        SystemTime::now().into()
+    }
+
+    /// Returns the time `span` earlier, or the year 1970.
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// Returns whether no time was recorded.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::UNKNOWN
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        Self::UNIX_EPOCH + Duration::from_millis(time.0)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The formatter writes years up to 9999.
+        let millis = self.0.min(253_402_300_799_999);
+        humantime::format_rfc3339_millis(Self(millis).into()).fmt(f)
+    }
+}
+
 /// The state of a draft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DraftStatus {
-    /// Created by an upload, not yet published.
+    /// Created, not yet complete.
     Draft,
+    /// Complete, not yet published.
+    Ready,
+    /// Published.
+    Published,
+    /// Not shown any more.
+    Archived,
+}
+
+impl DraftStatus {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Draft, Self::Ready, Self::Published, Self::Archived];
+
+    /// Returns the name of the state in JSON and in databases.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Ready => "ready",
+            Self::Published => "published",
+            Self::Archived => "archived",
+        }
+    }
+}
+
+/// The text names no state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a status is one of draft, ready, published and archived")]
+pub struct InvalidDraftStatus;
+
+impl FromStr for DraftStatus {
+    type Err = InvalidDraftStatus;
+
+    fn from_str(name: &str) -> Result<Self, InvalidDraftStatus> {
+        Self::ALL.into_iter().find(|status| status.name() == name).ok_or(InvalidDraftStatus)
+    }
 }
 
 /// A draft listing with its photos in order. `P` is how it refers to a photo: by its row, or by the row's id.
@@ -285,18 +377,44 @@ pub struct Draft<P = Media> {
     pub status: DraftStatus,
     /// A suggested price in the listing's currency, if any.
     pub price_suggested: Option<f64>,
-    /// The photos, in the order of the upload.
+    /// The photos in order.
     pub photos: Vec<P>,
     /// The owner, or `None` for an upload without a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<UserId>,
+    /// When the draft was created.
+    #[serde(default, skip_serializing_if = "Timestamp::is_unknown")]
+    pub created: Timestamp,
+    /// When the draft was last changed.
+    #[serde(default, skip_serializing_if = "Timestamp::is_unknown")]
+    pub updated: Timestamp,
+    /// The number of changes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub version: u64,
+}
+
+/// Old rows have no version, so that version 0 is not written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(version: &u64) -> bool {
+    *version == 0
 }
 
 impl<P> Draft<P> {
     /// Returns the draft with other references to its photos.
     pub(crate) fn with_photos<Q>(self, photos: Vec<Q>) -> Draft<Q> {
-        let Self { id, title, description, status, price_suggested, photos: _, owner } = self;
-        Draft { id, title, description, status, price_suggested, photos, owner }
+        let Self {
+            id,
+            title,
+            description,
+            status,
+            price_suggested,
+            photos: _,
+            owner,
+            created,
+            updated,
+            version,
+        } = self;
+        Draft { id, title, description, status, price_suggested, photos, owner, created, updated, version }
     }
 }
 

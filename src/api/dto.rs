@@ -19,8 +19,12 @@ pub(super) struct DraftOut {
     status: DraftStatus,
     /// A price in the listing's currency, or null.
     price_suggested: Option<f64>,
-    /// The photos, in the order of the upload.
+    /// The photos in order.
     photos: Vec<PhotoOut>,
+    /// When the draft was last changed (RFC 3339, UTC).
+    updated_at: String,
+    /// When the draft was created (RFC 3339, UTC).
+    created_at: String,
 }
 
 /// A photo of a draft.
@@ -61,9 +65,21 @@ impl DraftOut {
             },
             order_index,
         };
-        let Draft { id, title, description, status, price_suggested, photos, owner: _ } = draft;
+        let Draft {
+            id,
+            title,
+            description,
+            status,
+            price_suggested,
+            photos,
+            owner: _,
+            created,
+            updated,
+            version: _,
+        } = draft;
         let photos = photos.into_iter().enumerate().map(photo).collect();
-        Self { id: id.0, title, description, status, price_suggested, photos }
+        let (updated_at, created_at) = (updated.to_string(), created.to_string());
+        Self { id: id.0, title, description, status, price_suggested, photos, updated_at, created_at }
     }
 
     fn example() -> Self {
@@ -77,6 +93,8 @@ impl DraftOut {
             status: DraftStatus::Draft,
             price_suggested: None,
             photos: vec![PhotoOut { media, order_index: 0 }],
+            updated_at: "2026-11-27T10:00:00.000Z".to_owned(),
+            created_at: "2026-11-27T10:00:00.000Z".to_owned(),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The catalog: media rows and drafts, behind a trait.
 //!
 //! This room knows rows, not files. [`create_draft`](Catalog::create_draft) is the commit point of an upload: a draft that
-//! it returned is never lost. Every implementation passes the suite in `conformance`.
+//! it returned is never lost. A photo to which no draft refers any more keeps its row until
+//! [`remove_media`](Catalog::remove_media). Every implementation passes the suite in `conformance`.
 
+mod change;
 #[cfg(test)]
 mod conformance;
 mod postgres;
@@ -14,12 +16,13 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+pub use self::change::{Change, ChangeError, Fields};
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
 pub use self::restorable::{Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::{Salvage, SalvageReport, SledCatalog};
 use crate::blocking::BlockingError;
-use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId, UserId};
+use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
 
 /// Why an operation of the catalog failed.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +51,7 @@ impl From<BlockingError> for CatalogError {
     }
 }
 
-/// A stored photo that a new draft refers to.
+/// A photo that a draft is to refer to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewPhoto {
     /// Content address of the stored JPEG.
@@ -91,6 +94,15 @@ pub trait KeyLock: Send + Sync {
     fn is_valid(&self) -> bool;
 }
 
+/// Which drafts a list has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DraftFilter {
+    /// Drafts of this owner; `None`: drafts without an owner.
+    pub owner: Option<UserId>,
+    /// Only drafts in this state.
+    pub status: Option<DraftStatus>,
+}
+
 /// Records media and drafts, and reads them.
 #[async_trait]
 pub trait Catalog: Send + Sync {
@@ -106,6 +118,28 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// Nothing was recorded, unless the error is [`CatalogError::Indeterminate`].
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError>;
+
+    /// Changes a draft in one transaction, and returns it as it is then. Returns once the change is durable. A change that
+    /// alters nothing records nothing.
+    ///
+    /// Added photos are recorded as by [`create_draft`](Self::create_draft). If `version` is given, the draft is only changed
+    /// if it has this version; each change raises the version.
+    ///
+    /// # Errors
+    /// The draft is unchanged, unless the error is [`CatalogError::Indeterminate`].
+    async fn change_draft(
+        &self,
+        id: DraftId,
+        version: Option<u64>,
+        change: Change,
+    ) -> Result<Draft, ChangeError>;
+
+    /// Removes a draft in one transaction, if it has `version` or none is given. Returns once that is durable. Its id is never
+    /// used again. The rows of its photos stay.
+    ///
+    /// # Errors
+    /// The draft is unchanged, unless the error is [`CatalogError::Indeterminate`].
+    async fn delete_draft(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError>;
 
     /// Locks `keys` against all other processes that use this catalog. Waits until no other process holds one of the locks,
     /// and until no process that held one is still recording a draft with that key. Within one process, callers exclude each
@@ -123,6 +157,43 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// The catalog failed: it is unknown whether the draft exists.
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError>;
+
+    /// Returns the first `limit` drafts that fit `filter`, by descending id, before the draft `before` if it is given.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn drafts_of(
+        &self,
+        filter: DraftFilter,
+        before: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<Draft>, CatalogError>;
+
+    /// Returns the first `limit` drafts that refer to `media`, by id, after the draft `after` if it is given.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn drafts_with(
+        &self,
+        media: MediaId,
+        after: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftId>, CatalogError>;
+
+    /// Returns at most `limit` media rows to which no draft has referred since `before` or longer, the oldest first.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn unreferenced_media(&self, before: Timestamp, limit: usize) -> Result<Vec<Media>, CatalogError>;
+
+    /// Removes a media row and its sources in one transaction, if no draft has referred to it since `before` or longer. Returns
+    /// whether it was removed, once that is durable. Its id is never used again.
+    ///
+    /// The caller has locked the key of the photo, so that no upload verifies or publishes its file meanwhile.
+    ///
+    /// # Errors
+    /// The row is unchanged, unless the error is [`CatalogError::Indeterminate`].
+    async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError>;
 
     /// Returns the media that was last recorded as made from `source`, or `None` if there is none or its row was removed.
     ///

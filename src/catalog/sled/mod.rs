@@ -5,10 +5,13 @@
 //! and opened again, which drops exactly the transactions that were never acknowledged.
 
 mod commit;
+mod drafts;
+mod migrate;
 mod ondisk;
 mod pages;
 mod restore;
 mod rows;
+mod transaction;
 mod watermark;
 
 use std::fs::{File, TryLockError};
@@ -26,11 +29,12 @@ pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
 use super::{
-    Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock, KnownSource, NewDraft,
+    Restorable, Restore, RestoreError, State,
 };
 use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
-use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
+use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp};
 
 /// Size of sled's page cache. sled's default is 1 GB, more memory than the target machines have.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -79,6 +83,7 @@ impl Opened {
             let db = config.flush_every_ms(None).open().map_err(|error| open_error(error, &path))?;
             disk::sync_dir(&path)?;
             let trees = Trees::open(&db, acknowledged.map_or(1, |acknowledged| acknowledged.next_draft()))?;
+            migrate::migrate(&db, &trees)?;
             let file = path.join(DB_FILE);
             let watermark =
                 Watermark::open(&path, acknowledged, &found, &trees, || Ok(Log::make_durable(&db, &file)?))?;
@@ -240,6 +245,45 @@ impl Catalog for SledCatalog {
         self.record(move |trees| trees.insert(&new)).await
     }
 
+    async fn change_draft(
+        &self,
+        id: DraftId,
+        version: Option<u64>,
+        change: Change,
+    ) -> Result<Draft, ChangeError> {
+        self.record(move |trees| refused(trees.change(id, version, &change))).await?
+    }
+
+    async fn delete_draft(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
+        self.record(move |trees| refused(trees.delete(id, version))).await?
+    }
+
+    async fn drafts_of(
+        &self,
+        filter: DraftFilter,
+        before: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<Draft>, CatalogError> {
+        self.read(move |trees| trees.drafts_of(filter, before, limit)).await
+    }
+
+    async fn drafts_with(
+        &self,
+        media: MediaId,
+        after: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftId>, CatalogError> {
+        self.read(move |trees| trees.drafts_with(media, after, limit)).await
+    }
+
+    async fn unreferenced_media(&self, before: Timestamp, limit: usize) -> Result<Vec<Media>, CatalogError> {
+        self.read(move |trees| trees.unreferenced_media(before, limit)).await
+    }
+
+    async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError> {
+        self.record(move |trees| trees.remove_media(id, before)).await
+    }
+
     /// No other process can have the catalog open, so there is nothing to lock.
     async fn lock_keys(&self, _keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
         Ok(Box::new(SoleProcess))
@@ -315,6 +359,18 @@ impl Restorable for SledCatalog {
         };
         let recorded = self.record(step).await?;
         recorded.map_err(|conflict| RestoreError::Conflict(conflict.0))
+    }
+}
+
+/// What a recorded transaction returns, with its position.
+type Recorded<T> = Result<(T, Position), CatalogError>;
+
+/// Turns a refusal, which records nothing, into a result, and leaves failures of the catalog as errors.
+fn refused<T>(outcome: Result<(T, Position), ChangeError>) -> Recorded<Result<T, ChangeError>> {
+    match outcome {
+        Ok((made, position)) => Ok((Ok(made), position)),
+        Err(ChangeError::Catalog(error)) => Err(error),
+        Err(refusal) => Ok((Err(refusal), Position::default())),
     }
 }
 

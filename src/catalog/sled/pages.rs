@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use super::rows::{Trees, decode};
+use super::rows::{Trees, decode, source_key};
 use crate::catalog::{CatalogError, KnownSource};
 use crate::model::{Media, MediaId, MediaKey, SourceId};
 
@@ -12,6 +12,15 @@ pub(super) fn after_key<T: AsRef<[u8]>>(after: Option<T>) -> (Bound<T>, Bound<T>
 }
 
 impl Trees {
+    /// Returns the media row that was made from a source, or `None`.
+    pub(super) fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
+        let Some(id) = self.media_by_source.get(source.as_bytes())? else {
+            return Ok(None);
+        };
+        // The row and its source may be removed between these two lines; ids are never reused.
+        self.media.get(id)?.map(|row| decode(&row)).transpose()
+    }
+
     /// Returns those of `keys` that have no media row.
     pub(super) fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
         let mut without = Vec::new();
@@ -54,11 +63,14 @@ impl Trees {
     /// Removes a source if it maps to this photo.
     pub(super) fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
         let known = media.0.to_be_bytes();
-        let _known_by_another = self.media_by_source.compare_and_swap(
+        let swapped = self.media_by_source.compare_and_swap(
             source.as_bytes(),
             Some(known.as_slice()),
             None::<&[u8]>,
         )?;
+        if swapped.is_ok() {
+            self.sources_by_media.remove(source_key(media, source.as_bytes()))?;
+        }
         Ok(())
     }
 }

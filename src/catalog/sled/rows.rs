@@ -1,16 +1,12 @@
-//! Rows, and the transaction that records a draft. Rows are JSON, so that an export copies them and a new field needs
-//! no migration.
+//! Trees, and the encoding of their rows. Media and drafts are JSON, so that an export copies them and a new field needs no
+//! migration. Indexes have empty values.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sled::transaction::{
-    ConflictableTransactionError, ConflictableTransactionResult, TransactionError, Transactional,
-    TransactionalTree,
-};
 use sled::{Db, Tree};
 
-use crate::catalog::{CatalogError, DraftRow, NewDraft};
-use crate::model::{Draft, DraftId, DraftStatus, MAX_ID, Media, MediaId, SourceId, UserId};
+use crate::catalog::{CatalogError, DraftRow};
+use crate::model::{DraftId, DraftStatus, MAX_ID, MediaId, Timestamp, UserId};
 
 pub(super) const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
 pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
@@ -20,15 +16,25 @@ pub(super) const CENSUS: &[u8] = b"census";
 /// Handles of sled's trees.
 #[derive(Debug, Clone)]
 pub(super) struct Trees {
-    /// Media id (big endian) → [`Media`].
+    /// Media id (big endian) → [`Media`](crate::model::Media).
     pub(super) media: Tree,
     /// Media key → media id.
     pub(super) media_by_key: Tree,
-    /// Source id → media id. Empty at first in databases that are older than this tree.
+    /// Source id → media id.
     pub(super) media_by_source: Tree,
+    /// Index of [`source_key`].
+    pub(super) sources_by_media: Tree,
+    /// Media id → [`References`].
+    pub(super) references: Tree,
+    /// Index of [`unreferenced_key`]: media to which no draft refers, by the time since when.
+    pub(super) unreferenced: Tree,
     /// Draft id (big endian) → [`DraftValue`].
     pub(super) drafts: Tree,
-    /// Name → next id, creation time in nanoseconds since 1970, or the [`Census`].
+    /// Index of [`owner_key`].
+    pub(super) drafts_by_owner: Tree,
+    /// Index of [`reference_key`].
+    pub(super) drafts_by_media: Tree,
+    /// Name → next id, creation time in nanoseconds since 1970, the [`Census`], or the version of the schema.
     pub(super) counters: Tree,
     /// Next free media id when the catalog was opened.
     pub(super) lowest_media: u64,
@@ -67,7 +73,7 @@ impl Census {
         })
     }
 
-    fn bytes(self) -> Vec<u8> {
+    pub(super) fn bytes(self) -> Vec<u8> {
         let Self { transactions, media, drafts, next_media, next_draft } = self;
         [transactions, media, drafts, next_media, next_draft].map(u64::to_be_bytes).concat()
     }
@@ -98,9 +104,71 @@ pub(super) struct DraftValue {
     /// Missing in rows that were written before drafts had owners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<UserId>,
+    /// Missing in rows of schema 1, as are the next two.
+    #[serde(default)]
+    pub(super) created: Timestamp,
+    #[serde(default)]
+    pub(super) updated: Timestamp,
+    #[serde(default)]
+    pub(super) version: u64,
 }
 
-type Abort = ConflictableTransactionError<CatalogError>;
+/// The use of a photo by drafts.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct References {
+    /// Number of drafts that refer to the photo.
+    pub(super) drafts: u64,
+    /// When the last reference was removed, if there is none.
+    pub(super) since: Timestamp,
+}
+
+impl References {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, CatalogError> {
+        let numbers = bytes.as_chunks::<8>();
+        let ([drafts, since], []) = numbers else {
+            return Err(CatalogError::Corrupt("the references of a photo are not two numbers".into()));
+        };
+        let since = Timestamp::from_millis(u64::from_be_bytes(*since));
+        Ok(Self { drafts: u64::from_be_bytes(*drafts), since })
+    }
+
+    pub(super) fn bytes(self) -> Vec<u8> {
+        [self.drafts, self.since.millis()].map(u64::to_be_bytes).concat()
+    }
+}
+
+/// Returns the key of a draft in the index by owner: owner (0: none), status, id.
+pub(super) fn owner_key(owner: Option<UserId>, status: DraftStatus, id: DraftId) -> Vec<u8> {
+    [&owner_prefix(owner, status)[..], &id.0.to_be_bytes()].concat()
+}
+
+/// Returns what the keys of all drafts of an owner in a state begin with.
+pub(super) fn owner_prefix(owner: Option<UserId>, status: DraftStatus) -> [u8; 9] {
+    let mut prefix = [0; 9];
+    prefix[..8].copy_from_slice(&owner.map_or(0, UserId::get).to_be_bytes());
+    prefix[8] = match status {
+        DraftStatus::Draft => 0,
+        DraftStatus::Ready => 1,
+        DraftStatus::Published => 2,
+        DraftStatus::Archived => 3,
+    };
+    prefix
+}
+
+/// Returns the key of a reference in the index by media: media, draft.
+pub(super) fn reference_key(media: MediaId, draft: DraftId) -> Vec<u8> {
+    [media.0, draft.0].map(u64::to_be_bytes).concat()
+}
+
+/// Returns the key of a source in the index by media: media, source.
+pub(super) fn source_key(media: MediaId, source: &[u8]) -> Vec<u8> {
+    [&media.0.to_be_bytes()[..], source].concat()
+}
+
+/// Returns the key of a photo in the index by the time since when no draft refers to it: time, media.
+pub(super) fn unreferenced_key(since: Timestamp, media: MediaId) -> Vec<u8> {
+    [since.millis(), media.0].map(u64::to_be_bytes).concat()
+}
 
 impl Trees {
     /// Opens the trees of `db`. Ids below `acknowledged` are never used again, even if their drafts are lost.
@@ -112,7 +180,12 @@ impl Trees {
             media,
             media_by_key: db.open_tree("media_by_key")?,
             media_by_source: db.open_tree("media_by_source")?,
+            sources_by_media: db.open_tree("sources_by_media")?,
+            references: db.open_tree("references")?,
+            unreferenced: db.open_tree("unreferenced")?,
             drafts,
+            drafts_by_owner: db.open_tree("drafts_by_owner")?,
+            drafts_by_media: db.open_tree("drafts_by_media")?,
             counters: db.open_tree("counters")?,
         };
         let media = ("media", NEXT_MEDIA_ID, trees.lowest_media);
@@ -129,69 +202,6 @@ impl Trees {
             }
         }
         Ok(trees)
-    }
-
-    /// Records a draft and its media that have no row yet, in one transaction. Not durable yet.
-    pub(super) fn insert(&self, new: &NewDraft) -> Result<(Draft, Position), CatalogError> {
-        let trees = (&self.media, &self.media_by_key, &self.media_by_source, &self.drafts, &self.counters);
-        let committed = trees.transaction(|(media, media_by_key, media_by_source, drafts, counters)| {
-            let mut photos = Vec::with_capacity(new.photos.len());
-            let mut new_media = 0;
-            for photo in &new.photos {
-                let row = match media_by_key.get(photo.key.as_bytes())? {
-                    Some(id) => {
-                        let row = media.get(&id)?.ok_or_else(|| abort("a media key refers to no row"))?;
-                        decode(&row).map_err(Abort::Abort)?
-                    }
-                    None => {
-                        let id = MediaId(take_id(counters, NEXT_MEDIA_ID, self.lowest_media)?);
-                        new_media += 1;
-                        let row = Media {
-                            id,
-                            key: photo.key,
-                            width: photo.width,
-                            height: photo.height,
-                            size_bytes: photo.size_bytes,
-                            owner: new.owner,
-                        };
-                        media.insert(&id.0.to_be_bytes(), encode(&row).map_err(Abort::Abort)?)?;
-                        media_by_key.insert(photo.key.as_bytes(), &id.0.to_be_bytes())?;
-                        row
-                    }
-                };
-                let id = row.id.0.to_be_bytes();
-                // A retried upload finds an unchanged entry and writes nothing.
-                if media_by_source.get(photo.source.as_bytes())?.is_none_or(|known| known != id) {
-                    media_by_source.insert(photo.source.as_bytes(), &id)?;
-                }
-                photos.push(row);
-            }
-            let id = DraftId(take_id(counters, NEXT_DRAFT_ID, self.lowest_draft)?);
-            let row = DraftValue {
-                title: new.title.clone(),
-                description: String::new(),
-                status: DraftStatus::Draft,
-                price_suggested: None,
-                photos: photos.iter().map(|photo| photo.id).collect(),
-                owner: new.owner,
-            };
-            drafts.insert(&id.0.to_be_bytes(), encode(&row).map_err(Abort::Abort)?)?;
-            let transactions = add_to_census(counters, new_media, 1)?;
-            Ok((row.row(id).with_photos(photos), Position { transactions, next_draft: id.0 + 1 }))
-        });
-        committed.map_err(|error| match error {
-            TransactionError::Abort(error) => error,
-            TransactionError::Storage(error) => error.into(),
-        })
-    }
-
-    /// Returns the media row that was made from a source, or `None`.
-    pub(super) fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
-        let Some(id) = self.media_by_source.get(source.as_bytes())? else {
-            return Ok(None);
-        };
-        // The row and its source may be removed between these two lines; ids are never reused.
-        self.media.get(id)?.map(|row| decode(&row)).transpose()
     }
 
     /// Records the creation time. Not durable yet.
@@ -214,71 +224,38 @@ impl Trees {
     pub(super) fn counter(&self, name: &[u8]) -> Result<Option<u64>, CatalogError> {
         Ok(self.counters.get(name)?.map(|bytes| counter(&bytes)))
     }
-
-    /// Returns the draft with this id, or `None`.
-    pub(super) fn load(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
-        let Some(row) = self.drafts.get(id.0.to_be_bytes())? else {
-            return Ok(None);
-        };
-        let row = decode::<DraftValue>(&row)?.row(id);
-        let photo = |id: &MediaId| {
-            let row = self.media.get(id.0.to_be_bytes())?;
-            decode(&row.ok_or_else(|| CatalogError::Corrupt(format!("media {id} has no row")))?)
-        };
-        let photos = row.photos.iter().map(photo).collect::<Result<_, _>>()?;
-        Ok(Some(row.with_photos(photos)))
-    }
 }
 
 impl DraftValue {
     /// Returns the draft that is stored under `id`.
     pub(super) fn row(self, id: DraftId) -> DraftRow {
-        let Self { title, description, status, price_suggested, photos, owner } = self;
-        DraftRow { id, title, description, status, price_suggested, photos, owner }
+        let Self { title, description, status, price_suggested, photos, owner, created, updated, version } =
+            self;
+        DraftRow { id, title, description, status, price_suggested, photos, owner, created, updated, version }
     }
 }
 
 impl From<DraftRow> for DraftValue {
     fn from(row: DraftRow) -> Self {
-        let DraftRow { id: _, title, description, status, price_suggested, photos, owner } = row;
-        Self { title, description, status, price_suggested, photos, owner }
+        let DraftRow {
+            id: _,
+            title,
+            description,
+            status,
+            price_suggested,
+            photos,
+            owner,
+            created,
+            updated,
+            version,
+        } = row;
+        Self { title, description, status, price_suggested, photos, owner, created, updated, version }
     }
-}
-
-fn take_id(
-    counters: &TransactionalTree,
-    name: &[u8],
-    lowest: u64,
-) -> ConflictableTransactionResult<u64, CatalogError> {
-    let next = next_id(counters.get(name)?.map(|bytes| counter(&bytes)), lowest);
-    counters.insert(name, &(next + 1).to_be_bytes())?;
-    Ok(next)
 }
 
 /// Returns the next id. A damaged counter is replaced by `lowest`, the lowest id that no row has.
 pub(super) fn next_id(counter: Option<u64>, lowest: u64) -> u64 {
     counter.filter(|counter| (lowest..=MAX_ID).contains(counter)).unwrap_or(lowest)
-}
-
-/// Adds the rows of a transaction to the census and returns the transaction's number.
-pub(super) fn add_to_census<E>(
-    counters: &TransactionalTree,
-    media: u64,
-    drafts: u64,
-) -> ConflictableTransactionResult<u64, E> {
-    let census = counters.get(CENSUS)?.and_then(|bytes| Census::read(&bytes));
-    // The census is created when the catalog is opened.
-    let Some(census) = census else { return Ok(0) };
-    let next = |name| counters.get(name).map(|bytes| bytes.map_or(0, |bytes| counter(&bytes)));
-    let census = Census {
-        transactions: census.transactions + 1,
-        media: census.media + media,
-        drafts: census.drafts + drafts,
-        next_media: next(NEXT_MEDIA_ID)?,
-        next_draft: next(NEXT_DRAFT_ID)?,
-    };
-    counters.insert(CENSUS, census.bytes())?;
-    Ok(census.transactions)
 }
 
 /// Returns the id after the highest row.
@@ -294,10 +271,6 @@ pub(super) fn counter(bytes: &[u8]) -> u64 {
 pub(super) fn number(bytes: &[u8]) -> Result<u64, CatalogError> {
     let bytes = bytes.try_into().map_err(|_| CatalogError::Corrupt("an id is not a number".into()))?;
     Ok(u64::from_be_bytes(bytes))
-}
-
-fn abort(what: &str) -> Abort {
-    Abort::Abort(CatalogError::Corrupt(what.to_owned()))
 }
 
 pub(super) fn encode<T: Serialize>(row: &T) -> Result<Vec<u8>, CatalogError> {

@@ -1,0 +1,204 @@
+//! Creates, changes, removes and lists drafts, and removes photos that no draft refers to.
+
+use std::ops::Bound;
+
+use super::pages::after_key;
+use super::rows::{
+    DraftValue, Position, Trees, decode, number, owner_key, owner_prefix, reference_key, source_key,
+    unreferenced_key,
+};
+use super::transaction::{Step, Transaction, abort};
+use crate::catalog::{CatalogError, Change, ChangeError, DraftFilter, DraftRow, NewDraft};
+use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, Timestamp};
+
+impl Trees {
+    /// Records a draft and its media that have no row yet, in one transaction. Not durable yet.
+    pub(super) fn insert(&self, new: &NewDraft) -> Result<(Draft, Position), CatalogError> {
+        let now = Timestamp::now();
+        self.transact(|transaction| {
+            let photos = new.photos.iter().map(|photo| transaction.record_photo(photo, new.owner, now));
+            let photos = photos.collect::<Step<Vec<Media>, CatalogError>>()?;
+            let row = DraftRow {
+                id: transaction.take_draft_id()?,
+                title: new.title.clone(),
+                description: String::new(),
+                status: DraftStatus::Draft,
+                price_suggested: None,
+                photos: photos.iter().map(|photo| photo.id).collect(),
+                owner: new.owner,
+                created: now,
+                updated: now,
+                version: 1,
+            };
+            transaction.replace_draft(None, Some(&row), now)?;
+            Ok(row.with_photos(photos))
+        })
+    }
+
+    /// Changes a draft in one transaction. Not durable yet.
+    pub(super) fn change(
+        &self,
+        id: DraftId,
+        version: Option<u64>,
+        change: &Change,
+    ) -> Result<(Draft, Position), ChangeError> {
+        let now = Timestamp::now();
+        self.transact(|transaction: &Transaction<'_>| {
+            let row = transaction.draft(id)?.ok_or_else(|| abort(ChangeError::NotFound))?;
+            let appended =
+                change.appended().iter().map(|photo| transaction.record_photo(photo, row.owner, now));
+            let appended = appended.collect::<Step<Vec<Media>, ChangeError>>()?;
+            let appended: Vec<MediaId> = appended.iter().map(|photo| photo.id).collect();
+            let changed = change.apply(&row, version, &appended, now).map_err(abort)?;
+            if changed != row {
+                transaction.replace_draft(Some(&row), Some(&changed), now)?;
+            }
+            let photos = changed.photos.iter().map(|id| transaction.media_row(*id));
+            let photos = photos.collect::<Step<Vec<Media>, ChangeError>>()?;
+            Ok(changed.with_photos(photos))
+        })
+    }
+
+    /// Removes a draft in one transaction. Not durable yet.
+    pub(super) fn delete(&self, id: DraftId, version: Option<u64>) -> Result<((), Position), ChangeError> {
+        let now = Timestamp::now();
+        self.transact(|transaction| {
+            let row = transaction.draft(id)?.ok_or_else(|| abort(ChangeError::NotFound))?;
+            row.check_version(version).map_err(abort)?;
+            transaction.replace_draft(Some(&row), None, now)
+        })
+    }
+
+    /// Removes a media row in one transaction if no draft has referred to it since `before`. Not durable yet.
+    pub(super) fn remove_media(
+        &self,
+        id: MediaId,
+        before: Timestamp,
+    ) -> Result<(bool, Position), CatalogError> {
+        // A source that is recorded after this comes with a reference, so that the row is not removed.
+        let sources = self.sources_by_media.scan_prefix(id.0.to_be_bytes()).keys().map(|key| {
+            let key = key?;
+            let source = key.get(8..).and_then(|source| source.try_into().ok());
+            source.ok_or_else(|| CatalogError::Corrupt("a source id is not a digest".into()))
+        });
+        let sources = sources.collect::<Result<Vec<[u8; 32]>, CatalogError>>()?;
+        self.transact(|transaction| transaction.remove_media(id, &sources, before))
+    }
+
+    /// Returns the draft with this id, or `None`.
+    pub(super) fn load(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
+        let key = id.0.to_be_bytes();
+        let mut found = self.drafts.get(key)?;
+        while let Some(value) = found {
+            let row = decode::<DraftValue>(&value)?.row(id);
+            let mut photos = Vec::with_capacity(row.photos.len());
+            for id in &row.photos {
+                photos.extend(self.media.get(id.0.to_be_bytes())?.map(|row| decode(&row)).transpose()?);
+            }
+            if photos.len() == row.photos.len() {
+                return Ok(Some(row.with_photos(photos)));
+            }
+            // A photo was removed after the row was read: then the row has changed, too.
+            found = self.drafts.get(key)?;
+            if found.as_ref() == Some(&value) {
+                return Err(CatalogError::Corrupt(format!("a photo of draft {id} has no row")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns drafts in descending order of id.
+    pub(super) fn drafts_of(
+        &self,
+        filter: DraftFilter,
+        mut before: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<Draft>, CatalogError> {
+        let mut drafts = Vec::new();
+        while drafts.len() < limit {
+            let ids = self.draft_ids_of(filter, before, limit - drafts.len())?;
+            before = ids.last().copied();
+            if before.is_none() {
+                break;
+            }
+            for id in ids {
+                // A draft that changed its state or was removed meanwhile is left out, and the next one takes its place.
+                let fits = |draft: &Draft| filter.status.is_none_or(|status| status == draft.status);
+                drafts.extend(self.load(id)?.filter(fits));
+            }
+        }
+        Ok(drafts)
+    }
+
+    fn draft_ids_of(
+        &self,
+        DraftFilter { owner, status }: DraftFilter,
+        before: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftId>, CatalogError> {
+        let mut ids = Vec::new();
+        for state in DraftStatus::ALL.into_iter().filter(|state| status.is_none_or(|status| status == *state)) {
+            let last = owner_key(owner, state, DraftId(u64::MAX));
+            let end = before.map_or(Bound::Included(last), |id| Bound::Excluded(owner_key(owner, state, id)));
+            let keys = self.drafts_by_owner.range((Bound::Included(owner_prefix(owner, state).to_vec()), end));
+            for key in keys.keys().rev().take(limit) {
+                ids.push(DraftId(last_number(&key?)?));
+            }
+        }
+        ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+        ids.truncate(limit);
+        Ok(ids)
+    }
+
+    /// Returns drafts that refer to a photo, in ascending order of id.
+    pub(super) fn drafts_with(
+        &self,
+        media: MediaId,
+        after: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftId>, CatalogError> {
+        let start = Bound::Excluded(reference_key(media, after.unwrap_or(DraftId(0))));
+        let keys = self.drafts_by_media.range((start, Bound::Included(reference_key(media, DraftId(u64::MAX)))));
+        keys.keys().take(limit).map(|key| last_number(&key?).map(DraftId)).collect()
+    }
+
+    /// Returns media rows to which no draft has referred since `before`, the oldest first.
+    pub(super) fn unreferenced_media(
+        &self,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Media>, CatalogError> {
+        let keys = self.unreferenced.range(..=unreferenced_key(before, MediaId(u64::MAX)));
+        let mut rows = Vec::new();
+        for key in keys.keys().take(limit) {
+            let id = last_number(&key?)?;
+            rows.extend(self.media.get(id.to_be_bytes())?.map(|row| decode(&row)).transpose()?);
+        }
+        Ok(rows)
+    }
+
+    /// Returns drafts in ascending order of id.
+    pub(super) fn drafts_page(
+        &self,
+        after: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftRow>, CatalogError> {
+        let rows = self.drafts.range(after_key(after.map(|id| id.0.to_be_bytes())));
+        let row = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (id, value) = entry?;
+            Ok(decode::<DraftValue>(&value)?.row(DraftId(number(&id)?)))
+        };
+        rows.take(limit).map(row).collect()
+    }
+
+    /// Writes the entries of a source into the index by media.
+    pub(super) fn index_source(&self, media: MediaId, source: &[u8]) -> Result<(), CatalogError> {
+        self.sources_by_media.insert(source_key(media, source), &[])?;
+        Ok(())
+    }
+}
+
+/// Reads the number at the end of an index key.
+fn last_number(key: &[u8]) -> Result<u64, CatalogError> {
+    number(&key[key.len().saturating_sub(8)..])
+}
