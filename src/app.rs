@@ -17,6 +17,7 @@ use crate::catalog::Catalog;
 use crate::config::{CorsOrigins, Settings};
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits};
+use crate::listings::Listings;
 use crate::maintenance::{Maintenance, Rules};
 use crate::publication::Publisher;
 use crate::ratelimit::{self, MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
@@ -82,7 +83,8 @@ impl App {
         let pool = Pool::start(settings.workers, budget.images, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;
         let limits = Limits {
-            photos: settings.max_uploads_per_request,
+            photos: settings.max_uploads_per_request.min(settings.max_photos_per_draft),
+            photos_per_draft: settings.max_photos_per_draft,
             photo_bytes: settings.max_file_bytes,
             body_bytes: settings.max_body_bytes(),
             mime_prefixes: settings.allowed_mime_prefixes.clone(),
@@ -112,6 +114,10 @@ impl App {
             grace: settings.media_grace,
             pause: MAINTENANCE_PAUSE,
             scrub_hours: settings.scrub_hours,
+            draft_ttl: match settings.draft_ttl_days {
+                0 => None,
+                days => Some(Duration::from_secs(days * 86_400)),
+            },
         };
         let maintenance = Arc::new(Maintenance::new(rules, Arc::clone(&publisher)));
         // This may remove photos. A read-only server leaves it to a later start: no upload waits for it.
@@ -141,6 +147,7 @@ impl App {
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
             ingest: Arc::clone(&ingest),
             maintenance: Arc::clone(&maintenance),
+            listings: Listings::new(Arc::clone(&catalog), settings.auth_required),
             catalog,
             store,
             global_limiter,

@@ -23,6 +23,7 @@ pub mod fuzzing;
 pub mod imaging;
 pub mod ingest;
 pub mod jitter;
+pub mod listings;
 pub mod maintenance;
 pub mod media;
 pub mod model;

@@ -2,7 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::{Value, json};
 
+use super::errors;
+use crate::ingest::Rejected;
+use crate::listings::fields::{MAX_DESCRIPTION_CHARS, MAX_PRICE, MAX_TITLE_CHARS};
 use crate::media::MediaName;
 use crate::model::{Draft, DraftStatus, Media};
 
@@ -25,6 +29,57 @@ pub(super) struct DraftOut {
     updated_at: String,
     /// When the draft was created (RFC 3339, UTC).
     created_at: String,
+    /// The photos that were left out, in an answer to an upload with `on_error=skip`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rejected: Option<Vec<RejectedOut>>,
+}
+
+/// A page of drafts.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DraftPage")]
+pub(super) struct ListOut {
+    /// The drafts, newest first.
+    pub(super) items: Vec<DraftOut>,
+    /// The parameter `cursor` of the next page, or null on the last one.
+    pub(super) next_cursor: Option<String>,
+}
+
+/// A photo that was left out of an upload.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Rejected")]
+struct RejectedOut {
+    /// Index of the photo in the form, counted from 0.
+    file_index: usize,
+    /// File name of the photo, if the form has one.
+    filename: Option<String>,
+    problem: ProblemOut,
+}
+
+/// What is wrong with a photo (RFC 9457).
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PhotoProblem")]
+struct ProblemOut {
+    /// The stable name of the problem.
+    r#type: String,
+    /// The reason phrase of the status.
+    title: &'static str,
+    /// The status that an upload of this photo alone gets.
+    status: u16,
+    /// One sentence for the developer of the client.
+    detail: String,
+}
+
+impl From<Rejected> for RejectedOut {
+    fn from(Rejected { index, filename, reason }: Rejected) -> Self {
+        let kind = errors::photo(&reason);
+        let problem = ProblemOut {
+            r#type: kind.uri(),
+            title: kind.title(),
+            status: kind.status().as_u16(),
+            detail: reason.to_string(),
+        };
+        Self { file_index: index, filename, problem }
+    }
 }
 
 /// A photo of a draft.
@@ -79,7 +134,22 @@ impl DraftOut {
         } = draft;
         let photos = photos.into_iter().enumerate().map(photo).collect();
         let (updated_at, created_at) = (updated.to_string(), created.to_string());
-        Self { id: id.0, title, description, status, price_suggested, photos, updated_at, created_at }
+        Self {
+            id: id.0,
+            title,
+            description,
+            status,
+            price_suggested,
+            photos,
+            updated_at,
+            created_at,
+            rejected: None,
+        }
+    }
+
+    /// Adds the photos that were left out.
+    pub(super) fn with_rejected(self, rejected: Vec<Rejected>) -> Self {
+        Self { rejected: Some(rejected.into_iter().map(RejectedOut::from).collect()), ..self }
     }
 
     fn example() -> Self {
@@ -95,8 +165,62 @@ impl DraftOut {
             photos: vec![PhotoOut { media, order_index: 0 }],
             updated_at: "2026-11-27T10:00:00.000Z".to_owned(),
             created_at: "2026-11-27T10:00:00.000Z".to_owned(),
+            rejected: None,
         }
     }
+}
+
+/// Returns the schema of the body that creates a draft.
+pub(super) fn new_draft() -> Value {
+    let mut schema = object(written_members());
+    schema["properties"]["uploads"] = json!({
+        "type": "array",
+        "items": {"type": "string"},
+        "maxItems": 0,
+        "description": "The ids of finished uploads, in order.",
+    });
+    schema
+}
+
+/// Returns the schema of the body that changes a draft.
+pub(super) fn draft_patch() -> Value {
+    let mut schema = object(written_members());
+    schema["properties"]["status"] = json!({"enum": DraftStatus::ALL.map(DraftStatus::name)});
+    schema
+}
+
+/// Returns the schema of the body that sorts the photos of a draft.
+pub(super) fn photo_order() -> Value {
+    let order = json!({
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0},
+        "uniqueItems": true,
+        "description": "The present indices of the photos in their new order.",
+        "examples": [[2, 0, 1]],
+    });
+    let mut schema = object(json!({"order": order}));
+    schema["required"] = json!(["order"]);
+    schema
+}
+
+fn object(properties: Value) -> Value {
+    json!({"type": "object", "additionalProperties": false, "properties": properties})
+}
+
+fn written_members() -> Value {
+    // Of the control characters only tabs and line breaks are allowed.
+    let text = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$";
+    json!({
+        "title": {"type": "string", "maxLength": MAX_TITLE_CHARS, "pattern": text, "examples": ["Blue coat"]},
+        "description": {"type": "string", "maxLength": MAX_DESCRIPTION_CHARS, "pattern": text},
+        "price_suggested": {
+            "type": ["number", "null"],
+            "minimum": 0,
+            "maximum": MAX_PRICE,
+            "multipleOf": 0.01,
+            "examples": [19.99],
+        },
+    })
 }
 
 /// The answer of a process that lives.

@@ -1,146 +1,17 @@
 //! The one table of endpoints. Router, `Allow`, CORS, authentication, rate limits, names in logs and metrics and the
 //! OpenAPI document come from it: a new endpoint is one row here and its handler.
 
-use std::future::Future;
-use std::pin::Pin;
-
-use hyper::{Method, Request, Response, StatusCode};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use hyper::{Method, StatusCode};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::dto::{DraftOut, Health, Ready};
-use super::{Api, listings, media, openapi, ops, uploads};
-use crate::ingest::Limits;
+use super::dto::{self, DraftOut, Health, ListOut, Ready};
+use super::endpoint::{Answer, Auth, Content, Endpoint, Header, Input, Limit, Parameter};
+use super::{listings, media, openapi, ops, uploads};
 use crate::media::MediaName;
-use crate::model::Caller;
+use crate::model::DraftStatus;
 use crate::telemetry::metrics;
-use crate::web::body::{Body, RequestBody};
-use crate::web::problem::{Problem, ProblemKind};
-
-/// One endpoint.
-pub(super) struct Endpoint {
-    /// GET stands for HEAD too.
-    pub(super) method: Method,
-    pub(super) path: &'static str,
-    /// The value of the label `route` in metrics.
-    pub(super) name: &'static str,
-    /// The `operationId` of the OpenAPI document.
-    pub(super) operation: &'static str,
-    pub(super) summary: &'static str,
-    pub(super) auth: Auth,
-    /// The rate limits that count a request, the narrowest last.
-    pub(super) limits: &'static [Limit],
-    /// Whether the endpoint answers a client that has its share of the connections already.
-    pub(super) is_monitor: bool,
-    pub(super) input: Input,
-    /// The parameter in the path.
-    pub(super) parameter: Option<Parameter>,
-    /// Request headers that the endpoint reads.
-    pub(super) request_headers: &'static [Header],
-    /// Answers other than problems.
-    pub(super) answers: &'static [Answer],
-    /// Problems of the handler itself. [`Endpoint::kinds`] adds those of the other columns.
-    pub(super) problems: &'static [ProblemKind],
-    pub(super) handler: Handler,
-}
-
-/// Who may call an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Auth {
-    /// Everybody; a token is not looked at.
-    Public,
-    /// The user of a bearer token, and those without one unless AUTH_REQUIRED is set.
-    Bearer,
-}
-
-/// A rate limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// RATE_LIMIT_GLOBAL.
-    Global,
-    /// RATE_LIMIT_UPLOAD.
-    Upload,
-}
-
-/// What an endpoint reads of the request's body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Input {
-    /// Nothing: a body is ignored.
-    Nothing,
-    /// A multipart form with photos.
-    Photos,
-}
-
-impl Input {
-    /// Returns the largest body in bytes.
-    pub(super) fn cap(self, limits: &Limits) -> u64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Photos => limits.body_bytes,
-        }
-    }
-}
-
-/// A parameter in a path.
-pub(super) struct Parameter {
-    pub(super) name: &'static str,
-    pub(super) meaning: &'static str,
-    pub(super) schema: fn() -> Value,
-}
-
-/// A header and what it says.
-pub(super) type Header = (&'static str, &'static str);
-
-/// An answer that is no problem.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) meaning: &'static str,
-    pub(super) headers: &'static [Header],
-    pub(super) content: Content,
-}
-
-/// The body of an answer.
-pub(super) enum Content {
-    Nothing,
-    /// JSON with this schema.
-    Json(fn(&mut SchemaGenerator) -> Schema),
-    /// Bytes or text of a media type.
-    Other(&'static str),
-}
-
-/// What a handler gets of a request.
-pub(super) struct Call {
-    pub(super) caller: Caller,
-    /// The value of the parameter in the path, or an empty string.
-    pub(super) parameter: String,
-    /// The largest body in bytes, by [`Input`].
-    pub(super) body_cap: u64,
-    pub(super) request: Request<RequestBody>,
-}
-
-type Answered<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
-type Handler = for<'a> fn(&'a Api, Call) -> Answered<'a>;
-
-impl Endpoint {
-    /// Returns all kinds of problems that a request may be answered with, in the order of the enum.
-    pub(super) fn kinds(&self) -> Vec<ProblemKind> {
-        let mut kinds = vec![ProblemKind::Internal];
-        kinds.extend(crate::web::stack::PROBLEMS);
-        kinds.extend(self.problems);
-        if self.auth == Auth::Bearer {
-            kinds.extend([ProblemKind::TokenMissing, ProblemKind::TokenInvalid]);
-        }
-        if !self.limits.is_empty() {
-            kinds.push(ProblemKind::RateLimited);
-        }
-        if !self.is_monitor {
-            kinds.push(ProblemKind::TooManyConnections);
-        }
-        kinds.sort();
-        kinds.dedup();
-        kinds
-    }
-}
+use crate::web::problem::ProblemKind;
 
 const fn answer(
     status: StatusCode,
@@ -157,16 +28,126 @@ const fn json_of<T: JsonSchema>() -> Content {
 
 const ETAG: Header = ("ETag", "The strong entity tag of the content.");
 const LOCATION: Header = ("Location", "The URL of the draft.");
+const DRAFT_ETAG: Header = ("ETag", "The strong entity tag of the draft, for If-Match.");
 const CACHE_CONTROL: Header = ("Cache-Control", "How long the answer may be kept.");
 const ACCEPT_RANGES: Header = ("Accept-Ranges", "`bytes`.");
 const CONTENT_RANGE: Header = ("Content-Range", "The range and the length of the photo.");
 const IF_MATCH: Header = ("If-Match", "Entity tags; the answer is 412 if none of them is the photo's.");
+const IF_MATCH_DRAFT: Header = ("If-Match", "Entity tags; the answer is 412 if none of them is the draft's.");
 const IF_NONE_MATCH: Header = ("If-None-Match", "Entity tags; the answer is 304 if one of them matches.");
 const IF_RANGE: Header = ("If-Range", "An entity tag; Range is ignored if it is not the photo's.");
 const RANGE: Header = ("Range", "One range of bytes. Others are ignored, and the answer is the whole photo.");
 
+/// Problems of every upload of a form.
+const UPLOAD_PROBLEMS: &[ProblemKind] = &[
+    ProblemKind::BadBoundary,
+    ProblemKind::MalformedMultipart,
+    ProblemKind::CutOff,
+    ProblemKind::NoPhoto,
+    ProblemKind::TooManyPhotos,
+    ProblemKind::PhotoTooLarge,
+    ProblemKind::NotMultipart,
+    ProblemKind::EncodedBody,
+    ProblemKind::UnsupportedImage,
+    ProblemKind::BadTitle,
+    ProblemKind::EmptyImage,
+    ProblemKind::TooManyPixels,
+    ProblemKind::TruncatedImage,
+    ProblemKind::CorruptImage,
+    ProblemKind::ImageTooComplex,
+    ProblemKind::UploadQuota,
+    ProblemKind::StorageFailed,
+    ProblemKind::Busy,
+    ProblemKind::ReadOnly,
+    ProblemKind::Unavailable,
+    ProblemKind::StorageFull,
+];
+/// Problems of an upload of a form to an existing draft.
+const APPEND_PROBLEMS: &[ProblemKind] = &[
+    ProblemKind::NotFound,
+    ProblemKind::PreconditionFailed,
+    ProblemKind::DraftFull,
+    ProblemKind::BadBoundary,
+    ProblemKind::MalformedMultipart,
+    ProblemKind::CutOff,
+    ProblemKind::NoPhoto,
+    ProblemKind::TooManyPhotos,
+    ProblemKind::PhotoTooLarge,
+    ProblemKind::NotMultipart,
+    ProblemKind::EncodedBody,
+    ProblemKind::UnsupportedImage,
+    ProblemKind::BadTitle,
+    ProblemKind::EmptyImage,
+    ProblemKind::TooManyPixels,
+    ProblemKind::TruncatedImage,
+    ProblemKind::CorruptImage,
+    ProblemKind::ImageTooComplex,
+    ProblemKind::UploadQuota,
+    ProblemKind::StorageFailed,
+    ProblemKind::Busy,
+    ProblemKind::ReadOnly,
+    ProblemKind::Unavailable,
+    ProblemKind::StorageFull,
+];
+/// Problems of every read of a draft.
+const READ_PROBLEMS: &[ProblemKind] =
+    &[ProblemKind::NotFound, ProblemKind::PreconditionFailed, ProblemKind::Unavailable];
+/// Problems of every change of a draft.
+const CHANGE_PROBLEMS: &[ProblemKind] = &[
+    ProblemKind::NotFound,
+    ProblemKind::PreconditionFailed,
+    ProblemKind::ReadOnly,
+    ProblemKind::Unavailable,
+    ProblemKind::StorageFull,
+];
+
+const ID: Parameter = Parameter {
+    name: "id",
+    meaning: "The id of the draft.",
+    schema: || json!({"type": "integer", "minimum": 1, "examples": [1]}),
+};
+const ORDER_INDEX: Parameter = Parameter {
+    name: "order_index",
+    meaning: "The place of the photo in the draft, from 0.",
+    schema: || json!({"type": "integer", "minimum": 0, "examples": [0]}),
+};
+const ON_ERROR: Parameter = Parameter {
+    name: uploads::ON_ERROR,
+    meaning: "`skip`: bad photos are left out and named in `rejected`. `fail`: a bad photo ends the upload.",
+    schema: || json!({"type": "string", "enum": ["fail", "skip"], "default": "fail"}),
+};
+const STATUS: Parameter = Parameter {
+    name: listings::STATUS,
+    meaning: "Only drafts in this state.",
+    schema: || json!({"type": "string", "enum": DraftStatus::ALL.map(DraftStatus::name)}),
+};
+const LIMIT: Parameter = Parameter {
+    name: listings::LIMIT,
+    meaning: "The most drafts of a page.",
+    schema: || {
+        json!({
+            "type": "integer",
+            "minimum": 1,
+            "maximum": listings::MAX_LIMIT,
+            "default": listings::DEFAULT_LIMIT,
+        })
+    },
+};
+const CURSOR: Parameter = Parameter {
+    name: listings::CURSOR,
+    meaning: "The `next_cursor` of the page before.",
+    schema: || json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{11}$"}),
+};
+
+const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
+const JSON: &[&str] = &["application/json"];
+
+/// The answer of a change of a draft.
+const CHANGED: &[Answer] =
+    &[answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL], json_of::<DraftOut>())];
+
 /// All endpoints.
-pub(super) static ENDPOINTS: [Endpoint; 7] = [
+pub(super) static ENDPOINTS: [Endpoint; 14] = [
     Endpoint {
         method: Method::POST,
         path: "/api/v1/ingest/upload",
@@ -177,33 +158,62 @@ pub(super) static ENDPOINTS: [Endpoint; 7] = [
         limits: &[Limit::Global, Limit::Upload],
         is_monitor: false,
         input: Input::Photos,
-        parameter: None,
+        parameters: &[],
+        query: &[ON_ERROR],
         request_headers: &[],
-        answers: &[answer(StatusCode::CREATED, "The draft.", &[LOCATION], json_of::<DraftOut>())],
+        answers: &[answer(
+            StatusCode::CREATED,
+            "The draft.",
+            &[LOCATION, DRAFT_ETAG, CACHE_CONTROL],
+            json_of::<DraftOut>(),
+        )],
+        problems: UPLOAD_PROBLEMS,
+        handler: |api, call| Box::pin(uploads::create(api, call)),
+    },
+    Endpoint {
+        method: Method::GET,
+        path: "/api/v1/listings",
+        name: "listings",
+        operation: "getListings",
+        summary: "Lists the drafts of the caller, newest first; without a token those without an owner.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Nothing,
+        parameters: &[],
+        query: &[STATUS, LIMIT, CURSOR],
+        request_headers: &[],
+        answers: &[answer(StatusCode::OK, "A page of drafts.", &[], json_of::<ListOut>())],
+        problems: &[ProblemKind::Unavailable],
+        handler: |api, call| Box::pin(listings::list(api, call)),
+    },
+    Endpoint {
+        method: Method::POST,
+        path: "/api/v1/listings",
+        name: "listings_create",
+        operation: "createListing",
+        summary: "Makes a draft without a form.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Json { types: JSON, schema: dto::new_draft },
+        parameters: &[],
+        query: &[],
+        request_headers: &[],
+        answers: &[answer(
+            StatusCode::CREATED,
+            "The draft.",
+            &[LOCATION, DRAFT_ETAG, CACHE_CONTROL],
+            json_of::<DraftOut>(),
+        )],
         problems: &[
-            ProblemKind::BadBoundary,
-            ProblemKind::MalformedMultipart,
-            ProblemKind::CutOff,
-            ProblemKind::NoPhoto,
-            ProblemKind::TooManyPhotos,
-            ProblemKind::PhotoTooLarge,
-            ProblemKind::NotMultipart,
-            ProblemKind::EncodedBody,
-            ProblemKind::UnsupportedImage,
             ProblemKind::BadTitle,
-            ProblemKind::EmptyImage,
-            ProblemKind::TooManyPixels,
-            ProblemKind::TruncatedImage,
-            ProblemKind::CorruptImage,
-            ProblemKind::ImageTooComplex,
-            ProblemKind::UploadQuota,
-            ProblemKind::StorageFailed,
-            ProblemKind::Busy,
+            ProblemKind::UnknownUpload,
             ProblemKind::ReadOnly,
             ProblemKind::Unavailable,
             ProblemKind::StorageFull,
         ],
-        handler: |api, call| Box::pin(uploads::create(api, call)),
+        handler: |api, call| Box::pin(listings::create(api, call)),
     },
     Endpoint {
         method: Method::GET,
@@ -215,15 +225,127 @@ pub(super) static ENDPOINTS: [Endpoint; 7] = [
         limits: &[Limit::Global],
         is_monitor: false,
         input: Input::Nothing,
-        parameter: Some(Parameter {
-            name: "id",
-            meaning: "The id of the draft.",
-            schema: || json!({"type": "integer", "minimum": 1, "examples": [1]}),
-        }),
-        request_headers: &[],
-        answers: &[answer(StatusCode::OK, "The draft.", &[], json_of::<DraftOut>())],
-        problems: &[ProblemKind::NotFound, ProblemKind::Unavailable],
+        parameters: &[ID],
+        query: &[],
+        request_headers: &[IF_MATCH_DRAFT, IF_NONE_MATCH],
+        answers: &[
+            answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL], json_of::<DraftOut>()),
+            answer(
+                StatusCode::NOT_MODIFIED,
+                "The client has the draft.",
+                &[DRAFT_ETAG, CACHE_CONTROL],
+                Content::Nothing,
+            ),
+        ],
+        problems: READ_PROBLEMS,
         handler: |api, call| Box::pin(listings::show(api, call)),
+    },
+    Endpoint {
+        method: Method::PATCH,
+        path: "/api/v1/listings/{id}",
+        name: "listing_change",
+        operation: "changeListing",
+        summary: "Changes fields of a draft (RFC 7396).",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Json { types: MERGE_PATCH, schema: dto::draft_patch },
+        parameters: &[ID],
+        query: &[],
+        request_headers: &[IF_MATCH_DRAFT],
+        answers: CHANGED,
+        problems: &[
+            ProblemKind::NotFound,
+            ProblemKind::PreconditionFailed,
+            ProblemKind::BadTitle,
+            ProblemKind::ReadOnly,
+            ProblemKind::Unavailable,
+            ProblemKind::StorageFull,
+        ],
+        handler: |api, call| Box::pin(listings::change(api, call)),
+    },
+    Endpoint {
+        method: Method::DELETE,
+        path: "/api/v1/listings/{id}",
+        name: "listing_delete",
+        operation: "deleteListing",
+        summary: "Removes a draft. Photos that no other draft has are removed later.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Nothing,
+        parameters: &[ID],
+        query: &[],
+        request_headers: &[IF_MATCH_DRAFT],
+        answers: &[answer(StatusCode::NO_CONTENT, "The draft is removed.", &[], Content::Nothing)],
+        problems: CHANGE_PROBLEMS,
+        handler: |api, call| Box::pin(listings::delete(api, call)),
+    },
+    Endpoint {
+        method: Method::POST,
+        path: "/api/v1/listings/{id}/photos",
+        name: "photos_append",
+        operation: "appendPhotos",
+        summary: "Adds the photos in a form to a draft, after its last one.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global, Limit::Upload],
+        is_monitor: false,
+        input: Input::Photos,
+        parameters: &[ID],
+        query: &[ON_ERROR],
+        request_headers: &[IF_MATCH_DRAFT],
+        answers: CHANGED,
+        problems: APPEND_PROBLEMS,
+        handler: |api, call| Box::pin(uploads::append(api, call)),
+    },
+    Endpoint {
+        method: Method::DELETE,
+        path: "/api/v1/listings/{id}/photos/{order_index}",
+        name: "photo_remove",
+        operation: "removePhoto",
+        summary: "Removes a photo from a draft. The later ones move up.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Nothing,
+        parameters: &[ID, ORDER_INDEX],
+        query: &[],
+        request_headers: &[IF_MATCH_DRAFT],
+        answers: CHANGED,
+        problems: &[
+            ProblemKind::NotFound,
+            ProblemKind::PreconditionFailed,
+            ProblemKind::PreconditionRequired,
+            ProblemKind::ReadOnly,
+            ProblemKind::Unavailable,
+            ProblemKind::StorageFull,
+        ],
+        handler: |api, call| Box::pin(listings::remove_photo(api, call)),
+    },
+    Endpoint {
+        method: Method::PUT,
+        path: "/api/v1/listings/{id}/photos/order",
+        name: "photos_order",
+        operation: "reorderPhotos",
+        summary: "Sorts the photos of a draft.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Json { types: JSON, schema: dto::photo_order },
+        parameters: &[ID],
+        query: &[],
+        request_headers: &[IF_MATCH_DRAFT],
+        answers: CHANGED,
+        problems: &[
+            ProblemKind::NotFound,
+            ProblemKind::PreconditionFailed,
+            ProblemKind::BadOrder,
+            ProblemKind::PreconditionRequired,
+            ProblemKind::ReadOnly,
+            ProblemKind::Unavailable,
+            ProblemKind::StorageFull,
+        ],
+        handler: |api, call| Box::pin(listings::reorder(api, call)),
     },
     Endpoint {
         method: Method::GET,
@@ -235,11 +357,12 @@ pub(super) static ENDPOINTS: [Endpoint; 7] = [
         limits: &[],
         is_monitor: false,
         input: Input::Nothing,
-        parameter: Some(Parameter {
+        parameters: &[Parameter {
             name: "file",
             meaning: "The last part of `media.url`: the SHA-256 of the photo in hexadecimal, and `.jpg`.",
             schema: || json!({"type": "string", "pattern": "^[0-9a-f]{64}\\.jpg$"}),
-        }),
+        }],
+        query: &[],
         request_headers: &[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE],
         answers: &[
             answer(
@@ -285,7 +408,8 @@ pub(super) static ENDPOINTS: [Endpoint; 7] = [
         limits: &[Limit::Global],
         is_monitor: false,
         input: Input::Nothing,
-        parameter: None,
+        parameters: &[],
+        query: &[],
         request_headers: &[IF_NONE_MATCH],
         answers: &[
             answer(StatusCode::OK, "The document.", &[ETAG, CACHE_CONTROL], json_of::<Map<String, Value>>()),
@@ -309,7 +433,8 @@ pub(super) static ENDPOINTS: [Endpoint; 7] = [
         limits: &[],
         is_monitor: true,
         input: Input::Nothing,
-        parameter: None,
+        parameters: &[],
+        query: &[],
         request_headers: &[],
         answers: &[answer(StatusCode::OK, "The process lives.", &[], json_of::<Health>())],
         problems: &[],
@@ -325,7 +450,8 @@ pub(super) static ENDPOINTS: [Endpoint; 7] = [
         limits: &[],
         is_monitor: true,
         input: Input::Nothing,
-        parameter: None,
+        parameters: &[],
+        query: &[],
         request_headers: &[],
         answers: &[answer(StatusCode::OK, "Uploads work.", &[], json_of::<Ready>())],
         problems: &[ProblemKind::NotReady],
@@ -341,7 +467,8 @@ pub(super) static ENDPOINTS: [Endpoint; 7] = [
         limits: &[],
         is_monitor: true,
         input: Input::Nothing,
-        parameter: None,
+        parameters: &[],
+        query: &[],
         request_headers: &[],
         answers: &[answer(StatusCode::OK, "The metrics.", &[], Content::Other(metrics::CONTENT_TYPE))],
         problems: &[],

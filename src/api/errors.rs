@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, ChangeError};
 use crate::error_chain::error_chain;
 use crate::imaging::ImageError;
 use crate::ingest::boundary::ContentTypeError;
 use crate::ingest::parts::{PartsError, StreamError};
 use crate::ingest::{IngestError, PhotoError};
+use crate::listings::fields::FieldError;
 use crate::media::MediaError;
 use crate::web::problem::{self, Problem, ProblemKind};
 
@@ -32,13 +33,11 @@ impl From<IngestError> for Problem {
             IngestError::Parts(error) => parts(error, detail),
             IngestError::NoPhoto { .. } => Self::new(ProblemKind::NoPhoto, detail),
             IngestError::TooManyPhotos { .. } => Self::new(ProblemKind::TooManyPhotos, detail),
-            IngestError::TitleTooLong
-            | IngestError::TitleNotText
-            | IngestError::TitleControl { .. }
-            | IngestError::TitleEncoded => Self::new(ProblemKind::BadTitle, detail),
+            IngestError::TitleNotText | IngestError::Title(_) | IngestError::TitleEncoded => Self::new(ProblemKind::BadTitle, detail),
             IngestError::Photo { index, filename, reason } => {
                 Self::new(photo(&reason), detail).with("file_index", index).with("filename", filename)
             }
+            IngestError::Draft(refusal) => refusal.into(),
             IngestError::Busy { retry_after } => {
                 Self::new(ProblemKind::Busy, detail).retry_after(retry_after)
             }
@@ -70,7 +69,7 @@ fn parts(error: PartsError, detail: String) -> Problem {
     }
 }
 
-fn photo(reason: &PhotoError) -> ProblemKind {
+pub(super) fn photo(reason: &PhotoError) -> ProblemKind {
     match reason {
         PhotoError::TooLarge { .. } => ProblemKind::PhotoTooLarge,
         PhotoError::NoBytes | PhotoError::Image(ImageError::Empty) => ProblemKind::EmptyImage,
@@ -92,15 +91,50 @@ fn unavailable(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(ProblemKind::Unavailable, detail).retry_after(UNAVAILABLE_RETRY)
 }
 
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        let kind = match &error {
+            ChangeError::NotFound => return problem::not_found(),
+            ChangeError::VersionMismatch => return precondition_failed(),
+            ChangeError::NoSuchPhoto { .. } => ProblemKind::NotFound,
+            ChangeError::NotAPermutation { .. } => ProblemKind::BadOrder,
+            ChangeError::TooManyPhotos { .. } => ProblemKind::DraftFull,
+            ChangeError::Catalog(_) => ProblemKind::Internal,
+        };
+        match error {
+            ChangeError::Catalog(error) => error.into(),
+            refusal => Self::new(kind, refusal.to_string()),
+        }
+    }
+}
+
+/// Returns 412 for a draft that is not the one that the client has seen (RFC 9110 section 13.1.1).
+pub(super) fn precondition_failed() -> Problem {
+    let detail = "The draft does not have an ETag that If-Match names: it was changed. Read it again.";
+    Problem::new(ProblemKind::PreconditionFailed, detail)
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        let kind = match error {
+            FieldError::TooLong { field: "title", .. } | FieldError::Control { field: "title", .. } => {
+                ProblemKind::BadTitle
+            }
+            FieldError::TooLong { .. } | FieldError::Control { .. } | FieldError::Price => ProblemKind::BadMember,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
-        tracing::error!(cause = %error_chain(&error), "the catalog could not be read");
+        tracing::error!(cause = %error_chain(&error), "the catalog failed");
         match error {
             CatalogError::Full(_)
             | CatalogError::Unavailable(_)
             | CatalogError::InUse
             | CatalogError::Indeterminate(_) => {
-                unavailable("Listings cannot be read at the moment. Try again in a moment.")
+                unavailable("Listings cannot be used at the moment. Try again in a moment.")
             }
             CatalogError::Corrupt(_) => problem::internal(),
         }

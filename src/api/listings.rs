@@ -1,28 +1,327 @@
-//! `GET /api/v1/listings/{id}`.
+//! Drafts as the app lists, reads, changes and removes them: `/api/v1/listings`.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_MATCH, LOCATION};
 use hyper::{Response, StatusCode};
+use serde_json::Value;
 
 use super::Api;
-use super::dto::DraftOut;
-use super::endpoints::Call;
-use crate::model::{Caller, Draft, DraftId};
+use super::dto::{DraftOut, ListOut};
+use super::endpoint::{Call, Input, bad_parameter};
+use super::errors::precondition_failed;
+use super::json_body::{Members, bad_member};
+use crate::catalog::{Change, ChangeError, Fields, NewDraft};
+use crate::ingest::Rejected;
+use crate::listings::fields::{self, FieldError};
+use crate::listings::Page;
+use crate::model::{Draft, DraftId, DraftStatus};
 use crate::web::body::Body;
-use crate::web::json;
-use crate::web::problem::{self, Problem};
+use crate::web::problem::{self, Problem, ProblemKind};
+use crate::web::{conditional, full, json};
 
-pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let (caller, id) = (call.caller, call.parameter.as_str());
-    let is_plain = id.bytes().all(|byte| byte.is_ascii_digit()) && !id.starts_with('0');
-    let id = id.parse().ok().filter(|_| is_plain).map(DraftId).ok_or_else(problem::not_found)?;
-    let draft = api.catalog.draft(id).await?.filter(|draft| may_see(api, caller, draft));
-    let draft = draft.ok_or_else(problem::not_found)?;
-    Ok(json(StatusCode::OK, &DraftOut::new(draft, &api.media_base_url)))
+/// Names of the parameters of a list.
+pub(super) const STATUS: &str = "status";
+pub(super) const LIMIT: &str = "limit";
+pub(super) const CURSOR: &str = "cursor";
+/// Drafts of a page: the most, and without the parameter.
+pub(super) const MAX_LIMIT: usize = 100;
+pub(super) const DEFAULT_LIMIT: usize = 20;
+
+/// A client may keep a draft, and has to ask each time whether it changed.
+const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// Whether a change needs `If-Match`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Precondition {
+    Optional,
+    Required,
 }
 
-/// Returns whether the caller owns the draft. A draft without an owner is shown to all callers, unless AUTH_REQUIRED is set.
-fn may_see(api: &Api, caller: Caller, draft: &Draft) -> bool {
-    match draft.owner {
-        Some(owner) => caller.user == Some(owner),
-        None => !api.auth_required,
+/// A draft that the caller may change.
+pub(super) struct Located {
+    pub(super) draft: Draft,
+    /// The version that the change must find, if the client named one.
+    pub(super) version: Option<u64>,
+}
+
+pub(super) async fn list(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+    let status = match call.query(STATUS)? {
+        None => None,
+        Some(status) => {
+            let status = status.parse::<DraftStatus>();
+            Some(status.map_err(|error| bad_parameter(STATUS, format!("The parameter status is wrong: {error}.")))?)
+        }
+    };
+    let limit = match call.query(LIMIT)? {
+        None => DEFAULT_LIMIT,
+        Some(limit) => number(&limit).filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
+            bad_parameter(LIMIT, format!("The parameter limit is a number from 1 to {MAX_LIMIT}."))
+        })?,
+    };
+    let before = match call.query(CURSOR)? {
+        None => None,
+        Some(cursor) => Some(read_cursor(&cursor).ok_or_else(|| {
+            bad_parameter(CURSOR, "The parameter cursor is not a `next_cursor` of this server.")
+        })?),
+    };
+    let Page { drafts, next } = api.listings.page(call.caller.user, status, before, limit).await?;
+    let items = drafts.into_iter().map(|draft| DraftOut::new(draft, &api.media_base_url)).collect();
+    Ok(json(StatusCode::OK, &ListOut { items, next_cursor: next.map(cursor) }))
+}
+
+/// Writes a position in a list as text that clients do not take apart.
+fn cursor(DraftId(id): DraftId) -> String {
+    URL_SAFE_NO_PAD.encode(id.to_be_bytes())
+}
+
+fn read_cursor(text: &str) -> Option<DraftId> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    Some(DraftId(u64::from_be_bytes(bytes.try_into().ok()?)))
+}
+
+pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+    let draft = api.listings.find(call.caller.user, draft_id(&call)?).await?;
+    let etag = etag(api, &draft);
+    if !conditional::if_match(call.request.headers(), &etag) {
+        return Err(precondition_failed());
+    }
+    if !conditional::if_none_match(call.request.headers(), &etag) {
+        return Ok(answer(api, StatusCode::OK, draft, None));
+    }
+    let mut response = full(StatusCode::NOT_MODIFIED, "application/json", bytes::Bytes::new());
+    response.headers_mut().remove(CONTENT_TYPE);
+    describe(&mut response, &etag);
+    Ok(response)
+}
+
+pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+    api.refuse_if_read_only()?;
+    let owner = call.caller.user;
+    let mut members = read(call).await?;
+    let fields = written_fields(&mut members)?;
+    let uploads = members.take("uploads");
+    members.end("`title`, `description`, `price_suggested` and `uploads`")?;
+    refuse_uploads(uploads)?;
+    let new = NewDraft {
+        title: fields.title.unwrap_or_default(),
+        description: fields.description.unwrap_or_default(),
+        price_suggested: fields.price_suggested.flatten(),
+        photos: Vec::new(),
+        owner,
+    };
+    created(api, api.listings.create(new).await?, None)
+}
+
+/// Refuses all uploads: there are none that could be finished.
+fn refuse_uploads(uploads: Option<Value>) -> Result<(), Problem> {
+    match uploads {
+        None => Ok(()),
+        Some(Value::Array(ids)) if ids.is_empty() => Ok(()),
+        Some(Value::Array(_)) => {
+            let detail = "No finished upload of yours has this id.";
+            Err(Problem::new(ProblemKind::UnknownUpload, detail).with("file_index", 0))
+        }
+        Some(_) => Err(bad_member("uploads", "The member `uploads` is an array of ids.")),
+    }
+}
+
+pub(super) async fn change(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+    let Located { draft, version } = locate(api, &call, Precondition::Optional).await?;
+    let mut members = read(call).await?;
+    let mut fields = written_fields(&mut members)?;
+    fields.status = members.take("status").map(status).transpose()?;
+    members.end("`title`, `description`, `price_suggested` and `status`")?;
+    apply(api, draft.id, version, Change::Fields(fields)).await
+}
+
+pub(super) async fn delete(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+    let Located { draft, version } = locate(api, &call, Precondition::Optional).await?;
+    api.listings.delete(draft.id, version).await?;
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+pub(super) async fn remove_photo(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+    let index = number(call.parameter(1)).ok_or_else(problem::not_found)?;
+    let id = draft_id(&call)?;
+    let draft = api.listings.find(call.caller.user, id).await?;
+    if index >= draft.photos.len() {
+        return Err(ChangeError::NoSuchPhoto { index, count: draft.photos.len() }.into());
+    }
+    let Located { draft, version } = check(api, &call, draft, Precondition::Required)?;
+    apply(api, draft.id, version, Change::RemovePhoto(index)).await
+}
+
+pub(super) async fn reorder(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+    let Located { draft, version } = locate(api, &call, Precondition::Required).await?;
+    let mut members = read(call).await?;
+    let order = members.take("order");
+    members.end("`order`")?;
+    let index = |value: &Value| value.as_u64().and_then(|index| usize::try_from(index).ok());
+    let order: Option<Vec<usize>> = match &order {
+        Some(Value::Array(indices)) => indices.iter().map(index).collect(),
+        _ => None,
+    };
+    let detail = "The member `order` is an array with each index of the photos once, such as [2, 0, 1].";
+    let order = order.ok_or_else(|| bad_member("order", detail))?;
+    apply(api, draft.id, version, Change::Reorder(order)).await
+}
+
+async fn apply(
+    api: &Api,
+    id: DraftId,
+    version: Option<u64>,
+    change: Change,
+) -> Result<Response<Body>, Problem> {
+    let draft = api.listings.change(id, version, change).await?;
+    Ok(answer(api, StatusCode::OK, draft, None))
+}
+
+/// Finds the draft that the path names, and checks the preconditions of a change of it.
+pub(super) async fn locate(api: &Api, call: &Call, needs: Precondition) -> Result<Located, Problem> {
+    let draft = api.listings.find(call.caller.user, draft_id(call)?).await?;
+    check(api, call, draft, needs)
+}
+
+fn check(api: &Api, call: &Call, draft: Draft, needs: Precondition) -> Result<Located, Problem> {
+    api.refuse_if_read_only()?;
+    let headers = call.request.headers();
+    if !headers.contains_key(IF_MATCH) {
+        return match needs {
+            Precondition::Optional => Ok(Located { draft, version: None }),
+            Precondition::Required => Err(Problem::new(
+                ProblemKind::PreconditionRequired,
+                "This change needs an If-Match header with the ETag of the draft, so that it does not undo another one.",
+            )),
+        };
+    }
+    if !conditional::if_match(headers, &etag(api, &draft)) {
+        return Err(precondition_failed());
+    }
+    // `*` asks for any version.
+    let version = (!conditional::if_match_any(headers)).then_some(draft.version);
+    Ok(Located { draft, version })
+}
+
+fn draft_id(call: &Call) -> Result<DraftId, Problem> {
+    number(call.parameter(0)).filter(|id| *id > 0).map(DraftId).ok_or_else(problem::not_found)
+}
+
+/// Reads a number that is written in one way only.
+fn number<T: std::str::FromStr>(digits: &str) -> Option<T> {
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    digits.parse().ok().filter(|_| is_plain)
+}
+
+async fn read(call: Call) -> Result<Members, Problem> {
+    let types = match &call.input {
+        Input::Json { types, .. } => *types,
+        Input::Nothing | Input::Photos => &[],
+    };
+    let (head, body) = call.request.into_parts();
+    Members::read(&head.headers, body, types, call.body_cap).await
+}
+
+/// Takes the members that create and change have in common.
+fn written_fields(members: &mut Members) -> Result<Fields, Problem> {
+    let title = members.take("title").map(|value| text("title", value, fields::title)).transpose()?;
+    let description =
+        members.take("description").map(|value| text("description", value, fields::description)).transpose()?;
+    let price_suggested = members.take("price_suggested").map(price).transpose()?;
+    Ok(Fields { title, description, price_suggested, status: None })
+}
+
+fn text(
+    name: &'static str,
+    value: Value,
+    check: fn(String) -> Result<String, FieldError>,
+) -> Result<String, Problem> {
+    match value {
+        Value::String(text) => check(text).map_err(|error| Problem::from(error).with("pointer", format!("/{name}"))),
+        _ => Err(bad_member(name, format!("The member `{name}` is a string."))),
+    }
+}
+
+fn price(value: Value) -> Result<Option<f64>, Problem> {
+    let price = match value {
+        Value::Null => return Ok(None),
+        value => value.as_f64().ok_or(FieldError::Price).and_then(fields::price),
+    };
+    price.map(Some).map_err(|error| bad_member("price_suggested", error.to_string()))
+}
+
+fn status(value: Value) -> Result<DraftStatus, Problem> {
+    let status = value.as_str().unwrap_or_default().parse::<DraftStatus>();
+    status.map_err(|error| bad_member("status", format!("The member `status` is wrong: {error}.")))
+}
+
+/// Answers with a draft and its ETag.
+pub(super) fn answer(
+    api: &Api,
+    status: StatusCode,
+    draft: Draft,
+    rejected: Option<Vec<Rejected>>,
+) -> Response<Body> {
+    let etag = etag(api, &draft);
+    let mut out = DraftOut::new(draft, &api.media_base_url);
+    if let Some(rejected) = rejected {
+        out = out.with_rejected(rejected);
+    }
+    let mut response = json(status, &out);
+    describe(&mut response, &etag);
+    response
+}
+
+/// Answers that a draft was created.
+pub(super) fn created(
+    api: &Api,
+    draft: Draft,
+    rejected: Option<Vec<Rejected>>,
+) -> Result<Response<Body>, Problem> {
+    let location = format!("/api/v1/listings/{}", draft.id);
+    let mut response = answer(api, StatusCode::CREATED, draft, rejected);
+    let location = HeaderValue::from_str(&location).map_err(|_| problem::internal())?;
+    response.headers_mut().insert(LOCATION, location);
+    Ok(response)
+}
+
+fn describe(response: &mut Response<Body>, etag: &str) {
+    response.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+}
+
+/// Returns the strong ETag of a draft: a hash of its JSON and of its version, so that a change that is undone is a change.
+fn etag(api: &Api, draft: &Draft) -> String {
+    let mut hash = blake3::Hasher::new();
+    hash.update(&draft.version.to_be_bytes());
+    let out = DraftOut::new(draft.clone(), &api.media_base_url);
+    hash.update(&serde_json::to_vec(&out).unwrap_or_default());
+    format!("\"{}\"", &hash.finalize().to_hex()[..32])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursor_round_trips_and_other_text_is_refused() {
+        for id in [1, 7, u64::from(u32::MAX), crate::model::MAX_ID] {
+            assert_eq!(read_cursor(&cursor(DraftId(id))), Some(DraftId(id)));
+        }
+        for bad in ["", "7", "AAAA", "AAAAAAAAAAE=", "äöü", "AAAAAAAAAAEA"] {
+            assert_eq!(read_cursor(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn number_is_written_in_one_way_only() {
+        assert_eq!([number::<usize>("0"), number("10")], [Some(0), Some(10)]);
+        for bad in ["", "00", "01", "+1", "-1", " 1", "1.0", "18446744073709551616"] {
+            assert_eq!(number::<u64>(bad), None, "{bad}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode};
 
 use super::Api;
-use super::endpoints::Call;
+use super::endpoint::Call;
 use crate::media::{Link, MediaName, MediaObject};
 use crate::web::body::{self, Body};
 use crate::web::conditional;
@@ -18,7 +18,7 @@ use crate::web::problem::{self, Problem, ProblemKind};
 use crate::web::range::{Requested, requested};
 
 pub(super) async fn serve(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let (file, method, headers) = (call.parameter.as_str(), call.request.method(), call.request.headers());
+    let (file, method, headers) = (call.parameter(0), call.request.method(), call.request.headers());
     let name: MediaName = file.parse().map_err(|_| problem::not_found())?;
     let key = name.key();
     if api.maintenance.withholds(key).await {

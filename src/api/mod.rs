@@ -3,8 +3,10 @@
 mod access_log;
 mod bearer;
 mod dto;
+mod endpoint;
 mod endpoints;
 mod errors;
+mod json_body;
 mod listings;
 mod media;
 mod openapi;
@@ -12,22 +14,25 @@ mod ops;
 mod uploads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response};
 
 pub use self::access_log::AccessLog;
-use self::endpoints::{Auth, Call, ENDPOINTS, Endpoint, Limit};
+use self::endpoint::{Auth, Call, Endpoint, Limit};
+use self::endpoints::ENDPOINTS;
 use crate::auth::Tokens;
 use crate::catalog::Catalog;
 use crate::ingest::Ingest;
+use crate::listings::Listings;
 use crate::maintenance::Maintenance;
 use crate::media::MediaStore;
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::metrics::Metrics;
 use crate::web::body::{Body, RequestBody};
-use crate::web::problem::{self, Problem};
+use crate::web::problem::{self, Problem, ProblemKind};
 use crate::web::router::{Lookup, Router, methods_of};
 use crate::web::stack::{Application, Exchange};
 
@@ -38,8 +43,8 @@ const MEDIA_BASE: &str = "/media";
 #[derive(Clone)]
 pub struct Route {
     endpoint: &'static Endpoint,
-    /// The value of the parameter in the path, or an empty string.
-    parameter: String,
+    /// The values of the parameters in the path, in order.
+    parameters: Vec<String>,
 }
 
 /// The table of paths.
@@ -79,6 +84,8 @@ pub struct Api {
     pub routes: Routes,
     /// The upload use case.
     pub ingest: Arc<Ingest>,
+    /// Reads and changes drafts.
+    pub listings: Listings,
     /// The store of drafts.
     pub catalog: Arc<dyn Catalog>,
     /// The store of photos.
@@ -95,7 +102,7 @@ pub struct Api {
     pub access_log: AccessLog,
     /// Verifies bearer tokens.
     pub tokens: Tokens,
-    /// Whether uploads are refused. Everything else works.
+    /// Whether uploads and changes are refused. Everything else works.
     pub read_only: bool,
     /// Whether a request for a draft or an upload needs a token.
     pub auth_required: bool,
@@ -103,13 +110,28 @@ pub struct Api {
     pub media_base_url: String,
 }
 
+/// When to try again while changes are switched off. Only a restart switches them on, so a short wait is of no use.
+const READ_ONLY_RETRY: Duration = Duration::from_secs(60);
+
+impl Api {
+    /// Refuses uploads and changes while the stores are moved.
+    fn refuse_if_read_only(&self) -> Result<(), Problem> {
+        if !self.read_only {
+            return Ok(());
+        }
+        let detail =
+            "Nothing is taken or changed at the moment, because what is kept here is being moved. Try again later.";
+        Err(Problem::new(ProblemKind::ReadOnly, detail).retry_after(READ_ONLY_RETRY))
+    }
+}
+
 impl Application for Api {
     type Route = Route;
 
     fn route(&self, method: &Method, path: &str) -> Result<Route, Problem> {
         match self.routes.0.lookup(method, path) {
-            Lookup::Found(endpoint, parameter) => {
-                Ok(Route { endpoint, parameter: parameter.unwrap_or("").to_owned() })
+            Lookup::Found(endpoint, parameters) => {
+                Ok(Route { endpoint, parameters: parameters.into_iter().map(str::to_owned).collect() })
             }
             Lookup::WrongMethod(allow) => Err(problem::method_not_allowed(&allow)),
             Lookup::NotFound => Err(problem::not_found()),
@@ -147,9 +169,10 @@ impl Application for Api {
         caller: Caller,
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Problem> {
-        let Route { endpoint, parameter } = route;
-        let body_cap = endpoint.input.cap(self.ingest.limits());
-        (endpoint.handler)(self, Call { caller, parameter, body_cap, request }).await
+        let Route { endpoint, parameters } = route;
+        let input = endpoint.input;
+        let body_cap = input.cap(self.ingest.limits());
+        (endpoint.handler)(self, Call { caller, parameters, input, body_cap, request }).await
     }
 
     fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>) {

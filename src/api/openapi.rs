@@ -9,8 +9,10 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use super::endpoints::{Answer, Auth, Content, ENDPOINTS, Endpoint, Header, Input, Parameter};
-use crate::ingest::{FILES_FIELD, MAX_TITLE_CHARS, TITLE_FIELD};
+use super::endpoint::{Answer, Auth, Content, Endpoint, Header, Input, Parameter};
+use super::endpoints::ENDPOINTS;
+use crate::ingest::{FILES_FIELD, TITLE_FIELD};
+use crate::listings::fields::MAX_TITLE_CHARS;
 use crate::web::body::Body;
 use crate::web::problem::{PROBLEM_JSON, ProblemKind};
 use crate::web::router::methods_of;
@@ -93,25 +95,34 @@ fn operation(endpoint: &Endpoint, method: &Method, generator: &mut SchemaGenerat
         operation["operationId"] = endpoint.operation.replacen("get", "head", 1).into();
         operation["summary"] = format!("Answers as GET does, without the body. {}", endpoint.summary).into();
     }
-    let parameters = endpoint.parameter.iter().map(path_parameter);
-    let parameters: Vec<_> = parameters.chain(endpoint.request_headers.iter().map(request_header)).collect();
+    let in_path = endpoint.parameters.iter().map(|it| parameter(it, "path"));
+    let in_query = endpoint.query.iter().map(|it| parameter(it, "query"));
+    let in_headers = endpoint.request_headers.iter().map(request_header);
+    let parameters: Vec<_> = in_path.chain(in_query).chain(in_headers).collect();
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
     if endpoint.auth == Auth::Bearer {
         operation["security"] = json!([{"bearer": []}, {}]);
     }
-    if endpoint.input == Input::Photos {
-        operation["requestBody"] = photos_form();
+    match endpoint.input {
+        Input::Nothing => {}
+        Input::Photos => operation["requestBody"] = photos_form(),
+        Input::Json { types, schema } => operation["requestBody"] = json_object(types, schema),
     }
     operation
 }
 
-fn path_parameter(parameter: &Parameter) -> Value {
+fn json_object(types: &[&str], schema: fn() -> Value) -> Value {
+    let content = types.iter().map(|media_type| ((*media_type).to_owned(), json!({"schema": schema()})));
+    json!({"required": true, "content": content.collect::<Map<_, _>>()})
+}
+
+fn parameter(parameter: &Parameter, place: &str) -> Value {
     json!({
         "name": parameter.name,
-        "in": "path",
-        "required": true,
+        "in": place,
+        "required": place == "path",
         "description": parameter.meaning,
         "schema": (parameter.schema)(),
     })
@@ -239,6 +250,12 @@ fn problem_schema() -> Value {
                 "type": ["string", "null"],
                 "description": "File name of the rejected photo, if the form has one.",
             },
+            "pointer": {
+                "type": "string",
+                "format": "json-pointer",
+                "description": "JSON pointer (RFC 6901) to the member of the body that is wrong.",
+            },
+            "parameter": {"type": "string", "description": "The parameter of the query that is wrong."},
             "down": {
                 "type": "array",
                 "items": {"enum": ["catalog", "disk", "inodes", "media"]},

@@ -1,29 +1,51 @@
-//! `POST /api/v1/ingest/upload`.
+//! Uploads: `POST /api/v1/ingest/upload` and `POST /api/v1/listings/{id}/photos`.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::Api;
-use super::dto::DraftOut;
-use super::endpoints::Call;
+use super::endpoint::{Call, bad_parameter};
+use super::listings::{self, Located, Precondition};
+use crate::catalog::ChangeError;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::{PartsError, StreamError};
+use crate::ingest::{OnError, Rejected, Target, Upload, Uploaded};
+use crate::model::Draft;
 use crate::web::body::{Body, ReadError};
-use crate::web::json;
 use crate::web::problem::{self, Problem, ProblemKind};
 
-/// When to try again while uploads are switched off. Only a restart switches them on, so a short wait is of no use.
-const READ_ONLY_RETRY: Duration = Duration::from_secs(60);
+/// The parameter of the query that says what a bad photo means for the others.
+pub(super) const ON_ERROR: &str = "on_error";
 
+/// Makes a draft of the photos in a form.
 pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let Call { caller, request, body_cap, .. } = call;
-    if api.read_only {
-        return Err(read_only());
+    let (draft, rejected) = upload(api, call, Target::NewDraft).await?;
+    listings::created(api, draft, rejected)
+}
+
+/// Appends the photos in a form to a draft.
+pub(super) async fn append(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+    let Located { draft, version } = listings::locate(api, &call, Precondition::Optional).await?;
+    let max = api.ingest.limits().photos_per_draft;
+    if draft.photos.len() >= max {
+        return Err(ChangeError::TooManyPhotos { max, count: draft.photos.len() + 1 }.into());
     }
+    let (draft, rejected) = upload(api, call, Target::Append { draft: draft.id, version }).await?;
+    Ok(listings::answer(api, StatusCode::OK, draft, rejected))
+}
+
+/// Takes in the form. Returns the draft, and the photos that were left out if the request says that bad ones may be.
+async fn upload(
+    api: &Api,
+    call: Call,
+    target: Target,
+) -> Result<(Draft, Option<Vec<Rejected>>), Problem> {
+    api.refuse_if_read_only()?;
+    let on_error = on_error(&call)?;
+    let Call { caller, request, body_cap, .. } = call;
     let (head, body) = request.into_parts();
     // Whatever the head decides is answered before the first read of the body, which sends 100 Continue.
     let boundary = boundary(&content_type(&head.headers)?)?;
@@ -34,19 +56,17 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Prob
         ReadError::Slow => StreamError::Idle,
         ReadError::Aborted => StreamError::Aborted,
     });
-    let uploaded = api.ingest.upload(caller, body, &boundary).await?;
-    let id = uploaded.draft.id;
-    let mut response = json(StatusCode::CREATED, &DraftOut::new(uploaded.draft, &api.media_base_url));
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/v1/listings/{id}")) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    Ok(response)
+    let Uploaded { draft, rejected, photos: _ } =
+        api.ingest.upload(Upload { caller, target, on_error }, body, &boundary).await?;
+    Ok((draft, (on_error == OnError::Skip).then_some(rejected)))
 }
 
-fn read_only() -> Problem {
-    let detail =
-        "Photos are not taken at the moment, because what is kept here is being moved. Try again later.";
-    Problem::new(ProblemKind::ReadOnly, detail).retry_after(READ_ONLY_RETRY)
+fn on_error(call: &Call) -> Result<OnError, Problem> {
+    match call.query(ON_ERROR)?.as_deref() {
+        None | Some("fail") => Ok(OnError::Fail),
+        Some("skip") => Ok(OnError::Skip),
+        Some(_) => Err(bad_parameter(ON_ERROR, "The parameter on_error is `fail` or `skip`.")),
+    }
 }
 
 /// Returns the only `Content-Type`. Two are refused, because a filter in front could read the other one.
@@ -60,7 +80,7 @@ fn content_type(headers: &HeaderMap) -> Result<Cow<'_, str>, ContentTypeError> {
 }
 
 /// Refuses a Content-Encoding, which this server does not undo (RFC 9110 section 8.4).
-fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     let is_identity = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).iter().all(is_identity) {
         return Ok(());
@@ -70,7 +90,7 @@ fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// Refuses a body whose Content-Length is over `max`.
-fn refuse_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {
+pub(super) fn refuse_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     match length {
         Some(length) if length > max => {

@@ -67,10 +67,14 @@ pub struct NewPhoto {
 }
 
 /// A draft that is to be recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewDraft {
     /// The title, possibly empty.
     pub title: String,
+    /// The description, possibly empty.
+    pub description: String,
+    /// A suggested price, if any.
+    pub price_suggested: Option<f64>,
     /// The photos in order; the same photo may occur more than once.
     pub photos: Vec<NewPhoto>,
     /// The owner; `None`: it has none.

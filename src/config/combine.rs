@@ -40,7 +40,8 @@ pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combin
     };
     let (media_storage, s3) = storage?;
     let listen = SocketAddr::new(parsed.host?, parsed.port?);
-    Some(Combined { listen, media_storage, s3, upload_quota })
+    let max_photos_per_draft = parsed.max_photos_per_draft?.unwrap_or(parsed.max_uploads_per_request?);
+    Some(Combined { listen, media_storage, s3, upload_quota, max_photos_per_draft })
 }
 
 /// A production server, or one that requires tokens, has keys that nobody can guess.

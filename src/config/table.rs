@@ -29,6 +29,8 @@ settings! {
         /// KiB of photos that one client may add to the store: UPLOAD_QUOTA, where `auto` depends on
         /// RATE_LIMIT_UPLOAD.
         upload_quota: Option<Quota>;
+        /// Most photos of one draft: MAX_PHOTOS_PER_DRAFT, or else MAX_UPLOADS_PER_REQUEST.
+        max_photos_per_draft: usize;
     }
 
     "Server" {
@@ -120,6 +122,9 @@ settings! {
     "Uploads" {
         pub max_uploads_per_request: usize = MAX_UPLOADS_PER_REQUEST("20", Number(1..=1000)),
             "Most photos in one request.";
+        let max_photos_per_draft: Option<usize> = MAX_PHOTOS_PER_DRAFT("", Optional(Number(1..=1000))),
+            "Most photos of one draft, however they were added. Without it as many as \
+             MAX_UPLOADS_PER_REQUEST.";
         pub max_file_bytes: u64 = MAX_FILE_SIZE_MB("15", Mebibytes(1..=1024)),
             "Size of the largest photo, in MiB.";
         pub max_pixels: u64 = MAX_PIXELS("120000000", Number(1..=1_000_000_000)),
@@ -191,6 +196,9 @@ settings! {
             "Whether this instance removes photos that nothing refers to, and verifies stored ones.";
         pub media_grace: Duration = MEDIA_GRACE_HOURS("24", Hours(1..=8760)),
             "Hours for which a photo that nothing refers to stays in the store.";
+        pub draft_ttl_days: u64 = DRAFT_TTL_DAYS("0", Number(0..=36_500)),
+            "Days after which a draft in the state `draft` that nobody changed is removed. 0: never. Needs \
+             JOBS_ENABLED.";
         pub scrub_hours: u64 = SCRUB_HOURS("720", Number(0..=87_600)),
             "Hours in which each stored photo is read once and verified against its name. 0: never. Needs \
              JOBS_ENABLED.";

@@ -4,34 +4,44 @@
 //! be removed from then on until the draft refers to it. If the file is gone (another upload was rolled back, or the garbage
 //! collector removed it) or damaged, the photo is encoded from its source after all.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
 use super::photo::{Output, ReadyPhoto};
 use super::quota::Charge;
-use super::{Ingest, IngestError, Uploaded, UploadedPhoto};
-use crate::catalog::{NewDraft, NewPhoto};
+use super::{Ingest, IngestError, Target, Upload, UploadedPhoto};
+use crate::catalog::{Change, NewDraft, NewPhoto};
 use crate::media::{Integrity, Staging};
-use crate::model::{Caller, ClientKey, MediaKey};
-use crate::publication::{CommitError, KeyGuard};
+use crate::model::{ClientKey, Draft, MediaKey};
+use crate::publication::{CommitError, KeyGuard, Recording};
 
 impl Ingest {
-    /// Publishes the photos, then records the draft. `photos` are in the order of the upload.
+    /// Publishes the photos, then records the draft. `photos` are in the order of the upload. Returns the draft, and what was
+    /// stored for each photo.
     pub(super) async fn commit(
         self: &Arc<Self>,
-        caller: Caller,
+        Upload { caller, target, on_error: _ }: Upload,
         title: String,
         photos: Vec<ReadyPhoto>,
         staging: &dyn Staging,
-    ) -> Result<Uploaded, IngestError> {
+    ) -> Result<(Draft, Vec<UploadedPhoto>), IngestError> {
         let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(caller.client, photos, staging));
         admitted?;
         let (photos, guard) = confirmed?;
         let Batch { photos, uploaded, charges } = Batch::of(photos);
         let charges = self.charges_of_new_photos(charges).await?;
-        let draft = NewDraft { title, photos, owner: caller.user };
-        let committed = self.publisher.commit(guard, staging, draft).await;
+        let recording = match target {
+            Target::NewDraft => {
+                Recording::Create(NewDraft { title, photos, owner: caller.user, ..NewDraft::default() })
+            }
+            Target::Append { draft, version } => {
+                let change = Change::Append { photos, max: self.limits.photos_per_draft };
+                Recording::Change { id: draft, version, change }
+            }
+        };
+        let committed = self.publisher.commit(guard, staging, recording).await;
         // Photos that may stay are charged.
         if matches!(committed, Ok(_) | Err(CommitError::Pending(_))) {
             charges.into_iter().for_each(Charge::keep);
@@ -49,7 +59,7 @@ impl Ingest {
                 "photo"
             );
         }
-        Ok(Uploaded { draft, photos: uploaded })
+        Ok((draft, uploaded))
     }
 
     /// Locks the keys of all photos, and encodes recognised photos again whose file is gone or damaged.
@@ -114,7 +124,8 @@ struct Batch {
 impl Batch {
     fn of(ready: Vec<ReadyPhoto>) -> Self {
         let mut batch = Self::default();
-        for ReadyPhoto { mime, bytes, output, .. } in ready {
+        let mut by_index = HashMap::new();
+        for ReadyPhoto { index, mime, bytes, output } in ready {
             let is_recognised = !matches!(output, Output::Staged(..));
             let photo = match output {
                 Output::Staged(photo, charge) => {
@@ -122,9 +133,10 @@ impl Batch {
                     photo
                 }
                 Output::Recognised(photo, _) => photo,
-                // It refers to a photo before it, which is in the list.
-                Output::Deduplicated(first) => batch.photos[first],
+                // It refers to a photo before it, which is in the map.
+                Output::Deduplicated { first, .. } => by_index[&first],
             };
+            by_index.insert(index, photo);
             batch.photos.push(photo);
             batch.uploaded.push(UploadedPhoto { key: photo.key, mime, bytes, is_recognised });
         }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::blocking::BlockingError;
-use crate::catalog::CatalogError;
+use crate::catalog::{CatalogError, ChangeError};
 use crate::imaging::ImageError;
+use crate::listings::fields::FieldError;
 use crate::media::MediaError;
 use crate::publication::CommitError;
 
@@ -29,18 +30,12 @@ pub enum IngestError {
         /// Most photos in one request.
         max: usize,
     },
-    /// The title has more than [`MAX_TITLE_CHARS`](super::MAX_TITLE_CHARS) characters.
-    #[error("The title is longer than {max} characters.", max = super::MAX_TITLE_CHARS)]
-    TitleTooLong,
     /// The title is not text.
     #[error("The title is not UTF-8 text.")]
     TitleNotText,
-    /// The title has a control character other than tab and line break.
-    #[error("The title contains the control character U+{:04X}. Of these only tabs and line breaks are allowed.", u32::from(*.character))]
-    TitleControl {
-        /// The first one.
-        character: char,
-    },
+    /// The title is too long, or has control characters.
+    #[error(transparent)]
+    Title(#[from] FieldError),
     /// The title has a `Content-Transfer-Encoding`.
     #[error(
         "The title has a Content-Transfer-Encoding, which forms do not have (RFC 7578 section 4.7). Send its text as it is."
@@ -56,6 +51,9 @@ pub enum IngestError {
         /// What is wrong with it.
         reason: PhotoError,
     },
+    /// The draft to which the photos were to be added is gone, was changed, or takes no more photos.
+    #[error(transparent)]
+    Draft(ChangeError),
     /// The server has no room for the photo now.
     #[error("The server is busy with other photos. Try again in a moment.")]
     Busy {
@@ -188,6 +186,15 @@ impl From<CommitError> for IngestError {
         match error {
             CommitError::NotPublished(error) => error.into(),
             CommitError::RolledBack(error) | CommitError::Pending(error) => error.into(),
+        }
+    }
+}
+
+impl From<ChangeError> for IngestError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Catalog(error) => error.into(),
+            refusal => Self::Draft(refusal),
         }
     }
 }

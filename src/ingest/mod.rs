@@ -30,11 +30,12 @@ pub use self::error::{IngestError, PhotoError};
 use self::page_pool::PagePool;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::{Label, PhotoPart};
-use self::work::Work;
+use self::work::{Prepared, Work};
 use crate::budget::Budget;
 use crate::disk::Scratch;
 use crate::imaging::{Pool, Recipe};
-use crate::model::{Caller, ClientKey, Draft, MediaKey};
+use crate::listings::fields::{self, FieldError, MAX_TITLE_CHARS};
+use crate::model::{Caller, ClientKey, Draft, DraftId, MediaKey};
 use crate::publication::Publisher;
 use crate::ratelimit::RateLimiter;
 
@@ -47,14 +48,14 @@ const SPARE_BYTES: u64 = 8 << 20;
 /// How long a successful check of store and catalog is valid. The floors of free space are far above what arrives in that
 /// time.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// Longest title in characters (Unicode scalar values).
-pub const MAX_TITLE_CHARS: usize = 160;
 
 /// Caps on one upload.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Most photos.
+    /// Most photos in one request.
     pub photos: usize,
+    /// Most photos of one draft.
+    pub photos_per_draft: usize,
     /// Longest photo in bytes.
     pub photo_bytes: u64,
     /// Longest body in bytes.
@@ -67,6 +68,41 @@ pub struct Limits {
     pub uploads: usize,
 }
 
+/// Who uploads, to which draft, and what a bad photo means.
+#[derive(Debug, Clone, Copy)]
+pub struct Upload {
+    /// The sender.
+    pub caller: Caller,
+    /// The draft that gets the photos.
+    pub target: Target,
+    /// What happens to the other photos if one is bad.
+    pub on_error: OnError,
+}
+
+/// The draft that gets the photos of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A new draft of the caller.
+    NewDraft,
+    /// An existing draft, after its last photo.
+    Append {
+        /// The draft.
+        draft: DraftId,
+        /// The version that the draft must have when the photos are added, if any.
+        version: Option<u64>,
+    },
+}
+
+/// What happens to the other photos of an upload if one is bad.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// The upload fails.
+    #[default]
+    Fail,
+    /// The bad photo is left out. The upload fails if there is no good one.
+    Skip,
+}
+
 /// The result of a finished upload.
 #[derive(Debug)]
 pub struct Uploaded {
@@ -74,6 +110,19 @@ pub struct Uploaded {
     pub draft: Draft,
     /// One for each photo, in order.
     pub photos: Vec<UploadedPhoto>,
+    /// The photos that were left out, in order.
+    pub rejected: Vec<Rejected>,
+}
+
+/// A photo that was left out of an upload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Its position among the photos, from 0.
+    pub index: usize,
+    /// The file name that the client declared.
+    pub filename: Option<String>,
+    /// What is wrong with it.
+    pub reason: PhotoError,
 }
 
 /// A photo of a finished upload: its source and what was stored.
@@ -194,16 +243,17 @@ impl Ingest {
     /// See [`IngestError`]; no draft, row or file stays.
     pub async fn upload<S>(
         self: &Arc<Self>,
-        caller: Caller,
+        upload: Upload,
         body: S,
         boundary: &str,
     ) -> Result<Uploaded, IngestError>
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
-        let _in_flight = self.uploads.begin(caller.client).ok_or_else(IngestError::busy)?;
+        let client = upload.caller.client;
+        let _in_flight = self.uploads.begin(client).ok_or_else(IngestError::busy)?;
         let parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
-        let mut work = Work::new(caller.client, self.publisher.store().begin().into());
+        let mut work = Work::new(client, self.publisher.store().begin().into(), upload.on_error);
         let title = match self.read(parts, &mut work).await {
             Ok(title) => title,
             Err(error) => {
@@ -211,13 +261,16 @@ impl Ingest {
                 return Err(error);
             }
         };
-        let (mut photos, staging) = (work.ready, work.staging);
-        photos.sort_by_key(|photo| photo.index);
+        let Prepared { photos, rejected, staging } = work.prepared();
         let ingest = Arc::clone(self);
         // A task of its own: a client that disconnects now must not leave a published photo without its row.
-        let commit = async move { ingest.commit(caller, title, photos, &*staging).await };
+        let commit = async move { ingest.commit(upload, title, photos, &*staging).await };
         let committed = self.commits.spawn(commit.in_current_span());
-        let uploaded = committed.await.map_err(|error| IngestError::Internal(error.into()))??;
+        let (draft, photos) = committed.await.map_err(|error| IngestError::Internal(error.into()))??;
+        for Rejected { index, reason, .. } in &rejected {
+            tracing::info!(file_index = index, %reason, draft = draft.id.0, "a photo was left out");
+        }
+        let uploaded = Uploaded { draft, photos, rejected };
         self.counts.committed(&uploaded);
         Ok(uploaded)
     }
@@ -225,30 +278,30 @@ impl Ingest {
     /// Reads all parts, gives their photos to `work`, waits for them, and returns the title.
     async fn read(self: &Arc<Self>, mut parts: Parts, work: &mut Work) -> Result<String, IngestError> {
         let mut title = String::new();
-        let (mut index, mut photos, mut empty) = (0, 0, None);
+        let (mut index, mut empty) = (0, Vec::new());
         while let Some(part) = work.meanwhile(parts.next()).await?? {
             match part.name() {
                 FILES_FIELD => {
                     let label = Label { index, filename: part.filename().map(str::to_owned) };
-                    match work.meanwhile(self.receive(part, label)).await?? {
-                        PhotoPart::Photo(photo) => {
-                            photos += 1;
-                            work.begin(Arc::clone(self), photo);
-                        }
-                        PhotoPart::Empty(label) => empty = empty.or(Some(label)),
-                        PhotoPart::NotChosen => continue,
+                    match work.meanwhile(self.receive(part, label)).await? {
+                        Ok(PhotoPart::Photo(photo)) => work.begin(Arc::clone(self), photo),
+                        Ok(PhotoPart::Empty(label)) => empty.push(label),
+                        Ok(PhotoPart::NotChosen) => continue,
+                        Err(error) => work.reject(error)?,
                     }
                     index += 1;
                     // A form of empty parts alone has no photo. Beside a photo, an empty part is a photo that was lost.
-                    if let Some(label) = empty.as_ref().filter(|_| photos > 0) {
-                        return Err(label.blame(PhotoError::NoBytes));
+                    if work.has_photos() {
+                        for label in empty.drain(..) {
+                            work.reject(label.blame(PhotoError::NoBytes))?;
+                        }
                     }
                 }
                 TITLE_FIELD => title = work.meanwhile(read_title(part)).await??,
                 _ => work.meanwhile(part.skip()).await??,
             }
         }
-        if photos == 0 {
+        if !work.has_photos() {
             return Err(IngestError::NoPhoto { max: self.limits.photos });
         }
         work.finish().await?;
@@ -264,20 +317,13 @@ async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
     while let Some(chunk) = part.chunk().await? {
         // A character takes at most four bytes.
         if bytes.len() + chunk.len() > 4 * MAX_TITLE_CHARS {
-            return Err(IngestError::TitleTooLong);
+            let (field, max) = ("title", MAX_TITLE_CHARS);
+            return Err(FieldError::TooLong { field, max }.into());
         }
         bytes.extend_from_slice(&chunk);
     }
     let title = String::from_utf8(bytes).map_err(|_| IngestError::TitleNotText)?;
-    if title.chars().count() > MAX_TITLE_CHARS {
-        return Err(IngestError::TitleTooLong);
-    }
-    // Text areas send tabs and line breaks. No form sends other control characters, and no database accepts U+0000.
-    let is_refused = |c: &char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
-    match title.chars().find(is_refused) {
-        Some(character) => Err(IngestError::TitleControl { character }),
-        None => Ok(title),
-    }
+    Ok(fields::title(title)?)
 }
 
 #[cfg(test)]

@@ -55,8 +55,8 @@ pub(super) enum Output {
     Staged(NewPhoto, Option<Charge>),
     /// An earlier draft has them. The source is kept until the commit has verified that.
     Recognised(NewPhoto, Box<ReceivedPhoto>),
-    /// They are those of the photo at this position, which comes before this one in the upload.
-    Deduplicated(usize),
+    /// They are those of the photo at position `first`, which comes before this one in the upload.
+    Deduplicated { first: usize, filename: Option<String> },
 }
 
 impl Output {
@@ -64,7 +64,7 @@ impl Output {
     pub(super) fn photo(&self) -> Option<&NewPhoto> {
         match self {
             Self::Staged(photo, _) | Self::Recognised(photo, _) => Some(photo),
-            Self::Deduplicated(_) => None,
+            Self::Deduplicated { .. } => None,
         }
     }
 
@@ -72,7 +72,7 @@ impl Output {
     pub(super) fn recognised(&self) -> Option<NewPhoto> {
         match self {
             Self::Recognised(photo, _) => Some(*photo),
-            Self::Staged(..) | Self::Deduplicated(_) => None,
+            Self::Staged(..) | Self::Deduplicated { .. } => None,
         }
     }
 }

@@ -9,28 +9,66 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::photo::{Output, ReadyPhoto, ReceivedPhoto};
-use super::{Ingest, IngestError};
+use super::{Ingest, IngestError, OnError, PhotoError, Rejected};
 use crate::media::Staging;
 use crate::model::{ClientKey, SourceId};
 
 /// Photos of one upload in work. Dropping it abandons them without waiting; their staged files are removed a moment later.
 pub(super) struct Work {
     client: ClientKey,
-    pub(super) staging: Arc<dyn Staging>,
+    staging: Arc<dyn Staging>,
+    on_error: OnError,
     /// `None` for a photo that was abandoned.
     tasks: JoinSet<Option<Result<ReadyPhoto, IngestError>>>,
     abandoned: CancellationToken,
     /// Positions of the photos that were begun, by their sources.
     begun: HashMap<SourceId, usize>,
     /// Photos that are ready, in the order in which they became so.
-    pub(super) ready: Vec<ReadyPhoto>,
+    ready: Vec<ReadyPhoto>,
+    /// Photos that are left out.
+    rejected: Vec<Rejected>,
+}
+
+/// The photos of an upload that is ready for its commit. Both lists are in the order of the upload.
+pub(super) struct Prepared {
+    /// At least one.
+    pub(super) photos: Vec<ReadyPhoto>,
+    pub(super) rejected: Vec<Rejected>,
+    pub(super) staging: Arc<dyn Staging>,
 }
 
 impl Work {
     /// Starts without photos.
-    pub(super) fn new(client: ClientKey, staging: Arc<dyn Staging>) -> Self {
-        let (tasks, abandoned) = (JoinSet::new(), CancellationToken::new());
-        Self { client, staging, tasks, abandoned, begun: HashMap::new(), ready: Vec::new() }
+    pub(super) fn new(client: ClientKey, staging: Arc<dyn Staging>, on_error: OnError) -> Self {
+        Self {
+            client,
+            staging,
+            on_error,
+            tasks: JoinSet::new(),
+            abandoned: CancellationToken::new(),
+            begun: HashMap::new(),
+            ready: Vec::new(),
+            rejected: Vec::new(),
+        }
+    }
+
+    /// Returns whether the upload has a photo, good or bad.
+    pub(super) fn has_photos(&self) -> bool {
+        !(self.begun.is_empty() && self.rejected.is_empty())
+    }
+
+    /// Leaves a photo out, if the upload may go on without it.
+    ///
+    /// # Errors
+    /// `error` itself, if it is about more than one photo, or if one bad photo ends the upload.
+    pub(super) fn reject(&mut self, error: IngestError) -> Result<(), IngestError> {
+        match (error, self.on_error) {
+            (IngestError::Photo { index, filename, reason }, OnError::Skip) => {
+                self.rejected.push(Rejected { index, filename, reason });
+                Ok(())
+            }
+            (error, _) => Err(error),
+        }
     }
 
     /// Begins to recognise a photo, or to encode and stage it. A photo that occurred before in this upload is deduplicated.
@@ -38,7 +76,8 @@ impl Work {
         let ReceivedPhoto { id, mime, bytes, .. } = photo;
         let index = photo.label.index;
         if let Some(first) = self.begun.get(&id) {
-            self.ready.push(ReadyPhoto { index, mime, bytes, output: Output::Deduplicated(*first) });
+            let output = Output::Deduplicated { first: *first, filename: photo.label.filename };
+            self.ready.push(ReadyPhoto { index, mime, bytes, output });
             return;
         }
         self.begun.insert(id, index);
@@ -70,11 +109,45 @@ impl Work {
     }
 
     /// Waits for all photos.
+    ///
+    /// # Errors
+    /// A photo ends the upload, or none is good: then the error is that of the first.
     pub(super) async fn finish(&mut self) -> Result<(), IngestError> {
         while let Some(done) = self.tasks.join_next().await {
             self.note(done)?;
         }
-        Ok(())
+        self.reject_duplicates();
+        self.rejected.sort_by_key(|photo| photo.index);
+        match self.rejected.first() {
+            Some(Rejected { index, filename, reason }) if self.ready.is_empty() => Err(IngestError::Photo {
+                index: *index,
+                filename: filename.clone(),
+                reason: reason.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Rejects the duplicates of photos that were rejected.
+    fn reject_duplicates(&mut self) {
+        let reasons: HashMap<usize, PhotoError> =
+            self.rejected.iter().map(|photo| (photo.index, photo.reason.clone())).collect();
+        for photo in std::mem::take(&mut self.ready) {
+            let index = photo.index;
+            match photo.output {
+                Output::Deduplicated { first, filename } if reasons.contains_key(&first) => {
+                    self.rejected.push(Rejected { index, filename, reason: reasons[&first].clone() });
+                }
+                output => self.ready.push(ReadyPhoto { output, ..photo }),
+            }
+        }
+    }
+
+    /// Returns the photos of a finished upload.
+    pub(super) fn prepared(mut self) -> Prepared {
+        let mut photos = std::mem::take(&mut self.ready);
+        photos.sort_by_key(|photo| photo.index);
+        Prepared { photos, rejected: self.rejected, staging: self.staging }
     }
 
     /// Abandons all photos, and returns once their staged files are removed.
@@ -87,8 +160,10 @@ impl Work {
         &mut self,
         done: Result<Option<Result<ReadyPhoto, IngestError>>, JoinError>,
     ) -> Result<(), IngestError> {
-        if let Some(result) = done.map_err(|error| IngestError::Internal(error.into()))? {
-            self.ready.push(result?);
+        match done.map_err(|error| IngestError::Internal(error.into()))? {
+            Some(Ok(photo)) => self.ready.push(photo),
+            Some(Err(error)) => self.reject(error)?,
+            None => {}
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Keeps the store and the catalog in agreement while uploads go on.
 //!
 //! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: photos that the
-//! catalog refers to and that the store does not have are counted (`missing`), photos that nothing refers to are removed
-//! after a grace time (`collect`), sources of which no photo is left are forgotten, and photos are verified (`scrub`). This
+//! catalog refers to and that the store does not have are counted (`missing`), old drafts and photos without a draft are
+//! removed (`expire`), files without a row are removed after a grace time (`collect`), sources of which no photo is left are forgotten, and photos are verified (`scrub`). This
 //! room never removes what it is not sure of: whatever looks like the photos of another catalog is reported instead.
 
 mod collect;
+mod expire;
 mod missing;
 mod scrub;
 mod sources;
@@ -47,6 +48,8 @@ pub struct Rules {
     pub pause: Duration,
     /// Each stored photo is verified once in this many hours; 0: never.
     pub scrub_hours: u64,
+    /// How long a draft is kept that nobody changes; `None`: for ever.
+    pub draft_ttl: Option<Duration>,
 }
 
 /// Why a task of maintenance stopped early. It is repeated later.
@@ -78,6 +81,8 @@ pub struct Figures {
     pub missing: u64,
     /// Photos that the scrub verified since the start.
     pub scrubbed: u64,
+    /// Drafts that expired since the start.
+    pub expired: u64,
 }
 
 /// The background tasks that keep store and catalog in agreement.
@@ -91,6 +96,7 @@ pub struct Maintenance {
     collected_bytes: AtomicU64,
     left: AtomicU64,
     last_run: AtomicU64,
+    expired: AtomicU64,
     scrub: Scrub,
 }
 
@@ -98,10 +104,23 @@ impl Maintenance {
     /// Combines the parts. Nothing runs yet.
     pub fn new(rules: Rules, publisher: Arc<Publisher>) -> Self {
         let (catalog, store) = (Arc::clone(publisher.catalog()), Arc::clone(publisher.store()));
-        let [collected, collected_bytes, left, last_run] = std::array::from_fn(|_| AtomicU64::new(0));
+        let [collected, collected_bytes, left, last_run, expired] =
+            std::array::from_fn(|_| AtomicU64::new(0));
         let missing = Missing::default();
         let scrub = Scrub::default();
-        Self { rules, publisher, catalog, store, missing, collected, collected_bytes, left, last_run, scrub }
+        Self {
+            rules,
+            publisher,
+            catalog,
+            store,
+            missing,
+            collected,
+            collected_bytes,
+            left,
+            last_run,
+            expired,
+            scrub,
+        }
     }
 
     /// Registers the metrics of maintenance.
@@ -121,6 +140,9 @@ impl Maintenance {
         let help = "When unreferenced photos were last collected, in seconds since 1970; 0 is never";
         let unit = Unit::Of("seconds since 1970");
         metrics.register("collector_last_run", unit, help, Reading::gauge(read(|now| now.last_run)));
+        let help = "Drafts removed because nobody changed them for DRAFT_TTL_DAYS";
+        let expired = Reading::counter(read(|now| now.expired));
+        metrics.register("drafts_expired", Unit::Of("drafts"), help, expired);
         let help = "Photos that the catalog refers to and the store does not have";
         metrics.register("media_missing", photos, help, Reading::gauge(read(|now| now.missing)));
         let help = "Stored photos read by the scrub and compared with their name";
@@ -137,6 +159,7 @@ impl Maintenance {
             last_run: read(&self.last_run),
             missing: self.missing.count(),
             scrubbed: self.scrub.verified(),
+            expired: read(&self.expired),
         }
     }
 
@@ -163,6 +186,9 @@ impl Maintenance {
             left = left.saturating_sub(rest);
             if left.is_zero() {
                 if self.rules.collects {
+                    self.log_failure("drafts cannot expire", self.expire_drafts(stop).await.map(drop));
+                    let removed = self.remove_unreferenced(stop).await.map(drop);
+                    self.log_failure("unreferenced photos cannot be removed", removed);
                     self.log_failure("photos cannot be collected", self.collect(stop).await.map(drop));
                     self.log_failure(
                         "sources cannot be forgotten",

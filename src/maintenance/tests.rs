@@ -50,7 +50,7 @@ impl Setup {
         let key = MediaKey::of(name.as_bytes());
         let source = SourceId::new(*key.as_bytes());
         let photo = NewPhoto { key, width: 1, height: 1, size_bytes: name.len() as u64, source };
-        let new = NewDraft { title: String::new(), photos: vec![photo], owner: None };
+        let new = NewDraft { photos: vec![photo], ..NewDraft::default() };
         self.maintenance.catalog.create_draft(new).await.unwrap().photos.remove(0)
     }
 

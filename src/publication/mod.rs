@@ -11,14 +11,15 @@
 mod integrity;
 mod key_locks;
 mod pending;
+mod unreferenced;
 
 use std::sync::{Arc, Mutex};
 
 pub use self::key_locks::KeyGuard;
 use self::key_locks::KeyLocks;
-use crate::catalog::{Catalog, CatalogError, NewDraft};
+use crate::catalog::{Catalog, CatalogError, Change, ChangeError, NewDraft};
 use crate::media::{MediaError, MediaStore, Publication, Staging};
-use crate::model::Draft;
+use crate::model::{Draft, DraftId};
 use crate::telemetry::metrics::Counter;
 
 /// Publishes photos in a store and records them in a catalog. All users of the two in this process share one.
@@ -33,18 +34,34 @@ pub struct Publisher {
     pub(crate) quarantined: Counter,
 }
 
-/// Why [`Publisher::commit`] recorded no draft, and what became of the photos.
+/// What [`Publisher::commit`] records.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Recording {
+    /// A new draft.
+    Create(NewDraft),
+    /// A change of a draft, which adds photos to it.
+    Change {
+        /// The draft.
+        id: DraftId,
+        /// The version that the draft must have, if any.
+        version: Option<u64>,
+        /// The change.
+        change: Change,
+    },
+}
+
+/// Why [`Publisher::commit`] recorded nothing, and what became of the photos.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The photos could not be published. Those that this call created were removed.
     #[error(transparent)]
     NotPublished(MediaError),
-    /// The draft was not recorded. The photos that this call created were removed.
+    /// The catalog refused the change, or failed. The photos that this call created were removed.
     #[error(transparent)]
-    RolledBack(CatalogError),
+    RolledBack(ChangeError),
     /// The draft may be recorded, or another instance may refer to the photos: they stay until [`Publisher::reconcile`].
     #[error(transparent)]
-    Pending(CatalogError),
+    Pending(ChangeError),
 }
 
 /// Why a reconciliation or a verification is not done. It can be tried again.
@@ -80,8 +97,8 @@ impl Publisher {
         &self.catalog
     }
 
-    /// Publishes what is staged, then records `draft`, which is the commit point. `guard` locks the keys of all photos of
-    /// the draft.
+    /// Publishes what is staged, then records `recording`, which is the commit point. `guard` locks the keys of all photos
+    /// that it refers to. Returns the draft as it is then.
     ///
     /// # Errors
     /// See [`CommitError`].
@@ -89,18 +106,18 @@ impl Publisher {
         &self,
         guard: KeyGuard,
         staging: &dyn Staging,
-        draft: NewDraft,
+        recording: Recording,
     ) -> Result<Draft, CommitError> {
         let publication = staging.publish().await.map_err(CommitError::NotPublished)?;
-        match self.catalog.create_draft(draft).await {
+        match self.record(recording).await {
             Ok(draft) => {
                 publication.commit().await;
                 Ok(draft)
             }
             // The draft may be recorded after all, and then needs its photos.
-            Err(error @ CatalogError::Indeterminate(_)) => {
+            Err(ChangeError::Catalog(error @ CatalogError::Indeterminate(_))) => {
                 self.add_pending(publication);
-                Err(CommitError::Pending(error))
+                Err(CommitError::Pending(error.into()))
             }
             // Another instance may refer to the photos by now. That can be asked once their keys are locked again.
             Err(error) if !guard.is_valid() => {
@@ -114,6 +131,12 @@ impl Publisher {
                 }
                 Err(CommitError::RolledBack(error))
             }
+        }
+    }
+    async fn record(&self, recording: Recording) -> Result<Draft, ChangeError> {
+        match recording {
+            Recording::Create(draft) => Ok(self.catalog.create_draft(draft).await?),
+            Recording::Change { id, version, change } => self.catalog.change_draft(id, version, change).await,
         }
     }
 }

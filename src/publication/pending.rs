@@ -17,7 +17,7 @@ impl Publisher {
             let Some(publication) = self.lock_pending().pop() else {
                 return Ok(removed);
             };
-            match self.remove_unreferenced(&*publication).await {
+            match self.remove_unrecorded(&*publication).await {
                 Ok(count) => {
                     removed += count;
                     publication.commit().await;
@@ -58,7 +58,7 @@ impl Publisher {
         self.lock_pending().push(publication);
     }
 
-    async fn remove_unreferenced(&self, publication: &dyn Publication) -> Result<usize, ReconcileError> {
+    async fn remove_unrecorded(&self, publication: &dyn Publication) -> Result<usize, ReconcileError> {
         let created = publication.created();
         let _guard = self.lock_keys(created.iter().copied()).await?;
         let unreferenced = self.catalog.without_row(created).await?;

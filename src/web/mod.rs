@@ -8,6 +8,7 @@ pub mod conditional;
 pub mod headers;
 pub mod min_rate;
 pub mod problem;
+pub mod query;
 pub mod range;
 pub mod request_id;
 pub mod router;

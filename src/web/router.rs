@@ -12,8 +12,8 @@ pub struct Router<E> {
 /// The result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup<'p, E> {
-    /// The endpoint, and the value of the pattern's parameter if it has one.
-    Found(E, Option<&'p str>),
+    /// The endpoint, and the values of the pattern's parameters in order.
+    Found(E, Vec<&'p str>),
     /// The path exists for other methods: a value for `Allow`.
     WrongMethod(String),
     /// Nothing has this path.
@@ -21,7 +21,7 @@ pub enum Lookup<'p, E> {
 }
 
 impl<E: Copy> Router<E> {
-    /// Creates a router from patterns, methods and endpoints. Patterns are those of `matchit`, with at most one parameter.
+    /// Creates a router from patterns, methods and endpoints. Patterns are those of `matchit`.
     /// An endpoint for GET answers HEAD too.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl<E: Copy> Router<E> {
         };
         match found.value.iter().find(|(allowed, _)| allowed == method) {
             Some((_, endpoint)) => {
-                Lookup::Found(*endpoint, found.params.iter().next().map(|(_, value)| value))
+                Lookup::Found(*endpoint, found.params.iter().map(|(_, value)| value).collect())
             }
             None => {
                 let names: Vec<&str> = found.value.iter().map(|(method, _)| method.as_str()).collect();
@@ -72,9 +72,9 @@ mod tests {
     fn paths_methods_and_parameters_lead_to_their_endpoints() {
         let routes = [("/a", Method::POST, 1), ("/a/{id}", Method::GET, 2), ("/a/{id}", Method::DELETE, 3)];
         let router = Router::new(routes).unwrap();
-        assert_eq!(router.lookup(&Method::POST, "/a"), Lookup::Found(1, None));
-        assert_eq!(router.lookup(&Method::HEAD, "/a/7"), Lookup::Found(2, Some("7")));
-        assert_eq!(router.lookup(&Method::DELETE, "/a/7"), Lookup::Found(3, Some("7")));
+        assert_eq!(router.lookup(&Method::POST, "/a"), Lookup::Found(1, vec![]));
+        assert_eq!(router.lookup(&Method::HEAD, "/a/7"), Lookup::Found(2, vec!["7"]));
+        assert_eq!(router.lookup(&Method::DELETE, "/a/7"), Lookup::Found(3, vec!["7"]));
         assert_eq!(router.lookup(&Method::PUT, "/a/7"), Lookup::WrongMethod("GET, HEAD, DELETE".into()));
         assert_eq!(router.lookup(&Method::GET, "/a/7/8"), Lookup::NotFound);
         assert_eq!(router.lookup(&Method::GET, "/A"), Lookup::NotFound);

@@ -39,7 +39,7 @@ async fn many_drafts_are_ready_soon_after_stop_and_after_kill_9() {
                 std::fs::write(root.join(format!("{}.jpg", photo.key)), BYTES).unwrap();
             }
             let (catalog, new) =
-                (Arc::clone(&catalog), NewDraft { title: format!("draft {number}"), photos, owner: None });
+                (Arc::clone(&catalog), NewDraft { title: format!("draft {number}"), photos, ..NewDraft::default() });
             recording.spawn(async move { catalog.create_draft(new).await.unwrap() });
             if recording.len() == AT_ONCE {
                 recording.join_next().await.unwrap().unwrap();

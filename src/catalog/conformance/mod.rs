@@ -18,7 +18,7 @@ fn source(name: &str) -> SourceId {
 }
 
 fn draft(title: &str, photos: &[&str]) -> NewDraft {
-    NewDraft { title: title.into(), photos: photos.iter().copied().map(photo).collect(), owner: None }
+    NewDraft { title: title.into(), photos: photos.iter().copied().map(photo).collect(), ..NewDraft::default() }
 }
 
 pub(super) async fn run(catalog: Arc<dyn Catalog>) {

@@ -21,9 +21,9 @@ impl Trees {
             let row = DraftRow {
                 id: transaction.take_draft_id()?,
                 title: new.title.clone(),
-                description: String::new(),
+                description: new.description.clone(),
                 status: DraftStatus::Draft,
-                price_suggested: None,
+                price_suggested: new.price_suggested,
                 photos: photos.iter().map(|photo| photo.id).collect(),
                 owner: new.owner,
                 created: now,

@@ -64,7 +64,7 @@ async fn restart_keeps_drafts_and_counters() {
 async fn broken_catalog_is_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
-    let new = NewDraft { title: String::new(), photos: Vec::new(), owner: None };
+    let new = NewDraft::default();
     let first = catalog.create_draft(new.clone()).await.unwrap();
     catalog.opened().await.unwrap().broken.store(true, Ordering::Relaxed);
     catalog.check().await.unwrap();

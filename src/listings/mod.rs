@@ -1,0 +1,99 @@
+//! The life of a draft after its upload: it is read, listed, changed and removed by its owner.
+//!
+//! This room knows no HTTP and no files. It decides who may see a draft; the catalog decides what a change means and makes it
+//! in one transaction. A caller who may not see a draft gets the same answer as for one that does not exist.
+
+pub mod fields;
+
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, CatalogError, Change, ChangeError, DraftFilter, NewDraft};
+use crate::model::{Draft, DraftId, DraftStatus, UserId};
+
+/// Reads and changes drafts for their owners.
+pub struct Listings {
+    catalog: Arc<dyn Catalog>,
+    auth_required: bool,
+}
+
+/// Some drafts of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The drafts, newest first.
+    pub drafts: Vec<Draft>,
+    /// The draft after which the next page begins, or `None` for the last page.
+    pub next: Option<DraftId>,
+}
+
+impl Listings {
+    /// Reads and changes the drafts in `catalog`. Drafts without an owner are nobody's if `auth_required`.
+    pub fn new(catalog: Arc<dyn Catalog>, auth_required: bool) -> Self {
+        Self { catalog, auth_required }
+    }
+
+    /// Returns a draft that `user` may see.
+    ///
+    /// # Errors
+    /// It does not exist or is another user's, or the catalog failed.
+    pub async fn find(&self, user: Option<UserId>, id: DraftId) -> Result<Draft, ChangeError> {
+        let draft = self.catalog.draft(id).await?.filter(|draft| self.may_see(user, draft));
+        draft.ok_or(ChangeError::NotFound)
+    }
+
+    /// Returns whether `user` owns the draft. A draft without an owner is everybody's, unless a token is required.
+    fn may_see(&self, user: Option<UserId>, draft: &Draft) -> bool {
+        match draft.owner {
+            Some(owner) => user == Some(owner),
+            None => !self.auth_required,
+        }
+    }
+
+    /// Returns the first `limit` drafts of `user`, or of nobody, before the draft `before`. Drafts that are added meanwhile
+    /// are on no later page.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    pub async fn page(
+        &self,
+        user: Option<UserId>,
+        status: Option<DraftStatus>,
+        before: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Page, CatalogError> {
+        let filter = DraftFilter { owner: user, status };
+        let mut drafts = self.catalog.drafts_of(filter, before, limit + 1).await?;
+        let has_more = drafts.len() > limit;
+        drafts.truncate(limit);
+        let next = if has_more { drafts.last().map(|draft| draft.id) } else { None };
+        Ok(Page { drafts, next })
+    }
+
+    /// Creates a draft.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    pub async fn create(&self, new: NewDraft) -> Result<Draft, CatalogError> {
+        self.catalog.create_draft(new).await
+    }
+
+    /// Changes a draft that [`find`](Self::find) returned, if it still has `version` or none is given.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn change(
+        &self,
+        id: DraftId,
+        version: Option<u64>,
+        change: Change,
+    ) -> Result<Draft, ChangeError> {
+        self.catalog.change_draft(id, version, change).await
+    }
+
+    /// Removes a draft that [`find`](Self::find) returned, if it still has `version` or none is given.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn delete(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
+        self.catalog.delete_draft(id, version).await
+    }
+}

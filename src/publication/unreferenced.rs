@@ -1,0 +1,27 @@
+//! Photos that no draft refers to any more: their rows go first, then their files.
+
+use super::{Publisher, ReconcileError};
+use crate::model::{Media, Timestamp};
+
+impl Publisher {
+    /// Removes the row and the sources of `media`, then its file, if no draft has referred to it since `before` or longer.
+    /// Returns whether it was removed.
+    ///
+    /// The key is locked meanwhile: an upload of the same photo publishes it before or after, and its file stays. A crash
+    /// between the two steps leaves a file without a row, which the collector removes.
+    ///
+    /// # Errors
+    /// The catalog or the store failed.
+    pub async fn remove_unreferenced(
+        &self,
+        media: &Media,
+        before: Timestamp,
+    ) -> Result<bool, ReconcileError> {
+        let _guard = self.lock_keys([media.key]).await?;
+        if !self.catalog.remove_media(media.id, before).await? {
+            return Ok(false);
+        }
+        self.store.remove(&[media.key]).await?;
+        Ok(true)
+    }
+}
