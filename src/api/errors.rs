@@ -33,7 +33,9 @@ impl From<IngestError> for Problem {
             IngestError::Parts(error) => parts(error, detail),
             IngestError::NoPhoto { .. } => Self::new(ProblemKind::NoPhoto, detail),
             IngestError::TooManyPhotos { .. } => Self::new(ProblemKind::TooManyPhotos, detail),
-            IngestError::TitleNotText | IngestError::Title(_) | IngestError::TitleEncoded => Self::new(ProblemKind::BadTitle, detail),
+            IngestError::TitleNotText | IngestError::Title(_) | IngestError::TitleEncoded => {
+                Self::new(ProblemKind::BadTitle, detail)
+            }
             IngestError::Photo { index, filename, reason } => {
                 Self::new(photo(&reason), detail).with("file_index", index).with("filename", filename)
             }
@@ -120,7 +122,9 @@ impl From<FieldError> for Problem {
             FieldError::TooLong { field: "title", .. } | FieldError::Control { field: "title", .. } => {
                 ProblemKind::BadTitle
             }
-            FieldError::TooLong { .. } | FieldError::Control { .. } | FieldError::Price => ProblemKind::BadMember,
+            FieldError::TooLong { .. } | FieldError::Control { .. } | FieldError::Price => {
+                ProblemKind::BadMember
+            }
         };
         Self::new(kind, error.to_string())
     }

@@ -42,7 +42,10 @@ impl Members {
         }
         serde_json::from_slice(&bytes).map_err(|error| {
             // The text of the parser names the fault and its place, and nothing of this server.
-            Problem::new(ProblemKind::MalformedJson, format!("The body is not a JSON object as expected: {error}."))
+            Problem::new(
+                ProblemKind::MalformedJson,
+                format!("The body is not a JSON object as expected: {error}."),
+            )
         })
     }
 
@@ -58,7 +61,8 @@ impl Members {
             None => Ok(()),
             Some((name, _)) => {
                 let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-                let detail = format!("The member `{name}` is unknown or cannot be written. Expected are {expected}.");
+                let detail =
+                    format!("The member `{name}` is unknown or cannot be written. Expected are {expected}.");
                 Err(bad_member(&name, detail))
             }
         }

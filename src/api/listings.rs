@@ -13,8 +13,8 @@ use super::errors::precondition_failed;
 use super::json_body::{Members, bad_member};
 use crate::catalog::{Change, ChangeError, Fields, NewDraft};
 use crate::ingest::Rejected;
-use crate::listings::fields::{self, FieldError};
 use crate::listings::Page;
+use crate::listings::fields::{self, FieldError};
 use crate::model::{Draft, DraftId, DraftStatus};
 use crate::web::body::Body;
 use crate::web::problem::{self, Problem, ProblemKind};
@@ -46,13 +46,16 @@ pub(super) struct Located {
 }
 
 pub(super) async fn list(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let status = match call.query(STATUS)? {
-        None => None,
-        Some(status) => {
-            let status = status.parse::<DraftStatus>();
-            Some(status.map_err(|error| bad_parameter(STATUS, format!("The parameter status is wrong: {error}.")))?)
-        }
-    };
+    let status =
+        match call.query(STATUS)? {
+            None => None,
+            Some(status) => {
+                let status = status.parse::<DraftStatus>();
+                Some(status.map_err(|error| {
+                    bad_parameter(STATUS, format!("The parameter status is wrong: {error}."))
+                })?)
+            }
+        };
     let limit = match call.query(LIMIT)? {
         None => DEFAULT_LIMIT,
         Some(limit) => number(&limit).filter(|limit| (1..=MAX_LIMIT).contains(limit)).ok_or_else(|| {
@@ -211,7 +214,8 @@ fn draft_id(call: &Call) -> Result<DraftId, Problem> {
 
 /// Reads a number that is written in one way only.
 fn number<T: std::str::FromStr>(digits: &str) -> Option<T> {
-    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    let is_plain =
+        digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     digits.parse().ok().filter(|_| is_plain)
 }
 
@@ -227,8 +231,10 @@ async fn read(call: Call) -> Result<Members, Problem> {
 /// Takes the members that create and change have in common.
 fn written_fields(members: &mut Members) -> Result<Fields, Problem> {
     let title = members.take("title").map(|value| text("title", value, fields::title)).transpose()?;
-    let description =
-        members.take("description").map(|value| text("description", value, fields::description)).transpose()?;
+    let description = members
+        .take("description")
+        .map(|value| text("description", value, fields::description))
+        .transpose()?;
     let price_suggested = members.take("price_suggested").map(price).transpose()?;
     Ok(Fields { title, description, price_suggested, status: None })
 }
@@ -239,7 +245,9 @@ fn text(
     check: fn(String) -> Result<String, FieldError>,
 ) -> Result<String, Problem> {
     match value {
-        Value::String(text) => check(text).map_err(|error| Problem::from(error).with("pointer", format!("/{name}"))),
+        Value::String(text) => {
+            check(text).map_err(|error| Problem::from(error).with("pointer", format!("/{name}")))
+        }
         _ => Err(bad_member(name, format!("The member `{name}` is a string."))),
     }
 }

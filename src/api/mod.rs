@@ -119,8 +119,7 @@ impl Api {
         if !self.read_only {
             return Ok(());
         }
-        let detail =
-            "Nothing is taken or changed at the moment, because what is kept here is being moved. Try again later.";
+        let detail = "Nothing is taken or changed at the moment, because what is kept here is being moved. Try again later.";
         Err(Problem::new(ProblemKind::ReadOnly, detail).retry_after(READ_ONLY_RETRY))
     }
 }

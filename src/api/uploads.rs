@@ -38,11 +38,7 @@ pub(super) async fn append(api: &Api, call: Call) -> Result<Response<Body>, Prob
 }
 
 /// Takes in the form. Returns the draft, and the photos that were left out if the request says that bad ones may be.
-async fn upload(
-    api: &Api,
-    call: Call,
-    target: Target,
-) -> Result<(Draft, Option<Vec<Rejected>>), Problem> {
+async fn upload(api: &Api, call: Call, target: Target) -> Result<(Draft, Option<Vec<Rejected>>), Problem> {
     api.refuse_if_read_only()?;
     let on_error = on_error(&call)?;
     let Call { caller, request, body_cap, .. } = call;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::catalog::{DraftRow, Restorable, Restore, Row, SledCatalog, SourceRow, State};
 use crate::disk::FreeDisk;
-use crate::model::{DraftId, DraftStatus, MAX_ID, Media, MediaId, MediaKey, SourceId, UserId};
+use crate::model::{DraftId, DraftStatus, MAX_ID, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
 
 async fn catalog(dir: &std::path::Path) -> SledCatalog {
     SledCatalog::open(dir, FreeDisk::Bytes(0)).await.unwrap()
@@ -41,6 +41,9 @@ fn draft() -> impl Strategy<Value = DraftRow> {
         price_suggested: price,
         photos: photos.into_iter().map(MediaId).collect(),
         owner: owner(user),
+        created: Timestamp::from_millis(1_700_000_000_000 + user),
+        updated: Timestamp::from_millis(1_800_000_000_000),
+        version: 1 + user,
     })
 }
 
@@ -66,8 +69,21 @@ async fn filled(catalog: &dyn Restorable) {
         let (title, description) = (format!("draft {id}"), String::new());
         let status = DraftStatus::Draft;
         let (price_suggested, owner) = (None, owner(id % 2));
-        let draft = DraftRow { id: DraftId(id), title, description, status, price_suggested, photos, owner };
-        [Row::Media(media(id)), Row::Draft(draft)]
+        let (created, updated, version) = (Timestamp::from_millis(id), Timestamp::from_millis(id + 1), 2);
+        let id = DraftId(id);
+        let draft = DraftRow {
+            id,
+            title,
+            description,
+            status,
+            price_suggested,
+            photos,
+            owner,
+            created,
+            updated,
+            version,
+        };
+        [Row::Media(media(id.0)), Row::Draft(draft)]
     });
     catalog.restore(Restore::Rows(rows.collect())).await.unwrap();
 }

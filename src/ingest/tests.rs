@@ -7,10 +7,13 @@ use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::{Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, SledCatalog};
+use crate::catalog::{
+    Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock, KnownSource, NewDraft,
+    SledCatalog,
+};
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
-use crate::model::{DraftId, Media, MediaId, SourceId};
+use crate::model::{DraftId, Media, MediaId, SourceId, Timestamp};
 
 mod again;
 mod quota;
@@ -29,6 +32,45 @@ impl Catalog for Failing {
             Some(error) => Err(error),
             None => self.inner.create_draft(new).await,
         }
+    }
+
+    async fn change_draft(
+        &self,
+        id: DraftId,
+        version: Option<u64>,
+        change: Change,
+    ) -> Result<Draft, ChangeError> {
+        self.inner.change_draft(id, version, change).await
+    }
+
+    async fn delete_draft(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
+        self.inner.delete_draft(id, version).await
+    }
+
+    async fn drafts_of(
+        &self,
+        filter: DraftFilter,
+        before: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<Draft>, CatalogError> {
+        self.inner.drafts_of(filter, before, limit).await
+    }
+
+    async fn drafts_with(
+        &self,
+        media: MediaId,
+        after: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftId>, CatalogError> {
+        self.inner.drafts_with(media, after, limit).await
+    }
+
+    async fn unreferenced_media(&self, before: Timestamp, limit: usize) -> Result<Vec<Media>, CatalogError> {
+        self.inner.unreferenced_media(before, limit).await
+    }
+
+    async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError> {
+        self.inner.remove_media(id, before).await
     }
 
     async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
@@ -91,6 +133,7 @@ async fn setup() -> Setup {
     let scratch = Scratch { dir: store.scratch_dir().into(), min_free: free };
     let limits = Limits {
         photos: 5,
+        photos_per_draft: 5,
         photo_bytes: 1 << 20,
         body_bytes: 8 << 20,
         mime_prefixes: vec!["image/".into()],
@@ -128,8 +171,9 @@ impl Setup {
     }
 }
 
-fn caller() -> Caller {
-    Caller::new([127, 0, 0, 1].into(), None)
+fn new_draft() -> Upload {
+    let caller = Caller::new([127, 0, 0, 1].into(), None);
+    Upload { caller, target: Target::NewDraft, on_error: OnError::Fail }
 }
 
 async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded, IngestError> {
@@ -142,7 +186,7 @@ async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded,
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(b"--b--\r\n");
-    ingest.upload(caller(), stream::iter([Ok(Bytes::from(body))]), "b").await
+    ingest.upload(new_draft(), stream::iter([Ok(Bytes::from(body))]), "b").await
 }
 
 fn photo(shade: u8) -> Vec<u8> {
@@ -237,7 +281,7 @@ async fn commit_whose_client_left_completes_and_drained_waits_for_it() {
                 asked.store(true, Ordering::Relaxed);
                 Ok(Bytes::from(body))
             });
-            ingest.upload(caller(), body, "b").await.map(|_| ())
+            ingest.upload(new_draft(), body, "b").await.map(|_| ())
         }
     });
     while setup.ingest.commits.is_empty() {
@@ -276,7 +320,7 @@ async fn panicking_decoder_blames_the_photo_and_is_logged_and_counted() {
     let _in_this_thread = tracing::subscriber::set_default(log);
     let label = Label { index: 3, filename: Some("/home/me/x.jpg".into()) };
     let cost = crate::imaging::Cost { time: Duration::ZERO, memory: 0 };
-    let done = pool.run(caller().client, cost, |_| panic!("a decoder's bug")).await;
+    let done = pool.run(new_draft().caller.client, cost, |_| panic!("a decoder's bug")).await;
     let blamed = tracing::info_span!("request", request_id = "r-17")
         .in_scope(|| photo::encoded::<()>(done, "image/png", &label).unwrap_err());
     assert!(matches!(

@@ -119,11 +119,9 @@ impl Work {
         self.reject_duplicates();
         self.rejected.sort_by_key(|photo| photo.index);
         match self.rejected.first() {
-            Some(Rejected { index, filename, reason }) if self.ready.is_empty() => Err(IngestError::Photo {
-                index: *index,
-                filename: filename.clone(),
-                reason: reason.clone(),
-            }),
+            Some(Rejected { index, filename, reason }) if self.ready.is_empty() => {
+                Err(IngestError::Photo { index: *index, filename: filename.clone(), reason: reason.clone() })
+            }
             _ => Ok(()),
         }
     }

@@ -66,7 +66,11 @@ fn text(field: &'static str, text: String, max: usize) -> Result<String, FieldEr
 pub fn price(price: f64) -> Result<f64, FieldError> {
     let is_whole_cents = (price * 100.0).round() / 100.0 == price;
     // Adding zero turns -0 into 0.
-    if (0.0..=MAX_PRICE).contains(&price) && is_whole_cents { Ok(price + 0.0) } else { Err(FieldError::Price) }
+    if (0.0..=MAX_PRICE).contains(&price) && is_whole_cents {
+        Ok(price + 0.0)
+    } else {
+        Err(FieldError::Price)
+    }
 }
 
 #[cfg(test)]

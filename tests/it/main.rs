@@ -21,6 +21,7 @@ mod http_clients;
 mod instances;
 mod jpeg;
 mod lifecycle;
+mod listings;
 mod log;
 mod many_drafts;
 mod media;

@@ -38,8 +38,10 @@ async fn many_drafts_are_ready_soon_after_stop_and_after_kill_9() {
             for photo in &photos {
                 std::fs::write(root.join(format!("{}.jpg", photo.key)), BYTES).unwrap();
             }
-            let (catalog, new) =
-                (Arc::clone(&catalog), NewDraft { title: format!("draft {number}"), photos, ..NewDraft::default() });
+            let (catalog, new) = (
+                Arc::clone(&catalog),
+                NewDraft { title: format!("draft {number}"), photos, ..NewDraft::default() },
+            );
             recording.spawn(async move { catalog.create_draft(new).await.unwrap() });
             if recording.len() == AT_ONCE {
                 recording.join_next().await.unwrap().unwrap();

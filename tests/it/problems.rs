@@ -38,6 +38,17 @@ fn upload(body: &[u8]) -> Vec<u8> {
     upload_as(&format!("multipart/form-data; boundary={BOUNDARY}"), "", body)
 }
 
+/// Creates a draft without a form.
+fn create(fields: &str, body: &[u8]) -> Vec<u8> {
+    create_as("application/json", fields, body)
+}
+
+fn create_as(content_type: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let fields = format!("Content-Type: {content_type}\r\nContent-Length: {length}\r\n{fields}");
+    request("POST /api/v1/listings", &fields, body)
+}
+
 /// An upload without its body.
 fn upload_head(fields: &str) -> Vec<u8> {
     let fields = format!("Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n{fields}");
@@ -56,6 +67,7 @@ fn provoked(kind: ProblemKind) -> Provoked {
             DEFAULT,
             [upload_head("Transfer-Encoding: chunked\r\n"), b"not a length\r\n".to_vec()].concat(),
         ),
+        ProblemKind::MalformedJson => Here(DEFAULT, create("", b"{")),
         ProblemKind::NoPhoto => Here(DEFAULT, upload(&form(&[field("title", b"shoes")]))),
         ProblemKind::TokenMissing => Here(
             &[("AUTH_REQUIRED", "true"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")],
@@ -74,6 +86,7 @@ fn provoked(kind: ProblemKind) -> Provoked {
         }
         ProblemKind::BadRange => Elsewhere("media.rs", "photo_is_served_whole_in_ranges_and_conditionally"),
         ProblemKind::BodyTooLarge => Here(SMALL, upload_head("Content-Length: 5000000\r\n")),
+        ProblemKind::DraftFull => Elsewhere("listings.rs", "photos_are_appended_up_to_the_limit_of_a_draft"),
         ProblemKind::TooManyPhotos => {
             let photo = photo(64, 48);
             Here(SMALL, upload(&form(&[file(&photo), file(&photo), file(&photo)])))
@@ -81,6 +94,7 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ProblemKind::PhotoTooLarge => Here(SMALL, photo_of(&[card(64, 48), vec![0; 1 << 20]].concat())),
         ProblemKind::UriTooLong => Here(DEFAULT, get(&format!("/{}", "a".repeat(9000)), "")),
         ProblemKind::NotMultipart => Here(DEFAULT, upload_as("application/json", "", b"{}")),
+        ProblemKind::NotJson => Here(DEFAULT, create_as("text/plain", "", b"{}")),
         ProblemKind::EncodedBody => {
             let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
             Here(DEFAULT, upload_as(&content_type, "Content-Encoding: gzip\r\n", b"x"))
@@ -89,6 +103,10 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ProblemKind::BadTitle => {
             Here(DEFAULT, upload(&form(&[file(&photo(64, 48)), field("title", &[b'x'; 161])])))
         }
+        ProblemKind::BadMember => Here(DEFAULT, create("", br#"{"price": 1}"#)),
+        ProblemKind::BadOrder => Elsewhere("listings.rs", "order_that_is_no_permutation_is_422"),
+        ProblemKind::BadParameter => Here(DEFAULT, get("/api/v1/listings?limit=0", "")),
+        ProblemKind::UnknownUpload => Here(DEFAULT, create("", br#"{"uploads": ["a"]}"#)),
         ProblemKind::EmptyImage => {
             let gif = b"GIF89a\0\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\0\0\x01\0\0\x02\x02D\x01\0;";
             Here(DEFAULT, photo_of(gif))
@@ -102,6 +120,9 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ProblemKind::ImageTooComplex => Here(&[("MEMORY_BUDGET_MB", "16")], photo_of(&photo(3000, 2500))),
         ProblemKind::Abandoned => {
             Elsewhere("../../src/api/errors.rs", "errors_that_no_request_provokes_have_their_kinds")
+        }
+        ProblemKind::PreconditionRequired => {
+            Elsewhere("listings.rs", "photo_is_removed_and_the_rest_moves_up")
         }
         ProblemKind::RateLimited => {
             Elsewhere("overload.rs", "request_above_the_rate_limit_is_429_with_retry_after")

@@ -18,7 +18,11 @@ fn source(name: &str) -> SourceId {
 }
 
 fn draft(title: &str, photos: &[&str]) -> NewDraft {
-    NewDraft { title: title.into(), photos: photos.iter().copied().map(photo).collect(), ..NewDraft::default() }
+    NewDraft {
+        title: title.into(),
+        photos: photos.iter().copied().map(photo).collect(),
+        ..NewDraft::default()
+    }
 }
 
 pub(super) async fn run(catalog: Arc<dyn Catalog>) {
@@ -91,7 +95,7 @@ async fn source_gives_the_photo_that_was_last_made_from_it(catalog: &dyn Catalog
     let with_source = |name| NewDraft {
         title: String::new(),
         photos: vec![photo("a"), NewPhoto { source: one, ..photo(name) }],
-        owner: None,
+        ..NewDraft::default()
     };
     let made = catalog.create_draft(with_source("e")).await.unwrap();
     assert_eq!(catalog.media_of_source(one).await.unwrap().as_ref(), Some(&made.photos[1]));

@@ -2,7 +2,7 @@
 
 use super::{draft, source};
 use crate::catalog::{DraftRow, Restorable, Restore, RestoreError, Row, SourceRow, State};
-use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, UserId};
+use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
 
 fn media(id: u64, name: &str) -> Media {
     let (id, key, owner) = (MediaId(id), MediaKey::of(name.as_bytes()), UserId::try_from(id % 2).ok());
@@ -18,6 +18,9 @@ fn row(id: u64, title: &str, photos: &[u64]) -> DraftRow {
         price_suggested: Some(0.1 + 0.2),
         photos: photos.iter().copied().map(MediaId).collect(),
         owner: UserId::try_from(id % 2).ok(),
+        created: Timestamp::from_millis(1_700_000_000_000 + id),
+        updated: Timestamp::from_millis(1_700_000_000_001 + id),
+        version: 1,
     }
 }
 

@@ -137,10 +137,12 @@ impl Trees {
         limit: usize,
     ) -> Result<Vec<DraftId>, CatalogError> {
         let mut ids = Vec::new();
-        for state in DraftStatus::ALL.into_iter().filter(|state| status.is_none_or(|status| status == *state)) {
+        for state in DraftStatus::ALL.into_iter().filter(|state| status.is_none_or(|status| status == *state))
+        {
             let last = owner_key(owner, state, DraftId(u64::MAX));
             let end = before.map_or(Bound::Included(last), |id| Bound::Excluded(owner_key(owner, state, id)));
-            let keys = self.drafts_by_owner.range((Bound::Included(owner_prefix(owner, state).to_vec()), end));
+            let keys =
+                self.drafts_by_owner.range((Bound::Included(owner_prefix(owner, state).to_vec()), end));
             for key in keys.keys().rev().take(limit) {
                 ids.push(DraftId(last_number(&key?)?));
             }
@@ -158,7 +160,8 @@ impl Trees {
         limit: usize,
     ) -> Result<Vec<DraftId>, CatalogError> {
         let start = Bound::Excluded(reference_key(media, after.unwrap_or(DraftId(0))));
-        let keys = self.drafts_by_media.range((start, Bound::Included(reference_key(media, DraftId(u64::MAX)))));
+        let keys =
+            self.drafts_by_media.range((start, Bound::Included(reference_key(media, DraftId(u64::MAX)))));
         keys.keys().take(limit).map(|key| last_number(&key?).map(DraftId)).collect()
     }
 

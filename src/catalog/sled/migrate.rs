@@ -6,7 +6,9 @@
 use sled::{Db, IVec};
 
 use super::io_error;
-use super::rows::{DraftValue, References, Trees, decode, encode, number, owner_key, reference_key, unreferenced_key};
+use super::rows::{
+    DraftValue, References, Trees, decode, encode, number, owner_key, reference_key, unreferenced_key,
+};
 use crate::catalog::CatalogError;
 use crate::model::{DraftId, MediaId, Timestamp};
 
@@ -50,7 +52,8 @@ struct Migration<'a> {
 
 impl Migration<'_> {
     fn run(&self) -> Result<(), CatalogError> {
-        let Trees { sources_by_media, references, unreferenced, drafts_by_owner, drafts_by_media, .. } = self.trees;
+        let Trees { sources_by_media, references, unreferenced, drafts_by_owner, drafts_by_media, .. } =
+            self.trees;
         // What an unfinished migration left.
         for index in [sources_by_media, references, unreferenced, drafts_by_owner, drafts_by_media] {
             index.clear()?;

@@ -123,9 +123,7 @@ impl Transaction<'_> {
 
     fn restore_source(&self, SourceRow { source, media }: SourceRow) -> Step<(), Abort> {
         match self.media_by_source.get(source.as_bytes())? {
-            Some(there) if there != media.0.to_be_bytes() => {
-                Err(differs(format_args!("source {source}")))
-            }
+            Some(there) if there != media.0.to_be_bytes() => Err(differs(format_args!("source {source}"))),
             Some(_) | None => self.record_source(source.as_bytes(), media),
         }
     }

@@ -36,7 +36,7 @@ async fn restart_keeps_drafts_and_counters() {
             size_bytes: 1,
             source: SourceId::new([1; 32]),
         }],
-        owner: None,
+        ..NewDraft::default()
     };
     let first = {
         let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();

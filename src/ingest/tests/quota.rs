@@ -16,7 +16,7 @@ async fn setup_with(photos: u32) -> (Setup, Arc<MemoryLimiter>) {
 /// The units that are left for the client of these uploads. This takes them.
 async fn left(limiter: &MemoryLimiter) -> usize {
     let mut left = 0;
-    while limiter.take(caller().client, 1).await.allowed {
+    while limiter.take(new_draft().caller.client, 1).await.allowed {
         left += 1;
     }
     left

@@ -11,7 +11,7 @@ use super::*;
 use crate::catalog::sled::watermark::Acknowledged;
 use crate::catalog::{Catalog, DraftRow, NewDraft, NewPhoto, Restorable, Restore, Row, SledCatalog};
 use crate::disk::FreeDisk;
-use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
+use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp};
 
 const SLOT: usize = codec::SLOT;
 
@@ -45,7 +45,7 @@ fn new_draft(number: u64) -> NewDraft {
     NewDraft {
         title: "t".repeat(usize::try_from(number % 150).unwrap()),
         photos: vec![photo(number), photo(number / 2)],
-        owner: None,
+        ..NewDraft::default()
     }
 }
 
@@ -93,6 +93,9 @@ fn draft_row(id: u64) -> DraftRow {
         price_suggested: None,
         photos: vec![MediaId(id)],
         owner: None,
+        created: Timestamp::from_millis(1_700_000_000_000 + id),
+        updated: Timestamp::from_millis(1_700_000_000_001 + id),
+        version: 1,
     }
 }
 
