@@ -44,8 +44,8 @@ fn main() -> ExitCode {
 /// Threads that wait for the disk. Thousands of phones that write at once would get 512, each with its own stack and heap. More
 /// threads than a disk works on at a time only cost memory.
 const DISK_THREADS: usize = 16;
-/// Least number of threads that answer requests. With one a core they lose to as many image threads: on two cores under `make
-/// load`, 99 % of the health checks take at most 30 ms with four threads, and 60 ms with two.
+/// Least number of threads that answer requests. With one a core they lose to as many image threads: on two cores under
+/// `make load`, 99 % of the health checks take at most 30 ms with four threads, and 60 ms with two.
 const LEAST_ANSWERING_THREADS: usize = 4;
 
 /// How long the exit waits for a reader of the log.

@@ -52,7 +52,7 @@ fn close(got: [u8; 3], expected: [u8; 3]) -> bool {
 }
 
 #[test]
-fn budget_that_stopped_the_work_stays_stopped() {
+fn exceeded_budget_refuses_all_further_work() {
     let budget = WorkBudget::new(&RECIPE, &|| false);
     assert_eq!(budget.grant(RECIPE.memory + 1), Err(ImageError::TooMuchMemory));
     assert_eq!(budget.check(), Err(ImageError::TooMuchMemory));

@@ -1,4 +1,4 @@
-//! Reads TIFF directories (TIFF 6.0 section 2), of which TIFF files and EXIF blocks in any container consist.
+//! Reads TIFF directories (TIFF 6.0 section 2), the structure of TIFF files and of EXIF blocks in any container.
 //!
 //! This reader is our own, because general EXIF libraries looped or aborted on a few hostile bytes. A value outside of the file
 //! counts as absent. A read follows one offset at a time and looks at a bounded number of entries, and allocates nothing.

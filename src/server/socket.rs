@@ -29,7 +29,7 @@ use crate::web::request_id;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes of a response that the kernel buffers unsent (`TCP_NOTSENT_LOWAT`). By default it buffers megabytes for a fast client
-/// that stops reading, and asks for more only when a third of them is sent, so a slow client looks dead.
+/// that stops reading, and asks for more only when a third of them is sent, so a slow client looks disconnected.
 const UNSENT_BYTES: u32 = 64 * 1024;
 
 /// Maximum bytes per read from a client that sends slower than the server reads. hyper doubles its buffer of 8 KiB whenever a

@@ -56,8 +56,8 @@ pub enum ReadError {
 /// The body of a request, as a stream of its data.
 ///
 /// If it is dropped before its end, a background task reads on for a bounded time and size: closing a connection with unread
-/// data resets it, and the reset can arrive before the response (RFC 9112 section 9.6). A client that still waits for `100
-/// Continue` sends nothing, so nothing is read from it.
+/// data resets it, and the reset can arrive before the response (RFC 9112 section 9.6). A client that still waits for
+/// `100 Continue` sends nothing, so nothing is read from it.
 pub struct RequestBody {
     incoming: Option<Incoming>,
     limits: ReadLimits,

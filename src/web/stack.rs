@@ -99,7 +99,7 @@ pub trait Application: Send + Sync + 'static {
     /// Returns the route of a request.
     ///
     /// # Errors
-    /// There is none: 404 or 405.
+    /// The problem for a missing route: 404 or 405.
     fn route(&self, method: &Method, path: &str) -> Result<Self::Route, Problem>;
 
     /// Returns whether `route` is for monitoring, and so is answered under any load.

@@ -23,9 +23,8 @@ impl Kernels {
         Self::Portable
     }
 
-    /// Computes the weighted sum of rows: `out[x]` is the sum of `window[n * stride + x] * weights[n]` with six fractional
-    /// bits. The length of `out` is a multiple of 64, at most `stride`. The number of weights is even, with all rows in
-    /// `window`.
+    /// Computes the weighted sum of rows: `out[x]` is the sum of `window[n * stride + x] * weights[n]` in 1/64. The length of
+    /// `out` is a multiple of 64, at most `stride`. The number of weights is even, with all their rows in `window`.
     #[allow(unsafe_code)]
     pub(super) fn vertical(self, window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
         match self {

@@ -108,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn flat_plane_stays_flat(width in 1usize..300, to in 1usize..100, value: u8, start in -2.0f64..2.0) {
+    fn flat_plane_is_resized_to_a_flat_plane(width in 1usize..300, to in 1usize..100, value: u8, start in -2.0f64..2.0) {
         let mut columns = whole(width, to);
         columns.start = start;
         let made = scaled(&vec![value; width * 3], &columns, &whole(3, 2), 2, Kernels::detect());

@@ -321,7 +321,7 @@ mod heic {
     }
 
     #[test]
-    fn every_cut_is_refused() {
+    fn truncated_file_is_refused_at_every_cut() {
         for whole in [data!("turn1_mirror0.heic"), data!("grid.heic"), data!("alpha.heic")] {
             for cut in 0..whole.len() {
                 assert!(make(&whole[..cut]).is_err(), "cut at {cut} of {}", whole.len());
@@ -396,7 +396,7 @@ mod avif {
     }
 
     #[test]
-    fn every_cut_is_refused() {
+    fn truncated_file_is_refused_at_every_cut() {
         for whole in [data!("420.avif"), data!("alpha.avif")] {
             for cut in 0..whole.len() {
                 assert!(make(&whole[..cut]).is_err(), "cut at {cut} of {}", whole.len());

@@ -53,7 +53,7 @@ fn places(file: &[u8], marker: u8) -> Vec<usize> {
 }
 
 #[test]
-fn progressive_jpeg_without_end_is_whole_if_its_scans_are() {
+fn progressive_jpeg_with_complete_scans_needs_no_end() {
     let whole = progressive();
     let clean = made(&whole).unwrap();
     let open = &whole[..whole.len() - 2];
@@ -84,7 +84,7 @@ fn progressive_jpeg_cut_before_its_last_bits_is_truncated() {
 }
 
 #[test]
-fn sequential_jpeg_without_end_lacks_pixels_if_it_lacks_a_scan() {
+fn sequential_jpeg_without_end_and_a_scan_is_truncated() {
     let colour = encoded::<3>(PixelFormat::RGB, |encoder| encoder.set_arithmetic(true).unwrap());
     let open = &colour[..colour.len() - 2];
     assert_eq!(made(open), made(&colour));

@@ -12,8 +12,8 @@ use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 /// Coefficients of a block, in the order of [`PLACE`]. Only 64 are used; with 256, every `u8` is an index that needs no check.
 pub(super) type Block = [i16; 256];
 
-/// The largest allowed sum of absolute values of a dequantised column. Passes multiply by at most 4 * 1.3871 and add pairs: 2 *
-/// 4 * 1.3871 * 2953 < 2^15.
+/// The largest allowed sum of absolute values of a dequantised column. Passes multiply by at most 4 * 1.3871 and add pairs:
+/// 2 * 4 * 1.3871 * 2953 < 2^15.
 pub(super) const MOST_IN_COLUMN: u16 = 2953;
 
 /// Maps a row to its position in the layout that stores the rows (0,4), (2,6), (7,1), (3,5) as pairs, because one SIMD

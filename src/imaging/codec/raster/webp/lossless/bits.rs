@@ -77,7 +77,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_are_read_as_they_lie_in_the_bytes(
+        fn numbers_equal_the_bits_of_the_stream(
             bytes in proptest::collection::vec(any::<u8>(), 0..40),
             counts in proptest::collection::vec(0u32..=24, 0..60),
         ) {
