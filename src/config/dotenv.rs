@@ -50,6 +50,7 @@ impl fmt::Display for Problem {
 /// Returns the bindings of a file in order, or the errors of all lines that do not parse.
 pub(super) fn parse(text: &str) -> Result<Vec<Binding>, Vec<BadLine>> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    // Python opens the file with universal newlines.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let (mut bindings, mut bad_lines) = (Vec::new(), Vec::new());
     let (mut rest, mut line) = (text.as_str(), 1);

@@ -12,7 +12,7 @@ type Transform = Arc<dyn TransformExecutor<u8> + Send + Sync>;
 
 /// Returns the RGB profile with the primaries of a code point (ITU-T H.273), or `None` if they are unknown or those of sRGB.
 pub(super) fn named_profile(primaries: u16) -> Option<Vec<u8>> {
-    // There is no tone mapping: HDR transfers (16 and 18) are shown as the SDR that they are compatible with.
+    // There is no tone mapping: the transfer of HDR (16 and 18) is ignored, and that of the profile is used.
     let profile = match primaries {
         9 => ColorProfile::new_bt2020(),
         11 => ColorProfile::new_dci_p3(),
@@ -110,6 +110,7 @@ fn convert_ideal_inks(pixels: &mut Vec<u8>) {
     for at in 0..count {
         let [c, m, y, k] = [0, 1, 2, 3].map(|ink| 255 - u32::from(pixels[4 * at + ink]));
         for (channel, light) in [c, m, y].into_iter().enumerate() {
+            // Both are at most 255, so the quotient is too.
             pixels[3 * at + channel] = u8::try_from((light * k + 127) / 255).unwrap_or(u8::MAX);
         }
     }

@@ -32,6 +32,7 @@ pub(super) fn block(format: Format, file: &[u8]) -> Option<&[u8]> {
         Format::Jpeg => jpeg_exif(file),
         Format::Png => png_exif(file),
         Format::WebP => webp_exif(file),
+        // An EXIF block has the structure of a TIFF file.
         Format::Tiff => Some(file),
         _ => None,
     }

@@ -17,6 +17,7 @@ pub(super) fn memory(model: Model, width: u32, height: u32, has_profile: bool) -
     let pixels = match model {
         Model::Grey => 0,
         Model::YCbCr if !has_profile => 0,
+        // Four bytes before the conversion, three after it.
         _ if has_profile => 7,
         _ => 4,
     };

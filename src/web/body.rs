@@ -133,7 +133,7 @@ impl Stream for RequestBody {
                         clock.as_mut().reset(deadline);
                     }
                     ready!(clock.as_mut().poll(cx));
-                    // After an error there is nothing to drain.
+                    // The rest of a slow body is not drained.
                     self.incoming = None;
                     return Poll::Ready(Some(Err(ReadError::Slow)));
                 }

@@ -147,6 +147,7 @@ impl Picture for Heif<'_> {
 
     fn memory(&self) -> u64 {
         let alpha = self.alpha.as_ref().map_or(0, |alpha| alpha.grid.memory());
+        // A row of whole pixels and a band of cut ones.
         let rows = (BAND_ROWS as u64 + 2) * 4 * u64::from(self.colour.width);
         let exif = self.exif.as_ref().map_or(0, |exif| exif.len() as u64);
         self.colour.memory() + alpha + rows + exif

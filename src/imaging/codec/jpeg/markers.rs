@@ -44,6 +44,7 @@ pub(super) fn all(file: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut rest = file.strip_prefix(&START).unwrap_or(&[]);
     std::iter::from_fn(move || {
         loop {
+            // Skip fill bytes and garbage between segments, as libjpeg-turbo does.
             let start = memchr::memchr(0xFF, rest)?;
             let fill = rest[start..].iter().position(|byte| *byte != 0xFF)?;
             let marker = rest[start + fill];

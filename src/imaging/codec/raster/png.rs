@@ -211,6 +211,7 @@ fn end_of_image_data(file: &[u8]) -> Option<usize> {
             _ => return end,
         }
         if is_image_data {
+            // A chunk that is cut off has no end.
             end = Some(at).filter(|end| *end <= file.len());
             end?;
         }

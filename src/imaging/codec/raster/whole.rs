@@ -45,6 +45,7 @@ impl<'a> Whole<'a> {
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
         let output = decoder.total_bytes();
         decoder.set_limits(limits(output)).map_err(classify)?;
+        // A corrupt profile does not make the pixels unacceptable.
         let profile = decoder.icc_profile().ok().flatten();
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
         let hidden = match format {

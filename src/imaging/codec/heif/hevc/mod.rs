@@ -16,6 +16,7 @@ const PPS: u8 = 34;
 const MAX_CONFIGURATION_NALS: usize = 128;
 const FIRST_NON_SLICE: u8 = 32;
 
+/// The parts of a decoder configuration (`hvcC`, ISO/IEC 14496-15 section 8.3.3.1).
 struct Configuration<'a> {
     /// Bytes of the length before each NAL unit of the data.
     length_bytes: u8,

@@ -167,6 +167,7 @@ impl Bits {
         let next =
             bytes.get(self.at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u64::from_be_bytes(*word));
         self.reservoir |= next >> valid;
+        // At most 7.
         self.at += usize::try_from((valid ^ 63) >> 3).unwrap_or(0);
         self.count |= GUARANTEED;
     }
@@ -174,6 +175,7 @@ impl Bits {
     /// Returns the next `N` bits without consuming them.
     #[inline(always)]
     pub(super) fn peek<const N: u32>(self) -> usize {
+        // At most 16 bits.
         usize::try_from(self.reservoir >> (64 - N)).unwrap_or(0)
     }
 
@@ -187,6 +189,7 @@ impl Bits {
     /// Reads a value of `size` bits, 1..=11, as T.81 F.2.2.1 extends it.
     #[inline(always)]
     pub(super) fn value(&mut self, size: u32) -> i16 {
+        // At most 11 bits.
         let raw = i16::try_from(self.reservoir >> (64 - size)).unwrap_or(0);
         // Without a leading one, the value is negative.
         let offset = if self.reservoir.cast_signed() < 0 { 0 } else { 1 - (1 << size) };

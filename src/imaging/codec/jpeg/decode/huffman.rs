@@ -313,5 +313,6 @@ fn magnitude(bits: u32, spare: u32, size: u32) -> i16 {
     let raw = (bits >> spare) & ((1 << size) - 1);
     let value =
         if size > 0 && raw < 1 << (size - 1) { i64::from(raw) + 1 - (1 << size) } else { i64::from(raw) };
+    // Sizes are at most 11 bits.
     i16::try_from(value).unwrap_or(0)
 }

@@ -7,6 +7,7 @@ use crate::imaging::codec::jpeg::dct::ZIGZAG;
 /// Writes a marker of `kind` with its content.
 fn push(out: &mut Vec<u8>, kind: u8, content: &[u8]) {
     out.extend([0xFF, kind]);
+    // No segment is longer than a kilobyte.
     let length = u16::try_from(content.len() + 2).unwrap_or(u16::MAX);
     out.extend(length.to_be_bytes());
     out.extend(content);

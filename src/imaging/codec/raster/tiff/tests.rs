@@ -330,7 +330,7 @@ fn memory_is_declared_before_it_is_allocated() {
 
 #[test]
 fn further_samples_are_dropped_after_differences_are_undone() {
-    // All samples of a pixel grow by different steps.
+    // Each sample grows by its own step from pixel to pixel.
     let steps = [3u8, 0, 1, 50];
     let row: Vec<u8> = [[10, 200, 30, 7], steps].concat().into_iter().chain(steps.repeat(30)).collect();
     let data = deflated(&row.repeat(16));

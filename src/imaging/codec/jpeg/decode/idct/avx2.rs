@@ -18,7 +18,7 @@ fn dequantise(block: &Block, factors: &[i16; 64]) -> ([__m256i; 4], bool) {
     }
     let [a, b, c, d] = rows.map(|row| _mm256_abs_epi16(row));
     let sums = _mm256_adds_epu16(_mm256_adds_epu16(a, b), _mm256_adds_epu16(c, d));
-    // Each half cannot overflow, and the two halves of a column are added in 32 bits.
+    // Saturating additions cannot wrap. The two halves of a column are added in 32 bits.
     let columns =
         _mm256_add_epi32(_mm256_srli_epi32::<16>(sums), _mm256_and_si256(sums, _mm256_set1_epi32(0xFFFF)));
     let is_over = _mm256_cmpgt_epi32(columns, _mm256_set1_epi32(i32::from(MOST_IN_COLUMN)));
@@ -44,7 +44,7 @@ fn pass8<const SHIFT: i32>([p04, p26, p71, p35]: [__m256i; 4]) -> [__m256i; 8] {
     let z34 = _mm256_add_epi16(p71, p35);
     let z3 = _mm256_madd_epi16(z34, pair(F_1_175 - F_1_961, F_1_175));
     let z4 = _mm256_madd_epi16(z34, pair(F_1_175, F_1_175 - F_0_390));
-    // These are multiplied with the rows 0 to 3.
+    // The odd parts of the rows 0 to 3.
     let odd = [
         _mm256_add_epi32(_mm256_madd_epi16(p71, pair(-F_0_899, F_1_501 - F_0_899)), z4),
         _mm256_add_epi32(_mm256_madd_epi16(p35, pair(F_3_072 - F_2_562, -F_2_562)), z3),

@@ -31,6 +31,7 @@ pub(super) const PLACE: [u8; 64] = {
     let mut index = 0;
     while index < 64 {
         let natural = ZIGZAG[index] as usize;
+        // At most 63.
         places[index] = place(natural / 8, natural % 8).to_le_bytes()[0];
         index += 1;
     }

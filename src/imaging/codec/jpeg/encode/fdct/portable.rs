@@ -54,6 +54,7 @@ fn divide(row: &Row, quant: &Quant, index: usize) -> Row {
     let high = |a: u16, b: u16| u16::try_from((u32::from(a) * u32::from(b)) >> 16).unwrap_or(u16::MAX);
     std::array::from_fn(|column| {
         let biased = row[column].unsigned_abs().wrapping_add(bias[column]);
+        // At most 1024.
         let level = high(high(biased, reciprocal[column]), scale[column]).cast_signed();
         let sign = row[column] >> 15;
         (level ^ sign).wrapping_sub(sign)

@@ -61,6 +61,7 @@ impl<'a> Bits<'a> {
         }
         let number = self.buffer & ((1 << count) - 1);
         self.skip(count)?;
+        // At most 24 bits.
         Ok(number as usize)
     }
 
