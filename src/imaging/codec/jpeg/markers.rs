@@ -106,6 +106,7 @@ pub(super) fn has_one_scan(file: &[u8]) -> bool {
     false
 }
 
+/// The content of a frame header (T.81 B.2.2).
 pub(in crate::imaging) struct Frame {
     pub(in crate::imaging) width: u16,
     pub(in crate::imaging) height: u16,

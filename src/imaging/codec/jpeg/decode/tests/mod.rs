@@ -49,7 +49,7 @@ impl Collected {
     /// Returns width, height and samples of a plane, with rows without padding.
     fn plane(&self, component: usize) -> (usize, usize, Vec<u8>) {
         let PlaneSize { width, height, padded, .. } = self.planes[component];
-        assert_eq!(self.rows[component], height, "all rows were told");
+        assert_eq!(self.rows[component], height, "all rows were filled");
         let rows = self.samples[component].chunks(padded).take(height);
         (width, height, rows.flat_map(|row| &row[..width]).copied().collect())
     }
