@@ -1,4 +1,4 @@
-//! Rules over several settings: what one row cannot decide by itself.
+//! Rules over several settings, which one row cannot decide by itself.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,26 +10,26 @@ use super::{Env, MediaStorage, parse, secret};
 use crate::media::s3::S3Settings;
 use crate::ratelimit::Quota;
 
-/// Where photos are kept, before the rest of their settings is known.
+/// The store of photos, before the rest of its settings is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum StorageKind {
     Local,
     S3,
 }
 
-/// What one client may store, before the rate limit of uploads is known.
+/// The upload quota, before the rate limit of uploads is known.
 #[derive(Clone, Copy)]
 pub(super) enum UploadQuota {
     Auto,
     Fixed(Option<Quota>),
 }
 
-/// `UPLOAD_QUOTA=auto` where the rate of uploads is limited: 2048 MiB a day.
+/// `UPLOAD_QUOTA=auto` if the rate of uploads is limited: 2048 MiB a day.
 const AUTO_UPLOAD_QUOTA: Quota = Quota { burst: 2048 << 10, window: Duration::from_secs(86_400) };
 
-/// Returns the settings that several rows decide, and adds the errors of rows that others make invalid.
+/// Returns the settings that depend on several rows, and adds the errors of rows that are invalid together.
 ///
-/// A rule over a row that did not parse is left out: its error is noted already. `None` if that leaves a value undecided.
+/// Skips rules for a row that did not parse, because its error is recorded already. Returns `None` if a value stays undecided.
 pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combined> {
     check_keys(parsed, reader);
     let storage = storage(parsed, reader);
@@ -44,7 +44,7 @@ pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combin
     Some(Combined { listen, media_storage, s3, upload_quota, max_photos_per_draft })
 }
 
-/// A production server, or one that requires tokens, has keys that nobody can guess.
+/// Checks that a production server, or one that requires tokens, has keys that cannot be guessed.
 fn check_keys(parsed: &Parsed, reader: &mut Reader<'_>) {
     let is_prod = parsed.env == Some(Env::Prod);
     let is_too_short = |key: &str| is_prod && key.len() < MIN_KEY_BYTES;
@@ -58,17 +58,17 @@ fn check_keys(parsed: &Parsed, reader: &mut Reader<'_>) {
     }
 }
 
-/// Returns where photos are kept, and how a bucket is reached, which `migrate-store` may ask for too.
+/// Returns the store of photos, and the settings of a bucket, which `migrate-store` may need, too.
 ///
-/// With `MEDIA_STORAGE=local` the settings of S3 may be wrong, since the `.env` of the old backend may well name them; then no
-/// bucket can be reached.
+/// With `MEDIA_STORAGE=local` the settings of S3 may be invalid, because the `.env` of the old backend may contain them. Then
+/// there are no settings of a bucket.
 fn storage(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<(MediaStorage, Option<S3Settings>)> {
     let is_s3 = parsed.media_storage == Some(StorageKind::S3);
     let endpoint = match parsed.s3_endpoint.as_ref()? {
         None => Some(None),
         Some(url) => parse::endpoint(url).map(Some),
     };
-    // One key without the other is a mistake, and must not turn into the keys of the environment.
+    // One key without the other is a mistake. The server must not replace it with the keys of the environment.
     let (access_key, secret_key) = (parsed.s3_access_key.clone()?, parsed.s3_secret_key.clone()?);
     let has_key_pair = access_key.is_some() == secret_key.is_some();
     let bucket = parsed.s3_bucket.clone()?;

@@ -1,7 +1,7 @@
 //! Settings: one table of rows, from which parser, `--help`, `check-config` and the documents come.
 //!
-//! A new setting is one row in `table.rs`, and `make docs`. All errors of a start are reported together. Nothing outside this
-//! module reads the environment.
+//! To add a setting, add a row to `table.rs` and run `make docs`. All errors of a start are reported together. Nothing outside
+//! this module reads the environment.
 
 mod combine;
 mod docs;
@@ -56,7 +56,6 @@ pub enum Database {
     Postgres(Box<PostgresUrl>),
 }
 
-/// Does not show user and password.
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -76,7 +75,7 @@ pub enum MediaStorage {
 }
 
 impl MediaStorage {
-    /// Returns the value of `MEDIA_STORAGE` that stands for it.
+    /// Returns the value of `MEDIA_STORAGE` for this store.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -97,7 +96,7 @@ impl Settings {
         reader.finish(combined.and_then(|combined| parsed.with(combined)))
     }
 
-    /// Returns whether everybody knows the key that signs tokens: it is the default, or a placeholder.
+    /// Returns whether the key that signs tokens is public: the default, or a placeholder.
     pub fn has_public_secret_key(&self) -> bool {
         secret::is_placeholder(&self.secret_key)
     }

@@ -1,4 +1,4 @@
-//! Places that `migrate-store` copies from and to.
+//! Sources and targets of `migrate-store`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ pub enum Place {
     Catalog(Database),
     /// `local:PATH`.
     Directory(PathBuf),
-    /// `s3:BUCKET`, reached as the settings of S3 say.
+    /// `s3:BUCKET`, reached with the settings of S3.
     Bucket(String),
 }
 
 impl Place {
-    /// Parses a place. Returns `None` if the text is none.
+    /// Parses a place, or returns `None` for any other text.
     pub fn parse(value: &str) -> Option<Self> {
         match (value.strip_prefix("local:"), value.strip_prefix("s3:")) {
             (Some(root), _) => (!root.is_empty()).then(|| Self::Directory(PathBuf::from(root))),
@@ -28,7 +28,6 @@ impl Place {
     }
 }
 
-/// Does not show user and password.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -54,7 +53,7 @@ impl Settings {
         }
     }
 
-    /// Returns how a bucket of this name is reached, or `None` if the settings of S3 are not valid.
+    /// Returns the settings to reach a bucket of this name, or `None` if the settings of S3 are invalid.
     pub fn bucket(&self, name: &str) -> Option<S3Settings> {
         self.s3.clone().map(|settings| S3Settings { bucket: name.to_owned(), ..settings })
     }

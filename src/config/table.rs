@@ -21,13 +21,12 @@ settings! {
     combined {
         /// The address to listen on: HOST and PORT.
         listen: SocketAddr;
-        /// Where photos are kept: MEDIA_STORAGE, with the settings of S3 if it is `s3`.
+        /// The store of photos: MEDIA_STORAGE, with the settings of S3 if it is `s3`.
         media_storage: MediaStorage;
-        /// How a bucket is reached, also with MEDIA_STORAGE=local. `None` if the settings of S3 are not valid.
-        /// The bucket may have no name.
+        /// The settings to reach a bucket, also with MEDIA_STORAGE=local, or `None` if those of S3 are invalid. The bucket may
+        /// have no name.
         s3: Option<S3Settings>;
-        /// KiB of photos that one client may add to the store: UPLOAD_QUOTA, where `auto` depends on
-        /// RATE_LIMIT_UPLOAD.
+        /// KiB of photos that one client may add to the store: UPLOAD_QUOTA, where `auto` depends on RATE_LIMIT_UPLOAD.
         upload_quota: Option<Quota>;
         /// Most photos of one draft: MAX_PHOTOS_PER_DRAFT, or else MAX_UPLOADS_PER_REQUEST.
         max_photos_per_draft: usize;

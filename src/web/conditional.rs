@@ -2,7 +2,7 @@
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
-/// Returns whether the request names no tag in `If-Match`, or names `etag` there by strong comparison.
+/// Returns whether the request has no `If-Match`, or names `etag` there by strong comparison.
 pub fn if_match(headers: &HeaderMap, etag: &str) -> bool {
     names(headers, &IF_MATCH, |tag| tag == etag).unwrap_or(true)
 }

@@ -16,7 +16,7 @@ pub enum Lookup<'p, E> {
     Found(E, Vec<&'p str>),
     /// The path exists for other methods: a value for `Allow`.
     WrongMethod(String),
-    /// Nothing has this path.
+    /// The path is unknown.
     NotFound,
 }
 

@@ -1,10 +1,10 @@
-//! Holds ARCHITECTURE.md against the source.
+//! Compares ARCHITECTURE.md with the source.
 
 use std::collections::BTreeSet;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
-/// The rooms in the order of the table in ARCHITECTURE.md: `ingest/` and `disk.rs` are `ingest` and `disk`.
+/// Returns the rooms in the order of the table in ARCHITECTURE.md: `ingest/` and `disk.rs` are `ingest` and `disk`.
 fn rooms_in_order() -> Vec<String> {
     let text = read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let (_, section) = text.split_once("\n## Rooms").expect("ARCHITECTURE.md has a section \"Rooms\"");
@@ -18,13 +18,13 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The first part of a path below `src`, without `.rs`.
+/// Returns the first part of a path below `src`, without `.rs`.
 fn room_of(path: &Path) -> String {
     let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
     first.strip_suffix(".rs").unwrap_or(first).to_owned()
 }
 
-/// All Rust files below a directory, with their paths below `src`.
+/// Collects all Rust files below a directory, with their paths below `src`.
 fn rust_files(dir: &Path, below_src: &Path, files: &mut Vec<(PathBuf, PathBuf)>) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let entry = entry.unwrap();
@@ -37,7 +37,7 @@ fn rust_files(dir: &Path, below_src: &Path, files: &mut Vec<(PathBuf, PathBuf)>)
     }
 }
 
-/// Tests, conformance suites and fuzz targets may use every room.
+/// Returns whether a file has tests, conformance suites or fuzz targets, which may use every room.
 fn is_test_code(below_src: &Path) -> bool {
     below_src.iter().any(|part| {
         let part = part.to_str().unwrap().trim_end_matches(".rs");
@@ -45,7 +45,7 @@ fn is_test_code(below_src: &Path) -> bool {
     })
 }
 
-/// The rooms that the code of a file names, by `crate::room` or `crate::{room, …}`.
+/// Returns the rooms that the code of a file names, by `crate::room` or `crate::{room, …}`.
 fn rooms_used(source: &str) -> BTreeSet<String> {
     let test_module = source.match_indices("#[cfg(test)]\nmod ").find(|(at, _)| {
         let declaration = source[*at..].lines().nth(1).unwrap_or_default();
@@ -67,13 +67,13 @@ fn rooms_used(source: &str) -> BTreeSet<String> {
     used
 }
 
-/// The identifier at the start of a text.
+/// Returns the identifier at the start of a text.
 fn name_at(text: &str) -> Option<String> {
     let name: String = text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
     (!name.is_empty()).then_some(name)
 }
 
-/// The first identifier of each item in a list of imports, whose opening brace is before the text.
+/// Returns the first identifier of each item in a list of imports. The text begins after the opening brace.
 fn first_names(list: &str) -> Vec<String> {
     let (mut depth, mut starts) = (0, vec![0]);
     for (at, c) in list.char_indices() {

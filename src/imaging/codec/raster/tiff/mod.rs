@@ -1,9 +1,8 @@
-//! TIFF, strip by strip or one row of tiles at a time.
+//! TIFF, one strip or one row of tiles at a time.
 //!
-//! The first page is read by our reader with the decompressors of libraries: grey, palettes, RGB and CMYK of up to 16 bits, with or
-//! without alpha and further samples, in one plane or several. [`page`] defines what is supported. Other variants are refused as
-//! unsupported, so that no page is decoded to wrong pixels. Camera RAW is a TIFF whose first page is often a thumbnail, and has an
-//! error of its own.
+//! Our reader decodes the first page with the decompressors of libraries: grey, palettes, RGB and CMYK of up to 16 bits, with
+//! or without alpha and further samples, in one plane or several. It refuses variants that [`page`] does not support, so that
+//! no page gives wrong pixels. Camera RAW is a TIFF whose first page is often a thumbnail, and has its own error.
 
 mod chunk;
 mod group4;
@@ -25,7 +24,6 @@ use crate::imaging::work_budget::Input;
 /// Bytes of a palette, tables, and the decoder's state.
 const WORKING_MEMORY: u64 = 256 << 10;
 
-/// A TIFF whose directory was read.
 pub(super) struct Tiff<'a> {
     input: Input<'a>,
     page: Page<'a>,
@@ -38,10 +36,7 @@ impl std::fmt::Debug for Tiff<'_> {
 }
 
 impl<'a> Tiff<'a> {
-    /// Reads the first directory.
-    ///
-    /// # Errors
-    /// The page is of zero size, over the pixel limit, unsupported or corrupt, or needs more memory than a photo may have.
+    /// Reads the first directory. Fails if the page is empty, too large, unsupported or corrupt, or needs too much memory.
     pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let page = Page::read(input.whole()?, recipe.max_pixels)?;
         let tiff = Self { input: *input, page };
@@ -49,7 +44,7 @@ impl<'a> Tiff<'a> {
         Ok(tiff)
     }
 
-    /// Rows that are collected before they are pushed: those of a tile, unless each chunk has whole rows.
+    /// Returns the number of rows that are collected before they are pushed: those of a tile, unless each chunk has whole rows.
     fn band_rows(&self) -> usize {
         let (height, chunk) = (self.page.height as usize, self.page.chunk.1 as usize);
         height.min(if self.page.grid().0 == 1 { BAND_ROWS } else { chunk })
@@ -118,16 +113,12 @@ impl Picture for Tiff<'_> {
     }
 }
 
-/// Moves the chunks of a page to the canvas.
 struct Walk<'p> {
     page: &'p Page<'p>,
-    /// A row of a chunk.
     row: Vec<u8>,
     /// Rows of pixels that are pushed together.
     band: Vec<u8>,
-    /// Rows of the band that are filled.
     filled: usize,
-    /// Bytes of a row of the band.
     pixel_row: usize,
 }
 
