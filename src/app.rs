@@ -114,6 +114,7 @@ impl App {
             grace: settings.media_grace,
             pause: MAINTENANCE_PAUSE,
             scrub_hours: settings.scrub_hours,
+            attempt_lifetime: settings.idempotency_lifetime,
             draft_ttl: match settings.draft_ttl_days {
                 0 => None,
                 days => Some(Duration::from_secs(days * 86_400)),
@@ -157,6 +158,7 @@ impl App {
             tokens: Tokens::new(&settings.secret_key, settings.secret_key_previous.as_deref()),
             read_only: settings.read_only,
             auth_required: settings.auth_required,
+            idempotency_lifetime: settings.idempotency_lifetime,
             media_base_url: settings.media_base_url.clone(),
         };
         let min_rate =
@@ -165,8 +167,8 @@ impl App {
             app: api,
             trusted_proxies: settings.trusted_proxies.clone(),
             cors: match &settings.cors_origins {
-                CorsOrigins::Any => cors(None, api::methods()),
-                CorsOrigins::Exact(origins) => cors(Some(origins), api::methods()),
+                CorsOrigins::Any => cors(None, api::cors_names()),
+                CorsOrigins::Exact(origins) => cors(Some(origins), api::cors_names()),
             },
             read_limits: ReadLimits { min_rate, drain_bytes: settings.max_body_bytes() },
         };

@@ -1,7 +1,7 @@
 //! The JSON of the contract, field by field. The OpenAPI document takes its schemas and their texts from here.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::errors;
@@ -45,9 +45,9 @@ pub(super) struct ListOut {
 }
 
 /// A photo that was left out of an upload.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Rejected")]
-struct RejectedOut {
+pub(super) struct RejectedOut {
     /// Index of the photo in the form, counted from 0.
     file_index: usize,
     /// File name of the photo, if the form has one.
@@ -56,29 +56,29 @@ struct RejectedOut {
 }
 
 /// What is wrong with a photo (RFC 9457).
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PhotoProblem")]
 struct ProblemOut {
     /// The stable name of the problem.
     r#type: String,
     /// The reason phrase of the status.
-    title: &'static str,
+    title: String,
     /// The status that an upload of this photo alone gets.
     status: u16,
     /// One sentence for the developer of the client.
     detail: String,
 }
 
-impl From<Rejected> for RejectedOut {
-    fn from(Rejected { index, filename, reason }: Rejected) -> Self {
-        let kind = errors::photo(&reason);
+impl From<&Rejected> for RejectedOut {
+    fn from(Rejected { index, filename, reason }: &Rejected) -> Self {
+        let kind = errors::photo(reason);
         let problem = ProblemOut {
             r#type: kind.uri(),
-            title: kind.title(),
+            title: kind.title().to_owned(),
             status: kind.status().as_u16(),
             detail: reason.to_string(),
         };
-        Self { file_index: index, filename, problem }
+        Self { file_index: *index, filename: filename.clone(), problem }
     }
 }
 
@@ -147,9 +147,9 @@ impl DraftOut {
         }
     }
 
-    /// Adds the photos that were left out.
-    pub(super) fn with_rejected(self, rejected: Vec<Rejected>) -> Self {
-        Self { rejected: Some(rejected.into_iter().map(RejectedOut::from).collect()), ..self }
+    /// Sets the photos that were left out, if the request asked to leave out bad ones.
+    pub(super) fn with_rejected(self, rejected: Option<Vec<RejectedOut>>) -> Self {
+        Self { rejected, ..self }
     }
 
     fn example() -> Self {

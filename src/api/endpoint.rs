@@ -9,6 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::Api;
+use crate::catalog::ClaimedAttempt;
 use crate::ingest::Limits;
 use crate::model::Caller;
 use crate::web::body::{Body, RequestBody};
@@ -122,6 +123,8 @@ pub(super) enum Content {
 /// What a handler gets of a request.
 pub(super) struct Call {
     pub(super) caller: Caller,
+    /// The attempt that succeeds with the request, if it has an Idempotency-Key.
+    pub(super) attempt: Option<ClaimedAttempt>,
     /// The values of the parameters in the path, in order.
     pub(super) parameters: Vec<String>,
     pub(super) input: Input,
@@ -165,6 +168,9 @@ impl Endpoint {
         }
         if !self.limits.is_empty() {
             kinds.push(ProblemKind::RateLimited);
+        }
+        if self.method == Method::POST {
+            kinds.extend([ProblemKind::BadIdempotencyKey, ProblemKind::InProgress, ProblemKind::KeyReused]);
         }
         if !self.query.is_empty() {
             kinds.push(ProblemKind::BadParameter);

@@ -33,6 +33,11 @@ const CACHE_CONTROL: Header = ("Cache-Control", "How long the answer may be kept
 const ACCEPT_RANGES: Header = ("Accept-Ranges", "`bytes`.");
 const CONTENT_RANGE: Header = ("Content-Range", "The range and the length of the photo.");
 const IF_MATCH: Header = ("If-Match", "Entity tags; the answer is 412 if none of them is the photo's.");
+const KEY: Header = (
+    "Idempotency-Key",
+    "Names the request: sent again with the same key, it gets the answer of the first that succeeded.",
+);
+const REPLAYED: Header = ("Idempotency-Replayed", "`true` if the answer is that of an earlier request.");
 const IF_MATCH_DRAFT: Header = ("If-Match", "Entity tags; the answer is 412 if none of them is the draft's.");
 const IF_NONE_MATCH: Header = ("If-None-Match", "Entity tags; the answer is 304 if one of them matches.");
 const IF_RANGE: Header = ("If-Range", "An entity tag; Range is ignored if it is not the photo's.");
@@ -139,6 +144,10 @@ const CURSOR: Parameter = Parameter {
     schema: || json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{11}$"}),
 };
 
+/// The answer of an upload to an existing draft.
+const APPENDED: &[Answer] =
+    &[answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL, REPLAYED], json_of::<DraftOut>())];
+
 const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
 const JSON: &[&str] = &["application/json"];
 
@@ -160,11 +169,11 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         input: Input::Photos,
         parameters: &[],
         query: &[ON_ERROR],
-        request_headers: &[],
+        request_headers: &[KEY],
         answers: &[answer(
             StatusCode::CREATED,
             "The draft.",
-            &[LOCATION, DRAFT_ETAG, CACHE_CONTROL],
+            &[LOCATION, DRAFT_ETAG, CACHE_CONTROL, REPLAYED],
             json_of::<DraftOut>(),
         )],
         problems: UPLOAD_PROBLEMS,
@@ -199,11 +208,11 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         input: Input::Json { types: JSON, schema: dto::new_draft },
         parameters: &[],
         query: &[],
-        request_headers: &[],
+        request_headers: &[KEY],
         answers: &[answer(
             StatusCode::CREATED,
             "The draft.",
-            &[LOCATION, DRAFT_ETAG, CACHE_CONTROL],
+            &[LOCATION, DRAFT_ETAG, CACHE_CONTROL, REPLAYED],
             json_of::<DraftOut>(),
         )],
         problems: &[
@@ -293,8 +302,8 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         input: Input::Photos,
         parameters: &[ID],
         query: &[ON_ERROR],
-        request_headers: &[IF_MATCH_DRAFT],
-        answers: CHANGED,
+        request_headers: &[IF_MATCH_DRAFT, KEY],
+        answers: APPENDED,
         problems: APPEND_PROBLEMS,
         handler: |api, call| Box::pin(uploads::append(api, call)),
     },

@@ -101,6 +101,7 @@ impl From<ChangeError> for Problem {
             ChangeError::NoSuchPhoto { .. } => ProblemKind::NotFound,
             ChangeError::NotAPermutation { .. } => ProblemKind::BadOrder,
             ChangeError::TooManyPhotos { .. } => ProblemKind::DraftFull,
+            ChangeError::Repeated => return in_progress(),
             ChangeError::Catalog(_) => ProblemKind::Internal,
         };
         match error {
@@ -114,6 +115,12 @@ impl From<ChangeError> for Problem {
 pub(super) fn precondition_failed() -> Problem {
     let detail = "The draft does not have an ETag that If-Match names: it was changed. Read it again.";
     Problem::new(ProblemKind::PreconditionFailed, detail)
+}
+
+/// Returns 409 for a request whose first attempt is in work. The next one gets its answer.
+pub(super) fn in_progress() -> Problem {
+    let detail = "A request with this Idempotency-Key is in work. Send this one again when Retry-After says.";
+    Problem::new(ProblemKind::InProgress, detail).retry_after(Duration::from_secs(1))
 }
 
 impl From<FieldError> for Problem {

@@ -7,12 +7,11 @@ use hyper::{Response, StatusCode};
 use serde_json::Value;
 
 use super::Api;
-use super::dto::{DraftOut, ListOut};
+use super::dto::{DraftOut, ListOut, RejectedOut};
 use super::endpoint::{Call, Input, bad_parameter};
 use super::errors::precondition_failed;
 use super::json_body::{Members, bad_member};
 use crate::catalog::{Change, ChangeError, Fields, NewDraft};
-use crate::ingest::Rejected;
 use crate::listings::Page;
 use crate::listings::fields::{self, FieldError};
 use crate::model::{Draft, DraftId, DraftStatus};
@@ -90,7 +89,7 @@ pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Proble
         return Err(precondition_failed());
     }
     if !conditional::if_none_match(call.request.headers(), &etag) {
-        return Ok(answer(api, StatusCode::OK, draft, None));
+        return answer(api, StatusCode::OK, draft, None);
     }
     let mut response = full(StatusCode::NOT_MODIFIED, "application/json", bytes::Bytes::new());
     response.headers_mut().remove(CONTENT_TYPE);
@@ -98,9 +97,10 @@ pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Proble
     Ok(response)
 }
 
-pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
+pub(super) async fn create(api: &Api, mut call: Call) -> Result<Response<Body>, Problem> {
     api.refuse_if_read_only()?;
     let owner = call.caller.user;
+    let (attempt, _claim) = call.attempt.take().map(|claimed| (claimed.attempt, claimed.claim)).unzip();
     let mut members = read(call).await?;
     let fields = written_fields(&mut members)?;
     let uploads = members.take("uploads");
@@ -112,8 +112,9 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Prob
         price_suggested: fields.price_suggested.flatten(),
         photos: Vec::new(),
         owner,
+        attempt,
     };
-    created(api, api.listings.create(new).await?, None)
+    answer(api, StatusCode::CREATED, api.listings.create(new).await?, None)
 }
 
 /// Refuses all uploads: there are none that could be finished.
@@ -179,7 +180,7 @@ async fn apply(
     change: Change,
 ) -> Result<Response<Body>, Problem> {
     let draft = api.listings.change(id, version, change).await?;
-    Ok(answer(api, StatusCode::OK, draft, None))
+    answer(api, StatusCode::OK, draft, None)
 }
 
 /// Finds the draft that the path names, and checks the preconditions of a change of it.
@@ -265,33 +266,21 @@ fn status(value: Value) -> Result<DraftStatus, Problem> {
     status.map_err(|error| bad_member("status", format!("The member `status` is wrong: {error}.")))
 }
 
-/// Answers with a draft and its ETag.
+/// Answers with a draft and its ETag, and with its URL if it was created.
 pub(super) fn answer(
     api: &Api,
     status: StatusCode,
     draft: Draft,
-    rejected: Option<Vec<Rejected>>,
-) -> Response<Body> {
-    let etag = etag(api, &draft);
-    let mut out = DraftOut::new(draft, &api.media_base_url);
-    if let Some(rejected) = rejected {
-        out = out.with_rejected(rejected);
-    }
+    rejected: Option<Vec<RejectedOut>>,
+) -> Result<Response<Body>, Problem> {
+    let (id, etag) = (draft.id, etag(api, &draft));
+    let out = DraftOut::new(draft, &api.media_base_url).with_rejected(rejected);
     let mut response = json(status, &out);
     describe(&mut response, &etag);
-    response
-}
-
-/// Answers that a draft was created.
-pub(super) fn created(
-    api: &Api,
-    draft: Draft,
-    rejected: Option<Vec<Rejected>>,
-) -> Result<Response<Body>, Problem> {
-    let location = format!("/api/v1/listings/{}", draft.id);
-    let mut response = answer(api, StatusCode::CREATED, draft, rejected);
-    let location = HeaderValue::from_str(&location).map_err(|_| problem::internal())?;
-    response.headers_mut().insert(LOCATION, location);
+    if status == StatusCode::CREATED {
+        let location = HeaderValue::from_str(&format!("/api/v1/listings/{id}"));
+        response.headers_mut().insert(LOCATION, location.map_err(|_| problem::internal())?);
+    }
     Ok(response)
 }
 

@@ -6,6 +6,7 @@ mod dto;
 mod endpoint;
 mod endpoints;
 mod errors;
+mod idempotency;
 mod json_body;
 mod listings;
 mod media;
@@ -16,12 +17,13 @@ mod uploads;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderName};
 use hyper::{Method, Request, Response};
 
 pub use self::access_log::AccessLog;
-use self::endpoint::{Auth, Call, Endpoint, Limit};
+use self::endpoint::{Auth, Call, Endpoint, Header, Limit};
 use self::endpoints::ENDPOINTS;
+use self::idempotency::Attempted;
 use crate::auth::Tokens;
 use crate::catalog::Catalog;
 use crate::ingest::Ingest;
@@ -34,7 +36,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{self, Problem, ProblemKind};
 use crate::web::router::{Lookup, Router, methods_of};
-use crate::web::stack::{Application, Exchange};
+use crate::web::stack::{Application, CorsNames, Exchange};
 
 /// The path under which photos are found, whatever MEDIA_BASE_URL is.
 const MEDIA_BASE: &str = "/media";
@@ -67,15 +69,26 @@ impl Routes {
     }
 }
 
-/// Returns the methods of all endpoints, each once.
-pub fn methods() -> Vec<Method> {
-    let mut methods: Vec<Method> = Vec::new();
-    for method in ENDPOINTS.iter().flat_map(|endpoint| methods_of(&endpoint.method)) {
-        if !methods.contains(&method) {
-            methods.push(method);
+/// Returns the methods and headers of all endpoints, each once.
+pub fn cors_names() -> CorsNames {
+    let mut names = CorsNames::default();
+    let add = |names: &mut Vec<HeaderName>, headers: &[Header]| {
+        for (name, _) in headers {
+            names.extend(HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !names.contains(name)));
+        }
+    };
+    for endpoint in &ENDPOINTS {
+        for method in methods_of(&endpoint.method) {
+            if !names.methods.contains(&method) {
+                names.methods.push(method);
+            }
+        }
+        add(&mut names.request_headers, endpoint.request_headers);
+        for answer in endpoint.answers {
+            add(&mut names.response_headers, answer.headers);
         }
     }
-    methods
+    names
 }
 
 /// The parts that the endpoints need.
@@ -106,6 +119,8 @@ pub struct Api {
     pub read_only: bool,
     /// Whether a request for a draft or an upload needs a token.
     pub auth_required: bool,
+    /// How long a request that succeeded is remembered under its Idempotency-Key.
+    pub idempotency_lifetime: Duration,
     /// Prefix of `media.url`, without a trailing slash.
     pub media_base_url: String,
 }
@@ -171,7 +186,11 @@ impl Application for Api {
         let Route { endpoint, parameters } = route;
         let input = endpoint.input;
         let body_cap = input.cap(self.ingest.limits());
-        (endpoint.handler)(self, Call { caller, parameters, input, body_cap, request }).await
+        let attempt = match self.begin_attempt(endpoint, caller, &request).await? {
+            Attempted::Replayed(response) => return Ok(response),
+            Attempted::Begun(attempt) => attempt,
+        };
+        (endpoint.handler)(self, Call { caller, attempt, parameters, input, body_cap, request }).await
     }
 
     fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>) {

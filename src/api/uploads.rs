@@ -7,12 +7,13 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, H
 use hyper::{Response, StatusCode};
 
 use super::Api;
+use super::dto::RejectedOut;
 use super::endpoint::{Call, bad_parameter};
 use super::listings::{self, Located, Precondition};
 use crate::catalog::ChangeError;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::{PartsError, StreamError};
-use crate::ingest::{OnError, Rejected, Target, Upload, Uploaded};
+use crate::ingest::{OnError, Rejected, Target, Upload, UploadAttempt, Uploaded};
 use crate::model::Draft;
 use crate::web::body::{Body, ReadError};
 use crate::web::problem::{self, Problem, ProblemKind};
@@ -23,7 +24,7 @@ pub(super) const ON_ERROR: &str = "on_error";
 /// Makes a draft of the photos in a form.
 pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     let (draft, rejected) = upload(api, call, Target::NewDraft).await?;
-    listings::created(api, draft, rejected)
+    listings::answer(api, StatusCode::CREATED, draft, rejected)
 }
 
 /// Appends the photos in a form to a draft.
@@ -34,14 +35,14 @@ pub(super) async fn append(api: &Api, call: Call) -> Result<Response<Body>, Prob
         return Err(ChangeError::TooManyPhotos { max, count: draft.photos.len() + 1 }.into());
     }
     let (draft, rejected) = upload(api, call, Target::Append { draft: draft.id, version }).await?;
-    Ok(listings::answer(api, StatusCode::OK, draft, rejected))
+    listings::answer(api, StatusCode::OK, draft, rejected)
 }
 
 /// Takes in the form. Returns the draft, and the photos that were left out if the request says that bad ones may be.
-async fn upload(api: &Api, call: Call, target: Target) -> Result<(Draft, Option<Vec<Rejected>>), Problem> {
+async fn upload(api: &Api, call: Call, target: Target) -> Result<(Draft, Option<Vec<RejectedOut>>), Problem> {
     api.refuse_if_read_only()?;
     let on_error = on_error(&call)?;
-    let Call { caller, request, body_cap, .. } = call;
+    let Call { caller, request, body_cap, attempt, .. } = call;
     let (head, body) = request.into_parts();
     // Whatever the head decides is answered before the first read of the body, which sends 100 Continue.
     let boundary = boundary(&content_type(&head.headers)?)?;
@@ -52,9 +53,23 @@ async fn upload(api: &Api, call: Call, target: Target) -> Result<(Draft, Option<
         ReadError::Slow => StreamError::Idle,
         ReadError::Aborted => StreamError::Aborted,
     });
-    let Uploaded { draft, rejected, photos: _ } =
-        api.ingest.upload(Upload { caller, target, on_error }, body, &boundary).await?;
-    Ok((draft, (on_error == OnError::Skip).then_some(rejected)))
+    let note = match on_error {
+        OnError::Fail => |_: &[Rejected]| String::new(),
+        OnError::Skip => |rejected: &[Rejected]| serde_json::to_string(&shown(rejected)).unwrap_or_default(),
+    };
+    let attempt = attempt.map(|claimed| UploadAttempt { claimed, note });
+    let upload = Upload { caller, target, on_error, attempt };
+    let Uploaded { draft, rejected, photos: _ } = api.ingest.upload(upload, body, &boundary).await?;
+    Ok((draft, (on_error == OnError::Skip).then(|| shown(&rejected))))
+}
+
+fn shown(rejected: &[Rejected]) -> Vec<RejectedOut> {
+    rejected.iter().map(RejectedOut::from).collect()
+}
+
+/// Reads the photos that were left out from the note of an attempt, if the request asked to leave out bad ones.
+pub(super) fn read_note(note: &str) -> Option<Vec<RejectedOut>> {
+    serde_json::from_str(note).ok()
 }
 
 fn on_error(call: &Call) -> Result<OnError, Problem> {

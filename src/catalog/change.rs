@@ -1,6 +1,6 @@
 //! Changes of a draft: what they mean, for every catalog.
 
-use super::{CatalogError, DraftRow, NewPhoto};
+use super::{CatalogError, DraftRow, NewAttempt, NewPhoto};
 use crate::model::{DraftStatus, MediaId, Timestamp};
 
 /// A change of one draft.
@@ -14,6 +14,8 @@ pub enum Change {
         photos: Vec<NewPhoto>,
         /// The most photos that a draft may have afterwards.
         max: usize,
+        /// The attempt that succeeds with the change, if the client may repeat it.
+        attempt: Option<NewAttempt>,
     },
     /// Removes the photo at this index. The later ones move up.
     RemovePhoto(usize),
@@ -34,7 +36,7 @@ pub struct Fields {
     pub status: Option<DraftStatus>,
 }
 
-/// Why a draft was not changed.
+/// Why a draft was not created or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// No draft has this id.
@@ -65,6 +67,9 @@ pub enum ChangeError {
         /// The number of photos with the new ones.
         count: usize,
     },
+    /// Another request with the same attempt was recorded first.
+    #[error("another request with the same key was recorded first")]
+    Repeated,
     /// The catalog failed. The draft is unchanged, unless the error is [`CatalogError::Indeterminate`].
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -76,6 +81,14 @@ impl Change {
         match self {
             Self::Append { photos, .. } => photos,
             Self::Fields(_) | Self::RemovePhoto(_) | Self::Reorder(_) => &[],
+        }
+    }
+
+    /// Returns the attempt that succeeds with the change, if any.
+    pub fn attempt(&self) -> Option<&NewAttempt> {
+        match self {
+            Self::Append { attempt, .. } => attempt.as_ref(),
+            Self::Fields(_) | Self::RemovePhoto(_) | Self::Reorder(_) => None,
         }
     }
 
@@ -101,7 +114,7 @@ impl Change {
                 changed.price_suggested = price_suggested.unwrap_or(changed.price_suggested);
                 changed.status = status.unwrap_or(changed.status);
             }
-            Self::Append { photos: _, max } => {
+            Self::Append { photos: _, max, attempt: _ } => {
                 let count = count + appended.len();
                 if count > *max {
                     return Err(ChangeError::TooManyPhotos { max: *max, count });

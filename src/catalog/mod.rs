@@ -4,6 +4,7 @@
 //! it returned is never lost. A photo to which no draft refers any more keeps its row until
 //! [`remove_media`](Catalog::remove_media). Every implementation passes the suite in `conformance`.
 
+mod attempt;
 mod change;
 #[cfg(test)]
 mod conformance;
@@ -16,6 +17,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
+pub use self::attempt::{Attempt, AttemptId, Begun, Claim, ClaimedAttempt, NewAttempt, RequestHead};
 pub use self::change::{Change, ChangeError, Fields};
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
 pub use self::restorable::{Restorable, Restore, RestoreError, State};
@@ -79,6 +81,8 @@ pub struct NewDraft {
     pub photos: Vec<NewPhoto>,
     /// The owner; `None`: it has none.
     pub owner: Option<UserId>,
+    /// The attempt that succeeds with the draft, if the client may repeat it.
+    pub attempt: Option<NewAttempt>,
 }
 
 /// A source, and the photo that was last made from it.
@@ -121,7 +125,7 @@ pub trait Catalog: Send + Sync {
     ///
     /// # Errors
     /// Nothing was recorded, unless the error is [`CatalogError::Indeterminate`].
-    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError>;
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, ChangeError>;
 
     /// Changes a draft in one transaction, and returns it as it is then. Returns once the change is durable. A change that
     /// alters nothing records nothing.
@@ -144,6 +148,22 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// The draft is unchanged, unless the error is [`CatalogError::Indeterminate`].
     async fn delete_draft(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError>;
+
+    /// Claims an attempt, or returns what became of an earlier request with the same id that succeeded after `since`.
+    ///
+    /// The claims of a process end with it. The attempt is recorded by [`create_draft`](Self::create_draft) and
+    /// [`change_draft`](Self::change_draft), in the transaction of the draft. They fail with [`ChangeError::Repeated`], and record
+    /// nothing, if another request with the same id was recorded first.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn begin_attempt(&self, id: AttemptId, since: Timestamp) -> Result<Begun, CatalogError>;
+
+    /// Forgets at most `limit` attempts that succeeded before `before`, and returns how many.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn forget_attempts(&self, before: Timestamp, limit: usize) -> Result<usize, CatalogError>;
 
     /// Locks `keys` against all other processes that use this catalog. Waits until no other process holds one of the locks,
     /// and until no process that held one is still recording a draft with that key. Within one process, callers exclude each

@@ -135,6 +135,11 @@ settings! {
             "Uploads in flight above which each client is held to its share of them.";
     }
 
+    "Drafts" {
+        pub idempotency_lifetime: Duration = IDEMPOTENCY_HOURS("24", Hours(1..=8760)),
+            "Hours for which a request that succeeded is remembered under its Idempotency-Key.";
+    }
+
     "Stored photos" {
         pub max_dim_px: u32 = MAX_DIM_PX("1600", Number(1..=16_384)),
             "Longer side of the stored JPEG, in pixels. A photo is never enlarged.";

@@ -11,19 +11,26 @@ use futures_util::future::join_all;
 
 use super::photo::{Output, ReadyPhoto};
 use super::quota::Charge;
-use super::{Ingest, IngestError, Target, Upload, UploadedPhoto};
-use crate::catalog::{Change, NewDraft, NewPhoto};
+use super::{Ingest, IngestError, Target, UploadedPhoto};
+use crate::catalog::{Change, NewAttempt, NewDraft, NewPhoto};
 use crate::media::{Integrity, Staging};
-use crate::model::{ClientKey, Draft, MediaKey};
+use crate::model::{Caller, ClientKey, Draft, MediaKey};
 use crate::publication::{CommitError, KeyGuard, Recording};
+
+/// What an upload records beside its photos.
+pub(super) struct Commit {
+    pub(super) caller: Caller,
+    pub(super) target: Target,
+    pub(super) title: String,
+    pub(super) attempt: Option<NewAttempt>,
+}
 
 impl Ingest {
     /// Publishes the photos, then records the draft. `photos` are in the order of the upload. Returns the draft, and what was
     /// stored for each photo.
     pub(super) async fn commit(
         self: &Arc<Self>,
-        Upload { caller, target, on_error: _ }: Upload,
-        title: String,
+        Commit { caller, target, title, attempt }: Commit,
         photos: Vec<ReadyPhoto>,
         staging: &dyn Staging,
     ) -> Result<(Draft, Vec<UploadedPhoto>), IngestError> {
@@ -34,10 +41,11 @@ impl Ingest {
         let charges = self.charges_of_new_photos(charges).await?;
         let recording = match target {
             Target::NewDraft => {
-                Recording::Create(NewDraft { title, photos, owner: caller.user, ..NewDraft::default() })
+                let owner = caller.user;
+                Recording::Create(NewDraft { title, photos, owner, attempt, ..NewDraft::default() })
             }
             Target::Append { draft, version } => {
-                let change = Change::Append { photos, max: self.limits.photos_per_draft };
+                let change = Change::Append { photos, max: self.limits.photos_per_draft, attempt };
                 Recording::Change { id: draft, version, change }
             }
         };

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::admission::Admission;
+use self::commit::Commit;
 use self::counts::Counts;
 pub use self::error::{IngestError, PhotoError};
 use self::page_pool::PagePool;
@@ -32,6 +33,7 @@ use self::parts::{Part, Parts, StreamError};
 use self::photo::{Label, PhotoPart};
 use self::work::{Prepared, Work};
 use crate::budget::Budget;
+use crate::catalog::{Claim, ClaimedAttempt, NewAttempt};
 use crate::disk::Scratch;
 use crate::imaging::{Pool, Recipe};
 use crate::listings::fields::{self, FieldError, MAX_TITLE_CHARS};
@@ -69,7 +71,6 @@ pub struct Limits {
 }
 
 /// Who uploads, to which draft, and what a bad photo means.
-#[derive(Debug, Clone, Copy)]
 pub struct Upload {
     /// The sender.
     pub caller: Caller,
@@ -77,6 +78,24 @@ pub struct Upload {
     pub target: Target,
     /// What happens to the other photos if one is bad.
     pub on_error: OnError,
+    /// The attempt that succeeds with the upload, if the client may repeat it.
+    pub attempt: Option<UploadAttempt>,
+}
+
+/// An upload that the client may repeat.
+pub struct UploadAttempt {
+    /// The attempt, with its claim.
+    pub claimed: ClaimedAttempt,
+    /// Writes the note of the attempt from the photos that were left out.
+    pub note: fn(&[Rejected]) -> String,
+}
+
+impl UploadAttempt {
+    /// Returns what is to be recorded, and the claim, which lives until then.
+    fn with_rejected(self, rejected: &[Rejected]) -> (NewAttempt, Box<dyn Claim>) {
+        let ClaimedAttempt { attempt, claim } = self.claimed;
+        (NewAttempt { note: (self.note)(rejected), ..attempt }, claim)
+    }
 }
 
 /// The draft that gets the photos of an upload.
@@ -250,10 +269,11 @@ impl Ingest {
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
-        let client = upload.caller.client;
+        let Upload { caller, target, on_error, attempt } = upload;
+        let client = caller.client;
         let _in_flight = self.uploads.begin(client).ok_or_else(IngestError::busy)?;
         let parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
-        let mut work = Work::new(client, self.publisher.store().begin().into(), upload.on_error);
+        let mut work = Work::new(client, self.publisher.store().begin().into(), on_error);
         let title = match self.read(parts, &mut work).await {
             Ok(title) => title,
             Err(error) => {
@@ -262,9 +282,13 @@ impl Ingest {
             }
         };
         let Prepared { photos, rejected, staging } = work.prepared();
+        let (attempt, claim) = attempt.map(|attempt| attempt.with_rejected(&rejected)).unzip();
         let ingest = Arc::clone(self);
         // A task of its own: a client that disconnects now must not leave a published photo without its row.
-        let commit = async move { ingest.commit(upload, title, photos, &*staging).await };
+        let commit = async move {
+            let _claim = claim;
+            ingest.commit(Commit { caller, target, title, attempt }, photos, &*staging).await
+        };
         let committed = self.commits.spawn(commit.in_current_span());
         let (draft, photos) = committed.await.map_err(|error| IngestError::Internal(error.into()))??;
         for Rejected { index, reason, .. } in &rejected {

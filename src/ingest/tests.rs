@@ -8,8 +8,8 @@ use futures_util::stream;
 
 use super::*;
 use crate::catalog::{
-    Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock, KnownSource, NewDraft,
-    SledCatalog,
+    AttemptId, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock,
+    KnownSource, NewDraft, SledCatalog,
 };
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
@@ -26,10 +26,10 @@ struct Failing {
 
 #[async_trait]
 impl Catalog for Failing {
-    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, ChangeError> {
         let failure = self.next.lock().unwrap().take();
         match failure {
-            Some(error) => Err(error),
+            Some(error) => Err(error.into()),
             None => self.inner.create_draft(new).await,
         }
     }
@@ -41,6 +41,14 @@ impl Catalog for Failing {
         change: Change,
     ) -> Result<Draft, ChangeError> {
         self.inner.change_draft(id, version, change).await
+    }
+
+    async fn begin_attempt(&self, id: AttemptId, since: Timestamp) -> Result<Begun, CatalogError> {
+        self.inner.begin_attempt(id, since).await
+    }
+
+    async fn forget_attempts(&self, before: Timestamp, limit: usize) -> Result<usize, CatalogError> {
+        self.inner.forget_attempts(before, limit).await
     }
 
     async fn delete_draft(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
@@ -173,7 +181,7 @@ impl Setup {
 
 fn new_draft() -> Upload {
     let caller = Caller::new([127, 0, 0, 1].into(), None);
-    Upload { caller, target: Target::NewDraft, on_error: OnError::Fail }
+    Upload { caller, target: Target::NewDraft, on_error: OnError::Fail, attempt: None }
 }
 
 async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded, IngestError> {

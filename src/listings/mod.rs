@@ -71,8 +71,8 @@ impl Listings {
     /// Creates a draft.
     ///
     /// # Errors
-    /// The catalog failed.
-    pub async fn create(&self, new: NewDraft) -> Result<Draft, CatalogError> {
+    /// See [`ChangeError`].
+    pub async fn create(&self, new: NewDraft) -> Result<Draft, ChangeError> {
         self.catalog.create_draft(new).await
     }
 

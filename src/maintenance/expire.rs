@@ -71,4 +71,17 @@ impl Maintenance {
         }
         Ok(removed)
     }
+    /// Forgets the requests that succeeded longer ago than they are remembered.
+    ///
+    /// # Errors
+    /// The catalog failed. The next run continues.
+    pub async fn forget_attempts(&self, stop: &CancellationToken) -> Result<(), MaintenanceError> {
+        let before = Timestamp::now().minus(self.rules.attempt_lifetime);
+        while self.catalog.forget_attempts(before, PAGE).await? == PAGE {
+            if !self.pause(stop).await {
+                break;
+            }
+        }
+        Ok(())
+    }
 }

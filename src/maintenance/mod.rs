@@ -48,6 +48,8 @@ pub struct Rules {
     pub pause: Duration,
     /// Each stored photo is verified once in this many hours; 0: never.
     pub scrub_hours: u64,
+    /// How long a request that succeeded is remembered under its key.
+    pub attempt_lifetime: Duration,
     /// How long a draft is kept that nobody changes; `None`: for ever.
     pub draft_ttl: Option<Duration>,
 }
@@ -189,6 +191,8 @@ impl Maintenance {
                     self.log_failure("drafts cannot expire", self.expire_drafts(stop).await.map(drop));
                     let removed = self.remove_unreferenced(stop).await.map(drop);
                     self.log_failure("unreferenced photos cannot be removed", removed);
+                    let forgotten = self.forget_attempts(stop).await;
+                    self.log_failure("idempotency keys cannot be forgotten", forgotten);
                     self.log_failure("photos cannot be collected", self.collect(stop).await.map(drop));
                     self.log_failure(
                         "sources cannot be forgotten",

@@ -32,7 +32,14 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
     let catalog: Arc<dyn Catalog> = Arc::new(SledCatalog::open(&dir.path().join("db"), free).await.unwrap());
     let store: Arc<dyn MediaStore> = Arc::new(LocalStore::open(&dir.path().join("media"), free).unwrap());
     let publisher = Arc::new(Publisher::new(store, catalog));
-    let rules = Rules { collects: true, grace, pause: Duration::ZERO, scrub_hours: 1, draft_ttl: None };
+    let rules = Rules {
+        collects: true,
+        grace,
+        pause: Duration::ZERO,
+        scrub_hours: 1,
+        draft_ttl: None,
+        attempt_lifetime: Duration::from_secs(86_400),
+    };
     Setup { maintenance: Arc::new(Maintenance::new(rules, publisher)), dir }
 }
 

@@ -135,7 +135,7 @@ impl Publisher {
     }
     async fn record(&self, recording: Recording) -> Result<Draft, ChangeError> {
         match recording {
-            Recording::Create(draft) => Ok(self.catalog.create_draft(draft).await?),
+            Recording::Create(draft) => self.catalog.create_draft(draft).await,
             Recording::Change { id, version, change } => self.catalog.change_draft(id, version, change).await,
         }
     }

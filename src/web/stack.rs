@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HOST, HeaderMap, HeaderName,
-    HeaderValue, LOCATION, RETRY_AFTER, TRANSFER_ENCODING,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
+    HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use hyper::{Method, Request, Response, Version};
 use ipnet::IpNet;
@@ -129,16 +129,32 @@ pub trait Application: Send + Sync + 'static {
     fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>);
 }
 
+/// What the endpoints of an application use, as browsers have to be told for requests of other origins.
+#[derive(Debug, Default)]
+pub struct CorsNames {
+    /// The methods.
+    pub methods: Vec<Method>,
+    /// The headers of requests, beside those that every endpoint knows.
+    pub request_headers: Vec<HeaderName>,
+    /// The headers of answers, beside those of every answer.
+    pub response_headers: Vec<HeaderName>,
+}
+
+/// W3C Trace Context, which the instrumentation of browsers adds.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// RFC 9530.
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
 /// Allows requests of these methods from pages of these origins with credentials, or of any origin (`None`) without.
-pub fn cors(origins: Option<&[String]>, methods: impl IntoIterator<Item = Method>) -> CorsLayer {
+pub fn cors(origins: Option<&[String]>, endpoints: CorsNames) -> CorsLayer {
+    let CorsNames { methods, request_headers, response_headers } = endpoints;
+    let common = [AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID, TRACEPARENT, CONTENT_DIGEST];
+    let limits = headers::RATE_LIMIT.map(|(name, _)| HeaderName::from_static(name));
     let layer = CorsLayer::new()
-        .allow_methods(methods.into_iter().collect::<Vec<_>>())
-        .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID])
+        .allow_methods(methods)
+        .allow_headers(common.into_iter().chain(request_headers).collect::<Vec<_>>())
         .expose_headers(
-            [LOCATION, ETAG, RETRY_AFTER, X_REQUEST_ID]
-                .into_iter()
-                .chain(headers::RATE_LIMIT.map(|(name, _)| HeaderName::from_static(name)))
-                .collect::<Vec<_>>(),
+            [RETRY_AFTER, X_REQUEST_ID].into_iter().chain(limits).chain(response_headers).collect::<Vec<_>>(),
         )
         .max_age(Duration::from_secs(600));
     match origins {

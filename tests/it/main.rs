@@ -18,6 +18,7 @@ mod fairness;
 mod forms;
 mod http2;
 mod http_clients;
+mod idempotency;
 mod instances;
 mod jpeg;
 mod lifecycle;

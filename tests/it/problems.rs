@@ -68,6 +68,7 @@ fn provoked(kind: ProblemKind) -> Provoked {
             [upload_head("Transfer-Encoding: chunked\r\n"), b"not a length\r\n".to_vec()].concat(),
         ),
         ProblemKind::MalformedJson => Here(DEFAULT, create("", b"{")),
+        ProblemKind::BadIdempotencyKey => Here(DEFAULT, create("Idempotency-Key: a b\r\n", b"{}")),
         ProblemKind::NoPhoto => Here(DEFAULT, upload(&form(&[field("title", b"shoes")]))),
         ProblemKind::TokenMissing => Here(
             &[("AUTH_REQUIRED", "true"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")],
@@ -80,6 +81,9 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ProblemKind::MethodNotAllowed => Here(DEFAULT, get(UPLOAD, "")),
         ProblemKind::RequestTimeout => {
             Here(&[("BODY_IDLE_TIMEOUT_SECONDS", "1")], upload_head("Content-Length: 100\r\n"))
+        }
+        ProblemKind::InProgress => {
+            Elsewhere("idempotency.rs", "second_request_while_the_first_is_in_work_is_409")
         }
         ProblemKind::PreconditionFailed => {
             Elsewhere("media.rs", "photo_is_served_whole_in_ranges_and_conditionally")
@@ -106,6 +110,7 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ProblemKind::BadMember => Here(DEFAULT, create("", br#"{"price": 1}"#)),
         ProblemKind::BadOrder => Elsewhere("listings.rs", "order_that_is_no_permutation_is_422"),
         ProblemKind::BadParameter => Here(DEFAULT, get("/api/v1/listings?limit=0", "")),
+        ProblemKind::KeyReused => Elsewhere("idempotency.rs", "key_of_another_request_is_422"),
         ProblemKind::UnknownUpload => Here(DEFAULT, create("", br#"{"uploads": ["a"]}"#)),
         ProblemKind::EmptyImage => {
             let gif = b"GIF89a\0\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\0\0\x01\0\0\x02\x02D\x01\0;";

@@ -13,11 +13,11 @@ use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, Timestamp};
 
 impl Trees {
     /// Records a draft and its media that have no row yet, in one transaction. Not durable yet.
-    pub(super) fn insert(&self, new: &NewDraft) -> Result<(Draft, Position), CatalogError> {
+    pub(super) fn insert(&self, new: &NewDraft) -> Result<(Draft, Position), ChangeError> {
         let now = Timestamp::now();
         self.transact(|transaction| {
             let photos = new.photos.iter().map(|photo| transaction.record_photo(photo, new.owner, now));
-            let photos = photos.collect::<Step<Vec<Media>, CatalogError>>()?;
+            let photos = photos.collect::<Step<Vec<Media>, ChangeError>>()?;
             let row = DraftRow {
                 id: transaction.take_draft_id()?,
                 title: new.title.clone(),
@@ -31,7 +31,9 @@ impl Trees {
                 version: 1,
             };
             transaction.replace_draft(None, Some(&row), now)?;
-            Ok(row.with_photos(photos))
+            let draft = row.with_photos(photos);
+            transaction.record_attempt(new.attempt.as_ref(), &draft, now)?;
+            Ok(draft)
         })
     }
 
@@ -55,7 +57,9 @@ impl Trees {
             }
             let photos = changed.photos.iter().map(|id| transaction.media_row(*id));
             let photos = photos.collect::<Step<Vec<Media>, ChangeError>>()?;
-            Ok(changed.with_photos(photos))
+            let draft = changed.with_photos(photos);
+            transaction.record_attempt(change.attempt(), &draft, now)?;
+            Ok(draft)
         })
     }
 

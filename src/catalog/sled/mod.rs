@@ -4,6 +4,7 @@
 //! later write fails. So every write waits for a group commit (see `commit`), and a database that failed is closed
 //! and opened again, which drops exactly the transactions that were never acknowledged.
 
+mod attempts;
 mod commit;
 mod drafts;
 mod migrate;
@@ -24,13 +25,14 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::sync::RwLock;
 
+use self::attempts::Claims;
 use self::commit::{GroupCommit, Log};
 pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
 use super::{
-    Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock, KnownSource, NewDraft,
-    Restorable, Restore, RestoreError, State,
+    AttemptId, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock,
+    KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
@@ -51,6 +53,7 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 pub struct SledCatalog {
     path: Arc<Path>,
     min_free: FreeDisk,
+    claims: Claims,
     /// The open database, or `None` after a failed attempt to open it again.
     current: RwLock<Option<Arc<Opened>>>,
     /// Set once a page or row cannot be read.
@@ -121,7 +124,8 @@ impl SledCatalog {
         let path: Arc<Path> = path.into();
         let opened = Opened::open(Arc::clone(&path)).await?;
         let current = RwLock::new(Some(Arc::new(opened)));
-        Ok(Self { path, min_free, current, is_damaged: AtomicBool::new(false) })
+        let is_damaged = AtomicBool::new(false);
+        Ok(Self { path, min_free, claims: Claims::default(), current, is_damaged })
     }
 
     /// Returns the open database, and opens it again first if it failed.
@@ -241,8 +245,8 @@ impl SledCatalog {
 
 #[async_trait]
 impl Catalog for SledCatalog {
-    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
-        self.record(move |trees| trees.insert(&new)).await
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, ChangeError> {
+        self.record(move |trees| refused(trees.insert(&new))).await?
     }
 
     async fn change_draft(
@@ -282,6 +286,17 @@ impl Catalog for SledCatalog {
 
     async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError> {
         self.record(move |trees| trees.remove_media(id, before)).await
+    }
+
+    async fn begin_attempt(&self, id: AttemptId, since: Timestamp) -> Result<Begun, CatalogError> {
+        // The claim comes first: a request that recorded its attempt releases its claim afterwards.
+        let Some(claim) = self.claims.claim(id) else { return Ok(Begun::InWork) };
+        let done = self.read(move |trees| trees.attempt(id, since)).await?;
+        Ok(done.map_or(Begun::Claimed(claim), |attempt| Begun::Done(Box::new(attempt))))
+    }
+
+    async fn forget_attempts(&self, before: Timestamp, limit: usize) -> Result<usize, CatalogError> {
+        self.record(move |trees| trees.forget_attempts(before, limit)).await
     }
 
     /// No other process can have the catalog open, so there is nothing to lock.

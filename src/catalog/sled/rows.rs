@@ -34,6 +34,10 @@ pub(super) struct Trees {
     pub(super) drafts_by_owner: Tree,
     /// Index of [`reference_key`].
     pub(super) drafts_by_media: Tree,
+    /// Attempt id → [`Attempt`](crate::catalog::Attempt).
+    pub(super) attempts: Tree,
+    /// Index of [`attempt_key`].
+    pub(super) attempts_by_time: Tree,
     /// Name → next id, creation time in nanoseconds since 1970, the [`Census`], or the version of the schema.
     pub(super) counters: Tree,
     /// Next free media id when the catalog was opened.
@@ -165,6 +169,11 @@ pub(super) fn source_key(media: MediaId, source: &[u8]) -> Vec<u8> {
     [&media.0.to_be_bytes()[..], source].concat()
 }
 
+/// Returns the key of an attempt in the index by time: time, id.
+pub(super) fn attempt_key(created: Timestamp, id: &[u8]) -> Vec<u8> {
+    [&created.millis().to_be_bytes()[..], id].concat()
+}
+
 /// Returns the key of a photo in the index by the time since when no draft refers to it: time, media.
 pub(super) fn unreferenced_key(since: Timestamp, media: MediaId) -> Vec<u8> {
     [since.millis(), media.0].map(u64::to_be_bytes).concat()
@@ -186,6 +195,8 @@ impl Trees {
             drafts,
             drafts_by_owner: db.open_tree("drafts_by_owner")?,
             drafts_by_media: db.open_tree("drafts_by_media")?,
+            attempts: db.open_tree("attempts")?,
+            attempts_by_time: db.open_tree("attempts_by_time")?,
             counters: db.open_tree("counters")?,
         };
         let media = ("media", NEXT_MEDIA_ID, trees.lowest_media);

@@ -9,11 +9,11 @@ use sled::transaction::{
 };
 
 use super::rows::{
-    CENSUS, Census, DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, Position, References, Trees, counter, decode,
-    encode, next_id, number, owner_key, reference_key, source_key, unreferenced_key,
+    CENSUS, Census, DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, Position, References, Trees, attempt_key,
+    counter, decode, encode, next_id, number, owner_key, reference_key, source_key, unreferenced_key,
 };
-use crate::catalog::{CatalogError, DraftRow, NewPhoto};
-use crate::model::{DraftId, Media, MediaId, Timestamp, UserId};
+use crate::catalog::{Attempt, CatalogError, ChangeError, DraftRow, NewAttempt, NewPhoto};
+use crate::model::{Draft, DraftId, Media, MediaId, Timestamp, UserId};
 
 /// The result of a step of a transaction. `Err` ends the transaction without effect.
 pub(super) type Step<T, A> = ConflictableTransactionResult<T, A>;
@@ -35,6 +35,8 @@ pub(super) struct Transaction<'a> {
     drafts: &'a TransactionalTree,
     drafts_by_owner: &'a TransactionalTree,
     drafts_by_media: &'a TransactionalTree,
+    attempts: &'a TransactionalTree,
+    attempts_by_time: &'a TransactionalTree,
     lowest_media: u64,
     lowest_draft: u64,
     /// The numbers of media rows and drafts that the transaction adds, or `None` if it changed nothing.
@@ -58,6 +60,8 @@ impl Trees {
             &self.drafts,
             &self.drafts_by_owner,
             &self.drafts_by_media,
+            &self.attempts,
+            &self.attempts_by_time,
         );
         let committed = trees.transaction(|trees| {
             let transaction = Transaction {
@@ -71,6 +75,8 @@ impl Trees {
                 drafts: &trees.7,
                 drafts_by_owner: &trees.8,
                 drafts_by_media: &trees.9,
+                attempts: &trees.10,
+                attempts_by_time: &trees.11,
                 lowest_media: self.lowest_media,
                 lowest_draft: self.lowest_draft,
                 added: Cell::new(None),
@@ -263,6 +269,36 @@ impl Transaction<'_> {
             self.unreferenced.insert(unreferenced_key(new.since, media), &[])?;
         }
         self.references.insert(&media.0.to_be_bytes(), new.bytes())?;
+        Ok(())
+    }
+
+    /// Records that an attempt succeeded with `draft`.
+    pub(super) fn record_attempt(
+        &self,
+        attempt: Option<&NewAttempt>,
+        draft: &Draft,
+        now: Timestamp,
+    ) -> Step<(), ChangeError> {
+        let Some(NewAttempt { id, request, note, since }) = attempt else { return Ok(()) };
+        if let Some(there) = self.attempts.get(id.as_bytes())? {
+            let there = decode::<Attempt>(&there).map_err(abort)?;
+            if there.created >= *since {
+                return Err(abort(ChangeError::Repeated));
+            }
+            self.attempts_by_time.remove(attempt_key(there.created, id.as_bytes()))?;
+        }
+        let (request, note, draft) = (request.clone(), note.clone(), draft.clone());
+        let row = Attempt { request, created: now, draft, note };
+        self.attempts.insert(id.as_bytes(), encode(&row).map_err(abort)?)?;
+        self.attempts_by_time.insert(attempt_key(now, id.as_bytes()), &[])?;
+        Ok(())
+    }
+
+    /// Removes an attempt, of which the index has this key.
+    pub(super) fn forget_attempt<A>(&self, key: &[u8]) -> Step<(), A> {
+        self.attempts_by_time.remove(key)?;
+        self.attempts.remove(&key[8.min(key.len())..])?;
+        self.count(0, 0);
         Ok(())
     }
 

@@ -39,12 +39,14 @@ problem_kinds! {
     MalformedMultipart = BAD_REQUEST "malformed-multipart": "The multipart body breaks the rules of RFC 7578.";
     CutOff = BAD_REQUEST "cut-off": "The connection ended before the body did.";
     MalformedJson = BAD_REQUEST "malformed-json": "The body is not a JSON object (RFC 8259), or names a member twice.";
+    BadIdempotencyKey = BAD_REQUEST "bad-idempotency-key": "The Idempotency-Key does not have 1 to 255 visible ASCII characters, or there are two.";
     NoPhoto = BAD_REQUEST "no-photo": "The form has no photo in its field `files`.";
     TokenMissing = UNAUTHORIZED "token-missing": "This server demands a bearer token, and the request has none.";
     TokenInvalid = UNAUTHORIZED "token-invalid": "The bearer token is forged, expired or not yet valid.";
     NotFound = NOT_FOUND "not-found": "Nothing has this path, or the caller may not see it.";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method-not-allowed": "The path exists for the methods in `Allow` only.";
     RequestTimeout = REQUEST_TIMEOUT "request-timeout": "The request did not arrive in time.";
+    InProgress = CONFLICT "in-progress": "A request with the same Idempotency-Key is in work.";
     PreconditionFailed = PRECONDITION_FAILED "precondition-failed": "`If-Match` names no ETag of the resource.";
     BodyTooLarge = PAYLOAD_TOO_LARGE "body-too-large": "The body is larger than the limits of the endpoint allow.";
     DraftFull = PAYLOAD_TOO_LARGE "draft-full": "The draft would have more than MAX_PHOTOS_PER_DRAFT photos.";
@@ -60,6 +62,7 @@ problem_kinds! {
     BadMember = UNPROCESSABLE_ENTITY "bad-member": "A member of the JSON body is unknown, read-only or has a value that does not fit. `pointer` names it.";
     BadOrder = UNPROCESSABLE_ENTITY "bad-order": "The order is not a permutation of the indices of the photos.";
     BadParameter = UNPROCESSABLE_ENTITY "bad-parameter": "A parameter of the query has a value that does not fit. `parameter` names it.";
+    KeyReused = UNPROCESSABLE_ENTITY "key-reused": "The Idempotency-Key was used for another path or a body of another length.";
     UnknownUpload = UNPROCESSABLE_ENTITY "unknown-upload": "No finished upload of the caller has this id, or it is in a draft already.";
     EmptyImage = UNPROCESSABLE_ENTITY "empty-image": "A photo has no bytes or no pixels.";
     TooManyPixels = UNPROCESSABLE_ENTITY "too-many-pixels": "A photo has more than MAX_PIXELS pixels.";

@@ -51,7 +51,7 @@ async fn panic_is_a_500_without_details_and_the_server_continues() {
     let stack = Arc::new(Stack {
         app: Panicking::default(),
         trusted_proxies: Vec::new(),
-        cors: cors(None, [Method::GET]),
+        cors: cors(None, CorsNames { methods: vec![Method::GET], ..CorsNames::default() }),
         read_limits: ReadLimits { min_rate, drain_bytes: 0 },
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

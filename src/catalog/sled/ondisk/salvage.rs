@@ -49,8 +49,53 @@ struct Version {
 
 #[derive(Debug, Clone, Copy)]
 enum ValueAt {
-    Log { at: u64, length: usize },
-    Blob { id: i64, at: usize, length: usize },
+    Log {
+        at: u64,
+        length: usize,
+    },
+    Blob {
+        id: i64,
+        at: usize,
+        length: usize,
+    },
+    /// The row was removed.
+    Removed,
+}
+
+/// What is known of a page of a tree.
+#[derive(Debug, Default)]
+struct PageFacts {
+    /// Its lowest key, if a full version of the page was read.
+    low: Option<Box<[u8]>>,
+    /// The kind of its rows, if one was read.
+    kind: Option<RowKind>,
+}
+
+/// The kinds of rows that are salvaged. Indexes, references and attempts are made again or given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RowKind {
+    Media,
+    Draft,
+    Lookup,
+}
+
+impl RowKind {
+    /// Returns the kind of a row with this value.
+    fn of(value: &[u8]) -> Option<Self> {
+        match value {
+            _ if value.starts_with(MEDIA_START) => Some(Self::Media),
+            _ if value.starts_with(DRAFT_START) => Some(Self::Draft),
+            _ if value.len() == ID_LENGTH => Some(Self::Lookup),
+            _ => None,
+        }
+    }
+
+    fn key_length(self) -> usize {
+        match self {
+            Self::Media | Self::Draft => ID_LENGTH,
+            Self::Lookup => DIGEST_LENGTH,
+        }
+    }
 }
 
 /// The rows that could be read; see the module.
@@ -58,10 +103,11 @@ enum ValueAt {
 pub struct Salvage {
     files: Files,
     acknowledged: Option<Acknowledged>,
-    /// Page → its lowest key.
-    lows: HashMap<u64, Box<[u8]>>,
+    pages: HashMap<u64, PageFacts>,
     media: BTreeMap<u64, Version>,
     drafts: BTreeMap<u64, Version>,
+    /// The ids after the highest media row and draft, removed ones included.
+    lowest: (u64, u64),
     /// Media key or source id → media id.
     lookups: BTreeMap<[u8; DIGEST_LENGTH], (i64, Option<u64>)>,
     counters: BTreeMap<&'static [u8], (i64, Option<u64>)>,
@@ -82,16 +128,22 @@ impl Salvage {
         let mut salvage = Self {
             files,
             acknowledged,
-            lows: HashMap::new(),
+            pages: HashMap::new(),
             media: BTreeMap::new(),
             drafts: BTreeMap::new(),
+            lowest: (1, 1),
             lookups: BTreeMap::new(),
             counters: BTreeMap::new(),
             report: SalvageReport::default(),
         };
-        // Keys of a change need the lowest key of its page, which may be written later.
-        salvage.scan(Self::remember_low, true)?;
+        // A change needs to know its page, which may be written later.
+        salvage.scan(Self::remember_page, true)?;
         salvage.scan(Self::take, false)?;
+        let above = |rows: &BTreeMap<u64, Version>| rows.keys().next_back().map_or(1, |last| last + 1);
+        salvage.lowest = (above(&salvage.media), above(&salvage.drafts));
+        for rows in [&mut salvage.media, &mut salvage.drafts] {
+            rows.retain(|_, version| !matches!(version.at, ValueAt::Removed));
+        }
         salvage.report.lost_counters =
             [NEXT_MEDIA_ID, NEXT_DRAFT_ID].iter().any(|name| salvage.counter(name).is_none())
                 && !(salvage.media.is_empty() && salvage.drafts.is_empty());
@@ -106,11 +158,11 @@ impl Salvage {
 
     /// Returns the next ids, which are above all rows, the watermark and the counters.
     pub fn state(&self) -> State {
-        let above = |rows: &BTreeMap<u64, Version>| rows.keys().next_back().map_or(1, |last| last + 1);
+        let (media, drafts) = self.lowest;
         let acknowledged = self.acknowledged.map_or(1, |acknowledged| acknowledged.next_draft());
         State {
-            next_media_id: next_id(self.counter(NEXT_MEDIA_ID), above(&self.media)),
-            next_draft_id: next_id(self.counter(NEXT_DRAFT_ID), above(&self.drafts).max(acknowledged)),
+            next_media_id: next_id(self.counter(NEXT_MEDIA_ID), media),
+            next_draft_id: next_id(self.counter(NEXT_DRAFT_ID), drafts.max(acknowledged)),
             is_partial: false,
         }
     }
@@ -170,6 +222,7 @@ impl Salvage {
             ValueAt::Blob { id, at, length } => {
                 self.files.blob(id)?.flatten().and_then(|body| Some(body.get(at..at + length)?.to_vec()))
             }
+            ValueAt::Removed => None,
         })
     }
 
@@ -244,10 +297,25 @@ impl Salvage {
         Ok(())
     }
 
-    fn remember_low(&mut self, found: &Found<'_>) {
-        if let Some(node) = found.node() {
-            self.lows.insert(found.page, node.low.into());
-        }
+    fn remember_page(&mut self, found: &Found<'_>) {
+        let (low, kind) = match found.kind {
+            Kind::Page | Kind::PageBlob => {
+                let Some(node) = found.node() else { return };
+                let kind = match &node.data {
+                    Data::Leaf(items) => items.iter().find_map(|(_, value)| RowKind::of(value)),
+                    Data::Index(_) => None,
+                };
+                (Some(node.low.into()), kind)
+            }
+            Kind::Link | Kind::LinkBlob => match codec::link(found.body) {
+                Some(Link::Set(_, value)) => (None, RowKind::of(value)),
+                Some(Link::Remove(_) | Link::Merge) | None => return,
+            },
+            Kind::Canceled | Kind::Cap | Kind::Batch | Kind::Free => return,
+        };
+        let page = self.pages.entry(found.page).or_default();
+        page.low = low.or(page.low.take());
+        page.kind = kind.or(page.kind);
     }
 
     fn take(&mut self, found: &Found<'_>) {
@@ -262,19 +330,15 @@ impl Salvage {
                 }
             }
             Kind::Link | Kind::LinkBlob => match codec::link(found.body) {
-                Some(Link::Set(key, value)) => {
-                    let length = if value.starts_with(b"{") { ID_LENGTH } else { DIGEST_LENGTH };
-                    match self.whole_key(found.page, key, length) {
+                Some(Link::Set(key, value)) => match RowKind::of(value) {
+                    _ if COUNTERS.contains(&key) => self.take_row(key, found, value),
+                    None => {}
+                    Some(kind) => match self.whole_key(found.page, key, kind.key_length()) {
                         Some(key) => self.take_row(&key, found, value),
                         None => self.report.unknown += 1,
-                    }
-                }
-                Some(Link::Remove(key)) => {
-                    // Media and drafts are never removed.
-                    if let Some(key) = self.whole_key(found.page, key, DIGEST_LENGTH) {
-                        self.remove(&key, found.position);
-                    }
-                }
+                    },
+                },
+                Some(Link::Remove(key)) => self.remove(key, found),
                 Some(Link::Merge) | None => {}
             },
             Kind::Canceled | Kind::Cap | Kind::Batch | Kind::Free => {}
@@ -283,14 +347,14 @@ impl Salvage {
 
     /// Returns the full key, with the prefix that the page omits.
     fn whole_key(&self, page: u64, key: &[u8], length: usize) -> Option<Vec<u8>> {
-        match self.lows.get(&page) {
+        match self.pages.get(&page).and_then(|page| page.low.as_deref()) {
             // A page without a lowest key omits no prefix.
             Some(low) if !low.is_empty() => {
                 let missing = length.checked_sub(key.len())?;
                 Some([low.get(..missing)?, key].concat())
             }
             Some(_) => Some(key.to_vec()),
-            None => (key.len() == length || COUNTERS.contains(&key)).then(|| key.to_vec()),
+            None => (key.len() == length).then(|| key.to_vec()),
         }
     }
 
@@ -320,11 +384,28 @@ impl Salvage {
         }
     }
 
-    fn remove(&mut self, key: &[u8], position: i64) {
+    fn remove(&mut self, key: &[u8], found: &Found<'_>) {
+        let position = found.position;
         if let Some(name) = COUNTERS.into_iter().find(|name| *name == key) {
             newer(&mut self.counters, name, position, None);
-        } else if let Ok(digest) = key.try_into() {
-            newer(&mut self.lookups, digest, position, None);
+            return;
+        }
+        let Some(kind) = self.pages.get(&found.page).and_then(|page| page.kind) else { return };
+        let Some(key) = self.whole_key(found.page, key, kind.key_length()) else { return };
+        let rows = match kind {
+            RowKind::Media => &mut self.media,
+            RowKind::Draft => &mut self.drafts,
+            RowKind::Lookup => {
+                if let Ok(digest) = key.as_slice().try_into() {
+                    newer(&mut self.lookups, digest, position, None);
+                }
+                return;
+            }
+        };
+        if let Ok(id) = key.as_slice().try_into().map(u64::from_be_bytes)
+            && rows.get(&id).is_none_or(|known| known.position <= position)
+        {
+            rows.insert(id, Version { position, at: ValueAt::Removed });
         }
     }
 }

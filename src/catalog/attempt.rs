@@ -1,0 +1,127 @@
+//! Attempts: requests that a client may repeat under one key, and what became of the first.
+//!
+//! The row of an attempt is written in the transaction of the draft, so that there is never one without the other. A claim says
+//! that a request is in work. It is no promise: if it is lost, two requests may work at once, and the row decides which one
+//! of them is recorded.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Draft, Timestamp, UserId};
+
+/// Identifies an attempt: a hash over the user and the key that the client chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId([u8; 32]);
+
+impl AttemptId {
+    /// Returns the id of the attempt that `user`, or a client without a token, names `key`.
+    pub fn new(user: Option<UserId>, key: &str) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("vintedbot-ingest idempotency key v1");
+        hash.update(&user.map_or(0, UserId::get).to_be_bytes());
+        hash.update(key.as_bytes());
+        Self(hash.finalize().into())
+    }
+
+    /// Creates the id with this digest.
+    pub const fn from_digest(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// Returns the raw digest.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// What a request asks for, as far as its head says. A repeated request has an equal one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestHead {
+    /// The path.
+    pub path: String,
+    /// The length of the body, if the head names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_length: Option<u64>,
+}
+
+impl RequestHead {
+    /// Returns whether `other` may be the same request. Lengths are compared where both are known.
+    pub fn fits(&self, other: &Self) -> bool {
+        let lengths = self.content_length.zip(other.content_length);
+        self.path == other.path && lengths.is_none_or(|(own, other)| own == other)
+    }
+}
+
+/// An attempt that is to be recorded with a draft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAttempt {
+    /// The id.
+    pub id: AttemptId,
+    /// The request.
+    pub request: RequestHead,
+    /// What the answer has beside the draft. The catalog does not read it.
+    pub note: String,
+    /// An attempt with this id that was recorded earlier is forgotten.
+    pub since: Timestamp,
+}
+
+/// An attempt that succeeded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The request.
+    pub request: RequestHead,
+    /// When it succeeded.
+    pub created: Timestamp,
+    /// The draft as it was then.
+    pub draft: Draft,
+    /// What the answer had beside the draft.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// A claim on an attempt, released on drop.
+pub trait Claim: Send + Sync {}
+
+/// An attempt that the caller works on.
+pub struct ClaimedAttempt {
+    /// What is to be recorded.
+    pub attempt: NewAttempt,
+    /// The claim, which lives until the attempt is recorded or given up.
+    pub claim: Box<dyn Claim>,
+}
+
+/// What [`begin_attempt`](super::Catalog::begin_attempt) found.
+pub enum Begun {
+    /// Nothing. The caller works on it while the claim lives.
+    Claimed(Box<dyn Claim>),
+    /// Another request is in work.
+    InWork,
+    /// An earlier request succeeded.
+    Done(Box<Attempt>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_depends_on_user_and_key() {
+        let user = |id: u64| UserId::try_from(id).ok();
+        let ids = [(None, "a"), (user(1), "a"), (user(2), "a"), (None, "b")]
+            .map(|(user, key)| AttemptId::new(user, key));
+        for (at, id) in ids.iter().enumerate() {
+            assert!(!ids[..at].contains(id));
+        }
+        assert_eq!(AttemptId::new(user(1), "a"), ids[1]);
+    }
+
+    #[test]
+    fn request_with_another_path_or_length_does_not_fit() {
+        let head = |path: &str, content_length| RequestHead { path: path.into(), content_length };
+        let first = head("/a", Some(5));
+        assert!(
+            first.fits(&head("/a", Some(5)))
+                && first.fits(&head("/a", None))
+                && head("/a", None).fits(&first)
+        );
+        assert!(!first.fits(&head("/a", Some(6))) && !first.fits(&head("/b", Some(5))));
+    }
+}
