@@ -70,10 +70,57 @@ fn limit_of(limit: usize) -> i64 {
 
 #[async_trait]
 impl Catalog for PostgresCatalog {
-    async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
-        self.connections.record(&new).await
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, super::ChangeError> {
+        Ok(self.connections.record(&new).await?)
     }
 
+    async fn change_draft(
+        &self,
+        _: DraftId,
+        _: Option<u64>,
+        _: super::Change,
+    ) -> Result<Draft, super::ChangeError> {
+        unimplemented!()
+    }
+    async fn begin_attempt(
+        &self,
+        _: super::AttemptId,
+        _: crate::model::Timestamp,
+    ) -> Result<super::Begun, CatalogError> {
+        unimplemented!()
+    }
+    async fn forget_attempts(&self, _: crate::model::Timestamp, _: usize) -> Result<usize, CatalogError> {
+        unimplemented!()
+    }
+    async fn delete_draft(&self, _: DraftId, _: Option<u64>) -> Result<(), super::ChangeError> {
+        unimplemented!()
+    }
+    async fn drafts_of(
+        &self,
+        _: super::DraftFilter,
+        _: Option<DraftId>,
+        _: usize,
+    ) -> Result<Vec<Draft>, CatalogError> {
+        unimplemented!()
+    }
+    async fn drafts_with(
+        &self,
+        _: MediaId,
+        _: Option<DraftId>,
+        _: usize,
+    ) -> Result<Vec<DraftId>, CatalogError> {
+        unimplemented!()
+    }
+    async fn unreferenced_media(
+        &self,
+        _: crate::model::Timestamp,
+        _: usize,
+    ) -> Result<Vec<Media>, CatalogError> {
+        unimplemented!()
+    }
+    async fn remove_media(&self, _: MediaId, _: crate::model::Timestamp) -> Result<bool, CatalogError> {
+        unimplemented!()
+    }
     async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
         self.connections.lock_keys(keys).await
     }

@@ -194,6 +194,9 @@ async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool
         price_suggested: None,
         photos,
         owner: new.owner,
+        created: Default::default(),
+        updated: Default::default(),
+        version: 1,
     })
 }
 

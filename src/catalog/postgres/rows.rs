@@ -93,14 +93,15 @@ fn bare_draft<P>(row: &Row) -> Result<Draft<P>, CatalogError> {
         price_suggested: column(row, 4)?,
         photos: Vec::new(),
         owner: owner(row, 5)?,
+        created: Default::default(),
+        updated: Default::default(),
+        version: 1,
     })
 }
 
 /// Returns the name of a status in the table.
 pub(super) fn status_name(status: DraftStatus) -> &'static str {
-    match status {
-        DraftStatus::Draft => "draft",
-    }
+    status.name()
 }
 
 /// Reads a draft from one row for each photo: [`DRAFT`], the photo's media id, and its [`MEDIA`].

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use self::cluster::Cluster;
 use self::proxy::{Fault, Proxy};
 use super::*;
-use crate::catalog::{NewPhoto, Restore, conformance};
+use crate::catalog::{ChangeError, NewPhoto, Restore, conformance};
 
 async fn open(url: &str) -> PostgresCatalog {
     PostgresCatalog::open(&url.parse().unwrap(), 8, Schema::Migrate).await.unwrap()
@@ -20,7 +20,7 @@ fn draft(names: &[String]) -> NewDraft {
         let key = MediaKey::of(name.as_bytes());
         NewPhoto { key, width: 4, height: 3, size_bytes: 2, source: SourceId::new(*key.as_bytes()) }
     };
-    NewDraft { title: "test".into(), photos: names.iter().map(photo).collect(), owner: None }
+    NewDraft { title: "test".into(), photos: names.iter().map(photo).collect(), ..NewDraft::default() }
 }
 
 fn named(name: &str) -> NewDraft {
@@ -129,7 +129,7 @@ async fn connection_lost_during_commit_is_indeterminate_and_before_is_not() {
     ] {
         proxy.set_fault(fault);
         let error = catalog.create_draft(named(name)).await.unwrap_err();
-        assert!(matches!(error, CatalogError::Indeterminate(_)), "{name}: {error:?}");
+        assert!(matches!(error, ChangeError::Catalog(CatalogError::Indeterminate(_))), "{name}: {error:?}");
         proxy.set_fault(Fault::Through);
         let _lock = catalog.lock_keys(&key(name)).await.unwrap();
         let without = catalog.without_row(&key(name)).await.unwrap();
@@ -143,7 +143,7 @@ async fn connection_lost_during_commit_is_indeterminate_and_before_is_not() {
         Err(error) => error,
         Ok(_) => catalog.create_draft(named("cut")).await.unwrap_err(),
     };
-    assert!(matches!(error, CatalogError::Unavailable(_)), "{error:?}");
+    assert!(matches!(error, ChangeError::Catalog(CatalogError::Unavailable(_))), "{error:?}");
     proxy.set_fault(Fault::Through);
     catalog.create_draft(named("after")).await.unwrap();
     assert_eq!(direct.without_row(&key("after")).await.unwrap(), []);
@@ -163,7 +163,7 @@ async fn stalled_database_is_unavailable_within_seconds_and_recovers() {
         futures_util::future::join3(check, lock, catalog.create_draft(named("x"))).await;
     assert!(matches!(check, Err(CatalogError::Unavailable(_))));
     assert!(matches!(lock, Err(CatalogError::Unavailable(_))));
-    assert!(matches!(record, Err(CatalogError::Unavailable(_))));
+    assert!(matches!(record, Err(ChangeError::Catalog(CatalogError::Unavailable(_)))));
     assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     proxy.set_fault(Fault::Through);
     catalog.check().await.unwrap();
@@ -188,7 +188,7 @@ async fn full_disk_is_reported_and_conflict_is_retried() {
         "CREATE SEQUENCE tries; CREATE TRIGGER fails BEFORE INSERT ON draft EXECUTE FUNCTION fails()";
     client.batch_execute(trigger).await.unwrap();
     let full = catalog.create_draft(named("full")).await;
-    assert!(matches!(full, Err(CatalogError::Full(_))), "{full:?}");
+    assert!(matches!(full, Err(ChangeError::Catalog(CatalogError::Full(_)))), "{full:?}");
     assert_eq!(catalog.without_row(&[MediaKey::of(b"full")]).await.unwrap().len(), 1, "no row remains");
     for code in ["40001", "40P01"] {
         client.batch_execute(&raise(code, "nextval('tries') % 3 > 0")).await.unwrap();
@@ -196,7 +196,7 @@ async fn full_disk_is_reported_and_conflict_is_retried() {
     }
     client.batch_execute(&raise("40001", "true")).await.unwrap();
     let never = catalog.create_draft(named("never")).await;
-    assert!(matches!(never, Err(CatalogError::Unavailable(_))), "{never:?}");
+    assert!(matches!(never, Err(ChangeError::Catalog(CatalogError::Unavailable(_)))), "{never:?}");
     assert_eq!(catalog.drafts_page(None, 10).await.unwrap().len(), 2);
 }
 
