@@ -9,55 +9,98 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The content address of a stored photo: the SHA-256 of its bytes, written as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct MediaKey([u8; 32]);
+/// Defines the hash `$name` of 32 bytes, written as 64 lower-case hex digits, and the error `$invalid` of other text.
+macro_rules! digest {
+    ($(#[$doc:meta])* $name:ident, $invalid:ident, $message:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// Creates the value with this digest.
+            pub const fn from_digest(digest: [u8; 32]) -> Self {
+                Self(digest)
+            }
+
+            /// Returns the raw digest.
+            pub fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        /// The text is not 64 lower-case hex digits.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+        #[error($message)]
+        pub struct $invalid;
+
+        impl FromStr for $name {
+            type Err = $invalid;
+
+            fn from_str(text: &str) -> Result<Self, $invalid> {
+                read_hex(text).map(Self).ok_or($invalid)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $invalid;
+
+            fn try_from(text: String) -> Result<Self, $invalid> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(digest: $name) -> Self {
+                digest.to_string()
+            }
+        }
+    };
+}
+
+digest! {
+    /// The content address of a stored photo: the SHA-256 of its bytes.
+    MediaKey, InvalidMediaKey, "a media key is 64 lower-case hex digits"
+}
+
+digest! {
+    /// Identifies a source (the file as uploaded) together with the settings that process it: a hash over both. Two photos with
+    /// equal ids have the same output.
+    SourceId, InvalidSourceId, "a source id is 64 lower-case hex digits"
+}
+
+digest! {
+    /// Identifies a request that a client may repeat: a hash over the user and the key that the client chose.
+    AttemptId, InvalidAttemptId, "the id of an attempt is 64 lower-case hex digits"
+}
 
 impl MediaKey {
     /// Returns the key of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
-
-    /// Creates the key of the bytes with this SHA-256.
-    pub const fn from_digest(digest: [u8; 32]) -> Self {
-        Self(digest)
-    }
-
-    /// Returns the raw digest.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
 }
 
-impl fmt::Display for MediaKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
+impl AttemptId {
+    /// Returns the id of the request that `user`, or a client without a token, names `key`.
+    pub fn new(user: Option<UserId>, key: &str) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("vintedbot-ingest idempotency key v1");
+        hash.update(&user.map_or(0, UserId::get).to_be_bytes());
+        hash.update(key.as_bytes());
+        Self(hash.finalize().into())
     }
-}
-
-impl fmt::Debug for MediaKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// The text is not 64 lower-case hex digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a media key is 64 lower-case hex digits")]
-pub struct InvalidMediaKey;
-
-impl FromStr for MediaKey {
-    type Err = InvalidMediaKey;
-
-    fn from_str(text: &str) -> Result<Self, InvalidMediaKey> {
-        read_hex(text).map(Self).ok_or(InvalidMediaKey)
-    }
-}
-
-fn write_hex(digest: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
 fn read_hex(text: &str) -> Option<[u8; 32]> {
@@ -72,69 +115,6 @@ fn read_hex(text: &str) -> Option<[u8; 32]> {
         *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
     }
     Some(digest)
-}
-
-impl TryFrom<String> for MediaKey {
-    type Error = InvalidMediaKey;
-
-    fn try_from(text: String) -> Result<Self, InvalidMediaKey> {
-        text.parse()
-    }
-}
-
-impl From<MediaKey> for String {
-    fn from(key: MediaKey) -> Self {
-        key.to_string()
-    }
-}
-
-/// Identifies a source (the file as uploaded) together with the settings that process it: a hash over both. Two photos with equal
-/// ids have the same output. Written as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SourceId([u8; 32]);
-
-impl SourceId {
-    /// Creates the id with this digest.
-    pub const fn new(digest: [u8; 32]) -> Self {
-        Self(digest)
-    }
-
-    /// Returns the raw digest.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Display for SourceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_hex(&self.0, f)
-    }
-}
-
-impl fmt::Debug for SourceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// The text is not 64 lower-case hex digits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a source id is 64 lower-case hex digits")]
-pub struct InvalidSourceId;
-
-impl TryFrom<String> for SourceId {
-    type Error = InvalidSourceId;
-
-    fn try_from(text: String) -> Result<Self, InvalidSourceId> {
-        read_hex(&text).map(Self).ok_or(InvalidSourceId)
-    }
-}
-
-impl From<SourceId> for String {
-    fn from(source: SourceId) -> Self {
-        source.to_string()
-    }
 }
 
 /// The client against which limits and shares are counted: a user or an address.

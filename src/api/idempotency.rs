@@ -8,8 +8,8 @@ use hyper::{Method, Response};
 
 use super::endpoint::Endpoint;
 use super::{Api, errors, listings, uploads};
-use crate::catalog::{Attempt, AttemptId, Begun, ClaimedAttempt, NewAttempt, RequestHead};
-use crate::model::{Caller, Timestamp};
+use crate::catalog::{Attempt, Begun, ClaimedAttempt, NewAttempt, RequestHead};
+use crate::model::{AttemptId, Caller, Timestamp};
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{Problem, ProblemKind};
 

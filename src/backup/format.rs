@@ -1,6 +1,6 @@
 //! The format of an export: JSON lines. The first line names the format, the last one proves that the export is complete.
 //!
-//! Media, drafts and sources follow in this order, each ascending, so that equal catalogs have equal exports and a row
+//! Media, drafts, sources and attempts follow in this order, each ascending, so that equal catalogs have equal exports and a row
 //! comes after the rows that it refers to. Each row can be written in one way only. A line that is written differently is
 //! refused: it may contain fields that this version does not know.
 
@@ -10,11 +10,13 @@ use std::io::{BufRead, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use super::BackupError;
-use crate::catalog::{DraftRow, Row, SourceRow, State};
-use crate::model::{DraftId, Media, MediaId, SourceId};
+use crate::catalog::{AttemptRow, DraftRow, Row, SourceRow, State};
+use crate::model::{AttemptId, DraftId, Media, MediaId, SourceId};
 
 const FORMAT: &str = "vintedbot-ingest catalog";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest version that is read. Version 1 has no dates and no attempts.
+const OLDEST_VERSION: u32 = 1;
 /// Longest line that is read into memory, far above any that this program writes.
 const MAX_LINE_BYTES: u64 = 16 << 20;
 
@@ -27,19 +29,27 @@ pub struct Counts {
     pub drafts: u64,
     /// Sources.
     pub sources: u64,
+    /// Attempts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Counts {
     /// Rows of all kinds.
     pub fn rows(&self) -> u64 {
-        self.media + self.drafts + self.sources
+        self.media + self.drafts + self.sources + self.attempts
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { media, drafts, sources } = self;
-        write!(f, "{media} photos, {drafts} drafts and {sources} sources")
+        let Self { media, drafts, sources, attempts } = self;
+        write!(f, "{media} photos, {drafts} drafts, {sources} sources and {attempts} idempotency keys")
     }
 }
 
@@ -50,7 +60,7 @@ pub enum Malformed {
     #[error("line 1 does not say that this is an export of a {FORMAT}")]
     Foreign,
     /// Another version of this program wrote it.
-    #[error("the export has version {0}, and this program reads version {VERSION}")]
+    #[error("the export has version {0}, and this program reads versions {OLDEST_VERSION} to {VERSION}")]
     Version(u64),
     /// It is incomplete.
     #[error("the export is cut: it ends in or after line {0}, before the line that says it is whole")]
@@ -77,6 +87,7 @@ enum Line {
     Media(Media),
     Draft(DraftRow),
     Source(SourceRow),
+    Attempt(AttemptRow),
     End(Trailer),
 }
 
@@ -119,7 +130,7 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Writes a row. Rows ascend, media before drafts before sources.
+    /// Writes a row. Rows ascend, media before drafts before sources before attempts.
     ///
     /// # Errors
     /// The output cannot be written.
@@ -129,6 +140,7 @@ impl<W: Write> Writer<W> {
             Row::Media(row) => Line::Media(row),
             Row::Draft(row) => Line::Draft(row),
             Row::Source(row) => Line::Source(row),
+            Row::Attempt(row) => Line::Attempt(row),
         })
     }
 
@@ -156,6 +168,7 @@ impl Counts {
             Row::Media(_) => &mut self.media,
             Row::Draft(_) => &mut self.drafts,
             Row::Source(_) => &mut self.sources,
+            Row::Attempt(_) => &mut self.attempts,
         } += 1;
     }
 }
@@ -172,6 +185,7 @@ enum RowPosition {
     Media(MediaId),
     Draft(DraftId),
     Source(SourceId),
+    Attempt(AttemptId),
 }
 
 /// Reads an export, and verifies all of it.
@@ -196,7 +210,7 @@ impl<R: BufRead> Reader<R> {
             return Err(Malformed::Foreign.into());
         }
         match header["export"]["version"].as_u64() {
-            Some(version) if version == u64::from(VERSION) => {}
+            Some(version) if (u64::from(OLDEST_VERSION)..=u64::from(VERSION)).contains(&version) => {}
             Some(version) => return Err(Malformed::Version(version).into()),
             None => return Err(Malformed::Foreign.into()),
         }
@@ -214,12 +228,13 @@ impl<R: BufRead> Reader<R> {
             Line::Media(row) => (Row::Media(row.clone()), RowPosition::Media(row.id)),
             Line::Draft(row) => (Row::Draft(row.clone()), RowPosition::Draft(row.id)),
             Line::Source(row) => (Row::Source(row), RowPosition::Source(row.source)),
+            Line::Attempt(row) => (Row::Attempt(row.clone()), RowPosition::Attempt(row.id)),
             Line::Export(_) => return Err(self.wrong("begins another export".to_owned())),
             Line::End(end) => return self.end(&end).map(|()| None),
         };
         if self.position >= Some(position) {
             return Err(
-                self.wrong("is not in its place: rows ascend, media before drafts before sources".into())
+                self.wrong("is not in its place: rows ascend, media, drafts, sources, attempts".into())
             );
         }
         self.position = Some(position);

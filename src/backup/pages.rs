@@ -1,7 +1,7 @@
 //! Visits all rows of a catalog, a page at a time.
 
 use super::BackupError;
-use crate::catalog::{CatalogError, DraftRow, KnownSource, Restorable};
+use crate::catalog::{AttemptRow, CatalogError, DraftRow, KnownSource, Restorable};
 use crate::model::Media;
 
 const PAGE: usize = 500;
@@ -25,6 +25,13 @@ pub(super) async fn each_source(
     work: impl AsyncFnMut(KnownSource) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
     each(async |after| catalog.sources_page(after, PAGE).await, |row| row.source, work).await
+}
+
+pub(super) async fn each_attempt(
+    catalog: &dyn Restorable,
+    work: impl AsyncFnMut(AttemptRow) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
+    each(async |after| catalog.attempts_page(after, PAGE).await, |row| row.id, work).await
 }
 
 /// Calls `work` for all rows. It may remove the rows that it gets.
@@ -55,7 +62,8 @@ pub async fn read_all(catalog: &dyn Restorable) -> Result<(), BackupError> {
     catalog.state().await?;
     each_media(catalog, async |_| Ok(())).await?;
     each_draft(catalog, async |_| Ok(())).await?;
-    each_source(catalog, async |_| Ok(())).await
+    each_source(catalog, async |_| Ok(())).await?;
+    each_attempt(catalog, async |_| Ok(())).await
 }
 
 /// Returns whether the catalog has neither media nor drafts.

@@ -56,7 +56,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
         let media = ids.into_iter().map(|id| Row::Media(media(id)));
         let drafts = drafts.into_iter().map(|(id, row)| Row::Draft(DraftRow { id: DraftId(id), ..row }));
         let sources = sources.into_iter().map(|(source, media)| {
-            Row::Source(SourceRow { source: SourceId::new(source), media: MediaId(media) })
+            Row::Source(SourceRow { source: SourceId::from_digest(source), media: MediaId(media) })
         });
         media.chain(drafts).chain(sources).collect()
     })

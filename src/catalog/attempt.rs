@@ -6,31 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Draft, Timestamp, UserId};
-
-/// Identifies an attempt: a hash over the user and the key that the client chose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId([u8; 32]);
-
-impl AttemptId {
-    /// Returns the id of the attempt that `user`, or a client without a token, names `key`.
-    pub fn new(user: Option<UserId>, key: &str) -> Self {
-        let mut hash = blake3::Hasher::new_derive_key("vintedbot-ingest idempotency key v1");
-        hash.update(&user.map_or(0, UserId::get).to_be_bytes());
-        hash.update(key.as_bytes());
-        Self(hash.finalize().into())
-    }
-
-    /// Creates the id with this digest.
-    pub const fn from_digest(digest: [u8; 32]) -> Self {
-        Self(digest)
-    }
-
-    /// Returns the raw digest.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
+use crate::model::{AttemptId, Draft, Timestamp};
 
 /// What a request asks for, as far as its head says. A repeated request has an equal one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +53,16 @@ pub struct Attempt {
     pub note: String,
 }
 
+/// An attempt under its id.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRow {
+    /// The id.
+    pub id: AttemptId,
+    /// The attempt.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+}
+
 /// A claim on an attempt, released on drop.
 pub trait Claim: Send + Sync {}
 
@@ -101,6 +87,7 @@ pub enum Begun {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::UserId;
 
     #[test]
     fn id_depends_on_user_and_key() {

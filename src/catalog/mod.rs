@@ -17,14 +17,16 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
-pub use self::attempt::{Attempt, AttemptId, Begun, Claim, ClaimedAttempt, NewAttempt, RequestHead};
+pub use self::attempt::{Attempt, AttemptRow, Begun, Claim, ClaimedAttempt, NewAttempt, RequestHead};
 pub use self::change::{Change, ChangeError, Fields};
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
 pub use self::restorable::{Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::{Salvage, SalvageReport, SledCatalog};
 use crate::blocking::BlockingError;
-use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
+use crate::model::{
+    AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId,
+};
 
 /// Why an operation of the catalog failed.
 #[derive(Debug, thiserror::Error)]

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::{Catalog, CatalogError, Row};
-use crate::model::{Media, MediaKey};
+use super::{AttemptRow, Catalog, CatalogError, Row};
+use crate::model::{AttemptId, Media, MediaKey};
 
 /// The state of a catalog beside its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,16 @@ pub trait Restorable: Catalog {
     /// # Errors
     /// The catalog failed, or its index has the key and the row is gone.
     async fn media_of_key(&self, key: MediaKey) -> Result<Option<Media>, CatalogError>;
+
+    /// Returns the first `limit` attempts by id, after the attempt `after` if it is given.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn attempts_page(
+        &self,
+        after: Option<AttemptId>,
+        limit: usize,
+    ) -> Result<Vec<AttemptRow>, CatalogError>;
 
     /// Takes one step, in one transaction, and returns once it is durable.
     ///

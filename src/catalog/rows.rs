@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::AttemptRow;
 use crate::model::{Draft, Media, MediaId, SourceId};
 
 /// A draft as it is recorded: its photos are the ids of media rows.
@@ -26,4 +27,6 @@ pub enum Row {
     Draft(DraftRow),
     /// A source of a photo.
     Source(SourceRow),
+    /// A request that succeeded.
+    Attempt(AttemptRow),
 }

@@ -39,7 +39,7 @@ pub(super) fn salvage(settings: &Settings, output: &str) -> Result<Verdict, Stri
                     )
                 }));
             }
-            Row::Source(_) => {}
+            Row::Source(_) | Row::Attempt(_) => {}
         }
         writer.row(row)
     });

@@ -137,7 +137,7 @@ impl Ingest {
         }
         let bytes = spool.len();
         let (source, hash) = spool.finish().await?;
-        let id = SourceId::new(hash.into());
+        let id = SourceId::from_digest(hash.into());
         Ok(PhotoPart::Photo(ReceivedPhoto { source, id, format, mime, bytes, label }))
     }
 

@@ -8,12 +8,12 @@ use futures_util::stream;
 
 use super::*;
 use crate::catalog::{
-    AttemptId, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock,
-    KnownSource, NewDraft, SledCatalog,
+    Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock, KnownSource, NewDraft,
+    SledCatalog,
 };
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
-use crate::model::{DraftId, Media, MediaId, SourceId, Timestamp};
+use crate::model::{AttemptId, DraftId, Media, MediaId, SourceId, Timestamp};
 
 mod again;
 mod quota;

@@ -55,7 +55,7 @@ impl Setup {
     /// A draft that refers to it.
     async fn record(&self, name: &str) -> Media {
         let key = MediaKey::of(name.as_bytes());
-        let source = SourceId::new(*key.as_bytes());
+        let source = SourceId::from_digest(*key.as_bytes());
         let photo = NewPhoto { key, width: 1, height: 1, size_bytes: name.len() as u64, source };
         let new = NewDraft { photos: vec![photo], ..NewDraft::default() };
         self.maintenance.catalog.create_draft(new).await.unwrap().photos.remove(0)
@@ -265,7 +265,7 @@ async fn sources_without_a_photo_are_forgotten() {
     let [kept, gone] = [setup.publish_and_record("kept").await, setup.publish_and_record("gone").await];
     std::fs::remove_file(setup.path(gone)).unwrap();
     assert_eq!(setup.maintenance.forget_sources(&CancellationToken::new()).await.unwrap(), 1);
-    let source = |key: MediaKey| SourceId::new(*key.as_bytes());
+    let source = |key: MediaKey| SourceId::from_digest(*key.as_bytes());
     assert!(setup.maintenance.catalog.media_of_source(source(kept)).await.unwrap().is_some());
     assert!(setup.maintenance.catalog.media_of_source(source(gone)).await.unwrap().is_none());
 }

@@ -28,6 +28,7 @@ mod many_drafts;
 mod media;
 mod metadata;
 mod migrate_store;
+mod old_versions;
 mod openapi;
 mod overload;
 mod pictures;

@@ -18,7 +18,8 @@ const BYTES: &[u8] = b"a photo";
 
 fn photo(number: u32) -> NewPhoto {
     let key = MediaKey::of(&number.to_le_bytes());
-    let source = SourceId::new(*MediaKey::of(&[&number.to_le_bytes()[..], b"source"].concat()).as_bytes());
+    let source =
+        SourceId::from_digest(*MediaKey::of(&[&number.to_le_bytes()[..], b"source"].concat()).as_bytes());
     NewPhoto { key, width: 1600, height: 1200, size_bytes: BYTES.len() as u64, source }
 }
 

@@ -9,7 +9,7 @@ mod media;
 
 pub use self::finding::{Finding, Outcome, Summary};
 use super::BackupError;
-use super::pages::{each_draft, each_media, each_source};
+use super::pages::{each_attempt, each_draft, each_media, each_source};
 use crate::catalog::{Restorable, Restore, State};
 use crate::media::MediaStore;
 use crate::model::{MAX_ID, MediaId};
@@ -52,6 +52,11 @@ pub async fn fsck(
     each_media(catalog, async |row| fsck.media(row).await).await?;
     each_draft(catalog, async |row| fsck.draft(&row)).await?;
     each_source(catalog, async |known| fsck.source(&known).await).await?;
+    each_attempt(catalog, async |_| {
+        fsck.summary.rows.attempts += 1;
+        Ok(())
+    })
+    .await?;
     fsck.counters().await?;
     fsck.files().await?;
     Ok(fsck.summary)

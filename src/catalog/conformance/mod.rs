@@ -14,7 +14,7 @@ fn photo(name: &str) -> NewPhoto {
 }
 
 fn source(name: &str) -> SourceId {
-    SourceId::new(*MediaKey::of(name.as_bytes()).as_bytes())
+    SourceId::from_digest(*MediaKey::of(name.as_bytes()).as_bytes())
 }
 
 fn draft(title: &str, photos: &[&str]) -> NewDraft {

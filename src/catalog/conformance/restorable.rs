@@ -142,7 +142,7 @@ async fn sources(catalog: &dyn Restorable) -> Vec<SourceRow> {
 }
 
 async fn source_without_a_media_row_is_restored(catalog: &dyn Restorable) {
-    let nowhere = SourceRow { source: SourceId::new([7; 32]), media: MediaId(1_000) };
+    let nowhere = SourceRow { source: SourceId::from_digest([7; 32]), media: MediaId(1_000) };
     catalog.restore(Restore::Rows(vec![Row::Source(nowhere)])).await.unwrap();
     assert_eq!(state(catalog).await, (41, 13, false), "a reference is no id that was given");
     assert_eq!(catalog.media_of_source(nowhere.source).await.unwrap(), None);

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::pages::after_key;
 use super::rows::{Position, Trees, attempt_key, decode};
-use crate::catalog::{Attempt, AttemptId, CatalogError, Claim};
-use crate::model::Timestamp;
+use crate::catalog::{Attempt, AttemptRow, CatalogError, Claim};
+use crate::model::{AttemptId, Timestamp};
 
 /// The attempts that requests of this process work on. No other process has the catalog open.
 #[derive(Debug, Default, Clone)]
@@ -41,6 +42,22 @@ impl Trees {
     pub(super) fn attempt(&self, id: AttemptId, since: Timestamp) -> Result<Option<Attempt>, CatalogError> {
         let row = self.attempts.get(id.as_bytes())?.map(|row| decode::<Attempt>(&row)).transpose()?;
         Ok(row.filter(|attempt| attempt.created >= since))
+    }
+
+    /// Returns attempts in ascending order of id.
+    pub(super) fn attempts_page(
+        &self,
+        after: Option<AttemptId>,
+        limit: usize,
+    ) -> Result<Vec<AttemptRow>, CatalogError> {
+        let rows = self.attempts.range(after_key(after.map(|id| *id.as_bytes())));
+        let row = |entry: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (id, attempt) = entry?;
+            let id = id.as_ref().try_into();
+            let id = id.map_err(|_| CatalogError::Corrupt("the id of an attempt is not a digest".into()))?;
+            Ok(AttemptRow { id: AttemptId::from_digest(id), attempt: decode(&attempt)? })
+        };
+        rows.take(limit).map(row).collect()
     }
 
     /// Removes attempts that succeeded before `before`, in one transaction. Not durable yet.

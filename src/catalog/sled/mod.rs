@@ -31,12 +31,12 @@ pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
 use super::{
-    AttemptId, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock,
+    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock,
     KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
-use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp};
+use crate::model::{AttemptId, Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp};
 
 /// Size of sled's page cache. sled's default is 1 GB, more memory than the target machines have.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -363,6 +363,14 @@ impl Restorable for SledCatalog {
 
     async fn media_of_key(&self, key: MediaKey) -> Result<Option<Media>, CatalogError> {
         self.read(move |trees| trees.media_of_key(key)).await
+    }
+
+    async fn attempts_page(
+        &self,
+        after: Option<AttemptId>,
+        limit: usize,
+    ) -> Result<Vec<AttemptRow>, CatalogError> {
+        self.read(move |trees| trees.attempts_page(after, limit)).await
     }
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {

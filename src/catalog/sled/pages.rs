@@ -54,7 +54,7 @@ impl Trees {
             let media = self.media.get(&id)?.map(|row| decode(&row)).transpose()?;
             let source = source.as_ref().try_into().map_err(|_| corrupt("a source id is not a digest"))?;
             let id = id.as_ref().try_into().map_err(|_| corrupt("a media id is not a number"))?;
-            let (source, media_id) = (SourceId::new(source), MediaId(u64::from_be_bytes(id)));
+            let (source, media_id) = (SourceId::from_digest(source), MediaId(u64::from_be_bytes(id)));
             Ok(KnownSource { source, media_id, media })
         };
         entries.take(limit).map(known).collect()

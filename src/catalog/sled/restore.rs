@@ -6,7 +6,7 @@ use sled::transaction::ConflictableTransactionError;
 
 use super::rows::{NEXT_DRAFT_ID, NEXT_MEDIA_ID, Position, Trees, counter, decode};
 use super::transaction::{Step, Transaction, abort};
-use crate::catalog::{CatalogError, DraftRow, Restore, Row, SourceRow, State};
+use crate::catalog::{Attempt, AttemptRow, CatalogError, DraftRow, Restore, Row, SourceRow, State};
 use crate::model::{MAX_ID, Media, MediaKey, Timestamp};
 
 /// Key in `counters` that exists while an import is incomplete.
@@ -84,6 +84,7 @@ impl Transaction<'_> {
             Row::Media(row) => self.restore_media(row, now),
             Row::Draft(row) => self.restore_draft(row, now),
             Row::Source(row) => self.restore_source(*row),
+            Row::Attempt(row) => self.restore_attempt(row),
         }
     }
 
@@ -125,6 +126,14 @@ impl Transaction<'_> {
         match self.media_by_source.get(source.as_bytes())? {
             Some(there) if there != media.0.to_be_bytes() => Err(differs(format_args!("source {source}"))),
             Some(_) | None => self.record_source(source.as_bytes(), media),
+        }
+    }
+
+    fn restore_attempt(&self, AttemptRow { id, attempt }: &AttemptRow) -> Step<(), Abort> {
+        match self.attempts.get(id.as_bytes())? {
+            Some(there) if decode::<Attempt>(&there).map_err(abort)? == *attempt => Ok(()),
+            Some(_) => Err(differs(format_args!("attempt {id}"))),
+            None => self.insert_attempt(*id, attempt),
         }
     }
 

@@ -34,7 +34,7 @@ async fn restart_keeps_drafts_and_counters() {
             width: 4,
             height: 3,
             size_bytes: 1,
-            source: SourceId::new([1; 32]),
+            source: SourceId::from_digest([1; 32]),
         }],
         ..NewDraft::default()
     };
@@ -53,7 +53,7 @@ async fn restart_keeps_drafts_and_counters() {
         tries += 1;
     };
     assert_eq!(reopened.draft(first.id).await.unwrap(), Some(first.clone()));
-    let known = reopened.media_of_source(SourceId::new([1; 32])).await.unwrap();
+    let known = reopened.media_of_source(SourceId::from_digest([1; 32])).await.unwrap();
     assert_eq!(known.as_ref(), first.photos.first());
     let second = reopened.create_draft(new).await.unwrap();
     assert_eq!((second.id, &second.photos), (DraftId(2), &first.photos));

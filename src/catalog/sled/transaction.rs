@@ -13,7 +13,7 @@ use super::rows::{
     counter, decode, encode, next_id, number, owner_key, reference_key, source_key, unreferenced_key,
 };
 use crate::catalog::{Attempt, CatalogError, ChangeError, DraftRow, NewAttempt, NewPhoto};
-use crate::model::{Draft, DraftId, Media, MediaId, Timestamp, UserId};
+use crate::model::{AttemptId, Draft, DraftId, Media, MediaId, Timestamp, UserId};
 
 /// The result of a step of a transaction. `Err` ends the transaction without effect.
 pub(super) type Step<T, A> = ConflictableTransactionResult<T, A>;
@@ -35,7 +35,7 @@ pub(super) struct Transaction<'a> {
     drafts: &'a TransactionalTree,
     drafts_by_owner: &'a TransactionalTree,
     drafts_by_media: &'a TransactionalTree,
-    attempts: &'a TransactionalTree,
+    pub(super) attempts: &'a TransactionalTree,
     attempts_by_time: &'a TransactionalTree,
     lowest_media: u64,
     lowest_draft: u64,
@@ -288,9 +288,14 @@ impl Transaction<'_> {
             self.attempts_by_time.remove(attempt_key(there.created, id.as_bytes()))?;
         }
         let (request, note, draft) = (request.clone(), note.clone(), draft.clone());
-        let row = Attempt { request, created: now, draft, note };
-        self.attempts.insert(id.as_bytes(), encode(&row).map_err(abort)?)?;
-        self.attempts_by_time.insert(attempt_key(now, id.as_bytes()), &[])?;
+        self.insert_attempt(*id, &Attempt { request, created: now, draft, note })
+    }
+
+    /// Records an attempt that has no row.
+    pub(super) fn insert_attempt<A: From<CatalogError>>(&self, id: AttemptId, row: &Attempt) -> Step<(), A> {
+        self.attempts.insert(id.as_bytes(), encode(row).map_err(abort)?)?;
+        self.attempts_by_time.insert(attempt_key(row.created, id.as_bytes()), &[])?;
+        self.count(0, 0);
         Ok(())
     }
 

@@ -205,7 +205,7 @@ impl Salvage {
         for (digest, (_, media)) in &self.lookups {
             // A source without its media row is useless.
             if let Some(id) = media.filter(|id| self.media.contains_key(id)) {
-                let (source, media) = (SourceId::new(*digest), MediaId(id));
+                let (source, media) = (SourceId::from_digest(*digest), MediaId(id));
                 visit(Row::Source(SourceRow { source, media }))?;
             }
         }
