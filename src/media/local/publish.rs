@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use nix::errno::Errno;
 use tempfile::TempPath;
 
-use super::staging::StagedFile;
-use super::{LocalStore, QUARANTINE, found, quarantine, reading, remove_file};
+use super::files::{found, has_no_links, remove_file};
+use super::staged_file::StagedFile;
+use super::{LocalStore, quarantine, reading};
 use crate::blocking::blocking;
 use crate::disk;
 use crate::media::{Integrity, MediaError, Publication};
@@ -52,7 +52,7 @@ impl LocalPublication {
                     // A damaged photo is replaced by the new file.
                     Occupant::Other { is_directory } => {
                         if is_directory {
-                            quarantine::move_aside(&photo, &store.root.join(QUARANTINE), file.key)?;
+                            quarantine::move_aside(&photo, &store.root, file.key)?;
                         }
                         staged.extend(replace(file.path, &photo)?);
                         has_new_names = true;
@@ -157,13 +157,6 @@ fn replace(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// Returns whether an error says that this file system has no hard links. The garbage collector then removes what a crash
-/// leaves.
-pub(super) fn has_no_links(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK))
 }
 
 /// Sets the modification time of a photo to now, so that the garbage collector leaves it alone. A file of another owner may

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use nix::sys::stat::{Mode, SFlag, mknod};
 
+use super::directories::STAGING;
+use super::quarantine::QUARANTINE;
 use super::*;
 use crate::media::{Publication, conformance};
 
