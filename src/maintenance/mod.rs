@@ -7,6 +7,7 @@
 
 mod collect;
 mod missing;
+mod schedule;
 mod scrub;
 mod sources;
 #[cfg(test)]
@@ -14,27 +15,23 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 pub use self::collect::Collected;
 use self::missing::Missing;
+use self::schedule::seconds;
 use self::scrub::Scrub;
 use crate::catalog::{Catalog, CatalogError};
-use crate::jitter;
 use crate::media::{MediaError, MediaStore};
 use crate::publication::{Publisher, ReconcileError};
 use crate::telemetry::metrics::{Metrics, Reading, Unit};
 
 /// Time from the start to the first collection, in which the server has other work.
 const FIRST_AFTER: Duration = Duration::from_secs(300);
-/// Time between collections, plus or minus a tenth, so that servers started together collect at different times.
-const EVERY: Duration = Duration::from_secs(3600);
 /// How often pending publications are reconciled.
 const RECONCILE_EVERY: Duration = Duration::from_secs(60);
-/// Rows of one page.
-const PAGE: usize = 256;
 
 /// What maintenance may do, and how fast.
 #[derive(Debug, Clone, Copy)]
@@ -170,7 +167,7 @@ impl Maintenance {
                     );
                 }
                 self.log_failure("photos cannot be looked for", self.look_for_missing(stop).await);
-                left = jitter::between(EVERY * 9 / 10, EVERY * 11 / 10);
+                left = schedule::time_to_next_run();
             }
         }
     }
@@ -194,8 +191,4 @@ impl Maintenance {
             tracing::warn!(%error, cause, "{what}; to be tried again");
         }
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -2,7 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Maintenance, MaintenanceError, PAGE};
+use super::schedule::PAGE;
+use super::{Maintenance, MaintenanceError};
 use crate::catalog::KnownSource;
 
 impl Maintenance {
