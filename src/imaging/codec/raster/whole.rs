@@ -18,7 +18,7 @@ use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
 
 /// An image whose header was read.
-pub(super) struct Whole<'a> {
+pub(in crate::imaging::codec) struct Whole<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
     width: u32,
     height: u32,
@@ -34,7 +34,11 @@ impl std::fmt::Debug for Whole<'_> {
 }
 
 impl<'a> Whole<'a> {
-    pub(super) fn open(format: Format, input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+    pub(in crate::imaging::codec) fn open(
+        format: Format,
+        input: &Input<'a>,
+        recipe: &Recipe,
+    ) -> Result<Self, ImageError> {
         let (file, reader) = (input.whole()?, input.reader());
         let mut decoder: Box<dyn ImageDecoder + 'a> = match format {
             Format::Gif => Box::new(GifDecoder::new(reader).map_err(classify)?),

@@ -26,7 +26,7 @@ use crate::imaging::work_budget::Input;
 const WORKING_MEMORY: u64 = 256 << 10;
 
 /// A TIFF whose directory was read.
-pub(super) struct Tiff<'a> {
+pub(in crate::imaging::codec) struct Tiff<'a> {
     input: Input<'a>,
     page: Page<'a>,
 }
@@ -42,7 +42,7 @@ impl<'a> Tiff<'a> {
     ///
     /// # Errors
     /// The page is of zero size, over the pixel limit, unsupported or corrupt, or needs more memory than a photo may have.
-    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+    pub(in crate::imaging::codec) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let page = Page::read(input.whole()?, recipe.max_pixels)?;
         let tiff = Self { input: *input, page };
         input.budget().grant(tiff.memory())?;

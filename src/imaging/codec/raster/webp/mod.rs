@@ -27,7 +27,7 @@ const IS_ANIMATED: u8 = 0x02;
 
 /// A WebP whose headers were read.
 #[derive(Debug)]
-pub(super) struct WebP<'a> {
+pub(in crate::imaging::codec) struct WebP<'a> {
     input: Input<'a>,
     width: u32,
     height: u32,
@@ -56,7 +56,7 @@ struct Image {
 }
 
 impl<'a> WebP<'a> {
-    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+    pub(in crate::imaging::codec) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let file = input.whole()?;
         if !file.starts_with(b"RIFF") || file.get(8..12) != Some(b"WEBP") {
             return Err(ImageError::Corrupt);
