@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::Operation;
-use crate::config::{self, NearMiss, Place, Settings, Source};
+use crate::config::{self, NearMiss, Settings, Source, StoreAddress};
 
 /// Exit code after bad arguments or settings. Starting again cannot help, so a supervisor should not.
 pub const EXIT_USAGE: u8 = 2;
@@ -143,7 +143,7 @@ pub fn command() -> Command {
             }
             Some(Subcommands::Migrate) => Command::Operate(Operation::Migrate),
             Some(Subcommands::MigrateStore { from, to }) => {
-                let (from, to) = (from.map(|value| place(&value)), to.map(|value| place(&value)));
+                let (from, to) = (from.map(|value| address(&value)), to.map(|value| address(&value)));
                 Command::Operate(Operation::MigrateStore { from, to })
             }
             Some(Subcommands::Token { action: TokenAction::Issue { user, ttl } }) => {
@@ -154,10 +154,10 @@ pub fn command() -> Command {
     }
 }
 
-/// Parses a place, or ends the process. The error does not show the text, which may contain a password.
-fn place(value: &str) -> Place {
+/// Parses an address, or ends the process. The error does not show the text, which may contain a password.
+fn address(value: &str) -> StoreAddress {
     let accepts = "a place is sled:PATH, postgres://…, local:DIRECTORY or s3:BUCKET";
-    Place::parse(value)
+    StoreAddress::parse(value)
         .unwrap_or_else(|| Arguments::command().error(ErrorKind::ValueValidation, accepts).exit())
 }
 

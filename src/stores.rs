@@ -167,7 +167,7 @@ pub async fn open_media(settings: &Settings, mode: Mode) -> Result<Media, OpenEr
             let dir = store.scratch_dir();
             (Arc::new(store), dir)
         }
-        MediaStorage::S3(bucket) => {
+        MediaStorage::Bucket(bucket) => {
             disk::create_dir(root).map_err(failed)?;
             (Arc::new(BucketStore::open(bucket.connect()?, root, min_free).await?), root.clone())
         }

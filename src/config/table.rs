@@ -1,31 +1,32 @@
 //! The table of settings. A row holds the field, name, default, kind and help of one setting.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::combine::{StorageKind, UploadQuota};
 use super::kind::{
     Bool, FreeMebibytes, Hours, Kind, MebibyteRate, Mebibytes, Number, OneOf, Optional, ParsedBy,
-    PreviousSigningKey, Rate, Seconds, SigningKey, Text, Threads,
+    PreviousSigningKey, Rate, Seconds, SigningKey, Text, Threads, UploadQuota,
 };
 use super::row::{Reader, Row, Secret, Setting, settings};
-use super::{CorsOrigins, Database, Env, MediaStorage, parse};
+use super::storage::{MediaStorage, StorageKind};
+use super::{CorsOrigins, Database, Env, parse};
 use crate::disk::FreeDisk;
-use crate::media::s3::S3Settings;
+use crate::media::{BucketSettings, s3};
 use crate::ratelimit::Quota;
 
 settings! {
     combined {
         /// The address to listen on: HOST and PORT.
         listen: SocketAddr;
-        /// Where photos are kept: MEDIA_STORAGE, with the settings of S3 if it is `s3`.
+        /// Where photos are kept: MEDIA_STORAGE, with the settings of its service if it is one.
         media_storage: MediaStorage;
-        /// How a bucket is reached, also with MEDIA_STORAGE=local. `None` if the settings of S3 are not valid.
-        /// The bucket may have no name.
-        s3: Option<S3Settings>;
+        /// How each service is reached, also with MEDIA_STORAGE=local, or what is wrong with its settings. The
+        /// bucket may have no name.
+        buckets: BTreeMap<&'static str, Result<BucketSettings, &'static str>>;
         /// KiB of photos that one client may add to the store: UPLOAD_QUOTA, where `auto` depends on
         /// RATE_LIMIT_UPLOAD.
         upload_quota: Option<Quota>;
@@ -71,7 +72,7 @@ settings! {
             ParsedBy(
                 "sled:PATH, or postgres://USER:PASSWORD@HOST:PORT/DATABASE with sslmode disable, prefer, \
                  require, verify-ca or verify-full, and sslrootcert",
-                parse::database
+                Database::parse
             ),
             Secret::AllButHost
         ), "Where drafts and media rows are kept: in an embedded database, or on a PostgreSQL that several \
@@ -80,7 +81,10 @@ settings! {
             "Most connections of this instance to PostgreSQL. A half of them hold locks on photos while they \
              are recorded.";
         let media_storage: StorageKind =
-            MEDIA_STORAGE("local", OneOf(&[("local", StorageKind::Local), ("s3", StorageKind::S3)])),
+            MEDIA_STORAGE(
+                "local",
+                OneOf(&[("local", StorageKind::Local), (s3::SERVICE, StorageKind::Bucket(s3::SERVICE))])
+            ),
             "Where photos are kept: in MEDIA_ROOT, or in a bucket.";
         pub media_root: PathBuf = MEDIA_ROOT("data/uploads", ParsedBy("a directory", parse::from_str)),
             "Directory of the photos, created at the start. With MEDIA_STORAGE=s3 it only holds temporary \

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 pub use local::LocalStore;
 pub use name::MediaName;
-pub use object::{BucketError, BucketStore, s3};
+pub use object::{BucketError, BucketSettings, BucketStore, s3};
 
 use crate::disk;
 use crate::model::MediaKey;

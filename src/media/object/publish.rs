@@ -18,8 +18,8 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use object_store::{Attribute, Attributes, ObjectStore, PutOptions};
 use tokio::time::{Instant, sleep};
 
+use super::bucket::{AT_ONCE, Bucket, REMOVED_WITHIN, path, stored};
 use super::fault::Fault;
-use super::{AT_ONCE, Bucket, REMOVED_WITHIN, path, stored};
 use crate::blocking::blocking;
 use crate::disk;
 use crate::media::{MediaError, MediaName, Publication, Staging};

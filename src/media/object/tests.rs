@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use tokio::time::Instant;
+
 use super::s3::S3Settings;
 use super::*;
 use crate::media::conformance;
