@@ -1,146 +1,16 @@
 //! The one table of endpoints. Router, `Allow`, CORS, authentication, rate limits, names in logs and metrics and the
 //! OpenAPI document come from it: a new endpoint is one row here and its handler.
 
-use std::future::Future;
-use std::pin::Pin;
-
-use hyper::{Method, Request, Response, StatusCode};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use hyper::{Method, StatusCode};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::dto::{DraftOut, Health, Ready};
-use super::{Api, listings, media, openapi, ops, uploads};
-use crate::ingest::Limits;
+use super::endpoint::{Answer, Auth, Content, Endpoint, Handler, Header, Input, Limit, Parameter};
+use super::{listings, media, openapi, ops, uploads};
 use crate::media::MediaName;
-use crate::model::Caller;
 use crate::telemetry::metrics;
-use crate::web::body::{Body, RequestBody};
-use crate::web::problem::{Problem, ProblemKind};
-
-/// One endpoint.
-pub(super) struct Endpoint {
-    /// GET stands for HEAD too.
-    pub(super) method: Method,
-    pub(super) path: &'static str,
-    /// The value of the label `route` in metrics.
-    pub(super) name: &'static str,
-    /// The `operationId` of the OpenAPI document.
-    pub(super) operation: &'static str,
-    pub(super) summary: &'static str,
-    pub(super) auth: Auth,
-    /// The rate limits that count a request, the narrowest last.
-    pub(super) limits: &'static [Limit],
-    /// Whether the endpoint answers a client that has its share of the connections already.
-    pub(super) is_monitor: bool,
-    pub(super) input: Input,
-    /// The parameter in the path.
-    pub(super) parameter: Option<Parameter>,
-    /// Request headers that the endpoint reads.
-    pub(super) request_headers: &'static [Header],
-    /// Answers other than problems.
-    pub(super) answers: &'static [Answer],
-    /// Problems of the handler itself. [`Endpoint::kinds`] adds those of the other columns.
-    pub(super) problems: &'static [ProblemKind],
-    pub(super) handler: Handler,
-}
-
-/// Who may call an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Auth {
-    /// Everybody; a token is not looked at.
-    Public,
-    /// The user of a bearer token, and those without one unless AUTH_REQUIRED is set.
-    Bearer,
-}
-
-/// A rate limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Limit {
-    /// RATE_LIMIT_GLOBAL.
-    Global,
-    /// RATE_LIMIT_UPLOAD.
-    Upload,
-}
-
-/// What an endpoint reads of the request's body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Input {
-    /// Nothing: a body is ignored.
-    Nothing,
-    /// A multipart form with photos.
-    Photos,
-}
-
-impl Input {
-    /// Returns the largest body in bytes.
-    pub(super) fn cap(self, limits: &Limits) -> u64 {
-        match self {
-            Self::Nothing => 0,
-            Self::Photos => limits.body_bytes,
-        }
-    }
-}
-
-/// A parameter in a path.
-pub(super) struct Parameter {
-    pub(super) name: &'static str,
-    pub(super) meaning: &'static str,
-    pub(super) schema: fn() -> Value,
-}
-
-/// A header and what it says.
-pub(super) type Header = (&'static str, &'static str);
-
-/// An answer that is no problem.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) meaning: &'static str,
-    pub(super) headers: &'static [Header],
-    pub(super) content: Content,
-}
-
-/// The body of an answer.
-pub(super) enum Content {
-    Nothing,
-    /// JSON with this schema.
-    Json(fn(&mut SchemaGenerator) -> Schema),
-    /// Bytes or text of a media type.
-    Other(&'static str),
-}
-
-/// What a handler gets of a request.
-pub(super) struct Call {
-    pub(super) caller: Caller,
-    /// The value of the parameter in the path, or an empty string.
-    pub(super) parameter: String,
-    /// The largest body in bytes, by [`Input`].
-    pub(super) body_cap: u64,
-    pub(super) request: Request<RequestBody>,
-}
-
-type Answered<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
-type Handler = for<'a> fn(&'a Api, Call) -> Answered<'a>;
-
-impl Endpoint {
-    /// Returns all kinds of problems that a request may be answered with, in the order of the enum.
-    pub(super) fn kinds(&self) -> Vec<ProblemKind> {
-        let mut kinds = vec![ProblemKind::Internal];
-        kinds.extend(crate::web::stack::PROBLEMS);
-        kinds.extend(self.problems);
-        if self.auth == Auth::Bearer {
-            kinds.extend([ProblemKind::TokenMissing, ProblemKind::TokenInvalid]);
-        }
-        if !self.limits.is_empty() {
-            kinds.push(ProblemKind::RateLimited);
-        }
-        if !self.is_monitor {
-            kinds.push(ProblemKind::TooManyConnections);
-        }
-        kinds.sort();
-        kinds.dedup();
-        kinds
-    }
-}
+use crate::web::problem::ProblemKind;
 
 const fn answer(
     status: StatusCode,
@@ -153,6 +23,34 @@ const fn answer(
 
 const fn json_of<T: JsonSchema>() -> Content {
     Content::Json(SchemaGenerator::subschema_for::<T>)
+}
+
+/// An endpoint of monitors: GET by everybody, without limits.
+const fn monitor(
+    path: &'static str,
+    name: &'static str,
+    operation: &'static str,
+    summary: &'static str,
+    answers: &'static [Answer],
+    problems: &'static [ProblemKind],
+    handler: Handler,
+) -> Endpoint {
+    Endpoint {
+        method: Method::GET,
+        path,
+        name,
+        operation,
+        summary,
+        auth: Auth::Public,
+        limits: &[],
+        is_monitor: true,
+        input: Input::Nothing,
+        parameter: None,
+        request_headers: &[],
+        answers,
+        problems,
+        handler,
+    }
 }
 
 const ETAG: Header = ("ETag", "The strong entity tag of the content.");
@@ -297,54 +195,33 @@ pub(super) static ENDPOINTS: [Endpoint; 7] = [
             ),
         ],
         problems: &[],
-        handler: |_, call| Box::pin(async move { Ok(openapi::show(call.request.headers())) }),
+        handler: |_, call| Box::pin(async move { Ok(openapi::show(call.request.headers(), &ENDPOINTS)) }),
     },
-    Endpoint {
-        method: Method::GET,
-        path: "/api/v1/health",
-        name: "health",
-        operation: "getHealth",
-        summary: "Says that the process lives.",
-        auth: Auth::Public,
-        limits: &[],
-        is_monitor: true,
-        input: Input::Nothing,
-        parameter: None,
-        request_headers: &[],
-        answers: &[answer(StatusCode::OK, "The process lives.", &[], json_of::<Health>())],
-        problems: &[],
-        handler: |_, _| Box::pin(async { Ok(ops::health()) }),
-    },
-    Endpoint {
-        method: Method::GET,
-        path: "/api/v1/ready",
-        name: "ready",
-        operation: "getReadiness",
-        summary: "Says whether an upload would be taken now.",
-        auth: Auth::Public,
-        limits: &[],
-        is_monitor: true,
-        input: Input::Nothing,
-        parameter: None,
-        request_headers: &[],
-        answers: &[answer(StatusCode::OK, "Uploads work.", &[], json_of::<Ready>())],
-        problems: &[ProblemKind::NotReady],
-        handler: |api, _| Box::pin(ops::ready(api)),
-    },
-    Endpoint {
-        method: Method::GET,
-        path: "/metrics",
-        name: "metrics",
-        operation: "getMetrics",
-        summary: "Returns the metrics in the OpenMetrics text format.",
-        auth: Auth::Public,
-        limits: &[],
-        is_monitor: true,
-        input: Input::Nothing,
-        parameter: None,
-        request_headers: &[],
-        answers: &[answer(StatusCode::OK, "The metrics.", &[], Content::Other(metrics::CONTENT_TYPE))],
-        problems: &[],
-        handler: |api, _| Box::pin(async { Ok(ops::metrics(api)) }),
-    },
+    monitor(
+        "/api/v1/health",
+        "health",
+        "getHealth",
+        "Says that the process lives.",
+        &[answer(StatusCode::OK, "The process lives.", &[], json_of::<Health>())],
+        &[],
+        |_, _| Box::pin(async { Ok(ops::health()) }),
+    ),
+    monitor(
+        "/api/v1/ready",
+        "ready",
+        "getReadiness",
+        "Says whether an upload would be taken now.",
+        &[answer(StatusCode::OK, "Uploads work.", &[], json_of::<Ready>())],
+        &[ProblemKind::NotReady],
+        |api, _| Box::pin(ops::ready(api)),
+    ),
+    monitor(
+        "/metrics",
+        "metrics",
+        "getMetrics",
+        "Returns the metrics in the OpenMetrics text format.",
+        &[answer(StatusCode::OK, "The metrics.", &[], Content::Other(metrics::CONTENT_TYPE))],
+        &[],
+        |api, _| Box::pin(async { Ok(ops::metrics(api)) }),
+    ),
 ];

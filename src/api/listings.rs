@@ -4,7 +4,7 @@ use hyper::{Response, StatusCode};
 
 use super::Api;
 use super::dto::DraftOut;
-use super::endpoints::Call;
+use super::endpoint::Call;
 use crate::model::{Caller, Draft, DraftId};
 use crate::web::body::Body;
 use crate::web::json;

@@ -10,7 +10,7 @@ use hyper::header::{
 use hyper::{Method, Response, StatusCode};
 
 use super::Api;
-use super::endpoints::Call;
+use super::endpoint::Call;
 use crate::media::{Link, MediaName, MediaObject};
 use crate::web::body::{self, Body};
 use crate::web::conditional;

@@ -3,6 +3,7 @@
 mod access_log;
 mod bearer;
 mod dto;
+mod endpoint;
 mod endpoints;
 mod errors;
 mod listings;
@@ -17,7 +18,8 @@ use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response};
 
 pub use self::access_log::AccessLog;
-use self::endpoints::{Auth, Call, ENDPOINTS, Endpoint, Limit};
+use self::endpoint::{Auth, Call, Endpoint, Limit};
+use self::endpoints::ENDPOINTS;
 use crate::auth::Tokens;
 use crate::catalog::Catalog;
 use crate::ingest::Ingest;

@@ -9,7 +9,7 @@ use hyper::{Response, StatusCode};
 
 use super::Api;
 use super::dto::DraftOut;
-use super::endpoints::Call;
+use super::endpoint::Call;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::{PartsError, StreamError};
 use crate::web::body::{Body, ReadError};

@@ -1,0 +1,140 @@
+//! What an endpoint is: the columns of the table in `endpoints`, and what a handler gets of a request.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use hyper::{Method, Request, Response, StatusCode};
+use schemars::{Schema, SchemaGenerator};
+use serde_json::Value;
+
+use super::Api;
+use crate::ingest::Limits;
+use crate::model::Caller;
+use crate::web::body::{Body, RequestBody};
+use crate::web::problem::{Problem, ProblemKind};
+use crate::web::stack;
+
+/// One endpoint.
+pub(super) struct Endpoint {
+    /// GET stands for HEAD too.
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    /// The value of the label `route` in metrics.
+    pub(super) name: &'static str,
+    /// The `operationId` of the OpenAPI document.
+    pub(super) operation: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) auth: Auth,
+    /// The rate limits that count a request, the narrowest last.
+    pub(super) limits: &'static [Limit],
+    /// Whether the endpoint answers a client that has its share of the connections already.
+    pub(super) is_monitor: bool,
+    pub(super) input: Input,
+    /// The parameter in the path.
+    pub(super) parameter: Option<Parameter>,
+    /// Request headers that the endpoint reads.
+    pub(super) request_headers: &'static [Header],
+    /// Answers other than problems.
+    pub(super) answers: &'static [Answer],
+    /// Problems of the handler itself. [`Endpoint::kinds`] adds those of the other columns.
+    pub(super) problems: &'static [ProblemKind],
+    pub(super) handler: Handler,
+}
+
+/// Who may call an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Auth {
+    /// Everybody; a token is not looked at.
+    Public,
+    /// The user of a bearer token, and those without one unless AUTH_REQUIRED is set.
+    Bearer,
+}
+
+/// A rate limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// RATE_LIMIT_GLOBAL.
+    Global,
+    /// RATE_LIMIT_UPLOAD.
+    Upload,
+}
+
+/// What an endpoint reads of the request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Nothing: a body is ignored.
+    Nothing,
+    /// A multipart form with photos.
+    Photos,
+}
+
+impl Input {
+    /// Returns the largest body in bytes.
+    pub(super) fn cap(self, limits: &Limits) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Photos => limits.body_bytes,
+        }
+    }
+}
+
+/// A parameter in a path.
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) meaning: &'static str,
+    pub(super) schema: fn() -> Value,
+}
+
+/// A header and what it says.
+pub(super) type Header = (&'static str, &'static str);
+
+/// An answer that is no problem.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) meaning: &'static str,
+    pub(super) headers: &'static [Header],
+    pub(super) content: Content,
+}
+
+/// The body of an answer.
+pub(super) enum Content {
+    Nothing,
+    /// JSON with this schema.
+    Json(fn(&mut SchemaGenerator) -> Schema),
+    /// Bytes or text of a media type.
+    Other(&'static str),
+}
+
+/// What a handler gets of a request.
+pub(super) struct Call {
+    pub(super) caller: Caller,
+    /// The value of the parameter in the path, or an empty string.
+    pub(super) parameter: String,
+    /// The largest body in bytes, by [`Input`].
+    pub(super) body_cap: u64,
+    pub(super) request: Request<RequestBody>,
+}
+
+pub(super) type Answered<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
+pub(super) type Handler = for<'a> fn(&'a Api, Call) -> Answered<'a>;
+
+impl Endpoint {
+    /// Returns all kinds of problems that a request may be answered with, in the order of the enum.
+    pub(super) fn kinds(&self) -> Vec<ProblemKind> {
+        let mut kinds = vec![ProblemKind::Internal];
+        kinds.extend(stack::PROBLEMS);
+        kinds.extend(self.problems);
+        if self.auth == Auth::Bearer {
+            kinds.extend([ProblemKind::TokenMissing, ProblemKind::TokenInvalid]);
+        }
+        if !self.limits.is_empty() {
+            kinds.push(ProblemKind::RateLimited);
+        }
+        if !self.is_monitor {
+            kinds.push(ProblemKind::TooManyConnections);
+        }
+        kinds.sort();
+        kinds.dedup();
+        kinds
+    }
+}
