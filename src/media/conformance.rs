@@ -64,7 +64,6 @@ async fn stage(store: &dyn MediaStore, photos: &[&Bytes]) -> Box<dyn Staging> {
 async fn publish(store: &dyn MediaStore, photos: &[&Bytes]) -> Vec<MediaKey> {
     let published = stage(store, photos).await.publish().await.unwrap();
     let created = published.created().to_vec();
-    assert!(created.iter().all(|key| published.keys().contains(key)));
     published.commit().await;
     created
 }

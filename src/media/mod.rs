@@ -80,9 +80,6 @@ pub trait Staging: Send + Sync {
 /// the garbage collector removes them as [old](MediaStore::remove_older).
 #[async_trait]
 pub trait Publication: Send + Sync {
-    /// The photos, each once.
-    fn keys(&self) -> &[MediaKey];
-
     /// The photos that did not exist before, and to which only their publisher can refer.
     fn created(&self) -> &[MediaKey];
 

@@ -1,6 +1,5 @@
 //! Publishes staged files: gives each the name of its photo, and undoes that on rollback.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -21,7 +20,6 @@ use crate::model::MediaKey;
 /// Published photos, with the staged names of their files.
 pub(super) struct LocalPublication {
     store: LocalStore,
-    keys: Vec<MediaKey>,
     created: Vec<MediaKey>,
     staged: Vec<TempPath>,
 }
@@ -37,12 +35,12 @@ impl Drop for LocalPublication {
 impl LocalPublication {
     /// The publication of an upload that staged nothing, because all its photos are recognised.
     pub(super) fn empty(store: &LocalStore) -> Self {
-        Self { store: store.clone(), keys: Vec::new(), created: Vec::new(), staged: Vec::new() }
+        Self { store: store.clone(), created: Vec::new(), staged: Vec::new() }
     }
 
     /// Gives each staged file the name of its photo, and returns whether the directory has new names. Blocks.
     pub(super) fn link(store: &LocalStore, files: Vec<StagedFile>) -> io::Result<(Self, bool)> {
-        let (mut keys, mut created, mut has_new_names) = (BTreeSet::new(), Vec::new(), false);
+        let (mut created, mut has_new_names) = (Vec::new(), false);
         let mut staged = Vec::with_capacity(files.len());
         let linked = || {
             for file in files {
@@ -63,7 +61,6 @@ impl LocalPublication {
                         has_new_names = true;
                     }
                 }
-                keys.insert(file.key);
             }
             Ok(())
         };
@@ -73,8 +70,7 @@ impl LocalPublication {
             }
             return Err(error);
         }
-        let keys = keys.into_iter().collect();
-        Ok((Self { store: store.clone(), keys, created, staged }, has_new_names))
+        Ok((Self { store: store.clone(), created, staged }, has_new_names))
     }
 
     fn discard_staged(&mut self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
@@ -89,10 +85,6 @@ impl LocalPublication {
 
 #[async_trait]
 impl Publication for LocalPublication {
-    fn keys(&self) -> &[MediaKey] {
-        &self.keys
-    }
-
     fn created(&self) -> &[MediaKey] {
         &self.created
     }
