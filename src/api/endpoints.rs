@@ -135,8 +135,11 @@ pub(super) static ENDPOINTS: [Endpoint; 7] = [
         input: Input::Nothing,
         parameter: Some(Parameter {
             name: "file",
-            meaning: "The last part of `media.url`: the SHA-256 of the photo in hexadecimal, and `.jpg`.",
-            schema: || json!({"type": "string", "pattern": "^[0-9a-f]{64}\\.jpg$"}),
+            meaning: "The last part of `media.url`: the SHA-256 of the photo in hexadecimal, and the extension.",
+            schema: || {
+                let pattern = format!("^[0-9a-f]{{64}}\\{}$", MediaName::EXTENSION);
+                json!({"type": "string", "pattern": pattern})
+            },
         }),
         request_headers: &[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE],
         answers: &[

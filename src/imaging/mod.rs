@@ -34,6 +34,7 @@ mod xmp;
 pub use codec::Format;
 pub use cost::{COST_HEAD_BYTES, estimated_cost};
 pub use error::ImageError;
+pub use finish::stored_sides;
 pub use pool::{Cost, Pool, PoolError, Step, Turn};
 pub use recipe::Recipe;
 pub use work_budget::{Spent, WorkBudget};
@@ -92,12 +93,6 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
         Some((width, height)) => limits::check_size(width, height, recipe.max_pixels).map(|_| ()),
         None => Ok(()),
     }
-}
-
-/// Returns the width and height that a JPEG declares. `head` must contain everything up to the first scan. Returns `None` if
-/// the bytes are no JPEG or declare more than one size.
-pub fn jpeg_sides(head: &[u8]) -> Option<(u32, u32)> {
-    codec::jpeg::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
 }
 
 /// Reads the header of `bytes` and checks it against the limits of `recipe`. All work on this photo is charged to `budget`.
