@@ -1,4 +1,4 @@
-//! The composition root: builds every part from the settings and joins them. No logic of its own.
+//! The composition root: builds every part from the settings and connects them. It contains no other logic.
 
 use std::future::Future;
 use std::io;
@@ -29,10 +29,10 @@ use crate::web::body::ReadLimits;
 use crate::web::min_rate::MinRate;
 use crate::web::stack::{Stack, cors};
 
-/// Rest between two pages of maintenance: it then takes less than a fifth of a core, and a million photos take some minutes.
+/// Pause between two pages of maintenance, which then uses less than a fifth of a core, and some minutes for a million photos.
 const MAINTENANCE_PAUSE: Duration = Duration::from_millis(20);
 
-/// Why the server could not start. Each text names what to look at.
+/// Why the server could not start. Each text names what to check.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The catalog or the photos.
@@ -50,14 +50,14 @@ pub enum StartError {
     /// The listening address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// What was to be listened on.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
 }
 
-/// A server that listens and is about to serve.
+/// A server that listens and is ready to serve.
 pub struct App {
     listener: TcpListener,
     address: SocketAddr,
@@ -114,7 +114,7 @@ impl App {
             scrub_hours: settings.scrub_hours,
         };
         let maintenance = Arc::new(Maintenance::new(rules, Arc::clone(&publisher)));
-        // This may remove photos. A read-only server leaves it to a later start: no upload waits for it.
+        // This may remove photos. A read-only server leaves it to a later start, because no upload waits for it.
         let reconciled = if settings.read_only { Ok(0) } else { publisher.reconcile_crashed().await };
         match reconciled {
             Ok(0) => {}
@@ -177,7 +177,7 @@ impl App {
         Ok(Self { listener, address, stack, ingest, maintenance, limits, trusted_proxies, connections })
     }
 
-    /// The address that is listened on, with its real port.
+    /// Returns the address of the listener, with its real port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -197,7 +197,7 @@ impl App {
         let handler = move |request, peer| Arc::clone(&stack).handle(request, peer);
         let (limits, proxies) = (self.limits, self.trusted_proxies);
         let ended = server::run(self.listener, handler, limits, proxies, self.connections, shutdown).await;
-        // Commits whose clients hung up: short, and of no connection.
+        // Waits for commits whose clients disconnected. They are short, and belong to no connection.
         let rest = async { tokio::join!(self.ingest.drained(), maintenance) };
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended

@@ -13,11 +13,7 @@ impl From<BlockingError> for io::Error {
     }
 }
 
-/// Runs `work` on a thread where it may block. The work completes even if the returned future is dropped; its result is
-/// dropped then.
-///
-/// # Errors
-/// Those of the work, and [`BlockingError`].
+/// Runs `work` on a thread where it may block. The work completes even if the returned future is dropped.
 pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,

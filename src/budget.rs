@@ -1,10 +1,9 @@
 //! The memory budget for uploads and images.
 //!
-//! It has three shares, and no deadlock is possible between them. Sources (bytes of uploads in progress) never wait:
-//! what does not fit is written to disk. Outputs wait only for the disk to which earlier outputs are written. Images
-//! (decoded pixels) wait for other images and for outputs, all of which finish by themselves. So no request can wait
-//! for memory that only waiting requests hold. The image pool manages the images' share, because a job that waits for
-//! memory must not occupy a worker.
+//! It has three shares, and no deadlock is possible between them. Sources (bytes of uploads in progress) never wait: what does
+//! not fit is written to disk. Outputs wait only for the disk to which earlier outputs are written. Images (decoded pixels)
+//! wait for other images and for outputs, which all finish by themselves. So no request can wait for memory that only waiting
+//! requests hold. The image pool manages the images' share, because a job that waits for memory must not occupy a worker.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,8 +15,7 @@ use crate::telemetry::metrics::{Metrics, Reading, Unit};
 pub struct Budget {
     /// Source bytes of uploads in progress: an eighth of the budget.
     pub sources: Arc<Share>,
-    /// Encoded photos that are not on disk yet: 1/32 of the budget. Limits them when the disk is slower than the
-    /// workers.
+    /// Encoded photos that are not on disk yet: 1/32 of the budget, for disks that are slower than the workers.
     pub outputs: Arc<Share>,
     /// Bytes for decoding: the rest.
     pub images: u64,
@@ -31,7 +29,7 @@ impl Budget {
         Self { sources: Share::new(sources), outputs: Share::new(outputs), images }
     }
 
-    /// Registers the metrics of the shares that are lent here.
+    /// Registers the metrics of sources and outputs.
     pub fn register(&self, metrics: &mut Metrics) {
         let used = |share: &Arc<Share>| {
             let share = Arc::clone(share);
@@ -128,8 +126,7 @@ impl Reservation {
         self.resize(self.bytes + more)
     }
 
-    /// Changes the reservation to `bytes` if the difference is free now. Returns true if it did. Shrinking always
-    /// succeeds.
+    /// Changes the reservation to `bytes` if the difference is free now. Returns true if it did. Shrinking always succeeds.
     pub fn resize(&mut self, bytes: u64) -> bool {
         let mut used = self.share.lock();
         let would_be = *used - self.bytes + bytes;

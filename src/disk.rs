@@ -8,8 +8,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 
-/// Free space below which a disk counts as full. The reserve lets begun work finish and leaves some for other users
-/// of the disk.
+/// Free space below which a disk counts as full, reserved for work that has begun and for other users of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FreeDisk {
     /// 64 MiB, or 1/16 of a volume smaller than 1 GiB.
@@ -29,8 +28,8 @@ impl FreeDisk {
     /// Checks that the volume of `dir` has more than this much space, and inodes for new files. May block.
     ///
     /// # Errors
-    /// [`StorageFull`](io::ErrorKind::StorageFull) if not, in which case [`is_out_of_inodes`] tells whether inodes
-    /// are missing. Any other error if the volume cannot be read.
+    /// [`StorageFull`](io::ErrorKind::StorageFull) if not; [`is_out_of_inodes`] then tells whether inodes are missing. Any
+    /// other error if the volume cannot be read.
     pub fn check(self, dir: &Path) -> io::Result<()> {
         let volume = statvfs(dir)?;
         let bytes = |blocks: u64| blocks.saturating_mul(volume.fragment_size());
@@ -46,7 +45,7 @@ impl FreeDisk {
     }
 }
 
-/// A directory for files that have no name, and so end with the process.
+/// A directory for files without names, which the system removes with the process.
 #[derive(Debug, Clone)]
 pub struct Scratch {
     /// The directory.
@@ -55,8 +54,7 @@ pub struct Scratch {
     pub min_free: FreeDisk,
 }
 
-/// Returns the number of free inodes below which a volume counts as full: 1024, or 1/16 of a small volume's, and at
-/// least 1.
+/// Returns the number of free inodes below which a volume counts as full: 1024, or 1/16 of a small volume's, at least 1.
 fn inode_floor(inodes: u64) -> u64 {
     (inodes / 16).clamp(1, 1024)
 }
@@ -85,8 +83,7 @@ pub fn scratch_file(dir: &Path) -> io::Result<File> {
     }
 }
 
-/// Checks that files can be created in `dir`: it exists, its file system is not read-only, and permissions allow it.
-/// Blocks.
+/// Checks that files can be created in `dir`: it exists, its file system is not read-only, and permissions allow it. Blocks.
 ///
 /// # Errors
 /// Files cannot be created.
@@ -99,8 +96,8 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Returns true if an error means that the process or the system has no free file descriptor. A later retry may help.
-/// Recognises only the system's own errors, not errors that wrap them.
+/// Returns true if an error means that the process or the system has no free file descriptor. A later retry may help. It
+/// recognises only the system's own errors, not errors that wrap them.
 pub fn is_out_of_files(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
     matches!(code, Some(Errno::EMFILE | Errno::ENFILE))

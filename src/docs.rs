@@ -1,8 +1,8 @@
-//! Pages of `docs/` that are made from the code.
+//! Pages of `docs/` that are generated from the code.
 
 use std::path::Path;
 
-/// Compares a page with its `text`, or writes it where the variable `UPDATE_DOCS` is set.
+/// Compares a page with its `text`, or writes it if the variable `UPDATE_DOCS` is set.
 pub(crate) fn assert_page(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {

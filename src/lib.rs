@@ -1,6 +1,6 @@
 //! A streaming media-ingest server: phones upload photos in bulk, each request becomes a draft listing.
 //!
-//! [`app::App`] joins the rooms; `ARCHITECTURE.md` has the picture. Dependencies point downwards only: `api` knows `ingest`,
+//! [`app::App`] connects the rooms, which `ARCHITECTURE.md` shows. Dependencies point downwards only: `api` knows `ingest`,
 //! which knows `imaging` and `publication`. The latter knows [`media`] and [`catalog`], which know nothing of each other.
 
 mod allocator;

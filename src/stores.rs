@@ -10,16 +10,16 @@ use crate::disk::{self, Scratch};
 use crate::error_chain::error_chain;
 use crate::media::{BucketError, BucketStore, LocalStore, MediaStore};
 
-/// What a store is opened for.
+/// The purpose for which a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The server. A missing store is created. A database that does not answer is logged, and used once it answers.
+    /// The server. It creates a missing store, logs a database that does not answer, and uses it once it does.
     Serve,
-    /// A command that may create a store. A database has to answer.
+    /// A command that may create a store. A database must answer.
     Create,
-    /// A command that needs an existing store: a mistaken path must not look like an empty store. A database has to answer.
+    /// A command that needs an existing store: a mistaken path must not look like an empty store. A database must answer.
     Existing,
-    /// A command that only reads, beside a server that runs. Other modes lock a local store of photos, this one does not.
+    /// A command that only reads, beside a running server. It does not lock a local store of photos, as other modes do.
     Read,
 }
 
@@ -39,7 +39,7 @@ pub struct Media {
     pub scratch: Scratch,
 }
 
-/// Why a store cannot be opened. Each text says what to look at.
+/// Why a store cannot be opened. Each text names what to check.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// There is no catalog.
@@ -66,7 +66,7 @@ pub enum OpenError {
     /// The catalog cannot be opened for another reason.
     #[error("the catalog at {database} cannot be opened: {}", error_chain(.source))]
     Catalog {
-        /// Where it should be.
+        /// Its address.
         database: Database,
         /// The reason.
         source: CatalogError,
@@ -87,7 +87,6 @@ pub enum OpenError {
     Bucket(#[from] BucketError),
 }
 
-/// The sentence for the operator, with which a command ends.
 impl From<OpenError> for String {
     fn from(error: OpenError) -> Self {
         error.to_string()
@@ -126,7 +125,7 @@ pub async fn open_catalog(settings: &Settings, mode: Mode) -> Result<Arc<dyn Res
     match catalog.state().await {
         Ok(state) if state.is_partial && mode == Mode::Serve => Err(OpenError::Partial(database.clone())),
         Ok(_) => Ok(catalog),
-        // Photos can be read meanwhile, and the catalog's own check refuses drafts while it is partial.
+        // Photos are readable meanwhile, and the catalog's own check refuses drafts while it is partial.
         Err(error @ CatalogError::Unavailable(_)) if mode == Mode::Serve => {
             tracing::warn!("{} (at {database}): uploads are refused until it answers", error_chain(&error));
             Ok(catalog)
@@ -136,9 +135,6 @@ pub async fn open_catalog(settings: &Settings, mode: Mode) -> Result<Arc<dyn Res
 }
 
 /// Opens the embedded catalog at `path`, or creates it. Called inside a tokio runtime.
-///
-/// # Errors
-/// See [`OpenError`].
 pub(crate) async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCatalog, OpenError> {
     SledCatalog::open(path, settings.min_free_disk).await.map_err(|error| match error {
         CatalogError::InUse => OpenError::InUse(path.to_owned()),

@@ -1,6 +1,4 @@
-//! TLS to the services that this server uses: rustls with ring, and the machine's trusted certificates.
-//!
-//! The server itself does not serve TLS; a reverse proxy does.
+//! TLS to other services: rustls with ring, and the machine's trusted certificates. A proxy serves TLS to clients.
 
 use std::sync::Arc;
 
@@ -12,8 +10,8 @@ use rustls::{ClientConfig, RootCertStore};
 #[error("TLS cannot be set up")]
 pub struct TlsError(#[from] rustls::Error);
 
-/// Returns the TLS configuration of a client. If the machine has no certificates (`SSL_CERT_FILE` and `SSL_CERT_DIR`
-/// may name some), every server is refused, and a warning is logged.
+/// Returns the TLS configuration of a client. If the machine has no certificates (see `SSL_CERT_FILE` and `SSL_CERT_DIR`),
+/// every server is refused, and a warning is logged.
 ///
 /// # Errors
 /// rustls supports no protocol version with this provider.
@@ -26,8 +24,7 @@ pub fn client() -> Result<ClientConfig, TlsError> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// Returns the certificates that the machine trusts, and the errors of those that could not be read. Invalid
-/// certificates are skipped.
+/// Returns the valid certificates that the machine trusts, and the errors of those that could not be read.
 pub fn machine_roots() -> (RootCertStore, Vec<rustls_native_certs::Error>) {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();

@@ -1,9 +1,8 @@
 //! JSON Web Signatures (RFC 7515) in compact form with HMAC-SHA-256.
 //!
-//! Written here because no library fits: jsonwebtoken 9 ignores an `nbf` that is a string (CVE-2026-25537); later
-//! versions need a process-wide cryptography provider, which would have to be written over ring here; and none of
-//! them refuses `crit`. Libraries do the difficult parts: the HMAC, its comparison in constant time, base64url and
-//! JSON.
+//! No library fits: jsonwebtoken 9 ignores an `nbf` that is a string (CVE-2026-25537), later versions need a process-wide
+//! cryptography provider, which would have to be written over ring, and none refuses `crit`. Libraries do the difficult parts:
+//! the HMAC, its comparison in constant time, base64url and JSON.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,15 +17,13 @@ use serde_json::Value;
 pub(super) struct Jws<'t> {
     /// The signed text: the first two parts as they were sent.
     signed: &'t str,
-    /// The header as JSON.
     pub(super) header: Vec<u8>,
-    /// The claims as JSON.
     pub(super) payload: Vec<u8>,
     signature: Vec<u8>,
 }
 
-/// Splits a token into its three parts, or returns `None` if they are not three parts of strict base64url. Padding,
-/// white space, other alphabets and unused bits that are set are refused, so that one token has one spelling.
+/// Splits a token into its three parts. Returns `None` unless they are strict base64url: padding, white space, other alphabets
+/// and unused bits that are set are refused, so that one token has one spelling.
 pub(super) fn split(token: &str) -> Option<Jws<'_>> {
     let (signed, signature) = token.rsplit_once('.')?;
     let (header, payload) = signed.split_once('.')?;
@@ -48,7 +45,6 @@ impl Key {
         hmac::verify(&self.0, token.signed.as_bytes(), &token.signature).is_ok()
     }
 
-    /// Returns a signed token.
     pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
         let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
         let signed = format!("{header}.{claims}");
@@ -57,7 +53,7 @@ impl Key {
     }
 }
 
-/// The members of a JSON object with distinct names. Parsers disagree on which of two equal names counts.
+/// Holds the members of a JSON object with distinct names. Parsers disagree on which of two equal names counts.
 pub(super) struct Members(HashMap<String, Value>);
 
 impl Members {
@@ -66,7 +62,6 @@ impl Members {
         serde_json::from_slice(json).ok()
     }
 
-    /// Returns the value of a member.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }

@@ -1,7 +1,6 @@
 //! Issues and verifies bearer tokens.
 //!
-//! A token is a JSON Web Token (RFC 7519) signed with HS256, and with no other algorithm (RFC 8725 section 3.1). This
-//! module does not depend on HTTP.
+//! A token is a JSON Web Token (RFC 7519) signed with HS256, and with no other algorithm (RFC 8725 section 3.1).
 
 mod jws;
 
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use self::jws::{Key, Members};
 use crate::model::UserId;
 
-/// Maximum length of a token. Longer texts are refused unread.
+/// Maximum length of a token. Longer texts are not parsed.
 const MAX_TOKEN_BYTES: usize = 4096;
 
 /// The text is not a valid token. The reason is logged, not returned to the client.
@@ -73,8 +72,7 @@ impl Tokens {
         self.user_at(token, now).map_err(InvalidToken)
     }
 
-    /// Returns the user to whom a token belongs, if it is valid at `now`, a time since 1970. Nothing is parsed before
-    /// the signature is verified.
+    /// Returns the user of a token that is valid at `now`, a time since 1970. Verifies the signature before it parses anything.
     fn user_at(&self, token: &str, now: Duration) -> Result<UserId, Reason> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Reason::TooLong);
@@ -105,8 +103,7 @@ impl Tokens {
     }
 }
 
-/// Checks that the header requires HS256 and no extension, because this server implements none (RFC 7515 section
-/// 4.1.11).
+/// Checks that the header requires HS256 and no extension, because this server implements none (RFC 7515 section 4.1.11).
 fn check_header(header: &[u8]) -> Result<(), Reason> {
     let header = Members::parse(header).ok_or(Reason::Json("header"))?;
     if header.get("alg").and_then(Value::as_str) != Some("HS256") {
@@ -119,8 +116,7 @@ fn check_header(header: &[u8]) -> Result<(), Reason> {
     }
 }
 
-/// Checks the times of a token, in seconds since 1970 (RFC 7519 section 4.1), without leeway. A time that is not a
-/// number makes the token invalid; it is not ignored.
+/// Checks the times of a token, in seconds since 1970 (RFC 7519 section 4.1), without leeway. All must be numbers.
 fn check_times(claims: &Members, now: f64) -> Result<(), Reason> {
     let time = |name: &'static str| match claims.get(name) {
         Some(value) => value.as_f64().map(Some).ok_or(Reason::NoNumber(name)),
@@ -139,7 +135,7 @@ fn check_times(claims: &Members, now: f64) -> Result<(), Reason> {
 /// Returns the user id in `sub`. RFC 7519 requires a string; some issuers write a number.
 fn subject(value: &Value) -> Option<UserId> {
     let id = match value {
-        // Only in the form that this server writes, so that one user has one spelling.
+        // Only the form that this server writes is accepted, so that one user has one spelling.
         Value::String(text) => text.parse().ok().filter(|id: &u64| id.to_string() == *text)?,
         other => other.as_u64()?,
     };

@@ -26,7 +26,7 @@ fn signed(header: &str, claims: &str) -> String {
     signed_as(hmac::HMAC_SHA256, "our_tokens", header, claims)
 }
 
-/// Claims of user 7 that expire in a minute, with `more` members before them.
+/// Returns claims of user 7 that expire in a minute, with `more` members before them.
 fn claims(more: &str) -> String {
     format!(r#"{{{more}"sub":"7","exp":{}}}"#, now() + 60)
 }
@@ -258,7 +258,7 @@ proptest! {
 
     /// An `nbf` of any value must be a number in the past, or the token is refused.
     #[test]
-    fn nbf_is_a_number_in_the_past_or_token_is_refused(number: f64, text: String) {
+    fn arbitrary_nbf_is_refused_unless_a_number_in_the_past(number: f64, text: String) {
         let text = Value::from(text);
         let as_text = signed(HEADER, &claims(&format!(r#""nbf":{text},"#)));
         prop_assert!(our_tokens().user(&as_text).is_err());

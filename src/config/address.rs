@@ -15,7 +15,7 @@ pub enum StoreAddress {
     Catalog(Database),
     /// `local:PATH`.
     Directory(PathBuf),
-    /// `s3:BUCKET`: a bucket, reached as the settings of its service say.
+    /// `s3:BUCKET`: a bucket, reached with the settings of its service.
     Bucket {
         /// The service, as `MEDIA_STORAGE` names it.
         service: &'static str,
@@ -25,7 +25,7 @@ pub enum StoreAddress {
 }
 
 impl StoreAddress {
-    /// Parses an address. Returns `None` if the text is none.
+    /// Parses an address, or returns `None` for any other text.
     pub fn parse(value: &str) -> Option<Self> {
         let media = value.split_once(':').and_then(|(kind, at)| Some(((MEDIA_STORAGE.parse)(kind)?, at)));
         match media {
@@ -40,7 +40,6 @@ impl StoreAddress {
     }
 }
 
-/// Does not show user and password.
 impl fmt::Display for StoreAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -70,10 +69,10 @@ impl Settings {
         }
     }
 
-    /// Returns how a bucket of this name is reached.
+    /// Returns the settings to reach a bucket of this name.
     ///
     /// # Errors
-    /// The settings of the service are not valid; a sentence for the operator says which.
+    /// The settings of the service are invalid. The text is a sentence for the operator.
     pub fn bucket(&self, service: &str, name: &str) -> Result<BucketSettings, String> {
         match self.buckets.get(service) {
             Some(Ok(settings)) => Ok(settings.clone().with_name(name)),

@@ -15,8 +15,8 @@ pub(super) type Buckets = BTreeMap<&'static str, Result<BucketSettings, &'static
 
 /// Returns how each service is reached. `migrate-store` may ask for any of them.
 ///
-/// Settings of a service that `MEDIA_STORAGE` does not name may be wrong, since the `.env` of the old backend may well have
-/// them; then no bucket of the service can be reached. `None` if a row did not parse.
+/// Settings of a service that `MEDIA_STORAGE` does not name may be invalid, because the `.env` of the old backend may contain
+/// them. Then no bucket of the service can be reached. Returns `None` if a row did not parse.
 pub(super) fn buckets(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Buckets> {
     Some(BTreeMap::from([(s3::SERVICE, s3(parsed, reader)?)]))
 }
@@ -27,7 +27,7 @@ fn s3(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Result<BucketSettings,
         None => Some(None),
         Some(url) => parse::endpoint(url).map(Some),
     };
-    // One key without the other is a mistake, and must not turn into the keys of the environment.
+    // One key without the other is a mistake. The server must not replace it with the keys of the environment.
     let (access_key, secret_key) = (parsed.s3_access_key.clone()?, parsed.s3_secret_key.clone()?);
     let has_key_pair = access_key.is_some() == secret_key.is_some();
     let bucket = parsed.s3_bucket.clone()?;

@@ -1,4 +1,4 @@
-//! Rules over several settings: what one row cannot decide by itself.
+//! Rules over several settings, which one row cannot decide by itself.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use super::table::{self, Combined, Parsed};
 use super::{Env, secret};
 use crate::ratelimit::Quota;
 
-/// `UPLOAD_QUOTA=auto` where the rate of uploads is limited: 2048 MiB a day.
+/// `UPLOAD_QUOTA=auto` if the rate of uploads is limited: 2048 MiB a day.
 const AUTO_UPLOAD_QUOTA: Quota = Quota { burst: 2048 << 10, window: Duration::from_secs(86_400) };
 
-/// Returns the settings that several rows decide, and adds the errors of rows that others make invalid.
+/// Returns the settings that depend on several rows, and adds the errors of rows that are invalid together.
 ///
-/// A rule over a row that did not parse is left out: its error is noted already. `None` if that leaves a value undecided.
+/// Skips rules for a row that did not parse, because its error is recorded already. Returns `None` if a value stays undecided.
 pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combined> {
     check_keys(parsed, reader);
     let buckets = buckets(parsed, reader);
@@ -34,7 +34,7 @@ pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combin
     Some(Combined { listen, media_storage, buckets, upload_quota })
 }
 
-/// A production server, or one that requires tokens, has keys that nobody can guess.
+/// Checks that a production server, or one that requires tokens, has keys that cannot be guessed.
 fn check_keys(parsed: &Parsed, reader: &mut Reader<'_>) {
     let is_prod = parsed.env == Some(Env::Prod);
     let is_too_short = |key: &str| is_prod && key.len() < MIN_KEY_BYTES;

@@ -15,7 +15,7 @@ pub enum Database {
 }
 
 impl Database {
-    /// Parses a value of `DATABASE_URL`. Returns `None` if the text is none.
+    /// Parses a value of `DATABASE_URL`, or returns `None` for any other text.
     pub(super) fn parse(value: &str) -> Option<Self> {
         match value.strip_prefix("sled:") {
             Some("") => None,
@@ -33,7 +33,6 @@ impl Database {
     }
 }
 
-/// Does not show user and password.
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

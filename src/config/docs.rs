@@ -21,7 +21,7 @@ pub(crate) fn help() -> String {
     help
 }
 
-/// Returns the rows under each heading. None is empty.
+/// Returns the rows under each heading, at least one.
 fn groups() -> impl Iterator<Item = &'static [Setting]> {
     SETTINGS.chunk_by(|one, next| one.group == next.group)
 }
@@ -30,7 +30,7 @@ fn description(setting: &Setting) -> String {
     format!("{} Accepts {}.", setting.help, setting.accepts())
 }
 
-/// Breaks a text into lines of at most [`WIDTH`] characters, each with `start` before it.
+/// Wraps a text at [`WIDTH`] characters, with `start` before each line.
 fn wrapped(text: &str, start: &str) -> String {
     let (mut lines, mut line) = (String::new(), start.to_owned());
     for word in text.split(' ') {
@@ -54,7 +54,7 @@ mod tests {
     use super::super::dotenv;
     use super::*;
 
-    /// The line of docs/settings.md after which it is generated. What stands above is written by hand.
+    /// The line of docs/settings.md before the generated part.
     const MARK: &str = "<!-- From here on generated from src/config/table.rs. `make docs` writes it. -->\n";
 
     const EXAMPLE_HEAD: &str = concat!(
@@ -101,7 +101,7 @@ mod tests {
         text
     }
 
-    /// Compares a file with what the rows give, or writes it where `UPDATE_DOCS` is set.
+    /// Compares a file with the document, or writes the file if `UPDATE_DOCS` is set.
     fn assert_generated(name: &str, document: impl Fn(&str) -> String) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         let found = std::fs::read_to_string(&path).unwrap_or_default();

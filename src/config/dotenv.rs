@@ -1,8 +1,8 @@
 //! `.env` files as python-dotenv 1.2 reads them, so that the file of the Python backend works unchanged.
 //!
-//! The dotenvy crate strips quotes inside an unquoted value, and so cannot read `CORS_ORIGINS=["*"]`. Two things differ from
-//! python-dotenv. A line that it skips with a warning is an error here, because it may be the line that requires a token.
-//! `${…}` is not expanded; the caller refuses it in the value of a setting.
+//! The dotenvy crate strips quotes inside an unquoted value, so it cannot read `CORS_ORIGINS=["*"]`. There are two differences
+//! from python-dotenv. A line that it skips with a warning is an error here, because it may be the line that requires a token.
+//! `${…}` is not expanded, and the caller refuses it in the value of a setting.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub(super) struct Binding {
     pub(super) name: String,
     /// `None` for a name without `=`, which python-dotenv reads as a name without a value.
     pub(super) value: Option<String>,
-    /// The value as it is written, with its quotes.
+    /// The value as written, with its quotes.
     pub(super) written: String,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct BadLine {
     pub(super) problem: Problem,
 }
 
-/// The problem of a line. It does not show values, since they may be secrets.
+/// The problem of a line, without values, because they may be secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Problem {
     NoBinding,
@@ -47,10 +47,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Returns the bindings of a file, in order.
-///
-/// # Errors
-/// All lines that do not parse, not only the first.
+/// Returns the bindings of a file in order, or the errors of all lines that do not parse.
 pub(super) fn parse(text: &str) -> Result<Vec<Binding>, Vec<BadLine>> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     // Python opens the file with universal newlines.
@@ -87,7 +84,6 @@ pub(super) fn parse(text: &str) -> Result<Vec<Binding>, Vec<BadLine>> {
     if bad_lines.is_empty() { Ok(bindings) } else { Err(bad_lines) }
 }
 
-/// Returns the number of line breaks in `from` before its suffix `to`.
 fn line_breaks(from: &str, to: &str) -> usize {
     from[..from.len() - to.len()].matches('\n').count()
 }
@@ -109,10 +105,7 @@ struct Value<'t> {
 /// A name (`None` for a comment), its value, and the text after them.
 type Statement<'t> = (Option<&'t str>, Option<Value<'t>>, &'t str);
 
-/// Reads the statement at the start of `text`. A quoted value may run over several lines.
-///
-/// # Errors
-/// The problem, and the text that starts where it was found.
+/// Reads the statement at the start of `text`. A quoted value may have line breaks. An error has the text from the problem on.
 fn statement(text: &str) -> Result<Statement<'_>, (Problem, &str)> {
     let exported = text.strip_prefix("export").filter(|rest| rest.starts_with(is_blank));
     let text = exported.map_or(text, |rest| rest.trim_start_matches(is_blank));
@@ -140,7 +133,7 @@ fn statement(text: &str) -> Result<Statement<'_>, (Problem, &str)> {
     Ok((Some(name), Some(Value { text, written }), after))
 }
 
-/// Reads a name, which may be quoted, and returns it with the text after it. A comment has no name.
+/// Reads a name, which may be quoted. Returns it with the text after it. A comment has no name.
 fn name(text: &str) -> Option<(Option<&str>, &str)> {
     if text.starts_with('#') {
         return Some((None, text));
@@ -257,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_do_not_parse_are_all_named_by_their_number() {
+    fn lines_that_do_not_parse_are_reported_with_their_numbers() {
         let text = concat!(
             "# line 1\n",
             "ENV=prod\r\n",
@@ -296,7 +289,7 @@ mod tests {
         }
 
         #[test]
-        fn quoted_value_comes_back(value: String) {
+        fn quoted_value_round_trips(value: String) {
             let value = value.replace('\r', "");
             let escaped = value.replace('\\', "\\\\").replace('\'', "\\'");
             let lines = value.matches('\n').count();

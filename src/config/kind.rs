@@ -1,4 +1,4 @@
-//! Kinds of values. A kind parses a text, and says in words what it accepts, from one description.
+//! Kinds of values. A kind parses a text, and describes in words what it accepts.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -9,12 +9,12 @@ use super::{parse, secret};
 use crate::disk::FreeDisk;
 use crate::ratelimit::Quota;
 
-/// A description of the texts that stand for values of type `T`.
+/// Describes the texts that mean values of type `T`.
 pub(super) trait Kind<T> {
-    /// Returns `None` for a text that is not accepted.
+    /// Parses a text, or returns `None` if it is not accepted.
     fn parse(&self, text: &str) -> Option<T>;
 
-    /// Returns what is accepted, in words that follow "accepted is".
+    /// Returns the accepted values in words that follow "accepted is".
     fn accepts(&self) -> String;
 }
 
@@ -31,7 +31,7 @@ impl<T: FromStr + PartialOrd + Display> Kind<T> for Number<T> {
     }
 }
 
-/// A number of something, which is multiplied into the unit of the code.
+/// Defines kinds of whole numbers that are converted to the unit of the code.
 macro_rules! units {
     ($( $(#[$doc:meta])+ $kind:ident: $number:ty => $type:ty = $convert:expr; )+) => { $(
         $(#[$doc])+
@@ -56,14 +56,14 @@ units! {
     Hours: u64 => Duration = |hours| Duration::from_secs(hours * 3600);
     /// Mebibytes, as bytes.
     Mebibytes: u64 => u64 = |mebibytes| mebibytes << 20;
-    /// A number of threads. 0 stands for the number of cores.
+    /// A number of threads. 0 means the number of cores.
     Threads: usize => usize = |threads| match threads {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         threads => threads,
     };
 }
 
-/// `true` or `false`, also in the other spellings that the settings library of the Python backend accepted.
+/// `true` or `false`, or another spelling that the settings library of the Python backend accepted.
 pub(super) struct Bool;
 
 impl Kind<bool> for Bool {
@@ -80,7 +80,7 @@ impl Kind<bool> for Bool {
     }
 }
 
-/// One of some words, each of which stands for a value.
+/// One of several words, each with its value.
 pub(super) struct OneOf<T: 'static>(pub(super) &'static [(&'static str, T)]);
 
 impl<T: Copy> Kind<T> for OneOf<T> {
@@ -93,7 +93,7 @@ impl<T: Copy> Kind<T> for OneOf<T> {
     }
 }
 
-/// Any text. Settings that need more checks get them in [`combine`](super::combine::combine).
+/// Any text. [`combine`](super::combine::combine) has the checks for settings that need more.
 pub(super) struct Text(pub(super) &'static str);
 
 impl Kind<String> for Text {
@@ -106,7 +106,7 @@ impl Kind<String> for Text {
     }
 }
 
-/// What a function parses, with the words for it.
+/// A text that a function parses, with the words for it.
 pub(super) struct ParsedBy<T>(pub(super) &'static str, pub(super) fn(&str) -> Option<T>);
 
 impl<T> Kind<T> for ParsedBy<T> {
@@ -132,10 +132,10 @@ impl<T, K: Kind<T>> Kind<Option<T>> for Optional<K> {
     }
 }
 
-/// The least length of a key where `ENV=prod`: that of the hash under HS256 (RFC 7518 section 3.2).
+/// The least length of a key with `ENV=prod`, which is that of the hash of HS256 (RFC 7518 section 3.2).
 pub(super) const MIN_KEY_BYTES: usize = 32;
 
-/// A key that signs tokens. [`combine`](super::combine::combine) knows where a public or short one is refused.
+/// A key that signs tokens. [`combine`](super::combine::combine) refuses public and short ones where necessary.
 pub(super) struct SigningKey;
 
 impl Kind<String> for SigningKey {
@@ -151,7 +151,7 @@ impl Kind<String> for SigningKey {
     }
 }
 
-/// A key that signed tokens before. It may be left out, so there is never a reason for one that everybody knows.
+/// A key that signed tokens before. It is optional, so a public one is always refused.
 pub(super) struct PreviousSigningKey;
 
 impl Kind<String> for PreviousSigningKey {
@@ -167,7 +167,7 @@ impl Kind<String> for PreviousSigningKey {
     }
 }
 
-/// A number of requests in a period; `off` is no limit.
+/// A number of requests in a period. `off` means no limit.
 pub(super) struct Rate(pub(super) RangeInclusive<u32>);
 
 impl Kind<Option<Quota>> for Rate {
@@ -180,14 +180,14 @@ impl Kind<Option<Quota>> for Rate {
     }
 }
 
-/// What one client may store, before the rate limit of uploads is known.
+/// The upload quota, before the rate limit of uploads is known.
 #[derive(Clone, Copy)]
 pub(super) enum UploadQuota {
     Auto,
     Fixed(Option<Quota>),
 }
 
-/// A number of MiB in a period, as a quota in KiB; `off` is no limit, and `auto` depends on another setting.
+/// A number of MiB in a period, as a quota in KiB. `off` means no limit, and `auto` depends on another setting.
 pub(super) struct MebibyteRate(pub(super) RangeInclusive<u32>);
 
 impl Kind<UploadQuota> for MebibyteRate {
@@ -207,7 +207,7 @@ impl Kind<UploadQuota> for MebibyteRate {
     }
 }
 
-/// Mebibytes that stay free on a disk, or `auto`.
+/// Mebibytes that must stay free on a disk, or `auto`.
 pub(super) struct FreeMebibytes(pub(super) RangeInclusive<u64>);
 
 impl Kind<FreeDisk> for FreeMebibytes {

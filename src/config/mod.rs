@@ -1,7 +1,7 @@
 //! Settings: one table of rows, from which parser, `--help`, `check-config` and the documents come.
 //!
-//! A new setting is one row in `table.rs`, and `make docs`. All errors of a start are reported together. Nothing outside this
-//! module reads the environment.
+//! To add a setting, add a row to `table.rs` and run `make docs`. All errors of a start are reported together. Nothing outside
+//! this module reads the environment.
 
 mod address;
 mod buckets;
@@ -62,7 +62,7 @@ impl Settings {
         reader.finish(combined.and_then(|combined| parsed.with(combined)), SETTINGS)
     }
 
-    /// Returns whether everybody knows the key that signs tokens: it is the default, or a placeholder.
+    /// Returns whether the key that signs tokens is public: the default, or a placeholder.
     pub fn has_public_secret_key(&self) -> bool {
         secret::is_placeholder(&self.secret_key)
     }

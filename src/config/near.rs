@@ -1,8 +1,8 @@
 //! Names that are nearly those of a setting, so that a misspelt setting does not silently keep its default.
 //!
-//! Each source has a rule of its own. A `.env` file is written for this program and the app beside it. The process environment
-//! is full of other programs' variables, so there a near name has several words, and every word corresponds to one of the
-//! setting. `AUTH_REQUIERD`, `MAX_DIM` and `HEADER_TIMEOUT_MS` are near in both sources; `WORKER` and `MAX_CONN` only in a
+//! Each source has its own rule. A `.env` file is written for this program and the app beside it. The process environment
+//! contains many variables of other programs, so there a near name needs several words, and each must correspond to a word of
+//! the setting. `AUTH_REQUIERD`, `MAX_DIM` and `HEADER_TIMEOUT_MS` are near in both sources; `WORKER` and `MAX_CONN` only in a
 //! `.env` file; `HOSTNAME`, `DB_PORT` and `AWS_REGION` in neither.
 
 use strsim::osa_distance;
@@ -15,10 +15,10 @@ const UNITS: &[&str] = &[
     "SECONDS", "MINUTE", "MINUTES", "HOUR", "HOURS", "DAY", "DAYS",
 ];
 
-/// Most edits of a near name, summed over its words.
+/// Most edits of a near name, over all words.
 const MAX_EDITS: usize = 2;
 
-/// Returns the setting that a name in a `.env` file nearly is. `None` for a setting itself, and for an unrelated name.
+/// Returns the setting that a name in a `.env` file resembles, or `None` for a setting itself or an unrelated name.
 pub(super) fn in_dotenv(name: &str) -> Option<&'static str> {
     nearest(name, |name, setting| match (name.words.as_slice(), setting.words.as_slice()) {
         ([word], [wanted]) => single_word(word, wanted),
@@ -27,7 +27,7 @@ pub(super) fn in_dotenv(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Returns the setting that a name in the process environment nearly is.
+/// Returns the setting that a name in the process environment resembles.
 pub(super) fn in_environment(name: &str) -> Option<&'static str> {
     nearest(name, |name, setting| if setting.words.len() > 1 { several_words(name, setting) } else { None })
 }
@@ -55,7 +55,7 @@ impl Name {
     }
 }
 
-/// Returns the setting at the least distance; of several, the first in the table.
+/// Returns the setting at the least distance, or the first of several in the table.
 fn nearest(name: &str, distance: impl Fn(&Name, &Name) -> Option<usize>) -> Option<&'static str> {
     // A name of more than 64 bytes is longer than any setting with its edits.
     if name.len() > 64 || is_setting(name) {
@@ -68,7 +68,7 @@ fn nearest(name: &str, distance: impl Fn(&Name, &Name) -> Option<usize>) -> Opti
     distances.min_by_key(|(distance, _)| *distance).map(|(_, setting)| setting)
 }
 
-/// The distance of a name to a setting of one word. Short words resemble too many others: `POST` is not `PORT`.
+/// Returns the distance of a name to a setting of one word. Short words resemble too many others: `POST` is not `PORT`.
 fn single_word(word: &str, wanted: &str) -> Option<usize> {
     let edits = osa_distance(word, wanted);
     let is_swap = || {
@@ -82,8 +82,8 @@ fn single_word(word: &str, wanted: &str) -> Option<usize> {
     (edits == 0 || edits == 1 && (wanted.len() > 5 || is_swap())).then_some(edits)
 }
 
-/// The distance of a name to a setting of several words. Near are other separators, misspelt words, words in another order,
-/// missing words at the end, and another unit.
+/// Returns the distance of a name to a setting of several words. Other separators, misspelt words, another order, missing words
+/// at the end and another unit are near.
 fn several_words(name: &Name, setting: &Name) -> Option<usize> {
     if name.words.concat() == setting.words.concat() {
         return Some(0);
@@ -93,7 +93,7 @@ fn several_words(name: &Name, setting: &Name) -> Option<usize> {
         .or_else(|| start_or_other_unit(&name.words, &setting.words).then_some(1))
 }
 
-/// The edits between two names with the same number of words, if each word is near to its counterpart.
+/// Returns the edits between two names with equally many words, if each word is near to its counterpart.
 fn misspelt(name: &[impl AsRef<str>], setting: &[impl AsRef<str>]) -> Option<usize> {
     if name.len() != setting.len() {
         return None;
@@ -121,7 +121,7 @@ fn singular(word: &str) -> String {
     }
 }
 
-/// Returns whether a name is the first words of a setting, at least two, or a setting with another unit.
+/// Returns whether a name has the first words of a setting, at least two, or is a setting with another unit.
 fn start_or_other_unit(name: &[String], setting: &[String]) -> bool {
     let is_start = name.len() > 1 && name.len() < setting.len() && setting.starts_with(name);
     let stem = |words: &[String]| {
@@ -131,7 +131,7 @@ fn start_or_other_unit(name: &[String], setting: &[String]) -> bool {
     is_start || stem(setting).is_some_and(|wanted| stem(name) == Some(wanted))
 }
 
-/// The distance of a name whose words are abbreviations of a setting's: `AUTH_REQ`, `MAX_CONN`.
+/// Returns the distance of a name whose words abbreviate those of a setting: `AUTH_REQ`, `MAX_CONN`.
 fn abbreviation(name: &Name, setting: &Name) -> Option<usize> {
     let is_short =
         |(word, wanted): (&String, &String)| word == wanted || word.len() > 2 && wanted.starts_with(word);

@@ -1,4 +1,4 @@
-//! Parsers of single values: text in, `None` when it is not accepted. What is accepted is said by the row or its kind.
+//! Parsers of single values. They return `None` for a value that is not accepted; the row or its kind describes which are.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ pub(super) fn within<T: FromStr + PartialOrd>(value: &str, range: &RangeInclusiv
     from_str(value).filter(|n| range.contains(n))
 }
 
-/// A JSON array of strings, or a comma-separated list.
+/// Parses a JSON array of strings, or a comma-separated list.
 pub(super) fn list(value: &str) -> Option<Vec<String>> {
     if value.starts_with('[') {
         return serde_json::from_str(value).ok();
@@ -38,7 +38,7 @@ pub(super) fn cors_origins(value: &str) -> Option<CorsOrigins> {
     origins.iter().all(|origin| is_origin(origin)).then_some(CorsOrigins::Exact(origins))
 }
 
-/// Returns whether a text is a scheme, a host and an optional port, and no more (RFC 6454 section 6.1).
+/// Returns whether a text is a scheme, a host and an optional port, and nothing else (RFC 6454 section 6.1).
 fn is_origin(origin: &str) -> bool {
     let Ok(uri) = origin.parse::<hyper::Uri>() else {
         return false;
@@ -50,7 +50,7 @@ fn is_origin(origin: &str) -> bool {
         && uri.query().is_none()
 }
 
-/// A path outside the API, or an http(s) URL, without its trailing slash.
+/// Parses a path outside the API, or an http(s) URL, and removes its trailing slash.
 pub(super) fn base_url(value: &str) -> Option<String> {
     let known = value.starts_with('/') || value.starts_with("http://") || value.starts_with("https://");
     let sane = !value.contains(['?', '#', '{', '}']) && value.parse::<hyper::Uri>().is_ok();
@@ -58,7 +58,7 @@ pub(super) fn base_url(value: &str) -> Option<String> {
     (known && sane && !hides_api).then(|| value.trim_end_matches('/').to_owned())
 }
 
-/// An http(s) URL of a service, without its trailing slash.
+/// Parses an http(s) URL of a service, and removes its trailing slash.
 pub(super) fn endpoint(value: &str) -> Option<String> {
     let uri = value.parse::<hyper::Uri>().ok()?;
     let known =
@@ -66,7 +66,6 @@ pub(super) fn endpoint(value: &str) -> Option<String> {
     (known && uri.query().is_none() && !value.contains('@')).then(|| value.trim_end_matches('/').to_owned())
 }
 
-/// A URL of Redis.
 pub(super) fn redis_url(value: &str) -> Option<String> {
     let known = value.starts_with("redis://") || value.starts_with("rediss://");
     (known && redis::Client::open(value).is_ok()).then(|| value.to_owned())
@@ -78,9 +77,8 @@ pub(super) fn is_bucket(value: &str) -> bool {
     (3..=255).contains(&value.len()) && value.chars().all(is_plain)
 }
 
-/// `N/unit`, also as the old backend wrote it: `10/minute`, `10 per minute`, `10/5minutes`. `off` is no limit.
-///
-/// `burst` parses the lower-case text before the period.
+/// Parses `N/unit`, also in the spellings of the old backend: `10/minute`, `10 per minute`, `10/5minutes`. `off` means no
+/// limit. `burst` parses the lower-case text before the period.
 pub(super) fn quota(value: &str, burst: impl Fn(&str) -> Option<u32>) -> Option<Option<Quota>> {
     if value.eq_ignore_ascii_case("off") {
         return Some(None);
@@ -101,7 +99,7 @@ pub(super) fn quota(value: &str, burst: impl Fn(&str) -> Option<u32>) -> Option<
     Some(Some(Quota { burst, window: Duration::from_secs(unit * multiple) }))
 }
 
-/// CIDRs; an address without a prefix length is a network of one.
+/// Parses CIDRs. An address without a prefix length is a network of one.
 pub(super) fn networks(value: &str) -> Option<Vec<IpNet>> {
     let network = |item: &String| {
         item.parse::<IpNet>().ok().or_else(|| item.parse::<std::net::IpAddr>().ok().map(IpNet::from))

@@ -12,7 +12,7 @@ impl Source {
     /// Reads the process environment, and for variables that it lacks the `.env` file at this path, if it exists.
     ///
     /// # Errors
-    /// One line for each thing that cannot be read: the file, a line of it, or a value that is not UTF-8.
+    /// One line for each unreadable thing: the file, a line of it, or a value that is not UTF-8.
     pub fn from_process(dotenv: &Path) -> Result<Self, String> {
         let text = read(dotenv)?;
         let bindings = dotenv::parse(&text).map_err(|bad_lines| {
@@ -44,11 +44,10 @@ impl Source {
     }
 }
 
-/// Returns the text of the file, or an empty text if there is no file.
 fn read(dotenv: &Path) -> Result<String, String> {
     let bytes = match std::fs::read(dotenv) {
         Ok(bytes) => bytes,
-        // A dangling link is an error: somebody wanted a file to be read.
+        // A dangling link is an error, because it shows that a file was expected.
         Err(error) if error.kind() == ErrorKind::NotFound && dotenv.symlink_metadata().is_err() => Vec::new(),
         Err(error) => return Err(format!("the .env file cannot be read: {error}")),
     };
@@ -59,7 +58,7 @@ fn read(dotenv: &Path) -> Result<String, String> {
     })
 }
 
-/// Returns the problem of a line that python-dotenv reads without a warning, but probably not as its author meant it.
+/// Returns the problem of a line that python-dotenv reads without a warning, but probably not as intended.
 fn misread(binding: &Binding) -> Option<String> {
     let Binding { line, name, value, written } = binding;
     let is_ours = is_setting(name) || near::in_dotenv(name).is_some();
@@ -93,14 +92,13 @@ fn has_variable(value: &str) -> bool {
     value.split_once("${").is_some_and(|(_, rest)| rest.contains('}'))
 }
 
-/// Returns the name in a line `NAME=value`.
 fn assigned(line: &str) -> Option<&str> {
     let (name, _) = line.split_once('=')?;
     let name = name.trim();
     Some(name.strip_prefix("export ").map_or(name, str::trim_start))
 }
 
-/// Returns the setting that a variable of the environment nearly is, unless that setting is set too.
+/// Returns the setting that a variable of the environment resembles, unless that setting is set, too.
 fn near_in_environment(name: &str) -> Option<NearMiss> {
     let setting = near::in_environment(name)?;
     // If the setting itself is set, the similar name belongs to another program.

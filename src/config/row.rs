@@ -1,4 +1,4 @@
-//! What a row of the settings table holds, and the macro that makes the table and [`Settings`](super::Settings) from rows.
+//! The type of a row of the settings table, and the macro that makes the table and [`Settings`](super::Settings) from rows.
 
 use super::source::Source;
 use super::{SettingError, SettingsError};
@@ -8,9 +8,9 @@ use super::{SettingError, SettingsError};
 pub struct Setting {
     /// Name of the environment variable.
     pub name: &'static str,
-    /// Value in force when the variable is unset or empty; empty for none.
+    /// Value if the variable is unset or empty; empty for none.
     pub default: &'static str,
-    /// What the setting does: whole sentences.
+    /// What the setting does, in whole sentences.
     pub help: &'static str,
     /// Group heading in `--help`.
     pub(super) group: &'static str,
@@ -21,9 +21,9 @@ pub struct Setting {
 /// The part of a value that an error must not show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Secret {
-    /// User and password of a URL. That holds for every row, since a URL may stand in the wrong variable.
+    /// User and password of a URL. Every row hides these, because a URL may be in the wrong variable.
     UserInfo,
-    /// All of a URL but its scheme and host. A password may also stand among the parameters.
+    /// All of a URL except its scheme and host, because its parameters may contain a password.
     AllButHost,
     Everything,
 }
@@ -34,7 +34,7 @@ impl Setting {
         (self.accepts)()
     }
 
-    /// Returns the default, or `none` where it is empty.
+    /// Returns the default, or `none` if it is empty.
     pub(crate) fn shown_default(&self) -> &'static str {
         if self.default.is_empty() { "none" } else { self.default }
     }
@@ -60,7 +60,7 @@ impl Setting {
 /// A row together with its parser.
 pub(super) struct Row<T> {
     pub(super) setting: Setting,
-    /// Returns `None` for a text that is not accepted.
+    /// Parses a text, or returns `None` if it is not accepted.
     pub(super) parse: fn(&str) -> Option<T>,
 }
 
@@ -75,7 +75,7 @@ impl<'s> Reader<'s> {
         Self { source, errors: Vec::new() }
     }
 
-    /// Returns the value of a row. A text that is not accepted gives `None` and an error.
+    /// Returns the value of a row. For a text that is not accepted it returns `None` and records an error.
     pub(super) fn read<T>(&mut self, row: &Row<T>) -> Option<T> {
         let value = (row.parse)(self.source.get(row.setting.name).unwrap_or(row.setting.default));
         if value.is_none() {
@@ -93,7 +93,7 @@ impl<'s> Reader<'s> {
         self.errors.push(SettingError { name: setting.name, value, accepts: setting.accepts() });
     }
 
-    /// Returns the settings if there is no error, else all errors in the order of `rows`.
+    /// Returns the settings if there is no error, otherwise all errors in the order of `rows`.
     pub(super) fn finish<S>(mut self, settings: Option<S>, rows: &[Setting]) -> Result<S, SettingsError> {
         match settings {
             Some(settings) if self.errors.is_empty() => Ok(settings),
@@ -111,10 +111,9 @@ impl<'s> Reader<'s> {
 /// pub FIELD: TYPE = NAME("DEFAULT", KIND), "Help.";
 /// ```
 ///
-/// It declares a field of the settings, the variable `NAME`, and the lines in `--help`, `docs/settings.md` and
-/// `.env.example`. The kind parses the text and says what it accepts. A third argument may say which part of a value is
-/// [`Secret`]. A row with `let` instead of `pub` declares no field: only [`combine`](super::combine::combine) reads it, to
-/// make the fields under `combined`.
+/// It declares a field of the settings, the variable `NAME`, and the lines in `--help`, `docs/settings.md` and `.env.example`.
+/// A third argument is the part of a value that is [`Secret`]. A row with `let` instead of `pub` declares no field: only
+/// [`combine`](super::combine::combine) reads it, to make the fields under `combined`.
 macro_rules! settings {
     (
         combined { $( $(#[$combined_doc:meta])+ $combined:ident: $combined_type:ty; )+ }
@@ -130,12 +129,11 @@ macro_rules! settings {
             $($( $( #[doc = $help] pub $field: $type, )? )+)+
         }
 
-        /// The settings that several rows decide together.
         pub(super) struct Combined {
             $( pub(super) $combined: $combined_type, )+
         }
 
-        /// The value of each row by itself; `None` if its text is not accepted.
+        /// The value of each row by itself, or `None` if its text is not accepted.
         pub(super) struct Parsed {
             $($( $(pub(super) $field)? $(pub(super) $input)?: Option<$type>, )+)+
         }
@@ -162,7 +160,7 @@ macro_rules! settings {
                 Self { $($( $($field)? $($input)?: reader.read(&$name), )+)+ }
             }
 
-            /// Returns the settings, if no row lacks its value.
+            /// Returns the settings, unless a row lacks its value.
             pub(super) fn with(self, combined: Combined) -> Option<Settings> {
                 Some(Settings {
                     $( $combined: combined.$combined, )+

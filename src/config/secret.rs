@@ -1,4 +1,4 @@
-//! Values that are no secrets: defaults, words of examples, and placeholders that a secret should replace.
+//! Detects values that are not secrets: defaults, words of examples, and placeholders.
 
 /// Phrases of examples, in lower case and without separators. A secret that contains one was not generated.
 const EXAMPLE_PHRASES: &[&str] = &[
@@ -21,7 +21,7 @@ const EXAMPLE_PHRASES: &[&str] = &[
     "djangoinsecure",
 ];
 
-/// Words of examples. A value of such words alone is no secret: `my-super-secret-key`, `dev-secret`.
+/// Words of examples. A value that consists of such words is not a secret: `my-super-secret-key`, `dev-secret`.
 const EXAMPLE_WORDS: &[&str] = &[
     "admin",
     "app",
@@ -71,7 +71,7 @@ const EXAMPLE_WORDS: &[&str] = &[
 const UNFILLED: &[(&str, &str)] =
     &[("${", "}"), ("$(", ")"), ("`", "`"), ("{{", "}}"), ("<", ">"), ("[", "]"), ("%", "%")];
 
-/// Returns whether a value is a placeholder or an example, and so is known to everybody.
+/// Returns whether a value is a placeholder or an example, and so is public.
 pub(super) fn is_placeholder(value: &str) -> bool {
     let value = value.trim();
     if value.contains('…') || value.contains("...") {
@@ -86,22 +86,20 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || is_of_words(without_count(&plain))
 }
 
-/// Returns whether a text is empty, or repeats one character.
 fn has_one_character(text: &str) -> bool {
     let mut chars = text.chars();
     let first = chars.next();
     chars.all(|c| Some(c) == first)
 }
 
-/// Returns the text without `123…` at its end.
 fn without_count(text: &str) -> &str {
     let count = (3..="1234567890".len()).rev().find_map(|length| text.strip_suffix(&"1234567890"[..length]));
     count.unwrap_or(text)
 }
 
-/// Returns whether a text consists of words of examples only.
+/// Returns whether a text consists only of words of examples.
 fn is_of_words(text: &str) -> bool {
-    // is_reached[n]: whether the first n bytes consist of such words.
+    // is_reached[n] is true if the first n bytes consist of such words.
     let mut is_reached = vec![false; text.len() + 1];
     is_reached[0] = true;
     for at in 0..text.len() {

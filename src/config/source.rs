@@ -15,7 +15,7 @@ pub struct Source {
 pub struct NearMiss {
     pub(super) name: String,
     pub(super) setting: &'static str,
-    /// The line of the `.env` file; `None` in the environment.
+    /// The line in the `.env` file, or `None` for the environment.
     pub(super) line: Option<usize>,
 }
 

@@ -12,7 +12,7 @@ pub enum MediaStorage {
 }
 
 impl MediaStorage {
-    /// Returns the value of `MEDIA_STORAGE` that stands for it.
+    /// Returns the value of `MEDIA_STORAGE` for this store.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -21,7 +21,7 @@ impl MediaStorage {
     }
 }
 
-/// Where photos are kept, before the rest of their settings is known.
+/// The store of photos, before the rest of its settings is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum StorageKind {
     Local,

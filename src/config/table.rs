@@ -22,7 +22,7 @@ settings! {
     combined {
         /// The address to listen on: HOST and PORT.
         listen: SocketAddr;
-        /// Where photos are kept: MEDIA_STORAGE, with the settings of its service if it is one.
+        /// The store of photos: MEDIA_STORAGE, with the settings of its service if it is one.
         media_storage: MediaStorage;
         /// How each service is reached, also with MEDIA_STORAGE=local, or what is wrong with its settings. The
         /// bucket may have no name.

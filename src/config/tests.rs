@@ -42,7 +42,7 @@ fn all_bad_values_are_reported_together_with_name_value_and_accepted_values() {
 }
 
 #[test]
-fn errors_are_in_the_order_of_the_table_whichever_check_finds_them() {
+fn errors_of_all_checks_are_in_the_order_of_the_table() {
     let bad = [("JPEG_QUALITY", "x"), ("ENV", "prod"), ("SECRET_KEY", "short"), ("PORT", "x"), ("HOST", "x")];
     assert_eq!(refused(&bad), ["HOST", "PORT", "SECRET_KEY", "JPEG_QUALITY"]);
 }
@@ -60,7 +60,7 @@ fn value_that_does_not_parse_does_not_hide_the_errors_of_rules() {
 }
 
 #[test]
-fn range_in_the_words_of_a_row_is_the_range_of_its_parser() {
+fn range_in_the_words_of_a_row_equals_that_of_its_parser() {
     let mut ranges = 0;
     for setting in SETTINGS {
         let words = setting.accepts();
@@ -89,7 +89,7 @@ fn list_is_json_or_comma_separated() {
 }
 
 #[test]
-fn quotas_parse_as_the_old_backend_wrote_them() {
+fn quotas_in_the_spellings_of_the_old_backend_parse() {
     let seconds = |value| {
         load(&[("RATE_LIMIT_UPLOAD", value)])
             .unwrap()
@@ -107,7 +107,7 @@ fn quotas_parse_as_the_old_backend_wrote_them() {
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
-/// The names of the settings that are refused.
+/// Returns the names of the settings that are refused.
 fn refused(pairs: &[(&str, &str)]) -> Vec<&'static str> {
     load(pairs)
         .err()

@@ -9,19 +9,17 @@ use super::net::caught;
 use super::pictures::RECIPE;
 use crate::imaging::{self, EncodeError, Format, Recipe, WorkBudget, Workspace};
 
-/// Processor time of the budget.
 const PROCESSOR_TIME: Duration = Duration::from_millis(200);
-/// Allowed overrun. A library decoder that cannot be stopped takes tens of milliseconds for the maximum number of
-/// pixels, and many times that in a debug build or with a sanitizer.
+/// Allowed overrun. A library decoder that cannot be stopped takes tens of milliseconds for the maximum number of pixels, and
+/// many times that in a debug build or with a sanitizer.
 const MAX_DELAY: Duration = Duration::from_secs(3);
 /// Memory that may be used for opening a photo, before it declares its need: a profile and its copy.
 const OPENING_MEMORY: u64 = 16 << 20;
 /// Memory allowed in addition to the declared amount.
 const FIXED_MEMORY: u64 = 1 << 20;
-/// More than in other targets, so that undeclared pixels weigh more than [`OPENING_MEMORY`].
+/// Larger than in other targets, so that undeclared pixels outweigh [`OPENING_MEMORY`].
 const MAX_PIXELS: u64 = 1 << 23;
-/// Number of copies of the file allowed while it is opened: some decoders copy it into a buffer that grows by
-/// doubling.
+/// Copies of the file allowed while it is opened. Some decoders copy it into a buffer that grows by doubling.
 const MAX_COPIES: u64 = 4;
 
 thread_local! {
@@ -31,8 +29,7 @@ thread_local! {
     static PEAK: Cell<i64> = const { Cell::new(0) };
 }
 
-/// Records an allocation, or a release if `bytes` is negative. The allocator of a fuzzing binary calls it; without
-/// that, memory is not checked.
+/// Records an allocation, or a release if `bytes` is negative. Only the allocator of fuzzing binaries calls it.
 pub fn count_allocated(bytes: i64) {
     // The allocator is also called while the thread ends.
     let _is_counted = HELD.try_with(|held| {
@@ -41,8 +38,8 @@ pub fn count_allocated(bytes: i64) {
     });
 }
 
-/// Processes a file of the format that the first byte names. The processor time must stay within the budget and its
-/// overrun, and the memory within what the photo declared before decoding.
+/// Processes a file of the format that the first byte selects. Its processor time must stay within the budget and the overrun,
+/// its memory within what the photo declared before decoding.
 pub fn work_budget(data: &[u8]) {
     let Some((choice, file)) = data.split_first() else { return };
     const FORMATS: [&str; 8] = [
@@ -63,7 +60,6 @@ pub fn work_budget(data: &[u8]) {
     }
 }
 
-/// The costs of processing a photo.
 #[derive(Debug, Clone, Copy)]
 struct Spent {
     processor_time: Duration,

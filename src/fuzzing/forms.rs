@@ -26,8 +26,8 @@ thread_local! {
         RefCell::new(tokio::runtime::Builder::new_current_thread().build().unwrap());
 }
 
-/// Parses a body whose `Content-Type` is the first line of `data`. Names, file names, contents and result must not
-/// depend on how the body is split into frames, and limits must hold.
+/// Parses a body whose `Content-Type` is the first line of `data`. Names, file names, contents and result must not depend on
+/// how the body is split into frames, and limits must hold.
 pub fn multipart_guard(data: &[u8]) {
     let Some(end) = data.iter().position(|byte| *byte == b'\n') else { return };
     let (content_type, body) = (&data[..end], &data[end + 1..]);
@@ -113,7 +113,7 @@ const RECIPE: Recipe = super::pictures::RECIPE;
 /// Detects the type of a file by its first bytes. The type must be a known one, only images have a decoder, and
 /// reading the declared size must not panic.
 pub fn sniff(data: &[u8]) {
-    // A separate allocation, so that the sanitizer sees reads beyond its end.
+    // A separate allocation makes reads beyond its end visible to the sanitizer.
     let head: Box<[u8]> = data[..data.len().min(HEAD_BYTES)].into();
     let Sniffed { mime, format, text } = crate::ingest::sniff::sniff(&head);
     assert_eq!(format, mime.and_then(Format::from_mime));
@@ -127,8 +127,7 @@ pub fn sniff(data: &[u8]) {
     }
 }
 
-/// Evaluates a `Range` header (second line) for a file length (first line). The result must follow RFC 9110 section
-/// 14.
+/// Evaluates a `Range` header (second line) for a file length (first line). The result must follow RFC 9110 section 14.
 pub fn range_header(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let Some((length, header)) = text.split_once('\n') else { return };
@@ -141,7 +140,7 @@ pub fn range_header(data: &[u8]) {
     assert_eq!(requested(None, length), Requested::Whole);
 }
 
-/// Reference implementation of `Range`: follows the grammar, with numbers that cannot overflow.
+/// Implements `Range` as a reference: follows the grammar, with numbers that cannot overflow.
 fn reference(header: &str, length: u64) -> Requested {
     let Some((unit, spec)) = header.split_once('=') else { return Requested::Whole };
     let Some((first, last)) = spec.trim().split_once('-') else { return Requested::Whole };

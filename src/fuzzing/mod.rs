@@ -1,8 +1,7 @@
 //! The fuzz targets of `fuzz/`.
 //!
-//! Compiled only for fuzzing and tests, so that targets can use private functions without a wider public interface.
-//! Each target accepts any bytes and panics if an invariant is broken. `fuzz/README.md` explains how to run them; the
-//! tests here replay seeds and earlier findings without a fuzzer.
+//! The module is compiled only for fuzzing and tests. Each target accepts any bytes and panics if an invariant is broken.
+//! `fuzz/README.md` explains how to run them. The tests here replay seeds and earlier findings without a fuzzer.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,7 +22,7 @@ pub use self::forms::{multipart_guard, range_header, sniff};
 pub use self::pictures::{exif_orientation, heic_avif, jpeg_pipeline, png_webp_gif_tiff};
 pub use self::service::upload_request;
 
-/// A pseudorandom number derived from the data, for choices that a target makes.
+/// Returns a pseudorandom number derived from the data, for choices that a target makes.
 fn seed_of(data: &[u8]) -> u64 {
     u64::from_le_bytes(*blake3::hash(data).as_bytes().first_chunk().unwrap())
 }

@@ -1,7 +1,7 @@
 //! Catches panics of libraries that decode hostile files.
 //!
-//! The image pool reports such a panic as a corrupt file, which is correct; a panic of this crate is a bug. A fuzzer
-//! ends its process at the first panic, so its hook must not see panics of libraries.
+//! The image pool correctly reports such a panic as a corrupt file, but a panic of this crate is a bug. A fuzzer ends its
+//! process at the first panic, so its hook must not see panics of libraries.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_hook};

@@ -4,8 +4,8 @@ use super::net::caught;
 use crate::imaging::fuzzing as probe;
 use crate::imaging::{self, Encoded, Format, ImageError, Recipe, Workspace};
 
-/// Small limits, so that the fuzzer tries many files instead of large ones. No effective time limits: the fuzzer has
-/// its own, and time limits would make two runs on a busy machine differ.
+/// Small limits, so that the fuzzer tries many files instead of large ones. Time limits have no effect, because the fuzzer has
+/// its own, and because they would make two runs on a busy machine differ.
 pub(super) const RECIPE: Recipe = Recipe {
     max_dim: 64,
     quality: 80,
@@ -26,7 +26,7 @@ pub fn jpeg_pipeline(data: &[u8]) {
     probe::assert_decoders_agree(data, 1 << (choice >> 3 & 3));
 }
 
-/// Processes a file of the format that the first byte names through the whole pipeline.
+/// Processes a file of the format that the first byte selects through the whole pipeline.
 pub fn png_webp_gif_tiff(data: &[u8]) {
     let Some((choice, file)) = data.split_first() else { return };
     const FORMATS: [Format; 6] =
@@ -40,8 +40,7 @@ pub fn heic_avif(data: &[u8]) {
     picture(format, data, data.last().copied().unwrap_or(0));
 }
 
-/// Reads the orientation of a file whose container the first byte names, and checks that its EXIF data survives
-/// writing.
+/// Reads the orientation of a file whose container the first byte selects, and checks that its EXIF survives writing.
 pub fn exif_orientation(data: &[u8]) {
     let Some((choice, file)) = data.split_first() else { return };
     const FORMATS: [Format; 4] = [Format::Tiff, Format::Jpeg, Format::Png, Format::WebP];

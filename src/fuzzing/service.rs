@@ -1,6 +1,5 @@
-//! The fuzz target that sends bytes to a complete server through a TCP socket.
-//!
-//! A real socket, because the code under hyper works on sockets. Each process has one server with its own directory.
+//! The fuzz target that sends bytes to a complete server through a TCP socket, because the code under hyper works on sockets.
+//! Each process has one server with its own directory.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -59,8 +58,8 @@ impl Service {
     }
 }
 
-/// Sends `data` on one connection. The server must answer correctly, all errors must be complete problem documents,
-/// and no staged file may remain.
+/// Sends `data` on one connection. The server must answer correctly, all errors must be complete problem documents, and no
+/// staged file may remain.
 pub fn upload_request(data: &[u8]) {
     static SERVICE: OnceLock<Service> = OnceLock::new();
     super::net::install_panic_filter();
@@ -84,7 +83,7 @@ async fn exchange(server: SocketAddr, data: &[u8]) -> Vec<u8> {
     // A server that has already responded may not read the rest.
     let _sent = timeout(RESPONSE_TIME, socket.write_all(data)).await;
     if looks_complete(data) {
-        // Wait for the response: a client that closes its sending side earlier counts as gone.
+        // Waits for the response, because a client that closes its sending side earlier counts as gone.
         let mut chunk = [0; 4096];
         while !has_final_response(&responses) {
             match timeout(RESPONSE_TIME, socket.read(&mut chunk)).await {
@@ -98,7 +97,7 @@ async fn exchange(server: SocketAddr, data: &[u8]) -> Vec<u8> {
     responses
 }
 
-/// Connects from a different loopback address each time; one address would run out of ports.
+/// Connects from a different loopback address each time, because one address would run out of ports.
 async fn connect(server: SocketAddr) -> TcpStream {
     static CLIENTS: AtomicU32 = AtomicU32::new(0);
     let [_, b, c, d] = CLIENTS.fetch_add(1, Ordering::Relaxed).to_be_bytes();

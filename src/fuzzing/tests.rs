@@ -24,7 +24,7 @@ fn replay(kind: &str) -> (usize, Vec<PathBuf>) {
         let Ok(entries) = std::fs::read_dir(&dir) else { continue };
         for entry in entries {
             let path = entry.unwrap().path();
-            // What a campaign added is named by its SHA-1. There may be thousands of these.
+            // Files that a campaign added have their SHA-1 as name. There may be thousands of them.
             if path.file_name().unwrap().len() == 40 {
                 continue;
             }

@@ -8,15 +8,14 @@ use super::scale::{Axis, Scaler};
 use super::work_budget::WorkBudget;
 use super::workspace::Workspace;
 
-/// Rows that are given to the scaler at a time when the whole picture is already decoded.
+/// Rows that the scaler gets at a time when the whole picture is already decoded.
 const PUSHED_ROWS: usize = 32;
 
-/// The size and orientation of the finished picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Target {
-    /// Pixels across, before the picture is turned.
+    /// Pixels across before the picture is turned.
     pub(super) width: u32,
-    /// Pixels down, before the picture is turned.
+    /// Pixels down before the picture is turned.
     pub(super) height: u32,
     /// How the picture is turned after the resize.
     pub(super) orientation: Orientation,
@@ -64,19 +63,13 @@ impl<'a> Canvas<'a> {
         self.scalers.iter_mut().zip(rows).map(|(scaler, rows)| scaler.row_buffer(rows))
     }
 
-    /// Takes the first `rows` rows of the last buffer of `component`. Rows beyond the component's height are ignored.
-    ///
-    /// # Errors
-    /// The budget is used up.
+    /// Takes the first `rows` rows of the last buffer of `component`, without those below the picture. Fails without budget.
     pub(super) fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError> {
         self.scalers[component].filled(rows);
         self.budget.check()
     }
 
-    /// Takes a whole plane, which may be wider and higher than the component.
-    ///
-    /// # Errors
-    /// The budget is used up.
+    /// Takes a whole plane, which may be wider and higher than the component. Fails if the budget is used up.
     pub(super) fn push(&mut self, component: usize, plane: &Plane) -> Result<(), ImageError> {
         let scaler = &mut self.scalers[component];
         let (width, height) = scaler.source_size();
@@ -92,10 +85,7 @@ impl<'a> Canvas<'a> {
         Ok(())
     }
 
-    /// Takes the next rows of interleaved pixels, for pictures whose components all have the same size.
-    ///
-    /// # Errors
-    /// The budget is used up.
+    /// Takes the next rows of interleaved pixels. All components must have the same size. Fails if the budget is used up.
     pub(super) fn push_pixels(&mut self, pixels: &[u8]) -> Result<(), ImageError> {
         match self.scalers.len() {
             1 => self.push_interleaved::<1>(pixels),
@@ -122,10 +112,7 @@ impl<'a> Canvas<'a> {
         Ok(())
     }
 
-    /// Returns the components at their final size.
-    ///
-    /// # Errors
-    /// The decoder wrote fewer rows than its layout declares.
+    /// Returns the components at their final size. Fails if the decoder wrote fewer rows than its layout declares.
     pub(super) fn finish(self) -> Result<Vec<Plane>, ImageError> {
         let workspace = self.workspace;
         let planes = self.scalers.into_iter().map(|scaler| scaler.finish(workspace));
@@ -140,13 +127,13 @@ fn axes(layout: &Layout, target: &Target, component: usize) -> (Axis, Axis) {
     let halved = layout.model == Model::YCbCr && component > 0;
     let (mirrors_columns, mirrors_rows) = target.orientation.mirrors();
     let axis = |source, covers: usize, full: u32, to: u32, mirrors: bool| {
-        // From the exact size: the decoded size may be rounded up.
+        // Uses the exact size, because the decoded size may be rounded up.
         let pixel = f64::from(full) / f64::from(layout.divisor) / f64::from(to) / covers as f64;
         if !halved {
             return Axis { source, target: to as usize, start: 0.0, step: pixel };
         }
-        // Two pixels share a chroma sample, counted from the left and the top of the upright picture. If a picture of odd
-        // size is mirrored afterwards, its incomplete pair comes first here.
+        // Two pixels share a chroma sample, counted from the left and the top of the upright picture. If a picture of odd size
+        // is mirrored afterwards, its incomplete pair comes first here.
         let start = if mirrors && !to.is_multiple_of(2) { -pixel } else { 0.0 };
         Axis { source, target: to.div_ceil(2) as usize, start, step: 2.0 * pixel }
     };

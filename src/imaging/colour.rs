@@ -1,7 +1,5 @@
-//! Converts pictures with an ICC profile to sRGB, which is what software assumes for a file without a profile.
-//!
-//! The conversion runs after the resize, when few pixels are left to convert. A profile that cannot be read, or is for another
-//! colour model than the picture's, is ignored.
+//! Converts pictures with an ICC profile to sRGB, which software assumes for a file without a profile. The conversion runs
+//! after the resize, when few pixels are left. A profile that cannot be read, or is for another colour model, is ignored.
 
 use std::sync::Arc;
 
@@ -14,7 +12,7 @@ type Transform = Arc<dyn TransformExecutor<u8> + Send + Sync>;
 
 /// Returns the RGB profile with the primaries of a code point (ITU-T H.273), or `None` if they are unknown or those of sRGB.
 pub(super) fn named_profile(primaries: u16) -> Option<Vec<u8>> {
-    // Without tone mapping, the transfer of HDR (16 and 18) is shown as what it was made to look acceptable as.
+    // There is no tone mapping: the transfer of HDR (16 and 18) is ignored, and that of the profile is used.
     let profile = match primaries {
         9 => ColorProfile::new_bt2020(),
         11 => ColorProfile::new_dci_p3(),
@@ -24,15 +22,13 @@ pub(super) fn named_profile(primaries: u16) -> Option<Vec<u8>> {
     profile.encode().ok()
 }
 
-/// The conversion of a picture's colours to sRGB.
 pub(super) enum Conversion {
-    /// None: the colours are sRGB, or have no usable profile.
+    /// No conversion: the colours are sRGB, or have no usable profile.
     None,
-    /// Replaces each grey value by the table's.
+    /// Replaces each grey value with that of the table.
     Grey(Box<[u8; 256]>),
-    /// Converts RGB to RGB.
     Rgb(Transform),
-    /// Converts CMYK (255 is full ink) to RGB: by a profile, or as if the inks were ideal.
+    /// Converts CMYK (255 is full ink) to RGB with a profile, or as if the inks were ideal.
     Inks(Option<Transform>),
 }
 
@@ -84,10 +80,10 @@ fn applied(transform: &Transform, pixels: &[u8], channels: usize) -> Option<Vec<
     transform.transform(pixels, &mut converted).ok().map(|()| converted)
 }
 
-/// Returns `None` if the profile is sRGB, or cannot be used.
+/// Returns the conversion, or `None` if the profile is sRGB or unusable.
 fn rgb(profile: &ColorProfile) -> Option<Transform> {
     let transform = to_srgb(profile, DataColorSpace::Rgb, Layout::Rgb)?;
-    // Most profiles are sRGB under one of many names. So the profile is tested by its effect on a few colours.
+    // Most profiles are sRGB under one of many names, so the effect on a few colours decides.
     let probe: Vec<u8> = (0..125u8).flat_map(|n| [n % 5, n / 5 % 5, n / 25]).map(|step| step * 63).collect();
     let is_srgb =
         applied(&transform, &probe, 3)?.iter().zip(&probe).all(|(to, from)| to.abs_diff(*from) <= 2);
@@ -133,7 +129,7 @@ mod tests {
         pixels
     }
 
-    /// Expected values by LittleCMS, and by hand from the matrices of the standards.
+    /// The expected values come from LittleCMS, and from the matrices of the standards by hand.
     #[test]
     fn wide_gamut_rgb_is_converted_to_srgb() {
         let close =

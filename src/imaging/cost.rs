@@ -9,18 +9,13 @@ use super::codec::Format;
 use super::codec::jpeg::markers;
 use super::{declared, metadata};
 
-/// Bytes at the start of a file that [`estimated_cost`] reads. Of a TIFF it reads any bytes that it is given, because the
-/// directory may be anywhere.
+/// Bytes at the start of a file that [`estimated_cost`] reads, except for a TIFF, whose directory may be anywhere.
 pub const COST_HEAD_BYTES: usize = 128 * 1024;
 
-/// The estimate for a photo whose size is not found. It counts as a long job: such files are rare, and may be the most
-/// expensive ones.
+/// The estimate for a photo of unknown size. It counts as a long job: such files are rare, and may be the most expensive ones.
 const UNKNOWN_SIZE: Duration = Duration::from_secs(2);
-/// Nanoseconds for each photo, whatever its size.
 const FOR_A_PHOTO: u64 = 3_000_000;
-/// Nanoseconds for each byte of the file.
 const FOR_A_BYTE: u64 = 3;
-/// Nanoseconds for each byte of a row of a PNG.
 const FOR_A_PNG_BYTE: u64 = 4;
 
 /// Estimates the worker time of a photo of `length` bytes that begins with `head`, on one core of 2020.

@@ -1,6 +1,5 @@
-//! Reads the size that a file declares in its first bytes, for formats that store it at a fixed offset.
-//!
-//! With it the server can refuse a file before all of it has arrived. The decoder reads the size again and decides.
+//! Reads the size that a file declares at a fixed offset of its first bytes, so that the server can refuse a file before all of
+//! it has arrived. The decoder reads the size again and decides.
 
 use super::codec::Format;
 
@@ -16,7 +15,7 @@ pub(super) fn size(format: Format, head: &[u8]) -> Option<(u64, u64)> {
     }
 }
 
-/// The oldest header has sides of 16 bits. In all others they are signed, and a negative height means upside down.
+/// Reads a BMP header. The oldest kind has 16-bit sides. Others have signed ones; a negative height means upside down.
 fn bmp(head: &[u8]) -> Option<(u64, u64)> {
     const CORE_HEADER: u64 = 12;
     if le32(head, 14)? == CORE_HEADER {
@@ -27,7 +26,7 @@ fn bmp(head: &[u8]) -> Option<(u64, u64)> {
     Some((side(18)?, side(22)?))
 }
 
-/// RFC 9649 section 2.5 (lossy: RFC 6386 section 9.1), 2.6 (lossless: section 3.4) and 2.7 (extended).
+/// Reads the size by RFC 9649 section 2.5 (lossy: RFC 6386 section 9.1), 2.6 (lossless: section 3.4) and 2.7 (extended).
 fn webp(head: &[u8]) -> Option<(u64, u64)> {
     match head.get(12..16)? {
         b"VP8 " => Some((le16(head, 26)? & 0x3FFF, le16(head, 28)? & 0x3FFF)),

@@ -1,6 +1,6 @@
-//! Why a photo is refused.
+//! The reasons to refuse a photo.
 
-/// Why a photo could not be made. The texts are shown to clients.
+/// Why a photo could not be made. Clients see the texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// A side is zero.
@@ -34,7 +34,7 @@ pub enum ImageError {
     /// Decoding would need more memory than this server may ever use.
     #[error("The image needs more memory to decode than this server allows.")]
     TooMuchMemory,
-    /// The client disconnected, so nobody waits for the photo.
+    /// The client disconnected, so the photo is not needed.
     #[error("The upload was abandoned.")]
     Abandoned,
 }

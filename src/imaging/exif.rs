@@ -1,10 +1,10 @@
 //! Finds the EXIF block and the XMP packet of a photo, and reads the orientation from them.
 //!
 //! The orientation is the tag in IFD0 of the first EXIF block (Exif 3.0 section 4.6.5.1, TIFF 6.0 section 8), with any integer
-//! type, as Pillow and ImageIO read it. If there is no such tag, it is the orientation in the XMP packet. A tag with an undefined
-//! value means upright and is not replaced by XMP. The thumbnail's IFD1 is ignored.
+//! type, as in Pillow and ImageIO; without the tag, it is the orientation in the XMP packet. A tag with an undefined value
+//! means upright and is not replaced by XMP. The thumbnail's IFD1 is ignored.
 //!
-//! All readers here only move forward, so their cost is bounded by the length of the file. Malformed data means upright.
+//! The readers only move forward, so the length of the file bounds their cost. Malformed data means upright.
 
 use super::codec::Format;
 use super::codec::jpeg::markers;
@@ -12,8 +12,7 @@ use super::orientation::Orientation;
 use super::tiff_directory::{Block, Entry};
 use super::xmp;
 
-/// Returns the orientation of `file` by its EXIF, or else by its XMP. HEIC and AVIF declare theirs in the container, which
-/// their decoder reads.
+/// Returns the orientation of `file` by its EXIF, otherwise by its XMP. HEIC and AVIF declare theirs in the container.
 pub(super) fn orientation_of(format: Format, file: &[u8]) -> Orientation {
     let exif = || block(format, file).and_then(orientation);
     let xmp = || packet(format, file).and_then(xmp::orientation).map(Orientation::from_exif);
@@ -26,8 +25,8 @@ pub(super) fn orientation(block: &[u8]) -> Option<Orientation> {
     Some(Orientation::from_exif(entry.inline_number().unwrap_or(0)))
 }
 
-/// Returns the EXIF block of `file`: a TIFF header and what follows it. The block is not validated. The decoder of HEIC and
-/// AVIF finds theirs, and the orientation in it is ignored.
+/// Returns the EXIF block of `file`: everything from the TIFF header on, not validated. The decoder of HEIC and AVIF finds
+/// theirs, and the orientation in it is ignored.
 pub(super) fn block(format: Format, file: &[u8]) -> Option<&[u8]> {
     match format {
         Format::Jpeg => jpeg_exif(file),
@@ -66,7 +65,7 @@ fn jpeg_app1<'a>(file: &'a [u8], header: &[u8]) -> Option<&'a [u8]> {
         .find_map(|app1| app1.payload.strip_prefix(header))
 }
 
-/// Returns the eXIf chunk (PNG, third edition, section 11.3.4.5).
+/// Returns the eXIf chunk (PNG third edition, section 11.3.4.5).
 fn png_exif(file: &[u8]) -> Option<&[u8]> {
     png_chunks(file).find(|(kind, _)| kind == b"eXIf").map(|(_, data)| data)
 }
@@ -83,10 +82,10 @@ fn png_chunks(file: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     })
 }
 
-/// Returns the XMP packet in an iTXt chunk (PNG, third edition, section 11.3.3.4). XMP part 3 forbids to compress it.
+/// Returns the XMP packet in an iTXt chunk (PNG third edition, section 11.3.3.4). XMP part 3 forbids compressing it.
 fn itxt_packet(data: &[u8]) -> Option<&[u8]> {
     let mut fields = data.strip_prefix(b"XML:com.adobe.xmp\0\0\0")?.splitn(3, |byte| *byte == 0);
-    // Language and translated keyword.
+    // Skips language and translated keyword.
     fields.nth(2)
 }
 
@@ -122,7 +121,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A block with the orientation tag alone. `field` is the value field of its entry.
+    /// Returns a block with only the orientation tag. `field` is the value field of its entry.
     fn tiff(big_endian: bool, kind: u16, count: u32, field: [u8; 4]) -> Vec<u8> {
         let short = |number: u16| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
         let long = |number: u32| if big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
@@ -202,7 +201,7 @@ mod tests {
         file
     }
 
-    /// A TIFF with the entries of an orientation, if there is one, and of a packet.
+    /// Returns a TIFF with an XMP packet, and with an orientation tag if `value` is given.
     fn tiff_with_xmp(value: Option<u8>) -> Vec<u8> {
         let mut file = b"II*\0\x08\0\0\0".to_vec();
         file.extend([1 + u8::from(value.is_some()), 0]);
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn file_without_orientation_in_exif_is_turned_by_xmp() {
+    fn file_without_exif_orientation_is_turned_by_xmp() {
         let exif = tiff(true, 3, 1, [0, 8, 0, 0]);
         let xap: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
         let itxt = [b"XML:com.adobe.xmp\0\0\0en\0\0", XMP].concat();

@@ -1,22 +1,22 @@
 //! The order in which waiting jobs get a worker: weighted fair queueing by worker time, with equal weights.
 //!
 //! A virtual clock runs at the rate at which each active client gets worker time. A client pays for its jobs in virtual time:
-//! its next job has its virtual start when the earlier ones are paid off, and the waiting job with the earliest virtual finish
-//! (start plus estimated cost) runs next. When a job ends, the time that it took replaces the estimate.
+//! its next job starts (virtually) when the earlier ones are paid off, and the waiting job with the earliest virtual finish
+//! (start plus estimated cost) runs next. When a job ends, its measured time replaces the estimate.
 //!
-//! So a cheap job of a client without debt is next, however much others have queued. Clients that keep the queue full get equal
-//! worker time, not equal numbers of jobs. No job starves, because the clock passes every finish. Deficit round robin would need
-//! a quantum as large as the largest job, and a client that sends one job at a time would lose its deficit whenever its queue is
-//! empty. Here a debt is one number, which outlives the client's queue.
+//! So a cheap job of a client without debt is next, regardless of other clients' queues. Clients that keep the queue full get
+//! equal worker time, not equal numbers of jobs. No job starves, because the clock passes every finish. Deficit round robin
+//! would need a quantum as large as the largest job, and a client that sends one job at a time would lose its deficit whenever
+//! its queue is empty. Here a debt is one number, which outlives the client's queue.
 //!
-//! A running job cannot be stopped. So long jobs may not occupy every worker, if there is more than one.
+//! A running job cannot be stopped, so long jobs may not occupy every worker if there are several.
 //!
-//! Jobs also share memory, and each declares how much it needs to begin. A job that needs more than is free waits in the queue,
-//! not on a worker. Later jobs may pass it only if they do not delay it: if it could still begin when the jobs that were before
-//! it have ended. So small jobs use the memory that a large one leaves free, and do not starve it. A job that learns its need
-//! while it runs asks for more ([`FairQueue::lend`]). If that is not free, it returns to the queue ([`FairQueue::postpone`]).
+//! Jobs share memory, and each declares how much it needs to begin. A job that needs more than is free waits in the queue, not
+//! on a worker. Later jobs may pass it only if it could still begin when the jobs that were before it have ended. So small jobs
+//! use the memory that a large one leaves free, and do not starve it. A job that learns its need while it runs asks for more
+//! ([`FairQueue::lend`]). If that is not free, it returns to the queue ([`FairQueue::postpone`]).
 //!
-//! The queue does not know threads or clocks: the caller passes the time, so that tests can set it.
+//! The queue knows neither threads nor clocks: the caller passes the time, so that tests can set it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -47,18 +47,16 @@ pub(super) struct FairQueue<J> {
     workers: usize,
     /// Bytes that running jobs may hold together.
     memory: u64,
-    /// Bytes that running jobs hold.
     lent: u64,
     /// Workers that long jobs may occupy together.
     for_long: usize,
-    /// Most jobs that wait.
     capacity: usize,
     accounts: HashMap<ClientKey, Account<J>>,
     /// The first waiting job of each client, in order. The index is `is_long`.
     order: [BTreeSet<Position>; 2],
     /// Clients with waiting jobs, by the number of those jobs.
     by_length: BTreeSet<(usize, ClientKey)>,
-    /// Clients by the time at which their last job ended, oldest first. An entry of a client that has jobs again is ignored.
+    /// Clients by the time at which their last job ended, oldest first. Entries of clients that have jobs again are ignored.
     idle: VecDeque<(Instant, ClientKey)>,
     running: BTreeMap<u64, Running>,
     running_long: usize,
@@ -99,7 +97,6 @@ struct Account<J> {
     idle_since: Option<Instant>,
 }
 
-/// The first waiting job of a client.
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     place: (Duration, u64),
@@ -109,9 +106,8 @@ struct Waiting {
 #[derive(Debug)]
 struct Running {
     client: ClientKey,
-    /// Virtual finish and number, by which jobs are ordered.
+    /// Virtual finish and number, which order the jobs.
     place: (Duration, u64),
-    /// Bytes that the job holds.
     memory: u64,
     began: Instant,
     estimate: Duration,
@@ -147,27 +143,22 @@ impl<J> FairQueue<J> {
         }
     }
 
-    /// Returns the number of waiting jobs.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Returns the bytes that running jobs hold.
     pub(super) fn lent(&self) -> u64 {
         self.lent
     }
 
-    /// Returns the number that the next job gets.
     #[cfg(test)]
     pub(super) fn next_number(&self) -> u64 {
         self.next_number
     }
 
-    /// Adds a job of `client` and returns its number. If too many jobs wait, the last job of the client with most of them is
-    /// removed and returned. A job that needs more memory than the queue has never begins.
-    ///
-    /// # Errors
-    /// Too many jobs wait, and no client has more of them than this one would have. The error is the job.
+    /// Adds a job of `client` and returns its number. If too many jobs wait, this removes and returns the last job of the
+    /// client with most of them. If no client has more jobs than this one would have, the job is the error. A job that needs
+    /// more memory than the queue has never begins.
     pub(super) fn enter(
         &mut self,
         now: Instant,
@@ -189,7 +180,6 @@ impl<J> FairQueue<J> {
         Ok((number, pushed_out))
     }
 
-    /// Adds a job to the waiting jobs.
     fn insert(&mut self, client: ClientKey, number: u64, cost: Cost, job: J) {
         let account = self.accounts.entry(client).or_insert_with(Account::new);
         if account.is_idle() {
@@ -227,8 +217,7 @@ impl<J> FairQueue<J> {
         self.next_position().is_some()
     }
 
-    /// Removes the next job and returns it with its number. The caller must then call [`finish`](Self::finish) or
-    /// [`postpone`](Self::postpone).
+    /// Removes the next job, with its number. Requires a later [`finish`](Self::finish) or [`postpone`](Self::postpone).
     pub(super) fn take(&mut self, now: Instant) -> Option<(u64, J)> {
         self.advance(now);
         self.charge_running(now);
@@ -247,8 +236,8 @@ impl<J> FairQueue<J> {
         Some((number, job))
     }
 
-    /// Sets the memory of a running job to `bytes` in all, and returns whether it did. It does not if so much is not free, or if
-    /// that would delay a waiting job that this job has passed.
+    /// Sets the memory of a running job to `bytes` in all, and returns whether it did: only if so much is free, and if that
+    /// does not delay a waiting job that this job has passed.
     pub(super) fn lend(&mut self, number: u64, bytes: u64) -> bool {
         let Some(job) = self.running.get(&number) else { return false };
         let more = bytes.saturating_sub(job.memory);
@@ -262,7 +251,6 @@ impl<J> FairQueue<J> {
         true
     }
 
-    /// Returns the bytes that a running job holds.
     pub(super) fn held_by(&self, number: u64) -> u64 {
         self.running.get(&number).map_or(0, |job| job.memory)
     }
@@ -273,7 +261,7 @@ impl<J> FairQueue<J> {
         let Some(running) = self.running.remove(&number) else { return };
         self.running_long -= usize::from(running.is_long);
         self.lent -= running.memory;
-        // Inserted before its turn is recorded as ended, so that its client stays active.
+        // The job is inserted before its turn is recorded as ended, so that its client stays active.
         self.insert(running.client, number, Cost { time: running.estimate, memory }, job);
         if let Some(account) = self.accounts.get_mut(&running.client) {
             let spent = now.saturating_duration_since(running.began);
@@ -283,7 +271,7 @@ impl<J> FairQueue<J> {
         self.place(running.client, Duration::ZERO, Duration::MAX);
     }
 
-    /// Records the end of a job. The time that it took replaces its estimate.
+    /// Records the end of a job and replaces its estimate with the measured time.
     pub(super) fn finish(&mut self, now: Instant, number: u64) {
         self.advance(now);
         let Some(job) = self.running.remove(&number) else { return };
@@ -309,8 +297,8 @@ impl<J> FairQueue<J> {
         self.rest(now, job.client);
     }
 
-    /// Estimates how long a job of `client` would wait now, by the costs of the jobs that would run before it. The estimate uses
-    /// totals, so its cost does not depend on the number of clients.
+    /// Estimates how long a job of `client` would wait now, by the costs of the jobs that would run before it. It uses totals,
+    /// so its cost does not depend on the number of clients.
     pub(super) fn expected_wait(&mut self, now: Instant, client: ClientKey) -> Duration {
         self.advance(now);
         let (mut own, mut debt, mut cost, mut others) =
@@ -321,7 +309,7 @@ impl<J> FairQueue<J> {
             cost = cost.max(account.last_estimate + account.overrun);
             others -= usize::from(!account.jobs.is_empty());
         }
-        // From each other client, jobs run first for at most the time that this client owes, has waiting and is about to add.
+        // Each other client's jobs run first for at most the time that this client owes, has waiting and is about to add.
         let theirs = (own + debt + cost).saturating_mul(u32::try_from(others).unwrap_or(u32::MAX));
         let ahead = own + theirs.min(self.backlog.saturating_sub(own));
         let workers = if cost > SHORT_JOB { self.for_long } else { self.workers };
@@ -401,14 +389,13 @@ impl<J> FairQueue<J> {
         })
     }
 
-    /// Returns the bytes that the first waiting job of `client` needs.
     fn need_of(&self, client: ClientKey) -> u64 {
         let first = self.accounts.get(&client).and_then(|account| account.jobs.first_key_value());
         first.map_or(0, |(_, (cost, _))| cost.memory)
     }
 
-    /// Returns whether `bytes` more may be lent to a job at `place` that passes the waiting job `passed`: they are free, and
-    /// `passed` can still begin when the jobs ordered before it have ended.
+    /// Returns whether a job at `place` that passes the waiting job `passed` may get `bytes` more: they are free, and `passed`
+    /// can still begin when the jobs before it have ended.
     fn is_free(&self, bytes: u64, place: (Duration, u64), passed: Option<Waiting>) -> bool {
         let is_delayed = |passed: Waiting| {
             let that_passed = self.running.values().filter(|job| job.place > passed.place);
@@ -502,7 +489,6 @@ fn average(before: Duration, value: Duration) -> Duration {
     if before.is_zero() { value } else { before - before / 8 + value / 8 }
 }
 
-/// Returns `n` as a divisor, at least 1.
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX).max(1)
 }
@@ -521,20 +507,17 @@ mod tests {
         IpAddr::from(Ipv4Addr::new(10, 0, 0, n)).into()
     }
 
-    /// Bytes that jobs share.
     const MEMORY: u64 = 100;
 
-    /// A job: its client, the time that it takes, and the memory that it finds out to need once it runs.
+    /// A job: its client, the time that it takes, and the memory that it finds to need when it runs.
     type Job = (u8, Duration, u64);
 
-    /// A queue with workers.
     struct Simulation {
         queue: FairQueue<Job>,
         now: Instant,
         workers: usize,
-        /// Number, client and end of each job that runs.
+        /// Number, client and end of each running job.
         running: Vec<(u64, u8, Instant)>,
-        /// Worker time of each client.
         spent: HashMap<u8, Duration>,
         /// Clients in the order in which their jobs began.
         began: Vec<u8>,
@@ -551,7 +534,7 @@ mod tests {
             self.enter_large(of, estimate, cost, 0);
         }
 
-        /// A job that needs `memory`, which shows when it runs.
+        /// Enters a job that finds to need `memory` only when it runs.
         fn enter_large(&mut self, of: u8, time: Duration, spent: Duration, memory: u64) {
             let cost = Cost { time, memory: 0 };
             assert!(matches!(
@@ -577,7 +560,7 @@ mod tests {
             }
         }
 
-        /// Goes on to the end of the job that ends next, and returns its client.
+        /// Advances to the end of the job that ends next, and returns its client.
         fn step(&mut self) -> Option<u8> {
             let next = (0..self.running.len()).min_by_key(|at| self.running[*at].2)?;
             let (number, of, end) = self.running.swap_remove(next);
@@ -705,7 +688,7 @@ mod tests {
     fn client_with_one_job_at_a_time_pays_for_the_last_one() {
         let mut pool = Simulation::new(1);
         for _ in 0..500 {
-            // Nothing of client 1 waits while a job of it runs.
+            // Client 1 has no waiting job while one of its jobs runs.
             if pool.waits_of(1) == 0 && pool.running.iter().all(|(_, running, _)| *running != 1) {
                 pool.enter(1, CHEAP, EXPENSIVE);
             }
@@ -719,7 +702,7 @@ mod tests {
     }
 
     #[test]
-    fn long_job_is_served_though_cheap_ones_of_new_clients_never_end() {
+    fn long_job_beside_endless_cheap_ones_of_new_clients_is_served() {
         let mut pool = Simulation::new(1);
         pool.enter(0, CHEAP, CHEAP);
         pool.enter(1, EXPENSIVE, EXPENSIVE);
@@ -773,7 +756,7 @@ mod tests {
     }
 
     #[test]
-    fn expected_wait_is_long_for_the_clients_that_fill_the_queue_alone() {
+    fn expected_wait_is_long_only_for_clients_that_fill_the_queue() {
         let mut pool = Simulation::new(2);
         for _ in 0..20 {
             pool.enter(9, CHEAP, CHEAP);
@@ -790,7 +773,6 @@ mod tests {
         assert!(pool.queue.expected_wait(now, client(50)) < Duration::from_secs(1));
     }
 
-    /// What may happen to a queue.
     #[derive(Debug, Clone)]
     enum Event {
         Enter { of: u8, estimate: u64, cost: u64, memory: u64 },
@@ -811,9 +793,9 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Every job ends once: it runs, leaves or is pushed out; and the totals are those of the jobs.
+        /// Every job ends once: it runs, leaves or is removed. The totals are those of the jobs.
         #[test]
-        fn no_job_is_lost(events in prop::collection::vec(event(), 0..200), workers in 1usize..5) {
+        fn random_events_lose_no_job(events in prop::collection::vec(event(), 0..200), workers in 1usize..5) {
             const CAPACITY: usize = 12;
             let mut pool = Simulation::new(workers);
             pool.queue.capacity = CAPACITY;
@@ -849,7 +831,7 @@ mod tests {
                 let queue = &pool.queue;
                 let jobs = queue.accounts.values().map(|account| account.jobs.len()).sum::<usize>();
                 let firsts = queue.accounts.values().filter(|account| !account.jobs.is_empty()).count();
-                // Those that were postponed have come in before.
+                // Jobs that were postponed were accepted before.
                 prop_assert!(queue.waiting <= CAPACITY + workers && queue.waiting == jobs);
                 prop_assert_eq!(queue.lent, queue.running.values().map(|job| job.memory).sum::<u64>());
                 prop_assert!(queue.lent <= MEMORY);
@@ -864,9 +846,9 @@ mod tests {
             prop_assert_eq!(queue.backlog, Duration::ZERO);
         }
 
-        /// Clients that always have jobs get equal time, whatever their jobs cost and whatever was estimated.
+        /// Clients that always have jobs get equal time, regardless of the costs and estimates of their jobs.
         #[test]
-        fn shares_are_equal_in_time(costs in prop::collection::vec((50u64..700, 1u64..1400), 2..5), workers in 1usize..3) {
+        fn busy_clients_get_equal_worker_time(costs in prop::collection::vec((50u64..700, 1u64..1400), 2..5), workers in 1usize..3) {
             let mut pool = Simulation::new(workers);
             let costs: Vec<(Duration, Duration)> = costs
                 .into_iter()

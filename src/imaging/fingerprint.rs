@@ -1,20 +1,19 @@
-//! Fingerprints of recipes. Equal fingerprints mean equal outputs for equal sources, so that a photo that was encoded before
-//! need not be encoded again.
+//! Fingerprints of recipes. If they are equal, equal sources give equal outputs, and a photo is not encoded again.
 //!
 //! A fingerprint covers the settings that decide the output, and those that decide whether a photo is accepted: a photo that
 //! the present settings refuse must not be served because earlier settings accepted it.
 
 use super::recipe::Recipe;
 
-/// Version of the pipeline. Add 1 for every change that makes another output of the same source under the same recipe: in a
-/// decoder, the resizer, the encoder, the colour conversion or the choice of metadata. Photos are then encoded again.
+/// Version of the pipeline. Add 1 for every change after which the same source and recipe give another output: in a decoder,
+/// the resizer, the encoder, the colour conversion or the choice of metadata. Photos are then encoded again.
 const VERSION: u32 = 4;
 
 impl Recipe {
     /// Returns 32 bytes that identify this recipe and this version of the pipeline.
     pub fn fingerprint(&self) -> [u8; 32] {
-        // Listed one by one, so that a new field does not compile until it is decided whether it is part of the fingerprint.
-        // Memory is, because decoders shrink a photo further when they have little of it.
+        // The list is explicit, so that a new field does not compile before somebody decides whether it belongs to the
+        // fingerprint. Memory does, because decoders shrink a photo further when they have little of it.
         let Self { max_dim, quality, max_pixels, memory, keep_exif, timeout: _, processor_time: _ } = self;
         let text = format!(
             "vintedbot pipeline {VERSION}: max_dim {max_dim}, quality {quality}, max_pixels {max_pixels}, \

@@ -7,13 +7,12 @@ use super::layout::Model;
 use super::plane::Plane;
 use super::workspace::Workspace;
 
-/// The chroma value of grey.
 const NEUTRAL: u8 = 128;
 
-/// Returns an upper bound of the bytes that [`encode`] holds, the given planes excluded.
+/// Returns an upper bound of the bytes that [`encode`] holds, without the given planes.
 pub(super) fn memory(model: Model, width: u32, height: u32, has_profile: bool) -> u64 {
-    // Two bytes a pixel for the upright copy or the planes made of pixels, three for the file, and six for the Huffman
-    // symbols: at most four bytes for each of 1.5 samples, and half a byte in photos.
+    // Two bytes a pixel for the upright copy or the planes made of pixels, three for the file, six for the Huffman symbols: at
+    // most four bytes for each of 1.5 samples, and half a byte in photos.
     let encoder = 2 + 3 + 6;
     let pixels = match model {
         Model::Grey => 0,
@@ -25,10 +24,7 @@ pub(super) fn memory(model: Model, width: u32, height: u32, has_profile: bool) -
     (encoder + pixels) * u64::from(width) * u64::from(height) + (1 << 20)
 }
 
-/// Converts to sRGB and encodes `planes`, which are upright.
-///
-/// # Errors
-/// The encoder fails.
+/// Converts the upright `planes` to sRGB and encodes them. Fails if the encoder fails.
 pub(super) fn encode(
     planes: Vec<Plane>,
     model: Model,
@@ -79,7 +75,7 @@ pub(super) fn encode(
 }
 
 /// Returns the width and height that a stored photo declares. `head` must contain everything up to its first scan. Returns
-/// `None` if the bytes are no JPEG or declare more than one size.
+/// `None` if the bytes are not a JPEG or declare more than one size.
 pub fn stored_sides(head: &[u8]) -> Option<(u32, u32)> {
     jpeg::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
 }
@@ -89,7 +85,7 @@ fn take(planes: Vec<Plane>) -> [Option<Plane>; 4] {
     [planes.next(), planes.next(), planes.next(), planes.next()]
 }
 
-/// Returns pixels of `N` bytes, made from the samples of up to four planes of equal size.
+/// Makes pixels of `N` bytes from the samples of up to four planes of equal size.
 fn interleave<const N: usize>(
     planes: [Option<&Plane>; 4],
     workspace: &mut Workspace,
@@ -145,14 +141,14 @@ impl Chroma {
     }
 }
 
-/// Converts YCCK to CMYK: the first three components are the complements of the inks, as luma and chroma.
+/// Converts YCCK to CMYK: its first three components are luma and chroma of the inverted inks.
 fn cmyk_of_ycck(samples: [u8; 4]) -> [u8; 4] {
     let [luma, blue, red, black] = samples;
     let [red, green, blue] = Chroma::new(blue, red).with(luma);
     [!red, !green, !blue, black]
 }
 
-/// Inverts inks if needed, so that 255 means full ink.
+/// Returns a function that inverts inks if needed, so that 255 means full ink.
 fn inks(is_inverted: bool) -> impl Fn([u8; 4]) -> [u8; 4] {
     let mask = if is_inverted { u8::MAX } else { 0 };
     move |inks| inks.map(|ink| ink ^ mask)

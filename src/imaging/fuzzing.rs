@@ -1,4 +1,4 @@
-//! Checks for the fuzz targets that need the internals of this module.
+//! Assertions of the fuzz targets that need the internals of this module.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a fuzz target reports a finding by a panic")]
 
 use super::codec::jpeg::decode::{BandSink, Baseline, PlaneSize, RowBuffer};
@@ -19,7 +19,7 @@ pub(crate) fn used_workspace() -> Workspace {
     workspace
 }
 
-/// Asserts that the output has the size that follows from the declared one, for formats that need no decoding to find it.
+/// Asserts that the output has the size that follows from the declared one, for formats whose size is known without decoding.
 pub(crate) fn assert_size_fits(format: Format, file: &[u8], made: &Encoded, recipe: &Recipe) {
     if format != Format::Jpeg {
         return;
@@ -41,7 +41,7 @@ pub(crate) fn assert_is_clean(jpeg: &[u8], may_have_exif: bool) {
     assert!(jpeg.ends_with(&[0xFF, 0xD9]));
 }
 
-/// Asserts that the EXIF written for a file is upright, fits a segment, and is kept whole when it is read again.
+/// Asserts that the EXIF written for a file is upright, fits a segment, and is kept completely when it is read again.
 pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
     let block = exif::block(format, file);
     exif::orientation_of(format, file);
@@ -56,8 +56,7 @@ pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
     assert_eq!(metadata::segment(written, 1200, 1600), Some(segment), "what is written is read again");
 }
 
-/// Asserts that a file which our decoder accepts, with or without SIMD, is decoded by libjpeg-turbo to the same samples without
-/// a warning.
+/// Asserts that libjpeg-turbo decodes a file that our decoder accepts to the same samples without a warning.
 pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     let Some(baseline) = Baseline::open(file) else { return };
     let (width, height) = baseline.size();
@@ -73,10 +72,10 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
     }
     assert!(ours.samples == portable.samples, "SIMD and portable code differ");
     let judge = jpeg::planes(file, u32::from(divisor), &mut Workspace::default());
-    // It gives no planes of inks, of rare subsamplings, and of narrow pictures when scaled.
+    // It returns no planes of inks, of rare subsamplings, and of narrow scaled pictures.
     let Some((theirs, complaint)) = judge else { return };
     let is_harmless = |text: String| {
-        // Padding before a restart or the end, and a transform that Adobe does not define.
+        // Padding before a restart or the end, or an undefined Adobe transform.
         text.contains("extraneous bytes before marker 0xd") || text.contains("Unknown Adobe color")
     };
     assert!(complaint.clone().is_none_or(is_harmless), "it was decoded nevertheless: {complaint:?}");
@@ -106,9 +105,9 @@ impl Collected {
         Self { planes: planes.collect(), samples: Default::default(), rows: [0; 4] }
     }
 
-    /// Returns the columns and rows of a plane that lie within its blocks. At a divisor, a plane can be one sample wider or higher
-    /// than its blocks. libjpeg-turbo copies that sample from the memory behind them; ours comes from the block that completes the
-    /// MCU.
+    /// Returns the columns and rows of a plane that lie within its blocks. A scaled plane can be one sample wider or higher
+    /// than its blocks. libjpeg-turbo copies that sample from the memory after them; ours comes from the block that completes
+    /// the MCU.
     fn in_blocks(&self, file: &[u8], component: usize, divisor: u8) -> (usize, usize) {
         let file = Baseline::open(file).unwrap();
         let factors: Vec<(u8, u8)> = file.sampling().collect();

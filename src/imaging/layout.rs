@@ -1,32 +1,27 @@
-//! What a decoder will write: the colour model, the components and their sizes.
+//! The layout of what a decoder writes: colour model, components and sizes.
 
-/// What the components of a picture mean.
+/// The meaning of a picture's components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Model {
-    /// Luma alone.
     Grey,
     /// Luma and two chroma components: full-range BT.601, as in JFIF. The canvas halves both sides of chroma.
     YCbCr,
-    /// Red, green, blue.
     Rgb,
-    /// Cyan, magenta, yellow and black.
     Cmyk {
-        /// Whether 255 means no ink. Otherwise it means full ink.
+        /// True if 255 means no ink, false if it means full ink.
         is_inverted: bool,
     },
     /// CMYK whose first three inks are stored as if they were RGB converted to luma and chroma.
     Ycck {
-        /// Whether 255 means no ink.
+        /// True if 255 means no ink.
         is_inverted: bool,
     },
 }
 
-/// The size of one component as the decoder writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Component {
     /// Samples a row.
     pub(super) width: usize,
-    /// Rows.
     pub(super) height: usize,
     /// Decoded pixels that a sample covers from left to right.
     pub(super) across: usize,
@@ -46,7 +41,6 @@ impl Component {
     }
 }
 
-/// What a decoder writes to the canvas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Declared pixels across.

@@ -5,10 +5,7 @@ use super::error::ImageError;
 /// Largest ICC profile that is read, in bytes. Real profiles have 500 bytes to 600 kB, CMYK profiles up to 2.5 MB.
 pub(super) const MAX_PROFILE_BYTES: usize = 4 << 20;
 
-/// Checks a declared size against the limit of `max` pixels. Callers do this before they allocate anything for the size.
-///
-/// # Errors
-/// A side is zero, or there are more than `max` pixels.
+/// Checks that a declared size is not zero, and at most `max` pixels. Callers do this before they allocate for the size.
 pub(super) fn check_size(width: u64, height: u64, max: u64) -> Result<(u32, u32), ImageError> {
     if width == 0 || height == 0 {
         return Err(ImageError::Empty);

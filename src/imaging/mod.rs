@@ -1,8 +1,7 @@
 //! Makes an upright, small sRGB JPEG from the bytes of a photo.
 //!
-//! This module knows neither requests nor stores. It refuses a photo that would cost more than the [`Recipe`] allows before
-//! it allocates memory for the pixels, and it never returns a decoder's own error text. Callers use [`inspect`], then
-//! [`Inspected::encode`].
+//! This module knows neither requests nor stores. It refuses a photo that would exceed the [`Recipe`] before it allocates
+//! memory for pixels, and never returns a decoder's own error text. Callers use [`inspect`], then [`Inspected::encode`].
 
 mod canvas;
 mod codec;
@@ -60,7 +59,7 @@ pub struct Encoded {
 /// A photo whose header was read and is within the limits. No pixel is decoded yet.
 #[derive(Debug)]
 pub struct Inspected<'a> {
-    /// Shared by all attempts to decode this photo.
+    /// The budget that all attempts to decode this photo share.
     budget: &'a WorkBudget<'a>,
     picture: Box<dyn Picture + 'a>,
     exif: Option<&'a [u8]>,
@@ -73,7 +72,7 @@ pub struct Inspected<'a> {
 pub enum EncodeError<'a> {
     /// The photo cannot be made: its pixels are corrupt, truncated or unsupported, its time is up, or the client disconnected.
     Image(ImageError),
-    /// The fast decoder does not support this file. Encode this one instead, after a new look at [`Inspected::memory`].
+    /// The fast decoder does not support this file. The caller reads [`Inspected::memory`] of this one, and encodes it.
     Fallback(Inspected<'a>),
 }
 
@@ -83,8 +82,7 @@ impl From<ImageError> for EncodeError<'_> {
     }
 }
 
-/// Checks the size that the first bytes of a file declare against the limits of `recipe`. Accepts a file that declares no
-/// size there.
+/// Checks the size that the first bytes of a file declare against the limits of `recipe`. Accepts a file without a size there.
 ///
 /// # Errors
 /// The size is zero, or over the pixel limit.
@@ -98,8 +96,7 @@ pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<()
 /// Reads the header of `bytes` and checks it against the limits of `recipe`. All work on this photo is charged to `budget`.
 ///
 /// # Errors
-/// The header is corrupt, declares zero size, exceeds the pixel limit or names an unsupported variant, or the budget is used
-/// up.
+/// The header is corrupt or unsupported, declares zero size or too many pixels, or the budget is used up.
 pub fn inspect<'a>(
     format: Format,
     bytes: &'a [u8],
@@ -137,7 +134,7 @@ pub fn make(
 }
 
 impl<'a> Inspected<'a> {
-    /// Returns an upper bound of the bytes that [`encode`](Self::encode) holds at its peak, the source excluded.
+    /// Returns an upper bound of the bytes that [`encode`](Self::encode) holds at its peak, without the source.
     pub fn memory(&self) -> u64 {
         let layout = self.picture.layout();
         let target = self.target(&layout);
@@ -164,7 +161,7 @@ impl<'a> Inspected<'a> {
             true => (target.height, target.width),
             false => (target.width, target.height),
         };
-        // Read before `decode` consumes the picture, which may own the block.
+        // EXIF is read before `decode` consumes the picture, which may own the block.
         let exif = self.picture.exif().or(self.exif).filter(|_| self.recipe.keep_exif);
         let metadata = exif.and_then(|tiff| metadata::segment(tiff, width, height));
         let mut canvas = Canvas::new(&layout, &target, budget, workspace);
@@ -188,7 +185,7 @@ impl<'a> Inspected<'a> {
     }
 
     fn target(&self, layout: &Layout) -> Target {
-        // Computed from the full size, so that a scaled decode rounds to the same size as a full decode.
+        // The full size is used, so that a scaled decode rounds to the same size as a full decode.
         let (width, height) = plan::fit(layout.width, layout.height, self.recipe.max_dim);
         Target { width, height, orientation: self.orientation }
     }

@@ -1,4 +1,4 @@
-//! EXIF orientations, and how a picture is turned upright. It is turned after the resize, when few samples are left to move.
+//! Turns a picture upright by its EXIF orientation, after the resize, when few samples are left to move.
 
 use super::plane::Plane;
 use super::workspace::Workspace;
@@ -22,7 +22,7 @@ pub(super) enum Orientation {
 }
 
 impl Orientation {
-    /// Returns the meaning of an EXIF value. Undefined values, those outside of 1..=8, mean upright.
+    /// Returns the meaning of an EXIF value. Values outside of 1..=8 are undefined and mean upright.
     pub(super) fn from_exif(value: u16) -> Self {
         match value {
             2 => Self::FlipHorizontal,
@@ -44,13 +44,11 @@ impl Orientation {
         (columns, rows)
     }
 
-    /// Returns whether width and height are swapped.
     pub(super) fn swaps_sides(self) -> bool {
         matches!(self, Self::Transpose | Self::Rotate90 | Self::Transverse | Self::Rotate270)
     }
 }
 
-/// Turns the plane upright.
 pub(super) fn upright(mut plane: Plane, orientation: Orientation, workspace: &mut Workspace) -> Plane {
     let (mirrors_columns, mirrors_rows) = orientation.mirrors();
     if mirrors_columns {
@@ -82,7 +80,7 @@ fn transposed(plane: Plane, workspace: &mut Workspace) -> Plane {
             }
         }
     }
-    // The right and the lower border.
+    // Transposes the right and the lower border.
     for y in 0..height {
         for x in if y < whole_height { whole_width } else { 0 }..width {
             samples[x * height + y] = plane.samples[y * width + x];
@@ -92,8 +90,7 @@ fn transposed(plane: Plane, workspace: &mut Workspace) -> Plane {
     Plane { width: height, height: width, samples }
 }
 
-/// Transposes eight rows of eight bytes, the first byte lowest: it swaps blocks of 4 x 4 bytes, then 2 x 2, then single bytes
-/// (Hacker's Delight, 7-3).
+/// Transposes eight rows of eight bytes, the first byte lowest, by swapping ever smaller blocks (Hacker's Delight, 7-3).
 fn transposed_tile(mut rows: [u64; TILE]) -> [u64; TILE] {
     for (distance, low) in
         [(4, 0x0000_0000_FFFF_FFFF), (2, 0x0000_FFFF_0000_FFFF), (1, 0x00FF_00FF_00FF_00FF_u64)]
@@ -112,7 +109,7 @@ fn transposed_tile(mut rows: [u64; TILE]) -> [u64; TILE] {
 mod tests {
     use super::*;
 
-    /// A 3x2 picture whose samples are numbered in reading order, and what each EXIF orientation makes of it.
+    /// A 3x2 picture with samples numbered in reading order gives these numbers for each EXIF orientation.
     #[test]
     fn each_of_eight_orientations_is_turned_upright() {
         let expected: [(u16, usize, &[u8]); 8] = [

@@ -1,11 +1,10 @@
-//! Computes the size of the output, and by how much a JPEG decoder may divide a picture.
+//! Computes the size of the output, and the divisor that a JPEG decoder may apply.
 
 /// Least ratio of the decoded size to the target size. libjpeg scales to 1/2 and 1/4 by box averages. If Lanczos still shrinks
-/// the picture by 2.5 the difference is invisible; with less it costs 0.8 SSIMULACRA2 points.
+/// the picture by 2.5 the difference is invisible. With less it costs 0.8 SSIMULACRA2 points.
 const SCALED_HEADROOM: f64 = 2.5;
 
-/// Returns the size of the output. The longer side is at most `max_dim`, and the shorter one is rounded to nearest and at
-/// least 1. A picture is never enlarged.
+/// Returns the size of the output: the longer side is at most `max_dim`, the other one rounded and at least 1. Never enlarges.
 pub(super) fn fit(width: u32, height: u32, max_dim: u32) -> (u32, u32) {
     let longer = width.max(height);
     if longer <= max_dim {
@@ -18,7 +17,7 @@ pub(super) fn fit(width: u32, height: u32, max_dim: u32) -> (u32, u32) {
     (scaled(width), scaled(height))
 }
 
-/// A scaled side never exceeds `max_dim`, which came from a `u32`.
+/// Converts a scaled side, which never exceeds a `max_dim` that came from a `u32`.
 fn max_dim_of(max_dim: u64) -> u32 {
     u32::try_from(max_dim).unwrap_or(u32::MAX)
 }
@@ -31,7 +30,7 @@ pub(super) fn divisor_for_quality(width: u32, height: u32, max_dim: u32) -> u32 
         .unwrap_or(1)
 }
 
-/// Returns a larger divisor where the planes would otherwise not fit `memory` bytes, but never decodes below the target size.
+/// Returns a larger divisor if the planes would not fit `memory` bytes, but never decodes below the target size.
 pub(super) fn divisor_for_memory(
     (width, height): (u32, u32),
     max_dim: u32,

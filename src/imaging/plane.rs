@@ -1,6 +1,6 @@
 //! One colour component of a picture.
 
-/// Samples of 8 bits in rows without padding.
+/// Holds 8-bit samples in rows without padding.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Plane {
     pub(super) width: usize,
@@ -9,7 +9,6 @@ pub(super) struct Plane {
 }
 
 impl Plane {
-    /// The rows from top to bottom.
     pub(super) fn rows(&self) -> std::slice::ChunksExact<'_, u8> {
         self.samples.chunks_exact(self.width)
     }

@@ -1,11 +1,10 @@
 //! The image pool: a fixed number of worker threads and a fair queue of jobs.
 //!
-//! The pool has its own threads instead of the runtime's blocking pool. A job that has started cannot be cancelled, so the
-//! number of running jobs must not depend on how many callers still wait. Clients share the workers by the time that their jobs
-//! take (see [`fair_queue`](super::fair_queue)), so that twenty expensive photos of one client do not delay another client.
+//! The pool has its own threads instead of the runtime's blocking pool, because a started job cannot be cancelled: the number
+//! of running jobs must not depend on how many callers still wait. Clients share the workers by the time that their jobs take
+//! (see [`fair_queue`](super::fair_queue)), so twenty expensive photos of one client do not delay another client.
 //!
-//! The pool also lends the memory for images. A job that needs more memory than is free goes back to the queue, and its worker
-//! takes another job.
+//! The pool also lends the memory for images. A job that needs more than is free returns to the queue and frees its worker.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,8 +21,8 @@ use crate::model::ClientKey;
 use crate::telemetry::metrics::{Counter, Metrics, Reading, Unit};
 
 /// After a job that held at least this many bytes, the allocator returns the freed memory to the system before other jobs may
-/// borrow it. Photos of phones hold less, and the next one uses their memory again: with a limit of 32 MiB a progressive JPEG of
-/// 12 megapixels took 15,000 page faults instead of 2 (2026-11-27).
+/// borrow it. Phone photos hold less, and the next one reuses their memory: with a limit of 32 MiB a progressive JPEG of 12
+/// megapixels took 15,000 page faults instead of 2 (2026-11-27).
 const LARGE_JOB: u64 = 96 << 20;
 
 /// The resources of a job while it runs.
@@ -36,8 +35,7 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Sets the memory that this job may hold to `bytes` in all, and returns whether so much is free. If not, the job must end
-    /// with [`Step::Postponed`].
+    /// Sets the memory of this job to `bytes` in all. If it returns false, the job must end with [`Step::Postponed`].
     pub fn lend(&self, bytes: u64) -> bool {
         (self.lend)(bytes)
     }
@@ -66,7 +64,7 @@ trait Job: Send {
 
 struct Task<T, F> {
     job: F,
-    /// `None` once the result is sent.
+    /// The sender, until the result is sent.
     sender: Option<oneshot::Sender<Result<T, PoolError>>>,
 }
 
@@ -75,7 +73,7 @@ impl<T: Send, F: FnMut(&mut Turn<'_>) -> Step<T> + Send> Job for Task<T, F> {
         let is_abandoned = || is_abandoned(self.sender.as_ref());
         let lend = |bytes| shared.lock().jobs.lend(number, bytes);
         let mut turn = Turn { workspace, is_abandoned: &is_abandoned, lend: &lend };
-        // After a panic only the buffers are used again, and their content is undefined anyway.
+        // After a panic only the buffers are reused, and their content is undefined anyway.
         let result = match catch_unwind(AssertUnwindSafe(|| (self.job)(&mut turn))) {
             Ok(Step::Postponed { memory }) => return Some(memory),
             Ok(Step::Done(result)) => Ok(result),
@@ -95,7 +93,7 @@ impl<T: Send, F: FnMut(&mut Turn<'_>) -> Step<T> + Send> Job for Task<T, F> {
     }
 }
 
-/// Returns whether nobody waits for what `sender` would send, or it is sent.
+/// Returns whether the receiver is closed, or the result is sent already.
 fn is_abandoned<T>(sender: Option<&oneshot::Sender<T>>) -> bool {
     sender.is_none_or(oneshot::Sender::is_closed)
 }
@@ -130,8 +128,8 @@ struct Queue {
 }
 
 impl Pool {
-    /// Starts `workers` threads that share `memory` bytes for images. At most `queue` jobs wait for them, each for at most
-    /// `wait`. The threads end when the pool is dropped and no job waits.
+    /// Starts `workers` threads that share `memory` bytes for images. At most `queue` jobs wait, each for at most `wait`. The
+    /// threads end when the pool is dropped and no job waits.
     ///
     /// # Errors
     /// The system refuses a thread.
@@ -168,8 +166,7 @@ impl Pool {
         metrics.register("image_panics", photos, help, self.shared.panics.clone());
     }
 
-    /// Runs `job` of `client` on a worker, and again from its start whenever it was postponed. If the caller drops the future
-    /// before the job has begun, it never begins.
+    /// Runs `job` of `client` on a worker, again after each postponement, and never if the future is dropped before it begins.
     ///
     /// # Errors
     /// The job did not begin within the wait, or was postponed and did not get its memory within the wait; too many jobs wait and
@@ -183,8 +180,8 @@ impl Pool {
         let (sender, receiver) = oneshot::channel();
         let job = Box::new(Task { job, sender: Some(sender) });
         let place = self.shared.enter(client, cost, job)?;
-        // Declared after `place`, so dropped before it: a worker that postpones the job sees the closed channel, or `place` finds
-        // the job in the queue.
+        // `receiver` is declared after `place`, so it is dropped before: a worker that postpones the job sees the closed
+        // channel, or `place` finds the job in the queue.
         let mut receiver = receiver;
         loop {
             match tokio::time::timeout(self.wait, &mut receiver).await {
@@ -248,7 +245,7 @@ impl Shared {
         job: Box<dyn Job>,
     ) -> Result<QueuePlace, PoolError> {
         let entered = self.lock().jobs.enter(Instant::now(), client, cost, job);
-        // A job that is refused or removed is dropped outside the lock: it may hold megabytes.
+        // A refused or removed job is dropped outside the lock, because it may hold megabytes.
         let (number, _pushed_out) = entered.map_err(|_job| PoolError::Busy)?;
         self.work.notify_one();
         Ok(QueuePlace { shared: Arc::clone(self), client, number })
@@ -265,10 +262,10 @@ impl Shared {
         }
     }
 
-    /// Puts a job that needs memory back into the queue, and records the end of any other job.
+    /// Puts a job that needs memory back into the queue, or records the end of the job.
     fn end(&self, number: u64, job: Box<dyn Job>, needed: Option<u64>) {
         let mut queue = self.lock();
-        // Checked while the queue is locked: a caller that leaves closes the channel first and looks for the job here afterwards.
+        // Under the queue's lock: a caller that leaves first closes the channel, then looks for the job in the queue.
         if let Some(memory) = needed.filter(|_| !job.is_abandoned()) {
             return queue.jobs.postpone(Instant::now(), number, memory, job);
         }
@@ -314,7 +311,7 @@ impl QueuePlace {
     fn leave(&self) -> bool {
         let mut queue = self.shared.lock();
         let job = queue.jobs.leave(Instant::now(), self.client, self.number);
-        // The job may have kept back others that would have delayed it.
+        // The queue may have held back jobs that would have delayed this one.
         if job.is_some() && queue.jobs.is_ready() {
             self.shared.work.notify_one();
         }
@@ -364,7 +361,7 @@ mod tests {
         release
     }
 
-    /// Lets a job wait that notes its name when it runs.
+    /// Enqueues a job that records its name when it runs.
     async fn line_up(
         pool: &Arc<Pool>,
         of: u8,
@@ -388,7 +385,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_ends_its_job_and_not_its_worker() {
+    async fn panic_ends_the_job_and_not_its_worker() {
         let pool = pool(4, Duration::from_secs(5));
         let panicked = pool.run(client(1), COST, |_| panic!("on purpose")).await;
         assert_eq!(panicked.map(|()| 0), Err(PoolError::Panicked));
@@ -397,7 +394,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_take_turns() {
+    async fn clients_with_waiting_jobs_take_turns() {
         let pool = pool(64, Duration::from_secs(30));
         let ran = Arc::default();
         let release = occupy(&pool).await;
@@ -410,7 +407,7 @@ mod tests {
         for job in jobs {
             assert_eq!(job.await.unwrap(), Ok(()));
         }
-        // The exact order depends on microseconds that the jobs took; the tests of the queue fix it.
+        // The exact order depends on microseconds. The tests of the queue check it.
         let ran = ran.lock().unwrap().clone();
         let place = |name: u32| ran.iter().position(|ran| *ran == name).unwrap();
         assert_eq!((ran.len(), ran[0]), (7, 10));
@@ -450,7 +447,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_too_many_wait_the_longest_line_gives_way() {
+    async fn full_queue_drops_a_job_of_the_client_with_most() {
         let pool = pool(3, Duration::from_secs(30));
         let ran = Arc::default();
         let release = occupy(&pool).await;
@@ -479,7 +476,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn job_that_waits_for_memory_leaves_its_worker_to_others() {
+    async fn job_that_waits_for_memory_frees_its_worker() {
         let pool = Arc::new(Pool::start(2, MEMORY, 64, Duration::from_secs(30)).unwrap());
         let (release, blocked) = std::sync::mpsc::channel::<()>();
         let large =
@@ -506,7 +503,7 @@ mod tests {
         for _ in 0..20 {
             let small = |turn: &mut Turn<'_>| Step::Done(turn.lend(200));
             assert_eq!(pool.run(client(3), COST, small).await, Ok(true));
-            // The result is there a moment before its memory is.
+            // The result arrives a moment before its memory is free.
             while pool.lent() > 800 {
                 tokio::task::yield_now().await;
             }
@@ -521,7 +518,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn job_begins_when_the_one_that_it_may_not_delay_leaves() {
+    async fn job_begins_when_the_job_that_it_may_not_delay_leaves() {
         let pool = Arc::new(Pool::start(2, MEMORY, 64, Duration::from_secs(30)).unwrap());
         let (release, blocked) = std::sync::mpsc::channel::<()>();
         let needs = |of: u8, time: u64, memory: u64, wait: Option<std::sync::mpsc::Receiver<()>>| {
@@ -555,7 +552,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn postponed_job_whose_caller_has_gone_is_not_kept() {
+    async fn postponed_job_without_a_caller_is_dropped() {
         let pool = pool(8, Duration::from_millis(20));
         let postponed = |_: &mut Turn<'_>| Step::<()>::Postponed { memory: MEMORY + 1 };
         assert_eq!(pool.run(client(1), COST, postponed).await, Err(PoolError::Busy), "it cannot begin again");
@@ -587,7 +584,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_too_long_or_goes_away_is_not_begun() {
+    async fn job_that_waits_too_long_or_is_abandoned_never_begins() {
         let pool = pool(8, Duration::from_millis(50));
         let ran = Arc::default();
         let release = occupy(&pool).await;

@@ -1,4 +1,4 @@
-//! What to make of a photo, and within which limits.
+//! The output to make from a photo, and its limits.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ pub struct Recipe {
     pub quality: u8,
     /// Largest declared width x height of an input.
     pub max_pixels: u64,
-    /// Most bytes of memory for one photo. Decoders that can decode a large photo with less memory use this limit to decide.
+    /// Most bytes of memory for one photo. Some decoders use less memory if this limit requires it.
     pub memory: u64,
-    /// Whether the output keeps camera, exposure, dates and GPS position from the source's EXIF. Otherwise it has no metadata.
+    /// True if the output keeps camera, exposure, dates and GPS position from the source's EXIF. Otherwise it has no metadata.
     pub keep_exif: bool,
     /// Wall time that one photo may take, from the first step of its job.
     pub timeout: Duration,

@@ -6,8 +6,7 @@ use super::scale::{Axis, Scaler};
 use super::workspace::Workspace;
 use super::{ImageError, plan};
 
-/// Decodes a baseline JPEG to planes, band by band, and returns the number of samples, or `None` if our decoder does not
-/// support the file.
+/// Decodes a baseline JPEG to planes. Returns the number of samples, or `None` if our decoder does not support the file.
 pub fn decode(file: &[u8]) -> Option<usize> {
     struct Discarding {
         buffers: Vec<(Vec<u8>, usize)>,
@@ -34,8 +33,7 @@ pub fn decode(file: &[u8]) -> Option<usize> {
     picture.decode(1, &mut bands).ok().map(|()| bands.samples)
 }
 
-/// Resizes one plane of `width` x `height` samples so that its longer side is `max_dim`. Returns `None` if `samples` is too
-/// short.
+/// Resizes one plane so that its longer side is `max_dim`, or returns `None` if `samples` is too short.
 pub fn resize(
     samples: &[u8],
     (width, height): (u32, u32),

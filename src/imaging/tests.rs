@@ -12,7 +12,7 @@ const RECIPE: Recipe = Recipe {
     processor_time: Duration::from_secs(20),
 };
 
-/// Four quadrants: red, green, blue, white in reading order.
+/// Returns a picture of four quadrants: red, green, blue, white in reading order.
 fn card(width: u32, height: u32) -> image::RgbaImage {
     image::RgbaImage::from_fn(width, height, |x, y| {
         image::Rgba(match (x < width / 2, y < height / 2) {
@@ -52,7 +52,7 @@ fn close(got: [u8; 3], expected: [u8; 3]) -> bool {
 }
 
 #[test]
-fn budget_that_stopped_the_work_stays_stopped() {
+fn exceeded_budget_refuses_all_further_work() {
     let budget = WorkBudget::new(&RECIPE, &|| false);
     assert_eq!(budget.grant(RECIPE.memory + 1), Err(ImageError::TooMuchMemory));
     assert_eq!(budget.check(), Err(ImageError::TooMuchMemory));
@@ -60,7 +60,7 @@ fn budget_that_stopped_the_work_stays_stopped() {
 }
 
 #[test]
-fn what_is_asked_of_a_budget_is_refused_once_the_client_is_gone() {
+fn budget_of_a_disconnected_client_refuses_all_work() {
     let gone = || WorkBudget::new(&RECIPE, &|| true);
     assert_eq!(gone().decode(1), Err(ImageError::Abandoned));
     assert_eq!(gone().grant(1), Err(ImageError::Abandoned));
@@ -105,7 +105,7 @@ fn transparent_pixels_become_white() {
     assert_eq!(pixel(&made, 32, 32), [255, 255, 255]);
 }
 
-/// An ICO whose only picture is this PNG.
+/// Returns an ICO whose only picture is this PNG.
 fn ico_of(png: &[u8]) -> Vec<u8> {
     let mut ico = b"\0\0\x01\0\x01\0\x10\x10\0\0\x01\0\x20\0".to_vec();
     ico.extend(u32::try_from(png.len()).unwrap().to_le_bytes());
@@ -151,7 +151,7 @@ fn truncated_jpeg_or_png_is_refused_at_every_cut() {
         [(Format::Jpeg, jpeg(160, 120)), (Format::Png, file(&card(40, 30), image::ImageFormat::Png))]
     {
         make(format, &whole).unwrap();
-        // Behind the last pixel lie the IEND chunk of a PNG and the end marker of a JPEG.
+        // After the last pixel there are the IEND chunk of a PNG and the end marker of a JPEG.
         let pixels_end = whole.len() - if format == Format::Png { 12 } else { 2 };
         for cut in 0..pixels_end {
             assert!(make(format, &whole[..cut]).is_err(), "{format:?} cut at {cut} of {}", whole.len());
@@ -185,7 +185,7 @@ fn progressive_jpeg_without_its_last_scans_is_truncated() {
     }
 }
 
-/// The JPEG with `bytes` in front of its first segment of this kind.
+/// Returns the JPEG with `bytes` before its first segment of this kind.
 fn with_bytes_before(jpeg: &[u8], marker: u8, bytes: &[u8]) -> Vec<u8> {
     let at = jpeg.windows(2).position(|pair| pair == [0xFF, marker]).unwrap();
     [&jpeg[..at], bytes, &jpeg[at..]].concat()
@@ -232,7 +232,7 @@ fn memory_of(format: Format, bytes: &[u8], recipe: &Recipe) -> u64 {
 fn jpeg_of_several_scans_is_charged_for_its_coefficients() {
     let bytes = jpeg(160, 120);
     let one = memory_of(Format::Jpeg, &bytes, &RECIPE);
-    // Baseline, but each component in a scan of its own: libjpeg then holds the whole image as coefficients.
+    // Each component has its own sequential scan: libjpeg then holds the whole image as coefficients.
     let scan = bytes.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap();
     let mut split = bytes[..scan].to_vec();
     split.extend(b"\xff\xda\0\x08\x01\x01\0\0\x3f\0");
@@ -262,7 +262,7 @@ fn expired_or_abandoned_work_is_stopped() {
         let hurried = Recipe { timeout: Duration::ZERO, ..RECIPE };
         let late = super::make(format, &bytes, &hurried, &mut Workspace::default());
         assert_eq!(late, Err(ImageError::TooSlow), "{format:?}");
-        // The client leaves at some later check, in the header or among the pixels.
+        // The client disconnects at some later check, in the header or among the pixels.
         for checks in 0..8 {
             let left = Cell::new(checks);
             let is_abandoned = || left.replace(left.get() - 1) == 0;
@@ -290,7 +290,7 @@ fn large_picture_decoded_by_rows_takes_little_memory() {
     let frame = large.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
     large[frame + 5..frame + 9].copy_from_slice(&[6048u16.to_be_bytes(), 8064u16.to_be_bytes()].concat());
     assert!(memory(Format::Jpeg, &large) < 40, "{}", memory(Format::Jpeg, &large));
-    // A PNG is a chunk of its header, whose checksum counts, and whatever follows.
+    // A PNG is a chunk of its header, with a valid checksum, and any bytes after it.
     let mut png = std::io::Cursor::new(Vec::new());
     let mut encoder = png::Encoder::new(&mut png, 8064, 6048);
     encoder.set_color(png::ColorType::Rgba);
@@ -310,7 +310,7 @@ fn cmyk_without_adobe_segment_is_not_inverted() {
     let format = turbojpeg::PixelFormat::CMYK;
     let image = turbojpeg::Image { pixels: pixels.as_slice(), width: 64, pitch: 256, height: 64, format };
     let marked = encoder.compress_to_vec(image).unwrap();
-    // With the mark it is YCCK of which 0 is full ink: black. Without, the same bytes (255, 128, 128, 0) are inks as such.
+    // With the mark it is YCCK, and 0 is full ink: black. Without it, the same bytes (255, 128, 128, 0) are plain inks.
     let adobe = marked.windows(2).position(|pair| pair == [0xFF, 0xEE]).unwrap();
     let bare = [&marked[..adobe], &marked[adobe + 16..]].concat();
     assert!(close(pixel(&make(Format::Jpeg, &marked).unwrap(), 32, 32), [0, 0, 0]));
@@ -335,7 +335,7 @@ fn deep_palette_and_grey_files_give_the_same_picture() {
     }
 }
 
-/// An edge between opaque and hidden pixels has no trace of the hidden ones' colour.
+/// An edge between opaque and hidden pixels shows nothing of the hidden colour.
 #[test]
 fn transparent_edge_has_no_dark_fringe() {
     let half = image::RgbaImage::from_fn(640, 64, |x, _| {
@@ -347,7 +347,7 @@ fn transparent_edge_has_no_dark_fringe() {
     }
 }
 
-/// Of two pictures the deeper one counts, and the decoder is not left to choose: it would read a PNG without limits.
+/// Of two pictures the deeper one counts. The decoder may not choose, because it would read a PNG without limits.
 #[test]
 fn ico_of_several_pictures_gives_the_checked_one() {
     let (small, large) =
@@ -368,7 +368,7 @@ fn ico_of_several_pictures_gives_the_checked_one() {
     for ico in [ico((16, &small, 32), (64, &large, 24)), ico((64, &large, 24), (16, &small, 32))] {
         assert_eq!(make(Format::Ico, &ico).unwrap().width, 16, "the deeper one");
     }
-    // What is no PNG goes to the decoder alone, whatever else the file holds.
+    // An ICO whose chosen picture is not a PNG goes to the decoder with only that picture.
     let nothing = ico((16, b"neither PNG nor BMP", 32), (64, &large, 24));
     assert!(make(Format::Ico, &nothing).is_err());
 }

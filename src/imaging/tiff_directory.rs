@@ -1,10 +1,9 @@
-//! Reads TIFF directories (TIFF 6.0 section 2). TIFF files consist of them, and so do EXIF blocks, whatever their container.
+//! Reads TIFF directories (TIFF 6.0 section 2), the structure of TIFF files and of EXIF blocks in any container.
 //!
-//! Our own reader, because general EXIF libraries were seen to loop or abort on a few hostile bytes. No offset in the file is
-//! trusted: a value outside of the file counts as absent. A read follows one offset at a time and looks at a bounded number of
-//! entries, so that its cost is bounded. Nothing is allocated.
+//! This reader is our own, because general EXIF libraries looped or aborted on a few hostile bytes. A value outside of the file
+//! counts as absent. A read follows one offset at a time and looks at a bounded number of entries, and allocates nothing.
 
-/// Entries that are read of a directory. Cameras write up to about a hundred, and a file may have many directories.
+/// Most entries of a directory that are read. Cameras write up to about a hundred, and a file may have many directories.
 const MAX_ENTRIES: u16 = 512;
 /// Bytes of an entry: tag, type, count, and the value or its offset.
 const ENTRY_BYTES: usize = 12;
@@ -50,7 +49,7 @@ const SIGNED_RATIONAL: u16 = 10;
 const IFD: u16 = 13;
 const UTF8: u16 = 129;
 
-/// Longest text field that is read, padding included.
+/// Longest text field that is read, including padding.
 const MAX_TEXT_FIELD: u32 = 1024;
 
 impl<'a> Block<'a> {
@@ -63,7 +62,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Returns the first directory, IFD0. Its offset may lie outside of the block; the directory then has no entries.
+    /// Returns the first directory, IFD0. If its offset is outside of the block, it has no entries.
     pub(super) fn first(self) -> Option<Directory<'a>> {
         Some(Directory { block: self, offset: self.u32(4)? })
     }
@@ -80,7 +79,6 @@ impl<'a> Block<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// Returns the offset of this directory in its block.
     pub(super) fn offset(&self) -> u32 {
         self.offset
     }
@@ -108,7 +106,7 @@ impl<'a> Directory<'a> {
         self.all_entries().take(usize::from(MAX_ENTRIES))
     }
 
-    /// Returns all entries that lie in the block: at most 65,535. Reads of one directory only may use it.
+    /// Returns all entries that lie in the block: at most 65,535. A caller may use it for one directory only.
     pub(super) fn all_entries(self) -> impl Iterator<Item = Entry<'a>> {
         let (block, start) = (self.block, self.offset as usize);
         let count = if start < HEADER_BYTES { None } else { block.u16(start) };
@@ -164,8 +162,8 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Returns the first integer of any type, signed or not, if it is stored in the entry itself. Further values violate the
-    /// standard and are ignored. A negative number has no meaning: its bits are returned as they are.
+    /// Returns the first integer of any type if it is stored in the entry itself. Further values violate the standard and are
+    /// ignored. A negative number has no meaning: its bits are returned unchanged.
     pub(super) fn inline_number(&self) -> Option<u16> {
         let is_inline = |size: u32| (1..=4 / size).contains(&self.count);
         match self.kind {
@@ -178,17 +176,15 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Returns the value of a field of bytes.
     pub(super) fn bytes(&self) -> Option<&'a [u8]> {
         matches!(self.kind, BYTE | UNDEFINED).then(|| self.value(1))?
     }
 
-    /// Returns the only byte.
     pub(super) fn byte(&self) -> Option<u8> {
         if self.kind == BYTE && self.count == 1 { self.block.bytes.get(self.field).copied() } else { None }
     }
 
-    /// Returns the only number of 16 bits. A second one, which violates the standard, is ignored.
+    /// Returns the only 16-bit number. A second one, which violates the standard, is ignored.
     pub(super) fn short(&self) -> Option<u16> {
         (self.kind == SHORT && matches!(self.count, 1 | 2)).then(|| self.block.u16(self.field))?
     }

@@ -1,11 +1,11 @@
 //! Limits on the cost of one photo: time, bytes read, pixels decoded, memory.
 //!
-//! Every job makes one [`WorkBudget`] as its first step and passes it to everything that reads the photo. A codec gets
-//! the file only as an [`Input`], whose methods charge the budget for each byte that they hand out. So a codec cannot
-//! continue to read when the time is up, when the client has disconnected, or when it reads the same bytes too often.
-//! A library's decoder reads through [`InputReader`], which ends the decoder's work with an input error.
+//! Every job creates one [`WorkBudget`] as its first step and passes it to everything that reads the photo. A codec gets the
+//! file only as an [`Input`], whose methods charge the budget for each byte that they return. So no codec can continue when the
+//! time is up or the client has disconnected, or read the same bytes too often. A library's decoder reads through
+//! [`InputReader`], which ends its work with an input error.
 //!
-//! A codec whose decoder reads from memory and cannot be stopped computes the worst case first, and requests it with
+//! If a decoder reads from memory and cannot be stopped, its codec first computes the worst case, and requests it with
 //! [`WorkBudget::decode`] and [`WorkBudget::grant`].
 
 use std::cell::Cell;
@@ -18,15 +18,15 @@ use nix::time::{ClockId, clock_gettime};
 use super::error::ImageError;
 use super::recipe::Recipe;
 
-/// How often a codec may read each byte of a file, on average. A JPEG that needs its second decoder is read five times.
-/// A TIFF or HEIF file may name one extent for several tiles, as writers do for tiles of one colour.
+/// How often a codec may read each byte of a file, on average. A JPEG that needs its second decoder is read five times. A TIFF
+/// or HEIF file may use one extent for several tiles, as writers do for tiles of one colour.
 const MAX_READS: u64 = 8;
 /// Bytes that may be read of the smallest file.
 const MIN_READ_BYTES: u64 = 64 << 10;
-/// How many pixels a codec may decode for each pixel that a recipe allows. The last tiles of a grid may be nearly empty,
-/// and a picture may have an alpha plane of its own size.
+/// Pixels that a codec may decode for each pixel that a recipe allows. The last tiles of a grid may be nearly empty, and a
+/// picture may have an alpha plane of its own size.
 const MAX_DECODED: u64 = 4;
-/// Bytes that a reader hands out between two checks. The slowest decoder here takes 12 ms for as many.
+/// Bytes that a reader returns between two checks. The slowest decoder here takes 12 ms for them.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// Time that the job of one photo has taken.
@@ -38,7 +38,7 @@ pub struct Spent {
     pub processor: Duration,
 }
 
-/// The costs that one photo may still cause. See the module.
+/// The costs that one photo may still cause.
 pub struct WorkBudget<'a> {
     started: Instant,
     /// Processor time of this thread at the start.
@@ -48,13 +48,11 @@ pub struct WorkBudget<'a> {
     deadline: Instant,
     processor_time: Duration,
     is_abandoned: &'a dyn Fn() -> bool,
-    /// Bytes of the file that may still be read.
     bytes: Cell<u64>,
-    /// Pixels that may still be decoded.
     pixels: Cell<u64>,
     /// Most bytes of memory for this photo.
     memory: u64,
-    /// The limit that stopped the work, once one did.
+    /// The limit that stopped the work.
     stopped_by: Cell<Option<ImageError>>,
 }
 
@@ -66,7 +64,7 @@ impl std::fmt::Debug for WorkBudget<'_> {
 
 impl<'a> WorkBudget<'a> {
     /// Starts the clocks. `is_abandoned` returns whether the client has disconnected. The budget counts the processor time of
-    /// the thread that calls this, and belongs to that thread.
+    /// the calling thread, and belongs to that thread.
     pub fn new(recipe: &Recipe, is_abandoned: &'a dyn Fn() -> bool) -> Self {
         Self::resumed(recipe, Spent::default(), is_abandoned)
     }
@@ -98,7 +96,7 @@ impl<'a> WorkBudget<'a> {
             return Err(error);
         }
         let now = Instant::now();
-        // A thread cannot use more processor time than has passed, and asking for it is a system call.
+        // A thread cannot use more processor time than wall time, and asking for processor time is a system call.
         let is_long = now.duration_since(self.started) + self.earlier.processor > self.processor_time;
         if now > self.deadline || (is_long && self.processor_time_used() > self.processor_time) {
             Err(self.stop(ImageError::TooSlow))
@@ -109,10 +107,7 @@ impl<'a> WorkBudget<'a> {
         }
     }
 
-    /// Charges `bytes` that are about to be read.
-    ///
-    /// # Errors
-    /// The file was read too often, or see [`check`](Self::check).
+    /// Charges `bytes` that are about to be read. Fails if the file was read too often, or if [`check`](Self::check) fails.
     pub(super) fn read(&self, bytes: u64) -> Result<(), ImageError> {
         // Only a file whose parts overlap many times reaches this limit.
         let left = self.bytes.get().checked_sub(bytes).ok_or_else(|| self.stop(ImageError::Corrupt))?;
@@ -120,20 +115,16 @@ impl<'a> WorkBudget<'a> {
         self.check()
     }
 
-    /// Charges `pixels` that are about to be decoded.
-    ///
-    /// # Errors
-    /// More pixels than this photo can need, or see [`check`](Self::check).
+    /// Charges `pixels` that are about to be decoded. Fails if a photo cannot need so many, or if [`check`](Self::check) fails.
     pub(super) fn decode(&self, pixels: u64) -> Result<(), ImageError> {
         let left = self.pixels.get().checked_sub(pixels).ok_or_else(|| self.stop(ImageError::Corrupt))?;
         self.pixels.set(left);
         self.check()
     }
 
-    /// Checks that a codec may use `bytes` of memory in all, its tables included. Codecs call this before they allocate; [`Picture::memory`](super::codec::Picture::memory) must include them.
-    ///
-    /// # Errors
-    /// It exceeds the memory of one photo, or see [`check`](Self::check).
+    /// Checks that a codec may use `bytes` of memory in all, its tables included. Codecs call this before they allocate;
+    /// [`Picture::memory`](super::codec::Picture::memory) must include them. Fails if one photo may not have so much, or if
+    /// [`check`](Self::check) fails.
     pub(super) fn grant(&self, bytes: u64) -> Result<(), ImageError> {
         if bytes > self.memory {
             return Err(self.stop(ImageError::TooMuchMemory));
@@ -141,12 +132,9 @@ impl<'a> WorkBudget<'a> {
         self.check()
     }
 
-    /// Checks that work which takes at most `longest`, and cannot be stopped, may begin. It may take half of a photo's processor
-    /// time, because a second attempt may follow and a disconnect is not noticed meanwhile. It must also end before both
-    /// limits.
-    ///
-    /// # Errors
-    /// It does not fit, or see [`check`](Self::check).
+    /// Checks that work which takes at most `longest`, and cannot be stopped, may begin. It may take half of a photo's
+    /// processor time, because a second attempt may follow and a disconnect is not noticed meanwhile, and must end before both
+    /// limits. Fails if it does not fit, or if [`check`](Self::check) fails.
     pub(super) fn admit(&self, longest: Duration) -> Result<(), ImageError> {
         self.check()?;
         let left = self.processor_time.saturating_sub(self.processor_time_used());
@@ -157,19 +145,18 @@ impl<'a> WorkBudget<'a> {
         Ok(())
     }
 
-    /// Returns the time that the job has taken, earlier turns included.
+    /// Returns the time that the job has taken, including earlier turns.
     pub fn spent(&self) -> Spent {
         Spent { wall: self.earlier.wall + self.started.elapsed(), processor: self.processor_time_used() }
     }
 
-    /// Opens a file, of which each byte may then be read [`MAX_READS`] times.
+    /// Opens a file. Each of its bytes may then be read [`MAX_READS`] times.
     pub(super) fn input(&'a self, bytes: &'a [u8]) -> Input<'a> {
         self.bytes.set((bytes.len() as u64).saturating_mul(MAX_READS).max(MIN_READ_BYTES));
         Input { bytes, budget: self }
     }
 
-    /// Returns the limit that stopped the work, or `error` if none did. A library's decoder reports a stop as an error of its own,
-    /// which is not the cause.
+    /// Returns the limit that stopped the work, or `error`. A library's decoder reports a stop as its own error.
     pub(super) fn explain(&self, error: ImageError) -> ImageError {
         self.stopped_by.get().unwrap_or(error)
     }
@@ -198,29 +185,21 @@ pub(super) struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// Length of the file in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Returns the budget that this file charges.
     pub(super) fn budget(&self) -> &'a WorkBudget<'a> {
         self.budget
     }
 
-    /// Returns the whole file, for one pass over it.
-    ///
-    /// # Errors
-    /// See [`WorkBudget::read`].
+    /// Returns the whole file, for one pass over it. Fails like [`WorkBudget::read`].
     pub(super) fn whole(&self) -> Result<&'a [u8], ImageError> {
         self.budget.read(self.bytes.len() as u64)?;
         Ok(self.bytes)
     }
 
-    /// Returns `len` bytes from `offset` on.
-    ///
-    /// # Errors
-    /// [`ImageError::Truncated`] if the file does not have them, or see [`WorkBudget::read`].
+    /// Returns `len` bytes from `offset` on, or [`ImageError::Truncated`]. Fails like [`WorkBudget::read`], too.
     pub(super) fn extent(&self, offset: u64, len: u64) -> Result<&'a [u8], ImageError> {
         let end = offset.checked_add(len).ok_or(ImageError::Truncated)?;
         let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
@@ -229,18 +208,12 @@ impl<'a> Input<'a> {
         Ok(extent)
     }
 
-    /// Returns the bytes of a range.
-    ///
-    /// # Errors
-    /// See [`extent`](Self::extent).
+    /// Returns the bytes of a range. Fails like [`extent`](Self::extent).
     pub(super) fn slice(&self, range: &Range<usize>) -> Result<&'a [u8], ImageError> {
         self.extent(range.start as u64, range.len() as u64)
     }
 
-    /// Returns a part of this file as an input that charges the same budget.
-    ///
-    /// # Errors
-    /// See [`extent`](Self::extent); the part itself is not charged.
+    /// Returns a part of this file, not charged yet, that charges the same budget. Fails like [`extent`](Self::extent).
     pub(super) fn part(&self, offset: usize, len: usize) -> Result<Self, ImageError> {
         let end = offset.checked_add(len).ok_or(ImageError::Truncated)?;
         let bytes = self.bytes.get(offset..end).ok_or(ImageError::Truncated)?;
@@ -253,13 +226,11 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Implements the traits that libraries read with for an [`Input`]. Reading fails once the budget is used up, which ends the
-/// decoder's work.
+/// Implements the traits with which libraries read, for an [`Input`]. Reading fails once the budget is used up.
 #[derive(Debug, Clone)]
 pub(super) struct InputReader<'a> {
     input: Input<'a>,
     position: usize,
-    /// Bytes that were read since the last charge.
     uncharged: usize,
 }
 
@@ -368,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_cannot_be_stopped_takes_at_most_half_of_the_time() {
+    fn unstoppable_work_is_refused_above_half_of_the_time() {
         let limit = Duration::from_secs(4);
         let recipe = Recipe { processor_time: limit, ..RECIPE };
         assert_eq!(budget(&recipe).admit(limit / 2), Ok(()));
@@ -378,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn job_that_runs_again_has_what_its_earlier_turns_left() {
+    fn resumed_job_has_the_rest_of_its_budget() {
         let limit = Duration::from_millis(20);
         let recipe = Recipe { processor_time: limit, ..RECIPE };
         let first = budget(&recipe);
@@ -396,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn reader_hands_out_every_byte_and_stops_with_the_budget() {
+    fn reader_returns_every_byte_and_stops_with_the_budget() {
         let file: Vec<u8> = (0..300_000u32).map(|n| (n % 251) as u8).collect();
         let is_gone = Cell::new(false);
         let abandoned = || is_gone.get();

@@ -1,12 +1,10 @@
-//! Buffers that a worker of the pool reuses from photo to photo.
-//!
-//! New buffers cost page faults, which took a fifth of a photo's time on a small machine.
+//! Buffers that a worker reuses. New ones cost page faults: a fifth of a photo's time on a small machine.
 
 use super::plane::Plane;
 
-/// Larger buffers are freed, not kept.
+/// Most bytes of a buffer that is kept. Larger ones are freed.
 const MAX_KEPT_BYTES: usize = 8 << 20;
-/// Most bytes that are kept in all.
+/// Most bytes of all kept buffers.
 const MAX_KEPT_TOGETHER: usize = 24 << 20;
 
 /// The buffers of one worker.
@@ -18,7 +16,7 @@ pub struct Workspace {
 impl Workspace {
     /// Returns a buffer of `len` bytes with undefined content.
     pub(super) fn take(&mut self, len: usize) -> Vec<u8> {
-        // The smallest buffer that is large enough, or else the largest one.
+        // Takes the smallest buffer that is large enough, otherwise the largest one.
         let best = (0..self.free.len()).min_by_key(|at| {
             let capacity = self.free[*at].capacity();
             (capacity < len, capacity.abs_diff(len))
@@ -42,7 +40,6 @@ impl Workspace {
         }
     }
 
-    /// Returns the buffer of a plane to the workspace.
     pub(super) fn give_plane(&mut self, plane: Plane) {
         self.give(plane.samples);
     }

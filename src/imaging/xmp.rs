@@ -1,8 +1,8 @@
-//! The orientation in an XMP packet: the property `Orientation` of the namespace `http://ns.adobe.com/tiff/1.0/`.
+//! Reads the orientation in an XMP packet: the property `Orientation` of the namespace `http://ns.adobe.com/tiff/1.0/`.
 //!
-//! It is an attribute (`tiff:Orientation="3"`) or an element (`<tiff:Orientation>3</tiff:Orientation>`), with any prefix
-//! that is bound to the namespace. This is not an XML parser: it makes one pass over the tags and ignores nesting, entities
-//! and documents in UTF-16. A prefix stays bound until it is bound again. The packet is untrusted.
+//! It is an attribute (`tiff:Orientation="3"`) or an element (`<tiff:Orientation>3</tiff:Orientation>`), with any prefix that
+//! is bound to the namespace. This is not an XML parser: it makes one pass over the tags of an untrusted packet and ignores
+//! nesting, entities and documents in UTF-16. A prefix stays bound until it is bound again.
 
 use memchr::memchr;
 use memchr::memmem::find;
@@ -41,12 +41,10 @@ pub(super) fn orientation(packet: &[u8]) -> Option<u16> {
 
 const CDATA: &[u8] = b"![CDATA[";
 
-/// Returns the bytes after the first `end`.
 fn after<'a>(bytes: &'a [u8], end: &[u8]) -> Option<&'a [u8]> {
     bytes.get(find(bytes, end)? + end.len()..)
 }
 
-/// Returns the text at the start of the content of an element.
 fn text(content: &[u8]) -> &[u8] {
     let content = content.trim_ascii_start();
     let (content, end) = match content.strip_prefix(b"<").and_then(|tag| tag.strip_prefix(CDATA)) {
@@ -63,7 +61,6 @@ fn number(text: &[u8]) -> Option<u16> {
     std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
 }
 
-/// The prefixes that are bound to the namespace.
 #[derive(Debug, Default)]
 struct Prefixes<'a> {
     bound: Vec<&'a [u8]>,
@@ -88,16 +85,14 @@ impl<'a> Prefixes<'a> {
     }
 }
 
-/// A start tag.
 struct Tag<'a> {
     /// The value of the property, if an attribute of the tag is the property.
     attribute: Option<&'a [u8]>,
-    /// Whether the element is the property.
     is_property: bool,
 }
 
 impl<'a> Tag<'a> {
-    /// Reads the start tag at the start of `rest`, after its `<`. Returns it with the bytes after its `>`.
+    /// Reads the start tag after the `<` at the start of `rest`. Returns it with the bytes after its `>`.
     fn read(mut rest: &'a [u8], prefixes: &mut Prefixes<'a>) -> Option<(Self, &'a [u8])> {
         let element;
         (element, rest) = name(rest);
@@ -123,7 +118,7 @@ fn name(rest: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(rest.iter().position(is_end).unwrap_or(rest.len()))
 }
 
-/// Removes the next attribute, or else the end of the tag, from the front of `rest`. Returns `None` if the tag does not end.
+/// Removes the next attribute, or the end of the tag, from the front of `rest`. Returns `None` if the tag does not end.
 #[allow(clippy::type_complexity, reason = "a name and a value, or the end, or an error")]
 fn next_attribute<'a>(rest: &mut &'a [u8]) -> Option<Option<(&'a [u8], &'a [u8])>> {
     loop {
@@ -157,7 +152,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A packet around the attributes and the content of its description.
+    /// Returns a packet with these attributes and this content of its description.
     fn packet(attributes: &str, content: &str) -> String {
         format!(
             "<?xpacket begin=\"\u{feff}\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?><x:xmpmeta xmlns:x='adobe:ns:meta/'>\

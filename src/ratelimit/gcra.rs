@@ -19,15 +19,13 @@ impl From<Quota> for Rate {
 }
 
 impl Rate {
-    /// Returns the time in which `units` become available again. Rounded down, so that a whole burst always fits the
-    /// window.
+    /// Returns the time in which `units` become available again, rounded down, so that a whole burst always fits the window.
     pub(super) fn cost(self, units: u32) -> u64 {
         let cost = u128::from(self.window) * u128::from(units) / u128::from(self.burst);
         u64::try_from(cost).unwrap_or(u64::MAX).max(1)
     }
 
-    /// Decides whether a client with `debt` (the time until its burst is complete) may take `units`. Returns the
-    /// decision and the new debt.
+    /// Decides whether a client with `debt` (time until its burst is complete) may take `units`. Also returns the new debt.
     pub(super) fn decide(self, debt: u64, units: u32) -> (Decision, u64) {
         let (window, cost) = (self.window, self.cost(units));
         let allowed = debt.saturating_add(cost) <= window;

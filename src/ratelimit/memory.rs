@@ -14,9 +14,8 @@ const MAX_CLIENTS: usize = 65_536;
 
 /// A rate limiter that counts in this process only.
 ///
-/// Holds at most 65,536 clients. When full, it removes clients without debt, which loses nothing, and then those with
-/// the least debt, which forgives it. So a flood of addresses can weaken limits, but can neither exhaust memory nor
-/// lock out other clients.
+/// Holds at most 65,536 clients. When full, it removes clients without debt, which loses nothing, and then those with the least
+/// debt, which forgives it. So a flood of addresses can weaken limits, but neither exhaust memory nor lock out other clients.
 #[derive(Debug)]
 pub struct MemoryLimiter {
     quota: Quota,
@@ -185,8 +184,7 @@ mod tests {
             prop_assert!(allowed <= u64::from(burst) + now * u64::from(burst) / (10 * SECOND) + 1);
         }
 
-        /// For any sequence of taken and returned units, the units kept never exceed the burst and what became
-        /// available since.
+        /// For any sequence of taken and returned units, the units kept never exceed the burst and what became available since.
         #[test]
         fn kept_units_never_exceed_the_quota(
             burst in 1u32..2000,

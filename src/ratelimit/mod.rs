@@ -1,7 +1,4 @@
-//! Rate limits: how often a client may call, and how much it may store. Limits count in one process, or are shared by
-//! several through Redis.
-//!
-//! Clients are opaque keys here. The number of clients in memory is bounded.
+//! Rate limits: how often a client may call, and how much it may store, in one process or in several through Redis.
 
 #[cfg(test)]
 mod conformance;
@@ -44,8 +41,7 @@ pub struct Decision {
     pub allowed: bool,
     /// Units that the client has left.
     pub remaining: u32,
-    /// Time until the same number of units is available, or zero if it is. The whole window if the request exceeds
-    /// the burst.
+    /// Time until the same number of units is available, zero if it is, or the whole window if the request exceeds the burst.
     pub retry_after: Duration,
     /// Time until the whole burst is available.
     pub reset_after: Duration,
@@ -53,8 +49,8 @@ pub struct Decision {
 
 /// Counts the units that clients take against one [`Quota`].
 ///
-/// An implementation is atomic: concurrent calls for one unused key never take more than `burst` units together. It
-/// never fails: if it depends on another service that fails, it counts in this process.
+/// An implementation is atomic: concurrent calls for one unused key never take more than `burst` units together. It never
+/// fails: if it depends on a service that fails, it counts in this process.
 #[async_trait]
 pub trait RateLimiter: Send + Sync {
     /// Takes `units` from the quota of `client`: all of them, or none if not enough are left.
@@ -65,15 +61,14 @@ pub trait RateLimiter: Send + Sync {
         self.take(client, 1).await
     }
 
-    /// Returns `units` that were taken and not used. May take effect a moment later. If the service that shares
-    /// limits does not answer, the units are returned in this process only.
+    /// Returns `units` that were taken and not used, possibly a moment later. If the service that shares limits does not
+    /// answer, it returns them in this process only.
     fn give_back(self: Arc<Self>, client: ClientKey, units: u32);
 
     /// Returns the quota.
     fn quota(&self) -> Quota;
 
-    /// Returns the number of [`take`](Self::take) calls since the start that were counted in this process only
-    /// although limits are shared.
+    /// Returns the number of [`take`](Self::take) calls that counted in this process although limits are shared.
     fn fallbacks(&self) -> u64 {
         0
     }

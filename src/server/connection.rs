@@ -25,8 +25,7 @@ use crate::telemetry::connections::Counted;
 use crate::web::body::Body;
 use crate::web::stack::MonitorsOnly;
 
-/// Idle time after which an HTTP/1.1 connection keeps only its socket: hyper holds 16 KiB for each connection, and
-/// phones keep theirs open for minutes.
+/// Idle time after which an HTTP/1.1 connection keeps only its socket. hyper holds 16 KiB, and phones stay for minutes.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// An accepted connection, with its slot and its permit.
@@ -114,8 +113,7 @@ impl Serving {
 
     /// Runs hyper until the connection ends, is idle for too long, or can rest.
     ///
-    /// With `rests` an idle connection returns [`Outcome::Resting`]. Without, it is shut down gracefully (HTTP/2
-    /// GOAWAY) before it is closed.
+    /// With `rests` an idle connection returns [`Outcome::Resting`]. Otherwise it is shut down gracefully, then closed.
     async fn drive<C: Graceful>(
         &mut self,
         mut connection: Pin<&mut C>,
@@ -146,7 +144,7 @@ impl Serving {
                     }
                     return Outcome::Closed;
                 }
-                // The sender is dropped at shutdown, which makes this return an error.
+                // At shutdown the sender is dropped, which makes this return an error.
                 _ = self.stopping.changed(), if !is_stopping => {
                     (is_stopping, is_closing) = (true, true);
                     connection.as_mut().graceful_shutdown();
@@ -168,7 +166,6 @@ impl Serving {
     }
 }
 
-/// Why [`Serving::drive`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     /// The connection is closed.
@@ -177,10 +174,8 @@ enum Outcome {
     Resting,
 }
 
-/// The future of one response.
-///
-/// Boxed, because hyper reserves room for it for the lifetime of the connection, and it is much larger than
-/// everything else that an idle connection holds.
+/// The future of one response. It is boxed, because hyper reserves room for it for the lifetime of the connection, and it is
+/// much larger than everything else that an idle connection holds.
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<PacedBody>, Infallible>> + Send>>;
 
 /// Wraps `handler` as a service that counts each request in `state` until its response was handed over.

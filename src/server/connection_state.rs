@@ -8,22 +8,21 @@ use tokio::sync::Notify;
 
 use super::shares::Slot;
 
-/// Whether a connection is in work, has unanswered input, or timed out.
+/// Tracks whether a connection is in work, has unanswered input, or timed out.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     slot: Slot,
     /// Requests whose response hyper has not received completely.
     open: AtomicUsize,
-    /// The last write is blocked because the client does not read.
+    /// True if the last write is blocked because the client does not read.
     is_write_blocked: AtomicBool,
-    /// Bytes were received since the last response began.
+    /// True if bytes were received since the last response began.
     has_unanswered_input: AtomicBool,
     is_timed_out: AtomicBool,
     changed: Notify,
 }
 
 impl ConnectionState {
-    /// Creates the state of a new connection that occupies `slot`.
     pub(super) fn new(slot: Slot) -> Self {
         Self {
             slot,
@@ -66,7 +65,6 @@ impl ConnectionState {
         self.has_unanswered_input.store(has_unanswered_input, Ordering::Relaxed);
     }
 
-    /// Returns true if bytes were received that no response followed yet.
     pub(super) fn has_unanswered_input(&self) -> bool {
         self.has_unanswered_input.load(Ordering::Relaxed)
     }
@@ -76,16 +74,14 @@ impl ConnectionState {
         self.is_timed_out.store(true, Ordering::Relaxed);
     }
 
-    /// Returns true if the connection ends because a request head did not arrive in time.
     pub(super) fn is_timed_out(&self) -> bool {
         self.is_timed_out.load(Ordering::Relaxed)
     }
 
     /// Completes when the connection has been idle for long enough.
     ///
-    /// Returns [`Idle::CanRest`] after `rest` if no part of a request was received, else [`Idle::TimedOut`] after
-    /// `limit`. Bytes of an unfinished head do not reset the timer, so that a client cannot extend it by sending
-    /// slowly.
+    /// Returns [`Idle::CanRest`] after `rest` if no part of a request was received, otherwise [`Idle::TimedOut`] after `limit`.
+    /// Bytes of an unfinished head do not reset the timer, so a client cannot extend it by sending slowly.
     pub(super) async fn wait_until_idle(&self, rest: Duration, limit: Duration) -> Idle {
         let mut idle = Duration::ZERO;
         loop {
@@ -109,9 +105,9 @@ impl ConnectionState {
 /// How long a connection has been idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Idle {
-    /// For the short time, and no part of a request was received.
+    /// Idle for the short time, without any part of a request.
     CanRest,
-    /// For the maximum time.
+    /// Idle for the maximum time.
     TimedOut,
 }
 

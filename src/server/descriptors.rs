@@ -1,7 +1,7 @@
 //! Divides the process's file descriptors between connections and photos.
 //!
-//! Each connection uses one descriptor, and so does each photo that is spilled to disk, staged or read back. If
-//! connections could take all descriptors, no upload could finish, and so no connection would become free.
+//! Each connection uses one descriptor, and so does each photo that is spilled to disk, staged or read back. If connections
+//! could take all descriptors, no upload could finish, and no connection would become free.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -15,9 +15,8 @@ pub fn raise_limit() -> std::io::Result<u64> {
     Ok(hard)
 }
 
-/// Returns the number of connections to allow: `wanted`, or fewer if the limit of open files requires it.
-///
-/// A quarter of the descriptors and `ALWAYS_OPEN` stay reserved. Logs a warning if `wanted` is lowered.
+/// Returns the number of connections to allow: `wanted`, or fewer (with a warning) if the limit of open files requires it. A
+/// quarter of the descriptors and `ALWAYS_OPEN` stay reserved.
 pub fn limit_connections(wanted: usize) -> usize {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
     let allowed = usize::try_from(connections_for(limit)).unwrap_or(usize::MAX);

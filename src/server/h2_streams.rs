@@ -1,9 +1,9 @@
 //! Runs HTTP/2 streams as tasks, each with a time budget for sending its response.
 //!
-//! A socket write timeout does not cover a single stream: a peer can give flow-control window to some streams, or to
-//! none, and make the server keep the other responses for ever. So each stream has its own [`TimeBudget`], which its
-//! response body updates. A stream that uses up its budget is dropped, which resets it and frees its memory. Other
-//! streams of the connection continue.
+//! A socket write timeout does not cover a single stream: a peer can give flow-control window to some streams, or to none, and
+//! make the server keep the other responses for ever. So each stream has its own [`TimeBudget`], which its response body
+//! updates. A stream that uses up its budget is dropped, which resets it and frees its memory. Other streams of the connection
+//! continue.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,25 +15,21 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::web::min_rate::{MinRate, TimeBudget};
 
-/// The time budget of one stream, shared by its task and its response body.
 pub(super) type SharedTimeBudget = Arc<Mutex<TimeBudget>>;
 
 tokio::task_local! {
     static TIME_BUDGET: SharedTimeBudget;
 }
 
-/// Returns the time budget of the stream whose task calls this, or `None` in HTTP/1.1, where the socket keeps the
-/// budget.
+/// Returns the time budget of the stream whose task calls this, or `None` in HTTP/1.1, where the socket has the budget.
 pub(super) fn current_time_budget() -> Option<SharedTimeBudget> {
     TIME_BUDGET.try_with(Arc::clone).ok()
 }
 
-/// Locks a time budget and runs `change` on it.
 pub(super) fn update<T>(time_budget: &SharedTimeBudget, change: impl FnOnce(&mut TimeBudget) -> T) -> T {
     change(&mut time_budget.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Spawns the streams of HTTP/2 connections.
 #[derive(Debug, Clone)]
 pub(super) struct H2Executor {
     min_rate: MinRate,

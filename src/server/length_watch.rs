@@ -1,10 +1,8 @@
-//! Finds out whether a request was refused for its Content-Length rather than for its head.
+//! Detects whether a request was refused for its Content-Length rather than for its head.
 //!
-//! hyper reserves the lengths 2^64-2 and 2^64-1 and answers them with 431; a larger length is not a number to it. All
-//! three are bodies that are too large, so the response is 413. This type reads heads as they pass and does not
-//! change them.
+//! hyper reserves the lengths 2^64-2 and 2^64-1 and answers them with 431; it does not parse larger lengths as numbers. All
+//! three are too large bodies, so the response is 413. This type reads heads as they pass and does not change them.
 
-/// The largest Content-Length that hyper accepts.
 const MAX_LENGTH: u64 = u64::MAX - 2;
 
 const NAME: &[u8] = b"content-length:";
@@ -117,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn watch_that_is_restarted_knows_the_next_head_alone() {
+    fn restarted_watch_ignores_earlier_heads() {
         let mut watch = LengthWatch::default();
         for _ in 0..2 {
             watch.scan(b"POST / HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n");

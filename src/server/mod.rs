@@ -1,7 +1,5 @@
-//! HTTP server: accepts connections up to a limit, serves HTTP/1.1 and HTTP/2 (prior knowledge), drains them at
-//! shutdown.
-//!
-//! It handles sockets and deadlines only. The handler passed to [`run`] interprets the requests.
+//! HTTP server: accepts connections up to a limit, serves HTTP/1.1 and HTTP/2 (prior knowledge), drains them at shutdown. It
+//! handles sockets and deadlines only. The handler passed to [`run`] interprets the requests.
 
 mod connection;
 mod connection_state;
@@ -32,23 +30,19 @@ use crate::telemetry::connections::Connections;
 use crate::web::body::Body;
 use crate::web::min_rate::MinRate;
 
-/// Pause after a failed accept, for example when the process is out of file descriptors. Descriptors become free when
-/// connections close, so retrying at once would only use CPU.
+/// Pause after a failed accept, for example without free descriptors, which only the end of other connections changes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a new connection waits for an evicted one to close. An evicted connection closes the next time its task
-/// is polled.
+/// How long a new connection waits for an evicted one, which closes the next time its task is polled.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
 
-/// Listen backlog, which the kernel caps at its own limit (`net.core.somaxconn`). It is large enough for thousands of
-/// phones that reconnect at the same time after a network outage.
+/// Listen backlog (capped by `net.core.somaxconn`), for thousands of phones that reconnect together after an outage.
 const LISTEN_QUEUE: u32 = 4096;
 
 /// Limits for connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Maximum number of open connections. At the limit an idle connection is evicted, or the new one is closed; see
-    /// `shares.rs`.
+    /// Maximum number of open connections. At the limit one is evicted or refused; see `shares.rs`.
     pub connections: usize,
     /// Time allowed for receiving a request head, and for keeping an idle connection open.
     pub head_timeout: Duration,
@@ -78,9 +72,7 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(LISTEN_QUEUE)
 }
 
-/// Serves connections from `listener` until `shutdown` completes, then waits for open requests up to
-/// `limits.shutdown_timeout`.
-///
+/// Serves connections from `listener` until `shutdown` completes, then waits for open requests up to `limits.shutdown_timeout`.
 /// The per-client share of connections does not apply to peers in `trusted_proxies`.
 pub async fn run<H, F>(
     listener: TcpListener,
@@ -139,7 +131,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
         match listener.accept().await {
             Ok(accepted) => return accepted,
             Err(error) => {
-                // Logged once per outage instead of twenty times a second.
+                // The error is logged once per outage instead of twenty times a second.
                 if !is_logged {
                     tracing::warn!(%error, "cannot accept connections; retrying");
                     is_logged = true;

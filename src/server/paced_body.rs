@@ -14,9 +14,8 @@ use super::connection_state::RequestGuard;
 use super::h2_streams::{self, SharedTimeBudget};
 use crate::web::body::Body;
 
-/// A response body that counts its connection as in work until it is dropped, and charges the stream's time budget.
-///
-/// The budget is charged from the moment when hyper receives a piece until it asks for the next one.
+/// A response body that counts its connection as in work until it is dropped, and charges the stream's time budget from the
+/// moment when hyper receives a piece until it asks for the next one.
 pub(super) struct PacedBody {
     body: Body,
     time_budget: Option<SharedTimeBudget>,
@@ -30,7 +29,6 @@ pub(super) struct PacedBody {
 }
 
 impl PacedBody {
-    /// Wraps the body of `response`.
     pub(super) fn wrap(
         response: Response<Body>,
         guard: RequestGuard,
@@ -49,9 +47,9 @@ impl PacedBody {
 
     /// Returns `piece`, without its last byte if it is the last piece of an HTTP/2 body.
     ///
-    /// hyper's HTTP/2 accepts a whole piece as soon as the window has room for one byte, and keeps the unsent rest
-    /// after the stream's task has ended, where no time budget applies. With the last byte as a piece of its own, the
-    /// task lives until all bytes before it are sent.
+    /// hyper's HTTP/2 accepts a whole piece as soon as the window has room for one byte, and keeps the unsent rest after the
+    /// stream's task has ended, where no time budget applies. If the last byte is a separate piece, the task lives until all
+    /// bytes before it are sent.
     fn split_last_byte(&mut self, mut piece: Bytes) -> Bytes {
         let length = piece.len() as u64;
         if self.time_budget.is_some() && length > 1 && self.remaining == Some(length) {

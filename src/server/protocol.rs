@@ -1,5 +1,4 @@
-//! Configures hyper's HTTP/1.1 and HTTP/2 with all their limits. Tests with hostile HTTP/2 peers are in
-//! `tests/it/http2.rs`.
+//! Configures hyper's HTTP/1.1 and HTTP/2 with all their limits. `tests/it/http2.rs` tests them with hostile HTTP/2 peers.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,18 +14,17 @@ use super::paced_body::PacedBody;
 use super::socket::Socket;
 use crate::web::min_rate::MinRate;
 
-/// Maximum size of an HTTP/1.1 request head. It is above the limits of the web stack, so that the stack refuses
-/// first, with a problem document. hyper itself answers 431, in HTTP/2 without a body.
+/// Maximum size of an HTTP/1.1 request head. It is above the limits of the web stack, so the stack refuses first, with a
+/// problem document. hyper itself answers 431, in HTTP/2 without a body.
 const READ_BUFFER: usize = 64 * 1024;
 /// Maximum size of an HTTP/2 request head. It also limits CONTINUATION frames (CVE-2024-27316).
 const HEADER_LIST: u32 = 64 * 1024;
 /// Maximum number of open streams per HTTP/2 connection.
 const MAX_STREAMS: u32 = 64;
-/// Streams that a peer may open and reset before the server handles them; one more ends the connection
-/// (CVE-2023-44487).
+/// Streams that a peer may open and reset before the server handles them. One more ends the connection (CVE-2023-44487).
 const MAX_RESET_STREAMS: usize = 20;
-/// Streams that the server may reset because of errors of the peer; one more ends the connection (CVE-2025-8671). The
-/// limit is above 100, because some clients open a hundred streams before they read the server's limit.
+/// Streams that the server may reset because of errors of the peer. One more ends the connection (CVE-2025-8671). The limit is
+/// above 100, because some clients open a hundred streams before they read the server's limit.
 const MAX_FAULTY_STREAMS: usize = 128;
 /// Flow-control window of one HTTP/2 stream: bytes of a request body that may arrive before the handler reads them.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -37,7 +35,6 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Interval of HTTP/2 keep-alive pings, and the time allowed for the acknowledgement.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Builders of HTTP/1.1 and HTTP/2 connections.
 pub(super) struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<H2Executor>,
@@ -47,8 +44,7 @@ impl Protocols {
     /// Configures both protocols. A client must read responses at least at `write_rate`.
     pub(super) fn new(write_rate: MinRate) -> Self {
         let mut http1 = http1::Builder::new();
-        // The head timeout is in `connection.rs`. hyper's would also run while a slow client reads the end of the
-        // previous response.
+        // The head timeout is in `connection.rs`. hyper's would also run while a slow client reads the previous response.
         http1.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(READ_BUFFER);
         let mut http2 = http2::Builder::new(H2Executor::new(write_rate));
         http2
@@ -65,7 +61,6 @@ impl Protocols {
         Self { http1, http2 }
     }
 
-    /// Serves HTTP/1.1 on `socket`.
     pub(super) fn http1<S>(
         &self,
         socket: Box<Socket>,
@@ -78,7 +73,6 @@ impl Protocols {
         self.http1.serve_connection(TokioIo::new(socket), service)
     }
 
-    /// Serves HTTP/2 on `socket`.
     pub(super) fn http2<S>(
         &self,
         socket: Box<Socket>,
@@ -93,8 +87,7 @@ impl Protocols {
     }
 }
 
-/// Takes the socket out of an HTTP/1.1 connection and frees hyper's buffers. Bytes that hyper read ahead go back to
-/// the socket.
+/// Takes the socket out of an HTTP/1.1 connection and frees hyper's buffers. Bytes that hyper read ahead go back to the socket.
 pub(super) fn into_socket<S>(connection: http1::Connection<TokioIo<Box<Socket>>, S>) -> Box<Socket>
 where
     S: HttpService<Incoming, ResBody = PacedBody>,
@@ -105,7 +98,6 @@ where
     socket
 }
 
-/// An HTTP connection of either version.
 pub(super) trait Graceful: Future<Output = hyper::Result<()>> {
     /// Finishes open requests and accepts no new ones.
     fn graceful_shutdown(self: Pin<&mut Self>);

@@ -1,23 +1,22 @@
 //! Decides which connections stay open when all slots are taken.
 //!
-//! A connection is *in work* while a request on it is not completely answered, else it is *idle*. A connection that
-//! sends nothing, one in the middle of a request head, and one whose only request was answered because monitoring
-//! requests need no share are all idle. Two rules always hold:
+//! A connection is *in work* while a request on it is not completely answered, otherwise it is *idle*. So a connection is idle
+//! if it sends nothing, if it is in the middle of a request head, or if it only has answered monitoring requests, which need no
+//! share. Two rules always hold:
 //!
-//! - **Idle connections are evicted.** When all slots are taken, a new connection gets the slot of an idle one. The
-//!   client with the most connections loses the one that has been idle the longest. The new connection is refused if
-//!   no idle connection belongs to a client with more connections than its own, to its own client, or to a trusted
-//!   proxy.
-//! - **Connections in work have shares.** Up to half of the slots are free for all. Above that, a client may have no
-//!   more connections in work than there are free slots. So one client gets half of them at most, and some stay free
-//!   for others (the dynamic thresholds of Choudhury and Hahne, as in the buffers of network switches). A request
-//!   beyond the share is answered only if it is a monitoring request.
+//! - **Idle connections are evicted.** When all slots are taken, a new connection gets the slot of an idle one. The client with
+//!   the most connections loses the one that has been idle the longest. The new connection is refused if no idle connection
+//!   belongs to a client with more connections than its own, to its own client, or to a trusted proxy.
+//! - **Connections in work have shares.** Up to half of the slots are free for all. Above that, a client may have no more
+//!   connections in work than there are free slots. So one client gets at most half of them, and some stay free for others (the
+//!   dynamic thresholds of Choudhury and Hahne, as in the buffers of network switches). A request beyond the share is answered
+//!   only if it is a monitoring request.
 //!
-//! Some slots are never used for connections in work. The connections that hold them are idle, so a client without
-//! any connection can always connect, and its health check is answered.
+//! Some slots are never used for connections in work. The connections that hold them are idle, so a client without any
+//! connection can always connect, and its health check is answered.
 //!
-//! A client is an IPv4 address or an IPv6 /64 network. A trusted proxy forwards many clients, so it has no share: it
-//! may use all slots except a reserve, and its idle connections are evicted last.
+//! A client is an IPv4 address or an IPv6 /64 network. A trusted proxy forwards many clients, so it has no share: it may use
+//! all slots except a reserve, and its idle connections are evicted last.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -30,14 +29,12 @@ use tokio::sync::Notify;
 use crate::model::ClientKey;
 use crate::telemetry::connections::Connections;
 
-/// Divisor for the reserve: 1/16 of all connections. The reserve is set aside three times: from open connections, so
-/// that an evicted one has time to close; from those in work, so that some are idle; and from the work of trusted
-/// proxies.
+/// Divisor for the reserve: 1/16 of all connections. The reserve is set aside three times: from open connections, so that an
+/// evicted one has time to close; from those in work, so that some are idle; and from the work of trusted proxies.
 const RESERVE_PART: usize = 16;
-/// Maximum reserve, whatever the number of connections.
+/// Maximum reserve for any number of connections.
 const MAX_RESERVE: usize = 64;
 
-/// The connections of all clients, and the limits on them.
 #[derive(Debug)]
 pub(super) struct Shares {
     /// Maximum number of open connections.
@@ -68,11 +65,9 @@ struct Peer {
     client: ClientKey,
 }
 
-/// Eviction order of peers; the highest is evicted first. A peer ranks by the number of its connections, then by how
-/// long its oldest idle connection has been idle.
+/// Eviction order of peers, the highest first: by number of connections, then by the age of the oldest idle connection.
 type Rank = (usize, Reverse<u64>, Peer);
 
-/// The connections of one peer.
 #[derive(Debug, Default)]
 struct PeerConnections {
     open: usize,
@@ -191,7 +186,6 @@ impl Table {
         }
     }
 
-    /// Evicts the oldest idle connection of `peer`.
     fn evict(&mut self, peer: Peer) {
         let mut oldest = None;
         self.change(peer, |held| {
@@ -222,14 +216,12 @@ impl Connection {
 }
 
 impl Slot {
-    /// Completes when the connection is evicted.
     pub(super) async fn evicted(&self) {
         self.connection.evicted.notified().await;
     }
 
-    /// Records whether the connection is in work. Returns false if the client's share does not allow it.
-    ///
-    /// `is_in_work` is called while the table is locked, so that concurrent updates record the latest state.
+    /// Records whether the connection is in work. Returns false if the client's share does not allow it. `is_in_work` is called
+    /// while the table is locked, so that concurrent updates record the latest state.
     pub(super) fn update(&self, is_in_work: impl FnOnce() -> bool) -> bool {
         let mut table = self.shares.lock();
         match (self.connection.state(), is_in_work()) {

@@ -1,9 +1,8 @@
 //! A TCP socket for hyper that adds what hyper lacks.
 //!
-//! - **Problem documents.** hyper answers a head that it cannot parse with a bare status line; this module replaces
-//!   it with a complete problem response.
-//! - **Late start.** The HTTP version is detected before hyper is created, so a connection that sends nothing costs
-//!   only its socket.
+//! - **Problem documents.** hyper answers a head that it cannot parse with a bare status line. This module replaces it with a
+//!   complete problem response.
+//! - **Late start.** The HTTP version is detected before hyper is created, so a silent connection costs only its socket.
 //! - **413 for huge lengths.** A Content-Length above hyper's limit is refused with 413; see [`LengthWatch`].
 //! - **408.** A request head that began but did not arrive in time is answered before the connection closes.
 //! - **Minimum read rate.** A client that does not read its response, or reads it too slowly, loses its connection.
@@ -29,17 +28,14 @@ use crate::web::request_id;
 /// The HTTP/2 connection preface (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Bytes of a response that the kernel buffers unsent (`TCP_NOTSENT_LOWAT`). By default it buffers megabytes for a
-/// fast client that stops reading, and asks for more only when a third of them is sent, so that a slow client looks
-/// like a dead one.
+/// Bytes of a response that the kernel buffers unsent (`TCP_NOTSENT_LOWAT`). By default it buffers megabytes for a fast client
+/// that stops reading, and asks for more only when a third of them is sent, so a slow client looks disconnected.
 const UNSENT_BYTES: u32 = 64 * 1024;
 
-/// Maximum bytes per read from a client that sends slower than the server reads. hyper doubles its buffer of 8 KiB
-/// whenever a read fills it, and an upload holds several such buffers, so thousands of slow phones would use many
-/// times the memory for nothing.
+/// Maximum bytes per read from a client that sends slower than the server reads. hyper doubles its buffer of 8 KiB whenever a
+/// read fills it, and an upload holds several such buffers, so thousands of slow phones would use many times the memory.
 const READ_BYTES: u64 = 8 * 1024 - 64;
-/// After this many consecutive reads that did not wait, a client counts as fast, and reads fill all of hyper's
-/// buffer.
+/// After this many consecutive reads that did not wait, a client counts as fast, and reads fill all of hyper's buffer.
 const FAST_AFTER: u32 = 6;
 
 /// The protocol version that a client uses.
@@ -51,7 +47,6 @@ pub(super) enum Version {
     Http2,
 }
 
-/// A client's TCP socket; see the module.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
@@ -61,7 +56,6 @@ pub(super) struct Socket {
     prefetched: Bytes,
     /// Consecutive reads that did not wait.
     ready_reads: u32,
-    /// A response of this module that is being written.
     own_response: Bytes,
     /// Time that the client has left for reading responses.
     time_budget: TimeBudget,
@@ -72,7 +66,7 @@ pub(super) struct Socket {
 impl Socket {
     /// Wraps `stream`. The client must read what is written at least at `write_rate`.
     pub(super) fn new(stream: TcpStream, state: Arc<ConnectionState>, write_rate: MinRate) -> Self {
-        // Responses are written whole; Nagle's algorithm would only delay them.
+        // Responses are written whole, so Nagle's algorithm would only delay them.
         let _best_effort = stream.set_nodelay(true);
         let _best_effort = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
         Self {
@@ -88,9 +82,6 @@ impl Socket {
     }
 
     /// Reads until the first bytes show which version the client uses.
-    ///
-    /// # Errors
-    /// Reading from the socket failed.
     pub(super) async fn detect_version(&mut self) -> io::Result<Version> {
         let (mut arrived, mut length) = ([0; PREFACE.len()], 0);
         let version = loop {
@@ -113,15 +104,11 @@ impl Socket {
     }
 
     /// Completes when the client sent something or closed the connection.
-    ///
-    /// # Errors
-    /// Waiting on the socket failed.
     pub(super) async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await
     }
 
-    /// Puts back bytes that hyper had read and not used. They are copied, because hyper's buffer is a hundred times
-    /// as large.
+    /// Puts back bytes that hyper had read and not used. They are copied, because hyper's buffer is a hundred times as large.
     pub(super) fn unread(&mut self, bytes: &[u8]) {
         debug_assert!(self.prefetched.is_empty(), "hyper has read all prefetched bytes");
         // These bytes will be scanned again.
@@ -170,8 +157,7 @@ impl Socket {
 /// Detail of the problem for a Content-Length that hyper does not accept.
 const LENGTH_TOO_LARGE: &str = "The Content-Length exceeds the largest body that the server accepts.";
 
-/// Returns the problem that replaces `head`, if `head` is hyper's bare refusal. Responses of this server carry a
-/// request id; hyper's do not.
+/// Returns the problem that replaces `head`, if that is hyper's own bare refusal, which has no request id.
 fn problem_instead_of(head: &[u8]) -> Option<Problem> {
     // hyper answers with version 1.0 if the previous request was HTTP/1.0 with keep-alive.
     let rest = head.strip_prefix(b"HTTP/1.1 ").or_else(|| head.strip_prefix(b"HTTP/1.0 "))?;
@@ -215,8 +201,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         if !self.prefetched.is_empty() {
-            // Read on into the same buffer, which usually completes the head: hyper doubles its buffer for a second
-            // read.
+            // Reads on into the same buffer, which usually completes the head. For a second read hyper doubles its buffer.
             let take = self.prefetched.len().min(buf.remaining());
             buf.put_slice(&self.prefetched.split_to(take));
             if buf.remaining() == 0 {

@@ -1,4 +1,4 @@
-//! Counts connections: how many are open, and how many were closed for want of room.
+//! Counts open connections, and those that were closed for lack of slots.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -45,7 +45,7 @@ impl Connections {
         self.0.refused.get()
     }
 
-    /// Counts one more until the result is dropped.
+    /// Counts one more connection until the result is dropped.
     pub fn count(&self) -> Counted {
         self.0.open.inc();
         Counted(self.clone())

@@ -1,8 +1,8 @@
 //! A bounded queue between the threads that log and the one thread that writes the log.
 //!
-//! A reader that pauses (a stopped terminal, a log shipper that hangs) blocks every write to its pipe. With the
-//! queue, only the writing thread blocks. Lines are queued up to a number of bytes; further lines are counted and
-//! dropped until the reader has read all queued ones. Then one line reports how many are missing.
+//! A reader that pauses (a stopped terminal, a log shipper that hangs) blocks every write to its pipe. With the queue, only the
+//! writing thread blocks. Lines are queued up to a number of bytes; further lines are counted and dropped until the reader has
+//! read all queued ones. Then one line reports how many are missing.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Maximum bytes of queued lines. The writing thread may hold the same amount again.
 pub const CAPACITY: usize = 1024 * 1024;
 
-/// A buffer larger than this is freed after writing, since bursts of lines are rare.
+/// A larger buffer is freed after writing, because bursts of lines are rare.
 const KEPT_BYTES: usize = 64 * 1024;
 
 /// Pause before retrying a non-blocking output that accepts nothing.
@@ -28,9 +28,7 @@ pub struct LogWriter(Arc<Shared>);
 struct Shared {
     capacity: usize,
     queue: Mutex<Queue>,
-    /// Signalled when there is something to write.
     work: Condvar,
-    /// Signalled when everything is written.
     idle: Condvar,
     /// Number of lines since the start that were never written.
     dropped: AtomicU64,
@@ -39,15 +37,13 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     lines: Vec<u8>,
-    /// Lines dropped since one did not fit. While it is not zero, no line is accepted, so that all missing lines are
-    /// in one place.
+    /// Lines dropped since one did not fit. Until it is zero again no line is accepted, so all missing lines are in one place.
     gap: u64,
     is_writing: bool,
 }
 
 impl LogWriter {
-    /// Starts the thread that writes to `output`, with a queue of `capacity` bytes. `notice` returns the line that
-    /// reports a number of missing lines.
+    /// Starts the thread that writes to `output`, with a queue of `capacity` bytes. `notice` reports a number of missing lines.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -104,7 +100,6 @@ impl Shared {
 
     fn run<W: Write>(&self, mut output: Output<W>, notice: impl Fn(u64) -> String) {
         let mut batch = Vec::new();
-        // Missing lines that are not reported yet.
         let mut missing = 0;
         loop {
             let mut queue = self.lock();
@@ -122,7 +117,7 @@ impl Shared {
             if missing > 0 && output.write(notice(missing).as_bytes()).is_ok() {
                 missing = 0;
             }
-            // If the notice fails, it is written again with the next lines.
+            // A notice that fails is written again with the next lines.
             let lost = if missing > 0 { lines(&batch) } else { output.write(&batch).err().unwrap_or(0) };
             self.dropped.fetch_add(lost, Ordering::Relaxed);
             missing += lost;
@@ -140,15 +135,12 @@ fn lines(bytes: &[u8]) -> u64 {
 
 struct Output<W> {
     output: W,
-    /// The last line was cut off by an error.
+    /// True if an error cut off the last line.
     is_line_open: bool,
 }
 
 impl<W: Write> Output<W> {
-    /// Writes all bytes, waiting as long as the reader pauses.
-    ///
-    /// # Errors
-    /// The number of lines that were not written completely.
+    /// Writes all bytes, waiting while the reader pauses. The error is the number of lines that were not written completely.
     fn write(&mut self, mut bytes: &[u8]) -> Result<(), u64> {
         if self.is_line_open && !bytes.is_empty() {
             self.put(&mut &b"\n"[..]).map_err(|_| lines(bytes))?;
@@ -178,7 +170,7 @@ impl<W: Write> Output<W> {
 }
 
 impl Write for &LogWriter {
-    /// Queues a whole line: the event formatter writes each line in one call.
+    /// Queues a whole line, because the event formatter writes each line in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -226,7 +218,6 @@ mod tests {
         (log, reader)
     }
 
-    /// Reads all lines up to the line `end`.
     fn read(reader: &Receiver<Vec<u8>>, end: &str) -> Vec<String> {
         let mut text = String::new();
         while !text.ends_with(&format!("{end}\n")) {
@@ -339,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn line_that_would_fit_is_dropped_as_long_as_there_is_a_gap() {
+    fn line_after_a_dropped_one_is_dropped_until_the_gap_is_reported() {
         let (log, reader) = log(100);
         log.push(b"in the hands of the writer\n");
         while !log.0.lock().lines.is_empty() {
@@ -352,7 +343,7 @@ mod tests {
         assert_eq!(read(&reader, "2 missing").len(), 3);
     }
 
-    /// Answers with these, the last one first, before it takes anything.
+    /// An output that first returns these results, the last one first.
     struct Hesitant(Vec<io::Result<usize>>, Arc<Mutex<Vec<u8>>>);
 
     impl Write for Hesitant {
@@ -368,7 +359,7 @@ mod tests {
         }
     }
 
-    /// What an output that answers with `moods` first is given of three lines, and how many lines are dropped.
+    /// Returns what an output with these first results receives of three lines, and how many lines are dropped.
     fn written_after(moods: Vec<io::Result<usize>>) -> (String, u64) {
         let taken = Arc::default();
         let output = Hesitant(moods, Arc::clone(&taken));
@@ -382,18 +373,18 @@ mod tests {
     }
 
     #[test]
-    fn output_that_takes_nothing_for_a_moment_costs_no_line() {
+    fn output_that_blocks_for_a_moment_loses_no_line() {
         let moods = [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].map(|kind| Err(kind.into()));
         assert_eq!(written_after(moods.into()), ("first\nsecond\nthird\n".to_owned(), 0));
     }
 
     #[test]
-    fn output_that_takes_nothing_any_more_costs_the_line() {
+    fn output_that_accepts_nothing_loses_the_line() {
         assert_eq!(written_after(vec![Ok(0)]), ("1 missing\nsecond\nthird\n".to_owned(), 1));
     }
 
     #[test]
-    fn line_after_a_lost_one_is_not_written_before_that_is_mentioned() {
+    fn loss_is_reported_before_the_next_line() {
         let full = || Err(io::ErrorKind::StorageFull.into());
         assert_eq!(written_after(vec![full(), full()]), ("2 missing\nthird\n".to_owned(), 2));
     }

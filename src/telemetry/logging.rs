@@ -1,6 +1,4 @@
-//! Log lines on stdout: readable text in development, JSON in production.
-//!
-//! Logging never waits for the reader of stdout: see [`LogWriter`].
+//! Log lines on stdout: text in development, JSON in production. Logging never waits for the reader: see [`LogWriter`].
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -35,7 +33,7 @@ pub fn start(form: Form, filter: &str) -> io::Result<()> {
     }
     let log = LogWriter::start(stdout(), CAPACITY, move |missing| notice(missing, form == Form::Json))?;
     let log = LOG.get_or_init(|| log);
-    // sled's messages are meant for its developers; the catalog logs its own. LOG_LEVEL can enable them.
+    // sled's messages are meant for its developers, and the catalog logs its own. LOG_LEVEL can enable them.
     let filter = EnvFilter::new(format!("sled=off,{filter}"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
     let _already_started = match form {
@@ -78,7 +76,7 @@ pub fn flush(limit: Duration) {
     }
 }
 
-/// Returns stdout without the standard library's lock, which a thread holds for as long as its write blocks.
+/// Returns stdout without the standard library's lock, which a thread holds as long as its write blocks.
 fn stdout() -> Box<dyn Write + Send> {
     match io::stdout().as_fd().try_clone_to_owned() {
         Ok(stdout) => Box::new(File::from(stdout)),

@@ -1,4 +1,4 @@
-//! The registry of metrics. Each part of the server registers its own metrics, beside the code that counts.
+//! The registry of metrics. Each part of the server registers its own metrics beside the code that counts.
 
 use std::fmt;
 
@@ -11,7 +11,6 @@ use prometheus_client::registry::{self, Metric, Registry};
 /// Content type of what [`Metrics::render`] returns: the OpenMetrics text format, which Prometheus reads.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The first part of all names.
 const PREFIX: &str = "vintedbot";
 
 /// What a metric counts or measures.
@@ -25,7 +24,7 @@ pub enum Unit {
     Of(&'static str),
 }
 
-/// The label of metrics that count by reason. Reasons are literals, so that clients cannot create labels.
+/// The label of metrics that count by reason. Reasons are literals, so clients cannot create labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabels {
     /// Why it happened.
@@ -38,14 +37,14 @@ pub struct Metrics {
     descriptions: Vec<Description>,
 }
 
-/// What the registry says of a metric.
+/// The description of a metric in the registry.
 #[derive(Debug, Clone)]
 pub struct Description {
     /// The name as it is exposed, without the suffixes of samples.
     pub name: String,
     /// The name of the unit.
     pub unit: &'static str,
-    /// What the metric says, without a full stop.
+    /// The help text, without a full stop.
     pub help: &'static str,
     /// Counter, gauge or histogram.
     pub kind: MetricType,
@@ -92,14 +91,14 @@ impl Metrics {
     }
 }
 
-/// A metric whose value is read from its owner whenever the metrics are asked for.
+/// A metric whose value is read from its owner for each scrape.
 pub struct Reading {
     kind: MetricType,
     read: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Reading {
-    /// Creates a counter. What `read` returns must never decrease.
+    /// Creates a counter. The result of `read` must never decrease.
     pub fn counter(read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self { kind: MetricType::Counter, read: Box::new(read) }
     }

@@ -1,4 +1,4 @@
-//! What the operator sees: logs and metrics. Nothing here decides anything.
+//! Logs and metrics for the operator.
 
 pub mod connections;
 pub mod log_writer;

@@ -1,4 +1,4 @@
-//! Bodies in both directions.
+//! Request and response bodies.
 
 use std::io;
 use std::pin::Pin;
@@ -19,12 +19,12 @@ use super::min_rate::{MinRate, TimeBudget};
 /// The body of a response.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// A body of these bytes.
+/// Returns a body of these bytes.
 pub fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body that streams.
+/// Returns a body that streams.
 pub fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
     StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync()
 }
@@ -32,57 +32,57 @@ pub fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) ->
 /// Bounds on reading a request body.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadLimits {
-    /// The slowest that the client may send.
+    /// The slowest rate at which the client may send.
     pub min_rate: MinRate,
-    /// Bytes that are still read, and thrown away, after the answer is known. As much as an acceptable body: a refused
-    /// request then costs no more than an accepted one.
+    /// Bytes that are still read and discarded after the response is known: as many as in an acceptable body, so that a refused
+    /// request costs no more than an accepted one.
     pub drain_bytes: u64,
 }
 
-/// Longest time that an unwanted rest of a body is read for.
+/// Longest time for which an unwanted rest of a body is read.
 const DRAIN_TIME: Duration = Duration::from_secs(30);
-/// Longest silence while an unwanted rest is read.
+/// Longest pause of the client while an unwanted rest is read.
 const DRAIN_IDLE: Duration = Duration::from_secs(5);
 
-/// Why a body gave no more.
+/// Why a body ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadError {
-    /// The client sent nothing for too long, or too little: see [`ReadLimits::min_rate`].
+    /// The client sent nothing, or too little, for too long: see [`ReadLimits::min_rate`].
     Slow,
-    /// The client went away or broke the framing.
+    /// The client disconnected or broke the framing.
     Aborted,
 }
 
 /// The body of a request, as a stream of its data.
 ///
-/// Dropped before its end, it reads on in the background for a bounded time and size: a connection that is closed over
-/// unread data is reset, and the reset can overtake the answer (RFC 9112 section 9.6). A client that waits for
-/// `100 Continue` and was not given it sends nothing, so nothing is read from it.
+/// If it is dropped before its end, a background task reads on for a bounded time and size: closing a connection with unread
+/// data resets it, and the reset can arrive before the response (RFC 9112 section 9.6). A client that still waits for
+/// `100 Continue` sends nothing, so nothing is read from it.
 pub struct RequestBody {
     incoming: Option<Incoming>,
     limits: ReadLimits,
-    /// Charged only while the server waits for the client, because the handler may stop reading.
+    /// Charged only while the server waits for the client, because the handler may pause between reads.
     time_budget: TimeBudget,
-    /// Fires when the time budget is used up; made when the client is waited for the first time.
+    /// Fires when the time budget is used up. Created when the server first waits for the client.
     clock: Option<Pin<Box<Sleep>>>,
-    /// The client may be waiting for `100 Continue`, which the first read sends.
+    /// True if the client may be waiting for `100 Continue`, which the first read sends.
     awaits_continue: bool,
     received: ByteCount,
 }
 
-/// Counts the bytes of a body; outlives it.
+/// Counts the bytes of a body, and outlives it.
 #[derive(Debug, Clone, Default)]
 pub struct ByteCount(Arc<AtomicU64>);
 
 impl ByteCount {
-    /// Bytes read so far.
+    /// Returns the number of bytes read so far.
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 impl RequestBody {
-    /// Wraps the body of a request; `awaits_continue` if that request carries `Expect: 100-continue`.
+    /// Wraps the body of a request. `awaits_continue` is true if the request has `Expect: 100-continue`.
     pub fn new(incoming: Incoming, limits: ReadLimits, awaits_continue: bool) -> Self {
         Self {
             incoming: Some(incoming),
@@ -94,7 +94,7 @@ impl RequestBody {
         }
     }
 
-    /// The counter of this body's bytes.
+    /// Returns the counter of this body's bytes.
     pub fn received(&self) -> ByteCount {
         self.received.clone()
     }
@@ -112,7 +112,7 @@ impl Stream for RequestBody {
             self.awaits_continue = false;
             match polled {
                 Poll::Ready(Some(Ok(frame))) => {
-                    // Trailers carry nothing that is used here.
+                    // Trailers are not used.
                     let Ok(data) = frame.into_data() else { continue };
                     self.time_budget.moved(data.len() as u64, Instant::now());
                     self.received.0.fetch_add(data.len() as u64, Ordering::Relaxed);
@@ -133,7 +133,7 @@ impl Stream for RequestBody {
                         clock.as_mut().reset(deadline);
                     }
                     ready!(clock.as_mut().poll(cx));
-                    // Nothing worth draining will come from there.
+                    // The rest of a slow body is not drained.
                     self.incoming = None;
                     return Poll::Ready(Some(Err(ReadError::Slow)));
                 }

@@ -10,15 +10,14 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Returns the address of the client.
 ///
 /// Headers count only if the peer itself is a trusted proxy. They are read as bytes from the right, the end that trusted
-/// proxies wrote, up to the first address that is not one of theirs. What stands to the left of it may have any value,
-/// because the client may have sent it.
+/// proxies wrote, up to the first address that is not one of theirs. The client may have sent everything to the left of it.
 ///
-/// An element without an address (`unknown`, an obfuscated name, broken bytes, an empty element) ends the search, because
-/// nothing to its left was written by a trusted proxy. The result is then the address of the proxy that wrote the element.
-/// So a client cannot choose its address, and all requests with such elements share one quota.
+/// An element without an address (`unknown`, an obfuscated name, invalid bytes, an empty element) ends the search, because no
+/// trusted proxy wrote anything to its left. The result is then the address of the proxy that wrote the element. So a client
+/// cannot choose its address, and all requests with such elements share one quota.
 ///
-/// Where both headers are present `X-Forwarded-For` counts and `Forwarded` (RFC 7239) does not: proxies that write the
-/// latter are rare and remove the former, while those that write the former pass the latter on as the client sent it.
+/// If both headers are present, `X-Forwarded-For` counts and `Forwarded` (RFC 7239) does not: the rare proxies that write the
+/// latter remove the former, while those that write the former pass the latter on as the client sent it.
 pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |ip: IpAddr| trusted.iter().any(|network| network.contains(&ip));
     let mut client = peer.to_canonical();
@@ -40,9 +39,8 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     client
 }
 
-/// The elements of a `Forwarded` line from the right; a comma inside of a quoted string divides nothing.
-///
-/// Quotes are paired from the right as well, so that a quote that a client left open cannot swallow what a proxy appended.
+/// Iterates over the elements of `Forwarded` from the right. A comma in a quoted string separates nothing. Quotes are paired
+/// from the right, too, so that a quote that a client left open cannot include what a proxy appended.
 struct FromRight<'v>(Option<&'v [u8]>);
 
 impl<'v> Iterator for FromRight<'v> {
@@ -65,7 +63,7 @@ impl<'v> Iterator for FromRight<'v> {
     }
 }
 
-/// Whether an odd number of backslashes stands at the end.
+/// Returns whether the text ends with an odd number of backslashes.
 fn ends_in_escape(bytes: &[u8]) -> bool {
     bytes.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
@@ -98,7 +96,7 @@ fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
     found
 }
 
-/// Returns the address of a node: IPv4 or IPv6, the latter possibly in brackets, both possibly with a port.
+/// Returns the address of a node: IPv4, or IPv6 with or without brackets, each with an optional port.
 fn node(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text.trim_ascii()).ok()?;
     if let Ok(ip) = text.parse::<IpAddr>() {
@@ -117,7 +115,7 @@ fn node(text: &[u8]) -> Option<IpAddr> {
     (port.is_empty() || is_port(port.strip_prefix(':')?)).then(|| ip.to_canonical())
 }
 
-/// Whether this is a number or an obfuscated name for one (RFC 7239 section 6).
+/// Returns whether this is a port number or an obfuscated port (RFC 7239 section 6).
 fn is_port(port: &str) -> bool {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     match port.strip_prefix('_') {
@@ -147,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_peer_is_believed() {
+    fn headers_of_an_untrusted_peer_are_ignored() {
         let forged = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")];
         assert_eq!(client("203.0.113.9", &forged), "203.0.113.9");
         assert_eq!(client("10.0.0.1", &forged), "1.2.3.4");
@@ -157,14 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn the_rightmost_untrusted_address_is_the_client() {
+    fn rightmost_untrusted_address_is_the_client() {
         let chain = [("x-forwarded-for", "6.6.6.6, 198.51.100.7, 10.2.2.2"), ("x-forwarded-for", "10.1.1.1")];
         assert_eq!(client("10.0.0.1", &chain), "198.51.100.7");
         assert_eq!(client("10.0.0.1", &[("x-forwarded-for", "10.9.9.9")]), "10.9.9.9");
     }
 
     #[test]
-    fn forwarded_is_read_where_it_stands_alone() {
+    fn forwarded_is_read_without_x_forwarded_for() {
         assert_eq!(
             client("::1", &[("forwarded", r#"for=6.6.6.6;proto=http, For="[2001:db8::7]:4711""#)]),
             "2001:db8::7"
@@ -177,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_bytes_in_front_of_an_appended_address_change_nothing() {
+    fn invalid_bytes_before_an_appended_address_change_nothing() {
         for bad in [
             &b"\xff"[..],
             b"",
@@ -199,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn element_without_an_address_ends_the_walk_at_the_proxy_that_wrote_it() {
+    fn element_without_an_address_gives_the_address_of_its_proxy() {
         for bad in [
             "nonsense",
             "unknown",
@@ -258,9 +256,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a client sends in whatever number of lines, the address that the proxy appends is the client.
+        /// For any bytes of a client in any number of lines, the address that the proxy appends is the client.
         #[test]
-        fn no_bytes_of_a_client_change_who_it_is(
+        fn arbitrary_client_bytes_do_not_change_its_address(
             lines in prop::collection::vec("[\\x20-\\x7e\\u{80}-\\u{ff}]{0,40}", 0..4),
             pieces in prop::collection::vec(prop::sample::select(vec![",", "\"", "\\", "for=", ";", "10.0.0.1", "6.6.6.6", " "]), 0..20),
             is_joined: bool,

@@ -7,7 +7,7 @@ use hyper::header::{
 
 use crate::ratelimit::{Decision, Quota};
 
-/// Browsers must neither run, frame nor sniff what an API or a photo answers.
+/// Browsers must not run, frame or sniff the content of a response.
 const SECURITY: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; sandbox"),
@@ -24,11 +24,11 @@ pub(super) fn add_security(headers: &mut HeaderMap) {
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
-/// The header of every response that names its request, and what it says.
+/// The header of every response with the id of its request, and its description.
 pub const REQUEST_ID: (&str, &str) =
     ("x-request-id", "The id of the request in the server's log: the client's own, or a new one.");
 
-/// The headers of a response whose request was counted against a rate limit, and what they say.
+/// The headers of a response whose request counts against a rate limit, and their descriptions.
 pub const RATE_LIMIT: [(&str, &str); 4] = [
     ("ratelimit-limit", "Requests that a rested client may send at once."),
     ("ratelimit-remaining", "Requests that are left."),
@@ -36,8 +36,7 @@ pub const RATE_LIMIT: [(&str, &str); 4] = [
     ("ratelimit-policy", "The limit, and the seconds of its window."),
 ];
 
-/// Adds the headers of draft-ietf-httpapi-ratelimit-headers in the form that clients in the field read (version 06).
-/// Times are in seconds, rounded up.
+/// Adds the headers of draft-ietf-httpapi-ratelimit-headers, version 06. Times are in seconds, rounded up.
 pub(super) fn add_rate_limit(headers: &mut HeaderMap, quota: Quota, decision: Decision) {
     let reset = decision.reset_after.as_millis().div_ceil(1000);
     let policy = format!("{};w={}", quota.burst, quota.window.as_secs());

@@ -1,20 +1,20 @@
-//! How slow a peer may be.
+//! The minimum rate at which a peer must send or read.
 //!
-//! A limit on silence alone lets a peer hold a connection for ever with a byte now and then. Here time is an account: waiting
-//! for the peer takes out of it, every byte pays in what it may have taken at the slowest rate, and there is never more in
-//! it than the longest silence that is forgiven. So a phone that goes through a tunnel lives, and a dripper does not,
-//! however it spreads its bytes. Only time spent waiting for the peer counts, never time in which we are busy.
+//! A limit on pauses alone lets a peer hold a connection for ever with a byte now and then. So a peer has a time budget:
+//! waiting for the peer uses it up, and each byte adds the time that it takes at the minimum rate, up to the longest allowed
+//! pause. So a phone in a tunnel keeps its connection, and a client that sends a byte now and then loses it. Time in which the
+//! server is busy does not count.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The slowest that a peer may be.
+/// The minimum rate of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MinRate {
-    /// Bytes a second that must move on average while the peer is waited for. At 0 a byte now and then is enough.
+    /// Bytes a second that must move on average while the server waits for the peer. At 0 a byte now and then is enough.
     pub bytes_per_second: u64,
-    /// Longest silence, and how far a peer may fall behind the rate.
+    /// Longest pause, and how far a peer may fall behind the rate.
     pub grace: Duration,
 }
 
@@ -27,22 +27,22 @@ pub struct TimeBudget {
 }
 
 impl TimeBudget {
-    /// A full account.
+    /// Creates a full budget.
     pub fn new(min_rate: MinRate) -> Self {
         Self { min_rate, left: min_rate.grace, waiting_since: None }
     }
 
-    /// From `now` on the peer is waited for, if it was not already: until when, at most.
+    /// Records that the server waits for the peer from `now` on, if it did not before. Returns the deadline.
     pub fn wait(&mut self, now: Instant) -> Instant {
         *self.waiting_since.get_or_insert(now) + self.left
     }
 
-    /// Until when the peer may be waited for, if it is.
+    /// Returns the deadline, if the server waits for the peer.
     pub fn deadline(&self) -> Option<Instant> {
         self.waiting_since.map(|since| since + self.left)
     }
 
-    /// The peer moved so many bytes, and is not waited for any more.
+    /// Records that the peer moved `bytes`, and that the server no longer waits.
     pub fn moved(&mut self, bytes: u64, now: Instant) {
         if let Some(since) = self.waiting_since.take() {
             self.left = self.left.saturating_sub(now.saturating_duration_since(since));
@@ -62,7 +62,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// The second in which the peer is cut that sends `bytes` after every `gap` seconds.
+    /// Returns the second in which a peer is disconnected that sends `bytes` after every `gap` seconds.
     fn cut_after(bytes: u64, gap: u32, rate: u64) -> Option<u64> {
         let mut time_budget = TimeBudget::new(MinRate { bytes_per_second: rate, grace: 30 * SECOND });
         let begun = Instant::now();
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn drippers_are_cut_and_slow_phones_live() {
+    fn peer_below_the_rate_is_cut_and_slow_phone_is_not() {
         assert_eq!(cut_after(1, 5, 1024), Some(30), "a byte every five seconds");
         assert_eq!(cut_after(512, 1, 1024), Some(59), "half the rate lasts twice as long");
         assert_eq!(cut_after(1024, 1, 1024), None, "exactly the rate");
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_nobody_waits_is_free() {
+    fn time_without_waiting_is_not_charged() {
         let mut time_budget = TimeBudget::new(MinRate { bytes_per_second: 1024, grace: 30 * SECOND });
         let begun = Instant::now();
         time_budget.wait(begun);

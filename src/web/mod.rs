@@ -1,6 +1,5 @@
-//! Generic HTTP: bodies, errors, routes, ranges, and the layers that every request passes.
-//!
-//! This room knows nothing of drafts or images; it would serve another application as well.
+//! Generic HTTP: bodies, errors, routes, ranges, and the layers that every request passes. It knows nothing of drafts or
+//! images, and could serve another application.
 
 pub mod body;
 pub mod client;
@@ -19,7 +18,7 @@ use serde::Serialize;
 
 use self::body::Body;
 
-/// A response with a whole body of a known type.
+/// Returns a response with a whole body of a known type.
 pub fn full(
     status: StatusCode,
     content_type: &'static str,
@@ -34,7 +33,7 @@ pub fn full(
     response
 }
 
-/// A JSON response (RFC 8259).
+/// Returns a JSON response (RFC 8259).
 pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(bytes) => full(status, "application/json", bytes),

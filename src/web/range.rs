@@ -1,19 +1,19 @@
-//! The `Range` header (RFC 9110 section 14).
+//! Parses the `Range` header (RFC 9110 section 14).
 
 use std::ops::Range;
 
-/// What a `Range` header asks of a representation of a certain length.
+/// The part of a representation that a `Range` header requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requested {
-    /// Everything: there is no header, or one that may be ignored (another unit, several ranges, bad syntax).
+    /// Everything: the header is missing or may be ignored (another unit, several ranges, bad syntax).
     Whole,
     /// One range, not empty, within the representation.
     Part(Range<u64>),
-    /// No byte of the representation.
+    /// A range without any byte of the representation.
     Unsatisfiable,
 }
 
-/// What `header` asks of a representation of `length` bytes.
+/// Returns what `header` requests of a representation of `length` bytes.
 pub fn requested(header: Option<&str>, length: u64) -> Requested {
     let Some((unit, spec)) = header.and_then(|value| value.split_once('=')) else {
         return Requested::Whole;
@@ -21,7 +21,7 @@ pub fn requested(header: Option<&str>, length: u64) -> Requested {
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return Requested::Whole;
     }
-    // Several ranges would need multipart/byteranges, which no photo viewer asks for; the whole is a lawful answer.
+    // Several ranges would need multipart/byteranges, which no photo viewer uses. RFC 9110 allows the whole instead.
     let Some((first, last)) = spec.trim().split_once('-') else {
         return Requested::Whole;
     };
@@ -39,7 +39,7 @@ pub fn requested(header: Option<&str>, length: u64) -> Requested {
     Requested::Part(first..last.saturating_add(1).min(length))
 }
 
-/// `Some(None)` for nothing, `None` for something that is not a number. One too large for 64 bits is the largest.
+/// Parses a number: `Some(None)` for an empty text, `None` for an invalid one. A number above 64 bits is the largest one.
 fn number(digits: &str) -> Option<Option<u64>> {
     if digits.is_empty() {
         return Some(None);
@@ -47,8 +47,7 @@ fn number(digits: &str) -> Option<Option<u64>> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| Some(digits.parse().unwrap_or(u64::MAX)))
 }
 
-/// Whether one number is at most another, by their digits: of two that are too large for 64 bits, that still tells a range
-/// behind the end, which is 416, from none at all, which is ignored.
+/// Compares numbers by their digits, so that above 64 bits, too, a range after the end is 416 and an invalid one is ignored.
 fn is_at_most(first: &str, last: &str) -> bool {
     let [first, last] = [first, last].map(|digits| digits.trim_start_matches('0'));
     (first.len(), first) <= (last.len(), last)
@@ -60,7 +59,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_examples_of_the_rfc() {
+    fn examples_of_rfc_9110_are_parsed() {
         let cases = [
             ("bytes=0-499", Requested::Part(0..500)),
             ("bytes=500-999", Requested::Part(500..1000)),
@@ -91,7 +90,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_part_is_never_empty_nor_outside(header in "bytes=[0-9]{0,4}-[0-9]{0,4}|\\PC{0,20}", length in 0u64..2000) {
+        fn part_is_never_empty_or_outside(header in "bytes=[0-9]{0,4}-[0-9]{0,4}|\\PC{0,20}", length in 0u64..2000) {
             if let Requested::Part(range) = requested(Some(&header), length) {
                 prop_assert!(range.start < range.end && range.end <= length);
             }

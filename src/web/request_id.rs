@@ -1,4 +1,4 @@
-//! The id under which client and log speak of the same request.
+//! The id of a request, which the client and the log share.
 
 use hyper::header::{HeaderMap, HeaderName};
 use uuid::Uuid;
@@ -6,8 +6,7 @@ use uuid::Uuid;
 /// `X-Request-Id`, in requests and in every response.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static(super::headers::REQUEST_ID.0);
 
-/// The id that the client sent if it is sane (1 to 128 characters of `A-Za-z0-9._-`), else a new one that sorts by time
-/// (UUID version 7, RFC 9562).
+/// Returns the client's id if it is valid (1 to 128 characters of `A-Za-z0-9._-`), otherwise a new UUID version 7 (RFC 9562).
 pub fn of(headers: &HeaderMap) -> String {
     let sent = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
     match sent {
@@ -16,7 +15,7 @@ pub fn of(headers: &HeaderMap) -> String {
     }
 }
 
-/// A new id.
+/// Returns a new id.
 pub fn fresh() -> String {
     Uuid::now_v7().to_string()
 }
@@ -31,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sane_ids_are_kept_and_others_replaced() {
+    fn valid_ids_are_kept_and_others_replaced() {
         let of = |id: &str| of(&HeaderMap::from_iter([(X_REQUEST_ID, id.parse().unwrap())]));
         assert_eq!(of("app-1.2_x"), "app-1.2_x");
         let long = "x".repeat(129);

@@ -14,15 +14,14 @@ pub struct Router<E> {
 pub enum Lookup<'p, E> {
     /// The endpoint, and the value of the pattern's parameter if it has one.
     Found(E, Option<&'p str>),
-    /// The path exists for other methods: a value for `Allow`.
+    /// The path exists for other methods. The text is a value for `Allow`.
     WrongMethod(String),
-    /// Nothing has this path.
+    /// The path is unknown.
     NotFound,
 }
 
 impl<E: Copy> Router<E> {
-    /// Creates a router from patterns, methods and endpoints. Patterns are those of `matchit`, with at most one parameter.
-    /// An endpoint for GET answers HEAD too.
+    /// Creates a router from `matchit` patterns with at most one parameter, methods and endpoints. GET includes HEAD.
     ///
     /// # Errors
     /// Two patterns overlap.

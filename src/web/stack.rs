@@ -1,5 +1,5 @@
-//! The layers that every request passes, from the outside in: request id, client address, access log and metrics, CORS,
-//! limits on the head, rate limit, and a net under panics.
+//! The layers that every request passes, from the outside in: request id, client address, access log and metrics, CORS, limits
+//! on the head, rate limit, and a handler of panics.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -27,15 +27,15 @@ use super::{client, headers, request_id};
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
 
-/// Longest request target in bytes; what RFC 9112 section 3 recommends at least.
+/// Longest request target in bytes: the least that RFC 9112 section 3 recommends to support.
 const MAX_URI_BYTES: usize = 8 * 1024;
 /// Largest sum of header names and values in bytes.
 const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// When to try again after a client had its share of the connections.
+/// Time after which a client beyond its share of the connections should try again.
 const SHARE_RETRY: Duration = Duration::from_secs(2);
 
-/// Kinds of problems that any request may be answered with before it reaches its handler, or while its head is read.
+/// Kinds of problems that any request may get before it reaches its handler, or while its head is read.
 pub const PROBLEMS: &[ProblemKind] = &[
     ProblemKind::BadRequest,
     ProblemKind::RequestTimeout,
@@ -57,67 +57,67 @@ pub struct Stack<A> {
     pub read_limits: ReadLimits,
 }
 
-/// Marks a request of a client that has its share of the connections in work: it is refused unless it is a monitor's.
+/// Marks a request of a client beyond its share of connections in work. Only a monitoring request is then answered.
 #[derive(Debug, Clone, Copy)]
 pub struct MonitorsOnly;
 
-/// What is known of a request before the application sees it.
+/// The facts about a request that are known before the application sees it.
 #[derive(Debug, Clone)]
 struct Origin {
     request_id: String,
     ip: IpAddr,
 }
 
-/// What the access log says of a request and its answer.
+/// The facts about a request and its response for the access log.
 #[derive(Debug)]
 pub struct Exchange<'a> {
     /// The method.
     pub method: &'a Method,
     /// The path, without its query.
     pub path: &'a str,
-    /// The name of the route that answered.
+    /// The name of the route.
     pub route: &'static str,
-    /// The status of the answer.
+    /// The status of the response.
     pub status: u16,
     /// The address of the client.
     pub ip: IpAddr,
-    /// The user, if a token named one.
+    /// The user that a token names, if any.
     pub user: Option<UserId>,
-    /// From the request head to the response head.
+    /// Time from the request head to the response head.
     pub elapsed: Duration,
     /// Bytes of request body that were read.
     pub bytes_in: u64,
-    /// Bytes of the response body, where its length is known.
+    /// Bytes of the response body, if its length is known.
     pub bytes_out: u64,
 }
 
 /// The application inside the stack.
 pub trait Application: Send + Sync + 'static {
-    /// What a path and a method lead to.
+    /// The endpoint of a path and a method.
     type Route: Clone + Send;
 
-    /// Finds the route of a request.
+    /// Returns the route of a request.
     ///
     /// # Errors
-    /// There is none: 404 or 405.
+    /// The problem for a missing route: 404 or 405.
     fn route(&self, method: &Method, path: &str) -> Result<Self::Route, Problem>;
 
-    /// Whether `route` is a monitor's, which is answered however much is going on.
+    /// Returns whether `route` is for monitoring, and so is answered under any load.
     fn is_monitor(&self, route: &Self::Route) -> bool;
 
-    /// The name of a route, for logs and metrics.
+    /// Returns the name of a route for logs and metrics.
     fn name(&self, route: &Self::Route) -> &'static str;
 
-    /// The limits that count a request to `route`, the narrowest last. `None` is a request without a route.
+    /// Returns the limits that count a request to `route`, the narrowest last. `None` is a request without a route.
     fn limiters(&self, route: Option<&Self::Route>) -> Vec<&dyn RateLimiter>;
 
-    /// The user whom the headers of a request to `route` name, if they name one.
+    /// Returns the user that the headers of a request to `route` name, if any.
     ///
     /// # Errors
-    /// They name none as they should.
+    /// The headers have an invalid user, or lack a required one.
     fn identify(&self, route: Option<&Self::Route>, headers: &HeaderMap) -> Result<Option<UserId>, Problem>;
 
-    /// Answers a request of `caller`.
+    /// Handles a request of `caller`.
     fn call(
         &self,
         route: Self::Route,
@@ -125,12 +125,11 @@ pub trait Application: Send + Sync + 'static {
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Body>, Problem>> + Send;
 
-    /// Notes a finished request.
+    /// Records a finished request.
     fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>);
 }
 
-/// Lets browsers of these origins send requests of these methods; `None` is any origin. Listed origins may send
-/// credentials.
+/// Allows requests of these methods from pages of these origins with credentials, or of any origin (`None`) without.
 pub fn cors(origins: Option<&[String]>, methods: impl IntoIterator<Item = Method>) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods(methods.into_iter().collect::<Vec<_>>())
@@ -152,7 +151,7 @@ pub fn cors(origins: Option<&[String]>, methods: impl IntoIterator<Item = Method
 }
 
 impl<A: Application> Stack<A> {
-    /// Answers one request of the peer at `peer`.
+    /// Handles one request of the peer at `peer`.
     pub async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
         let started = Instant::now();
         let request_id = request_id::of(request.headers());
@@ -168,7 +167,7 @@ impl<A: Application> Stack<A> {
         origin: Origin,
         started: Instant,
     ) -> Response<Body> {
-        // The only expectation there is (RFC 9110 section 10.1.1), and only hyper answers it.
+        // This is the only expectation that exists (RFC 9110 section 10.1.1), and only hyper answers it.
         let expects = request.headers().get(EXPECT);
         let awaits_continue =
             expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
@@ -194,7 +193,7 @@ impl<A: Application> Stack<A> {
             *response.body_mut() = Body::default();
         }
         if is_chunked {
-            // RFC 9112 section 6.1 demands it where there was a Content-Length too, which hyper removed.
+            // RFC 9112 section 6.1 requires this for a request that also had a Content-Length, which hyper removed.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         unanswered.note(&response, &answered);
@@ -221,7 +220,7 @@ impl<A: Application> Stack<A> {
         let identified = self.app.identify(route.as_ref(), request.headers());
         let caller = Caller::new(ip, identified.as_ref().ok().copied().flatten());
         let admitted = self.admit(&request, route.as_ref(), caller, &mut quota_headers).await;
-        // In this order, so that guessing tokens is limited too.
+        // This order also limits the rate of guessed tokens.
         let result = match admitted.and(routed).and_then(|route| identified.map(|_| route)) {
             Ok(route) => {
                 let call = AssertUnwindSafe(self.app.call(route, caller, request)).catch_unwind().await;
@@ -261,7 +260,7 @@ impl<A: Application> Stack<A> {
         if header_bytes > MAX_HEADER_BYTES {
             return Err(problem::headers_too_large());
         }
-        // RFC 9112 section 3.2: exactly one, or two parties may think of different hosts.
+        // RFC 9112 section 3.2 requires exactly one; otherwise two parties may use different hosts.
         if request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
             return Err(problem::bad_request());
         }
@@ -281,8 +280,8 @@ impl<A: Application> Stack<A> {
     }
 }
 
-/// Refuses a body in a transfer coding other than `chunked`, or in that one twice (RFC 9112 section 6.1). hyper demands that
-/// it is the last one, undoes that one, and takes no notice of the others.
+/// Refuses a body in a transfer coding other than `chunked`, or in `chunked` twice (RFC 9112 section 6.1). hyper requires that
+/// `chunked` is the last one, decodes it, and ignores the others.
 fn refuse_strange_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let lines = headers.get_all(TRANSFER_ENCODING).iter();
     let mut codings = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
@@ -295,7 +294,7 @@ fn refuse_strange_coding(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// A request on its way to the access log, where it appears even if its client is gone before the answer.
+/// A request until it is in the access log, which lists it even if its client disconnects before the response.
 struct Unanswered<'s, A: Application> {
     stack: &'s Stack<A>,
     method: Method,
@@ -306,7 +305,7 @@ struct Unanswered<'s, A: Application> {
     is_answered: bool,
 }
 
-/// What nginx made the custom for a client that hung up before its answer.
+/// The status that nginx introduced for a client that disconnects before the response.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 impl<A: Application> Unanswered<'_, A> {

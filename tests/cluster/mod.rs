@@ -1,7 +1,6 @@
-//! A PostgreSQL cluster for tests, in a temporary directory on a free loopback port, with normal syncing. One per
-//! test binary, and one database per test.
-//!
-//! tools/postgres.sh finds the programs. Without them, tests that need PostgreSQL are reported as skipped.
+//! A PostgreSQL cluster for tests, in a temporary directory on a free loopback port, with normal syncing. One per test binary,
+//! and one database per test. tools/postgres.sh finds the programs. Without them, tests that need PostgreSQL are reported as
+//! skipped.
 
 #![allow(dead_code, reason = "two binaries have it, and each uses a part")]
 
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A running cluster. Stops on drop or when the test process ends, however it ends.
+/// A running cluster. Stops on drop, and at any end of the test process.
 pub(crate) struct Cluster {
     programs: PathBuf,
     dir: PathBuf,
@@ -93,8 +92,7 @@ impl Cluster {
                 "-c",
                 "max_connections=200",
                 "-c",
-                // After a kill, PostgreSQL syncs the whole directory: in one call instead of one for each of a
-                // thousand files.
+                // After a kill, PostgreSQL syncs the whole directory: in one call instead of one for each of a thousand files.
                 "recovery_init_sync_method=syncfs",
             ]);
             postgres.args(options).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -123,7 +121,7 @@ impl Cluster {
     pub(crate) fn kill(&self) {
         let mut postmaster = self.postmaster.lock().unwrap().take().unwrap();
         postmaster.kill().unwrap();
-        // Reaped, so that the next postmaster does not take its process id for a running server.
+        // The process is reaped, so that the next postmaster does not take its process id for a running server.
         postmaster.wait().unwrap();
     }
 

@@ -1,4 +1,4 @@
-//! Holds ARCHITECTURE.md against the source, and finds files that use each other in a circle.
+//! Compares ARCHITECTURE.md with the source, and finds files that use each other in a circle.
 
 mod cycles;
 mod imports;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use self::cycles::{cycles, describe};
 use self::imports::Modules;
 
-/// The rooms in the order of the table in ARCHITECTURE.md: `ingest/` and `disk.rs` are `ingest` and `disk`.
+/// Returns the rooms in the order of the table in ARCHITECTURE.md: `ingest/` and `disk.rs` are `ingest` and `disk`.
 fn rooms_in_order() -> Vec<String> {
     let text = read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let (_, section) = text.split_once("\n## Rooms").expect("ARCHITECTURE.md has a section \"Rooms\"");
@@ -24,7 +24,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The first part of a path below `src`, without `.rs`.
+/// Returns the first part of a path below `src`, without `.rs`.
 fn room_of(path: &Path) -> String {
     let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
     first.strip_suffix(".rs").unwrap_or(first).to_owned()

@@ -1,4 +1,4 @@
-//! Bit rot in stored photos: found by the hash, not served once it is known, and repaired by an upload.
+//! Bit rot in stored photos: the hash detects it, the photo is then not served, and an upload repairs it.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ async fn scrub_hides_damaged_photo_and_ready_reports_it_until_repaired() {
     let server = Server::start(&[]);
     let url = upload(&server).await;
     flip_a_byte(&stored(&server, &url));
-    // No scrub on a server without maintenance jobs, with the scrub turned off, or in read-only mode.
+    // A server does not scrub without maintenance jobs, with the scrub turned off, or in read-only mode.
     let mut dir = server.stop();
     for setting in [("JOBS_ENABLED", "false"), ("SCRUB_HOURS", "0"), ("READ_ONLY", "true")] {
         let server = Server::start_in(dir, &[("SCRUB_HOURS", "1"), setting]);
@@ -129,7 +129,7 @@ async fn pipe_or_directory_instead_of_a_photo_is_404_and_replaced_by_upload() {
 #[tokio::test]
 async fn catalog_that_turns_out_damaged_while_it_runs_takes_no_more_uploads() {
     let server = Server::start(&[("RATE_LIMIT_UPLOAD", "off"), ("RATE_LIMIT_GLOBAL", "off")]);
-    // So many that the page of the first one is not read at the start.
+    // With so many drafts the page of the first one is not read at the start.
     for number in [0].into_iter().chain([1; 300]) {
         let (status, draft) = server.upload(form(&[file(&photo_numbered(120, 90, number))])).await;
         assert_eq!(status, 201, "{draft}");

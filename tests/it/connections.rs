@@ -15,8 +15,7 @@ const HEALTH: &[u8] = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nConnection: cl
 const HEALTH_AND_STAY: &[u8] = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n";
 /// The preface of HTTP/2 and an empty SETTINGS frame (RFC 9113 section 3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// Time limit of a health check on a busy machine. Without shares a health check waits until idle connections time
-/// out.
+/// Time limit of a health check on a busy machine. Without shares a health check waits until idle connections time out.
 const SOON: Duration = Duration::from_secs(5);
 
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
@@ -30,8 +29,8 @@ fn connect_from(server: SocketAddr, from: Ipv4Addr) -> TcpStream {
     socket.into()
 }
 
-/// Returns how long a health check from an address takes. If its connection is closed before the request is read, it
-/// is retried, as a monitor does.
+/// Returns how long a health check from an address takes. If its connection closes before the request is read, it is retried,
+/// as a monitor does.
 fn health(server: SocketAddr, from: Ipv4Addr) -> Duration {
     let began = Instant::now();
     loop {
@@ -225,7 +224,7 @@ async fn health_check_is_answered_while_all_slots_are_in_work() {
 #[tokio::test]
 async fn trusted_proxy_has_no_share_limit() {
     let server = Server::start(&[("MAX_CONNECTIONS", "64"), ("TRUSTED_PROXIES", "127.0.4.1")]);
-    // The proxy may have its last request in work while another client has one, whichever of the two comes first.
+    // The proxy may have its last request in work while another client has one, in either order.
     let proxy = half_uploads(&server, std::iter::repeat_n(Ipv4Addr::new(127, 0, 4, 1), 51));
     assert!(health(server.address, MONITOR) < SOON);
     let direct = half_uploads(&server, std::iter::once(MONITOR));

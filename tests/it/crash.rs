@@ -75,8 +75,7 @@ async fn load_and_kill(mut server: Server, numbers: &Arc<AtomicUsize>, totals: &
     let clients: Vec<_> = clients.collect();
     tokio::time::sleep(Duration::from_millis(50 + random(400))).await;
     if random(3) == 0 {
-        // In one of three rounds SIGSTOP first, in the middle of what each thread does. Connections stay open
-        // meanwhile.
+        // In one of three rounds, SIGSTOP first stops each thread at some point. Connections stay open meanwhile.
         server.signal(Signal::SIGSTOP);
         tokio::time::sleep(Duration::from_millis(random(100))).await;
     }

@@ -1,4 +1,4 @@
-//! Photos that are uploaded again: recognised by their source, answered as before, and not decoded.
+//! Photos that are uploaded again: recognised by their source, not decoded, and answered as before.
 
 use serde_json::Value;
 

@@ -94,7 +94,7 @@ async fn assert_intact(server: &Server, drafts: &[Value]) {
     }
 }
 
-/// With and without the reserve of free space, which otherwise refuses before the disk does.
+/// The reserve of free space refuses uploads before the disk does. This test runs with and without it.
 #[tokio::test]
 async fn full_disk_is_507_and_recovers_without_a_restart() {
     for (floor, left) in [("auto", 0), ("0", 0), ("0", 70_000), ("0", 200_000)] {
@@ -106,7 +106,7 @@ async fn full_disk_is_507_and_recovers_without_a_restart() {
             fill(&filler, left);
             let (stored, refused) = burst(&server, round * 100).await;
             assert!(refused.iter().all(|status| [503, 507].contains(status)), "{refused:?}");
-            // With some space left, which uploads get it depends on timing.
+            // With some space left, timing decides which uploads get it.
             assert!(left > 0 || refused.contains(&507), "{refused:?}, {} stored", stored.len());
             assert_eq!(server.get("/api/v1/health").await.status(), 200);
             drafts.extend(stored);

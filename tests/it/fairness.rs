@@ -7,7 +7,7 @@ use crate::support::{BOUNDARY, Server, UPLOAD, eventually, file, form, photo_num
 
 const QUEUED: &str = "pool_queue_depth";
 
-/// A PNG of zeros that declares, and takes, enough work to count as long.
+/// Returns a PNG of zeros that declares, and takes, enough work to count as long.
 fn expensive_png() -> Vec<u8> {
     const SIDE: u32 = 7000;
     let mut file = Vec::new();

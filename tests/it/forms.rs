@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::{BOUNDARY, Server, UPLOAD, card, field, file, file_named, form, part, photo};
 
-/// A form with one part that has these headers.
+/// Returns a form with one part that has these headers.
 fn form_with(headers: &[u8], data: &[u8]) -> Vec<u8> {
     let open = format!("--{BOUNDARY}\r\n");
     let close = format!("\r\n--{BOUNDARY}--\r\n");
@@ -185,7 +185,7 @@ async fn file_other_than_an_image_is_415_and_its_type_is_named() {
     assert_eq!(server.upload(form(&[part(&headers, &photo)])).await.0, 201);
 }
 
-/// A grey TIFF whose pixels start at offset 8 and all have this value.
+/// Returns a grey TIFF whose pixels start at offset 8 and all have this value.
 fn tiff_with_pixels_first(value: u8) -> Vec<u8> {
     const SIDE: u8 = 16;
     let pixels = vec![value; usize::from(SIDE) * usize::from(SIDE)];

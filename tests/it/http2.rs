@@ -1,5 +1,4 @@
-//! Hostile HTTP/2 peers, frame by frame over a raw socket: each attack ends by itself, costs little, and other
-//! clients are served.
+//! Hostile HTTP/2 peers, frame by frame over a raw socket: each attack ends, costs little, and other clients are served.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

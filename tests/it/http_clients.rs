@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::support::{Server, UPLOAD, photo_numbered, skipped, with_exif};
 
-/// Returns the program that a variable names, as `make test` sets it. If it is missing, the test is reported as
-/// skipped, or fails where nothing may be skipped.
+/// Returns the program that a variable names, as `make test` sets it. If it is missing, the test is reported as skipped, or
+/// fails where nothing may be skipped.
 pub(crate) fn program(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok().filter(|path| !path.is_empty());
     if found.is_none() {
@@ -98,7 +98,7 @@ fn curl_upload_gives_the_same_draft() {
     let server = Server::start(&[("WORKERS", "1")]);
     let photos = photos();
     let mut got = Vec::new();
-    // HTTP/2 frames every body; only HTTP/1.1 has chunks (RFC 9113 section 8.1).
+    // HTTP/2 sends each body in frames. Only HTTP/1.1 has chunks (RFC 9113 section 8.1).
     let chunked = ["-H", "Transfer-Encoding: chunked"];
     for framing in [&["--http1.1"][..], &["--http1.1", chunked[0], chunked[1]], &["--http2-prior-knowledge"]]
     {

@@ -69,7 +69,7 @@ async fn two_instances_share_rows_objects_and_rate_limits() {
     let mut media = BTreeMap::<usize, BTreeSet<String>>::new();
     for (turn, draft) in &drafts {
         media.entry(turn / 5).or_default().insert(draft["photos"][0]["media"].to_string());
-        // Read from the instance that did not receive it.
+        // The draft is read from the instance that did not receive it.
         assert_kept(&servers[1 - turn % 2], draft).await;
     }
     assert!(media.values().all(|rows| rows.len() == 1), "{media:?}");
@@ -123,7 +123,7 @@ async fn killed_instance_loses_nothing_acknowledged() {
     assert!((396..400).contains(&kept), "{kept}");
 }
 
-/// What a client got during an outage and until uploads worked again.
+/// The responses to a client during an outage, until uploads work again.
 #[derive(Debug, Default)]
 struct Answers {
     drafts: Vec<Value>,

@@ -6,12 +6,12 @@ use crate::support::{Server, file, form};
 
 /// The size limit of a photo.
 const MAX_BYTES: usize = 15 << 20;
-/// Processor time limit of a photo, and one second for the rest of the request.
+/// Processor time limit of a photo, plus one second for the rest of the request.
 const MAX_SECONDS: f64 = 6.0;
 /// The default memory budget, and what the process may use in addition, in KiB.
 const MAX_MEMORY: u64 = (256 + 150) << 10;
 
-/// A JPEG of 64 x 64 pixels of noise.
+/// Returns a JPEG of 64 x 64 pixels of noise.
 fn noise(subsampling: Subsamp, set: impl Fn(&mut Compressor)) -> Vec<u8> {
     let mut state = 1_u32;
     let pixels: Vec<u8> = (0..64 * 64 * 3)

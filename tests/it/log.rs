@@ -1,4 +1,4 @@
-//! No request waits for the reader of the log.
+//! The log's reader never delays a request.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,7 +27,7 @@ struct Logging {
 impl Logging {
     fn start(stdout: impl Into<Stdio>, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // A port that was free a moment ago, because the log, which names the port, is not read.
+        // The log, which names the port, is not read, so the test chooses a port that was just free.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = binary(dir.path());
         command.env("PORT", address.port().to_string()).env("RATE_LIMIT_GLOBAL", "off");
@@ -76,7 +76,7 @@ impl Drop for Logging {
     }
 }
 
-/// A long path with a number, which appears in the log.
+/// Returns a long path with a number, which appears in the log.
 fn long_path(number: usize) -> String {
     format!("/long/{number}/{}", "x".repeat(7000))
 }
@@ -105,7 +105,7 @@ fn paused_reader_of_stdout_delays_neither_requests_nor_stop() {
         let mut server = Logging::start(Stdio::piped(), settings);
         let mut stdout = BufReader::new(server.child.stdout.take().unwrap());
         read_to(&mut stdout, &["✅ /ingest/upload ready"]);
-        // Reads up to the ready line and then stops: a pipe holds 64 KiB.
+        // The reader stops after the ready line. A pipe holds 64 KiB.
         let sent = 600;
         let began = Instant::now();
         let last = server.get((0..sent).map(long_path).chain(["/api/v1/health".to_owned()]));
@@ -123,7 +123,7 @@ fn paused_reader_of_stdout_delays_neither_requests_nor_stop() {
         let notice = lines.pop().unwrap();
         let kept = numbers(&lines);
         assert_eq!(kept, Vec::from_iter(0..kept.len()), "lines must be in order and without a gap");
-        // Further lines are of the health check and the metrics.
+        // Two further lines are those of the health check and the metrics.
         let missing = sent + 2 - kept.len();
         let is_json = notice.starts_with('{');
         assert_eq!(is_json, !settings.is_empty());

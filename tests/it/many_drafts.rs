@@ -13,7 +13,7 @@ use crate::support::Server;
 
 const DRAFTS: u32 = 100_000;
 const AT_ONCE: usize = 512;
-/// Stands for the bytes of a photo.
+/// Used as the bytes of a photo.
 const BYTES: &[u8] = b"a photo";
 
 fn photo(number: u32) -> NewPhoto {
@@ -57,7 +57,7 @@ async fn many_drafts_are_ready_soon_after_stop_and_after_kill_9() {
         ("after kill -9 under load", Signal::SIGTERM),
         ("after a stop", Signal::SIGTERM),
     ] {
-        // Only root may drop caches, on a file system of its own; elsewhere the start is a warm one.
+        // Only root may drop caches, and only on its own file system. Elsewhere the start is a warm one.
         let is_cold = std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok();
         let began = Instant::now();
         let mut server = Server::start_in(Arc::clone(&dir), &[]);

@@ -1,4 +1,4 @@
-//! Reads photos and listings back.
+//! Reads photos and listings.
 
 use reqwest::{Client, Method, Response};
 

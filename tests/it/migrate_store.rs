@@ -21,7 +21,7 @@ fn name_of(bytes: &[u8]) -> String {
     sha256(bytes) + ".jpg"
 }
 
-/// Stands for the bytes of photo `number`: store and migration do not interpret them.
+/// Returns the content of photo `number`, which store and migration do not interpret.
 fn content(number: usize) -> Vec<u8> {
     format!("photo {number} ").into_bytes().repeat(50 + number % 200)
 }
@@ -70,7 +70,7 @@ async fn killed_migration_to_a_bucket_continues_and_completes() {
     fill(&root, PHOTOS);
     let all = photos(&root);
     assert_eq!(all.len(), PHOTOS);
-    // Its read-only server runs meanwhile and serves the photos.
+    // The read-only server of the store runs meanwhile and serves the photos.
     let server = Server::start_in(Arc::clone(&dir), &[("READ_ONLY", "true")]);
     let there = || bucket.objects("media").len();
 
@@ -167,7 +167,7 @@ async fn catalog_migrates_to_postgres_and_back() {
     let (code, _, said) = run(dir, &url, &["migrate-store", "--to", "sled:data/other"]);
     assert_eq!((code, export(dir, "sled:data/other")), (0, catalog), "{said}");
 
-    // Into a catalog that is not empty.
+    // The target is a catalog that is not empty.
     let server = Server::start_in(Arc::clone(&shared), &[("DATABASE_URL", "sled:data/other")]);
     assert_eq!(server.upload(form(&[file(&photo(48, 48))])).await.0, 201);
     server.stop();

@@ -1,4 +1,4 @@
-//! The OpenAPI document is valid, and the server answers as it says.
+//! The OpenAPI document is valid, and responses conform to it.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::support::{Server, file, form, photo};
 
 const DOCUMENT: &str = "/api/v1/openapi.json";
 
-/// Runs a module of Python's in the server's directory and returns its output, unless it fails.
+/// Runs a Python module in the server's directory and returns its output, unless it fails.
 fn python(
     server: &Server,
     interpreter: &str,
@@ -30,7 +30,7 @@ fn python(
 }
 
 #[tokio::test]
-async fn document_is_valid_openapi_and_kept_by_its_etag() {
+async fn document_is_valid_openapi_and_its_etag_gives_304() {
     let server =
         Server::start(&[("AUTH_REQUIRED", "true"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")]);
     let response = server.get(DOCUMENT).await;
@@ -60,7 +60,7 @@ async fn document_is_valid_openapi_and_kept_by_its_etag() {
 }
 
 #[tokio::test]
-async fn server_answers_as_the_document_says() {
+async fn responses_conform_to_the_document() {
     let Some(interpreter) = program("VINTEDBOT_TEST_PYTHON") else {
         return;
     };
@@ -93,7 +93,7 @@ async fn server_answers_as_the_document_says() {
         ],
     );
     println!("{report}");
-    // Random bytes alone would only be refused.
+    // The server would only refuse random bytes.
     for route in ["upload", "listing", "media"] {
         let status = if route == "upload" { 201 } else { 200 };
         let method = if route == "upload" { "POST" } else { "GET" };

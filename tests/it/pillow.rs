@@ -1,4 +1,4 @@
-//! Compares our pictures with Pillow's, and our colours with those of LittleCMS.
+//! Compares our pictures with those of Pillow, and our colours with those of LittleCMS.
 
 use std::process::Command;
 
@@ -28,7 +28,7 @@ fn judged_by(name: &str, server: &Server, python: &str, files: Option<&std::ffi:
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A quality that loses little, so that the picture is compared and not JPEG's rounding.
+/// A quality that loses little, so that the test compares the pictures and not JPEG's rounding.
 const QUALITY: &str = "95";
 
 #[test]

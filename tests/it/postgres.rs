@@ -169,7 +169,7 @@ async fn two_instances_share_one_row_per_photo() {
     }
 }
 
-/// What clients got during an outage of the database.
+/// The responses to clients during an outage of the database.
 #[derive(Default)]
 struct Seen {
     /// Drafts with the instance that created them.

@@ -1,4 +1,4 @@
-//! Each kind of problem: provoked here over a real socket, or by the test that is named here.
+//! Provokes each kind of problem over a real socket, or names the test that does.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use vintedbot_ingest::web::problem::ProblemKind;
 
 use crate::support::{BOUNDARY, Server, UPLOAD, card, field, file, form, noise, photo};
 
-/// Where a kind of problem is provoked.
+/// Where a problem is provoked.
 enum Provoked {
     /// By this request, to a server with these settings.
     Here(&'static [(&'static str, &'static str)], Vec<u8>),
-    /// By a test of this file that has this name.
+    /// By the test of this file and name.
     Elsewhere(&'static str, &'static str),
 }
 
@@ -38,13 +38,13 @@ fn upload(body: &[u8]) -> Vec<u8> {
     upload_as(&format!("multipart/form-data; boundary={BOUNDARY}"), "", body)
 }
 
-/// An upload without its body.
+/// Returns an upload without its body.
 fn upload_head(fields: &str) -> Vec<u8> {
     let fields = format!("Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n{fields}");
     request(&format!("POST {UPLOAD}"), &fields, b"")
 }
 
-/// The answer for each kind. The match is exhaustive, so that a new kind does not compile without one.
+/// Returns how each kind is provoked. The match is exhaustive, so a new kind does not compile without an entry.
 fn provoked(kind: ProblemKind) -> Provoked {
     use Provoked::{Elsewhere, Here};
     let photo_of = |data: &[u8]| upload(&form(&[file(data)]));
@@ -110,7 +110,7 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ProblemKind::HeadersTooLarge => Here(DEFAULT, get("/", &format!("X-A: {}\r\n", "a".repeat(40_000)))),
         ProblemKind::Internal => Elsewhere(
             "../../src/web/stack/tests.rs",
-            "a_panic_is_a_problem_that_tells_nothing_and_the_server_lives_on",
+            "panic_is_a_500_without_details_and_the_server_continues",
         ),
         ProblemKind::StorageFailed => {
             Elsewhere("../../src/api/errors.rs", "errors_that_no_request_provokes_have_their_kinds")

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{BOUNDARY, Server, UPLOAD, file, form, noise};
 
-/// A photo of about 115 kB when stored: nine fit into 1 MiB.
+/// Returns a photo of about 115 kB when stored: nine fit into 1 MiB.
 fn large(number: u32) -> Vec<u8> {
     noise(480, 360, number)
 }

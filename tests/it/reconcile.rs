@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::support::{Server, binary, file, files_below, form, photo_numbered};
 
-/// Data of a server that stored drafts in two runs, so that the catalog has a snapshot and a log after it.
+/// Returns the data of a server that stored drafts in two runs, so that the catalog has a snapshot and a log after it.
 async fn data(drafts: usize) -> (Arc<TempDir>, Vec<Value>) {
     let mut server = Server::start(&[]);
     let mut answers = Vec::new();
@@ -73,8 +73,7 @@ async fn ready_reports_missing_photos_until_they_are_uploaded_again() {
     eventually_ready(&server, json!({"status": "ready"})).await;
 }
 
-/// State after a crash between publishing a photo and recording its draft, and between the draft and the end of the
-/// upload.
+/// A crash happened between publishing a photo and recording its draft, or between the draft and the end of the upload.
 #[tokio::test]
 async fn startup_removes_photos_of_failed_uploads_and_nothing_else() {
     let (dir, drafts) = data(1).await;
@@ -165,7 +164,7 @@ async fn damaged_catalog_stops_startup_with_one_line_and_is_not_replaced() {
             .unwrap();
         assert!(status.success());
         damage(&copy.path().join("data/db"));
-        // Twice, because a failed start must not make the next one succeed.
+        // Two starts, because a failed start must not make the next one succeed.
         for _ in 0..2 {
             let (code, errors) = failed_start(copy.path()).await;
             assert_eq!(code, Some(1), "{what}: {errors}");

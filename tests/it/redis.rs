@@ -36,7 +36,7 @@ async fn two_servers_share_one_rate_limit() {
     }
 }
 
-/// Together with Redis, and without it from what each server has allowed so far.
+/// The servers share the quota through Redis. Without Redis each continues from what it has allowed so far.
 #[tokio::test]
 async fn two_servers_share_one_upload_quota_and_keep_it_without_redis() {
     let Some(mut redis) = RedisServer::start() else { return };

@@ -1,4 +1,4 @@
-//! A redis-server for one test. The tests of the limiter include this file too.
+//! A redis-server for one test. The tests of the limiter include this file, too.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -13,8 +13,8 @@ pub(crate) struct RedisServer {
 }
 
 impl RedisServer {
-    /// Starts the program that `make test` found. If it is missing, the test is reported as skipped, or fails where
-    /// nothing may be skipped.
+    /// Starts the program that `make test` found. If it is missing, the test is reported as skipped, or fails where nothing may
+    /// be skipped.
     pub(crate) fn start() -> Option<Self> {
         let Some(program) = std::env::var("VINTEDBOT_TEST_REDIS").ok().filter(|path| !path.is_empty()) else {
             assert!(

@@ -90,7 +90,7 @@ async fn upload_to_a_bucket_follows_the_api() {
     let anonymous = Client::new().get(format!("{}/{BUCKET}{url}", bucket.endpoint())).send().await.unwrap();
     assert_eq!(anonymous.status(), 403, "the bucket must be private");
 
-    // The same photo again, recognised by its source and, in another catalog, by its content.
+    // The same photo again: its source identifies it and, in another catalog, its content.
     assert_eq!(server.upload(form(&[file(&good)])).await.1["photos"][0], draft["photos"][0]);
     let other = start(&bucket, &[]);
     assert_eq!(other.upload(form(&[file(&good)])).await.0, 201);
@@ -140,7 +140,7 @@ async fn unusable_bucket_stops_startup_with_one_line() {
             "{said}"
         );
     }
-    // A bucket that does not answer may answer later, and several servers must be able to start meanwhile.
+    // A bucket that does not answer may do so later, and several servers must be able to start meanwhile.
     bucket.switch(Line::Refusing);
     let server = start(&bucket, &[]);
     let ready = server.get("/api/v1/ready").await;

@@ -7,8 +7,8 @@ use crate::support::{Server, binary};
 
 const KEY: &str = "a key for this test, of 32 bytes or more";
 
-/// Runs the binary to its end, with these settings and this `.env` file. A start that accepts them ends too, with 1, because
-/// its port is taken.
+/// Runs the binary to its end, with these settings and this `.env` file. If it accepts them it ends, too, with 1, because its
+/// port is in use.
 fn run(arguments: &[&str], settings: &[(&str, &str)], dotenv: &str) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(".env"), dotenv).unwrap();
@@ -20,7 +20,7 @@ fn run(arguments: &[&str], settings: &[(&str, &str)], dotenv: &str) -> (Option<i
 }
 
 #[test]
-fn dotenv_line_that_does_not_parse_stops_every_command_by_its_number() {
+fn dotenv_line_that_does_not_parse_stops_every_command_with_its_number() {
     for arguments in [&[][..], &["serve"], &["check-config"], &["token", "issue", "--user", "7"]] {
         let dotenv = "# of the app\nENV=prod\nAUTH_REQUIRED=\"true\nSECRET_KEY=hunter2\n";
         let (code, errors) = run(arguments, &[], dotenv);
@@ -34,7 +34,7 @@ fn dotenv_line_that_does_not_parse_stops_every_command_by_its_number() {
 }
 
 #[test]
-fn start_without_a_real_key_is_refused_with_one_line_where_one_is_needed() {
+fn missing_real_key_is_refused_with_one_line_where_required() {
     for (settings, name) in [
         (&[("AUTH_REQUIRED", "true")][..], "SECRET_KEY"),
         (&[("AUTH_REQUIRED", "true"), ("SECRET_KEY", "dev-secret")], "SECRET_KEY"),
@@ -73,18 +73,18 @@ fn name_that_is_nearly_a_setting_fails_check_config() {
         errors.contains("did you mean AUTH_REQUIRED?") && errors.contains("did you mean MAX_DIM_PX?"),
         "{errors}"
     );
-    // Where the setting is there too, the other name is another program's.
+    // If the setting is present, too, the other name belongs to another program.
     let both = [("S3_ENDPOINT", "http://minio"), ("S3_ENDPOINT_URL", "http://minio")];
     assert_eq!(run(&["check-config"], &both, ""), (Some(0), String::new()));
     assert_eq!(run(&["check-config"], &both[..1], "").0, Some(2));
-    // Along with the errors, of which it may be the cause.
+    // The warning appears with the errors, because it may be their cause.
     let (code, errors) = run(&[], &[("ENV", "prod"), ("SECRET_KYE", KEY)], "");
     assert_eq!(code, Some(2));
     assert!(errors.starts_with("SECRET_KEY=") && errors.contains("did you mean SECRET_KEY?"), "{errors}");
 }
 
 #[test]
-fn name_that_is_nearly_a_setting_is_warned_of_at_the_start() {
+fn name_that_is_nearly_a_setting_gives_a_warning_at_the_start() {
     let dir = Arc::new(tempfile::tempdir().unwrap());
     std::fs::write(dir.path().join(".env"), "MAX_DIM=1200\nAPP_PORT=1\n").unwrap();
     let server = Server::start_in(dir, &[("AUTH_REQUIERD", "true"), ("HOSTNAME", "vps")]);

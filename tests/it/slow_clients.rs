@@ -186,7 +186,7 @@ async fn exhausted_descriptors_give_503_until_some_are_free() {
             std::process::Command::new("prlimit").args([&pid, &format!("--nofile={files}:")]).status();
         status.is_ok_and(|status| status.success())
     };
-    // One connection for everything: another one would release a descriptor when it closes.
+    // All requests use one connection, because another one would release a descriptor when it closes.
     let client = reqwest::Client::builder().pool_max_idle_per_host(1).build().unwrap();
     let get = |path: &str| client.get(server.url(path)).send();
     let upload = |number| {
@@ -205,7 +205,7 @@ async fn exhausted_descriptors_give_503_until_some_are_free() {
         skipped!("prlimit cannot lower the limit of open files");
         return;
     }
-    // All requests use the one connection that there is.
+    // All requests use the existing connection.
     for response in [upload(1).await.unwrap(), get(&media).await.unwrap()] {
         assert_eq!(response.status(), 503);
         assert!(response.headers().contains_key("retry-after"));

@@ -11,8 +11,8 @@ use crate::support::{BOUNDARY, Server, UPLOAD, file, form, photo, photo_numbered
 const CLIENTS: usize = 4;
 /// Differences of memory that are not a trend.
 const NOISE_KIB: u64 = 16 * 1024;
-/// Memory of the embedded catalog per draft, which does not depend on its cache size: sled keeps a record of every
-/// page. Measured were 0.5 to 0.6 KiB while a draft is new, and 0.2 after a restart.
+/// Memory of the embedded catalog per draft, which does not depend on its cache size: sled keeps a record of every page.
+/// Measured were 0.5 to 0.6 KiB while a draft is new, and 0.2 after a restart.
 const DRAFT_BYTES: u64 = 640;
 
 /// Uploads new, known, corrupt and truncated photos in turn.
@@ -33,7 +33,7 @@ async fn keep_busy(server: Arc<Server>, client: usize, stop: Arc<AtomicBool>, st
             .header("content-type", format!("multipart/form-data; boundary={BOUNDARY}"))
             .body(body)
             .timeout(if turn % 9 == 0 { Duration::from_millis(4) } else { Duration::from_secs(60) });
-        // A client with a timeout that is too short hangs up.
+        // A client whose timeout is too short disconnects.
         let Ok(response) = request.send().await else { continue };
         let status = response.status().as_u16();
         assert!(matches!(status, 201 | 422), "{status} for {length} bytes");
@@ -74,7 +74,7 @@ async fn memory_is_stable_under_mixed_load() {
     for client in clients {
         client.await.unwrap();
     }
-    // During the first fifth buffers and caches fill.
+    // Buffers and caches fill during the first fifth.
     let settled = &line[line.len() / 5..];
     let median = |part: &[(u64, u64)]| {
         let mut part = Vec::from_iter(

@@ -1,4 +1,4 @@
-//! Streaming: memory depends on what is held, not on what is sent.
+//! Streaming: memory depends on the bytes that are held, not on those that are sent.
 
 use std::io::Write;
 use std::time::Duration;

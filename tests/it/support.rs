@@ -136,7 +136,7 @@ impl Server {
     /// Returns a value of `/metrics` without labels.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let scrape = || self.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        // Under an attack on connections one may be closed before its head is read. Its client is to try again.
+        // During an attack the server may close a connection before it reads the head. Its client should try again.
         let scrape = std::iter::repeat_with(scrape).take(100).find(|scrape| !scrape.is_empty());
         let scrape = scrape.unwrap_or_default();
         let line = scrape.lines().find_map(|line| line.strip_prefix(&format!("vintedbot_{name} ")));
@@ -190,8 +190,8 @@ impl Server {
         self.request(&Client::new(), form).send().await.unwrap()
     }
 
-    /// Uploads a form and returns its status, whether it has a Retry-After, and its JSON. Returns `None` without a
-    /// complete response, for example from a server that is killed.
+    /// Uploads a form and returns its status, whether it has a Retry-After, and its JSON. Returns `None` without a complete
+    /// response, for example from a killed server.
     pub(crate) async fn try_upload(&self, client: &Client, form: Vec<u8>) -> Option<(u16, bool, Value)> {
         let response = self.request(client, form).send().await.ok()?;
         let (status, retry) = (response.status().as_u16(), response.headers().contains_key("retry-after"));
@@ -203,8 +203,8 @@ impl Server {
         client.post(self.url(UPLOAD)).header("content-type", content_type).body(form)
     }
 
-    /// Asserts that refused uploads left nothing: no file, no temporary file and no row, so that the next draft and
-    /// photo get the first ids.
+    /// Asserts that refused uploads left no file, no temporary file and no row, so that the next draft and photo get the first
+    /// ids.
     pub(crate) async fn assert_nothing_was_kept(&self) {
         assert_eq!(self.files(), Vec::<String>::new());
         assert_eq!(self.get("/api/v1/listings/1").await.status(), 404);
@@ -286,7 +286,7 @@ pub(crate) struct Part<'a> {
     data: &'a [u8],
 }
 
-/// A part with a photo in the field `files`.
+/// Returns a part with a photo in the field `files`.
 pub(crate) fn file(data: &[u8]) -> Part<'_> {
     file_named("photo.jpg", data)
 }
@@ -302,12 +302,12 @@ pub(crate) fn field<'a>(name: &str, data: &'a [u8]) -> Part<'a> {
     Part { headers: format!("Content-Disposition: form-data; name=\"{name}\""), data }
 }
 
-/// A part with these headers.
+/// Returns a part with these headers.
 pub(crate) fn part<'a>(headers: &str, data: &'a [u8]) -> Part<'a> {
     Part { headers: headers.to_owned(), data }
 }
 
-/// A body with these parts, delimited by [`BOUNDARY`].
+/// Returns a body with these parts, delimited by [`BOUNDARY`].
 pub(crate) fn form(parts: &[Part<'_>]) -> Vec<u8> {
     let mut body = Vec::new();
     for part in parts {
@@ -319,19 +319,19 @@ pub(crate) fn form(parts: &[Part<'_>]) -> Vec<u8> {
     body
 }
 
-/// The head of an upload over a raw socket; `framing` is a Content-Length or Transfer-Encoding line.
+/// Returns the head of an upload over a raw socket; `framing` is a Content-Length or Transfer-Encoding line.
 pub(crate) fn upload_head(framing: &str) -> String {
     format!(
         "POST {UPLOAD} HTTP/1.1\r\nHost: test\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n{framing}\r\n\r\n"
     )
 }
 
-/// A photo-like JPEG: smooth gradients with some texture.
+/// Returns a photo-like JPEG: smooth gradients with some texture.
 pub(crate) fn photo(width: usize, height: usize) -> Vec<u8> {
     photo_numbered(width, height, 0)
 }
 
-/// One of several different photos.
+/// Returns one of several different photos.
 pub(crate) fn photo_numbered(width: usize, height: usize, number: usize) -> Vec<u8> {
     let mut pixels = Vec::with_capacity(width * height * 3);
     for y in 0..height {
@@ -344,12 +344,12 @@ pub(crate) fn photo_numbered(width: usize, height: usize, number: usize) -> Vec<
     encode_jpeg(&pixels, width, height)
 }
 
-/// One of thousands of different small photos.
+/// Returns one of thousands of different small photos.
 pub(crate) fn distinct(number: usize) -> Vec<u8> {
     photo_numbered(60 + number % 50, 40 + number / 50, number)
 }
 
-/// A JPEG of noise, about as many bytes as it has pixels at any quality.
+/// Returns a JPEG of noise, with about as many bytes as pixels at any quality.
 pub(crate) fn noise(width: usize, height: usize, seed: u32) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2_654_435_761) | 1;
     let mut next = || {
@@ -363,7 +363,7 @@ pub(crate) fn noise(width: usize, height: usize, seed: u32) -> Vec<u8> {
     encode_jpeg(&pixels, width, height)
 }
 
-/// A JPEG of four quadrants: red, green, blue and white in reading order.
+/// Returns a JPEG of four quadrants: red, green, blue and white in reading order.
 pub(crate) fn card(width: usize, height: usize) -> Vec<u8> {
     let mut pixels = Vec::with_capacity(width * height * 3);
     for y in 0..height {

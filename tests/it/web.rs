@@ -1,4 +1,4 @@
-//! What holds for every request, whatever it asks for.
+//! Rules that hold for every request.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{BOUNDARY, Server, eventually, file, form, photo, read_all, upload_head};
 
 #[tokio::test]
-async fn unknown_paths_and_methods_are_problems() {
+async fn unknown_path_or_method_is_a_problem() {
     let server = Server::start(&[]);
     for (method, path, status) in [
         (Method::GET, "/", 404),
@@ -33,7 +33,7 @@ async fn unknown_paths_and_methods_are_problems() {
 }
 
 #[tokio::test]
-async fn a_sane_request_id_is_kept_in_answer_and_log() {
+async fn valid_request_id_is_kept_in_response_and_log() {
     let server = Server::start(&[]);
     let ask = |id: &str| Client::new().get(server.url("/nowhere")).header("x-request-id", id).send();
     let response = ask("app-4711").await.unwrap();
@@ -46,7 +46,7 @@ async fn a_sane_request_id_is_kept_in_answer_and_log() {
 }
 
 #[tokio::test]
-async fn the_access_log_tells_of_each_photo_and_in_production_in_json() {
+async fn access_log_has_each_photo_and_is_json_in_production() {
     let server = Server::start(&[("ENV", "prod"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")]);
     let photo = photo(64, 48);
     let (_, draft) = server.upload(form(&[file(&photo)])).await;
@@ -97,7 +97,7 @@ async fn browsers_of_listed_origins_may_call() {
 }
 
 #[tokio::test]
-async fn every_answer_is_safe_to_open() {
+async fn every_response_has_security_headers() {
     let server = Server::start(&[]);
     server.upload(form(&[file(&photo(64, 48))])).await;
     let media = format!("/media/{}", server.files()[0]);
@@ -113,7 +113,7 @@ async fn every_answer_is_safe_to_open() {
 }
 
 #[tokio::test]
-async fn health_ready_and_metrics_answer() {
+async fn health_ready_and_metrics_are_200() {
     let server = Server::start(&[]);
     assert_eq!(server.get("/api/v1/health").await.text().await.unwrap(), r#"{"status":"ok"}"#);
     assert_eq!(server.get("/api/v1/ready").await.status(), 200);
@@ -135,7 +135,7 @@ async fn health_ready_and_metrics_answer() {
 }
 
 #[tokio::test]
-async fn a_head_beyond_the_limits_is_a_problem_with_an_id() {
+async fn head_beyond_the_limits_is_a_problem_with_an_id() {
     let server = Server::start(&[]);
     let long_uri = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(9000));
     let huge_uri = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(80_000));
@@ -155,7 +155,7 @@ async fn a_head_beyond_the_limits_is_a_problem_with_an_id() {
         ("GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n", &["400"]),
     ] {
         let mut socket = server.connect();
-        // The server may answer and close before it has read all of a head that is too large.
+        // The server may answer and close before it has read all of a too large head.
         let _ = socket.write_all(head.as_bytes());
         let answer = read_all(&mut socket);
         let first = head.get(..20).unwrap_or(head);
@@ -171,7 +171,7 @@ async fn a_head_beyond_the_limits_is_a_problem_with_an_id() {
 }
 
 #[tokio::test]
-async fn silent_and_dripping_clients_are_cut_in_their_time() {
+async fn silent_or_slow_client_is_disconnected_in_time() {
     let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1"), ("BODY_IDLE_TIMEOUT_SECONDS", "1")]);
     let timed = |sent: &[u8]| {
         let mut socket = server.connect();
@@ -183,7 +183,7 @@ async fn silent_and_dripping_clients_are_cut_in_their_time() {
         assert!(took > Duration::from_millis(700) && took < Duration::from_secs(6), "{took:?}: {answer}");
         answer
     };
-    assert_eq!(timed(b""), "", "who said nothing is told nothing");
+    assert_eq!(timed(b""), "", "a silent client gets no response");
     for head in [&b"GET / HT"[..], b"P", b"PRI * HTTP/2.0\r\n"] {
         let answer = timed(head);
         assert!(
@@ -200,7 +200,7 @@ async fn silent_and_dripping_clients_are_cut_in_their_time() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_leaves_nothing() {
+async fn disconnected_client_leaves_nothing() {
     let server = Server::start(&[]);
     let body = form(&[file(&photo(800, 600)), file(&photo(640, 480))]);
     for cut in [0, 100, body.len() / 2, body.len() - BOUNDARY.len() - 10] {
@@ -216,12 +216,12 @@ async fn a_client_that_hangs_up_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_idle_http2_connection_is_closed_too() {
+async fn idle_http2_connection_is_closed() {
     use std::io::Read;
     let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1")]);
     let mut socket = server.connect();
     socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
-    // The preface and an empty SETTINGS frame (RFC 9113 section 3.4), and then nothing.
+    // The preface and an empty SETTINGS frame (RFC 9113 section 3.4), followed by nothing.
     socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
     let started = Instant::now();
     let mut said = Vec::new();
@@ -232,12 +232,12 @@ async fn an_idle_http2_connection_is_closed_too() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_its_answer_is_cut() {
+async fn client_that_does_not_read_its_response_is_disconnected() {
     let server = Server::start(&[("BODY_IDLE_TIMEOUT_SECONDS", "1")]);
     let (_, draft) = server.upload(form(&[file(&photo(1600, 1200))])).await;
     let url = draft["photos"][0]["media"]["url"].as_str().unwrap();
     let mut socket = server.connect();
-    // Many pipelined requests, so that the answers fill every buffer between the two.
+    // Many pipelined requests, so that the responses fill every buffer between client and server.
     let request = format!("GET {url} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(2000);
     let _ = socket.write_all(request.as_bytes());
     let connections = || {

@@ -1,4 +1,4 @@
-// sharp, as its documentation shows it, at its own quality 80. It converts to sRGB and drops metadata unless told not to.
+// sharp, as its documentation shows it, at its own quality 80. By default it converts to sRGB and drops metadata.
 // Its argument is the directory that sharp is installed in. The protocol is that of protocol.py.
 const fs = require('fs');
 const path = require('path');

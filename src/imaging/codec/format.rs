@@ -11,13 +11,13 @@ pub enum Format {
     Bmp,
     Tiff,
     Ico,
-    /// HEIC and AVIF: one container, and either codec in it.
+    /// HEIC and AVIF, which share a container.
     #[cfg(any(feature = "heic", feature = "avif"))]
     Heif,
 }
 
 impl Format {
-    /// The format of a sniffed MIME type, if a decoder here reads it.
+    /// Returns the format of a sniffed MIME type, if a decoder here reads it.
     pub fn from_mime(mime: &str) -> Option<Self> {
         match mime {
             "image/jpeg" => Some(Self::Jpeg),

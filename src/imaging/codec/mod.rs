@@ -1,4 +1,4 @@
-//! All decoders behind one function. A decoder reads the header first; no pixel is decoded before its size is checked.
+//! Selects a decoder. A decoder reads the header first, and decodes no pixel before its size is checked.
 
 mod format;
 #[cfg(any(feature = "heic", feature = "avif"))]

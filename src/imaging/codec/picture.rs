@@ -1,4 +1,4 @@
-//! What every decoder implements.
+//! Defines the interface of all decoders.
 
 use crate::imaging::canvas::Canvas;
 use crate::imaging::error::ImageError;
@@ -7,7 +7,7 @@ use crate::imaging::orientation::Orientation;
 
 /// An opened file: its header is read and within the limits, and no pixel is decoded yet.
 pub(in crate::imaging) trait Picture: std::fmt::Debug {
-    /// Returns what [`decode`](Self::decode) will write.
+    /// Returns the layout of the pixels that [`decode`](Self::decode) writes.
     fn layout(&self) -> Layout;
 
     /// Returns the ICC profile of the colours, if there is one.
@@ -26,21 +26,15 @@ pub(in crate::imaging) trait Picture: std::fmt::Debug {
     /// Returns an upper bound of the bytes that decoding holds at its peak, tables included and the canvas excluded.
     fn memory(&self) -> u64;
 
-    /// Decodes all rows to the canvas, which must have been made for [`layout`](Self::layout).
-    ///
-    /// # Errors
-    /// See [`DecodeError`]. The content of the canvas is then invalid.
+    /// Decodes all rows to the canvas, which was made for [`layout`](Self::layout). After an error the canvas is invalid.
     fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a;
 }
 
-/// Why a picture was not decoded.
 pub(in crate::imaging) enum DecodeError<'a> {
-    /// The picture cannot be decoded.
     Image(ImageError),
-    /// A fast decoder met something that it does not support. This picture decodes the same file with a more general decoder,
-    /// which needs another amount of memory.
+    /// A fast decoder does not support the file. This picture uses a more general decoder, which needs other memory.
     Fallback(Box<dyn Picture + 'a>),
 }
 

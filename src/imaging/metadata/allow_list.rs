@@ -1,9 +1,9 @@
 //! The tags that are kept, and the rule that each value must pass.
 //!
-//! The tags are those of Exif 3.0 sections 4.6.5 and 4.6.6. Tags that are not listed are dropped. Tags that could identify one
-//! device or its owner (serial numbers, names, unique ids, maker notes) are not listed.
+//! The tags are those of Exif 3.0 sections 4.6.5 and 4.6.6. Tags that are not listed are dropped, above all those that can
+//! identify a device or its owner (serial numbers, names, unique ids, maker notes).
 //!
-//! After a change here, add 1 to `VERSION` in `fingerprint.rs`: otherwise photos that are uploaded again keep the old metadata.
+//! After a change here, add 1 to `VERSION` in `fingerprint.rs`. Otherwise photos that are uploaded again keep the old metadata.
 
 use super::gps;
 use super::value::{Tags, Value, is_date_time, is_offset, is_shaped, name, rationals, text};
@@ -36,7 +36,7 @@ enum Rule {
     Short,
     Rational,
     SignedRational,
-    /// Shortest and longest focal length, and the F numbers there; 0/0 is "unknown".
+    /// Shortest and longest focal length, and their F numbers; 0/0 means unknown.
     LensSpecification,
 }
 
@@ -99,7 +99,6 @@ impl Kept {
         kept
     }
 
-    /// Returns whether nothing is kept.
     pub(super) fn is_empty(&self) -> bool {
         self.ifd0.is_empty() && self.exif.is_empty() && self.gps.is_empty()
     }

@@ -1,5 +1,4 @@
-//! Keeps the GPS position of a photo if it is complete and valid. The module documentation of `metadata` lists what makes it
-//! invalid.
+//! Keeps the GPS position of a photo if it is complete and valid, see the module documentation of `metadata`.
 
 use std::collections::BTreeMap;
 

@@ -1,17 +1,17 @@
 //! Keeps part of a photo's EXIF if the operator asks for it (`STRIP_GPS=false`): camera and lens, exposure, dates, position.
 //!
-//! Nothing of the source's block is copied. Our reader picks the tags of an allow-list and checks each value against what its
-//! tag may contain, and little_exif writes a new block from the values that pass. So nothing else can be kept: maker notes,
-//! serial numbers, names of owners, comments, previews (IFD1), XMP and IPTC. Orientation is 1, the size is that of the output,
-//! and the colour space is sRGB, because the pixels are upright, resized and converted.
+//! Our reader selects the tags of an allow-list and checks each value against its tag's rule. little_exif writes a new block
+//! from the values that pass. So nothing else can be kept: maker notes, serial numbers, names of owners, comments, previews
+//! (IFD1), XMP and IPTC. Orientation is 1, the size is that of the output, and the colour space is sRGB, because the pixels are
+//! upright, resized and converted.
 //!
-//! **Position.** EXIF has no tag that means "private". Devices and tools invalidate a position without removing its tags, and each
-//! of these forms is honoured: GPSStatus other than `A` (`V` is void, Exif 3.0 section 4.6.7); coordinates that are incomplete (a
-//! reference or a value missing or empty, a zero denominator) or not on Earth; latitude and longitude both zero, which Android
-//! writes for apps without the location permission. In each case no GPS tag is kept.
+//! **Position.** EXIF has no tag that means "private". Devices and tools invalidate a position without removing its tags. No
+//! GPS tag is kept if GPSStatus is not `A` (`V` is void, Exif 3.0 section 4.6.7), if the coordinates are incomplete (a missing
+//! or empty reference or value, a zero denominator) or not on Earth, or if latitude and longitude are both zero, which Android
+//! writes for apps without the location permission.
 //!
-//! The reader follows at most three offsets and never the chain of IFDs. It reads a bounded number of entries of each directory,
-//! and allocates only for the values that it keeps.
+//! The reader follows at most three offsets and never the chain of IFDs. It reads a bounded number of entries of each
+//! directory, and allocates only for the values that it keeps.
 
 mod allow_list;
 mod gps;
@@ -21,12 +21,10 @@ mod write;
 use self::allow_list::Kept;
 use super::tiff_directory::Block;
 
-/// The first two markers of a JPEG with a JFIF header.
 const SOI: [u8; 2] = [0xFF, 0xD8];
 const APP0: [u8; 2] = [0xFF, 0xE0];
 
-/// Returns the EXIF segment for a JPEG of `width` x `height` pixels, with what is kept of the EXIF block `tiff` of its source.
-/// Returns `None` if nothing is kept.
+/// Returns the EXIF segment for a JPEG of `width` x `height` pixels with what is kept of the source's block, if anything.
 pub(super) fn segment(tiff: &[u8], width: u32, height: u32) -> Option<Vec<u8>> {
     write::app1(Kept::of(Block::new(tiff)?.first()?), width, height)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::imaging::tiff_directory::Entry;
 
-/// Tags with their values, in the order in which an IFD holds them.
+/// Tags with their values in the order of an IFD.
 pub(super) type Tags = BTreeMap<u16, Value>;
 
 /// A value that passed its check.
@@ -14,9 +14,9 @@ pub(super) enum Value {
     Byte(u8),
     Short(u16),
     Long(u32),
-    /// Four bytes of type BYTE, a version.
+    /// Four bytes of type BYTE: a version.
     Version(u32),
-    /// Four characters of type UNDEFINED, a version too.
+    /// Four characters of type UNDEFINED: a version, too.
     Characters([u8; 4]),
     Rationals(Vec<[u32; 2]>),
     SignedRationals(Vec<[u32; 2]>),
@@ -46,7 +46,6 @@ pub(super) fn is_date(text: &str) -> bool {
         && number(8..10).is_some_and(|day| (1..=31).contains(&day))
 }
 
-/// Returns whether the text is a time like `2026:11:23 10:20:30`.
 pub(super) fn is_date_time(text: &str) -> bool {
     let (Some(date), Some(time)) = (text.get(..10), text.get(11..)) else {
         return false;
@@ -54,7 +53,6 @@ pub(super) fn is_date_time(text: &str) -> bool {
     is_date(date) && text.get(10..11) == Some(" ") && is_shaped(time, 8, ":2:5")
 }
 
-/// Returns whether the text is an offset like `+01:00`.
 pub(super) fn is_offset(text: &str) -> bool {
     text.strip_prefix(['+', '-']).is_some_and(|time| is_shaped(time, 5, ":2"))
 }

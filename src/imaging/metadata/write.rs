@@ -1,7 +1,7 @@
 //! Writes a new EXIF block from the values that passed their checks.
 //!
-//! little_exif only writes, little-endian. It never reads a block, so its behaviour on untrusted blocks does not matter here. Each
-//! value is written with the type that it was checked as, not with the type that the library's table has for its tag.
+//! little_exif never reads a block here, so its behaviour on untrusted blocks does not matter. Each value is written with the
+//! type that was checked, not with the type in the library's table.
 
 use little_exif::exif_tag::ExifTag;
 use little_exif::ifd::ExifTagGroup;

@@ -7,7 +7,6 @@ const BETWEEN_BITS: u32 = 6;
 const VERTICAL_SHIFT: u32 = WEIGHT_BITS - BETWEEN_BITS;
 const HORIZONTAL_SHIFT: u32 = WEIGHT_BITS + BETWEEN_BITS;
 
-/// The instructions that the processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kernels {
     Portable,
@@ -24,10 +23,8 @@ impl Kernels {
         Self::Portable
     }
 
-    /// Computes the weighted sum of rows: `out[x]` is the sum of `window[n * stride + x] * weights[n]` with six fractional bits.
-    ///
-    /// The length of `out` is a multiple of 64 and at most `stride`, the number of weights is even, and all their rows
-    /// are in `window`.
+    /// Computes the weighted sum of rows: `out[x]` is the sum of `window[n * stride + x] * weights[n]` in 1/64. The length of
+    /// `out` is a multiple of 64, at most `stride`. The number of weights is even, with all their rows in `window`.
     #[allow(unsafe_code)]
     pub(super) fn vertical(self, window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
         match self {
@@ -38,9 +35,8 @@ impl Kernels {
         }
     }
 
-    /// Computes weighted sums of neighbours in a row: `out[n]` is the sum of `row[first[n] + k] * weights[n][k]`, rounded and clamped.
-    ///
-    /// `row` has a whole group of samples from each first sample on.
+    /// Computes weighted sums of neighbours in a row: `out[n]` is the sum of `row[first[n] + k] * weights[n][k]`, rounded and
+    /// clamped. `row` has a whole group of samples from each first sample on.
     #[allow(unsafe_code)]
     pub(super) fn horizontal(self, row: &[i16], taps: &Taps, out: &mut [u8]) {
         match self {
@@ -68,7 +64,7 @@ fn vertical(window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
     }
 }
 
-/// The portable horizontal pass, from target sample `from` on.
+/// Computes the horizontal pass from target sample `from` on, without SIMD.
 fn horizontal(row: &[i16], taps: &Taps, from: usize, out: &mut [u8]) {
     let weights = taps.weights.chunks_exact(taps.count);
     for ((out, first), weights) in out.iter_mut().zip(&taps.first).zip(weights).skip(from) {
@@ -95,8 +91,7 @@ mod avx2 {
     pub(super) fn vertical(window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
         let round = _mm256_set1_epi32(1 << (VERTICAL_SHIFT - 1));
         for (block, out) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
-            // Of each 16 samples one sum holds 0..4 and 8..12, the other 4..8 and 12..16: so it is that unpacking and
-            // packing, which work on halves, restore the order.
+            // Unpacking and packing work on halves: one sum has 0..4 and 8..12 of 16 samples, the other one the rest.
             let mut sums = [[round; 2]; WIDTH / 16];
             for (pair, weights) in weights.as_chunks::<2>().0.iter().enumerate() {
                 let weights = _mm256_set1_epi32(bytemuck::must_cast(*weights));
@@ -144,7 +139,7 @@ mod avx2 {
                     *sum = _mm256_add_epi32(*sum, products);
                 }
             }
-            // Eight times eight partial sums become eight sums in order.
+            // Adds eight times eight partial sums to eight sums in order.
             let pairs = [0, 2, 4, 6].map(|n| _mm256_hadd_epi32(sums[n], sums[n + 1]));
             let fours = [_mm256_hadd_epi32(pairs[0], pairs[1]), _mm256_hadd_epi32(pairs[2], pairs[3])];
             let low = _mm256_permute2x128_si256::<0x20>(fours[0], fours[1]);

@@ -15,10 +15,9 @@ use self::taps::{LANES, Taps};
 use super::plane::Plane;
 use super::workspace::Workspace;
 
-/// Rows of the window beyond those that one target row needs. With more spare rows, rows are moved to its front less often.
+/// Rows of the window beyond those that one target row needs. More spare rows mean that rows are moved to its front less often.
 const SPARE_ROWS: usize = 64;
 
-/// Resizes one plane.
 #[derive(Debug)]
 pub(super) struct Scaler {
     kernels: Kernels,
@@ -32,18 +31,15 @@ pub(super) struct Scaler {
     window: Vec<u8>,
     /// Index of the window's first row in the source.
     window_first: usize,
-    /// Rows in the window.
     window_rows: usize,
     /// One row between the passes.
     between: Vec<i16>,
     target: Plane,
-    /// Rows of the target that are finished.
     done: usize,
 }
 
 impl Scaler {
-    /// Returns a scaler for a plane of `columns.source` x `rows.source` samples. Its buffers come from `workspace`. It shares the
-    /// weights of `like` if they are equal.
+    /// Returns a scaler with buffers from `workspace`. It shares the weights of `like` if they are equal.
     pub(super) fn new(columns: &Axis, rows: &Axis, like: Option<&Self>, workspace: &mut Workspace) -> Self {
         let weights = |axis: &Axis, multiple, shared: fn(&Self) -> &Rc<Taps>| {
             let shared = like.map(shared).filter(|taps| taps.axis == *axis);
@@ -85,7 +81,7 @@ impl Scaler {
     pub(super) fn row_buffer(&mut self, rows: usize) -> (&mut [u8], usize) {
         let stride = self.stride;
         let needed_from = self.rows.first.get(self.done).copied().unwrap_or(self.source_rows);
-        // One row more than is filled: an odd number of weights is padded with a weight of zero.
+        // One row more than is filled, because an odd number of weights is padded with a weight of zero.
         if (self.window_rows + rows + 1) * stride > self.window.len() {
             let gone = needed_from.saturating_sub(self.window_first).min(self.window_rows);
             self.window.copy_within(gone * stride..self.window_rows * stride, 0);
@@ -136,8 +132,8 @@ impl Scaler {
     }
 }
 
-/// Returns the distance between rows. There is space for whole JPEG blocks and vectors after the last sample, and the distance
-/// is not a multiple of 1024, because such rows would compete for the same cache lines.
+/// Returns the distance between rows. It has room for whole JPEG blocks and vectors after the last sample, and is not a
+/// multiple of 1024, because such rows would compete for the same cache lines.
 fn stride(width: usize) -> usize {
     let stride = width.next_multiple_of(64) + 64;
     if stride.is_multiple_of(1024) { stride + 64 } else { stride }

@@ -5,20 +5,16 @@ use std::f64::consts::PI;
 
 /// Fractional bits of a weight. With 14 a weight of exactly 1 still fits an `i16`.
 pub(super) const WEIGHT_BITS: u32 = 14;
-/// Horizontal weights come in groups of this many: one vector register of 16-bit numbers.
+/// Horizontal weights are in groups of this many: one vector register of 16-bit numbers.
 pub(super) const LANES: usize = 16;
-/// Lobes of the kernel: Lanczos3, what Pillow, libvips and sharp use.
+/// Lobes of the kernel: Lanczos3, which Pillow, libvips and sharp use.
 const LOBES: f64 = 3.0;
 
-/// How one axis of a plane is resampled: target sample `n` covers the source from `start + n * step` to
-/// `start + (n + 1) * step`.
-///
+/// Defines how one axis of a plane is resampled: target sample `n` covers `step` source samples from `start + n * step` on.
 /// Fractions of a sample matter: the chroma of an odd-sized picture ends in half a sample, and must not be stretched.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::imaging) struct Axis {
-    /// Samples of the source.
     pub(in crate::imaging) source: usize,
-    /// Samples of the target.
     pub(in crate::imaging) target: usize,
     /// Start of the first target sample, in source samples. It may lie outside of the source.
     pub(in crate::imaging) start: f64,
@@ -27,7 +23,7 @@ pub(in crate::imaging) struct Axis {
 }
 
 impl Axis {
-    /// Returns whether each target sample is its source sample.
+    /// Returns whether each target sample equals its source sample.
     pub(super) fn is_identity(&self) -> bool {
         self.source == self.target && self.start == 0.0 && (self.step - 1.0).abs() < 1e-9
     }
@@ -43,7 +39,6 @@ impl Axis {
     }
 }
 
-/// The weights of one axis.
 #[derive(Debug)]
 pub(super) struct Taps {
     pub(super) axis: Axis,
@@ -51,12 +46,11 @@ pub(super) struct Taps {
     pub(super) first: Vec<usize>,
     /// `count` weights for each target sample; those beyond its reach are zero.
     pub(super) weights: Vec<i16>,
-    /// Weights a target sample.
     pub(super) count: usize,
 }
 
 impl Taps {
-    /// The Lanczos weights of `axis`, in rows whose length is a multiple of `multiple`.
+    /// Computes the Lanczos weights of `axis`, in rows whose length is a multiple of `multiple`.
     pub(super) fn new(axis: &Axis, multiple: usize) -> Self {
         let count = axis.reach().next_multiple_of(multiple);
         let mut taps = Self {
@@ -85,7 +79,7 @@ fn weigh(axis: &Axis, n: usize, weights: &mut Vec<f64>) -> usize {
     // Target samples outside of the source repeat its border.
     let centre = (axis.start + (n as f64 + 0.5) * axis.step).clamp(0.0, axis.source as f64);
     let last = axis.source - 1;
-    // Both are clamped into the source, so that the casts are exact.
+    // Both are clamped into the source, so the casts are exact.
     let first = ((centre - axis.support() + 0.5).floor().max(0.0) as usize).min(last);
     let end = ((centre + axis.support() + 0.5).floor().max(0.0) as usize).clamp(first + 1, axis.source);
     let scale = axis.step.max(1.0);
@@ -100,7 +94,7 @@ fn quantise(exact: &[f64], weights: &mut [i16]) {
     let one = f64::from(1 << WEIGHT_BITS);
     let mut left = 1 << WEIGHT_BITS;
     for (weight, exact) in weights.iter_mut().zip(exact) {
-        // No weight of a normalised Lanczos kernel is beyond 1.3 times one: it fits.
+        // No weight of a normalised Lanczos kernel exceeds 1.3, so it fits.
         *weight = (exact * one).round().clamp(f64::from(i16::MIN), f64::from(i16::MAX)) as i16;
         left -= i32::from(*weight);
     }
@@ -109,10 +103,10 @@ fn quantise(exact: &[f64], weights: &mut [i16]) {
     weights[place] = i16::try_from(i32::from(weights[place]) + left).unwrap_or(i16::MAX);
 }
 
-/// The values of the kernel, sinc(x) times sinc(x / 3), at `count` places from `x` on, `distance` apart.
+/// Appends the values of sinc(x) times sinc(x / 3) at `count` positions from `x` on, `distance` apart.
 fn lanczos_from(x: f64, distance: f64, count: usize, values: &mut Vec<f64>) {
-    // sin(x/3) by rotating a vector from sample to sample, which is ten times as fast as calling sin. Over so few steps the error
-    // is negligible. One sine gives both factors: sin 3a = 3 sin a - 4 sin^3 a.
+    // sin(x/3) is computed by rotating a vector, ten times as fast as calling sin. Over so few steps the error is negligible.
+    // One sine gives both factors: sin 3a = 3 sin a - 4 sin^3 a.
     let (mut sin, mut cos) = (PI * x / LOBES).sin_cos();
     let (turn_sin, turn_cos) = (PI * distance / LOBES).sin_cos();
     values.extend((0..count).map(|n| {

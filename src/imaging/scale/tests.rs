@@ -18,7 +18,6 @@ fn whole(source: usize, target: usize) -> Axis {
     Axis { source, target, start: 0.0, step: source as f64 / target as f64 }
 }
 
-/// Resizes the samples, `band` rows at a time.
 fn scaled(samples: &[u8], columns: &Axis, rows: &Axis, band: usize, kernels: Kernels) -> Plane {
     let mut workspace = Workspace::default();
     let mut scaler = Scaler::new(columns, rows, None, &mut workspace);
@@ -36,7 +35,7 @@ fn scaled(samples: &[u8], columns: &Axis, rows: &Axis, band: usize, kernels: Ker
     scaler.finish(&mut workspace).unwrap()
 }
 
-/// The difference between two pictures: its mean square and its largest.
+/// Returns the mean square and the largest difference between two pictures.
 fn difference(a: &[u8], b: &[u8]) -> (f64, u8) {
     assert_eq!(a.len(), b.len());
     let pairs = || a.iter().zip(b).map(|(a, b)| a.abs_diff(*b));
@@ -44,11 +43,11 @@ fn difference(a: &[u8], b: &[u8]) -> (f64, u8) {
 }
 
 #[test]
-fn result_is_that_of_fast_image_resize_within_rounding() {
+fn result_equals_fast_image_resize_within_rounding() {
     for (from, to) in
         [((403, 302), (160, 120)), ((300, 1000), (96, 320)), ((161, 120), (160, 119)), ((9, 9), (1, 2))]
     {
-        // Without black and white: fast_image_resize clamps between its passes.
+        // The samples are neither black nor white, because fast_image_resize clamps between its passes.
         let samples: Vec<u8> = noise(from.0, from.1).iter().map(|sample| 64 + sample / 2).collect();
         let ours = scaled(&samples, &whole(from.0, to.0), &whole(from.1, to.1), 16, Kernels::detect());
         let source =
@@ -70,8 +69,8 @@ fn resize_to_the_same_size_is_a_copy() {
 }
 
 #[test]
-fn half_a_sample_after_the_edge_is_not_stretched() {
-    // Five pixels have three chroma samples of which the last is half outside: a ramp keeps its slope.
+fn half_a_sample_at_the_edge_is_not_stretched() {
+    // Five pixels have three chroma samples, and the last is half outside. A ramp keeps its slope.
     let ramp: Vec<u8> = (0..51).map(|n| n * 4).collect();
     let axis = Axis { source: 51, target: 25, start: 0.0, step: 2.02 };
     let made = scaled(&ramp, &axis, &whole(1, 1), 1, Kernels::detect());
@@ -109,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn flat_plane_stays_flat(width in 1usize..300, to in 1usize..100, value: u8, start in -2.0f64..2.0) {
+    fn flat_plane_is_resized_to_a_flat_plane(width in 1usize..300, to in 1usize..100, value: u8, start in -2.0f64..2.0) {
         let mut columns = whole(width, to);
         columns.start = start;
         let made = scaled(&vec![value; width * 3], &columns, &whole(3, 2), 2, Kernels::detect());

@@ -11,7 +11,7 @@ use crate::{jitter, tls};
 
 /// Time limit for connecting, including the handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause before the first attempt to reconnect, and the maximum pause.
+/// First and longest pause before an attempt to reconnect.
 const RECONNECT_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(3)];
 
 /// The Redis URL is invalid.

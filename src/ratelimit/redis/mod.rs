@@ -1,7 +1,7 @@
 //! Rate limits that several processes share through Redis (5 or later, or a compatible server).
 //!
-//! One script counts units atomically, so that two processes cannot take the same unit. A Redis that does not answer
-//! in time fails no request: this process then counts by itself, starting from what it has allowed so far.
+//! One script counts units atomically, so that two processes cannot take the same unit. If Redis does not answer in time, no
+//! request fails: this process then counts by itself, starting from what it has allowed so far.
 
 mod link;
 #[cfg(test)]
@@ -21,8 +21,7 @@ use super::gcra::Rate;
 use super::{ClientKey, Decision, MemoryLimiter, Quota, RateLimiter};
 
 const SCRIPT: &str = include_str!("gcra.lua");
-/// Time limit for one call to Redis. Only requests in progress when Redis fails wait this long. A shorter limit would
-/// treat a busy machine as an outage.
+/// Time limit for a call to Redis, which requests wait for only when Redis fails. A busy machine must stay below it.
 const DEADLINE: Duration = Duration::from_millis(250);
 
 /// A rate limiter that counts in Redis.
@@ -61,8 +60,7 @@ impl RedisLimiter {
         format!("{}{}", self.prefix, &blake3::Hash::from(hash).to_hex()[..32])
     }
 
-    /// Adds `cost` to the debt of a client if that is allowed. Returns the debt before, or `None` if Redis does not
-    /// answer.
+    /// Adds `cost` to the debt of a client if that is allowed. Returns the earlier debt, or `None` if Redis does not answer.
     async fn take_shared(&self, client: ClientKey, cost: i64) -> Option<u64> {
         let (mut connection, epoch) = self.link.connection()?;
         let mut call = self.script.key(self.key(client));
@@ -90,7 +88,7 @@ impl RateLimiter for RedisLimiter {
         };
         let (decision, _) = self.rate.decide(debt, units);
         if decision.allowed {
-            // Counted here too, so that the client does not get a full burst if Redis fails.
+            // This process counts, too, so that the client does not get a full burst if Redis fails.
             self.fallback.take(client, units).await;
         }
         decision
@@ -98,7 +96,7 @@ impl RateLimiter for RedisLimiter {
 
     fn give_back(self: Arc<Self>, client: ClientKey, units: u32) {
         self.fallback.return_units(client, units);
-        // During shutdown there may be no runtime; then the units become available again with time.
+        // During shutdown there may be no runtime. The units then become available again with time.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move { self.take_shared(client, -self.cost(units)).await });
         }

@@ -15,7 +15,7 @@ fn shares(connections: usize) -> Arc<Shares> {
     Shares::new(connections, vec![ip(PROXY).into()], Connections::default())
 }
 
-/// Opens up to `count` connections from one address and returns those that were admitted.
+/// Opens up to `count` connections from one address and returns the admitted ones.
 fn open(shares: &Arc<Shares>, n: u8, count: usize) -> Vec<Slot> {
     (0..count).filter_map(|_| shares.admit(ip(n))).collect()
 }
@@ -147,8 +147,7 @@ enum Step {
 }
 
 proptest! {
-    /// The counts match the connections, no connection in work is evicted, and a client without connections is always
-    /// admitted.
+    /// The counts match the connections, no connection in work is evicted, and a new client is always admitted.
     #[test]
     fn counts_stay_consistent_for_random_steps(steps in prop::collection::vec(
         prop_oneof![

@@ -1,4 +1,4 @@
-//! The kinds of problems that this server answers with.
+//! The kinds of problems that this server returns.
 
 use hyper::StatusCode;
 
@@ -15,12 +15,12 @@ macro_rules! problem_kinds {
             /// All kinds, in the order of their status.
             pub const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            /// Returns the stable name, as in URIs, logs and labels of metrics.
+            /// Returns the stable name that URIs, logs and labels of metrics contain.
             pub const fn slug(self) -> &'static str {
                 match self { $(Self::$variant => $slug,)+ }
             }
 
-            /// Returns the status of every answer of this kind.
+            /// Returns the status of every response of this kind.
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$variant => StatusCode::$status,)+ }
             }
@@ -75,7 +75,7 @@ problem_kinds! {
 }
 
 impl ProblemKind {
-    /// Returns the URI that stands in a problem's `type`.
+    /// Returns the URI of a problem's `type`.
     pub fn uri(self) -> String {
         format!("urn:problem-type:vintedbot:{}", self.slug())
     }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_has_its_own_slug_an_error_status_a_title_and_a_meaning() {
+    fn each_kind_has_a_unique_slug_and_an_error_status() {
         let slugs: BTreeSet<_> = ProblemKind::ALL.iter().map(|kind| kind.slug()).collect();
         assert_eq!(slugs.len(), ProblemKind::ALL.len());
         for kind in ProblemKind::ALL {

@@ -1,6 +1,4 @@
-//! Error answers: `application/problem+json` (RFC 9457).
-//!
-//! Clients see all of a problem. Causes, paths and texts of other crates go to the log instead.
+//! Error responses: `application/problem+json` (RFC 9457). Clients see all of it; causes and paths go to the log instead.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -17,7 +15,7 @@ mod kind;
 /// MIME type of every error body.
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// An error answer.
+/// An error response.
 #[derive(Debug, Clone)]
 pub struct Problem {
     kind: ProblemKind,
@@ -32,14 +30,14 @@ impl Problem {
         Self { kind, detail: detail.into(), extensions: Map::new(), headers: Vec::new() }
     }
 
-    /// Adds a member of our own to the body.
+    /// Adds an extension member to the body.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.extensions.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the response.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -53,13 +51,13 @@ impl Problem {
         self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 
-    /// Ends the connection with this answer.
+    /// Closes the connection after this response.
     #[must_use]
     pub fn closing(self) -> Self {
         self.header(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// Returns the status of the answer.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.kind.status()
     }
@@ -69,7 +67,7 @@ impl Problem {
         self.kind
     }
 
-    /// Returns the body, with the id under which the log knows the request.
+    /// Returns the body, with the id of the request in the log.
     pub fn to_json(&self, request_id: &str) -> Value {
         let mut body = json!({
             "type": self.kind.uri(),
@@ -84,7 +82,7 @@ impl Problem {
         body
     }
 
-    /// Returns the answer.
+    /// Returns the response.
     pub fn into_response(self, request_id: &str) -> Response<Body> {
         let mut response = super::full(self.status(), PROBLEM_JSON, self.to_json(request_id).to_string());
         response.headers_mut().extend(self.headers);
@@ -97,7 +95,7 @@ pub fn bad_request() -> Problem {
     Problem::new(ProblemKind::BadRequest, "The request is not valid HTTP/1.1.")
 }
 
-/// Returns 404 for a path that nothing has.
+/// Returns 404 for an unknown path.
 pub fn not_found() -> Problem {
     Problem::new(ProblemKind::NotFound, "There is nothing at this path.")
 }
@@ -112,7 +110,7 @@ pub fn method_not_allowed(allow: &str) -> Problem {
     }
 }
 
-/// Returns 408 for a request whose rest did not arrive in time (RFC 9110 section 15.5.9).
+/// Returns 408 for a request that did not arrive completely in time (RFC 9110 section 15.5.9).
 pub fn request_timeout() -> Problem {
     Problem::new(ProblemKind::RequestTimeout, "The request did not arrive in time.").closing()
 }
@@ -139,7 +137,7 @@ pub fn too_many_requests(wait: Duration) -> Problem {
     Problem::new(ProblemKind::RateLimited, detail).retry_after(wait)
 }
 
-/// Returns 503 for a client that has its share of the connections.
+/// Returns 503 for a client that has used up its share of the connections.
 pub fn too_many_connections(wait: Duration) -> Problem {
     let detail =
         "This client has too many requests open on other connections. Wait as long as Retry-After says.";
@@ -152,7 +150,7 @@ pub fn unknown_transfer_coding() -> Problem {
     Problem::new(ProblemKind::UnknownTransferCoding, detail)
 }
 
-/// Returns 500 for a fault of the server, whose cause only the log has.
+/// Returns 500 for a fault of the server. Only the log has the cause.
 pub fn internal() -> Problem {
     Problem::new(ProblemKind::Internal, "The server failed on this request.")
 }
@@ -170,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_has_the_members_of_rfc_9457_and_ours() {
+    fn body_has_the_members_of_rfc_9457_and_ours() {
         let body = not_found().with("file_index", 2).to_json("r-1");
         assert_eq!(body["status"], 404);
         assert_eq!(body["type"], "urn:problem-type:vintedbot:not-found");

@@ -8,7 +8,7 @@ use crate::server;
 use crate::telemetry::connections::Connections;
 use crate::web::min_rate::MinRate;
 
-/// Panics in its handler, and notes what the log is told.
+/// Panics in its handler, and records what is logged.
 #[derive(Default)]
 struct Panicking(Mutex<Vec<u16>>);
 
@@ -45,7 +45,7 @@ impl Application for Panicking {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_problem_that_tells_nothing_and_the_server_lives_on() {
+async fn panic_is_a_500_without_details_and_the_server_continues() {
     let second = Duration::from_secs(1);
     let min_rate = MinRate { bytes_per_second: 0, grace: second };
     let stack = Arc::new(Stack {

@@ -1,13 +1,13 @@
-//! Readers of bytes, bits and boxes (ISO/IEC 14496-12 section 4.2), which only move forward.
+//! Readers of bytes, bits and boxes (ISO/IEC 14496-12 section 4.2).
 //!
-//! No length is trusted: a box that extends beyond its parent is refused, and every step moves forward, so that the cost of reading
-//! is bounded by the bytes. A file can consist of boxes of eight bytes, so the number of boxes is bounded as well.
+//! A box that extends beyond its parent is refused, and every step moves forward, so the number of bytes bounds the cost of
+//! reading. The number of boxes is limited as well, because a file can consist of boxes of eight bytes.
 
 use std::iter;
 
 use crate::imaging::error::ImageError;
 
-/// A cursor over bytes. Reading past their end is [`ImageError::Corrupt`]: the box is too short for what it declares.
+/// A cursor over bytes. Reading past their end is [`ImageError::Corrupt`]: the box is too short for its declarations.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(&'a [u8]);
 
@@ -58,7 +58,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads a 16-bit number, or a 32-bit one if `wide`: later versions of boxes have wider ids and counts.
+    /// Reads a 16-bit number, or a 32-bit one if `wide`. Later versions of boxes have wider ids and counts.
     pub(super) fn number(&mut self, wide: bool) -> Result<u32, ImageError> {
         if wide { self.u32() } else { self.u16().map(u32::from) }
     }
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
         let size = self.u32()?;
         let kind = self.kind()?;
         let size = match size {
-            // To the end of the file.
+            // 0 means to the end of the file.
             0 => whole,
             1 => usize::try_from(self.sized(8)?).map_err(|_| ImageError::Truncated)?,
             size => size as usize,
@@ -93,7 +93,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Four characters that name a box, an item type or a reference.
+/// Four characters that identify a box, an item type or a reference.
 pub(super) type BoxKind = [u8; 4];
 
 /// Most siblings of boxes that each occur once. Files have up to a dozen.
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxes_end_where_they_say_and_within_their_parent() {
+    fn box_beyond_its_parent_is_refused() {
         let mut file =
             Reader::new(b"\0\0\0\x0cabcd1234\0\0\0\x01efgh\0\0\0\0\0\0\0\x12xy\0\0\0\0restto the end");
         assert_eq!(file.next_box(), Ok(Some((*b"abcd", &b"1234"[..]))));
@@ -198,8 +198,8 @@ mod tests {
     }
 
     #[test]
-    fn exp_golomb_numbers() {
-        // 1, 010, 011, 00100, 00111
+    fn exp_golomb_numbers_are_read() {
+        // The codes 1, 010, 011, 00100 and 00111.
         let mut bits = Bits::new(&[0b1010_0110, 0b0100_0011, 0b1000_0000]);
         let read: Vec<u32> = (0..5).map(|_| bits.golomb().unwrap()).collect();
         assert_eq!(read, [0, 1, 2, 3, 6]);

@@ -1,15 +1,12 @@
-//! The decoders of coded pictures: HEVC and AV1.
+//! Selects the decoder of coded pictures: HEVC or AV1.
 
 use super::picture::{Header, Picture};
 use crate::imaging::error::ImageError;
 
-/// A decoder of coded pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {
-    /// HEVC.
     #[cfg(feature = "heic")]
     Hevc,
-    /// AV1.
     #[cfg(feature = "avif")]
     Av1,
 }
@@ -83,12 +80,12 @@ impl Codec {
         }
     }
 
-    /// Returns a measured upper bound of the bytes that decoding one picture holds, without the picture itself and its coded data.
+    /// Returns a measured upper bound of the bytes that decoding one picture holds, without the picture and its coded data.
     pub(super) fn working_memory(self, header: &Header) -> u64 {
         let picture = self.picture_memory(header);
         let pixels = header.pixels();
         match self {
-            // The picture before its offsets are applied, or before it is cut to its window; 33 bytes for each 8 x 8
+            // The picture before its offsets are applied, or before it is cropped to its window; 33 bytes for each 8 x 8
             // pixels; the filters of each coding tree block; tables.
             #[cfg(feature = "heic")]
             Self::Hevc => {
@@ -104,7 +101,7 @@ impl Codec {
     /// Returns an upper bound of the bytes that the decoder holds of the coded data of a picture.
     pub(super) fn data_memory(self, data: &[u8]) -> u64 {
         match self {
-            // A copy without its escapes, and their positions in a list that grows by doubling.
+            // A copy without its escapes, and the positions of these in a list that grows by doubling.
             #[cfg(feature = "heic")]
             Self::Hevc => {
                 let escapes = memchr::memmem::find_iter(data, b"\0\0\x03").count();

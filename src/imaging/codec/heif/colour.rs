@@ -6,7 +6,7 @@ use crate::imaging::error::ImageError;
 /// Fractional bits of the numbers in the matrix.
 const POINT: u32 = 16;
 
-/// Luma and chroma of one pixel to RGB: `rgb = matrix * (y, cb, cr) + offset`.
+/// Converts luma and chroma of one pixel to RGB: `rgb = matrix * (y, cb, cr) + offset`.
 #[derive(Debug)]
 struct Matrix {
     rows: [[i32; 3]; 3],
@@ -20,7 +20,7 @@ impl Matrix {
         let (black, luma_span, chroma_span) =
             if cicp.full_range { (0.0, max, max) } else { (16.0 * step, 219.0 * step, 224.0 * step) };
         let grey = f64::from(1u32 << (depth - 1));
-        // How R, G and B follow from luma and colour differences, all of unit span.
+        // Computes R, G and B from luma and colour differences, all of unit span.
         let from_weights = |red: f64, blue: f64| {
             let green = 1.0 - red - blue;
             let (to_blue, to_red) = (2.0 * (1.0 - blue), 2.0 * (1.0 - red));
@@ -30,13 +30,13 @@ impl Matrix {
             _ if chroma == Chroma::None => [[0.0; 2]; 3],
             0 if chroma == Chroma::Full => return Ok(Self::identity(black, luma_span)),
             1 => from_weights(0.2126, 0.0722),
-            // Unspecified: the common assumption.
+            // The usual assumption for an unspecified matrix.
             2 | 5 | 6 => from_weights(0.299, 0.114),
             4 => from_weights(0.30, 0.11),
             7 => from_weights(0.212, 0.087),
             8 => [[-1.0, 1.0], [1.0, 0.0], [-1.0, -1.0]],
             9 => from_weights(0.2627, 0.0593),
-            // From the primaries; those of Display P3.
+            // Derived from the primaries of Display P3.
             12 if cicp.primaries == 12 => from_weights(0.228_97, 0.079_29),
             12 if cicp.primaries == 9 => from_weights(0.2627, 0.0593),
             12 => from_weights(0.2126, 0.0722),
@@ -52,7 +52,7 @@ impl Matrix {
         Ok(matrix)
     }
 
-    /// Green, blue and red in place of luma and chroma.
+    /// Creates the matrix for pictures with green, blue and red in place of luma and chroma.
     fn identity(black: f64, span: f64) -> Self {
         let one = fixed(255.0 / span);
         Self { rows: [[0, 0, one], [one, 0, 0], [0, one, 0]], offset: [fixed(0.5 - 255.0 / span * black); 3] }
@@ -88,7 +88,7 @@ fn fixed(value: f64) -> i32 {
     fixed
 }
 
-/// Turns rows of pictures that have the same header and colours into RGB or grey. Keeps its buffers.
+/// Converts rows of pictures with the same header and colours to RGB or grey. Keeps its buffers.
 pub(super) struct Converter {
     header: Header,
     matrix: Matrix,
@@ -114,7 +114,7 @@ impl Converter {
         let width = rgb.len() / 3;
         self.read_luma(picture, row, width)?;
         if self.header.chroma == Chroma::None {
-            // The matrix has no weight for them.
+            // The matrix has no weight for chroma.
             self.matrix.apply(&self.luma, &self.luma, &self.luma, rgb);
             return Ok(());
         }
@@ -142,8 +142,8 @@ impl Converter {
         picture.planes.copy_row(0, row, &mut self.luma)
     }
 
-    /// A row of a chroma plane in the size of luma. Samples lie in the middle between luma's, as in JPEG; where they are
-    /// said to lie at its left, the quarter pixel cannot be seen.
+    /// Reads a row of a chroma plane in the size of luma. Chroma samples lie in the middle between luma samples, as in JPEG. If
+    /// a file declares them at the left, the quarter pixel is not visible.
     fn read_chroma(
         &mut self,
         picture: &Picture,
@@ -179,8 +179,8 @@ impl Converter {
     }
 }
 
-/// Doubles the width of a row whose samples are scaled by 4: each pixel is three parts of the nearer sample and one of the
-/// farther. Samples have at most 12 bits, so that 16 times one fits.
+/// Doubles the width of a row of samples scaled by 4: a pixel is three parts of the nearer sample and one of the farther.
+/// Samples have at most 12 bits, so 16 times one fits.
 fn widen(from: &[u16], to: &mut [u16]) {
     let mut left = from.first().copied().unwrap_or(0);
     let (pairs, last) = to.as_chunks_mut::<2>();

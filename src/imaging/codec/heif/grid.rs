@@ -1,8 +1,7 @@
 //! Reads an image as tiles: one coded picture, or a grid of them (ISO/IEC 23008-12 section 6.6.2.3).
 //!
-//! All declarations of a grid are checked against the limits and against its tiles before a tile is decoded: the tiles must be coded
-//! pictures (a grid of grids, or of itself, is refused), have equal headers, be complete in number, be needed, and have no more bytes
-//! than the file can hold.
+//! All declarations of a grid are checked before a tile is decoded: the tiles must be coded pictures (no grids), have equal
+//! headers, be complete in number, be needed, and have no more bytes than the file can hold.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,17 +15,16 @@ use crate::imaging::limits::check_size;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::{Input, WorkBudget};
 
-/// Largest excess of the size that a decoder allocates, or returns, over the declared size: encoders round up to whole blocks of up
-/// to 64 pixels.
+/// Largest excess of a decoder's size over the declared size, because encoders round up to blocks of up to 64 pixels.
 const MAX_PADDING: u32 = 64;
-/// Smallest side of a tile (ISO/IEC 23000-22 section 7.3.11.4.2). Each tile has a fixed cost, however small it is.
+/// Smallest side of a tile (ISO/IEC 23000-22 section 7.3.11.4.2). A tile of any size has a fixed cost.
 const MIN_TILE_SIDE: u32 = 64;
-/// Longest configuration. Its parameter sets have some hundred bytes, and an encoder's messages some thousand.
+/// Longest configuration. Parameter sets have some hundred bytes, and an encoder's messages some thousand.
 const MAX_CONFIGURATION_BYTES: usize = 16 << 10;
-/// Most configurations of a grid. Usually its tiles share one. A writer may use another one for those at the edges.
+/// Most configurations of a grid. Usually its tiles share one. A writer may use another one for the tiles at the edges.
 const MAX_CONFIGURATIONS: usize = 16;
 
-/// The tiles of an image. See the module.
+/// The tiles of an image.
 pub(super) struct Grid<'a> {
     budget: &'a WorkBudget<'a>,
     codec: Codec,
@@ -36,7 +34,6 @@ pub(super) struct Grid<'a> {
     pub(super) tile_width: u32,
     pub(super) tile_height: u32,
     tiles: Vec<Tile<'a>>,
-    /// The header of each tile.
     pub(super) header: Header,
 }
 
@@ -46,7 +43,7 @@ struct Tile<'a> {
 }
 
 impl<'a> Grid<'a> {
-    /// Reads all headers of the image that `item` is.
+    /// Reads all headers of the image `item`.
     pub(super) fn open(
         meta: &Meta<'a>,
         item: &Item,
@@ -58,7 +55,7 @@ impl<'a> Grid<'a> {
             return Self::of_tiles(meta, &layout, &[item], input, recipe);
         }
         layout.check_count(item.derived_from.len())?;
-        // An item in many places would be read for each of them, but the file contains it once.
+        // An item that is used for several tiles would be read several times, although the file contains it once.
         let distinct: BTreeSet<u32> = item.derived_from.iter().copied().collect();
         if distinct.len() != item.derived_from.len() {
             return Err(ImageError::Unsupported);
@@ -121,7 +118,7 @@ impl<'a> Grid<'a> {
         Ok(Self { budget, codec, width, height, columns, tile_width, tile_height, tiles, header })
     }
 
-    /// Decodes one row of tiles. The decoders cannot be stopped within a tile, so the budget is charged for each of them.
+    /// Decodes one row of tiles. A decoder cannot be stopped within a tile, so the budget is charged for each tile before.
     pub(super) fn strip(&self, row: usize) -> Result<Vec<Picture>, ImageError> {
         let columns = self.columns as usize;
         let tiles = self.tiles.get(row * columns..(row + 1) * columns).ok_or(ImageError::Corrupt)?;
@@ -133,7 +130,7 @@ impl<'a> Grid<'a> {
         tiles.iter().map(decode).collect()
     }
 
-    /// Returns an upper bound of the bytes that decoding holds at its peak: a row of tiles, and the working memory for one tile.
+    /// Returns an upper bound of the bytes at the peak of decoding: a row of tiles, and the working memory for one tile.
     pub(super) fn memory(&self) -> u64 {
         let data = self.tiles.iter().map(|tile| self.codec.data_memory(&tile.data)).max().unwrap_or(0);
         let copied: u64 = self.tiles.iter().filter_map(Tile::copied).sum();
@@ -173,13 +170,13 @@ impl<'a> Headers<'a> {
 }
 
 impl Tile<'_> {
-    /// Bytes that are held besides the file.
+    /// Returns the bytes that are held besides the file.
     fn copied(&self) -> Option<u64> {
         matches!(self.data, Cow::Owned(_)).then_some(self.data.len() as u64)
     }
 }
 
-/// Checks the headers of a coded picture against the size that the container declares for it.
+/// Checks the headers of a coded picture against the size that the container declares.
 fn check_header(header: &Header, width: u32, height: u32) -> Result<(), ImageError> {
     let (coded, shown) = (header.coded, header.shown);
     check_size(coded.0.into(), coded.1.into(), MAX_CODED_PIXELS)?;
@@ -204,7 +201,6 @@ fn declared_size(meta: &Meta<'_>, item: &Item) -> Result<(u32, u32), ImageError>
     if size.0 == 0 || size.1 == 0 { Err(ImageError::Empty) } else { Ok(size) }
 }
 
-/// How a grid is laid out.
 struct Layout {
     columns: u32,
     rows: u32,
@@ -213,7 +209,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// Returns the layout that an item declares. An item that is no grid is a single tile.
+    /// Returns the layout that an item declares. An item that is not a grid is a single tile.
     fn of(meta: &Meta<'_>, item: &Item, recipe: &Recipe) -> Result<Self, ImageError> {
         let (width, height) = declared_size(meta, item)?;
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
@@ -234,13 +230,13 @@ impl Layout {
         Ok(Self { columns, rows, width: data.number(wide)?, height: data.number(wide)? })
     }
 
-    /// Returns whether the grid has this number of tiles.
+    /// Checks that the grid has this number of tiles.
     fn check_count(&self, tiles: usize) -> Result<(), ImageError> {
         let fits = tiles as u64 == u64::from(self.columns) * u64::from(self.rows);
         if fits { Ok(()) } else { Err(ImageError::Corrupt) }
     }
 
-    /// Returns whether tiles of this number and size cover the grid, and each of them is needed.
+    /// Checks that tiles of this number and size cover the grid, and that it needs each of them.
     fn check(&self, tiles: usize, (width, height): (u32, u32), recipe: &Recipe) -> Result<(), ImageError> {
         self.check_count(tiles)?;
         let single = self.columns * self.rows == 1;
@@ -251,7 +247,7 @@ impl Layout {
         let fits = (single || width.min(height) >= MIN_TILE_SIDE)
             && covers(width, self.columns, self.width)
             && covers(height, self.rows, self.height);
-        // The last tiles may be mostly outside of the picture, and are still decoded.
+        // The last tiles may be mostly outside of the picture, and are decoded all the same.
         let decoded = (u64::from(width) * u64::from(height)).saturating_mul(tiles as u64);
         if fits && decoded <= recipe.max_pixels.saturating_mul(2) { Ok(()) } else { Err(ImageError::Corrupt) }
     }

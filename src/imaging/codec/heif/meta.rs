@@ -1,9 +1,8 @@
-//! Reads the `meta` box: the items of a file, their bytes, their properties and the references between them (ISO/IEC 14496-12
-//! section 8.11, ISO/IEC 23008-12 sections 6 and 9).
+//! Reads the `meta` box: items, their bytes, properties and references (ISO/IEC 14496-12 section 8.11, 23008-12 sections 6, 9).
 //!
-//! A few bytes can declare thousands of items, overlapping extents and references to nothing. So all counts are limited, also of
-//! entries that name no item, and the bytes of an item are located only when they are needed. The box is read before there is a
-//! deadline; the limits keep that to some milliseconds.
+//! A few bytes can declare thousands of items, overlapping extents and references to nothing. So all counts are limited,
+//! including entries for unknown items, and the bytes of an item are located only when they are needed. The box is read before
+//! there is a deadline, and the limits keep that to some milliseconds.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,26 +10,25 @@ use std::collections::BTreeMap;
 use super::boxes::{BoxKind, MAX_SIBLINGS, Reader, children, find};
 use crate::imaging::error::ImageError;
 
-/// Most items. A picture of 200 megapixels in tiles of 512 x 512 has 820, with its gain map; in tiles of
-/// 256 x 256, which is what the smallest writers take, and with alpha, it would have 6,300.
+/// Most items. A picture of 200 megapixels and its gain map in tiles of 512 x 512 have 820. In tiles of 256 x 256, the smallest
+/// that writers use, and with alpha, they would have 6,300.
 const MAX_ITEMS: usize = 20_000;
 /// Most extents of all items together. Usually an item has one.
 const MAX_EXTENTS: usize = 2 * MAX_ITEMS;
 /// Most extents of one item. Usually it has one. Writers that interleave the layers of progressive images need one a layer.
 const MAX_EXTENTS_OF_ITEM: usize = 64;
-/// Most references of all items together. Tiles are referred to once by their grid and once by each of its metadata.
+/// Most references of all items together. A grid refers to each tile once, and so does each of its metadata.
 const MAX_REFERENCES: usize = 8 * MAX_ITEMS;
 /// Most properties: their numbers have 15 bits.
 const MAX_PROPERTIES: usize = 0x7FFF;
 /// Most properties of one item. Phones write up to eight.
 const MAX_PROPERTIES_OF_ITEM: usize = 32;
 
-/// An item.
 #[derive(Default)]
 pub(super) struct Item {
     pub(super) kind: BoxKind,
     protected: bool,
-    /// Indices into the properties, and whether each is essential: a reader that does not know it must refuse the item.
+    /// Indices into the properties, and whether each is essential: a reader that does not support it must refuse the item.
     properties: Vec<(u16, bool)>,
     source: DataLocation,
     extents: Vec<(u64, u64)>,
@@ -40,18 +38,17 @@ pub(super) struct Item {
     pub(super) auxiliary_of: Vec<u32>,
     /// The alpha images by which its colours are already multiplied (`prem`).
     pub(super) premultiplied_by: Vec<u32>,
-    /// Whether it is metadata of the primary item (`cdsc`).
+    /// True if it is metadata of the primary item (`cdsc`).
     pub(super) describes_primary: bool,
 }
 
 impl Item {
-    /// Whether [`Meta::data`] has to copy its bytes.
+    /// Returns whether [`Meta::data`] must copy its bytes.
     pub(super) fn is_in_pieces(&self) -> bool {
         self.extents.len() > 1
     }
 }
 
-/// The origin of the offsets of an item.
 #[derive(Default, Clone, Copy, PartialEq)]
 enum DataLocation {
     #[default]
@@ -60,7 +57,6 @@ enum DataLocation {
     Elsewhere,
 }
 
-/// The items of a file.
 pub(super) struct Meta<'a> {
     file: &'a [u8],
     idat: &'a [u8],
@@ -80,7 +76,7 @@ impl<'a> Meta<'a> {
         let mut this = Self {
             file,
             idat: child(b"idat")?.unwrap_or_default(),
-            // A file without a primary item is a film.
+            // A file without a primary item is a video.
             primary: primary(child(b"pitm")?.ok_or(ImageError::Unsupported)?)?,
             items: items(required(b"iinf")?)?,
             properties: Vec::new(),
@@ -101,7 +97,7 @@ impl<'a> Meta<'a> {
         self.items.iter().map(|(id, item)| (*id, item))
     }
 
-    /// The properties of an item, in the order in which they apply, and whether each is essential.
+    /// Returns the properties of an item in the order in which they apply, and whether each is essential.
     pub(super) fn properties<'s>(
         &'s self,
         item: &'s Item,
@@ -187,7 +183,7 @@ impl<'a> Meta<'a> {
             let other_file = iloc.u16()? != 0;
             let base = iloc.sized(base_size)?;
             let count = usize::from(iloc.u16()?);
-            // An extent can take zero bytes in this box, so its cost is limited by the count.
+            // An extent can take zero bytes in this box, so the count limits its cost.
             room = room.checked_sub(count).ok_or(ImageError::Corrupt)?;
             if count > MAX_EXTENTS_OF_ITEM {
                 return Err(ImageError::Unsupported);
@@ -304,7 +300,7 @@ fn items(iinf: &[u8]) -> Result<BTreeMap<u32, Item>, ImageError> {
         let (kind, payload) = child?;
         let mut entry = Reader::new(payload);
         let (version, _) = entry.full()?;
-        // Older versions declare the type of a file, not of an item. None of these is an image.
+        // Older versions declare the type of a file instead of an item. None of these is an image.
         if kind != *b"infe" || version < 2 {
             continue;
         }

@@ -1,12 +1,11 @@
-//! HEIC and AVIF: still images in the HEIF container (ISO/IEC 23008-12), which HEVC or AV1 code.
+//! HEIC and AVIF: still images in the HEIF container (ISO/IEC 23008-12), coded with HEVC or AV1.
 //!
-//! The container is read here because limits are enforced here: the sizes that its boxes and the headers of each coded picture
-//! declare are checked against the limits, and against each other, before a decoder reads a byte. Only the primary image and its
-//! alpha are read. Thumbnails, depth, gain maps and films are ignored.
+//! The container is read here to enforce limits: the sizes that its boxes and the headers of each coded picture declare are
+//! checked against the limits and each other before a decoder reads a byte. Only the primary image and its alpha are read;
+//! thumbnails, depth, gain maps and videos are ignored.
 //!
-//! Refused: other codecs and derived images than grids, more than one sequence parameter set a picture, pictures of more
-//! than [`picture::MAX_CODED_PIXELS`] in one piece, samples of more than 12 bits, properties marked essential that are not
-//! known here.
+//! Refused: other codecs, derived images other than grids, several sequence parameter sets a picture, pictures of more than
+//! [`picture::MAX_CODED_PIXELS`] in one piece, samples of more than 12 bits, and unknown properties that are marked essential.
 
 #[cfg(feature = "avif")]
 mod av1;
@@ -41,14 +40,13 @@ use crate::imaging::orientation::Orientation;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
 
-/// Longest EXIF item that is read, its preview included. An item in several extents is joined in memory.
+/// Longest EXIF item that is read, including its preview. An item in several extents is joined in memory.
 const MAX_EXIF_BYTES: usize = 1 << 20;
 /// Rows that are collected before they are pushed to the canvas.
 const BAND_ROWS: usize = 32;
 /// Types of auxiliary images that are the alpha of another image.
 const ALPHA: [&[u8]; 2] = [b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0", b"urn:mpeg:hevc:2015:auxid:1\0"];
 
-/// An image whose headers were read.
 pub(in crate::imaging) struct Heif<'a> {
     colour: Grid<'a>,
     alpha: Option<Alpha<'a>>,
@@ -60,7 +58,7 @@ pub(in crate::imaging) struct Heif<'a> {
 
 struct Alpha<'a> {
     grid: Grid<'a>,
-    /// Whether the colours are multiplied by it already.
+    /// True if the colours are multiplied by alpha already.
     premultiplied: bool,
 }
 
@@ -90,7 +88,7 @@ impl<'a> Heif<'a> {
         {
             return Err(ImageError::Unsupported);
         }
-        // Of a grid, some say the colours only of its tiles.
+        // Some writers declare the colours of a grid only at its tiles.
         let tile = item.derived_from.first().and_then(|id| meta.item(*id).ok());
         let described = [Some(item), tile].into_iter().flatten();
         let cicp = described.clone().find_map(|item| nclx(&meta, item));
@@ -128,7 +126,7 @@ impl<'a> Heif<'a> {
 }
 
 impl Picture for Heif<'_> {
-    /// Returns the layout of the cropped picture, which is not turned yet.
+    /// Returns the layout of the cropped picture before its rotation.
     fn layout(&self) -> Layout {
         let (width, height) = (self.transform.crop.width, self.transform.crop.height);
         let components = vec![Component::of(width, height, 1, 1); 3];
@@ -186,8 +184,7 @@ fn over_white(row: &mut [u8], opacity: &[u8], premultiplied: bool) {
     }
 }
 
-/// The opacity of the primary item `of`, if there is one: an image of its own, or one for each tile of a grid
-/// (MIAF, ISO/IEC 23000-22 section 7.3.5.2).
+/// Returns the opacity of the primary item `of`, if any: an image, or one for each tile (ISO/IEC 23000-22 section 7.3.5.2).
 fn alpha<'a>(
     meta: &Meta<'a>,
     of: &Item,
@@ -199,7 +196,7 @@ fn alpha<'a>(
         let premultiplied = of.premultiplied_by.contains(id);
         return Ok(Some(Alpha { grid: Grid::open(meta, item, input, recipe)?, premultiplied }));
     }
-    // Some tiles with and some without opacity are read as libavif does: as a picture without.
+    // If only some tiles have opacity, the picture has none, as in libavif.
     let of_tiles: Option<Vec<_>> = of.derived_from.iter().map(|tile| alphas.get(tile)).collect();
     let Some(of_tiles) = of_tiles.filter(|tiles| !tiles.is_empty()) else { return Ok(None) };
     let items: Vec<&Item> = of_tiles.iter().map(|(_, item)| *item).collect();
@@ -209,7 +206,7 @@ fn alpha<'a>(
     Ok(Some(Alpha { grid, premultiplied }))
 }
 
-/// The first opacity of each image that has one: its id and its item, by the id of the image.
+/// Returns the id and the item of the first opacity of each image, by the id of the image.
 fn alphas<'m>(meta: &'m Meta<'_>) -> BTreeMap<u32, (u32, &'m Item)> {
     let mut alphas = BTreeMap::new();
     for (id, item) in meta.items().filter(|(_, item)| !item.auxiliary_of.is_empty()) {
@@ -241,7 +238,7 @@ fn is_known(kind: &[u8; 4]) -> bool {
     )
 }
 
-/// The code points in a colour property of kind `nclx`.
+/// Returns the code points in a colour property of kind `nclx`.
 fn nclx(meta: &Meta<'_>, item: &Item) -> Option<Cicp> {
     let colours = meta.properties(item).filter(|(kind, ..)| kind == b"colr");
     let mut payload =
@@ -251,7 +248,7 @@ fn nclx(meta: &Meta<'_>, item: &Item) -> Option<Cicp> {
     Some(Cicp { primaries, transfer, matrix, full_range: payload.u8().ok()? & 0x80 != 0 })
 }
 
-/// The ICC profile in a colour property.
+/// Returns the ICC profile in a colour property.
 fn icc<'a>(meta: &Meta<'a>, item: &Item) -> Option<&'a [u8]> {
     let colours = meta.properties(item).filter(|(kind, ..)| kind == b"colr");
     let of_kind = |payload: &'a [u8]| payload.strip_prefix(b"prof").or_else(|| payload.strip_prefix(b"rICC"));
@@ -275,7 +272,7 @@ fn tiff(exif: &[u8]) -> Option<&[u8]> {
     let mut exif = Reader::new(exif);
     let in_front = exif.u32().ok()?;
     exif.take(usize::try_from(in_front).ok()?).ok()?;
-    // Some writers declare none although the header of the JPEG segment is there.
+    // Some writers declare a distance of zero although the header of the JPEG segment is there.
     Some(exif.rest().strip_prefix(EXIF_HEADER).unwrap_or(exif.rest()))
 }
 

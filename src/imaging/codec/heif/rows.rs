@@ -1,11 +1,10 @@
-//! The rows of an image, from top to bottom. Of a grid, one row of tiles is held at a time.
+//! Reads the rows of an image from top to bottom. Of a grid, it holds one row of tiles at a time.
 
 use super::colour::Converter;
 use super::grid::Grid;
 use super::picture::{Cicp, Picture};
 use crate::imaging::error::ImageError;
 
-/// Reads a grid row by row.
 pub(super) struct Rows<'c> {
     grid: &'c Grid<'c>,
     converter: Converter,
@@ -19,12 +18,12 @@ impl<'c> Rows<'c> {
         Ok(Self { grid, converter, strip: Vec::new(), next: 0 })
     }
 
-    /// The next row as RGB; `row` has three bytes for each pixel across.
+    /// Reads the next row as RGB; `row` has three bytes for each pixel across.
     pub(super) fn rgb(&mut self, row: &mut [u8]) -> Result<(), ImageError> {
         self.read::<3>(row, Converter::rgb)
     }
 
-    /// The luma of the next row; `row` has one byte for each pixel across.
+    /// Reads the luma of the next row; `row` has one byte for each pixel across.
     pub(super) fn grey(&mut self, row: &mut [u8]) -> Result<(), ImageError> {
         self.read::<1>(row, Converter::grey)
     }
@@ -36,7 +35,7 @@ impl<'c> Rows<'c> {
     ) -> Result<(), ImageError> {
         let (strip, within) = (self.next / self.grid.tile_height, self.next % self.grid.tile_height);
         if within == 0 {
-            // Freed first, so that two rows of tiles are never held.
+            // The old row of tiles is freed before the next one is decoded, so that two are never held.
             self.strip = Vec::new();
             self.strip = self.grid.strip(strip as usize)?;
         }

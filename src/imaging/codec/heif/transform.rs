@@ -1,13 +1,10 @@
-//! The transforms that a file declares for the decoded picture: crop (`clap`), rotation (`irot`), mirroring (`imir`)
-//! (ISO/IEC 14496-12 section 12.1.4, ISO/IEC 23008-12 sections 6.5.10 and 6.5.12).
-//!
-//! They are part of decoding the picture, so the orientation in EXIF is ignored: it repeats them, or it is wrong.
+//! The transforms that a file declares for the decoded picture: crop (`clap`), rotation (`irot`), mirroring (`imir`); ISO/IEC
+//! 14496-12 section 12.1.4, 23008-12 sections 6.5.10 and 6.5.12. EXIF orientation is ignored: it repeats them, or is wrong.
 
 use super::boxes::{BoxKind, Reader};
 use crate::imaging::error::ImageError;
 use crate::imaging::orientation::Orientation;
 
-/// A part of a picture, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rect {
     pub(super) x: u32,
@@ -28,8 +25,7 @@ impl Transform {
         Self { crop: Rect { x: 0, y: 0, width, height }, turn: Turn::NONE }
     }
 
-    /// Adds the transform of a property, if it is one. A crop after a rotation violates MIAF (ISO/IEC 23000-22 section 7.3.6.7) and is
-    /// [`ImageError::Unsupported`].
+    /// Adds the transform of a property, if it is one. MIAF (ISO/IEC 23000-22 section 7.3.6.7) forbids a crop after a rotation.
     pub(super) fn then(self, kind: BoxKind, payload: &[u8]) -> Result<Self, ImageError> {
         let mut payload = Reader::new(payload);
         let turn = self.turn;
@@ -49,7 +45,7 @@ impl Transform {
     }
 }
 
-/// The rectangle of a clean aperture: size, and offset of its centre from that of the picture, all as fractions.
+/// Reads the rectangle of a clean aperture: size, and offset of its centre from that of the picture, all as fractions.
 fn crop(from: Rect, clap: &mut Reader<'_>) -> Result<Rect, ImageError> {
     let [width, height, right, down] =
         [fraction(clap)?, fraction(clap)?, signed_fraction(clap)?, signed_fraction(clap)?];
@@ -69,11 +65,11 @@ fn signed_fraction(clap: &mut Reader<'_>) -> Result<Fraction, ImageError> {
     Ok((clap.u32()?.cast_signed().into(), clap.u32()?.into()))
 }
 
-/// Start and length of the crop of one side. The length is rounded down, the start to nearest.
+/// Returns start and length of the crop of one side. The length is rounded down, the start to nearest.
 fn side(whole: u32, length: Fraction, offset: Fraction) -> Result<(u32, u32), ImageError> {
     let bad = ImageError::Corrupt;
     let length = length.0.checked_div(length.1).filter(|length| *length > 0).ok_or(bad)?;
-    // (whole - length) / 2 + offset, rounded: 32-bit numbers, so that nothing here overflows.
+    // (whole - length) / 2 + offset, rounded. The numbers have 32 bits, so nothing overflows.
     let (numerator, denominator) = offset;
     let middle = (i64::from(whole) - length).checked_mul(denominator).ok_or(bad)?;
     let doubled =
@@ -85,7 +81,7 @@ fn side(whole: u32, length: Fraction, offset: Fraction) -> Result<(u32, u32), Im
     Ok((u32::try_from(start).map_err(|_| bad)?, u32::try_from(length).map_err(|_| bad)?))
 }
 
-/// A rotation by quarters, mirrored or not: the directions to which a step right and a step down of the stored picture lead.
+/// A rotation by quarter turns with optional mirroring: the directions of a step right and a step down in the stored picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Turn {
     right: (i8, i8),
@@ -95,7 +91,7 @@ struct Turn {
 impl Turn {
     const NONE: Self = Self { right: (1, 0), down: (0, 1) };
 
-    /// A quarter turn anticlockwise.
+    /// Adds a quarter turn anticlockwise.
     fn quarter(self) -> Self {
         self.map(|(x, y)| (y, -x))
     }
@@ -139,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_and_mirrors_are_orientations() {
+    fn turns_and_mirrors_map_to_orientations() {
         assert_eq!(turned(&[]), Orientation::Normal);
         assert_eq!(turned(&[(b"irot", 1)]), Orientation::Rotate270);
         assert_eq!(turned(&[(b"irot", 2)]), Orientation::Rotate180);
@@ -158,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clean_aperture_is_a_rectangle_within() {
+    fn clean_aperture_is_a_rectangle_within_the_picture() {
         let minus = |n: i32| n.cast_unsigned();
         assert_eq!(
             cut(66, 50, [65, 1, 49, 1, minus(-1), 2, minus(-1), 2]).unwrap(),

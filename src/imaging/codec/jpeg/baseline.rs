@@ -1,4 +1,4 @@
-//! Baseline JPEGs, which our own decoder writes band by band into the resizer, without a whole plane in between.
+//! Decodes baseline JPEGs with our own decoder, band by band into the resizer, without a whole plane in between.
 
 use super::turbo::TurboJpeg;
 use crate::imaging::canvas::Canvas;
@@ -15,7 +15,6 @@ use crate::imaging::work_budget::Input;
 /// Bytes that the decoder holds: tables and a row of blocks.
 const WORKING_MEMORY: u64 = 1 << 20;
 
-/// A JPEG whose header our decoder supports.
 #[derive(Debug)]
 pub(super) struct BaselineJpeg<'a> {
     input: Input<'a>,
@@ -58,8 +57,7 @@ impl<'a> BaselineJpeg<'a> {
     }
 }
 
-/// Returns whether a zero byte precedes a restart marker. libjpeg-turbo warns of such padding, and then does not report whether
-/// anything else is wrong.
+/// Returns whether a zero byte precedes a restart marker. libjpeg-turbo's warning of such padding hides later warnings.
 fn has_padded_restarts(file: &[u8]) -> bool {
     let is_padded = |segment: Segment<'_>| {
         let before = file.len() - segment.rest.len() - 2;
@@ -89,7 +87,6 @@ impl Picture for BaselineJpeg<'_> {
         match self.baseline.decode(divisor, &mut CanvasSink { canvas, bands: self.bands }) {
             Ok(()) => Ok(()),
             Err(BaselineError::Stopped(error)) => Err(error.into()),
-            // The scan is not regular. libjpeg-turbo decides whether the file is acceptable.
             Err(BaselineError::NotBaseline) => {
                 Err(DecodeError::Fallback(Box::new(TurboJpeg::open(&self.input, &self.recipe)?)))
             }

@@ -23,8 +23,7 @@ pub(super) const ZIGZAG: [u8; 64] = {
     places
 };
 
-/// 2^13 times the constants of Loeffler, Ligtenberg and Moschytz, rounded as libjpeg rounds them (`jidctint.c`,
-/// `jidctred.c`, `jfdctint.c`).
+/// Constants of Loeffler, Ligtenberg and Moschytz times 2^13, rounded as in libjpeg (`jidctint.c`, `jidctred.c`, `jfdctint.c`).
 pub(super) mod fix {
     pub(in crate::imaging::codec) const F_0_211: i16 = 1730;
     pub(in crate::imaging::codec) const F_0_298: i16 = 2446;
@@ -61,7 +60,7 @@ pub(super) fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2")
 }
 
-/// Returns a vector of factors for pairs of 16-bit numbers: `first` and `second` in turn.
+/// Returns a vector of 16-bit factors that alternates `first` and `second`.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -36,8 +36,8 @@ pub(in crate::imaging) struct Segment<'a> {
     pub(super) rest: &'a [u8],
 }
 
-/// Returns all markers of `file` with their segments, including the end of image. Restarts and the end of image have no payload.
-/// The iterator ends early at a malformed segment.
+/// Returns all markers of `file` with their segments, including the end of image. Restarts and the end of image have no
+/// payload. The iterator ends early at a malformed segment.
 ///
 /// It finds every start of scan that libjpeg-turbo finds, which also skips all bytes between markers.
 pub(super) fn all(file: &[u8]) -> impl Iterator<Item = Segment<'_>> {
@@ -72,13 +72,12 @@ fn has_no_payload(marker: u8) -> bool {
     matches!(marker, RST0..=EOI)
 }
 
-/// Returns the segments of `file` up to the first start of scan, which is included. The iterator ends early at a malformed
-/// segment.
+/// Returns the segments of `file` up to and including the first start of scan. The iterator ends early at a malformed segment.
 pub(in crate::imaging) fn segments(file: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut segments = all(file).filter(|segment| !has_no_payload(segment.marker));
     let mut is_done = false;
     std::iter::from_fn(move || {
-        // Checked before the next marker is searched, which would read the whole scan.
+        // This check comes before the search for the next marker, which would read the whole scan.
         if is_done {
             return None;
         }
@@ -131,13 +130,12 @@ pub(super) fn has_adobe(file: &[u8]) -> bool {
     segments(file).any(|segment| segment.marker == APP14 && segment.payload.starts_with(b"Adobe"))
 }
 
-/// Returns a copy with only those segments before the first scan that are needed to decode it, and with an end marker. Returns
-/// `None` without a scan.
+/// Returns a copy with an end marker and only those segments that the first scan needs. Returns `None` without a scan.
 pub(super) fn tidied(file: &[u8], has_end: bool) -> Option<Vec<u8>> {
     let one_scan = has_one_scan(file);
     let components = frame(file).map(|frame| frame.components);
     let mut copy = START.to_vec();
-    // JFIF means that three components are luma and chroma, even if Adobe's segment says otherwise.
+    // JFIF means that three components are luma and chroma, even if Adobe's segment contradicts it.
     if segments(file).any(|segment| segment.marker == APP0 && segment.payload.starts_with(b"JFIF\0")) {
         copy.extend_from_slice(&JFIF);
     }
@@ -162,7 +160,7 @@ pub(super) fn tidied(file: &[u8], has_end: bool) -> Option<Vec<u8>> {
             };
         }
         if segment.marker == SOS {
-            // The only valid parameters of a sequential scan. Some encoders write others.
+            // These are the only valid parameters of a sequential scan. Some encoders write others.
             if let (true, Some(parameters)) = (one_scan, copy.last_chunk_mut()) {
                 *parameters = [0, 63, 0];
             }

@@ -1,4 +1,4 @@
-//! Files that are made to cost much: each is refused, or stops with its budget.
+//! Files that are made to be expensive: each is refused, or stops with its budget.
 #![allow(clippy::cast_possible_truncation, reason = "of bits and bytes")]
 
 use std::cell::Cell;
@@ -16,7 +16,7 @@ const RECIPE: Recipe = Recipe {
     processor_time: Duration::from_secs(3600),
 };
 
-/// Makes a photo as the image pool does, asking `is_abandoned` whether the client is gone; and the memory that was stated.
+/// Encodes a photo as the image pool does. Returns it with the memory that it declared.
 fn make(format: Format, file: &[u8], is_abandoned: &dyn Fn() -> bool) -> (Result<Encoded, ImageError>, u64) {
     let budget = WorkBudget::new(&RECIPE, is_abandoned);
     match inspect(format, file, &RECIPE, &budget) {
@@ -50,31 +50,30 @@ impl BitWriter {
         }
     }
 
-    /// A code of one symbol.
+    /// Writes a code of one symbol.
     fn single(&mut self, symbol: usize) {
         self.put(0b101, 3);
         self.put(symbol, 8);
     }
 
-    /// A code of 256 symbols of eight bits each: 49 bits that ask for a table of 512 bytes.
+    /// Writes a code of 256 symbols of eight bits each: 49 bits that require a table of 512 bytes.
     fn bytewise(&mut self) {
         self.put(0, 1);
-        // Twelve lengths of codes of lengths, of which the twelfth, that of "eight", is the only one.
+        // Twelve lengths of the code of lengths. Only the twelfth, that of "eight", is not zero.
         self.put(8, 4);
         self.put(1 << 33, 36);
-        // 256 of them.
         self.put(1, 1);
         self.put(3, 3);
         self.put(254, 8);
     }
 
-    /// A group of codes with tables of 2 kB: literals of eight bits for each channel.
+    /// Writes a group of codes with tables of 2 kB: literals of eight bits for each channel.
     fn group(&mut self) {
         (0..4).for_each(|_| self.bytewise());
         self.single(0);
     }
 
-    /// A literal of such a code.
+    /// Writes a literal of such a code.
     fn literal(&mut self, byte: usize) {
         self.put(usize::from((byte as u8).reverse_bits()), 8);
     }
@@ -91,10 +90,10 @@ fn webp(side: usize, stream: BitWriter) -> Vec<u8> {
     [b"RIFF\0\0\0\0WEBPVP8L", &length[..], &data].concat()
 }
 
-/// A picture of 4 x 4 blocks, `side` pixels high and wide. The groups of codes of its blocks are `names`, in turn.
+/// Returns a picture of `side` x `side` pixels in blocks of 4 x 4. The blocks use the groups of codes `names` in turn.
 fn webp_of_groups(side: usize, names: &[usize]) -> Vec<u8> {
     let mut stream = BitWriter::default();
-    // No transform, no cache; groups of codes, for blocks of four pixels.
+    // No transform and no cache; groups of codes for blocks of four pixels.
     stream.put(0b100, 3);
     stream.put(0, 3);
     stream.put(0, 1);
@@ -115,7 +114,7 @@ fn webp_of_groups(side: usize, names: &[usize]) -> Vec<u8> {
 }
 
 #[test]
-fn webp_with_65536_groups_for_one_pixel_takes_the_memory_of_one() {
+fn webp_with_65536_groups_for_one_pixel_allocates_one_group() {
     let file = webp_of_groups(1, &[0xFFFF]);
     assert!(file.len() > 1 << 20, "all groups are there");
     let (made, memory) = make(Format::WebP, &file, &|| false);
@@ -138,7 +137,7 @@ fn webp_that_uses_thousands_of_groups_is_decoded() {
     assert!(made.is_ok(), "{made:?}");
 }
 
-/// How often the budget is looked at while `file` becomes a photo.
+/// Returns how often the budget is checked while `file` becomes a photo.
 fn checks_of(format: Format, file: &[u8]) -> u32 {
     let checks = Cell::new(0);
     let (made, _) = make(format, file, &|| {
@@ -150,7 +149,7 @@ fn checks_of(format: Format, file: &[u8]) -> u32 {
 }
 
 #[test]
-fn webp_looks_at_the_budget_for_each_group_and_twice_for_each_row() {
+fn webp_checks_the_budget_for_each_group_and_twice_for_each_row() {
     let few = checks_of(Format::WebP, &webp_of_groups(4, &[0]));
     let groups = checks_of(Format::WebP, &webp_of_groups(4, &[999]));
     assert!(groups >= few + 999, "{groups} checks for 1000 groups, {few} for one");
@@ -158,7 +157,7 @@ fn webp_looks_at_the_budget_for_each_group_and_twice_for_each_row() {
     assert!(rows >= few + 2 * 400, "{rows} checks for 404 rows, {few} for four");
 }
 
-/// A PNG of one chunk of image data, with the chunks of `more` in front of it.
+/// Returns a PNG with the chunks `more` before its one chunk of image data.
 fn png(side: u32, more: &[u8], data: &[u8]) -> Vec<u8> {
     let side = side.to_be_bytes();
     let header = chunk(b"IHDR", &[&side[..], &side, &[8, 0, 0, 0, 0]].concat());
@@ -174,7 +173,7 @@ fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     [&length[..], &named, &(!crc).to_be_bytes()].concat()
 }
 
-/// A zlib stream of `raw`, behind as many bytes of empty blocks: each of ten bits, with the fixed codes.
+/// Returns a zlib stream of `raw` after `blocks` empty blocks of ten bits each, with the fixed codes.
 fn zlib(raw: &[u8], blocks: usize) -> Vec<u8> {
     // Four blocks fill five bytes.
     let empty = (0..4).fold(0u64, |bits, block| bits | 2 << (10 * block)).to_le_bytes();
@@ -192,7 +191,7 @@ fn zlib(raw: &[u8], blocks: usize) -> Vec<u8> {
     stream
 }
 
-/// Small pictures in files of some hundred kilobytes, none of which a decoder may read to the end at once.
+/// Returns small pictures in files of some hundred kilobytes. No decoder may read any of them to its end at once.
 fn long_files() -> Vec<(Format, &'static str, Vec<u8>)> {
     const LEN: usize = 600_000;
     let row = b"\0\x80";
@@ -234,7 +233,7 @@ fn long_files() -> Vec<(Format, &'static str, Vec<u8>)> {
 }
 
 #[test]
-fn client_that_hangs_up_stops_each_decoder_wherever_it_is() {
+fn disconnected_client_stops_each_decoder_at_any_point() {
     for (format, name, file) in long_files() {
         let asked = Cell::new(0u32);
         let count = || asked.set(asked.get() + 1);
@@ -258,7 +257,7 @@ fn client_that_hangs_up_stops_each_decoder_wherever_it_is() {
 }
 
 #[test]
-fn png_with_all_of_its_image_data_needs_no_end() {
+fn png_with_complete_image_data_needs_no_end() {
     let whole = png(1, &[], &zlib(b"\0\x80", 0));
     let (expected, _) = make(Format::Png, &whole, &|| false);
     assert!(expected.is_ok());
@@ -275,7 +274,7 @@ fn png_with_all_of_its_image_data_needs_no_end() {
 }
 
 #[test]
-fn compressed_png_gives_its_last_rows_without_an_end() {
+fn compressed_png_without_an_end_gives_its_last_rows() {
     for side in 1..60 {
         let picture =
             image::RgbImage::from_fn(side, side, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
@@ -289,7 +288,7 @@ fn compressed_png_gives_its_last_rows_without_an_end() {
     }
 }
 
-/// The colour that a PNG of one pixel of this colour becomes, with a chunk `cICP`.
+/// Returns the sRGB of one pixel of `colour` in a PNG with a chunk `cICP`.
 fn colour_with(code_points: [u8; 4], colour: [u8; 3], profile: Option<&moxcms::ColorProfile>) -> [u8; 3] {
     let header = chunk(b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0]);
     let named = profile.map_or(Vec::new(), |profile| {
@@ -303,11 +302,11 @@ fn colour_with(code_points: [u8; 4], colour: [u8; 3], profile: Option<&moxcms::C
 }
 
 #[test]
-fn code_points_of_a_png_tell_its_colours_before_any_profile() {
+fn code_points_of_a_png_override_its_profile() {
     let (p3, srgb) = (moxcms::ColorProfile::new_display_p3(), moxcms::ColorProfile::new_srgb());
     let close = |a: [u8; 3], b: [u8; 3]| a.iter().zip(b).all(|(a, b)| a.abs_diff(b) <= 4);
     let colour = [231, 60, 40];
-    // By the matrices of the standards.
+    // These values come from the matrices of the standards.
     let converted = [250, 31, 14];
     for profile in [None, Some(&srgb)] {
         let made = colour_with([12, 13, 0, 1], colour, profile);
@@ -315,7 +314,7 @@ fn code_points_of_a_png_tell_its_colours_before_any_profile() {
     }
     let made = colour_with([1, 13, 0, 1], colour, Some(&p3));
     assert!(close(made, colour), "{made:?}");
-    // What names no known primaries, or a limited range, says nothing: the profile counts.
+    // Code points of unknown primaries or of limited range are ignored: the profile decides.
     for points in [[2, 2, 0, 1], [1, 13, 0, 0]] {
         let made = colour_with(points, colour, Some(&p3));
         assert!(close(made, converted), "{points:?}: {made:?}");
@@ -323,7 +322,7 @@ fn code_points_of_a_png_tell_its_colours_before_any_profile() {
 }
 
 #[test]
-fn png_of_apple_is_not_supported() {
+fn apple_png_is_unsupported() {
     let file = [b"\x89PNG\r\n\x1a\n", &chunk(b"CgBI", &[0x50, 0, 0x20, 2])[..], &[0; 60]].concat();
     assert_eq!(make(Format::Png, &file, &|| false).0, Err(ImageError::Unsupported));
 }

@@ -3,8 +3,7 @@
 use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::Input;
 
-/// Returns the directory entry of the chosen picture with the offset and length of its data. The picture with the most bits a
-/// pixel is chosen, and among equals the largest.
+/// Returns entry, offset and length of the chosen picture: the one with the most bits a pixel, among equals the largest.
 fn best_of_ico(file: &[u8]) -> Option<(&[u8; 16], usize, usize)> {
     let count = u16::from_le_bytes(*file.get(4..)?.first_chunk()?);
     let entries = file.get(6..)?.as_chunks::<16>().0.iter().take(usize::from(count));
@@ -17,7 +16,7 @@ fn best_of_ico(file: &[u8]) -> Option<(&[u8; 16], usize, usize)> {
     Some((best, offset, number(8)?.min(rest)))
 }
 
-/// Returns the PNG in an ICO, if the chosen picture is a PNG. The ICO decoder would decode it without limits.
+/// Returns the PNG in an ICO if the chosen picture is a PNG, which the ICO decoder would decode without limits.
 pub(in crate::imaging::codec) fn png_in_ico<'a>(input: &Input<'a>) -> Result<Option<Input<'a>>, ImageError> {
     let file = input.whole()?;
     let Some((_, offset, length)) = best_of_ico(file) else { return Ok(None) };

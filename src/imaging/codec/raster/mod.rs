@@ -1,5 +1,5 @@
-//! Formats of whole pixels: PNG, WebP, TIFF, GIF, BMP and ICO. Rows are pushed to the canvas as they are decoded if the format's
-//! decoder gives rows. Otherwise the whole picture is decoded first.
+//! Decodes PNG, WebP, TIFF, GIF, BMP and ICO. If the decoder of a format gives rows, they are pushed to the canvas one by one.
+//! Otherwise the whole picture is decoded first.
 
 mod ico;
 mod pixel;

@@ -1,4 +1,4 @@
-//! Pixels of 8-bit samples on their way to the canvas, and what the decoders of pixels share.
+//! Defines pixels of 8-bit samples on their way to the canvas, and the limits that all decoders of pixels share.
 
 use crate::imaging::canvas::Canvas;
 use crate::imaging::error::ImageError;
@@ -18,7 +18,7 @@ pub(super) enum Pixel {
     GreyAlpha,
     Rgb,
     Rgba,
-    /// 255 is full ink.
+    /// Inks; 255 is full ink.
     Cmyk,
 }
 
@@ -62,7 +62,7 @@ impl Pixel {
         canvas.push_pixels(&pixels[..flat])
     }
 
-    /// Pushes rows of pixels, laid over white. This happens before the resize, so that transparent pixels leave no dark fringe.
+    /// Pushes rows of pixels, laid over white before the resize, so that transparent pixels leave no dark fringe.
     pub(super) fn push(self, pixels: &mut [u8], canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
         let flat = match self {
             Self::GreyAlpha => flatten::<2>(pixels, on_white),
@@ -78,7 +78,7 @@ pub(super) fn band_rows(row_bytes: usize) -> usize {
     (MAX_BAND_BYTES / row_bytes.max(1)).clamp(1, BAND_ROWS)
 }
 
-/// Returns a colour laid over white, which is at most 255.
+/// Returns a colour laid over white.
 fn on_white(colour: u32, alpha: u32) -> u32 {
     (colour * alpha + 255 * (255 - alpha) + 127) / 255
 }
@@ -87,7 +87,7 @@ fn premultiplied_on_white(colour: u32, alpha: u32) -> u32 {
     colour + 255 - alpha
 }
 
-/// Lays pixels of `N` bytes, the last of which is alpha, over white in place. Returns the number of bytes that remain.
+/// Lays pixels of `N` bytes, whose last byte is alpha, over white in place. Returns the number of bytes that remain.
 fn flatten<const N: usize>(pixels: &mut [u8], over: impl Fn(u32, u32) -> u32) -> usize {
     let count = pixels.len() / N;
     for at in 0..count {
@@ -100,7 +100,7 @@ fn flatten<const N: usize>(pixels: &mut [u8], over: impl Fn(u32, u32) -> u32) ->
     (N - 1) * count
 }
 
-/// Whether a decoder failed because its data ended.
+/// Returns whether a decoder failed because its data ended.
 pub(super) fn is_end(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::UnexpectedEof
 }

@@ -1,5 +1,4 @@
-//! PNG, row by row. An interlaced PNG is decoded whole, because its rows are complete only at the end. Of an APNG the default image
-//! is decoded.
+//! Decodes PNG row by row, but an interlaced PNG whole, since its rows are complete only at the end; of APNG the default image.
 
 use std::borrow::Cow;
 use std::io::{BufRead, ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
@@ -20,14 +19,13 @@ use crate::imaging::limits::check_size;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::{Input, InputReader};
 
-/// Raw rows of the file that the decoder holds, those in its buffer included.
+/// Raw rows that the decoder holds, including those in its buffer.
 const RAW_ROWS: u64 = 16;
 /// The code point of the primaries of sRGB.
 const BT709: u8 = 1;
-/// Bytes of rows that the decoder holds at least.
+/// Least bytes of rows that the decoder holds.
 const MIN_RAW_BYTES: u64 = 512 << 10;
 
-/// The chunk that ends a file.
 const END: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
 
 /// A PNG whose header was read.
@@ -153,10 +151,9 @@ impl Picture for Png<'_> {
     }
 }
 
-/// Reads a file up to its image data, and then its end: the decoder gives the last rows when it sees the next chunk.
+/// Reads a file up to the end of its image data, then an end chunk, because the decoder gives the last rows at the next chunk.
 struct Ended<'a> {
     data: InputReader<'a>,
-    /// Whether the data was read.
     is_read: bool,
     end: &'static [u8],
 }
@@ -191,7 +188,7 @@ impl Seek for Ended<'_> {
     }
 }
 
-/// Returns the profile of the colours. Code points override an embedded profile (PNG 3rd edition, section 4.3).
+/// Returns the colour profile. Code points override an embedded profile (PNG 3rd edition, section 4.3).
 fn profile(reader: &Reader<Ended<'_>>) -> Option<Cow<'static, [u8]>> {
     let info = reader.info();
     let code_points = info.coding_independent_code_points.filter(|points| points.is_video_full_range_image);
@@ -201,7 +198,7 @@ fn profile(reader: &Reader<Ended<'_>>) -> Option<Cow<'static, [u8]>> {
     if is_srgb { None } else { named.or_else(embedded) }
 }
 
-/// Returns the end of the last of the consecutive chunks of image data, if the file contains it completely.
+/// Returns the end of the consecutive chunks of image data, if the file contains them completely.
 fn end_of_image_data(file: &[u8]) -> Option<usize> {
     const AROUND_DATA: usize = 12;
     let (mut at, mut end) = (8, None);

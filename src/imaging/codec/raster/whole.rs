@@ -1,4 +1,4 @@
-//! GIF, BMP and ICO, which the `image` crate decodes to whole pictures.
+//! Decodes GIF, BMP and ICO to whole pictures with the `image` crate.
 
 use std::io::Cursor;
 
@@ -54,8 +54,7 @@ impl<'a> Whole<'a> {
         let profile = decoder.icc_profile().ok().flatten();
         let profile = profile.filter(|profile| profile.len() <= MAX_PROFILE_BYTES);
         let hidden = match format {
-            // A frame of another width than the screen is decoded to a second buffer, within the limits. The decoder keeps the
-            // extensions before the frame.
+            // The decoder keeps the extensions before the frame, and uses a second buffer if frame and screen differ in width.
             Format::Gif => output + 2 * file.len() as u64,
             Format::Ico => file.len() as u64,
             _ => 0,
@@ -74,7 +73,7 @@ impl Picture for Whole<'_> {
     }
 
     fn memory(&self) -> u64 {
-        // Bytes a pixel that the conversion to 8-bit RGB allocates besides the decoded picture. Alpha is flattened in place.
+        // Bytes a pixel of the conversion to 8-bit RGB, besides the decoded picture. Alpha is flattened in place.
         let converted = match self.decoder.color_type() {
             ColorType::Rgb8 | ColorType::Rgba8 => 0,
             colour if colour.has_alpha() => 4,
@@ -100,8 +99,7 @@ impl Picture for Whole<'_> {
     }
 }
 
-/// Returns limits that allow the pixels that the header declares, which were checked, and the decoder's own work. The output buffer
-/// does not count.
+/// Returns limits for the declared pixels, which were checked, and the decoder's own work. The output buffer does not count.
 fn limits(pixels: u64) -> Limits {
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(pixels.saturating_add(WORKING_MEMORY));

@@ -1,4 +1,4 @@
-//! Blocks made by hand, read back by a reader that is not ours.
+//! Builds blocks by hand and reads the output with another EXIF reader.
 
 mod write;
 
@@ -27,7 +27,7 @@ fn fractions(tag: u16, kind: u16, pairs: &[[u32; 2]]) -> Field {
     (tag, kind, u32::try_from(pairs.len()).unwrap(), bytes)
 }
 
-/// A big-endian block with these three IFDs, and a thumbnail in an IFD1 behind the first.
+/// Returns a big-endian block with these three IFDs, and a thumbnail in an IFD1 after the first.
 fn block(ifd0: &[Field], exif: &[Field], gps: &[Field]) -> Vec<u8> {
     let size = |fields: &[Field]| {
         6 + 12 * fields.len()
@@ -87,7 +87,7 @@ fn with_exif(jpeg: Vec<u8>, tiff: &[u8], width: u32, height: u32) -> Vec<u8> {
     }
 }
 
-/// The block that comes out, as another reader sees it; `None` if there is none.
+/// Returns the kept block as another reader sees it, or `None` if there is none.
 fn kept(block: &[u8]) -> Option<Exif> {
     let jpeg = with_exif(BARE.to_vec(), block, 1200, 1600);
     if jpeg == BARE {
@@ -107,7 +107,7 @@ fn text(exif: &Exif, tag: Tag) -> Option<String> {
 }
 
 #[test]
-fn what_is_in_the_list_is_kept_and_nothing_else() {
+fn only_tags_of_the_allow_list_are_kept() {
     let source = block(
         &[
             ascii(0x010E, "my holiday"),
@@ -182,7 +182,7 @@ fn what_is_in_the_list_is_kept_and_nothing_else() {
 }
 
 #[test]
-fn a_place_that_is_void_or_not_whole_is_not_kept() {
+fn void_or_incomplete_position_is_dropped() {
     let make = [ascii(0x010F, "Phone")];
     let has_place = |gps: &[Field]| {
         let exif = kept(&block(&make, &[], gps)).unwrap();
@@ -225,7 +225,7 @@ fn a_place_that_is_void_or_not_whole_is_not_kept() {
 }
 
 #[test]
-fn values_that_are_not_what_their_tag_demands_are_dropped() {
+fn values_that_break_the_rule_of_their_tag_are_dropped() {
     let long = "x".repeat(129);
     for field in [
         ascii(0x010F, &long),
@@ -256,7 +256,7 @@ fn values_that_are_not_what_their_tag_demands_are_dropped() {
 }
 
 #[test]
-fn a_block_that_refers_to_itself_ends() {
+fn block_that_refers_to_itself_is_read_once() {
     // The EXIF and the GPS IFD are the first one, which is full of references to itself.
     let mut loops = b"MM\0*\0\0\0\x08\xff\xff".to_vec();
     for n in 0..5000u32 {
@@ -273,7 +273,7 @@ fn a_block_that_refers_to_itself_ends() {
 }
 
 #[test]
-fn the_segment_goes_behind_the_jfif_header_or_first() {
+fn segment_is_inserted_after_the_jfif_header_or_first() {
     let source = block(&[ascii(0x010F, "Phone")], &[], &[]);
     let bare = b"\xff\xd8\xff\xdb\0\x02\xff\xd9".to_vec();
     let with = with_exif(bare, &source, 1, 1);
@@ -283,9 +283,9 @@ fn the_segment_goes_behind_the_jfif_header_or_first() {
     }
 }
 
-/// Of a TIFF the block is the whole file, with the pixels in it.
+/// The block of a TIFF is the whole file, including the pixels.
 #[test]
-fn a_tiff_is_its_own_block() {
+fn tiff_is_its_own_block() {
     let long = |tag, value: u32| (tag, 4, 1, value.to_be_bytes().to_vec());
     let ifd0 = [
         long(0x0100, 4),
@@ -294,7 +294,7 @@ fn a_tiff_is_its_own_block() {
         short(0x0103, 1),
         short(0x0106, 1),
         ascii(0x010F, "Scanner"),
-        // Any eight bytes will do as pixels.
+        // The pixels can be any eight bytes.
         long(0x0111, 8),
         short(0x0112, 6),
         short(0x0115, 1),
@@ -332,15 +332,15 @@ fn a_tiff_is_its_own_block() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic_or_write_what_cannot_be_read(noise: Vec<u8>, big: bool) {
+    fn random_bytes_give_no_panic_and_a_readable_block(noise: Vec<u8>, big: bool) {
         let mut bytes = if big { b"MM\0*\0\0\0\x08".to_vec() } else { b"II*\0\x08\0\0\0".to_vec() };
         bytes.extend(noise);
         kept(&bytes);
     }
 
-    /// A good block with some bytes changed goes deeper than noise.
+    /// Changes in a valid block reach more code than random bytes do.
     #[test]
-    fn no_damage_makes_it_panic_or_write_what_cannot_be_read(changes: Vec<(prop::sample::Index, u8)>) {
+    fn damaged_block_gives_no_panic_and_a_readable_block(changes: Vec<(prop::sample::Index, u8)>) {
         let camera = [ascii(0x010F, "Phone"), ascii(0x0132, "2026:11:23 10:20:30")];
         let mut bytes = block(&camera, &[fractions(0x829A, 5, &[[1, 120]]), short(0x8827, 400)], &gps());
         for (at, byte) in changes {

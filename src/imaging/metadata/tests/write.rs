@@ -1,4 +1,4 @@
-//! Whatever values were vetted, they are what another reader finds.
+//! Writes arbitrary values and asserts that another reader finds the same ones.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,9 @@ use super::super::allow_list::Kept;
 use super::super::value::{Tags, Value};
 use super::super::write::app1;
 
-/// Tags that refer to other IFDs.
 const POINTERS: [u16; 3] = [0x8769, 0x8825, 0xA005];
 
-/// Any value of any type: more than the list lets through.
+/// Generates values of any type, including values that the allow-list drops.
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         "\\PC{1,40}".prop_map(Value::Text),
@@ -50,7 +49,7 @@ fn is_same(read: &Read, written: &Value) -> bool {
     }
 }
 
-/// Bytes that this takes in an IFD, rounded up as much as may be.
+/// Returns an upper bound of the bytes of the tags in an IFD.
 fn size(tags: &Tags) -> usize {
     let value = |value: &Value| match value {
         Value::Text(text) => text.len() + 1,
@@ -85,7 +84,7 @@ fn assert_reads_as(kept: &Kept, fields: &[&Field]) {
 }
 
 #[test]
-fn what_does_not_fit_a_segment_is_not_written() {
+fn block_larger_than_a_segment_is_not_written() {
     let named = |length| {
         let ifd0 = Tags::from([(0x010F, Value::Text("x".repeat(length)))]);
         app1(Kept { ifd0, ..Kept::default() }, 1600, 1200)
@@ -97,7 +96,7 @@ fn what_does_not_fit_a_segment_is_not_written() {
 
 proptest! {
     #[test]
-    fn what_is_written_is_what_is_read(
+    fn written_values_are_read_back(
         ifd0 in tags(0x0001..0x8769u16),
         exif in tags(any::<u16>()),
         gps in tags(any::<u16>()),

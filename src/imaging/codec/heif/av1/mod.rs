@@ -1,7 +1,5 @@
-//! AV1 still pictures, by `rusty_av1d` (a port of dav1d; its threads are not used).
-//!
-//! An image item may hold any number of frames, hidden ones among them, and each may cost as much as the picture. So the
-//! decoder is given the sequence header and the first frame, and nothing else.
+//! Decodes AV1 still pictures with `rusty_av1d` (a port of dav1d; its threads are not used). An image item may hold any number
+//! of frames, each as expensive as the picture. So the decoder gets only the sequence header and the first frame.
 
 mod sequence;
 
@@ -17,7 +15,7 @@ use crate::imaging::error::ImageError;
 /// Bytes before the OBUs of a decoder configuration (`av1C`, AV1 in ISOBMFF section 2.3.3).
 const CONFIGURATION_HEADER: usize = 4;
 
-/// Most units before the sequence header: a delimiter, and metadata. They may be empty.
+/// Most units before the sequence header: a delimiter and metadata. They may be empty.
 const MAX_UNITS_IN_FRONT: usize = 32;
 
 const SEQUENCE_HEADER: u8 = 1;
@@ -32,7 +30,7 @@ struct Obu<'a> {
     whole: &'a [u8],
 }
 
-/// Splits the first unit from `data`.
+/// Splits `data` after its first unit.
 fn next_obu(data: &[u8]) -> Result<(Obu<'_>, &[u8]), ImageError> {
     let header = *data.first().ok_or(ImageError::Truncated)?;
     let mut start = 1 + usize::from(header >> 2 & 1);
@@ -40,7 +38,7 @@ fn next_obu(data: &[u8]) -> Result<(Obu<'_>, &[u8]), ImageError> {
     if header & 2 != 0 {
         let mut len = 0u64;
         for shift in (0..).step_by(7) {
-            // At most eight bytes, by the specification.
+            // The specification allows at most eight bytes.
             if shift == 56 {
                 return Err(ImageError::Corrupt);
             }
@@ -59,7 +57,7 @@ fn next_obu(data: &[u8]) -> Result<(Obu<'_>, &[u8]), ImageError> {
     Ok((Obu { kind: header >> 3 & 15, payload, whole }, rest))
 }
 
-/// Returns the first sequence header in `data`, or else in the configuration.
+/// Returns the first sequence header in `data`, otherwise that in the configuration.
 fn sequence_header<'a>(configuration: &'a [u8], data: &'a [u8]) -> Result<Obu<'a>, ImageError> {
     for mut rest in [data, configuration.get(CONFIGURATION_HEADER..).unwrap_or_default()] {
         for _ in 0..=MAX_UNITS_IN_FRONT {
@@ -119,7 +117,7 @@ fn decode_unit(unit: Vec<u8>, header: &Header) -> Result<Decoded, ImageError> {
     settings.set_n_threads(1);
     settings.set_max_frame_delay(1);
     settings.set_all_layers(false);
-    // Frames may declare sizes of their own.
+    // Frames may declare their own sizes.
     settings.set_frame_size_limit(header.coded.0.checked_mul(header.coded.1).ok_or(ImageError::Corrupt)?);
     let mut decoder = Decoder::with_settings(&settings).map_err(classify)?;
     match decoder.send_data(unit.into_boxed_slice(), None, None, None) {

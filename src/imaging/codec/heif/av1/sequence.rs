@@ -1,10 +1,9 @@
-//! The sequence header of AV1 (AV1 specification section 5.5): the size of the pictures and what their samples mean.
+//! Reads the sequence header of AV1 (AV1 specification section 5.5): the size of the pictures and the meaning of their samples.
 
 use crate::imaging::codec::heif::boxes::Bits;
 use crate::imaging::codec::heif::picture::{Chroma, Cicp, Header};
 use crate::imaging::error::ImageError;
 
-/// Side of a superblock.
 const LARGEST_BLOCK: u32 = 128;
 
 /// Reads the payload of a sequence header OBU.
@@ -32,12 +31,12 @@ pub(super) fn read(payload: &[u8]) -> Result<Header, ImageError> {
     if chroma != Chroma::None {
         bits.skip(1)?;
     }
-    // Some writers end the header early. Its last flag then counts as set, which costs no more than memory.
+    // Some writers end the header before its last flag, which then counts as set. This costs only memory.
     let has_grain = bits.flag().unwrap_or(true);
     Ok(Header { coded: size, shown: size, chroma, depth, block: LARGEST_BLOCK, has_grain, cicp })
 }
 
-/// Timing and levels of an image that is coded like a film.
+/// Skips the timing and levels of an image that is coded like a video.
 fn operating_points(bits: &mut Bits<'_>) -> Result<(), ImageError> {
     let mut delay_bits = None;
     if bits.flag()? {
@@ -68,7 +67,7 @@ fn operating_points(bits: &mut Bits<'_>) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// Tools that predict from other frames.
+/// Skips the tools that predict from other frames.
 fn inter_tools(bits: &mut Bits<'_>) -> Result<(), ImageError> {
     bits.skip(4)?;
     let order_hint = bits.flag()?;

@@ -1,7 +1,6 @@
-//! HEVC still pictures, by the intra decoder of `heic-rs` (no unsafe code, no threads when used like this).
+//! Decodes HEVC still pictures with the intra decoder of `heic-rs` (without unsafe code, and without threads in this use).
 //!
-//! It is given only what a still picture needs: the parameter sets of the configuration and the slices of one picture.
-//! Refused: chroma other than 4:2:0 and 4:0:0.
+//! The decoder gets only the parameter sets and the slices of one picture. Chroma other than 4:2:0 and 4:0:0 is refused.
 
 mod sps;
 
@@ -13,10 +12,8 @@ use crate::imaging::error::ImageError;
 
 const SPS: u8 = 33;
 const PPS: u8 = 34;
-/// Most NAL units of a configuration: 64 picture parameter sets, which is the range of their ids, and as many others. They may be
-/// empty, and each tile of a grid reads them again.
+/// Most NAL units of a configuration, each read for each tile: the 64 possible picture parameter sets, and as many others.
 const MAX_CONFIGURATION_NALS: usize = 128;
-/// Types below are slices.
 const FIRST_NON_SLICE: u8 = 32;
 
 /// The parts of a decoder configuration (`hvcC`, ISO/IEC 14496-15 section 8.3.3.1).
@@ -30,7 +27,7 @@ struct Configuration<'a> {
 impl<'a> Configuration<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let mut reader = Reader::new(bytes);
-        // Profile and level, which the parameter sets repeat.
+        // Skips profile and level, which the parameter sets repeat.
         reader.take(21)?;
         let length_bytes = (reader.u8()? & 3) + 1;
         let (mut sps, mut pps) = (None, Vec::new());
@@ -43,7 +40,7 @@ impl<'a> Configuration<'a> {
                 let len = usize::from(reader.u16()?);
                 let nal = reader.take(len)?;
                 match kind_of(nal) {
-                    // With several, a slice could choose another one than the one that was checked.
+                    // With several sets, a slice could choose another one than the one that was checked.
                     Some(SPS) if sps.replace(nal).is_some() => return Err(ImageError::Unsupported),
                     Some(PPS) => pps.push(nal),
                     _ => {}
@@ -54,7 +51,7 @@ impl<'a> Configuration<'a> {
     }
 }
 
-/// The type of a NAL unit of the base layer.
+/// Returns the type of a NAL unit of the base layer.
 fn kind_of(nal: &[u8]) -> Option<u8> {
     let [first, second] = *nal.first_chunk()?;
     let layer = (first & 1) << 5 | second >> 3;
@@ -88,7 +85,7 @@ pub(super) fn decode(configuration: &[u8], data: &[u8]) -> Result<Picture, Image
     Ok(Picture { header, planes: Box::new(HevcPlanes(frame)) })
 }
 
-/// The slices among the NAL units of a picture's data.
+/// Returns the slices among the NAL units of a picture's data.
 fn slices(data: &[u8], length_bytes: u8) -> Result<Vec<&[u8]>, ImageError> {
     let mut slices = Vec::new();
     let mut reader = Reader::new(data);

@@ -1,14 +1,12 @@
-//! The sequence parameter set of HEVC (ITU-T H.265 section 7.3.2.2): the size that a decoder will allocate, and what the
-//! samples mean.
-//!
-//! Read here as well as in the decoder, because the decoder only reports the size after cropping. A file with a small window could
-//! make it allocate a picture of any size.
+//! Reads the sequence parameter set of HEVC (ITU-T H.265 section 7.3.2.2): the size that a decoder will allocate, and the
+//! meaning of the samples. The decoder reads the set, too, but only reports the size after cropping, so a file with a small
+//! window could make it allocate a picture of any size.
 
 use crate::imaging::codec::heif::boxes::Bits;
 use crate::imaging::codec::heif::picture::{Chroma, Cicp, Header};
 use crate::imaging::error::ImageError;
 
-/// Reads the set from a NAL unit, its two header bytes included.
+/// Reads the set from a NAL unit with its two header bytes.
 pub(super) fn read(nal: &[u8]) -> Result<Header, ImageError> {
     let bytes = unescaped(nal.get(2..).ok_or(ImageError::Corrupt)?);
     let mut bits = Bits::new(&bytes);
@@ -43,13 +41,12 @@ pub(super) fn read(nal: &[u8]) -> Result<Header, ImageError> {
         _ => return Err(ImageError::Unsupported),
     };
     let (order_bits, block) = block_sizes(&mut bits, sub_layers)?;
-    // The rest only describes colours. By default samples have the limited range of video (section E.3.1). Phones declare full range.
+    // The rest only describes colours. Samples have limited range by default (section E.3.1). Phones declare full range.
     const UNSPECIFIED_COLOUR: Cicp = Cicp { full_range: false, ..Cicp::UNSPECIFIED };
     let cicp = video_signal(&mut bits, order_bits).ok().flatten().unwrap_or(UNSPECIFIED_COLOUR);
     Ok(Header { coded, shown, chroma, depth, block, has_grain: false, cicp })
 }
 
-/// Removes the emulation prevention bytes from the data.
 fn unescaped(nal: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(nal.len());
     let mut zeros = 0;
@@ -93,7 +90,7 @@ fn block_sizes(bits: &mut Bits<'_>, sub_layers: u32) -> Result<(usize, u32), Ima
     }
     let smallest = bits.golomb()?;
     let largest = 3u32.saturating_add(smallest).saturating_add(bits.golomb()?);
-    // Below 16 x 16, which no profile has, the tables of the decoder grow out of proportion.
+    // Below 16 x 16, which no profile has, the tables of the decoder become disproportionately large.
     if order_bits > 12 || !(4..=6).contains(&largest) {
         return Err(ImageError::Corrupt);
     }

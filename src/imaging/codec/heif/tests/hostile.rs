@@ -1,4 +1,4 @@
-//! Grids that are as large as the format allows, made to be read for a long time: refused, each for what it overdoes.
+//! Grids as large as the format allows, made to take long to read. Each is refused for the limit that it exceeds.
 
 use super::*;
 
@@ -22,21 +22,21 @@ fn words(words: &[u16]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_be_bytes()).collect()
 }
 
-/// A grid of tiles that have the same bytes, and one configuration each out of a few.
+/// A grid of tiles with the same bytes. Each tile has one of a few configurations.
 struct Hostile {
     columns: u16,
     rows: u16,
     codec: [u8; 4],
-    /// Tiles take these in turn.
+    /// Configurations that the tiles use in turn.
     configurations: Vec<Vec<u8>>,
     data: Vec<u8>,
-    /// Offset in the data and length, of each extent of each tile.
+    /// Offset in the data and length of each extent of each tile.
     extents: Vec<(u16, u16)>,
-    /// How often all numbers of properties are said of each tile.
+    /// How often all property numbers are listed for each tile.
     associations: usize,
     /// The tiles' ids, in the order of the grid.
     order: Vec<u16>,
-    /// Empty boxes in front of the others, at each level but that of items.
+    /// Empty boxes before the others, at each level except that of items.
     idle_boxes: usize,
 }
 
@@ -58,7 +58,6 @@ impl Hostile {
 
     fn av1(columns: u16, rows: u16) -> Self {
         let configuration = [&[0x81, 0, 0, 0, 0x0A, 9][..], &SEQUENCE].concat();
-        // A delimiter.
         let (data, extents) = (vec![0x12, 0], vec![(0, 2)]);
         let configurations = vec![configuration];
         Self { codec: *b"av01", configurations, data, extents, ..Self::hevc(columns, rows) }
@@ -124,14 +123,14 @@ impl Hostile {
     }
 }
 
-/// The payload of the first box of this kind, wherever it is.
+/// Returns the payload of the first box of this kind, anywhere in the file.
 fn property(file: &[u8], kind: &[u8; 4]) -> Vec<u8> {
     let at = file.windows(4).position(|four| four == kind).unwrap();
     let size = u32::from_be_bytes(*file[..at].last_chunk().unwrap());
     file[at + 4..at - 4 + size as usize].to_vec()
 }
 
-/// A configuration with one more array of NAL units.
+/// Adds an array of NAL units to a configuration.
 fn with_nals(configuration: &[u8], count: u16, len: u16) -> Vec<u8> {
     const ARRAYS: usize = 22;
     let mut longer = configuration.to_vec();
@@ -143,7 +142,7 @@ fn with_nals(configuration: &[u8], count: u16, len: u16) -> Vec<u8> {
 }
 
 #[test]
-fn large_grids_are_read() {
+fn large_grid_is_read() {
     Hostile::hevc(2, 3).assert_read();
     Hostile::av1(3, 2).assert_read();
     Hostile::hevc(140, 140).assert_read();
@@ -152,7 +151,7 @@ fn large_grids_are_read() {
 }
 
 #[test]
-fn configurations_are_short_and_few() {
+fn long_or_many_configurations_are_refused() {
     let grid = || Hostile::hevc(20, 20);
     let of = |configurations| Hostile { configurations, ..grid() };
     let real = grid().configurations.remove(0);
@@ -164,13 +163,13 @@ fn configurations_are_short_and_few() {
     of(vec![with_nals(&real, 1, 17_000)]).assert_refused(ImageError::Unsupported);
     of(vec![real.clone(); 16]).assert_read();
     of(vec![real.clone(); 17]).assert_refused(ImageError::Unsupported);
-    // What they say is held against each other, though each is read once.
+    // Configurations are compared with each other, although each is read once.
     let other = replaced(&real, &[0x49, 0x29], &[0x49, 0x2A]);
     assert!(open(&of(vec![real, other]).file(), &LARGE).is_err());
 }
 
 #[test]
-fn each_tile_is_an_item_of_its_own() {
+fn tile_that_is_used_twice_is_refused() {
     let mut twice = Hostile::hevc(20, 20);
     twice.order[399] = twice.order[7];
     twice.assert_refused(ImageError::Unsupported);
@@ -183,11 +182,11 @@ fn each_tile_is_an_item_of_its_own() {
 }
 
 #[test]
-fn tiles_have_bytes_in_a_few_pieces() {
+fn tiles_with_many_extents_are_refused() {
     let of = |extents: &[(u16, u16)]| Hostile { extents: extents.to_vec(), ..Hostile::hevc(20, 20) };
     of(&[(0, 1); 64]).assert_read();
     of(&[(0, 1); 65]).assert_refused(ImageError::Unsupported);
-    // To the end of the data, at which they are.
+    // The extent reaches to the end of the data, and begins there.
     of(&[(4, 0)]).assert_refused(ImageError::Truncated);
     of(&[(0, 4), (4, 0)]).assert_refused(ImageError::Truncated);
     let of_file = |extents: &[(u16, u16)]| Hostile { data: vec![0; 100], ..of(extents) };
@@ -196,7 +195,7 @@ fn tiles_have_bytes_in_a_few_pieces() {
 }
 
 #[test]
-fn properties_and_boxes_are_few() {
+fn many_properties_or_boxes_are_refused() {
     Hostile { associations: 16, ..Hostile::hevc(20, 20) }.assert_read();
     Hostile { associations: 17, ..Hostile::hevc(20, 20) }.assert_refused(ImageError::Unsupported);
     Hostile { idle_boxes: 1000, ..Hostile::hevc(2, 2) }.assert_read();
@@ -204,7 +203,7 @@ fn properties_and_boxes_are_few() {
 }
 
 #[test]
-fn few_units_are_in_front_of_a_sequence_header() {
+fn many_units_before_a_sequence_header_are_refused() {
     const EMPTY: [u8; 2] = [0x7A, 0];
     let grid = || Hostile::av1(20, 20);
     let configured = |empty: usize| {

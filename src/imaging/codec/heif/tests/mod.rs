@@ -1,4 +1,4 @@
-//! Files of `tests/fixtures/heif` (see `tests/fixtures/README.md`), and damage done to them.
+//! Decodes the files of `tests/fixtures/heif` (see `tests/fixtures/README.md`), and damaged copies of them.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const RECIPE: Recipe = Recipe {
     processor_time: Duration::from_secs(20),
 };
 
-/// The recipe of the default settings but for its clocks: this build is slow.
+/// Returns the recipe of the default settings with longer time limits, because this build is slow.
 fn default_recipe() -> Recipe {
     let memory = Budget::new(256 << 20).images;
     Recipe { max_dim: 1600, max_pixels: 120_000_000, memory, ..RECIPE }
@@ -33,7 +33,7 @@ fn assert_fits_the_default_budget(file: &[u8]) {
     assert!(needed <= recipe.memory, "{needed} of {}", recipe.memory);
 }
 
-/// Opens a file under a budget that nothing else uses.
+/// Opens a file with a budget of its own.
 fn open<'a>(bytes: &'a [u8], recipe: &Recipe) -> Result<Heif<'a>, ImageError> {
     let budget = Box::leak(Box::new(WorkBudget::new(recipe, &|| false)));
     Heif::open(&budget.input(bytes), recipe)
@@ -69,7 +69,7 @@ fn assert_card(name: &str, made: &Encoded, size: (u32, u32), quadrants: [[u8; 3]
     }
 }
 
-/// What of its EXIF comes out with `bytes`.
+/// Returns the EXIF that is kept of a photo with `bytes`.
 fn kept(bytes: &[u8]) -> Option<::exif::Exif> {
     let recipe = Recipe { keep_exif: true, ..RECIPE };
     let made = imaging::make(Format::Heif, bytes, &recipe, &mut Workspace::default()).unwrap();
@@ -146,7 +146,7 @@ mod heic {
     }
 
     #[test]
-    fn p3_is_told_as_a_profile() {
+    fn p3_code_points_give_a_profile() {
         let open = |bytes| open(bytes, &RECIPE).unwrap();
         let heif = open(data!("p3.heic"));
         let profile = ColorProfile::new_from_slice(heif.profile().unwrap()).unwrap();
@@ -157,7 +157,7 @@ mod heic {
     }
 
     #[test]
-    fn exif_is_kept_and_does_not_turn() {
+    fn exif_is_kept_and_its_orientation_ignored() {
         let bytes = data!("exif.heic");
         assert_kept(bytes);
         assert!(!make(bytes).unwrap().bytes.windows(4).any(|four| four == b"Exif"), "only if asked for");
@@ -172,7 +172,7 @@ mod heic {
             (b"cdsc\0\x02\0\x01\0\x01", b"cdsc\0\x02\0\x01\0\x02"),
             (b"cdsc\0\x02\0\x01\0\x01", b"cdsc\0\x02\xff\xff\0\x03"),
             (b"\0\0Exif\0", b"\0\0exif\0"),
-            // Longer than the file, and with nobody to say where it is.
+            // Longer than the file, and with an extent that has no location.
             (b"\0\x01\0\0\0\0\0\0\0\xec", b"\0\x01\0\0\0\0\0\0\xff\xff"),
             (b"\0\x02\0\0\0\0\x03\x10\0\x01", b"\0\x02\0\0\0\0\x03\x10\0\0"),
         ] {
@@ -181,7 +181,7 @@ mod heic {
     }
 
     #[test]
-    fn exif_in_pieces_is_put_together() {
+    fn exif_in_several_extents_is_joined() {
         let bytes = data!("exif.heic");
         let at = bytes.windows(4).position(|four| four == b"iloc").unwrap() + 8;
         // Without base offsets there is room for a second extent of the second item.
@@ -193,14 +193,14 @@ mod heic {
             [&bytes[..at], &iloc, &bytes[at + iloc.len()..]].concat()
         };
         assert_kept(&located([0x310, 23, 0x310 + 23, 236 - 23]));
-        // To the end of the file, more than once: in all more than there is.
+        // Extents to the end of the file, more than once: together more than the file has.
         assert!(kept(&located([0, 0, 0, 0])).is_none());
         assert!(kept(&located([0x310, 23, u32::MAX, 1])).is_none());
         assert!(kept(&located([0x310, 3, 0x310, 3])).is_none());
     }
 
     #[test]
-    fn tiles_lie_where_the_grid_says() {
+    fn tiles_are_placed_in_grid_order() {
         let heif = open(data!("grid.heic"), &RECIPE).unwrap();
         assert_eq!((heif.layout().width, heif.layout().height), (150, 120));
         let mut pixels = Vec::new();
@@ -240,7 +240,7 @@ mod heic {
             let got = &image.pixels[y * image.pitch + 3 * x..][..3];
             assert!(got.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 8), "{x}, {y}: {got:?}");
         }
-        // With one alpha picture less the grid is read as one without opacity.
+        // With one alpha picture less, the grid is read as one without opacity.
         let aux = file.windows(4).position(|four| four == b"auxl").unwrap();
         let mut bare = file.to_vec();
         bare[aux..aux + 4].copy_from_slice(b"free");
@@ -250,8 +250,8 @@ mod heic {
     }
 
     #[test]
-    fn client_that_leaves_stops_a_grid_between_its_tiles() {
-        // Each tile asks once whether it may be read, and once whether it may be decoded.
+    fn disconnected_client_stops_a_grid_between_tiles() {
+        // For each tile the budget is checked once before reading and once before decoding.
         let asked = Cell::new(1000);
         let is_abandoned = || asked.replace(asked.get() + 1) == 7;
         let budget = WorkBudget::new(&RECIPE, &is_abandoned);
@@ -272,7 +272,7 @@ mod heic {
     }
 
     #[test]
-    fn a_grid_costs_one_row_of_its_tiles() {
+    fn grid_needs_memory_for_one_row_of_tiles() {
         let heif = open(data!("grid.heic"), &RECIPE).unwrap();
         let tile = 2 * (64 * 64 * 3 / 2);
         let memory = heif.colour.memory();
@@ -281,9 +281,9 @@ mod heic {
     }
 
     #[test]
-    fn what_a_grid_declares_is_held_against_its_tiles() {
+    fn grid_that_contradicts_its_tiles_is_refused() {
         let grid = data!("grid.heic");
-        // The grid has the id 7, its tiles 1 to 6; each id is followed by the next in the reference.
+        // The grid has the id 7, its tiles 1 to 6. Each id is followed by the next in the reference.
         let tiles = b"\0\x01\0\x02\0\x03\0\x04\0\x05\0\x06";
         let refused = |from: &[u8], to: &[u8], error: ImageError| {
             assert_eq!(open(&replaced(grid, from, to), &RECIPE).err(), Some(error), "{to:?}");
@@ -310,18 +310,18 @@ mod heic {
 
     #[test]
     fn sizes_are_refused_before_pixels_are_read() {
-        // Coded as 64 x 64, of which 64 x 48 are shown.
+        // The picture is coded as 64 x 64, and 64 x 48 of it are shown.
         let bytes = data!("turn0_mirror.heic");
         let recipe = Recipe { max_pixels: 64 * 64 - 1, ..RECIPE };
         let error = ImageError::TooManyPixels { width: 64, height: 64, max: 64 * 64 - 1 };
         assert_eq!(open(bytes, &recipe).err(), Some(error));
-        // The container says one size, and the coded picture another one.
+        // The container declares one size, and the coded picture another one.
         let other = replaced(bytes, b"\0\0\0\x40\0\0\0\x40", b"\0\0\0\x41\0\0\0\x40");
         assert_eq!(open(&other, &RECIPE).err(), Some(ImageError::Corrupt));
     }
 
     #[test]
-    fn every_cut_is_refused() {
+    fn truncated_file_is_refused_at_every_cut() {
         for whole in [data!("turn1_mirror0.heic"), data!("grid.heic"), data!("alpha.heic")] {
             for cut in 0..whole.len() {
                 assert!(make(&whole[..cut]).is_err(), "cut at {cut} of {}", whole.len());
@@ -331,7 +331,7 @@ mod heic {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(
+        fn damaged_file_does_not_panic(
             which in 0usize..4,
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         ) {
@@ -387,7 +387,7 @@ mod avif {
     }
 
     #[test]
-    fn sizes_are_held_against_the_sequence_header() {
+    fn size_that_contradicts_the_sequence_header_is_refused() {
         let bytes = data!("420.avif");
         let other = replaced(bytes, b"\0\0\0\x40\0\0\0\x30", b"\0\0\0\x40\0\0\0\x31");
         assert_eq!(open(&other, &RECIPE).err(), Some(ImageError::Corrupt));
@@ -396,7 +396,7 @@ mod avif {
     }
 
     #[test]
-    fn every_cut_is_refused() {
+    fn truncated_file_is_refused_at_every_cut() {
         for whole in [data!("420.avif"), data!("alpha.avif")] {
             for cut in 0..whole.len() {
                 assert!(make(&whole[..cut]).is_err(), "cut at {cut} of {}", whole.len());

@@ -14,14 +14,10 @@ pub(in crate::imaging) struct RowBuffer<'a> {
 
 /// Receives decoded samples. The caller owns the rows, and the decoder writes blocks straight into them.
 pub(in crate::imaging) trait BandSink {
-    /// Returns a buffer for the next band of every component, by its index; an empty one for components that the file does
-    /// not have.
+    /// Returns a buffer for the next band of each component; an empty one for components that the file does not have.
     fn row_buffers(&mut self) -> [RowBuffer<'_>; 4];
 
     /// Takes the first `rows` rows of the buffer of `component`: [`PlaneSize::band`], or fewer at the bottom of the picture.
-    ///
-    /// # Errors
-    /// Any error that ends the decode early: a deadline, or a client that disconnected.
     fn filled(&mut self, component: usize, rows: usize) -> Result<(), ImageError>;
 }
 
@@ -40,7 +36,6 @@ impl From<NotBaseline> for BaselineError {
     }
 }
 
-/// The size of a component's samples at one divisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::imaging) struct PlaneSize {
     /// Samples across as `tj3YUVPlaneWidth` defines them: rounded up to a whole number of samples of the least sampled component.

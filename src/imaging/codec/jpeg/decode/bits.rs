@@ -32,7 +32,6 @@ impl<'a> Window<'a> {
         Self { bytes: Box::new([0; WINDOW + 8]), filled: 0, rest: data, is_ended: false }
     }
 
-    /// Returns the bytes, for [`Bits::refill`].
     #[inline(always)]
     pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
@@ -87,8 +86,7 @@ impl<'a> Window<'a> {
         bits.at > self.filled && self.left(bits) < 0
     }
 
-    /// Returns the marker that ends the segment, if all of the segment was read except for padding: the rest of its last byte, or
-    /// whole bytes.
+    /// Returns the marker that ends the segment, if all of it was read except padding: bits of its last byte, or whole bytes.
     pub(super) fn end(&mut self, mut bits: Bits) -> Option<u8> {
         self.prepare(&mut bits);
         match self.rest {

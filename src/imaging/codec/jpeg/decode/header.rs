@@ -1,7 +1,7 @@
 //! Reads the segments before the scan of a baseline JPEG.
 //!
-//! It rejects everything that libjpeg-turbo would warn of, refuse, or decode in a way of its own: anything but a frame of
-//! 8 bits with all its components in one scan, in order, with all tables there and nothing between the segments.
+//! It rejects everything that libjpeg-turbo warns of, refuses, or decodes in its own way: anything but a frame of 8 bits with
+//! all components in one scan, in order, with all tables and nothing between the segments.
 
 use super::huffman::Definition;
 use crate::imaging::layout::Model;
@@ -13,7 +13,6 @@ const MAX_SIDE: u16 = 65_500;
 /// Most blocks of an MCU (T.81 B.2.3).
 const MAX_BLOCKS: u8 = 10;
 
-/// One component of the frame.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Part {
     id: u8,
@@ -26,7 +25,6 @@ pub(super) struct Part {
     ac: u8,
 }
 
-/// A header that is supported.
 #[derive(Debug)]
 pub(super) struct Header<'a> {
     pub(super) width: u16,
@@ -71,7 +69,7 @@ impl<'a> Header<'a> {
                 0xE0 => {
                     if let [b'J', b'F', b'I', b'F', 0, major, _, _, _, _, _, _, _, _, ..] = payload {
                         is_jfif = true;
-                        // libjpeg warns of others.
+                        // libjpeg warns of other versions.
                         (*major == 1).then_some(())?;
                     }
                 }
@@ -93,12 +91,12 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// The components in order of the frame and of the scan.
+    /// Returns the components in order of the frame and of the scan.
     pub(super) fn parts(&self) -> &[Part] {
         &self.parts[..self.count]
     }
 
-    /// The quantisation factors and the tables for DC and AC of a part.
+    /// Returns the quantisation factors and the DC and AC tables of a part.
     pub(super) fn tables(&self, part: &Part) -> Option<([u8; 64], Definition<'a>, Definition<'a>)> {
         let [quant, dc, ac] = [part.quant, part.dc, part.ac].map(usize::from);
         Some(((*self.quants.get(quant)?)?, (*self.dc.get(dc)?)?, (*self.ac.get(ac)?)?))
@@ -122,7 +120,7 @@ impl<'a> Header<'a> {
             return None;
         }
         if self.count == 1 {
-            // A scan of one component has one block in an MCU, whatever its factors are.
+            // A scan of one component has one block in an MCU, regardless of its factors.
             (self.parts[0].across, self.parts[0].down) = (1, 1);
         }
         let blocks: u8 = self.parts().iter().map(|part| part.across * part.down).sum();
@@ -174,7 +172,7 @@ impl<'a> Header<'a> {
         Some(())
     }
 
-    /// Decides what the components mean, as libjpeg's `default_decompress_parms` does. Files with Adobe's marker store inks inverted.
+    /// Returns the meaning of the components by the rules of libjpeg's `default_decompress_parms`. Adobe's inks are inverted.
     fn colours(&self, is_jfif: bool, is_adobe: bool, adobe: Option<u8>) -> Option<Model> {
         let ids = [0, 1, 2].map(|index| self.parts[index].id);
         Some(match (self.count, adobe) {
@@ -192,7 +190,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Splits the first segment from `rest`: its marker, its payload, and the rest of the file.
+/// Splits `rest` into the marker and the payload of its first segment, and the rest of the file.
 fn segment(rest: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let fill = rest.iter().position(|byte| *byte != 0xFF).filter(|fill| *fill > 0)?;
     let (marker, rest) = rest[fill..].split_first()?;

@@ -1,15 +1,12 @@
 //! Huffman tables that decode up to two coefficients with one lookup.
 //!
-//! A definition is refused if its codes are no prefix code by the rules of libjpeg, or if it has a symbol that no baseline scan uses.
+//! A definition is refused if libjpeg does not accept it as a prefix code, or if it has a symbol that no baseline scan uses.
 
 use super::bits::{Bits, Bytes};
 use super::idct::{Block, PLACE};
 
-/// Number of bits that index the lookup table of AC coefficients.
 const AC_BITS: u32 = 12;
-/// Number of bits that index the lookup table of DC differences.
 const DC_BITS: u32 = 10;
-/// Number of bits that index the lookup table of single codes, on the slow path.
 const CODE_BITS: u32 = 9;
 /// Last coefficient of a block, in zigzag order.
 const LAST: u32 = 63;
@@ -87,11 +84,9 @@ impl Codes {
     }
 }
 
-/// Decodes the differences of DC coefficients.
 #[derive(Debug)]
 pub(super) struct DcTable {
-    /// Maps the next [`DC_BITS`] to the number of bits to consume, in the low six bits, and the difference, in the upper 16. The
-    /// entry is 0 if code and value are longer.
+    /// Maps the next [`DC_BITS`] to the bits to consume (low six bits) and the difference (upper 16), or to 0 if too few.
     fast: [u32; 1 << DC_BITS],
     codes: Codes,
 }
@@ -136,10 +131,8 @@ impl DcTable {
     }
 }
 
-/// Decodes the AC coefficients of blocks.
 #[derive(Debug)]
 pub(super) struct AcTable {
-    /// Maps the next [`AC_BITS`] to an entry of [`pack`].
     fast: [u32; 1 << AC_BITS],
     codes: Codes,
 }
@@ -147,8 +140,8 @@ pub(super) struct AcTable {
 /// The entry for bits that the table cannot decode. Its advance goes beyond the end of every block, where the slow path continues.
 const SLOW: u32 = LAST << 6;
 
-/// Marks entries that contain the code but not the coefficient, because both do not fit into the lookup bits or the coefficient
-/// not into a byte. The entry stores the size of the coefficient instead, in bits 16 to 19. Its advance is that of [`SLOW`].
+/// Marks entries with a code but no coefficient: the coefficient does not fit into the lookup bits or into a byte. Bits 16 to
+/// 19 store its size instead. The advance is that of [`SLOW`].
 const LONG: u32 = LAST << 6 | 1 << 20;
 
 /// Packs an entry of one or two coefficients:
@@ -166,7 +159,6 @@ fn pack(taken: u32, advance: u32, run: u32, first: i8, last: i8) -> u32 {
     byte(last) << 24 | byte(first) << 16 | run << 12 | advance << 6 | taken
 }
 
-/// A run of zeros and the coefficient after it, or the end of the block.
 enum Step {
     Coefficient { run: u32, value: i8 },
     End,
@@ -220,8 +212,7 @@ impl AcTable {
         Some(Self { fast, codes })
     }
 
-    /// Reads the AC coefficients of a block that is all zero, into `block` if `STORE`. Returns an upper bound of how far they reach
-    /// in zigzag order.
+    /// Reads the AC coefficients of a zero block, into `block` if `STORE`. Returns an upper bound of their zigzag indices.
     #[inline(always)]
     pub(super) fn read<const STORE: bool>(
         &self,
@@ -269,8 +260,7 @@ impl AcTable {
         }
     }
 
-    /// Reads one coefficient, or one run of 16 zeros. Returns its index, or at the end of the block `LAST + 1` plus the present
-    /// index.
+    /// Reads one coefficient, or one run of 16 zeros. Returns its index, or `LAST + 1 + index` at the end of the block.
     #[inline(never)]
     fn read_one<const STORE: bool>(
         &self,
@@ -285,7 +275,6 @@ impl AcTable {
         bits.take(length);
         let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
         if size == 0 {
-            // The end, or 16 zeros.
             return match run {
                 0 => Ok(LAST + 1 + at),
                 _ if at + 16 <= LAST => Ok(at + 16),
@@ -295,7 +284,7 @@ impl AcTable {
         self.put::<STORE>(bits, block, limits, at + run + 1, size)
     }
 
-    /// Reads a value of `size` bits for the coefficient `at`, and returns that index.
+    /// Reads a value of `size` bits into the coefficient `at`, and returns `at`.
     #[inline(always)]
     fn put<const STORE: bool>(
         &self,

@@ -1,8 +1,8 @@
 //! A fast decoder for the JPEGs that most cameras write: sequential, Huffman-coded, 8 bits, one scan.
 //!
-//! It gives exactly libjpeg-turbo's samples, band by band, in little more than half of its time, and never holds a whole plane. It
-//! does not decide whether a file is acceptable. Any irregularity, from a second scan to one byte too many, is
-//! [`BaselineError::NotBaseline`], and the caller decodes the file with libjpeg-turbo.
+//! Its samples are exactly those of libjpeg-turbo. It takes little more than half of the time and never holds a whole plane.
+//! Any irregularity, from a second scan to one byte too many, is [`BaselineError::NotBaseline`]: the caller then decodes the
+//! file with libjpeg-turbo, which decides whether the file is acceptable.
 
 mod bands;
 mod bits;
@@ -17,7 +17,6 @@ use self::header::{Header, Part};
 use self::scan::Scan;
 use crate::imaging::layout::Model;
 
-/// A file whose header is supported.
 #[derive(Debug)]
 pub(in crate::imaging) struct Baseline<'a> {
     header: Header<'a>,
@@ -71,7 +70,7 @@ impl<'a> Baseline<'a> {
     /// Decodes the picture at `divisor`, which is 1, 2, 4 or 8. Holds some tens of kilobytes for a picture of any size.
     ///
     /// # Errors
-    /// See [`BaselineError`]. It can occur after bands were filled, which are then invalid.
+    /// See [`BaselineError`]. Bands that were filled before an error are invalid.
     pub(in crate::imaging) fn decode(
         self,
         divisor: u8,
@@ -81,7 +80,6 @@ impl<'a> Baseline<'a> {
         simd::run(scan, size, bands)
     }
 
-    /// Decodes the picture without SIMD.
     #[cfg(any(test, fuzzing))]
     pub(in crate::imaging) fn decode_portably(
         self,

@@ -1,6 +1,6 @@
 //! Decodes the scan, MCU by MCU, from bits to samples.
 //!
-//! It rejects data that is too short, too long or irregular in any way, within the MCU in which the irregularity appears.
+//! It rejects data that is too short, too long or irregular within the MCU in which the irregularity appears.
 
 use std::rc::Rc;
 
@@ -13,7 +13,6 @@ use super::idct::{Block, Factors, PLACE, Quant, portable};
 const EOI: u8 = 0xD9;
 const RST0: u8 = 0xD0;
 
-/// The decoder state of a component.
 #[derive(Debug)]
 struct Channel {
     /// Sampling factors: blocks of an MCU across and down.
@@ -24,13 +23,12 @@ struct Channel {
     quant: Quant,
 }
 
-/// A scan that is ready to be decoded.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
     channels: Vec<Channel>,
     mcus: usize,
     mcu_rows: usize,
-    /// Rows of samples that are left of each component.
+    /// Rows of samples that remain of each component.
     left: [usize; 4],
     restart: usize,
     window: Window<'a>,
@@ -87,8 +85,7 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// Decodes the whole scan. `transform` turns a block into `SIZE` x `SIZE` samples and returns whether it succeeded. It is not
-    /// called if `SIZE` is 1.
+    /// Decodes the whole scan. `transform` turns a block into `SIZE` x `SIZE` samples (unless 1), and returns false on failure.
     #[inline(always)]
     pub(super) fn run<const SIZE: usize>(
         mut self,
@@ -99,7 +96,7 @@ impl<'a> Scan<'a> {
         let mut bits = Bits::default();
         let (mut to_restart, mut next_restart) = (self.restart, 0);
         let mut predicted = [0; 4];
-        // Two blocks in turn: when one is transformed, its stores have completed, and the bits of the other are being read.
+        // Two blocks alternate: when one is transformed, its stores have completed, and the bits of the other are being read.
         let mut blocks: [Block; 2] = [[0; 256]; 2];
         let mut turn = 0;
         for _ in 0..self.mcu_rows {
@@ -219,7 +216,7 @@ fn write<const SIZE: usize>(
             Err(NotBaseline)
         };
     }
-    // A block with only a DC coefficient: all transforms give this value.
+    // If a block has only a DC coefficient, all transforms give this value.
     let line = [portable::sample((ready.average + 4) >> 3); SIZE];
     for start in (0..SIZE).map(|row| row * *stride) {
         samples.get_mut(start..start + SIZE).ok_or(NotBaseline)?.copy_from_slice(&line);

@@ -4,8 +4,7 @@ use super::bands::{BandSink, BaselineError};
 use super::idct::portable;
 use super::scan::Scan;
 
-/// Returns whether this processor has the SIMD that makes this decoder faster than libjpeg-turbo. The portable transforms are
-/// several times slower.
+/// Returns whether this decoder has SIMD here, and so beats libjpeg-turbo. Portable code is several times slower.
 pub(super) fn is_fast() -> bool {
     #[cfg(target_arch = "x86_64")]
     let is_fast = crate::imaging::codec::jpeg::dct::has_avx2();

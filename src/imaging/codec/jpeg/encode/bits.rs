@@ -1,14 +1,13 @@
-//! Writes symbols as bits. Byte stuffing (a zero after 0xFF) is added afterwards, a segment at a time, because searching many bytes
-//! at once is cheap.
+//! Writes symbols as bits. Byte stuffing (a zero after 0xFF) follows a segment at a time, which makes the search cheap.
 
 use super::symbols::{Counts, INDICES, split};
 
-/// Bits of a symbol at most: code and extra bits.
+/// Most bits of a symbol: code and extra bits.
 const MOST_BITS: usize = 16 + 11;
 /// Bytes that are tested together.
 const TOGETHER: usize = 32;
 
-/// For each symbol its code, moved up by as many bits as are extra, and five bits of the length of both.
+/// Holds for each symbol its code, shifted left by the number of extra bits, and in five bits the length of both.
 #[derive(Debug)]
 pub(super) struct Codes([u32; INDICES]);
 
@@ -19,7 +18,7 @@ impl Default for Codes {
 }
 
 impl Codes {
-    /// The code of the symbol at `index`; the lower four bits are the number of extra bits.
+    /// Sets the code of the symbol at `index`. The lower four bits of `index` are the number of extra bits.
     pub(super) fn set(&mut self, index: usize, code: u32, length: u32) {
         let extra = u32::from(index.to_le_bytes()[0] % 16);
         if let Some(place) = self.0.get_mut(index) {
@@ -42,12 +41,12 @@ impl Codes {
     }
 }
 
-/// Bits that do not fill a byte yet, and a buffer for whole bytes.
+/// Holds the bits that do not fill a byte yet, and a buffer for whole bytes.
 #[derive(Debug)]
 pub(super) struct Writer {
-    /// From the highest bit down.
+    /// The bits, from the highest bit down.
     bits: u64,
-    /// How many; 0 to 7 between calls.
+    /// The number of these bits; 0 to 7 between calls.
     count: u32,
     raw: Vec<u8>,
 }
@@ -79,7 +78,7 @@ impl Writer {
         stuff(self.raw.get(..at).unwrap_or_default(), out);
     }
 
-    /// Appends 1 to 54 bits to those that wait, and writes whole bytes at `at` in the buffer. Returns the next offset.
+    /// Appends 1 to 54 bits to the waiting ones, and writes whole bytes at `at` in the buffer. Returns the next offset.
     #[inline(always)]
     fn put(&mut self, bits: u64, count: u32, at: usize) -> usize {
         let filled = self.count + count;

@@ -1,4 +1,4 @@
-//! A picture, MCU by MCU.
+//! Encodes a picture, MCU by MCU.
 
 use super::bits::{Codes, Writer};
 use super::fdct::{Blocks, Samples};
@@ -9,12 +9,12 @@ use super::symbols::{Class, SEGMENT, Symbols};
 use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
 
-/// Pixels of an MCU each way.
+/// Width and height of an MCU in pixels.
 const MCU: usize = 16;
 const LUMA: [Class; 2] = [Class::LumaDc, Class::LumaAc];
 const CHROMA: [Class; 2] = [Class::ChromaDc, Class::ChromaAc];
 
-/// A picture to be encoded, found sound by [`super::encode`].
+/// A picture whose planes and size [`super::encode`] has checked.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
     pub(super) planes: [&'a Plane; 3],
@@ -23,7 +23,7 @@ pub(super) struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// The file, where `transform` makes two blocks of samples.
+    /// Encodes the picture to a file. `transform` transforms two blocks of samples.
     #[inline(always)]
     pub(super) fn encode(
         &self,
@@ -42,7 +42,7 @@ impl Frame<'_> {
             table
         });
         let bytes = codes.bytes(&counts);
-        // Capacity for the header, and for stuffing after one byte in 64, about four times as much as photos need.
+        // Capacity for the header, and for stuffing after one byte in 64, about four times what photos need.
         let mut out = Vec::with_capacity(1024 + bytes + bytes / 64);
         markers::head(&mut out, self.size, &self.quants, tables.each_ref());
         let mut writer = Writer::new(symbols.scratch(Writer::room(SEGMENT / 4)));
@@ -52,7 +52,7 @@ impl Frame<'_> {
         out
     }
 
-    /// All blocks in the order of the file.
+    /// Collects the symbols of all blocks in the order of the file.
     #[inline(always)]
     fn gather(&self, symbols: &mut Symbols<'_>, transform: impl Fn(&Samples, &Quant, &mut Blocks)) {
         let [width, height] = self.size.map(usize::from);
@@ -60,10 +60,10 @@ impl Frame<'_> {
         let mut levels = [0; 3];
         for y in (0..height).step_by(MCU) {
             for x in (0..width).step_by(MCU) {
-                // In loops, so that there is but one copy of what is called, which then is put right here.
+                // Loops keep one call site, which the compiler then inlines.
                 for part in 0..3 {
                     let (is_luma, upper) = (part < 2, y + 8 * part);
-                    // Blocks with no pixel in them.
+                    // These blocks contain no pixel.
                     if is_luma && upper >= height {
                         symbols.add_dummy(LUMA);
                         symbols.add_dummy(LUMA);
@@ -106,7 +106,6 @@ impl Frame<'_> {
     }
 }
 
-/// Returns eight rows of `WIDTH` samples, if the plane has them all.
 #[inline(always)]
 fn cut<const WIDTH: usize>(plane: &Plane, x: usize, y: usize) -> Option<[[u8; WIDTH]; 8]> {
     if x + WIDTH > plane.width {
@@ -120,7 +119,7 @@ fn cut<const WIDTH: usize>(plane: &Plane, x: usize, y: usize) -> Option<[[u8; WI
     Some(rows)
 }
 
-/// Returns eight rows of `WIDTH` samples at the edge, where the last column and row are repeated.
+/// Returns eight rows of `WIDTH` samples at the edge. The last column and row are repeated.
 #[cold]
 fn cut_at_edge<const WIDTH: usize>(plane: &Plane, x: usize, y: usize) -> [[u8; WIDTH]; 8] {
     let sample = |x: usize, y: usize| {

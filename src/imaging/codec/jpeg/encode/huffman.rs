@@ -1,4 +1,4 @@
-//! Optimal Huffman tables for given symbols (T.81 K.2). Ties are broken as in libjpeg, so that the files are equal to its files.
+//! Builds optimal Huffman tables (T.81 K.2). Ties are broken as in libjpeg, so that the files are equal to its files.
 
 /// Longest code that JPEG allows.
 const MAX_LENGTH: usize = 16;
@@ -18,12 +18,12 @@ pub(super) struct Table {
 #[derive(Debug, Clone, Copy)]
 struct Tree {
     count: u64,
-    /// The first symbol of its linked list of symbols.
+    /// The first symbol of its linked list.
     first: usize,
 }
 
 impl Table {
-    /// Builds the table from the number of occurrences of each symbol. There are at most 256 symbols.
+    /// Builds the table from the number of occurrences of each symbol, of at most 256 symbols.
     pub(super) fn best(counts: &[u32]) -> Self {
         let mut symbols: Vec<usize> = (0..counts.len().min(RESERVED)).filter(|at| counts[*at] > 0).collect();
         let mut trees: Vec<Tree> = (0..)
@@ -55,7 +55,7 @@ impl Table {
     fn depths(trees: &mut [Tree], count: usize) -> Vec<usize> {
         let mut depths = vec![0; count];
         let mut next: Vec<Option<usize>> = vec![None; count];
-        // A tree that was merged into another has a count of 0. Among equal counts, the last tree is taken.
+        // A merged tree has a count of 0. Among equal counts, the last tree is taken.
         let smallest = |trees: &[Tree], but: usize| {
             let left = (0..trees.len()).filter(|at| *at != but && trees[*at].count > 0);
             left.min_by_key(|at| (trees[*at].count, std::cmp::Reverse(*at)))
@@ -79,8 +79,7 @@ impl Table {
         depths
     }
 
-    /// Limits code lengths (T.81 K.2, Adjust_BITS): of two codes that are too long, one takes their common prefix, and the other
-    /// takes half of a split shorter code.
+    /// Limits code lengths (T.81 K.2, Adjust_BITS): of two long codes, one takes their prefix, the other half of a split code.
     fn limit_lengths(by_length: &mut [usize]) {
         for length in (MAX_LENGTH + 1..by_length.len()).rev() {
             while by_length[length] > 1 {

@@ -4,7 +4,7 @@ use super::huffman::Table;
 use super::quant::Quant;
 use crate::imaging::codec::jpeg::dct::ZIGZAG;
 
-/// Writes a marker of `kind` and its content.
+/// Writes a marker of `kind` with its content.
 fn push(out: &mut Vec<u8>, kind: u8, content: &[u8]) {
     out.extend([0xFF, kind]);
     // No segment is longer than a kilobyte.
@@ -13,7 +13,7 @@ fn push(out: &mut Vec<u8>, kind: u8, content: &[u8]) {
     out.extend(content);
 }
 
-/// Everything up to the first bit of the scan. `tables` are DC and AC of luma, DC and AC of chroma.
+/// Writes everything before the first bit of the scan. `tables` are DC and AC of luma, DC and AC of chroma.
 pub(super) fn head(out: &mut Vec<u8>, [width, height]: [u16; 2], quants: &[Quant; 2], tables: [&Table; 4]) {
     out.extend([0xFF, 0xD8]);
     // JFIF 1.01, square pixels, no thumbnail.
@@ -34,5 +34,5 @@ pub(super) fn head(out: &mut Vec<u8>, [width, height]: [u16; 2], quants: &[Quant
     push(out, 0xDA, &[3, 1, 0x00, 2, 0x11, 3, 0x11, 0, 63, 0]);
 }
 
-/// The end of the picture.
+/// The end of image marker.
 pub(super) const END: [u8; 2] = [0xFF, 0xD9];

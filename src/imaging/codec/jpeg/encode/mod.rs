@@ -1,8 +1,8 @@
-//! A baseline JPEG encoder: 4:2:0, Huffman tables made for the picture, byte for byte the file that libjpeg-turbo writes of the same
-//! planes, in less than half of its time.
+//! A baseline JPEG encoder: 4:2:0, with Huffman tables made for the picture. It writes byte for byte the file that
+//! libjpeg-turbo writes of the same planes, in less than half of its time.
 //!
-//! The encoder reads pixels once and keeps Huffman symbols, not coefficients that it would have to search for symbols twice. It
-//! rejects planes that do not fit their picture, and pictures whose size JPEG cannot express.
+//! The encoder reads pixels once and keeps Huffman symbols instead of coefficients, which it would have to search twice. It
+//! rejects planes that do not fit their picture, and sizes that JPEG cannot express.
 
 mod bits;
 mod fdct;
@@ -25,11 +25,8 @@ const MAX_SIDE: usize = 65_500;
 
 /// Encodes luma and both chromas as a picture of `width` x `height` pixels at `quality`, 1..=100.
 ///
-/// Chroma is half as wide and high, rounded up. If planes extend beyond the picture, the samples there are encoded in its last
-/// blocks. Otherwise the last column and row are repeated.
-///
-/// # Errors
-/// The planes are too small for the picture, or one of its sides is zero or above 65,500 pixels.
+/// Chroma is half as wide and high, rounded up. Samples beyond the picture are encoded in its last blocks. Without them the
+/// last column and row are repeated. Fails if the planes are too small, or if a side is zero or above 65,500 pixels.
 fn encode(
     planes: [&Plane; 3],
     width: usize,
@@ -41,10 +38,7 @@ fn encode(
     Ok(simd::run(&frame, workspace))
 }
 
-/// Encodes planes and returns them to the workspace. Luma has the size of the picture.
-///
-/// # Errors
-/// The planes have other sizes.
+/// Encodes planes and returns them to the workspace. Luma has the size of the picture. Fails if the planes have other sizes.
 pub(in crate::imaging) fn encode_ycbcr(
     planes: [Plane; 3],
     quality: u8,
@@ -56,10 +50,7 @@ pub(in crate::imaging) fn encode_ycbcr(
     file
 }
 
-/// Encodes `width` x `height` pixels of red, green and blue at `quality`, 1..=100.
-///
-/// # Errors
-/// The number of pixels is another one, or a side is zero or above 65,500 pixels.
+/// Encodes `width` x `height` RGB pixels at `quality`, 1..=100. Fails on a wrong length, or a side of zero or above 65,500.
 pub(in crate::imaging) fn encode_rgb(
     pixels: &[u8],
     width: usize,

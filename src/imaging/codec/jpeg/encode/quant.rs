@@ -1,6 +1,6 @@
-//! Quantisation tables, and division by their entries as libjpeg-turbo does it: by two multiplications.
+//! Makes quantisation tables, and divides by their entries as libjpeg-turbo does: by two multiplications.
 
-/// By rows, T.81 tables K.1 and K.2.
+/// T.81 tables K.1 and K.2, by rows.
 const LUMA: [u8; 64] = [
     16, 11, 10, 16, 24, 40, 51, 61, //
     12, 12, 14, 19, 26, 58, 60, 55, //
@@ -22,13 +22,13 @@ const CHROMA: [u8; 64] = [
     99, 99, 99, 99, 99, 99, 99, 99,
 ];
 
-/// What the transform leaves its coefficients multiplied by.
+/// The factor that the transform leaves in its coefficients.
 const SCALE: u32 = 8;
 
-/// A quantisation table, by rows of eight.
+/// A quantisation table by rows, and the factors that divide by it.
 #[derive(Debug)]
 pub(super) struct Quant {
-    /// The table itself, 1..=255.
+    /// The table, 1..=255.
     pub(super) steps: [u8; 64],
     /// A coefficient of absolute value `a` becomes `(((a + bias) * reciprocal) >> 16) * scale >> 16`, and keeps its sign.
     pub(super) bias: [[u16; 8]; 8],
@@ -37,7 +37,7 @@ pub(super) struct Quant {
 }
 
 impl Quant {
-    /// The tables of luma and of both chromas at `quality`, 1..=100.
+    /// Creates the tables of luma and of both chromas at `quality`, 1..=100.
     pub(super) fn of_quality(quality: u8) -> [Self; 2] {
         let quality = u32::from(quality.clamp(1, 100));
         let percent = if quality < 50 { 5000 / quality } else { 200 - 2 * quality };
@@ -53,7 +53,7 @@ impl Quant {
         let mut quant = Self { steps, bias: [[0; 8]; 8], reciprocal: [[0; 8]; 8], scale: [[0; 8]; 8] };
         for (index, step) in steps.into_iter().enumerate() {
             let divisor = u32::from(step.max(1)) * SCALE;
-            // 2^shift / divisor in 16 bits, rounded; where it is rounded down, the bias makes up for it.
+            // 2^shift / divisor is rounded to 16 bits. Where it is rounded down, the bias compensates.
             let mut shift = 16 + divisor.ilog2();
             let (mut reciprocal, rest) = ((1 << shift) / divisor, (1 << shift) % divisor);
             let mut bias = divisor / 2;

@@ -6,20 +6,19 @@ use crate::imaging::workspace::Workspace;
 /// Fractional bits of the factors.
 const BITS: u32 = 16;
 const HALF: i32 = 1 << (BITS - 1);
-/// Factors of red, green and blue and what is added, rounded as libjpeg rounds them (`jccolor.c`).
+/// Factors of red, green and blue, and the offset, rounded as in libjpeg (`jccolor.c`).
 const LUMA: [i32; 4] = [19595, 38470, 7471, HALF];
 const BLUE: [i32; 4] = [-11059, -21709, 32768, (128 << BITS) + HALF - 1];
 const RED: [i32; 4] = [32768, -27439, -5329, (128 << BITS) + HALF - 1];
 
-/// The planes of `pixels`, where chroma goes on to the end of the last block: the right column of pixels is repeated before four
-/// of them are averaged, which gives other samples than repeating the average.
+/// Converts `pixels` to planes. Chroma extends to the end of the last block: the right column of pixels is repeated before four
+/// pixels are averaged, which gives other samples than repeating the average.
 #[inline(always)]
 pub(super) fn planes(pixels: &[u8], width: usize, height: usize, workspace: &mut Workspace) -> [Plane; 3] {
     let mut luma = workspace.take(width * height);
     let across = width.div_ceil(16) * 8;
     let down = height.div_ceil(2);
     let mut chromas = [workspace.take(across * down), workspace.take(across * down)];
-    // Two rows of each chroma.
     let mut full = workspace.take(across * 8);
     let strips = pixels.chunks(width * 6).zip(luma.chunks_mut(width * 2));
     let [blue, red] = &mut chromas;
@@ -45,7 +44,7 @@ pub(super) fn planes(pixels: &[u8], width: usize, height: usize, workspace: &mut
     [Plane { width, height, samples: luma }, blue, red]
 }
 
-/// Converts a row of pixels. The last chroma is repeated.
+/// Converts a row of pixels and repeats the last chroma.
 #[inline(always)]
 fn convert(pixels: &[u8], width: usize, luma: &mut [u8], blue: &mut [u8], red: &mut [u8]) {
     let (pixels, _) = pixels.as_chunks::<3>();
@@ -61,7 +60,7 @@ fn convert(pixels: &[u8], width: usize, luma: &mut [u8], blue: &mut [u8], red: &
     }
 }
 
-/// Computes the mean of each 2 x 2 samples. Halves are rounded down and up in turn.
+/// Computes the mean of each 2 x 2 samples. Halves are rounded down and up alternately.
 #[inline(always)]
 fn average(upper: &[u8], lower: &[u8], out: &mut [u8]) {
     let squares = upper.as_chunks::<4>().0.iter().zip(lower.as_chunks::<4>().0);

@@ -13,7 +13,7 @@ pub(super) fn planes(pixels: &[u8], width: usize, height: usize, workspace: &mut
     #[cfg(target_arch = "x86_64")]
     if has_avx2() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
-        // SAFETY: the processor has all features that the function is compiled for; it was asked for them just now.
+        // SAFETY: the line above checked that the processor has all features that the function is compiled for.
         return unsafe { planes_avx2(pixels, width, height, workspace) };
     }
     rgb::planes(pixels, width, height, workspace)
@@ -30,7 +30,7 @@ pub(super) fn run(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
     #[cfg(target_arch = "x86_64")]
     if has_avx2() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
-        // SAFETY: the processor has all features that the function is compiled for; it was asked for them just now.
+        // SAFETY: the line above checked that the processor has all features that the function is compiled for.
         return unsafe { run_avx2(frame, workspace) };
     }
     run_anywhere(frame, workspace)

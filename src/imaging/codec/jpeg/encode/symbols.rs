@@ -1,25 +1,21 @@
 //! Stores blocks as Huffman symbols with their extra bits (T.81 F.1.2) until all symbols are counted and the tables are built.
 //!
-//! A symbol takes four bytes: class and symbol in the low ten bits, the extra bits above them. The second pass therefore needs
-//! neither blocks nor coefficients.
+//! A symbol takes four bytes: class and symbol in the low ten bits, the extra bits above. The second pass needs nothing else.
 
 use super::fdct::PLACES;
 use crate::imaging::workspace::Workspace;
 
-/// Number of bits of a class and a symbol.
 const INDEX_BITS: u32 = 10;
-/// Number of symbols of all classes.
 pub(super) const INDICES: usize = 1 << INDEX_BITS;
-/// Most symbols of one block, one for each coefficient. A long run of zeros takes a further symbol for 16 coefficients, and the end
-/// of block one for at least one coefficient, so the sum does not exceed the number of coefficients.
+/// Most symbols of one block: one for each coefficient. A symbol for a long run of zeros replaces 16 coefficients, and the end
+/// of block replaces at least one, so they do not increase the number.
 const MOST_IN_BLOCK: usize = 64;
-/// Size of a segment in bytes. It stays in the second-level cache until its symbols are counted.
+/// Bytes of a segment, which stays in the second-level cache until its symbols are counted.
 pub(super) const SEGMENT: usize = 256 << 10;
 
 const END_OF_BLOCK: u32 = 0x00;
 const SIXTEEN_ZEROS: u32 = 0xF0;
 
-/// One of the four Huffman tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     LumaDc,
@@ -45,7 +41,7 @@ impl Class {
     }
 }
 
-/// Table of the extra bits of a level, indexed by its low 12 bits: their number, and their value shifted left by [`INDEX_BITS`].
+/// Maps the low 12 bits of a level to the number of its extra bits, and to their value shifted left by [`INDEX_BITS`].
 static LEVELS: [u32; 4096] = {
     let mut levels = [0; 4096];
     let mut level: u32 = 1;
@@ -72,7 +68,7 @@ pub(super) type Counts = [u32; INDICES];
 #[derive(Debug)]
 pub(super) struct Symbols<'w> {
     workspace: &'w mut Workspace,
-    /// The full segments, each with its number of used bytes.
+    /// The full segments, each with the number of bytes in use.
     full: Vec<(Vec<u8>, usize)>,
     segment: Vec<u8>,
     used: usize,
@@ -85,8 +81,8 @@ impl<'w> Symbols<'w> {
         Self { workspace, full: Vec::new(), segment, used: 0, counts: [[0; INDICES]; 2] }
     }
 
-    /// Adds a block: the `coefficients` at the indices in `PLACES`, plus `shift`. `level` is the DC level of the previous block,
-    /// and is set to that of this one.
+    /// Adds a block: the `coefficients` at the indices in `PLACES`, plus `shift`. Replaces `level`, the DC level of the
+    /// previous block, with that of this block.
     #[inline(always)]
     pub(super) fn add(
         &mut self,
@@ -107,7 +103,7 @@ impl<'w> Symbols<'w> {
         *level = now;
         let mut count = 1;
         let mut put = |symbol: u32| {
-            // There are never enough symbols to overwrite one.
+            // A block never has enough symbols to overwrite one.
             room[count % MOST_IN_BLOCK] = (ac.offset() + symbol).to_le_bytes();
             count += 1;
         };
@@ -151,7 +147,7 @@ impl<'w> Symbols<'w> {
         let full = std::mem::replace(&mut self.segment, next);
         let [even, odd] = &mut self.counts;
         let symbols = full.get(..self.used).unwrap_or_default().as_chunks().0;
-        // Two sets of counters, because increments of the same counter wait for each other.
+        // Two sets of counters, because consecutive increments of one counter wait for each other.
         let (pairs, single) = symbols.as_chunks::<2>();
         for [first, second] in pairs {
             even[split(*first).0] += 1;

@@ -1,5 +1,4 @@
-//! Decodes the JPEGs in a TIFF (TIFF Technical Note 2). Their tables may be elsewhere in the file, and the file defines what
-//! their components mean.
+//! Decodes the JPEGs in a TIFF (Technical Note 2), which may store their tables elsewhere, and defines their components.
 
 use super::ffi::{self, Limits};
 use super::strict;
@@ -13,22 +12,17 @@ const MAX_TABLES_BYTES: usize = 64 << 10;
 /// Bytes that the library needs besides the pixels: rows of samples, tables.
 const WORKING_MEMORY: u64 = 4 << 20;
 
-/// Decodes the JPEGs of one picture, one after another.
 pub(in crate::imaging) struct Embedded {
-    /// The start of each file: Adobe's segment, which defines what the components mean, and the shared tables.
+    /// The start of each file: Adobe's segment, which defines the meaning of the components, and the shared tables.
     head: Vec<u8>,
     components: u32,
-    /// The file that was opened.
     file: Vec<u8>,
     size: (u32, u32),
 }
 
 impl Embedded {
-    /// `tables` is a JPEG without frame and scan. `is_ycbcr` tells whether three components are luma and chroma; otherwise
-    /// they are decoded as they are, as libtiff does.
-    ///
-    /// # Errors
-    /// The tables are too long.
+    /// Creates a decoder. `tables` is a JPEG without frame and scan. If `is_ycbcr`, three components are luma and chroma;
+    /// otherwise they are decoded unchanged, as in libtiff. Fails if the tables are too long.
     pub(in crate::imaging) fn new(
         tables: &[u8],
         is_ycbcr: bool,
@@ -44,16 +38,14 @@ impl Embedded {
         Ok(Self { head, components, file: Vec::new(), size: (0, 0) })
     }
 
-    /// Most bytes that this holds beside the pixels, for a JPEG of `length` bytes.
+    /// Returns the most bytes that decoding a JPEG of `length` bytes holds beside the pixels.
     pub(in crate::imaging) fn memory(length: u64) -> u64 {
         // The file with its tables, and the tidied copy that `strict` may make.
         WORKING_MEMORY + 2 * (length + MAX_TABLES_BYTES as u64)
     }
 
-    /// Reads the header of `jpeg` and returns its width and height.
-    ///
-    /// # Errors
-    /// The JPEG is corrupt, or not of the kind that writers of TIFF emit: sequential, with all components in one scan.
+    /// Reads the header of `jpeg` and returns its width and height. Fails if the JPEG is corrupt, or of a kind that writers of
+    /// TIFF do not emit: they write one sequential scan of all components.
     pub(in crate::imaging) fn open(&mut self, jpeg: &[u8]) -> Result<(u32, u32), ImageError> {
         let frame = markers::frame(jpeg).ok_or(ImageError::Corrupt)?;
         if u32::from(frame.components) != self.components {
@@ -70,10 +62,8 @@ impl Embedded {
         Ok(self.size)
     }
 
-    /// Decodes the JPEG that was opened to whole pixels of one byte a component, which fill `pixels`.
-    ///
-    /// # Errors
-    /// The JPEG is corrupt, truncated, or empty, or `budget` does not admit the longest time that it can take.
+    /// Decodes the opened JPEG into `pixels`, one byte a component. Fails if the JPEG is corrupt, truncated or empty, or if
+    /// `budget` does not admit the longest time that it can take.
     pub(in crate::imaging) fn decode(
         &mut self,
         pixels: &mut [u8],
@@ -93,10 +83,10 @@ impl Embedded {
     }
 }
 
-/// Appends the segments of `jpeg` that have one of these markers, and what follows the start of its scan.
+/// Appends the segments of `jpeg` with one of these markers, and everything after the start of its scan.
 fn append(file: &mut Vec<u8>, jpeg: &[u8], wanted: &[u8]) {
     for segment in markers::segments(jpeg).filter(|segment| wanted.contains(&segment.marker)) {
-        // The length comes from a field of two bytes, which counts itself.
+        // The length came from a field of two bytes, which counts itself.
         let length = u16::try_from(segment.payload.len() + 2).unwrap_or(u16::MAX);
         file.extend([0xFF, segment.marker]);
         file.extend(length.to_be_bytes());

@@ -1,8 +1,8 @@
 //! Calls TurboJPEG 3 for the header, the planes and the pixels of a JPEG.
 //!
-//! The safe bindings write past their buffer when a file's subsampling is not the one they guess. They also have no setter
-//! for the memory limit. So this module, and no other, calls TurboJPEG 3 itself. Its functions are sound for all arguments: every
-//! size is computed from the header of the same bytes that are decoded, by the library's own formulas.
+//! The safe bindings write past their buffer if a file's subsampling is not the one they guess, and have no setter for the
+//! memory limit. So this module, and no other, calls TurboJPEG 3. Its functions are sound for all arguments: the library's own
+//! formulas compute every size from the header of the same bytes that are decoded.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_uchar, c_void};
@@ -15,17 +15,16 @@ use crate::imaging::layout::Model;
 use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
 
-/// Shortest side of a scaled picture whose planes are decoded.
 const MIN_SCALED_SIDE: c_int = 8;
 
 /// Limits that the library enforces for one file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Scans of a file, at least one.
+    /// Scans of a file, at least 1.
     pub(super) scans: u32,
     /// Width x height.
     pub(super) pixels: u64,
-    /// Bytes of working memory: coefficients, above all.
+    /// Bytes of working memory, which are mostly coefficients.
     pub(super) memory: u64,
 }
 
@@ -34,35 +33,34 @@ pub(super) struct Limits {
 pub(super) struct Header {
     pub(super) width: u64,
     pub(super) height: u64,
-    /// What the components mean. The library converts inks from luma and chroma where a file stores those.
+    /// The meaning of the components. The library converts inks from luma and chroma where a file stores those.
     pub(super) model: Model,
-    /// How many luma samples a chroma sample covers across and down. `None` if the library gives no planes of them.
+    /// Luma samples that a chroma sample covers across and down. `None` if the library cannot return such planes.
     pub(super) chroma: Option<(u32, u32)>,
     pub(super) is_lossless: bool,
 }
 
-/// The text of an error of the library, or of a warning after which it decoded the rest.
+/// The text of an error, or of a warning after which the library decoded the rest.
 #[derive(Debug)]
 pub(super) struct Complaint(pub(super) String);
 
-/// A TurboJPEG instance.
 struct Instance(NonNull<c_void>);
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // SAFETY: the handle came from tj3Init and is used nowhere after this.
+        // SAFETY: the handle came from tj3Init and is not used after this.
         unsafe { raw::tj3Destroy(self.0.as_ptr()) }
     }
 }
 
 impl Instance {
     fn new(kind: raw::TJINIT) -> Result<Self, Complaint> {
-        // SAFETY: takes a number; an unknown one gives a null handle.
+        // SAFETY: the function takes a number. An unknown one gives a null handle.
         let handle = unsafe { raw::tj3Init(number(kind)) };
         NonNull::new(handle).map(Self).ok_or_else(|| Complaint("no instance".to_owned()))
     }
 
-    /// An instance that decodes one file within `limits`.
+    /// Creates an instance that decodes one file within `limits`.
     fn decompressor(limits: &Limits) -> Result<Self, Complaint> {
         let mut instance = Self::new(raw::TJINIT_TJINIT_DECOMPRESS)?;
         // By default the library keeps a copy of every APP2 segment. The profile is read elsewhere.
@@ -73,7 +71,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Reads the header of `file`. After a warning its fields can be read all the same.
+    /// Reads the header of `file`. After a warning its fields are readable all the same.
     fn read_header(&mut self, file: &[u8]) -> Result<(), Complaint> {
         // SAFETY: the handle is live; pointer and length are those of a live slice.
         let status =
@@ -84,14 +82,14 @@ impl Instance {
     /// Divides both sides of what is decoded by `divisor`.
     fn scale(&mut self, divisor: c_int) -> Result<(), Complaint> {
         let factor = raw::tjscalingfactor { num: 1, denom: divisor };
-        // SAFETY: the handle is live; a factor that does not exist is answered with an error.
+        // SAFETY: the handle is live. The library returns an error for an unknown factor.
         let status = unsafe { raw::tj3SetScalingFactor(self.0.as_ptr(), factor) };
         self.check(status)
     }
 
     fn set(&mut self, parameter: raw::TJPARAM, value: u64) -> Result<(), Complaint> {
         let value = c_int::try_from(value).unwrap_or(c_int::MAX);
-        // SAFETY: the handle is live; unknown parameters and values are answered with an error.
+        // SAFETY: the handle is live. The library returns an error for unknown parameters and values.
         self.check(unsafe { raw::tj3Set(self.0.as_ptr(), number(parameter), value) })
     }
 
@@ -104,21 +102,18 @@ impl Instance {
         if status == 0 {
             return Ok(());
         }
-        // SAFETY: the handle is live, and the text is a C string that stays until its next call.
+        // SAFETY: the handle is live, and the text is a C string that is valid until its next call.
         let text = unsafe { CStr::from_ptr(raw::tj3GetErrorStr(self.0.as_ptr())) };
         Err(Complaint(text.to_string_lossy().into_owned()))
     }
 }
 
-/// The bindings give the library's enumerators as unsigned numbers, its functions take them as signed ones.
+/// Converts an enumerator: the bindings have unsigned ones, the library's functions take signed ones.
 fn number(enumerator: u32) -> c_int {
     c_int::try_from(enumerator).unwrap_or(-1)
 }
 
-/// Reads the header of `file`.
-///
-/// # Errors
-/// The library refuses the header, or warns of it.
+/// Reads the header of `file`. Fails if the library refuses the header or warns of it.
 pub(super) fn header(file: &[u8]) -> Result<Header, Complaint> {
     let mut instance = Instance::decompressor(&Limits { scans: 1, pixels: 0, memory: 0 })?;
     instance.read_header(file)?;
@@ -149,10 +144,8 @@ pub(super) fn header(file: &[u8]) -> Result<Header, Complaint> {
 }
 
 /// Decodes `file`, both sides divided by `divisor` (1, 2, 4 or 8), into `pixels` of `channels` bytes: 1 (grey), 3 (red, green,
-/// blue) or 4 (inks).
-///
-/// # Errors
-/// The library warned or failed, or `pixels` has not the size of the picture. What was decoded before is in `pixels`.
+/// blue) or 4 (inks). Fails if the library warns or fails, or if `pixels` has another size than the picture. `pixels` then
+/// contains what was decoded before.
 pub(super) fn decode_pixels(
     file: &[u8],
     divisor: u32,
@@ -161,7 +154,7 @@ pub(super) fn decode_pixels(
     pixels: &mut [u8],
 ) -> Result<(), Complaint> {
     let mut instance = Instance::decompressor(limits)?;
-    // A warning in the header leaves it readable, and comes again below.
+    // After a warning the header is readable, and the decode below repeats the warning.
     let header = instance.read_header(file);
     let divisor = number(divisor);
     instance.scale(divisor)?;
@@ -191,13 +184,10 @@ pub(super) fn decode_pixels(
     instance.check(status)
 }
 
-/// Decodes `file`, both sides divided by `divisor` (1, 2, 4 or 8), into one plane a component.
+/// Decodes `file`, both sides divided by `divisor` (1, 2, 4 or 8), into one plane a component. Fails if that is impossible.
 ///
-/// Returns the planes together with the library's warning, if any. Samples after the point of the warning are undefined. Planes
-/// may be up to three samples wider and higher than the picture, whose sides are rounded up to whole chroma samples.
-///
-/// # Errors
-/// The library reads no planes out of such a file.
+/// Returns the planes with the library's warning, if any. Samples after the point of the warning are undefined. Planes may be
+/// up to three samples wider and higher than the picture, because its sides are rounded up to whole chroma samples.
 pub(super) fn decode(
     file: &[u8],
     divisor: u32,
@@ -205,7 +195,7 @@ pub(super) fn decode(
     workspace: &mut Workspace,
 ) -> Result<(Vec<Plane>, Result<(), Complaint>), Complaint> {
     let mut instance = Instance::decompressor(limits)?;
-    // A warning in the header leaves it readable, and comes again below.
+    // After a warning the header is readable, and the decode below repeats the warning.
     let header = instance.read_header(file);
     let (width, height, subsampling) = (
         instance.get(raw::TJPARAM_TJPARAM_JPEGWIDTH),
@@ -222,14 +212,14 @@ pub(super) fn decode(
     let divisor = number(divisor);
     instance.scale(divisor)?;
     let scaled = |side: c_int| (side - 1) / divisor + 1;
-    // Of a scaled picture narrower than the padding of its planes the library reads a few bytes beyond its own buffer.
+    // If a scaled picture is narrower than the padding of its planes, the library reads a few bytes beyond its own buffer.
     if divisor > 1 && scaled(width).min(scaled(height)) < MIN_SCALED_SIDE {
         return Err(Complaint("no planes of so narrow a picture".to_owned()));
     }
     let components = if subsampling == raw::TJSAMP_TJSAMP_GRAY { 0..1 } else { 0..3 };
     let mut planes = Vec::with_capacity(components.len());
     for component in components {
-        // SAFETY: pure functions of numbers.
+        // SAFETY: these are pure functions of numbers.
         let (width, height) = unsafe {
             (
                 raw::tj3YUVPlaneWidth(component, scaled(width), subsampling),

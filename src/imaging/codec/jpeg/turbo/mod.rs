@@ -1,4 +1,4 @@
-//! JPEGs that libjpeg-turbo decodes: planes where the library gives planes, whole pixels otherwise.
+//! Decodes JPEGs with libjpeg-turbo, to planes if the library can return them, otherwise to whole pixels.
 
 mod embedded;
 mod ffi;
@@ -22,13 +22,13 @@ use crate::imaging::plan;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
 
-/// Most scans of a JPEG. Cameras and optimisers write 3 to about 15. The [`Survey`] bounds their cost together.
+/// Most scans of a JPEG. Cameras and optimisers write 3 to about 15. The [`Survey`] bounds their total cost.
 const MAX_SCANS: u64 = 100;
-/// Pictures with a side shorter than this are not scaled while they are decoded: see `ffi::decode`.
+/// Pictures with a shorter side than this are not scaled during the decode: see `ffi::decode`.
 const THIN: u32 = 64;
 /// Bytes that the library needs besides coefficients and rows: tables.
 const WORKING_MEMORY: u64 = 4 << 20;
-/// Rows of each component that the library holds: a row of MCUs of up to four blocks, its neighbours, and their upsampled copies.
+/// Rows of each component that the library holds: a row of MCUs of up to four blocks, its neighbours, and upsampled copies.
 const WORKING_ROWS: u64 = 64;
 
 /// Decodes a file to planes with libjpeg-turbo. Returns them with the library's warning, or `None` if it gives no planes.
@@ -43,7 +43,6 @@ pub(in crate::imaging) fn planes(
     Some((planes, result.err().map(|complaint| complaint.0)))
 }
 
-/// A JPEG whose header libjpeg-turbo has read.
 pub(super) struct TurboJpeg<'a> {
     /// The file, or a tidied copy if the library warns of its header.
     file: Cow<'a, [u8]>,

@@ -1,7 +1,6 @@
 //! Decides which warnings of libjpeg-turbo make a photo unacceptable.
 //!
-//! Data that ends early or does not decode is an error here. Lenient decoders fill the missing pixels with grey and report
-//! success.
+//! Data that ends early or does not decode is an error. Lenient decoders fill the missing pixels with grey and report success.
 
 use std::time::Duration;
 
@@ -16,9 +15,9 @@ const FILLING: usize = 16;
 
 /// Decodes a file and accepts only warnings that leave all pixels intact.
 ///
-/// The library keeps only the text of its first warning, so a harmless warning could hide a harmful one. Its cause is therefore
-/// removed, and the second decode must give no warning. `decode` is called once or twice. It cannot be stopped, so `budget` must
-/// admit `longest` before each call.
+/// The library keeps only the text of its first warning, so a harmless warning could hide a harmful one. This function removes
+/// the cause of the first and decodes again, which must give no warning. A call of `decode` cannot be stopped, so `budget` must
+/// admit `longest` before each.
 pub(super) fn decode(
     file: &[u8],
     survey: &Survey,
@@ -32,11 +31,10 @@ pub(super) fn decode(
     };
     let Err(complaint) = decode(file)? else { return Ok(()) };
     let has_end = survey.has_end;
-    // Without an end marker the pixels may be complete, if every scan is present. Zeros after the last of several scans could be
-    // taken for the rest of it.
+    // Without an end marker the pixels may be complete. Zeros after the last of several scans could be a part of it.
     let can_lack_end = has_end || survey.has_one_scan || (survey.is_complete && !file.ends_with(&[0, 0]));
-    // Some cameras fill their last block with zeros. The library gives the same warning for an end marker in place of a restart
-    // marker. Cameras that pad with zeros omit both markers, and zeros are valid data.
+    // Some cameras fill their last block with zeros and omit the end marker and all restart markers. The library gives the same
+    // warning for an end marker in place of a restart marker. Zeros are valid data.
     let is_filled = !has_end && file.ends_with(&[0; FILLING]);
     let is_whole = is_filled || survey.has_restarts;
     let is_behind_pixels = |complaint: &Complaint| complaint.is_behind_pixels() && is_whole;
@@ -77,7 +75,7 @@ impl Complaint {
         self.says("extraneous bytes before marker 0xd9")
     }
 
-    /// Returns the error that a text of the library (libjpeg's `jerror.h`) means.
+    /// Maps a text of the library (libjpeg's `jerror.h`) to an error.
     pub(super) fn meaning(&self) -> ImageError {
         if self.says("Premature end of") || self.says("premature end of") {
             ImageError::Truncated

@@ -1,9 +1,8 @@
 //! Computes from the markers of a JPEG what it costs to decode and whether it is complete.
 //!
-//! libjpeg-turbo cannot be stopped inside a decode, and a file of some kilobytes can ask it for minutes of work. So every
-//! marker of the file is visited first, in one pass that checks the budget, and an upper bound of the time is computed from
-//! the declarations of the scans. The costs below are 1.4 to 3 times those measured for the most expensive files that could be
-//! made.
+//! libjpeg-turbo cannot be stopped inside a decode, and a file of some kilobytes can cost it minutes. So one pass, which checks
+//! the budget, visits every marker of the file, and computes an upper bound of the time from the declarations of the scans. The
+//! costs below are 1.4 to 3 times those measured for the most expensive files that could be made.
 
 use std::time::Duration;
 
@@ -11,9 +10,7 @@ use crate::imaging::codec::jpeg::markers::{self, Segment};
 use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
-/// Coefficients of a block.
 const BLOCK: usize = 64;
-/// Bytes of a block in the library's memory.
 const BLOCK_BYTES: u64 = 2 * BLOCK as u64;
 /// Most components of a frame that are read. The library decodes at most four.
 const MAX_COMPONENTS: usize = 4;
@@ -28,9 +25,9 @@ const ARITHMETIC_BYTE: u64 = 60;
 const BLOCK_OF_SCAN: u64 = 20;
 /// Nanoseconds for each coefficient of a progressive scan that no bits are spent on.
 const COEFFICIENT: u64 = 1;
-/// Nanoseconds for each coefficient of a scan with arithmetic codes, for all decisions about it. They can take almost no bits.
+/// Nanoseconds for all decisions about a coefficient of a scan with arithmetic codes. They can take almost no bits.
 const ARITHMETIC_COEFFICIENT: u64 = 85;
-/// Nanoseconds for each coefficient of an arithmetic refinement scan, with one more bit of each: at most three decisions.
+/// Nanoseconds for a coefficient of an arithmetic refinement scan, which adds one bit in at most three decisions.
 const ARITHMETIC_REFINEMENT: u64 = 15;
 /// Nanoseconds for 64 samples of a lossless scan.
 const LOSSLESS_BLOCK: u64 = 500;
@@ -40,26 +37,25 @@ const TRANSFORM: u64 = 300;
 const RESTART: u64 = 200;
 /// Nanoseconds for each scan: its tables.
 const SCAN: u64 = 50_000;
-/// Nanoseconds for each pixel that is made of components.
+/// Nanoseconds for each pixel that the library assembles from components.
 const PIXEL: u64 = 10;
 
 /// The cost and the completeness of all scans of a file.
 #[derive(Debug)]
 pub(super) struct Survey {
-    /// Starts of scans.
     pub(super) scans: u64,
     /// The longest time that one decode to components can take.
     pub(super) longest: Duration,
-    /// Bytes of the coefficients that the library holds while it decodes. 0 if all components are in one sequential scan.
+    /// Bytes of coefficients that the library holds during the decode. 0 if all components are in one sequential scan.
     pub(super) coefficients: u64,
     /// True if an end of image follows the first scan.
     pub(super) has_end: bool,
-    /// True if all components are in the first scan, and it is sequential.
+    /// True if the first scan is sequential and contains all components.
     pub(super) has_one_scan: bool,
-    /// True if the scans contain every bit of every coefficient of every component. The last scan may still be cut off.
+    /// True if the scans contain every bit of every coefficient. The last scan may still be cut off.
     pub(super) is_complete: bool,
-    /// True if the file has at least as many restart markers, over all scans, as its first scan declares. A first scan that is not
-    /// sequential counts as declaring none. If there is one scan, only samples after its last marker can then be missing.
+    /// True if the file has at least as many restart markers as its first scan declares, which is none unless it is sequential.
+    /// If there is one scan, only samples after its last marker can then be missing.
     pub(super) has_restarts: bool,
 }
 
@@ -71,17 +67,15 @@ enum Process {
     Lossless,
 }
 
-/// One component of the frame.
 #[derive(Debug, Clone, Copy)]
 struct Component {
     id: u8,
     across: u64,
     down: u64,
-    /// For each coefficient, how many of its lowest bits no scan has contained yet.
+    /// For each coefficient, how many of its lowest bits are in no scan so far.
     missing_bits: [u8; BLOCK],
 }
 
-/// Marks a coefficient that no scan contains.
 const ALL_BITS: u8 = u8::MAX;
 
 #[derive(Debug)]
@@ -97,10 +91,7 @@ struct Frame {
 }
 
 impl Survey {
-    /// Visits all markers of `file`.
-    ///
-    /// # Errors
-    /// The budget is used up.
+    /// Visits all markers of `file`. Fails if the budget is used up.
     pub(super) fn new(file: &[u8], budget: &WorkBudget<'_>) -> Result<Self, ImageError> {
         let mut frame: Option<Frame> = None;
         let (mut scans, mut cost, mut restarts, mut needed_restarts, mut interval) = (0_u64, 0_u64, 0, 0, 0);
@@ -158,12 +149,11 @@ impl Survey {
     }
 }
 
-/// The declarations of a start of scan.
 struct Scan {
     components: usize,
     /// Restart markers between its first and its last MCU.
     restarts: u64,
-    /// Nanoseconds, the bytes of the scan not counted.
+    /// Nanoseconds, without those for the bytes of the scan.
     cost: u64,
 }
 
@@ -196,24 +186,24 @@ impl Frame {
 
     /// Returns the number of minimum coded units in a scan of all components.
     fn mcus(&self) -> u64 {
-        // The factors of a component that is alone do not matter.
+        // A scan of one component ignores its factors.
         let (across, down) = if self.components.len() == 1 { (1, 1) } else { (self.across, self.down) };
         self.width.div_ceil(8 * across) * self.height.div_ceil(8 * down)
     }
 
-    /// Blocks of all components, those that fill up the last MCUs included.
+    /// Returns the number of blocks of all components, including those that fill the last MCUs.
     fn blocks(&self) -> u64 {
         let mcus = self.width.div_ceil(8 * self.across) * self.height.div_ceil(8 * self.down);
         mcus * self.components.iter().map(|part| part.across * part.down).sum::<u64>()
     }
 
-    /// Reads a scan header and notes which bits of which coefficients follow.
+    /// Reads a scan header and records which bits of which coefficients the scan contains.
     fn scan(&mut self, payload: &[u8], interval: u64) -> Scan {
         let count = payload.first().map_or(0, |count| usize::from(*count));
         let selectors = payload.get(1..).unwrap_or_default();
         let parameters = selectors.get(2 * count..).unwrap_or_default();
         let (first, last, low, is_refinement) = match (self.process, parameters) {
-            // The upper half of the byte is not 0 if an earlier scan had the upper bits of these coefficients.
+            // The upper half of the byte is 0 unless an earlier scan had the upper bits of these coefficients.
             (Process::Progressive, [first, last, bits, ..]) => (*first, *last, bits & 15, *bits > 15),
             (Process::Progressive, _) => (1, 0, 0, false),
             _ => (0, 63, 0, false),
@@ -231,7 +221,7 @@ impl Frame {
             }
         }
         let mcus = if count == 1 { blocks } else { self.mcus() };
-        // Those that fill up the last MCUs of each row are decoded too.
+        // The decoder also decodes the blocks that fill the last MCUs of each row.
         let blocks = if count == 1 { blocks } else { blocks.max(self.blocks()) };
         let width = u64::from(last.saturating_sub(first)) + 1;
         let block = match (self.process, self.is_arithmetic) {

@@ -1,4 +1,4 @@
-//! Files that only libjpeg-turbo decodes: which of them are whole, what they mean, and what they may cost.
+//! Tests files that only libjpeg-turbo decodes: which are complete, what they mean, and what they may cost.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ fn survey(file: &[u8]) -> Survey {
     Survey::new(file, &WorkBudget::new(&RECIPE, &|| false)).unwrap()
 }
 
-/// Ramps with some texture, `N` samples a pixel.
+/// Encodes ramps with some texture, with `N` samples a pixel.
 fn encoded<const N: usize>(format: PixelFormat, set: impl Fn(&mut Compressor)) -> Vec<u8> {
     let (width, height) = (150, 110);
     let mut pixels = Vec::new();
@@ -53,7 +53,7 @@ fn places(file: &[u8], marker: u8) -> Vec<usize> {
 }
 
 #[test]
-fn progressive_jpeg_without_end_is_whole_if_its_scans_are() {
+fn progressive_jpeg_with_complete_scans_needs_no_end() {
     let whole = progressive();
     let clean = made(&whole).unwrap();
     let open = &whole[..whole.len() - 2];
@@ -84,13 +84,13 @@ fn progressive_jpeg_cut_before_its_last_bits_is_truncated() {
 }
 
 #[test]
-fn sequential_jpeg_without_end_lacks_pixels_if_it_lacks_a_scan() {
+fn sequential_jpeg_without_end_and_a_scan_is_truncated() {
     let colour = encoded::<3>(PixelFormat::RGB, |encoder| encoder.set_arithmetic(true).unwrap());
     let open = &colour[..colour.len() - 2];
     assert_eq!(made(open), made(&colour));
     let mut other = colour.clone();
     let scan = places(&colour, 0xDA)[0];
-    // The scan says that it has the first component alone.
+    // The scan declares only the first component.
     other.splice(scan..scan + 14, *b"\xff\xda\0\x08\x01\x01\0\0\x3f\0");
     assert!(!survey(&other).is_complete);
     assert_eq!(made(&other[..other.len() - 2]), Err(ImageError::Truncated));
@@ -125,7 +125,7 @@ fn unknown_adobe_transform_is_read_as_the_decoder_does() {
     let clean = made(&file).unwrap();
     for transform in [1, 2, 3, 255] {
         let adobe = [&b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"[..], &[transform]].concat();
-        // In place of the JFIF segment, which would decide otherwise.
+        // Replaces the JFIF segment, which would override Adobe's.
         let marked = [&file[..2], &adobe, &file[20..]].concat();
         assert_eq!(made(&marked).as_ref(), Ok(&clean), "{transform}");
     }
@@ -136,7 +136,7 @@ fn segment(marker: u8, payload: &[u8]) -> Vec<u8> {
     [&[0xFF, marker], &length[..], payload].concat()
 }
 
-/// A grey JPEG of `side` x `side` pixels up to its first scan.
+/// Returns a grey JPEG of `side` x `side` pixels up to its first scan.
 fn start(frame: u8, side: u16) -> Vec<u8> {
     let mut file = b"\xff\xd8".to_vec();
     file.extend(segment(0xDB, &[&[0][..], &[1; 64]].concat()));
@@ -155,7 +155,7 @@ fn scan(first: u8, last: u8, bits: u8) -> Vec<u8> {
     segment(0xDA, &[1, 1, 0, first, last, bits])
 }
 
-/// A progressive JPEG with `scans` refinements of all coefficients that are hardly worth a byte.
+/// Returns a progressive JPEG with `scans` refinements of all coefficients, each of them a few bytes.
 fn refinements(side: u16, scans: usize) -> Vec<u8> {
     let mut file = start(0xC2, side);
     file.extend(scan(0, 0, 1));
@@ -200,7 +200,7 @@ fn scans_that_cost_too_much_are_refused_before_they_are_decoded() {
 }
 
 #[test]
-fn dear_scans_take_no_longer_than_the_survey_says() {
+fn expensive_scans_decode_within_the_surveyed_time() {
     for file in [refinements(2000, 60), refinements(2000, 0), progressive()] {
         let survey = survey(&file);
         let limits = super::Limits { scans: 100, pixels: 1 << 27, memory: 208 << 20 };
@@ -212,14 +212,14 @@ fn dear_scans_take_no_longer_than_the_survey_says() {
 }
 
 #[test]
-fn survey_of_many_segments_ends_with_its_client() {
+fn survey_of_many_segments_stops_when_the_client_disconnects() {
     let many = [&b"\xff\xd8"[..], &b"\xff\xfe\0\x02".repeat(1 << 15)].concat();
     let result = Survey::new(&many, &WorkBudget::new(&RECIPE, &|| true));
     assert_eq!(result.unwrap_err(), ImageError::Abandoned);
 }
 
 #[test]
-fn second_decode_is_admitted_only_to_what_the_first_has_left() {
+fn second_decode_is_refused_if_the_first_used_the_budget() {
     let recipe = Recipe { processor_time: Duration::from_millis(100), ..RECIPE };
     let longest = Duration::from_millis(45);
     let budget = WorkBudget::new(&recipe, &|| false);
@@ -239,7 +239,7 @@ fn coefficients_that_do_not_fit_the_memory_are_refused() {
 }
 
 #[test]
-fn any_number_of_segments_costs_little_and_changes_nothing() {
+fn many_segments_cost_little_and_change_nothing() {
     let file = progressive();
     let clean = made(&file).unwrap();
     for segment in

@@ -1,7 +1,5 @@
-//! The rows of one strip or tile, decompressed one at a time.
-//!
-//! The budget is charged for pieces of 64 KiB before a decompressor reads them. Only the rows that the caller reads are
-//! decompressed.
+//! Decompresses the rows of one strip or tile, one at a time and only as far as the caller reads. The budget is charged for
+//! pieces of 64 KiB before a decompressor reads them.
 
 use std::borrow::Cow;
 
@@ -14,34 +12,33 @@ use crate::imaging::codec::jpeg::Embedded;
 use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::Input;
 
-/// Bytes of a chunk that are charged at a time, and bytes that are decompressed between two checks of the budget.
+/// Bytes of a chunk that are charged at a time, and decompressed bytes between two checks of the budget.
 const PIECE_BYTES: u64 = 64 << 10;
 /// Bytes that a decompressor holds: 45 KiB for deflate, 100 KiB for LZW.
 const DECOMPRESSOR_BYTES: u64 = 256 << 10;
-/// Largest excess of the height of a JPEG over that of its strip: it may be rounded up to whole blocks.
+/// Largest excess of a JPEG's height over that of its strip, because it may be rounded up to whole blocks.
 const JPEG_BLOCK_ROWS: u32 = 16;
 const MAX_JPEG_SIDE: u32 = 65_535;
-/// Longest code that is looked ahead for.
+/// Bytes of the longest code that a decompressor looks ahead for.
 const PADDING_BYTES: u8 = 2;
 
 /// Reads strips or tiles of one picture, one after another.
 pub(super) struct ChunkReader<'a> {
     decoder: Decoder<'a>,
-    /// What is left of the chunk.
+    /// The unread part of the chunk.
     data: ChunkData<'a>,
     /// Bytes that were decompressed since the budget was last checked.
     unchecked: u64,
 }
 
-/// The state of a decompressor.
 enum Decoder<'a> {
     None,
     PackBits(PackBits),
     Lzw(weezl::decode::Decoder),
     Deflate(Box<Decompress>),
-    /// Reads its bytes itself.
+    /// The decoder reads its bytes itself.
     Group4(Option<Group4<ChunkData<'a>>>),
-    /// Decodes a whole chunk at once.
+    /// The decoder decodes a whole chunk at once.
     Jpeg {
         decoder: Embedded,
         pixels: Vec<u8>,
@@ -56,7 +53,7 @@ impl<'a> ChunkReader<'a> {
             Compression::None => Decoder::None,
             Compression::PackBits => Decoder::PackBits(PackBits::default()),
             Compression::Lzw => {
-                // It stops when the row is full, since writers may omit the code that ends the data.
+                // Decompression stops when the row is full, because writers may omit the code that ends the data.
                 let codes = weezl::decode::Configuration::with_tiff_size_switch(BitOrder::Msb, 8);
                 Decoder::Lzw(codes.with_yield_on_full_buffer(true).build())
             }
@@ -72,7 +69,7 @@ impl<'a> ChunkReader<'a> {
         Ok(Self { decoder, data: ChunkData::empty(input), unchecked: 0 })
     }
 
-    /// Returns the most bytes that a reader of this page holds, in a file of `file` bytes.
+    /// Returns the most bytes that a reader of this page holds, for a file of `file` bytes.
     pub(super) fn memory(page: &Page<'_>, file: u64) -> u64 {
         PIECE_BYTES
             + match page.compression {
@@ -87,10 +84,7 @@ impl<'a> ChunkReader<'a> {
             }
     }
 
-    /// Opens the chunk with this index, of which `rows` rows will be read.
-    ///
-    /// # Errors
-    /// The chunk is not in the file, or is not what the page declares, or the budget is used up.
+    /// Opens chunk `index` to read `rows` rows. Fails if the chunk is missing or contradicts the page, or without budget.
     pub(super) fn open(&mut self, page: &Page<'_>, index: u32, rows: u32) -> Result<(), ImageError> {
         let input = self.data.input;
         let offset = u64::from(page.offsets.number(index).ok_or(ImageError::Truncated)?);
@@ -130,7 +124,7 @@ impl<'a> ChunkReader<'a> {
                 input.budget().decode(u64::from(width) * u64::from(height - rows))?;
                 let bytes = *row_bytes * height as usize;
                 if pixels.capacity() < bytes {
-                    // Growing would copy the old pixels, and hold both.
+                    // Growing the buffer would copy the old pixels and hold both.
                     *pixels = Vec::new();
                 }
                 pixels.resize(bytes, 0);
@@ -141,10 +135,7 @@ impl<'a> ChunkReader<'a> {
         Ok(())
     }
 
-    /// Reads the next row of the chunk.
-    ///
-    /// # Errors
-    /// The chunk has fewer rows, or is corrupt, or the budget is used up.
+    /// Reads the next row of the chunk. Fails if the chunk has fewer rows or is corrupt, or if the budget is used up.
     pub(super) fn read(&mut self, row: &mut [u8]) -> Result<(), ImageError> {
         let data = &mut self.data;
         self.unchecked += row.len() as u64;
@@ -159,7 +150,7 @@ impl<'a> ChunkReader<'a> {
                 let step = decoder.decode_bytes(from, to);
                 let moved = (step.consumed_in, step.consumed_out);
                 match step.status {
-                    // A code that clears the table may be taken from bits that were read before.
+                    // Bits that were read before may contain a code that clears the table.
                     Ok(LzwStatus::Ok) => Ok(Some(moved)),
                     Ok(_) => Ok(Some(moved).filter(|moved| *moved != (0, 0))),
                     Err(_) => Err(ImageError::Corrupt),
@@ -189,8 +180,7 @@ fn largest_jpeg(page: &Page<'_>) -> (u32, u32) {
     (page.chunk.0.min(MAX_JPEG_SIDE), height.min(MAX_JPEG_SIDE))
 }
 
-/// Fills `row` by steps of a decompressor, which return how many bytes they read and wrote, and nothing once the data is
-/// used up.
+/// Fills `row` by steps of a decompressor. A step returns how many bytes it read and wrote, or `None` at the end of the data.
 fn fill(
     data: &mut ChunkData<'_>,
     row: &mut [u8],
@@ -205,12 +195,12 @@ fn fill(
     Ok(())
 }
 
-/// PackBits (TIFF 6.0 section 9), between two bytes of output.
+/// Decodes PackBits (TIFF 6.0 section 9). This is its state between two bytes of output.
 #[derive(Default)]
 struct PackBits {
-    /// Bytes that are still to be copied.
+    /// Bytes that remain to be copied.
     literal: usize,
-    /// Times that `byte` is still to be written.
+    /// How often `byte` remains to be written.
     repeat: usize,
     byte: u8,
 }
@@ -238,18 +228,18 @@ impl PackBits {
     }
 }
 
-/// The compressed bytes of a chunk.
+/// Reads the compressed bytes of a chunk.
 struct ChunkData<'a> {
     input: Input<'a>,
-    /// Where the next piece begins in the file.
+    /// Offset of the next piece in the file.
     offset: u64,
-    /// Bytes of the pieces to come.
+    /// Bytes of the later pieces.
     left: u64,
     is_reversed: bool,
     piece: Cow<'a, [u8]>,
     /// Bytes of the piece that were consumed.
     at: usize,
-    /// Zeros that an iterator has still to append. See [`Iterator::next`].
+    /// Zeros that the iterator still appends. See [`Iterator::next`].
     padding: u8,
 }
 
@@ -273,7 +263,6 @@ impl<'a> ChunkData<'a> {
         Ok(&self.piece[self.at..])
     }
 
-    /// Skips the first `count` of the bytes that [`fill`](Self::fill) returned.
     fn consume(&mut self, count: usize) {
         self.at = (self.at + count).min(self.piece.len());
     }
@@ -293,7 +282,7 @@ impl<'a> ChunkData<'a> {
     }
 }
 
-/// The bytes of a chunk one at a time. A reader of codes looks ahead past the last one, so some zeros follow it.
+/// Iterates over the bytes of a chunk, and then over some zeros, because a reader of codes looks ahead past the last byte.
 impl Iterator for ChunkData<'_> {
     type Item = Result<u8, ImageError>;
 

@@ -1,49 +1,43 @@
-//! CCITT Group 4 (ITU-T T.6): black and white, each row coded by its differences to the row before.
+//! Decodes CCITT Group 4 (ITU-T T.6): black and white, each row coded by its differences from the previous row.
 //!
-//! The code tables are those of the `fax` crate. Its decoder is not used: it allows a row to move backwards, and then takes time
-//! quadratic in the row. Here each code moves the row forward, so a row has at most as many codes as pixels.
+//! The code tables are those of the `fax` crate. Its decoder allows a row to move backwards, which can take quadratic time.
+//! Here each code moves the row forward, so a row has at most as many codes as pixels.
 
 use fax::ByteReader;
 use fax::maps::{Mode, black, mode, white};
 
 use crate::imaging::error::ImageError;
 
-/// Runs from this length on are followed by the rest of the run.
+/// After a run of this length or more, another run continues it.
 const MAKE_UP: u16 = 64;
 
 /// Decodes the rows of one strip or tile.
 pub(super) struct Group4<I> {
     bits: ByteReader<I>,
     width: u32,
-    /// Where the colour changes in the row before, strictly ascending. A row begins white.
+    /// Where the colour changes in the previous row, strictly ascending. A row begins white.
     reference: Vec<u32>,
     current: Vec<u32>,
 }
 
 impl<I: Iterator<Item = Result<u8, ImageError>>> Group4<I> {
-    /// Creates a decoder of rows of `width` pixels.
-    ///
-    /// # Errors
-    /// `data` cannot be read.
+    /// Creates a decoder of rows of `width` pixels. Fails if `data` cannot be read.
     pub(super) fn new(data: I, width: u32) -> Result<Self, ImageError> {
         Ok(Self { bits: ByteReader::new(data)?, width, reference: Vec::new(), current: Vec::new() })
     }
 
     /// Returns the most bytes that a decoder of this width allocates.
     pub(super) fn memory(width: u32) -> u64 {
-        // Two lists of changes, each with up to twice the needed capacity. While one grows, its old and new buffers exist together.
+        // Two lists of changes, each with up to twice the needed capacity. While one grows, both its buffers exist.
         let change = size_of::<u32>() as u64;
         (2 + 3) * change * (u64::from(width) + 1)
     }
 
-    /// Reads a row of one bit a pixel, of which 1 is black.
-    ///
-    /// # Errors
-    /// The data ends, or is corrupt. An error of reading the data may come as either.
+    /// Reads a row of one bit a pixel; 1 is black. Fails if the data ends, is corrupt or unreadable.
     pub(super) fn read(&mut self, row: &mut [u8]) -> Result<(), ImageError> {
         std::mem::swap(&mut self.reference, &mut self.current);
         self.current.clear();
-        // The first position that is not coded yet, and the first change of the row before that lies beyond.
+        // The first position that is not coded yet, and the index of the first later change in the previous row.
         let (mut position, mut next) = (0, 0);
         let (mut is_start, mut is_black) = (true, false);
         while position < self.width {
@@ -51,7 +45,7 @@ impl<I: Iterator<Item = Result<u8, ImageError>>> Group4<I> {
             while self.reference.get(next).is_some_and(|change| !is_past(change)) {
                 next += 1;
             }
-            // The first of them that changes from the present colour to the other one.
+            // The first of these changes that goes from the present colour to the other one.
             let opposite = next + usize::from(next % 2 != usize::from(is_black));
             let change = |at: usize| self.reference.get(at).copied().unwrap_or(self.width);
             let end = match mode::decode(&mut self.bits).ok_or(ImageError::Corrupt)? {

@@ -1,9 +1,8 @@
-//! TIFF, strip by strip or one row of tiles at a time.
+//! TIFF, one strip or one row of tiles at a time.
 //!
-//! The first page is read by our reader with the decompressors of libraries: grey, palettes, RGB and CMYK of up to 16 bits, with or
-//! without alpha and further samples, in one plane or several. [`page`] defines what is supported. Other variants are refused as
-//! unsupported, so that no page is decoded to wrong pixels. Camera RAW is a TIFF whose first page is often a thumbnail, and has an
-//! error of its own.
+//! Our reader decodes the first page with the decompressors of libraries: grey, palettes, RGB and CMYK of up to 16 bits, with
+//! or without alpha and further samples, in one plane or several. It refuses variants that [`page`] does not support, so that
+//! no page gives wrong pixels. Camera RAW is a TIFF whose first page is often a thumbnail, and has its own error.
 
 mod chunk;
 mod group4;
@@ -49,7 +48,7 @@ impl<'a> Tiff<'a> {
         Ok(tiff)
     }
 
-    /// Rows that are collected before they are pushed: those of a tile, unless each chunk has whole rows.
+    /// Returns the number of rows that are collected before they are pushed: those of a tile, unless each chunk has whole rows.
     fn band_rows(&self) -> usize {
         let (height, chunk) = (self.page.height as usize, self.page.chunk.1 as usize);
         height.min(if self.page.grid().0 == 1 { BAND_ROWS } else { chunk })
@@ -118,16 +117,12 @@ impl Picture for Tiff<'_> {
     }
 }
 
-/// Moves the chunks of a page to the canvas.
 struct Walk<'p> {
     page: &'p Page<'p>,
-    /// A row of a chunk.
     row: Vec<u8>,
     /// Rows of pixels that are pushed together.
     band: Vec<u8>,
-    /// Rows of the band that are filled.
     filled: usize,
-    /// Bytes of a row of the band.
     pixel_row: usize,
 }
 

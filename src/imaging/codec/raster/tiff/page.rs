@@ -34,20 +34,19 @@ const JPEG_TABLES: u16 = 347;
 const ICC_PROFILE: u16 = 34675;
 const DNG_VERSION: u16 = 50706;
 
-/// Values of PhotometricInterpretation that only camera RAW has: a colour filter array, and linear sensor data.
+/// Values of PhotometricInterpretation that only camera RAW has: colour filter array and linear sensor data.
 const RAW_PHOTOMETRICS: [u32; 2] = [32803, 34892];
 /// Values of Compression that only camera RAW has: those of Sony, Epson, Samsung, Nikon, Kodak and Pentax.
 const RAW_COMPRESSIONS: [u32; 6] = [32767, 32769, 32770, 34713, 65000, 65535];
-/// Headers of RAW files that are a TIFF but for their magic number: those of Olympus and Panasonic.
+/// Headers of Olympus and Panasonic RAW files, which differ from a TIFF only in the magic number.
 const RAW_HEADERS: [&[u8; 4]; 4] = [b"IIRO", b"IIRS", b"MMOR", b"IIU\0"];
-/// Offset of the first directory in a CR2 file, whose own mark precedes it.
+/// Offset of the first directory in a CR2 file. Its own mark precedes the directory.
 const CR2_IFD: u32 = 16;
-/// Directories after the first one, and directories within it, that are searched for RAW data.
+/// Most directories after the first one, and within it, that are searched for RAW data.
 const MAX_SEARCHED: usize = 8;
 /// Most samples of a pixel. Samples after the colours and alpha are ignored.
 const MAX_SAMPLES: u32 = 16;
 
-/// How the bytes of strips and tiles are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
     None,
@@ -58,7 +57,7 @@ pub(super) enum Compression {
     Jpeg,
 }
 
-/// What the samples of a pixel mean. Those of YCbCr come as RGB out of the JPEG decoder.
+/// The meaning of the samples of a pixel. The JPEG decoder returns YCbCr as RGB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Colour {
     Grey { is_white_zero: bool },
@@ -67,7 +66,7 @@ pub(super) enum Colour {
     Cmyk,
 }
 
-/// What the first sample after the colours means.
+/// The meaning of the first sample after the colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alpha {
     None,
@@ -76,40 +75,37 @@ pub(super) enum Alpha {
     Premultiplied,
 }
 
-/// The picture of the first directory.
 pub(super) struct Page<'a> {
     pub(super) width: u32,
     pub(super) height: u32,
-    /// Bits of a sample: 1, 2, 4, 8 or 16. Less than 8 only where a pixel has one sample.
+    /// Bits of a sample: 1, 2, 4, 8 or 16. Less than 8 only if a pixel has one sample.
     pub(super) bits: u32,
     pub(super) is_big_endian: bool,
-    /// Samples of a pixel.
+    /// Samples a pixel.
     pub(super) samples: u32,
     pub(super) colour: Colour,
     pub(super) alpha: Alpha,
-    /// Whether each sample has strips or tiles of its own.
+    /// True if each sample has its own strips or tiles.
     pub(super) is_planar: bool,
     pub(super) compression: Compression,
-    /// Whether each sample is coded as its difference to that of the pixel to its left.
+    /// True if each sample is coded as its difference from that of the pixel to its left.
     pub(super) is_differenced: bool,
-    /// Whether each byte has its first pixel in its lowest bits.
+    /// True if each byte has its first pixel in its lowest bits.
     pub(super) is_bit_reversed: bool,
-    /// Whether the three samples of a JPEG are luma and chroma.
+    /// True if the three samples of a JPEG are luma and chroma.
     pub(super) is_ycbcr: bool,
-    /// Width and height of a tile, or of a strip.
+    /// Width and height of a tile or strip.
     pub(super) chunk: (u32, u32),
     pub(super) offsets: Entry<'a>,
-    /// Lengths of the chunks. Without them, a chunk is as long as it must be.
+    /// Lengths of the chunks. Without them, a chunk has the length that its pixels need.
     pub(super) lengths: Option<Entry<'a>>,
-    /// The colours of a palette.
     pub(super) palette: Vec<[u8; 3]>,
-    /// A JPEG without frame or scan, which has the tables of all chunks.
+    /// A JPEG without frame or scan, with the tables of all chunks.
     pub(super) tables: &'a [u8],
     pub(super) profile: Option<&'a [u8]>,
 }
 
 impl<'a> Page<'a> {
-    /// Reads the first directory of `file`.
     pub(super) fn read(file: &'a [u8], max_pixels: u64) -> Result<Self, ImageError> {
         let block = Block::new(file).ok_or_else(|| not_a_tiff(file))?;
         let directory = block.first().ok_or(ImageError::Truncated)?;
@@ -136,7 +132,7 @@ impl<'a> Page<'a> {
             32773 => Compression::PackBits,
             _ => return Err(ImageError::Unsupported),
         };
-        // libtiff's default if the tag is missing.
+        // libtiff uses these defaults if the tag is missing.
         let photometric = directory.number(PHOTOMETRIC).unwrap_or(match (samples, compression) {
             (3.., _) => 2,
             (_, Compression::Group4) => 0,
@@ -177,7 +173,7 @@ impl<'a> Page<'a> {
         if !is_supported || !is_unsigned || !is_uniform || samples > MAX_SAMPLES {
             return Err(ImageError::Unsupported);
         }
-        // Only these two compressions have it; libtiff ignores the tag with the others.
+        // Only these two compressions use the tag. libtiff ignores it with the others.
         let has_predictor = matches!(compression, Compression::Lzw | Compression::Deflate);
         let is_differenced = match directory.number(PREDICTOR).filter(|_| has_predictor) {
             None | Some(1) => false,
@@ -222,7 +218,7 @@ impl<'a> Page<'a> {
         })
     }
 
-    /// Returns the number of used samples of a pixel: its colours, and its alpha.
+    /// Returns the number of used samples of a pixel: its colours and its alpha.
     pub(super) fn used_samples(&self) -> u32 {
         self.colour.samples() + u32::from(self.alpha != Alpha::None)
     }
@@ -255,7 +251,7 @@ impl<'a> Page<'a> {
 }
 
 impl Colour {
-    /// Returns the number of samples of a pixel that have its colour.
+    /// Returns the number of samples that make up the colour of a pixel.
     fn samples(self) -> u32 {
         match self {
             Self::Grey { .. } | Self::Palette => 1,
@@ -270,7 +266,7 @@ fn size(directory: &Directory<'_>) -> Option<(u32, u32)> {
     directory.number(IMAGE_WIDTH).zip(directory.number(IMAGE_LENGTH))
 }
 
-/// Returns whether the directory declares itself a smaller version of another directory's picture.
+/// Returns whether the directory declares a smaller version of another directory's picture.
 fn is_reduced(directory: &Directory<'_>) -> bool {
     directory.number(NEW_SUBFILE_TYPE).is_some_and(|kind| kind & 1 == 1)
         || directory.number(SUBFILE_TYPE) == Some(2)
@@ -281,7 +277,7 @@ fn has_raw_data(directory: &Directory<'_>) -> bool {
     is_one_of(PHOTOMETRIC, &RAW_PHOTOMETRICS) || is_one_of(COMPRESSION, &RAW_COMPRESSIONS)
 }
 
-/// Returns the error for a file without the header of a TIFF.
+/// Returns the error for a file without a TIFF header.
 fn not_a_tiff(file: &[u8]) -> ImageError {
     match file.first_chunk::<4>() {
         None => ImageError::Truncated,
@@ -292,8 +288,7 @@ fn not_a_tiff(file: &[u8]) -> ImageError {
     }
 }
 
-/// Refuses camera RAW, whose first directory often has a thumbnail, and any other file whose first picture is a smaller
-/// version of another one.
+/// Refuses camera RAW, whose first directory often has a thumbnail, and other files that begin with a smaller version.
 fn refuse_raw(first: &Directory<'_>) -> Result<(), ImageError> {
     let within: Vec<Directory<'_>> =
         first.numbers(SUB_IFDS).take(MAX_SEARCHED).map(|offset| first.at(offset)).collect();
@@ -315,8 +310,8 @@ fn refuse_raw(first: &Directory<'_>) -> Result<(), ImageError> {
     }
 }
 
-/// Returns the meaning of the first sample after the colours. A sample that the file does not declare as alpha is dropped. If the
-/// file declares nothing about a single further sample, it is alpha, as in Pillow.
+/// Returns the meaning of the first sample after the colours. Samples that are not declared as alpha are dropped. A single
+/// further sample without a declaration is alpha, as in Pillow.
 fn alpha(directory: &Directory<'_>, colour: Colour, samples: u32) -> Alpha {
     let further = samples - colour.samples();
     if further == 0 || colour == Colour::Cmyk {
@@ -330,12 +325,12 @@ fn alpha(directory: &Directory<'_>, colour: Colour, samples: u32) -> Alpha {
     }
 }
 
-/// The colours of a palette: all reds, all greens, all blues, of 16 bits each.
+/// Reads the colours of a palette: all reds, all greens, all blues, of 16 bits each.
 fn palette(directory: &Directory<'_>, bits: u32) -> Option<Vec<[u8; 3]>> {
     let map = directory.entry(COLOR_MAP)?;
     let count = 1 << bits;
     let values: Vec<u32> = (0..3 * count).map(|index| map.number(index)).collect::<Option<_>>()?;
-    // Some writers store values of 8 bits there. libtiff detects them by the same rule.
+    // Some writers store 8-bit values there. libtiff detects them by the same rule.
     let shift = if values.iter().all(|value| *value < 256) { 0 } else { 8 };
     let channel = |index: u32, channel: u32| {
         let value = values.get((channel * count + index) as usize)? >> shift;

@@ -2,8 +2,8 @@
 
 use super::page::{Colour, Page};
 
-/// Undoes horizontal differencing (TIFF 6.0 section 14) in a row of a chunk. Each sample counts from the same sample of the
-/// pixel to its left, those that are dropped afterwards included.
+/// Undoes horizontal differencing (TIFF 6.0 section 14) in a row of a chunk: each sample is relative to that of the pixel to
+/// its left. This includes samples that are dropped afterwards.
 pub(super) fn undo_differencing(page: &Page<'_>, row: &mut [u8]) {
     let samples = page.chunk_samples() as usize;
     if page.bits == 8 {
@@ -22,15 +22,14 @@ pub(super) fn undo_differencing(page: &Page<'_>, row: &mut [u8]) {
     }
 }
 
-/// Writes the samples of `row` into `pixels`, which are `page.pixel()`s. `plane` is the sample that `row` has of each pixel,
-/// if it has one alone; the bytes of other samples are left as they are.
+/// Writes the samples of `row` into `pixels`, which are `page.pixel()`s: all of them, or only the sample `plane` of each.
 pub(super) fn unpack(page: &Page<'_>, plane: Option<u32>, row: &[u8], pixels: &mut [u8]) {
     let is_stored = !matches!(page.colour, Colour::Palette | Colour::Grey { is_white_zero: true });
     if page.bits == 8 && page.chunk_samples() == page.used_samples() && plane.is_none() && is_stored {
         pixels.copy_from_slice(&row[..pixels.len()]);
         return;
     }
-    // Samples of 16 bits are truncated to 8, as Pillow does.
+    // 16-bit samples are truncated to 8 bits, as in Pillow.
     let high = usize::from(!page.is_big_endian);
     match page.bits {
         8 => spread(page, plane, pixels, |at| row[at]),
@@ -38,7 +37,7 @@ pub(super) fn unpack(page: &Page<'_>, plane: Option<u32>, row: &[u8], pixels: &m
         bits => {
             let per_byte = 8 / bits as usize;
             let most = u8::MAX >> (8 - bits);
-            // An index into a palette is a number, a grey is a part of white.
+            // An index into a palette is not scaled, a grey is.
             let scale = if page.colour == Colour::Palette { 1 } else { u8::MAX / most };
             spread(page, plane, pixels, |at| {
                 let place = per_byte - 1 - at % per_byte;
@@ -48,7 +47,7 @@ pub(super) fn unpack(page: &Page<'_>, plane: Option<u32>, row: &[u8], pixels: &m
     }
 }
 
-/// `sample` returns the sample at an index of the row.
+/// Spreads samples over `pixels`. `sample` returns the sample at an index of the row.
 fn spread(page: &Page<'_>, plane: Option<u32>, pixels: &mut [u8], sample: impl Fn(usize) -> u8) {
     let pixels = pixels.chunks_exact_mut(page.pixel().bytes());
     let stride = page.chunk_samples() as usize;
@@ -65,7 +64,7 @@ fn spread(page: &Page<'_>, plane: Option<u32>, pixels: &mut [u8], sample: impl F
                     let colour = page.palette.get(usize::from(value)).copied().unwrap_or_default();
                     pixel[..3].copy_from_slice(&colour);
                 }
-                // Three bytes of colour precede it.
+                // Three bytes of colour precede the alpha.
                 (Colour::Palette, _) => pixel[3] = value,
                 (Colour::Grey { is_white_zero: true }, 0) => pixel[0] = 255 - value,
                 _ => pixel[channel] = value,

@@ -1,4 +1,4 @@
-//! Files are laid out here byte by byte. `tests/clients/tiff_files.py` has more kinds, and holds them against libtiff.
+//! Tests with files that are built byte by byte. `tests/clients/tiff_files.py` compares more kinds with libtiff.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -26,18 +26,18 @@ const RECIPE: Recipe = Recipe {
 
 type Tag = (u16, u16, Vec<u32>);
 
-/// A little-endian file: its header, `data`, a directory of `tags`, and what follows that.
+/// A little-endian file: header, `data`, a directory of `tags`, and further directories.
 struct File {
     data: Vec<u8>,
     /// Offsets within `data`, and lengths.
     extents: Vec<(u32, u32)>,
     tags: Vec<Tag>,
-    /// Directories that the first one names as its SubIFDs.
+    /// Directories that the first one refers to as SubIFDs.
     within: Vec<Vec<Tag>>,
 }
 
 impl File {
-    /// `samples` of 8 bits a pixel: one is grey, three are RGB, four have an alpha.
+    /// Creates a file with `samples` of 8 bits a pixel: 1 is grey, 3 are RGB, 4 have alpha.
     fn of(width: u32, height: u32, samples: u32) -> Self {
         let photometric = if samples < 3 { 1 } else { 2 };
         let bits = vec![8; samples as usize];
@@ -48,7 +48,6 @@ impl File {
             .with(258, SHORT, &bits)
     }
 
-    /// Sets a tag.
     fn with(mut self, tag: u16, kind: u16, values: &[u32]) -> Self {
         self.tags.retain(|(old, ..)| *old != tag);
         self.tags.push((tag, kind, values.to_vec()));
@@ -61,14 +60,13 @@ impl File {
         self
     }
 
-    /// `count` chunks that all are the same bytes of the file.
+    /// Adds `count` chunks that refer to the same bytes of the file.
     fn shared(mut self, data: &[u8], count: usize) -> Self {
         self = self.chunk(data);
         self.extents = vec![self.extents[0]; count];
         self
     }
 
-    /// Square tiles.
     fn tiled(self, side: u32) -> Self {
         self.with(322, LONG, &[side]).with(323, LONG, &[side])
     }
@@ -91,7 +89,7 @@ impl File {
     }
 }
 
-/// Appends a directory, with its values in front of it, and returns its offset.
+/// Appends a directory after its values, and returns its offset.
 fn directory(file: &mut Vec<u8>, tags: &[Tag]) -> u32 {
     let mut entries = u16::try_from(tags.len()).unwrap().to_le_bytes().to_vec();
     let mut tags = tags.to_vec();
@@ -160,7 +158,7 @@ fn grey_jpeg(side: usize) -> Vec<u8> {
     turbojpeg::compress(image, 90, turbojpeg::Subsamp::Gray).unwrap().to_vec()
 }
 
-/// Grey, of 64 x 64 pixels.
+/// Returns a grey JPEG of 64 x 64 pixels.
 fn progressive_jpeg() -> Vec<u8> {
     let mut encoder = turbojpeg::Compressor::new().unwrap();
     encoder.set_progressive(true).unwrap();
@@ -172,11 +170,11 @@ fn progressive_jpeg() -> Vec<u8> {
 
 const TILE: [u8; 16 * 16] = [77; 16 * 16];
 
-/// Tiles of 16 x 16 grey pixels, and about 100 kB that decompress to nothing: by compression.
+/// Returns, by compression, tiles of 16 x 16 grey pixels with about 100 kB that decompress to nothing.
 fn costly_tiles() -> [(u32, Vec<u8>); 3] {
     let mut stored_blocks = deflated(&TILE);
     stored_blocks.splice(2..2, b"\0\0\0\xff\xff".repeat(20_000));
-    // Eight times the code that clears the table, of nine bits.
+    // The code that clears the table has nine bits. Eight of them fill nine bytes.
     let clear_codes: Vec<u8> = (0..72)
         .collect::<Vec<u32>>()
         .chunks(8)
@@ -190,7 +188,7 @@ fn costly_tiles() -> [(u32, Vec<u8>); 3] {
 }
 
 #[test]
-fn tiles_that_share_much_costly_data_are_refused_before_it_is_decoded() {
+fn tiles_that_share_costly_data_are_refused_before_decoding() {
     for (compression, data) in costly_tiles() {
         let file = |across: u32| {
             let tile = File::of(16 * across, 16, 1).tiled(16).with(259, SHORT, &[compression]);
@@ -229,7 +227,7 @@ fn strips_of_one_byte_are_read() {
 }
 
 #[test]
-fn client_that_leaves_stops_the_work_within_a_strip() {
+fn disconnected_client_stops_the_decode_within_a_strip() {
     let [(compression, data), ..] = costly_tiles();
     let file = File::of(16, 16, 1).with(259, SHORT, &[compression]).chunk(&data).bytes();
     for after in 0..5 {
@@ -243,7 +241,7 @@ fn client_that_leaves_stops_the_work_within_a_strip() {
     }
 }
 
-/// How often the budget is looked at while `file` becomes a photo.
+/// Returns how often the budget is checked while `file` becomes a photo.
 fn checks_of(file: &[u8]) -> u32 {
     let checks = Cell::new(0);
     let is_abandoned = || {
@@ -257,7 +255,7 @@ fn checks_of(file: &[u8]) -> u32 {
 }
 
 #[test]
-fn budget_is_looked_at_for_each_piece_of_data_and_of_rows() {
+fn budget_is_checked_for_each_piece_of_data_and_of_rows() {
     let mut stored_blocks = deflated(&TILE);
     stored_blocks.splice(2..2, b"\0\0\0\xff\xff".repeat(400_000));
     let long = File::of(16, 16, 1).with(259, SHORT, &[8]).chunk(&stored_blocks);
@@ -268,7 +266,7 @@ fn budget_is_looked_at_for_each_piece_of_data_and_of_rows() {
 }
 
 #[test]
-fn pixels_of_tiles_that_are_not_shown_are_counted() {
+fn hidden_pixels_of_tiles_are_counted() {
     let recipe = Recipe { max_pixels: 10_000, ..RECIPE };
     let made = |file: File| {
         crate::imaging::make(Format::Tiff, &file.bytes(), &recipe, &mut Workspace::default()).map(drop)
@@ -290,7 +288,7 @@ fn pixels_of_tiles_that_are_not_shown_are_counted() {
 }
 
 #[test]
-fn packed_run_that_passes_the_end_of_its_strip_ends_there() {
+fn packed_run_beyond_its_strip_ends_with_the_strip() {
     let strip = |value: u8| [129, value].repeat(8);
     let file = File::of(60, 32, 1).with(259, SHORT, &[32773]).with(278, LONG, &[16]);
     let made = make(&file.chunk(&strip(7)).chunk(&strip(200)).bytes()).unwrap();
@@ -299,14 +297,14 @@ fn packed_run_that_passes_the_end_of_its_strip_ends_there() {
 }
 
 #[test]
-fn strip_that_claims_to_pass_the_end_of_the_file_is_read_to_there() {
+fn strip_beyond_the_end_of_the_file_is_read_to_the_end() {
     let mut file = File::of(16, 16, 1).chunk(&TILE);
     file.extents[0].1 = u32::MAX;
     assert!(make(&file.bytes()).is_ok());
 }
 
 #[test]
-fn late_photo_is_refused_in_its_header() {
+fn photo_after_its_deadline_is_refused_in_the_header() {
     let file = File::of(16, 16, 1).chunk(&TILE).bytes();
     let recipe = Recipe { timeout: Duration::ZERO, ..RECIPE };
     let budget = WorkBudget::new(&recipe, &|| false);
@@ -314,7 +312,7 @@ fn late_photo_is_refused_in_its_header() {
 }
 
 #[test]
-fn memory_is_stated_before_it_is_taken() {
+fn memory_is_declared_before_it_is_allocated() {
     let memory = |file: &File| {
         let (budget, file) = (WorkBudget::new(&RECIPE, &|| false), file.bytes());
         Tiff::open(&budget.input(&file), &RECIPE).map(|tiff| tiff.memory())
@@ -332,7 +330,7 @@ fn memory_is_stated_before_it_is_taken() {
 
 #[test]
 fn further_samples_are_dropped_after_differences_are_undone() {
-    // Of each pixel all samples grow by steps of their own.
+    // Each sample grows by its own step from pixel to pixel.
     let steps = [3u8, 0, 1, 50];
     let row: Vec<u8> = [[10, 200, 30, 7], steps].concat().into_iter().chain(steps.repeat(30)).collect();
     let data = deflated(&row.repeat(16));
@@ -343,7 +341,7 @@ fn further_samples_are_dropped_after_differences_are_undone() {
 }
 
 #[test]
-fn planes_in_tiles_that_pass_the_edge_are_read() {
+fn planes_in_tiles_beyond_the_edge_are_read() {
     let mut file = File::of(45, 30, 3).tiled(16).with(284, SHORT, &[2]);
     for plane in [200, 100, 50] {
         for tile in 0..6 {
@@ -357,7 +355,7 @@ fn planes_in_tiles_that_pass_the_edge_are_read() {
 }
 
 #[test]
-fn pixels_may_begin_where_a_cr2_has_its_mark() {
+fn pixels_at_the_offset_of_the_cr2_mark_are_read() {
     let pixels: Vec<u8> = b"CR\x02\0".iter().copied().cycle().take(16 * 16).collect();
     assert!(make(&File::of(16, 16, 1).chunk(&pixels).bytes()).is_ok());
 }
@@ -387,7 +385,7 @@ fn strip_with_fewer_rows_than_declared_is_truncated() {
 }
 
 #[test]
-fn jpeg_that_lost_its_end_is_truncated() {
+fn jpeg_without_its_end_is_truncated() {
     let pixels: Vec<u8> = (0..64 * 64 * 3).map(|n| (n * 31 % 251) as u8).collect();
     let whole = jpeg::encode_rgb(&pixels, 64, 64, 90, &mut Workspace::default()).unwrap();
     let file =
@@ -399,7 +397,7 @@ fn jpeg_that_lost_its_end_is_truncated() {
 }
 
 #[test]
-fn unsupported_variant_is_called_unsupported() {
+fn unsupported_variant_is_refused_as_unsupported() {
     let file = || File::of(16, 16, 1).chunk(&TILE);
     assert!(make(&file().bytes()).is_ok());
     let variants = [
@@ -430,7 +428,7 @@ fn smaller_or_larger(width: u32, tags: &[Tag]) -> Vec<Tag> {
 }
 
 #[test]
-fn camera_raw_is_refused_by_name() {
+fn camera_raw_is_refused_as_raw() {
     let thumbnail = || File::of(16, 16, 1).chunk(&TILE);
     let make_tag = (271, 2, vec![0x4e49_4b4f]);
     let within = |mut file: File, tags: &[Tag], width| {
@@ -478,7 +476,7 @@ fn camera_raw_is_refused_by_name() {
     assert!(make(&pyramid.bytes()).is_ok(), "the first page is the full one");
 }
 
-/// A code for a white and a black run of no pixels, again and again.
+/// The code is a white and a black run of no pixels, repeated.
 #[test]
 fn group_4_code_that_moves_nothing_is_corrupt() {
     let bits = "001001101010000110111".repeat(8);
@@ -513,7 +511,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn group_4_rows_come_back(width in 1u16..200, rows in prop::collection::vec(any::<[u64; 4]>(), 1..20)) {
+    fn group_4_rows_round_trip(width in 1u16..200, rows in prop::collection::vec(any::<[u64; 4]>(), 1..20)) {
         let is_black = |row: &[u64; 4], x: u16| row[usize::from(x / 64)] & row[0] >> (x % 64) & 1 == 1;
         let mut encoder = fax::encoder::Encoder::new(fax::VecWriter::new());
         for row in &rows {
@@ -547,7 +545,7 @@ proptest! {
     }
 
     #[test]
-    fn no_change_of_a_file_makes_it_panic(
+    fn changed_file_does_not_panic(
         kind in 0usize..6,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         is_in_directory: bool,

@@ -4,15 +4,12 @@ use super::lossless;
 use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
-/// Upper estimate of the bytes that decoding holds, the plane included.
+/// Returns an upper estimate of the bytes that decoding holds, including the plane.
 pub(super) fn memory(width: u32, height: u32, len: usize) -> u64 {
     lossless::memory(width, height, len) + u64::from(width) * u64::from(height)
 }
 
-/// Decodes the plane of opacity in an `ALPH` chunk.
-///
-/// # Errors
-/// The chunk is corrupt or ends too early, or the budget is used up.
+/// Decodes the plane of opacity in an `ALPH` chunk. Fails if the chunk is corrupt or incomplete, or without budget.
 pub(super) fn decode(
     chunk: &[u8],
     width: u32,
@@ -44,7 +41,7 @@ pub(super) fn decode(
                 row.iter_mut().zip(above.iter()).for_each(|(to, above)| *to = to.wrapping_add(*above));
             }
             (Some(above), 3) => add_gradient(row, above),
-            // The first row of any filter is filtered from the left.
+            // For every filter the first row is predicted from the left.
             _ => {
                 let mut left = above.map_or(0, |above| above[0]);
                 for to in &mut *row {

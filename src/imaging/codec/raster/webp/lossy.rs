@@ -1,7 +1,5 @@
-//! The lossy coding of WebP: a key frame of VP8 (RFC 6386), decoded by the `image-webp` crate to planes.
-//!
-//! That decoder reads the whole stream first, through the budget, and cannot be stopped after that. So the number of pixels
-//! bounds its time.
+//! The lossy coding of WebP: a key frame of VP8 (RFC 6386), which the `image-webp` crate decodes to planes. That decoder reads
+//! the whole stream first, through the budget, and cannot be stopped after that, so the number of pixels bounds its time.
 
 use image_webp::DecodingError;
 use image_webp::vp8::{Frame, Vp8Decoder};
@@ -10,24 +8,21 @@ use crate::imaging::codec::raster::pixel::is_end;
 use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::{Input, WorkBudget};
 
-/// Longest part of the stream that its header can declare, and for which the decoder allocates before it reads.
+/// Longest partition that the header can declare. The decoder allocates it before it reads.
 const MAX_PARTITION: u64 = 1 << 24;
 /// Bytes of planes for each macroblock.
 const SAMPLES: u64 = 16 * 16 * 3 / 2;
-/// Bytes that the decoder notes of each macroblock, in a list that grows by doubling.
+/// Bytes that the decoder records for each macroblock, in a list that grows by doubling.
 const NOTES: u64 = 3 * 32;
 
-/// Upper estimate of the bytes that decoding holds, the rows that it gives not counted.
+/// Returns an upper estimate of the bytes that decoding holds, without the rows that it returns.
 pub(super) fn memory(width: u32, height: u32, stream: usize) -> u64 {
     let macroblocks = u64::from(width.div_ceil(16)) * u64::from(height.div_ceil(16));
     // The stream is read into a buffer that grows by doubling, and copied.
     (SAMPLES + NOTES) * macroblocks + 3 * stream as u64 + MAX_PARTITION + 16 * u64::from(width)
 }
 
-/// Decodes the stream to planes of luma and, at half its size, of chroma.
-///
-/// # Errors
-/// The stream is corrupt, ends too early or is of another size, or the budget is used up.
+/// Decodes the stream to planes; chroma has half the size. Fails if it is corrupt, incomplete or of another size.
 pub(super) fn decode(stream: &Input<'_>, width: u32, height: u32) -> Result<Frame, ImageError> {
     stream.budget().decode(u64::from(width) * u64::from(height))?;
     let frame = Vp8Decoder::decode_frame(stream.reader()).map_err(|error| match error {
@@ -40,10 +35,7 @@ pub(super) fn decode(stream: &Input<'_>, width: u32, height: u32) -> Result<Fram
     Ok(frame)
 }
 
-/// Gives the rows of RGB that the planes make, with chroma interpolated as libwebp does it.
-///
-/// # Errors
-/// Those of `give`, or the budget is used up.
+/// Passes the rows of RGB to `give`, with chroma interpolated as in libwebp. Fails if `give` fails or the budget is used up.
 pub(super) fn rows(
     frame: &Frame,
     budget: &WorkBudget<'_>,
@@ -75,7 +67,7 @@ pub(super) fn rows(
     Ok(())
 }
 
-/// Limited-range BT.601, in the fixed point of libwebp.
+/// Converts from limited-range BT.601, in the fixed point of libwebp.
 #[inline]
 fn rgb_of(luma: i32, blue: i32, red: i32) -> [u8; 3] {
     let scaled = |sample: i32, factor: i32| (sample * factor) >> 8;

@@ -1,4 +1,4 @@
-//! WebP (RFC 9649). The container is read here. Of an animation only the first frame is decoded.
+//! WebP (RFC 9649). Reads the container. Of an animation only the first frame is decoded.
 
 mod alpha;
 #[allow(clippy::cast_possible_truncation, reason = "the bits that are read bound each number")]
@@ -25,7 +25,6 @@ const FRAME_HEADER: usize = 16;
 const HAS_ALPHA: u8 = 0x10;
 const IS_ANIMATED: u8 = 0x02;
 
-/// A WebP whose headers were read.
 #[derive(Debug)]
 pub(in crate::imaging::codec) struct WebP<'a> {
     input: Input<'a>,
@@ -36,7 +35,7 @@ pub(in crate::imaging::codec) struct WebP<'a> {
     profile: Option<&'a [u8]>,
 }
 
-/// The picture, and where it lies on the canvas. What it does not cover is transparent, or black without alpha.
+/// The picture and its position on the canvas. Pixels outside of it are transparent, or black without alpha.
 #[derive(Debug)]
 struct Frame {
     left: u32,
@@ -44,14 +43,13 @@ struct Frame {
     image: Image,
 }
 
-/// A coded picture; ranges are of the file.
+/// A coded picture. Ranges are offsets in the file.
 #[derive(Debug)]
 struct Image {
     width: u32,
     height: u32,
     data: Range<usize>,
     is_lossless: bool,
-    /// The opacity of a lossy picture.
     alpha: Option<Range<usize>>,
 }
 
@@ -202,20 +200,18 @@ impl Picture for WebP<'_> {
     }
 }
 
-/// Puts rows of the frame on the canvas, and blank pixels around them.
+/// Writes rows of the frame to the canvas, with blank pixels around them.
 struct Sheet<'c, 'b> {
     canvas: &'c mut Canvas<'b>,
     pixel: Pixel,
     row_bytes: usize,
-    /// Bytes of a row that belong to the frame.
     columns: Range<usize>,
     band: Vec<u8>,
-    /// Bytes of the band that are in use.
     filled: usize,
 }
 
 impl Sheet<'_, '_> {
-    /// Adds a row, of which `fill` makes the pixels of the frame.
+    /// Adds a row. `fill` writes the pixels of the frame.
     fn row(&mut self, fill: impl FnOnce(&mut [u8])) -> Result<(), ImageError> {
         let row = &mut self.band[self.filled..][..self.row_bytes];
         row[..self.columns.start].fill(0);
@@ -250,7 +246,7 @@ impl Sheet<'_, '_> {
 }
 
 impl Frame {
-    /// The first frame of an animation.
+    /// Returns the first frame of an animation.
     fn first(mut chunks: Chunks<'_>, recipe: &Recipe) -> Result<Self, ImageError> {
         let file = chunks.file;
         let (_, frame) = chunks.find(|(kind, _)| kind == b"ANMF").ok_or(ImageError::Truncated)?;
@@ -264,7 +260,7 @@ impl Frame {
 }
 
 impl Image {
-    /// The first picture among `chunks`.
+    /// Returns the first picture among `chunks`.
     fn find(chunks: Chunks<'_>, recipe: &Recipe) -> Result<Self, ImageError> {
         let file = chunks.file;
         let mut alpha = None;
@@ -272,7 +268,7 @@ impl Image {
             let (width, height, is_lossless) = match &kind {
                 b"VP8 " => {
                     let header = file[data.clone()].first_chunk::<10>().ok_or(ImageError::Truncated)?;
-                    // A key frame, with its start code.
+                    // A key frame with its start code.
                     if header[0] & 1 != 0 || header[3..6] != [0x9D, 0x01, 0x2A] {
                         return Err(ImageError::Corrupt);
                     }
@@ -302,11 +298,10 @@ impl Image {
     }
 }
 
-/// The chunks of a RIFF file: the kind of each, and the range of its data in the file.
+/// Iterates over the chunks of a RIFF file: the kind of each, and the range of its data in the file.
 #[derive(Debug, Clone)]
 struct Chunks<'a> {
     file: &'a [u8],
-    /// What was not read yet.
     rest: Range<usize>,
 }
 

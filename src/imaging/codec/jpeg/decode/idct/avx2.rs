@@ -1,4 +1,4 @@
-//! The transforms for processors with AVX2: a pair of rows is one register of eight pairs of 16 bits.
+//! Implements the transforms with AVX2: one register holds a pair of rows as eight pairs of 16 bits.
 
 use std::arch::x86_64::*;
 
@@ -6,7 +6,7 @@ use super::fix::*;
 use super::{Block, CONST_BITS, Factors, MOST_IN_COLUMN, PASS1_BITS};
 use crate::imaging::codec::jpeg::dct::pair;
 
-/// The four pairs of rows of a block, dequantised, and whether they may be transformed.
+/// Returns the four dequantised pairs of rows of a block, and whether they may be transformed.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn dequantise(block: &Block, factors: &Factors) -> ([__m256i; 4], bool) {
@@ -18,7 +18,7 @@ fn dequantise(block: &Block, factors: &Factors) -> ([__m256i; 4], bool) {
     }
     let [a, b, c, d] = rows.map(|row| _mm256_abs_epi16(row));
     let sums = _mm256_adds_epu16(_mm256_adds_epu16(a, b), _mm256_adds_epu16(c, d));
-    // Each half is at least kept from wrapping; the two of a column are added in 32 bits.
+    // Saturating additions cannot wrap. The two halves of a column are added in 32 bits.
     let columns =
         _mm256_add_epi32(_mm256_srli_epi32::<16>(sums), _mm256_and_si256(sums, _mm256_set1_epi32(0xFFFF)));
     let is_over = _mm256_cmpgt_epi32(columns, _mm256_set1_epi32(i32::from(MOST_IN_COLUMN)));
@@ -44,7 +44,7 @@ fn pass8<const SHIFT: i32>([p04, p26, p71, p35]: [__m256i; 4]) -> [__m256i; 8] {
     let z34 = _mm256_add_epi16(p71, p35);
     let z3 = _mm256_madd_epi16(z34, pair(F_1_175 - F_1_961, F_1_175));
     let z4 = _mm256_madd_epi16(z34, pair(F_1_175, F_1_175 - F_0_390));
-    // Against the rows 0 to 3.
+    // The odd parts of the rows 0 to 3.
     let odd = [
         _mm256_add_epi32(_mm256_madd_epi16(p71, pair(-F_0_899, F_1_501 - F_0_899)), z4),
         _mm256_add_epi32(_mm256_madd_epi16(p35, pair(F_3_072 - F_2_562, -F_2_562)), z3),
@@ -59,7 +59,7 @@ fn pass8<const SHIFT: i32>([p04, p26, p71, p35]: [__m256i; 4]) -> [__m256i; 8] {
     rows
 }
 
-/// Rows of results of a first pass, narrowed to 16 bits and turned into pairs of columns, of eight rows each.
+/// Narrows eight rows of first-pass results to 16 bits and transposes them into pairs of columns.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn turn8(rows: [__m256i; 8]) -> [__m256i; 4] {
@@ -73,7 +73,7 @@ fn turn8(rows: [__m256i; 8]) -> [__m256i; 4] {
     ]
 }
 
-/// Four rows as pairs of columns: 0 and 4 in the lower half, 7 and 1 in the upper; 2 and 6, 3 and 5.
+/// Transposes four rows into pairs of columns: 0 and 4 in the lower half, 7 and 1 in the upper; 2 and 6, 3 and 5.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn turn4(rows: [__m256i; 4]) -> [__m256i; 2] {
@@ -95,7 +95,7 @@ pub(in super::super) fn full(block: &Block, factors: &Factors, samples: &mut [u8
         let first = _mm256_packs_epi32(columns[a], columns[a + 1]);
         let second = _mm256_packs_epi32(columns[a + 2], columns[a + 3]);
         let bytes = _mm256_packs_epi16(first, second);
-        // From four columns of four samples to four rows, in each half.
+        // Transposes four columns of four samples to four rows, in each half.
         let order =
             _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
         _mm256_shuffle_epi8(_mm256_xor_si256(bytes, _mm256_set1_epi8(-128)), order)
@@ -174,7 +174,7 @@ pub(in super::super) fn quarter(block: &Block, factors: &Factors, samples: &mut 
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pass2<const SHIFT: i32>([p04, _, p71, p35]: [__m256i; 4]) -> [__m256i; 2] {
-    // The first of the pair times 2^15, which is no 16-bit constant.
+    // Multiplies the first of the pair by 2^15, which does not fit a 16-bit constant.
     let even = _mm256_srai_epi32::<{ 16 - CONST_BITS - 2 }>(_mm256_slli_epi32::<16>(p04));
     let even = _mm256_add_epi32(even, _mm256_set1_epi32(1 << (SHIFT - 1)));
     let odd = _mm256_add_epi32(
@@ -187,7 +187,7 @@ fn pass2<const SHIFT: i32>([p04, _, p71, p35]: [__m256i; 4]) -> [__m256i; 2] {
     ]
 }
 
-/// Writes lines of samples below one another. Returns false if there is no room.
+/// Writes lines of samples one below the other. Returns false if the buffer is too small.
 #[inline(always)]
 fn write<const WIDTH: usize>(lines: &[[u8; WIDTH]], samples: &mut [u8], stride: usize) -> bool {
     for (line, start) in lines.iter().zip((0..).step_by(stride.max(1))) {

@@ -1,8 +1,7 @@
-//! Inverse transforms from coefficients to samples. Each sample equals that of libjpeg-turbo's "slow" integer transform and its
-//! reduced forms.
+//! Inverse transforms from coefficients to the samples of libjpeg-turbo's "slow" integer transform and its reduced forms.
 //!
-//! Blocks whose sums might not fit 16 bits are refused: for these the library's own variants (C, SSE, AVX2, Neon) differ from one
-//! another. Blocks that were encoded from 8-bit samples have far smaller sums.
+//! Blocks whose sums might not fit 16 bits are refused, because libjpeg-turbo's variants (C, SSE, AVX2, Neon) differ for them.
+//! Blocks that were encoded from 8-bit samples have far smaller sums.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
@@ -10,16 +9,15 @@ pub(super) mod portable;
 
 use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 
-/// Coefficients of a block, as [`PLACE`] orders them. Only the first 64 are used; the others make every `u8` an index, so that
-/// stores need no check.
+/// Coefficients of a block, in the order of [`PLACE`]. Only 64 are used; with 256, every `u8` is an index that needs no check.
 pub(super) type Block = [i16; 256];
 
-/// The largest allowed sum of the absolute values of a dequantised column. Passes multiply by at most 4 * 1.3871 and add pairs:
+/// The largest allowed sum of absolute values of a dequantised column. Passes multiply by at most 4 * 1.3871 and add pairs:
 /// 2 * 4 * 1.3871 * 2953 < 2^15.
 pub(super) const MOST_IN_COLUMN: u16 = 2953;
 
-/// Maps a row to its position in the layout that stores the rows (0,4), (2,6), (7,1), (3,5) as pairs. One SIMD instruction
-/// multiplies and adds a pair. Columns use the same layout for the second pass.
+/// Maps a row to its position in the layout that stores the rows (0,4), (2,6), (7,1), (3,5) as pairs, because one SIMD
+/// instruction multiplies and adds a pair. Columns use the same layout in the second pass.
 const PAIRED: [usize; 8] = [0, 5, 2, 6, 1, 7, 3, 4];
 
 /// Returns the index in [`Block`] of the coefficient at `row` and `column`.

@@ -3,7 +3,6 @@
 use super::fix::*;
 use super::{Block, CONST_BITS, Factors, MOST_IN_COLUMN, PASS1_BITS, place};
 
-/// A column or row of a block, in natural order.
 type Line = [i32; 8];
 
 /// Returns the dequantised columns of a block, or `None` if their sums are too large.
@@ -63,7 +62,7 @@ fn pass2(line: Line, shift: i32) -> [i32; 2] {
     [(even + odd) >> shift, (even - odd) >> shift]
 }
 
-/// Runs both passes of a transform and writes the samples. Returns false if the block was refused or the room is too small.
+/// Runs both passes of a transform and writes the samples. Returns false if the block was refused or the buffer is too small.
 #[inline(always)]
 fn transform<const SIZE: usize>(
     block: &Block,

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// Tells past the harness's capture.
+/// Prints past the capture of the test harness.
 fn tell(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// All JPEGs below the corpus' directory `name`; none, and said so, if there is no corpus.
+/// Returns all JPEGs below the corpus' directory `name`. Prints a note and returns none if there is no corpus.
 fn files(name: &str) -> Vec<PathBuf> {
     let corpus = std::env::var_os("VINTEDBOT_CORPUS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus"), PathBuf::from);
@@ -36,7 +36,7 @@ fn files(name: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Files that are left to libjpeg-turbo, and why.
+/// Irregular files, with the reason why libjpeg-turbo decodes them.
 const LEFT: [(&str, &str); 8] = [
     ("android_trailing_garbage.jpg", "a segment behind the scan"),
     ("arithmetic_progressive_8mp.jpg", "arithmetic coding"),
@@ -49,7 +49,7 @@ const LEFT: [(&str, &str); 8] = [
 ];
 
 #[test]
-fn photos_are_equal_and_only_irregular_ones_are_left() {
+fn photo_is_equal_to_libjpeg_turbo_unless_irregular() {
     let (mut fast, mut left) = (0, 0);
     for path in files("photos").into_iter().chain(files("orientation")) {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -75,7 +75,7 @@ fn photos_are_equal_and_only_irregular_ones_are_left() {
 }
 
 #[test]
-fn what_is_decoded_of_bad_files_is_equal() {
+fn bad_file_that_decodes_is_equal_to_libjpeg_turbo() {
     let (mut fast, mut left) = (0, 0);
     for path in files("bad").into_iter().chain(files("formats")) {
         let file = std::fs::read(&path).unwrap();

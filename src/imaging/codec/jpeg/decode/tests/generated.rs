@@ -1,4 +1,4 @@
-//! Every sampling, size and restart interval, encoded here.
+//! Encodes every sampling, size and restart interval, and decodes it.
 
 use turbojpeg::raw;
 
@@ -83,7 +83,7 @@ fn model_is_that_of_libjpeg() {
         model(&encode(&cmyk, 40, 30, with(raw::TJCS_TJCS_YCCK))),
         Some(Model::Ycck { is_inverted: true })
     );
-    // Without its APP0 (of 18 bytes), the identifiers decide.
+    // Without the APP0 segment (18 bytes) the component identifiers decide.
     let mut bare = [&ycbcr[..2], &ycbcr[20..]].concat();
     assert_eq!(model(&bare), Some(Model::YCbCr));
     for (from, to) in [(1, b'R'), (2, b'G'), (3, b'B')] {
@@ -100,7 +100,7 @@ fn model_is_that_of_libjpeg() {
 }
 
 #[test]
-fn transform_that_adobe_does_not_define_is_the_common_one() {
+fn undefined_adobe_transform_is_read_as_the_common_one() {
     let adobe = |transform: u8| [&b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"[..], &[transform]].concat();
     let with_adobe = |file: &[u8], from: usize, transform: u8| {
         [&file[..2], adobe(transform).as_slice(), &file[from..]].concat()
@@ -109,7 +109,7 @@ fn transform_that_adobe_does_not_define_is_the_common_one() {
     let full = Recipe { subsampling: raw::TJSAMP_TJSAMP_444, ..RECIPE };
     let inks = encode(&picture(40, 30, 4), 40, 30, Recipe { colours: Some(raw::TJCS_TJCS_CMYK), ..full });
     for transform in 0..=4 {
-        // In place of the JFIF segment (of 18 bytes), and of Adobe's own (of 16).
+        // Replaces the JFIF segment (18 bytes) and Adobe's own (16 bytes).
         let colour = with_adobe(&colour, 20, transform);
         let expected = if transform == 0 { Model::Rgb } else { Model::YCbCr };
         assert_eq!(Baseline::open(&colour).map(|file| file.model()), Some(expected), "{transform}");
@@ -130,7 +130,7 @@ fn four_inks_are_equal() {
         let recipe = Recipe { subsampling: raw::TJSAMP_TJSAMP_444, colours: Some(colours), ..RECIPE };
         let file = encode(&picture(61, 43, 4), 61, 43, recipe);
         let ours = decode(&file, 1).unwrap().unwrap();
-        // Called CMYK, the library hands over what it decoded as it is.
+        // For CMYK, the library returns the decoded inks unchanged.
         let mut plain = file.clone();
         let adobe = plain.windows(5).position(|bytes| bytes == b"Adobe").unwrap();
         plain[adobe + 11] = 0;

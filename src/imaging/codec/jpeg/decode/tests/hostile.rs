@@ -1,4 +1,4 @@
-//! Broken and forged files: never a panic, and never a picture that libjpeg-turbo does not give without a warning.
+//! Broken and forged files: no panic, and no picture that libjpeg-turbo does not give without a warning.
 
 use proptest::prelude::*;
 use turbojpeg::raw;
@@ -17,7 +17,7 @@ fn file(restart: usize, quality: usize) -> Vec<u8> {
     encode(&picture(70, 50, 3), 70, 50, recipe)
 }
 
-/// Decodes at all divisors; where that succeeds, the judge must agree.
+/// Decodes at all divisors and asserts that each success equals libjpeg-turbo's result.
 fn assert_harmless(file: &[u8]) {
     for divisor in [1, 2, 4, 8] {
         let ours = decode(file, divisor);
@@ -49,7 +49,7 @@ fn truncated_file_is_not_baseline() {
 }
 
 #[test]
-fn bytes_behind_the_end_do_not_matter() {
+fn bytes_after_the_end_are_ignored() {
     let mut file = file(0, 85);
     file.extend_from_slice(&[0xFF, 0xD8, 0xFF, 0xE1, 1, 2, 3, 0xFF, 0xD9]);
     assert_decodes(&file, "bytes behind the end");
@@ -104,7 +104,7 @@ fn irregular_files_are_not_baseline() {
     assert_decodes(&extended, "an extended frame of 8 bits");
 }
 
-/// The file with `padding` before each of its restart markers, and before its end.
+/// Returns the file with `padding` before each restart marker and before its end.
 fn padded(file: &[u8], padding: &[u8]) -> Vec<u8> {
     let scan = file.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap();
     let mut padded = file[..scan].to_vec();
@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn random_data_behind_a_good_header_is_harmless(data in prop::collection::vec(any::<u8>(), 0..3000)) {
+    fn random_data_after_a_good_header_is_harmless(data in prop::collection::vec(any::<u8>(), 0..3000)) {
         let file = file(0, 75);
         let scan = file.windows(2).position(|pair| pair == [0xFF, 0xDA]).unwrap() + 14;
         assert_harmless(&[&file[..scan], &data, &[0xFF, 0xD9]].concat());

@@ -15,7 +15,7 @@ struct Collected {
     planes: Vec<PlaneSize>,
     samples: [Vec<u8>; 4],
     rows: [usize; 4],
-    /// Bands after which the work is stopped.
+    /// The number of bands after which the sink returns an error.
     stop_after: Option<usize>,
 }
 
@@ -46,10 +46,10 @@ impl Collected {
         Self { planes: planes.collect(), ..Self::default() }
     }
 
-    /// Width, height and samples of a plane, rows without padding.
+    /// Returns width, height and samples of a plane, with rows without padding.
     fn plane(&self, component: usize) -> (usize, usize, Vec<u8>) {
         let PlaneSize { width, height, padded, .. } = self.planes[component];
-        assert_eq!(self.rows[component], height, "all rows were told");
+        assert_eq!(self.rows[component], height, "all rows were filled");
         let rows = self.samples[component].chunks(padded).take(height);
         (width, height, rows.flat_map(|row| &row[..width]).copied().collect())
     }
@@ -81,8 +81,8 @@ fn assert_equal(ours: &Collected, file: &[u8], divisor: u8, name: &str) {
     for (component, (theirs, (h, v))) in theirs.iter().zip(file.sampling()).enumerate() {
         let (width, height, samples) = ours.plane(component);
         assert_eq!((width, height), (theirs.width, theirs.height), "{name}: plane {component} / {divisor}");
-        // At a divisor, a plane can be one sample wider or higher than its blocks. The library copies that sample from the memory
-        // behind them; ours comes from the block that completes the MCU.
+        // A scaled plane can be one sample wider or higher than its blocks. The library copies that sample from the memory
+        // after them. Ours comes from the block that completes the MCU.
         let blocks = |side: u16, factor: u8, most: u8| {
             (usize::from(side) * usize::from(factor)).div_ceil(8 * usize::from(most))
                 * usize::from(8 / divisor)
@@ -110,7 +110,7 @@ fn assert_decodes(file: &[u8], name: &str) {
     }
 }
 
-/// A picture with edges, ramps and noise, `channels` bytes a pixel.
+/// Creates a picture with edges, ramps and noise, with `channels` bytes a pixel.
 fn picture(width: usize, height: usize, channels: usize) -> Vec<u8> {
     let mut noise = 0x2545_F491_u32;
     let mut pixels = Vec::with_capacity(width * height * channels);

@@ -9,7 +9,7 @@ struct Handle(raw::tjhandle);
 
 impl Handle {
     fn new(kind: raw::TJINIT) -> Self {
-        // SAFETY: takes no pointers.
+        // SAFETY: `tj3Init` takes no pointers.
         let handle = unsafe { raw::tj3Init(kind.try_into().unwrap()) };
         assert!(!handle.is_null());
         Self(handle)
@@ -29,8 +29,7 @@ impl Handle {
     fn check(&self, status: c_int) -> Result<(), String> {
         // SAFETY: the handle is live, and so is its text until the next call.
         let text = || unsafe { CStr::from_ptr(raw::tj3GetErrorStr(self.0)) }.to_string_lossy().into_owned();
-        // A colour profile in pieces that do not fit says nothing about the pixels. Padding and a transform that Adobe does not
-        // define have one reading here and there.
+        // Warnings that do not affect pixels: an incomplete profile, padding, and a transform that both decoders read alike.
         let harmless = ["bad ICC marker", "extraneous bytes before marker 0xd", "Unknown Adobe color"];
         if status == 0 || harmless.iter().any(|part| text().contains(part)) { Ok(()) } else { Err(text()) }
     }
@@ -45,7 +44,7 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: the handle is live, and used no more.
+        // SAFETY: the handle is live, and is not used after this.
         unsafe { raw::tj3Destroy(self.0) };
     }
 }
@@ -62,7 +61,7 @@ pub(super) struct Plane {
     pub(super) samples: Vec<u8>,
 }
 
-/// The planes of `file`; an error if the library had anything to warn of, `None` if it knows no name for the subsampling.
+/// Returns the planes of `file`, or `None` if the library has no name for the subsampling.
 pub(super) fn planes(file: &[u8], divisor: u8) -> Result<Option<Vec<Plane>>, String> {
     let handle = Handle::new(raw::TJINIT_TJINIT_DECOMPRESS);
     handle.read_header(file)?;
@@ -78,7 +77,7 @@ pub(super) fn planes(file: &[u8], divisor: u8) -> Result<Option<Vec<Plane>>, Str
     let count = if subsampling == int(raw::TJSAMP_TJSAMP_GRAY as usize) { 1 } else { 3 };
     let mut planes: Vec<Plane> = (0..count)
         .map(|component| {
-            // SAFETY: these take no pointers.
+            // SAFETY: these functions take no pointers.
             let [width, height] = unsafe {
                 [
                     raw::tj3YUVPlaneWidth(component, int(width), subsampling),
@@ -94,7 +93,7 @@ pub(super) fn planes(file: &[u8], divisor: u8) -> Result<Option<Vec<Plane>>, Str
     for ((plane, place), stride) in planes.iter_mut().zip(&mut places).zip(&mut strides) {
         (*place, *stride) = (plane.samples.as_mut_ptr(), int(plane.width));
     }
-    // SAFETY: the planes are of the sizes that the library wants for the header of this very file.
+    // SAFETY: the planes have the sizes that the library computes from the header of this same file.
     let status = unsafe {
         raw::tj3DecompressToYUVPlanes8(
             handle.0,
@@ -108,7 +107,7 @@ pub(super) fn planes(file: &[u8], divisor: u8) -> Result<Option<Vec<Plane>>, Str
     Ok(Some(planes))
 }
 
-/// The pixels of a file of four inks, 4 bytes each; an error if the library had anything to warn of.
+/// Returns the pixels of a file of four inks, 4 bytes each.
 pub(super) fn inks(file: &[u8]) -> Result<Vec<u8>, String> {
     let handle = Handle::new(raw::TJINIT_TJINIT_DECOMPRESS);
     handle.read_header(file)?;
@@ -116,7 +115,7 @@ pub(super) fn inks(file: &[u8]) -> Result<Vec<u8>, String> {
         .map(|side| usize::try_from(handle.get(side)).unwrap());
     let mut pixels = vec![0; 4 * width * height];
     let length = file.len().try_into().unwrap();
-    // SAFETY: the buffer holds all the rows of 4-byte pixels; a pitch of 0 says that they are not padded.
+    // SAFETY: the buffer has room for all rows of 4-byte pixels. A pitch of 0 means rows without padding.
     let status = unsafe {
         raw::tj3Decompress8(handle.0, file.as_ptr(), length, pixels.as_mut_ptr(), 0, raw::TJPF_TJPF_CMYK)
     };
@@ -136,7 +135,7 @@ pub(super) struct Recipe {
     pub(super) colours: Option<raw::TJCS>,
 }
 
-/// A JPEG of `pixels` with 3 bytes each, or 4 of ink.
+/// Encodes `pixels` of 3 bytes each, or of 4 inks.
 pub(super) fn encode(pixels: &[u8], width: usize, height: usize, recipe: Recipe) -> Vec<u8> {
     let is_inks = pixels.len() == 4 * width * height;
     assert!(is_inks || pixels.len() == 3 * width * height);
@@ -156,7 +155,7 @@ pub(super) fn encode(pixels: &[u8], width: usize, height: usize, recipe: Recipe)
         raw::tj3Compress8(handle.0, pixels.as_ptr(), width, 0, height, format, &raw mut file, &raw mut length)
     };
     handle.check(status).unwrap();
-    // SAFETY: the library told the length of what it allocated, which is copied before it is freed.
+    // SAFETY: the library allocated this many bytes. They are copied before they are freed.
     unsafe {
         let copy = std::slice::from_raw_parts(file, length.try_into().unwrap()).to_vec();
         raw::tj3Free(file.cast());

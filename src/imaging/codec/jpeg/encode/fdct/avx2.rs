@@ -1,4 +1,4 @@
-//! The transform for processors with AVX2: a register is a row (or column) of both blocks.
+//! Implements the transform with AVX2: one register holds a row (or column) of both blocks.
 
 use std::arch::x86_64::*;
 
@@ -25,7 +25,7 @@ pub(in super::super) fn transform(samples: &Samples, quant: &Quant, blocks: &mut
     for (index, (row, out)) in rows.iter_mut().zip(out).enumerate() {
         let biased = _mm256_add_epi16(_mm256_abs_epi16(*row), twice(quant.bias[index]));
         let product = _mm256_mulhi_epu16(biased, twice(quant.reciprocal[index]));
-        // Below 2^15; the multiplication without sign would be taken apart by the compiler.
+        // The value is below 2^15. With an unsigned multiplication the compiler would split this instruction.
         let level = _mm256_mulhi_epi16(product, twice(quant.scale[index]));
         *row = _mm256_sign_epi16(level, *row);
         *out = bytemuck::must_cast(*row);
@@ -33,7 +33,7 @@ pub(in super::super) fn transform(samples: &Samples, quant: &Quant, blocks: &mut
     blocks.present = present(rows);
 }
 
-/// A one-dimensional transform of eight columns of each block. Results 0 and 4 are neither shifted nor rounded.
+/// Transforms eight columns of each block in one dimension. Results 0 and 4 are neither shifted nor rounded.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pass<const SHIFT: i32>(rows: [__m256i; 8]) -> [__m256i; 8] {
@@ -59,7 +59,7 @@ fn pass<const SHIFT: i32>(rows: [__m256i; 8]) -> [__m256i; 8] {
     ]
 }
 
-/// Two rows, interleaved; or eight sums of 32 bits of each block.
+/// Two interleaved rows, or eight 32-bit sums of each block.
 #[derive(Clone, Copy)]
 struct Pairs([__m256i; 2]);
 
@@ -90,7 +90,7 @@ impl Pairs {
     }
 }
 
-/// Makes rows of columns, in each block by itself.
+/// Transposes each block.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn turn(rows: [__m256i; 8]) -> [__m256i; 8] {
@@ -103,7 +103,7 @@ fn turn(rows: [__m256i; 8]) -> [__m256i; 8] {
     flat(step(flat(step(flat(step(rows))))))
 }
 
-/// By zigzag order: where in the bytes of rows 2n and 2n + 1 the coefficient stands; 128, which makes zero, if elsewhere.
+/// Maps zigzag order to the byte of the coefficient in rows 2n and 2n + 1; 128, which gives zero, if it is in other rows.
 const ORDER: [[[u8; 16]; 4]; 4] = {
     let mut order = [[[128; 16]; 4]; 4];
     let mut index = 0;
@@ -115,11 +115,11 @@ const ORDER: [[[u8; 16]; 4]; 4] = {
     order
 };
 
-/// Which coefficients of the two blocks are not zero.
+/// Returns a bit for each coefficient of the two blocks that is not zero.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn present(rows: [__m256i; 8]) -> [u64; 2] {
-    // Saturation makes no zero of anything else.
+    // Saturation never makes a zero of another value.
     let pairs = [0, 2, 4, 6].map(|row| _mm256_packs_epi16(rows[row], rows[row + 1]));
     let [a, b, c, d] = ORDER.map(|order| {
         let mut quarter = _mm256_setzero_si256();

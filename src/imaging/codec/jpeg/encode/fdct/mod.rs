@@ -1,6 +1,5 @@
-//! From samples to quantised coefficients, bit for bit as libjpeg-turbo's "slow" integer transform gives them.
-//!
-//! Two blocks are done at once: they fill a register side by side.
+//! Transforms samples to quantised coefficients, bit for bit as libjpeg-turbo's "slow" integer transform. Two blocks are
+//! transformed at once, because they fill a register side by side.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
@@ -8,15 +7,15 @@ pub(super) mod portable;
 
 use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 
-/// Samples of two blocks, row by row: eight of the first, eight of the second.
+/// Samples of two blocks: each row has eight of the first and eight of the second.
 pub(super) type Samples = [[u8; 16]; 8];
 
-/// Two blocks, transformed and quantised.
+/// Two blocks after transform and quantisation.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    /// Rows as in [`Samples`]; the second half is never used, it makes every `u8` an index.
+    /// Rows as in [`Samples`]. The second half is unused and makes every `u8` a valid index.
     pub(super) coefficients: [i16; 256],
-    /// Of each block: which coefficients are not zero, by zigzag order from the lowest bit.
+    /// For each block, a bit for each coefficient that is not zero, in zigzag order from the lowest bit.
     pub(super) present: [u64; 2],
 }
 
@@ -26,7 +25,7 @@ impl Default for Blocks {
     }
 }
 
-/// Places in [`Blocks::coefficients`] by zigzag order (T.81 figure A.6); those of the second block are eight higher.
+/// Maps zigzag order to indices of [`Blocks::coefficients`] (T.81 figure A.6). Those of the second block are eight higher.
 pub(super) const PLACES: [u8; 64] = {
     let mut places = [0; 64];
     let mut index = 0;
@@ -38,5 +37,5 @@ pub(super) const PLACES: [u8; 64] = {
     places
 };
 
-/// What 128 in every sample comes to after the first pass: all of it in column 0.
+/// The level shift of 128 a sample after the first pass. All of it is in column 0.
 const LEVEL: i16 = (128 * 8) << PASS1_BITS;

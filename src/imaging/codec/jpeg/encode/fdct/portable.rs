@@ -1,11 +1,10 @@
-//! The transform for any processor, in 16 bits where these are enough: the compiler then finds the instructions for many at once.
+//! Implements the transform for any processor, in 16 bits where these are enough, so that the compiler can vectorise it.
 
 use super::fix::*;
 use super::{Blocks, CONST_BITS, LEVEL, PASS1_BITS, Samples};
 use crate::imaging::codec::jpeg::dct::ZIGZAG;
 use crate::imaging::codec::jpeg::encode::quant::Quant;
 
-/// A row (or column) of one block.
 type Row = [i16; 8];
 
 /// Transforms and quantises two blocks.
@@ -36,7 +35,7 @@ pub(in super::super) fn transform(samples: &Samples, quant: &Quant, blocks: &mut
     }
 }
 
-/// By row and column: the bit of the zigzag order.
+/// Maps row and column to the bit of the zigzag order.
 const PLACE_BITS: [[u64; 8]; 8] = {
     let mut bits = [[0; 8]; 8];
     let mut index = 0;
@@ -62,7 +61,7 @@ fn divide(row: &Row, quant: &Quant, index: usize) -> Row {
     })
 }
 
-/// Makes rows of columns: three times it interleaves each row of the upper half with one of the lower half.
+/// Transposes a block: three times it interleaves each row of the upper half with one of the lower half.
 #[inline(always)]
 fn turn(rows: &[Row; 8]) -> [Row; 8] {
     let step = |rows: &[Row; 8]| -> [Row; 8] {
@@ -75,7 +74,7 @@ fn turn(rows: &[Row; 8]) -> [Row; 8] {
     step(&step(&step(rows)))
 }
 
-/// A one-dimensional transform of eight columns. Results 0 and 4 are neither shifted nor rounded.
+/// Transforms eight columns in one dimension. Results 0 and 4 are neither shifted nor rounded.
 #[inline(always)]
 fn pass<const SHIFT: i32>(rows: &[Row; 8]) -> [Row; 8] {
     let mut out = [[0; 8]; 8];
@@ -102,7 +101,7 @@ fn pass<const SHIFT: i32>(rows: &[Row; 8]) -> [Row; 8] {
     out
 }
 
-/// The lower half of a number that fits it.
+/// Returns the lower half of a number that fits it.
 #[inline(always)]
 fn low(number: i32) -> i16 {
     let [a, b, _, _] = number.to_le_bytes();

@@ -7,7 +7,7 @@ use turbojpeg::{Compressor, Subsamp, YuvImage};
 
 use super::*;
 
-/// A picture of planes that go no further than it.
+/// Planes that have exactly the size of the picture.
 #[derive(Debug)]
 struct Picture {
     planes: [Plane; 3],
@@ -16,7 +16,7 @@ struct Picture {
 }
 
 impl Picture {
-    /// `sample` gets the component, and how far right and down.
+    /// Creates a picture. `sample` gets the component, column and row.
     fn new((width, height): (usize, usize), mut sample: impl FnMut(usize, usize, usize) -> u8) -> Self {
         let planes = [0, 1, 2].map(|component| {
             let divisor = if component == 0 { 1 } else { 2 };
@@ -27,7 +27,7 @@ impl Picture {
         Self { planes, width, height }
     }
 
-    /// The way of libjpeg-turbo, which wants even sides.
+    /// Encodes with libjpeg-turbo, which requires even sides.
     fn reference(&self, quality: u8) -> Vec<u8> {
         let (width, height) = (self.width.next_multiple_of(2), self.height.next_multiple_of(2));
         let [luma, blue, red] = &self.planes;
@@ -58,7 +58,7 @@ impl Picture {
     fn assert_equal(&self, quality: u8, name: &str) {
         let reference = self.reference(quality);
         let mut workspace = Workspace::default();
-        // What is left in buffers must not show.
+        // Old bytes in the buffers must not affect the file.
         workspace.give(vec![0xA5; symbols::SEGMENT]);
         for (way, file) in [
             ("fast", simd::run(&self.frame(quality), &mut workspace)),
@@ -72,7 +72,7 @@ impl Picture {
     }
 }
 
-/// Numbers without pattern, but the same ones every time.
+/// Returns a generator of pseudo-random samples with a fixed seed.
 fn noise() -> impl FnMut() -> u8 {
     let mut state = 1_u64;
     move || {
@@ -81,7 +81,7 @@ fn noise() -> impl FnMut() -> u8 {
     }
 }
 
-/// Smooth, with edges and grain here and there.
+/// Creates a smooth picture with some edges and grain.
 fn photo_like(size: (usize, usize)) -> Picture {
     let mut noise = noise();
     Picture::new(size, |component, x, y| {
@@ -153,7 +153,7 @@ fn extreme_pictures_are_equal() {
 
 #[test]
 fn largest_steps_between_blocks_are_equal() {
-    // The difference of DC levels is as large as it can be; so are single coefficients.
+    // The difference of DC levels and single coefficients have their largest values.
     for u in 0..8_u8 {
         for v in 0..8_u8 {
             let wave = |at: usize, frequency: u8| {
@@ -188,7 +188,7 @@ fn planes_beyond_the_picture_are_encoded() {
     let full = photo_like((48, 32));
     let frame = Frame::new(full.planes.each_ref(), 33, 17, 90).unwrap();
     let ours = simd::run(&frame, &mut Workspace::default());
-    // Where they are not, the edge is repeated: another file.
+    // If the planes end at the picture, the encoder repeats its edge, which gives another file.
     let cut = Picture::new((33, 17), |component, x, y| {
         full.planes[component].samples[y * full.planes[component].width + x]
     });

@@ -1,11 +1,11 @@
-//! Single parts, where whole pictures would hardly come to their limits.
+//! Tests single parts at limits that whole pictures rarely reach.
 
 use super::super::bits::{Codes, Writer};
 use super::super::huffman::Table;
 use super::super::quant::Quant;
 
 #[test]
-fn division_is_division() {
+fn multiplied_reciprocal_equals_division() {
     for quality in 1..=100 {
         for quant in Quant::of_quality(quality) {
             for (index, step) in quant.steps.into_iter().enumerate() {
@@ -24,7 +24,7 @@ fn division_is_division() {
 }
 
 #[test]
-fn codes_are_whole_and_short_however_uneven_the_counts() {
+fn uneven_counts_give_complete_codes_of_16_bits() {
     let fibonacci = || {
         let mut pair = (1_u32, 1_u32);
         std::iter::from_fn(move || {
@@ -45,7 +45,7 @@ fn codes_are_whole_and_short_however_uneven_the_counts() {
         let used = counts.iter().filter(|count| **count > 0).count();
         assert_eq!(table.symbols.len(), used);
         assert_eq!(table.lengths.iter().map(|count| usize::from(*count)).sum::<usize>(), used);
-        // Room is left for the code of all ones, and none is used twice.
+        // The code of all ones is free, and no code is used twice.
         let room: u32 =
             (1..).zip(table.lengths).map(|(length, count)| u32::from(count) << (16 - length)).sum();
         assert!(room < 1 << 16, "{counts:?}");
@@ -57,9 +57,9 @@ fn codes_are_whole_and_short_however_uneven_the_counts() {
 }
 
 #[test]
-fn no_byte_of_the_scan_looks_like_a_marker() {
+fn scan_of_ones_contains_no_marker() {
     let mut codes = Codes::default();
-    // A code of sixteen ones does not exist in files; here it makes all bytes 255.
+    // A code of sixteen ones does not occur in files. Here it makes all bytes 255.
     codes.set(0, 0xFFFF, 16);
     codes.set(16, 0b0, 1);
     for (ones, shift) in [(1, 0), (3, 0), (40, 0), (40, 3), (1000, 7)] {

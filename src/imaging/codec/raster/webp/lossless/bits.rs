@@ -2,11 +2,9 @@
 
 use crate::imaging::error::ImageError;
 
-/// A bit stream in memory.
 #[derive(Debug)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
-    /// The next byte that is not in the buffer.
     at: usize,
     /// The next bits. Bits above `count` are zero, or the ones that follow in the stream.
     buffer: u64,
@@ -47,10 +45,7 @@ impl<'a> Bits<'a> {
         self.count
     }
 
-    /// Skips `count` loaded bits.
-    ///
-    /// # Errors
-    /// The stream ends before them.
+    /// Skips `count` loaded bits. Fails if the stream ends before them.
     #[inline]
     pub(super) fn skip(&mut self, count: u32) -> Result<(), ImageError> {
         self.count = self.count.checked_sub(count).ok_or(ImageError::Truncated)?;
@@ -58,10 +53,7 @@ impl<'a> Bits<'a> {
         Ok(())
     }
 
-    /// Reads a number of up to 24 bits.
-    ///
-    /// # Errors
-    /// The stream ends before them.
+    /// Reads a number of up to 24 bits. Fails if the stream ends before them.
     #[inline]
     pub(super) fn take(&mut self, count: u32) -> Result<usize, ImageError> {
         if self.count < count {
@@ -69,14 +61,11 @@ impl<'a> Bits<'a> {
         }
         let number = self.buffer & ((1 << count) - 1);
         self.skip(count)?;
-        // 24 bits at most.
+        // At most 24 bits.
         Ok(number as usize)
     }
 
-    /// Reads one bit.
-    ///
-    /// # Errors
-    /// The stream ends before it.
+    /// Reads one bit. Fails if the stream ends before it.
     pub(super) fn flag(&mut self) -> Result<bool, ImageError> {
         Ok(self.take(1)? == 1)
     }
@@ -89,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_are_read_as_they_lie_in_the_bytes(
+        fn numbers_equal_the_bits_of_the_stream(
             bytes in proptest::collection::vec(any::<u8>(), 0..40),
             counts in proptest::collection::vec(0u32..=24, 0..60),
         ) {

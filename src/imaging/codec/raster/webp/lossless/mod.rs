@@ -1,8 +1,7 @@
 //! The lossless coding of WebP, VP8L (RFC 9649 section 3).
 //!
-//! Our own decoder, because the file decides how many prefix codes there are: up to 65,536 groups of five, whose tables a decoder
-//! must hold. This decoder makes tables only for the groups that the picture uses, up to [`MAX_TABLE_BYTES`], and checks the
-//! budget for every row and group.
+//! This decoder is our own, because a file can declare 65,536 groups of five prefix codes, whose tables a decoder must hold. It
+//! makes tables only for groups in use, up to [`MAX_TABLE_BYTES`], and checks the budget for every row and group.
 
 mod bits;
 mod prefix;
@@ -14,14 +13,12 @@ use self::transform::{Blocks, Transform};
 use crate::imaging::error::ImageError;
 use crate::imaging::work_budget::WorkBudget;
 
-/// Most bytes of tables of prefix codes. libwebp's encoder makes 2,600 groups at most; a group takes 6 kB of tables, or 10 kB
-/// with the largest colour cache.
+/// Most bytes of tables. libwebp's encoder makes at most 2,600 groups of 6 kB, or 10 kB with the largest colour cache.
 const MAX_TABLE_BYTES: u64 = 32 << 20;
 /// Upper estimate of the tables of one group.
 const MAX_GROUP_BYTES: u64 = 12 << 10;
-/// Upper estimate of the bytes of tables that a byte of the stream asks for.
+/// Upper estimate of the bytes of tables that one byte of the stream can require.
 const MAX_AMPLIFICATION: u64 = 2 << 10;
-/// Most groups that a picture can name.
 const MAX_GROUPS: u64 = 1 << 16;
 /// Codes of a group: green with lengths and the colour cache, red, blue, alpha, distances.
 const CODES: usize = 5;
@@ -31,9 +28,9 @@ const LITERALS: usize = 256;
 const LENGTHS: usize = 24;
 /// Prefixes of distances.
 const DISTANCES: usize = 40;
-/// Largest colour cache: two to this power.
+/// Logarithm to base 2 of the largest colour cache.
 const MAX_CACHE_BITS: usize = 11;
-/// Column and row, counted to the left and up, of the pixels that the smallest distances stand for.
+/// Columns to the left and rows up of the pixels that the smallest distances mean.
 const NEAR: [(i8, i8); 120] = [
     (0, 1),
     (1, 0),
@@ -160,14 +157,13 @@ const NEAR: [(i8, i8); 120] = [
 /// A picture whose transforms are not undone yet.
 #[derive(Debug)]
 pub(super) struct Coded {
-    /// Pixels of a row, as they are coded.
     width: usize,
     pixels: Vec<u32>,
-    /// In the order of the stream.
+    /// The transforms in the order of the stream.
     transforms: Vec<Transform>,
 }
 
-/// Returns an upper estimate of the bytes that decoding a stream of `len` bytes holds, without the rows that it passes on.
+/// Returns an upper estimate of the bytes that decoding a stream of `len` bytes holds, without the rows that it returns.
 pub(super) fn memory(width: u32, height: u32, len: usize) -> u64 {
     let pixels = u64::from(width) * u64::from(height);
     // The smallest blocks are of 4 x 4 pixels.
@@ -181,10 +177,7 @@ pub(super) fn memory(width: u32, height: u32, len: usize) -> u64 {
     4 * pixels + images + tables + groups + rows + (1 << 16)
 }
 
-/// Decodes the stream after the size of the picture.
-///
-/// # Errors
-/// The stream is corrupt or ends too early, needs too many tables, or the budget is used up.
+/// Decodes the stream after the size. Fails if it is corrupt or incomplete, or needs too many tables, or without budget.
 pub(super) fn decode(
     stream: &[u8],
     width: u32,
@@ -205,10 +198,7 @@ pub(super) fn decode(
 }
 
 impl Coded {
-    /// Undoes the transforms, and passes each row to `give`.
-    ///
-    /// # Errors
-    /// `give` failed, or the budget is used up.
+    /// Undoes the transforms, and passes each row to `give`. Fails if `give` fails or the budget is used up.
     pub(super) fn rows(
         mut self,
         budget: &WorkBudget<'_>,
@@ -226,14 +216,13 @@ impl Coded {
     }
 }
 
-/// The codes of some blocks of a picture.
+/// The prefix codes of some blocks of a picture.
 #[derive(Debug)]
 struct Group {
     tables: Box<[u16]>,
     codes: [Code; CODES],
 }
 
-/// Recently seen colours, by their hash.
 #[derive(Debug)]
 struct Cache {
     colours: Vec<u32>,
@@ -249,7 +238,6 @@ impl Cache {
     }
 }
 
-/// Reads a bit stream of VP8L.
 struct Stream<'a> {
     bits: Bits<'a>,
     budget: &'a WorkBudget<'a>,
@@ -259,7 +247,7 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Reads the transforms before the picture, and returns them with the coded width of its rows.
+    /// Reads the transforms before the picture. Returns them with the coded width of its rows.
     fn transforms(
         &mut self,
         full_width: usize,
@@ -300,7 +288,7 @@ impl Stream<'_> {
         Ok(Blocks { bits, across, pixels })
     }
 
-    /// Reads a picture: the main one, whose blocks may have codes of their own, or an auxiliary one.
+    /// Reads a picture: the main one, whose blocks may have their own codes, or an auxiliary one.
     fn image(&mut self, width: usize, height: usize, is_main: bool) -> Result<Vec<u32>, ImageError> {
         let mut cache = self.cache()?;
         let blocks = if is_main && self.bits.flag()? { Some(self.blocks(width, height)?) } else { None };
@@ -340,7 +328,7 @@ impl Stream<'_> {
                     bits.refill();
                 }
                 let alpha = alpha_code.symbol(tables, bits)?;
-                // Symbols of alphabets of 256.
+                // The symbols come from alphabets of 256.
                 let pixel = (alpha << 24 | red << 16 | green << 8 | blue) as u32;
                 pixels[at] = pixel;
                 cache.insert(pixel);
@@ -367,7 +355,7 @@ impl Stream<'_> {
         Ok(pixels)
     }
 
-    /// Reads the colour cache of a picture. It has no colours if the picture has no cache.
+    /// Reads the colour cache of a picture. It is empty if the picture has no cache.
     fn cache(&mut self) -> Result<Cache, ImageError> {
         if !self.bits.flag()? {
             return Ok(Cache { colours: Vec::new(), shift: 0 });
@@ -378,7 +366,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Reads the codes of all groups, and makes tables for those that are named.
+    /// Reads the codes of all groups, and makes tables for those in `names`.
     fn groups(&mut self, names: &[u16], cache_len: usize) -> Result<Vec<Option<Group>>, ImageError> {
         let count = names.iter().max().map_or(1, |name| usize::from(*name) + 1);
         let mut is_named = vec![false; count];
@@ -407,7 +395,7 @@ impl Stream<'_> {
     }
 }
 
-/// Reads a length or a distance, whose prefix code was read already.
+/// Reads the rest of a length or distance after its prefix code.
 #[inline]
 fn number(bits: &mut Bits<'_>, prefix: usize) -> Result<usize, ImageError> {
     if prefix < 4 {

@@ -1,22 +1,20 @@
-//! Prefix codes: read from the stream as lengths of codes (RFC 9649 section 3.7.2), looked up in tables of two levels.
+//! Reads prefix codes as lengths of codes (RFC 9649 section 3.7.2), and looks symbols up in tables of two levels.
 
 use super::bits::Bits;
 use crate::imaging::error::ImageError;
 
-/// Most bits of a code.
 const MAX_LENGTH: u32 = 15;
 /// Most symbols of a code: the literals of green, the prefixes of lengths, and a colour cache of 11 bits.
 pub(super) const MAX_SYMBOLS: usize = 256 + 24 + (1 << 11);
-/// Bits that the first level of a table decides.
 const ROOT_BITS: u32 = 8;
-/// Bits of an entry that hold a symbol, or the place of a second level. The others hold the length of the code.
+/// Bits of an entry for a symbol, or for the offset of a second level. The other bits are the length of the code.
 const SYMBOL_BITS: u32 = 12;
-/// Most entries of the tables of one code: a second level lies where an entry can point to.
+/// Most entries of the tables of one code, so that an entry can contain the offset of every second level.
 const MAX_ENTRIES: usize = 1 << SYMBOL_BITS;
-/// The order in which the lengths of the codes of lengths are stored.
+/// The order in which the stream stores the lengths of the code of lengths.
 const LENGTH_ORDER: [usize; 19] = [17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
-/// Where the tables of a prefix code are among those of its group.
+/// The position of a prefix code's tables among those of its group.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Code {
     start: u16,
@@ -25,10 +23,7 @@ pub(super) struct Code {
 }
 
 impl Code {
-    /// Appends the tables of a code to those of its group.
-    ///
-    /// # Errors
-    /// The lengths make no complete code.
+    /// Appends the tables of a code to those of its group. Fails if the lengths make no complete code.
     pub(super) fn build(lengths: &[u8], tables: &mut Vec<u16>) -> Result<Self, ImageError> {
         let counts = counted(lengths)?;
         // A group has five codes of at most 2^12 entries.
@@ -72,10 +67,7 @@ impl Code {
         Ok(Self { start, mask })
     }
 
-    /// Reads a symbol, for which 15 bits are loaded unless the stream ends before.
-    ///
-    /// # Errors
-    /// The stream ends within it.
+    /// Reads a symbol, or fails if the stream ends within it. Otherwise 15 bits must be loaded, or all that are left.
     #[inline]
     pub(super) fn symbol(self, tables: &[u16], bits: &mut Bits<'_>) -> Result<usize, ImageError> {
         let window = bits.peek();
@@ -90,21 +82,18 @@ impl Code {
     }
 }
 
-/// Checks that lengths make a complete code.
-///
-/// # Errors
-/// They do not.
+/// Returns an error unless the lengths make a complete code.
 pub(super) fn check(lengths: &[u8]) -> Result<(), ImageError> {
     counted(lengths).map(|_| ())
 }
 
-/// How many codes there are of each length.
+/// Returns the number of codes of each length.
 fn counted(lengths: &[u8]) -> Result<[u32; MAX_LENGTH as usize + 1], ImageError> {
     let mut counts = [0; MAX_LENGTH as usize + 1];
     lengths.iter().for_each(|length| counts[usize::from(*length)] += 1);
     counts[0] = 0;
     let space: u32 = (1..=MAX_LENGTH).map(|length| counts[length as usize] << (MAX_LENGTH - length)).sum();
-    // The only symbol of a code takes no bits, whatever its length.
+    // The only symbol of a code takes no bits at any declared length.
     match counts.iter().sum() {
         1 => Ok(counts),
         2.. if space == 1 << MAX_LENGTH => Ok(counts),
@@ -112,11 +101,11 @@ fn counted(lengths: &[u8]) -> Result<[u32; MAX_LENGTH as usize + 1], ImageError>
     }
 }
 
-/// Symbols with the length of their code, and the code in the order of the stream: its first bit is the lowest one.
+/// Returns the symbols with the length of their code, and the code in the order of the stream: its first bit is the lowest one.
 fn codes(counts: [u32; MAX_LENGTH as usize + 1], lengths: &[u8]) -> impl Iterator<Item = (usize, u32, u16)> {
     let mut next = [0u16; MAX_LENGTH as usize + 1];
     for length in 1..next.len() {
-        // Fits 16 bits, since the code is complete, or has a single symbol.
+        // The code is complete or has a single symbol, so this fits 16 bits.
         next[length] = (next[length - 1] + u16::try_from(counts[length - 1]).unwrap_or(0)) << 1;
     }
     lengths.iter().enumerate().filter(|(_, length)| **length > 0).map(move |(symbol, length)| {
@@ -137,10 +126,7 @@ fn parts(entry: u16) -> (u32, usize) {
     (u32::from(entry >> SYMBOL_BITS), usize::from(entry) & (MAX_ENTRIES - 1))
 }
 
-/// Reads the lengths of the codes of as many symbols as `lengths` has.
-///
-/// # Errors
-/// The stream ends, or holds no such code.
+/// Reads the lengths of the codes of as many symbols as `lengths` has. Fails if the stream ends or has no such code.
 pub(super) fn read_lengths(bits: &mut Bits<'_>, lengths: &mut [u8]) -> Result<(), ImageError> {
     lengths.fill(0);
     let is_simple = bits.flag()?;
@@ -191,7 +177,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Lengths of a complete code, made by splitting leaves.
+    /// Returns the lengths of a complete code, made by splitting leaves.
     fn complete(splits: &[usize]) -> Vec<u8> {
         let mut lengths = vec![1u8, 1];
         for split in splits {

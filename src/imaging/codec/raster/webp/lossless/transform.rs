@@ -1,25 +1,22 @@
-//! The transforms of RFC 9649 section 3.5, undone row by row.
-//!
-//! A pixel is a number with alpha in its highest byte, then red, green and blue.
+//! Undoes the transforms of RFC 9649 section 3.5 row by row. A pixel is a number: alpha (highest byte), red, green, blue.
 
 use std::mem;
 use std::ops::Range;
 
-/// Opaque black, which is predicted where there is nothing to predict from.
+/// Opaque black, the prediction for the first pixel.
 const BLACK: u32 = 0xFF00_0000;
 
-/// A small picture whose pixels each say something of a block of a larger one.
+/// A small picture whose pixels each hold a parameter of a block of a larger picture.
 #[derive(Debug)]
 pub(super) struct Blocks {
     /// The side of a block is two to this power.
     pub(super) bits: u32,
-    /// Blocks in a row.
     pub(super) across: usize,
     pub(super) pixels: Vec<u32>,
 }
 
 impl Blocks {
-    /// The blocks that row `y` passes through, with the columns of each, in a picture of `width` columns.
+    /// Returns the blocks that row `y` passes through, with the columns of each, in a picture of `width` columns.
     fn row(&self, y: usize, width: usize) -> impl Iterator<Item = (Range<usize>, u32)> {
         let start = (y >> self.bits) * self.across;
         let blocks = self.pixels.get(start..).unwrap_or_default().iter().take(self.across).enumerate();
@@ -28,16 +25,15 @@ impl Blocks {
     }
 }
 
-/// A transform of the whole picture.
 #[derive(Debug)]
 pub(super) enum Transform {
-    /// Each pixel is the difference from a prediction; `above` is the row before, undone.
+    /// Each pixel is the difference from a prediction; `above` is the previous row after the transform was undone.
     Predictor { modes: Blocks, above: Vec<u32> },
-    /// Red and blue are differences from what green and red let expect.
+    /// Red and blue are differences from values predicted from green and red.
     Colour(Blocks),
     /// Green was subtracted from red and blue.
     SubtractGreen,
-    /// Green holds indices into a palette: 2^`bits` of them in each pixel of the row.
+    /// Green contains palette indices: 2^`bits` of them in each pixel of the row.
     Palette { colours: Box<[u32; 256]>, bits: u32, width: usize, full: Vec<u32> },
 }
 
@@ -46,9 +42,9 @@ impl Transform {
         Self::Predictor { modes, above: Vec::new() }
     }
 
-    /// The transform of a palette, for a picture of `width` columns.
+    /// Creates the transform of a palette, for a picture of `width` columns.
     pub(super) fn palette(differences: &[u32], bits: u32, width: usize) -> Self {
-        // What is beyond the palette is transparent.
+        // Indices beyond the palette are transparent.
         let mut colours = Box::new([0; 256]);
         let mut colour = 0;
         for (to, difference) in colours.iter_mut().zip(differences) {
@@ -69,7 +65,7 @@ impl Transform {
                 }
                 above.clear();
                 above.extend_from_slice(row);
-                // Right of the last pixel is the first one of the next row.
+                // To the right of the last pixel is the first one of the next row.
                 above.push(0);
             }
             Self::Colour(elements) => {
@@ -139,7 +135,7 @@ fn predict(row: &mut [u32], above: &mut [u32], y: usize, modes: &Blocks) {
     }
 }
 
-/// Adds to each of `columns` what is predicted from the pixels left, above, above to the right and above to the left.
+/// Adds to each of `columns` the prediction from the pixels left, above, above right and above left.
 #[inline]
 fn add(row: &mut [u32], above: &[u32], columns: Range<usize>, predicted: impl Fn(u32, u32, u32, u32) -> u32) {
     let (start, end) = (columns.start, columns.end);
@@ -152,7 +148,7 @@ fn add(row: &mut [u32], above: &[u32], columns: Range<usize>, predicted: impl Fn
     }
 }
 
-/// The sum of each channel, modulo 256.
+/// Returns the sum of each channel, modulo 256.
 #[inline]
 fn sum(a: u32, b: u32) -> u32 {
     const EVEN: u32 = 0x00FF_00FF;
@@ -160,7 +156,7 @@ fn sum(a: u32, b: u32) -> u32 {
     ((a & EVEN).wrapping_add(b & EVEN) & EVEN) | ((a & ODD).wrapping_add(b & ODD) & ODD)
 }
 
-/// The mean of each channel, rounded down.
+/// Returns the mean of each channel, rounded down.
 #[inline]
 fn mean(a: u32, b: u32) -> u32 {
     (((a ^ b) & 0xFEFE_FEFE) >> 1) + (a & b)
@@ -198,7 +194,7 @@ fn half_gradient(mean: u32, top_left: u32) -> u32 {
     clamped(|channel| mean[channel] + (mean[channel] - corner[channel]) / 2)
 }
 
-/// Adds to red and blue what the multipliers of `element` make of green, and of red.
+/// Adds to red and blue the products of the multipliers in `element` with green, and with red.
 #[inline]
 fn with_colours(pixel: u32, element: u32) -> u32 {
     let [blue, green, red, alpha] = pixel.to_le_bytes();
