@@ -17,7 +17,7 @@ use std::sync::Arc;
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response};
 
-pub use self::access_log::AccessLog;
+pub(crate) use self::access_log::AccessLog;
 use self::endpoint::{Auth, Call, Endpoint, Limit};
 use self::endpoints::ENDPOINTS;
 use crate::auth::Tokens;
@@ -38,21 +38,21 @@ const MEDIA_BASE: &str = "/media";
 
 /// The endpoint that a request is for.
 #[derive(Clone)]
-pub struct Route {
+pub(crate) struct Route {
     endpoint: &'static Endpoint,
     /// The value of the parameter in the path, or an empty string.
     parameter: String,
 }
 
 /// The table of paths.
-pub struct Routes(Router<&'static Endpoint>);
+pub(crate) struct Routes(Router<&'static Endpoint>);
 
 impl Routes {
     /// Creates the table. If `media_base_url` is a path of this server, photos are found under it too.
     ///
     /// # Errors
     /// That path hides one of the others.
-    pub fn new(media_base_url: &str) -> Result<Self, matchit::InsertError> {
+    pub(crate) fn new(media_base_url: &str) -> Result<Self, matchit::InsertError> {
         let under_own_path = |endpoint: &'static Endpoint| {
             let path = format!("{media_base_url}{}", endpoint.path.strip_prefix(MEDIA_BASE)?);
             (path.starts_with('/') && path != endpoint.path).then_some((path, endpoint))
@@ -65,7 +65,7 @@ impl Routes {
 }
 
 /// Returns the methods of all endpoints, each once.
-pub fn methods() -> Vec<Method> {
+pub(crate) fn methods() -> Vec<Method> {
     let mut methods: Vec<Method> = Vec::new();
     for method in ENDPOINTS.iter().flat_map(|endpoint| methods_of(&endpoint.method)) {
         if !methods.contains(&method) {
@@ -76,7 +76,7 @@ pub fn methods() -> Vec<Method> {
 }
 
 /// The parts that the endpoints need.
-pub struct Api {
+pub(crate) struct Api {
     /// The table of paths.
     pub routes: Routes,
     /// The upload use case.

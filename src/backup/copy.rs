@@ -25,7 +25,7 @@ const LOOK_EVERY: u64 = 256;
 
 /// The progress or the result of a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Copied {
+pub(crate) struct Copied {
     /// Photos that the source had when it was counted, before the first was copied.
     pub total: u64,
     /// Photos that were compared so far.
@@ -65,7 +65,7 @@ struct Checksum {
 ///
 /// # Errors
 /// A store failed several times in a row. Copied photos stay, and the next call continues.
-pub async fn copy(
+pub(crate) async fn copy(
     source: &dyn MediaStore,
     target: &dyn MediaStore,
     mut progress: impl FnMut(&Copied),

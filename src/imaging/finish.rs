@@ -76,7 +76,7 @@ pub(super) fn encode(
 
 /// Returns the width and height that a stored photo declares. `head` must contain everything up to its first scan. Returns
 /// `None` if the bytes are not a JPEG or declare more than one size.
-pub fn stored_sides(head: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn stored_sides(head: &[u8]) -> Option<(u32, u32)> {
     jpeg::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
 }
 

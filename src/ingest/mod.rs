@@ -4,7 +4,7 @@
 //! removes what was staged. This room knows no HTTP: its input is a stream of bytes and a boundary.
 
 mod admission;
-pub mod boundary;
+pub(crate) mod boundary;
 mod commit;
 mod counts;
 mod error;
@@ -26,7 +26,7 @@ use tracing::Instrument;
 
 use self::admission::Admission;
 use self::counts::Counts;
-pub use self::error::{IngestError, PhotoError};
+pub(crate) use self::error::{IngestError, PhotoError};
 use self::page_pool::PagePool;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::{Label, PhotoPart};
@@ -39,20 +39,20 @@ use crate::publication::Publisher;
 use crate::ratelimit::RateLimiter;
 
 /// Name of the form field that carries photos.
-pub const FILES_FIELD: &str = "files";
+pub(crate) const FILES_FIELD: &str = "files";
 /// Name of the form field that carries the title.
-pub const TITLE_FIELD: &str = "title";
+pub(crate) const TITLE_FIELD: &str = "title";
 /// Most memory that is kept for the next photos while no photo uses it: two photos of the usual size of a phone.
 const SPARE_BYTES: u64 = 8 << 20;
 /// How long a successful check of store and catalog is valid. The floors of free space are far above what arrives in that
 /// time.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest title in characters (Unicode scalar values).
-pub const MAX_TITLE_CHARS: usize = 160;
+pub(crate) const MAX_TITLE_CHARS: usize = 160;
 
 /// Caps on one upload.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Most photos.
     pub photos: usize,
     /// Longest photo in bytes.
@@ -69,7 +69,7 @@ pub struct Limits {
 
 /// The result of a finished upload.
 #[derive(Debug)]
-pub struct Uploaded {
+pub(crate) struct Uploaded {
     /// The draft, durable.
     pub draft: Draft,
     /// One for each photo, in order.
@@ -78,7 +78,7 @@ pub struct Uploaded {
 
 /// A photo of a finished upload: its source and what was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UploadedPhoto {
+pub(crate) struct UploadedPhoto {
     /// Content address of the stored photo.
     pub key: MediaKey,
     /// Sniffed type of the source.
@@ -90,7 +90,7 @@ pub struct UploadedPhoto {
 }
 
 /// Takes uploads, and has everything that an upload needs.
-pub struct Ingest {
+pub(crate) struct Ingest {
     limits: Limits,
     recipe: Recipe,
     /// Hash of the recipe. It keys the hash of a source, so that other settings give other source ids.
@@ -112,7 +112,7 @@ pub struct Ingest {
 
 impl Ingest {
     /// Combines the parts. `scratch` is for photos that do not fit the memory budget.
-    pub fn new(
+    pub(crate) fn new(
         limits: Limits,
         recipe: Recipe,
         budget: Budget,
@@ -142,13 +142,13 @@ impl Ingest {
 
     /// Limits what one client may add to the store; the units of `quota` are KiB.
     #[must_use]
-    pub fn with_quota(mut self, quota: Option<Arc<dyn RateLimiter>>) -> Self {
+    pub(crate) fn with_quota(mut self, quota: Option<Arc<dyn RateLimiter>>) -> Self {
         self.quota = quota;
         self
     }
 
     /// The caps in force.
-    pub fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
@@ -156,7 +156,7 @@ impl Ingest {
     ///
     /// # Errors
     /// Its photos would wait longer than they may, or the store or the catalog is full or does not answer.
-    pub async fn admit(&self, client: ClientKey) -> Result<(), IngestError> {
+    pub(crate) async fn admit(&self, client: ClientKey) -> Result<(), IngestError> {
         let wait = self.pool.expected_wait(client);
         if wait > self.pool.wait() {
             return Err(IngestError::Busy { retry_after: wait - self.pool.wait() });
@@ -180,7 +180,7 @@ impl Ingest {
 
     /// Returns once all running commits have ended, including those whose clients left. Called when no upload begins any
     /// more.
-    pub async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         self.commits.close();
         self.commits.wait().await;
     }
@@ -192,7 +192,7 @@ impl Ingest {
     ///
     /// # Errors
     /// See [`IngestError`]; no draft, row or file stays.
-    pub async fn upload<S>(
+    pub(crate) async fn upload<S>(
         self: &Arc<Self>,
         caller: Caller,
         body: S,

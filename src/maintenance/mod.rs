@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::collect::Collected;
 use self::missing::Missing;
 use self::schedule::seconds;
 use self::scrub::Scrub;
@@ -35,7 +34,7 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 
 /// What maintenance may do, and how fast.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// Whether anything is removed. Missing photos are counted in any case.
     pub collects: bool,
     /// How long a photo is kept to which nothing refers.
@@ -48,7 +47,7 @@ pub struct Rules {
 
 /// Why a task of maintenance stopped early. It is repeated later.
 #[derive(Debug, thiserror::Error)]
-pub enum MaintenanceError {
+pub(crate) enum MaintenanceError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -62,7 +61,7 @@ pub enum MaintenanceError {
 
 /// Numbers for the operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Photos removed since the start.
     pub collected: u64,
     /// Bytes of the removed photos.
@@ -78,7 +77,7 @@ pub struct Figures {
 }
 
 /// The background tasks that keep store and catalog in agreement.
-pub struct Maintenance {
+pub(crate) struct Maintenance {
     rules: Rules,
     publisher: Arc<Publisher>,
     catalog: Arc<dyn Catalog>,
@@ -93,7 +92,7 @@ pub struct Maintenance {
 
 impl Maintenance {
     /// Combines the parts. Nothing runs yet.
-    pub fn new(rules: Rules, publisher: Arc<Publisher>) -> Self {
+    pub(crate) fn new(rules: Rules, publisher: Arc<Publisher>) -> Self {
         let (catalog, store) = (Arc::clone(publisher.catalog()), Arc::clone(publisher.store()));
         let [collected, collected_bytes, left, last_run] = std::array::from_fn(|_| AtomicU64::new(0));
         let missing = Missing::default();
@@ -102,7 +101,7 @@ impl Maintenance {
     }
 
     /// Registers the metrics of maintenance.
-    pub fn register(self: &Arc<Self>, metrics: &mut Metrics) {
+    pub(crate) fn register(self: &Arc<Self>, metrics: &mut Metrics) {
         let read = |figure: fn(Figures) -> u64| {
             let maintenance = Arc::clone(self);
             move || figure(maintenance.figures())
@@ -125,7 +124,7 @@ impl Maintenance {
     }
 
     /// Returns the current figures.
-    pub fn figures(&self) -> Figures {
+    pub(crate) fn figures(&self) -> Figures {
         let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         Figures {
             collected: read(&self.collected),
@@ -138,13 +137,13 @@ impl Maintenance {
     }
 
     /// Returns how many photos are missing. Looks first whether some of them exist again.
-    pub async fn missing(&self) -> u64 {
+    pub(crate) async fn missing(&self) -> u64 {
         self.missing.recount(&*self.store).await;
         self.missing.count()
     }
 
     /// Runs until `stop` is cancelled, and then returns within the time of one page.
-    pub async fn run(&self, stop: CancellationToken) {
+    pub(crate) async fn run(&self, stop: CancellationToken) {
         tokio::join!(self.keep_in_agreement(&stop), self.keep_scrubbing(&stop));
     }
 

@@ -132,7 +132,7 @@ impl Maintenance {
     }
 
     /// Returns whether the photo is damaged and could not be moved to quarantine: its bytes must not be served.
-    pub async fn withholds(&self, key: MediaKey) -> bool {
+    pub(crate) async fn withholds(&self, key: MediaKey) -> bool {
         if !self.missing.is_damaged(key) {
             return false;
         }

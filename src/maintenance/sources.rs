@@ -11,7 +11,7 @@ impl Maintenance {
     ///
     /// # Errors
     /// The catalog or the store does not answer.
-    pub async fn forget_sources(&self, stop: &CancellationToken) -> Result<u64, MaintenanceError> {
+    pub(crate) async fn forget_sources(&self, stop: &CancellationToken) -> Result<u64, MaintenanceError> {
         let (mut forgotten, mut after) = (0, None);
         loop {
             let page = self.catalog.sources_page(after, PAGE).await?;

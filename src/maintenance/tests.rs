@@ -3,6 +3,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::collect::Collected;
 use super::*;
 use crate::catalog::{NewDraft, NewPhoto, SledCatalog};
 use crate::disk::FreeDisk;

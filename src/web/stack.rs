@@ -36,7 +36,7 @@ const MAX_HEADER_BYTES: usize = 32 * 1024;
 const SHARE_RETRY: Duration = Duration::from_secs(2);
 
 /// Kinds of problems that any request may get before it reaches its handler, or while its head is read.
-pub const PROBLEMS: &[ProblemKind] = &[
+pub(crate) const PROBLEMS: &[ProblemKind] = &[
     ProblemKind::BadRequest,
     ProblemKind::RequestTimeout,
     ProblemKind::BodyTooLarge,
@@ -46,7 +46,7 @@ pub const PROBLEMS: &[ProblemKind] = &[
 ];
 
 /// The layers around an application.
-pub struct Stack<A> {
+pub(crate) struct Stack<A> {
     /// The application.
     pub app: A,
     /// Proxies whose forwarding headers are trusted.
@@ -59,7 +59,7 @@ pub struct Stack<A> {
 
 /// Marks a request of a client beyond its share of connections in work. Only a monitoring request is then answered.
 #[derive(Debug, Clone, Copy)]
-pub struct MonitorsOnly;
+pub(crate) struct MonitorsOnly;
 
 /// The facts about a request that are known before the application sees it.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ struct Origin {
 
 /// The facts about a request and its response for the access log.
 #[derive(Debug)]
-pub struct Exchange<'a> {
+pub(crate) struct Exchange<'a> {
     /// The method.
     pub method: &'a Method,
     /// The path, without its query.
@@ -92,7 +92,7 @@ pub struct Exchange<'a> {
 }
 
 /// The application inside the stack.
-pub trait Application: Send + Sync + 'static {
+pub(crate) trait Application: Send + Sync + 'static {
     /// The endpoint of a path and a method.
     type Route: Clone + Send;
 
@@ -130,7 +130,7 @@ pub trait Application: Send + Sync + 'static {
 }
 
 /// Allows requests of these methods from pages of these origins with credentials, or of any origin (`None`) without.
-pub fn cors(origins: Option<&[String]>, methods: impl IntoIterator<Item = Method>) -> CorsLayer {
+pub(crate) fn cors(origins: Option<&[String]>, methods: impl IntoIterator<Item = Method>) -> CorsLayer {
     let layer = CorsLayer::new()
         .allow_methods(methods.into_iter().collect::<Vec<_>>())
         .allow_headers([AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID])
@@ -152,7 +152,11 @@ pub fn cors(origins: Option<&[String]>, methods: impl IntoIterator<Item = Method
 
 impl<A: Application> Stack<A> {
     /// Handles one request of the peer at `peer`.
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    pub(crate) async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
         let started = Instant::now();
         let request_id = request_id::of(request.headers());
         let span = tracing::info_span!("request", request_id);

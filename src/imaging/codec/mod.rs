@@ -7,7 +7,7 @@ pub(super) mod jpeg;
 mod picture;
 mod raster;
 
-pub use self::format::Format;
+pub(crate) use self::format::Format;
 pub(super) use self::picture::{DecodeError, Picture};
 use self::raster::{Png, Tiff, WebP, Whole, png_in_ico};
 use super::error::ImageError;

@@ -69,7 +69,7 @@ pub struct Part<'p> {
 }
 
 impl Parts {
-    /// Reads the parts of `body`, delimited by `boundary`, which is valid (see [`boundary`](super::boundary::boundary)).
+    /// Reads the parts of `body`, delimited by `boundary`, which is valid (see `ingest/boundary.rs`).
     ///
     /// Reads at most `max_bytes` of the body, and at most 100 parts more than `max_photos`.
     pub fn new<S>(body: S, boundary: &str, max_bytes: u64, max_photos: usize) -> Self

@@ -42,7 +42,7 @@ use crate::model::MediaKey;
 
 /// Photos in a directory of a local disk.
 #[derive(Debug, Clone)]
-pub struct LocalStore {
+pub(crate) struct LocalStore {
     root: Arc<Path>,
     min_free: FreeDisk,
     directories: Arc<Directories>,
@@ -58,7 +58,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// The directories cannot be created or written.
-    pub fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
+    pub(crate) fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
         let directories = Directories::open(root)?;
         let mut pending: HashMap<MediaKey, Vec<PathBuf>> = HashMap::new();
         for entry in fs::read_dir(directories.staging())? {
@@ -75,7 +75,7 @@ impl LocalStore {
     }
 
     /// Returns the directory for scratch files, on the same disk as the photos.
-    pub fn scratch_dir(&self) -> PathBuf {
+    pub(crate) fn scratch_dir(&self) -> PathBuf {
         self.directories.staging()
     }
 

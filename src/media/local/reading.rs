@@ -28,7 +28,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// There is no such directory, or it cannot be read.
-    pub fn open_for_reading(root: &Path) -> io::Result<Self> {
+    pub(crate) fn open_for_reading(root: &Path) -> io::Result<Self> {
         Ok(Self {
             root: root.into(),
             min_free: FreeDisk::Bytes(0),

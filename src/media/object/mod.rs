@@ -16,7 +16,7 @@ mod bucket;
 mod fault;
 mod http;
 mod publish;
-pub mod s3;
+pub(crate) mod s3;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -39,7 +39,7 @@ use tokio::time::timeout;
 use self::bucket::{AT_ONCE, Bucket, PHOTOS, REMOVED_WITHIN, path, stored};
 use self::fault::{Fault, found};
 use self::publish::BucketStaging;
-pub use self::service::BucketSettings;
+pub(crate) use self::service::BucketSettings;
 use super::{Link, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
 use crate::blocking::blocking;
 use crate::disk::{self, FreeDisk};
@@ -99,7 +99,7 @@ pub enum BucketError {
 
 /// Photos in a bucket.
 #[derive(Debug, Clone)]
-pub struct BucketStore(Arc<Bucket>);
+pub(crate) struct BucketStore(Arc<Bucket>);
 
 impl BucketStore {
     /// Opens the bucket and sends it one request. A service that does not answer is logged, and used once it answers.
@@ -108,7 +108,7 @@ impl BucketStore {
     ///
     /// # Errors
     /// The service refuses access: no such bucket, no such key.
-    pub async fn open(
+    pub(crate) async fn open(
         connection: Connection,
         scratch: &FsPath,
         min_free: FreeDisk,

@@ -17,7 +17,7 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
 const BACKOFF: Duration = Duration::from_millis(100);
 
 /// The value of MEDIA_STORAGE, and the scheme of URLs that name objects.
-pub const SERVICE: &str = "s3";
+pub(crate) const SERVICE: &str = "s3";
 
 /// A bucket of S3 and the account that uses it.
 #[derive(Clone, PartialEq, Eq)]
