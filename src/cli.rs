@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::Operation;
-use crate::config::{self, NearMiss, Place, Settings, Source};
+use crate::config::{self, NearMiss, Settings, Source, StoreAddress};
 
 /// Exit code after bad arguments or settings. Starting again cannot help, so a supervisor should not.
 pub const EXIT_USAGE: u8 = 2;
@@ -79,8 +79,9 @@ enum Subcommands {
     Migrate,
     /// Copy the catalog, or the photos, to another place. The source does not change.
     ///
-    /// A place is sled:PATH or postgres://… (a catalog), local:DIRECTORY or s3:BUCKET (photos; the S3_* settings say how a
-    /// bucket is reached). A place that is left out is that of the settings, so a password need not be in a command line.
+    /// A place is sled:PATH or postgres://… as in DATABASE_URL (a catalog), local:DIRECTORY, or a bucket such as s3:NAME
+    /// (photos; the settings of its service say how it is reached). A place that is left out is that of the settings, so a
+    /// password need not be in a command line.
     ///
     /// Stop the server while an embedded catalog is copied. A server may read photos, or a catalog on PostgreSQL, during the
     /// copy if each of its instances runs with READ_ONLY=true. Nobody may write to the target.
@@ -143,7 +144,7 @@ pub fn command() -> Command {
             }
             Some(Subcommands::Migrate) => Command::Operate(Operation::Migrate),
             Some(Subcommands::MigrateStore { from, to }) => {
-                let (from, to) = (from.map(|value| place(&value)), to.map(|value| place(&value)));
+                let (from, to) = (from.map(|value| address(&value)), to.map(|value| address(&value)));
                 Command::Operate(Operation::MigrateStore { from, to })
             }
             Some(Subcommands::Token { action: TokenAction::Issue { user, ttl } }) => {
@@ -154,10 +155,10 @@ pub fn command() -> Command {
     }
 }
 
-/// Parses a place, or ends the process. The error does not show the text, which may contain a password.
-fn place(value: &str) -> Place {
-    let accepts = "a place is sled:PATH, postgres://…, local:DIRECTORY or s3:BUCKET";
-    Place::parse(value)
+/// Parses an address, or ends the process. The error does not show the text, which may contain a password.
+fn address(value: &str) -> StoreAddress {
+    let accepts = "a place is a value of DATABASE_URL, local:DIRECTORY or a bucket such as s3:NAME";
+    StoreAddress::parse(value)
         .unwrap_or_else(|| Arguments::command().error(ErrorKind::ValueValidation, accepts).exit())
 }
 

@@ -28,7 +28,7 @@ impl FreeDisk {
     /// Checks that the volume of `dir` has more than this much space, and inodes for new files. May block.
     ///
     /// # Errors
-    /// [`StorageFull`](io::ErrorKind::StorageFull) if not; [`is_out_of_inodes`] then tells whether inodes are missing. Any
+    /// [`StorageFull`](io::ErrorKind::StorageFull) if not; `is_out_of_inodes` then tells whether inodes are missing. Any
     /// other error if the volume cannot be read.
     pub fn check(self, dir: &Path) -> io::Result<()> {
         let volume = statvfs(dir)?;
@@ -47,7 +47,7 @@ impl FreeDisk {
 
 /// A directory for files without names, which the system removes with the process.
 #[derive(Debug, Clone)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     /// The directory.
     pub dir: Arc<Path>,
     /// Below this free space its volume counts as full.
@@ -65,7 +65,7 @@ fn inode_floor(inodes: u64) -> u64 {
 struct OutOfInodes;
 
 /// Returns true if an error of [`FreeDisk::check`] means that inodes ran out, not space.
-pub fn is_out_of_inodes(error: &io::Error) -> bool {
+pub(crate) fn is_out_of_inodes(error: &io::Error) -> bool {
     matches!(error.get_ref(), Some(cause) if cause.is::<OutOfInodes>())
 }
 
@@ -73,7 +73,7 @@ pub fn is_out_of_inodes(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// The file cannot be created.
-pub fn scratch_file(dir: &Path) -> io::Result<File> {
+pub(crate) fn scratch_file(dir: &Path) -> io::Result<File> {
     match tempfile::tempfile_in(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             create_dir(dir)?;
@@ -87,18 +87,18 @@ pub fn scratch_file(dir: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// Files cannot be created.
-pub fn check_writable(dir: &Path) -> io::Result<()> {
+pub(crate) fn check_writable(dir: &Path) -> io::Result<()> {
     tempfile::tempfile_in(dir).map(drop)
 }
 
 /// Returns true if an error means that space ran out. Deleting files may help; a retry alone does not.
-pub fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Returns true if an error means that the process or the system has no free file descriptor. A later retry may help. It
 /// recognises only the system's own errors, not errors that wrap them.
-pub fn is_out_of_files(error: &io::Error) -> bool {
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
     matches!(code, Some(Errno::EMFILE | Errno::ENFILE))
 }
@@ -107,7 +107,7 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
 ///
 /// # Errors
 /// A directory cannot be created or synced.
-pub fn create_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn create_dir(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
@@ -126,7 +126,7 @@ pub fn create_dir(dir: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// The directory cannot be synced.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

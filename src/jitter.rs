@@ -7,7 +7,7 @@ use std::time::Duration;
 const STEPS: u64 = 1024;
 
 /// Returns a random duration from `low` to `high`.
-pub fn between(low: Duration, high: Duration) -> Duration {
+pub(crate) fn between(low: Duration, high: Duration) -> Duration {
     let step = u32::try_from(RandomState::new().build_hasher().finish() % STEPS).unwrap_or(0);
     low + high.saturating_sub(low) / 1024 * step
 }

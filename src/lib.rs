@@ -1,13 +1,13 @@
 //! A streaming media-ingest server: phones upload photos in bulk, each request becomes a draft listing.
 //!
 //! [`app::App`] connects the rooms, which `ARCHITECTURE.md` shows. Dependencies point downwards only: `api` knows `ingest`,
-//! which knows `imaging` and `publication`. The latter knows [`media`] and [`catalog`], which know nothing of each other.
+//! which knows `imaging` and `publication`. The latter knows `media` and [`catalog`], which know nothing of each other.
 
 mod allocator;
-pub mod api;
+mod api;
 pub mod app;
-pub mod auth;
-pub mod backup;
+mod auth;
+mod backup;
 mod blocking;
 pub mod budget;
 pub mod catalog;
@@ -17,20 +17,22 @@ pub mod config;
 pub mod disk;
 #[cfg(test)]
 mod docs;
-pub mod error_chain;
+mod error_chain;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod imaging;
 pub mod ingest;
-pub mod jitter;
-pub mod listings;
-pub mod maintenance;
-pub mod media;
+mod jitter;
+mod listings;
+mod maintenance;
+mod media;
 pub mod model;
-pub mod publication;
-pub mod ratelimit;
+mod publication;
+mod ratelimit;
 pub mod server;
-pub mod stores;
+mod stores;
 pub mod telemetry;
-pub mod tls;
-pub mod web;
+mod tls;
+mod web;
+
+pub use self::web::problem::ProblemKind;

@@ -119,11 +119,11 @@ fn read_hex(text: &str) -> Option<[u8; 32]> {
 
 /// The client against which limits and shares are counted: a user or an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientKey(u128);
+pub(crate) struct ClientKey(u128);
 
 impl ClientKey {
     /// Returns bytes that are unique to this client.
-    pub fn to_bytes(self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 }
@@ -148,7 +148,7 @@ impl From<UserId> for ClientKey {
 
 /// The sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// The client to which the request counts: the user if there is one, else the address.
     pub client: ClientKey,
     /// The user that the token names, if any.
@@ -157,7 +157,7 @@ pub struct Caller {
 
 impl Caller {
     /// Creates a caller at `ip`, with the user that a token names, if any.
-    pub fn new(ip: IpAddr, user: Option<UserId>) -> Self {
+    pub(crate) fn new(ip: IpAddr, user: Option<UserId>) -> Self {
         Self { client: user.map_or_else(|| ip.into(), ClientKey::from), user }
     }
 }
@@ -224,7 +224,7 @@ impl fmt::Display for UserId {
 }
 
 /// Upper bound of row ids: JavaScript cannot represent all larger integers. A higher counter is damaged.
-pub const MAX_ID: u64 = 1 << 53;
+pub(crate) const MAX_ID: u64 = 1 << 53;
 
 /// A stored photo. There is exactly one row for each [`MediaKey`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use crate::media::{BucketError, BucketStore, LocalStore, MediaStore};
 
 /// The purpose for which a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// The server. It creates a missing store, logs a database that does not answer, and uses it once it does.
     Serve,
     /// A command that may create a store. A database must answer.
@@ -24,7 +24,7 @@ pub enum Mode {
 }
 
 /// Both stores, opened.
-pub struct Stores {
+pub(crate) struct Stores {
     /// The catalog.
     pub catalog: Arc<dyn Restorable>,
     /// The photos.
@@ -32,7 +32,7 @@ pub struct Stores {
 }
 
 /// The store of photos, opened.
-pub struct Media {
+pub(crate) struct Media {
     /// The store.
     pub store: Arc<dyn MediaStore>,
     /// The directory for photos that are not stored yet.
@@ -97,7 +97,7 @@ impl From<OpenError> for String {
 ///
 /// # Errors
 /// See [`OpenError`].
-pub async fn open(settings: &Settings, mode: Mode) -> Result<Stores, OpenError> {
+pub(crate) async fn open(settings: &Settings, mode: Mode) -> Result<Stores, OpenError> {
     let catalog = open_catalog(settings, mode).await?;
     let media = open_media(settings, mode).await?;
     Ok(Stores { catalog, media })
@@ -107,7 +107,7 @@ pub async fn open(settings: &Settings, mode: Mode) -> Result<Stores, OpenError> 
 ///
 /// # Errors
 /// See [`OpenError`].
-pub async fn open_catalog(settings: &Settings, mode: Mode) -> Result<Arc<dyn Restorable>, OpenError> {
+pub(crate) async fn open_catalog(settings: &Settings, mode: Mode) -> Result<Arc<dyn Restorable>, OpenError> {
     let database = &settings.database;
     let failed = |source| OpenError::Catalog { database: database.clone(), source };
     let must_exist = matches!(mode, Mode::Existing | Mode::Read);
@@ -147,7 +147,7 @@ pub(crate) async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCa
 ///
 /// # Errors
 /// See [`OpenError`].
-pub async fn open_media(settings: &Settings, mode: Mode) -> Result<Media, OpenError> {
+pub(crate) async fn open_media(settings: &Settings, mode: Mode) -> Result<Media, OpenError> {
     let (root, min_free) = (&settings.media_root, settings.min_free_disk);
     let failed = |source| OpenError::Media { path: root.clone(), source };
     let (store, dir): (Arc<dyn MediaStore>, _) = match &settings.media_storage {
@@ -163,7 +163,7 @@ pub async fn open_media(settings: &Settings, mode: Mode) -> Result<Media, OpenEr
             let dir = store.scratch_dir();
             (Arc::new(store), dir)
         }
-        MediaStorage::S3(bucket) => {
+        MediaStorage::Bucket(bucket) => {
             disk::create_dir(root).map_err(failed)?;
             (Arc::new(BucketStore::open(bucket.connect()?, root, min_free).await?), root.clone())
         }

@@ -15,7 +15,7 @@ pub struct TlsError(#[from] rustls::Error);
 ///
 /// # Errors
 /// rustls supports no protocol version with this provider.
-pub fn client() -> Result<ClientConfig, TlsError> {
+pub(crate) fn client() -> Result<ClientConfig, TlsError> {
     let (roots, errors) = machine_roots();
     if roots.is_empty() {
         tracing::warn!(?errors, "no trusted certificates were found: every TLS server will be refused");
@@ -25,7 +25,7 @@ pub fn client() -> Result<ClientConfig, TlsError> {
 }
 
 /// Returns the valid certificates that the machine trusts, and the errors of those that could not be read.
-pub fn machine_roots() -> (RootCertStore, Vec<rustls_native_certs::Error>) {
+pub(crate) fn machine_roots() -> (RootCertStore, Vec<rustls_native_certs::Error>) {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
@@ -33,11 +33,11 @@ pub fn machine_roots() -> (RootCertStore, Vec<rustls_native_certs::Error>) {
 }
 
 /// Returns the cryptography provider of all TLS connections.
-pub fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
 /// Makes [`provider`] the process-wide default, for libraries that use it.
-pub fn install_default_provider() {
+pub(crate) fn install_default_provider() {
     let _already_installed = ring::default_provider().install_default();
 }

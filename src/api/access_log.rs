@@ -27,7 +27,7 @@ struct RouteLabels {
 }
 
 /// Logs and counts requests.
-pub struct AccessLog {
+pub(crate) struct AccessLog {
     requests: Family<RequestLabels, Counter>,
     latencies: Family<RouteLabels, Histogram, fn() -> Histogram>,
     bytes_in: Counter,
@@ -37,7 +37,7 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// Creates the log and registers its metrics.
-    pub fn new(metrics: &mut Metrics) -> Self {
+    pub(crate) fn new(metrics: &mut Metrics) -> Self {
         let log = Self {
             requests: Family::default(),
             latencies: Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS)),

@@ -14,7 +14,7 @@ use crate::ingest::Limits;
 use crate::model::Caller;
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{Problem, ProblemKind};
-use crate::web::query;
+use crate::web::{query, stack};
 
 /// One endpoint.
 pub(super) struct Endpoint {
@@ -154,14 +154,14 @@ pub(super) fn bad_parameter(name: &'static str, detail: impl Into<Cow<'static, s
     Problem::new(ProblemKind::BadParameter, detail).with("parameter", name)
 }
 
-type Answered<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
-type Handler = for<'a> fn(&'a Api, Call) -> Answered<'a>;
+pub(super) type Answered<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
+pub(super) type Handler = for<'a> fn(&'a Api, Call) -> Answered<'a>;
 
 impl Endpoint {
     /// Returns all kinds of problems that a request may be answered with, in the order of the enum.
     pub(super) fn kinds(&self) -> Vec<ProblemKind> {
         let mut kinds = vec![ProblemKind::Internal];
-        kinds.extend(crate::web::stack::PROBLEMS);
+        kinds.extend(stack::PROBLEMS);
         kinds.extend(self.problems);
         if self.auth == Auth::Bearer {
             kinds.extend([ProblemKind::TokenMissing, ProblemKind::TokenInvalid]);

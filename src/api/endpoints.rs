@@ -6,7 +6,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::dto::{self, DraftOut, Health, ListOut, Ready};
-use super::endpoint::{Answer, Auth, Content, Endpoint, Header, Input, Limit, Parameter};
+use super::endpoint::{Answer, Auth, Content, Endpoint, Handler, Header, Input, Limit, Parameter};
 use super::{listings, media, openapi, ops, uploads};
 use crate::media::MediaName;
 use crate::model::DraftStatus;
@@ -24,6 +24,35 @@ const fn answer(
 
 const fn json_of<T: JsonSchema>() -> Content {
     Content::Json(SchemaGenerator::subschema_for::<T>)
+}
+
+/// An endpoint of monitors: GET by everybody, without limits.
+const fn monitor(
+    path: &'static str,
+    name: &'static str,
+    operation: &'static str,
+    summary: &'static str,
+    answers: &'static [Answer],
+    problems: &'static [ProblemKind],
+    handler: Handler,
+) -> Endpoint {
+    Endpoint {
+        method: Method::GET,
+        path,
+        name,
+        operation,
+        summary,
+        auth: Auth::Public,
+        limits: &[],
+        is_monitor: true,
+        input: Input::Nothing,
+        parameters: &[],
+        query: &[],
+        request_headers: &[],
+        answers,
+        problems,
+        handler,
+    }
 }
 
 const ETAG: Header = ("ETag", "The strong entity tag of the content.");
@@ -368,8 +397,11 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         input: Input::Nothing,
         parameters: &[Parameter {
             name: "file",
-            meaning: "The last part of `media.url`: the SHA-256 of the photo in hexadecimal, and `.jpg`.",
-            schema: || json!({"type": "string", "pattern": "^[0-9a-f]{64}\\.jpg$"}),
+            meaning: "The last part of `media.url`: the SHA-256 of the photo in hexadecimal, and the extension.",
+            schema: || {
+                let pattern = format!("^[0-9a-f]{{64}}\\{}$", MediaName::EXTENSION);
+                json!({"type": "string", "pattern": pattern})
+            },
         }],
         query: &[],
         request_headers: &[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE],
@@ -430,57 +462,33 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
             ),
         ],
         problems: &[],
-        handler: |_, call| Box::pin(async move { Ok(openapi::show(call.request.headers())) }),
+        handler: |_, call| Box::pin(async move { Ok(openapi::show(call.request.headers(), &ENDPOINTS)) }),
     },
-    Endpoint {
-        method: Method::GET,
-        path: "/api/v1/health",
-        name: "health",
-        operation: "getHealth",
-        summary: "Says that the process lives.",
-        auth: Auth::Public,
-        limits: &[],
-        is_monitor: true,
-        input: Input::Nothing,
-        parameters: &[],
-        query: &[],
-        request_headers: &[],
-        answers: &[answer(StatusCode::OK, "The process lives.", &[], json_of::<Health>())],
-        problems: &[],
-        handler: |_, _| Box::pin(async { Ok(ops::health()) }),
-    },
-    Endpoint {
-        method: Method::GET,
-        path: "/api/v1/ready",
-        name: "ready",
-        operation: "getReadiness",
-        summary: "Says whether an upload would be taken now.",
-        auth: Auth::Public,
-        limits: &[],
-        is_monitor: true,
-        input: Input::Nothing,
-        parameters: &[],
-        query: &[],
-        request_headers: &[],
-        answers: &[answer(StatusCode::OK, "Uploads work.", &[], json_of::<Ready>())],
-        problems: &[ProblemKind::NotReady],
-        handler: |api, _| Box::pin(ops::ready(api)),
-    },
-    Endpoint {
-        method: Method::GET,
-        path: "/metrics",
-        name: "metrics",
-        operation: "getMetrics",
-        summary: "Returns the metrics in the OpenMetrics text format.",
-        auth: Auth::Public,
-        limits: &[],
-        is_monitor: true,
-        input: Input::Nothing,
-        parameters: &[],
-        query: &[],
-        request_headers: &[],
-        answers: &[answer(StatusCode::OK, "The metrics.", &[], Content::Other(metrics::CONTENT_TYPE))],
-        problems: &[],
-        handler: |api, _| Box::pin(async { Ok(ops::metrics(api)) }),
-    },
+    monitor(
+        "/api/v1/health",
+        "health",
+        "getHealth",
+        "Says that the process lives.",
+        &[answer(StatusCode::OK, "The process lives.", &[], json_of::<Health>())],
+        &[],
+        |_, _| Box::pin(async { Ok(ops::health()) }),
+    ),
+    monitor(
+        "/api/v1/ready",
+        "ready",
+        "getReadiness",
+        "Says whether an upload would be taken now.",
+        &[answer(StatusCode::OK, "Uploads work.", &[], json_of::<Ready>())],
+        &[ProblemKind::NotReady],
+        |api, _| Box::pin(ops::ready(api)),
+    ),
+    monitor(
+        "/metrics",
+        "metrics",
+        "getMetrics",
+        "Returns the metrics in the OpenMetrics text format.",
+        &[answer(StatusCode::OK, "The metrics.", &[], Content::Other(metrics::CONTENT_TYPE))],
+        &[],
+        |api, _| Box::pin(async { Ok(ops::metrics(api)) }),
+    ),
 ];

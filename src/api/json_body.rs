@@ -7,7 +7,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::uploads::{refuse_encoding, refuse_length};
+use super::body_head::{refuse_encoding, refuse_length};
 use crate::web::body::{ReadError, RequestBody};
 use crate::web::problem::{self, Problem, ProblemKind};
 

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod bearer;
+mod body_head;
 mod dto;
 mod endpoint;
 mod endpoints;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use hyper::header::{HeaderMap, HeaderName};
 use hyper::{Method, Request, Response};
 
-pub use self::access_log::AccessLog;
+pub(crate) use self::access_log::AccessLog;
 use self::endpoint::{Auth, Call, Endpoint, Header, Limit};
 use self::endpoints::ENDPOINTS;
 use self::idempotency::Attempted;
@@ -43,21 +44,21 @@ const MEDIA_BASE: &str = "/media";
 
 /// The endpoint that a request is for.
 #[derive(Clone)]
-pub struct Route {
+pub(crate) struct Route {
     endpoint: &'static Endpoint,
     /// The values of the parameters in the path, in order.
     parameters: Vec<String>,
 }
 
 /// The table of paths.
-pub struct Routes(Router<&'static Endpoint>);
+pub(crate) struct Routes(Router<&'static Endpoint>);
 
 impl Routes {
     /// Creates the table. If `media_base_url` is a path of this server, photos are found under it too.
     ///
     /// # Errors
     /// That path hides one of the others.
-    pub fn new(media_base_url: &str) -> Result<Self, matchit::InsertError> {
+    pub(crate) fn new(media_base_url: &str) -> Result<Self, matchit::InsertError> {
         let under_own_path = |endpoint: &'static Endpoint| {
             let path = format!("{media_base_url}{}", endpoint.path.strip_prefix(MEDIA_BASE)?);
             (path.starts_with('/') && path != endpoint.path).then_some((path, endpoint))
@@ -70,7 +71,7 @@ impl Routes {
 }
 
 /// Returns the methods and headers of all endpoints, each once.
-pub fn cors_names() -> CorsNames {
+pub(crate) fn cors_names() -> CorsNames {
     let mut names = CorsNames::default();
     let add = |names: &mut Vec<HeaderName>, headers: &[Header]| {
         for (name, _) in headers {
@@ -92,7 +93,7 @@ pub fn cors_names() -> CorsNames {
 }
 
 /// The parts that the endpoints need.
-pub struct Api {
+pub(crate) struct Api {
     /// The table of paths.
     pub routes: Routes,
     /// The upload use case.

@@ -1,6 +1,6 @@
 //! `GET /api/v1/openapi.json`: OpenAPI 3.1, made from the table of endpoints, the kinds of problems and the DTOs.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
@@ -10,7 +10,6 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::endpoint::{Answer, Auth, Content, Endpoint, Header, Input, Parameter};
-use super::endpoints::ENDPOINTS;
 use crate::ingest::{FILES_FIELD, TITLE_FIELD};
 use crate::listings::fields::MAX_TITLE_CHARS;
 use crate::web::body::Body;
@@ -26,14 +25,13 @@ struct Rendered {
     etag: String,
 }
 
-static RENDERED: LazyLock<Rendered> = LazyLock::new(|| {
-    let text = document().to_string();
-    Rendered { etag: format!("\"{}\"", blake3::hash(text.as_bytes()).to_hex()), bytes: text.into() }
-});
-
-/// Answers with the document, or with 304 if the client has it.
-pub(super) fn show(request: &HeaderMap) -> Response<Body> {
-    let Rendered { bytes, etag } = &*RENDERED;
+/// Answers with the document of these endpoints, or with 304 if the client has it. The document is made once.
+pub(super) fn show(request: &HeaderMap, endpoints: &[Endpoint]) -> Response<Body> {
+    static RENDERED: OnceLock<Rendered> = OnceLock::new();
+    let Rendered { bytes, etag } = RENDERED.get_or_init(|| {
+        let text = document(endpoints).to_string();
+        Rendered { etag: format!("\"{}\"", blake3::hash(text.as_bytes()).to_hex()), bytes: text.into() }
+    });
     let mut response = if conditional::if_none_match(request, etag) {
         let mut response = full(StatusCode::NOT_MODIFIED, "application/json", Bytes::new());
         response.headers_mut().remove(CONTENT_TYPE);
@@ -49,12 +47,12 @@ pub(super) fn show(request: &HeaderMap) -> Response<Body> {
 }
 
 /// Returns the whole document.
-fn document() -> Value {
+fn document(endpoints: &[Endpoint]) -> Value {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let mut generator =
         settings.with(|settings| settings.definitions_path = "/components/schemas".into()).into_generator();
     let mut paths = Map::new();
-    for endpoint in &ENDPOINTS {
+    for endpoint in endpoints {
         let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
         for method in methods_of(&endpoint.method) {
             path[method.as_str().to_ascii_lowercase()] = operation(endpoint, &method, &mut generator);
@@ -270,10 +268,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::api::endpoints::ENDPOINTS;
 
     #[test]
     fn document_has_each_endpoint_and_each_kind_but_405_and_abandoned() {
-        let document = document();
+        let document = document(&ENDPOINTS);
         let mut operations = BTreeSet::new();
         for endpoint in &ENDPOINTS {
             for method in methods_of(&endpoint.method) {
@@ -292,7 +291,7 @@ mod tests {
 
     #[test]
     fn each_reference_has_its_schema() {
-        let document = document();
+        let document = document(&ENDPOINTS);
         let text = document.to_string();
         for (_, rest) in text.match_indices("\"$ref\":\"").map(|(at, start)| text.split_at(at + start.len()))
         {

@@ -3,20 +3,21 @@
 use std::borrow::Cow;
 
 use futures_util::TryStreamExt;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Response, StatusCode};
 
 use super::Api;
+use super::body_head::{refuse_encoding, refuse_length};
 use super::dto::RejectedOut;
 use super::endpoint::{Call, bad_parameter};
 use super::listings::{self, Located, Precondition};
 use crate::catalog::ChangeError;
 use crate::ingest::boundary::{ContentTypeError, boundary};
-use crate::ingest::parts::{PartsError, StreamError};
+use crate::ingest::parts::StreamError;
 use crate::ingest::{OnError, Rejected, Target, Upload, UploadAttempt, Uploaded};
 use crate::model::Draft;
 use crate::web::body::{Body, ReadError};
-use crate::web::problem::{self, Problem, ProblemKind};
+use crate::web::problem::Problem;
 
 /// The parameter of the query that says what a bad photo means for the others.
 pub(super) const ON_ERROR: &str = "on_error";
@@ -87,26 +88,5 @@ fn content_type(headers: &HeaderMap) -> Result<Cow<'_, str>, ContentTypeError> {
         (Some(value), None) => Ok(String::from_utf8_lossy(value.as_bytes())),
         (None, _) => Err(ContentTypeError::NotMultipart),
         (Some(_), Some(_)) => Err(ContentTypeError::Repeated),
-    }
-}
-
-/// Refuses a Content-Encoding, which this server does not undo (RFC 9110 section 8.4).
-pub(super) fn refuse_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    let is_identity = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(CONTENT_ENCODING).iter().all(is_identity) {
-        return Ok(());
-    }
-    let detail = "The body must not have a Content-Encoding.";
-    Err(Problem::new(ProblemKind::EncodedBody, detail))
-}
-
-/// Refuses a body whose Content-Length is over `max`.
-pub(super) fn refuse_length(headers: &HeaderMap, max: u64) -> Result<(), Problem> {
-    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    match length {
-        Some(length) if length > max => {
-            Err(problem::body_too_large(PartsError::TooLarge { max }.to_string()))
-        }
-        _ => Ok(()),
     }
 }

@@ -17,7 +17,7 @@ const MAX_TOKEN_BYTES: usize = 4096;
 /// The text is not a valid token. The reason is logged, not returned to the client.
 #[derive(Debug, thiserror::Error)]
 #[error("the token is not valid")]
-pub struct InvalidToken(#[source] Reason);
+pub(crate) struct InvalidToken(#[source] Reason);
 
 /// Why a token is not valid.
 #[derive(Debug, thiserror::Error)]
@@ -47,10 +47,10 @@ enum Reason {
 /// The token would expire later than the latest time that a token can contain.
 #[derive(Debug, thiserror::Error)]
 #[error("the token would be valid for too long")]
-pub struct TooLong;
+pub(crate) struct TooLong;
 
 /// Issues and verifies tokens.
-pub struct Tokens {
+pub(crate) struct Tokens {
     /// Signs and verifies.
     current: Key,
     /// Verifies tokens that were signed before the key changed.
@@ -59,7 +59,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// Creates an issuer that signs with `secret` and also accepts tokens signed with `previous`.
-    pub fn new(secret: &str, previous: Option<&str>) -> Self {
+    pub(crate) fn new(secret: &str, previous: Option<&str>) -> Self {
         Self { current: Key::new(secret), previous: previous.map(Key::new) }
     }
 
@@ -67,7 +67,7 @@ impl Tokens {
     ///
     /// # Errors
     /// The token is malformed, signed with another key or algorithm, expired, not valid yet, or contains no user id.
-    pub fn user(&self, token: &str) -> Result<UserId, InvalidToken> {
+    pub(crate) fn user(&self, token: &str) -> Result<UserId, InvalidToken> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.user_at(token, now).map_err(InvalidToken)
     }
@@ -95,7 +95,7 @@ impl Tokens {
     ///
     /// # Errors
     /// The token would be valid for too long.
-    pub fn issue(&self, user: UserId, ttl: Duration) -> Result<String, TooLong> {
+    pub(crate) fn issue(&self, user: UserId, ttl: Duration) -> Result<String, TooLong> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let exp = now.checked_add(ttl.as_secs()).filter(|exp| i64::try_from(*exp).is_ok()).ok_or(TooLong)?;
         let claims = json!({"sub": user.to_string(), "iat": now, "exp": exp});

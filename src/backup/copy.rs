@@ -25,7 +25,7 @@ const LOOK_EVERY: u64 = 256;
 
 /// The progress or the result of a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Copied {
+pub(crate) struct Copied {
     /// Photos that the source had when it was counted, before the first was copied.
     pub total: u64,
     /// Photos that were compared so far.
@@ -50,7 +50,7 @@ enum Fate {
 
 /// A checksum of all photos of a store: stores with equal ones have equal photos.
 #[derive(Default, PartialEq, Eq)]
-struct Census {
+struct Checksum {
     photos: u64,
     bytes: u64,
     /// The exclusive or of the keys.
@@ -65,7 +65,7 @@ struct Census {
 ///
 /// # Errors
 /// A store failed several times in a row. Copied photos stay, and the next call continues.
-pub async fn copy(
+pub(crate) async fn copy(
     source: &dyn MediaStore,
     target: &dyn MediaStore,
     mut progress: impl FnMut(&Copied),
@@ -76,7 +76,7 @@ pub async fn copy(
         target.reconcile(key, true).await?;
     }
     let mut left_out = HashSet::new();
-    let mut copied = Copied { total: census(source, &left_out).await?.photos, ..Copied::default() };
+    let mut copied = Copied { total: checksum(source, &left_out).await?.photos, ..Copied::default() };
     let mut problem = |copied: &mut Copied, kind, about| {
         copied.problems += 1;
         found(&Finding { kind, about, outcome: Outcome::Problem });
@@ -109,19 +109,17 @@ pub async fn copy(
         }
         progress(&copied);
     }
-    if census(source, &left_out).await? != census(target, &left_out).await? {
-        let mut lacking = absent(source, target);
-        while let Some(photo) = lacking.try_next().await? {
-            if !left_out.contains(&photo.key) {
-                let about = format!("{} is not at the target: run the same command again", photo.key);
-                problem(&mut copied, "file-missing", about);
-            }
-        }
-        let mut foreign = absent(target, source);
-        while let Some(photo) = foreign.try_next().await? {
-            if !left_out.contains(&photo.key) {
-                let about = format!("{} is at the target, and not where the others come from", photo.key);
-                problem(&mut copied, "file-foreign", about);
+    if checksum(source, &left_out).await? != checksum(target, &left_out).await? {
+        let here = "is not at the target: run the same command again";
+        let there = "is at the target, and not where the others come from";
+        for (one, other, kind, what) in
+            [(source, target, "file-missing", here), (target, source, "file-foreign", there)]
+        {
+            let mut absent = absent(one, other);
+            while let Some(photo) = absent.try_next().await? {
+                if !left_out.contains(&photo.key) {
+                    problem(&mut copied, kind, format!("{} {what}", photo.key));
+                }
             }
         }
     }
@@ -132,20 +130,20 @@ fn photos(store: &dyn MediaStore) -> BoxStream<'_, Result<Stored, MediaError>> {
     store.list().map_ok(|page| stream::iter(page).map(Ok)).try_flatten().boxed()
 }
 
-async fn census(store: &dyn MediaStore, without: &HashSet<MediaKey>) -> Result<Census, MediaError> {
-    let mut census = Census::default();
+async fn checksum(store: &dyn MediaStore, without: &HashSet<MediaKey>) -> Result<Checksum, MediaError> {
+    let mut sum = Checksum::default();
     let mut photos = photos(store);
     while let Some(photo) = photos.try_next().await? {
         if without.contains(&photo.key) {
             continue;
         }
-        census.photos += 1;
-        census.bytes = census.bytes.wrapping_add(photo.length);
-        for (sum, byte) in census.keys.iter_mut().zip(photo.key.as_bytes()) {
-            *sum ^= byte;
+        sum.photos += 1;
+        sum.bytes = sum.bytes.wrapping_add(photo.length);
+        for (mixed, byte) in sum.keys.iter_mut().zip(photo.key.as_bytes()) {
+            *mixed ^= byte;
         }
     }
-    Ok(census)
+    Ok(sum)
 }
 
 /// Returns the photos of `one` that `other` does not have with the same length.

@@ -13,7 +13,7 @@ use crate::catalog::{Restorable, Row, SourceRow};
 ///
 /// # Errors
 /// The catalog is partial, or the catalog or `out` failed. The output then has no end, and cannot be imported.
-pub async fn export(catalog: &dyn Restorable, out: impl Write) -> Result<Counts, BackupError> {
+pub(crate) async fn export(catalog: &dyn Restorable, out: impl Write) -> Result<Counts, BackupError> {
     let state = catalog.state().await?;
     if state.is_partial {
         return Err(BackupError::Partial);

@@ -22,7 +22,7 @@ const MAX_LINE_BYTES: u64 = 16 << 20;
 
 /// The number of rows of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Media rows.
     pub media: u64,
     /// Drafts.
@@ -41,7 +41,7 @@ fn is_zero(count: &u64) -> bool {
 
 impl Counts {
     /// Rows of all kinds.
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.media + self.drafts + self.sources + self.attempts
     }
 }
@@ -55,7 +55,7 @@ impl fmt::Display for Counts {
 
 /// Why an export cannot be imported. Each text names the position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub(crate) enum Malformed {
     /// It does not begin like an export.
     #[error("line 1 does not say that this is an export of a {FORMAT}")]
     Foreign,
@@ -108,7 +108,7 @@ struct Trailer {
 
 /// Writes an export.
 #[derive(Debug)]
-pub struct Writer<W> {
+pub(crate) struct Writer<W> {
     out: W,
     hash: blake3::Hasher,
     counts: Counts,
@@ -119,7 +119,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn begin(out: W, state: State) -> Result<Self, BackupError> {
+    pub(crate) fn begin(out: W, state: State) -> Result<Self, BackupError> {
         let mut writer = Self { out, hash: blake3::Hasher::new(), counts: Counts::default() };
         writer.line(&Line::Export(Header {
             format: FORMAT.to_owned(),
@@ -134,7 +134,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn row(&mut self, row: Row) -> Result<(), BackupError> {
+    pub(crate) fn row(&mut self, row: Row) -> Result<(), BackupError> {
         self.counts.add(&row);
         self.line(&match row {
             Row::Media(row) => Line::Media(row),
@@ -148,7 +148,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn end(mut self) -> Result<Counts, BackupError> {
+    pub(crate) fn end(mut self) -> Result<Counts, BackupError> {
         let end = Trailer { rows: self.counts, blake3: self.hash.finalize().to_string() };
         self.line(&Line::End(end))?;
         self.out.flush().map_err(BackupError::Write)?;

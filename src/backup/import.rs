@@ -19,7 +19,7 @@ const BATCH_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// The export is incomplete, changed, malformed or of another version, or cannot be read.
-pub fn verify(mut file: impl Read + Seek) -> Result<Counts, BackupError> {
+pub(crate) fn verify(mut file: impl Read + Seek) -> Result<Counts, BackupError> {
     let (mut reader, _) = Reader::begin(BufReader::new(&mut file))?;
     while reader.row()?.is_some() {}
     let counts = reader.counts();
@@ -34,7 +34,7 @@ pub fn verify(mut file: impl Read + Seek) -> Result<Counts, BackupError> {
 /// Those of [`verify`], and then nothing is recorded; or the catalog has another row in the place of one of the export, or
 /// fails. Then recorded rows stay, and a catalog that was empty is [partial](crate::catalog::State::is_partial) until the
 /// import is run again and ends.
-pub async fn import(
+pub(crate) async fn import(
     catalog: &dyn Restorable,
     mut file: impl Read + Seek,
     mut progress: impl FnMut(u64, u64),

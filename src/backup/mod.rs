@@ -13,19 +13,19 @@ mod photo;
 #[cfg(test)]
 mod tests;
 
-pub use self::copy::{Copied, copy};
-pub use self::export::export;
-pub use self::format::{Counts, Malformed, Writer};
-pub use self::fsck::{Checks, Finding, Outcome, Summary, fsck};
-pub use self::import::{import, verify};
-pub use self::pages::{is_empty, read_all};
+pub(crate) use self::copy::{Copied, copy};
+pub(crate) use self::export::export;
+pub(crate) use self::format::{Counts, Malformed, Writer};
+pub(crate) use self::fsck::{Checks, Finding, Summary, fsck};
+pub(crate) use self::import::{import, verify};
+pub(crate) use self::pages::{is_empty, read_all};
 
 use crate::catalog::{CatalogError, RestoreError};
 use crate::media::MediaError;
 
 /// Why a command failed. Causes are sources.
 #[derive(Debug, thiserror::Error)]
-pub enum BackupError {
+pub(crate) enum BackupError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

@@ -58,7 +58,7 @@ async fn each<T, K: Copy>(
 ///
 /// # Errors
 /// A row cannot be read.
-pub async fn read_all(catalog: &dyn Restorable) -> Result<(), BackupError> {
+pub(crate) async fn read_all(catalog: &dyn Restorable) -> Result<(), BackupError> {
     catalog.state().await?;
     each_media(catalog, async |_| Ok(())).await?;
     each_draft(catalog, async |_| Ok(())).await?;
@@ -70,6 +70,6 @@ pub async fn read_all(catalog: &dyn Restorable) -> Result<(), BackupError> {
 ///
 /// # Errors
 /// The catalog failed.
-pub async fn is_empty(catalog: &dyn Restorable) -> Result<bool, CatalogError> {
+pub(crate) async fn is_empty(catalog: &dyn Restorable) -> Result<bool, CatalogError> {
     Ok(catalog.media_page(None, 1).await?.is_empty() && catalog.drafts_page(None, 1).await?.is_empty())
 }

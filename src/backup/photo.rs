@@ -34,5 +34,5 @@ pub(super) async fn content(store: &dyn MediaStore, key: MediaKey) -> Result<Opt
         head.extend_from_slice(&piece[..piece.len().min(room)]);
     }
     let key = MediaKey::from_digest(hash.finalize().into());
-    Ok(Some(Content { length, key, sides: imaging::jpeg_sides(&head) }))
+    Ok(Some(Content { length, key, sides: imaging::stored_sides(&head) }))
 }

@@ -87,11 +87,8 @@ pub(super) fn nameless(dir: &Path) -> io::Result<File> {
 /// Returns a directory for a temporary copy of one of these catalogs. Beside an embedded catalog there is room for a copy,
 /// while the directory for temporary files may be in memory.
 pub(super) fn spool<'d>(databases: impl IntoIterator<Item = &'d Database>) -> PathBuf {
-    let beside = databases.into_iter().find_map(|database| match database {
-        Database::Sled(path) => Some(parent(path).to_owned()),
-        Database::Postgres(_) => None,
-    });
-    beside.unwrap_or_else(std::env::temp_dir)
+    let embedded = databases.into_iter().find_map(Database::directory);
+    embedded.map_or_else(std::env::temp_dir, |path| parent(path).to_owned())
 }
 
 pub(super) fn parent(path: &Path) -> &Path {

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Verdict, files, note, restore, say, with_causes};
+use super::report::{note, restore, say, with_causes};
+use super::{Verdict, files};
 use crate::backup::{self, Copied, Finding};
-use crate::config::{Database, MediaStorage, Place, Settings};
+use crate::config::{Database, MediaStorage, Settings, StoreAddress};
 use crate::stores::{self, Mode};
 
 /// How often a line reports the progress if there is no progress bar.
@@ -18,13 +19,13 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) async fn migrate_store(
     settings: &Settings,
-    from: Option<&Place>,
-    to: Option<&Place>,
+    from: Option<&StoreAddress>,
+    to: Option<&StoreAddress>,
 ) -> Result<Verdict, String> {
     // An end that is not named is where the settings have a store of the same kind as the other end.
-    let counterpart = |named: Option<&Place>| match named {
-        Some(Place::Catalog(_)) | None => settings.catalog_place(),
-        Some(Place::Directory(_) | Place::Bucket(_)) => settings.media_place(),
+    let counterpart = |named: Option<&StoreAddress>| match named {
+        Some(StoreAddress::Catalog(_)) | None => settings.catalog_address(),
+        Some(StoreAddress::Directory(_) | StoreAddress::Bucket { .. }) => settings.media_address(),
     };
     let source = from.cloned().unwrap_or_else(|| counterpart(to));
     let target = to.cloned().unwrap_or_else(|| counterpart(from));
@@ -32,11 +33,11 @@ pub(super) async fn migrate_store(
         return Err(format!("source and target are the same: {source}"));
     }
     match (&source, &target) {
-        (Place::Catalog(from), Place::Catalog(to)) => {
+        (StoreAddress::Catalog(from), StoreAddress::Catalog(to)) => {
             let at = |database: &Database| Settings { database: database.clone(), ..settings.clone() };
             catalog(&at(from), &at(to)).await
         }
-        (Place::Catalog(_), _) | (_, Place::Catalog(_)) => {
+        (StoreAddress::Catalog(_), _) | (_, StoreAddress::Catalog(_)) => {
             Err(format!("a catalog moves to a catalog, and photos to photos: not {source} to {target}"))
         }
         _ => photos(settings, &source, &target).await,
@@ -72,7 +73,7 @@ fn hash(file: &mut File) -> io::Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-async fn photos(settings: &Settings, from: &Place, to: &Place) -> Result<Verdict, String> {
+async fn photos(settings: &Settings, from: &StoreAddress, to: &StoreAddress) -> Result<Verdict, String> {
     let source = stores::open_media(&with_photos_at(settings, from)?, Mode::Read).await?.store;
     let target = stores::open_media(&with_photos_at(settings, to)?, Mode::Create).await?.store;
     let mut progress = Progress::new();
@@ -89,20 +90,15 @@ async fn photos(settings: &Settings, from: &Place, to: &Place) -> Result<Verdict
     Ok(if problems == 0 { Verdict::Well } else { Verdict::Problems })
 }
 
-/// Returns the settings with the photos at `place`.
-fn with_photos_at(settings: &Settings, place: &Place) -> Result<Settings, String> {
-    let (media_storage, media_root) = match place {
-        Place::Directory(root) => (MediaStorage::Local, root.clone()),
-        Place::Bucket(name) => {
-            let bucket = settings.bucket(name).ok_or_else(|| {
-                "a bucket is reached as the settings of S3 say: S3_ENDPOINT_URL is an http(s) URL or none, and \
-                 S3_ACCESS_KEY and S3_SECRET_KEY are both there or neither"
-                    .to_owned()
-            })?;
+/// Returns the settings with the photos at `address`.
+fn with_photos_at(settings: &Settings, address: &StoreAddress) -> Result<Settings, String> {
+    let (media_storage, media_root) = match address {
+        StoreAddress::Directory(root) => (MediaStorage::Local, root.clone()),
+        StoreAddress::Bucket { service, name } => {
             // The scratch directory is not the media root, which may be the source, or may not exist.
-            (MediaStorage::S3(bucket), std::env::temp_dir())
+            (MediaStorage::Bucket(settings.bucket(service, name)?), std::env::temp_dir())
         }
-        Place::Catalog(_) => return Err(format!("{place} holds no photos")),
+        StoreAddress::Catalog(_) => return Err(format!("{address} holds no photos")),
     };
     Ok(Settings { media_storage, media_root, ..settings.clone() })
 }

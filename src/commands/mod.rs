@@ -6,24 +6,18 @@
 mod files;
 mod migrate_store;
 mod rebuild;
+mod report;
 mod salvage;
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::time::Duration;
 
 use self::files::{Input, Output};
+use self::report::{check, note, restore, say, with_causes};
 use crate::auth::Tokens;
-use crate::backup::{self, Checks, Finding, Summary};
-use crate::catalog::Restorable;
-use crate::config::{Database, Place, Settings};
-use crate::error_chain::error_chain;
-use crate::media::MediaStore;
+use crate::backup::{self, Checks};
+use crate::config::{Settings, StoreAddress};
 use crate::model::UserId;
 use crate::stores::{self, Mode, Stores};
-
-/// Rows that are imported between two lines of progress.
-const ROWS_PER_LINE: u64 = 10_000;
 
 /// An operator's command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +50,12 @@ pub enum Operation {
     },
     /// Migrates the tables of a PostgreSQL catalog.
     Migrate,
-    /// Copies a catalog, or photos, from one place to another. One of the two may be `None`, for the place in the settings.
+    /// Copies a catalog, or photos, from one address to another. One of the two may be `None`, for that of the settings.
     MigrateStore {
         /// The source.
-        from: Option<Place>,
+        from: Option<StoreAddress>,
         /// The target.
-        to: Option<Place>,
+        to: Option<StoreAddress>,
     },
     /// Makes a bearer token.
     IssueToken {
@@ -126,12 +120,11 @@ async fn import(settings: &Settings, from: &str) -> Result<Verdict, String> {
 
 /// A server migrates at its start as well. This is for operators with many servers, or whose servers may not change tables.
 async fn migrate(settings: &Settings) -> Result<Verdict, String> {
-    match &settings.database {
-        Database::Sled(_) => note("The embedded catalog has no tables to migrate."),
-        Database::Postgres(url) => {
-            stores::open_catalog(settings, Mode::Create).await?;
-            note(&format!("The tables at {url} are up to date."));
-        }
+    if settings.database.directory().is_some() {
+        note("The embedded catalog has no tables to migrate.");
+    } else {
+        stores::open_catalog(settings, Mode::Create).await?;
+        note(&format!("The tables at {} are up to date.", settings.database));
     }
     Ok(Verdict::Well)
 }
@@ -148,43 +141,8 @@ fn issue_token(settings: &Settings, user: u64, ttl: Duration) -> Result<Verdict,
     Ok(Verdict::Well)
 }
 
-async fn restore(catalog: &dyn Restorable, file: &File) -> Result<(), String> {
-    let mut said = 0;
-    let progress = |done: u64, total: u64| {
-        if done / ROWS_PER_LINE > said {
-            said = done / ROWS_PER_LINE;
-            note(&format!("Imported {done} of {total} rows."));
-        }
-    };
-    let counts = backup::import(catalog, file, progress).await.map_err(with_causes)?;
-    note(&format!("The catalog has all of the export: {counts}."));
-    Ok(())
-}
-
 async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
     let Stores { catalog, media } = stores::open(settings, Mode::Existing).await?;
     let summary = check(&*catalog, &*media.store, checks).await?;
     Ok(if summary.problems == 0 { Verdict::Well } else { Verdict::Problems })
-}
-
-async fn check(catalog: &dyn Restorable, store: &dyn MediaStore, checks: Checks) -> Result<Summary, String> {
-    let say = |finding: &Finding| say(&finding.to_string());
-    let summary = backup::fsck(catalog, store, checks, say).await.map_err(with_causes)?;
-    note(&summary.to_string());
-    Ok(summary)
-}
-
-/// An error with its causes.
-fn with_causes(error: impl std::error::Error + 'static) -> String {
-    error_chain(&error)
-}
-
-/// A line on stdout. A reader that went away is no reason to stop.
-fn say(line: &str) {
-    let _reader_left = writeln!(io::stdout().lock(), "{line}");
-}
-
-/// A line on stderr.
-fn note(line: &str) {
-    let _reader_left = writeln!(io::stderr().lock(), "{line}");
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use std::{fs, io};
 
+use super::Verdict;
 use super::files::{self, Input};
-use super::{Verdict, check, note, restore, with_causes};
+use super::report::{check, note, restore, with_causes};
 use crate::backup::{self, BackupError, Checks};
 use crate::catalog::{CatalogError, Restorable, Restore, SledCatalog};
-use crate::config::{Database, Settings};
+use crate::config::Settings;
 use crate::disk;
 use crate::error_chain::error_chain;
 use crate::stores::{self, Mode, OpenError};
@@ -27,7 +28,7 @@ enum Present {
 }
 
 pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Result<Verdict, String> {
-    let Database::Sled(path) = &settings.database else {
+    let Some(path) = settings.database.directory() else {
         return Err(format!(
             "rebuild is for the embedded catalog. To restore the one at {}, recover its database from a backup, or \
              name an empty one with DATABASE_URL, and import the export",

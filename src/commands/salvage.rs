@@ -1,24 +1,25 @@
 //! Exports the readable rows of a damaged catalog.
 
+use super::Verdict;
 use super::files::Output;
-use super::{Verdict, note, with_causes};
+use super::report::{note, with_causes};
 use crate::backup::Writer;
 use crate::catalog::{CatalogError, Row, SledCatalog};
-use crate::config::{Database, Settings};
+use crate::config::Settings;
 use crate::stores::OpenError;
 
 /// Most lines about lost rows of one kind. Further ones are counted.
 const LINES: usize = 100;
 
 pub(super) fn salvage(settings: &Settings, output: &str) -> Result<Verdict, String> {
-    let Database::Sled(path) = &settings.database else {
+    let Some(path) = settings.database.directory() else {
         return Err(format!(
             "--salvage is for the embedded catalog. To restore the one at {}, recover its database from a backup",
             settings.database
         ));
     };
     let mut salvage = SledCatalog::salvage(path).map_err(|error| match error {
-        CatalogError::InUse => OpenError::InUse(path.clone()).into(),
+        CatalogError::InUse => OpenError::InUse(path.to_owned()).into(),
         error => format!("the catalog at {} cannot be salvaged: {}", path.display(), with_causes(error)),
     })?;
     let state = salvage.state();

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::combine::UploadQuota;
 use super::{parse, secret};
 use crate::disk::FreeDisk;
 use crate::ratelimit::Quota;
@@ -179,6 +178,13 @@ impl Kind<Option<Quota>> for Rate {
     fn accepts(&self) -> String {
         format!("N/second, N/minute, N/hour or N/day with N in {}, or off", range(&self.0))
     }
+}
+
+/// The upload quota, before the rate limit of uploads is known.
+#[derive(Clone, Copy)]
+pub(super) enum UploadQuota {
+    Auto,
+    Fixed(Option<Quota>),
 }
 
 /// A number of MiB in a period, as a quota in KiB. `off` means no limit, and `auto` depends on another setting.

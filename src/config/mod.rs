@@ -3,30 +3,33 @@
 //! To add a setting, add a row to `table.rs` and run `make docs`. All errors of a start are reported together. Nothing outside
 //! this module reads the environment.
 
+mod address;
+mod buckets;
 mod combine;
+mod database;
 mod docs;
 mod dotenv;
 mod kind;
 mod near;
 mod parse;
-mod place;
+mod process;
 mod row;
 mod secret;
 mod source;
+mod storage;
 mod table;
 
 use std::fmt;
-use std::path::PathBuf;
 
 use self::row::Reader;
 use self::table::Parsed;
-use crate::catalog::PostgresUrl;
-use crate::media::s3::S3Settings;
 
+pub use self::address::StoreAddress;
+pub use self::database::Database;
 pub(crate) use self::docs::help;
-pub use self::place::Place;
 pub use self::row::Setting;
 pub use self::source::{NearMiss, Source};
+pub use self::storage::MediaStorage;
 pub use self::table::{SETTINGS, Settings};
 
 /// Development or production.
@@ -47,43 +50,6 @@ pub enum CorsOrigins {
     Exact(Vec<String>),
 }
 
-/// The database with drafts and media rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Database {
-    /// Embedded, in this directory.
-    Sled(PathBuf),
-    /// On a server that several instances share.
-    Postgres(Box<PostgresUrl>),
-}
-
-impl fmt::Display for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sled(path) => fmt::Display::fmt(&path.display(), f),
-            Self::Postgres(url) => fmt::Display::fmt(url, f),
-        }
-    }
-}
-
-/// The store of photos.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MediaStorage {
-    /// In a directory, `MEDIA_ROOT`.
-    Local,
-    /// In a bucket.
-    S3(S3Settings),
-}
-
-impl MediaStorage {
-    /// Returns the value of `MEDIA_STORAGE` for this store.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::S3(_) => "s3",
-        }
-    }
-}
-
 impl Settings {
     /// Parses every setting.
     ///
@@ -93,7 +59,7 @@ impl Settings {
         let mut reader = Reader::new(source);
         let parsed = Parsed::read(&mut reader);
         let combined = combine::combine(&parsed, &mut reader);
-        reader.finish(combined.and_then(|combined| parsed.with(combined)))
+        reader.finish(combined.and_then(|combined| parsed.with(combined)), SETTINGS)
     }
 
     /// Returns whether the key that signs tokens is public: the default, or a placeholder.

@@ -8,7 +8,6 @@
 use strsim::osa_distance;
 
 use super::SETTINGS;
-use super::row::is_setting;
 
 /// Units in the names of settings, and units that a misspelt name may have instead.
 const UNITS: &[&str] = &[
@@ -31,6 +30,11 @@ pub(super) fn in_dotenv(name: &str) -> Option<&'static str> {
 /// Returns the setting that a name in the process environment resembles.
 pub(super) fn in_environment(name: &str) -> Option<&'static str> {
     nearest(name, |name, setting| if setting.words.len() > 1 { several_words(name, setting) } else { None })
+}
+
+/// Returns whether a setting has this name.
+pub(super) fn is_setting(name: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.name == name)
 }
 
 /// A name in upper case, split at every character that is neither a letter nor a digit.

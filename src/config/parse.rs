@@ -1,14 +1,13 @@
 //! Parsers of single values. They return `None` for a value that is not accepted; the row or its kind describes which are.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
-use super::{CorsOrigins, Database};
+use super::CorsOrigins;
 use crate::ratelimit::Quota;
 
 pub(super) fn from_str<T: FromStr>(value: &str) -> Option<T> {
@@ -57,14 +56,6 @@ pub(super) fn base_url(value: &str) -> Option<String> {
     let sane = !value.contains(['?', '#', '{', '}']) && value.parse::<hyper::Uri>().is_ok();
     let hides_api = ["/api", "/metrics"].iter().any(|own| value.starts_with(own));
     (known && sane && !hides_api).then(|| value.trim_end_matches('/').to_owned())
-}
-
-pub(super) fn database(value: &str) -> Option<Database> {
-    match value.strip_prefix("sled:") {
-        Some("") => None,
-        Some(path) => Some(Database::Sled(PathBuf::from(path))),
-        None => value.parse().ok().map(|url| Database::Postgres(Box::new(url))),
-    }
 }
 
 /// Parses an http(s) URL of a service, and removes its trailing slash.

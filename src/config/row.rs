@@ -1,7 +1,6 @@
 //! The type of a row of the settings table, and the macro that makes the table and [`Settings`](super::Settings) from rows.
 
 use super::source::Source;
-use super::table::SETTINGS;
 use super::{SettingError, SettingsError};
 
 /// One row of the settings table.
@@ -58,10 +57,7 @@ impl Setting {
     }
 }
 
-pub(super) fn is_setting(name: &str) -> bool {
-    SETTINGS.iter().any(|setting| setting.name == name)
-}
-
+/// A row together with its parser.
 pub(super) struct Row<T> {
     pub(super) setting: Setting,
     /// Parses a text, or returns `None` if it is not accepted.
@@ -81,7 +77,7 @@ impl<'s> Reader<'s> {
 
     /// Returns the value of a row. For a text that is not accepted it returns `None` and records an error.
     pub(super) fn read<T>(&mut self, row: &Row<T>) -> Option<T> {
-        let value = (row.parse)(self.source.get(&row.setting).unwrap_or(row.setting.default));
+        let value = (row.parse)(self.source.get(row.setting.name).unwrap_or(row.setting.default));
         if value.is_none() {
             self.reject(row);
         }
@@ -93,17 +89,16 @@ impl<'s> Reader<'s> {
         let setting = &row.setting;
         // The default is public, so the error shows all of it.
         let value =
-            self.source.get(setting).map_or(setting.default.to_owned(), |value| setting.showable(value));
+            self.source.get(setting.name).map_or(setting.default.to_owned(), |value| setting.showable(value));
         self.errors.push(SettingError { name: setting.name, value, accepts: setting.accepts() });
     }
 
-    /// Returns the settings if there is no error, otherwise all errors in the order of the table.
-    pub(super) fn finish<S>(mut self, settings: Option<S>) -> Result<S, SettingsError> {
+    /// Returns the settings if there is no error, otherwise all errors in the order of `rows`.
+    pub(super) fn finish<S>(mut self, settings: Option<S>, rows: &[Setting]) -> Result<S, SettingsError> {
         match settings {
             Some(settings) if self.errors.is_empty() => Ok(settings),
             _ => {
-                self.errors
-                    .sort_by_key(|error| SETTINGS.iter().position(|setting| setting.name == error.name));
+                self.errors.sort_by_key(|error| rows.iter().position(|row| row.name == error.name));
                 Err(SettingsError(self.errors))
             }
         }

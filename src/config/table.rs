@@ -1,32 +1,34 @@
 //! The table of settings. A row holds the field, name, default, kind and help of one setting.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::combine::{StorageKind, UploadQuota};
 use super::kind::{
     Bool, FreeMebibytes, Hours, Kind, MebibyteRate, Mebibytes, Number, OneOf, Optional, ParsedBy,
-    PreviousSigningKey, Rate, Seconds, SigningKey, Text, Threads,
+    PreviousSigningKey, Rate, Seconds, SigningKey, Text, Threads, UploadQuota,
 };
 use super::row::{Reader, Row, Secret, Setting, settings};
-use super::{CorsOrigins, Database, Env, MediaStorage, parse};
+use super::storage::{MediaStorage, StorageKind};
+use super::{CorsOrigins, Database, Env, parse};
 use crate::disk::FreeDisk;
-use crate::media::s3::S3Settings;
+use crate::media::{BucketSettings, s3};
 use crate::ratelimit::Quota;
 
 settings! {
     combined {
         /// The address to listen on: HOST and PORT.
         listen: SocketAddr;
-        /// The store of photos: MEDIA_STORAGE, with the settings of S3 if it is `s3`.
+        /// The store of photos: MEDIA_STORAGE, with the settings of its service if it is one.
         media_storage: MediaStorage;
-        /// The settings to reach a bucket, also with MEDIA_STORAGE=local, or `None` if those of S3 are invalid. The bucket may
-        /// have no name.
-        s3: Option<S3Settings>;
-        /// KiB of photos that one client may add to the store: UPLOAD_QUOTA, where `auto` depends on RATE_LIMIT_UPLOAD.
+        /// How each service is reached, also with MEDIA_STORAGE=local, or what is wrong with its settings. The
+        /// bucket may have no name.
+        buckets: BTreeMap<&'static str, Result<BucketSettings, &'static str>>;
+        /// KiB of photos that one client may add to the store: UPLOAD_QUOTA, where `auto` depends on
+        /// RATE_LIMIT_UPLOAD.
         upload_quota: Option<Quota>;
         /// Most photos of one draft: MAX_PHOTOS_PER_DRAFT, or else MAX_UPLOADS_PER_REQUEST.
         max_photos_per_draft: usize;
@@ -72,7 +74,7 @@ settings! {
             ParsedBy(
                 "sled:PATH, or postgres://USER:PASSWORD@HOST:PORT/DATABASE with sslmode disable, prefer, \
                  require, verify-ca or verify-full, and sslrootcert",
-                parse::database
+                Database::parse
             ),
             Secret::AllButHost
         ), "Where drafts and media rows are kept: in an embedded database, or on a PostgreSQL that several \
@@ -81,7 +83,10 @@ settings! {
             "Most connections of this instance to PostgreSQL. A half of them hold locks on photos while they \
              are recorded.";
         let media_storage: StorageKind =
-            MEDIA_STORAGE("local", OneOf(&[("local", StorageKind::Local), ("s3", StorageKind::S3)])),
+            MEDIA_STORAGE(
+                "local",
+                OneOf(&[("local", StorageKind::Local), (s3::SERVICE, StorageKind::Bucket(s3::SERVICE))])
+            ),
             "Where photos are kept: in MEDIA_ROOT, or in a bucket.";
         pub media_root: PathBuf = MEDIA_ROOT("data/uploads", ParsedBy("a directory", parse::from_str)),
             "Directory of the photos, created at the start. With MEDIA_STORAGE=s3 it only holds temporary \

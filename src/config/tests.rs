@@ -1,6 +1,8 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::media::BucketSettings;
 
 fn load(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     Settings::load(&Source::from_pairs(pairs.iter().copied()))
@@ -239,7 +241,7 @@ fn bucket_is_checked_only_with_media_storage_s3() {
     let named =
         load(&[("S3_BUCKET", "x"), ("S3_ENDPOINT_URL", "of no effect"), ("S3_SECRET_KEY", "k")]).unwrap();
     assert_eq!(named.media_storage, MediaStorage::Local);
-    let MediaStorage::S3(bucket) = load(&[
+    let MediaStorage::Bucket(BucketSettings::S3(bucket)) = load(&[
         ("MEDIA_STORAGE", "s3"),
         ("S3_BUCKET", "photos"),
         ("S3_ENDPOINT_URL", "http://minio:9000/"),

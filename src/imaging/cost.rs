@@ -10,7 +10,7 @@ use super::codec::jpeg::markers;
 use super::{declared, metadata};
 
 /// Bytes at the start of a file that [`estimated_cost`] reads, except for a TIFF, whose directory may be anywhere.
-pub const COST_HEAD_BYTES: usize = 128 * 1024;
+pub(crate) const COST_HEAD_BYTES: usize = 128 * 1024;
 
 /// The estimate for a photo of unknown size. It counts as a long job: such files are rare, and may be the most expensive ones.
 const UNKNOWN_SIZE: Duration = Duration::from_secs(2);
@@ -19,7 +19,7 @@ const FOR_A_BYTE: u64 = 3;
 const FOR_A_PNG_BYTE: u64 = 4;
 
 /// Estimates the worker time of a photo of `length` bytes that begins with `head`, on one core of 2020.
-pub fn estimated_cost(format: Format, head: &[u8], length: u64) -> Duration {
+pub(crate) fn estimated_cost(format: Format, head: &[u8], length: u64) -> Duration {
     let Some((pixels, nanos)) = pixels_and_nanos(format, head) else { return UNKNOWN_SIZE };
     let nanos = pixels.saturating_mul(nanos).saturating_add(length.saturating_mul(FOR_A_BYTE));
     Duration::from_nanos(nanos.saturating_add(FOR_A_PHOTO))

@@ -34,7 +34,7 @@ const CORRECTION: (f64, f64) = (0.25, 4.0);
 
 /// The worker time and the memory of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cost {
+pub(crate) struct Cost {
     /// Estimated time on a worker.
     pub time: Duration,
     /// Bytes of memory that must be free when the job begins.

@@ -1,4 +1,4 @@
-//! Converts the resized, upright planes to sRGB and encodes them.
+//! Converts the resized, upright planes to sRGB and encodes them in the format in which photos are stored.
 
 use super::codec::jpeg;
 use super::colour::Conversion;
@@ -72,6 +72,12 @@ pub(super) fn encode(
         }
         _ => Err(ImageError::Corrupt),
     }
+}
+
+/// Returns the width and height that a stored photo declares. `head` must contain everything up to its first scan. Returns
+/// `None` if the bytes are not a JPEG or declare more than one size.
+pub(crate) fn stored_sides(head: &[u8]) -> Option<(u32, u32)> {
+    jpeg::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
 }
 
 fn take(planes: Vec<Plane>) -> [Option<Plane>; 4] {

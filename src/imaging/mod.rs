@@ -1,7 +1,7 @@
 //! Makes an upright, small sRGB JPEG from the bytes of a photo.
 //!
 //! This module knows neither requests nor stores. It refuses a photo that would exceed the [`Recipe`] before it allocates
-//! memory for pixels, and never returns a decoder's own error text. Callers use [`inspect`], then [`Inspected::encode`].
+//! memory for pixels, and never returns a decoder's own error text. Callers use `inspect`, then `Inspected::encode`.
 
 mod canvas;
 mod codec;
@@ -30,12 +30,13 @@ mod work_budget;
 mod workspace;
 mod xmp;
 
-pub use codec::Format;
-pub use cost::{COST_HEAD_BYTES, estimated_cost};
-pub use error::ImageError;
-pub use pool::{Cost, Pool, PoolError, Step, Turn};
+pub(crate) use codec::Format;
+pub(crate) use cost::{COST_HEAD_BYTES, estimated_cost};
+pub(crate) use error::ImageError;
+pub(crate) use finish::stored_sides;
+pub(crate) use pool::{Cost, Pool, PoolError, Step, Turn};
 pub use recipe::Recipe;
-pub use work_budget::{Spent, WorkBudget};
+pub(crate) use work_budget::{Spent, WorkBudget};
 pub use workspace::Workspace;
 
 use self::canvas::{Canvas, Target};
@@ -57,7 +58,7 @@ pub struct Encoded {
 
 /// A photo whose header was read and is within the limits. No pixel is decoded yet.
 #[derive(Debug)]
-pub struct Inspected<'a> {
+pub(crate) struct Inspected<'a> {
     /// The budget that all attempts to decode this photo share.
     budget: &'a WorkBudget<'a>,
     picture: Box<dyn Picture + 'a>,
@@ -68,7 +69,7 @@ pub struct Inspected<'a> {
 
 /// Why a photo was not made.
 #[derive(Debug)]
-pub enum EncodeError<'a> {
+pub(crate) enum EncodeError<'a> {
     /// The photo cannot be made: its pixels are corrupt, truncated or unsupported, its time is up, or the client disconnected.
     Image(ImageError),
     /// The fast decoder does not support this file. The caller reads [`Inspected::memory`] of this one, and encodes it.
@@ -85,24 +86,18 @@ impl From<ImageError> for EncodeError<'_> {
 ///
 /// # Errors
 /// The size is zero, or over the pixel limit.
-pub fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<(), ImageError> {
+pub(crate) fn check_declared(format: Format, head: &[u8], recipe: &Recipe) -> Result<(), ImageError> {
     match declared::size(format, head) {
         Some((width, height)) => limits::check_size(width, height, recipe.max_pixels).map(|_| ()),
         None => Ok(()),
     }
 }
 
-/// Returns the width and height that a JPEG declares. `head` must contain everything up to the first scan. Returns `None` if
-/// the bytes are not a JPEG or declare more than one size.
-pub fn jpeg_sides(head: &[u8]) -> Option<(u32, u32)> {
-    codec::jpeg::markers::frame(head).map(|frame| (frame.width.into(), frame.height.into()))
-}
-
 /// Reads the header of `bytes` and checks it against the limits of `recipe`. All work on this photo is charged to `budget`.
 ///
 /// # Errors
 /// The header is corrupt or unsupported, declares zero size or too many pixels, or the budget is used up.
-pub fn inspect<'a>(
+pub(crate) fn inspect<'a>(
     format: Format,
     bytes: &'a [u8],
     recipe: &Recipe,
@@ -140,7 +135,7 @@ pub fn make(
 
 impl<'a> Inspected<'a> {
     /// Returns an upper bound of the bytes that [`encode`](Self::encode) holds at its peak, without the source.
-    pub fn memory(&self) -> u64 {
+    pub(crate) fn memory(&self) -> u64 {
         let layout = self.picture.layout();
         let target = self.target(&layout);
         // The profile, its parsed form and the tables made from it, which are largest for CMYK.
@@ -155,7 +150,7 @@ impl<'a> Inspected<'a> {
     ///
     /// # Errors
     /// See [`EncodeError`].
-    pub fn encode(self, workspace: &mut Workspace) -> Result<Encoded, EncodeError<'a>> {
+    pub(crate) fn encode(self, workspace: &mut Workspace) -> Result<Encoded, EncodeError<'a>> {
         let budget = self.budget;
         budget.check()?;
         let layout = self.picture.layout();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-pub use super::fair_queue::Cost;
+pub(crate) use super::fair_queue::Cost;
 use super::fair_queue::FairQueue;
 use super::workspace::Workspace;
 use crate::allocator;
@@ -26,7 +26,7 @@ use crate::telemetry::metrics::{Counter, Metrics, Reading, Unit};
 const LARGE_JOB: u64 = 96 << 20;
 
 /// The resources of a job while it runs.
-pub struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     /// The worker's buffers.
     pub workspace: &'a mut Workspace,
     /// Returns whether the caller has stopped waiting for the result.
@@ -36,14 +36,14 @@ pub struct Turn<'a> {
 
 impl Turn<'_> {
     /// Sets the memory of this job to `bytes` in all. If it returns false, the job must end with [`Step::Postponed`].
-    pub fn lend(&self, bytes: u64) -> bool {
+    pub(crate) fn lend(&self, bytes: u64) -> bool {
         (self.lend)(bytes)
     }
 }
 
 /// How a turn of a job ended.
 #[derive(Debug)]
-pub enum Step<T> {
+pub(crate) enum Step<T> {
     /// The job has ended with this result.
     Done(T),
     /// The job needs `memory` bytes, which are not free. It holds none now, and runs again from its start when they are.
@@ -100,7 +100,7 @@ fn is_abandoned<T>(sender: Option<&oneshot::Sender<T>>) -> bool {
 
 /// Why a job gave no result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PoolError {
+pub(crate) enum PoolError {
     /// The job did not begin within the longest wait, or too many jobs waited.
     #[error("the image pool is busy")]
     Busy,
@@ -110,7 +110,7 @@ pub enum PoolError {
 }
 
 /// Runs blocking jobs on its workers. A bounded number of further jobs wait, for a bounded time.
-pub struct Pool {
+pub(crate) struct Pool {
     shared: Arc<Shared>,
     wait: Duration,
 }
@@ -133,7 +133,7 @@ impl Pool {
     ///
     /// # Errors
     /// The system refuses a thread.
-    pub fn start(workers: usize, memory: u64, queue: usize, wait: Duration) -> std::io::Result<Self> {
+    pub(crate) fn start(workers: usize, memory: u64, queue: usize, wait: Duration) -> std::io::Result<Self> {
         let jobs = FairQueue::new(workers, memory, queue, Instant::now());
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue { jobs, is_closed: false }),
@@ -150,7 +150,7 @@ impl Pool {
     }
 
     /// Registers the metrics of the pool.
-    pub fn register(self: &Arc<Self>, metrics: &mut Metrics) {
+    pub(crate) fn register(self: &Arc<Self>, metrics: &mut Metrics) {
         let read = |value: fn(&Self) -> u64| {
             let pool = Arc::clone(self);
             Reading::gauge(move || value(&pool))
@@ -171,7 +171,7 @@ impl Pool {
     /// # Errors
     /// The job did not begin within the wait, or was postponed and did not get its memory within the wait; too many jobs wait and
     /// this client has most of them; or the job panicked.
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         client: ClientKey,
         cost: Cost,
@@ -194,22 +194,22 @@ impl Pool {
     }
 
     /// Returns how long a job of `client` would wait now, by the costs of the jobs that would run before it.
-    pub fn expected_wait(&self, client: ClientKey) -> Duration {
+    pub(crate) fn expected_wait(&self, client: ClientKey) -> Duration {
         self.shared.lock().jobs.expected_wait(Instant::now(), client)
     }
 
     /// Returns the longest time that a job waits before it is refused.
-    pub fn wait(&self) -> Duration {
+    pub(crate) fn wait(&self) -> Duration {
         self.wait
     }
 
     /// Returns the number of jobs that wait for a worker.
-    pub fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.shared.lock().jobs.waiting()
     }
 
     /// Returns the bytes of memory that jobs hold.
-    pub fn lent(&self) -> u64 {
+    pub(crate) fn lent(&self) -> u64 {
         self.shared.lock().jobs.lent()
     }
 
@@ -220,7 +220,7 @@ impl Pool {
     }
 
     /// Returns the number of workers that run a job.
-    pub fn busy(&self) -> usize {
+    pub(crate) fn busy(&self) -> usize {
         self.shared.busy.load(Ordering::Relaxed)
     }
 }

@@ -31,7 +31,7 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// Time that the job of one photo has taken.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Spent {
+pub(crate) struct Spent {
     /// Wall time, without the waits between its turns.
     pub wall: Duration,
     /// Processor time.
@@ -39,7 +39,7 @@ pub struct Spent {
 }
 
 /// The costs that one photo may still cause.
-pub struct WorkBudget<'a> {
+pub(crate) struct WorkBudget<'a> {
     started: Instant,
     /// Processor time of this thread at the start.
     started_processor: Duration,
@@ -65,12 +65,12 @@ impl std::fmt::Debug for WorkBudget<'_> {
 impl<'a> WorkBudget<'a> {
     /// Starts the clocks. `is_abandoned` returns whether the client has disconnected. The budget counts the processor time of
     /// the calling thread, and belongs to that thread.
-    pub fn new(recipe: &Recipe, is_abandoned: &'a dyn Fn() -> bool) -> Self {
+    pub(crate) fn new(recipe: &Recipe, is_abandoned: &'a dyn Fn() -> bool) -> Self {
         Self::resumed(recipe, Spent::default(), is_abandoned)
     }
 
     /// Starts the clocks of a job that runs again, from the time that its earlier turns took.
-    pub fn resumed(recipe: &Recipe, earlier: Spent, is_abandoned: &'a dyn Fn() -> bool) -> Self {
+    pub(crate) fn resumed(recipe: &Recipe, earlier: Spent, is_abandoned: &'a dyn Fn() -> bool) -> Self {
         let started = Instant::now();
         Self {
             started,
@@ -91,7 +91,7 @@ impl<'a> WorkBudget<'a> {
     ///
     /// # Errors
     /// The time is up, or the client has disconnected.
-    pub fn check(&self) -> Result<(), ImageError> {
+    pub(crate) fn check(&self) -> Result<(), ImageError> {
         if let Some(error) = self.stopped_by.get() {
             return Err(error);
         }
@@ -146,7 +146,7 @@ impl<'a> WorkBudget<'a> {
     }
 
     /// Returns the time that the job has taken, including earlier turns.
-    pub fn spent(&self) -> Spent {
+    pub(crate) fn spent(&self) -> Spent {
         Spent { wall: self.earlier.wall + self.started.elapsed(), processor: self.processor_time_used() }
     }
 

@@ -2,7 +2,7 @@
 
 /// Why a `Content-Type` is not that of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ContentTypeError {
+pub(crate) enum ContentTypeError {
     /// The media type is not `multipart/form-data`.
     #[error("The request must be multipart/form-data.")]
     NotMultipart,
@@ -18,7 +18,7 @@ pub enum ContentTypeError {
 
 /// What is wrong with a boundary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BoundaryError {
+pub(crate) enum BoundaryError {
     /// There is none.
     #[error("The Content-Type has no boundary.")]
     Missing,
@@ -66,7 +66,7 @@ impl From<BoundaryError> for ContentTypeError {
 /// # Errors
 /// The media type is another one, or the boundary is missing, repeated, empty, longer than 70 characters, ends in a
 /// space or holds a character outside RFC 2046's `bchars`.
-pub fn boundary(content_type: &str) -> Result<String, ContentTypeError> {
+pub(crate) fn boundary(content_type: &str) -> Result<String, ContentTypeError> {
     let (media_type, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
     if !media_type.trim().eq_ignore_ascii_case("multipart/form-data") {
         return Err(ContentTypeError::NotMultipart);

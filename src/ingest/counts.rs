@@ -21,7 +21,7 @@ impl Counts {
 
 impl Ingest {
     /// Registers the metrics of uploads, of the image pool and of the memory budget.
-    pub fn register(&self, metrics: &mut Metrics) {
+    pub(crate) fn register(&self, metrics: &mut Metrics) {
         let Counts { stored, recognised } = &self.counts;
         let photos = Unit::Of("photos");
         metrics.register("photos_stored", photos, "Photos in committed drafts", stored.clone());

@@ -14,7 +14,7 @@ use super::sniff::TextKind;
 
 /// Why an upload was refused or failed. Nothing of the upload is kept.
 #[derive(Debug, thiserror::Error)]
-pub enum IngestError {
+pub(crate) enum IngestError {
     /// The multipart body cannot be read.
     #[error(transparent)]
     Parts(#[from] PartsError),
@@ -92,7 +92,7 @@ pub enum IngestError {
 
 /// What is wrong with one photo.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PhotoError {
+pub(crate) enum PhotoError {
     /// The photo is longer than allowed.
     #[error("The photo is larger than {max} bytes.")]
     TooLarge {

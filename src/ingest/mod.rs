@@ -4,7 +4,7 @@
 //! removes what was staged. This room knows no HTTP: its input is a stream of bytes and a boundary.
 
 mod admission;
-pub mod boundary;
+pub(crate) mod boundary;
 mod commit;
 mod counts;
 mod error;
@@ -27,7 +27,7 @@ use tracing::Instrument;
 use self::admission::Admission;
 use self::commit::Commit;
 use self::counts::Counts;
-pub use self::error::{IngestError, PhotoError};
+pub(crate) use self::error::{IngestError, PhotoError};
 use self::page_pool::PagePool;
 use self::parts::{Part, Parts, StreamError};
 use self::photo::{Label, PhotoPart};
@@ -42,9 +42,9 @@ use crate::publication::Publisher;
 use crate::ratelimit::RateLimiter;
 
 /// Name of the form field that carries photos.
-pub const FILES_FIELD: &str = "files";
+pub(crate) const FILES_FIELD: &str = "files";
 /// Name of the form field that carries the title.
-pub const TITLE_FIELD: &str = "title";
+pub(crate) const TITLE_FIELD: &str = "title";
 /// Most memory that is kept for the next photos while no photo uses it: two photos of the usual size of a phone.
 const SPARE_BYTES: u64 = 8 << 20;
 /// How long a successful check of store and catalog is valid. The floors of free space are far above what arrives in that
@@ -53,7 +53,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Caps on one upload.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Most photos in one request.
     pub photos: usize,
     /// Most photos of one draft.
@@ -71,7 +71,7 @@ pub struct Limits {
 }
 
 /// Who uploads, to which draft, and what a bad photo means.
-pub struct Upload {
+pub(crate) struct Upload {
     /// The sender.
     pub caller: Caller,
     /// The draft that gets the photos.
@@ -83,7 +83,7 @@ pub struct Upload {
 }
 
 /// An upload that the client may repeat.
-pub struct UploadAttempt {
+pub(crate) struct UploadAttempt {
     /// The attempt, with its claim.
     pub claimed: ClaimedAttempt,
     /// Writes the note of the attempt from the photos that were left out.
@@ -100,7 +100,7 @@ impl UploadAttempt {
 
 /// The draft that gets the photos of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// A new draft of the caller.
     NewDraft,
     /// An existing draft, after its last photo.
@@ -114,7 +114,7 @@ pub enum Target {
 
 /// What happens to the other photos of an upload if one is bad.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum OnError {
+pub(crate) enum OnError {
     /// The upload fails.
     #[default]
     Fail,
@@ -124,7 +124,7 @@ pub enum OnError {
 
 /// The result of a finished upload.
 #[derive(Debug)]
-pub struct Uploaded {
+pub(crate) struct Uploaded {
     /// The draft, durable.
     pub draft: Draft,
     /// One for each photo, in order.
@@ -135,7 +135,7 @@ pub struct Uploaded {
 
 /// A photo that was left out of an upload.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
+pub(crate) struct Rejected {
     /// Its position among the photos, from 0.
     pub index: usize,
     /// The file name that the client declared.
@@ -146,7 +146,7 @@ pub struct Rejected {
 
 /// A photo of a finished upload: its source and what was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UploadedPhoto {
+pub(crate) struct UploadedPhoto {
     /// Content address of the stored photo.
     pub key: MediaKey,
     /// Sniffed type of the source.
@@ -158,7 +158,7 @@ pub struct UploadedPhoto {
 }
 
 /// Takes uploads, and has everything that an upload needs.
-pub struct Ingest {
+pub(crate) struct Ingest {
     limits: Limits,
     recipe: Recipe,
     /// Hash of the recipe. It keys the hash of a source, so that other settings give other source ids.
@@ -180,7 +180,7 @@ pub struct Ingest {
 
 impl Ingest {
     /// Combines the parts. `scratch` is for photos that do not fit the memory budget.
-    pub fn new(
+    pub(crate) fn new(
         limits: Limits,
         recipe: Recipe,
         budget: Budget,
@@ -210,13 +210,13 @@ impl Ingest {
 
     /// Limits what one client may add to the store; the units of `quota` are KiB.
     #[must_use]
-    pub fn with_quota(mut self, quota: Option<Arc<dyn RateLimiter>>) -> Self {
+    pub(crate) fn with_quota(mut self, quota: Option<Arc<dyn RateLimiter>>) -> Self {
         self.quota = quota;
         self
     }
 
     /// The caps in force.
-    pub fn limits(&self) -> &Limits {
+    pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
@@ -224,7 +224,7 @@ impl Ingest {
     ///
     /// # Errors
     /// Its photos would wait longer than they may, or the store or the catalog is full or does not answer.
-    pub async fn admit(&self, client: ClientKey) -> Result<(), IngestError> {
+    pub(crate) async fn admit(&self, client: ClientKey) -> Result<(), IngestError> {
         let wait = self.pool.expected_wait(client);
         if wait > self.pool.wait() {
             return Err(IngestError::Busy { retry_after: wait - self.pool.wait() });
@@ -248,7 +248,7 @@ impl Ingest {
 
     /// Returns once all running commits have ended, including those whose clients left. Called when no upload begins any
     /// more.
-    pub async fn drained(&self) {
+    pub(crate) async fn drained(&self) {
         self.commits.close();
         self.commits.wait().await;
     }
@@ -260,7 +260,7 @@ impl Ingest {
     ///
     /// # Errors
     /// See [`IngestError`]; no draft, row or file stays.
-    pub async fn upload<S>(
+    pub(crate) async fn upload<S>(
         self: &Arc<Self>,
         upload: Upload,
         body: S,

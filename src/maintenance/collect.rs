@@ -21,7 +21,7 @@ const MOST: usize = 10_000;
 
 /// The result of a collection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Collected {
+pub(crate) struct Collected {
     /// Photos removed.
     pub files: u64,
     /// Bytes of the removed photos.
@@ -47,7 +47,7 @@ impl Maintenance {
     ///
     /// # Errors
     /// The catalog or the store does not answer. What was removed before is counted.
-    pub async fn collect(&self, stop: &CancellationToken) -> Result<Collected, MaintenanceError> {
+    pub(crate) async fn collect(&self, stop: &CancellationToken) -> Result<Collected, MaintenanceError> {
         let before = SystemTime::now().checked_sub(self.rules.grace).unwrap_or(SystemTime::UNIX_EPOCH);
         let count = self.count_photos(before, stop).await?;
         let mut collected = Collected { left: count.older, ..Collected::default() };

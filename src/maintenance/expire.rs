@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Maintenance, MaintenanceError, PAGE};
+use super::schedule::PAGE;
+use super::{Maintenance, MaintenanceError};
 use crate::catalog::ChangeError;
 use crate::model::{DraftStatus, Timestamp};
 

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Maintenance, MaintenanceError, PAGE};
+use super::schedule::PAGE;
+use super::{Maintenance, MaintenanceError};
 use crate::catalog::Catalog;
 use crate::media::{Integrity, MediaError, MediaStore};
 use crate::model::MediaKey;

@@ -8,6 +8,7 @@
 mod collect;
 mod expire;
 mod missing;
+mod schedule;
 mod scrub;
 mod sources;
 #[cfg(test)]
@@ -15,31 +16,26 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::collect::Collected;
 use self::missing::Missing;
+use self::schedule::seconds;
 use self::scrub::Scrub;
 use crate::catalog::{Catalog, CatalogError};
-use crate::jitter;
 use crate::media::{MediaError, MediaStore};
 use crate::publication::{Publisher, ReconcileError};
 use crate::telemetry::metrics::{Metrics, Reading, Unit};
 
 /// Time from the start to the first collection, in which the server has other work.
 const FIRST_AFTER: Duration = Duration::from_secs(300);
-/// Time between collections, plus or minus a tenth, so that servers started together collect at different times.
-const EVERY: Duration = Duration::from_secs(3600);
 /// How often pending publications are reconciled.
 const RECONCILE_EVERY: Duration = Duration::from_secs(60);
-/// Rows of one page.
-const PAGE: usize = 256;
 
 /// What maintenance may do, and how fast.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// Whether anything is removed. Missing photos are counted in any case.
     pub collects: bool,
     /// How long a photo is kept to which nothing refers.
@@ -56,7 +52,7 @@ pub struct Rules {
 
 /// Why a task of maintenance stopped early. It is repeated later.
 #[derive(Debug, thiserror::Error)]
-pub enum MaintenanceError {
+pub(crate) enum MaintenanceError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -70,7 +66,7 @@ pub enum MaintenanceError {
 
 /// Numbers for the operator.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// Photos removed since the start.
     pub collected: u64,
     /// Bytes of the removed photos.
@@ -88,7 +84,7 @@ pub struct Figures {
 }
 
 /// The background tasks that keep store and catalog in agreement.
-pub struct Maintenance {
+pub(crate) struct Maintenance {
     rules: Rules,
     publisher: Arc<Publisher>,
     catalog: Arc<dyn Catalog>,
@@ -104,7 +100,7 @@ pub struct Maintenance {
 
 impl Maintenance {
     /// Combines the parts. Nothing runs yet.
-    pub fn new(rules: Rules, publisher: Arc<Publisher>) -> Self {
+    pub(crate) fn new(rules: Rules, publisher: Arc<Publisher>) -> Self {
         let (catalog, store) = (Arc::clone(publisher.catalog()), Arc::clone(publisher.store()));
         let [collected, collected_bytes, left, last_run, expired] =
             std::array::from_fn(|_| AtomicU64::new(0));
@@ -126,7 +122,7 @@ impl Maintenance {
     }
 
     /// Registers the metrics of maintenance.
-    pub fn register(self: &Arc<Self>, metrics: &mut Metrics) {
+    pub(crate) fn register(self: &Arc<Self>, metrics: &mut Metrics) {
         let read = |figure: fn(Figures) -> u64| {
             let maintenance = Arc::clone(self);
             move || figure(maintenance.figures())
@@ -152,7 +148,7 @@ impl Maintenance {
     }
 
     /// Returns the current figures.
-    pub fn figures(&self) -> Figures {
+    pub(crate) fn figures(&self) -> Figures {
         let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         Figures {
             collected: read(&self.collected),
@@ -166,13 +162,13 @@ impl Maintenance {
     }
 
     /// Returns how many photos are missing. Looks first whether some of them exist again.
-    pub async fn missing(&self) -> u64 {
+    pub(crate) async fn missing(&self) -> u64 {
         self.missing.recount(&*self.store).await;
         self.missing.count()
     }
 
     /// Runs until `stop` is cancelled, and then returns within the time of one page.
-    pub async fn run(&self, stop: CancellationToken) {
+    pub(crate) async fn run(&self, stop: CancellationToken) {
         tokio::join!(self.keep_in_agreement(&stop), self.keep_scrubbing(&stop));
     }
 
@@ -200,7 +196,7 @@ impl Maintenance {
                     );
                 }
                 self.log_failure("photos cannot be looked for", self.look_for_missing(stop).await);
-                left = jitter::between(EVERY * 9 / 10, EVERY * 11 / 10);
+                left = schedule::time_to_next_run();
             }
         }
     }
@@ -224,8 +220,4 @@ impl Maintenance {
             tracing::warn!(%error, cause, "{what}; to be tried again");
         }
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{EVERY, Maintenance, MaintenanceError, PAGE, seconds};
+use super::schedule::{PAGE, seconds, time_to_next_run};
+use super::{Maintenance, MaintenanceError};
 use crate::error_chain::error_chain;
-use crate::jitter;
 use crate::media::{Integrity, MediaError};
 use crate::model::{Media, MediaKey};
 
@@ -67,8 +67,7 @@ impl Maintenance {
         }
         loop {
             self.log_failure("stored photos cannot be verified", self.scrub(SystemTime::now(), stop).await);
-            let rest = jitter::between(EVERY * 9 / 10, EVERY * 11 / 10);
-            if stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {
+            if stop.run_until_cancelled(tokio::time::sleep(time_to_next_run())).await.is_none() {
                 return;
             }
         }
@@ -133,7 +132,7 @@ impl Maintenance {
     }
 
     /// Returns whether the photo is damaged and could not be moved to quarantine: its bytes must not be served.
-    pub async fn withholds(&self, key: MediaKey) -> bool {
+    pub(crate) async fn withholds(&self, key: MediaKey) -> bool {
         if !self.missing.is_damaged(key) {
             return false;
         }

@@ -2,7 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Maintenance, MaintenanceError, PAGE};
+use super::schedule::PAGE;
+use super::{Maintenance, MaintenanceError};
 use crate::catalog::KnownSource;
 
 impl Maintenance {
@@ -10,7 +11,7 @@ impl Maintenance {
     ///
     /// # Errors
     /// The catalog or the store does not answer.
-    pub async fn forget_sources(&self, stop: &CancellationToken) -> Result<u64, MaintenanceError> {
+    pub(crate) async fn forget_sources(&self, stop: &CancellationToken) -> Result<u64, MaintenanceError> {
         let (mut forgotten, mut after) = (0, None);
         loop {
             let page = self.catalog.sources_page(after, PAGE).await?;

@@ -1,7 +1,9 @@
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use super::collect::Collected;
 use super::*;
 use crate::catalog::{NewDraft, NewPhoto, SledCatalog};
 use crate::disk::FreeDisk;

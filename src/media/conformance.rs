@@ -64,7 +64,6 @@ async fn stage(store: &dyn MediaStore, photos: &[&Bytes]) -> Box<dyn Staging> {
 async fn publish(store: &dyn MediaStore, photos: &[&Bytes]) -> Vec<MediaKey> {
     let published = stage(store, photos).await.publish().await.unwrap();
     let created = published.created().to_vec();
-    assert!(created.iter().all(|key| published.keys().contains(key)));
     published.commit().await;
     created
 }
@@ -128,7 +127,6 @@ async fn open_object_can_be_read_after_its_photo_is_removed(store: &dyn MediaSto
     let key = MediaKey::of(&bytes);
     publish(store, &[&bytes]).await;
     let object = store.open(key).await.unwrap().unwrap();
-    assert!(!object.is_empty());
     store.remove(&[key]).await.unwrap();
     let pieces: Vec<Bytes> = object.read(0..10).try_collect().await.unwrap();
     assert_eq!(pieces.concat(), b"still read");

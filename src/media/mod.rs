@@ -18,16 +18,16 @@ use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use sha2::{Digest, Sha256};
 
-pub use local::LocalStore;
-pub use name::MediaName;
-pub use object::{BucketError, BucketStore, s3};
+pub(crate) use local::LocalStore;
+pub(crate) use name::MediaName;
+pub(crate) use object::{BucketError, BucketSettings, BucketStore, s3};
 
 use crate::disk;
 use crate::model::MediaKey;
 
 /// Why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
-pub enum MediaError {
+pub(crate) enum MediaError {
     /// No space is left.
     #[error("the media store is full")]
     Full(#[source] std::io::Error),
@@ -54,7 +54,7 @@ impl From<std::io::Error> for MediaError {
 
 /// Photos of one upload that a store has, and that are not yet visible. Dropping it discards them and leaves nothing behind.
 #[async_trait]
-pub trait Staging: Send + Sync {
+pub(crate) trait Staging: Send + Sync {
     /// Takes `bytes`, invisible to readers, and returns their key. They hold no memory from then on.
     ///
     /// # Errors
@@ -79,10 +79,7 @@ pub trait Staging: Send + Sync {
 /// reports nothing as [`created`](Self::created), and a rollback removes nothing. Photos of a failed upload then stay until
 /// the garbage collector removes them as [old](MediaStore::remove_older).
 #[async_trait]
-pub trait Publication: Send + Sync {
-    /// The photos, each once.
-    fn keys(&self) -> &[MediaKey];
-
+pub(crate) trait Publication: Send + Sync {
     /// The photos that did not exist before, and to which only their publisher can refer.
     fn created(&self) -> &[MediaKey];
 
@@ -97,14 +94,9 @@ pub trait Publication: Send + Sync {
 }
 
 /// One stored photo, opened for reading. It can be read even if the photo is removed meanwhile.
-pub trait MediaObject: Send {
+pub(crate) trait MediaObject: Send {
     /// Length in bytes.
     fn len(&self) -> u64;
-
-    /// Whether it has no bytes.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 
     /// Returns the bytes of `range`, which lies within [`len`](Self::len), in pieces.
     fn read(self: Box<Self>, range: Range<u64>) -> BoxStream<'static, std::io::Result<Bytes>>;
@@ -112,7 +104,7 @@ pub trait MediaObject: Send {
 
 /// What a store knows about a photo without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
+pub(crate) struct Stored {
     /// Its key.
     pub key: MediaKey,
     /// Length in bytes.
@@ -123,7 +115,7 @@ pub struct Stored {
 
 /// Whether the stored bytes under a key have that hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Integrity {
+pub(crate) enum Integrity {
     /// The bytes have the hash.
     Whole,
     /// The bytes have another hash.
@@ -134,7 +126,7 @@ pub enum Integrity {
 
 /// A URL from which a client can read a photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
+pub(crate) struct Link {
     /// An http(s) URL for GET. Everybody who has it can read the photo.
     pub url: String,
     /// How long it is valid.
@@ -153,7 +145,7 @@ impl Integrity {
 /// A reader sees a photo whole or not at all. Callers serialise [`publish`](Staging::publish), the end of its [`Publication`]
 /// and the removal of the same key among themselves; different keys are independent.
 #[async_trait]
-pub trait MediaStore: Send + Sync {
+pub(crate) trait MediaStore: Send + Sync {
     /// Begins an upload, with nothing staged.
     fn begin(&self) -> Box<dyn Staging>;
 

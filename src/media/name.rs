@@ -5,34 +5,45 @@ use std::str::FromStr;
 
 use crate::model::{InvalidMediaKey, MediaKey};
 
+/// A format of stored photos.
+struct Format {
+    extension: &'static str,
+    content_type: &'static str,
+}
+
+/// The format of every photo that is stored today. What `imaging/finish.rs` encodes has this format.
+const STORED: Format = Format { extension: ".jpg", content_type: "image/jpeg" };
+
 /// The name of a stored photo: its key and the extension of its format, as in `<sha256>.jpg`.
 ///
-/// Every photo is stored as JPEG, so a name contains only the key. Another format would need the format in this type and in the
-/// media row.
+/// All photos have one format, so a name contains only the key. A second format beside it would need the format in this type
+/// and in the media row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MediaName(MediaKey);
+pub(crate) struct MediaName(MediaKey);
 
 impl MediaName {
     /// The content type of every photo that is stored today.
-    pub const CONTENT_TYPE: &'static str = "image/jpeg";
+    pub(crate) const CONTENT_TYPE: &'static str = STORED.content_type;
+    /// The file extension of every photo that is stored today, with its dot.
+    pub(crate) const EXTENSION: &'static str = STORED.extension;
 
     /// The key of the photo.
-    pub fn key(self) -> MediaKey {
+    pub(crate) fn key(self) -> MediaKey {
         self.0
     }
 
     /// The file extension with its dot.
-    pub fn extension(self) -> &'static str {
-        ".jpg"
+    pub(crate) fn extension(self) -> &'static str {
+        Self::EXTENSION
     }
 
     /// The content type of the photo.
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         Self::CONTENT_TYPE
     }
 
     /// How long a cache may keep the photo: for ever, because its name is the hash of its bytes.
-    pub fn cache_control(self) -> &'static str {
+    pub(crate) fn cache_control(self) -> &'static str {
         "public, max-age=31536000, immutable"
     }
 

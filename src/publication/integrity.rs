@@ -11,7 +11,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The store failed: it is unknown whether the photo is damaged.
-    pub async fn verify_or_quarantine(
+    pub(crate) async fn verify_or_quarantine(
         &self,
         key: MediaKey,
         _guard: &KeyGuard,
@@ -33,7 +33,7 @@ impl Publisher {
     }
 
     /// Registers the metrics of publication.
-    pub fn register(&self, metrics: &mut Metrics) {
+    pub(crate) fn register(&self, metrics: &mut Metrics) {
         let help = "Stored photos moved to quarantine because their bytes were not those of their name";
         metrics.register("media_quarantined", Unit::Of("photos"), help, self.quarantined.clone());
     }

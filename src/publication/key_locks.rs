@@ -27,7 +27,7 @@ pub(super) struct LocalKeyGuard {
 }
 
 /// Locks of some keys on all instances that share the catalog, released on drop.
-pub struct KeyGuard {
+pub(crate) struct KeyGuard {
     // Fields drop in this order: a task of this process that waits for the key then finds the catalog's lock free.
     shared: Box<dyn KeyLock>,
     _local: LocalKeyGuard,
@@ -46,7 +46,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The catalog failed, or another instance held one of the locks for too long.
-    pub async fn lock_keys(
+    pub(crate) async fn lock_keys(
         &self,
         keys: impl IntoIterator<Item = MediaKey>,
     ) -> Result<KeyGuard, CatalogError> {

@@ -15,7 +15,7 @@ mod unreferenced;
 
 use std::sync::{Arc, Mutex};
 
-pub use self::key_locks::KeyGuard;
+pub(crate) use self::key_locks::KeyGuard;
 use self::key_locks::KeyLocks;
 use crate::catalog::{Catalog, CatalogError, Change, ChangeError, NewDraft};
 use crate::media::{MediaError, MediaStore, Publication, Staging};
@@ -23,7 +23,7 @@ use crate::model::{Draft, DraftId};
 use crate::telemetry::metrics::Counter;
 
 /// Publishes photos in a store and records them in a catalog. All users of the two in this process share one.
-pub struct Publisher {
+pub(crate) struct Publisher {
     store: Arc<dyn MediaStore>,
     catalog: Arc<dyn Catalog>,
     locks: KeyLocks,
@@ -52,7 +52,7 @@ pub enum Recording {
 
 /// Why [`Publisher::commit`] recorded nothing, and what became of the photos.
 #[derive(Debug, thiserror::Error)]
-pub enum CommitError {
+pub(crate) enum CommitError {
     /// The photos could not be published. Those that this call created were removed.
     #[error(transparent)]
     NotPublished(MediaError),
@@ -66,7 +66,7 @@ pub enum CommitError {
 
 /// Why a reconciliation or a verification is not done. It can be tried again.
 #[derive(Debug, thiserror::Error)]
-pub enum ReconcileError {
+pub(crate) enum ReconcileError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -77,7 +77,7 @@ pub enum ReconcileError {
 
 impl Publisher {
     /// Publishes in `store`, and records in `catalog`.
-    pub fn new(store: Arc<dyn MediaStore>, catalog: Arc<dyn Catalog>) -> Self {
+    pub(crate) fn new(store: Arc<dyn MediaStore>, catalog: Arc<dyn Catalog>) -> Self {
         Self {
             store,
             catalog,
@@ -88,12 +88,12 @@ impl Publisher {
     }
 
     /// The store of the photos.
-    pub fn store(&self) -> &Arc<dyn MediaStore> {
+    pub(crate) fn store(&self) -> &Arc<dyn MediaStore> {
         &self.store
     }
 
     /// The catalog of the drafts.
-    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+    pub(crate) fn catalog(&self) -> &Arc<dyn Catalog> {
         &self.catalog
     }
 
@@ -102,7 +102,7 @@ impl Publisher {
     ///
     /// # Errors
     /// See [`CommitError`].
-    pub async fn commit(
+    pub(crate) async fn commit(
         &self,
         guard: KeyGuard,
         staging: &dyn Staging,

@@ -11,7 +11,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The catalog or the store failed. What is still pending stays so.
-    pub async fn reconcile(&self) -> Result<usize, ReconcileError> {
+    pub(crate) async fn reconcile(&self) -> Result<usize, ReconcileError> {
         let mut removed = 0;
         loop {
             let Some(publication) = self.lock_pending().pop() else {
@@ -36,7 +36,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The catalog or the store failed. The next start tries again.
-    pub async fn reconcile_crashed(&self) -> Result<usize, ReconcileError> {
+    pub(crate) async fn reconcile_crashed(&self) -> Result<usize, ReconcileError> {
         let pending = self.store.pending().await?;
         if pending.is_empty() {
             return Ok(0);

@@ -17,7 +17,7 @@ const MAX_CLIENTS: usize = 65_536;
 /// Holds at most 65,536 clients. When full, it removes clients without debt, which loses nothing, and then those with the least
 /// debt, which forgives it. So a flood of addresses can weaken limits, but neither exhaust memory nor lock out other clients.
 #[derive(Debug)]
-pub struct MemoryLimiter {
+pub(crate) struct MemoryLimiter {
     quota: Quota,
     epoch: Instant,
     max_clients: usize,
@@ -27,7 +27,7 @@ pub struct MemoryLimiter {
 
 impl MemoryLimiter {
     /// Creates a limiter in which no client has taken units.
-    pub fn new(quota: Quota) -> Self {
+    pub(crate) fn new(quota: Quota) -> Self {
         Self::with_capacity(quota, MAX_CLIENTS)
     }
 

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use self::memory::MemoryLimiter;
-pub use self::redis::{RedisError, RedisLimiter, RedisLink};
+pub(crate) use self::memory::MemoryLimiter;
+pub(crate) use self::redis::{RedisError, RedisLimiter, RedisLink};
 
 use crate::model::ClientKey;
 use crate::telemetry::metrics::{Metrics, Reading, Unit};
 
 /// Registers the metric of the limiters of requests.
-pub fn register(metrics: &mut Metrics, limiters: impl IntoIterator<Item = Arc<dyn RateLimiter>>) {
+pub(crate) fn register(metrics: &mut Metrics, limiters: impl IntoIterator<Item = Arc<dyn RateLimiter>>) {
     let limiters: Vec<_> = limiters.into_iter().collect();
     let fallbacks = Reading::counter(move || limiters.iter().map(|limiter| limiter.fallbacks()).sum());
     let help = "Requests counted against a limit by this process alone because Redis did not answer";
@@ -36,7 +36,7 @@ pub struct Quota {
 
 /// The result of taking units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// True if the units were taken.
     pub allowed: bool,
     /// Units that the client has left.
@@ -52,7 +52,7 @@ pub struct Decision {
 /// An implementation is atomic: concurrent calls for one unused key never take more than `burst` units together. It never
 /// fails: if it depends on a service that fails, it counts in this process.
 #[async_trait]
-pub trait RateLimiter: Send + Sync {
+pub(crate) trait RateLimiter: Send + Sync {
     /// Takes `units` from the quota of `client`: all of them, or none if not enough are left.
     async fn take(&self, client: ClientKey, units: u32) -> Decision;
 

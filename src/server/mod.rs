@@ -1,5 +1,5 @@
 //! HTTP server: accepts connections up to a limit, serves HTTP/1.1 and HTTP/2 (prior knowledge), drains them at shutdown. It
-//! handles sockets and deadlines only. The handler passed to [`run`] interprets the requests.
+//! handles sockets and deadlines only. The handler passed to `run` interprets the requests.
 
 mod connection;
 mod connection_state;
@@ -41,7 +41,7 @@ const LISTEN_QUEUE: u32 = 4096;
 
 /// Limits for connections.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Maximum number of open connections. At the limit one is evicted or refused; see `shares.rs`.
     pub connections: usize,
     /// Time allowed for receiving a request head, and for keeping an idle connection open.
@@ -65,7 +65,7 @@ pub enum Stopped {
 ///
 /// # Errors
 /// The address cannot be bound.
-pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -74,7 +74,7 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Serves connections from `listener` until `shutdown` completes, then waits for open requests up to `limits.shutdown_timeout`.
 /// The per-client share of connections does not apply to peers in `trusted_proxies`.
-pub async fn run<H, F>(
+pub(crate) async fn run<H, F>(
     listener: TcpListener,
     handler: H,
     limits: Limits,

@@ -10,7 +10,7 @@ use super::metrics::{Counter, Metrics, ReasonLabels, Unit};
 
 /// Counts connections. Clones share the counts.
 #[derive(Debug, Clone, Default)]
-pub struct Connections(Arc<Counts>);
+pub(crate) struct Connections(Arc<Counts>);
 
 #[derive(Debug)]
 struct Counts {
@@ -32,7 +32,7 @@ impl Default for Counts {
 
 impl Connections {
     /// Registers the metrics of connections.
-    pub fn register(&self, metrics: &mut Metrics) {
+    pub(crate) fn register(&self, metrics: &mut Metrics) {
         let Counts { open, closed, .. } = &*self.0;
         metrics.register("connections", Unit::Of("connections"), "Open connections", open.clone());
         let help = "Connections closed for want of room, by reason: evicted had no request in work, refused were new";
@@ -46,25 +46,25 @@ impl Connections {
     }
 
     /// Counts one more connection until the result is dropped.
-    pub fn count(&self) -> Counted {
+    pub(crate) fn count(&self) -> Counted {
         self.0.open.inc();
         Counted(self.clone())
     }
 
     /// Counts a connection that is closed to make room.
-    pub fn evict(&self) {
+    pub(crate) fn evict(&self) {
         self.0.evicted.inc();
     }
 
     /// Counts a connection that is closed as soon as it was accepted.
-    pub fn refuse(&self) {
+    pub(crate) fn refuse(&self) {
         self.0.refused.inc();
     }
 }
 
 /// One open connection in the count, until dropped.
 #[derive(Debug)]
-pub struct Counted(Connections);
+pub(crate) struct Counted(Connections);
 
 impl Drop for Counted {
     fn drop(&mut self) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Maximum bytes of queued lines. The writing thread may hold the same amount again.
-pub const CAPACITY: usize = 1024 * 1024;
+pub(crate) const CAPACITY: usize = 1024 * 1024;
 
 /// A larger buffer is freed after writing, because bursts of lines are rare.
 const KEPT_BYTES: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! Log lines on stdout: text in development, JSON in production. Logging never waits for the reader: see [`LogWriter`].
+//! Log lines on stdout: text in development, JSON in production. Logging never waits for the reader: see `LogWriter`.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};

@@ -4,12 +4,12 @@ use std::fmt;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
-pub use prometheus_client::metrics::MetricType;
-pub use prometheus_client::metrics::counter::Counter;
+pub(crate) use prometheus_client::metrics::MetricType;
+pub(crate) use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::{self, Metric, Registry};
 
 /// Content type of what [`Metrics::render`] returns: the OpenMetrics text format, which Prometheus reads.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 const PREFIX: &str = "vintedbot";
 
@@ -26,7 +26,7 @@ pub enum Unit {
 
 /// The label of metrics that count by reason. Reasons are literals, so clients cannot create labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReasonLabels {
+pub(crate) struct ReasonLabels {
     /// Why it happened.
     pub reason: &'static str,
 }
@@ -92,19 +92,19 @@ impl Metrics {
 }
 
 /// A metric whose value is read from its owner for each scrape.
-pub struct Reading {
+pub(crate) struct Reading {
     kind: MetricType,
     read: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Reading {
     /// Creates a counter. The result of `read` must never decrease.
-    pub fn counter(read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+    pub(crate) fn counter(read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self { kind: MetricType::Counter, read: Box::new(read) }
     }
 
     /// Creates a gauge.
-    pub fn gauge(read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+    pub(crate) fn gauge(read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self { kind: MetricType::Gauge, read: Box::new(read) }
     }
 }

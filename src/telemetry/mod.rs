@@ -1,6 +1,6 @@
 //! Logs and metrics for the operator.
 
-pub mod connections;
-pub mod log_writer;
+pub(crate) mod connections;
+pub(crate) mod log_writer;
 pub mod logging;
-pub mod metrics;
+pub(crate) mod metrics;

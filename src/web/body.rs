@@ -17,21 +17,21 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::min_rate::{MinRate, TimeBudget};
 
 /// The body of a response.
-pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Returns a body of these bytes.
-pub fn full(bytes: Bytes) -> Body {
+pub(crate) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Returns a body that streams.
-pub fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
+pub(crate) fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
     StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync()
 }
 
 /// Bounds on reading a request body.
 #[derive(Debug, Clone, Copy)]
-pub struct ReadLimits {
+pub(crate) struct ReadLimits {
     /// The slowest rate at which the client may send.
     pub min_rate: MinRate,
     /// Bytes that are still read and discarded after the response is known: as many as in an acceptable body, so that a refused
@@ -46,7 +46,7 @@ const DRAIN_IDLE: Duration = Duration::from_secs(5);
 
 /// Why a body ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     /// The client sent nothing, or too little, for too long: see [`ReadLimits::min_rate`].
     Slow,
     /// The client disconnected or broke the framing.
@@ -58,7 +58,7 @@ pub enum ReadError {
 /// If it is dropped before its end, a background task reads on for a bounded time and size: closing a connection with unread
 /// data resets it, and the reset can arrive before the response (RFC 9112 section 9.6). A client that still waits for
 /// `100 Continue` sends nothing, so nothing is read from it.
-pub struct RequestBody {
+pub(crate) struct RequestBody {
     incoming: Option<Incoming>,
     limits: ReadLimits,
     /// Charged only while the server waits for the client, because the handler may pause between reads.
@@ -72,18 +72,18 @@ pub struct RequestBody {
 
 /// Counts the bytes of a body, and outlives it.
 #[derive(Debug, Clone, Default)]
-pub struct ByteCount(Arc<AtomicU64>);
+pub(crate) struct ByteCount(Arc<AtomicU64>);
 
 impl ByteCount {
     /// Returns the number of bytes read so far.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 impl RequestBody {
     /// Wraps the body of a request. `awaits_continue` is true if the request has `Expect: 100-continue`.
-    pub fn new(incoming: Incoming, limits: ReadLimits, awaits_continue: bool) -> Self {
+    pub(crate) fn new(incoming: Incoming, limits: ReadLimits, awaits_continue: bool) -> Self {
         Self {
             incoming: Some(incoming),
             limits,
@@ -95,7 +95,7 @@ impl RequestBody {
     }
 
     /// Returns the counter of this body's bytes.
-    pub fn received(&self) -> ByteCount {
+    pub(crate) fn received(&self) -> ByteCount {
         self.received.clone()
     }
 }

@@ -3,17 +3,17 @@
 use hyper::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 
 /// Returns whether the request has no `If-Match`, or names `etag` there by strong comparison.
-pub fn if_match(headers: &HeaderMap, etag: &str) -> bool {
+pub(crate) fn if_match(headers: &HeaderMap, etag: &str) -> bool {
     names(headers, &IF_MATCH, |tag| tag == etag).unwrap_or(true)
 }
 
 /// Returns whether the request has `If-Match: *`, which every existing resource fits.
-pub fn if_match_any(headers: &HeaderMap) -> bool {
+pub(crate) fn if_match_any(headers: &HeaderMap) -> bool {
     headers.get_all(IF_MATCH).iter().any(|value| value.as_bytes().trim_ascii() == b"*")
 }
 
 /// Returns whether the request names `etag` in `If-None-Match` by weak comparison, so that the client has it already.
-pub fn if_none_match(headers: &HeaderMap, etag: &str) -> bool {
+pub(crate) fn if_none_match(headers: &HeaderMap, etag: &str) -> bool {
     names(headers, &IF_NONE_MATCH, |tag| tag.strip_prefix("W/").unwrap_or(tag) == etag).unwrap_or(false)
 }
 

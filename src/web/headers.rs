@@ -25,11 +25,11 @@ pub(super) fn add_security(headers: &mut HeaderMap) {
 }
 
 /// The header of every response with the id of its request, and its description.
-pub const REQUEST_ID: (&str, &str) =
+pub(crate) const REQUEST_ID: (&str, &str) =
     ("x-request-id", "The id of the request in the server's log: the client's own, or a new one.");
 
 /// The headers of a response whose request counts against a rate limit, and their descriptions.
-pub const RATE_LIMIT: [(&str, &str); 4] = [
+pub(crate) const RATE_LIMIT: [(&str, &str); 4] = [
     ("ratelimit-limit", "Requests that a rested client may send at once."),
     ("ratelimit-remaining", "Requests that are left."),
     ("ratelimit-reset", "Seconds until all requests are available again."),

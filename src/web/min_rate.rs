@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// The minimum rate of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MinRate {
+pub(crate) struct MinRate {
     /// Bytes a second that must move on average while the server waits for the peer. At 0 a byte now and then is enough.
     pub bytes_per_second: u64,
     /// Longest pause, and how far a peer may fall behind the rate.
@@ -20,7 +20,7 @@ pub struct MinRate {
 
 /// The time that a peer has left.
 #[derive(Debug)]
-pub struct TimeBudget {
+pub(crate) struct TimeBudget {
     min_rate: MinRate,
     left: Duration,
     waiting_since: Option<Instant>,
@@ -28,22 +28,22 @@ pub struct TimeBudget {
 
 impl TimeBudget {
     /// Creates a full budget.
-    pub fn new(min_rate: MinRate) -> Self {
+    pub(crate) fn new(min_rate: MinRate) -> Self {
         Self { min_rate, left: min_rate.grace, waiting_since: None }
     }
 
     /// Records that the server waits for the peer from `now` on, if it did not before. Returns the deadline.
-    pub fn wait(&mut self, now: Instant) -> Instant {
+    pub(crate) fn wait(&mut self, now: Instant) -> Instant {
         *self.waiting_since.get_or_insert(now) + self.left
     }
 
     /// Returns the deadline, if the server waits for the peer.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.waiting_since.map(|since| since + self.left)
     }
 
     /// Records that the peer moved `bytes`, and that the server no longer waits.
-    pub fn moved(&mut self, bytes: u64, now: Instant) {
+    pub(crate) fn moved(&mut self, bytes: u64, now: Instant) {
         if let Some(since) = self.waiting_since.take() {
             self.left = self.left.saturating_sub(now.saturating_duration_since(since));
         }

@@ -1,17 +1,17 @@
 //! Generic HTTP: bodies, errors, routes, ranges, and the layers that every request passes. It knows nothing of drafts or
 //! images, and could serve another application.
 
-pub mod body;
-pub mod client;
-pub mod conditional;
-pub mod headers;
-pub mod min_rate;
-pub mod problem;
-pub mod query;
-pub mod range;
-pub mod request_id;
-pub mod router;
-pub mod stack;
+pub(crate) mod body;
+pub(crate) mod client;
+pub(crate) mod conditional;
+pub(crate) mod headers;
+pub(crate) mod min_rate;
+pub(crate) mod problem;
+pub(crate) mod query;
+pub(crate) mod range;
+pub(crate) mod request_id;
+pub(crate) mod router;
+pub(crate) mod stack;
 
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -20,7 +20,7 @@ use serde::Serialize;
 use self::body::Body;
 
 /// Returns a response with a whole body of a known type.
-pub fn full(
+pub(crate) fn full(
     status: StatusCode,
     content_type: &'static str,
     bytes: impl Into<bytes::Bytes>,
@@ -35,7 +35,7 @@ pub fn full(
 }
 
 /// Returns a JSON response (RFC 8259).
-pub fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
+pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(bytes) => full(status, "application/json", bytes),
         Err(error) => {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// The part of a representation that a `Range` header requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Requested {
+pub(crate) enum Requested {
     /// Everything: the header is missing or may be ignored (another unit, several ranges, bad syntax).
     Whole,
     /// One range, not empty, within the representation.
@@ -14,7 +14,7 @@ pub enum Requested {
 }
 
 /// Returns what `header` requests of a representation of `length` bytes.
-pub fn requested(header: Option<&str>, length: u64) -> Requested {
+pub(crate) fn requested(header: Option<&str>, length: u64) -> Requested {
     let Some((unit, spec)) = header.and_then(|value| value.split_once('=')) else {
         return Requested::Whole;
     };

@@ -4,10 +4,10 @@ use hyper::header::{HeaderMap, HeaderName};
 use uuid::Uuid;
 
 /// `X-Request-Id`, in requests and in every response.
-pub const X_REQUEST_ID: HeaderName = HeaderName::from_static(super::headers::REQUEST_ID.0);
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static(super::headers::REQUEST_ID.0);
 
 /// Returns the client's id if it is valid (1 to 128 characters of `A-Za-z0-9._-`), otherwise a new UUID version 7 (RFC 9562).
-pub fn of(headers: &HeaderMap) -> String {
+pub(crate) fn of(headers: &HeaderMap) -> String {
     let sent = headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
     match sent {
         Some(id) if is_sane(id) => id.to_owned(),
@@ -16,7 +16,7 @@ pub fn of(headers: &HeaderMap) -> String {
 }
 
 /// Returns a new id.
-pub fn fresh() -> String {
+pub(crate) fn fresh() -> String {
     Uuid::now_v7().to_string()
 }
 

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use hyper::Method;
 
 /// Endpoints by path pattern and method.
-pub struct Router<E> {
+pub(crate) struct Router<E> {
     paths: matchit::Router<Vec<(Method, E)>>,
 }
 
 /// The result of a lookup.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Lookup<'p, E> {
+pub(crate) enum Lookup<'p, E> {
     /// The endpoint, and the values of the pattern's parameters in order.
     Found(E, Vec<&'p str>),
     /// The path exists for other methods: a value for `Allow`.
@@ -26,7 +26,7 @@ impl<E: Copy> Router<E> {
     ///
     /// # Errors
     /// Two patterns overlap.
-    pub fn new<'r>(
+    pub(crate) fn new<'r>(
         routes: impl IntoIterator<Item = (&'r str, Method, E)>,
     ) -> Result<Self, matchit::InsertError> {
         let mut by_path: BTreeMap<&str, Vec<(Method, E)>> = BTreeMap::new();
@@ -42,7 +42,7 @@ impl<E: Copy> Router<E> {
     }
 
     /// Returns the endpoint for `method` on `path`.
-    pub fn lookup<'p>(&self, method: &Method, path: &'p str) -> Lookup<'p, E> {
+    pub(crate) fn lookup<'p>(&self, method: &Method, path: &'p str) -> Lookup<'p, E> {
         let Ok(found) = self.paths.at(path) else {
             return Lookup::NotFound;
         };
@@ -59,7 +59,7 @@ impl<E: Copy> Router<E> {
 }
 
 /// Returns the methods that an endpoint declared for `method` answers.
-pub fn methods_of(method: &Method) -> impl Iterator<Item = Method> + use<> {
+pub(crate) fn methods_of(method: &Method) -> impl Iterator<Item = Method> + use<> {
     let head = (method == Method::GET).then_some(Method::HEAD);
     std::iter::once(method.clone()).chain(head)
 }

@@ -36,7 +36,7 @@ const MAX_HEADER_BYTES: usize = 32 * 1024;
 const SHARE_RETRY: Duration = Duration::from_secs(2);
 
 /// Kinds of problems that any request may get before it reaches its handler, or while its head is read.
-pub const PROBLEMS: &[ProblemKind] = &[
+pub(crate) const PROBLEMS: &[ProblemKind] = &[
     ProblemKind::BadRequest,
     ProblemKind::RequestTimeout,
     ProblemKind::BodyTooLarge,
@@ -46,7 +46,7 @@ pub const PROBLEMS: &[ProblemKind] = &[
 ];
 
 /// The layers around an application.
-pub struct Stack<A> {
+pub(crate) struct Stack<A> {
     /// The application.
     pub app: A,
     /// Proxies whose forwarding headers are trusted.
@@ -59,7 +59,7 @@ pub struct Stack<A> {
 
 /// Marks a request of a client beyond its share of connections in work. Only a monitoring request is then answered.
 #[derive(Debug, Clone, Copy)]
-pub struct MonitorsOnly;
+pub(crate) struct MonitorsOnly;
 
 /// The facts about a request that are known before the application sees it.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ struct Origin {
 
 /// The facts about a request and its response for the access log.
 #[derive(Debug)]
-pub struct Exchange<'a> {
+pub(crate) struct Exchange<'a> {
     /// The method.
     pub method: &'a Method,
     /// The path, without its query.
@@ -82,7 +82,7 @@ pub struct Exchange<'a> {
     /// The address of the client.
     pub ip: IpAddr,
     /// The user that a token names, if any.
-    pub user: Option<UserId>,
+    pub(crate) user: Option<UserId>,
     /// Time from the request head to the response head.
     pub elapsed: Duration,
     /// Bytes of request body that were read.
@@ -92,7 +92,7 @@ pub struct Exchange<'a> {
 }
 
 /// The application inside the stack.
-pub trait Application: Send + Sync + 'static {
+pub(crate) trait Application: Send + Sync + 'static {
     /// The endpoint of a path and a method.
     type Route: Clone + Send;
 
@@ -131,7 +131,7 @@ pub trait Application: Send + Sync + 'static {
 
 /// What the endpoints of an application use, as browsers have to be told for requests of other origins.
 #[derive(Debug, Default)]
-pub struct CorsNames {
+pub(crate) struct CorsNames {
     /// The methods.
     pub methods: Vec<Method>,
     /// The headers of requests, beside those that every endpoint knows.
@@ -146,7 +146,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
 /// Allows requests of these methods from pages of these origins with credentials, or of any origin (`None`) without.
-pub fn cors(origins: Option<&[String]>, endpoints: CorsNames) -> CorsLayer {
+pub(crate) fn cors(origins: Option<&[String]>, endpoints: CorsNames) -> CorsLayer {
     let CorsNames { methods, request_headers, response_headers } = endpoints;
     let common = [AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID, TRACEPARENT, CONTENT_DIGEST];
     let limits = headers::RATE_LIMIT.map(|(name, _)| HeaderName::from_static(name));
@@ -168,7 +168,11 @@ pub fn cors(origins: Option<&[String]>, endpoints: CorsNames) -> CorsLayer {
 
 impl<A: Application> Stack<A> {
     /// Handles one request of the peer at `peer`.
-    pub async fn handle(self: Arc<Self>, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    pub(crate) async fn handle(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Response<Body> {
         let started = Instant::now();
         let request_id = request_id::of(request.headers());
         let span = tracing::info_span!("request", request_id);

@@ -1,8 +1,14 @@
-//! Compares ARCHITECTURE.md with the source.
+//! Compares ARCHITECTURE.md with the source, and finds files that use each other in a circle.
 
-use std::collections::BTreeSet;
+mod cycles;
+mod imports;
+
+use std::collections::BTreeMap;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
+
+use self::cycles::{cycles, describe};
+use self::imports::Modules;
 
 /// Returns the rooms in the order of the table in ARCHITECTURE.md: `ingest/` and `disk.rs` are `ingest` and `disk`.
 fn rooms_in_order() -> Vec<String> {
@@ -24,70 +30,6 @@ fn room_of(path: &Path) -> String {
     first.strip_suffix(".rs").unwrap_or(first).to_owned()
 }
 
-/// Collects all Rust files below a directory, with their paths below `src`.
-fn rust_files(dir: &Path, below_src: &Path, files: &mut Vec<(PathBuf, PathBuf)>) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        let below_src = below_src.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            rust_files(&entry.path(), &below_src, files);
-        } else if below_src.extension().is_some_and(|extension| extension == "rs") {
-            files.push((entry.path(), below_src));
-        }
-    }
-}
-
-/// Returns whether a file has tests, conformance suites or fuzz targets, which may use every room.
-fn is_test_code(below_src: &Path) -> bool {
-    below_src.iter().any(|part| {
-        let part = part.to_str().unwrap().trim_end_matches(".rs");
-        matches!(part, "conformance" | "fuzzing") || part.ends_with("tests")
-    })
-}
-
-/// Returns the rooms that the code of a file names, by `crate::room` or `crate::{room, …}`.
-fn rooms_used(source: &str) -> BTreeSet<String> {
-    let test_module = source.match_indices("#[cfg(test)]\nmod ").find(|(at, _)| {
-        let declaration = source[*at..].lines().nth(1).unwrap_or_default();
-        declaration.ends_with('{')
-    });
-    let code = &source[..test_module.map_or(source.len(), |(at, _)| at)];
-    let lines: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let code = lines.join("\n");
-    let mut used = BTreeSet::new();
-    for marker in ["crate::", "vintedbot_ingest::"] {
-        for (at, _) in code.match_indices(marker) {
-            let after = &code[at + marker.len()..];
-            match after.strip_prefix('{') {
-                Some(list) => used.extend(first_names(list)),
-                None => used.extend(name_at(after)),
-            }
-        }
-    }
-    used
-}
-
-/// Returns the identifier at the start of a text.
-fn name_at(text: &str) -> Option<String> {
-    let name: String = text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-    (!name.is_empty()).then_some(name)
-}
-
-/// Returns the first identifier of each item in a list of imports. The text begins after the opening brace.
-fn first_names(list: &str) -> Vec<String> {
-    let (mut depth, mut starts) = (0, vec![0]);
-    for (at, c) in list.char_indices() {
-        match c {
-            '{' => depth += 1,
-            '}' if depth == 0 => break,
-            '}' => depth -= 1,
-            ',' if depth == 0 => starts.push(at + 1),
-            _ => {}
-        }
-    }
-    starts.into_iter().filter_map(|at| name_at(&list[at..])).collect()
-}
-
 #[test]
 fn table_of_rooms_names_every_room_once() {
     let entries = std::fs::read_dir(root().join("src")).unwrap();
@@ -103,27 +45,78 @@ fn table_of_rooms_names_every_room_once() {
 fn rooms_depend_only_on_rooms_below_them() {
     let order = rooms_in_order();
     let row = |room: &str| order.iter().position(|name| name == room);
-    let mut files = Vec::new();
-    rust_files(&root().join("src"), Path::new(""), &mut files);
+    let modules = Modules::read(&root().join("src"));
     let mut upward = Vec::new();
-    for (path, below_src) in &files {
-        let room = room_of(below_src);
+    for (file, rooms) in modules.rooms_used() {
+        let room = room_of(file);
         // `lib.rs` declares the rooms and uses none.
-        let Some(own) = row(&room).filter(|_| !is_test_code(below_src)) else { continue };
-        for used in rooms_used(&read_to_string(path).unwrap()) {
-            if used != room && row(&used).is_some_and(|other| other < own) {
-                upward.push(format!("src/{} uses {used}, which is above {room}", below_src.display()));
+        let Some(own) = row(&room) else { continue };
+        for used in rooms {
+            if used != room && row(used).is_some_and(|other| other < own) {
+                upward.push(format!("src/{} uses {used}, which is above {room}", file.display()));
             }
         }
     }
-    assert!(files.len() > 100, "only {} files were read", files.len());
     assert!(upward.is_empty(), "dependencies against the order in ARCHITECTURE.md:\n{}", upward.join("\n"));
+}
+
+/// A file uses another one if its code outside tests names an item that the other one defines. Re-exports are followed, so a
+/// parent module that declares its submodules and re-exports their items uses none of them. The submodules may use a type that
+/// their parent declares; see [`Modules::edges`]. A function or a constant for both belongs in a file below both.
+#[test]
+fn files_do_not_use_each_other_in_a_circle() {
+    let modules = Modules::read(&root().join("src"));
+    let edges = modules.edges();
+    let uses: usize = edges.values().map(BTreeMap::len).sum();
+    assert!(edges.len() > 200 && uses > 700, "only {} files and {uses} uses were found", edges.len());
+    let circles: Vec<_> = cycles(&edges).iter().map(|group| describe(group, &edges)).collect();
+    assert!(circles.is_empty(), "files that use each other:\n{}", circles.join("\n"));
+}
+
+/// The modules of a crate with these files.
+fn crate_of(files: &[(&str, &str)]) -> Modules {
+    Modules::parse(files.iter().map(|(file, text)| ((*text).to_owned(), PathBuf::from(file))))
 }
 
 #[test]
 fn imports_are_found_in_lines_and_lists_but_not_in_comments_and_tests() {
     let source = "//! [`crate::comment`]\nuse crate::one::Two;\npub(crate) use crate::{three, four::{Five, Six},\n  seven};\n\
-        fn f() { crate::eight::g() }\n#[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod inline {\nuse crate::nine;\n}\n";
-    let used: Vec<_> = rooms_used(source).into_iter().collect();
-    assert_eq!(used, ["eight", "four", "one", "seven", "three"]);
+        /* use crate::block; */ fn f<'a>(c: &'a str) { crate::eight::g(\"crate::text\", 'c', r#\"crate::raw\"#) }\n\
+        #[cfg(test)]\nmod tests;\n#[cfg(test)]\nmod inline {\nuse crate::nine;\n}\n\
+        impl crate::ten::T for X { #[cfg(any(test, fuzzing))] fn t() { crate::eleven::h() } }";
+    let modules = crate_of(&[("room/mod.rs", source)]);
+    let used: Vec<_> = modules.rooms_used().into_values().flatten().collect();
+    assert_eq!(used, ["eight", "four", "one", "seven", "ten", "three"]);
+}
+
+#[test]
+fn use_of_a_reexport_is_a_use_of_the_file_with_the_definition() {
+    let modules = crate_of(&[
+        ("lib.rs", "pub mod room; mod user;"),
+        (
+            "room/mod.rs",
+            "mod inner; pub use self::inner::{Thing, helper as help}; pub mod deep { pub fn dig() {} }",
+        ),
+        ("room/inner.rs", "pub struct Thing; pub fn helper() {}"),
+        (
+            "user.rs",
+            "use crate::room::{self, Thing}; fn f() { room::help(); room::deep::dig(); Thing::new() }",
+        ),
+    ]);
+    let edges = modules.edges();
+    let used: Vec<_> = edges[Path::new("user.rs")].keys().map(|file| file.to_str().unwrap()).collect();
+    assert_eq!(used, ["room/inner.rs", "room/mod.rs"]);
+    assert!(edges[Path::new("room/mod.rs")].is_empty() && cycles(&edges).is_empty());
+}
+
+#[test]
+fn function_of_a_parent_makes_a_circle_and_its_type_does_not() {
+    let parent = "mod part; pub struct State; fn helper() {} fn run() { part::work() }";
+    let circles = |part: &str| {
+        let modules = crate_of(&[("lib.rs", "mod room;"), ("room/mod.rs", parent), ("room/part.rs", part)]);
+        cycles(&modules.edges()).len()
+    };
+    assert_eq!(circles("use super::State; impl State { fn more() {} } pub fn work() {}"), 0);
+    assert_eq!(circles("pub fn work() { super::helper() }"), 1);
+    assert_eq!(circles("use super::helper as h; pub fn work() { h() }"), 1);
 }

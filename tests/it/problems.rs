@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vintedbot_ingest::web::problem::ProblemKind;
+use vintedbot_ingest::ProblemKind;
 
 use crate::support::{BOUNDARY, Server, UPLOAD, card, field, file, form, noise, photo};
 

@@ -6,7 +6,7 @@ use crate::backup::Counts;
 
 /// The outcome of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Something is wrong.
     Problem,
     /// Something was wrong, and is repaired.
@@ -17,7 +17,7 @@ pub enum Outcome {
 
 /// One finding. It is written as its kind, one word that never changes, and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// One word.
     pub kind: &'static str,
     /// The sentence.
@@ -40,7 +40,7 @@ impl fmt::Display for Finding {
 
 /// Numbers of what was checked, and of findings by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Rows of the catalog.
     pub rows: Counts,
     /// Photos in the store.

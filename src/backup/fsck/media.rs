@@ -86,8 +86,8 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
     /// Reports files that no row refers to, and those of interrupted uploads.
     pub(super) async fn files(&mut self) -> Result<(), BackupError> {
         for key in self.store.pending().await? {
-            let about = format!("{key} is of an upload that was cut off; the next start sees to it");
-            self.found(Outcome::Note, "file-unsettled", about);
+            let about = format!("{key} is of an upload that was cut off; the next start reconciles it");
+            self.found(Outcome::Note, "file-pending", about);
         }
         let mut pages = self.store.list();
         while let Some(page) = pages.try_next().await? {

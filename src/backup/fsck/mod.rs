@@ -7,7 +7,7 @@ mod drafts;
 mod finding;
 mod media;
 
-pub use self::finding::{Finding, Outcome, Summary};
+pub(crate) use self::finding::{Finding, Outcome, Summary};
 use super::BackupError;
 use super::pages::{each_attempt, each_draft, each_media, each_source};
 use crate::catalog::{Restorable, Restore, State};
@@ -16,7 +16,7 @@ use crate::model::{MAX_ID, MediaId};
 
 /// What to check, and whether to repair it.
 #[derive(Debug, Clone, Copy)]
-pub struct Checks {
+pub(crate) struct Checks {
     /// Reads only photos of a wrong length.
     pub quick: bool,
     /// Repairs what can be repaired without loss.
@@ -29,7 +29,7 @@ pub struct Checks {
 ///
 /// # Errors
 /// The catalog or the store failed: the result is unknown.
-pub async fn fsck(
+pub(crate) async fn fsck(
     catalog: &dyn Restorable,
     store: &dyn MediaStore,
     checks: Checks,

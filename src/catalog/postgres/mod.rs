@@ -217,6 +217,13 @@ impl Restorable for PostgresCatalog {
         self.one_media("FROM media m WHERE m.key = $1", key.as_bytes()).await
     }
 
+    async fn attempts_page(
+        &self,
+        _: Option<crate::model::AttemptId>,
+        _: usize,
+    ) -> Result<Vec<super::AttemptRow>, CatalogError> {
+        unimplemented!()
+    }
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {
         self.connections.restore(&step).await
     }

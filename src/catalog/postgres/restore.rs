@@ -135,6 +135,7 @@ async fn record(client: &Client, rows: &[Row]) -> Result<(), RestoreError> {
             Row::Media(row) => media.push(row),
             Row::Draft(row) => drafts.push(row),
             Row::Source(row) => sources.push(*row),
+            Row::Attempt(_) => unimplemented!(),
         }
     }
     let owners = media.iter().map(|row| row.owner).chain(drafts.iter().map(|row| row.owner));

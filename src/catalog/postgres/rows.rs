@@ -52,7 +52,7 @@ pub(super) fn key(row: &Row, at: usize) -> Result<MediaKey, CatalogError> {
 
 /// Reads the source id in column `at`.
 pub(super) fn source(row: &Row, at: usize) -> Result<SourceId, CatalogError> {
-    Ok(SourceId::new(digest(column(row, at)?)?))
+    Ok(SourceId::from_digest(digest(column(row, at)?)?))
 }
 
 /// Reads the id in column `at`.

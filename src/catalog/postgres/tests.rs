@@ -18,7 +18,7 @@ async fn open(url: &str) -> PostgresCatalog {
 fn draft(names: &[String]) -> NewDraft {
     let photo = |name: &String| {
         let key = MediaKey::of(name.as_bytes());
-        NewPhoto { key, width: 4, height: 3, size_bytes: 2, source: SourceId::new(*key.as_bytes()) }
+        NewPhoto { key, width: 4, height: 3, size_bytes: 2, source: SourceId::from_digest(*key.as_bytes()) }
     };
     NewDraft { title: "test".into(), photos: names.iter().map(photo).collect(), ..NewDraft::default() }
 }

@@ -13,7 +13,7 @@ use sled::Db;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use super::io_error;
+use super::error::io_error;
 use super::rows::Position;
 use super::watermark::Watermark;
 use crate::catalog::CatalogError;

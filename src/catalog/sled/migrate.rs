@@ -5,7 +5,7 @@
 
 use sled::{Db, IVec};
 
-use super::io_error;
+use super::error::io_error;
 use super::rows::{
     DraftValue, References, Trees, decode, encode, number, owner_key, reference_key, unreferenced_key,
 };

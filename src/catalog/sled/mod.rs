@@ -7,6 +7,7 @@
 mod attempts;
 mod commit;
 mod drafts;
+mod error;
 mod migrate;
 mod ondisk;
 mod pages;
@@ -27,6 +28,7 @@ use tokio::sync::RwLock;
 
 use self::attempts::Claims;
 use self::commit::{GroupCommit, Log};
+use self::ondisk::DB_FILE;
 pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
@@ -40,9 +42,6 @@ use crate::model::{AttemptId, Draft, DraftId, Media, MediaId, MediaKey, SourceId
 
 /// Size of sled's page cache. sled's default is 1 GB, more memory than the target machines have.
 const CACHE_BYTES: u64 = 16 << 20;
-
-/// sled's data file, which also carries its lock.
-const DB_FILE: &str = "db";
 
 /// Number of attempts to open a database whose lock is still held, and the pause between them.
 const REOPEN_TRIES: u32 = 50;
@@ -428,28 +427,6 @@ fn is_locked(path: &Path) -> bool {
 impl From<io::Error> for CatalogError {
     fn from(error: io::Error) -> Self {
         if disk::is_full(&error) { Self::Full(error) } else { Self::Unavailable(error.into()) }
-    }
-}
-
-impl From<sled::Error> for CatalogError {
-    fn from(error: sled::Error) -> Self {
-        match error {
-            sled::Error::Io(_) => io_error(error).into(),
-            sled::Error::Corruption { .. } => Self::Corrupt("a page of it cannot be read".into()),
-            other => Self::Corrupt(io_error(other).to_string()),
-        }
-    }
-}
-
-/// Converts sled's error to an I/O error without sled's text, which is meant for sled's developers and goes to the
-/// debug log.
-fn io_error(error: sled::Error) -> io::Error {
-    tracing::debug!(%error, "the embedded catalog failed");
-    match error {
-        sled::Error::Io(error) if error.raw_os_error().is_some() => error,
-        sled::Error::Io(error) if error.kind() != io::ErrorKind::Other => error.kind().into(),
-        sled::Error::Io(_) => io::Error::other("its files cannot be used"),
-        _ => io::Error::other("its files are not what this version writes"),
     }
 }
 

@@ -11,8 +11,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::DB_FILE;
-use super::ondisk::Found;
+use super::ondisk::{DB_FILE, Found};
 use super::rows::{Position, Trees, counter};
 use crate::catalog::CatalogError;
 use crate::disk;

@@ -7,8 +7,9 @@ pub(super) mod jpeg;
 mod picture;
 mod raster;
 
-pub use self::format::Format;
+pub(crate) use self::format::Format;
 pub(super) use self::picture::{DecodeError, Picture};
+use self::raster::{Png, Tiff, WebP, Whole, png_in_ico};
 use super::error::ImageError;
 use super::recipe::Recipe;
 use super::work_budget::Input;
@@ -23,6 +24,13 @@ pub(super) fn open<'a>(
         Format::Jpeg => jpeg::open(input, recipe),
         #[cfg(any(feature = "heic", feature = "avif"))]
         Format::Heif => Ok(Box::new(heif::Heif::open(input, recipe)?)),
-        _ => raster::open(format, input, recipe),
+        Format::Png => Ok(Box::new(Png::open(input, recipe)?)),
+        Format::WebP => Ok(Box::new(WebP::open(input, recipe)?)),
+        Format::Tiff => Ok(Box::new(Tiff::open(input, recipe)?)),
+        Format::Ico => match png_in_ico(input)? {
+            Some(png) => Ok(Box::new(Png::open(&png, recipe)?)),
+            None => Ok(Box::new(Whole::open(format, input, recipe)?)),
+        },
+        Format::Gif | Format::Bmp => Ok(Box::new(Whole::open(format, input, recipe)?)),
     }
 }

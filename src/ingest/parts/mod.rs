@@ -15,10 +15,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use self::head::{Head, read_head};
-use self::scan::{Scanner, Step};
-
-/// Most bytes before the data of a part: the preamble or the rest of a delimiter line, and the headers of the part.
-pub const MAX_HEAD_BYTES: usize = 16 * 1024;
+use self::scan::{CUT_OFF, Scanner, Step};
 
 /// Number of parts, photos and other fields together, that one body may have beyond the number of photos.
 const MAX_OTHER_PARTS: usize = 100;
@@ -51,10 +48,6 @@ pub enum PartsError {
     Stream(#[from] StreamError),
 }
 
-const HEAD_TOO_LONG: PartsError =
-    PartsError::Malformed("the headers of a part, or the bytes before the first part, exceed 16 KiB");
-const CUT_OFF: PartsError =
-    PartsError::Malformed("it ends before its closing delimiter, or a delimiter line is broken");
 const EMPTY: PartsError = PartsError::Malformed("it is empty");
 const TOO_MANY_PARTS: PartsError = PartsError::Malformed("it has too many parts");
 
@@ -76,7 +69,7 @@ pub struct Part<'p> {
 }
 
 impl Parts {
-    /// Reads the parts of `body`, delimited by `boundary`, which is valid (see [`boundary`](super::boundary::boundary)).
+    /// Reads the parts of `body`, delimited by `boundary`, which is valid (see `ingest/boundary.rs`).
     ///
     /// Reads at most `max_bytes` of the body, and at most 100 parts more than `max_photos`.
     pub fn new<S>(body: S, boundary: &str, max_bytes: u64, max_photos: usize) -> Self

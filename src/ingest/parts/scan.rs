@@ -3,7 +3,15 @@
 use bytes::{Buf, Bytes};
 use memchr::{memmem, memrchr};
 
-use super::{CUT_OFF, HEAD_TOO_LONG, MAX_HEAD_BYTES, PartsError};
+use super::PartsError;
+
+/// Most bytes before the data of a part: the preamble or the rest of a delimiter line, and the headers of the part.
+pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+const HEAD_TOO_LONG: PartsError =
+    PartsError::Malformed("the headers of a part, or the bytes before the first part, exceed 16 KiB");
+pub(super) const CUT_OFF: PartsError =
+    PartsError::Malformed("it ends before its closing delimiter, or a delimiter line is broken");
 
 /// The next thing that was found.
 #[derive(Debug, PartialEq, Eq)]

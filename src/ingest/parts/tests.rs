@@ -1,3 +1,4 @@
+use super::scan::MAX_HEAD_BYTES;
 use super::*;
 use futures_util::stream;
 use proptest::prelude::*;

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::dir_sync::DirSync;
-use super::{STAGING, found};
+use super::files::found;
 use crate::disk;
+
+pub(super) const STAGING: &str = ".staging";
 
 /// The open directories of the store.
 #[derive(Debug)]

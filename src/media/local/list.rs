@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use super::{found, stored};
+use super::files::{found, stored};
 use crate::blocking::blocking;
 use crate::media::{MediaError, MediaName, Stored};
 

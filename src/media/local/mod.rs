@@ -7,16 +7,18 @@
 
 mod dir_sync;
 mod directories;
+mod files;
 mod list;
 mod publish;
 mod quarantine;
 mod reading;
+mod staged_file;
 mod staging;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -30,19 +32,17 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use nix::unistd::{AccessFlags, access};
 
 use self::directories::Directories;
+use self::files::{found, remove_file, stored};
+use self::reading::READ_CHUNK;
 use self::staging::LocalStaging;
 use super::{Integrity, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
 use crate::blocking::blocking;
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 
-const STAGING: &str = ".staging";
-const QUARANTINE: &str = ".quarantine";
-const READ_CHUNK: usize = 64 * 1024;
-
 /// Photos in a directory of a local disk.
 #[derive(Debug, Clone)]
-pub struct LocalStore {
+pub(crate) struct LocalStore {
     root: Arc<Path>,
     min_free: FreeDisk,
     directories: Arc<Directories>,
@@ -58,7 +58,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// The directories cannot be created or written.
-    pub fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
+    pub(crate) fn open(root: &Path, min_free: FreeDisk) -> io::Result<Self> {
         let directories = Directories::open(root)?;
         let mut pending: HashMap<MediaKey, Vec<PathBuf>> = HashMap::new();
         for entry in fs::read_dir(directories.staging())? {
@@ -75,7 +75,7 @@ impl LocalStore {
     }
 
     /// Returns the directory for scratch files, on the same disk as the photos.
-    pub fn scratch_dir(&self) -> PathBuf {
+    pub(crate) fn scratch_dir(&self) -> PathBuf {
         self.directories.staging()
     }
 
@@ -172,8 +172,8 @@ impl MediaStore for LocalStore {
 
     async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError> {
         self.directories.writable()?;
-        let (path, aside) = (self.path(key), self.root.join(QUARANTINE));
-        let moved = blocking(move || quarantine::move_aside(&path, &aside, key)).await?;
+        let (path, root) = (self.path(key), Arc::clone(&self.root));
+        let moved = blocking(move || quarantine::move_aside(&path, &root, key)).await?;
         if moved.is_some() {
             self.directories.names().sync().await?;
         }
@@ -217,22 +217,4 @@ impl MediaStore for LocalStore {
         };
         Ok(blocking(check).await?)
     }
-}
-
-fn stored(key: MediaKey, file: &Metadata) -> io::Result<Stored> {
-    Ok(Stored { key, length: file.len(), modified: file.modified()? })
-}
-
-/// Turns an absent file into `None`.
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes a file. It is no error if there is none.
-fn remove_file(path: &Path) -> io::Result<()> {
-    found(fs::remove_file(path)).map(drop)
 }

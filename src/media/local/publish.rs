@@ -1,6 +1,5 @@
 //! Publishes staged files: gives each the name of its photo, and undoes that on rollback.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -8,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use nix::errno::Errno;
 use tempfile::TempPath;
 
-use super::staging::StagedFile;
-use super::{LocalStore, QUARANTINE, found, quarantine, reading, remove_file};
+use super::files::{found, has_no_links, remove_file};
+use super::staged_file::StagedFile;
+use super::{LocalStore, quarantine, reading};
 use crate::blocking::blocking;
 use crate::disk;
 use crate::media::{Integrity, MediaError, Publication};
@@ -21,7 +20,6 @@ use crate::model::MediaKey;
 /// Published photos, with the staged names of their files.
 pub(super) struct LocalPublication {
     store: LocalStore,
-    keys: Vec<MediaKey>,
     created: Vec<MediaKey>,
     staged: Vec<TempPath>,
 }
@@ -37,12 +35,12 @@ impl Drop for LocalPublication {
 impl LocalPublication {
     /// The publication of an upload that staged nothing, because all its photos are recognised.
     pub(super) fn empty(store: &LocalStore) -> Self {
-        Self { store: store.clone(), keys: Vec::new(), created: Vec::new(), staged: Vec::new() }
+        Self { store: store.clone(), created: Vec::new(), staged: Vec::new() }
     }
 
     /// Gives each staged file the name of its photo, and returns whether the directory has new names. Blocks.
     pub(super) fn link(store: &LocalStore, files: Vec<StagedFile>) -> io::Result<(Self, bool)> {
-        let (mut keys, mut created, mut has_new_names) = (BTreeSet::new(), Vec::new(), false);
+        let (mut created, mut has_new_names) = (Vec::new(), false);
         let mut staged = Vec::with_capacity(files.len());
         let linked = || {
             for file in files {
@@ -52,7 +50,7 @@ impl LocalPublication {
                     // A damaged photo is replaced by the new file.
                     Occupant::Other { is_directory } => {
                         if is_directory {
-                            quarantine::move_aside(&photo, &store.root.join(QUARANTINE), file.key)?;
+                            quarantine::move_aside(&photo, &store.root, file.key)?;
                         }
                         staged.extend(replace(file.path, &photo)?);
                         has_new_names = true;
@@ -63,7 +61,6 @@ impl LocalPublication {
                         has_new_names = true;
                     }
                 }
-                keys.insert(file.key);
             }
             Ok(())
         };
@@ -73,8 +70,7 @@ impl LocalPublication {
             }
             return Err(error);
         }
-        let keys = keys.into_iter().collect();
-        Ok((Self { store: store.clone(), keys, created, staged }, has_new_names))
+        Ok((Self { store: store.clone(), created, staged }, has_new_names))
     }
 
     fn discard_staged(&mut self) -> impl FnOnce() -> io::Result<()> + Send + 'static {
@@ -89,10 +85,6 @@ impl LocalPublication {
 
 #[async_trait]
 impl Publication for LocalPublication {
-    fn keys(&self) -> &[MediaKey] {
-        &self.keys
-    }
-
     fn created(&self) -> &[MediaKey] {
         &self.created
     }
@@ -157,13 +149,6 @@ fn replace(staged: TempPath, photo: &Path) -> io::Result<Option<TempPath>> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// Returns whether an error says that this file system has no hard links. The garbage collector then removes what a crash
-/// leaves.
-pub(super) fn has_no_links(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK))
 }
 
 /// Sets the modification time of a photo to now, so that the garbage collector leaves it alone. A file of another owner may

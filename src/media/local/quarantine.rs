@@ -5,15 +5,17 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::found;
-use super::publish::has_no_links;
+use super::files::{found, has_no_links};
 use crate::disk;
 use crate::media::MediaName;
 use crate::model::MediaKey;
 
-/// Moves the file or directory at `path` into `aside`, and returns its new path, or `None` if there is none. The removal
+pub(super) const QUARANTINE: &str = ".quarantine";
+
+/// Moves the file or directory at `path` into the quarantine under `root`, and returns its new path, or `None` if there is none. The removal
 /// from the directory of the photos is not durable yet. Blocks.
-pub(super) fn move_aside(path: &Path, aside: &Path, key: MediaKey) -> io::Result<Option<PathBuf>> {
+pub(super) fn move_aside(path: &Path, root: &Path, key: MediaKey) -> io::Result<Option<PathBuf>> {
+    let aside = &root.join(QUARANTINE);
     disk::create_dir(aside)?;
     // Other bytes of the same name may be in quarantine: a link, unlike a rename, never replaces them.
     for number in 0_u64.. {

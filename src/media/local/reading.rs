@@ -10,11 +10,15 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
 
+use super::LocalStore;
 use super::directories::Directories;
-use super::{LocalStore, READ_CHUNK, found};
+use super::files::found;
 use crate::disk::FreeDisk;
 use crate::media::Integrity;
 use crate::model::MediaKey;
+
+/// Bytes that are read at once.
+pub(super) const READ_CHUNK: usize = 64 * 1024;
 
 impl LocalStore {
     /// Opens the photos under `root` for reading only, beside a process that has them open: published photos are whole and
@@ -24,7 +28,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// There is no such directory, or it cannot be read.
-    pub fn open_for_reading(root: &Path) -> io::Result<Self> {
+    pub(crate) fn open_for_reading(root: &Path) -> io::Result<Self> {
         Ok(Self {
             root: root.into(),
             min_free: FreeDisk::Bytes(0),

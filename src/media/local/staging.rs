@@ -1,41 +1,17 @@
 //! Staged files of one upload.
 
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tempfile::TempPath;
 
 use super::LocalStore;
 use super::publish::LocalPublication;
+use super::staged_file::StagedFile;
 use crate::blocking::blocking;
-use crate::media::{MediaError, MediaName, Publication, Staging};
+use crate::media::{MediaError, Publication, Staging};
 use crate::model::MediaKey;
-
-/// A file in the staging directory.
-pub(super) struct StagedFile {
-    pub(super) key: MediaKey,
-    pub(super) length: u64,
-    /// Deletes the file when dropped.
-    pub(super) path: TempPath,
-}
-
-impl StagedFile {
-    /// Writes a durable file. Blocks.
-    fn write(staging: &Path, bytes: &[u8]) -> io::Result<Self> {
-        let key = MediaKey::of(bytes);
-        let (prefix, suffix) = (format!("{key}."), MediaName::from(key).extension());
-        let mut file = tempfile::Builder::new().prefix(&prefix).suffix(suffix).tempfile_in(staging)?;
-        file.write_all(bytes)?;
-        // Readable by a web server in front, as the other files of a media root are.
-        file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
-        file.as_file().sync_all()?;
-        Ok(Self { key, length: bytes.len() as u64, path: file.into_temp_path() })
-    }
-}
 
 /// The staged files of one upload.
 pub(super) struct LocalStaging {

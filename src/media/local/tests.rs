@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use nix::sys::stat::{Mode, SFlag, mknod};
 
+use super::directories::STAGING;
+use super::quarantine::QUARANTINE;
 use super::*;
 use crate::media::{Publication, conformance};
 
@@ -205,10 +207,10 @@ async fn store_opened_for_reading_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     assert!(LocalStore::open_for_reading(&dir.path().join("none")).is_err());
     let master = open(dir.path());
-    let publication = published(&master, &[b"photo"]).await;
+    let _publication = published(&master, &[b"photo"]).await;
     let before = names(dir.path());
     let reader = LocalStore::open_for_reading(dir.path()).unwrap();
-    let key = publication.keys()[0];
+    let key = MediaKey::of(b"photo");
     assert_eq!(reader.length(key).await.unwrap(), Some(5));
     assert_eq!(reader.pending().await.unwrap(), [], "pending photos belong to the process that writes");
     assert!(reader.begin().stage(Bytes::from_static(b"another")).await.is_err());

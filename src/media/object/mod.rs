@@ -1,7 +1,7 @@
 //! Photos in a bucket of an object store: `media/<sha256>.jpg`.
 //!
 //! The store works with every [`Client`] of the `object_store` crate. A service is a module that builds a [`Connection`]
-//! from its settings: [`s3`] is the one there is.
+//! from its settings, and a variant of [`BucketSettings`]: [`s3`] is the one there is.
 //!
 //! Several processes may share the bucket, and none of them can lock out the others. So no operation relies on an earlier
 //! answer of the bucket: publishing always writes, and a rollback removes no photo, because another process may refer to it.
@@ -12,19 +12,19 @@
 //! without checksum headers.
 
 mod breaker;
+mod bucket;
 mod fault;
 mod http;
 mod publish;
-pub mod s3;
+pub(crate) mod s3;
+mod service;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
 use std::io;
 use std::ops::Range;
 use std::path::Path as FsPath;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -33,29 +33,20 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path;
 use object_store::signer::Signer;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use tokio::time::timeout;
 
-use self::breaker::Breaker;
+use self::bucket::{AT_ONCE, Bucket, PHOTOS, REMOVED_WITHIN, path, stored};
 use self::fault::{Fault, found};
 use self::publish::BucketStaging;
+pub(crate) use self::service::BucketSettings;
 use super::{Link, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
 use crate::blocking::blocking;
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
 use crate::tls::TlsError;
 
-const PHOTOS: &str = "media/";
 const QUARANTINE: &str = "quarantine/";
-/// Photos that are sent to the bucket at once. Only these are in memory.
-const PUTS: usize = 32;
-/// Requests that are made at once for one caller.
-const AT_ONCE: usize = 8;
-/// For how long after an answer the service counts as available.
-const FRESH: Duration = Duration::from_secs(1);
-/// A photo is removed within this time after its age was read, or not at all. See [`publish`].
-const REMOVED_WITHIN: Duration = Duration::from_secs(2);
 
 /// What this store needs of a service's client.
 pub trait Client: ObjectStore + PaginatedListStore + Signer {}
@@ -108,22 +99,7 @@ pub enum BucketError {
 
 /// Photos in a bucket.
 #[derive(Debug, Clone)]
-pub struct BucketStore(Arc<Bucket>);
-
-#[derive(Debug)]
-struct Bucket {
-    name: String,
-    scheme: &'static str,
-    client: Arc<dyn Client>,
-    link_lifetime: Duration,
-    scratch: Arc<FsPath>,
-    min_free: FreeDisk,
-    breaker: Breaker,
-    puts: Semaphore,
-    answered: Mutex<Option<Instant>>,
-    /// Whether the bucket ever answered. Before that, an absent object may mean an absent bucket.
-    is_seen: AtomicBool,
-}
+pub(crate) struct BucketStore(Arc<Bucket>);
 
 impl BucketStore {
     /// Opens the bucket and sends it one request. A service that does not answer is logged, and used once it answers.
@@ -132,24 +108,13 @@ impl BucketStore {
     ///
     /// # Errors
     /// The service refuses access: no such bucket, no such key.
-    pub async fn open(
+    pub(crate) async fn open(
         connection: Connection,
         scratch: &FsPath,
         min_free: FreeDisk,
     ) -> Result<Self, BucketError> {
-        let Connection { bucket, scheme, settings, client, link_lifetime } = connection;
-        let store = Self(Arc::new(Bucket {
-            name: bucket.clone(),
-            scheme,
-            client,
-            link_lifetime,
-            scratch: scratch.into(),
-            min_free,
-            breaker: Breaker::new(),
-            puts: Semaphore::new(PUTS),
-            answered: Mutex::default(),
-            is_seen: AtomicBool::new(false),
-        }));
+        let (bucket, settings) = (connection.bucket.clone(), connection.settings);
+        let store = Self(Arc::new(Bucket::new(connection, scratch, min_free)));
         match store.0.probe().await {
             Ok(()) => {}
             Err(Fault::Refused(reason)) => {
@@ -161,62 +126,6 @@ impl BucketStore {
         }
         Ok(store)
     }
-}
-
-impl Bucket {
-    /// Makes a call, unless the circuit breaker is open.
-    async fn ask<T>(&self, call: impl Future<Output = object_store::Result<T>>) -> Result<T, Fault> {
-        let pass = self.breaker.enter().ok_or(Fault::HeldBack)?;
-        let result = call.await.map_err(Fault::from);
-        if matches!(result, Err(Fault::Down(_))) {
-            pass.failed();
-        } else {
-            pass.answered();
-            *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        }
-        result
-    }
-
-    /// Sends the smallest request, to find out whether the bucket answers.
-    async fn probe(&self) -> Result<(), Fault> {
-        let options = PaginatedListOptions { max_keys: Some(1), ..Default::default() };
-        self.ask(self.client.list_paginated(Some(PHOTOS), options)).await?;
-        self.is_seen.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn head(&self, key: MediaKey) -> Result<Option<ObjectMeta>, MediaError> {
-        let path = path(key);
-        let meta = found(self.ask(self.client.head(&path)).await)?;
-        // The answer to a HEAD is the same for an absent bucket and for an absent object.
-        if meta.is_none() && !self.is_seen.load(Ordering::Relaxed) {
-            self.probe().await?;
-        }
-        Ok(meta)
-    }
-
-    async fn delete(&self, key: MediaKey) -> Result<(), MediaError> {
-        let path = path(key);
-        found(self.ask(self.client.delete(&path)).await).map(drop)
-    }
-
-    fn has_answered_just_now(&self) -> bool {
-        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        answered.is_some_and(|last| last.elapsed() < FRESH)
-    }
-}
-
-fn path(key: MediaKey) -> Path {
-    Path::from(format!("{PHOTOS}{}", MediaName::from(key)))
-}
-
-/// Returns key, length and time of an object, if it is a photo. Some answers of the service have times in whole seconds, so
-/// all times are cut to them.
-fn stored(meta: &ObjectMeta) -> Option<Stored> {
-    let name: MediaName = meta.location.as_ref().strip_prefix(PHOTOS)?.parse().ok()?;
-    let seconds = u64::try_from(meta.last_modified.timestamp()).unwrap_or(0);
-    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    Some(Stored { key: name.key(), length: meta.size, modified })
 }
 
 struct OpenObject {

@@ -18,8 +18,8 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use object_store::{Attribute, Attributes, ObjectStore, PutOptions};
 use tokio::time::{Instant, sleep};
 
+use super::bucket::{AT_ONCE, Bucket, REMOVED_WITHIN, path, stored};
 use super::fault::Fault;
-use super::{AT_ONCE, Bucket, REMOVED_WITHIN, path, stored};
 use crate::blocking::blocking;
 use crate::disk;
 use crate::media::{MediaError, MediaName, Publication, Staging};
@@ -84,7 +84,7 @@ impl StagedObject {
         }
     }
 
-    async fn publish(self, bucket: &Bucket) -> Result<MediaKey, MediaError> {
+    async fn publish(self, bucket: &Bucket) -> Result<(), MediaError> {
         self.put(bucket).await?;
         if self.is_old() {
             sleep(REMOVED_WITHIN + TRANSIT).await;
@@ -92,19 +92,15 @@ impl StagedObject {
                 self.put(bucket).await?;
             }
         }
-        Ok(self.key)
+        Ok(())
     }
 }
 
 /// Photos that are in the bucket. A rollback removes none of them: another process may refer to them.
-struct BucketPublication(Vec<MediaKey>);
+struct BucketPublication;
 
 #[async_trait]
 impl Publication for BucketPublication {
-    fn keys(&self) -> &[MediaKey] {
-        &self.0
-    }
-
     fn created(&self) -> &[MediaKey] {
         &[]
     }
@@ -144,7 +140,7 @@ impl Staging for BucketStaging {
     async fn publish(&self) -> Result<Box<dyn Publication>, MediaError> {
         let objects = std::mem::take(&mut *self.objects());
         let puts: Vec<_> = objects.into_values().map(|object| object.publish(&self.bucket)).collect();
-        let keys = stream::iter(puts).buffer_unordered(AT_ONCE).try_collect().await?;
-        Ok(Box::new(BucketPublication(keys)))
+        stream::iter(puts).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        Ok(Box::new(BucketPublication))
     }
 }

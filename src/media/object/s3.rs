@@ -16,6 +16,9 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Pause before the first repetition. The next is up to twice as long. Each is random.
 const BACKOFF: Duration = Duration::from_millis(100);
 
+/// The value of MEDIA_STORAGE, and the scheme of URLs that name objects.
+pub(crate) const SERVICE: &str = "s3";
+
 /// A bucket of S3 and the account that uses it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct S3Settings {
@@ -74,7 +77,7 @@ impl S3Settings {
             .map_err(|source| BucketError::Settings { service: "S3", source })?;
         Ok(Connection {
             bucket: self.bucket.clone(),
-            scheme: "s3",
+            scheme: SERVICE,
             settings: "S3_BUCKET, S3_ENDPOINT_URL, S3_REGION",
             client: Arc::new(client),
             link_lifetime: self.presigned_for,

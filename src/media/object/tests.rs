@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use tokio::time::Instant;
+
 use super::s3::S3Settings;
 use super::*;
 use crate::media::conformance;
@@ -136,12 +138,11 @@ async fn old_photo_removed_while_published_again_exists_in_the_end() {
     std::fs::File::open(setup.photo(b"old")).unwrap().set_modified(long_ago).unwrap();
     let staging = setup.store.begin();
     staging.stage(Bytes::from_static(b"old")).await.unwrap();
-    let publishing =
-        tokio::spawn(async move { staging.publish().await.map(|published| published.keys().to_vec()) });
+    let publishing = tokio::spawn(async move { staging.publish().await.map(drop) });
     // As a garbage collector does that read the age of the photo just before.
     tokio::time::sleep(Duration::from_millis(500)).await;
     setup.store.remove(&[key]).await.unwrap();
-    assert_eq!(publishing.await.unwrap().unwrap(), [key]);
+    publishing.await.unwrap().unwrap();
     assert_eq!(setup.store.length(key).await.unwrap(), Some(3));
 }
 

@@ -20,7 +20,7 @@ const RECONNECT_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::fr
 pub struct RedisError(#[from] redis::RedisError);
 
 /// A connection to Redis that is replaced when it is lost.
-pub struct RedisLink {
+pub(crate) struct RedisLink {
     client: Client,
     state: Mutex<State>,
 }
@@ -36,7 +36,7 @@ impl RedisLink {
     ///
     /// # Errors
     /// The URL is invalid.
-    pub async fn open(url: &str) -> Result<Arc<Self>, RedisError> {
+    pub(crate) async fn open(url: &str) -> Result<Arc<Self>, RedisError> {
         tls::install_default_provider();
         let state = Mutex::new(State { connection: None, epoch: 0 });
         let link = Arc::new(Self { client: Client::open(url)?, state });

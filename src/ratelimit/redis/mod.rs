@@ -16,7 +16,7 @@ use redis::Script;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-pub use self::link::{RedisError, RedisLink};
+pub(crate) use self::link::{RedisError, RedisLink};
 use super::gcra::Rate;
 use super::{ClientKey, Decision, MemoryLimiter, Quota, RateLimiter};
 
@@ -25,7 +25,7 @@ const SCRIPT: &str = include_str!("gcra.lua");
 const DEADLINE: Duration = Duration::from_millis(250);
 
 /// A rate limiter that counts in Redis.
-pub struct RedisLimiter {
+pub(crate) struct RedisLimiter {
     link: Arc<RedisLink>,
     script: Script,
     /// Prefix of the Redis keys. Limits with another name or quota are counted separately.
@@ -37,7 +37,7 @@ pub struct RedisLimiter {
 
 impl RedisLimiter {
     /// Creates a limiter called `name` over `link`, which other limiters may share.
-    pub fn new(link: Arc<RedisLink>, name: &str, quota: Quota) -> Self {
+    pub(crate) fn new(link: Arc<RedisLink>, name: &str, quota: Quota) -> Self {
         let prefix = format!("vintedbot:limit:{name}:{}/{}:", quota.burst, quota.window.as_secs());
         let fallback = MemoryLimiter::new(quota);
         Self {

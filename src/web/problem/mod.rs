@@ -13,11 +13,11 @@ use super::body::Body;
 mod kind;
 
 /// MIME type of every error body.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// An error response.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub(crate) struct Problem {
     kind: ProblemKind,
     detail: Cow<'static, str>,
     extensions: Map<String, Value>,
@@ -26,49 +26,49 @@ pub struct Problem {
 
 impl Problem {
     /// Creates a problem of `kind` with one sentence for the app's developer.
-    pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, detail: detail.into(), extensions: Map::new(), headers: Vec::new() }
     }
 
     /// Adds an extension member to the body.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.extensions.insert(name.to_owned(), value.into());
         self
     }
 
     /// Adds a header to the response.
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
     }
 
     /// Tells the client when to try again, in whole seconds and at least one (RFC 9110 section 10.2.3).
     #[must_use]
-    pub fn retry_after(self, wait: Duration) -> Self {
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
     }
 
     /// Closes the connection after this response.
     #[must_use]
-    pub fn closing(self) -> Self {
+    pub(crate) fn closing(self) -> Self {
         self.header(CONNECTION, HeaderValue::from_static("close"))
     }
 
     /// Returns the status of the response.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.kind.status()
     }
 
     /// Returns the kind of the problem.
-    pub fn kind(&self) -> ProblemKind {
+    pub(crate) fn kind(&self) -> ProblemKind {
         self.kind
     }
 
     /// Returns the body, with the id of the request in the log.
-    pub fn to_json(&self, request_id: &str) -> Value {
+    pub(crate) fn to_json(&self, request_id: &str) -> Value {
         let mut body = json!({
             "type": self.kind.uri(),
             "title": self.kind.title(),
@@ -83,7 +83,7 @@ impl Problem {
     }
 
     /// Returns the response.
-    pub fn into_response(self, request_id: &str) -> Response<Body> {
+    pub(crate) fn into_response(self, request_id: &str) -> Response<Body> {
         let mut response = super::full(self.status(), PROBLEM_JSON, self.to_json(request_id).to_string());
         response.headers_mut().extend(self.headers);
         response
@@ -91,17 +91,17 @@ impl Problem {
 }
 
 /// Returns 400 for a request head or framing that cannot be read.
-pub fn bad_request() -> Problem {
+pub(crate) fn bad_request() -> Problem {
     Problem::new(ProblemKind::BadRequest, "The request is not valid HTTP/1.1.")
 }
 
 /// Returns 404 for an unknown path.
-pub fn not_found() -> Problem {
+pub(crate) fn not_found() -> Problem {
     Problem::new(ProblemKind::NotFound, "There is nothing at this path.")
 }
 
 /// Returns 405 for a path that exists for the methods in `allow` only (RFC 9110 section 15.5.6).
-pub fn method_not_allowed(allow: &str) -> Problem {
+pub(crate) fn method_not_allowed(allow: &str) -> Problem {
     let detail = format!("This path answers only to {allow}.");
     let problem = Problem::new(ProblemKind::MethodNotAllowed, detail);
     match HeaderValue::from_str(allow) {
@@ -111,47 +111,47 @@ pub fn method_not_allowed(allow: &str) -> Problem {
 }
 
 /// Returns 408 for a request that did not arrive completely in time (RFC 9110 section 15.5.9).
-pub fn request_timeout() -> Problem {
+pub(crate) fn request_timeout() -> Problem {
     Problem::new(ProblemKind::RequestTimeout, "The request did not arrive in time.").closing()
 }
 
 /// Returns 413 for a body over a limit that `detail` names.
-pub fn body_too_large(detail: impl Into<Cow<'static, str>>) -> Problem {
+pub(crate) fn body_too_large(detail: impl Into<Cow<'static, str>>) -> Problem {
     Problem::new(ProblemKind::BodyTooLarge, detail)
 }
 
 /// Returns 414 for a request target over the limit.
-pub fn uri_too_long() -> Problem {
+pub(crate) fn uri_too_long() -> Problem {
     Problem::new(ProblemKind::UriTooLong, "The request target is longer than 8 KiB.")
 }
 
 /// Returns 431 for a request head over the limit (RFC 6585 section 5).
-pub fn headers_too_large() -> Problem {
+pub(crate) fn headers_too_large() -> Problem {
     let detail = "The request has more than 100 header fields or more than 32 KiB of them.";
     Problem::new(ProblemKind::HeadersTooLarge, detail)
 }
 
 /// Returns 429 for a client over its rate limit (RFC 6585 section 4).
-pub fn too_many_requests(wait: Duration) -> Problem {
+pub(crate) fn too_many_requests(wait: Duration) -> Problem {
     let detail = "Too many requests from this client. Wait as long as Retry-After says.";
     Problem::new(ProblemKind::RateLimited, detail).retry_after(wait)
 }
 
 /// Returns 503 for a client that has used up its share of the connections.
-pub fn too_many_connections(wait: Duration) -> Problem {
+pub(crate) fn too_many_connections(wait: Duration) -> Problem {
     let detail =
         "This client has too many requests open on other connections. Wait as long as Retry-After says.";
     Problem::new(ProblemKind::TooManyConnections, detail).retry_after(wait).closing()
 }
 
 /// Returns 501 for a body with a transfer coding other than chunked (RFC 9112 section 6.1).
-pub fn unknown_transfer_coding() -> Problem {
+pub(crate) fn unknown_transfer_coding() -> Problem {
     let detail = "The only Transfer-Encoding that is taken is chunked.";
     Problem::new(ProblemKind::UnknownTransferCoding, detail)
 }
 
 /// Returns 500 for a fault of the server. Only the log has the cause.
-pub fn internal() -> Problem {
+pub(crate) fn internal() -> Problem {
     Problem::new(ProblemKind::Internal, "The server failed on this request.")
 }
 

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use super::codec::{self, Kind, Message, Pointer, SLOT, Snapshot};
 use super::damaged;
 use crate::catalog::CatalogError;
-use crate::catalog::sled::DB_FILE;
 
+/// sled's data file, which also carries its lock.
+pub(in crate::catalog::sled) const DB_FILE: &str = "db";
 /// Content of `conf`, before its checksum.
 const PARAMETERS: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n";
 /// sled treats a `conf` of this length or less as incomplete and rewrites it.

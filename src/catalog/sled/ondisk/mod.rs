@@ -23,6 +23,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::files::DB_FILE;
 pub use self::salvage::{Salvage, SalvageReport};
 pub(super) use self::verify::{Found, remove_unfinished, verify};
 use crate::catalog::CatalogError;

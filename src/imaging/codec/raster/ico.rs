@@ -17,7 +17,7 @@ fn best_of_ico(file: &[u8]) -> Option<(&[u8; 16], usize, usize)> {
 }
 
 /// Returns the PNG in an ICO if the chosen picture is a PNG, which the ICO decoder would decode without limits.
-pub(super) fn png_in_ico<'a>(input: &Input<'a>) -> Result<Option<Input<'a>>, ImageError> {
+pub(in crate::imaging::codec) fn png_in_ico<'a>(input: &Input<'a>) -> Result<Option<Input<'a>>, ImageError> {
     let file = input.whole()?;
     let Some((_, offset, length)) = best_of_ico(file) else { return Ok(None) };
     let is_png = file[offset..offset + length].starts_with(b"\x89PNG");

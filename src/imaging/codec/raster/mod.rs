@@ -8,33 +8,11 @@ mod tiff;
 mod webp;
 mod whole;
 
-use self::ico::png_in_ico;
-use self::png::Png;
-use self::tiff::Tiff;
-use self::webp::WebP;
-use self::whole::Whole;
-use super::format::Format;
-use super::picture::Picture;
-use crate::imaging::error::ImageError;
-use crate::imaging::recipe::Recipe;
-use crate::imaging::work_budget::Input;
-
-pub(super) fn open<'a>(
-    format: Format,
-    input: &Input<'a>,
-    recipe: &Recipe,
-) -> Result<Box<dyn Picture + 'a>, ImageError> {
-    match format {
-        Format::Png => Ok(Box::new(Png::open(input, recipe)?)),
-        Format::WebP => Ok(Box::new(WebP::open(input, recipe)?)),
-        Format::Tiff => Ok(Box::new(Tiff::open(input, recipe)?)),
-        Format::Ico => match png_in_ico(input)? {
-            Some(png) => Ok(Box::new(Png::open(&png, recipe)?)),
-            None => Ok(Box::new(Whole::open(format, input, recipe)?)),
-        },
-        _ => Ok(Box::new(Whole::open(format, input, recipe)?)),
-    }
-}
+pub(super) use self::ico::png_in_ico;
+pub(super) use self::png::Png;
+pub(super) use self::tiff::Tiff;
+pub(super) use self::webp::WebP;
+pub(super) use self::whole::Whole;
 
 #[cfg(test)]
 mod cost_tests;

@@ -28,7 +28,8 @@ const MIN_RAW_BYTES: u64 = 512 << 10;
 
 const END: &[u8] = b"\0\0\0\0IEND\xAE\x42\x60\x82";
 
-pub(super) struct Png<'a> {
+/// A PNG whose header was read.
+pub(in crate::imaging::codec) struct Png<'a> {
     reader: Reader<Ended<'a>>,
     width: u32,
     height: u32,
@@ -43,7 +44,7 @@ impl std::fmt::Debug for Png<'_> {
 }
 
 impl<'a> Png<'a> {
-    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+    pub(in crate::imaging::codec) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let file = input.whole()?;
         // Apple's variant has another header and other pixels.
         if file.get(12..16) == Some(b"CgBI") {

@@ -17,7 +17,8 @@ use crate::imaging::limits::check_size;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
 
-pub(super) struct Whole<'a> {
+/// An image whose header was read.
+pub(in crate::imaging::codec) struct Whole<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
     width: u32,
     height: u32,
@@ -33,7 +34,11 @@ impl std::fmt::Debug for Whole<'_> {
 }
 
 impl<'a> Whole<'a> {
-    pub(super) fn open(format: Format, input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+    pub(in crate::imaging::codec) fn open(
+        format: Format,
+        input: &Input<'a>,
+        recipe: &Recipe,
+    ) -> Result<Self, ImageError> {
         let (file, reader) = (input.whole()?, input.reader());
         let mut decoder: Box<dyn ImageDecoder + 'a> = match format {
             Format::Gif => Box::new(GifDecoder::new(reader).map_err(classify)?),

@@ -76,8 +76,7 @@ impl<'a> Baseline<'a> {
         divisor: u8,
         bands: &mut impl BandSink,
     ) -> Result<(), BaselineError> {
-        let size = size_of(divisor).ok_or(BaselineError::NotBaseline)?;
-        let scan = self.scan(divisor).ok_or(BaselineError::NotBaseline)?;
+        let (scan, size) = self.scan(divisor).ok_or(BaselineError::NotBaseline)?;
         simd::run(scan, size, bands)
     }
 
@@ -87,15 +86,15 @@ impl<'a> Baseline<'a> {
         divisor: u8,
         bands: &mut impl BandSink,
     ) -> Result<(), BaselineError> {
-        let size = size_of(divisor).ok_or(BaselineError::NotBaseline)?;
-        let scan = self.scan(divisor).ok_or(BaselineError::NotBaseline)?;
+        let (scan, size) = self.scan(divisor).ok_or(BaselineError::NotBaseline)?;
         simd::run_anywhere(scan, size, bands)
     }
 
-    /// Returns the scan with its tables, or `None` if a table is missing or irregular.
-    fn scan(&self, divisor: u8) -> Option<Scan<'a>> {
+    /// Returns the scan with its tables, and the samples on a side of a block. Returns `None` if a table is missing or
+    /// irregular, or for other divisors.
+    fn scan(&self, divisor: u8) -> Option<(Scan<'a>, usize)> {
         let height = |component| self.plane_size(component, divisor).map_or(0, |plane| plane.height);
-        Scan::new(&self.header, [0, 1, 2, 3].map(height))
+        Some((Scan::new(&self.header, [0, 1, 2, 3].map(height))?, size_of(divisor)?))
     }
 
     /// Returns the largest or smallest sampling factors across and down.

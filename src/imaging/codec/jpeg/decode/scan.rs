@@ -8,7 +8,7 @@ use super::bands::{BandSink, BaselineError, RowBuffer};
 use super::bits::{Bits, Window};
 use super::header::Header;
 use super::huffman::{AcTable, DcTable, Definition, NotBaseline};
-use super::idct::{Block, PLACE, Quant, portable};
+use super::idct::{Block, Factors, PLACE, Quant, portable};
 
 const EOI: u8 = 0xD9;
 const RST0: u8 = 0xD0;
@@ -90,7 +90,7 @@ impl<'a> Scan<'a> {
     pub(super) fn run<const SIZE: usize>(
         mut self,
         bands: &mut impl BandSink,
-        transform: impl Fn(&Block, &[i16; 64], &mut [u8], usize) -> bool,
+        transform: impl Fn(&Block, &Factors, &mut [u8], usize) -> bool,
     ) -> Result<(), BaselineError> {
         let steps = steps(&self.channels, SIZE);
         let mut bits = Bits::default();
@@ -203,7 +203,7 @@ fn write<const SIZE: usize>(
     ready: &Pending<'_>,
     block: &Block,
     buffers: &mut [RowBuffer<'_>; 4],
-    transform: &impl Fn(&Block, &[i16; 64], &mut [u8], usize) -> bool,
+    transform: &impl Fn(&Block, &Factors, &mut [u8], usize) -> bool,
 ) -> Result<(), NotBaseline> {
     let step = ready.step;
     let RowBuffer { samples, stride } = &mut buffers[step.component & 3];

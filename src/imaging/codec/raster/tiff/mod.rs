@@ -24,7 +24,8 @@ use crate::imaging::work_budget::Input;
 /// Bytes of a palette, tables, and the decoder's state.
 const WORKING_MEMORY: u64 = 256 << 10;
 
-pub(super) struct Tiff<'a> {
+/// A TIFF whose directory was read.
+pub(in crate::imaging::codec) struct Tiff<'a> {
     input: Input<'a>,
     page: Page<'a>,
 }
@@ -36,8 +37,11 @@ impl std::fmt::Debug for Tiff<'_> {
 }
 
 impl<'a> Tiff<'a> {
-    /// Reads the first directory. Fails if the page is empty, too large, unsupported or corrupt, or needs too much memory.
-    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+    /// Reads the first directory.
+    ///
+    /// # Errors
+    /// The page is of zero size, over the pixel limit, unsupported or corrupt, or needs more memory than a photo may have.
+    pub(in crate::imaging::codec) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let page = Page::read(input.whole()?, recipe.max_pixels)?;
         let tiff = Self { input: *input, page };
         input.budget().grant(tiff.memory())?;

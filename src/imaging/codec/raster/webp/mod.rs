@@ -26,7 +26,7 @@ const HAS_ALPHA: u8 = 0x10;
 const IS_ANIMATED: u8 = 0x02;
 
 #[derive(Debug)]
-pub(super) struct WebP<'a> {
+pub(in crate::imaging::codec) struct WebP<'a> {
     input: Input<'a>,
     width: u32,
     height: u32,
@@ -54,7 +54,7 @@ struct Image {
 }
 
 impl<'a> WebP<'a> {
-    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+    pub(in crate::imaging::codec) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let file = input.whole()?;
         if !file.starts_with(b"RIFF") || file.get(8..12) != Some(b"WEBP") {
             return Err(ImageError::Corrupt);

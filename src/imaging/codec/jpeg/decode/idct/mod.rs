@@ -38,11 +38,13 @@ pub(super) const PLACE: [u8; 64] = {
     places
 };
 
+/// Quantisation factors, placed as in [`Block`].
+pub(super) type Factors = [i16; 64];
+
 /// The quantisation table of a component, with the limits of its coefficients.
 #[derive(Debug)]
 pub(super) struct Quant {
-    /// Factors, placed as in [`Block`].
-    pub(super) factors: [i16; 64],
+    pub(super) factors: Factors,
     /// Maps the zigzag order of a coefficient to the largest absolute value that [`MOST_IN_COLUMN`] allows.
     pub(super) limits: [u16; 64],
 }

@@ -1,0 +1,20 @@
+//! How often the tasks run, and in which portions.
+
+use std::time::{Duration, SystemTime};
+
+use crate::jitter;
+
+/// Rows of one page.
+pub(super) const PAGE: usize = 256;
+/// Time between two runs of a task, plus or minus a tenth, so that servers started together run at different times.
+const EVERY: Duration = Duration::from_secs(3600);
+
+/// Returns the time from the end of a run to the next one.
+pub(super) fn time_to_next_run() -> Duration {
+    jitter::between(EVERY * 9 / 10, EVERY * 11 / 10)
+}
+
+/// Returns the seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
