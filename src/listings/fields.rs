@@ -1,15 +1,15 @@
 //! The fields of a draft that clients write, and their limits.
 
 /// Longest title in characters (Unicode scalar values).
-pub const MAX_TITLE_CHARS: usize = 160;
+pub(crate) const MAX_TITLE_CHARS: usize = 160;
 /// Longest description in characters.
-pub const MAX_DESCRIPTION_CHARS: usize = 4000;
+pub(crate) const MAX_DESCRIPTION_CHARS: usize = 4000;
 /// Highest price. Up to here a 64-bit float has two exact decimals.
-pub const MAX_PRICE: f64 = 999_999_999_999.99;
+pub(crate) const MAX_PRICE: f64 = 999_999_999_999.99;
 
 /// Why a value does not fit its field. The texts are public sentences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FieldError {
+pub(crate) enum FieldError {
     /// The text has too many characters.
     #[error("The {field} is longer than {max} characters.")]
     TooLong {
@@ -35,7 +35,7 @@ pub enum FieldError {
 ///
 /// # Errors
 /// It is too long, or has control characters.
-pub fn title(title: String) -> Result<String, FieldError> {
+pub(crate) fn title(title: String) -> Result<String, FieldError> {
     text("title", title, MAX_TITLE_CHARS)
 }
 
@@ -43,7 +43,7 @@ pub fn title(title: String) -> Result<String, FieldError> {
 ///
 /// # Errors
 /// It is too long, or has control characters.
-pub fn description(description: String) -> Result<String, FieldError> {
+pub(crate) fn description(description: String) -> Result<String, FieldError> {
     text("description", description, MAX_DESCRIPTION_CHARS)
 }
 
@@ -63,7 +63,7 @@ fn text(field: &'static str, text: String, max: usize) -> Result<String, FieldEr
 ///
 /// # Errors
 /// It is negative, above [`MAX_PRICE`], or has more than two decimals.
-pub fn price(price: f64) -> Result<f64, FieldError> {
+pub(crate) fn price(price: f64) -> Result<f64, FieldError> {
     let is_whole_cents = (price * 100.0).round() / 100.0 == price;
     // Adding zero turns -0 into 0.
     if (0.0..=MAX_PRICE).contains(&price) && is_whole_cents {

@@ -3,7 +3,7 @@
 //! This room knows no HTTP and no files. It decides who may see a draft; the catalog decides what a change means and makes it
 //! in one transaction. A caller who may not see a draft gets the same answer as for one that does not exist.
 
-pub mod fields;
+pub(crate) mod fields;
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::catalog::{Catalog, CatalogError, Change, ChangeError, DraftFilter, Ne
 use crate::model::{Draft, DraftId, DraftStatus, UserId};
 
 /// Reads and changes drafts for their owners.
-pub struct Listings {
+pub(crate) struct Listings {
     catalog: Arc<dyn Catalog>,
     auth_required: bool,
 }
 
 /// Some drafts of a list.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Page {
+pub(crate) struct Page {
     /// The drafts, newest first.
     pub drafts: Vec<Draft>,
     /// The draft after which the next page begins, or `None` for the last page.
@@ -27,7 +27,7 @@ pub struct Page {
 
 impl Listings {
     /// Reads and changes the drafts in `catalog`. Drafts without an owner are nobody's if `auth_required`.
-    pub fn new(catalog: Arc<dyn Catalog>, auth_required: bool) -> Self {
+    pub(crate) fn new(catalog: Arc<dyn Catalog>, auth_required: bool) -> Self {
         Self { catalog, auth_required }
     }
 
@@ -35,7 +35,7 @@ impl Listings {
     ///
     /// # Errors
     /// It does not exist or is another user's, or the catalog failed.
-    pub async fn find(&self, user: Option<UserId>, id: DraftId) -> Result<Draft, ChangeError> {
+    pub(crate) async fn find(&self, user: Option<UserId>, id: DraftId) -> Result<Draft, ChangeError> {
         let draft = self.catalog.draft(id).await?.filter(|draft| self.may_see(user, draft));
         draft.ok_or(ChangeError::NotFound)
     }
@@ -53,7 +53,7 @@ impl Listings {
     ///
     /// # Errors
     /// The catalog failed.
-    pub async fn page(
+    pub(crate) async fn page(
         &self,
         user: Option<UserId>,
         status: Option<DraftStatus>,
@@ -72,7 +72,7 @@ impl Listings {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub async fn create(&self, new: NewDraft) -> Result<Draft, ChangeError> {
+    pub(crate) async fn create(&self, new: NewDraft) -> Result<Draft, ChangeError> {
         self.catalog.create_draft(new).await
     }
 
@@ -80,7 +80,7 @@ impl Listings {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub async fn change(
+    pub(crate) async fn change(
         &self,
         id: DraftId,
         version: Option<u64>,
@@ -93,7 +93,7 @@ impl Listings {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub async fn delete(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
+    pub(crate) async fn delete(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
         self.catalog.delete_draft(id, version).await
     }
 }

@@ -15,7 +15,7 @@ impl Maintenance {
     ///
     /// # Errors
     /// The catalog failed. The next run continues.
-    pub async fn expire_drafts(&self, stop: &CancellationToken) -> Result<u64, MaintenanceError> {
+    pub(crate) async fn expire_drafts(&self, stop: &CancellationToken) -> Result<u64, MaintenanceError> {
         let Some(ttl) = self.rules.draft_ttl else { return Ok(0) };
         let before = Timestamp::now().minus(ttl);
         let (mut after, mut expired) = (None, 0);
@@ -49,7 +49,7 @@ impl Maintenance {
     ///
     /// # Errors
     /// The catalog or the store failed. The next run continues.
-    pub async fn remove_unreferenced(&self, stop: &CancellationToken) -> Result<u64, MaintenanceError> {
+    pub(crate) async fn remove_unreferenced(&self, stop: &CancellationToken) -> Result<u64, MaintenanceError> {
         let before = Timestamp::now().minus(self.rules.grace);
         let mut removed = 0;
         loop {
@@ -76,7 +76,7 @@ impl Maintenance {
     ///
     /// # Errors
     /// The catalog failed. The next run continues.
-    pub async fn forget_attempts(&self, stop: &CancellationToken) -> Result<(), MaintenanceError> {
+    pub(crate) async fn forget_attempts(&self, stop: &CancellationToken) -> Result<(), MaintenanceError> {
         let before = Timestamp::now().minus(self.rules.attempt_lifetime);
         while self.catalog.forget_attempts(before, PAGE).await? == PAGE {
             if !self.pause(stop).await {

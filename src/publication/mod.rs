@@ -36,7 +36,7 @@ pub(crate) struct Publisher {
 
 /// What [`Publisher::commit`] records.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Recording {
+pub(crate) enum Recording {
     /// A new draft.
     Create(NewDraft),
     /// A change of a draft, which adds photos to it.

@@ -12,7 +12,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The catalog or the store failed.
-    pub async fn remove_unreferenced(
+    pub(crate) async fn remove_unreferenced(
         &self,
         media: &Media,
         before: Timestamp,

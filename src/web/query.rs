@@ -5,13 +5,13 @@ use std::borrow::Cow;
 /// The query is ambiguous: it has a parameter twice, and a filter in front could read the other one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("The query has the parameter {0} twice.")]
-pub struct Repeated(pub &'static str);
+pub(crate) struct Repeated(pub &'static str);
 
 /// Returns the value of a parameter, or `None` if the query does not have it.
 ///
 /// # Errors
 /// The parameter occurs twice.
-pub fn parameter<'q>(query: Option<&'q str>, name: &'static str) -> Result<Option<Cow<'q, str>>, Repeated> {
+pub(crate) fn parameter<'q>(query: Option<&'q str>, name: &'static str) -> Result<Option<Cow<'q, str>>, Repeated> {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let mut values = pairs.filter(|(key, _)| key == name).map(|(_, value)| value);
     match (values.next(), values.next()) {
