@@ -4,11 +4,12 @@ use std::io::Cursor;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::*;
 use crate::catalog::{DraftRow, Restorable, Restore, Row, SledCatalog, SourceRow, State};
 use crate::disk::FreeDisk;
-use crate::model::{DraftId, DraftStatus, MAX_ID, Media, MediaId, MediaKey, SourceId, UserId};
+use crate::model::{DraftId, DraftStatus, MAX_ID, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
 
 async fn catalog(dir: &std::path::Path) -> SledCatalog {
     SledCatalog::open(dir, FreeDisk::Bytes(0)).await.unwrap()
@@ -32,15 +33,28 @@ fn media(id: u64) -> Media {
 
 fn draft() -> impl Strategy<Value = DraftRow> {
     let price = prop_oneof![Just(None), prop::num::f64::NORMAL.prop_map(Some)];
-    let parts = (".{0,20}", ".{0,20}", price, vec(1..30_u64, 0..5), 0..3_u64);
-    parts.prop_map(|(title, description, price, photos, user)| DraftRow {
+    // 0: a row of an old export.
+    let times = (0..1_u64 << 40, 0..1000_u64);
+    let parts = (
+        ".{0,20}",
+        ".{0,20}",
+        price,
+        vec(1..30_u64, 0..5),
+        0..3_u64,
+        select(DraftStatus::ALL.to_vec()),
+        times,
+    );
+    parts.prop_map(|(title, description, price, photos, user, status, (created, version))| DraftRow {
         id: DraftId(0),
         title,
         description,
-        status: DraftStatus::Draft,
+        status,
         price_suggested: price,
         photos: photos.into_iter().map(MediaId).collect(),
         owner: owner(user),
+        created: Timestamp::from_millis(created),
+        updated: Timestamp::from_millis(created + version),
+        version,
     })
 }
 
@@ -66,7 +80,19 @@ async fn filled(catalog: &dyn Restorable) {
         let (title, description) = (format!("draft {id}"), String::new());
         let status = DraftStatus::Draft;
         let (price_suggested, owner) = (None, owner(id % 2));
-        let draft = DraftRow { id: DraftId(id), title, description, status, price_suggested, photos, owner };
+        let (created, version) = (Timestamp::from_millis(id), 1);
+        let draft = DraftRow {
+            id: DraftId(id),
+            title,
+            description,
+            status,
+            price_suggested,
+            photos,
+            owner,
+            created,
+            updated: created,
+            version,
+        };
         [Row::Media(media(id)), Row::Draft(draft)]
     });
     catalog.restore(Restore::Rows(rows.collect())).await.unwrap();

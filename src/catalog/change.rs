@@ -111,7 +111,8 @@ impl Change {
             Self::RemovePhoto(index) if *index < count => drop(changed.photos.remove(*index)),
             Self::RemovePhoto(index) => return Err(ChangeError::NoSuchPhoto { index: *index, count }),
             Self::Reorder(order) => {
-                changed.photos = permuted(&row.photos, order).ok_or(ChangeError::NotAPermutation { count })?;
+                changed.photos =
+                    permuted(&row.photos, order).ok_or(ChangeError::NotAPermutation { count })?;
             }
         }
         if changed != *row {
@@ -189,7 +190,8 @@ mod tests {
                 let photos: Vec<MediaId> = order.iter().map(|index| row.photos[*index]).collect();
                 prop_assert_eq!(changed.unwrap().photos, photos);
             } else {
-                prop_assert!(matches!(changed, Err(ChangeError::NotAPermutation { count: 4 })));
+                let is_refused = matches!(changed, Err(ChangeError::NotAPermutation { count: 4 }));
+                prop_assert!(is_refused);
             }
         }
     }

@@ -7,10 +7,13 @@ use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::{Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, SledCatalog};
+use crate::catalog::{
+    Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock, KnownSource, NewDraft,
+    SledCatalog,
+};
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
-use crate::model::{DraftId, Media, MediaId, SourceId};
+use crate::model::{DraftId, Media, MediaId, SourceId, Timestamp};
 
 mod again;
 mod quota;
@@ -37,6 +40,45 @@ impl Catalog for Failing {
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
         self.inner.draft(id).await
+    }
+
+    async fn change_draft(
+        &self,
+        id: DraftId,
+        version: Option<u64>,
+        change: Change,
+    ) -> Result<Draft, ChangeError> {
+        self.inner.change_draft(id, version, change).await
+    }
+
+    async fn delete_draft(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
+        self.inner.delete_draft(id, version).await
+    }
+
+    async fn drafts_of(
+        &self,
+        filter: DraftFilter,
+        before: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<Draft>, CatalogError> {
+        self.inner.drafts_of(filter, before, limit).await
+    }
+
+    async fn drafts_with(
+        &self,
+        media: MediaId,
+        after: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftId>, CatalogError> {
+        self.inner.drafts_with(media, after, limit).await
+    }
+
+    async fn unreferenced_media(&self, before: Timestamp, limit: usize) -> Result<Vec<Media>, CatalogError> {
+        self.inner.unreferenced_media(before, limit).await
+    }
+
+    async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError> {
+        self.inner.remove_media(id, before).await
     }
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {

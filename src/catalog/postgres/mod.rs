@@ -4,6 +4,7 @@
 //! two instances from publishing and removing the same photo at the same time: see [`Catalog::lock_keys`]. No call
 //! waits for the database longer than a few seconds.
 
+mod change;
 mod failure;
 mod key_lock;
 mod migrate;
@@ -14,6 +15,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod transaction;
 mod url;
 
 use std::collections::HashSet;
@@ -21,15 +23,19 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use tokio_postgres::types::ToSql;
 
+use self::change::{ChangeDraft, DeleteDraft, RemoveMedia};
 pub use self::migrate::Schema;
 use self::pool::Connections;
-use self::rows::{DRAFT, MEDIA, number};
+use self::record::CreateDraft;
+use self::rows::{DRAFT, MEDIA, PHOTO_IDS, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
-    Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock, KnownSource, NewDraft,
+    Restorable, Restore, RestoreError, State,
 };
-use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
+use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
 
 /// A catalog in a PostgreSQL database; see the module.
 pub struct PostgresCatalog {
@@ -71,7 +77,20 @@ fn limit_of(limit: usize) -> i64 {
 #[async_trait]
 impl Catalog for PostgresCatalog {
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, CatalogError> {
-        self.connections.record(&new).await
+        self.connections.transact(&CreateDraft(&new)).await
+    }
+
+    async fn change_draft(
+        &self,
+        id: DraftId,
+        version: Option<u64>,
+        change: Change,
+    ) -> Result<Draft, ChangeError> {
+        self.connections.transact(&ChangeDraft { id, version, change: &change }).await
+    }
+
+    async fn delete_draft(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
+        self.connections.transact(&DeleteDraft { id, version }).await
     }
 
     async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
@@ -79,12 +98,54 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
-        let sql = format!(
-            "SELECT {DRAFT}, p.media_id, {MEDIA} FROM draft d LEFT JOIN draft_photo p ON p.draft_id = d.id
-             LEFT JOIN media m ON m.id = p.media_id WHERE d.id = $1 ORDER BY p.order_index"
-        );
         let Ok(id) = i64::try_from(id.0) else { return Ok(None) };
-        rows::draft(&self.connections.read(&sql, &[&id]).await?)
+        Ok(rows::drafts(&self.connections.read(&rows::one_draft(), &[&id]).await?)?.pop())
+    }
+
+    async fn drafts_of(
+        &self,
+        DraftFilter { owner, status }: DraftFilter,
+        before: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<Draft>, CatalogError> {
+        let and_status = if status.is_some() { "AND status = $4" } else { "" };
+        let sql = rows::drafts_from(&format!(
+            "(SELECT * FROM draft WHERE coalesce(user_id, 0) = $1 AND id < $2 {and_status} ORDER BY id DESC LIMIT $3)"
+        ));
+        let owner = number(owner.map_or(0, UserId::get));
+        let (before, limit) = (number(before.map_or(u64::MAX, |id| id.0)), limit_of(limit));
+        let status = status.map(DraftStatus::name);
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&owner, &before, &limit];
+        if status.is_some() {
+            params.push(&status);
+        }
+        rows::drafts(&self.connections.read(&sql, &params).await?)
+    }
+
+    async fn drafts_with(
+        &self,
+        media: MediaId,
+        after: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftId>, CatalogError> {
+        let sql = "SELECT DISTINCT draft_id FROM draft_photo WHERE media_id = $1 AND draft_id > $2
+                   ORDER BY draft_id LIMIT $3";
+        let after = number(after.map_or(0, |id| id.0));
+        let found = self.connections.read(sql, &[&number(media.0), &after, &limit_of(limit)]).await?;
+        found.iter().map(|row| rows::id(row, 0).map(DraftId)).collect()
+    }
+
+    async fn unreferenced_media(&self, before: Timestamp, limit: usize) -> Result<Vec<Media>, CatalogError> {
+        let sql = format!(
+            "SELECT {MEDIA} FROM media m WHERE m.unreferenced_since <= $1
+             ORDER BY m.unreferenced_since, m.id LIMIT $2"
+        );
+        let found = self.connections.read(&sql, &[&rows::system_time(before), &limit_of(limit)]).await?;
+        found.iter().map(|row| rows::media(row, 0)).collect()
+    }
+
+    async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError> {
+        self.connections.transact(&RemoveMedia { id, before }).await
     }
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
@@ -106,10 +167,7 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
-        let sql = format!(
-            "SELECT {DRAFT}, ARRAY(SELECT p.media_id FROM draft_photo p WHERE p.draft_id = d.id ORDER BY p.order_index)
-             FROM draft d WHERE d.id > $1 ORDER BY d.id LIMIT $2"
-        );
+        let sql = format!("SELECT {DRAFT}, {PHOTO_IDS} FROM draft d WHERE d.id > $1 ORDER BY d.id LIMIT $2");
         let (after, limit) = (number(after.map_or(0, |id| id.0)), limit_of(limit));
         self.connections.read(&sql, &[&after, &limit]).await?.iter().map(rows::draft_row).collect()
     }
@@ -133,7 +191,8 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
-        let sql = "DELETE FROM source WHERE id = $1 AND media_id = $2";
+        // Not by the index on media_id: a photo may have many sources.
+        let sql = "DELETE FROM source WHERE id = $1 AND media_id IS NOT DISTINCT FROM $2";
         self.connections.write(sql, &[&source.as_bytes().as_slice(), &number(media.0)]).await
     }
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::catalog::sled::watermark::Acknowledged;
 use crate::catalog::{Catalog, DraftRow, NewDraft, NewPhoto, Restorable, Restore, Row, SledCatalog};
 use crate::disk::FreeDisk;
-use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
+use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp};
 
 const SLOT: usize = codec::SLOT;
 
@@ -93,6 +93,9 @@ fn draft_row(id: u64) -> DraftRow {
         price_suggested: None,
         photos: vec![MediaId(id)],
         owner: None,
+        created: Timestamp::from_millis(id),
+        updated: Timestamp::from_millis(id),
+        version: 1,
     }
 }
 
