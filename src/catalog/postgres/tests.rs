@@ -233,6 +233,30 @@ async fn every_query_of_a_request_uses_an_index() {
 }
 
 #[tokio::test]
+async fn change_whose_caller_gives_up_leaves_no_transaction_open() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    // One connection for statements, which the next call uses again.
+    let catalog = PostgresCatalog::open(&url.parse().unwrap(), 2, Schema::Migrate).await.unwrap();
+    let made = catalog.create_draft(named("first")).await.unwrap();
+    // Its statements are prepared from now on.
+    let title = Fields { title: Some("changed".into()), ..Fields::default() };
+    let made = catalog.change_draft(made.id, None, Change::Fields(title)).await.unwrap();
+    let other = cluster.client(&url).await;
+    other.batch_execute("BEGIN; LOCK TABLE media").await.unwrap();
+    let change = Change::Append { photos: named("second").photos, max: 9 };
+    let change = catalog.change_draft(made.id, None, change);
+    assert!(tokio::time::timeout(Duration::from_millis(300), change).await.is_err());
+    other.batch_execute("ROLLBACK").await.unwrap();
+    let unused = [MediaKey::of(b"second")];
+    assert_eq!(catalog.without_row(&unused).await.unwrap(), unused);
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    assert_eq!(other.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
+    assert_eq!(catalog.draft(made.id).await.unwrap(), Some(made));
+}
+
+#[tokio::test]
 async fn lock_excludes_other_instances_until_a_lost_commit_has_ended() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;

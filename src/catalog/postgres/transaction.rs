@@ -3,8 +3,8 @@
 //! Statements are pipelined: each is sent without waiting for the previous results, and the first error in order is the cause
 //! of the later ones. COMMIT is sent with the last statements; a connection lost after that leaves the outcome unknown.
 //!
-//! Every transaction takes its locks in the same order, so that no two wait for each other: the row of the draft, the advisory
-//! locks of photos in ascending order, media rows by key when they are inserted and by id when they are updated, and sources
+//! Every transaction takes its locks in the same order, so that no two wait for each other: the rows of users, the row of the
+//! draft, the advisory locks of photos in ascending order, media rows by key when they are inserted and by id when they are updated, and sources
 //! by id.
 
 use std::future::Future;
