@@ -4,6 +4,7 @@ use std::io::Cursor;
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::*;
 use crate::catalog::{DraftRow, Restorable, Restore, Row, SledCatalog, SourceRow, State};
@@ -32,18 +33,28 @@ fn media(id: u64) -> Media {
 
 fn draft() -> impl Strategy<Value = DraftRow> {
     let price = prop_oneof![Just(None), prop::num::f64::NORMAL.prop_map(Some)];
-    let parts = (".{0,20}", ".{0,20}", price, vec(1..30_u64, 0..5), 0..3_u64);
-    parts.prop_map(|(title, description, price, photos, user)| DraftRow {
+    // 0: a row of an old export.
+    let times = (0..1_u64 << 40, 0..1000_u64);
+    let parts = (
+        ".{0,20}",
+        ".{0,20}",
+        price,
+        vec(1..30_u64, 0..5),
+        0..3_u64,
+        select(DraftStatus::ALL.to_vec()),
+        times,
+    );
+    parts.prop_map(|(title, description, price, photos, user, status, (created, version))| DraftRow {
         id: DraftId(0),
         title,
         description,
-        status: DraftStatus::Draft,
+        status,
         price_suggested: price,
         photos: photos.into_iter().map(MediaId).collect(),
         owner: owner(user),
-        created: Timestamp::from_millis(1_700_000_000_000 + user),
-        updated: Timestamp::from_millis(1_800_000_000_000),
-        version: 1 + user,
+        created: Timestamp::from_millis(created),
+        updated: Timestamp::from_millis(created + version),
+        version,
     })
 }
 
@@ -69,10 +80,9 @@ async fn filled(catalog: &dyn Restorable) {
         let (title, description) = (format!("draft {id}"), String::new());
         let status = DraftStatus::Draft;
         let (price_suggested, owner) = (None, owner(id % 2));
-        let (created, updated, version) = (Timestamp::from_millis(id), Timestamp::from_millis(id + 1), 2);
-        let id = DraftId(id);
+        let (created, version) = (Timestamp::from_millis(id), 1);
         let draft = DraftRow {
-            id,
+            id: DraftId(id),
             title,
             description,
             status,
@@ -80,10 +90,10 @@ async fn filled(catalog: &dyn Restorable) {
             photos,
             owner,
             created,
-            updated,
+            updated: created,
             version,
         };
-        [Row::Media(media(id.0)), Row::Draft(draft)]
+        [Row::Media(media(id)), Row::Draft(draft)]
     });
     catalog.restore(Restore::Rows(rows.collect())).await.unwrap();
 }

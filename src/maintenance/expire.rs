@@ -49,7 +49,10 @@ impl Maintenance {
     ///
     /// # Errors
     /// The catalog or the store failed. The next run continues.
-    pub(crate) async fn remove_unreferenced(&self, stop: &CancellationToken) -> Result<u64, MaintenanceError> {
+    pub(crate) async fn remove_unreferenced(
+        &self,
+        stop: &CancellationToken,
+    ) -> Result<u64, MaintenanceError> {
         let before = Timestamp::now().minus(self.rules.grace);
         let mut removed = 0;
         loop {

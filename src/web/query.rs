@@ -11,7 +11,10 @@ pub(crate) struct Repeated(pub &'static str);
 ///
 /// # Errors
 /// The parameter occurs twice.
-pub(crate) fn parameter<'q>(query: Option<&'q str>, name: &'static str) -> Result<Option<Cow<'q, str>>, Repeated> {
+pub(crate) fn parameter<'q>(
+    query: Option<&'q str>,
+    name: &'static str,
+) -> Result<Option<Cow<'q, str>>, Repeated> {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let mut values = pairs.filter(|(key, _)| key == name).map(|(_, value)| value);
     match (values.next(), values.next()) {

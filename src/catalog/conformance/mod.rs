@@ -1,5 +1,6 @@
 //! What every catalog must do. Runs against an empty catalog.
 
+pub(super) mod listings;
 pub(super) mod restorable;
 
 use std::sync::Arc;

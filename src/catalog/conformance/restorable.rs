@@ -1,7 +1,7 @@
 //! What a catalog must do that can be saved, checked and restored. Runs against an empty catalog.
 
 use super::{draft, source};
-use crate::catalog::{DraftRow, Restorable, Restore, RestoreError, Row, SourceRow, State};
+use crate::catalog::{DraftFilter, DraftRow, Restorable, Restore, RestoreError, Row, SourceRow, State};
 use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
 
 fn media(id: u64, name: &str) -> Media {
@@ -18,9 +18,9 @@ fn row(id: u64, title: &str, photos: &[u64]) -> DraftRow {
         price_suggested: Some(0.1 + 0.2),
         photos: photos.iter().copied().map(MediaId).collect(),
         owner: UserId::try_from(id % 2).ok(),
-        created: Timestamp::from_millis(1_700_000_000_000 + id),
-        updated: Timestamp::from_millis(1_700_000_000_001 + id),
-        version: 1,
+        created: Timestamp::from_millis(1_700_000_000_123),
+        updated: Timestamp::from_millis(1_700_000_000_124 + id),
+        version: 3 + id,
     }
 }
 
@@ -46,6 +46,8 @@ pub(in crate::catalog) async fn run(catalog: &dyn Restorable) {
     pages_contain_all_rows_in_order(catalog).await;
     rows_recorded_after_a_restore_get_new_ids(catalog).await;
     source_without_a_media_row_is_restored(catalog).await;
+    undated_row_gets_the_date_of_the_first_import(catalog).await;
+    restored_photo_is_unreferenced_until_a_draft_refers_to_it(catalog).await;
 }
 
 async fn empty_catalog_is_partial_until_the_restore_ends(catalog: &dyn Restorable) {
@@ -96,6 +98,7 @@ async fn different_row_is_never_replaced(catalog: &dyn Restorable) {
             Row::Draft(DraftRow { owner: UserId::try_from(9).ok(), ..row(4, "Füße 👟", &[30, 1, 30]) }),
             "draft 4 ",
         ),
+        (Row::Draft(DraftRow { version: 8, ..row(4, "Füße 👟", &[30, 1, 30]) }), "draft 4 "),
         (Row::Media(Media { owner: None, ..media(1, "one") }), "media 1 "),
         (Row::Source(SourceRow { source: source("first"), media: MediaId(30) }), "source "),
         (Row::Media(media(u64::MAX, "last")), "18446744073709551615"),
@@ -147,4 +150,51 @@ async fn source_without_a_media_row_is_restored(catalog: &dyn Restorable) {
     assert_eq!(state(catalog).await, (41, 13, false), "a reference is no id that was given");
     assert_eq!(catalog.media_of_source(nowhere.source).await.unwrap(), None);
     assert!(sources(catalog).await.contains(&nowhere));
+}
+
+/// Rows of an export of a version without dates.
+async fn undated_row_gets_the_date_of_the_first_import(catalog: &dyn Restorable) {
+    let (created, updated) = (Timestamp::UNKNOWN, Timestamp::UNKNOWN);
+    let undated = DraftRow { created, updated, version: 0, ..row(50, "undated", &[1]) };
+    let before = Timestamp::now();
+    catalog.restore(Restore::Rows(vec![Row::Draft(undated.clone())])).await.unwrap();
+    let read = catalog.drafts_page(Some(DraftId(49)), 1).await.unwrap().remove(0);
+    assert!(read.created >= before && read.created <= Timestamp::now(), "{}", read.created);
+    assert_eq!((read.updated, read.version), (read.created, 1));
+    for again in [undated.clone(), read.clone()] {
+        catalog.restore(Restore::Rows(vec![Row::Draft(again)])).await.unwrap();
+        assert_eq!(catalog.drafts_page(Some(DraftId(49)), 1).await.unwrap(), std::slice::from_ref(&read));
+    }
+    let other = DraftRow { title: "other".into(), ..undated };
+    assert!(conflict(catalog, vec![Row::Draft(other)]).await.contains("draft 50 "));
+}
+
+async fn restored_photo_is_unreferenced_until_a_draft_refers_to_it(catalog: &dyn Restorable) {
+    let later = Timestamp::from_millis(Timestamp::now().millis() + 600_000);
+    let is_unreferenced = async |media: &Media| {
+        let found = catalog.unreferenced_media(later, 100).await.unwrap();
+        found.contains(media)
+    };
+    let [before, with, after] = [60, 61, 62].map(|id| media(id, &format!("photo {id}")));
+    let photo = |media: &Media| Row::Media(media.clone());
+    catalog.restore(Restore::Rows(vec![photo(&before)])).await.unwrap();
+    assert!(is_unreferenced(&before).await);
+    assert!(
+        catalog.unreferenced_media(Timestamp::from_millis(1_700_000_000_000), 100).await.unwrap().is_empty()
+    );
+    let draft = Row::Draft(row(60, "", &[60, 61, 62, 61]));
+    catalog.restore(Restore::Rows(vec![photo(&with), draft.clone()])).await.unwrap();
+    catalog.restore(Restore::Rows(vec![photo(&after)])).await.unwrap();
+    catalog.restore(Restore::Rows(vec![draft, photo(&before), photo(&with), photo(&after)])).await.unwrap();
+    for media in [&before, &with, &after] {
+        assert!(!is_unreferenced(media).await, "{}", media.id);
+        assert_eq!(catalog.drafts_with(media.id, None, 9).await.unwrap(), [DraftId(60)]);
+    }
+    let owner = UserId::try_from(60 % 2).ok();
+    let listed = catalog.drafts_of(DraftFilter { owner, status: None }, None, 1).await.unwrap();
+    assert_eq!(listed.first().map(|draft| draft.id), Some(DraftId(60)));
+    catalog.delete_draft(DraftId(60), Some(63)).await.unwrap();
+    for media in [&before, &with, &after] {
+        assert!(is_unreferenced(media).await, "{}", media.id);
+    }
 }

@@ -10,7 +10,7 @@ use super::failure::silent;
 use super::tls::Tls;
 use crate::catalog::CatalogError;
 
-mod embedded {
+pub(super) mod embedded {
     #![allow(missing_docs, unreachable_pub, clippy::all, reason = "made by a macro")]
     refinery::embed_migrations!("src/catalog/postgres/migrations");
 }

@@ -4,6 +4,8 @@
 //! two instances from publishing and removing the same photo at the same time: see [`Catalog::lock_keys`]. No call
 //! waits for the database longer than a few seconds.
 
+mod attempts;
+mod change;
 mod failure;
 mod key_lock;
 mod migrate;
@@ -14,6 +16,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod transaction;
 mod url;
 
 use std::collections::HashSet;
@@ -21,19 +24,27 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use tokio_postgres::types::ToSql;
 
+use self::attempts::Claims;
+use self::change::{ChangeDraft, DeleteDraft, RemoveMedia};
 pub use self::migrate::Schema;
 use self::pool::Connections;
-use self::rows::{DRAFT, MEDIA, number};
+use self::record::CreateDraft;
+use self::rows::{DRAFT, MEDIA, PHOTO_IDS, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
-    Catalog, CatalogError, DraftRow, KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock,
+    KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
-use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
+use crate::model::{
+    AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId,
+};
 
 /// A catalog in a PostgreSQL database; see the module.
 pub struct PostgresCatalog {
     connections: Arc<Connections>,
+    claims: Arc<Claims>,
 }
 
 impl PostgresCatalog {
@@ -48,14 +59,14 @@ impl PostgresCatalog {
     pub async fn open(url: &PostgresUrl, connections: usize, schema: Schema) -> Result<Self, CatalogError> {
         let connections = Arc::new(Connections::new(url, connections, schema)?);
         match connections.prepare().await {
-            Err(error) if failure::is_refusal(&error) => Err(error),
+            Err(error) if failure::is_refusal(&error) => return Err(error),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(%cause, "{error}; connecting again when it answers");
-                Ok(Self { connections })
             }
-            Ok(()) => Ok(Self { connections }),
+            Ok(()) => {}
         }
+        Ok(Self { claims: Claims::new(Arc::clone(&connections)), connections })
     }
 
     async fn one_media(&self, from: &str, id: &[u8]) -> Result<Option<Media>, CatalogError> {
@@ -70,68 +81,87 @@ fn limit_of(limit: usize) -> i64 {
 
 #[async_trait]
 impl Catalog for PostgresCatalog {
-    async fn create_draft(&self, new: NewDraft) -> Result<Draft, super::ChangeError> {
-        Ok(self.connections.record(&new).await?)
+    async fn create_draft(&self, new: NewDraft) -> Result<Draft, ChangeError> {
+        self.connections.transact(&CreateDraft(&new)).await
     }
 
     async fn change_draft(
         &self,
-        _: DraftId,
-        _: Option<u64>,
-        _: super::Change,
-    ) -> Result<Draft, super::ChangeError> {
-        unimplemented!()
+        id: DraftId,
+        version: Option<u64>,
+        change: Change,
+    ) -> Result<Draft, ChangeError> {
+        self.connections.transact(&ChangeDraft { id, version, change: &change }).await
     }
-    async fn begin_attempt(
-        &self,
-        _: super::AttemptId,
-        _: crate::model::Timestamp,
-    ) -> Result<super::Begun, CatalogError> {
-        unimplemented!()
+
+    async fn delete_draft(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
+        self.connections.transact(&DeleteDraft { id, version }).await
     }
-    async fn forget_attempts(&self, _: crate::model::Timestamp, _: usize) -> Result<usize, CatalogError> {
-        unimplemented!()
+
+    async fn begin_attempt(&self, id: AttemptId, since: Timestamp) -> Result<Begun, CatalogError> {
+        self.claims.begin(id, since).await
     }
-    async fn delete_draft(&self, _: DraftId, _: Option<u64>) -> Result<(), super::ChangeError> {
-        unimplemented!()
+
+    async fn forget_attempts(&self, before: Timestamp, limit: usize) -> Result<usize, CatalogError> {
+        self.connections.forget_attempts(before, limit).await
     }
-    async fn drafts_of(
-        &self,
-        _: super::DraftFilter,
-        _: Option<DraftId>,
-        _: usize,
-    ) -> Result<Vec<Draft>, CatalogError> {
-        unimplemented!()
-    }
-    async fn drafts_with(
-        &self,
-        _: MediaId,
-        _: Option<DraftId>,
-        _: usize,
-    ) -> Result<Vec<DraftId>, CatalogError> {
-        unimplemented!()
-    }
-    async fn unreferenced_media(
-        &self,
-        _: crate::model::Timestamp,
-        _: usize,
-    ) -> Result<Vec<Media>, CatalogError> {
-        unimplemented!()
-    }
-    async fn remove_media(&self, _: MediaId, _: crate::model::Timestamp) -> Result<bool, CatalogError> {
-        unimplemented!()
-    }
+
     async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
         self.connections.lock_keys(keys).await
     }
 
     async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
-        let sql = format!(
-            "SELECT {DRAFT}, p.media_id, {MEDIA} FROM draft d LEFT JOIN draft_photo p ON p.draft_id = d.id
-             LEFT JOIN media m ON m.id = p.media_id WHERE d.id = $1 ORDER BY p.order_index"
-        );
         let Ok(id) = i64::try_from(id.0) else { return Ok(None) };
-        rows::draft(&self.connections.read(&sql, &[&id]).await?)
+        Ok(rows::drafts(&self.connections.read(&rows::one_draft(), &[&id]).await?)?.pop())
+    }
+
+    async fn drafts_of(
+        &self,
+        DraftFilter { owner, status }: DraftFilter,
+        before: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<Draft>, CatalogError> {
+        let and_status = if status.is_some() { "AND status = $4" } else { "" };
+        let sql = rows::drafts_from(&format!(
+            "(SELECT * FROM draft WHERE coalesce(user_id, 0) = $1 AND id < $2 {and_status} ORDER BY id DESC LIMIT $3)"
+        ));
+        let owner = number(owner.map_or(0, UserId::get));
+        let (before, limit) = (number(before.map_or(u64::MAX, |id| id.0)), limit_of(limit));
+        let status = status.map(DraftStatus::name);
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&owner, &before, &limit];
+        if status.is_some() {
+            params.push(&status);
+        }
+        rows::drafts(&self.connections.read(&sql, &params).await?)
+    }
+
+    async fn drafts_with(
+        &self,
+        media: MediaId,
+        after: Option<DraftId>,
+        limit: usize,
+    ) -> Result<Vec<DraftId>, CatalogError> {
+        let sql = "SELECT DISTINCT draft_id FROM draft_photo WHERE media_id = $1 AND draft_id > $2
+                   ORDER BY draft_id LIMIT $3";
+        let after = number(after.map_or(0, |id| id.0));
+        let found = self.connections.read(sql, &[&number(media.0), &after, &limit_of(limit)]).await?;
+        found.iter().map(|row| rows::id(row, 0).map(DraftId)).collect()
+    }
+
+    async fn unreferenced_media(&self, before: Timestamp, limit: usize) -> Result<Vec<Media>, CatalogError> {
+        let sql = format!(
+            "SELECT {MEDIA} FROM media m WHERE m.unreferenced_since <= $1
+             ORDER BY m.unreferenced_since, m.id LIMIT $2"
+        );
+        let found = self.connections.read(&sql, &[&rows::system_time(before), &limit_of(limit)]).await?;
+        found.iter().map(|row| rows::media(row, 0)).collect()
+    }
+
+    async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError> {
+        self.connections.transact(&RemoveMedia { id, before }).await.map_err(|error| match error {
+            ChangeError::Catalog(error) => error,
+            refusal => CatalogError::Corrupt(refusal.to_string()),
+        })
     }
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
@@ -153,10 +183,7 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
-        let sql = format!(
-            "SELECT {DRAFT}, ARRAY(SELECT p.media_id FROM draft_photo p WHERE p.draft_id = d.id ORDER BY p.order_index)
-             FROM draft d WHERE d.id > $1 ORDER BY d.id LIMIT $2"
-        );
+        let sql = format!("SELECT {DRAFT}, {PHOTO_IDS} FROM draft d WHERE d.id > $1 ORDER BY d.id LIMIT $2");
         let (after, limit) = (number(after.map_or(0, |id| id.0)), limit_of(limit));
         self.connections.read(&sql, &[&after, &limit]).await?.iter().map(rows::draft_row).collect()
     }
@@ -180,7 +207,8 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
-        let sql = "DELETE FROM source WHERE id = $1 AND media_id = $2";
+        // Not by the index on media_id: a photo may have many sources.
+        let sql = "DELETE FROM source WHERE id = $1 AND media_id IS NOT DISTINCT FROM $2";
         self.connections.write(sql, &[&source.as_bytes().as_slice(), &number(media.0)]).await
     }
 
@@ -219,11 +247,12 @@ impl Restorable for PostgresCatalog {
 
     async fn attempts_page(
         &self,
-        _: Option<crate::model::AttemptId>,
-        _: usize,
-    ) -> Result<Vec<super::AttemptRow>, CatalogError> {
-        unimplemented!()
+        after: Option<AttemptId>,
+        limit: usize,
+    ) -> Result<Vec<AttemptRow>, CatalogError> {
+        self.connections.attempts_page(after, limit).await
     }
+
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {
         self.connections.restore(&step).await
     }

@@ -134,21 +134,30 @@ impl Connections {
         }
     }
 
+    /// Runs one statement that changes rows and returns some, once.
+    pub(super) async fn read_once(
+        self: &Arc<Self>,
+        sql: &str,
+        params: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, CatalogError> {
+        let client = self.work().await?;
+        let query = async { client.query(&client.prepare_cached(sql).await?, params).await };
+        match timeout(OPERATION, query).await {
+            Ok(rows) => Ok(rows?),
+            Err(_) => {
+                discard(client);
+                Err(silent())
+            }
+        }
+    }
+
     /// Runs one statement that changes rows, once.
     pub(super) async fn write(
         self: &Arc<Self>,
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<(), CatalogError> {
-        let client = self.work().await?;
-        let statement = async { client.execute(&client.prepare_cached(sql).await?, params).await };
-        match timeout(OPERATION, statement).await {
-            Ok(changed) => Ok(changed.map(drop)?),
-            Err(_) => {
-                discard(client);
-                Err(silent())
-            }
-        }
+        self.read_once(sql, params).await.map(drop)
     }
 }
 

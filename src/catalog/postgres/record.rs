@@ -1,33 +1,19 @@
-//! Records a draft in one transaction of two round trips.
-//!
-//! Statements are pipelined: each is sent without waiting for the previous results, and the first error in order is
-//! the cause of the later ones. Rows are written in the order of their keys, so that transactions cannot deadlock.
-//! COMMIT is sent with the last statements; a connection lost after that leaves the outcome unknown.
+//! Records photos and drafts. A draft is created in one transaction of two round trips; see `transaction`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use deadpool_postgres::Client;
-use futures_util::FutureExt;
-use futures_util::future::{join3, join4};
-use tokio::time::{sleep, timeout};
-use tokio_postgres::{Error, Row};
+use futures_util::future::{join, join4};
+use tokio_postgres::{Row, Statement};
 
-use super::failure::{is_conflict, proves_rollback, silent};
-use super::pool::{Connections, OPERATION, discard};
-use super::rows::{self, Half, locks, number, status_name};
+use super::attempts;
+use super::rows::{self, Half, locks, number};
+use super::transaction::{BEGIN, Commit, Failed, Steps, Work, boxed};
 use crate::catalog::{CatalogError, NewDraft, NewPhoto};
-use crate::model::{Draft, DraftId, DraftStatus, Media, MediaKey};
-use std::sync::Arc;
-
-/// Number of attempts for a transaction that conflicts with another one. The pause before each attempt is multiplied
-/// by the number of attempts so far.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(20);
+use crate::model::{Draft, DraftId, DraftStatus, Media, MediaKey, UserId};
 
 /// Lets another instance wait until this transaction has ended before it checks the outcome: see
-/// [`lock_keys`](crate::catalog::Catalog::lock_keys).
+/// [`lock_keys`](crate::catalog::Catalog::lock_keys). It also excludes transactions that remove references to these photos.
 const LOCK: &str = "SELECT pg_advisory_xact_lock_shared(name) FROM unnest($1::bigint[]) AS name";
 
 pub(super) const USER: &str = r#"INSERT INTO "user" (id) SELECT given.id FROM unnest($1::bigint[]) AS given (id)
@@ -52,167 +38,146 @@ const MEDIA: &str = "
     SELECT m.id, m.key, m.width, m.height, m.size_bytes, m.user_id FROM media m JOIN input USING (key)
     UNION ALL SELECT id, key, width, height, size_bytes, user_id FROM made";
 
-/// A retried upload finds unchanged sources and writes nothing.
-const SOURCES: &str = "
+/// Ends the time without a draft of the photos with these ids.
+pub(super) const REFERENCED: &str = "
+    UPDATE media SET unreferenced_since = NULL FROM (
+        SELECT id FROM media WHERE id = ANY($1::bigint[]) AND unreferenced_since IS NOT NULL ORDER BY id FOR UPDATE
+    ) AS locked WHERE media.id = locked.id";
+
+/// Records the columns that [`sources`] returns. A retried upload finds unchanged sources and writes nothing.
+pub(super) const SOURCES: &str = "
     INSERT INTO source (id, media_id)
     SELECT input.id, input.media_id FROM unnest($1::bytea[], $2::bigint[]) AS input (id, media_id)
-    WHERE NOT EXISTS (SELECT FROM source s WHERE s.id = input.id AND s.media_id = input.media_id)
+    LEFT JOIN source s ON s.id = input.id WHERE s.media_id IS DISTINCT FROM input.media_id
     ORDER BY input.id
     ON CONFLICT (id) DO UPDATE SET media_id = excluded.media_id";
 
+/// Draws the id and the time of a draft.
+const DRAW: &str = "SELECT nextval('draft_id_seq'), date_trunc('milliseconds', now())";
+
 const DRAFT: &str = "
     WITH made AS (
-        INSERT INTO draft (id, title, description, status, user_id)
-            VALUES (nextval('draft_id_seq'), $1, '', $2, $3) RETURNING id
-    ), photos AS (
-        INSERT INTO draft_photo (draft_id, order_index, media_id)
-            SELECT made.id, photo.place - 1, photo.media_id
-            FROM made, unnest($4::bigint[]) WITH ORDINALITY AS photo (media_id, place)
+        INSERT INTO draft (id, title, description, status, price_suggested, user_id, created, updated)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $7)
     )
-    SELECT id FROM made";
+    INSERT INTO draft_photo (draft_id, order_index, media_id)
+        SELECT $1, photo.place - 1, photo.media_id FROM unnest($8::bigint[]) WITH ORDINALITY AS photo (media_id, place)";
 
-/// Why an attempt failed.
-enum Failed {
-    /// A concurrent transaction caused the database to abort this one.
-    Conflict(Error),
-    Other(CatalogError),
-}
+/// Creates a draft.
+pub(super) struct CreateDraft<'a>(pub(super) &'a NewDraft);
 
-impl From<Error> for Failed {
-    fn from(error: Error) -> Self {
-        if is_conflict(&error) { Self::Conflict(error) } else { Self::Other(error.into()) }
-    }
-}
+impl Work for CreateDraft<'_> {
+    type Output = Draft;
 
-impl From<CatalogError> for Failed {
-    fn from(error: CatalogError) -> Self {
-        Self::Other(error)
-    }
-}
+    async fn run(&self, client: &Client, commit: &Commit) -> Result<Draft, Failed> {
+        let Self(new) = self;
+        // Preparing costs a round trip only once per connection.
+        let user = client.prepare_cached(USER).await?;
+        let recording = Recording::prepare(client).await?;
+        let draw = client.prepare_cached(DRAW).await?;
 
-impl Connections {
-    /// See [`Catalog::create_draft`](crate::catalog::Catalog::create_draft).
-    pub(super) async fn record(self: &Arc<Self>, new: &NewDraft) -> Result<Draft, CatalogError> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.attempt(new).await {
-                Ok(draft) => return Ok(draft),
-                Err(Failed::Conflict(_)) if tries < TRIES => sleep(PAUSE * tries).await,
-                Err(Failed::Conflict(error)) => return Err(error.into()),
-                Err(Failed::Other(error)) => return Err(error),
-            }
+        let owner = new.owner.map(|owner| number(owner.get()));
+        let users = Vec::from_iter(owner);
+        let (begun, made_user, photos, drawn) = join4(
+            client.batch_execute(BEGIN),
+            client.execute(&user, &[&users]),
+            recording.media(client, &new.photos, new.owner),
+            client.query_one(&draw, &[]),
+        )
+        .await;
+        begun?;
+        made_user?;
+        let (photos, drawn) = (photos?, drawn?);
+        let created = rows::time(&drawn, 1)?;
+        let draft = Draft {
+            id: DraftId(rows::id(&drawn, 0)?),
+            title: new.title.clone(),
+            description: new.description.clone(),
+            status: DraftStatus::Draft,
+            price_suggested: new.price_suggested,
+            photos,
+            owner: new.owner,
+            created,
+            updated: created,
+            version: 1,
+        };
+
+        let ids: Vec<i64> = draft.photos.iter().map(|photo| number(photo.id.0)).collect();
+        let (source_ids, source_media) = sources(&new.photos, &ids);
+        let source_ids: Vec<Vec<u8>> = source_ids.into_iter().map(<[u8]>::to_vec).collect();
+        let mut steps = Steps::default();
+        steps.add(client, REFERENCED, boxed![ids.clone()]).await?;
+        steps.add(client, SOURCES, boxed![source_ids, source_media]).await?;
+        let (id, status) = (number(draft.id.0), draft.status.name());
+        let Draft { title, description, price_suggested, .. } = draft.clone();
+        let created_at = rows::system_time(created);
+        let fields = boxed![id, title, description, status, price_suggested, owner, created_at, ids];
+        steps.add(client, DRAFT, fields).await?;
+        for (sql, params) in attempts::statements(new.attempt.as_ref(), &draft, created)? {
+            steps.add(client, sql, params).await?;
         }
+        steps.commit(client, commit).await?;
+        Ok(draft)
+    }
+}
+
+/// The prepared statements that find or insert the media rows of photos.
+pub(super) struct Recording {
+    lock: Statement,
+    media: Statement,
+    again: Statement,
+}
+
+impl Recording {
+    pub(super) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            lock: client.prepare_cached(LOCK).await?,
+            media: client.prepare_cached(MEDIA).await?,
+            again: client
+                .prepare_cached(&format!("SELECT {} FROM media m WHERE m.key = ANY($1)", rows::MEDIA))
+                .await?,
+        })
     }
 
-    async fn attempt(self: &Arc<Self>, new: &NewDraft) -> Result<Draft, Failed> {
-        let client = self.work().await?;
-        let is_committing = AtomicBool::new(false);
-        let recorded = timeout(OPERATION, transaction(&client, new, &is_committing)).await;
-        match recorded {
-            Ok(Ok(draft)) => Ok(draft),
-            Ok(Err(failed)) => {
-                // Sent without waiting: the next user of the connection has its statements queued after it.
-                let _sent = client.batch_execute("ROLLBACK").now_or_never();
-                Err(failed)
-            }
-            Err(_) => {
-                discard(client);
-                let error = silent();
-                Err(Failed::Other(match is_committing.load(Ordering::Relaxed) {
-                    true => CatalogError::Indeterminate(Box::new(error)),
-                    false => error,
-                }))
-            }
+    /// Locks `photos` and returns their media rows, which are inserted where there are none.
+    pub(super) async fn media(
+        &self,
+        client: &Client,
+        photos: &[NewPhoto],
+        owner: Option<UserId>,
+    ) -> Result<Vec<Media>, Failed> {
+        let Columns { keys, widths, heights, lengths } = &Columns::of(photos)?;
+        let owner = owner.map(|owner| number(owner.get()));
+        let names = locks(photos.iter().map(|photo| photo.key), Half::Record);
+        let (locked, found) = join(
+            client.execute(&self.lock, &[&names]),
+            client.query(&self.media, &[keys, widths, heights, lengths, &owner]),
+        )
+        .await;
+        locked?;
+        let mut known = by_key(&found?)?;
+        if known.len() < keys.len() {
+            known.extend(by_key(&client.query(&self.again, &[keys]).await?)?);
         }
+        let row = |photo: &NewPhoto| {
+            let row = known.get(&photo.key).cloned();
+            row.ok_or_else(|| CatalogError::Corrupt(format!("the media row of {} was removed", photo.key)))
+        };
+        Ok(photos.iter().map(row).collect::<Result<_, _>>()?)
     }
 }
 
-async fn transaction(client: &Client, new: &NewDraft, is_committing: &AtomicBool) -> Result<Draft, Failed> {
-    // Costs a round trip only once per connection.
-    let lock = client.prepare_cached(LOCK).await?;
-    let user = client.prepare_cached(USER).await?;
-    let media = client.prepare_cached(MEDIA).await?;
-    let sources = client.prepare_cached(SOURCES).await?;
-    let draft = client.prepare_cached(DRAFT).await?;
-
-    let columns = Columns::of(new)?;
-    let owner = new.owner.map(|owner| number(owner.get()));
-    let users = Vec::from_iter(owner);
-    let names = locks(new.photos.iter().map(|photo| photo.key), Half::Record);
-    let Columns { keys, widths, heights, lengths } = &columns;
-    // Explicit, because the database's default may differ: the second query must see what a concurrent transaction
-    // committed.
-    let (begun, locked, made_user, found) = join4(
-        client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
-        client.execute(&lock, &[&names]),
-        client.execute(&user, &[&users]),
-        client.query(&media, &[keys, widths, heights, lengths, &owner]),
-    )
-    .await;
-    begun?;
-    locked?;
-    made_user?;
-    let mut known = by_key(&found?)?;
-    if known.len() < keys.len() {
-        let again = client
-            .prepare_cached(&format!("SELECT {} FROM media m WHERE m.key = ANY($1)", rows::MEDIA))
-            .await?;
-        known.extend(by_key(&client.query(&again, &[keys]).await?)?);
-    }
-    let photos = new.photos.iter().map(|photo| {
-        let row = known.get(&photo.key).cloned();
-        row.ok_or_else(|| CatalogError::Corrupt(format!("the media row of {} was removed", photo.key)))
-    });
-    let photos: Vec<Media> = photos.collect::<Result<_, _>>()?;
-
-    let ids: Vec<i64> = photos.iter().map(|photo| number(photo.id.0)).collect();
-    // If a source occurs twice, the last photo counts.
-    let made_of: BTreeMap<&[u8], i64> =
-        new.photos.iter().zip(&ids).map(|(photo, id)| (photo.source.as_bytes().as_slice(), *id)).collect();
-    let (source_ids, source_media): (Vec<&[u8]>, Vec<i64>) = made_of.into_iter().unzip();
-    let status = status_name(DraftStatus::Draft);
-    is_committing.store(true, Ordering::Relaxed);
-    let (remembered, recorded, committed) = join3(
-        client.execute(&sources, &[&source_ids, &source_media]),
-        client.query_one(&draft, &[&new.title, &status, &owner, &ids]),
-        client.batch_execute("COMMIT"),
-    )
-    .await;
-    // After an error, COMMIT did not commit. Without an answer the outcome is unknown.
-    remembered.map_err(indeterminate_without_answer)?;
-    let recorded = recorded.map_err(indeterminate_without_answer)?;
-    if let Err(error) = committed {
-        let is_indeterminate = !proves_rollback(&error);
-        return Err(if is_indeterminate { indeterminate(error) } else { error.into() });
-    }
-    Ok(Draft {
-        id: DraftId(rows::id(&recorded, 0)?),
-        title: new.title.clone(),
-        description: String::new(),
-        status: DraftStatus::Draft,
-        price_suggested: None,
-        photos,
-        owner: new.owner,
-        created: Default::default(),
-        updated: Default::default(),
-        version: 1,
-    })
-}
-
-fn indeterminate_without_answer(error: Error) -> Failed {
-    if error.as_db_error().is_some() { error.into() } else { indeterminate(error) }
-}
-
-fn indeterminate(error: Error) -> Failed {
-    Failed::Other(CatalogError::Indeterminate(Box::new(error.into())))
+/// Returns the columns of the sources of `photos`, whose media have these ids. If a source occurs twice, the last photo counts.
+pub(super) fn sources<'a>(photos: &'a [NewPhoto], ids: &[i64]) -> (Vec<&'a [u8]>, Vec<i64>) {
+    let entry = |(photo, id): (&'a NewPhoto, &i64)| (photo.source.as_bytes().as_slice(), *id);
+    photos.iter().zip(ids).map(entry).collect::<BTreeMap<_, _>>().into_iter().unzip()
 }
 
 fn by_key(rows: &[Row]) -> Result<HashMap<MediaKey, Media>, CatalogError> {
     rows.iter().map(|row| rows::media(row, 0).map(|media| (media.key, media))).collect()
 }
 
-/// The distinct photos of a draft in order, as column arrays.
+/// Distinct photos in order, as column arrays.
 #[derive(Default)]
 struct Columns<'a> {
     keys: Vec<&'a [u8]>,
@@ -222,9 +187,9 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(new: &'a NewDraft) -> Result<Self, CatalogError> {
+    fn of(photos: &'a [NewPhoto]) -> Result<Self, CatalogError> {
         let mut columns = Self::default();
-        for NewPhoto { key, width, height, size_bytes, source: _ } in &new.photos {
+        for NewPhoto { key, width, height, size_bytes, source: _ } in photos {
             if columns.keys.contains(&key.as_bytes().as_slice()) {
                 continue;
             }

@@ -13,11 +13,12 @@ use tokio::time::timeout;
 use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 
+use super::attempts;
 use super::failure::{proves_rollback, silent};
 use super::pool::{Connections, OPERATION, discard};
-use super::record::USER;
-use super::rows::{self, DRAFT, MEDIA, number, status_name};
-use crate::catalog::{CatalogError, DraftRow, Restore, RestoreError, Row, SourceRow, State};
+use super::record::{REFERENCED, USER};
+use super::rows::{self, DRAFT, MEDIA, PHOTO_IDS, number};
+use crate::catalog::{AttemptRow, CatalogError, DraftRow, Restore, RestoreError, Row, SourceRow, State};
 use crate::model::{DraftId, Media, MediaId, SourceId, UserId};
 
 impl Connections {
@@ -129,13 +130,13 @@ fn conflict(text: String) -> RestoreError {
 }
 
 async fn record(client: &Client, rows: &[Row]) -> Result<(), RestoreError> {
-    let (mut media, mut drafts, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut media, mut drafts, mut sources, mut attempts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for row in rows {
         match row {
             Row::Media(row) => media.push(row),
             Row::Draft(row) => drafts.push(row),
             Row::Source(row) => sources.push(*row),
-            Row::Attempt(_) => unimplemented!(),
+            Row::Attempt(row) => attempts.push(row),
         }
     }
     let owners = media.iter().map(|row| row.owner).chain(drafts.iter().map(|row| row.owner));
@@ -144,6 +145,7 @@ async fn record(client: &Client, rows: &[Row]) -> Result<(), RestoreError> {
     record_media(client, &media).await?;
     record_drafts(client, &drafts).await?;
     record_sources(client, &sources).await?;
+    record_attempts(client, &attempts).await?;
     raise_above(client, "media", media.iter().map(|row| row.id.0).max()).await?;
     raise_above(client, "draft", drafts.iter().map(|row| row.id.0).max()).await
 }
@@ -161,8 +163,12 @@ async fn record_media(client: &Client, media: &[&Media]) -> Result<(), RestoreEr
         owners.push(row.owner.map(|owner| number(owner.get())));
     }
     let [widths, heights, lengths] = &sizes;
-    let sql = "INSERT INTO media (id, key, width, height, size_bytes, user_id)
-               SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+    // An import may record drafts before the rows of their photos.
+    let sql = "INSERT INTO media (id, key, width, height, size_bytes, user_id, unreferenced_since)
+               SELECT given.*, CASE WHEN NOT EXISTS (SELECT FROM draft_photo p WHERE p.media_id = given.id)
+                   THEN date_trunc('milliseconds', now()) END
+               FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+                   AS given (id, key, width, height, size_bytes, user_id)
                ON CONFLICT DO NOTHING";
     run(client, sql, &[&ids, &keys, widths, heights, lengths, &owners]).await?;
     let there = read(client, &format!("SELECT {MEDIA} FROM media m WHERE m.id = ANY($1)"), &[&ids]).await?;
@@ -181,6 +187,7 @@ async fn record_media(client: &Client, media: &[&Media]) -> Result<(), RestoreEr
 async fn record_drafts(client: &Client, drafts: &[&DraftRow]) -> Result<(), RestoreError> {
     let (mut ids, mut titles, mut descriptions) = (Vec::new(), Vec::new(), Vec::new());
     let (mut statuses, mut prices, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut created, mut updated, mut versions) = (Vec::new(), Vec::new(), Vec::new());
     for row in drafts {
         if row.title.contains('\0') || row.description.contains('\0') {
             return Err(conflict(format!(
@@ -191,14 +198,25 @@ async fn record_drafts(client: &Client, drafts: &[&DraftRow]) -> Result<(), Rest
         ids.push(fitting(row.id.0, "draft")?);
         titles.push(row.title.as_str());
         descriptions.push(row.description.as_str());
-        statuses.push(status_name(row.status));
+        statuses.push(row.status.name());
         prices.push(row.price_suggested);
         owners.push(row.owner.map(|owner| number(owner.get())));
+        // A row of an old export has no date, and gets that of the import.
+        let is_dated = !row.created.is_unknown();
+        created.push(is_dated.then(|| rows::system_time(row.created)));
+        updated.push(is_dated.then(|| rows::system_time(row.updated)));
+        versions.push(if is_dated { number(row.version) } else { 1 });
     }
-    let sql = "INSERT INTO draft (id, title, description, status, price_suggested, user_id)
-               SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::bigint[])
+    let sql = "INSERT INTO draft (id, title, description, status, price_suggested, user_id, version, created, updated)
+               SELECT given.id, title, description, status, price_suggested, user_id, version,
+                   coalesce(created, date_trunc('milliseconds', now())), coalesce(updated, date_trunc('milliseconds', now()))
+               FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::float8[], $6::bigint[], $7::bigint[],
+                   $8::timestamptz[], $9::timestamptz[])
+                   AS given (id, title, description, status, price_suggested, user_id, version, created, updated)
                ON CONFLICT DO NOTHING RETURNING id";
-    let made = read(client, sql, &[&ids, &titles, &descriptions, &statuses, &prices, &owners]).await?;
+    let params: [&(dyn ToSql + Sync); 9] =
+        [&ids, &titles, &descriptions, &statuses, &prices, &owners, &versions, &created, &updated];
+    let made = read(client, sql, &params).await?;
     let made: Vec<DraftId> =
         made.iter().map(|row| rows::id(row, 0).map(DraftId)).collect::<Result<_, _>>()?;
     let new: BTreeMap<DraftId, &DraftRow> = drafts.iter().rev().map(|row| (row.id, *row)).collect();
@@ -213,17 +231,38 @@ async fn record_drafts(client: &Client, drafts: &[&DraftRow]) -> Result<(), Rest
     let sql = "INSERT INTO draft_photo (draft_id, order_index, media_id)
                SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])";
     run(client, sql, &[&of, &places, &photos]).await?;
-    let sql = format!(
-        "SELECT {DRAFT}, ARRAY(SELECT p.media_id FROM draft_photo p WHERE p.draft_id = d.id ORDER BY p.order_index)
-         FROM draft d WHERE d.id = ANY($1)"
-    );
+    run(client, REFERENCED, &[&photos]).await?;
+    let sql = format!("SELECT {DRAFT}, {PHOTO_IDS} FROM draft d WHERE d.id = ANY($1)");
     let there = read(client, &sql, &[&ids]).await?;
     let there: HashMap<DraftId, DraftRow> =
         collected(&there, |row| rows::draft_row(row).map(|row| (row.id, row)))?;
-    match drafts.iter().find(|row| there.get(&row.id) != Some(**row)) {
+    let is_equal = |row: &DraftRow, there: &DraftRow| {
+        let DraftRow { created, updated, version, .. } = *there;
+        if row.created.is_unknown() {
+            DraftRow { created, updated, version, ..row.clone() } == *there
+        } else {
+            row == there
+        }
+    };
+    match drafts.iter().find(|row| !there.get(&row.id).is_some_and(|there| is_equal(row, there))) {
         Some(row) => Err(differs(format_args!("draft {}", row.id))),
         None => Ok(()),
     }
+}
+
+async fn record_attempts(client: &Client, attempts: &[&AttemptRow]) -> Result<(), RestoreError> {
+    for AttemptRow { id, attempt } in attempts {
+        let params = attempts::columns(*id, attempt)?;
+        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| &**value as _).collect();
+        run(client, &format!("{} ON CONFLICT DO NOTHING", attempts::INSERT), &params).await?;
+        let sql = format!("SELECT {} FROM attempt WHERE id = $1", attempts::ATTEMPT);
+        let there = read(client, &sql, &[&id.as_bytes().as_slice()]).await?;
+        let there = there.first().map(attempts::row).transpose()?;
+        if there.is_none_or(|there| there.attempt != *attempt) {
+            return Err(differs(format_args!("attempt {id}")));
+        }
+    }
+    Ok(())
 }
 
 async fn record_sources(client: &Client, sources: &[SourceRow]) -> Result<(), RestoreError> {

@@ -1,20 +1,40 @@
 //! Converts columns to rows, and ids to PostgreSQL's signed numbers.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use crate::catalog::{CatalogError, DraftRow, KnownSource};
 use crate::error_chain::error_chain;
-use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, UserId};
+use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
 
 /// Columns of a media row, in the order in which [`media`] reads them.
 pub(super) const MEDIA: &str = "m.id, m.key, m.width, m.height, m.size_bytes, m.user_id";
 /// Columns of a draft without its photos, in the order in which [`draft_row`] reads them.
-pub(super) const DRAFT: &str = "d.id, d.title, d.description, d.status, d.price_suggested, d.user_id";
+pub(super) const DRAFT: &str =
+    "d.id, d.title, d.description, d.status, d.price_suggested, d.user_id, d.created, d.updated, d.version";
 /// The number of columns in [`DRAFT`].
-const DRAFT_COLUMNS: usize = 6;
+const DRAFT_COLUMNS: usize = 9;
+/// The column of a draft's photos that [`draft_row`] reads after [`DRAFT`].
+pub(super) const PHOTO_IDS: &str =
+    "ARRAY(SELECT p.media_id FROM draft_photo p WHERE p.draft_id = d.id ORDER BY p.order_index)";
+/// The last time that a [`Timestamp`] prints, and far below the last that PostgreSQL stores: the year 9999.
+const LAST_MILLIS: u64 = 253_402_300_799_999;
+
+/// Returns a query of the draft with the id `$1` for [`drafts`].
+pub(super) fn one_draft() -> String {
+    drafts_from("(SELECT * FROM draft WHERE id = $1)")
+}
+
+/// Returns a query for [`drafts`]: the newest first, of the drafts that the table expression `from` gives.
+pub(super) fn drafts_from(from: &str) -> String {
+    format!(
+        "SELECT {DRAFT}, p.media_id, {MEDIA} FROM {from} AS d LEFT JOIN draft_photo p ON p.draft_id = d.id
+         LEFT JOIN media m ON m.id = p.media_id ORDER BY d.id DESC, p.order_index"
+    )
+}
 
 /// Converts an id to PostgreSQL's type. An id that does not fit becomes the maximum, which no row has.
 pub(super) fn number(id: u64) -> i64 {
@@ -41,7 +61,7 @@ fn owner(row: &Row, at: usize) -> Result<Option<UserId>, CatalogError> {
     id.map(Some).map_err(|error| CatalogError::Corrupt(error.to_string()))
 }
 
-fn digest(bytes: &[u8]) -> Result<[u8; 32], CatalogError> {
+pub(super) fn digest(bytes: &[u8]) -> Result<[u8; 32], CatalogError> {
     bytes.try_into().map_err(|_| CatalogError::Corrupt("a digest does not have 32 bytes".into()))
 }
 
@@ -58,6 +78,16 @@ pub(super) fn source(row: &Row, at: usize) -> Result<SourceId, CatalogError> {
 /// Reads the id in column `at`.
 pub(super) fn id(row: &Row, at: usize) -> Result<u64, CatalogError> {
     unsigned(row, at)
+}
+
+/// Reads the time in column `at`, to the millisecond.
+pub(super) fn time(row: &Row, at: usize) -> Result<Timestamp, CatalogError> {
+    column::<SystemTime>(row, at).map(Timestamp::from)
+}
+
+/// Converts a time to PostgreSQL's type. A later time than the year 9999 becomes its end.
+pub(super) fn system_time(time: Timestamp) -> SystemTime {
+    Timestamp::from_millis(time.millis().min(LAST_MILLIS)).into()
 }
 
 /// Reads the media row whose [`MEDIA`] columns begin at `at`.
@@ -82,40 +112,39 @@ pub(super) fn draft_row(row: &Row) -> Result<DraftRow, CatalogError> {
 /// Reads a draft without photos: the columns [`DRAFT`].
 fn bare_draft<P>(row: &Row) -> Result<Draft<P>, CatalogError> {
     let status: &str = column(row, 3)?;
-    if status != status_name(DraftStatus::Draft) {
-        return Err(CatalogError::Corrupt(format!("a draft has the status {status:?}")));
-    }
+    let status = status.parse::<DraftStatus>();
     Ok(Draft {
         id: DraftId(unsigned(row, 0)?),
         title: column(row, 1)?,
         description: column(row, 2)?,
-        status: DraftStatus::Draft,
+        status: status.map_err(|error| CatalogError::Corrupt(error.to_string()))?,
         price_suggested: column(row, 4)?,
         photos: Vec::new(),
         owner: owner(row, 5)?,
-        created: Default::default(),
-        updated: Default::default(),
-        version: 1,
+        created: time(row, 6)?,
+        updated: time(row, 7)?,
+        version: unsigned(row, 8)?,
     })
 }
 
-/// Returns the name of a status in the table.
-pub(super) fn status_name(status: DraftStatus) -> &'static str {
-    status.name()
-}
-
-/// Reads a draft from one row for each photo: [`DRAFT`], the photo's media id, and its [`MEDIA`].
-pub(super) fn draft(rows: &[Row]) -> Result<Option<Draft>, CatalogError> {
-    let Some(first) = rows.first() else { return Ok(None) };
-    let mut draft = bare_draft(first)?;
+/// Reads drafts from one row for each photo: [`DRAFT`], the photo's media id, and its [`MEDIA`].
+pub(super) fn drafts(rows: &[Row]) -> Result<Vec<Draft>, CatalogError> {
+    let mut drafts: Vec<Draft> = Vec::new();
     for row in rows {
+        let id = DraftId(id(row, 0)?);
+        if drafts.last().is_none_or(|draft| draft.id != id) {
+            drafts.push(bare_draft(row)?);
+        }
         let Some(photo) = column::<Option<i64>>(row, DRAFT_COLUMNS)? else { continue };
         if column::<Option<i64>>(row, DRAFT_COLUMNS + 1)?.is_none() {
             return Err(CatalogError::Corrupt(format!("media {photo} has no row")));
         }
-        draft.photos.push(media(row, DRAFT_COLUMNS + 1)?);
+        let media = media(row, DRAFT_COLUMNS + 1)?;
+        if let Some(draft) = drafts.last_mut() {
+            draft.photos.push(media);
+        }
     }
-    Ok(Some(draft))
+    Ok(drafts)
 }
 
 /// Reads a source from its id, the id of its media, and the media's [`MEDIA`].

@@ -6,10 +6,13 @@ mod proxy;
 
 use std::time::{Duration, Instant};
 
+use refinery::Target;
+use tokio_postgres::SimpleQueryMessage;
+
 use self::cluster::Cluster;
 use self::proxy::{Fault, Proxy};
 use super::*;
-use crate::catalog::{ChangeError, NewPhoto, Restore, conformance};
+use crate::catalog::{Fields, NewPhoto, Restore, conformance};
 
 async fn open(url: &str) -> PostgresCatalog {
     PostgresCatalog::open(&url.parse().unwrap(), 8, Schema::Migrate).await.unwrap()
@@ -31,6 +34,22 @@ fn named(name: &str) -> NewDraft {
 async fn postgres_passes_catalog_conformance_suite() {
     let Some(cluster) = Cluster::shared() else { return };
     conformance::run(Arc::new(open(&cluster.database().await).await)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_passes_listings_conformance_suite() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    conformance::listings::run(Arc::new(open(&url).await)).await;
+    assert_no_deadlock(cluster, &url).await;
+}
+
+/// Fails if the database aborted a transaction because of a deadlock. It updates this counter when a connection ends.
+async fn assert_no_deadlock(cluster: &Cluster, url: &str) {
+    let client = cluster.client(url).await;
+    let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
 }
 
 #[tokio::test]
@@ -75,12 +94,166 @@ async fn concurrent_instances_share_rows_without_deadlock() {
     }
     assert_eq!(ids.len(), 80);
     assert_eq!(instances[0].media_page(None, 100).await.unwrap().len(), 12);
-    // No transaction was aborted by a deadlock. The database updates this counter when a connection ends.
     drop(instances);
-    let client = cluster.client(&url).await;
-    let sql = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    assert_no_deadlock(cluster, &url).await;
+}
+
+/// Rows as the version with the first schema wrote them.
+const FIRST_ROWS: &str = r#"
+    INSERT INTO "user" (id) VALUES (7);
+    INSERT INTO media (id, key, width, height, size_bytes, user_id, created)
+        SELECT id, sha256(id::text::bytea), 4, 3, 2, 7, '2025-01-02 03:04:05.678901Z' FROM generate_series(1, 3) AS id;
+    INSERT INTO draft (id, title, description, status, user_id, created)
+        VALUES (1, 'old', '', 'draft', 7, '2025-01-02 03:04:05.678901Z'), (2, 'of nobody', '', 'draft', NULL, now());
+    INSERT INTO draft_photo VALUES (1, 0, 1), (1, 1, 2), (2, 0, 2);
+    SELECT setval('media_id_seq', 3), setval('draft_id_seq', 2);"#;
+
+#[tokio::test]
+async fn catalog_of_the_first_schema_is_migrated_without_loss() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    let mut client = cluster.client(&url).await;
+    let first = migrate::embedded::migrations::runner().set_target(Target::Version(1));
+    first.run_async(&mut client).await.unwrap();
+    client.batch_execute(FIRST_ROWS).await.unwrap();
+    let before = Timestamp::now();
+    let catalog = open(&url).await;
+    let old = catalog.draft(DraftId(1)).await.unwrap().unwrap();
+    assert_eq!(old.created, Timestamp::from_millis(1_735_787_045_678));
+    assert!(old.updated >= before && old.updated <= Timestamp::now(), "{}", old.updated);
+    assert_eq!((old.version, old.status, old.photos.len()), (1, DraftStatus::Draft, 2));
+    let seven = DraftFilter { owner: UserId::try_from(7).ok(), status: Some(DraftStatus::Draft) };
+    assert_eq!(catalog.drafts_of(seven, None, 9).await.unwrap(), [old]);
+    assert_eq!(catalog.drafts_with(MediaId(2), None, 9).await.unwrap(), [DraftId(1), DraftId(2)]);
+    let media = catalog.unreferenced_media(Timestamp::now(), 9).await.unwrap();
+    assert_eq!(media.iter().map(|media| media.id.0).collect::<Vec<_>>(), [3]);
+    assert!(catalog.unreferenced_media(before.minus(Duration::from_secs(1)), 9).await.unwrap().is_empty());
+    let made = catalog.create_draft(named("new")).await.unwrap();
+    assert_eq!((made.id, made.photos[0].id), (DraftId(3), MediaId(4)));
+}
+
+/// Enough rows that reading a whole table costs far more than an index: 20,000 drafts of 200 users, a photo of its own for each,
+/// one that a tenth of the drafts have, and 2,000 that no draft has.
+const MANY_ROWS: &str = r#"
+    INSERT INTO "user" (id) SELECT generate_series(1, 20000);
+    INSERT INTO media (id, key, width, height, size_bytes, user_id, unreferenced_since)
+        SELECT id, sha256(id::text::bytea), 4, 3, 2, 1 + id % 200,
+            CASE WHEN id > 20000 THEN now() - id * interval '1 minute' END FROM generate_series(1, 22000) AS id;
+    INSERT INTO draft (id, title, description, status, user_id)
+        SELECT id, '', '', (ARRAY['draft', 'ready', 'published', 'archived'])[1 + id / 1000 % 4], nullif(id % 200, 0)
+        FROM generate_series(1, 20000) AS id;
+    INSERT INTO draft_photo SELECT id, 0, id FROM generate_series(1, 20000) AS id;
+    INSERT INTO draft_photo SELECT id, 1, 1 FROM generate_series(2, 20000, 10) AS id;
+    INSERT INTO source SELECT sha256(('source ' || id)::bytea), id FROM generate_series(1, 22000) AS id;
+    SELECT setval('media_id_seq', 22000), setval('draft_id_seq', 20000);"#;
+
+/// Calls every method of the catalog.
+async fn call_all(catalog: &PostgresCatalog, round: u64) {
+    let key = MediaKey::from_digest([5; 32]);
+    let user = UserId::try_from(3).unwrap();
+    let names = [format!("photo {round}"), "shared".to_owned()];
+    let made = catalog.create_draft(NewDraft { owner: Some(user), ..draft(&names) }).await.unwrap();
+    let photos = draft(&[format!("appended {round}")]).photos;
+    for change in [
+        Change::Append { photos, max: 9, attempt: None },
+        Change::Reorder(vec![2, 1, 0]),
+        Change::RemovePhoto(0),
+        Change::Fields(Fields { title: Some(round.to_string()), ..Fields::default() }),
+    ] {
+        catalog.change_draft(made.id, None, change).await.unwrap();
+    }
+    let removed = catalog.unreferenced_media(Timestamp::now(), 1000).await.unwrap().pop().unwrap();
+    assert!(catalog.remove_media(removed.id, Timestamp::now()).await.unwrap());
+    for status in [None, Some(DraftStatus::Published)] {
+        for owner in [None, Some(user)] {
+            let filter = DraftFilter { owner, status };
+            assert_eq!(catalog.drafts_of(filter, Some(DraftId(10_000)), 10).await.unwrap().len(), 10);
+        }
+    }
+    assert_eq!(catalog.drafts_with(MediaId(1), Some(DraftId(9)), 100).await.unwrap().len(), 100);
+    catalog.draft(DraftId(77)).await.unwrap().unwrap();
+    catalog.delete_draft(made.id, None).await.unwrap();
+    let known = catalog.sources_page(Some(SourceId::from_digest([9; 32])), 100).await.unwrap().remove(0);
+    catalog.media_of_source(known.source).await.unwrap().unwrap();
+    catalog.forget_source(known.source, known.media_id).await.unwrap();
+    catalog.media_of_key(key).await.unwrap();
+    catalog.without_row(&[key]).await.unwrap();
+    catalog.media_page(Some(MediaId(9_000)), 100).await.unwrap();
+    catalog.drafts_page(Some(DraftId(9_000)), 100).await.unwrap();
+    catalog.created().await.unwrap();
+    catalog.check().await.unwrap();
+    catalog.lock_keys(&[key]).await.unwrap();
+}
+
+#[tokio::test]
+async fn every_query_of_a_request_uses_an_index() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    // One connection for statements, so that it has prepared all of them.
+    let catalog = PostgresCatalog::open(&url.parse().unwrap(), 2, Schema::Migrate).await.unwrap();
+    // A connection reports its scans when it ends.
+    let filling = cluster.client(&url).await;
+    filling.batch_execute(MANY_ROWS).await.unwrap();
+    filling.batch_execute("ANALYZE").await.unwrap();
+    drop(filling);
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    assert_eq!(client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
+    let own = cluster.client(&url).await;
+    own.batch_execute("SELECT pg_stat_reset()").await.unwrap();
+    // The first executions have plans for their parameters, and later ones may have one for any.
+    for round in 0..12 {
+        call_all(&catalog, round).await;
+    }
+    let client = catalog.connections.work().await.unwrap();
+    client.batch_execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
+    let prepared = "SELECT name, statement, cardinality(parameter_types) FROM pg_prepared_statements";
+    let prepared = client.query(prepared, &[]).await.unwrap();
+    assert!(prepared.len() > 30, "{}", prepared.len());
+    for row in prepared {
+        let (name, statement, count): (String, String, i32) = (row.get(0), row.get(1), row.get(2));
+        let nulls = vec!["NULL"; usize::try_from(count).unwrap()].join(", ");
+        let arguments = if nulls.is_empty() { nulls } else { format!("({nulls})") };
+        let plan = client.simple_query(&format!("EXPLAIN EXECUTE {name} {arguments}")).await.unwrap();
+        let plan: Vec<&str> = plan
+            .iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => row.get(0),
+                _ => None,
+            })
+            .collect();
+        let reads_all = |line: &&&str| line.contains("Seq Scan") && !line.contains("on catalog_state");
+        let found = plan.iter().find(reads_all);
+        assert_eq!(found, None, "{statement}\n{}", plan.join("\n"));
+    }
+    drop((client, catalog));
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let scans =
+        "SELECT relname::text FROM pg_stat_user_tables WHERE seq_scan > 0 AND relname <> 'catalog_state'";
+    let scanned: Vec<String> = own.query(scans, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(scanned, [] as [&str; 0], "read as a whole");
+}
+
+#[tokio::test]
+async fn change_whose_caller_gives_up_leaves_no_transaction_open() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    // One connection for statements, which the next call uses again.
+    let catalog = PostgresCatalog::open(&url.parse().unwrap(), 2, Schema::Migrate).await.unwrap();
+    let made = catalog.create_draft(named("first")).await.unwrap();
+    // Its statements are prepared from now on.
+    let title = Fields { title: Some("changed".into()), ..Fields::default() };
+    let made = catalog.change_draft(made.id, None, Change::Fields(title)).await.unwrap();
+    let other = cluster.client(&url).await;
+    other.batch_execute("BEGIN; LOCK TABLE media").await.unwrap();
+    let change = Change::Append { photos: named("second").photos, max: 9, attempt: None };
+    let change = catalog.change_draft(made.id, None, change);
+    assert!(tokio::time::timeout(Duration::from_millis(300), change).await.is_err());
+    other.batch_execute("ROLLBACK").await.unwrap();
+    let unused = [MediaKey::of(b"second")];
+    assert_eq!(catalog.without_row(&unused).await.unwrap(), unused);
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    assert_eq!(other.query_one(sql, &[]).await.unwrap().get::<_, i64>(0), 0);
+    assert_eq!(catalog.draft(made.id).await.unwrap(), Some(made));
 }
 
 #[tokio::test]

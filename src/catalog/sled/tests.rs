@@ -10,6 +10,13 @@ async fn sled_passes_catalog_conformance_suite() {
     conformance::run(Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap())).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sled_passes_listings_conformance_suite() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
+    conformance::listings::run(Arc::new(catalog)).await;
+}
+
 #[tokio::test]
 async fn sled_passes_restore_conformance_suite() {
     let dir = tempfile::tempdir().unwrap();

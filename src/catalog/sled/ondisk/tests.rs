@@ -93,8 +93,8 @@ fn draft_row(id: u64) -> DraftRow {
         price_suggested: None,
         photos: vec![MediaId(id)],
         owner: None,
-        created: Timestamp::from_millis(1_700_000_000_000 + id),
-        updated: Timestamp::from_millis(1_700_000_000_001 + id),
+        created: Timestamp::from_millis(id),
+        updated: Timestamp::from_millis(id),
         version: 1,
     }
 }
