@@ -183,8 +183,8 @@ async fn incomplete_export_is_refused_and_nothing_recorded() {
     assert_eq!(refused(b"").await, Malformed::Cut(0));
     assert_eq!(refused(b"{}\n").await, Malformed::Foreign);
     assert_eq!(refused(rest(1).as_bytes()).await, Malformed::Foreign);
-    let version = text.replacen("\"version\":1", "\"version\":2,\"more\":true", 1);
-    assert_eq!(refused(version.as_bytes()).await, Malformed::Version(2));
+    let version = text.replacen("\"version\":2", "\"version\":3,\"more\":true", 1);
+    assert_eq!(refused(version.as_bytes()).await, Malformed::Version(3));
     let last = u64::try_from(lines.len()).unwrap();
     let changed = text.replacen("draft 77\"", "draft 78\"", 1);
     assert_eq!(refused(changed.as_bytes()).await, Malformed::Changed(last));

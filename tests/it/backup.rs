@@ -137,7 +137,7 @@ async fn killed_import_blocks_the_server_until_it_is_completed() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let mut lines = vec![
-        r#"{"export":{"format":"vintedbot-ingest catalog","version":1,"next_media_id":20001,"next_draft_id":9}}"#
+        r#"{"export":{"format":"vintedbot-ingest catalog","version":2,"next_media_id":20001,"next_draft_id":9}}"#
             .to_owned(),
     ];
     lines.extend((1..=20_000).map(|id| {
@@ -145,7 +145,7 @@ async fn killed_import_blocks_the_server_until_it_is_completed() {
         format!(r#"{{"media":{{"id":{id},"key":"{key}","width":4,"height":3,"size_bytes":2}}}}"#)
     }));
     lines.push(
-        r#"{"draft":{"id":8,"title":"","description":"","status":"draft","price_suggested":0.1,"photos":[7,7]}}"#
+        r#"{"draft":{"id":8,"title":"","description":"","status":"draft","price_suggested":0.1,"photos":[7,7],"created":1700000000000,"updated":1700000000001,"version":2}}"#
             .to_owned(),
     );
     let export = with_checksum(lines);

@@ -18,7 +18,7 @@ async fn unknown_path_or_method_is_a_problem() {
         (Method::GET, "/api/v1/listings/-1", 404),
         (Method::GET, "/api/v1/listings/99999999999999999999999", 404),
         (Method::GET, "/api/v1/health/", 404),
-        (Method::DELETE, "/api/v1/listings/1", 405),
+        (Method::DELETE, "/api/v1/health", 405),
         (Method::GET, "/api/v1/ingest/upload", 405),
     ] {
         let response = Client::new().request(method.clone(), server.url(path)).send().await.unwrap();

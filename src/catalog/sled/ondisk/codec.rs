@@ -253,6 +253,8 @@ pub(super) struct Node<'a> {
     pub(super) next: u64,
     /// Lower bound of its keys.
     pub(super) low: &'a [u8],
+    /// Upper bound of its keys, or empty. The bound itself is on the next page.
+    pub(super) high: &'a [u8],
     /// Number of leading bytes of `low` that are omitted from each key.
     pub(super) prefix: usize,
     pub(super) data: Data<'a>,
@@ -272,7 +274,7 @@ pub(super) fn node(body: &[u8]) -> Option<Node<'_>> {
     let _merging_child = cursor.varint()?;
     let _is_merging = cursor.u8()?;
     let prefix = usize::from(cursor.u8()?);
-    let (low, _high) = (cursor.bytes()?, cursor.bytes()?);
+    let (low, high) = (cursor.bytes()?, cursor.bytes()?);
     if prefix > low.len() {
         return None;
     }
@@ -288,7 +290,7 @@ pub(super) fn node(body: &[u8]) -> Option<Node<'_>> {
     } else {
         Data::Leaf(keys.into_iter().map(|key| Some((key, cursor.bytes()?))).collect::<Option<_>>()?)
     };
-    cursor.0.is_empty().then_some(Node { next, low, prefix, data })
+    cursor.0.is_empty().then_some(Node { next, low, high, prefix, data })
 }
 
 /// A change to a leaf. Keys omit the prefix.

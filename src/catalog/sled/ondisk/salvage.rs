@@ -69,6 +69,29 @@ struct PageFacts {
     low: Option<Box<[u8]>>,
     /// The kind of its rows, if one was read.
     kind: Option<RowKind>,
+    /// Its last full version with a row of media or drafts.
+    leaf: Option<LeafFacts>,
+}
+
+/// The rows of a full version of a page.
+#[derive(Debug)]
+struct LeafFacts {
+    position: i64,
+    kind: RowKind,
+    /// Ids from the first on, and before the second.
+    bounds: (u64, u64),
+    /// Ascending.
+    ids: Vec<u64>,
+}
+
+impl LeafFacts {
+    fn of(node: &Node<'_>, kind: RowKind, position: i64) -> Option<Self> {
+        let Data::Leaf(items) = &node.data else { return None };
+        let bound = |key: &[u8], unbounded| if key.is_empty() { Some(unbounded) } else { id_of(key) };
+        let id = |(key, _): &(&[u8], &[u8])| id_of(&[&node.low[..node.prefix], *key].concat());
+        let ids = items.iter().map(id).collect::<Option<_>>()?;
+        Some(Self { position, kind, bounds: (bound(node.low, 0)?, bound(node.high, u64::MAX)?), ids })
+    }
 }
 
 /// The kinds of rows that are salvaged. Indexes, references and attempts are made again or given up.
@@ -108,6 +131,8 @@ pub struct Salvage {
     drafts: BTreeMap<u64, Version>,
     /// The ids after the highest media row and draft, removed ones included.
     lowest: (u64, u64),
+    /// The position of the last full version of the page of the counters, and whether it has the marker of an import.
+    counters_page: Option<(i64, bool)>,
     /// Media key or source id → media id.
     lookups: BTreeMap<[u8; DIGEST_LENGTH], (i64, Option<u64>)>,
     counters: BTreeMap<&'static [u8], (i64, Option<u64>)>,
@@ -132,6 +157,7 @@ impl Salvage {
             media: BTreeMap::new(),
             drafts: BTreeMap::new(),
             lowest: (1, 1),
+            counters_page: None,
             lookups: BTreeMap::new(),
             counters: BTreeMap::new(),
             report: SalvageReport::default(),
@@ -139,6 +165,7 @@ impl Salvage {
         // A change needs to know its page, which may be written later.
         salvage.scan(Self::remember_page, true)?;
         salvage.scan(Self::take, false)?;
+        salvage.remove_overwritten();
         let above = |rows: &BTreeMap<u64, Version>| rows.keys().next_back().map_or(1, |last| last + 1);
         salvage.lowest = (above(&salvage.media), above(&salvage.drafts));
         for rows in [&mut salvage.media, &mut salvage.drafts] {
@@ -305,6 +332,17 @@ impl Salvage {
                     Data::Leaf(items) => items.iter().find_map(|(_, value)| RowKind::of(value)),
                     Data::Index(_) => None,
                 };
+                if let Data::Leaf(items) = &node.data
+                    && items.iter().any(|(key, _)| *key == NEXT_DRAFT_ID)
+                    && self.counters_page.is_none_or(|(position, _)| position <= found.position)
+                {
+                    let is_partial = items.iter().any(|(key, _)| *key == PARTIAL);
+                    self.counters_page = Some((found.position, is_partial));
+                }
+                let page = self.pages.entry(found.page).or_default();
+                if page.leaf.as_ref().is_none_or(|leaf| leaf.position <= found.position) {
+                    page.leaf = kind.and_then(|kind| LeafFacts::of(&node, kind, found.position));
+                }
                 (Some(node.low.into()), kind)
             }
             Kind::Link | Kind::LinkBlob => match codec::link(found.body) {
@@ -316,6 +354,29 @@ impl Salvage {
         let page = self.pages.entry(found.page).or_default();
         page.low = low.or(page.low.take());
         page.kind = kind.or(page.kind);
+    }
+
+    /// Removes rows that a later full version of their page does not have any more. sled may have overwritten the message
+    /// that removed them.
+    fn remove_overwritten(&mut self) {
+        if let Some((position, false)) = self.counters_page
+            && self.counters.get(PARTIAL).is_some_and(|(known, _)| *known < position)
+        {
+            self.counters.remove(PARTIAL);
+        }
+        for leaf in self.pages.values().filter_map(|page| page.leaf.as_ref()) {
+            let rows = match leaf.kind {
+                RowKind::Media => &mut self.media,
+                RowKind::Draft => &mut self.drafts,
+                RowKind::Lookup => continue,
+            };
+            let (first, end) = leaf.bounds;
+            for (_, version) in rows.range_mut(first..end.max(first)).filter(|(id, version)| {
+                version.position < leaf.position && leaf.ids.binary_search(id).is_err()
+            }) {
+                version.at = ValueAt::Removed;
+            }
+        }
     }
 
     fn take(&mut self, found: &Found<'_>) {
@@ -456,6 +517,10 @@ fn segment_of(slot: &[u8]) -> Option<u64> {
         Some(header) => u64::try_from(header.position / SLOT as i64).ok(),
         None => codec::find_message(slot, SEGMENT_HEADER, |_| true).map(|(_, message)| message.segment),
     }
+}
+
+fn id_of(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
 }
 
 fn newer<K: Ord>(known: &mut BTreeMap<K, (i64, Option<u64>)>, key: K, position: i64, value: Option<u64>) {
