@@ -30,6 +30,7 @@ pub mod publication;
 pub mod ratelimit;
 pub mod server;
 pub mod stores;
+mod sync;
 pub mod telemetry;
 pub mod tls;
 pub mod web;

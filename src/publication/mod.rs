@@ -10,15 +10,19 @@
 
 mod integrity;
 mod key_locks;
+mod local_locks;
+#[cfg(test)]
+mod local_locks_tests;
 mod pending;
 
 use std::sync::{Arc, Mutex};
 
 pub use self::key_locks::KeyGuard;
-use self::key_locks::KeyLocks;
+use self::local_locks::KeyLocks;
 use crate::catalog::{Catalog, CatalogError, NewDraft};
 use crate::media::{MediaError, MediaStore, Publication, Staging};
 use crate::model::Draft;
+use crate::sync;
 use crate::telemetry::metrics::Counter;
 
 /// Publishes photos in a store and records them in a catalog. All users of the two in this process share one.

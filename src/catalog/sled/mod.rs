@@ -4,6 +4,9 @@
 //! later write fails. So every write waits for a group commit (see `commit`), and a database that failed is closed
 //! and opened again, which drops exactly the transactions that were never acknowledged.
 
+mod batches;
+#[cfg(test)]
+mod batches_model;
 mod commit;
 mod ondisk;
 mod pages;
@@ -31,6 +34,7 @@ use super::{
 use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, SourceId};
+use crate::sync;
 
 /// Size of sled's page cache. sled's default is 1 GB, more memory than the target machines have.
 const CACHE_BYTES: u64 = 16 << 20;
