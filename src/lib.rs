@@ -13,6 +13,9 @@ pub mod budget;
 pub mod catalog;
 pub mod cli;
 pub mod commands;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
 pub mod config;
 pub mod disk;
 #[cfg(test)]
