@@ -1,12 +1,13 @@
 //! The threads, locks and clock of code that is checked under all kinds of schedules.
 //!
-//! Tests compile such a file twice: in its place, where it uses this module, and beside its check, where `sync` is [`model`] and
+//! Tests compile such a file twice: in its place, where it uses this module, and beside its check, where `sync` is `model` and
 //! shuttle decides which thread runs next. So the file imports these names from `super::sync`. See CONTRIBUTING.md.
 
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::thread;
 use std::time::Instant;
 
+pub(crate) use tokio::sync::oneshot;
 pub(crate) use tokio::time::timeout;
 
 /// Returns the time of the monotonic clock.
@@ -25,6 +26,7 @@ pub(crate) mod model {
 
     use shuttle::rand::{Rng, thread_rng};
     use shuttle::scheduler::{PctScheduler, RandomScheduler};
+    use shuttle::sync::atomic::{AtomicBool, Ordering};
     use shuttle::{Config, MaxSteps, Runner};
 
     pub(crate) use shuttle::future::block_on;
@@ -44,6 +46,56 @@ pub(crate) mod model {
         config.max_steps = MaxSteps::FailAfter(10_000);
         Runner::new(RandomScheduler::new(SCHEDULES), config.clone()).run(scenario);
         Runner::new(PctScheduler::new(3, SCHEDULES), config).run(scenario);
+    }
+
+    /// Lets the schedule run another thread here. shuttle does so before it locks or unlocks, but not after.
+    fn step() {
+        AtomicBool::new(false).load(Ordering::SeqCst);
+    }
+
+    /// tokio's channel, with a step before each operation.
+    pub(crate) mod oneshot {
+        use std::pin::Pin;
+        use std::task::{Context, Poll};
+
+        use tokio::sync::oneshot;
+
+        use super::step;
+
+        pub(crate) struct Sender<T>(oneshot::Sender<T>);
+        pub(crate) struct Receiver<T>(oneshot::Receiver<T>);
+
+        pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+            let (sender, receiver) = oneshot::channel();
+            (Sender(sender), Receiver(receiver))
+        }
+
+        impl<T> Sender<T> {
+            pub(crate) fn send(self, value: T) -> Result<(), T> {
+                step();
+                self.0.send(value)
+            }
+
+            pub(crate) fn is_closed(&self) -> bool {
+                step();
+                self.0.is_closed()
+            }
+        }
+
+        impl<T> Future for Receiver<T> {
+            type Output = Result<T, oneshot::error::RecvError>;
+
+            fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+                step();
+                Pin::new(&mut self.0).poll(context)
+            }
+        }
+
+        impl<T> Drop for Receiver<T> {
+            fn drop(&mut self) {
+                step();
+            }
+        }
     }
 
     /// Returns one of `choices`. The schedule decides which.

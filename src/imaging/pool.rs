@@ -12,11 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
 pub use super::fair_queue::Cost;
 use super::fair_queue::FairQueue;
-use super::sync::{self, Condvar, Mutex, MutexGuard, thread};
+use super::sync::{self, Condvar, Mutex, MutexGuard, oneshot, thread};
 use super::workspace::Workspace;
 use crate::allocator;
 use crate::model::ClientKey;
