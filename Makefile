@@ -62,7 +62,7 @@ chart: ## draw docs/compare.svg from the figures in BENCHMARKS.md
 load: native ## 2,000 slow phones and 10,000 idle connections against the release build; needs 13,000 open files
 	cargo bench --locked --bench load -- run
 
-fuzz-smoke: native ## every fuzz target for ten seconds; `make test` does it too
+fuzz-smoke: native ## every fuzz target for ten seconds, with AddressSanitizer; `make test` does it too
 	tools/fuzz.sh smoke
 
 SANITIZER ?= address

@@ -13,6 +13,9 @@ pub mod budget;
 pub mod catalog;
 pub mod cli;
 pub mod commands;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
 pub mod config;
 pub mod disk;
 #[cfg(test)]
@@ -31,6 +34,7 @@ mod publication;
 mod ratelimit;
 pub mod server;
 mod stores;
+mod sync;
 pub mod telemetry;
 mod tls;
 mod web;

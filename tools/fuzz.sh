@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds and runs the fuzz targets on the stable toolchain; fuzz/README.md has the details.
 #
-#   tools/fuzz.sh smoke                                    every target for some seconds, two at a time
+#   tools/fuzz.sh smoke                                    every target for some seconds, two at a time, with AddressSanitizer
 #   tools/fuzz.sh build SANITIZER                          SANITIZER is address or none
 #   tools/fuzz.sh run SANITIZER TARGET SECONDS [OPTION...] a campaign; options are libFuzzer's, or more directories of files
 #   tools/fuzz.sh shrink SANITIZER TARGET FILE             makes a finding as small as it can
@@ -74,15 +74,29 @@ build() {
     bin=target/fuzz/$1/$host/release
 }
 
+# Where cargo puts the sources of a crate.
+sources_of() {
+    cargo metadata --locked --manifest-path fuzz/Cargo.toml --format-version 1 |
+        grep -o "[^\"]*/$1-[0-9][^\"/]*/" | head -n 1
+}
+
 # Compiles libFuzzer from the sources in its crate.
 libfuzzer() {
-    sources=$(cargo metadata --locked --manifest-path fuzz/Cargo.toml --format-version 1 |
-        grep -o '[^"]*/libfuzzer-sys-[^"/]*/' | head -n 1)libfuzzer
+    sources=$(sources_of libfuzzer-sys)libfuzzer
     [ -d "$sources" ] || fail "the sources of libfuzzer-sys are not where cargo puts them"
     mkdir -p "$TMPDIR/libfuzzer"
     (cd "$TMPDIR/libfuzzer" && printf '%s\n' "$sources"/*.cpp | xargs -n 4 -P 2 "$CXX" -std=c++17 -O1 -w -c)
     ar rcs "$LIBFUZZER.part" "$TMPDIR"/libfuzzer/*.o
     mv "$LIBFUZZER.part" "$LIBFUZZER"
+}
+
+# Compiles the libjpeg-turbo of turbojpeg-sys with AddressSanitizer and without SIMD, whose assembler code is not instrumented.
+libturbojpeg() {
+    mkdir -p "$TMPDIR/libturbojpeg"
+    tools/bin/cmake -S "$1" -B "$TMPDIR/libturbojpeg" -DCMAKE_BUILD_TYPE=None -DENABLE_SHARED=0 -DWITH_SIMD=0 \
+        -DCMAKE_C_FLAGS="-O1 -g1 -fsanitize=address -fno-omit-frame-pointer" >/dev/null
+    tools/bin/cmake --build "$TMPDIR/libturbojpeg" --parallel 2 --target turbojpeg-static >/dev/null
+    mv "$TMPDIR/libturbojpeg/libturbojpeg.a" "$LIBTURBOJPEG"
 }
 
 # Runs a target. With the address sanitizer libjpeg-turbo runs without SIMD: its assembler code is not instrumented.
@@ -104,13 +118,18 @@ case ${1:-} in
         export CXX
         scratch
         # The build uses the directory, profile and features of the tests, so all dependencies are compiled already. Only this
-        # crate is instrumented.
+        # crate and libjpeg-turbo are instrumented, and the heap of all.
         mkdir -p target/fuzz
         awk '/^\[/ { on = /^\[profile\.dev/ } on' Cargo.toml >target/fuzz/profile.toml
         LIBFUZZER=$PWD/target/fuzz/libfuzzer.a
         LIBSTDCXX=$(standard_library)
         export LIBFUZZER LIBSTDCXX
         [ -e "$LIBFUZZER" ] || libfuzzer
+        sources=$(sources_of turbojpeg-sys)libjpeg-turbo
+        [ -d "$sources" ] || fail "the sources of turbojpeg-sys are not where cargo puts them"
+        LIBTURBOJPEG=$PWD/target/fuzz/$(basename "$(dirname "$sources")").a
+        export LIBTURBOJPEG
+        [ -e "$LIBTURBOJPEG" ] || libturbojpeg "$sources"
         RUSTC_WRAPPER=$PWD/tools/fuzz-rustc.sh cargo build --locked --bins --manifest-path fuzz/Cargo.toml \
             --no-default-features --features smoke --config target/fuzz/profile.toml --target-dir target
         echo "$targets" | xargs -n 1 -P 2 tools/fuzz.sh smoke-one || fail "a target failed; the input that fails is in fuzz/artifacts"
@@ -120,7 +139,7 @@ case ${1:-} in
         mkdir -p "fuzz/artifacts/$target" "$TMPDIR/$target"
         copy_seeds "$target" "$TMPDIR/$target.seeds"
         log=$TMPDIR/$target.log
-        if fuzz none "target/debug/$target" "$target" -max_total_time="$smoke_seconds" -seed=1 \
+        if fuzz address "target/debug/$target" "$target" -max_total_time="$smoke_seconds" -seed=1 \
             "$TMPDIR/$target" "$TMPDIR/$target.seeds" >"$log" 2>&1; then
             awk -v target="$target" '/ cov: / { line = $0 } /number_of_executed_units/ { runs = $2 }
                 END { match(line, /cov: [0-9]+/); printf "fuzz %-18s %8d runs, %s\n", target, runs, substr(line, RSTART, RLENGTH) }' "$log"

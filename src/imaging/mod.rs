@@ -22,6 +22,10 @@ mod orientation;
 mod plan;
 mod plane;
 mod pool;
+#[cfg(test)]
+mod pool_model;
+#[cfg(test)]
+mod pool_tests;
 mod recipe;
 mod scale;
 pub mod steps;
@@ -44,6 +48,7 @@ use self::codec::Picture;
 use self::colour::Conversion;
 use self::layout::Layout;
 use self::orientation::Orientation;
+use crate::sync;
 
 /// A finished photo: a baseline JPEG, upright, in sRGB, with only the metadata that the recipe asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,6 +17,15 @@ struct Setup {
     dir: tempfile::TempDir,
 }
 
+/// Waits up to ten seconds until `condition` is true.
+async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 async fn setup() -> Setup {
     setup_in(tempfile::tempdir().unwrap(), DAY).await
 }
@@ -25,7 +34,13 @@ async fn setup() -> Setup {
 async fn without_grace() -> Setup {
     let setup = setup_in(tempfile::tempdir().unwrap(), Duration::ZERO).await;
     // The clock of files is coarser than ours.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (opened, probe) = (SystemTime::now(), setup.dir.path().join("probe"));
+    let is_later = || {
+        std::fs::write(&probe, "").unwrap();
+        probe.metadata().unwrap().modified().unwrap() > opened
+    };
+    eventually("the clock of files must advance", async || is_later()).await;
+    std::fs::remove_file(&probe).unwrap();
     setup
 }
 
@@ -167,7 +182,9 @@ async fn photos_that_a_crash_left_pending_stay_only_if_the_catalog_knows_them_or
     setup.make_old(keys[2], SystemTime::now() - DAY);
     let Setup { maintenance, dir } = setup;
     drop(maintenance);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let file = std::fs::File::open(dir.path().join("db/db")).unwrap();
+    eventually("the catalog must be closed", async || file.try_lock().is_ok()).await;
+    drop(file);
     let setup = setup_in(dir, DAY).await;
     assert_eq!(setup.maintenance.publisher.reconcile_crashed().await.unwrap(), 4);
     assert_eq!(keys.map(|key| setup.path(key).exists()), [true, false, true]);
@@ -191,8 +208,7 @@ async fn missing_photos_are_counted_until_they_are_back() {
     setup.publish("gone").await;
     assert_eq!(setup.maintenance.missing().await, 1);
     setup.publish("short").await;
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(setup.maintenance.missing().await, 0);
+    eventually("no photo is missing", async || setup.maintenance.missing().await == 0).await;
     assert!(setup.path(whole).exists());
 }
 
@@ -213,8 +229,7 @@ async fn damaged_photo_is_quarantined_and_reported_until_it_is_replaced() {
     maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
     assert_eq!(maintenance.missing().await, 1, "it counts once");
     setup.publish("damaged").await;
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(maintenance.missing().await, 0);
+    eventually("no photo is missing", async || maintenance.missing().await == 0).await;
     maintenance.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
     assert_eq!(maintenance.figures().scrubbed, 2, "the photos of this hour are verified once");
 }

@@ -10,16 +10,20 @@
 
 mod integrity;
 mod key_locks;
+mod local_locks;
+#[cfg(test)]
+mod local_locks_tests;
 mod pending;
 mod unreferenced;
 
 use std::sync::{Arc, Mutex};
 
 pub(crate) use self::key_locks::KeyGuard;
-use self::key_locks::KeyLocks;
+use self::local_locks::KeyLocks;
 use crate::catalog::{Catalog, CatalogError, Change, ChangeError, NewDraft};
 use crate::media::{MediaError, MediaStore, Publication, Staging};
 use crate::model::{Draft, DraftId};
+use crate::sync;
 use crate::telemetry::metrics::Counter;
 
 /// Publishes photos in a store and records them in a catalog. All users of the two in this process share one.

@@ -1,12 +1,11 @@
-//! A PostgreSQL cluster for tests, in a temporary directory on a free loopback port, with normal syncing. One per test binary,
-//! and one database per test. tools/postgres.sh finds the programs. Without them, tests that need PostgreSQL are reported as
-//! skipped.
+//! A PostgreSQL cluster for tests, in a temporary directory on a reserved loopback port, with normal syncing. One per
+//! test binary, and one database per test.
+//!
+//! tools/postgres.sh finds the programs. Without them, tests that need PostgreSQL are reported as skipped.
 
 #![allow(dead_code, reason = "two binaries have it, and each uses a part")]
 
 use std::fs::File;
-use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// A running cluster. Stops on drop, and at any end of the test process.
+use crate::common::{self, ReservedPort};
+
+/// A running cluster. Stops on drop or when the test process ends, however it ends.
 pub(crate) struct Cluster {
     programs: PathBuf,
     dir: PathBuf,
-    port: u16,
+    port: ReservedPort,
     user: Option<(u32, u32)>,
     databases: AtomicUsize,
     postmaster: Mutex<Option<Child>>,
@@ -39,7 +40,7 @@ impl Cluster {
     pub(crate) fn start(options: &[&str]) -> Option<Self> {
         let Some(programs) = std::env::var_os("VINTEDBOT_TEST_POSTGRES").filter(|dir| !dir.is_empty()) else {
             let why = "there is no PostgreSQL: tools/postgres.sh fetches one, and VINTEDBOT_TEST_POSTGRES names its programs";
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+            common::skip(why);
             return None;
         };
         let user = unprivileged();
@@ -57,11 +58,10 @@ impl Cluster {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let keeper = keeper.process_group(0).spawn().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let cluster = Self {
             programs: programs.into(),
             dir,
-            port,
+            port: ReservedPort::new(),
             user,
             databases: AtomicUsize::new(0),
             postmaster: Mutex::default(),
@@ -81,7 +81,7 @@ impl Cluster {
         loop {
             let log = File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
             let mut postgres = self.program("postgres");
-            postgres.arg("-D").arg(self.dir.join("data")).args(["-p", &self.port.to_string()]);
+            postgres.arg("-D").arg(self.dir.join("data")).args(["-p", &self.port().to_string()]);
             postgres.args([
                 "-h",
                 "127.0.0.1",
@@ -99,7 +99,7 @@ impl Cluster {
             let mut postmaster = postgres.spawn().unwrap();
             // Processes of a killed server end a moment later; until then a new one exits at once.
             while postmaster.try_wait().unwrap().is_none() {
-                let port = self.port.to_string();
+                let port = self.port().to_string();
                 let mut asked = self.program("pg_isready");
                 if asked.args(["-q", "-h", "127.0.0.1", "-p", &port]).status().unwrap().success() {
                     *self.postmaster.lock().unwrap() = Some(postmaster);
@@ -127,7 +127,7 @@ impl Cluster {
 
     /// Returns the port on 127.0.0.1.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Creates a database and returns its URL.
@@ -138,7 +138,7 @@ impl Cluster {
     }
 
     fn url(&self, database: &str) -> String {
-        format!("postgres://app:secret@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://app:secret@127.0.0.1:{}/{database}", self.port())
     }
 
     /// Connects to the database with this name or URL.

@@ -6,15 +6,15 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Server, UPLOAD, photo_numbered, skipped, with_exif};
+use crate::common::skip;
+use crate::support::{Server, UPLOAD, photo_numbered, with_exif};
 
 /// Returns the program that a variable names, as `make test` sets it. If it is missing, the test is reported as skipped, or
 /// fails where nothing may be skipped.
 pub(crate) fn program(variable: &str) -> Option<String> {
     let found = std::env::var(variable).ok().filter(|path| !path.is_empty());
     if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{variable} is not set, and CI skips nothing");
-        skipped!("{variable} is not set; `make test` sets it");
+        skip(&format!("{variable} is not set; `make test` sets it"));
     }
     found
 }

@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::postgres::forty_photos_five_times;
 use crate::redis_server::RedisServer;
 use crate::s3;
-use crate::support::{Server, distinct, file, form, sha256};
+use crate::support::{Server, distinct, eventually, file, form, sha256};
 
 /// The services that the instances share.
 struct Shared {
@@ -135,7 +135,12 @@ struct Answers {
 const STABLE_UPLOADS: usize = 5;
 
 /// Uploads until the service is `back` and uploads succeed again.
-async fn keep_uploading(server: Arc<Server>, number: usize, back: Arc<OnceLock<Instant>>) -> Answers {
+async fn keep_uploading(
+    server: Arc<Server>,
+    number: usize,
+    stored: Arc<AtomicUsize>,
+    back: Arc<OnceLock<Instant>>,
+) -> Answers {
     let (client, mut answers, mut turn, mut taken) = (Client::new(), Answers::default(), 0, 0);
     while taken < STABLE_UPLOADS {
         turn += 1;
@@ -147,6 +152,7 @@ async fn keep_uploading(server: Arc<Server>, number: usize, back: Arc<OnceLock<I
         match status {
             201 => {
                 answers.drafts.push(draft);
+                stored.fetch_add(1, Ordering::Relaxed);
                 taken += usize::from(is_back.is_some());
             }
             503 => {
@@ -175,10 +181,10 @@ async fn outage_of_each_service_loses_nothing_acknowledged_and_recovers() {
     let outage = Duration::from_secs(seconds);
     let server = Arc::new(shared.instance(&[]));
     for part in ["postgres", "bucket refusing", "bucket stalled", "redis"] {
-        let back = Arc::new(OnceLock::new());
-        let clients: Vec<_> =
-            (0..4).map(|n| tokio::spawn(keep_uploading(Arc::clone(&server), n, Arc::clone(&back)))).collect();
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (stored, back) = (Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
+        let upload = |n| keep_uploading(Arc::clone(&server), n, Arc::clone(&stored), Arc::clone(&back));
+        let clients: Vec<_> = (0..4).map(|n| tokio::spawn(upload(n))).collect();
+        eventually("uploads must succeed", || stored.load(Ordering::Relaxed) >= 8).await;
         match part {
             "postgres" => shared.cluster.kill(),
             "bucket refusing" => shared.bucket.switch(Line::Refusing),

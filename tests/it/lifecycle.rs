@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Server, binary, file, form, photo, read_all, upload_head};
+use crate::support::{Server, binary, eventually, file, form, photo, read_all, upload_head};
 
 fn run(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
@@ -87,6 +87,11 @@ async fn acknowledged_draft_survives_kill_9() {
     assert_eq!((&again["id"], &again["photos"]), (&2.into(), &draft["photos"]));
 }
 
+/// Waits until the server holds a part of a photo.
+async fn until_upload_is_read(server: &Server) {
+    eventually("the upload must be read", || server.metric("memory_budget_sources_bytes") > 0).await;
+}
+
 #[tokio::test]
 async fn sigterm_finishes_open_uploads_and_accepts_no_new_ones() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -95,11 +100,10 @@ async fn sigterm_finishes_open_uploads_and_accepts_no_new_ones() {
         let mut socket = server.connect();
         socket.write_all(upload_head(&format!("Content-Length: {}", body.len())).as_bytes()).unwrap();
         socket.write_all(&body[..body.len() / 2]).unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until_upload_is_read(&server).await;
         server.signal(signal);
         let address = server.address;
-        crate::support::eventually("the listener closes", || std::net::TcpStream::connect(address).is_err())
-            .await;
+        eventually("the listener closes", || std::net::TcpStream::connect(address).is_err()).await;
         socket.write_all(&body[body.len() / 2..]).unwrap();
         let answer = read_all(&mut socket);
         assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
@@ -112,7 +116,9 @@ async fn stop_ends_within_its_timeout() {
     let mut server = Server::start(&[("SHUTDOWN_TIMEOUT_SECONDS", "1")]);
     let mut socket = server.connect();
     socket.write_all(upload_head("Content-Length: 1000000").as_bytes()).unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let body = form(&[file(&photo(300, 200))]);
+    socket.write_all(&body[..body.len() / 2]).unwrap();
+    until_upload_is_read(&server).await;
     let started = std::time::Instant::now();
     server.signal(Signal::SIGTERM);
     assert!(server.wait().success());

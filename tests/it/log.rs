@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::common::ReservedPort;
 use crate::support::{binary, eventually};
 
 /// Time limit for a response or an exit, on a busy machine.
@@ -21,18 +22,20 @@ const SOON: Duration = Duration::from_secs(5);
 struct Logging {
     child: Child,
     address: SocketAddr,
+    _port: ReservedPort,
     _dir: TempDir,
 }
 
 impl Logging {
     fn start(stdout: impl Into<Stdio>, settings: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // The log, which names the port, is not read, so the test chooses a port that was just free.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Reserved, because not every test reads the log, which names the port.
+        let port = ReservedPort::new();
+        let address = SocketAddr::from(([127, 0, 0, 1], port.number()));
         let mut command = binary(dir.path());
-        command.env("PORT", address.port().to_string()).env("RATE_LIMIT_GLOBAL", "off");
+        command.env("PORT", port.number().to_string()).env("RATE_LIMIT_GLOBAL", "off");
         let child = command.envs(settings.iter().copied()).stdout(stdout).spawn().unwrap();
-        Self { child, address, _dir: dir }
+        Self { child, address, _port: port, _dir: dir }
     }
 
     /// Sends a GET for each path on one connection, and returns the last response.

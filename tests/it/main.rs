@@ -8,6 +8,8 @@ mod bit_rot;
 mod bucket;
 #[path = "../cluster/mod.rs"]
 mod cluster;
+#[path = "../common/mod.rs"]
+mod common;
 mod connections;
 mod corpus;
 mod crash;

@@ -9,7 +9,7 @@ use vintedbot_ingest::catalog::{Catalog, NewDraft, NewPhoto, SledCatalog};
 use vintedbot_ingest::disk::FreeDisk;
 use vintedbot_ingest::model::{MediaKey, SourceId};
 
-use crate::support::Server;
+use crate::support::{Server, eventually};
 
 const DRAFTS: u32 = 100_000;
 const AT_ONCE: usize = 512;
@@ -53,7 +53,9 @@ async fn many_drafts_are_ready_soon_after_stop_and_after_kill_9() {
     let written = began.elapsed();
     let mut report = Vec::new();
     // The catalog releases its directory a moment after the last handle is dropped.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let file = std::fs::File::open(dir.path().join("data/db/db")).unwrap();
+    eventually("the catalog must be closed", || file.try_lock().is_ok()).await;
+    drop(file);
     for (what, signal) in [
         ("after writing all in one go", Signal::SIGKILL),
         ("after kill -9 of an idle server", Signal::SIGKILL),

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::deduplication::recognised;
-use crate::support::{Server, binary, distinct, field, file, form, photo, photo_numbered};
+use crate::support::{Server, binary, distinct, eventually, field, file, form, photo, photo_numbered};
 
 fn database(url: &str) -> [(&str, &str); 1] {
     [("DATABASE_URL", url)]
@@ -209,12 +209,19 @@ async fn killed_database_loses_no_draft() {
         .map(|_| tokio::spawn(upload_until(Arc::clone(&stop), Arc::clone(&servers), Arc::clone(&next))))
         .collect();
     for round in 0..2 {
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        let begun = next.load(Ordering::Relaxed);
+        eventually("the clients must upload", || next.load(Ordering::Relaxed) >= begun + 40).await;
         cluster.kill();
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        let ready = servers[0].get("/api/v1/ready").await;
-        let listing = servers[1].get("/api/v1/listings/1").await;
-        assert_eq!((ready.status().as_u16(), listing.status().as_u16()), (503, 503));
+        let killed = Instant::now();
+        let (ready, listing) = loop {
+            let ready = servers[0].get("/api/v1/ready").await;
+            let listing = servers[1].get("/api/v1/listings/1").await;
+            if (ready.status().as_u16(), listing.status().as_u16()) == (503, 503) {
+                break (ready, listing);
+            }
+            assert!(killed.elapsed() < Duration::from_secs(10), "the outage must be noticed");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         assert!(listing.headers().contains_key("retry-after"));
         assert_eq!(ready.json::<Value>().await.unwrap()["down"], serde_json::json!(["catalog"]));
         cluster.run(&[]);

@@ -1,14 +1,15 @@
 //! A redis-server for one test. The tests of the limiter include this file, too.
 
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A redis-server on a free loopback port, without persistence. Killed on drop.
+use crate::common::{self, ReservedPort};
+
+/// A redis-server on a reserved loopback port, without persistence. Killed on drop.
 pub(crate) struct RedisServer {
     program: String,
-    port: u16,
+    port: ReservedPort,
     child: Child,
 }
 
@@ -17,22 +18,16 @@ impl RedisServer {
     /// be skipped.
     pub(crate) fn start() -> Option<Self> {
         let Some(program) = std::env::var("VINTEDBOT_TEST_REDIS").ok().filter(|path| !path.is_empty()) else {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "VINTEDBOT_TEST_REDIS is not set, and CI skips nothing"
-            );
-            // Written to the real stderr, which the test harness does not capture.
-            let _ =
-                writeln!(std::io::stderr(), "SKIPPED: VINTEDBOT_TEST_REDIS is not set; `make test` sets it");
+            common::skip("VINTEDBOT_TEST_REDIS is not set; `make test` sets it");
             return None;
         };
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let child = run(&program, port);
+        let port = ReservedPort::new();
+        let child = run(&program, port.number());
         Some(Self { program, port, child })
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        format!("redis://127.0.0.1:{}/0", self.port.number())
     }
 
     pub(crate) fn kill(&mut self) {
@@ -42,7 +37,7 @@ impl RedisServer {
 
     /// Starts it again after [`kill`](Self::kill), on the same port and without its data.
     pub(crate) fn restart(&mut self) {
-        self.child = run(&self.program, self.port);
+        self.child = run(&self.program, self.port.number());
     }
 }
 

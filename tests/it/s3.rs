@@ -1,6 +1,7 @@
 //! The API with a bucket on a real S3 server, and its responses when that server fails.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, redirect};
@@ -168,9 +169,10 @@ async fn failing_bucket_gives_503_and_loses_nothing_acknowledged() {
     let bucket = Bucket::start();
     let server = Arc::new(start(&bucket, &[]));
     let stop = tokio_util::sync::CancellationToken::new();
+    let answered: Arc<[AtomicUsize; 2]> = Arc::default();
     let clients: Vec<_> = (0..4)
         .map(|n| {
-            let (server, stop) = (Arc::clone(&server), stop.clone());
+            let (server, stop, answered) = (Arc::clone(&server), stop.clone(), Arc::clone(&answered));
             tokio::spawn(async move {
                 let (mut stored, mut refused) = (Vec::new(), 0);
                 for round in 0.. {
@@ -182,11 +184,15 @@ async fn failing_bucket_gives_503_and_loses_nothing_acknowledged() {
                     let answer = server.post(body).await;
                     assert!(begun.elapsed() < Duration::from_secs(20), "no request may hang");
                     match answer.status().as_u16() {
-                        201 => stored.push(url(&answer.json().await.unwrap())),
+                        201 => {
+                            stored.push(url(&answer.json().await.unwrap()));
+                            answered[0].fetch_add(1, Ordering::Relaxed);
+                        }
                         503 => {
                             assert!(answer.headers().contains_key("retry-after"));
                             assert_eq!(answer.json::<Value>().await.unwrap()["status"], 503);
                             refused += 1;
+                            answered[1].fetch_add(1, Ordering::Relaxed);
                         }
                         other => panic!("{other}"),
                     }
@@ -196,10 +202,11 @@ async fn failing_bucket_gives_503_and_loses_nothing_acknowledged() {
             })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    eventually("uploads must succeed", || answered[0].load(Ordering::Relaxed) >= 8).await;
     for line in [Line::Refusing, Line::Stalled] {
+        let refused = answered[1].load(Ordering::Relaxed);
         bucket.switch(line);
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        eventually("uploads must be refused", || answered[1].load(Ordering::Relaxed) >= refused + 40).await;
         let ready = server.get("/api/v1/ready").await;
         assert_eq!(ready.status(), 503);
         assert_eq!(ready.json::<Value>().await.unwrap()["down"][0], "media");

@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::common::skip;
 use crate::support::{
-    BOUNDARY, Server, UPLOAD, eventually, file, form, photo, photo_numbered, read_all, skipped, upload_head,
+    BOUNDARY, Server, UPLOAD, eventually, file, form, photo, photo_numbered, read_all, upload_head,
 };
 
 /// Sends `pieces` with a pause after each until the server responds. Returns the response.
@@ -202,7 +203,7 @@ async fn exhausted_descriptors_give_503_until_some_are_free() {
     let open = server.open_files();
     let first_free = (0..).find(|number| !open.contains_key(number)).unwrap();
     if !allow(first_free) {
-        skipped!("prlimit cannot lower the limit of open files");
+        skip("prlimit cannot lower the limit of open files");
         return;
     }
     // All requests use the existing connection.

@@ -15,15 +15,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-/// Reports a skipped test on the real stderr, which the test harness does not capture.
-macro_rules! skipped {
-    ($($reason:tt)*) => {{
-        use std::io::Write as _;
-        let reason = format!($($reason)*);
-        let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
-    }};
-}
-pub(crate) use skipped;
+use crate::common::report_skipped;
 
 pub(crate) const UPLOAD: &str = "/api/v1/ingest/upload";
 pub(crate) const BOUNDARY: &str = "----test-boundary";
@@ -404,6 +396,6 @@ pub(crate) fn corpus() -> Option<PathBuf> {
     if dir.is_dir() {
         return Some(dir);
     }
-    skipped!("there is no corpus at {}; VINTEDBOT_CORPUS names another place", dir.display());
+    report_skipped(&format!("there is no corpus at {}; VINTEDBOT_CORPUS names another place", dir.display()));
     None
 }

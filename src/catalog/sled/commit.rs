@@ -7,12 +7,13 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::Arc;
 
 use sled::Db;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use super::batches::Batches;
 use super::error::io_error;
 use super::rows::Position;
 use super::watermark::Watermark;
@@ -56,9 +57,7 @@ struct Pending {
 /// The group commit; see the module.
 pub(super) struct GroupCommit {
     log: Log,
-    pending: Mutex<Vec<Pending>>,
-    /// Locked by the thread that flushes.
-    turn: Mutex<()>,
+    pending: Batches<Pending>,
     tasks: TaskTracker,
 }
 
@@ -71,7 +70,7 @@ impl fmt::Debug for GroupCommit {
 impl GroupCommit {
     /// Creates a group commit without pending transactions.
     pub(super) fn new(log: Log) -> Arc<Self> {
-        Arc::new(Self { log, pending: Mutex::default(), turn: Mutex::default(), tasks: TaskTracker::new() })
+        Arc::new(Self { log, pending: Batches::new(), tasks: TaskTracker::new() })
     }
 
     /// Runs `work`, which writes one transaction and returns its position, on a blocking thread. Returns when the
@@ -102,26 +101,13 @@ impl GroupCommit {
 
     /// Makes `pending` durable, on this thread or on the one that flushes now. Blocks.
     fn flush(&self, pending: Pending) {
-        self.pending().push(pending);
-        // Checked after each round too: a thread that failed to lock `turn` during the round has left its transaction
-        // here.
-        while !self.pending().is_empty() {
-            let _turn = match self.turn.try_lock() {
-                Ok(turn) => turn,
-                Err(TryLockError::Poisoned(died)) => died.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
-            let batch = std::mem::take(&mut *self.pending());
+        self.pending.add(pending, |batch| {
             let last = batch.iter().map(|pending| pending.last).max().unwrap_or_default();
             let result = self.log.commit(last).map_err(Arc::new);
             for pending in batch {
                 (pending.notify)(result.clone());
             }
-        }
-    }
-
-    fn pending(&self) -> std::sync::MutexGuard<'_, Vec<Pending>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        });
     }
 
     /// Waits until all writes ended and the database handle is free.

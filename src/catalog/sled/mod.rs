@@ -5,6 +5,9 @@
 //! and opened again, which drops exactly the transactions that were never acknowledged.
 
 mod attempts;
+mod batches;
+#[cfg(test)]
+mod batches_model;
 mod commit;
 mod drafts;
 mod error;
@@ -39,6 +42,7 @@ use super::{
 use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
 use crate::model::{AttemptId, Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp};
+use crate::sync;
 
 /// Size of sled's page cache. sled's default is 1 GB, more memory than the target machines have.
 const CACHE_BYTES: u64 = 16 << 20;
