@@ -99,7 +99,7 @@ impl<'a> Png<'a> {
                 None => break,
             }
         }
-        self.pixel.push(&mut pixels, canvas)?;
+        self.pixel.push_whole(&mut pixels, canvas)?;
         canvas.workspace().give(pixels);
         canvas.workspace().give(row);
         Ok(())
@@ -131,6 +131,10 @@ impl Picture for Png<'_> {
 
     fn profile(&self) -> Option<&[u8]> {
         self.profile.as_deref()
+    }
+
+    fn pushes_whole(&self) -> bool {
+        self.reader.info().interlaced
     }
 
     fn memory(&self) -> u64 {
