@@ -12,13 +12,23 @@ use vintedbot_ingest::imaging::{Workspace, steps};
 use crate::photos::{Rgb, phone_pixels};
 use crate::shared::recipe;
 
+/// Rows that a decoder gives at a time.
+const ROWS: usize = 16;
+
 /// Resizes a picture to a width and height and returns the pixels.
 type Resizer = fn(&Rgb, u32, u32) -> Vec<u8>;
 
-/// Resizers, by the last part of their benchmark ids.
-const RESIZERS: [(&str, Resizer); 3] = [
-    ("ours_planes", ours_planes),
-    ("fast_image_resize_rgb", fast_image_resize_rgb),
+/// Resizers, by the last part of their benchmark ids. The plane is the first third of the pixel data: its values do not matter.
+const RESIZERS: [(&str, Resizer); 6] = [
+    ("ours_plane_by_rows", |source, _, _| ours(source, 1, Some(ROWS))),
+    ("fast_image_resize_plane", |source, width, height| {
+        fast_image_resize(source, fir::PixelType::U8, width, height)
+    }),
+    ("ours_rgb_by_rows", |source, _, _| ours(source, 3, Some(ROWS))),
+    ("ours_rgb_whole", |source, _, _| ours(source, 3, None)),
+    ("fast_image_resize_rgb", |source, width, height| {
+        fast_image_resize(source, fir::PixelType::U8x3, width, height)
+    }),
     ("image_rgb", image_rgb),
 ];
 
@@ -29,7 +39,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     let (width, height) = (target(source.width), target(source.height));
     let mut group = criterion.benchmark_group("resize");
     group.sampling_mode(SamplingMode::Flat);
-    group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: source.pixels.len() as u64 });
+    group.throughput(Throughput::Elements(1));
     for (name, resize) in RESIZERS {
         group.bench_function(format!("12mp/{name}"), |bencher| {
             bencher.iter(|| resize(black_box(&source), width, height));
@@ -38,28 +48,21 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Our resizer, plane by plane. The samples are the first third of the pixel data, three times: their values do not
-/// matter.
-fn ours_planes(source: &Rgb, width: u32, height: u32) -> Vec<u8> {
+/// The pipeline's resizing, which returns planes.
+fn ours(source: &Rgb, samples: usize, rows: Option<usize>) -> Vec<u8> {
     let size = (side(source.width), side(source.height));
-    let plane = &source.pixels[..source.width * source.height];
-    let mut workspace = Workspace::default();
-    let mut small = Vec::with_capacity(3 * width as usize * height as usize);
-    for _ in 0..3 {
-        small.extend_from_slice(&steps::resize(plane, size, width.max(height), &mut workspace).unwrap());
-    }
-    small
+    let pixels = &source.pixels[..source.width * source.height * samples];
+    steps::resize(pixels, size, rows, &recipe(), &mut Workspace::default()).unwrap()
 }
 
 fn side(length: usize) -> u32 {
     u32::try_from(length).unwrap()
 }
 
-/// fast_image_resize, with SIMD, three channels at once.
-fn fast_image_resize_rgb(source: &Rgb, width: u32, height: u32) -> Vec<u8> {
-    let pixels = fir::PixelType::U8x3;
-    let image =
-        fir::images::ImageRef::new(side(source.width), side(source.height), &source.pixels, pixels).unwrap();
+/// fast_image_resize, with SIMD, all samples of a pixel at once.
+fn fast_image_resize(source: &Rgb, pixels: fir::PixelType, width: u32, height: u32) -> Vec<u8> {
+    let samples = &source.pixels[..source.width * source.height * pixels.size()];
+    let image = fir::images::ImageRef::new(side(source.width), side(source.height), samples, pixels).unwrap();
     let mut small = fir::images::Image::new(width, height, pixels);
     let lanczos3 = fir::ResizeAlg::Convolution(fir::FilterType::Lanczos3);
     fir::Resizer::new().resize(&image, &mut small, &fir::ResizeOptions::new().resize_alg(lanczos3)).unwrap();

@@ -4,7 +4,7 @@ use super::error::ImageError;
 use super::layout::{Layout, Model};
 use super::orientation::Orientation;
 use super::plane::Plane;
-use super::scale::{Axis, Scaler};
+use super::scale::{Axis, Scaler, whole};
 use super::work_budget::WorkBudget;
 use super::workspace::Workspace;
 
@@ -47,6 +47,12 @@ impl<'a> Canvas<'a> {
     pub(super) fn memory(layout: &Layout, target: &Target) -> u64 {
         let axes = (0..layout.components.len()).map(|component| axes(layout, target, component));
         axes.map(|(columns, rows)| Scaler::memory(&columns, &rows)).sum()
+    }
+
+    /// Returns an upper bound of the bytes that [`push_whole`](Self::push_whole) holds besides the canvas and the pixels.
+    pub(super) fn whole_memory(layout: &Layout, target: &Target) -> u64 {
+        let (columns, rows) = axes(layout, target, 0);
+        whole::memory(&columns, &rows, layout.components.len())
     }
 
     pub(super) fn workspace(&mut self) -> &mut Workspace {
@@ -94,19 +100,26 @@ impl<'a> Canvas<'a> {
         }
     }
 
+    /// Takes all interleaved pixels of a picture whose components all have the same size.
+    ///
+    /// # Errors
+    /// The budget is used up.
+    pub(super) fn push_whole(&mut self, pixels: &[u8]) -> Result<(), ImageError> {
+        match self.scalers.as_mut_slice() {
+            [first, ..] if !whole::is_faster(first) => self.push_pixels(pixels),
+            scalers @ [_, _, _] => whole::resize::<3>(scalers, pixels, self.budget, self.workspace),
+            scalers @ [_, _, _, _] => whole::resize::<4>(scalers, pixels, self.budget, self.workspace),
+            _ => self.push_pixels(pixels),
+        }
+    }
+
     fn push_interleaved<const N: usize>(&mut self, pixels: &[u8]) -> Result<(), ImageError> {
         let (width, _) = self.scalers[0].source_size();
         for rows in pixels.chunks(PUSHED_ROWS * width * N) {
             self.budget.check()?;
             let count = rows.len() / (width * N);
             for (component, scaler) in self.scalers.iter_mut().enumerate() {
-                let (buffer, stride) = scaler.row_buffer(count);
-                for (to, from) in buffer.chunks_exact_mut(stride).zip(rows.chunks_exact(width * N)) {
-                    for (to, pixel) in to.iter_mut().zip(from.as_chunks::<N>().0) {
-                        *to = pixel[component];
-                    }
-                }
-                scaler.filled(count);
+                scaler.push_component::<N>(rows, component, count);
             }
         }
         Ok(())

@@ -147,8 +147,9 @@ impl<'a> Inspected<'a> {
         let profile = self.picture.profile().map_or(0, |profile| 4 * profile.len() as u64);
         let encoding =
             finish::memory(layout.model, target.width, target.height, self.picture.profile().is_some());
+        let whole = if self.picture.pushes_whole() { Canvas::whole_memory(&layout, &target) } else { 0 };
         // The decoder frees its memory before the encoder allocates.
-        profile + Canvas::memory(&layout, &target) + self.picture.memory().max(encoding)
+        profile + Canvas::memory(&layout, &target) + (self.picture.memory() + whole).max(encoding)
     }
 
     /// Decodes, resizes, turns upright, converts to sRGB and encodes the photo.

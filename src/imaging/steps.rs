@@ -1,10 +1,11 @@
 //! Single steps of the pipeline, for benchmarks. The server does not use this module.
 
+use super::canvas::{Canvas, Target};
 use super::codec::jpeg::{self, decode as baseline};
+use super::layout::{Component, Layout, Model};
+use super::orientation::Orientation;
 use super::plane::Plane;
-use super::scale::{Axis, Scaler};
-use super::workspace::Workspace;
-use super::{ImageError, plan};
+use super::{ImageError, Recipe, WorkBudget, Workspace, plan};
 
 /// Decodes a baseline JPEG to planes. Returns the number of samples, or `None` if our decoder does not support the file.
 pub fn decode(file: &[u8]) -> Option<usize> {
@@ -33,31 +34,34 @@ pub fn decode(file: &[u8]) -> Option<usize> {
     picture.decode(1, &mut bands).ok().map(|()| bands.samples)
 }
 
-/// Resizes one plane so that its longer side is `max_dim`, or returns `None` if `samples` is too short.
+/// Resizes interleaved pixels of one or three samples so that their longer side is at most that of the recipe, and returns the
+/// planes one after the other. Resizes them as a picture that lies whole in memory, or in `rows` as a decoder gives them.
+///
+/// # Errors
+/// There are too few pixels.
 pub fn resize(
-    samples: &[u8],
+    pixels: &[u8],
     (width, height): (u32, u32),
-    max_dim: u32,
+    rows: Option<usize>,
+    recipe: &Recipe,
     workspace: &mut Workspace,
-) -> Option<Vec<u8>> {
-    let (to_width, to_height) = plan::fit(width, height, max_dim);
-    let axis = |source: u32, target: u32| Axis {
-        source: source as usize,
-        target: target as usize,
-        start: 0.0,
-        step: f64::from(source) / f64::from(target),
-    };
-    let mut scaler = Scaler::new(&axis(width, to_width), &axis(height, to_height), None, workspace);
-    let row = width as usize;
-    for rows in samples.chunks(16 * row) {
-        let count = rows.len() / row;
-        let (buffer, stride) = scaler.row_buffer(count);
-        for (to, from) in buffer.chunks_exact_mut(stride).zip(rows.chunks_exact(row)) {
-            to[..row].copy_from_slice(from);
+) -> Result<Vec<u8>, ImageError> {
+    let samples = pixels.len() / (width as usize * height as usize).max(1);
+    let model = if samples == 1 { Model::Grey } else { Model::Rgb };
+    let components = vec![Component::of(width, height, 1, 1); samples];
+    let layout = Layout { width, height, divisor: 1, model, components };
+    let (to_width, to_height) = plan::fit(width, height, recipe.max_dim);
+    let target = Target { width: to_width, height: to_height, orientation: Orientation::Normal };
+    let budget = WorkBudget::new(recipe, &|| false);
+    let mut canvas = Canvas::new(&layout, &target, &budget, workspace);
+    match rows {
+        Some(rows) => {
+            let mut bands = pixels.chunks(rows * samples * width as usize);
+            bands.try_for_each(|band| canvas.push_pixels(band))?;
         }
-        scaler.filled(count);
+        None => canvas.push_whole(pixels)?,
     }
-    scaler.finish(workspace).map(|plane| plane.samples)
+    Ok(canvas.finish()?.into_iter().flat_map(|plane| plane.samples).collect())
 }
 
 /// Encodes luma of `width` x `height` samples, and chroma of half that size rounded up, as a JPEG.

@@ -23,6 +23,12 @@ pub(in crate::imaging) trait Picture: std::fmt::Debug {
         None
     }
 
+    /// Returns whether [`decode`](Self::decode) passes all pixels to the canvas at once, with [`Canvas::push_whole`], which needs
+    /// memory of its own.
+    fn pushes_whole(&self) -> bool {
+        false
+    }
+
     /// Returns an upper bound of the bytes that decoding holds at its peak, tables included and the canvas excluded.
     fn memory(&self) -> u64;
 

@@ -1,4 +1,5 @@
-//! The two passes of the resizer, with AVX2 if the processor has it. Portable and AVX2 code give equal results.
+//! The two passes of the resizer, and the step before them that takes pixels apart, with AVX2 if the processor has it. Portable
+//! and AVX2 code give equal results.
 
 use super::taps::{LANES, Taps, WEIGHT_BITS};
 
@@ -23,6 +24,17 @@ impl Kernels {
         Self::Portable
     }
 
+    /// Copies sample `component` of each pixel of `N` samples, until `out` is full or the pixels end.
+    #[allow(unsafe_code)]
+    pub(super) fn take_component<const N: usize>(self, pixels: &[u8], component: usize, out: &mut [u8]) {
+        match self {
+            Self::Portable => take_component::<N>(pixels, component, out),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` returns this variant only if the processor has AVX2.
+            Self::Avx2 => unsafe { avx2::take_component::<N>(pixels, component, out) },
+        }
+    }
+
     /// Computes the weighted sum of rows: `out[x]` is the sum of `window[n * stride + x] * weights[n]` in 1/64. The length of
     /// `out` is a multiple of 64, at most `stride`. The number of weights is even, with all their rows in `window`.
     #[allow(unsafe_code)]
@@ -45,6 +57,13 @@ impl Kernels {
             // SAFETY: `detect` returns this variant only if the processor has AVX2.
             Self::Avx2 => unsafe { avx2::horizontal(row, taps, out) },
         }
+    }
+}
+
+#[inline(always)]
+fn take_component<const N: usize>(pixels: &[u8], component: usize, out: &mut [u8]) {
+    for (out, pixel) in out.iter_mut().zip(pixels.as_chunks::<N>().0) {
+        *out = pixel[component];
     }
 }
 
@@ -86,6 +105,13 @@ mod avx2 {
     use super::{HORIZONTAL_SHIFT, LANES, Taps, VERTICAL_SHIFT};
 
     const WIDTH: usize = 64;
+
+    /// The compiler makes byte shuffles of the portable code, which the baseline of x86-64 lacks: 12 megapixels of RGB are
+    /// resized in 23 ms instead of 35.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn take_component<const N: usize>(pixels: &[u8], component: usize, out: &mut [u8]) {
+        super::take_component::<N>(pixels, component, out);
+    }
 
     #[target_feature(enable = "avx2")]
     pub(super) fn vertical(window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {

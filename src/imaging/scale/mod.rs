@@ -4,8 +4,12 @@
 //! it leaves fewer rows for the more expensive horizontal pass. Between the passes samples keep a sign and six fractional bits,
 //! so that nothing is rounded or clamped twice.
 
+//!
+//! [`whole`] resizes pictures that lie whole in memory as interleaved pixels, with another library.
+
 mod kernels;
 mod taps;
+pub(super) mod whole;
 
 use std::rc::Rc;
 
@@ -93,6 +97,16 @@ impl Scaler {
             }
         }
         (&mut self.window[self.window_rows * stride..(self.window_rows + rows) * stride], stride)
+    }
+
+    /// Takes component `component` of the next `rows` rows of interleaved pixels of `N` samples.
+    pub(super) fn push_component<const N: usize>(&mut self, pixels: &[u8], component: usize, rows: usize) {
+        let (kernels, width) = (self.kernels, self.source_width);
+        let (buffer, stride) = self.row_buffer(rows);
+        for (to, from) in buffer.chunks_exact_mut(stride).zip(pixels.chunks_exact(width * N)) {
+            kernels.take_component::<N>(from, component, &mut to[..width]);
+        }
+        self.filled(rows);
     }
 
     /// Takes the first `rows` rows of the last [`row_buffer`](Self::row_buffer), and computes all target rows that they complete.

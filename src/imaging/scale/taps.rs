@@ -30,8 +30,13 @@ impl Axis {
 
     /// Returns the largest number of source samples of a target sample.
     pub(super) fn reach(&self) -> usize {
+        if self.is_identity() { 1 } else { self.span().clamp(1, self.source) }
+    }
+
+    /// Returns the largest number of samples of a target sample, those outside of the source included.
+    pub(super) fn span(&self) -> usize {
         // The number of integers that an interval of twice the support can contain.
-        if self.is_identity() { 1 } else { ((2.0 * self.support()).ceil() as usize).clamp(1, self.source) }
+        (2.0 * self.support()).ceil() as usize
     }
 
     fn support(&self) -> f64 {

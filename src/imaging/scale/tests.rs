@@ -1,9 +1,14 @@
 #![allow(clippy::cast_possible_truncation)]
 
+use std::time::Duration;
+
 use fast_image_resize as fir;
 use proptest::prelude::*;
 
 use super::*;
+use crate::imaging::error::ImageError;
+use crate::imaging::recipe::Recipe;
+use crate::imaging::work_budget::WorkBudget;
 
 fn noise(width: usize, height: usize) -> Vec<u8> {
     let mut state = 12_345u32;
@@ -89,6 +94,83 @@ fn missing_rows_give_no_plane() {
     assert_eq!(scaler.finish(&mut workspace), None);
 }
 
+/// Resizes interleaved pixels of `N` samples at once, and by rows.
+fn whole_and_by_rows<const N: usize>(
+    pixels: &[u8],
+    from: (usize, usize),
+    to: (usize, usize),
+) -> [Vec<Plane>; 2] {
+    let mut workspace = Workspace::default();
+    let scalers = || -> Vec<Scaler> {
+        let (columns, rows) = (whole(from.0, to.0), whole(from.1, to.1));
+        (0..N).map(|_| Scaler::new(&columns, &rows, None, &mut Workspace::default())).collect()
+    };
+    let (mut at_once, mut by_rows) = (scalers(), scalers());
+    whole::resize::<N>(&mut at_once, pixels, &budget(TIMEOUT), &mut workspace).unwrap();
+    for (component, scaler) in by_rows.iter_mut().enumerate() {
+        for rows in pixels.chunks(13 * N * from.0) {
+            scaler.push_component::<N>(rows, component, rows.len() / (N * from.0));
+        }
+    }
+    [at_once, by_rows].map(|scalers| {
+        scalers.into_iter().map(|scaler| scaler.finish(&mut Workspace::default()).unwrap()).collect()
+    })
+}
+
+const TIMEOUT: Duration = Duration::from_secs(3600);
+
+fn budget(timeout: Duration) -> WorkBudget<'static> {
+    let recipe = Recipe {
+        max_dim: 1600,
+        quality: 80,
+        max_pixels: 1 << 24,
+        memory: 1 << 30,
+        keep_exif: false,
+        timeout,
+        processor_time: TIMEOUT,
+    };
+    WorkBudget::new(&recipe, &|| false)
+}
+
+#[test]
+fn pixels_resized_at_once_equal_rows_within_rounding() {
+    // The last size has more than one band.
+    for (from, to) in [((403, 302), (160, 120)), ((300, 1000), (96, 1000)), ((2500, 2000), (320, 256))] {
+        let pixels: Vec<u8> = noise(4 * from.0, from.1).iter().map(|sample| 64 + sample / 2).collect();
+        let [three, by_rows] = whole_and_by_rows::<3>(&pixels[..3 * from.0 * from.1], from, to);
+        let [four, four_by_rows] = whole_and_by_rows::<4>(&pixels, from, to);
+        let pairs = three.iter().zip(&by_rows).chain(four.iter().zip(&four_by_rows));
+        for (at_once, by_rows) in pairs {
+            let (mean_square, most) = difference(&at_once.samples, &by_rows.samples);
+            assert!(mean_square < 0.3 && most <= 2, "{from:?} to {to:?}: {mean_square} {most}");
+        }
+    }
+}
+
+#[test]
+fn whole_picture_of_too_few_pixels_or_too_late_is_refused() {
+    let mut workspace = Workspace::default();
+    let mut resize = |pixels: usize, timeout| {
+        let mut scalers: Vec<Scaler> =
+            (0..3).map(|_| Scaler::new(&whole(90, 30), &whole(60, 20), None, &mut workspace)).collect();
+        whole::resize::<3>(&mut scalers, &vec![9; 3 * pixels], &budget(timeout), &mut Workspace::default())
+    };
+    assert_eq!(resize(90 * 60, TIMEOUT), Ok(()));
+    assert_eq!(resize(90 * 60 - 1, TIMEOUT), Err(ImageError::Truncated));
+    assert_eq!(resize(90 * 60, Duration::ZERO), Err(ImageError::TooSlow));
+}
+
+#[test]
+fn copies_and_very_long_pictures_are_resized_by_rows() {
+    let is_faster = |columns: Axis, rows: Axis| {
+        whole::is_faster(&Scaler::new(&columns, &rows, None, &mut Workspace::default()))
+    };
+    assert!(is_faster(whole(90, 30), whole(60, 20)));
+    assert!(is_faster(whole(90, 90), whole(60, 20)));
+    assert!(!is_faster(whole(90, 90), whole(60, 60)));
+    assert!(!is_faster(whole((1 << 16) + 1, 30), whole(2, 1)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
@@ -105,6 +187,18 @@ proptest! {
         let reference = scaled(&samples, &columns, &rows, height, Kernels::Portable);
         prop_assert_eq!(&scaled(&samples, &columns, &rows, band, Kernels::detect()), &reference);
         prop_assert_eq!(&scaled(&samples, &columns, &rows, 1, Kernels::Portable), &reference);
+    }
+
+    #[test]
+    fn flat_picture_resized_at_once_stays_flat(
+        (width, height) in (1usize..300, 1usize..300),
+        (to_width, to_height) in (1usize..100, 1usize..100),
+        value: u8,
+    ) {
+        let to = (to_width.min(width), to_height.min(height));
+        let [at_once, _] = whole_and_by_rows::<3>(&vec![value; 3 * width * height], (width, height), to);
+        let mut samples = at_once.iter().flat_map(|plane| &plane.samples);
+        prop_assert!(samples.all(|sample| *sample == value));
     }
 
     #[test]

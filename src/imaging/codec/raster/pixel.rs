@@ -62,14 +62,26 @@ impl Pixel {
         canvas.push_pixels(&pixels[..flat])
     }
 
-    /// Pushes rows of pixels, laid over white before the resize, so that transparent pixels leave no dark fringe.
+    /// Pushes rows of pixels, laid over white.
     pub(super) fn push(self, pixels: &mut [u8], canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
-        let flat = match self {
+        let flat = self.lay_over_white(pixels);
+        canvas.push_pixels(&pixels[..flat])
+    }
+
+    /// Pushes all pixels of a picture, laid over white.
+    pub(super) fn push_whole(self, pixels: &mut [u8], canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+        let flat = self.lay_over_white(pixels);
+        canvas.push_whole(&pixels[..flat])
+    }
+
+    /// Lays pixels over white in place. Returns the number of bytes that remain. This happens before the resize, so that
+    /// transparent pixels leave no dark fringe.
+    fn lay_over_white(self, pixels: &mut [u8]) -> usize {
+        match self {
             Self::GreyAlpha => flatten::<2>(pixels, on_white),
             Self::Rgba => flatten::<4>(pixels, on_white),
             _ => pixels.len(),
-        };
-        canvas.push_pixels(&pixels[..flat])
+        }
     }
 }
 

@@ -97,7 +97,7 @@ impl<'a> Png<'a> {
                 None => break,
             }
         }
-        self.pixel.push(&mut pixels, canvas)?;
+        self.pixel.push_whole(&mut pixels, canvas)?;
         canvas.workspace().give(pixels);
         canvas.workspace().give(row);
         Ok(())
@@ -129,6 +129,10 @@ impl Picture for Png<'_> {
 
     fn profile(&self) -> Option<&[u8]> {
         self.profile.as_deref()
+    }
+
+    fn pushes_whole(&self) -> bool {
+        self.reader.info().interlaced
     }
 
     fn memory(&self) -> u64 {

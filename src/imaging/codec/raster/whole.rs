@@ -72,6 +72,10 @@ impl Picture for Whole<'_> {
         self.profile.as_deref()
     }
 
+    fn pushes_whole(&self) -> bool {
+        true
+    }
+
     fn memory(&self) -> u64 {
         // Bytes a pixel of the conversion to 8-bit RGB, besides the decoded picture. Alpha is flattened in place.
         let converted = match self.decoder.color_type() {
@@ -91,9 +95,9 @@ impl Picture for Whole<'_> {
     {
         let decoded = DynamicImage::from_decoder(self.decoder).map_err(classify)?;
         if decoded.color().has_alpha() {
-            Pixel::Rgba.push(&mut decoded.into_rgba8().into_raw(), canvas)?;
+            Pixel::Rgba.push_whole(&mut decoded.into_rgba8().into_raw(), canvas)?;
         } else {
-            Pixel::Rgb.push(&mut decoded.into_rgb8().into_raw(), canvas)?;
+            Pixel::Rgb.push_whole(&mut decoded.into_rgb8().into_raw(), canvas)?;
         }
         Ok(())
     }

@@ -147,7 +147,7 @@ impl<'a> TurboJpeg<'a> {
         strict::decode(&self.file, &self.survey, longest, budget, |file| {
             ffi::decode_pixels(file, self.divisor, channels, &self.limits, &mut pixels)
         })?;
-        canvas.push_pixels(&pixels)?;
+        canvas.push_whole(&pixels)?;
         canvas.workspace().give(pixels);
         Ok(())
     }
@@ -175,6 +175,10 @@ impl Picture for TurboJpeg<'_> {
 
     fn profile(&self) -> Option<&[u8]> {
         self.profile.as_deref()
+    }
+
+    fn pushes_whole(&self) -> bool {
+        self.chroma.is_none()
     }
 
     fn memory(&self) -> u64 {
