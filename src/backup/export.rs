@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::BackupError;
 use super::format::{Counts, Writer};
-use super::pages::{each_attempt, each_draft, each_media, each_source};
+use super::pages::{each_attempt, each_draft, each_event, each_media, each_source};
 use crate::catalog::{Restorable, Row, SourceRow};
 
 /// Writes the whole content of `catalog` to `out`, and flushes it. Equal catalogs give equal bytes.
@@ -26,5 +26,6 @@ pub(crate) async fn export(catalog: &dyn Restorable, out: impl Write) -> Result<
     })
     .await?;
     each_attempt(catalog, async |row| writer.row(Row::Attempt(row))).await?;
+    each_event(catalog, async |row| writer.row(Row::Event(row))).await?;
     writer.end()
 }

@@ -1,6 +1,6 @@
 //! The format of an export: JSON lines. The first line names the format, the last one proves that the export is complete.
 //!
-//! Media, drafts, sources and attempts follow in this order, each ascending, so that equal catalogs have equal exports and a row
+//! Media, drafts, sources, attempts and events follow in this order, each ascending, so that equal catalogs have equal exports and a row
 //! comes after the rows that it refers to. Each row can be written in one way only. A line that is written differently is
 //! refused: it may contain fields that this version does not know.
 
@@ -10,12 +10,12 @@ use std::io::{BufRead, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use super::BackupError;
-use crate::catalog::{AttemptRow, DraftRow, Row, SourceRow, State};
+use crate::catalog::{AttemptRow, DraftRow, EventRow, Row, SourceRow, State};
 use crate::model::{AttemptId, DraftId, Media, MediaId, SourceId};
 
 const FORMAT: &str = "vintedbot-ingest catalog";
 const VERSION: u32 = 2;
-/// The oldest version that is read. Version 1 has no dates and no attempts.
+/// The oldest version that is read. Version 1 has no dates, attempts and events.
 const OLDEST_VERSION: u32 = 1;
 /// Longest line that is read into memory, far above any that this program writes.
 const MAX_LINE_BYTES: u64 = 16 << 20;
@@ -32,6 +32,9 @@ pub(crate) struct Counts {
     /// Attempts.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u64,
+    /// Events.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub events: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -42,14 +45,17 @@ fn is_zero(count: &u64) -> bool {
 impl Counts {
     /// Rows of all kinds.
     pub(crate) fn rows(&self) -> u64 {
-        self.media + self.drafts + self.sources + self.attempts
+        self.media + self.drafts + self.sources + self.attempts + self.events
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { media, drafts, sources, attempts } = self;
-        write!(f, "{media} photos, {drafts} drafts, {sources} sources and {attempts} idempotency keys")
+        let Self { media, drafts, sources, attempts, events } = self;
+        write!(
+            f,
+            "{media} photos, {drafts} drafts, {sources} sources, {attempts} idempotency keys and {events} events"
+        )
     }
 }
 
@@ -88,6 +94,7 @@ enum Line {
     Draft(DraftRow),
     Source(SourceRow),
     Attempt(AttemptRow),
+    Event(EventRow),
     End(Trailer),
 }
 
@@ -130,7 +137,7 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Writes a row. Rows ascend, media before drafts before sources before attempts.
+    /// Writes a row. Rows ascend, media before drafts before sources before attempts before events.
     ///
     /// # Errors
     /// The output cannot be written.
@@ -141,6 +148,7 @@ impl<W: Write> Writer<W> {
             Row::Draft(row) => Line::Draft(row),
             Row::Source(row) => Line::Source(row),
             Row::Attempt(row) => Line::Attempt(row),
+            Row::Event(row) => Line::Event(row),
         })
     }
 
@@ -169,6 +177,7 @@ impl Counts {
             Row::Draft(_) => &mut self.drafts,
             Row::Source(_) => &mut self.sources,
             Row::Attempt(_) => &mut self.attempts,
+            Row::Event(_) => &mut self.events,
         } += 1;
     }
 }
@@ -186,6 +195,7 @@ enum RowPosition {
     Draft(DraftId),
     Source(SourceId),
     Attempt(AttemptId),
+    Event(u64),
 }
 
 /// Reads an export, and verifies all of it.
@@ -229,13 +239,13 @@ impl<R: BufRead> Reader<R> {
             Line::Draft(row) => (Row::Draft(row.clone()), RowPosition::Draft(row.id)),
             Line::Source(row) => (Row::Source(row), RowPosition::Source(row.source)),
             Line::Attempt(row) => (Row::Attempt(row.clone()), RowPosition::Attempt(row.id)),
+            Line::Event(row) => (Row::Event(row.clone()), RowPosition::Event(row.number)),
             Line::Export(_) => return Err(self.wrong("begins another export".to_owned())),
             Line::End(end) => return self.end(&end).map(|()| None),
         };
         if self.position >= Some(position) {
-            return Err(
-                self.wrong("is not in its place: rows ascend, media, drafts, sources, attempts".into())
-            );
+            return Err(self
+                .wrong("is not in its place: rows ascend, media, drafts, sources, attempts, events".into()));
         }
         self.position = Some(position);
         self.counts.add(&row);

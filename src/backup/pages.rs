@@ -1,7 +1,7 @@
 //! Visits all rows of a catalog, a page at a time.
 
 use super::BackupError;
-use crate::catalog::{AttemptRow, CatalogError, DraftRow, KnownSource, Restorable};
+use crate::catalog::{AttemptRow, CatalogError, DraftRow, EventRow, KnownSource, Restorable};
 use crate::model::Media;
 
 const PAGE: usize = 500;
@@ -34,6 +34,13 @@ pub(super) async fn each_attempt(
     each(async |after| catalog.attempts_page(after, PAGE).await, |row| row.id, work).await
 }
 
+pub(super) async fn each_event(
+    catalog: &dyn Restorable,
+    work: impl AsyncFnMut(EventRow) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
+    each(async |after| catalog.events_page(after, PAGE).await, |row| row.number, work).await
+}
+
 /// Calls `work` for all rows. It may remove the rows that it gets.
 async fn each<T, K: Copy>(
     mut page: impl AsyncFnMut(Option<K>) -> Result<Vec<T>, CatalogError>,
@@ -63,7 +70,8 @@ pub(crate) async fn read_all(catalog: &dyn Restorable) -> Result<(), BackupError
     each_media(catalog, async |_| Ok(())).await?;
     each_draft(catalog, async |_| Ok(())).await?;
     each_source(catalog, async |_| Ok(())).await?;
-    each_attempt(catalog, async |_| Ok(())).await
+    each_attempt(catalog, async |_| Ok(())).await?;
+    each_event(catalog, async |_| Ok(())).await
 }
 
 /// Returns whether the catalog has neither media nor drafts.

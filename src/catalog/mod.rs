@@ -2,23 +2,25 @@
 //!
 //! This room knows rows, not files. [`create_draft`](Catalog::create_draft) is the commit point of an upload: a draft that
 //! it returned is never lost. A photo to which no draft refers any more keeps its row until
-//! [`remove_media`](Catalog::remove_media). Every implementation passes the suite in `conformance`.
+//! [`remove_media`](Catalog::remove_media). A catalog that records events does so in the transaction of each change. Every implementation passes the suite in `conformance`.
 
 mod attempt;
 mod change;
 #[cfg(test)]
 mod conformance;
+mod event;
 mod postgres;
 mod restorable;
 mod rows;
 mod sled;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
 pub use self::attempt::{Attempt, AttemptRow, Begun, Claim, ClaimedAttempt, NewAttempt, RequestHead};
 pub use self::change::{Change, ChangeError, Fields};
+pub use self::event::{DueEvent, Event, EventRow, Happening, Subject};
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
 pub use self::restorable::{Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
@@ -166,6 +168,41 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// The catalog failed.
     async fn forget_attempts(&self, before: Timestamp, limit: usize) -> Result<usize, CatalogError>;
+
+    /// Returns at most `limit` events whose delivery is due at `now`, one for each subject: its first that is not delivered.
+    /// Nobody else gets them, and no later event of their subjects is due, before `lease` has passed.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn take_due_events(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<DueEvent>, CatalogError>;
+
+    /// Removes an event that was delivered or given up. The next one of its subject is due.
+    ///
+    /// # Errors
+    /// The catalog failed. The event may be delivered again.
+    async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError>;
+
+    /// Postpones the delivery of an event, and counts a failure if `is_failure`.
+    ///
+    /// # Errors
+    /// The catalog failed. The event is due when its lease ends.
+    async fn postpone_event(
+        &self,
+        row: &EventRow,
+        until: Timestamp,
+        is_failure: bool,
+    ) -> Result<(), CatalogError>;
+
+    /// Returns when the oldest event happened that is not delivered, if any.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError>;
 
     /// Locks `keys` against all other processes that use this catalog. Waits until no other process holds one of the locks,
     /// and until no process that held one is still recording a draft with that key. Within one process, callers exclude each

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{AttemptRow, Catalog, CatalogError, Row};
+use super::{AttemptRow, Catalog, CatalogError, EventRow, Row};
 use crate::model::{AttemptId, Media, MediaKey};
 
 /// The state of a catalog beside its rows.
@@ -67,6 +67,12 @@ pub trait Restorable: Catalog {
         after: Option<AttemptId>,
         limit: usize,
     ) -> Result<Vec<AttemptRow>, CatalogError>;
+
+    /// Returns the first `limit` events by number, after the event `after` if it is given.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn events_page(&self, after: Option<u64>, limit: usize) -> Result<Vec<EventRow>, CatalogError>;
 
     /// Takes one step, in one transaction, and returns once it is durable.
     ///

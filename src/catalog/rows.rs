@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::AttemptRow;
+use super::{AttemptRow, EventRow};
 use crate::model::{Draft, Media, MediaId, SourceId};
 
 /// A draft as it is recorded: its photos are the ids of media rows.
@@ -29,4 +29,6 @@ pub enum Row {
     Source(SourceRow),
     /// A request that succeeded.
     Attempt(AttemptRow),
+    /// An event that is not delivered.
+    Event(EventRow),
 }

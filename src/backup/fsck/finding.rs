@@ -68,11 +68,11 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rows, files, without_row: _, problems, repaired, notes } = self;
-        let Counts { media, drafts, sources, attempts } = rows;
+        let Counts { media, drafts, sources, attempts, events } = rows;
         write!(
             f,
-            "Checked {media} media rows, {drafts} drafts, {sources} sources, {attempts} idempotency keys and \
-             {files} files: {problems} problems, {repaired} repaired, {notes} harmless."
+            "Checked {media} media rows, {drafts} drafts, {sources} sources, {attempts} idempotency keys, \
+             {events} events and {files} files: {problems} problems, {repaired} repaired, {notes} harmless."
         )
     }
 }

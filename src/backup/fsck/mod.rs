@@ -9,7 +9,7 @@ mod media;
 
 pub(crate) use self::finding::{Finding, Outcome, Summary};
 use super::BackupError;
-use super::pages::{each_attempt, each_draft, each_media, each_source};
+use super::pages::{each_attempt, each_draft, each_event, each_media, each_source};
 use crate::catalog::{Restorable, Restore, State};
 use crate::media::MediaStore;
 use crate::model::{MAX_ID, MediaId};
@@ -54,6 +54,11 @@ pub(crate) async fn fsck(
     each_source(catalog, async |known| fsck.source(&known).await).await?;
     each_attempt(catalog, async |_| {
         fsck.summary.rows.attempts += 1;
+        Ok(())
+    })
+    .await?;
+    each_event(catalog, async |_| {
+        fsck.summary.rows.events += 1;
         Ok(())
     })
     .await?;

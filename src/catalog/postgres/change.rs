@@ -10,10 +10,11 @@ use futures_util::future::{join, join3, join4};
 use tokio_postgres::{Error, Row};
 
 use super::attempts;
+use super::outbox;
 use super::record::{REFERENCED, Recording, SOURCES, sources};
 use super::rows::{self, Half, PHOTO_IDS, locks, number};
 use super::transaction::{BEGIN, Commit, Failed, Steps, Work, boxed};
-use crate::catalog::{CatalogError, Change, ChangeError, DraftRow};
+use crate::catalog::{CatalogError, Change, ChangeError, DraftRow, Happening};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, Timestamp};
 
 /// Only the draft's own row is read as it is after the wait, so that a later statement reads the photos.
@@ -58,6 +59,7 @@ pub(super) struct ChangeDraft<'a> {
     pub(super) id: DraftId,
     pub(super) version: Option<u64>,
     pub(super) change: &'a Change,
+    pub(super) events: bool,
 }
 
 impl Work for ChangeDraft<'_> {
@@ -96,6 +98,9 @@ impl Work for ChangeDraft<'_> {
             let mut steps = self.write(client, &old, &new, &photos).await?;
             for (sql, params) in attempts::statements(self.change.attempt(), &draft, now)? {
                 steps.add(client, sql, params).await?;
+            }
+            if self.events {
+                steps.add_event(client, Happening::DraftUpdated(Box::new(draft.clone())), now).await?;
             }
             steps.commit(client, commit).await?;
         }
@@ -156,6 +161,7 @@ impl ChangeDraft<'_> {
 pub(super) struct DeleteDraft {
     pub(super) id: DraftId,
     pub(super) version: Option<u64>,
+    pub(super) events: bool,
 }
 
 impl Work for DeleteDraft {
@@ -177,7 +183,7 @@ impl Work for DeleteDraft {
         )
         .await;
         begun?;
-        time_of_locked(locked)?;
+        let now = time_of_locked(locked)?;
         let found = found?.ok_or(Failed::Other(ChangeError::NotFound))?;
         rows::draft_row(&found)?.check_version(self.version).map_err(Failed::Other)?;
         let photo = |row: &Row| Ok::<_, CatalogError>((MediaId(rows::id(row, 0)?), rows::key(row, 1)?));
@@ -187,6 +193,9 @@ impl Work for DeleteDraft {
         lock_photos(client, &mut steps, &photos).await?;
         steps.add(client, DELETE_DRAFT, boxed![id]).await?;
         mark_unreferenced(client, &mut steps, &photos).await?;
+        if self.events {
+            steps.add_event(client, Happening::DraftDeleted(self.id), now).await?;
+        }
         steps.commit(client, commit).await?;
         Ok(())
     }
@@ -220,6 +229,7 @@ async fn mark_unreferenced(
 pub(super) struct RemoveMedia {
     pub(super) id: MediaId,
     pub(super) before: Timestamp,
+    pub(super) events: bool,
 }
 
 impl Work for RemoveMedia {
@@ -235,7 +245,13 @@ impl Work for RemoveMedia {
         lock_photos(client, &mut steps, &BTreeMap::from([(self.id, rows::key(&found, 0)?)])).await?;
         steps.add(client, CORRECT_REFERENCED, boxed![id]).await?;
         steps.add(client, REMOVE_SOURCES, boxed![id, before]).await?;
-        steps.add(client, REMOVE_MEDIA, boxed![id, before]).await?;
+        if self.events {
+            let what = Happening::PhotoRemoved { id: self.id, key: rows::key(&found, 0)? };
+            let (sql, params) = outbox::removal(what, before)?;
+            steps.add(client, sql, params).await?;
+        } else {
+            steps.add(client, REMOVE_MEDIA, boxed![id, before]).await?;
+        }
         let changed = steps.commit(client, commit).await?;
         Ok(changed.last() == Some(&1))
     }

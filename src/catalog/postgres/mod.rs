@@ -9,6 +9,7 @@ mod change;
 mod failure;
 mod key_lock;
 mod migrate;
+mod outbox;
 mod pool;
 mod record;
 mod restore;
@@ -21,7 +22,7 @@ mod url;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use tokio_postgres::types::ToSql;
@@ -34,8 +35,8 @@ use self::record::CreateDraft;
 use self::rows::{DRAFT, MEDIA, PHOTO_IDS, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
-    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock,
-    KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
+    KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::model::{
     AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId,
@@ -45,6 +46,7 @@ use crate::model::{
 pub struct PostgresCatalog {
     connections: Arc<Connections>,
     claims: Arc<Claims>,
+    records_events: bool,
 }
 
 impl PostgresCatalog {
@@ -66,7 +68,13 @@ impl PostgresCatalog {
             }
             Ok(()) => {}
         }
-        Ok(Self { claims: Claims::new(Arc::clone(&connections)), connections })
+        Ok(Self { claims: Claims::new(Arc::clone(&connections)), connections, records_events: false })
+    }
+
+    /// Sets whether changes record events.
+    #[must_use]
+    pub fn recording_events(self, records_events: bool) -> Self {
+        Self { records_events, ..self }
     }
 
     async fn one_media(&self, from: &str, id: &[u8]) -> Result<Option<Media>, CatalogError> {
@@ -82,7 +90,7 @@ fn limit_of(limit: usize) -> i64 {
 #[async_trait]
 impl Catalog for PostgresCatalog {
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, ChangeError> {
-        self.connections.transact(&CreateDraft(&new)).await
+        self.connections.transact(&CreateDraft { new: &new, events: self.records_events }).await
     }
 
     async fn change_draft(
@@ -91,11 +99,13 @@ impl Catalog for PostgresCatalog {
         version: Option<u64>,
         change: Change,
     ) -> Result<Draft, ChangeError> {
-        self.connections.transact(&ChangeDraft { id, version, change: &change }).await
+        self.connections
+            .transact(&ChangeDraft { id, version, change: &change, events: self.records_events })
+            .await
     }
 
     async fn delete_draft(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
-        self.connections.transact(&DeleteDraft { id, version }).await
+        self.connections.transact(&DeleteDraft { id, version, events: self.records_events }).await
     }
 
     async fn begin_attempt(&self, id: AttemptId, since: Timestamp) -> Result<Begun, CatalogError> {
@@ -104,6 +114,32 @@ impl Catalog for PostgresCatalog {
 
     async fn forget_attempts(&self, before: Timestamp, limit: usize) -> Result<usize, CatalogError> {
         self.connections.forget_attempts(before, limit).await
+    }
+
+    async fn take_due_events(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<DueEvent>, CatalogError> {
+        self.connections.take_due_events(now, lease, limit).await
+    }
+
+    async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError> {
+        self.connections.finish_event(row).await
+    }
+
+    async fn postpone_event(
+        &self,
+        row: &EventRow,
+        until: Timestamp,
+        is_failure: bool,
+    ) -> Result<(), CatalogError> {
+        self.connections.postpone_event(row, until, is_failure).await
+    }
+
+    async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError> {
+        Ok(self.connections.events_page(None, 1).await?.first().map(|row| row.event.time))
     }
 
     async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
@@ -158,10 +194,12 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError> {
-        self.connections.transact(&RemoveMedia { id, before }).await.map_err(|error| match error {
-            ChangeError::Catalog(error) => error,
-            refusal => CatalogError::Corrupt(refusal.to_string()),
-        })
+        self.connections.transact(&RemoveMedia { id, before, events: self.records_events }).await.map_err(
+            |error| match error {
+                ChangeError::Catalog(error) => error,
+                refusal => CatalogError::Corrupt(refusal.to_string()),
+            },
+        )
     }
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
@@ -251,6 +289,10 @@ impl Restorable for PostgresCatalog {
         limit: usize,
     ) -> Result<Vec<AttemptRow>, CatalogError> {
         self.connections.attempts_page(after, limit).await
+    }
+
+    async fn events_page(&self, after: Option<u64>, limit: usize) -> Result<Vec<EventRow>, CatalogError> {
+        self.connections.events_page(after, limit).await
     }
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {

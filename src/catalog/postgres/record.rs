@@ -9,7 +9,7 @@ use tokio_postgres::{Row, Statement};
 use super::attempts;
 use super::rows::{self, Half, locks, number};
 use super::transaction::{BEGIN, Commit, Failed, Steps, Work, boxed};
-use crate::catalog::{CatalogError, NewDraft, NewPhoto};
+use crate::catalog::{CatalogError, Happening, NewDraft, NewPhoto};
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaKey, UserId};
 
 /// Lets another instance wait until this transaction has ended before it checks the outcome: see
@@ -64,13 +64,17 @@ const DRAFT: &str = "
         SELECT $1, photo.place - 1, photo.media_id FROM unnest($8::bigint[]) WITH ORDINALITY AS photo (media_id, place)";
 
 /// Creates a draft.
-pub(super) struct CreateDraft<'a>(pub(super) &'a NewDraft);
+pub(super) struct CreateDraft<'a> {
+    pub(super) new: &'a NewDraft,
+    /// Whether the change records an event. So it is in the other transactions.
+    pub(super) events: bool,
+}
 
 impl Work for CreateDraft<'_> {
     type Output = Draft;
 
     async fn run(&self, client: &Client, commit: &Commit) -> Result<Draft, Failed> {
-        let Self(new) = self;
+        let Self { new, events } = self;
         // Preparing costs a round trip only once per connection.
         let user = client.prepare_cached(USER).await?;
         let recording = Recording::prepare(client).await?;
@@ -115,6 +119,9 @@ impl Work for CreateDraft<'_> {
         steps.add(client, DRAFT, fields).await?;
         for (sql, params) in attempts::statements(new.attempt.as_ref(), &draft, created)? {
             steps.add(client, sql, params).await?;
+        }
+        if *events {
+            steps.add_event(client, Happening::DraftCreated(Box::new(draft.clone())), created).await?;
         }
         steps.commit(client, commit).await?;
         Ok(draft)

@@ -15,10 +15,13 @@ use tokio_postgres::types::ToSql;
 
 use super::attempts;
 use super::failure::{proves_rollback, silent};
+use super::outbox;
 use super::pool::{Connections, OPERATION, discard};
 use super::record::{REFERENCED, USER};
 use super::rows::{self, DRAFT, MEDIA, PHOTO_IDS, number};
-use crate::catalog::{AttemptRow, CatalogError, DraftRow, Restore, RestoreError, Row, SourceRow, State};
+use crate::catalog::{
+    AttemptRow, CatalogError, DraftRow, EventRow, Restore, RestoreError, Row, SourceRow, State,
+};
 use crate::model::{DraftId, Media, MediaId, SourceId, UserId};
 
 impl Connections {
@@ -130,13 +133,15 @@ fn conflict(text: String) -> RestoreError {
 }
 
 async fn record(client: &Client, rows: &[Row]) -> Result<(), RestoreError> {
-    let (mut media, mut drafts, mut sources, mut attempts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut media, mut drafts, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut attempts, mut events) = (Vec::new(), Vec::new());
     for row in rows {
         match row {
             Row::Media(row) => media.push(row),
             Row::Draft(row) => drafts.push(row),
             Row::Source(row) => sources.push(*row),
             Row::Attempt(row) => attempts.push(row),
+            Row::Event(row) => events.push(row),
         }
     }
     let owners = media.iter().map(|row| row.owner).chain(drafts.iter().map(|row| row.owner));
@@ -146,6 +151,7 @@ async fn record(client: &Client, rows: &[Row]) -> Result<(), RestoreError> {
     record_drafts(client, &drafts).await?;
     record_sources(client, &sources).await?;
     record_attempts(client, &attempts).await?;
+    record_events(client, &events).await?;
     raise_above(client, "media", media.iter().map(|row| row.id.0).max()).await?;
     raise_above(client, "draft", drafts.iter().map(|row| row.id.0).max()).await
 }
@@ -246,6 +252,28 @@ async fn record_drafts(client: &Client, drafts: &[&DraftRow]) -> Result<(), Rest
     };
     match drafts.iter().find(|row| !there.get(&row.id).is_some_and(|there| is_equal(row, there))) {
         Some(row) => Err(differs(format_args!("draft {}", row.id))),
+        None => Ok(()),
+    }
+}
+
+async fn record_events(client: &Client, events: &[&EventRow]) -> Result<(), RestoreError> {
+    for row in events {
+        let there = "SELECT number, event FROM event WHERE number = $1";
+        let there = read(client, there, &[&number(row.number)]).await?;
+        match there.first().map(outbox::row).transpose()? {
+            Some(there) if there == **row => continue,
+            Some(_) => return Err(differs(format_args!("event {}", row.number))),
+            None => {}
+        }
+        for (sql, params) in outbox::restoring(row)? {
+            let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| &**value as _).collect();
+            run(client, sql, &params).await?;
+        }
+    }
+    let last = events.iter().map(|row| number(row.number)).max();
+    let raise = "SELECT setval('event_number_seq', greatest($1, (SELECT last_value FROM event_number_seq)))";
+    match last {
+        Some(last) => read(client, raise, &[&last]).await.map(drop),
         None => Ok(()),
     }
 }

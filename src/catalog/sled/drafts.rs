@@ -8,7 +8,7 @@ use super::rows::{
     unreferenced_key,
 };
 use super::transaction::{Step, Transaction, abort};
-use crate::catalog::{CatalogError, Change, ChangeError, DraftFilter, DraftRow, NewDraft};
+use crate::catalog::{CatalogError, Change, ChangeError, DraftFilter, DraftRow, Happening, NewDraft};
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, Timestamp};
 
 impl Trees {
@@ -33,6 +33,7 @@ impl Trees {
             transaction.replace_draft(None, Some(&row), now)?;
             let draft = row.with_photos(photos);
             transaction.record_attempt(new.attempt.as_ref(), &draft, now)?;
+            transaction.record_event(|| Happening::DraftCreated(Box::new(draft.clone())), now)?;
             Ok(draft)
         })
     }
@@ -52,13 +53,17 @@ impl Trees {
             let appended = appended.collect::<Step<Vec<Media>, ChangeError>>()?;
             let appended: Vec<MediaId> = appended.iter().map(|photo| photo.id).collect();
             let changed = change.apply(&row, version, &appended, now).map_err(abort)?;
-            if changed != row {
+            let is_change = changed != row;
+            if is_change {
                 transaction.replace_draft(Some(&row), Some(&changed), now)?;
             }
             let photos = changed.photos.iter().map(|id| transaction.media_row(*id));
             let photos = photos.collect::<Step<Vec<Media>, ChangeError>>()?;
             let draft = changed.with_photos(photos);
             transaction.record_attempt(change.attempt(), &draft, now)?;
+            if is_change {
+                transaction.record_event(|| Happening::DraftUpdated(Box::new(draft.clone())), now)?;
+            }
             Ok(draft)
         })
     }
@@ -69,7 +74,8 @@ impl Trees {
         self.transact(|transaction| {
             let row = transaction.draft(id)?.ok_or_else(|| abort(ChangeError::NotFound))?;
             row.check_version(version).map_err(abort)?;
-            transaction.replace_draft(Some(&row), None, now)
+            transaction.replace_draft(Some(&row), None, now)?;
+            transaction.record_event(|| Happening::DraftDeleted(id), now)
         })
     }
 
@@ -86,7 +92,7 @@ impl Trees {
             source.ok_or_else(|| CatalogError::Corrupt("a source id is not a digest".into()))
         });
         let sources = sources.collect::<Result<Vec<[u8; 32]>, CatalogError>>()?;
-        self.transact(|transaction| transaction.remove_media(id, &sources, before))
+        self.transact(|transaction| transaction.remove_media(id, &sources, before, Timestamp::now()))
     }
 
     /// Returns the draft with this id, or `None`.

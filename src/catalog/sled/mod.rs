@@ -13,6 +13,7 @@ mod drafts;
 mod error;
 mod migrate;
 mod ondisk;
+mod outbox;
 mod pages;
 mod restore;
 mod rows;
@@ -36,8 +37,8 @@ pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
 use super::{
-    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock,
-    KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
+    KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
@@ -57,6 +58,7 @@ pub struct SledCatalog {
     path: Arc<Path>,
     min_free: FreeDisk,
     claims: Claims,
+    records_events: bool,
     /// The open database, or `None` after a failed attempt to open it again.
     current: RwLock<Option<Arc<Opened>>>,
     /// Set once a page or row cannot be read.
@@ -73,7 +75,7 @@ struct Opened {
 }
 
 impl Opened {
-    async fn open(path: Arc<Path>) -> Result<Self, CatalogError> {
+    async fn open(path: Arc<Path>, records_events: bool) -> Result<Self, CatalogError> {
         let open = move || -> Result<_, CatalogError> {
             // sled repairs files while it opens them. Damage that it must not repair is refused first, and the files
             // stay as they are.
@@ -88,7 +90,9 @@ impl Opened {
             // The group commit flushes; a timer would only add writes at other times.
             let db = config.flush_every_ms(None).open().map_err(|error| open_error(error, &path))?;
             disk::sync_dir(&path)?;
-            let trees = Trees::open(&db, acknowledged.map_or(1, |acknowledged| acknowledged.next_draft()))?;
+            let mut trees =
+                Trees::open(&db, acknowledged.map_or(1, |acknowledged| acknowledged.next_draft()))?;
+            trees.records_events = records_events;
             migrate::migrate(&db, &trees)?;
             let file = path.join(DB_FILE);
             let watermark =
@@ -124,11 +128,23 @@ impl SledCatalog {
     /// # Errors
     /// Another process has the catalog open, it is corrupt, or the disk fails.
     pub async fn open(path: &Path, min_free: FreeDisk) -> Result<Self, CatalogError> {
+        Self::open_with(path, min_free, false).await
+    }
+
+    /// Opens the catalog as [`open`](Self::open) does. Changes record events if `records_events`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_with(
+        path: &Path,
+        min_free: FreeDisk,
+        records_events: bool,
+    ) -> Result<Self, CatalogError> {
         let path: Arc<Path> = path.into();
-        let opened = Opened::open(Arc::clone(&path)).await?;
+        let opened = Opened::open(Arc::clone(&path), records_events).await?;
         let current = RwLock::new(Some(Arc::new(opened)));
         let is_damaged = AtomicBool::new(false);
-        Ok(Self { path, min_free, claims: Claims::default(), current, is_damaged })
+        Ok(Self { path, min_free, claims: Claims::default(), records_events, current, is_damaged })
     }
 
     /// Returns the open database, and opens it again first if it failed.
@@ -159,14 +175,14 @@ impl SledCatalog {
     /// Opens the directory that was just closed. sled's threads may hold its lock for a moment longer.
     async fn open_again(&self) -> Result<Opened, CatalogError> {
         for _ in 0..REOPEN_TRIES {
-            match Opened::open(Arc::clone(&self.path)).await {
+            match Opened::open(Arc::clone(&self.path), self.records_events).await {
                 Err(CatalogError::Unavailable(_) | CatalogError::InUse) => {
                     tokio::time::sleep(REOPEN_PAUSE).await;
                 }
                 opened_or_failed => return opened_or_failed,
             }
         }
-        Opened::open(Arc::clone(&self.path)).await
+        Opened::open(Arc::clone(&self.path), self.records_events).await
     }
 
     /// Returns true if directory `path` contains a catalog. [`open`](Self::open) would create one.
@@ -302,6 +318,35 @@ impl Catalog for SledCatalog {
         self.record(move |trees| trees.forget_attempts(before, limit)).await
     }
 
+    async fn take_due_events(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<DueEvent>, CatalogError> {
+        self.read(move |trees| trees.take_due_events(now, lease, limit)).await
+    }
+
+    // A crash may restore a delivered event, which is then delivered twice.
+    async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError> {
+        let row = row.clone();
+        self.read(move |trees| trees.finish_event(&row, Timestamp::now())).await
+    }
+
+    async fn postpone_event(
+        &self,
+        row: &EventRow,
+        until: Timestamp,
+        is_failure: bool,
+    ) -> Result<(), CatalogError> {
+        let row = row.clone();
+        self.read(move |trees| trees.postpone_event(&row, until, is_failure)).await
+    }
+
+    async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError> {
+        self.read(Trees::oldest_event).await
+    }
+
     /// No other process can have the catalog open, so there is nothing to lock.
     async fn lock_keys(&self, _keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
         Ok(Box::new(SoleProcess))
@@ -374,6 +419,10 @@ impl Restorable for SledCatalog {
         limit: usize,
     ) -> Result<Vec<AttemptRow>, CatalogError> {
         self.read(move |trees| trees.attempts_page(after, limit)).await
+    }
+
+    async fn events_page(&self, after: Option<u64>, limit: usize) -> Result<Vec<EventRow>, CatalogError> {
+        self.read(move |trees| trees.events_page(after, limit)).await
     }
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {

@@ -4,9 +4,9 @@ use std::fmt::Display;
 
 use sled::transaction::ConflictableTransactionError;
 
-use super::rows::{NEXT_DRAFT_ID, NEXT_MEDIA_ID, Position, Trees, counter, decode};
+use super::rows::{NEXT_DRAFT_ID, NEXT_EVENT, NEXT_MEDIA_ID, Position, Trees, counter, decode};
 use super::transaction::{Step, Transaction, abort};
-use crate::catalog::{Attempt, AttemptRow, CatalogError, DraftRow, Restore, Row, SourceRow, State};
+use crate::catalog::{Attempt, AttemptRow, CatalogError, DraftRow, EventRow, Restore, Row, SourceRow, State};
 use crate::model::{MAX_ID, Media, MediaKey, Timestamp};
 
 /// Key in `counters` that exists while an import is incomplete.
@@ -85,6 +85,7 @@ impl Transaction<'_> {
             Row::Draft(row) => self.restore_draft(row, now),
             Row::Source(row) => self.restore_source(*row),
             Row::Attempt(row) => self.restore_attempt(row),
+            Row::Event(row) => self.restore_event(row, now),
         }
     }
 
@@ -126,6 +127,17 @@ impl Transaction<'_> {
         match self.media_by_source.get(source.as_bytes())? {
             Some(there) if there != media.0.to_be_bytes() => Err(differs(format_args!("source {source}"))),
             Some(_) | None => self.record_source(source.as_bytes(), media),
+        }
+    }
+
+    fn restore_event(&self, row: &EventRow, now: Timestamp) -> Step<(), Abort> {
+        match self.event(row)? {
+            Some(there) if there == row.event => Ok(()),
+            Some(_) => Err(differs(format_args!("event {}", row.number))),
+            None => {
+                self.insert_event(row, now)?;
+                self.raise_above(NEXT_EVENT, row.number, "event")
+            }
         }
     }
 

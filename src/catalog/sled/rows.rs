@@ -10,6 +10,7 @@ use crate::model::{DraftId, DraftStatus, MAX_ID, MediaId, Timestamp, UserId};
 
 pub(super) const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
 pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
+pub(super) const NEXT_EVENT: &[u8] = b"next_event";
 pub(super) const CREATED: &[u8] = b"created";
 pub(super) const CENSUS: &[u8] = b"census";
 
@@ -38,12 +39,16 @@ pub(super) struct Trees {
     pub(super) attempts: Tree,
     /// Index of [`attempt_key`].
     pub(super) attempts_by_time: Tree,
+    /// The events that are not delivered, with indexes: see `outbox`.
+    pub(super) outbox: Tree,
     /// Name → next id, creation time in nanoseconds since 1970, the [`Census`], or the version of the schema.
     pub(super) counters: Tree,
     /// Next free media id when the catalog was opened.
     pub(super) lowest_media: u64,
     /// Next free draft id when the catalog was opened.
     pub(super) lowest_draft: u64,
+    /// Whether changes record events.
+    pub(super) records_events: bool,
 }
 
 /// The recorded numbers of rows and transactions. Every transaction that records rows updates them, so that lost rows are
@@ -186,6 +191,7 @@ impl Trees {
         let trees = Self {
             lowest_media: above_last(&media)?,
             lowest_draft: above_last(&drafts)?.max(acknowledged),
+            records_events: false,
             media,
             media_by_key: db.open_tree("media_by_key")?,
             media_by_source: db.open_tree("media_by_source")?,
@@ -197,6 +203,7 @@ impl Trees {
             drafts_by_media: db.open_tree("drafts_by_media")?,
             attempts: db.open_tree("attempts")?,
             attempts_by_time: db.open_tree("attempts_by_time")?,
+            outbox: db.open_tree("outbox")?,
             counters: db.open_tree("counters")?,
         };
         let media = ("media", NEXT_MEDIA_ID, trees.lowest_media);

@@ -9,10 +9,13 @@ use sled::transaction::{
 };
 
 use super::rows::{
-    CENSUS, Census, DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, Position, References, Trees, attempt_key,
-    counter, decode, encode, next_id, number, owner_key, reference_key, source_key, unreferenced_key,
+    CENSUS, Census, DraftValue, NEXT_DRAFT_ID, NEXT_EVENT, NEXT_MEDIA_ID, Position, References, Trees,
+    attempt_key, counter, decode, encode, next_id, number, owner_key, reference_key, source_key,
+    unreferenced_key,
 };
-use crate::catalog::{Attempt, CatalogError, ChangeError, DraftRow, NewAttempt, NewPhoto};
+use crate::catalog::{
+    Attempt, CatalogError, ChangeError, DraftRow, Event, EventRow, Happening, NewAttempt, NewPhoto,
+};
 use crate::model::{AttemptId, Draft, DraftId, Media, MediaId, Timestamp, UserId};
 
 /// The result of a step of a transaction. `Err` ends the transaction without effect.
@@ -37,6 +40,8 @@ pub(super) struct Transaction<'a> {
     drafts_by_media: &'a TransactionalTree,
     pub(super) attempts: &'a TransactionalTree,
     attempts_by_time: &'a TransactionalTree,
+    pub(super) outbox: &'a TransactionalTree,
+    records_events: bool,
     lowest_media: u64,
     lowest_draft: u64,
     /// The numbers of media rows and drafts that the transaction adds, or `None` if it changed nothing.
@@ -62,6 +67,7 @@ impl Trees {
             &self.drafts_by_media,
             &self.attempts,
             &self.attempts_by_time,
+            &self.outbox,
         );
         let committed = trees.transaction(|trees| {
             let transaction = Transaction {
@@ -77,6 +83,8 @@ impl Trees {
                 drafts_by_media: &trees.9,
                 attempts: &trees.10,
                 attempts_by_time: &trees.11,
+                outbox: &trees.12,
+                records_events: self.records_events,
                 lowest_media: self.lowest_media,
                 lowest_draft: self.lowest_draft,
                 added: Cell::new(None),
@@ -115,6 +123,19 @@ impl Transaction<'_> {
         self.counters.insert(CENSUS, census.bytes())?;
         let next_draft = next_id(Some(census.next_draft), self.lowest_draft);
         Ok(Position { transactions: census.transactions, next_draft })
+    }
+
+    /// Records an event, if this catalog records events.
+    pub(super) fn record_event<A: From<CatalogError>>(
+        &self,
+        what: impl FnOnce() -> Happening,
+        now: Timestamp,
+    ) -> Step<(), A> {
+        if !self.records_events {
+            return Ok(());
+        }
+        let number = self.take_id(NEXT_EVENT, 1)?;
+        self.insert_event(&EventRow { number, event: Event::new(what(), now) }, now)
     }
 
     fn take_id<A>(&self, name: &[u8], lowest: u64) -> Step<u64, A> {
@@ -314,6 +335,7 @@ impl Transaction<'_> {
         id: MediaId,
         sources: &[[u8; 32]],
         before: Timestamp,
+        now: Timestamp,
     ) -> Step<bool, A> {
         let key = id.0.to_be_bytes();
         let since = match self.references(id)? {
@@ -325,6 +347,7 @@ impl Transaction<'_> {
         self.media_by_key.remove(row.key.as_bytes())?;
         self.references.remove(&key)?;
         self.unreferenced.remove(unreferenced_key(since, id))?;
+        self.record_event(|| Happening::PhotoRemoved { id, key: row.key }, now)?;
         for source in sources {
             self.sources_by_media.remove(source_key(id, source))?;
             if self.media_by_source.get(source)?.is_some_and(|media| media == key) {

@@ -36,3 +36,24 @@ CREATE TABLE attempt_claim (
 );
 CREATE INDEX attempt_claim_by_holder ON attempt_claim (holder);
 CREATE INDEX attempt_claim_by_time ON attempt_claim (renewed);
+
+-- Events that are not delivered. Numbers of one subject ascend: a change of a draft locks its row before it draws one.
+CREATE TABLE event (
+    number bigint PRIMARY KEY,
+    subject_kind smallint NOT NULL,
+    subject_id bigint NOT NULL,
+    event text NOT NULL
+);
+CREATE SEQUENCE event_number_seq OWNED BY event.number;
+CREATE INDEX event_by_subject ON event (subject_kind, subject_id, number);
+
+-- When the first event of a subject is delivered. A row while the subject has events.
+CREATE TABLE delivery (
+    subject_kind smallint NOT NULL,
+    subject_id bigint NOT NULL,
+    due timestamptz NOT NULL,
+    failures bigint NOT NULL DEFAULT 0,
+    events bigint NOT NULL DEFAULT 1,
+    PRIMARY KEY (subject_kind, subject_id)
+);
+CREATE INDEX delivery_by_due ON delivery (due);

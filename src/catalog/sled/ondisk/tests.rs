@@ -185,7 +185,7 @@ fn salvaged(dir: &Path) -> (Export, SalvageReport) {
                 Row::Source(row) => {
                     all.2.insert((row.source, row.media));
                 }
-                Row::Attempt(_) => {}
+                Row::Attempt(_) | Row::Event(_) => {}
             }
             Ok::<_, CatalogError>(())
         })
