@@ -169,41 +169,6 @@ pub trait Catalog: Send + Sync {
     /// The catalog failed.
     async fn forget_attempts(&self, before: Timestamp, limit: usize) -> Result<usize, CatalogError>;
 
-    /// Returns at most `limit` events whose delivery is due at `now`, one for each subject: its first that is not delivered.
-    /// Nobody else gets them, and no later event of their subjects is due, before `lease` has passed.
-    ///
-    /// # Errors
-    /// The catalog failed.
-    async fn take_due_events(
-        &self,
-        now: Timestamp,
-        lease: Duration,
-        limit: usize,
-    ) -> Result<Vec<DueEvent>, CatalogError>;
-
-    /// Removes an event that was delivered or given up. The next one of its subject is due.
-    ///
-    /// # Errors
-    /// The catalog failed. The event may be delivered again.
-    async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError>;
-
-    /// Postpones the delivery of an event, and counts a failure if `is_failure`.
-    ///
-    /// # Errors
-    /// The catalog failed. The event is due when its lease ends.
-    async fn postpone_event(
-        &self,
-        row: &EventRow,
-        until: Timestamp,
-        is_failure: bool,
-    ) -> Result<(), CatalogError>;
-
-    /// Returns when the oldest event happened that is not delivered, if any.
-    ///
-    /// # Errors
-    /// The catalog failed.
-    async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError>;
-
     /// Locks `keys` against all other processes that use this catalog. Waits until no other process holds one of the locks,
     /// and until no process that held one is still recording a draft with that key. Within one process, callers exclude each
     /// other by their own locks.
@@ -314,4 +279,43 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// The reason why not.
     async fn check(&self) -> Result<(), CatalogError>;
+}
+
+/// The events of a catalog that are not delivered.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Returns at most `limit` events whose delivery is due at `now`, one for each subject: its first that is not delivered.
+    /// Nobody else gets them, and no later event of their subjects is due, before `lease` has passed.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn take_due_events(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<DueEvent>, CatalogError>;
+
+    /// Removes an event that was delivered or given up. The next one of its subject is due.
+    ///
+    /// # Errors
+    /// The catalog failed. The event may be delivered again.
+    async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError>;
+
+    /// Postpones the delivery of an event, and counts a failure if `is_failure`.
+    ///
+    /// # Errors
+    /// The catalog failed. The event is due when its lease ends.
+    async fn postpone_event(
+        &self,
+        row: &EventRow,
+        until: Timestamp,
+        is_failure: bool,
+    ) -> Result<(), CatalogError>;
+
+    /// Returns when the oldest event happened that is not delivered, if any.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError>;
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{AttemptRow, Catalog, CatalogError, EventRow, Row};
+use super::{AttemptRow, Catalog, CatalogError, EventRow, Outbox, Row};
 use crate::model::{AttemptId, Media, MediaKey};
 
 /// The state of a catalog beside its rows.
@@ -45,7 +45,7 @@ pub enum RestoreError {
 
 /// A catalog that the operator can save, check and restore while nobody else uses it.
 #[async_trait]
-pub trait Restorable: Catalog {
+pub trait Restorable: Catalog + Outbox {
     /// Returns the state. That of an empty catalog is 1, 1 and not partial.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ use self::record::CreateDraft;
 use self::rows::{DRAFT, MEDIA, PHOTO_IDS, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
-    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
+    Outbox,     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
     KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::model::{
@@ -114,32 +114,6 @@ impl Catalog for PostgresCatalog {
 
     async fn forget_attempts(&self, before: Timestamp, limit: usize) -> Result<usize, CatalogError> {
         self.connections.forget_attempts(before, limit).await
-    }
-
-    async fn take_due_events(
-        &self,
-        now: Timestamp,
-        lease: Duration,
-        limit: usize,
-    ) -> Result<Vec<DueEvent>, CatalogError> {
-        self.connections.take_due_events(now, lease, limit).await
-    }
-
-    async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError> {
-        self.connections.finish_event(row).await
-    }
-
-    async fn postpone_event(
-        &self,
-        row: &EventRow,
-        until: Timestamp,
-        is_failure: bool,
-    ) -> Result<(), CatalogError> {
-        self.connections.postpone_event(row, until, is_failure).await
-    }
-
-    async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError> {
-        Ok(self.connections.events_page(None, 1).await?.first().map(|row| row.event.time))
     }
 
     async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
@@ -271,6 +245,35 @@ impl Catalog for PostgresCatalog {
 
 fn no_state() -> CatalogError {
     CatalogError::Corrupt("the table catalog_state has no row".into())
+}
+
+#[async_trait]
+impl Outbox for PostgresCatalog {
+    async fn take_due_events(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<DueEvent>, CatalogError> {
+        self.connections.take_due_events(now, lease, limit).await
+    }
+
+    async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError> {
+        self.connections.finish_event(row).await
+    }
+
+    async fn postpone_event(
+        &self,
+        row: &EventRow,
+        until: Timestamp,
+        is_failure: bool,
+    ) -> Result<(), CatalogError> {
+        self.connections.postpone_event(row, until, is_failure).await
+    }
+
+    async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError> {
+        Ok(self.connections.events_page(None, 1).await?.first().map(|row| row.event.time))
+    }
 }
 
 #[async_trait]

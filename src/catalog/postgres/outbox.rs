@@ -4,7 +4,7 @@
 //! is right. Instances that look for due events skip what another one has locked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio_postgres::Row;
 
@@ -76,10 +76,10 @@ pub(super) fn statements(
 
 /// Returns the statement that removes a media row without drafts since `before`, and records that if it did, with its
 /// parameters. It returns a row if it did.
-pub(super) fn removal(what: Happening, before: Timestamp) -> Result<(&'static str, Params), CatalogError> {
+pub(super) fn removal(what: Happening, before: SystemTime) -> Result<(&'static str, Params), CatalogError> {
     let (kind, id) = parts(what.subject());
     let event = text(&Event::new(what, Timestamp::now()))?;
-    Ok((REMOVE_MEDIA, boxed![id, rows::system_time(before), kind, event]))
+    Ok((REMOVE_MEDIA, boxed![id, before, kind, event]))
 }
 
 fn text(event: &Event) -> Result<String, CatalogError> {

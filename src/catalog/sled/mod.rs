@@ -37,7 +37,7 @@ pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
 use super::{
-    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
+    Outbox,     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
     KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::blocking::{BlockingError, blocking};
@@ -318,35 +318,6 @@ impl Catalog for SledCatalog {
         self.record(move |trees| trees.forget_attempts(before, limit)).await
     }
 
-    async fn take_due_events(
-        &self,
-        now: Timestamp,
-        lease: Duration,
-        limit: usize,
-    ) -> Result<Vec<DueEvent>, CatalogError> {
-        self.read(move |trees| trees.take_due_events(now, lease, limit)).await
-    }
-
-    // A crash may restore a delivered event, which is then delivered twice.
-    async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError> {
-        let row = row.clone();
-        self.read(move |trees| trees.finish_event(&row, Timestamp::now())).await
-    }
-
-    async fn postpone_event(
-        &self,
-        row: &EventRow,
-        until: Timestamp,
-        is_failure: bool,
-    ) -> Result<(), CatalogError> {
-        let row = row.clone();
-        self.read(move |trees| trees.postpone_event(&row, until, is_failure)).await
-    }
-
-    async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError> {
-        self.read(Trees::oldest_event).await
-    }
-
     /// No other process can have the catalog open, so there is nothing to lock.
     async fn lock_keys(&self, _keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
         Ok(Box::new(SoleProcess))
@@ -400,6 +371,38 @@ impl Catalog for SledCatalog {
             File::options().write(true).open(path.join(DB_FILE)).map(drop)
         };
         blocking(move || Ok(check()?)).await
+    }
+}
+
+#[async_trait]
+impl Outbox for SledCatalog {
+    async fn take_due_events(
+        &self,
+        now: Timestamp,
+        lease: Duration,
+        limit: usize,
+    ) -> Result<Vec<DueEvent>, CatalogError> {
+        self.read(move |trees| trees.take_due_events(now, lease, limit)).await
+    }
+
+    // A crash may restore a delivered event, which is then delivered twice.
+    async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError> {
+        let row = row.clone();
+        self.read(move |trees| trees.finish_event(&row, Timestamp::now())).await
+    }
+
+    async fn postpone_event(
+        &self,
+        row: &EventRow,
+        until: Timestamp,
+        is_failure: bool,
+    ) -> Result<(), CatalogError> {
+        let row = row.clone();
+        self.read(move |trees| trees.postpone_event(&row, until, is_failure)).await
+    }
+
+    async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError> {
+        self.read(Trees::oldest_event).await
     }
 }
 
