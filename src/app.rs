@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, AccessLog, Api, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
-use crate::catalog::Catalog;
-use crate::config::{CorsOrigins, Settings};
+use crate::catalog::{Catalog, Event, Outbox};
+use crate::config::{CorsOrigins, Settings, WebhookSettings};
+use crate::events::{Events, SigningSecret, Webhook};
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits};
 use crate::listings::Listings;
@@ -26,6 +27,7 @@ use crate::stores::{self, Mode, OpenError, Stores};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::TlsError;
 use crate::web::body::ReadLimits;
 use crate::web::min_rate::MinRate;
 use crate::web::stack::{Stack, cors};
@@ -42,6 +44,9 @@ pub enum StartError {
     /// Redis.
     #[error(transparent)]
     Redis(#[from] RedisError),
+    /// TLS to the receiver of events.
+    #[error(transparent)]
+    Events(#[from] TlsError),
     /// The image threads.
     #[error("the image pool cannot start: {0}")]
     Pool(io::Error),
@@ -65,6 +70,7 @@ pub struct App {
     stack: Arc<Stack<Api>>,
     ingest: Arc<Ingest>,
     maintenance: Arc<Maintenance>,
+    events: Option<Arc<Events>>,
     limits: server::Limits,
     trusted_proxies: Vec<IpNet>,
     connections: Connections,
@@ -77,6 +83,7 @@ impl App {
     /// See [`StartError`].
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let Stores { catalog, media } = stores::open(settings, Mode::Serve).await?;
+        let outbox: Arc<dyn Outbox> = Arc::clone(&catalog) as _;
         let catalog: Arc<dyn Catalog> = catalog;
         let stores::Media { store, scratch } = media;
         let budget = Budget::new(settings.memory_budget_bytes);
@@ -132,6 +139,16 @@ impl App {
                 tracing::warn!(%error, "photos that an earlier process left pending stay pending");
             }
         }
+        let events = match settings.webhook.clone() {
+            Some(WebhookSettings { url, secret }) => {
+                let webhook = Webhook { url, secret: SigningSecret::new(&secret) };
+                let media_base_url = settings.media_base_url.clone();
+                let render = Box::new(move |event: &Event| api::event_body(event, &media_base_url));
+                let (catalog, store) = (Arc::clone(&catalog), Arc::clone(&store));
+                Some(Arc::new(Events::new(outbox, catalog, store, webhook, render)?))
+            }
+            None => None,
+        };
         let connections = Connections::default();
         let global_limiter = settings.rate_limit_global.map(|quota| limiter("global", quota));
         let upload_limiter = settings.rate_limit_upload.map(|quota| limiter("upload", quota));
@@ -141,6 +158,9 @@ impl App {
         publisher.register(&mut metrics);
         maintenance.register(&mut metrics);
         ratelimit::register(&mut metrics, global_limiter.iter().chain(&upload_limiter).cloned());
+        if let Some(events) = &events {
+            events.register(&mut metrics);
+        }
         connections.register(&mut metrics);
         logging::register(&mut metrics);
         let api = Api {
@@ -183,7 +203,17 @@ impl App {
         };
         let trusted_proxies = settings.trusted_proxies.clone();
         let stack = Arc::new(stack);
-        Ok(Self { listener, address, stack, ingest, maintenance, limits, trusted_proxies, connections })
+        Ok(Self {
+            listener,
+            address,
+            stack,
+            ingest,
+            maintenance,
+            events,
+            limits,
+            trusted_proxies,
+            connections,
+        })
     }
 
     /// Returns the address of the listener, with its real port.
@@ -198,6 +228,14 @@ impl App {
             let (maintenance, stop) = (self.maintenance, stop.clone());
             async move { maintenance.run(stop).await }
         });
+        let events = tokio::spawn({
+            let (events, stop) = (self.events, stop.clone());
+            async move {
+                if let Some(events) = events {
+                    events.run(stop).await;
+                }
+            }
+        });
         let shutdown = async move {
             shutdown.await;
             stop.cancel();
@@ -207,7 +245,7 @@ impl App {
         let (limits, proxies) = (self.limits, self.trusted_proxies);
         let ended = server::run(self.listener, handler, limits, proxies, self.connections, shutdown).await;
         // Waits for commits whose clients disconnected. They are short, and belong to no connection.
-        let rest = async { tokio::join!(self.ingest.drained(), maintenance) };
+        let rest = async { tokio::join!(self.ingest.drained(), maintenance, events) };
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended
     }

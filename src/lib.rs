@@ -21,8 +21,10 @@ pub mod disk;
 #[cfg(test)]
 mod docs;
 mod error_chain;
+mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod global_address;
 pub mod imaging;
 pub mod ingest;
 mod jitter;

@@ -119,7 +119,7 @@ pub(crate) async fn open_catalog(settings: &Settings, mode: Mode) -> Result<Arc<
         Database::Postgres(url) => {
             let schema = if must_exist { Schema::Expect } else { Schema::Migrate };
             let opened = PostgresCatalog::open(url, settings.database_connections, schema).await;
-            Arc::new(opened.map_err(failed)?)
+            Arc::new(opened.map_err(failed)?.recording_events(settings.webhook.is_some()))
         }
     };
     match catalog.state().await {
@@ -136,7 +136,8 @@ pub(crate) async fn open_catalog(settings: &Settings, mode: Mode) -> Result<Arc<
 
 /// Opens the embedded catalog at `path`, or creates it. Called inside a tokio runtime.
 pub(crate) async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCatalog, OpenError> {
-    SledCatalog::open(path, settings.min_free_disk).await.map_err(|error| match error {
+    let opened = SledCatalog::open_with(path, settings.min_free_disk, settings.webhook.is_some()).await;
+    opened.map_err(|error| match error {
         CatalogError::InUse => OpenError::InUse(path.to_owned()),
         CatalogError::Corrupt(what) => OpenError::Damaged { path: path.to_owned(), what },
         source => OpenError::Catalog { database: Database::Sled(path.to_owned()), source },

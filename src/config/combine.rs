@@ -8,6 +8,7 @@ use super::kind::{MIN_KEY_BYTES, UploadQuota};
 use super::row::Reader;
 use super::storage::{MediaStorage, StorageKind};
 use super::table::{self, Combined, Parsed};
+use super::webhook::WebhookSettings;
 use super::{Env, secret};
 use crate::ratelimit::Quota;
 
@@ -32,7 +33,16 @@ pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combin
     };
     let listen = SocketAddr::new(parsed.host?, parsed.port?);
     let max_photos_per_draft = parsed.max_photos_per_draft?.unwrap_or(parsed.max_uploads_per_request?);
-    Some(Combined { listen, media_storage, buckets, upload_quota, max_photos_per_draft })
+    let webhook = match (parsed.webhook_url.clone()?, parsed.webhook_secret.clone()?) {
+        (None, _) => None,
+        (Some(url), Some(secret)) => Some(WebhookSettings { url, secret }),
+        // The receiver could not tell whether an event is this server's.
+        (Some(_), None) => {
+            reader.reject(&table::WEBHOOK_SECRET);
+            return None;
+        }
+    };
+    Some(Combined { listen, media_storage, buckets, upload_quota, max_photos_per_draft, webhook })
 }
 
 /// Checks that a production server, or one that requires tokens, has keys that cannot be guessed.

@@ -18,6 +18,7 @@ mod secret;
 mod source;
 mod storage;
 mod table;
+mod webhook;
 
 use std::fmt;
 
@@ -31,6 +32,7 @@ pub use self::row::Setting;
 pub use self::source::{NearMiss, Source};
 pub use self::storage::MediaStorage;
 pub use self::table::{SETTINGS, Settings};
+pub use self::webhook::WebhookSettings;
 
 /// Development or production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

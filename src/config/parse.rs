@@ -110,3 +110,16 @@ pub(super) fn networks(value: &str) -> Option<Vec<IpNet>> {
 pub(super) fn log_filter(value: &str) -> Option<String> {
     EnvFilter::try_new(value).is_ok().then(|| value.to_owned())
 }
+
+/// Parses an absolute URL of HTTP without credentials.
+pub(super) fn webhook_url(value: &str) -> Option<hyper::Uri> {
+    let url: hyper::Uri = value.parse().ok()?;
+    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+    let is_plain = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    (is_http && is_plain).then_some(url)
+}
+
+/// Parses a secret that is long enough to sign with.
+pub(super) fn webhook_secret(value: &str) -> Option<String> {
+    (value.len() >= 16).then(|| value.to_owned())
+}

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::Uri;
 use ipnet::IpNet;
 
 use super::kind::{
@@ -13,6 +14,7 @@ use super::kind::{
 };
 use super::row::{Reader, Row, Secret, Setting, settings};
 use super::storage::{MediaStorage, StorageKind};
+use super::webhook::WebhookSettings;
 use super::{CorsOrigins, Database, Env, parse};
 use crate::disk::FreeDisk;
 use crate::media::{BucketSettings, s3};
@@ -32,6 +34,8 @@ settings! {
         upload_quota: Option<Quota>;
         /// Most photos of one draft: MAX_PHOTOS_PER_DRAFT, or else MAX_UPLOADS_PER_REQUEST.
         max_photos_per_draft: usize;
+        /// Where events are delivered: WEBHOOK_URL, with WEBHOOK_SECRET.
+        webhook: Option<WebhookSettings>;
     }
 
     "Server" {
@@ -143,6 +147,18 @@ settings! {
     "Drafts" {
         pub idempotency_lifetime: Duration = IDEMPOTENCY_HOURS("24", Hours(1..=8760)),
             "Hours for which a request that succeeded is remembered under its Idempotency-Key.";
+    }
+
+    "Events" {
+        let webhook_url: Option<Uri> = WEBHOOK_URL(
+            "", Optional(ParsedBy("an http(s) URL", parse::webhook_url)), Secret::AllButHost
+        ), "URL to which each change of a draft is delivered, as a signed POST (Standard Webhooks). A host name \
+            must have an address on the public internet; a private address must be in the URL itself.";
+        let webhook_secret: Option<String> = WEBHOOK_SECRET(
+            "",
+            Optional(ParsedBy("a secret of 16 characters or more, which WEBHOOK_URL needs", parse::webhook_secret)),
+            Secret::Everything
+        ), "Secret that signs the deliveries: base64, with or without whsec_ before it, or other text.";
     }
 
     "Stored photos" {

@@ -123,7 +123,9 @@ struct NotGlobal;
 
 impl fmt::Display for NotGlobal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name has no address on the public internet; a private one must be in WEBHOOK_URL itself")
+        f.write_str(
+            "the name has no address on the public internet; a private one must be in WEBHOOK_URL itself",
+        )
     }
 }
 

@@ -44,7 +44,8 @@ mod tests {
     #[test]
     fn signature_is_that_of_the_reference() {
         let secret = SigningSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
-        let signature = secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        let signature =
+            secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         let bare = SigningSecret::new("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         assert_eq!(bare.sign("a", 1, b"b"), secret.sign("a", 1, b"b"));

@@ -35,8 +35,8 @@ use self::record::CreateDraft;
 use self::rows::{DRAFT, MEDIA, PHOTO_IDS, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
-    Outbox,     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
-    KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
+    KeyLock, KnownSource, NewDraft, Outbox, Restorable, Restore, RestoreError, State,
 };
 use crate::model::{
     AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId,

@@ -37,8 +37,8 @@ pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
 use super::{
-    Outbox,     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
-    KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
+    KeyLock, KnownSource, NewDraft, Outbox, Restorable, Restore, RestoreError, State,
 };
 use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
