@@ -1,7 +1,7 @@
 //! Events: each change of a draft is delivered to the operator's receiver, signed and in order.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 

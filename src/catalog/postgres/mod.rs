@@ -10,6 +10,7 @@ mod failure;
 mod key_lock;
 mod migrate;
 mod outbox;
+mod params;
 mod pool;
 mod record;
 mod restore;
@@ -32,7 +33,7 @@ use self::change::{ChangeDraft, DeleteDraft, RemoveMedia};
 pub use self::migrate::Schema;
 use self::pool::Connections;
 use self::record::CreateDraft;
-use self::rows::{DRAFT, MEDIA, PHOTO_IDS, number};
+use self::rows::{DRAFT, MEDIA, PHOTO_IDS, limit_of, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
@@ -81,10 +82,6 @@ impl PostgresCatalog {
         let found = self.connections.read(&format!("SELECT {MEDIA} {from}"), &[&id]).await?;
         found.first().map(|row| rows::media(row, 0)).transpose()
     }
-}
-
-fn limit_of(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 #[async_trait]

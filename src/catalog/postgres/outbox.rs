@@ -8,11 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio_postgres::Row;
 
+use super::params::{Params, boxed};
 use super::pool::Connections;
-use super::rows::{self, number};
-use super::transaction::{Params, boxed};
-use super::{CatalogError, limit_of};
-use crate::catalog::{DueEvent, Event, EventRow, Happening, Subject};
+use super::rows::{self, limit_of, number};
+use crate::catalog::{CatalogError, DueEvent, Event, EventRow, Happening, Subject};
 use crate::model::Timestamp;
 
 /// Records an event under a new number.
