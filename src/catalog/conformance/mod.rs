@@ -1,6 +1,8 @@
 //! What every catalog must do. Runs against an empty catalog.
 
+pub(super) mod attempts;
 pub(super) mod listings;
+pub(super) mod outbox;
 pub(super) mod restorable;
 
 use std::sync::Arc;

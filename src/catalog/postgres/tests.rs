@@ -44,6 +44,22 @@ async fn postgres_passes_listings_conformance_suite() {
     assert_no_deadlock(cluster, &url).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_passes_attempts_conformance_suite() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    conformance::attempts::run(Arc::new(open(&url).await)).await;
+    assert_no_deadlock(cluster, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_passes_outbox_conformance_suite() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    conformance::outbox::run(Arc::new(open(&url).await.recording_events(true))).await;
+    assert_no_deadlock(cluster, &url).await;
+}
+
 /// Fails if the database aborted a transaction because of a deadlock. It updates this counter when a connection ends.
 async fn assert_no_deadlock(cluster: &Cluster, url: &str) {
     let client = cluster.client(url).await;

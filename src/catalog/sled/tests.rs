@@ -17,6 +17,20 @@ async fn sled_passes_listings_conformance_suite() {
     conformance::listings::run(Arc::new(catalog)).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sled_passes_attempts_conformance_suite() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
+    conformance::attempts::run(Arc::new(catalog)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sled_passes_outbox_conformance_suite() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = SledCatalog::open_with(dir.path(), FreeDisk::Bytes(0), true).await.unwrap();
+    conformance::outbox::run(Arc::new(catalog)).await;
+}
+
 #[tokio::test]
 async fn sled_passes_restore_conformance_suite() {
     let dir = tempfile::tempdir().unwrap();
