@@ -274,6 +274,8 @@ mod tests {
             ("PORT", "0".to_owned()),
             ("DATABASE_URL", format!("sled:{}", path("db"))),
             ("MEDIA_ROOT", path("uploads")),
+            ("WEBHOOK_URL", "http://127.0.0.1:1/".to_owned()),
+            ("WEBHOOK_SECRET", "a secret of this test".to_owned()),
         ];
         let settings = Settings::load(&Source::from_pairs(settings)).unwrap();
         let app = App::start(&settings).await.unwrap();
