@@ -20,7 +20,7 @@ use async_trait::async_trait;
 pub use self::attempt::{Attempt, AttemptRow, Begun, Claim, ClaimedAttempt, NewAttempt, RequestHead};
 pub use self::change::{Change, ChangeError, Fields};
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
-pub use self::restorable::{Restorable, Restore, RestoreError, State};
+pub use self::restorable::{Erased, IndexFault, Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::{Salvage, SalvageReport, SledCatalog};
 use crate::blocking::BlockingError;

@@ -6,7 +6,9 @@
 
 mod attempts;
 mod change;
+mod erasure;
 mod failure;
+mod indexes;
 mod key_lock;
 mod migrate;
 mod pool;
@@ -28,14 +30,15 @@ use tokio_postgres::types::ToSql;
 
 use self::attempts::Claims;
 use self::change::{ChangeDraft, DeleteDraft, RemoveMedia};
+use self::erasure::Erase;
 pub use self::migrate::Schema;
 use self::pool::Connections;
 use self::record::CreateDraft;
 use self::rows::{DRAFT, MEDIA, PHOTO_IDS, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
-    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock,
-    KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
+    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, Erased, IndexFault,
+    KeyLock, KnownSource, NewDraft, Restorable, Restore, RestoreError, State,
 };
 use crate::model::{
     AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId,
@@ -158,10 +161,7 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError> {
-        self.connections.transact(&RemoveMedia { id, before }).await.map_err(|error| match error {
-            ChangeError::Catalog(error) => error,
-            refusal => CatalogError::Corrupt(refusal.to_string()),
-        })
+        self.connections.transact(&RemoveMedia { id, before }).await.map_err(catalog_error)
     }
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
@@ -231,6 +231,14 @@ impl Catalog for PostgresCatalog {
     }
 }
 
+/// Returns the error of a transaction that refuses nothing.
+fn catalog_error(error: ChangeError) -> CatalogError {
+    match error {
+        ChangeError::Catalog(error) => error,
+        refusal => CatalogError::Corrupt(refusal.to_string()),
+    }
+}
+
 fn no_state() -> CatalogError {
     CatalogError::Corrupt("the table catalog_state has no row".into())
 }
@@ -251,6 +259,23 @@ impl Restorable for PostgresCatalog {
         limit: usize,
     ) -> Result<Vec<AttemptRow>, CatalogError> {
         self.connections.attempts_page(after, limit).await
+    }
+
+    async fn check_indexes(&self, repair: bool) -> Result<Vec<IndexFault>, CatalogError> {
+        self.connections.check_indexes(repair).await
+    }
+
+    async fn erase(
+        &self,
+        user: UserId,
+        attempts: &[AttemptId],
+        media: &[MediaId],
+    ) -> Result<Erased, CatalogError> {
+        self.connections.transact(&Erase { user, attempts, media }).await.map_err(catalog_error)
+    }
+
+    async fn remove_user(&self, user: UserId) -> Result<bool, CatalogError> {
+        self.connections.remove_user(user).await
     }
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {
