@@ -172,7 +172,7 @@ impl DraftOut {
 
 /// Returns the schema of the body that creates a draft.
 pub(super) fn new_draft() -> Value {
-    let mut schema = object(written_members());
+    let mut schema = object(&written_members());
     schema["properties"]["uploads"] = json!({
         "type": "array",
         "items": {"type": "string"},
@@ -184,7 +184,7 @@ pub(super) fn new_draft() -> Value {
 
 /// Returns the schema of the body that changes a draft.
 pub(super) fn draft_patch() -> Value {
-    let mut schema = object(written_members());
+    let mut schema = object(&written_members());
     schema["properties"]["status"] = json!({"enum": DraftStatus::ALL.map(DraftStatus::name)});
     schema
 }
@@ -198,12 +198,12 @@ pub(super) fn photo_order() -> Value {
         "description": "The present indices of the photos in their new order.",
         "examples": [[2, 0, 1]],
     });
-    let mut schema = object(json!({"order": order}));
+    let mut schema = object(&json!({"order": order}));
     schema["required"] = json!(["order"]);
     schema
 }
 
-fn object(properties: Value) -> Value {
+fn object(properties: &Value) -> Value {
     json!({"type": "object", "additionalProperties": false, "properties": properties})
 }
 

@@ -134,7 +134,7 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Response<Body>, Prob
     let Located { draft, version } = locate(api, &call, Precondition::Optional).await?;
     let mut members = read(call).await?;
     let mut fields = written_fields(&mut members)?;
-    fields.status = members.take("status").map(status).transpose()?;
+    fields.status = members.take("status").as_ref().map(status).transpose()?;
     members.end("`title`, `description`, `price_suggested` and `status`")?;
     apply(api, draft.id, version, Change::Fields(fields)).await
 }
@@ -261,7 +261,7 @@ fn price(value: Value) -> Result<Option<f64>, Problem> {
     price.map(Some).map_err(|error| bad_member("price_suggested", error.to_string()))
 }
 
-fn status(value: Value) -> Result<DraftStatus, Problem> {
+fn status(value: &Value) -> Result<DraftStatus, Problem> {
     let status = value.as_str().unwrap_or_default().parse::<DraftStatus>();
     status.map_err(|error| bad_member("status", format!("The member `status` is wrong: {error}.")))
 }

@@ -48,14 +48,15 @@ async fn show_drafts(catalog: &dyn Restorable, row: &Media) -> Result<(), String
 async fn show_file(store: &dyn MediaStore, key: MediaKey, has_row: bool) -> Result<Verdict, String> {
     let length = store.length(key).await.map_err(with_causes)?.unwrap_or_default();
     let integrity = store.verify(key).await.map_err(with_causes)?;
-    match (integrity, has_row) {
+    let line = match (integrity, has_row) {
         (Integrity::Missing, false) => return Err(format!("no row and no file has the hash {key}")),
-        (Integrity::Missing, true) => say("file-missing there is no file; upload the photo again to mend it"),
-        (Integrity::Damaged, _) => say(&format!("file-torn {length} bytes, which do not have this hash")),
-        (Integrity::Whole, true) => say(&format!("file {length} bytes, intact")),
-        (Integrity::Whole, false) => {
-            say(&format!("file-without-row {length} bytes, intact; no row refers to it"))
+        (Integrity::Missing, true) => {
+            "file-missing there is no file; upload the photo again to mend it".to_owned()
         }
-    }
+        (Integrity::Damaged, _) => format!("file-torn {length} bytes, which do not have this hash"),
+        (Integrity::Whole, true) => format!("file {length} bytes, intact"),
+        (Integrity::Whole, false) => format!("file-without-row {length} bytes, intact; no row refers to it"),
+    };
+    say(&line);
     Ok(if integrity == Integrity::Whole { Verdict::Well } else { Verdict::Problems })
 }
