@@ -71,8 +71,8 @@ fn name(draft: &Value, photo: usize) -> &str {
 async fn three_drafts(server: &Server, place: &Place<'_>) -> [Value; 3] {
     let [seven, eight] = ["7", "8"].map(|user| place.token(user));
     [
-        upload(server, &[1, 2], Some(&seven), Some("of seven")).await,
-        upload(server, &[2, 3], Some(&eight), Some("of eight")).await,
+        upload(server, &[1, 2], Some(&seven), Some("of-seven")).await,
+        upload(server, &[2, 3], Some(&eight), Some("of-eight")).await,
         upload(server, &[4], None, None).await,
     ]
 }
@@ -118,9 +118,9 @@ async fn erased_user_leaves_nothing_in_the_embedded_catalog() {
 
     let server = Server::start_in(Arc::clone(&shared), &[]);
     let [seven, eight] = ["7", "8"].map(|user| place.token(user));
-    let other = upload(&server, &[2, 3], Some(&eight), Some("of eight")).await;
+    let other = upload(&server, &[2, 3], Some(&eight), Some("of-eight")).await;
     assert_eq!(other, drafts[1], "the keys of others are remembered");
-    let again = upload(&server, &[1, 2], Some(&seven), Some("of seven")).await;
+    let again = upload(&server, &[1, 2], Some(&seven), Some("of-seven")).await;
     assert_eq!(again["id"], 4, "the key is forgotten");
     assert_eq!(server.get(&format!("/media/{}", name(&again, 0))).await.status(), 200);
 }
@@ -158,7 +158,7 @@ async fn users_and_drafts_are_erased_beside_a_server_with_postgres() {
     assert!(place.fails(&["draft", "delete", "3"]).contains("there is no draft 3"));
     assert_eq!(place.files().len(), 3, "the grace time of the photo has just begun");
     let seven = place.token("7");
-    let again = upload(&server, &[1, 2], Some(&seven), Some("of seven")).await;
+    let again = upload(&server, &[1, 2], Some(&seven), Some("of-seven")).await;
     assert_eq!(server.get(&format!("/media/{}", name(&again, 0))).await.status(), 200);
     assert_eq!(users().await, [7, 8]);
     server.stop();

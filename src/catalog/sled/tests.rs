@@ -56,6 +56,8 @@ async fn damaged_indexes_are_found_and_repaired() {
         // The time of the last reference differs from the one in the index.
         set(5, 0);
     }
+    let of_seven = DraftFilter { owner: UserId::try_from(7).ok(), status: None };
+    assert_eq!(catalog.drafts_of(of_seven, None, 9).await.unwrap(), [], "another one's draft is not shown");
     let mut faults = catalog.check_indexes(false).await.unwrap();
     faults.sort();
     let mut expected = [
