@@ -134,7 +134,7 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Response<Body>, Prob
     let Located { draft, version } = locate(api, &call, Precondition::Optional).await?;
     let mut members = read(call).await?;
     let mut fields = written_fields(&mut members)?;
-    fields.status = members.take("status").as_ref().map(status).transpose()?;
+    fields.status = members.take("status").map(|value| status(&value)).transpose()?;
     members.end("`title`, `description`, `price_suggested` and `status`")?;
     apply(api, draft.id, version, Change::Fields(fields)).await
 }

@@ -147,7 +147,9 @@ impl<'a> WorkBudget<'a> {
 
     /// Returns the time that the job has taken, including earlier turns.
     pub(crate) fn spent(&self) -> Spent {
-        Spent { wall: self.earlier.wall + self.started.elapsed(), processor: self.processor_time_used() }
+        // In this order, so that the processor time is never above the wall time.
+        let processor = self.processor_time_used();
+        Spent { wall: self.earlier.wall + self.started.elapsed(), processor }
     }
 
     /// Opens a file. Each of its bytes may then be read [`MAX_READS`] times.

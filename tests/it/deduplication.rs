@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Server, file, file_named, form, photo, photo_numbered};
+use crate::support::{Server, file, file_named, form, photo, photo_numbered, without_id};
 
 /// Returns a counter of `/metrics`.
 async fn counter(server: &Server, name: &str) -> u64 {
@@ -18,12 +18,6 @@ pub(crate) async fn recognised(server: &Server) -> u64 {
 async fn upload(server: &Server, photo: &[u8]) -> Value {
     let (status, draft) = server.upload(form(&[file(photo)])).await;
     assert_eq!(status, 201, "{draft}");
-    draft
-}
-
-fn without_id(draft: &Value) -> Value {
-    let mut draft = draft.clone();
-    draft["id"] = 0.into();
     draft
 }
 

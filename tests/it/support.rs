@@ -233,6 +233,15 @@ pub(crate) fn binary(dir: &Path) -> Command {
     command
 }
 
+/// Returns a draft without what differs from one upload to the next: its id and its dates.
+pub(crate) fn without_id(draft: &Value) -> Value {
+    let mut draft = draft.clone();
+    for member in ["id", "created_at", "updated_at"] {
+        draft[member] = Value::Null;
+    }
+    draft
+}
+
 /// Returns the SHA-256 in hexadecimal, as in the names of photos.
 pub(crate) fn sha256(bytes: impl AsRef<[u8]>) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

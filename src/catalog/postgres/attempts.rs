@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
+use super::params::{Params, boxed};
 use super::pool::Connections;
-use super::rows::{self, number};
-use super::transaction::{Params, boxed};
-use super::{CatalogError, limit_of};
-use crate::catalog::{Attempt, AttemptRow, Begun, Claim, NewAttempt, RequestHead};
+use super::rows::{self, limit_of, number};
+use crate::catalog::{Attempt, AttemptRow, Begun, CatalogError, Claim, NewAttempt, RequestHead};
 use crate::model::{AttemptId, Draft, Timestamp};
 
 /// How often claims are renewed.
@@ -34,8 +33,6 @@ const FORGET_CLAIMS: &str = "DELETE FROM attempt_claim WHERE renewed < now() - i
 pub(super) const DELETE_EXPIRED: &str = "DELETE FROM attempt WHERE id = $1 AND created < $2";
 pub(super) const INSERT: &str =
     "INSERT INTO attempt (id, path, content_length, created, draft, note) VALUES ($1, $2, $3, $4, $5, $6)";
-/// The constraint that a second row for the same attempt violates.
-pub(super) const PRIMARY_KEY: &str = "attempt_pkey";
 
 /// Columns of an attempt, in the order in which [`row`] reads them.
 pub(super) const ATTEMPT: &str = "id, path, content_length, created, draft, note";

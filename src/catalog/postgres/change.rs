@@ -10,9 +10,10 @@ use futures_util::future::{join, join3, join4};
 use tokio_postgres::{Error, Row};
 
 use super::attempts;
+use super::params::boxed;
 use super::record::{REFERENCED, Recording, SOURCES, sources};
 use super::rows::{self, Half, PHOTO_IDS, locks, number};
-use super::transaction::{BEGIN, Commit, Failed, Steps, Work, boxed};
+use super::transaction::{BEGIN, Commit, Failed, Steps, Work};
 use crate::catalog::{CatalogError, Change, ChangeError, DraftRow};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, Timestamp};
 

@@ -8,9 +8,10 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use super::failure::silent;
+use super::params::boxed;
 use super::pool::{Connections, discard};
 use super::rows::number;
-use super::transaction::{BEGIN, Commit, Failed, Steps, Work, boxed};
+use super::transaction::{BEGIN, Commit, Failed, Steps, Work};
 use crate::catalog::{CatalogError, Erased};
 use crate::model::{AttemptId, MediaId, UserId};
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use tokio_postgres::Error;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::catalog::CatalogError;
 use crate::error_chain::error_chain;
@@ -36,6 +36,11 @@ fn is_damage(code: &SqlState) -> bool {
 pub(super) fn is_conflict(error: &Error) -> bool {
     let code = error.code();
     code == Some(&SqlState::T_R_SERIALIZATION_FAILURE) || code == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+}
+
+/// Returns true if a transaction failed because the attempt that it records has a row already.
+pub(super) fn is_repeated(error: &Error) -> bool {
+    error.as_db_error().and_then(DbError::constraint) == Some("attempt_pkey")
 }
 
 /// Returns true if the database refused for a reason that waiting does not remove: wrong password, no such database,

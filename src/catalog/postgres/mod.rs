@@ -11,6 +11,7 @@ mod failure;
 mod indexes;
 mod key_lock;
 mod migrate;
+mod params;
 mod pool;
 mod record;
 mod restore;
@@ -34,7 +35,7 @@ use self::erasure::Erase;
 pub use self::migrate::Schema;
 use self::pool::Connections;
 use self::record::CreateDraft;
-use self::rows::{DRAFT, MEDIA, PHOTO_IDS, number};
+use self::rows::{DRAFT, MEDIA, PHOTO_IDS, limit_of, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, Erased, IndexFault,
@@ -76,10 +77,6 @@ impl PostgresCatalog {
         let found = self.connections.read(&format!("SELECT {MEDIA} {from}"), &[&id]).await?;
         found.first().map(|row| rows::media(row, 0)).transpose()
     }
-}
-
-fn limit_of(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 #[async_trait]

@@ -7,8 +7,9 @@ use futures_util::future::{join, join4};
 use tokio_postgres::{Row, Statement};
 
 use super::attempts;
+use super::params::boxed;
 use super::rows::{self, Half, locks, number};
-use super::transaction::{BEGIN, Commit, Failed, Steps, Work, boxed};
+use super::transaction::{BEGIN, Commit, Failed, Steps, Work};
 use crate::catalog::{CatalogError, NewDraft, NewPhoto};
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaKey, UserId};
 

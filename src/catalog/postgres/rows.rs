@@ -41,6 +41,11 @@ pub(super) fn number(id: u64) -> i64 {
     i64::try_from(id).unwrap_or(i64::MAX)
 }
 
+/// Converts the greatest number of rows of a query to PostgreSQL's type.
+pub(super) fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
 /// Reads column `at`.
 pub(super) fn column<'r, T: FromSql<'r>>(row: &'r Row, at: usize) -> Result<T, CatalogError> {
     row.try_get(at).map_err(|error| CatalogError::Corrupt(error_chain(&error)))

@@ -16,12 +16,10 @@ use deadpool_postgres::Client;
 use futures_util::FutureExt;
 use futures_util::future::{join, join_all};
 use tokio::time::{sleep, timeout};
-use tokio_postgres::error::DbError;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Statement};
 
-use super::attempts;
-use super::failure::{is_conflict, proves_rollback, silent};
+use super::failure::{is_conflict, is_repeated, proves_rollback, silent};
+use super::params::Params;
 use super::pool::{Connections, OPERATION, discard};
 use crate::catalog::{CatalogError, ChangeError};
 
@@ -55,11 +53,12 @@ pub(super) enum Failed {
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        let constraint = error.as_db_error().and_then(DbError::constraint);
-        match constraint {
-            Some(attempts::PRIMARY_KEY) => Self::Other(ChangeError::Repeated),
-            _ if is_conflict(&error) => Self::Conflict(error),
-            _ => CatalogError::from(error).into(),
+        if is_repeated(&error) {
+            Self::Other(ChangeError::Repeated)
+        } else if is_conflict(&error) {
+            Self::Conflict(error)
+        } else {
+            CatalogError::from(error).into()
         }
     }
 }
@@ -69,18 +68,6 @@ impl From<CatalogError> for Failed {
         Self::Other(error.into())
     }
 }
-
-/// The parameters of a statement.
-pub(super) type Params = Vec<Box<dyn ToSql + Sync + Send>>;
-
-/// Makes [`Params`] of values.
-macro_rules! boxed {
-    ($($value:expr),+ $(,)?) => {{
-        let params: $crate::catalog::postgres::transaction::Params = vec![$(Box::new($value)),+];
-        params
-    }};
-}
-pub(super) use boxed;
 
 /// The last statements of a transaction, with their parameters.
 #[derive(Default)]

@@ -365,7 +365,13 @@ async fn damaged_snapshot_or_parameters_are_called_by_name() {
         for number in 0..50 {
             let damaged = copy(dir.path());
             let mut flipped = bytes.clone();
-            flipped[pseudorandom(number, bytes.len())] ^= 1 << (number % 8);
+            // The eight bytes before the checksum of a snapshot are a length that is used for compressed ones only.
+            let unused = if name == "conf" { 0..0 } else { bytes.len() - 12..bytes.len() - 4 };
+            let at = pseudorandom(number, bytes.len());
+            if unused.contains(&at) {
+                continue;
+            }
+            flipped[at] ^= 1 << (number % 8);
             fs::write(damaged.path().join(&name), flipped).unwrap();
             let why = verify(damaged.path());
             let is_called = |what: &String| *what == format!("its file {name} is damaged");
