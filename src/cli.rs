@@ -8,6 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::Operation;
 use crate::config::{self, NearMiss, Settings, Source, StoreAddress};
+use crate::model::{DraftId, MediaKey};
 
 /// Exit code after bad arguments or settings. Starting again cannot help, so a supervisor should not.
 pub const EXIT_USAGE: u8 = 2;
@@ -96,10 +97,56 @@ enum Subcommands {
         #[arg(long, value_name = "PLACE")]
         to: Option<String>,
     },
+    /// Show what is known of a photo: its row, its drafts and its file.
+    ///
+    /// With an embedded catalog the server must be stopped. Prints one line for each fact, which starts with its kind. Exits
+    /// with 1 if the photo is unknown, or if its file is missing or damaged.
+    Find {
+        /// SHA-256 of the photo in hexadecimal, its file name, or its URL.
+        #[arg(value_parser = hash)]
+        hash: MediaKey,
+    },
+    /// Remove drafts.
+    Draft {
+        #[command(subcommand)]
+        action: DraftAction,
+    },
+    /// Remove what is kept of users.
+    User {
+        #[command(subcommand)]
+        action: UserAction,
+    },
     /// Issue bearer tokens.
     Token {
         #[command(subcommand)]
         action: TokenAction,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DraftAction {
+    /// Delete a draft, whoever owns it.
+    ///
+    /// With an embedded catalog the server must be stopped. Photos that no other draft has are removed by the server after
+    /// MEDIA_GRACE_HOURS.
+    Delete {
+        /// Id of the draft.
+        #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+        id: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserAction {
+    /// Erase a user: drafts, photos that no other draft has, and idempotency keys.
+    ///
+    /// Photos are removed at once, without the time of MEDIA_GRACE_HOURS. Those that drafts of others have stay, and no longer
+    /// name the user. With an embedded catalog the server must be stopped. With PostgreSQL it may run: what the user
+    /// sends meanwhile stays. If the command is interrupted, run it again.
+    Erase {
+        /// Id of the user.
+        #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+        id: u64,
     },
 }
 
@@ -147,12 +194,26 @@ pub fn command() -> Command {
                 let (from, to) = (from.map(|value| address(&value)), to.map(|value| address(&value)));
                 Command::Operate(Operation::MigrateStore { from, to })
             }
+            Some(Subcommands::Find { hash }) => Command::Operate(Operation::Find { key: hash }),
+            Some(Subcommands::Draft { action: DraftAction::Delete { id } }) => {
+                Command::Operate(Operation::DeleteDraft { id: DraftId(id) })
+            }
+            Some(Subcommands::User { action: UserAction::Erase { id } }) => {
+                Command::Operate(Operation::EraseUser { user: id })
+            }
             Some(Subcommands::Token { action: TokenAction::Issue { user, ttl } }) => {
                 Command::Operate(Operation::IssueToken { user, ttl })
             }
         },
         Err(error) => error.exit(),
     }
+}
+
+/// Parses the hash of a photo, which may be the last part of a URL and may have an extension.
+fn hash(text: &str) -> Result<MediaKey, String> {
+    let name = text.rsplit('/').next().unwrap_or(text);
+    let digits = name.split_once('.').map_or(name, |(digits, _)| digits);
+    digits.parse().map_err(|_| "a photo is named by 64 lower-case hex digits".to_owned())
 }
 
 /// Parses an address, or ends the process. The error does not show the text, which may contain a password.

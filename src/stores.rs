@@ -21,6 +21,9 @@ pub(crate) enum Mode {
     Existing,
     /// A command that only reads, beside a running server. It does not lock a local store of photos, as other modes do.
     Read,
+    /// A command that reads and removes photos, beside a running server if the catalog allows that, under the locks of their
+    /// keys.
+    Remove,
 }
 
 /// Both stores, opened.
@@ -110,7 +113,7 @@ pub(crate) async fn open(settings: &Settings, mode: Mode) -> Result<Stores, Open
 pub(crate) async fn open_catalog(settings: &Settings, mode: Mode) -> Result<Arc<dyn Restorable>, OpenError> {
     let database = &settings.database;
     let failed = |source| OpenError::Catalog { database: database.clone(), source };
-    let must_exist = matches!(mode, Mode::Existing | Mode::Read);
+    let must_exist = matches!(mode, Mode::Existing | Mode::Read | Mode::Remove);
     let catalog: Arc<dyn Restorable> = match database {
         Database::Sled(path) if must_exist && !SledCatalog::exists(path) => {
             return Err(OpenError::NoCatalog(path.clone()));
@@ -152,12 +155,13 @@ pub(crate) async fn open_media(settings: &Settings, mode: Mode) -> Result<Media,
     let (root, min_free) = (&settings.media_root, settings.min_free_disk);
     let failed = |source| OpenError::Media { path: root.clone(), source };
     let (store, dir): (Arc<dyn MediaStore>, _) = match &settings.media_storage {
-        MediaStorage::Local if mode == Mode::Existing && !root.is_dir() => {
+        MediaStorage::Local if matches!(mode, Mode::Existing | Mode::Remove) && !root.is_dir() => {
             return Err(OpenError::NoMedia(root.clone()));
         }
         MediaStorage::Local => {
             let opened = match mode {
                 Mode::Read => LocalStore::open_for_reading(root),
+                Mode::Remove => LocalStore::open_for_removal(root),
                 Mode::Serve | Mode::Create | Mode::Existing => LocalStore::open(root, min_free),
             };
             let store = opened.map_err(failed)?;

@@ -22,7 +22,7 @@ pub use self::attempt::{Attempt, AttemptRow, Begun, Claim, ClaimedAttempt, NewAt
 pub use self::change::{Change, ChangeError, Fields};
 pub use self::event::{DueEvent, Event, EventRow, Happening, Subject};
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
-pub use self::restorable::{Restorable, Restore, RestoreError, State};
+pub use self::restorable::{Erased, IndexFault, Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::{Salvage, SalvageReport, SledCatalog};
 use crate::blocking::BlockingError;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{AttemptRow, Catalog, CatalogError, EventRow, Outbox, Row};
-use crate::model::{AttemptId, Media, MediaKey};
+use crate::model::{AttemptId, DraftId, Media, MediaId, MediaKey, UserId};
 
 /// The state of a catalog beside its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,34 @@ pub enum RestoreError {
     Catalog(#[from] CatalogError),
 }
 
+/// A place where an index or a count does not agree with the drafts that it is derived from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IndexFault {
+    /// The list of its owner does not have the draft.
+    Unlisted(DraftId),
+    /// The drafts with the photo do not have the draft.
+    Unindexed(DraftId, MediaId),
+    /// More drafts have the photo than are counted. It could be removed while a draft has it.
+    Undercounted(MediaId),
+    /// Fewer drafts have the photo than are counted. It would not be removed when no draft has it any more.
+    Overcounted(MediaId),
+    /// The list of an owner has a draft that does not exist, or that has another owner or state.
+    StaleList(DraftId),
+    /// The drafts with the photo have a draft that does not exist or does not have the photo.
+    StaleReference(DraftId, MediaId),
+    /// The photos without a draft have a photo that does not exist or has a draft.
+    StaleUnreferenced(MediaId),
+}
+
+/// How many rows named a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Attempts that were removed.
+    pub attempts: u64,
+    /// Media rows that have no owner any more.
+    pub media: u64,
+}
+
 /// A catalog that the operator can save, check and restore while nobody else uses it.
 #[async_trait]
 pub trait Restorable: Catalog + Outbox {
@@ -73,6 +101,32 @@ pub trait Restorable: Catalog + Outbox {
     /// # Errors
     /// The catalog failed.
     async fn events_page(&self, after: Option<u64>, limit: usize) -> Result<Vec<EventRow>, CatalogError>;
+
+    /// Returns the places where indexes and counts do not agree with the drafts. If `repair` is set, they agree afterwards, and
+    /// that is durable. Nothing else may use the catalog meanwhile.
+    ///
+    /// # Errors
+    /// The catalog failed. A repair may be run again.
+    async fn check_indexes(&self, repair: bool) -> Result<Vec<IndexFault>, CatalogError>;
+
+    /// Removes what names `user` from these rows, in one transaction: those of `attempts` whose draft is the user's, and the
+    /// owner of those of `media` that is the user. Returns once that is durable, with the number of rows. Other rows do not
+    /// change.
+    ///
+    /// # Errors
+    /// The rows are unchanged, unless the error is [`CatalogError::Indeterminate`]. It may be repeated in any case.
+    async fn erase(
+        &self,
+        user: UserId,
+        attempts: &[AttemptId],
+        media: &[MediaId],
+    ) -> Result<Erased, CatalogError>;
+
+    /// Removes the row of a user, if the catalog has one and no draft and no media row names the user. Returns whether it did.
+    ///
+    /// # Errors
+    /// The catalog failed, or the user was named meanwhile.
+    async fn remove_user(&self, user: UserId) -> Result<bool, CatalogError>;
 
     /// Takes one step, in one transaction, and returns once it is durable.
     ///

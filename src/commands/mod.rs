@@ -1,13 +1,17 @@
 //! The operator's commands. They open the stores, report the result, and leave the work to `backup`.
 //!
-//! Output goes to stdout, and messages go to stderr. A command needs the catalog for itself: only one process can open
-//! sled, and a PostgreSQL catalog that changes meanwhile would give inconsistent results.
+//! Output goes to stdout, and messages go to stderr. A command on the whole catalog needs it for itself: only one process can
+//! open sled, and a PostgreSQL catalog that changes meanwhile would give inconsistent results. Commands on single drafts and
+//! users run beside servers with PostgreSQL.
 
+mod drafts;
 mod files;
+mod find;
 mod migrate_store;
 mod rebuild;
 mod report;
 mod salvage;
+mod users;
 
 use std::time::Duration;
 
@@ -16,7 +20,7 @@ use self::report::{check, note, restore, say, with_causes};
 use crate::auth::Tokens;
 use crate::backup::{self, Checks};
 use crate::config::{Settings, StoreAddress};
-use crate::model::UserId;
+use crate::model::{DraftId, MediaKey, UserId};
 use crate::stores::{self, Mode, Stores};
 
 /// An operator's command with its arguments.
@@ -57,6 +61,21 @@ pub enum Operation {
         /// The target.
         to: Option<StoreAddress>,
     },
+    /// Shows what is known of a photo.
+    Find {
+        /// Its content address.
+        key: MediaKey,
+    },
+    /// Removes a draft.
+    DeleteDraft {
+        /// Its id.
+        id: DraftId,
+    },
+    /// Removes all that names a user.
+    EraseUser {
+        /// The user's id.
+        user: u64,
+    },
     /// Makes a bearer token.
     IssueToken {
         /// The user's id.
@@ -95,6 +114,9 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
                 migrate_store::migrate_store(settings, from.as_ref(), to.as_ref()).await
             }
             Operation::Migrate => migrate(settings).await,
+            Operation::Find { key } => find::find(settings, *key).await,
+            Operation::DeleteDraft { id } => drafts::delete(settings, *id).await,
+            Operation::EraseUser { user } => users::erase(settings, *user).await,
             Operation::IssueToken { user, ttl } => issue_token(settings, *user, *ttl),
         }
     })

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use crate::backup::{self, Checks, Finding, Summary};
 use crate::catalog::Restorable;
+use crate::config::Settings;
 use crate::error_chain::error_chain;
 use crate::media::MediaStore;
 
@@ -33,6 +34,14 @@ pub(super) async fn check(
     let summary = backup::fsck(catalog, store, checks, say).await.map_err(with_causes)?;
     note(&summary.to_string());
     Ok(summary)
+}
+
+/// Refuses a command that removes something while the stores are moved.
+pub(super) fn refuse_if_read_only(settings: &Settings) -> Result<(), String> {
+    if settings.read_only {
+        return Err("READ_ONLY=true: nothing is removed while the stores are moved".to_owned());
+    }
+    Ok(())
 }
 
 /// An error with its causes.

@@ -239,6 +239,40 @@ async fn damaged_photos_are_found_by_fsck_and_restored_by_upload() {
     assert_eq!(fsck(shared.path(), &[]), (0, strings(&[&unknown[..1]])));
 }
 
+#[tokio::test]
+async fn damaged_indexes_are_found_and_repaired_by_fsck() {
+    let server = Server::start(&[]);
+    for number in 0..3 {
+        uploaded(&server, &[photo_numbered(120, 90, number), photo_numbered(120, 90, 9)]).await;
+    }
+    let shared = server.stop();
+    let dir = shared.path();
+    assert_eq!(fsck(dir, &[]), (0, vec![]));
+    {
+        let db = sled::open(dir.join("data/db")).unwrap();
+        for index in ["drafts_by_owner", "drafts_by_media"] {
+            let index = db.open_tree(index).unwrap();
+            let (first, _) = index.first().unwrap().unwrap();
+            index.remove(first).unwrap();
+        }
+        // No draft has media 1, and four have media 2.
+        let references = db.open_tree("references").unwrap();
+        references.insert(1_u64.to_be_bytes(), &[0; 16]).unwrap();
+        references.insert(2_u64.to_be_bytes(), [4_u64, 0].map(u64::to_be_bytes).concat()).unwrap();
+        db.open_tree("unreferenced").unwrap().insert([0_u64, 3].map(u64::to_be_bytes).concat(), &[]).unwrap();
+        db.flush().unwrap();
+    }
+    let kinds =
+        ["draft-unindexed", "draft-unlisted", "index-stale", "media-overcounted", "media-undercounted"];
+    assert_eq!(fsck(dir, &["--quick"]), (1, strings(&[&kinds])));
+    let repaired: Vec<String> = kinds.iter().map(|kind| format!("{kind} (repaired)")).collect();
+    assert_eq!(fsck(dir, &["--quick", "--repair"]), (0, repaired));
+    assert_eq!(fsck(dir, &[]), (0, vec![]));
+    let server = Server::start_in(shared, &[]);
+    let list: Value = server.get("/api/v1/listings").await.json().await.unwrap();
+    assert_eq!(list["items"].as_array().unwrap().len(), 3);
+}
+
 fn strings(lists: &[&[&str]]) -> Vec<String> {
     let mut strings: Vec<String> = lists.concat().iter().map(ToString::to_string).collect();
     strings.sort();

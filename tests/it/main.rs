@@ -16,6 +16,7 @@ mod crash;
 mod deduplication;
 mod dependencies;
 mod disk;
+mod erasure;
 mod events;
 mod fairness;
 mod forms;

@@ -10,6 +10,21 @@ use crate::http_clients::program;
 use crate::support::{Server, file, form, photo};
 
 const DOCUMENT: &str = "/api/v1/openapi.json";
+/// Drafts of which the hook of schemathesis uses some.
+const DRAFTS: usize = 400;
+/// What the hook makes the server accept.
+const ACCEPTED: [(&str, &str, u16); 10] = [
+    ("POST", "upload", 201),
+    ("GET", "listings", 200),
+    ("POST", "listings_create", 201),
+    ("GET", "listing", 200),
+    ("PATCH", "listing_change", 200),
+    ("DELETE", "listing_delete", 204),
+    ("POST", "photos_append", 200),
+    ("DELETE", "photo_remove", 200),
+    ("PUT", "photos_order", 200),
+    ("GET", "media", 200),
+];
 
 /// Runs a Python module in the server's directory and returns its output, unless it fails.
 fn python(
@@ -66,7 +81,14 @@ async fn responses_conform_to_the_document() {
     };
     let server = Server::start(&[]);
     let photo = photo(64, 48);
-    assert_eq!(server.upload(form(&[file(&photo)])).await.0, 201);
+    let three = form(&[file(&photo), file(&photo), file(&photo)]);
+    for _ in 0..DRAFTS {
+        assert_eq!(server.upload(three.clone()).await.0, 201);
+    }
+    let mut before = Vec::new();
+    for route in ACCEPTED {
+        before.push(accepted(&server, route).await);
+    }
     let sent = server.dir().path().join("photo.jpg");
     std::fs::write(&sent, photo).unwrap();
     let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/schemathesis_hooks.py");
@@ -90,17 +112,24 @@ async fn responses_conform_to_the_document() {
             ("SCHEMATHESIS_HOOKS", hooks.to_str().unwrap()),
             ("VINTEDBOT_PHOTO", sent.to_str().unwrap()),
             ("VINTEDBOT_STORED", stored),
+            ("VINTEDBOT_DRAFTS", &DRAFTS.to_string()),
         ],
     );
     println!("{report}");
-    // The server would only refuse random bytes.
-    for route in ["upload", "listing", "media"] {
-        let status = if route == "upload" { 201 } else { 200 };
-        let method = if route == "upload" { "POST" } else { "GET" };
-        let name =
-            format!("http_requests_total{{method=\"{method}\",route=\"{route}\",status=\"{status}\"}}");
-        assert!(server.labelled_metric(&name).await > 1, "{name}");
+    // The server would only refuse random requests.
+    for (route, before) in ACCEPTED.into_iter().zip(before) {
+        let after = accepted(&server, route).await;
+        assert!(
+            after > before + 1,
+            "{route:?}: {before} requests were accepted before, and {after} afterwards"
+        );
     }
+}
+
+/// Returns how many requests with this method, route and status the server answered.
+async fn accepted(server: &Server, (method, route, status): (&str, &str, u16)) -> u64 {
+    let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
+    server.labelled_metric(&format!("http_requests_total{{{labels}}}")).await
 }
 
 #[tokio::test]

@@ -97,6 +97,45 @@ async fn browsers_of_listed_origins_may_call() {
 }
 
 #[tokio::test]
+async fn browsers_may_change_drafts_and_read_what_they_need_for_it() {
+    let server = Server::start(&[]);
+    server.upload(form(&[file(&photo(64, 48))])).await;
+    let client = Client::new();
+    let preflight = client
+        .request(Method::OPTIONS, server.url("/api/v1/listings/1"))
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "PATCH")
+        .header(
+            "access-control-request-headers",
+            "if-match,idempotency-key,content-type,traceparent,content-digest",
+        );
+    let preflight = preflight.send().await.unwrap();
+    assert!(preflight.status().is_success());
+    let names = |headers: &reqwest::header::HeaderMap, name: &str| -> Vec<String> {
+        let list = headers[name].to_str().unwrap().to_ascii_lowercase();
+        list.split(',').map(|name| name.trim().to_owned()).collect()
+    };
+    let methods = names(preflight.headers(), "access-control-allow-methods");
+    for method in ["get", "post", "put", "patch", "delete"] {
+        assert!(methods.iter().any(|name| name == method), "{method}: {methods:?}");
+    }
+    let allowed = names(preflight.headers(), "access-control-allow-headers");
+    for header in
+        ["if-match", "if-none-match", "idempotency-key", "content-type", "traceparent", "content-digest"]
+    {
+        assert!(allowed.iter().any(|name| name == header), "{header}: {allowed:?}");
+    }
+    let change = client.patch(server.url("/api/v1/listings/1")).header("origin", "https://app.example");
+    let changed = change.json(&serde_json::json!({"title": "coat"})).send().await.unwrap();
+    assert_eq!(changed.status(), 200);
+    assert_eq!(changed.headers()["access-control-allow-origin"], "*");
+    let exposed = names(changed.headers(), "access-control-expose-headers");
+    for header in ["etag", "location", "idempotency-replayed", "retry-after", "x-request-id"] {
+        assert!(exposed.iter().any(|name| name == header), "{header}: {exposed:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_response_has_security_headers() {
     let server = Server::start(&[]);
     server.upload(form(&[file(&photo(64, 48))])).await;

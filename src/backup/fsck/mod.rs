@@ -5,6 +5,7 @@
 
 mod drafts;
 mod finding;
+mod indexes;
 mod media;
 
 pub(crate) use self::finding::{Finding, Outcome, Summary};
@@ -51,6 +52,7 @@ pub(crate) async fn fsck(
     }
     each_media(catalog, async |row| fsck.media(row).await).await?;
     each_draft(catalog, async |row| fsck.draft(&row)).await?;
+    fsck.indexes().await?;
     each_source(catalog, async |known| fsck.source(&known).await).await?;
     each_attempt(catalog, async |_| {
         fsck.summary.rows.attempts += 1;

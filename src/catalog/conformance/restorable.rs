@@ -1,8 +1,11 @@
 //! What a catalog must do that can be saved, checked and restored. Runs against an empty catalog.
 
 use super::{draft, source};
-use crate::catalog::{DraftFilter, DraftRow, Restorable, Restore, RestoreError, Row, SourceRow, State};
-use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
+use crate::catalog::{
+    Begun, Change, DraftFilter, DraftRow, Erased, NewAttempt, NewDraft, RequestHead, Restorable, Restore,
+    RestoreError, Row, SourceRow, State,
+};
+use crate::model::{AttemptId, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
 
 fn media(id: u64, name: &str) -> Media {
     let (id, key, owner) = (MediaId(id), MediaKey::of(name.as_bytes()), UserId::try_from(id % 2).ok());
@@ -48,6 +51,8 @@ pub(in crate::catalog) async fn run(catalog: &dyn Restorable) {
     source_without_a_media_row_is_restored(catalog).await;
     undated_row_gets_the_date_of_the_first_import(catalog).await;
     restored_photo_is_unreferenced_until_a_draft_refers_to_it(catalog).await;
+    user_is_erased_from_attempts_and_media_rows(catalog).await;
+    indexes_agree_with_the_drafts(catalog).await;
 }
 
 async fn empty_catalog_is_partial_until_the_restore_ends(catalog: &dyn Restorable) {
@@ -196,5 +201,57 @@ async fn restored_photo_is_unreferenced_until_a_draft_refers_to_it(catalog: &dyn
     catalog.delete_draft(DraftId(60), Some(63)).await.unwrap();
     for media in [&before, &with, &after] {
         assert!(is_unreferenced(media).await, "{}", media.id);
+    }
+}
+
+/// Creates a draft of a user under the key `k`, with a photo that is shared and one of its own.
+async fn owned(catalog: &dyn Restorable, user: UserId) -> crate::model::Draft {
+    let request = RequestHead { path: "/upload".into(), content_length: Some(5) };
+    let (id, note, since) = (AttemptId::new(Some(user), "k"), String::new(), Timestamp::UNKNOWN);
+    let attempt = Some(NewAttempt { id, request, note, since });
+    let new = NewDraft { owner: Some(user), attempt, ..draft("", &["shared", &format!("of {user}")]) };
+    catalog.create_draft(new).await.unwrap()
+}
+
+async fn user_is_erased_from_attempts_and_media_rows(catalog: &dyn Restorable) {
+    let [first, second] = [71, 72].map(|id| UserId::try_from(id).unwrap());
+    let made = [owned(catalog, first).await, owned(catalog, second).await];
+    let shared = &made[0].photos[0];
+    assert_eq!((shared.owner, &made[1].photos[0]), (Some(first), shared));
+    let attempts = catalog.attempts_page(None, 100).await.unwrap();
+    let owners = |user| attempts.iter().filter(move |row| row.attempt.draft.owner == Some(user)).count();
+    assert_eq!((owners(first), owners(second)), (1, 1));
+    let photos = attempts.iter().flat_map(|row| &row.attempt.draft.photos);
+    assert!(photos.clone().count() > 0 && photos.clone().all(|photo| photo.owner.is_none()));
+
+    assert!(!catalog.remove_user(first).await.unwrap(), "a draft has the user");
+    let ids: Vec<AttemptId> = attempts.iter().map(|row| row.id).collect();
+    let media = [shared.id, made[1].photos[1].id, MediaId(u64::MAX)];
+    assert_eq!(catalog.erase(first, &[], &[]).await.unwrap(), Erased::default());
+    assert_eq!(catalog.erase(first, &ids, &media).await.unwrap(), Erased { attempts: 1, media: 1 });
+    assert_eq!(catalog.erase(first, &ids, &media).await.unwrap(), Erased::default());
+    let read = catalog.draft(made[1].id).await.unwrap().unwrap();
+    let owners: Vec<Option<UserId>> = read.photos.iter().map(|photo| photo.owner).collect();
+    assert_eq!((owners, read.owner), (vec![None, Some(second)], Some(second)));
+    let begin = async |user| catalog.begin_attempt(AttemptId::new(Some(user), "k"), Timestamp::UNKNOWN).await;
+    assert!(matches!(begin(first).await.unwrap(), Begun::Claimed(_)));
+    assert!(matches!(begin(second).await.unwrap(), Begun::Done(_)));
+
+    catalog.delete_draft(made[0].id, None).await.unwrap();
+    assert!(!catalog.remove_user(first).await.unwrap(), "a media row has the user");
+    catalog.erase(first, &[], &[made[0].photos[1].id]).await.unwrap();
+    // Whether a user has a row is up to the catalog.
+    catalog.remove_user(first).await.unwrap();
+    assert!(!catalog.remove_user(first).await.unwrap());
+    assert_eq!(owned(catalog, first).await.owner, Some(first), "a user may come back");
+}
+
+async fn indexes_agree_with_the_drafts(catalog: &dyn Restorable) {
+    let made = catalog.create_draft(draft("", &["x", "y", "x"])).await.unwrap();
+    catalog.change_draft(made.id, None, Change::RemovePhoto(1)).await.unwrap();
+    let gone = catalog.create_draft(draft("", &["x", "z"])).await.unwrap();
+    catalog.delete_draft(gone.id, None).await.unwrap();
+    for repair in [false, true] {
+        assert_eq!(catalog.check_indexes(repair).await.unwrap(), []);
     }
 }

@@ -162,11 +162,9 @@ pub(super) fn statements(
     draft: &Draft,
     now: Timestamp,
 ) -> Result<Vec<(&'static str, Params)>, CatalogError> {
-    let Some(NewAttempt { id, request, note, since }) = new else { return Ok(Vec::new()) };
-    let (request, note, draft) = (request.clone(), note.clone(), draft.clone());
-    let attempt = Attempt { request, created: now, draft, note };
-    let expired = boxed![id.as_bytes().to_vec(), rows::system_time(*since)];
-    Ok(vec![(DELETE_EXPIRED, expired), (INSERT, columns(*id, &attempt)?)])
+    let Some(new) = new else { return Ok(Vec::new()) };
+    let expired = boxed![new.id.as_bytes().to_vec(), rows::system_time(new.since)];
+    Ok(vec![(DELETE_EXPIRED, expired), (INSERT, columns(new.id, &new.succeeded(draft, now))?)])
 }
 
 /// Reads an attempt from its [`ATTEMPT`] columns.

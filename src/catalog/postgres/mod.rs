@@ -6,7 +6,9 @@
 
 mod attempts;
 mod change;
+mod erasure;
 mod failure;
+mod indexes;
 mod key_lock;
 mod migrate;
 mod outbox;
@@ -30,14 +32,15 @@ use tokio_postgres::types::ToSql;
 
 use self::attempts::Claims;
 use self::change::{ChangeDraft, DeleteDraft, RemoveMedia};
+use self::erasure::Erase;
 pub use self::migrate::Schema;
 use self::pool::Connections;
 use self::record::CreateDraft;
 use self::rows::{DRAFT, MEDIA, PHOTO_IDS, limit_of, number};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
-    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
-    KeyLock, KnownSource, NewDraft, Outbox, Restorable, Restore, RestoreError, State,
+    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, Erased,
+    EventRow, IndexFault, KeyLock, KnownSource, NewDraft, Outbox, Restorable, Restore, RestoreError, State,
 };
 use crate::model::{
     AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId,
@@ -165,12 +168,8 @@ impl Catalog for PostgresCatalog {
     }
 
     async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError> {
-        self.connections.transact(&RemoveMedia { id, before, events: self.records_events }).await.map_err(
-            |error| match error {
-                ChangeError::Catalog(error) => error,
-                refusal => CatalogError::Corrupt(refusal.to_string()),
-            },
-        )
+        let work = RemoveMedia { id, before, events: self.records_events };
+        self.connections.transact(&work).await.map_err(catalog_error)
     }
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
@@ -240,6 +239,14 @@ impl Catalog for PostgresCatalog {
     }
 }
 
+/// Returns the error of a transaction that refuses nothing.
+fn catalog_error(error: ChangeError) -> CatalogError {
+    match error {
+        ChangeError::Catalog(error) => error,
+        refusal => CatalogError::Corrupt(refusal.to_string()),
+    }
+}
+
 fn no_state() -> CatalogError {
     CatalogError::Corrupt("the table catalog_state has no row".into())
 }
@@ -293,6 +300,23 @@ impl Restorable for PostgresCatalog {
 
     async fn events_page(&self, after: Option<u64>, limit: usize) -> Result<Vec<EventRow>, CatalogError> {
         self.connections.events_page(after, limit).await
+    }
+
+    async fn check_indexes(&self, repair: bool) -> Result<Vec<IndexFault>, CatalogError> {
+        self.connections.check_indexes(repair).await
+    }
+
+    async fn erase(
+        &self,
+        user: UserId,
+        attempts: &[AttemptId],
+        media: &[MediaId],
+    ) -> Result<Erased, CatalogError> {
+        self.connections.transact(&Erase { user, attempts, media }).await.map_err(catalog_error)
+    }
+
+    async fn remove_user(&self, user: UserId) -> Result<bool, CatalogError> {
+        self.connections.remove_user(user).await
     }
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {

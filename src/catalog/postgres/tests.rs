@@ -40,7 +40,10 @@ async fn postgres_passes_catalog_conformance_suite() {
 async fn postgres_passes_listings_conformance_suite() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
-    conformance::listings::run(Arc::new(open(&url).await)).await;
+    let catalog = Arc::new(open(&url).await);
+    conformance::listings::run(Arc::clone(&catalog) as Arc<dyn Catalog>).await;
+    assert_eq!(catalog.check_indexes(false).await.unwrap(), []);
+    drop(catalog);
     assert_no_deadlock(cluster, &url).await;
 }
 
@@ -58,6 +61,27 @@ async fn postgres_passes_outbox_conformance_suite() {
     let url = cluster.database().await;
     conformance::outbox::run(Arc::new(open(&url).await.recording_events(true))).await;
     assert_no_deadlock(cluster, &url).await;
+}
+
+#[tokio::test]
+async fn photos_that_are_marked_wrongly_are_found_and_repaired() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    let catalog = open(&url).await;
+    let kept = catalog.create_draft(draft(&["a".to_owned(), "b".to_owned()])).await.unwrap();
+    let gone = catalog.create_draft(named("c")).await.unwrap();
+    catalog.delete_draft(gone.id, None).await.unwrap();
+    let client = cluster.client(&url).await;
+    let swap = "UPDATE media SET unreferenced_since = CASE WHEN unreferenced_since IS NULL THEN now() END WHERE id <> 2";
+    client.batch_execute(swap).await.unwrap();
+    let faults = [IndexFault::Undercounted(MediaId(1)), IndexFault::Overcounted(MediaId(3))];
+    for repair in [false, true] {
+        assert_eq!(catalog.check_indexes(repair).await.unwrap(), faults);
+    }
+    assert_eq!(catalog.check_indexes(false).await.unwrap(), []);
+    let soon = Timestamp::from_millis(Timestamp::now().millis() + 60_000);
+    assert_eq!(catalog.unreferenced_media(soon, 9).await.unwrap(), gone.photos);
+    assert!(!catalog.remove_media(kept.photos[0].id, soon).await.unwrap());
 }
 
 /// Fails if the database aborted a transaction because of a deadlock. It updates this counter when a connection ends.

@@ -132,8 +132,11 @@ impl Trees {
                 break;
             }
             for id in ids {
-                // A draft that changed its state or was removed meanwhile is left out, and the next one takes its place.
-                let fits = |draft: &Draft| filter.status.is_none_or(|status| status == draft.status);
+                // A draft that changed its state or was removed meanwhile is left out, and the next one takes its place. The
+                // owner cannot change, but a damaged index must not show a draft to somebody else.
+                let fits = |draft: &Draft| {
+                    draft.owner == filter.owner && filter.status.is_none_or(|status| status == draft.status)
+                };
                 drafts.extend(self.load(id)?.filter(fits));
             }
         }

@@ -10,7 +10,9 @@ mod batches;
 mod batches_model;
 mod commit;
 mod drafts;
+mod erasure;
 mod error;
+mod indexes;
 mod migrate;
 mod ondisk;
 mod outbox;
@@ -37,12 +39,12 @@ pub use self::ondisk::{Salvage, SalvageReport};
 use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
 use super::{
-    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, EventRow,
-    KeyLock, KnownSource, NewDraft, Outbox, Restorable, Restore, RestoreError, State,
+    AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, Erased,
+    EventRow, IndexFault, KeyLock, KnownSource, NewDraft, Outbox, Restorable, Restore, RestoreError, State,
 };
 use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
-use crate::model::{AttemptId, Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp};
+use crate::model::{AttemptId, Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
 use crate::sync;
 
 /// Size of sled's page cache. sled's default is 1 GB, more memory than the target machines have.
@@ -426,6 +428,29 @@ impl Restorable for SledCatalog {
 
     async fn events_page(&self, after: Option<u64>, limit: usize) -> Result<Vec<EventRow>, CatalogError> {
         self.read(move |trees| trees.events_page(after, limit)).await
+    }
+
+    async fn check_indexes(&self, repair: bool) -> Result<Vec<IndexFault>, CatalogError> {
+        if repair {
+            self.record(|trees| Ok((trees.check_indexes(true)?, Position::default()))).await
+        } else {
+            self.read(|trees| trees.check_indexes(false)).await
+        }
+    }
+
+    async fn erase(
+        &self,
+        user: UserId,
+        attempts: &[AttemptId],
+        media: &[MediaId],
+    ) -> Result<Erased, CatalogError> {
+        let (attempts, media) = (attempts.to_vec(), media.to_vec());
+        self.record(move |trees| trees.erase(user, &attempts, &media)).await
+    }
+
+    /// Users have no rows.
+    async fn remove_user(&self, _user: UserId) -> Result<bool, CatalogError> {
+        Ok(false)
     }
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {

@@ -1,5 +1,6 @@
 //! Tests of sled's own behaviour; see `conformance` for what all catalogs have in common.
 
+use super::rows::{References, owner_key, reference_key, unreferenced_key};
 use super::*;
 use crate::catalog::{NewPhoto, conformance};
 use crate::model::MediaKey;
@@ -13,8 +14,78 @@ async fn sled_passes_catalog_conformance_suite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sled_passes_listings_conformance_suite() {
     let dir = tempfile::tempdir().unwrap();
+    let catalog = Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap());
+    conformance::listings::run(Arc::clone(&catalog) as Arc<dyn Catalog>).await;
+    assert_eq!(catalog.check_indexes(false).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn damaged_indexes_are_found_and_repaired() {
+    let dir = tempfile::tempdir().unwrap();
     let catalog = SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap();
-    conformance::listings::run(Arc::new(catalog)).await;
+    let photo = |name: u8| NewPhoto {
+        key: MediaKey::of(&[name]),
+        width: 4,
+        height: 3,
+        size_bytes: 1,
+        source: SourceId::from_digest([name; 32]),
+    };
+    for photos in [&[1, 2][..], &[2, 3, 4]] {
+        let photos = photos.iter().copied().map(photo).collect();
+        catalog.create_draft(NewDraft { photos, ..NewDraft::default() }).await.unwrap();
+    }
+    let third = catalog.create_draft(NewDraft { photos: vec![photo(5)], ..NewDraft::default() });
+    let third = third.await.unwrap();
+    catalog.delete_draft(third.id, None).await.unwrap();
+    {
+        let trees = &catalog.opened().await.unwrap().trees;
+        let status = crate::model::DraftStatus::Draft;
+        let set = |media: u64, drafts| {
+            let value = References { drafts, since: Timestamp::from_millis(5) }.bytes();
+            trees.references.insert(media.to_be_bytes(), value).unwrap();
+        };
+        trees.drafts_by_owner.remove(owner_key(None, status, DraftId(1))).unwrap();
+        trees.drafts_by_owner.insert(owner_key(UserId::try_from(7).ok(), status, DraftId(2)), &[]).unwrap();
+        trees.drafts_by_media.remove(reference_key(MediaId(2), DraftId(1))).unwrap();
+        trees.drafts_by_media.insert(reference_key(MediaId(1), DraftId(2)), &[]).unwrap();
+        set(1, 0);
+        trees.unreferenced.insert(unreferenced_key(Timestamp::from_millis(5), MediaId(1)), &[]).unwrap();
+        set(2, 3);
+        trees.references.remove(3_u64.to_be_bytes()).unwrap();
+        trees.unreferenced.insert(unreferenced_key(Timestamp::from_millis(9), MediaId(4)), &[]).unwrap();
+        // The time of the last reference differs from the one in the index.
+        set(5, 0);
+    }
+    let of_seven = DraftFilter { owner: UserId::try_from(7).ok(), status: None };
+    assert_eq!(catalog.drafts_of(of_seven, None, 9).await.unwrap(), [], "another one's draft is not shown");
+    let mut faults = catalog.check_indexes(false).await.unwrap();
+    faults.sort();
+    let mut expected = [
+        IndexFault::Unlisted(DraftId(1)),
+        IndexFault::Unindexed(DraftId(1), MediaId(2)),
+        IndexFault::Undercounted(MediaId(1)),
+        IndexFault::Undercounted(MediaId(3)),
+        IndexFault::Overcounted(MediaId(2)),
+        IndexFault::Overcounted(MediaId(5)),
+        IndexFault::StaleList(DraftId(2)),
+        IndexFault::StaleReference(DraftId(2), MediaId(1)),
+        IndexFault::StaleUnreferenced(MediaId(4)),
+        IndexFault::StaleUnreferenced(MediaId(5)),
+    ];
+    expected.sort();
+    assert_eq!(faults, expected);
+    faults = catalog.check_indexes(true).await.unwrap();
+    faults.sort();
+    assert_eq!(faults, expected);
+    assert_eq!(catalog.check_indexes(false).await.unwrap(), []);
+    let later = Timestamp::from_millis(Timestamp::now().millis() + 60_000);
+    assert_eq!(catalog.unreferenced_media(later, 9).await.unwrap(), third.photos);
+    assert!(!catalog.remove_media(MediaId(1), later).await.unwrap());
+    assert!(catalog.remove_media(MediaId(5), later).await.unwrap());
+    assert_eq!(catalog.drafts_with(MediaId(2), None, 9).await.unwrap(), [DraftId(1), DraftId(2)]);
+    let nobodys = DraftFilter { owner: None, status: None };
+    let listed = catalog.drafts_of(nobodys, None, 9).await.unwrap();
+    assert_eq!(listed.iter().map(|draft| draft.id.0).collect::<Vec<_>>(), [2, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -300,7 +300,8 @@ impl Transaction<'_> {
         draft: &Draft,
         now: Timestamp,
     ) -> Step<(), ChangeError> {
-        let Some(NewAttempt { id, request, note, since }) = attempt else { return Ok(()) };
+        let Some(attempt) = attempt else { return Ok(()) };
+        let NewAttempt { id, since, .. } = attempt;
         if let Some(there) = self.attempts.get(id.as_bytes())? {
             let there = decode::<Attempt>(&there).map_err(abort)?;
             if there.created >= *since {
@@ -308,8 +309,7 @@ impl Transaction<'_> {
             }
             self.attempts_by_time.remove(attempt_key(there.created, id.as_bytes()))?;
         }
-        let (request, note, draft) = (request.clone(), note.clone(), draft.clone());
-        self.insert_attempt(*id, &Attempt { request, created: now, draft, note })
+        self.insert_attempt(*id, &attempt.succeeded(draft, now))
     }
 
     /// Records an attempt that has no row.

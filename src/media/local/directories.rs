@@ -23,22 +23,32 @@ pub(super) struct Directories {
 #[derive(Debug)]
 struct Opened {
     names: Arc<DirSync>,
-    /// The staging directory, locked while the store is open. `None` if the store is open for reading only.
-    staging: Option<File>,
+    access: Access,
+}
+
+/// What this process may do with the store.
+#[derive(Debug)]
+pub(super) enum Access {
+    /// Everything. The staging directory is locked while the store is open.
+    All(File),
+    /// Read photos, and remove some under the locks of their keys, beside the process that may do everything.
+    Remove,
+    /// Read photos.
+    Read,
 }
 
 impl Directories {
     /// Creates missing directories, and locks the staging directory: another process must not clear what this one staged.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        let staging = Some(lock_staging(root)?);
-        let opened = Opened { names: Arc::new(DirSync::open(root)?), staging };
+        let access = Access::All(lock_staging(root)?);
+        let opened = Opened { names: Arc::new(DirSync::open(root)?), access };
         Ok(Self { root: root.into(), opened: Mutex::new(opened) })
     }
 
-    /// Opens the directories, without creating or locking any.
-    pub(super) fn open_for_reading(root: &Path) -> io::Result<Self> {
+    /// Opens the directories beside the process that has them open, without creating or locking any.
+    pub(super) fn open_beside(root: &Path, access: Access) -> io::Result<Self> {
         fs::read_dir(root)?;
-        let opened = Opened { names: Arc::new(DirSync::open(root)?), staging: None };
+        let opened = Opened { names: Arc::new(DirSync::open(root)?), access };
         Ok(Self { root: root.into(), opened: Mutex::new(opened) })
     }
 
@@ -51,13 +61,19 @@ impl Directories {
         Arc::clone(&self.opened().names)
     }
 
-    /// Fails if the store is open for reading only.
+    /// Fails unless this process may do everything.
     pub(super) fn writable(&self) -> io::Result<()> {
-        match self.opened().staging {
-            Some(_) => Ok(()),
-            None => {
-                Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the store is open for reading only"))
-            }
+        match self.opened().access {
+            Access::All(_) => Ok(()),
+            Access::Remove | Access::Read => Err(read_only()),
+        }
+    }
+
+    /// Fails if the store is open for reading only.
+    pub(super) fn removable(&self) -> io::Result<()> {
+        match self.opened().access {
+            Access::All(_) | Access::Remove => Ok(()),
+            Access::Read => Err(read_only()),
         }
     }
 
@@ -67,7 +83,7 @@ impl Directories {
     /// A directory cannot be created, or another process has locked the new one.
     pub(super) fn restore(&self) -> io::Result<()> {
         let mut opened = self.opened();
-        let Some(staging) = &opened.staging else { return Ok(()) };
+        let Access::All(staging) = &opened.access else { return Ok(()) };
         if is_at(staging, &self.staging())? && is_at(opened.names.dir(), &self.root)? {
             return Ok(());
         }
@@ -75,7 +91,7 @@ impl Directories {
             "a directory of the media store was removed or replaced: it is created and opened again"
         );
         if !is_at(staging, &self.staging())? {
-            opened.staging = Some(lock_staging(&self.root)?);
+            opened.access = Access::All(lock_staging(&self.root)?);
         }
         let names = DirSync::open(&self.root)?;
         names.sync_now()?;
@@ -86,6 +102,10 @@ impl Directories {
     fn opened(&self) -> MutexGuard<'_, Opened> {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn read_only() -> io::Error {
+    io::Error::new(io::ErrorKind::ReadOnlyFilesystem, "the store is not open for this")
 }
 
 fn lock_staging(root: &Path) -> io::Result<File> {

@@ -152,7 +152,7 @@ impl MediaStore for LocalStore {
     }
 
     async fn remove(&self, keys: &[MediaKey]) -> Result<(), MediaError> {
-        self.directories.writable()?;
+        self.directories.removable()?;
         Ok(self.remove_files(keys).await?)
     }
 

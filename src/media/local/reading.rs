@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
 
 use super::LocalStore;
-use super::directories::Directories;
+use super::directories::{Access, Directories};
 use super::files::found;
 use crate::disk::FreeDisk;
 use crate::media::Integrity;
@@ -29,10 +29,23 @@ impl LocalStore {
     /// # Errors
     /// There is no such directory, or it cannot be read.
     pub(crate) fn open_for_reading(root: &Path) -> io::Result<Self> {
+        Self::open_beside(root, Access::Read)
+    }
+
+    /// Opens the photos under `root` as [`open_for_reading`](Self::open_for_reading) does, and lets photos be removed. The
+    /// caller holds the locks of their keys, against the process that publishes photos.
+    ///
+    /// # Errors
+    /// There is no such directory, or it cannot be read.
+    pub(crate) fn open_for_removal(root: &Path) -> io::Result<Self> {
+        Self::open_beside(root, Access::Remove)
+    }
+
+    fn open_beside(root: &Path, access: Access) -> io::Result<Self> {
         Ok(Self {
             root: root.into(),
             min_free: FreeDisk::Bytes(0),
-            directories: Arc::new(Directories::open_for_reading(root)?),
+            directories: Arc::new(Directories::open_beside(root, access)?),
             pending: Arc::default(),
         })
     }

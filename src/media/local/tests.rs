@@ -220,3 +220,19 @@ async fn store_opened_for_reading_changes_nothing() {
     assert!(reader.quarantine(key).await.is_err());
     assert_eq!(names(dir.path()), before);
 }
+
+#[tokio::test]
+async fn store_opened_for_removal_removes_photos_and_does_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = open(dir.path());
+    published(&master, &[b"photo"]).await.commit().await;
+    let remover = LocalStore::open_for_removal(dir.path()).unwrap();
+    let key = MediaKey::of(b"photo");
+    assert!(remover.begin().stage(Bytes::from_static(b"another")).await.is_err());
+    assert!(remover.quarantine(key).await.is_err());
+    assert_eq!(remover.length(key).await.unwrap(), Some(5));
+    remover.remove(&[key]).await.unwrap();
+    assert_eq!(master.length(key).await.unwrap(), None);
+    published(&master, &[b"photo"]).await.commit().await;
+    assert_eq!(remover.length(key).await.unwrap(), Some(5));
+}
