@@ -166,3 +166,6 @@ fn pause_after(failures: u32, error: &DeliveryError) -> Duration {
     let pause = Duration::from_secs(PAUSES[step]);
     jitter::between(pause * 9 / 10, pause * 11 / 10).max(error.retry_after())
 }
+
+#[cfg(test)]
+mod tests;
