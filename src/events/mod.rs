@@ -1,7 +1,7 @@
 //! Events: what happened to drafts and photos is delivered to the operator's receiver, at least once, and in order for each draft.
 //!
 //! The outbox is in the catalog, where each change records its event in its own transaction. This room takes events that are
-//! due, a few at a time, and sends them. Whoever takes an event has a lease on its subject, so that several instances never deliver
+//! due, a few at a time, and sends them. The instance that takes an event has a lease on its subject, so that several instances never deliver
 //! events of one draft side by side. A receiver that is down costs nothing but rows: its events wait, with growing pauses, and
 //! are given up after three days.
 

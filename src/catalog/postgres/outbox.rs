@@ -1,6 +1,6 @@
 //! The outbox: events that are not delivered, recorded in the transaction of their change.
 //!
-//! The row of a subject in `delivery` is locked by whoever adds or removes an event of the subject, so that its number of events
+//! The row of a subject in `delivery` is locked by the transaction that adds or removes an event of the subject, so that its number of events
 //! is right. Instances that look for due events skip what another one has locked.
 
 use std::sync::Arc;

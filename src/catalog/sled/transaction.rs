@@ -320,7 +320,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Removes an attempt, of which the index has this key.
+    /// Removes the attempt with this key in the index by time.
     pub(super) fn forget_attempt<A>(&self, key: &[u8]) -> Step<(), A> {
         self.attempts_by_time.remove(key)?;
         self.attempts.remove(&key[8.min(key.len())..])?;
