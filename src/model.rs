@@ -385,6 +385,14 @@ fn is_zero(version: &u64) -> bool {
     *version == 0
 }
 
+impl Draft {
+    /// Returns the draft without its owner and the first owners of its photos.
+    pub(crate) fn without_owners(&self) -> Self {
+        let photos = self.photos.iter().map(|photo| Media { owner: None, ..photo.clone() });
+        Self { owner: None, photos: photos.collect(), ..self.clone() }
+    }
+}
+
 impl<P> Draft<P> {
     /// Returns the draft with other references to its photos.
     pub(crate) fn with_photos<Q>(self, photos: Vec<Q>) -> Draft<Q> {

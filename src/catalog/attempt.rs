@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AttemptId, Draft, Media, Timestamp};
+use crate::model::{AttemptId, Draft, Timestamp};
 
 /// What a request asks for, as far as its head says. A repeated request has an equal one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,8 +43,7 @@ impl NewAttempt {
     /// Returns the attempt, which succeeded with `draft` at time `now`. It does not name the first owners of the photos, who may
     /// be other users: answers do not show them, and the row must not outlive what is known of them.
     pub(super) fn succeeded(&self, draft: &Draft, now: Timestamp) -> Attempt {
-        let photos = draft.photos.iter().map(|photo| Media { owner: None, ..photo.clone() });
-        let draft = Draft { photos: photos.collect(), ..draft.clone() };
+        let draft = Draft { owner: draft.owner, ..draft.without_owners() };
         Attempt { request: self.request.clone(), created: now, draft, note: self.note.clone() }
     }
 }

@@ -68,6 +68,16 @@ pub enum Happening {
 }
 
 impl Happening {
+    /// Returns that `draft` was created. It does not name owners: deliveries do not show them.
+    pub(super) fn created(draft: &Draft) -> Self {
+        Self::DraftCreated(Box::new(draft.without_owners()))
+    }
+
+    /// Returns that `draft` was changed. It does not name owners.
+    pub(super) fn updated(draft: &Draft) -> Self {
+        Self::DraftUpdated(Box::new(draft.without_owners()))
+    }
+
     /// Returns the name of the event's type.
     pub fn name(&self) -> &'static str {
         match self {

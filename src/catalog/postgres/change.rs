@@ -101,7 +101,7 @@ impl Work for ChangeDraft<'_> {
                 steps.add(client, sql, params).await?;
             }
             if self.events {
-                steps.add_event(client, Happening::DraftUpdated(Box::new(draft.clone())), now).await?;
+                steps.add_event(client, Happening::updated(&draft), now).await?;
             }
             steps.commit(client, commit).await?;
         }

@@ -122,7 +122,7 @@ impl Work for CreateDraft<'_> {
             steps.add(client, sql, params).await?;
         }
         if *events {
-            steps.add_event(client, Happening::DraftCreated(Box::new(draft.clone())), created).await?;
+            steps.add_event(client, Happening::created(&draft), created).await?;
         }
         steps.commit(client, commit).await?;
         Ok(draft)

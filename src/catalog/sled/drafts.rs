@@ -33,7 +33,7 @@ impl Trees {
             transaction.replace_draft(None, Some(&row), now)?;
             let draft = row.with_photos(photos);
             transaction.record_attempt(new.attempt.as_ref(), &draft, now)?;
-            transaction.record_event(|| Happening::DraftCreated(Box::new(draft.clone())), now)?;
+            transaction.record_event(|| Happening::created(&draft), now)?;
             Ok(draft)
         })
     }
@@ -62,7 +62,7 @@ impl Trees {
             let draft = changed.with_photos(photos);
             transaction.record_attempt(change.attempt(), &draft, now)?;
             if is_change {
-                transaction.record_event(|| Happening::DraftUpdated(Box::new(draft.clone())), now)?;
+                transaction.record_event(|| Happening::updated(&draft), now)?;
             }
             Ok(draft)
         })
