@@ -8,9 +8,10 @@ export PATH := $(PATH):$(TOOLS)/cmake/bin:$(TOOLS)/nasm/bin:$(TOOLS)/cargo/bin:$
 .DEFAULT_GOAL := help
 .NOTPARALLEL: # cargo is parallel by itself
 ROUNDS := 200
+SEQUENCES := 100
 MINUTES := 15
 FEATURES := $(shell sed -n '/^\[features\]/,/^\[/s/^\([a-z_-]*\) *=.*/\1/p' Cargo.toml | grep -v '^default$$')
-.PHONY: help run build test docs lint crash soak bench compare chart load fuzz fuzz-smoke tools native clients postgres redis clean
+.PHONY: help run build test docs lint crash model soak bench compare chart load fuzz fuzz-smoke tools native clients postgres redis clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -27,6 +28,10 @@ test: lint clients postgres redis ## everything that has to pass: lint, the test
 
 crash: native ## kill -9 under load, ROUNDS times (200) on the same data; make test has a few rounds
 	VINTEDBOT_CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test it -- --nocapture after_kill_9
+
+model: native postgres ## SEQUENCES (100) of random operations on each catalog, against the model of the contract; make test has a few
+	. ./target/tools/postgres.env && VINTEDBOT_MODEL_SEQUENCES=$(SEQUENCES) \
+		cargo test --locked --test it -- --nocapture --test-threads=1 model::
 
 docs: native ## write the generated documents: docs/settings.md, problems.md and metrics.md, and .env.example
 	UPDATE_DOCS=1 cargo test --locked --lib -- docs::

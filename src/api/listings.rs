@@ -100,7 +100,7 @@ pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Proble
 pub(super) async fn create(api: &Api, mut call: Call) -> Result<Response<Body>, Problem> {
     api.refuse_if_read_only()?;
     let owner = call.caller.user;
-    let (attempt, _claim) = call.attempt.take().map(|claimed| (claimed.attempt, claimed.claim)).unzip();
+    let (attempt, claim) = call.attempt.take().map(|claimed| (claimed.attempt, claimed.claim)).unzip();
     let mut members = read(call).await?;
     let fields = written_fields(&mut members)?;
     let uploads = members.take("uploads");
@@ -114,7 +114,7 @@ pub(super) async fn create(api: &Api, mut call: Call) -> Result<Response<Body>, 
         owner,
         attempt,
     };
-    answer(api, StatusCode::CREATED, api.listings.create(new).await?, None)
+    answer(api, StatusCode::CREATED, api.listings.create(new, claim).await?, None)
 }
 
 /// Refuses all uploads: there are none that could be finished.

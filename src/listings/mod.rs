@@ -7,7 +7,9 @@ pub(crate) mod fields;
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, CatalogError, Change, ChangeError, DraftFilter, NewDraft};
+use tracing::Instrument;
+
+use crate::catalog::{Catalog, CatalogError, Change, ChangeError, Claim, DraftFilter, NewDraft};
 use crate::model::{Draft, DraftId, DraftStatus, UserId};
 
 /// Reads and changes drafts for their owners.
@@ -68,12 +70,23 @@ impl Listings {
         Ok(Page { drafts, next })
     }
 
-    /// Creates a draft.
+    /// Creates a draft. `claim` is that of its attempt. It is held until the draft is durable, even if the caller leaves: a
+    /// request with the same key must not be answered before.
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub(crate) async fn create(&self, new: NewDraft) -> Result<Draft, ChangeError> {
-        self.catalog.create_draft(new).await
+    pub(crate) async fn create(
+        &self,
+        new: NewDraft,
+        claim: Option<Box<dyn Claim>>,
+    ) -> Result<Draft, ChangeError> {
+        let catalog = Arc::clone(&self.catalog);
+        let creating = async move {
+            let _claim = claim;
+            catalog.create_draft(new).await
+        };
+        let created = tokio::spawn(creating.in_current_span()).await;
+        created.map_err(|died| CatalogError::Unavailable(died.into()))?
     }
 
     /// Changes a draft that [`find`](Self::find) returned, if it still has `version` or none is given.
@@ -95,5 +108,40 @@ impl Listings {
     /// See [`ChangeError`].
     pub(crate) async fn delete(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
         self.catalog.delete_draft(id, version).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::catalog::{Begun, NewAttempt, RequestHead, SledCatalog};
+    use crate::disk::FreeDisk;
+    use crate::model::{AttemptId, Timestamp};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn attempt_of_a_caller_that_left_is_in_work_until_it_is_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog: Arc<dyn Catalog> =
+            Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap());
+        let listings = Listings::new(Arc::clone(&catalog), false);
+        for number in 0..20 {
+            let (id, since) = (AttemptId::new(None, &format!("key {number}")), Timestamp::UNKNOWN);
+            let Begun::Claimed(claim) = catalog.begin_attempt(id, since).await.unwrap() else {
+                panic!("the key is new")
+            };
+            let request = RequestHead { path: "/".into(), content_length: None };
+            let attempt = NewAttempt { id, request, note: String::new(), since };
+            let new = NewDraft { attempt: Some(attempt), ..NewDraft::default() };
+            assert!(listings.create(new, Some(claim)).now_or_never().is_none());
+            loop {
+                match catalog.begin_attempt(id, since).await.unwrap() {
+                    Begun::InWork => tokio::task::yield_now().await,
+                    Begun::Done(attempt) => break assert_eq!(attempt.draft.id, DraftId(number + 1)),
+                    Begun::Claimed(_) => panic!("attempt {number} was given up"),
+                }
+            }
+        }
     }
 }

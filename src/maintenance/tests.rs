@@ -3,12 +3,20 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
+use self::cluster::Cluster;
 use super::collect::Collected;
 use super::*;
-use crate::catalog::{NewDraft, NewPhoto, SledCatalog};
-use crate::disk::FreeDisk;
+use crate::budget::Budget;
+use crate::catalog::{Change, NewDraft, NewPhoto, PostgresCatalog, Schema, SledCatalog};
+use crate::disk::{FreeDisk, Scratch};
+use crate::imaging::{Pool, Recipe};
+use crate::ingest::{Ingest, Limits, OnError, Target, Upload};
 use crate::media::LocalStore;
-use crate::model::{Media, MediaKey, SourceId};
+use crate::model::{Caller, Draft, Media, MediaKey, SourceId};
+
+#[path = "../../tests/cluster/mod.rs"]
+#[allow(clippy::duplicate_mod, reason = "the tests of PostgreSQL have it, too")]
+mod cluster;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -298,4 +306,182 @@ async fn cancelled_maintenance_stops() {
     });
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(10), running).await.unwrap().unwrap();
+}
+
+/// Instances that share a store, each with its own catalog, image pool and maintenance without a grace time.
+struct Instances {
+    store: Arc<dyn MediaStore>,
+    catalogs: Vec<Arc<dyn Catalog>>,
+    ingests: Vec<Arc<Ingest>>,
+    maintenances: Vec<Arc<Maintenance>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Instances {
+    fn new(catalogs: Vec<Arc<dyn Catalog>>) -> Self {
+        let (dir, free, second) = (tempfile::tempdir().unwrap(), FreeDisk::Bytes(0), Duration::from_secs(1));
+        let local = LocalStore::open(&dir.path().join("media"), free).unwrap();
+        let scratch = Scratch { dir: local.scratch_dir().into(), min_free: free };
+        let store: Arc<dyn MediaStore> = Arc::new(local);
+        let (mut ingests, mut maintenances) = (Vec::new(), Vec::new());
+        for catalog in &catalogs {
+            let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(catalog)));
+            let rules = Rules {
+                collects: true,
+                grace: Duration::ZERO,
+                pause: Duration::ZERO,
+                scrub_hours: 0,
+                draft_ttl: None,
+                attempt_lifetime: DAY,
+            };
+            maintenances.push(Arc::new(Maintenance::new(rules, Arc::clone(&publisher))));
+            let limits = Limits {
+                photos: 5,
+                photos_per_draft: 5,
+                photo_bytes: 1 << 20,
+                body_bytes: 8 << 20,
+                mime_prefixes: vec!["image/".into()],
+                memory_wait: 20 * second,
+                uploads: 64,
+            };
+            let recipe = Recipe {
+                max_dim: 64,
+                quality: 80,
+                max_pixels: 1_000_000,
+                memory: 1 << 26,
+                keep_exif: false,
+                timeout: 20 * second,
+                processor_time: 20 * second,
+            };
+            let pool = Arc::new(Pool::start(1, 256 << 20, 64, 20 * second).unwrap());
+            let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, publisher, scratch.clone());
+            ingests.push(Arc::new(ingest));
+        }
+        Self { store, catalogs, ingests, maintenances, _dir: dir }
+    }
+
+    /// Uploads the photos of these shades to one of the instances.
+    async fn upload(&self, at: usize, shades: &[u8], target: Target) -> Draft {
+        let mut body = Vec::new();
+        for shade in shades {
+            let image = image::RgbImage::from_pixel(8, 8, image::Rgb([*shade, 100, 200]));
+            let mut png = std::io::Cursor::new(Vec::new());
+            image.write_to(&mut png, image::ImageFormat::Png).unwrap();
+            let head = "--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"x\"\r\n\r\n";
+            body.extend([head.as_bytes(), png.get_ref(), b"\r\n"].concat());
+        }
+        body.extend_from_slice(b"--b--\r\n");
+        let caller = Caller::new([127, 0, 0, 1].into(), None);
+        let upload = Upload { caller, target, on_error: OnError::Fail, attempt: None };
+        let body = futures_util::stream::iter([Ok(Bytes::from(body))]);
+        self.ingests[at % self.ingests.len()].upload(upload, body, "b").await.unwrap().draft
+    }
+
+    async fn assert_photos_are_stored(&self, draft: &Draft) {
+        for photo in &draft.photos {
+            let length = self.store.length(photo.key).await.unwrap();
+            assert_eq!(length, Some(photo.size_bytes), "a photo of the live draft {} is gone", draft.id);
+        }
+    }
+
+    /// Makes drafts of the same few photos and deletes them, again and again until the deadline. Returns how many.
+    async fn make_and_delete(self: Arc<Self>, mut at: usize, deadline: tokio::time::Instant) -> usize {
+        let mut made = 0;
+        while tokio::time::Instant::now() < deadline {
+            at = at.wrapping_mul(31).wrapping_add(7);
+            let shades = [at % 3, at / 3 % 3].map(|shade| u8::try_from(shade).unwrap());
+            let mut draft = self.upload(at, &shades[..=at / 9 % 2], Target::NewDraft).await;
+            self.assert_photos_are_stored(&draft).await;
+            let catalog = &self.catalogs[at / 2 % self.catalogs.len()];
+            if at.is_multiple_of(4) {
+                draft = catalog.change_draft(draft.id, None, Change::RemovePhoto(0)).await.unwrap();
+                let target = Target::Append { draft: draft.id, version: None };
+                draft = self.upload(at / 5, &shades[..1], target).await;
+            }
+            tokio::time::sleep(Duration::from_millis(at as u64 % 4)).await;
+            self.assert_photos_are_stored(&draft).await;
+            catalog.delete_draft(draft.id, Some(draft.version)).await.unwrap();
+            made += 1;
+        }
+        made
+    }
+}
+
+/// Uploads, deletions and removals of the same three photos race on all instances. `VINTEDBOT_RACE_SECONDS` is how long.
+async fn assert_no_live_draft_loses_a_photo(catalogs: Vec<Arc<dyn Catalog>>) {
+    let seconds = std::env::var("VINTEDBOT_RACE_SECONDS").map_or(3, |seconds| seconds.parse().unwrap());
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
+    let instances = Arc::new(Instances::new(catalogs));
+    let stop = CancellationToken::new();
+    let removers = instances.maintenances.iter().cloned().map(|maintenance| {
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let mut removed = 0;
+            while !stop.is_cancelled() {
+                removed += maintenance.remove_unreferenced(&stop).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            removed
+        })
+    });
+    let removers: Vec<_> = removers.collect();
+    let clients = (0..6).map(|client| tokio::spawn(Arc::clone(&instances).make_and_delete(client, deadline)));
+    let (mut made, mut removed) = (0, 0);
+    for client in clients.collect::<Vec<_>>() {
+        made += client.await.unwrap();
+    }
+    stop.cancel();
+    for remover in removers {
+        removed += remover.await.unwrap();
+    }
+    println!("{made} drafts made and deleted, {removed} photos removed meanwhile");
+    assert!(made > 20 && removed > 0, "{made} {removed}");
+    instances.maintenances[0].remove_unreferenced(&CancellationToken::new()).await.unwrap();
+    assert_eq!(instances.catalogs[0].media_page(None, 9).await.unwrap(), []);
+    for shade in 0..3 {
+        let draft = instances.upload(0, &[shade], Target::NewDraft).await;
+        instances.assert_photos_are_stored(&draft).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn photo_of_a_live_draft_is_stored_while_equal_ones_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = SledCatalog::open(&dir.path().join("db"), FreeDisk::Bytes(0)).await.unwrap();
+    assert_no_live_draft_loses_a_photo(vec![Arc::new(catalog)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn photo_of_a_live_draft_is_stored_while_other_instances_remove_equal_ones() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await.parse().unwrap();
+    let mut catalogs: Vec<Arc<dyn Catalog>> = Vec::new();
+    for _ in 0..2 {
+        catalogs.push(Arc::new(PostgresCatalog::open(&url, 8, Schema::Migrate).await.unwrap()));
+    }
+    assert_no_live_draft_loses_a_photo(catalogs).await;
+}
+
+/// Ends the connection that holds the lock of a photo's key just before the photo's row is removed.
+const LOSE_THE_LOCK: &str = "
+    CREATE FUNCTION lose_the_lock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        PERFORM pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+        PERFORM pg_sleep(0.3);
+        RETURN OLD;
+    END $$;
+    CREATE TRIGGER lose_the_lock BEFORE DELETE ON media FOR EACH ROW EXECUTE FUNCTION lose_the_lock()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn file_whose_lock_was_lost_is_not_removed() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    let catalog = PostgresCatalog::open(&url.parse().unwrap(), 8, Schema::Migrate).await.unwrap();
+    let instances = Instances::new(vec![Arc::new(catalog)]);
+    let draft = instances.upload(0, &[1], Target::NewDraft).await;
+    cluster.client(&url).await.batch_execute(LOSE_THE_LOCK).await.unwrap();
+    instances.catalogs[0].delete_draft(draft.id, None).await.unwrap();
+    assert_eq!(instances.maintenances[0].remove_unreferenced(&CancellationToken::new()).await.unwrap(), 1);
+    assert_eq!(instances.catalogs[0].media_page(None, 9).await.unwrap(), []);
+    instances.assert_photos_are_stored(&draft).await;
 }

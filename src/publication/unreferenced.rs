@@ -8,7 +8,7 @@ impl Publisher {
     /// Returns whether it was removed.
     ///
     /// The key is locked meanwhile: an upload of the same photo publishes it before or after, and its file stays. A crash
-    /// between the two steps leaves a file without a row, which the collector removes.
+    /// between the two steps, or the loss of the lock, leaves a file without a row, which the collector removes.
     ///
     /// # Errors
     /// The catalog or the store failed.
@@ -17,11 +17,14 @@ impl Publisher {
         media: &Media,
         before: Timestamp,
     ) -> Result<bool, ReconcileError> {
-        let _guard = self.lock_keys([media.key]).await?;
+        let guard = self.lock_keys([media.key]).await?;
         if !self.catalog.remove_media(media.id, before).await? {
             return Ok(false);
         }
-        self.store.remove(&[media.key]).await?;
+        // Without the lock, another instance may have published the photo again.
+        if guard.is_valid() {
+            self.store.remove(&[media.key]).await?;
+        }
         Ok(true)
     }
 }

@@ -13,11 +13,15 @@ use nix::sys::signal::Signal;
 use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
+use crate::model::{Gallery, Random, Restarting};
 use crate::support::{BOUNDARY, Server, UPLOAD, file, files_below, form, photo_numbered, sha256};
 
 const CLIENTS: usize = 6;
 const ROUNDS: usize = 6;
+/// Different photos of the mixed load.
+const GOOD_PHOTOS: usize = 30;
 /// Number of rounds between two checks of everything ever acknowledged; other rounds check only what is new.
 const FULL_EVERY: usize = 20;
 
@@ -66,6 +70,34 @@ async fn acknowledged_drafts_survive_and_nothing_else_is_left_after_kill_9() {
         totals.unacknowledged,
         totals.referenced.len(),
     );
+}
+
+/// Clients upload, change and delete drafts, send requests again with their keys and break off requests. Each knows what its drafts
+/// have to be after each restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_change_is_undone_and_no_key_makes_two_drafts_after_kill_9() {
+    let rounds = rounds();
+    let gallery = Arc::new(Gallery::learn(GOOD_PHOTOS).await);
+    let mut restarting = Restarting::start(gallery, None).await;
+    let (stop, stopped) = watch::channel(false);
+    let mut clients =
+        restarting.start_clients(CLIENTS, &mut Random::new(random(u64::MAX)), usize::MAX, &stopped);
+    for _ in 0..rounds {
+        tokio::time::sleep(Duration::from_millis(100 + random(500))).await;
+        if random(3) == 0 {
+            restarting.signal(Signal::SIGSTOP);
+            tokio::time::sleep(Duration::from_millis(random(100))).await;
+        }
+        restarting.restart(Signal::SIGKILL).await;
+        if let Some(failed) = clients.try_join_next() {
+            failed.unwrap();
+        }
+    }
+    stop.send(true).unwrap();
+    clients.join_all().await;
+    let shared = Arc::clone(&restarting.shared);
+    restarting.stop();
+    println!("{rounds} rounds: {}; 0 lost, 0 undone, 0 made twice", shared.counts);
 }
 
 /// Uploads from several clients until the server is killed.

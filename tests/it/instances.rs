@@ -14,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::postgres::forty_photos_five_times;
 use crate::redis_server::RedisServer;
 use crate::s3;
-use crate::support::{Server, distinct, eventually, file, form, sha256};
+use crate::support::{BOUNDARY, Server, UPLOAD, distinct, eventually, file, form, sha256};
 
 /// The services that the instances share.
 struct Shared {
@@ -82,6 +82,67 @@ async fn two_instances_share_rows_objects_and_rate_limits() {
         let body = form(&[file(&distinct(0))]);
         let (status, retry, _) = server.try_upload(&Client::new(), body).await.unwrap();
         assert_eq!((status, retry), (429, true));
+    }
+}
+
+/// Sends a request with a key. Returns its status, whether the answer was given before, and its JSON.
+async fn post_with_key(server: &Server, client: &Client, key: &str, form: Vec<u8>) -> (u16, bool, Value) {
+    let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+    let request = client.post(server.url(UPLOAD)).header("content-type", content_type);
+    let response = request.header("idempotency-key", key).body(form).send().await.unwrap();
+    let is_replayed = response.headers().get("idempotency-replayed").is_some_and(|value| value == "true");
+    (response.status().as_u16(), is_replayed, response.json().await.unwrap())
+}
+
+/// Sends each request twice with one key, to both instances at the same moment. Returns the drafts.
+async fn upload_twice_at_once(servers: Arc<[Server; 2]>, number: usize) -> Vec<Value> {
+    let (client, mut drafts) = (Client::new(), Vec::new());
+    for turn in 0..REQUESTS {
+        let (key, body) =
+            (format!("{number}-{turn}"), form(&[file(&distinct(number % 8 * REQUESTS + turn))]));
+        let send = async |server: &Server| post_with_key(server, &client, &key, body.clone()).await;
+        let answers = tokio::join!(send(&servers[0]), send(&servers[1]));
+        let mut answers = [answers.0, answers.1];
+        for (server, answer) in servers.iter().zip(&mut answers) {
+            let begun = Instant::now();
+            while answer.0 == 409 {
+                assert_eq!(answer.2["type"], "urn:problem-type:vintedbot:in-progress");
+                assert!(begun.elapsed() < TIMEOUT, "the other request does not end");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                *answer = send(server).await;
+            }
+        }
+        let [(first, is_first_replayed, draft), (second, is_second_replayed, again)] = answers;
+        assert_eq!((first, second), (201, 201), "{draft} {again}");
+        assert_eq!((&draft, is_first_replayed), (&again, !is_second_replayed), "one of them made the draft");
+        drafts.push(draft);
+    }
+    drafts
+}
+
+/// Requests of one client.
+const REQUESTS: usize = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn request_sent_to_both_instances_at_once_makes_one_draft() {
+    let Some(shared) = Shared::start().await else { return };
+    let servers = Arc::new([shared.instance(&[]), shared.instance(&[])]);
+    let clients: Vec<_> =
+        (0..32).map(|number| tokio::spawn(upload_twice_at_once(Arc::clone(&servers), number))).collect();
+    let mut ids = BTreeSet::new();
+    for client in clients {
+        for draft in client.await.unwrap() {
+            assert!(ids.insert(draft["id"].as_u64().unwrap()), "a draft of two keys: {draft}");
+        }
+    }
+    assert_eq!(ids.len(), 32 * REQUESTS);
+    let client = shared.cluster.client(&shared.database).await;
+    let sql =
+        "SELECT (SELECT count(*) FROM draft), (SELECT count(*) FROM attempt), (SELECT count(*) FROM media)";
+    let counts = client.query_one(sql, &[]).await.unwrap();
+    assert_eq!([0, 1, 2].map(|at| counts.get::<_, i64>(at)), [160, 160, 40]);
+    for id in ids {
+        assert_eq!(servers[0].get(&format!("/api/v1/listings/{id}")).await.status(), 200);
     }
 }
 

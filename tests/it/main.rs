@@ -32,6 +32,7 @@ mod many_drafts;
 mod media;
 mod metadata;
 mod migrate_store;
+mod model;
 mod old_versions;
 mod openapi;
 mod overload;

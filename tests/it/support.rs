@@ -226,9 +226,11 @@ impl Drop for Server {
     }
 }
 
-/// Returns a command for the binary in directory `dir`, with an empty environment.
+/// Returns a command for the binary in directory `dir`, with an empty environment. `VINTEDBOT_TEST_BINARY` names another binary,
+/// such as a release build that is to be measured.
 pub(crate) fn binary(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vintedbot-ingest"));
+    let binary = std::env::var_os("VINTEDBOT_TEST_BINARY");
+    let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_vintedbot-ingest").into()));
     command.current_dir(dir).env_clear();
     command
 }

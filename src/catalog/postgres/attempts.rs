@@ -19,13 +19,15 @@ use crate::model::{AttemptId, Draft, Timestamp};
 /// How often claims are renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
-/// A claim is free after four renewals that did not happen.
+/// A claim is free after four renewals that did not happen. For its own instance, which knows what its requests work on, it is free
+/// at once: the request may have been given up while this statement ran.
 const CLAIM: &str = "
     INSERT INTO attempt_claim (id, holder) VALUES ($1, $2)
     ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, renewed = now()
-        WHERE attempt_claim.renewed < now() - interval '20 seconds'
+        WHERE attempt_claim.renewed < now() - interval '20 seconds' OR attempt_claim.holder = excluded.holder
     RETURNING id";
-const RENEW: &str = "UPDATE attempt_claim SET renewed = now() WHERE holder = $1";
+/// Claims that no request holds any more expire, although their instance lives.
+const RENEW: &str = "UPDATE attempt_claim SET renewed = now() WHERE id = ANY($1::bytea[]) AND holder = $2";
 const RELEASE: &str = "DELETE FROM attempt_claim WHERE id = $1 AND holder = $2";
 const FORGET_CLAIMS: &str = "DELETE FROM attempt_claim WHERE renewed < now() - interval '1 hour'";
 
@@ -68,7 +70,7 @@ impl Claims {
     pub(super) fn new(connections: Arc<Connections>) -> Arc<Self> {
         let holder = RandomState::new().hash_one(std::process::id()).cast_signed();
         let claims = Arc::new(Self { connections, holder, held: Mutex::default() });
-        tokio::spawn(renew(Arc::downgrade(&claims)));
+        tokio::spawn(keep_renewing(Arc::downgrade(&claims)));
         claims
     }
 
@@ -78,19 +80,32 @@ impl Claims {
         id: AttemptId,
         since: Timestamp,
     ) -> Result<Begun, CatalogError> {
+        if !self.held().insert(id) {
+            return Ok(Begun::InWork);
+        }
+        let claim = Box::new(ClaimGuard { claims: Arc::clone(self), id });
         // The claim comes first: a request that recorded its attempt releases its claim afterwards.
         let claimed = self.connections.read_once(CLAIM, &[&id.as_bytes().as_slice(), &self.holder]).await?;
         if claimed.is_empty() {
             return Ok(Begun::InWork);
         }
-        self.held().insert(id);
-        let claim = Box::new(ClaimGuard { claims: Arc::clone(self), id });
         let sql = format!("SELECT {ATTEMPT} FROM attempt WHERE id = $1 AND created >= $2");
         let since = rows::system_time(since);
         let found = self.connections.read(&sql, &[&id.as_bytes().as_slice(), &since]).await?;
         match found.first() {
             Some(found) => Ok(Begun::Done(Box::new(row(found)?.attempt))),
             None => Ok(Begun::Claimed(claim)),
+        }
+    }
+
+    /// Renews the claims of requests that are in work.
+    pub(super) async fn renew(&self) {
+        let held: Vec<Vec<u8>> = self.held().iter().map(|id| id.as_bytes().to_vec()).collect();
+        if held.is_empty() {
+            return;
+        }
+        if let Err(error) = self.connections.write(RENEW, &[&held, &self.holder]).await {
+            tracing::debug!(%error, "claims on idempotency keys cannot be renewed");
         }
     }
 
@@ -107,16 +122,11 @@ impl Claims {
 }
 
 /// Renews the claims until the catalog is dropped.
-async fn renew(claims: Weak<Claims>) {
+async fn keep_renewing(claims: Weak<Claims>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
         let Some(claims) = claims.upgrade() else { return };
-        if claims.held().is_empty() {
-            continue;
-        }
-        if let Err(error) = claims.connections.write(RENEW, &[&claims.holder]).await {
-            tracing::debug!(%error, "claims on idempotency keys cannot be renewed");
-        }
+        claims.renew().await;
     }
 }
 

@@ -463,6 +463,36 @@ const CERTIFICATES: &str = "
     openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy \\
         -out data/server.crt";
 
+/// The client of the request left while the claim was made, so that nobody releases it.
+#[tokio::test]
+async fn claim_that_no_request_holds_is_free_for_its_instance_and_soon_for_others() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    let [own, other] = [open(&url).await, open(&url).await];
+    let id = |key: &str| AttemptId::new(None, key);
+    let Begun::Claimed(_claim) = own.begin_attempt(id("held"), Timestamp::UNKNOWN).await.unwrap() else {
+        panic!("the key is new")
+    };
+    let client = cluster.client(&url).await;
+    let leak = "INSERT INTO attempt_claim (id, holder, renewed)
+        SELECT $1, holder, now() - make_interval(secs => $2) FROM attempt_claim WHERE id = $3";
+    let held = id("held").as_bytes().to_vec();
+    for (key, age) in [("young", 0.0), ("old", 30.0)] {
+        client.execute(leak, &[&id(key).as_bytes().to_vec(), &age, &held]).await.unwrap();
+    }
+    own.claims.renew().await;
+    for (catalog, key, is_free) in [
+        (&own, "held", false),
+        (&other, "held", false),
+        (&other, "young", false),
+        (&other, "old", true),
+        (&own, "young", true),
+    ] {
+        let begun = catalog.begin_attempt(id(key), Timestamp::UNKNOWN).await.unwrap();
+        assert_eq!(matches!(begun, Begun::Claimed(_)), is_free, "{key}");
+    }
+}
+
 #[tokio::test]
 async fn tls_verifies_what_sslmode_demands() {
     let Some(cluster) = Cluster::start(&[]) else { return };
