@@ -1,5 +1,7 @@
 //! Parsers of single values. They return `None` for a value that is not accepted; the row or its kind describes which are.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -119,7 +121,10 @@ pub(super) fn webhook_url(value: &str) -> Option<hyper::Uri> {
     (is_http && is_plain).then_some(url)
 }
 
-/// Parses a secret that is long enough to sign with.
+/// Parses a secret. What follows `whsec_` is base64.
 pub(super) fn webhook_secret(value: &str) -> Option<String> {
-    (value.len() >= 16).then(|| value.to_owned())
+    let encoded = value.strip_prefix("whsec_");
+    encoded
+        .is_none_or(|encoded| !encoded.is_empty() && STANDARD.decode(encoded).is_ok())
+        .then(|| value.to_owned())
 }

@@ -156,9 +156,10 @@ settings! {
             must have an address on the public internet; a private address must be in the URL itself.";
         let webhook_secret: Option<String> = WEBHOOK_SECRET(
             "",
-            Optional(ParsedBy("a secret of 16 characters or more, which WEBHOOK_URL needs", parse::webhook_secret)),
+            Optional(ParsedBy("a secret, which WEBHOOK_URL needs; base64 if it begins with whsec_", parse::webhook_secret)),
             Secret::Everything
-        ), "Secret that signs the deliveries: base64, with or without whsec_ before it, or other text.";
+        ), "Secret that signs the deliveries: base64 after whsec_, as Standard Webhooks has it, or other text. 24 random \
+              bytes or more are advised.";
     }
 
     "Stored photos" {

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 
-/// What a secret begins with, if it says that it is one.
+/// What an encoded secret begins with.
 const PREFIX: &str = "whsec_";
 
 /// The key that signs deliveries.
@@ -14,10 +14,10 @@ const PREFIX: &str = "whsec_";
 pub(crate) struct SigningSecret(hmac::Key);
 
 impl SigningSecret {
-    /// Creates the key of a secret: base64, with or without `whsec_` before it. Other text is the key itself.
+    /// Creates the key of a secret: base64 after `whsec_`. Other text is the key itself.
     pub(crate) fn new(secret: &str) -> Self {
-        let encoded = secret.strip_prefix(PREFIX).unwrap_or(secret);
-        let key = STANDARD.decode(encoded).unwrap_or_else(|_| secret.as_bytes().to_vec());
+        let decoded = secret.strip_prefix(PREFIX).and_then(|encoded| STANDARD.decode(encoded).ok());
+        let key = decoded.unwrap_or_else(|| secret.as_bytes().to_vec());
         Self(hmac::Key::new(hmac::HMAC_SHA256, &key))
     }
 
@@ -47,7 +47,9 @@ mod tests {
         let signature =
             secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
-        let bare = SigningSecret::new("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
-        assert_eq!(bare.sign("a", 1, b"b"), secret.sign("a", 1, b"b"));
+        // Plain text is the key itself: printf 'a.1.b' | openssl dgst -sha256 -hmac secret -binary | base64
+        let plain = SigningSecret::new("secret").sign("a", 1, b"b");
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
+        assert_eq!(plain, format!("v1,{}", STANDARD.encode(hmac::sign(&key, b"a.1.b"))));
     }
 }

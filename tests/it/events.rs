@@ -251,7 +251,7 @@ fn webhook_without_a_secret_or_with_a_wrong_url_stops_the_start() {
         ([("WEBHOOK_URL", "http://127.0.0.1:1/"), ("PORT", "0")], "WEBHOOK_SECRET"),
         ([("WEBHOOK_URL", "ftp://a/"), ("WEBHOOK_SECRET", SECRET)], "WEBHOOK_URL"),
         ([("WEBHOOK_URL", "http://u:p@a/"), ("WEBHOOK_SECRET", SECRET)], "WEBHOOK_URL"),
-        ([("WEBHOOK_URL", "http://a/"), ("WEBHOOK_SECRET", "short")], "WEBHOOK_SECRET"),
+        ([("WEBHOOK_URL", "http://a/"), ("WEBHOOK_SECRET", "whsec_no base64")], "WEBHOOK_SECRET"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let output = binary(dir.path()).arg("check-config").envs(settings).output().unwrap();
