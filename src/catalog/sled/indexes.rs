@@ -48,7 +48,8 @@ impl Trees {
         self.check_unreferenced(&mut found)?;
         if repair {
             let now = Timestamp::now();
-            found.iter().try_for_each(|found| self.repair(&found.repair, now))?;
+            // Stale entries, which were found last, go first: one of this very millisecond has the key of the right entry.
+            found.iter().rev().try_for_each(|found| self.repair(&found.repair, now))?;
         }
         Ok(found.into_iter().map(|found| found.fault).collect())
     }
