@@ -168,7 +168,7 @@ impl App {
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
             ingest: Arc::clone(&ingest),
             maintenance: Arc::clone(&maintenance),
-            listings: Listings::new(Arc::clone(&catalog), settings.auth_required),
+            listings: Arc::new(Listings::new(Arc::clone(&catalog), settings.auth_required)),
             catalog,
             store,
             global_limiter,

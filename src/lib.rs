@@ -34,6 +34,7 @@ mod media;
 pub mod model;
 mod publication;
 mod ratelimit;
+mod recent_check;
 pub mod server;
 mod stores;
 mod sync;

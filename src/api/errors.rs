@@ -141,10 +141,10 @@ impl From<CatalogError> for Problem {
     fn from(error: CatalogError) -> Self {
         tracing::error!(cause = %error_chain(&error), "the catalog failed");
         match error {
-            CatalogError::Full(_)
-            | CatalogError::Unavailable(_)
-            | CatalogError::InUse
-            | CatalogError::Indeterminate(_) => {
+            CatalogError::Full(_) => {
+                Self::new(ProblemKind::StorageFull, "The server has no space left for drafts.")
+            }
+            CatalogError::Unavailable(_) | CatalogError::InUse | CatalogError::Indeterminate(_) => {
                 unavailable("Listings cannot be used at the moment. Try again in a moment.")
             }
             CatalogError::Corrupt(_) => problem::internal(),

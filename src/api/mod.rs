@@ -101,7 +101,7 @@ pub(crate) struct Api {
     /// The upload use case.
     pub ingest: Arc<Ingest>,
     /// Reads and changes drafts.
-    pub listings: Listings,
+    pub listings: Arc<Listings>,
     /// The store of drafts.
     pub catalog: Arc<dyn Catalog>,
     /// The store of photos.

@@ -16,8 +16,8 @@ pub mod sniff;
 mod spool;
 mod work;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -40,6 +40,7 @@ use crate::listings::fields::{self, FieldError, MAX_TITLE_CHARS};
 use crate::model::{Caller, ClientKey, Draft, DraftId, MediaKey};
 use crate::publication::Publisher;
 use crate::ratelimit::RateLimiter;
+use crate::recent_check::RecentCheck;
 
 /// Name of the form field that carries photos.
 pub(crate) const FILES_FIELD: &str = "files";
@@ -47,9 +48,6 @@ pub(crate) const FILES_FIELD: &str = "files";
 pub(crate) const TITLE_FIELD: &str = "title";
 /// Most memory that is kept for the next photos while no photo uses it: two photos of the usual size of a phone.
 const SPARE_BYTES: u64 = 8 << 20;
-/// How long a successful check of store and catalog is valid. The floors of free space are far above what arrives in that
-/// time.
-const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Caps on one upload.
 #[derive(Debug, Clone)]
@@ -169,8 +167,7 @@ pub(crate) struct Ingest {
     scratch: Scratch,
     page_pool: Arc<PagePool>,
     uploads: Arc<Admission>,
-    /// When store and catalog were last checked with success.
-    checked: Mutex<Option<Instant>>,
+    checked: RecentCheck,
     /// Commits that are running.
     commits: TaskTracker,
     /// What one client may add to the store, in KiB.
@@ -201,7 +198,7 @@ impl Ingest {
             scratch,
             page_pool,
             uploads,
-            checked: Mutex::default(),
+            checked: RecentCheck::default(),
             commits: TaskTracker::new(),
             quota: None,
             counts: Counts::default(),
@@ -232,18 +229,15 @@ impl Ingest {
         self.check().await
     }
 
-    /// Checks store and catalog, at most once in [`CHECK_INTERVAL`]: a check costs as much as a small photo.
+    /// Checks store and catalog.
     async fn check(&self) -> Result<(), IngestError> {
-        let asked = Instant::now();
-        let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if checked().is_some_and(|last| asked.duration_since(last) < CHECK_INTERVAL) {
-            return Ok(());
-        }
-        let (store, catalog) = tokio::join!(self.publisher.store().check(), self.publisher.catalog().check());
-        store?;
-        catalog?;
-        *checked() = Some(asked);
-        Ok(())
+        let check = async {
+            let (store, catalog) =
+                tokio::join!(self.publisher.store().check(), self.publisher.catalog().check());
+            store?;
+            Ok(catalog?)
+        };
+        self.checked.run(check).await
     }
 
     /// Returns once all running commits have ended, including those whose clients left. Called when no upload begins any

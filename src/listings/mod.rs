@@ -11,11 +11,13 @@ use tracing::Instrument;
 
 use crate::catalog::{Catalog, CatalogError, Change, ChangeError, Claim, DraftFilter, NewDraft};
 use crate::model::{Draft, DraftId, DraftStatus, UserId};
+use crate::recent_check::RecentCheck;
 
 /// Reads and changes drafts for their owners.
 pub(crate) struct Listings {
     catalog: Arc<dyn Catalog>,
     auth_required: bool,
+    checked: RecentCheck,
 }
 
 /// Some drafts of a list.
@@ -30,7 +32,7 @@ pub(crate) struct Page {
 impl Listings {
     /// Reads and changes the drafts in `catalog`. Drafts without an owner are nobody's if `auth_required`.
     pub(crate) fn new(catalog: Arc<dyn Catalog>, auth_required: bool) -> Self {
-        Self { catalog, auth_required }
+        Self { catalog, auth_required, checked: RecentCheck::default() }
     }
 
     /// Returns a draft that `user` may see.
@@ -76,14 +78,15 @@ impl Listings {
     /// # Errors
     /// See [`ChangeError`].
     pub(crate) async fn create(
-        &self,
+        self: &Arc<Self>,
         new: NewDraft,
         claim: Option<Box<dyn Claim>>,
     ) -> Result<Draft, ChangeError> {
-        let catalog = Arc::clone(&self.catalog);
+        let listings = Arc::clone(self);
         let creating = async move {
             let _claim = claim;
-            catalog.create_draft(new).await
+            listings.check().await?;
+            listings.catalog.create_draft(new).await
         };
         let created = tokio::spawn(creating.in_current_span()).await;
         created.map_err(|died| CatalogError::Unavailable(died.into()))?
@@ -99,10 +102,17 @@ impl Listings {
         version: Option<u64>,
         change: Change,
     ) -> Result<Draft, ChangeError> {
+        self.check().await?;
         self.catalog.change_draft(id, version, change).await
     }
 
-    /// Removes a draft that [`find`](Self::find) returned, if it still has `version` or none is given.
+    /// Checks that the catalog has room. What clients write must not fill its disk.
+    async fn check(&self) -> Result<(), CatalogError> {
+        self.checked.run(self.catalog.check()).await
+    }
+
+    /// Removes a draft that [`find`](Self::find) returned, if it still has `version` or none is given. A full disk does not
+    /// prevent that.
     ///
     /// # Errors
     /// See [`ChangeError`].
@@ -125,7 +135,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let catalog: Arc<dyn Catalog> =
             Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap());
-        let listings = Listings::new(Arc::clone(&catalog), false);
+        let listings = Arc::new(Listings::new(Arc::clone(&catalog), false));
         for number in 0..20 {
             let (id, since) = (AttemptId::new(None, &format!("key {number}")), Timestamp::UNKNOWN);
             let Begun::Claimed(claim) = catalog.begin_attempt(id, since).await.unwrap() else {

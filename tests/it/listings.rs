@@ -474,3 +474,25 @@ async fn bad_photos_are_left_out_and_named_if_the_client_asks_for_it() {
         post("/api/v1/listings/1/photos?on_error=skip", form(&[file(cut), file(&good[0])])).await;
     assert_eq!((status, urls(&draft).len(), draft["rejected"].as_array().unwrap().len()), (200, 3, 1));
 }
+
+#[tokio::test]
+async fn below_the_floor_of_free_space_drafts_are_only_read_and_removed() {
+    let server = Server::start(&[]);
+    Listings::of(&server).upload(&[1, 2]).await;
+    let server = Server::start_in(server.stop(), &[("MIN_FREE_DISK_MB", "1048576")]);
+    let listings = Listings::of(&server);
+    let before = listings.get("/1").await;
+    let order = json!({"order": [1, 0]});
+    for (method, path, body) in [
+        (Method::POST, "", json!({"title": "a"})),
+        (Method::PATCH, "/1", json!({"title": "a"})),
+        (Method::PUT, "/1/photos/order", order),
+    ] {
+        let etag = (!path.is_empty()).then_some("*");
+        let (status, problem) = answer(listings.send(method, path, etag, Some(body)).await).await;
+        assert_eq!((status, kind(&problem)), (507, "storage-full"), "{path}");
+    }
+    assert_eq!(listings.append("1/photos", form(&[file(&photo(64, 48))]), None).await.0, 507);
+    assert_eq!(listings.get("/1").await, before);
+    assert_eq!(listings.send(Method::DELETE, "/1", None, None).await.status(), 204);
+}
