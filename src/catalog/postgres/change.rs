@@ -53,8 +53,6 @@ const REMOVE_SOURCES: &str = "
         WHERE s.media_id = $1 AND m.unreferenced_since <= $2 ORDER BY s.id FOR UPDATE OF s
     )";
 
-const REMOVE_MEDIA: &str = "DELETE FROM media WHERE id = $1 AND unreferenced_since <= $2";
-
 /// Changes a draft.
 pub(super) struct ChangeDraft<'a> {
     pub(super) id: DraftId,
@@ -246,13 +244,9 @@ impl Work for RemoveMedia {
         lock_photos(client, &mut steps, &BTreeMap::from([(self.id, rows::key(&found, 0)?)])).await?;
         steps.add(client, CORRECT_REFERENCED, boxed![id]).await?;
         steps.add(client, REMOVE_SOURCES, boxed![id, before]).await?;
-        if self.events {
-            let what = Happening::PhotoRemoved { id: self.id, key: rows::key(&found, 0)? };
-            let (sql, params) = outbox::removal(what, before)?;
-            steps.add(client, sql, params).await?;
-        } else {
-            steps.add(client, REMOVE_MEDIA, boxed![id, before]).await?;
-        }
+        let what = Happening::PhotoRemoved { id: self.id, key: rows::key(&found, 0)? };
+        let (sql, params) = outbox::removal(what, before, self.events)?;
+        steps.add(client, sql, params).await?;
         let changed = steps.commit(client, commit).await?;
         Ok(changed.last() == Some(&1))
     }

@@ -1,7 +1,7 @@
 //! The outbox: events that are not delivered, recorded in the transaction of their change.
 //!
-//! The row of a subject in `delivery` is locked by the transaction that adds or removes an event of the subject, so that its number of events
-//! is right. Instances that look for due events skip what another one has locked.
+//! The row of a subject in `delivery` is locked by the transaction that adds or removes an event of the subject, so that its
+//! number of events is right. Instances that look for due events skip what another one has locked.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,10 +27,10 @@ const REMOVE_MEDIA: &str = "
         DELETE FROM media WHERE id = $1 AND unreferenced_since <= $2 RETURNING id
     ), recorded AS (
         INSERT INTO event (number, subject_kind, subject_id, event)
-            SELECT nextval('event_number_seq'), $3::smallint, id, $4::text FROM gone
+            SELECT nextval('event_number_seq'), $3::smallint, id, $4::text FROM gone WHERE $5::boolean
     ), expected AS (
         INSERT INTO delivery (subject_kind, subject_id, due) SELECT $3::smallint, id, now() FROM gone
-            ON CONFLICT (subject_kind, subject_id) DO UPDATE SET events = delivery.events + 1
+            WHERE $5::boolean ON CONFLICT (subject_kind, subject_id) DO UPDATE SET events = delivery.events + 1
     )
     SELECT id FROM gone";
 
@@ -73,12 +73,16 @@ pub(super) fn statements(
     Ok([(INSERT, boxed![kind, id, text(&Event::new(what, now))?]), (EXPECT, boxed![kind, id])])
 }
 
-/// Returns the statement that removes a media row without drafts since `before`, and records that if it did, with its
-/// parameters. It returns a row if it did.
-pub(super) fn removal(what: Happening, before: SystemTime) -> Result<(&'static str, Params), CatalogError> {
+/// Returns the statement that removes a media row without drafts since `before`, with its parameters. It returns a row if it
+/// did, and records that then if this catalog `records` events.
+pub(super) fn removal(
+    what: Happening,
+    before: SystemTime,
+    records: bool,
+) -> Result<(&'static str, Params), CatalogError> {
     let (kind, id) = parts(what.subject());
     let event = text(&Event::new(what, Timestamp::now()))?;
-    Ok((REMOVE_MEDIA, boxed![id, before, kind, event]))
+    Ok((REMOVE_MEDIA, boxed![id, before, kind, event, records]))
 }
 
 fn text(event: &Event) -> Result<String, CatalogError> {
