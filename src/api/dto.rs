@@ -147,9 +147,9 @@ impl DraftOut {
         }
     }
 
-    /// Sets the photos that were left out, if the request asked to leave out bad ones.
-    pub(super) fn with_rejected(self, rejected: Option<Vec<RejectedOut>>) -> Self {
-        Self { rejected, ..self }
+    /// Sets the photos that were left out of the request.
+    pub(super) fn with_rejected(self, rejected: Vec<RejectedOut>) -> Self {
+        Self { rejected: Some(rejected), ..self }
     }
 
     fn example() -> Self {

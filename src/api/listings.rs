@@ -84,16 +84,15 @@ fn read_cursor(text: &str) -> Option<DraftId> {
 
 pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     let draft = api.listings.find(call.caller.user, draft_id(&call)?).await?;
-    let etag = etag(api, &draft);
+    let Shown { json, etag, .. } = Shown::new(api, draft)?;
     if !conditional::if_match(call.request.headers(), &etag) {
         return Err(precondition_failed());
     }
     if !conditional::if_none_match(call.request.headers(), &etag) {
-        return answer(api, StatusCode::OK, draft, None);
+        return Ok(respond(StatusCode::OK, json, &etag));
     }
-    let mut response = full(StatusCode::NOT_MODIFIED, "application/json", bytes::Bytes::new());
+    let mut response = respond(StatusCode::NOT_MODIFIED, Vec::new(), &etag);
     response.headers_mut().remove(CONTENT_TYPE);
-    describe(&mut response, &etag);
     Ok(response)
 }
 
@@ -201,7 +200,7 @@ fn check(api: &Api, call: &Call, draft: Draft, needs: Precondition) -> Result<Lo
             )),
         };
     }
-    if !conditional::if_match(headers, &etag(api, &draft)) {
+    if !conditional::if_match(headers, &Shown::new(api, draft.clone())?.etag) {
         return Err(precondition_failed());
     }
     // `*` asks for any version.
@@ -273,10 +272,12 @@ pub(super) fn answer(
     draft: Draft,
     rejected: Option<Vec<RejectedOut>>,
 ) -> Result<Response<Body>, Problem> {
-    let (id, etag) = (draft.id, etag(api, &draft));
-    let out = DraftOut::new(draft, &api.media_base_url).with_rejected(rejected);
-    let mut response = json(status, &out);
-    describe(&mut response, &etag);
+    let id = draft.id;
+    let Shown { out, mut json, etag } = Shown::new(api, draft)?;
+    if let Some(rejected) = rejected {
+        json = serde_json::to_vec(&out.with_rejected(rejected)).map_err(|_| problem::internal())?;
+    }
+    let mut response = respond(status, json, &etag);
     if status == StatusCode::CREATED {
         let location = HeaderValue::from_str(&format!("/api/v1/listings/{id}"));
         response.headers_mut().insert(LOCATION, location.map_err(|_| problem::internal())?);
@@ -284,20 +285,33 @@ pub(super) fn answer(
     Ok(response)
 }
 
-fn describe(response: &mut Response<Body>, etag: &str) {
+/// A draft as answers show it.
+struct Shown {
+    out: DraftOut,
+    json: Vec<u8>,
+    /// The strong ETag: a hash of the JSON and of the version, so that a change that is undone is a change.
+    etag: String,
+}
+
+impl Shown {
+    fn new(api: &Api, draft: Draft) -> Result<Self, Problem> {
+        let mut hash = blake3::Hasher::new();
+        hash.update(&draft.version.to_be_bytes());
+        let out = DraftOut::new(draft, &api.media_base_url);
+        let json = serde_json::to_vec(&out).map_err(|_| problem::internal())?;
+        hash.update(&json);
+        let etag = format!("\"{}\"", &hash.finalize().to_hex()[..32]);
+        Ok(Self { out, json, etag })
+    }
+}
+
+fn respond(status: StatusCode, json: Vec<u8>, etag: &str) -> Response<Body> {
+    let mut response = full(status, "application/json", json);
     response.headers_mut().insert(CACHE_CONTROL, REVALIDATE);
     if let Ok(etag) = HeaderValue::from_str(etag) {
         response.headers_mut().insert(ETAG, etag);
     }
-}
-
-/// Returns the strong ETag of a draft: a hash of its JSON and of its version, so that a change that is undone is a change.
-fn etag(api: &Api, draft: &Draft) -> String {
-    let mut hash = blake3::Hasher::new();
-    hash.update(&draft.version.to_be_bytes());
-    let out = DraftOut::new(draft.clone(), &api.media_base_url);
-    hash.update(&serde_json::to_vec(&out).unwrap_or_default());
-    format!("\"{}\"", &hash.finalize().to_hex()[..32])
+    response
 }
 
 #[cfg(test)]
