@@ -40,8 +40,8 @@ pub(super) struct Endpoint {
     pub(super) request_headers: &'static [Header],
     /// Answers other than problems.
     pub(super) answers: &'static [Answer],
-    /// Problems of the handler itself. [`Endpoint::kinds`] adds those of the other columns.
-    pub(super) problems: &'static [ProblemKind],
+    /// Problems of the handler itself, in groups that endpoints have in common. [`Endpoint::kinds`] adds those of the other columns.
+    pub(super) problems: &'static [&'static [ProblemKind]],
     pub(super) handler: Handler,
 }
 
@@ -162,7 +162,7 @@ impl Endpoint {
     pub(super) fn kinds(&self) -> Vec<ProblemKind> {
         let mut kinds = vec![ProblemKind::Internal];
         kinds.extend(stack::PROBLEMS);
-        kinds.extend(self.problems);
+        kinds.extend(self.problems.iter().copied().flatten());
         if self.auth == Auth::Bearer {
             kinds.extend([ProblemKind::TokenMissing, ProblemKind::TokenInvalid]);
         }

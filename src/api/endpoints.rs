@@ -33,7 +33,7 @@ const fn monitor(
     operation: &'static str,
     summary: &'static str,
     answers: &'static [Answer],
-    problems: &'static [ProblemKind],
+    problems: &'static [&'static [ProblemKind]],
     handler: Handler,
 ) -> Endpoint {
     Endpoint {
@@ -92,48 +92,12 @@ const UPLOAD_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::UploadQuota,
     ProblemKind::StorageFailed,
     ProblemKind::Busy,
-    ProblemKind::ReadOnly,
-    ProblemKind::Unavailable,
-    ProblemKind::StorageFull,
 ];
-/// Problems of an upload of a form to an existing draft.
-const APPEND_PROBLEMS: &[ProblemKind] = &[
-    ProblemKind::NotFound,
-    ProblemKind::PreconditionFailed,
-    ProblemKind::DraftFull,
-    ProblemKind::BadBoundary,
-    ProblemKind::MalformedMultipart,
-    ProblemKind::CutOff,
-    ProblemKind::NoPhoto,
-    ProblemKind::TooManyPhotos,
-    ProblemKind::PhotoTooLarge,
-    ProblemKind::NotMultipart,
-    ProblemKind::EncodedBody,
-    ProblemKind::UnsupportedImage,
-    ProblemKind::BadTitle,
-    ProblemKind::EmptyImage,
-    ProblemKind::TooManyPixels,
-    ProblemKind::TruncatedImage,
-    ProblemKind::CorruptImage,
-    ProblemKind::ImageTooComplex,
-    ProblemKind::UploadQuota,
-    ProblemKind::StorageFailed,
-    ProblemKind::Busy,
-    ProblemKind::ReadOnly,
-    ProblemKind::Unavailable,
-    ProblemKind::StorageFull,
-];
-/// Problems of every read of a draft.
-const READ_PROBLEMS: &[ProblemKind] =
-    &[ProblemKind::NotFound, ProblemKind::PreconditionFailed, ProblemKind::Unavailable];
-/// Problems of every change of a draft.
-const CHANGE_PROBLEMS: &[ProblemKind] = &[
-    ProblemKind::NotFound,
-    ProblemKind::PreconditionFailed,
-    ProblemKind::ReadOnly,
-    ProblemKind::Unavailable,
-    ProblemKind::StorageFull,
-];
+/// Problems of everything that is written.
+const WRITE_PROBLEMS: &[ProblemKind] =
+    &[ProblemKind::ReadOnly, ProblemKind::Unavailable, ProblemKind::StorageFull];
+/// Problems of every request for one draft.
+const DRAFT_PROBLEMS: &[ProblemKind] = &[ProblemKind::NotFound, ProblemKind::PreconditionFailed];
 
 const ID: Parameter = Parameter {
     name: "id",
@@ -205,7 +169,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
             &[LOCATION, DRAFT_ETAG, CACHE_CONTROL, REPLAYED],
             json_of::<DraftOut>(),
         )],
-        problems: UPLOAD_PROBLEMS,
+        problems: &[UPLOAD_PROBLEMS, WRITE_PROBLEMS],
         handler: |api, call| Box::pin(uploads::create(api, call)),
     },
     Endpoint {
@@ -222,7 +186,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         query: &[STATUS, LIMIT, CURSOR],
         request_headers: &[],
         answers: &[answer(StatusCode::OK, "A page of drafts.", &[], json_of::<ListOut>())],
-        problems: &[ProblemKind::Unavailable],
+        problems: &[&[ProblemKind::Unavailable]],
         handler: |api, call| Box::pin(listings::list(api, call)),
     },
     Endpoint {
@@ -244,13 +208,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
             &[LOCATION, DRAFT_ETAG, CACHE_CONTROL, REPLAYED],
             json_of::<DraftOut>(),
         )],
-        problems: &[
-            ProblemKind::BadTitle,
-            ProblemKind::UnknownUpload,
-            ProblemKind::ReadOnly,
-            ProblemKind::Unavailable,
-            ProblemKind::StorageFull,
-        ],
+        problems: &[&[ProblemKind::BadTitle, ProblemKind::UnknownUpload], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::create(api, call)),
     },
     Endpoint {
@@ -275,7 +233,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
                 Content::Nothing,
             ),
         ],
-        problems: READ_PROBLEMS,
+        problems: &[DRAFT_PROBLEMS, &[ProblemKind::Unavailable]],
         handler: |api, call| Box::pin(listings::show(api, call)),
     },
     Endpoint {
@@ -292,14 +250,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         query: &[],
         request_headers: &[IF_MATCH_DRAFT],
         answers: CHANGED,
-        problems: &[
-            ProblemKind::NotFound,
-            ProblemKind::PreconditionFailed,
-            ProblemKind::BadTitle,
-            ProblemKind::ReadOnly,
-            ProblemKind::Unavailable,
-            ProblemKind::StorageFull,
-        ],
+        problems: &[DRAFT_PROBLEMS, &[ProblemKind::BadTitle], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::change(api, call)),
     },
     Endpoint {
@@ -316,7 +267,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         query: &[],
         request_headers: &[IF_MATCH_DRAFT],
         answers: &[answer(StatusCode::NO_CONTENT, "The draft is removed.", &[], Content::Nothing)],
-        problems: CHANGE_PROBLEMS,
+        problems: &[DRAFT_PROBLEMS, WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::delete(api, call)),
     },
     Endpoint {
@@ -333,7 +284,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         query: &[ON_ERROR],
         request_headers: &[IF_MATCH_DRAFT, KEY],
         answers: APPENDED,
-        problems: APPEND_PROBLEMS,
+        problems: &[DRAFT_PROBLEMS, &[ProblemKind::DraftFull], UPLOAD_PROBLEMS, WRITE_PROBLEMS],
         handler: |api, call| Box::pin(uploads::append(api, call)),
     },
     Endpoint {
@@ -350,14 +301,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         query: &[],
         request_headers: &[IF_MATCH_DRAFT],
         answers: CHANGED,
-        problems: &[
-            ProblemKind::NotFound,
-            ProblemKind::PreconditionFailed,
-            ProblemKind::PreconditionRequired,
-            ProblemKind::ReadOnly,
-            ProblemKind::Unavailable,
-            ProblemKind::StorageFull,
-        ],
+        problems: &[DRAFT_PROBLEMS, &[ProblemKind::PreconditionRequired], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::remove_photo(api, call)),
     },
     Endpoint {
@@ -375,13 +319,9 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         request_headers: &[IF_MATCH_DRAFT],
         answers: CHANGED,
         problems: &[
-            ProblemKind::NotFound,
-            ProblemKind::PreconditionFailed,
-            ProblemKind::BadOrder,
-            ProblemKind::PreconditionRequired,
-            ProblemKind::ReadOnly,
-            ProblemKind::Unavailable,
-            ProblemKind::StorageFull,
+            DRAFT_PROBLEMS,
+            &[ProblemKind::BadOrder, ProblemKind::PreconditionRequired],
+            WRITE_PROBLEMS,
         ],
         handler: |api, call| Box::pin(listings::reorder(api, call)),
     },
@@ -431,12 +371,12 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
                 Content::Nothing,
             ),
         ],
-        problems: &[
+        problems: &[&[
             ProblemKind::NotFound,
             ProblemKind::PreconditionFailed,
             ProblemKind::BadRange,
             ProblemKind::Unavailable,
-        ],
+        ]],
         handler: |api, call| Box::pin(media::serve(api, call)),
     },
     Endpoint {
@@ -479,7 +419,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         "getReadiness",
         "Says whether an upload would be taken now.",
         &[answer(StatusCode::OK, "Uploads work.", &[], json_of::<Ready>())],
-        &[ProblemKind::NotReady],
+        &[&[ProblemKind::NotReady]],
         |api, _| Box::pin(ops::ready(api)),
     ),
     monitor(
