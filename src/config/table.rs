@@ -100,11 +100,11 @@ settings! {
             ParsedBy("a path outside /api and /metrics, or an http(s) URL", parse::base_url)
         ), "Prefix of the photos' URLs, for example that of a CDN.";
         pub min_free_disk: FreeDisk = MIN_FREE_DISK_MB("auto", FreeMebibytes(0..=1_048_576)),
-            "Free space in MiB below which uploads get 507. auto is 64, or 1/16 of a volume below 1 GiB. In \
+            "Free space in MiB below which uploads and changes of drafts get 507. auto is 64, or 1/16 of a volume below 1 GiB. In \
              the same way 1024 inodes are kept free, or 1/16 of a small volume's.";
         pub read_only: bool = READ_ONLY("false", Bool),
-            "If true, uploads get 503 and nothing is removed, while reads go on. For the time in which \
-             photos are moved.";
+            "If true, uploads and changes of drafts get 503 and nothing is removed, while reads go on. For the \
+             time in which photos are moved.";
     }
 
     "S3" {
@@ -219,7 +219,8 @@ settings! {
 
     "Background jobs" {
         pub jobs_enabled: bool = JOBS_ENABLED("true", Bool),
-            "Whether this instance removes photos that nothing refers to, and verifies stored ones.";
+            "Whether this instance removes photos that nothing refers to and old drafts, and verifies stored \
+             photos.";
         pub media_grace: Duration = MEDIA_GRACE_HOURS("24", Hours(1..=8760)),
             "Hours for which a photo that nothing refers to stays in the store.";
         pub draft_ttl_days: u64 = DRAFT_TTL_DAYS("0", Number(0..=36_500)),

@@ -79,7 +79,7 @@ problem_kinds! {
     UnknownTransferCoding = NOT_IMPLEMENTED "unknown-transfer-coding": "The body has a Transfer-Encoding other than chunked.";
     Busy = SERVICE_UNAVAILABLE "busy": "The server has no worker or memory free for this upload.";
     NotReady = SERVICE_UNAVAILABLE "not-ready": "A part named in `down` does not work, so that uploads fail.";
-    ReadOnly = SERVICE_UNAVAILABLE "read-only": "Uploads are switched off while the stores are moved.";
+    ReadOnly = SERVICE_UNAVAILABLE "read-only": "Uploads and changes are switched off while the stores are moved.";
     TooManyConnections = SERVICE_UNAVAILABLE "too-many-connections": "The client has too many requests open on other connections.";
     Unavailable = SERVICE_UNAVAILABLE "unavailable": "The database or the media store does not answer.";
     StorageFull = INSUFFICIENT_STORAGE "storage-full": "The disk or the bucket is full.";
