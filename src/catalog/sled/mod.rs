@@ -36,6 +36,7 @@ use self::attempts::Claims;
 use self::commit::{GroupCommit, Log};
 use self::ondisk::DB_FILE;
 pub use self::ondisk::{Salvage, SalvageReport};
+use self::outbox::Leases;
 use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
 use super::{
@@ -60,6 +61,7 @@ pub struct SledCatalog {
     path: Arc<Path>,
     min_free: FreeDisk,
     claims: Claims,
+    leases: Leases,
     records_events: bool,
     /// The open database, or `None` after a failed attempt to open it again.
     current: RwLock<Option<Arc<Opened>>>,
@@ -146,7 +148,8 @@ impl SledCatalog {
         let opened = Opened::open(Arc::clone(&path), records_events).await?;
         let current = RwLock::new(Some(Arc::new(opened)));
         let is_damaged = AtomicBool::new(false);
-        Ok(Self { path, min_free, claims: Claims::default(), records_events, current, is_damaged })
+        let (claims, leases) = (Claims::default(), Leases::default());
+        Ok(Self { path, min_free, claims, leases, records_events, current, is_damaged })
     }
 
     /// Returns the open database, and opens it again first if it failed.
@@ -384,13 +387,22 @@ impl Outbox for SledCatalog {
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<DueEvent>, CatalogError> {
-        self.read(move |trees| trees.take_due_events(now, lease, limit)).await
+        let leases = self.leases.clone();
+        let taken = self.read(move |trees| trees.take_due_events(&leases, now, lease, limit)).await?;
+        if !taken.is_empty() {
+            // The changes may be recorded and not durable: no event of a change that a crash undoes may be delivered.
+            self.record(|_| Ok(((), Position::default()))).await?;
+        }
+        Ok(taken)
     }
 
     // A crash may restore a delivered event, which is then delivered twice.
     async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError> {
         let row = row.clone();
-        self.read(move |trees| trees.finish_event(&row, Timestamp::now())).await
+        let subject = row.event.what.subject();
+        self.read(move |trees| trees.finish_event(&row, Timestamp::now())).await?;
+        self.leases.release(subject);
+        Ok(())
     }
 
     async fn postpone_event(
@@ -400,7 +412,10 @@ impl Outbox for SledCatalog {
         is_failure: bool,
     ) -> Result<(), CatalogError> {
         let row = row.clone();
-        self.read(move |trees| trees.postpone_event(&row, until, is_failure)).await
+        let subject = row.event.what.subject();
+        self.read(move |trees| trees.postpone_event(&row, until, is_failure)).await?;
+        self.leases.release(subject);
+        Ok(())
     }
 
     async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError> {

@@ -1,9 +1,14 @@
 //! The outbox: events that are not delivered.
 //!
+//! Leases are kept in memory: no other process has the catalog open, so that the events that a killed process had taken are due
+//! at the next start.
+//!
 //! The tree has four kinds of keys, told apart by their first byte. `e` subject number → event. `n` number → subject, the order in which
 //! events happened. `s` subject → [`Delivery`]. `d` due time, subject → nothing, an index of the deliveries. A subject has a
 //! delivery while it has events.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::pages::after_key;
@@ -32,6 +37,21 @@ impl Delivery {
 
     fn bytes(self) -> Vec<u8> {
         [self.due.millis(), self.failures, self.events].map(u64::to_be_bytes).concat()
+    }
+}
+
+/// The subjects whose first event was taken, with the end of each lease.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Leases(Arc<Mutex<HashMap<Subject, Timestamp>>>);
+
+impl Leases {
+    /// Ends the lease on a subject.
+    pub(super) fn release(&self, subject: Subject) {
+        self.lock().remove(&subject);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Subject, Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -86,6 +106,22 @@ impl Transaction<'_> {
         found.map(|event| decode(&event)).transpose().map_err(abort)
     }
 
+    /// Removes an event, if it is there. `later` returns the delivery of the later events of its subject. Returns whether it was
+    /// there.
+    fn remove_event<A: From<CatalogError>>(
+        &self,
+        row: &EventRow,
+        later: impl FnOnce(Delivery) -> Delivery,
+    ) -> Step<bool, A> {
+        let subject = row.event.what.subject();
+        let Some(_) = self.outbox.remove(event_key(subject, row.number))? else { return Ok(false) };
+        self.outbox.remove(number_key(row.number))?;
+        let old = self.delivery(subject)?;
+        let left = old.map(|delivery| Delivery { events: delivery.events.saturating_sub(1), ..delivery });
+        self.set_delivery(subject, old, left.filter(|delivery| delivery.events > 0).map(later))?;
+        Ok(true)
+    }
+
     fn delivery<A: From<CatalogError>>(&self, subject: Subject) -> Step<Option<Delivery>, A> {
         let found = self.outbox.get(delivery_key(subject))?;
         found.map(|bytes| Delivery::read(&bytes)).transpose().map_err(abort)
@@ -110,57 +146,58 @@ impl Transaction<'_> {
 }
 
 impl Trees {
-    /// See [`Catalog::take_due_events`](crate::catalog::Catalog::take_due_events).
+    /// See [`Outbox::take_due_events`](crate::catalog::Outbox::take_due_events). Their changes may not be durable yet.
     pub(super) fn take_due_events(
         &self,
+        leases: &Leases,
         now: Timestamp,
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<DueEvent>, CatalogError> {
+        let mut leases = leases.lock();
+        leases.retain(|_, until| *until > now);
         let end = [b"d", &(now.millis() + 1).to_be_bytes()[..]].concat();
-        let due = self.outbox.range(b"d".to_vec()..end).keys().take(limit);
-        let subjects = due.map(|key| read_subject(key?.get(9..).unwrap_or_default()));
-        let subjects = subjects.collect::<Result<Vec<Subject>, CatalogError>>()?;
-        let mut taken = Vec::with_capacity(subjects.len());
-        for subject in subjects {
-            let Some(row) = self.first_event(subject)? else { continue };
-            let (failures, _) = self.transact(|transaction| {
-                let Some(delivery) = transaction.delivery::<CatalogError>(subject)? else { return Ok(None) };
-                if delivery.due > now {
-                    return Ok(None);
-                }
-                let leased = Delivery { due: now.plus(lease), ..delivery };
-                transaction.set_delivery(subject, Some(delivery), Some(leased))?;
-                Ok(Some(delivery.failures))
-            })?;
-            if let Some(failures) = failures {
-                taken.push(DueEvent { row, failures: u32::try_from(failures).unwrap_or(u32::MAX) });
+        let mut taken = Vec::new();
+        for key in self.outbox.range(b"d".to_vec()..end).keys() {
+            let subject = read_subject(key?.get(9..).unwrap_or_default())?;
+            if leases.contains_key(&subject) {
+                continue;
+            }
+            if let Some(event) = self.due_event(subject, now)? {
+                leases.insert(subject, now.plus(lease));
+                taken.push(event);
+            }
+            if taken.len() >= limit {
+                break;
             }
         }
         Ok(taken)
     }
 
-    fn first_event(&self, subject: Subject) -> Result<Option<EventRow>, CatalogError> {
+    /// Returns the first event of a subject, if it is due. Its transaction has ended, because this one waits for it.
+    fn due_event(&self, subject: Subject, now: Timestamp) -> Result<Option<DueEvent>, CatalogError> {
         let prefix = [b"e", &subject_bytes(subject)[..]].concat();
-        let first = self.outbox.scan_prefix(&prefix).next().transpose()?;
-        first.map(|(key, event)| event_row(&key[prefix.len()..], &event)).transpose()
-    }
-
-    /// See [`Catalog::finish_event`](crate::catalog::Catalog::finish_event).
-    pub(super) fn finish_event(&self, row: &EventRow, now: Timestamp) -> Result<(), CatalogError> {
-        let subject = row.event.what.subject();
-        let finish = |transaction: &Transaction<'_>| -> Step<(), CatalogError> {
-            let Some(_) = transaction.outbox.remove(event_key(subject, row.number))? else { return Ok(()) };
-            transaction.outbox.remove(number_key(row.number))?;
-            let old = transaction.delivery(subject)?;
-            let left = old.map_or(0, |delivery| delivery.events.saturating_sub(1));
-            let new = (left > 0).then_some(Delivery { due: now, failures: 0, events: left });
-            transaction.set_delivery(subject, old, new)
+        let Some(first) = self.outbox.scan_prefix(&prefix).keys().next().transpose()? else {
+            return Ok(None);
         };
-        self.transact(finish).map(|((), _)| ())
+        let number = number(&first[prefix.len()..])?;
+        let found = |transaction: &Transaction<'_>| -> Step<Option<DueEvent>, CatalogError> {
+            let delivery = transaction.delivery(subject)?.filter(|delivery| delivery.due <= now);
+            let event = transaction.outbox.get(&first)?;
+            let (Some(delivery), Some(event)) = (delivery, event) else { return Ok(None) };
+            let row = EventRow { number, event: decode(&event).map_err(abort)? };
+            Ok(Some(DueEvent { row, failures: u32::try_from(delivery.failures).unwrap_or(u32::MAX) }))
+        };
+        self.transact(found).map(|(event, _)| event)
     }
 
-    /// See [`Catalog::postpone_event`](crate::catalog::Catalog::postpone_event).
+    /// See [`Outbox::finish_event`](crate::catalog::Outbox::finish_event).
+    pub(super) fn finish_event(&self, row: &EventRow, now: Timestamp) -> Result<(), CatalogError> {
+        let later = |delivery| Delivery { due: now, failures: 0, ..delivery };
+        self.transact(|transaction| transaction.remove_event(row, later)).map(|_| ())
+    }
+
+    /// See [`Outbox::postpone_event`](crate::catalog::Outbox::postpone_event).
     pub(super) fn postpone_event(
         &self,
         row: &EventRow,
@@ -176,7 +213,7 @@ impl Trees {
         self.transact(postpone).map(|((), _)| ())
     }
 
-    /// See [`Catalog::oldest_event`](crate::catalog::Catalog::oldest_event).
+    /// See [`Outbox::oldest_event`](crate::catalog::Outbox::oldest_event).
     pub(super) fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError> {
         Ok(self.events_page(None, 1)?.first().map(|row| row.event.time))
     }
@@ -199,10 +236,6 @@ impl Trees {
         }
         Ok(rows)
     }
-}
-
-fn event_row(number_bytes: &[u8], event: &[u8]) -> Result<EventRow, CatalogError> {
-    Ok(EventRow { number: number(number_bytes)?, event: decode(event)? })
 }
 
 fn corrupt(what: &str) -> CatalogError {

@@ -102,6 +102,25 @@ async fn sled_passes_outbox_conformance_suite() {
     conformance::outbox::run(Arc::new(catalog)).await;
 }
 
+/// A change is visible before it is durable, and its event must not be delivered then.
+#[tokio::test]
+async fn taken_event_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = SledCatalog::open_with(dir.path(), FreeDisk::Bytes(0), true).await.unwrap();
+    let (draft, _) = catalog.opened().await.unwrap().trees.insert(&NewDraft::default()).unwrap();
+    let due = catalog.take_due_events(Timestamp::now(), Duration::from_secs(60), 9).await.unwrap();
+    let after_kill = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), after_kill.path().join(entry.file_name())).unwrap();
+        }
+    }
+    let again = SledCatalog::open_with(after_kill.path(), FreeDisk::Bytes(0), true).await.unwrap();
+    assert_eq!(again.draft(draft.id).await.unwrap(), Some(draft));
+    let due_again = again.take_due_events(Timestamp::now(), Duration::from_secs(60), 9).await.unwrap();
+    assert_eq!((due_again, due.len()), (due, 1), "the lease ended with its process");
+}
+
 #[tokio::test]
 async fn sled_passes_restore_conformance_suite() {
     let dir = tempfile::tempdir().unwrap();
