@@ -34,6 +34,7 @@ use self::attempts::Claims;
 use self::change::{ChangeDraft, DeleteDraft, RemoveMedia};
 use self::erasure::Erase;
 pub use self::migrate::Schema;
+use self::outbox::FinishEvent;
 use self::pool::Connections;
 use self::record::CreateDraft;
 use self::rows::{DRAFT, MEDIA, PHOTO_IDS, limit_of, number};
@@ -263,7 +264,7 @@ impl Outbox for PostgresCatalog {
     }
 
     async fn finish_event(&self, row: &EventRow) -> Result<(), CatalogError> {
-        self.connections.finish_event(row).await
+        self.connections.transact(&FinishEvent(row)).await.map_err(catalog_error)
     }
 
     async fn postpone_event(

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use deadpool_postgres::Client;
 use tokio_postgres::Row;
 
 use super::params::{Params, boxed};
 use super::pool::Connections;
 use super::rows::{self, limit_of, number};
+use super::transaction::{BEGIN, Commit, Failed, Steps, Work};
 use crate::catalog::{CatalogError, DueEvent, Event, EventRow, Happening, Subject};
 use crate::model::Timestamp;
 
@@ -54,7 +56,10 @@ const FINISH: &str = "
     )
     UPDATE delivery d SET events = d.events - 1, due = now(), failures = 0 FROM gone
     WHERE d.subject_kind = gone.subject_kind AND d.subject_id = gone.subject_id";
-const FINISH_LAST: &str = "DELETE FROM delivery WHERE subject_kind = $1 AND subject_id = $2 AND events <= 0";
+/// Removes the rows of subjects that have no event any more.
+const FINISH_LAST: &str = "
+    DELETE FROM delivery d USING unnest($1::smallint[], $2::bigint[]) AS subject (kind, id)
+    WHERE d.subject_kind = subject.kind AND d.subject_id = subject.id AND d.events <= 0";
 
 const POSTPONE: &str = "
     UPDATE delivery SET due = $3, failures = failures + $4 WHERE subject_kind = $1 AND subject_id = $2";
@@ -64,13 +69,18 @@ fn parts(subject: Subject) -> (i16, i64) {
     (i16::from(kind), number(id))
 }
 
-/// Returns the statements that record that something happened, and their parameters.
-pub(super) fn statements(
-    what: Happening,
-    now: Timestamp,
-) -> Result<[(&'static str, Params); 2], CatalogError> {
-    let (kind, id) = parts(what.subject());
-    Ok([(INSERT, boxed![kind, id, text(&Event::new(what, now))?]), (EXPECT, boxed![kind, id])])
+impl Steps {
+    /// Adds the statements that record an event.
+    pub(super) async fn add_event(
+        &mut self,
+        client: &Client,
+        what: Happening,
+        now: Timestamp,
+    ) -> Result<(), Failed> {
+        let (kind, id) = parts(what.subject());
+        self.add(client, INSERT, boxed![kind, id, text(&Event::new(what, now))?]).await?;
+        Ok(self.add(client, EXPECT, boxed![kind, id]).await?)
+    }
 }
 
 /// Returns the statement that removes a media row without drafts since `before`, with its parameters. It returns a row if it
@@ -103,6 +113,24 @@ pub(super) fn row(row: &Row) -> Result<EventRow, CatalogError> {
     Ok(EventRow { number: rows::id(row, 0)?, event })
 }
 
+/// See [`Outbox::finish_event`](crate::catalog::Outbox::finish_event). In one transaction: an instance that is killed must not
+/// leave a delivery without events.
+pub(super) struct FinishEvent<'a>(pub(super) &'a EventRow);
+
+impl Work for FinishEvent<'_> {
+    type Output = ();
+
+    async fn run(&self, client: &Client, commit: &Commit) -> Result<(), Failed> {
+        client.batch_execute(BEGIN).await?;
+        let (kind, id) = parts(self.0.event.what.subject());
+        let mut steps = Steps::default();
+        steps.add(client, FINISH, boxed![number(self.0.number)]).await?;
+        steps.add(client, FINISH_LAST, boxed![vec![kind], vec![id]]).await?;
+        steps.commit(client, commit).await?;
+        Ok(())
+    }
+}
+
 impl Connections {
     pub(super) async fn take_due_events(
         self: &Arc<Self>,
@@ -117,12 +145,6 @@ impl Connections {
             Ok(DueEvent { row: row(found)?, failures })
         };
         taken.iter().map(due).collect()
-    }
-
-    pub(super) async fn finish_event(self: &Arc<Self>, row: &EventRow) -> Result<(), CatalogError> {
-        let (kind, id) = parts(row.event.what.subject());
-        self.write(FINISH, &[&number(row.number)]).await?;
-        self.write(FINISH_LAST, &[&kind, &id]).await
     }
 
     pub(super) async fn postpone_event(

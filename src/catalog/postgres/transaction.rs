@@ -19,11 +19,9 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::{Error, Statement};
 
 use super::failure::{is_conflict, is_repeated, proves_rollback, silent};
-use super::outbox;
 use super::params::Params;
 use super::pool::{Connections, OPERATION, discard};
-use crate::catalog::{CatalogError, ChangeError, Happening};
-use crate::model::Timestamp;
+use crate::catalog::{CatalogError, ChangeError};
 
 /// Begins a transaction. Explicit, because the database's default may differ: a later query must see what a concurrent
 /// transaction committed.
@@ -79,19 +77,6 @@ impl Steps {
     /// Adds a statement. Preparing it costs a round trip only once per connection.
     pub(super) async fn add(&mut self, client: &Client, sql: &str, params: Params) -> Result<(), Error> {
         self.0.push((client.prepare_cached(sql).await?, params));
-        Ok(())
-    }
-
-    /// Adds the statements that record an event.
-    pub(super) async fn add_event(
-        &mut self,
-        client: &Client,
-        what: Happening,
-        now: Timestamp,
-    ) -> Result<(), Failed> {
-        for (sql, params) in outbox::statements(what, now)? {
-            self.add(client, sql, params).await?;
-        }
         Ok(())
     }
 
