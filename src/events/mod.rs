@@ -107,7 +107,8 @@ impl Events {
                 tracing::warn!(%error, "events cannot be delivered; to be tried again");
                 0
             });
-            if taken < AT_ONCE && stop.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
+            // The next event of a subject is due as soon as the first one is delivered.
+            if taken == 0 && stop.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
                 return;
             }
         }
