@@ -26,8 +26,8 @@ build: native ## build target/release/vintedbot-ingest, and its debug informatio
 test: lint clients postgres redis ## everything that has to pass: lint, the tests, some seconds of fuzzing, the systemd unit
 	@tools/test.sh
 
-crash: native ## kill -9 under load, ROUNDS times (200) on the same data; make test has a few rounds
-	VINTEDBOT_CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test it -- --nocapture after_kill_9
+crash: native postgres ## kill -9 under load, ROUNDS times (200) on the same data of each catalog; make test has a few rounds
+	. ./target/tools/postgres.env && VINTEDBOT_CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test it -- --nocapture after_kill_9
 
 model: native postgres ## SEQUENCES (100) of random operations on each catalog, against the model of the contract; make test has a few
 	. ./target/tools/postgres.env && VINTEDBOT_MODEL_SEQUENCES=$(SEQUENCES) \

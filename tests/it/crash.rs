@@ -3,6 +3,8 @@
 //!
 //! `make crash ROUNDS=200` runs more rounds than `make test` has time for.
 
+mod deliveries;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
@@ -15,7 +17,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::model::{Gallery, Random, Restarting};
+use self::deliveries::FailingReceiver;
+use crate::bucket::{BUCKET, Bucket};
+use crate::cluster::Cluster;
+use crate::model::{Gallery, Place, Random, Restarting};
+use crate::s3;
 use crate::support::{BOUNDARY, Server, UPLOAD, file, files_below, form, photo_numbered, sha256};
 
 const CLIENTS: usize = 6;
@@ -72,32 +78,65 @@ async fn acknowledged_drafts_survive_and_nothing_else_is_left_after_kill_9() {
     );
 }
 
-/// Clients upload, change and delete drafts, send requests again with their keys and break off requests. Each knows what its drafts
-/// have to be after each restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_change_is_undone_and_no_key_makes_two_drafts_after_kill_9() {
+async fn no_change_is_undone_no_key_makes_two_drafts_and_no_event_is_lost_after_kill_9() {
+    let receiver = FailingReceiver::start(random(u64::MAX), None);
+    let place = Place::new(None, receiver.settings()).await;
+    kill_under_changes(place, 1, &receiver).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_change_of_two_instances_is_undone_and_no_event_is_lost_after_kill_9() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let bucket = Bucket::start();
+    let receiver = FailingReceiver::start(random(u64::MAX), Some(bucket.dir().join(BUCKET).join("media")));
+    let endpoint = bucket.endpoint();
+    let mut settings = receiver.settings();
+    let own = s3::settings(&endpoint, &[]);
+    settings.extend(own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+    kill_under_changes(Place::new(Some(cluster), settings).await, 2, &receiver).await;
+}
+
+/// Clients upload, change and delete drafts, send requests again with their keys and break off requests. Each knows what its drafts
+/// have to be after each restart, and so which events there have to be. In each round one of the servers is killed. In the end all
+/// users are erased, and a server is killed once more while it delivers that.
+async fn kill_under_changes(place: Place, servers: usize, receiver: &FailingReceiver) {
     let rounds = rounds();
     let gallery = Arc::new(Gallery::learn(GOOD_PHOTOS).await);
-    let mut restarting = Restarting::start(gallery, None).await;
+    let mut restarting = Restarting::start(gallery, place, servers);
+    let shared = Arc::clone(&restarting.shared);
     let (stop, stopped) = watch::channel(false);
     let mut clients =
         restarting.start_clients(CLIENTS, &mut Random::new(random(u64::MAX)), usize::MAX, &stopped);
+    let any_server = || usize::try_from(random(servers as u64)).unwrap();
     for _ in 0..rounds {
         tokio::time::sleep(Duration::from_millis(100 + random(500))).await;
+        let server = any_server();
         if random(3) == 0 {
-            restarting.signal(Signal::SIGSTOP);
+            restarting.signal(server, Signal::SIGSTOP);
             tokio::time::sleep(Duration::from_millis(random(100))).await;
         }
-        restarting.restart(Signal::SIGKILL).await;
+        restarting.restart(server, Signal::SIGKILL).await;
         if let Some(failed) = clients.try_join_next() {
             failed.unwrap();
         }
     }
     stop.send(true).unwrap();
     clients.join_all().await;
-    let shared = Arc::clone(&restarting.shared);
-    restarting.stop();
-    println!("{rounds} rounds: {}; 0 lost, 0 undone, 0 made twice", shared.counts);
+    receiver.check(&shared.history, 0).await;
+
+    let server = any_server();
+    restarting.end(server, Signal::SIGKILL).await;
+    for user in 1..=CLIENTS {
+        restarting.run(&["user", "erase", &user.to_string()]);
+    }
+    let photos = shared.note_erasure();
+    restarting.start_again(server).await;
+    tokio::time::sleep(Duration::from_millis(random(300))).await;
+    restarting.restart(server, Signal::SIGKILL).await;
+    let delivered = receiver.check(&shared.history, photos).await;
+    restarting.stop().await;
+    println!("{rounds} rounds: {}; {delivered}; 0 lost, 0 undone, 0 made twice", shared.counts);
 }
 
 /// Uploads from several clients until the server is killed.

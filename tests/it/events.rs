@@ -1,134 +1,20 @@
 //! Events: each change of a draft is delivered to the operator's receiver, signed and in order.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use nix::sys::signal::Signal;
 use reqwest::{Client, Method};
-use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::common::ReservedPort;
 use crate::support::{Server, binary, eventually, file, form, photo_numbered};
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// A delivery as the receiver got it.
-#[derive(Debug, Clone)]
-struct Delivery {
-    id: String,
-    body: Value,
-}
-
-impl Delivery {
-    fn kind(&self) -> &str {
-        self.body["type"].as_str().unwrap()
-    }
-
-    fn draft(&self) -> u64 {
-        self.body["data"]["id"].as_u64().unwrap()
-    }
-}
-
-type Answer = dyn Fn(&Delivery, usize) -> &'static str + Send + Sync;
-
-/// A receiver that answers each delivery as a function of it and of the number of deliveries before says.
-struct Receiver {
-    address: SocketAddr,
-    got: Arc<Mutex<Vec<Delivery>>>,
-}
-
-impl Receiver {
-    fn start(answer: impl Fn(&Delivery, usize) -> &'static str + Send + Sync + 'static) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), answer)
-    }
-
-    fn on(
-        listener: TcpListener,
-        answer: impl Fn(&Delivery, usize) -> &'static str + Send + Sync + 'static,
-    ) -> Self {
-        let (address, got) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
-        let answer: Arc<Answer> = Arc::new(answer);
-        let seen = Arc::clone(&got);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
-                std::thread::spawn(move || {
-                    let mut reader = BufReader::new(stream.try_clone().unwrap());
-                    while let Some(delivery) = read(&mut reader) {
-                        let answer = {
-                            let mut seen = seen.lock().unwrap();
-                            let answer = answer(&delivery, seen.len());
-                            seen.push(delivery);
-                            answer
-                        };
-                        if (&stream).write_all(answer.as_bytes()).is_err() || answer.is_empty() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-        Self { address, got }
-    }
-
-    fn settings(&self) -> [(String, String); 2] {
-        settings(self.address)
-    }
-
-    fn got(&self) -> Vec<Delivery> {
-        self.got.lock().unwrap().clone()
-    }
-
-    async fn got_all(&self, count: usize) -> Vec<Delivery> {
-        eventually("the events are delivered", || self.got().len() >= count).await;
-        self.got()
-    }
-}
-
-fn settings(address: SocketAddr) -> [(String, String); 2] {
-    [("WEBHOOK_URL".into(), format!("http://{address}/hook?a=b")), ("WEBHOOK_SECRET".into(), SECRET.into())]
-}
+use crate::webhook::{FAILED, OK, REDIRECT, Receiver, SECRET, settings};
 
 fn start(settings: &[(String, String)]) -> Server {
     let settings: Vec<(&str, &str)> =
         settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     Server::start(&settings)
 }
-
-/// Reads one request, and checks its signature.
-fn read(reader: &mut impl BufRead) -> Option<Delivery> {
-    let mut head = BTreeMap::new();
-    let mut line = String::new();
-    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
-    assert_eq!(line, "POST /hook?a=b HTTP/1.1\r\n");
-    loop {
-        line.clear();
-        reader.read_line(&mut line).ok()?;
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => head.insert(name.to_ascii_lowercase(), value.to_owned()),
-            None => break,
-        };
-    }
-    let mut body = vec![0; head["content-length"].parse().unwrap()];
-    reader.read_exact(&mut body).ok()?;
-    assert_eq!(head["content-type"], "application/json");
-    let key = STANDARD.decode(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
-    let signed =
-        [format!("{}.{}.", head["webhook-id"], head["webhook-timestamp"]).as_bytes(), &body].concat();
-    let signature = STANDARD.decode(head["webhook-signature"].strip_prefix("v1,").unwrap()).unwrap();
-    hmac::verify(&key, &signed, &signature).expect("the signature is right");
-    Some(Delivery { id: head["webhook-id"].clone(), body: serde_json::from_slice(&body).unwrap() })
-}
-
-const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
-const FAILED: &str = "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n";
-const REDIRECT: &str = "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
 
 async fn upload(server: &Server, number: usize) -> Value {
     let (status, draft) = server.upload(form(&[file(&photo_numbered(64, 48, number))])).await;
@@ -156,7 +42,7 @@ async fn each_change_is_delivered_once_in_order_with_the_draft_as_it_was() {
     change(&server, Method::DELETE, 1, json!({})).await;
     upload(&server, 1).await;
     let got = receiver.got_all(4).await;
-    let first: Vec<_> = got.iter().filter(|delivery| delivery.draft() == 1).collect();
+    let first: Vec<_> = got.iter().filter(|delivery| delivery.subject() == 1).collect();
     assert_eq!(
         first.iter().map(|it| it.kind()).collect::<Vec<_>>(),
         ["draft.created", "draft.updated", "draft.deleted"]
@@ -174,7 +60,7 @@ async fn each_change_is_delivered_once_in_order_with_the_draft_as_it_was() {
 #[tokio::test]
 async fn failed_delivery_is_repeated_with_the_same_id_and_holds_back_only_its_draft() {
     // The first draft's events fail twice, once by a redirect, which is not followed.
-    let receiver = Receiver::start(|delivery, _| match delivery.draft() {
+    let receiver = Receiver::start(|delivery, _| match delivery.subject() {
         1 => FAILED,
         _ => OK,
     });
@@ -185,14 +71,14 @@ async fn failed_delivery_is_repeated_with_the_same_id_and_holds_back_only_its_dr
         upload(&server, number).await;
     }
     eventually("other drafts are delivered", || {
-        receiver.got().iter().filter(|it| it.draft() > 1).count() == 3
+        receiver.got().iter().filter(|it| it.subject() > 1).count() == 3
     })
     .await;
     eventually("the failed one is repeated", || {
-        receiver.got().iter().filter(|it| it.draft() == 1).count() >= 2
+        receiver.got().iter().filter(|it| it.subject() == 1).count() >= 2
     })
     .await;
-    let failed: Vec<_> = receiver.got().into_iter().filter(|it| it.draft() == 1).collect();
+    let failed: Vec<_> = receiver.got().into_iter().filter(|it| it.subject() == 1).collect();
     assert!(failed.iter().all(|it| it.kind() == "draft.created" && it.id == failed[0].id), "{failed:?}");
     assert!(server.metric("events_failed_total") >= 2);
 }
@@ -226,7 +112,7 @@ async fn events_wait_for_a_receiver_that_is_down_and_survive_kill_9() {
     let receiver = Receiver::on(TcpListener::bind(address).unwrap(), |_, _| OK);
     let got = receiver.got_all(4).await;
     let of = |id: u64| -> Vec<String> {
-        got.iter().filter(|it| it.draft() == id).map(|it| it.kind().to_owned()).collect()
+        got.iter().filter(|it| it.subject() == id).map(|it| it.kind().to_owned()).collect()
     };
     assert_eq!(of(1), ["draft.created", "draft.updated", "draft.deleted"]);
     assert_eq!(of(2), ["draft.created"]);

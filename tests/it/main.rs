@@ -54,3 +54,4 @@ mod streaming;
 mod support;
 mod tokens;
 mod web;
+mod webhook;

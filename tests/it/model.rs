@@ -73,36 +73,118 @@ fn number_of(variable: &str) -> Option<u64> {
     Some(std::env::var(variable).ok()?.parse().expect("a number"))
 }
 
-/// A server that is killed and started again on the same data, and its clients.
-pub(crate) struct Restarting {
-    dir: Arc<TempDir>,
+/// What servers of a test share.
+#[derive(Default)]
+pub(crate) struct Place {
+    /// The cluster and the URL of a database in it; `None`: the embedded catalog.
     database: Option<(&'static Cluster, String)>,
-    server: Server,
+    settings: Vec<(String, String)>,
+}
+
+impl Place {
+    /// Returns a place with a new database in `cluster`, if it is given, and with these settings.
+    pub(crate) async fn new(cluster: Option<&'static Cluster>, settings: Vec<(String, String)>) -> Self {
+        let database = match cluster {
+            Some(cluster) => Some((cluster, cluster.database().await)),
+            None => None,
+        };
+        Self { database, settings }
+    }
+
+    /// Returns the settings of a server or command. The database knows it by `name`.
+    fn settings(&self, name: &str) -> Vec<(String, String)> {
+        let mut settings = self.settings.clone();
+        settings.extend(
+            self.database
+                .iter()
+                .map(|(_, url)| ("DATABASE_URL".to_owned(), format!("{url}?application_name={name}"))),
+        );
+        settings
+    }
+
+    fn start(&self, number: usize, dir: Arc<TempDir>) -> Server {
+        let mut settings = self.settings(&server_name(number));
+        settings.extend(
+            [("MAX_UPLOADS_PER_REQUEST", "4"), ("MAX_PHOTOS_PER_DRAFT", "6")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        let settings: Vec<(&str, &str)> =
+            settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Server::start_in(dir, &settings)
+    }
+
+    /// Waits until the database has ended the transactions of a killed server.
+    async fn forget_server(&self, number: usize) {
+        let Some((cluster, url)) = &self.database else { return };
+        let client = cluster.client(url).await;
+        let own = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1";
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while client.query_one(own, &[&server_name(number)]).await.unwrap().get::<_, i64>(0) > 0 {
+            assert!(tokio::time::Instant::now() < deadline, "a transaction of a killed server does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Lets so much time pass for the claims and leases of a killed server that they are free.
+    async fn age_claims(&self) {
+        let Some((cluster, url)) = &self.database else { return };
+        let age = "UPDATE attempt_claim SET renewed = renewed - interval '1 minute';
+            UPDATE delivery SET due = due - interval '1 minute'";
+        cluster.client(url).await.batch_execute(age).await.unwrap();
+    }
+
+    /// Asserts that fsck finds nothing at all, but for objects of killed uploads in a bucket, and that the outbox fits its events.
+    async fn assert_consistent(&self, dir: &Path) {
+        let output = binary(dir).envs(self.settings("fsck")).arg("fsck").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let has_bucket = self.settings.iter().any(|(name, _)| name == "S3_BUCKET");
+        let found = String::from_utf8(output.stdout).unwrap();
+        assert!(found.lines().all(|line| has_bucket && line.starts_with("file-without-row ")), "{found}");
+        let Some((cluster, url)) = &self.database else { return };
+        let wrong =
+            "SELECT count(*) FROM delivery d WHERE d.events = 0 OR d.events <> (SELECT count(*) FROM event e
+            WHERE e.subject_kind = d.subject_kind AND e.subject_id = d.subject_id)";
+        let wrong: i64 = cluster.client(url).await.query_one(wrong, &[]).await.unwrap().get(0);
+        assert_eq!(wrong, 0, "deliveries have another number of events");
+    }
+}
+
+fn server_name(number: usize) -> String {
+    format!("server-{number}")
+}
+
+/// Servers that are killed and started again, and their clients.
+pub(crate) struct Restarting {
+    place: Place,
+    servers: Vec<Server>,
     runs: watch::Sender<Run>,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Restarting {
-    pub(crate) async fn start(gallery: Arc<Gallery>, cluster: Option<&'static Cluster>) -> Self {
-        let dir = Arc::new(tempfile::tempdir().unwrap());
-        let database = match cluster {
-            Some(cluster) => Some((cluster, cluster.database().await)),
-            None => None,
-        };
-        let server = start_server(&dir, database.as_ref());
-        let runs = watch::Sender::new(Run { number: 1, base: Some(server.url("")) });
-        let (media_ids, photos_read, counts) = (MediaIds::default(), Mutex::default(), Counts::default());
-        let shared = Arc::new(Shared { gallery, media_ids, photos_read, counts });
-        Self { dir, database, server, runs, shared }
+    /// Starts this number of servers, which is 1 with an embedded catalog.
+    pub(crate) fn start(gallery: Arc<Gallery>, place: Place, servers: usize) -> Self {
+        let start = |number| place.start(number, Arc::new(tempfile::tempdir().unwrap()));
+        let servers: Vec<Server> = (0..servers).map(start).collect();
+        let runs = watch::Sender::new(Run { number: 1, bases: bases(&servers) });
+        let (media_ids, photos_read, history) = (MediaIds::default(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { gallery, media_ids, photos_read, history, counts: Counts::default() });
+        Self { place, servers, runs, shared }
     }
 
     /// Returns a client with the token of its own user.
     fn client(&self, user: usize, random: Random) -> Client {
-        let mut command = binary(self.dir.path());
-        let issued = command.args(["token", "issue", "--user", &user.to_string()]).output().unwrap();
-        let token = String::from_utf8(issued.stdout).unwrap().trim().to_owned();
+        let issued = self.run(&["token", "issue", "--user", &user.to_string()]);
         let name = format!("user {user}");
-        Client::new(name, token, random, Arc::clone(&self.shared), self.runs.subscribe())
+        Client::new(name, issued.trim().to_owned(), random, Arc::clone(&self.shared), self.runs.subscribe())
+    }
+
+    /// Runs a command beside the servers, and returns what it prints.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let mut command = binary(self.servers[0].dir().path());
+        let output = command.envs(self.place.settings("command")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Starts clients that go on until they have taken `steps`, or `stopped` is true. Each checks everything at the end.
@@ -132,67 +214,57 @@ impl Restarting {
         clients
     }
 
-    /// Sends the server a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
-        self.server.signal(signal);
+    /// Sends a server a signal.
+    pub(crate) fn signal(&self, server: usize, signal: Signal) {
+        self.servers[server].signal(signal);
     }
 
-    /// Ends the server by a signal and starts it again.
-    pub(crate) async fn restart(&mut self, signal: Signal) {
-        self.signal(signal);
-        tokio::task::block_in_place(|| self.server.wait());
-        self.runs.send_modify(|run| run.base = None);
-        if let Some((cluster, url)) = &self.database {
-            forget_instance(cluster, url).await;
-        }
+    /// Ends a server by a signal. Clients wait until it is started again.
+    pub(crate) async fn end(&mut self, server: usize, signal: Signal) {
+        self.signal(server, signal);
+        tokio::task::block_in_place(|| self.servers[server].wait());
+        self.runs.send_modify(|run| run.bases.clear());
+        self.place.forget_server(server).await;
+    }
+
+    /// Starts a server again that has ended.
+    pub(crate) async fn start_again(&mut self, server: usize) {
+        self.place.age_claims().await;
         // It waits for the ready line.
-        self.server = tokio::task::block_in_place(|| start_server(&self.dir, self.database.as_ref()));
-        let base = Some(self.server.url(""));
-        self.runs.send_modify(|run| *run = Run { number: run.number + 1, base });
+        let dir = self.servers[server].dir();
+        self.servers[server] = tokio::task::block_in_place(|| self.place.start(server, dir));
+        let bases = bases(&self.servers);
+        self.runs.send_modify(|run| *run = Run { number: run.number + 1, bases });
     }
 
-    /// Stops the server, and checks catalog and photos against each other.
-    pub(crate) fn stop(self) {
-        let Self { dir, database, server, .. } = self;
-        let staging = server.media_root().join(".staging");
-        server.stop();
-        assert_eq!(files_below(&staging), Vec::<String>::new(), "no staged file may be left");
-        assert_consistent(dir.path(), database.as_ref().map(|(_, url)| url.as_str()));
+    /// Ends a server by a signal and starts it again.
+    pub(crate) async fn restart(&mut self, server: usize, signal: Signal) {
+        self.end(server, signal).await;
+        self.start_again(server).await;
+    }
+
+    /// Stops the servers, and checks catalog and photos against each other.
+    pub(crate) async fn stop(self) {
+        let dirs: Vec<_> = self.servers.into_iter().map(Server::stop).collect();
+        for dir in &dirs {
+            let staging = dir.path().join("data/uploads/.staging");
+            // A server whose photos are in a bucket has none.
+            let left = if staging.exists() { files_below(&staging) } else { Vec::new() };
+            assert_eq!(left, Vec::<String>::new(), "no staged file may be left");
+        }
+        self.place.assert_consistent(dirs[0].path()).await;
     }
 }
 
-fn start_server(dir: &Arc<TempDir>, database: Option<&(&'static Cluster, String)>) -> Server {
-    let mut settings = vec![("MAX_UPLOADS_PER_REQUEST", "4"), ("MAX_PHOTOS_PER_DRAFT", "6")];
-    settings.extend(database.map(|(_, url)| ("DATABASE_URL", url.as_str())));
-    Server::start_in(Arc::clone(dir), &settings)
-}
-
-/// Waits until the database has ended the transactions of a killed instance, and lets so much time pass for its claims that they
-/// are free.
-async fn forget_instance(cluster: &Cluster, url: &str) {
-    let client = cluster.client(url).await;
-    let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    while client.query_one(others, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-        assert!(tokio::time::Instant::now() < deadline, "a transaction of a killed instance does not end");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let age = "UPDATE attempt_claim SET renewed = renewed - interval '1 minute'";
-    client.batch_execute(age).await.unwrap();
-}
-
-/// Asserts that fsck finds nothing at all.
-fn assert_consistent(dir: &Path, database: Option<&str>) {
-    let mut command = binary(dir);
-    command.envs(database.map(|url| ("DATABASE_URL", url)));
-    let output = command.arg("fsck").output().unwrap();
-    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{output:?}");
+fn bases(servers: &[Server]) -> Vec<String> {
+    servers.iter().map(|server| server.url("")).collect()
 }
 
 /// Runs one sequence.
 async fn run_sequence(seed: u64, gallery: &Arc<Gallery>, cluster: Option<&'static Cluster>) -> Arc<Shared> {
     let mut random = Random::new(seed);
-    let mut restarting = Restarting::start(Arc::clone(gallery), cluster).await;
+    let place = Place::new(cluster, Vec::new()).await;
+    let mut restarting = Restarting::start(Arc::clone(gallery), place, 1);
     let (_never, stopped) = watch::channel(false);
     let mut clients = restarting.start_clients(CLIENTS, &mut random, STEPS, &stopped);
     let mut stops = 0;
@@ -203,13 +275,13 @@ async fn run_sequence(seed: u64, gallery: &Arc<Gallery>, cluster: Option<&'stati
             Err(_) if stops < STOPS => {
                 stops += 1;
                 let signal = if random.chance(75) { Signal::SIGKILL } else { Signal::SIGTERM };
-                restarting.restart(signal).await;
+                restarting.restart(0, signal).await;
             }
             Err(_) => {}
         }
     }
     let shared = Arc::clone(&restarting.shared);
-    restarting.stop();
+    restarting.stop().await;
     shared
 }
 

@@ -52,17 +52,40 @@ impl fmt::Display for Counts {
     }
 }
 
+impl Shared {
+    fn note_change(&self, id: u64, state: Value) {
+        self.history.lock().unwrap().entry(id).or_default().push(state);
+    }
+
+    /// Notes that all drafts are deleted, and returns the number of their photos' rows.
+    pub(crate) fn note_erasure(&self) -> usize {
+        for states in self.history.lock().unwrap().values_mut() {
+            if states.last() != Some(&Value::Null) {
+                states.push(Value::Null);
+            }
+        }
+        self.media_ids.count()
+    }
+}
+
 impl Counts {
     fn count(counter: &AtomicUsize) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// A run of the server: its number, and its address while it runs.
+/// A run of the servers: its number, and their addresses while all of them run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Run {
     pub(super) number: usize,
-    pub(super) base: Option<String>,
+    pub(super) bases: Vec<String>,
+}
+
+impl Run {
+    /// Returns the address of a server. `turn` chooses which.
+    fn base(&self, turn: usize) -> Option<String> {
+        (!self.bases.is_empty()).then(|| self.bases[turn % self.bases.len()].clone())
+    }
 }
 
 /// What all clients of a test share.
@@ -71,6 +94,8 @@ pub(crate) struct Shared {
     pub(super) media_ids: MediaIds,
     /// Photos that were read, each with the number of the run.
     pub(super) photos_read: Mutex<BTreeSet<(usize, usize)>>,
+    /// Each draft after its creation and after each change that happened. The last one is null if the draft was deleted.
+    pub(crate) history: Mutex<BTreeMap<u64, Vec<Value>>>,
     pub(crate) counts: Counts,
 }
 
@@ -154,7 +179,7 @@ impl Client {
                 if is_keyed {
                     let key = format!("k-{}", self.attempts.len());
                     self.attempts.push(Attempt { key, operation, answer: None });
-                    self.attempt(self.attempts.len() - 1).await;
+                    self.attempt(self.attempts.len() - 1, false).await;
                 } else {
                     self.send_once(&operation).await;
                 }
@@ -325,8 +350,9 @@ impl Client {
         }
     }
 
-    /// Sends an operation with its key until it is answered, as a phone does.
-    async fn attempt(&mut self, at: usize) {
+    /// Sends an operation with its key until it is answered, as a phone does. `has_failed` says that it was answered before, by a
+    /// refusal.
+    async fn attempt(&mut self, at: usize, has_failed: bool) {
         let Attempt { key, operation, .. } = &self.attempts[at];
         let (mut key, operation) = (key.clone(), operation.clone());
         let prediction = self.predict(&operation);
@@ -345,8 +371,10 @@ impl Client {
                     None => sent.await,
                 };
                 match answer {
-                    Some(answer) if answer.status == 409 && was_sent_before => {
-                        assert_eq!(kind(&answer.body), "in-progress", "{}", self.story());
+                    Some(answer)
+                        if is_in_progress(&answer)
+                            && (was_sent_before || has_failed && self.has_many_servers()) =>
+                    {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                     Some(answer) => {
@@ -381,10 +409,10 @@ impl Client {
     async fn retry(&mut self) {
         let at = self.random.below(self.attempts.len());
         let Attempt { key, operation, answer } = &self.attempts[at];
-        let Some(first) = answer.clone() else { return self.attempt(at).await };
+        let Some(first) = answer.clone() else { return self.attempt(at, true).await };
         let (key, request) = (key.clone(), operation.request(&self.shared.gallery));
         self.note(&format!("retry of {key}"));
-        if let Some(again) = self.send(&request, Some(&key)).await {
+        if let Some(again) = self.send_again(&request, &key).await {
             Counts::count(&self.shared.counts.replayed);
             assert_eq!(again, Answer { is_replayed: true, ..first }, "{}", self.story());
         }
@@ -403,14 +431,29 @@ impl Client {
         } else {
             "/api/v1/listings".clone_into(&mut request.path);
         }
-        let answer = self.send(&request, Some(&key)).await?;
+        let answer = self.send_again(&request, &key).await?;
         self.assert_refused(&[Refusal::new(422, "key-reused")], &answer);
         Some(())
     }
 
+    /// Sends a request whose key was answered before. Another server may believe for a moment that the first request is in work.
+    async fn send_again(&self, request: &Request, key: &str) -> Option<Answer> {
+        loop {
+            let answer = self.send(request, Some(key)).await?;
+            if !is_in_progress(&answer) || !self.has_many_servers() {
+                return Some(answer);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn has_many_servers(&self) -> bool {
+        self.runs.borrow().bases.len() != 1
+    }
+
     /// Sends a request. Returns `None` without a complete answer.
     async fn send(&self, request: &Request, key: Option<&str>) -> Option<Answer> {
-        let base = self.runs.borrow().base.clone()?;
+        let base = self.runs.borrow().base(self.shared.counts.answered.load(Ordering::Relaxed))?;
         let Request { method, path, content_type, if_match, body } = request;
         let mut sent = self.http.request(method.clone(), base + path).bearer_auth(&self.token);
         let headers = [("content-type", content_type.as_deref()), ("if-match", if_match.as_deref())];
@@ -437,7 +480,7 @@ impl Client {
 
     /// Waits until a run of the server with a higher number is up, and returns its number.
     async fn run_after(&mut self, number: usize) -> usize {
-        let up = self.runs.wait_for(|run| run.number > number && run.base.is_some());
+        let up = self.runs.wait_for(|run| run.number > number && !run.bases.is_empty());
         let number = timeout(PATIENCE, up).await.map(|run| run.unwrap().number);
         number.unwrap_or_else(|_| panic!("no server is up {}", self.story()))
     }
@@ -471,7 +514,7 @@ impl Client {
             }
             Prediction::Deleted { draft } => {
                 assert_eq!((answer.status, &answer.body), (204, &Value::Null), "{answer:?} {story}");
-                self.drafts.remove(draft);
+                self.remove(*draft);
             }
         }
         Counts::count(&self.shared.counts.acknowledged);
@@ -508,6 +551,7 @@ impl Client {
         assert_eq!(answer.body["created_at"], answer.body["updated_at"], "{story}");
         let etag = answer.etag.clone().unwrap();
         let (json, etags) = (without(&answer.body, &["rejected"]), BTreeSet::from([etag.clone()]));
+        self.shared.note_change(id, json.clone());
         self.drafts.insert(id, Draft { content: content.clone(), json, etag, etags });
     }
 
@@ -522,8 +566,14 @@ impl Client {
         } else {
             assert!(json["updated_at"].as_str() >= draft.json["updated_at"].as_str(), "{story}");
             assert!(draft.etags.insert(etag.clone()), "an ETag is used again {story}");
+            self.shared.note_change(id, json.clone());
             (draft.content, draft.json, draft.etag) = (content.clone(), json, etag);
         }
+    }
+
+    fn remove(&mut self, id: u64) {
+        self.shared.note_change(id, Value::Null);
+        self.drafts.remove(&id);
     }
 
     /// Looks whether an operation without an answer happened. Returns `None` if the server does not answer now, either.
@@ -555,7 +605,7 @@ impl Client {
                 let answer = self.get(&format!("/api/v1/listings/{id}")).await?;
                 let happened = answer.status == 404;
                 if happened {
-                    self.drafts.remove(id);
+                    self.remove(*id);
                 } else {
                     assert_eq!(answer.body, self.drafts[id].json, "{}", self.story());
                 }
@@ -624,8 +674,9 @@ impl Client {
         let photos: BTreeSet<usize> =
             self.drafts.values().flat_map(|draft| draft.content.photos.clone()).collect();
         for photo in photos {
-            let Run { number, base } = self.runs.borrow().clone();
-            if !self.shared.photos_read.lock().unwrap().insert((number, photo)) {
+            let run = self.runs.borrow().clone();
+            let base = run.base(photo);
+            if !self.shared.photos_read.lock().unwrap().insert((run.number, photo)) {
                 continue;
             }
             let url = self.shared.gallery.media(photo)["url"].as_str().unwrap();
@@ -647,6 +698,10 @@ impl Client {
     fn story(&self) -> String {
         format!("\n{} did last:\n{}", self.name, self.log.join("\n"))
     }
+}
+
+fn is_in_progress(answer: &Answer) -> bool {
+    answer.status == 409 && kind(&answer.body) == "in-progress"
 }
 
 fn bad_member(pointer: &str) -> Refusal {

@@ -92,6 +92,11 @@ impl Gallery {
 pub(super) struct MediaIds(Mutex<BTreeMap<usize, u64>>);
 
 impl MediaIds {
+    /// Returns the number of rows that photos have.
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
     /// Notes the id of a photo. It never changes, and no other photo has it.
     pub(super) fn learn(&self, sample: usize, id: u64) {
         let mut ids = self.0.lock().unwrap();

@@ -1,0 +1,130 @@
+//! A receiver of events, which verifies their signatures.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+use serde_json::Value;
+
+use crate::support::eventually;
+
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+pub(crate) const OK: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+pub(crate) const FAILED: &str = "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n";
+pub(crate) const REDIRECT: &str =
+    "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+/// The connection is closed without an answer.
+pub(crate) const CLOSED: &str = "";
+
+/// A delivery as the receiver got it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Delivery {
+    pub(crate) id: String,
+    pub(crate) body: Value,
+}
+
+impl Delivery {
+    pub(crate) fn kind(&self) -> &str {
+        self.body["type"].as_str().unwrap()
+    }
+
+    /// Returns the id of the draft or photo.
+    pub(crate) fn subject(&self) -> u64 {
+        self.body["data"]["id"].as_u64().unwrap()
+    }
+}
+
+type Answer = dyn Fn(&Delivery, usize) -> &'static str + Send + Sync;
+
+/// A receiver that answers each delivery as a function of it and of the number of deliveries before says. The function may block: other
+/// connections are answered meanwhile.
+pub(crate) struct Receiver {
+    address: SocketAddr,
+    got: Arc<Mutex<Vec<Delivery>>>,
+}
+
+impl Receiver {
+    pub(crate) fn start(answer: impl Fn(&Delivery, usize) -> &'static str + Send + Sync + 'static) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), answer)
+    }
+
+    pub(crate) fn on(
+        listener: TcpListener,
+        answer: impl Fn(&Delivery, usize) -> &'static str + Send + Sync + 'static,
+    ) -> Self {
+        let (address, got) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
+        let answer: Arc<Answer> = Arc::new(answer);
+        let seen = Arc::clone(&got);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
+                std::thread::spawn(move || {
+                    let mut reader = BufReader::new(stream.try_clone().unwrap());
+                    while let Some(delivery) = read(&mut reader) {
+                        let number = {
+                            let mut seen = seen.lock().unwrap();
+                            seen.push(delivery.clone());
+                            seen.len() - 1
+                        };
+                        let answer = answer(&delivery, number);
+                        if (&stream).write_all(answer.as_bytes()).is_err() || answer == CLOSED {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, got }
+    }
+
+    pub(crate) fn settings(&self) -> [(String, String); 2] {
+        settings(self.address)
+    }
+
+    pub(crate) fn got(&self) -> Vec<Delivery> {
+        self.got.lock().unwrap().clone()
+    }
+
+    pub(crate) async fn got_all(&self, count: usize) -> Vec<Delivery> {
+        eventually("the events are delivered", || self.got().len() >= count).await;
+        self.got()
+    }
+}
+
+pub(crate) fn settings(address: SocketAddr) -> [(String, String); 2] {
+    [("WEBHOOK_URL".into(), format!("http://{address}/hook?a=b")), ("WEBHOOK_SECRET".into(), SECRET.into())]
+}
+
+/// Reads one request, and checks its signature. Returns `None` if there is no whole one, as from a killed server.
+fn read(reader: &mut impl BufRead) -> Option<Delivery> {
+    let mut head = BTreeMap::new();
+    let mut line = String::new();
+    let mut next_line = |line: &mut String| {
+        line.clear();
+        reader.read_line(line).ok().filter(|_| line.ends_with('\n'))
+    };
+    next_line(&mut line)?;
+    assert_eq!(line, "POST /hook?a=b HTTP/1.1\r\n");
+    loop {
+        next_line(&mut line)?;
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) => head.insert(name.to_ascii_lowercase(), value.to_owned()),
+            None => break,
+        };
+    }
+    let mut body = vec![0; head["content-length"].parse().unwrap()];
+    reader.read_exact(&mut body).ok()?;
+    assert_eq!(head["content-type"], "application/json");
+    let key = STANDARD.decode(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+    let signed =
+        [format!("{}.{}.", head["webhook-id"], head["webhook-timestamp"]).as_bytes(), &body].concat();
+    let signature = STANDARD.decode(head["webhook-signature"].strip_prefix("v1,").unwrap()).unwrap();
+    hmac::verify(&key, &signed, &signature).expect("the signature is right");
+    Some(Delivery { id: head["webhook-id"].clone(), body: serde_json::from_slice(&body).unwrap() })
+}
