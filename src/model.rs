@@ -386,10 +386,10 @@ fn is_zero(version: &u64) -> bool {
 }
 
 impl Draft {
-    /// Returns the draft without its owner and the first owners of its photos.
-    pub(crate) fn without_owners(&self) -> Self {
+    /// Returns the draft without the first owners of its photos, who may be others than its own.
+    pub(crate) fn without_photo_owners(&self) -> Self {
         let photos = self.photos.iter().map(|photo| Media { owner: None, ..photo.clone() });
-        Self { owner: None, photos: photos.collect(), ..self.clone() }
+        Self { photos: photos.collect(), ..self.clone() }
     }
 }
 

@@ -43,8 +43,8 @@ impl NewAttempt {
     /// Returns the attempt, which succeeded with `draft` at time `now`. It does not name the first owners of the photos, who may
     /// be other users: answers do not show them, and the row must not outlive what is known of them.
     pub(super) fn succeeded(&self, draft: &Draft, now: Timestamp) -> Attempt {
-        let draft = Draft { owner: draft.owner, ..draft.without_owners() };
-        Attempt { request: self.request.clone(), created: now, draft, note: self.note.clone() }
+        let (request, note) = (self.request.clone(), self.note.clone());
+        Attempt { request, created: now, draft: draft.without_photo_owners(), note }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Draft, DraftId, MediaId, MediaKey, Timestamp};
+use crate::model::{Draft, DraftId, MediaId, MediaKey, Timestamp, UserId};
 
 /// What an event is about. Events of one subject are delivered in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,14 +68,14 @@ pub enum Happening {
 }
 
 impl Happening {
-    /// Returns that `draft` was created. It does not name owners: deliveries do not show them.
+    /// Returns that `draft` was created. It names the owner of the draft only, for erasure. Deliveries do not show it.
     pub(super) fn created(draft: &Draft) -> Self {
-        Self::DraftCreated(Box::new(draft.without_owners()))
+        Self::DraftCreated(Box::new(draft.without_photo_owners()))
     }
 
-    /// Returns that `draft` was changed. It does not name owners.
+    /// Returns that `draft` was changed. It names the owner of the draft only.
     pub(super) fn updated(draft: &Draft) -> Self {
-        Self::DraftUpdated(Box::new(draft.without_owners()))
+        Self::DraftUpdated(Box::new(draft.without_photo_owners()))
     }
 
     /// Returns the name of the event's type.
@@ -85,6 +85,14 @@ impl Happening {
             Self::DraftUpdated(_) => "draft.updated",
             Self::DraftDeleted(_) => "draft.deleted",
             Self::PhotoRemoved { .. } => "photo.removed",
+        }
+    }
+
+    /// Returns the owner of the draft whose contents the event has, if any.
+    pub fn owner(&self) -> Option<UserId> {
+        match self {
+            Self::DraftCreated(draft) | Self::DraftUpdated(draft) => draft.owner,
+            Self::DraftDeleted(_) | Self::PhotoRemoved { .. } => None,
         }
     }
 

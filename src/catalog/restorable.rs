@@ -102,6 +102,13 @@ pub trait Restorable: Catalog + Outbox {
     /// The catalog failed.
     async fn events_page(&self, after: Option<u64>, limit: usize) -> Result<Vec<EventRow>, CatalogError>;
 
+    /// Removes events without delivering them, in one transaction. The next event of a subject is due when the first removed one
+    /// was, and not before a lease on it ends. Returns once that is durable, with the number of those that were there.
+    ///
+    /// # Errors
+    /// The rows are unchanged, unless the error is [`CatalogError::Indeterminate`]. It may be repeated in any case.
+    async fn remove_events(&self, events: &[EventRow]) -> Result<u64, CatalogError>;
+
     /// Returns the places where indexes and counts do not agree with the drafts. If `repair` is set, they agree afterwards, and
     /// that is durable. Nothing else may use the catalog meanwhile.
     ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Verdict;
 use super::report::{refuse_if_read_only, say, with_causes};
-use crate::catalog::{ChangeError, DraftFilter, Restorable};
+use crate::catalog::{ChangeError, DraftFilter, EventRow, Restorable};
 use crate::config::Settings;
 use crate::model::{AttemptId, MediaId, Timestamp, UserId};
 use crate::publication::Publisher;
@@ -25,6 +25,8 @@ struct Removed {
     /// Photos that stay because other drafts have them, and that named the user.
     disowned: u64,
     attempts: u64,
+    /// Events that were not delivered, and that had the contents of a draft.
+    events: u64,
 }
 
 struct Erasure {
@@ -34,8 +36,8 @@ struct Erasure {
     removed: Removed,
 }
 
-/// Removes the drafts of a user, then their photos that no draft has any more, then what else names the user. Each step may be
-/// repeated: an erasure that was interrupted continues when it is run again.
+/// Removes the drafts of a user and the undelivered events with their contents, then their photos that no draft has any more, then
+/// what else names the user. Each step may be repeated: an erasure that was interrupted continues when it is run again.
 pub(super) async fn erase(settings: &Settings, user: u64) -> Result<Verdict, String> {
     let user = UserId::try_from(user).map_err(|error| error.to_string())?;
     refuse_if_read_only(settings)?;
@@ -43,12 +45,14 @@ pub(super) async fn erase(settings: &Settings, user: u64) -> Result<Verdict, Str
     let publisher = Publisher::new(media.store, Arc::clone(&catalog) as _);
     let mut erasure = Erasure { user, catalog, publisher, removed: Removed::default() };
     let photos = erasure.remove_drafts().await?;
+    erasure.remove_events().await?;
     erasure.remove_photos(&photos).await?;
     erasure.forget_attempts().await?;
     erasure.catalog.remove_user(user).await.map_err(with_causes)?;
-    let Removed { drafts, photos, bytes, disowned, attempts } = erasure.removed;
+    let Removed { drafts, photos, bytes, disowned, attempts, events } = erasure.removed;
     say(&format!(
-        "Erased user {user}: {drafts} drafts, {photos} photos ({bytes} bytes) and {attempts} idempotency keys. \
+        "Erased user {user}: {drafts} drafts, {photos} photos ({bytes} bytes), {attempts} idempotency keys and \
+         {events} undelivered events. \
          {disowned} photos that drafts of others have stay, and no longer name the user."
     ));
     Ok(Verdict::Well)
@@ -72,6 +76,21 @@ impl Erasure {
                     Err(ChangeError::NotFound) => {}
                     Err(error) => return Err(with_causes(error)),
                 }
+            }
+        }
+    }
+
+    /// Removes events with the contents of drafts of the user, also of those that the user deleted before. Events of deletions stay.
+    async fn remove_events(&mut self) -> Result<(), String> {
+        let mut after = None;
+        loop {
+            let page = self.catalog.events_page(after, PAGE).await.map_err(with_causes)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.number);
+            let is_own = |row: &EventRow| row.event.what.owner() == Some(self.user);
+            let own: Vec<EventRow> = page.into_iter().filter(is_own).collect();
+            if !own.is_empty() {
+                self.removed.events += self.catalog.remove_events(&own).await.map_err(with_causes)?;
             }
         }
     }

@@ -1,14 +1,17 @@
 //! The operator's commands on single drafts, users and photos.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
 use reqwest::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::support::{BOUNDARY, Server, UPLOAD, binary, file, files_below, form, photo_numbered};
+use crate::webhook::{self, OK, Receiver};
 
 /// The directory of a server, and the address of its catalog.
 struct Place<'a> {
@@ -104,7 +107,7 @@ async fn erased_user_leaves_nothing_in_the_embedded_catalog() {
     assert!(place.succeeds(&["export"]).contains("\"owner\":7"));
     let length = shared.path().join("data/uploads").join(name(&drafts[0], 0)).metadata().unwrap().len();
     let expected = format!(
-        "Erased user 7: 1 drafts, 1 photos ({length} bytes) and 1 idempotency keys. \
+        "Erased user 7: 1 drafts, 1 photos ({length} bytes), 1 idempotency keys and 0 undelivered events. \
          1 photos that drafts of others have stay, and no longer name the user.\n"
     );
     assert_eq!(place.succeeds(&["user", "erase", "7"]), expected);
@@ -142,7 +145,7 @@ async fn users_and_drafts_are_erased_beside_a_server_with_postgres() {
     assert_eq!(users().await, [7, 8]);
     let said = place.succeeds(&["user", "erase", "7"]);
     assert!(
-        said.starts_with("Erased user 7: 1 drafts, 1 photos (") && said.contains("1 idempotency keys"),
+        said.starts_with("Erased user 7: 1 drafts, 1 photos (") && said.contains(", 1 idempotency keys and"),
         "{said}"
     );
     assert_eq!(users().await, [8]);
@@ -163,6 +166,73 @@ async fn users_and_drafts_are_erased_beside_a_server_with_postgres() {
     assert_eq!(users().await, [7, 8]);
     server.stop();
     assert_eq!(place.succeeds(&["fsck"]), "");
+}
+
+/// Erases user 7 while nothing was delivered, and looks at what is delivered afterwards.
+async fn assert_events_are_erased(cluster: Option<&Cluster>) {
+    // It accepts no connection, so that the first deliveries hang.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let database = match cluster {
+        Some(cluster) => cluster.database().await,
+        None => "sled:data/db".to_owned(),
+    };
+    let webhook = webhook::settings(address);
+    let mut settings = vec![("DATABASE_URL", database.as_str())];
+    settings.extend(webhook.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let mut server = Server::start(&settings);
+    let shared = server.dir();
+    let place = Place { dir: shared.path(), database: &database };
+    three_drafts(&server, &place).await;
+    let seven = place.token("7");
+    assert_eq!(upload(&server, &[5], Some(&seven), None).await["id"], 4);
+    for draft in [1, 4] {
+        let url = server.url(&format!("/api/v1/listings/{draft}"));
+        let request = Client::new().patch(url).bearer_auth(&seven).json(&json!({"title": "a private coat"}));
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+    let deleted = Client::new().delete(server.url("/api/v1/listings/4")).bearer_auth(&seven).send().await;
+    assert_eq!(deleted.unwrap().status(), 204);
+    server.signal(Signal::SIGKILL);
+    server.wait();
+
+    assert!(place.succeeds(&["export"]).contains("a private coat"));
+    let erased =
+        binary(place.dir).envs(settings.iter().copied()).args(["user", "erase", "7"]).output().unwrap();
+    let said = String::from_utf8(erased.stdout).unwrap();
+    assert!(said.contains("1 drafts, 2 photos (") && said.contains("and 4 undelivered events"), "{said}");
+    let export = place.succeeds(&["export"]);
+    assert!(!export.contains("a private coat") && !export.contains("\"owner\":7"), "{export}");
+    drop(listener);
+    let receiver = Receiver::on(TcpListener::bind(address).unwrap(), |_, _| OK);
+    if let Some(cluster) = cluster {
+        let end_leases = "UPDATE delivery SET due = now()";
+        cluster.client(&database).await.batch_execute(end_leases).await.unwrap();
+    }
+    let server = Server::start_in(Arc::clone(&shared), &settings);
+    let got = receiver.got_all(6).await;
+    let mut of_drafts: Vec<(u64, &str)> = got
+        .iter()
+        .filter(|delivery| delivery.kind() != "photo.removed")
+        .map(|delivery| (delivery.subject(), delivery.kind()))
+        .collect();
+    of_drafts.sort_unstable();
+    let expected = [(1, "draft.deleted"), (2, "draft.created"), (3, "draft.created"), (4, "draft.deleted")];
+    assert_eq!(of_drafts, expected, "{got:?}");
+    server.stop();
+    assert_eq!(receiver.got().len(), 6);
+    assert_eq!(place.succeeds(&["fsck"]), "");
+}
+
+#[tokio::test]
+async fn undelivered_events_of_an_erased_user_are_removed_from_the_embedded_catalog() {
+    assert_events_are_erased(None).await;
+}
+
+#[tokio::test]
+async fn undelivered_events_of_an_erased_user_are_removed_from_postgres() {
+    let Some(cluster) = Cluster::shared() else { return };
+    assert_events_are_erased(Some(cluster)).await;
 }
 
 #[tokio::test]

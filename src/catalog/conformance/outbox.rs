@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft;
-use crate::catalog::{Change, DueEvent, EventRow, Fields, Happening, Restorable};
-use crate::model::{Draft, DraftId, DraftStatus, MediaKey, Timestamp};
+use crate::catalog::{Change, DueEvent, EventRow, Fields, Happening, NewDraft, Restorable};
+use crate::model::{Draft, DraftId, DraftStatus, MediaKey, Timestamp, UserId};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -16,6 +16,7 @@ pub(in crate::catalog) async fn run(catalog: Arc<dyn Restorable>) {
     refused_and_empty_changes_record_no_event(&*catalog).await;
     postponed_event_comes_again_and_holds_back_only_its_draft(&*catalog).await;
     removed_photo_is_an_event(&*catalog).await;
+    removed_events_leave_the_later_ones_of_their_draft(&*catalog).await;
     concurrent_changes_are_events_in_the_order_of_their_versions(&catalog).await;
     concurrent_takers_share_the_events(&catalog).await;
 }
@@ -127,6 +128,36 @@ async fn removed_photo_is_an_event(catalog: &dyn Restorable) {
         rows.iter().map(|row| row.event.what.clone()).collect::<Vec<_>>(),
         [Happening::PhotoRemoved { id: media.id, key }]
     );
+}
+
+async fn removed_events_leave_the_later_ones_of_their_draft(catalog: &dyn Restorable) {
+    let owner = UserId::try_from(91).ok();
+    let owned = catalog.create_draft(NewDraft { owner, ..draft("of a user", &["e7"]) }).await.unwrap();
+    catalog.change_draft(owned.id, None, status(DraftStatus::Ready)).await.unwrap();
+    let (kept, gone) = (made(catalog, &["e7"]).await, made(catalog, &["e7"]).await);
+    let rows = catalog.events_page(None, 100).await.unwrap();
+    let owners: Vec<Option<UserId>> = rows.iter().map(|row| row.event.what.owner()).collect();
+    assert_eq!(owners, [owner, owner, None, None]);
+    let due = take(catalog, later(0)).await;
+    let of = |draft: &Draft| due.iter().find(|it| it.row.event.what.subject() == subject(draft)).unwrap();
+    catalog.postpone_event(&of(&gone).row, later(100), true).await.unwrap();
+    catalog.delete_draft(owned.id, None).await.unwrap();
+
+    let removed = [&rows[..2], &rows[3..]].concat();
+    assert_eq!(catalog.remove_events(&removed).await.unwrap(), 3);
+    assert_eq!(catalog.remove_events(&removed).await.unwrap(), 0);
+    assert_eq!(take(catalog, later(30)).await, [], "what was taken is still leased");
+    // Its delivery ends, and changes nothing.
+    catalog.finish_event(&of(&owned).row).await.unwrap();
+    let left: Vec<Happening> = drain(catalog).await.into_iter().map(|row| row.event.what).collect();
+    let created = Happening::DraftCreated(Box::new(kept.without_photo_owners()));
+    assert!(left.len() == 2 && left.contains(&created), "{left:?}");
+    assert!(left.contains(&Happening::DraftDeleted(owned.id)), "{left:?}");
+    // A subject without events begins anew.
+    catalog.delete_draft(gone.id, None).await.unwrap();
+    let again = take(catalog, later(0)).await;
+    assert_eq!((again.len(), again[0].failures), (1, 0));
+    drain(catalog).await;
 }
 
 async fn concurrent_changes_are_events_in_the_order_of_their_versions(catalog: &Arc<dyn Restorable>) {

@@ -34,7 +34,7 @@ use self::attempts::Claims;
 use self::change::{ChangeDraft, DeleteDraft, RemoveMedia};
 use self::erasure::Erase;
 pub use self::migrate::Schema;
-use self::outbox::FinishEvent;
+use self::outbox::{FinishEvent, RemoveEvents};
 use self::pool::Connections;
 use self::record::CreateDraft;
 use self::rows::{DRAFT, MEDIA, PHOTO_IDS, limit_of, number};
@@ -301,6 +301,10 @@ impl Restorable for PostgresCatalog {
 
     async fn events_page(&self, after: Option<u64>, limit: usize) -> Result<Vec<EventRow>, CatalogError> {
         self.connections.events_page(after, limit).await
+    }
+
+    async fn remove_events(&self, events: &[EventRow]) -> Result<u64, CatalogError> {
+        self.connections.transact(&RemoveEvents(events)).await.map_err(catalog_error)
     }
 
     async fn check_indexes(&self, repair: bool) -> Result<Vec<IndexFault>, CatalogError> {

@@ -61,6 +61,18 @@ const FINISH_LAST: &str = "
     DELETE FROM delivery d USING unnest($1::smallint[], $2::bigint[]) AS subject (kind, id)
     WHERE d.subject_kind = subject.kind AND d.subject_id = subject.id AND d.events <= 0";
 
+/// Returns a row for each event that was there.
+const REMOVE: &str = "
+    WITH gone AS (
+        DELETE FROM event WHERE number = ANY($1::bigint[]) RETURNING number, subject_kind, subject_id
+    ), counted AS (
+        SELECT subject_kind, subject_id, count(*) AS events FROM gone GROUP BY subject_kind, subject_id
+    ), less AS (
+        UPDATE delivery d SET events = d.events - counted.events FROM counted
+        WHERE d.subject_kind = counted.subject_kind AND d.subject_id = counted.subject_id
+    )
+    SELECT number FROM gone";
+
 const POSTPONE: &str = "
     UPDATE delivery SET due = $3, failures = failures + $4 WHERE subject_kind = $1 AND subject_id = $2";
 
@@ -128,6 +140,27 @@ impl Work for FinishEvent<'_> {
         steps.add(client, FINISH_LAST, boxed![vec![kind], vec![id]]).await?;
         steps.commit(client, commit).await?;
         Ok(())
+    }
+}
+
+/// See [`Restorable::remove_events`](crate::catalog::Restorable::remove_events).
+pub(super) struct RemoveEvents<'a>(pub(super) &'a [EventRow]);
+
+impl Work for RemoveEvents<'_> {
+    type Output = u64;
+
+    async fn run(&self, client: &Client, commit: &Commit) -> Result<u64, Failed> {
+        client.batch_execute(BEGIN).await?;
+        let numbers: Vec<i64> = self.0.iter().map(|row| number(row.number)).collect();
+        let (kinds, ids): (Vec<i16>, Vec<i64>) =
+            self.0.iter().map(|row| parts(row.event.what.subject())).unzip();
+        let mut steps = Steps::default();
+        steps.add(client, REMOVE, boxed![numbers]).await?;
+        steps.add(client, FINISH_LAST, boxed![kinds, ids]).await?;
+        match steps.commit(client, commit).await?[..] {
+            [removed, _] => Ok(removed),
+            _ => Err(CatalogError::Corrupt("a statement has no result".into()).into()),
+        }
     }
 }
 

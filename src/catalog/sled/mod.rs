@@ -445,6 +445,11 @@ impl Restorable for SledCatalog {
         self.read(move |trees| trees.events_page(after, limit)).await
     }
 
+    async fn remove_events(&self, events: &[EventRow]) -> Result<u64, CatalogError> {
+        let events = events.to_vec();
+        self.record(move |trees| trees.remove_events(&events)).await
+    }
+
     async fn check_indexes(&self, repair: bool) -> Result<Vec<IndexFault>, CatalogError> {
         if repair {
             self.record(|trees| Ok((trees.check_indexes(true)?, Position::default()))).await

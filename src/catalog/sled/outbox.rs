@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::pages::after_key;
-use super::rows::{Trees, decode, encode, number};
+use super::rows::{Position, Trees, decode, encode, number};
 use super::transaction::{Step, Transaction, abort};
 use crate::catalog::{CatalogError, DueEvent, Event, EventRow, Subject};
 use crate::model::Timestamp;
@@ -195,6 +195,18 @@ impl Trees {
     pub(super) fn finish_event(&self, row: &EventRow, now: Timestamp) -> Result<(), CatalogError> {
         let later = |delivery| Delivery { due: now, failures: 0, ..delivery };
         self.transact(|transaction| transaction.remove_event(row, later)).map(|_| ())
+    }
+
+    /// Removes events in one transaction, and returns the number of those that were there. Not durable yet.
+    pub(super) fn remove_events(&self, rows: &[EventRow]) -> Result<(u64, Position), CatalogError> {
+        self.transact(|transaction| {
+            let mut removed = 0;
+            for row in rows {
+                removed += u64::from(transaction.remove_event(row, |delivery| delivery)?);
+            }
+            transaction.count(0, 0);
+            Ok(removed)
+        })
     }
 
     /// See [`Outbox::postpone_event`](crate::catalog::Outbox::postpone_event).
