@@ -285,7 +285,7 @@ pub trait Catalog: Send + Sync {
 #[async_trait]
 pub trait Outbox: Send + Sync {
     /// Returns at most `limit` events whose delivery is due at `now`, one for each subject: its first that is not delivered.
-    /// Nobody else gets them, and no later event of their subjects is due, before `lease` has passed.
+    /// Nobody else gets them, and no later event of their subjects is due, before `lease` has passed. Their changes are durable.
     ///
     /// # Errors
     /// The catalog failed.

@@ -102,9 +102,9 @@ async fn sled_passes_outbox_conformance_suite() {
     conformance::outbox::run(Arc::new(catalog)).await;
 }
 
-/// A change is visible before it is durable, and its event must not be delivered then.
+/// Its change is not undone either: it was made durable before the event was given to be delivered.
 #[tokio::test]
-async fn taken_event_is_durable() {
+async fn event_that_a_killed_process_took_is_due_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let catalog = SledCatalog::open_with(dir.path(), FreeDisk::Bytes(0), true).await.unwrap();
     let (draft, _) = catalog.opened().await.unwrap().trees.insert(&NewDraft::default()).unwrap();
