@@ -210,7 +210,7 @@ async fn missing_photos_are_counted_until_they_are_back() {
     ];
     std::fs::remove_file(setup.path(gone)).unwrap();
     std::fs::write(setup.path(short), "sho").unwrap();
-    assert_eq!(setup.maintenance.missing().await, 0, "nobody has looked yet");
+    assert_eq!(setup.maintenance.missing().await, 0, "not searched yet");
     setup.maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
     assert_eq!(setup.maintenance.figures().missing, 2);
     setup.publish("gone").await;

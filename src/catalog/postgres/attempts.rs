@@ -98,7 +98,7 @@ impl Claims {
         }
     }
 
-    /// Renews the claims of requests that are in work.
+    /// Renews the claims of requests that are in progress.
     pub(super) async fn renew(&self) {
         let held: Vec<Vec<u8>> = self.held().iter().map(|id| id.as_bytes().to_vec()).collect();
         if held.is_empty() {
