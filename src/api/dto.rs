@@ -1,4 +1,4 @@
-//! The JSON of the contract, field by field. The OpenAPI document takes its schemas and their texts from here.
+//! The JSON that `docs/api.md` describes, field by field. The OpenAPI document takes its schemas and their texts from here.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

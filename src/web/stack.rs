@@ -129,7 +129,7 @@ pub(crate) trait Application: Send + Sync + 'static {
     fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>);
 }
 
-/// What the endpoints of an application use, as browsers have to be told for requests of other origins.
+/// What the endpoints of an application use, which CORS answers list for browsers.
 #[derive(Debug, Default)]
 pub(crate) struct CorsNames {
     /// The methods.
