@@ -127,7 +127,7 @@ pub(crate) enum Integrity {
 /// A URL from which a client can read a photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Link {
-    /// An http(s) URL for GET. Everybody who has it can read the photo.
+    /// An http(s) URL for GET. Anyone who has it can read the photo.
     pub url: String,
     /// How long it is valid.
     pub lifetime: Duration,
