@@ -1,6 +1,6 @@
 //! The threads, locks and clock of code that is checked under all kinds of schedules.
 //!
-//! Tests compile such a file twice: in its place, where it uses this module, and beside its check, where `sync` is `model` and
+//! Tests compile such a file twice: in its place, where it uses this module, and next to its check, where `sync` is `model` and
 //! shuttle decides which thread runs next. So the file imports these names from `super::sync`. See CONTRIBUTING.md.
 
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};

@@ -1,8 +1,8 @@
 //! Attempts: requests that a client may repeat under one key, and what became of the first.
 //!
 //! The row of an attempt is written in the transaction of the draft, so that there is never one without the other. A claim says
-//! that a request is in progress. It is no promise: if it is lost, two requests may run in parallel, and the row decides which one
-//! of them is recorded.
+//! that a request is in progress. It is no promise: if it is lost, two requests may run in parallel, and the row decides which
+//! one of them is recorded.
 
 use serde::{Deserialize, Serialize};
 

@@ -214,8 +214,8 @@ pub trait Catalog: Send + Sync {
     /// The catalog failed.
     async fn unreferenced_media(&self, before: Timestamp, limit: usize) -> Result<Vec<Media>, CatalogError>;
 
-    /// Removes a media row and its sources in one transaction, if it became unreferenced at `before` or earlier. Returns whether
-    /// it was removed, once that is durable. Its id is never used again.
+    /// Removes a media row and its sources in one transaction, if it became unreferenced at `before` or earlier. Returns
+    /// whether it was removed, once that is durable. Its id is never used again.
     ///
     /// The caller holds the lock of the photo's key, so that no upload verifies or publishes its file during the removal.
     ///
