@@ -1,4 +1,4 @@
-//! Runs blocking work beside the asynchronous runtime.
+//! Runs blocking work outside the asynchronous runtime's own threads.
 
 use std::io;
 

@@ -66,7 +66,7 @@ enum Subcommands {
     },
     /// Replace a damaged catalog by a new one that is made from an export. The server must be stopped.
     ///
-    /// The damaged catalog is kept beside the new one, under a name with .broken- and the time. Then the new one is checked
+    /// The damaged catalog is kept next to the new one, under a name with .broken- and the time. Then the new one is checked
     /// against the photos. Refused if the present catalog works.
     Rebuild {
         /// File with the export, or - for stdin.
@@ -85,7 +85,7 @@ enum Subcommands {
     /// password need not be in a command line.
     ///
     /// Stop the server while an embedded catalog is copied. A server may read photos, or a catalog on PostgreSQL, during the
-    /// copy if each of its instances runs with READ_ONLY=true. Nobody may write to the target.
+    /// copy if each of its instances runs with READ_ONLY=true. No other process may write to the target.
     ///
     /// Every photo is verified against its hash, and both sides are compared at the end. Each difference is a line on stdout,
     /// and the exit code is then 1. A copy that was interrupted goes on where it stopped when it is run again.
@@ -125,7 +125,7 @@ enum Subcommands {
 
 #[derive(Debug, Subcommand)]
 enum DraftAction {
-    /// Delete a draft, whoever owns it.
+    /// Delete a draft, of any owner.
     ///
     /// With an embedded catalog the server must be stopped. Photos that no other draft has are removed by the server after
     /// MEDIA_GRACE_HOURS.
@@ -140,9 +140,9 @@ enum DraftAction {
 enum UserAction {
     /// Erase a user: drafts, photos that no other draft has, and idempotency keys.
     ///
-    /// Photos are removed at once, without the time of MEDIA_GRACE_HOURS. Those that drafts of others have stay, and no longer
-    /// name the user. With an embedded catalog the server must be stopped. With PostgreSQL it may run: what the user
-    /// sends meanwhile stays. If the command is interrupted, run it again.
+    /// Photos are removed immediately, without the time of MEDIA_GRACE_HOURS. Those that drafts of others have stay, and no
+    /// longer name the user. With an embedded catalog the server must be stopped. With PostgreSQL it may run: what the user
+    /// sends during the command stays. If the command is interrupted, run it again.
     Erase {
         /// Id of the user.
         #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Threads that wait for the disk. Thousands of phones that write at once would get 512, each with its own stack and heap. More
+/// Threads that wait for the disk. Thousands of phones that write at the same time would get 512, each with its own stack and heap. More
 /// threads than a disk works on at a time only cost memory.
 const DISK_THREADS: usize = 16;
 /// Least number of threads that answer requests. With one a core they lose to as many image threads: on two cores under

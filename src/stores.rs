@@ -19,9 +19,9 @@ pub(crate) enum Mode {
     Create,
     /// A command that needs an existing store: a mistaken path must not look like an empty store. A database must answer.
     Existing,
-    /// A command that only reads, beside a running server. It does not lock a local store of photos, as other modes do.
+    /// A command that only reads, while a server may run. It does not lock a local store of photos, as other modes do.
     Read,
-    /// A command that reads and removes photos, beside a running server if the catalog allows that, under the locks of their
+    /// A command that reads and removes photos, while a server may run if the catalog allows that, under the locks of their
     /// keys.
     Remove,
 }
@@ -128,7 +128,7 @@ pub(crate) async fn open_catalog(settings: &Settings, mode: Mode) -> Result<Arc<
     match catalog.state().await {
         Ok(state) if state.is_partial && mode == Mode::Serve => Err(OpenError::Partial(database.clone())),
         Ok(_) => Ok(catalog),
-        // Photos are readable meanwhile, and the catalog's own check refuses drafts while it is partial.
+        // Photos are readable during an import, and the catalog's own check refuses drafts while it is partial.
         Err(error @ CatalogError::Unavailable(_)) if mode == Mode::Serve => {
             tracing::warn!("{} (at {database}): uploads are refused until it answers", error_chain(&error));
             Ok(catalog)

@@ -1,7 +1,7 @@
 //! The threads, locks and clock of code that is checked under all kinds of schedules.
 //!
-//! Tests compile such a file twice: in its place, where it uses this module, and beside its check, where `sync` is `model` and
-//! shuttle decides which thread runs next. So the file imports these names from `super::sync`. See CONTRIBUTING.md.
+//! The test build compiles such a file twice: as part of the server, where it uses this module, and in its shuttle test, where
+//! `sync` is `model` and shuttle decides which thread runs next. So the file imports these names from `super::sync`. See CONTRIBUTING.md.
 
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::thread;

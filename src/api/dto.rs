@@ -1,4 +1,4 @@
-//! The JSON of the contract, field by field. The OpenAPI document takes its schemas and their texts from here.
+//! The JSON that `docs/api.md` describes, field by field. The OpenAPI document takes its schemas and their texts from here.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub(super) struct DraftOut {
     id: u64,
     /// The title of the listing, which may be empty.
     title: String,
-    /// The description of the listing, empty until somebody writes it.
+    /// The description of the listing, empty until it is set.
     description: String,
     status: DraftStatus,
     /// A price in the listing's currency, or null.

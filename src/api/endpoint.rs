@@ -38,7 +38,7 @@ pub(super) struct Endpoint {
     pub(super) query: &'static [Parameter],
     /// Request headers that the endpoint reads.
     pub(super) request_headers: &'static [Header],
-    /// Answers other than problems.
+    /// Answers other than problems. The first answer of a row is that of success.
     pub(super) answers: &'static [Answer],
     /// Problems of the handler itself, in groups that endpoints have in common. [`Endpoint::kinds`] adds those of the other columns.
     pub(super) problems: &'static [&'static [ProblemKind]],
@@ -48,7 +48,7 @@ pub(super) struct Endpoint {
 /// Who may call an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Auth {
-    /// Everybody; a token is not looked at.
+    /// Anyone; a token is ignored.
     Public,
     /// The user of a bearer token, and those without one unless AUTH_REQUIRED is set.
     Bearer,

@@ -26,7 +26,7 @@ const fn json_of<T: JsonSchema>() -> Content {
     Content::Json(SchemaGenerator::subschema_for::<T>)
 }
 
-/// An endpoint of monitors: GET by everybody, without limits.
+/// Returns an endpoint for monitors: GET without a token and without limits.
 const fn monitor(
     path: &'static str,
     name: &'static str,

@@ -117,9 +117,9 @@ pub(super) fn precondition_failed() -> Problem {
     Problem::new(ProblemKind::PreconditionFailed, detail)
 }
 
-/// Returns 409 for a request whose first attempt is in work. The next one gets its answer.
+/// Returns 409 for a request while the first with its key is in progress. A later one gets the answer of the first.
 pub(super) fn in_progress() -> Problem {
-    let detail = "A request with this Idempotency-Key is in work. Send this one again when Retry-After says.";
+    let detail = "A request with this Idempotency-Key is in progress. Send this one again after Retry-After.";
     Problem::new(ProblemKind::InProgress, detail).retry_after(Duration::from_secs(1))
 }
 

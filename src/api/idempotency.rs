@@ -1,6 +1,6 @@
 //! `Idempotency-Key`: a request that is sent again gets the answer of the first that succeeded, before its body is read.
 //!
-//! Follows draft-ietf-httpapi-idempotency-key-header where the contract is silent. The first request is remembered in the
+//! Follows draft-ietf-httpapi-idempotency-key-header where `docs/api.md` is silent. The first request is remembered in the
 //! transaction of the draft that it made. A request that ended in an error is forgotten, so that it can be tried again.
 
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
@@ -21,29 +21,29 @@ pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-rep
 /// Longest key in characters.
 const MAX_KEY_CHARS: usize = 255;
 
-/// What a request with a key leads to.
-pub(super) enum Attempted {
-    /// The handler works on it. `None` without a key.
-    Begun(Option<ClaimedAttempt>),
-    /// The answer of the first request.
-    Replayed(Response<Body>),
+/// What the Idempotency-Key of a request, or its absence, leads to.
+pub(super) enum KeyCheck {
+    /// The handler answers the request. It has a claimed attempt if the request has a key.
+    Proceed(Option<ClaimedAttempt>),
+    /// The request gets the answer of the first one with its key.
+    Replay(Response<Body>),
 }
 
 impl Api {
-    /// Claims the attempt that the request names, or answers it as the first time.
+    /// Claims the attempt that the key of the request names, or returns the answer of the first request with the key.
     ///
     /// # Errors
     /// The key is malformed, in use, or was used for another request, or the catalog failed.
-    pub(super) async fn begin_attempt(
+    pub(super) async fn check_key(
         &self,
         endpoint: &Endpoint,
         caller: Caller,
         request: &hyper::Request<RequestBody>,
-    ) -> Result<Attempted, Problem> {
+    ) -> Result<KeyCheck, Problem> {
         if endpoint.method != Method::POST {
-            return Ok(Attempted::Begun(None));
+            return Ok(KeyCheck::Proceed(None));
         }
-        let Some(key) = key(request.headers())? else { return Ok(Attempted::Begun(None)) };
+        let Some(key) = key(request.headers())? else { return Ok(KeyCheck::Proceed(None)) };
         let content_length = request.headers().get(CONTENT_LENGTH);
         let content_length = content_length.and_then(|length| length.to_str().ok()?.parse().ok());
         let head = RequestHead { path: request.uri().path().to_owned(), content_length };
@@ -53,18 +53,19 @@ impl Api {
             Begun::InWork => Err(errors::in_progress()),
             Begun::Claimed(claim) => {
                 let attempt = NewAttempt { id, request: head, note: String::new(), since };
-                Ok(Attempted::Begun(Some(ClaimedAttempt { attempt, claim })))
+                Ok(KeyCheck::Proceed(Some(ClaimedAttempt { attempt, claim })))
             }
             Begun::Done(attempt) if !attempt.request.fits(&head) => {
                 let detail = "This Idempotency-Key was used for another request: its path or the length of its body differs.";
                 Err(Problem::new(ProblemKind::KeyReused, detail))
             }
-            Begun::Done(attempt) => self.replay(endpoint, *attempt).map(Attempted::Replayed),
+            Begun::Done(attempt) => self.replay(endpoint, *attempt).map(KeyCheck::Replay),
         }
     }
 
     fn replay(&self, endpoint: &Endpoint, attempt: Attempt) -> Result<Response<Body>, Problem> {
         let Attempt { draft, note, .. } = attempt;
+        // Every row has answers, and the first one is that of success.
         let status = endpoint.answers[0].status;
         let mut response = listings::answer(self, status, draft, uploads::read_note(&note))?;
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));

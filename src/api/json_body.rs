@@ -55,7 +55,7 @@ impl Members {
         Some(self.0.swap_remove(at).1)
     }
 
-    /// Refuses the first member that nobody took.
+    /// Refuses the first member that was not taken.
     pub(super) fn end(self, expected: &str) -> Result<(), Problem> {
         match self.0.first() {
             None => Ok(()),

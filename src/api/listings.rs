@@ -12,8 +12,8 @@ use super::endpoint::{Call, Input, bad_parameter};
 use super::errors::precondition_failed;
 use super::json_body::{Members, bad_member};
 use crate::catalog::{Change, ChangeError, Fields, NewDraft};
-use crate::listings::Page;
 use crate::listings::fields::{self, FieldError};
+use crate::listings::{FoundDraft, Page};
 use crate::model::{Draft, DraftId, DraftStatus};
 use crate::web::body::Body;
 use crate::web::problem::{self, Problem, ProblemKind};
@@ -39,7 +39,7 @@ pub(super) enum Precondition {
 
 /// A draft that the caller may change.
 pub(super) struct Located {
-    pub(super) draft: Draft,
+    pub(super) found: FoundDraft,
     /// The version that the change must find, if the client named one.
     pub(super) version: Option<u64>,
 }
@@ -83,8 +83,8 @@ fn read_cursor(text: &str) -> Option<DraftId> {
 }
 
 pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let draft = api.listings.find(call.caller.user, draft_id(&call)?).await?;
-    let Shown { json, etag, .. } = Shown::new(api, draft)?;
+    let found = api.listings.find(call.caller.user, draft_id(&call)?).await?;
+    let Shown { json, etag, .. } = Shown::new(api, found.into())?;
     if !conditional::if_match(call.request.headers(), &etag) {
         return Err(precondition_failed());
     }
@@ -130,17 +130,17 @@ fn refuse_uploads(uploads: Option<Value>) -> Result<(), Problem> {
 }
 
 pub(super) async fn change(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let Located { draft, version } = locate(api, &call, Precondition::Optional).await?;
+    let Located { found, version } = locate(api, &call, Precondition::Optional).await?;
     let mut members = read(call).await?;
     let mut fields = written_fields(&mut members)?;
     fields.status = members.take("status").map(|value| status(&value)).transpose()?;
     members.end("`title`, `description`, `price_suggested` and `status`")?;
-    apply(api, draft.id, version, Change::Fields(fields)).await
+    apply(api, &found, version, Change::Fields(fields)).await
 }
 
 pub(super) async fn delete(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let Located { draft, version } = locate(api, &call, Precondition::Optional).await?;
-    api.listings.delete(draft.id, version).await?;
+    let Located { found, version } = locate(api, &call, Precondition::Optional).await?;
+    api.listings.delete(&found, version).await?;
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
@@ -149,16 +149,17 @@ pub(super) async fn delete(api: &Api, call: Call) -> Result<Response<Body>, Prob
 pub(super) async fn remove_photo(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     let index = number(call.parameter(1)).ok_or_else(problem::not_found)?;
     let id = draft_id(&call)?;
-    let draft = api.listings.find(call.caller.user, id).await?;
-    if index >= draft.photos.len() {
-        return Err(ChangeError::NoSuchPhoto { index, count: draft.photos.len() }.into());
+    let found = api.listings.find(call.caller.user, id).await?;
+    let count = found.draft().photos.len();
+    if index >= count {
+        return Err(ChangeError::NoSuchPhoto { index, count }.into());
     }
-    let Located { draft, version } = check(api, &call, draft, Precondition::Required)?;
-    apply(api, draft.id, version, Change::RemovePhoto(index)).await
+    let Located { found, version } = check(api, &call, found, Precondition::Required)?;
+    apply(api, &found, version, Change::RemovePhoto(index)).await
 }
 
 pub(super) async fn reorder(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let Located { draft, version } = locate(api, &call, Precondition::Required).await?;
+    let Located { found, version } = locate(api, &call, Precondition::Required).await?;
     let mut members = read(call).await?;
     let order = members.take("order");
     members.end("`order`")?;
@@ -169,43 +170,43 @@ pub(super) async fn reorder(api: &Api, call: Call) -> Result<Response<Body>, Pro
     };
     let detail = "The member `order` is an array with each index of the photos once, such as [2, 0, 1].";
     let order = order.ok_or_else(|| bad_member("order", detail))?;
-    apply(api, draft.id, version, Change::Reorder(order)).await
+    apply(api, &found, version, Change::Reorder(order)).await
 }
 
 async fn apply(
     api: &Api,
-    id: DraftId,
+    found: &FoundDraft,
     version: Option<u64>,
     change: Change,
 ) -> Result<Response<Body>, Problem> {
-    let draft = api.listings.change(id, version, change).await?;
+    let draft = api.listings.change(found, version, change).await?;
     answer(api, StatusCode::OK, draft, None)
 }
 
 /// Finds the draft that the path names, and checks the preconditions of a change of it.
 pub(super) async fn locate(api: &Api, call: &Call, needs: Precondition) -> Result<Located, Problem> {
-    let draft = api.listings.find(call.caller.user, draft_id(call)?).await?;
-    check(api, call, draft, needs)
+    let found = api.listings.find(call.caller.user, draft_id(call)?).await?;
+    check(api, call, found, needs)
 }
 
-fn check(api: &Api, call: &Call, draft: Draft, needs: Precondition) -> Result<Located, Problem> {
+fn check(api: &Api, call: &Call, found: FoundDraft, needs: Precondition) -> Result<Located, Problem> {
     api.refuse_if_read_only()?;
     let headers = call.request.headers();
     if !headers.contains_key(IF_MATCH) {
         return match needs {
-            Precondition::Optional => Ok(Located { draft, version: None }),
+            Precondition::Optional => Ok(Located { found, version: None }),
             Precondition::Required => Err(Problem::new(
                 ProblemKind::PreconditionRequired,
                 "This change needs an If-Match header with the ETag of the draft, so that it does not undo another one.",
             )),
         };
     }
-    if !conditional::if_match(headers, &Shown::new(api, draft.clone())?.etag) {
+    if !conditional::if_match(headers, &Shown::new(api, found.draft().clone())?.etag) {
         return Err(precondition_failed());
     }
     // `*` asks for any version.
-    let version = (!conditional::if_match_any(headers)).then_some(draft.version);
-    Ok(Located { draft, version })
+    let version = (!conditional::if_match_any(headers)).then_some(found.draft().version);
+    Ok(Located { found, version })
 }
 
 fn draft_id(call: &Call) -> Result<DraftId, Problem> {

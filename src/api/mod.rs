@@ -26,7 +26,7 @@ pub(crate) use self::access_log::AccessLog;
 use self::endpoint::{Auth, Call, Endpoint, Header, Limit};
 use self::endpoints::ENDPOINTS;
 pub(crate) use self::event_body::event_body;
-use self::idempotency::Attempted;
+use self::idempotency::KeyCheck;
 use crate::auth::Tokens;
 use crate::catalog::Catalog;
 use crate::ingest::Ingest;
@@ -52,7 +52,7 @@ pub(crate) struct Route {
     parameters: Vec<String>,
 }
 
-/// The table of paths.
+/// Maps paths and methods to endpoints.
 pub(crate) struct Routes(Router<&'static Endpoint>);
 
 impl Routes {
@@ -96,7 +96,7 @@ pub(crate) fn cors_names() -> CorsNames {
 
 /// The parts that the endpoints need.
 pub(crate) struct Api {
-    /// The table of paths.
+    /// Maps paths and methods to endpoints.
     pub routes: Routes,
     /// The upload use case.
     pub ingest: Arc<Ingest>,
@@ -106,11 +106,11 @@ pub(crate) struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// The store of photos.
     pub store: Arc<dyn MediaStore>,
-    /// Looks after both.
+    /// Runs expiry, the collector and the scrub.
     pub maintenance: Arc<Maintenance>,
     /// The limit on all requests but those of monitors and photo viewers.
     pub global_limiter: Option<Arc<dyn RateLimiter>>,
-    /// The limit on uploads, on top.
+    /// A second limit, for uploads only.
     pub upload_limiter: Option<Arc<dyn RateLimiter>>,
     /// All metrics.
     pub metrics: Metrics,
@@ -128,16 +128,16 @@ pub(crate) struct Api {
     pub media_base_url: String,
 }
 
-/// When to try again while changes are switched off. Only a restart switches them on, so a short wait is of no use.
+/// When to try again while the server is read-only. Only a restart ends that, so a short wait would be of no use.
 const READ_ONLY_RETRY: Duration = Duration::from_secs(60);
 
 impl Api {
-    /// Refuses uploads and changes while the stores are moved.
+    /// Refuses uploads and changes while the server is read-only.
     fn refuse_if_read_only(&self) -> Result<(), Problem> {
         if !self.read_only {
             return Ok(());
         }
-        let detail = "Nothing is taken or changed at the moment, because what is kept here is being moved. Try again later.";
+        let detail = "The server is read-only while its data is migrated. Uploads and changes are refused. Try again later.";
         Err(Problem::new(ProblemKind::ReadOnly, detail).retry_after(READ_ONLY_RETRY))
     }
 }
@@ -189,9 +189,9 @@ impl Application for Api {
         let Route { endpoint, parameters } = route;
         let input = endpoint.input;
         let body_cap = input.cap(self.ingest.limits());
-        let attempt = match self.begin_attempt(endpoint, caller, &request).await? {
-            Attempted::Replayed(response) => return Ok(response),
-            Attempted::Begun(attempt) => attempt,
+        let attempt = match self.check_key(endpoint, caller, &request).await? {
+            KeyCheck::Replay(response) => return Ok(response),
+            KeyCheck::Proceed(attempt) => attempt,
         };
         (endpoint.handler)(self, Call { caller, attempt, parameters, input, body_cap, request }).await
     }

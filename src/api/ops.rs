@@ -21,7 +21,7 @@ pub(super) fn health() -> Response<Body> {
 }
 
 /// Answers whether an upload could succeed now, or could if uploads were not switched off. Lost photos are reported, but
-/// do not make the server unready, because others are served and uploaded all the same.
+/// do not make the server unready, because other photos can still be served and uploaded.
 pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
     let mut down = BTreeSet::new();
     match api.catalog.check().await {

@@ -30,12 +30,13 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Prob
 
 /// Appends the photos in a form to a draft.
 pub(super) async fn append(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let Located { draft, version } = listings::locate(api, &call, Precondition::Optional).await?;
+    let Located { found, version } = listings::locate(api, &call, Precondition::Optional).await?;
     let max = api.ingest.limits().photos_per_draft;
-    if draft.photos.len() >= max {
-        return Err(ChangeError::TooManyPhotos { max, count: draft.photos.len() + 1 }.into());
+    let (draft, count) = (found.draft().id, found.draft().photos.len());
+    if count >= max {
+        return Err(ChangeError::TooManyPhotos { max, count: count + 1 }.into());
     }
-    let (draft, rejected) = upload(api, call, Target::Append { draft: draft.id, version }).await?;
+    let (draft, rejected) = upload(api, call, Target::Append { draft, version }).await?;
     listings::answer(api, StatusCode::OK, draft, rejected)
 }
 

@@ -14,7 +14,7 @@ use super::fsck::{Finding, Outcome};
 use crate::media::{MediaError, MediaStore, Stored};
 use crate::model::MediaKey;
 
-/// Photos that are copied at once. Each may be in memory as a whole.
+/// Photos that are copied in parallel. Each may be in memory as a whole.
 const AT_ONCE: usize = 8;
 /// Longest photo that is read into memory, far above any that this program stores.
 const MOST_BYTES: u64 = 256 << 20;
@@ -61,7 +61,8 @@ struct Checksum {
 /// its key before it is published; a damaged one is reported and skipped. `progress` is called after each photo, `found`
 /// for each difference.
 ///
-/// Nobody else writes to `target` meanwhile. Memory grows with the number of damaged photos, not with that of all photos.
+/// No other process may write to `target` during the copy. Memory grows with the number of damaged photos, not with that of
+/// all photos.
 ///
 /// # Errors
 /// A store failed several times in a row. Copied photos stay, and the next call continues.

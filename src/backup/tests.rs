@@ -21,7 +21,7 @@ async fn exported(catalog: &dyn Restorable) -> Vec<u8> {
     bytes
 }
 
-/// Nobody's for 0.
+/// The owner `n`; none for 0.
 fn owner(id: u64) -> Option<UserId> {
     UserId::try_from(id).ok()
 }
@@ -133,9 +133,10 @@ async fn interrupted_import_completes_when_run_again() {
     let page = target_rows(&source).await;
     target.restore(Restore::Rows(page)).await.unwrap();
     assert!(matches!(export(&target, Vec::new()).await, Err(BackupError::Partial)));
-    let mut told = Vec::new();
-    let counts = import(&target, Cursor::new(&bytes), |done, total| told.push((done, total))).await.unwrap();
-    assert_eq!((counts.rows(), told), (600, vec![(500, 600)]));
+    let mut reported = Vec::new();
+    let counts =
+        import(&target, Cursor::new(&bytes), |done, total| reported.push((done, total))).await.unwrap();
+    assert_eq!((counts.rows(), reported), (600, vec![(500, 600)]));
     assert_eq!(exported(&target).await, bytes);
 }
 

@@ -1,8 +1,8 @@
 //! Attempts: requests that a client may repeat under one key, and what became of the first.
 //!
 //! The row of an attempt is written in the transaction of the draft, so that there is never one without the other. A claim says
-//! that a request is in work. It is no promise: if it is lost, two requests may work at once, and the row decides which one
-//! of them is recorded.
+//! that a request is in progress. It is no promise: if it is lost, two requests may run in parallel, and the row decides which
+//! one of them is recorded.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ pub struct NewAttempt {
     pub id: AttemptId,
     /// The request.
     pub request: RequestHead,
-    /// What the answer has beside the draft. The catalog does not read it.
+    /// What the answer has in addition to the draft. The catalog does not read it.
     pub note: String,
     /// An attempt with this id that was recorded earlier is forgotten.
     pub since: Timestamp,
@@ -57,7 +57,7 @@ pub struct Attempt {
     pub created: Timestamp,
     /// The draft as it was then.
     pub draft: Draft,
-    /// What the answer had beside the draft.
+    /// What the answer had in addition to the draft.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
@@ -87,7 +87,7 @@ pub struct ClaimedAttempt {
 pub enum Begun {
     /// Nothing. The caller works on it while the claim lives.
     Claimed(Box<dyn Claim>),
-    /// Another request is in work.
+    /// Another request is in progress.
     InWork,
     /// An earlier request succeeded.
     Done(Box<Attempt>),

@@ -43,7 +43,7 @@ pub enum ChangeError {
     #[error("the draft does not exist")]
     NotFound,
     /// The draft does not have the version that the caller expects.
-    #[error("the draft was changed meanwhile")]
+    #[error("the draft was changed by another request")]
     VersionMismatch,
     /// No photo has this index.
     #[error("the draft has {count} photos, so that no photo has the index {index}")]

@@ -208,16 +208,16 @@ pub trait Catalog: Send + Sync {
         limit: usize,
     ) -> Result<Vec<DraftId>, CatalogError>;
 
-    /// Returns at most `limit` media rows to which no draft has referred since `before` or longer, the oldest first.
+    /// Returns at most `limit` media rows that became unreferenced at `before` or earlier, the oldest first.
     ///
     /// # Errors
     /// The catalog failed.
     async fn unreferenced_media(&self, before: Timestamp, limit: usize) -> Result<Vec<Media>, CatalogError>;
 
-    /// Removes a media row and its sources in one transaction, if no draft has referred to it since `before` or longer. Returns
+    /// Removes a media row and its sources in one transaction, if it became unreferenced at `before` or earlier. Returns
     /// whether it was removed, once that is durable. Its id is never used again.
     ///
-    /// The caller has locked the key of the photo, so that no upload verifies or publishes its file meanwhile.
+    /// The caller holds the lock of the photo's key, so that no upload verifies or publishes its file during the removal.
     ///
     /// # Errors
     /// The row is unchanged, unless the error is [`CatalogError::Indeterminate`].
@@ -285,7 +285,7 @@ pub trait Catalog: Send + Sync {
 #[async_trait]
 pub trait Outbox: Send + Sync {
     /// Returns at most `limit` events whose delivery is due at `now`, one for each subject: its first that is not delivered.
-    /// Nobody else gets them, and no later event of their subjects is due, before `lease` has passed. Their changes are durable.
+    /// No other caller gets them, and no later event of their subjects is due, before `lease` has passed. Their changes are durable.
     ///
     /// # Errors
     /// The catalog failed.

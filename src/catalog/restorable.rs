@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{AttemptRow, Catalog, CatalogError, EventRow, Outbox, Row};
 use crate::model::{AttemptId, DraftId, Media, MediaId, MediaKey, UserId};
 
-/// The state of a catalog beside its rows.
+/// The state of a catalog in addition to its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
     /// The id that the next media row gets.
@@ -71,7 +71,7 @@ pub struct Erased {
     pub media: u64,
 }
 
-/// A catalog that the operator can save, check and restore while nobody else uses it.
+/// A catalog that the operator can save, check and restore while no other process uses it.
 #[async_trait]
 pub trait Restorable: Catalog + Outbox {
     /// Returns the state. That of an empty catalog is 1, 1 and not partial.
@@ -110,7 +110,7 @@ pub trait Restorable: Catalog + Outbox {
     async fn remove_events(&self, events: &[EventRow]) -> Result<u64, CatalogError>;
 
     /// Returns the places where indexes and counts do not agree with the drafts. If `repair` is set, they agree afterwards, and
-    /// that is durable. Nothing else may use the catalog meanwhile.
+    /// that is durable. Nothing else may use the catalog during the call.
     ///
     /// # Errors
     /// The catalog failed. A repair may be run again.
@@ -132,7 +132,7 @@ pub trait Restorable: Catalog + Outbox {
     /// Removes the row of a user, if the catalog has one and no draft and no media row names the user. Returns whether it did.
     ///
     /// # Errors
-    /// The catalog failed, or the user was named meanwhile.
+    /// The catalog failed, or the user was named during the call.
     async fn remove_user(&self, user: UserId) -> Result<bool, CatalogError>;
 
     /// Takes one step, in one transaction, and returns once it is durable.

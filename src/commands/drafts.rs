@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::model::DraftId;
 use crate::stores::{self, Mode};
 
-/// Removes a draft, whoever owns it. Its photos are left to the server, which removes them after the grace time.
+/// Removes a draft of any owner. Its photos are left to the server, which removes them after the grace time.
 pub(super) async fn delete(settings: &Settings, id: DraftId) -> Result<Verdict, String> {
     refuse_if_read_only(settings)?;
     let catalog = stores::open_catalog(settings, Mode::Existing).await?;

@@ -84,7 +84,7 @@ pub(super) fn nameless(dir: &Path) -> io::Result<File> {
     tempfile::tempfile_in(dir)
 }
 
-/// Returns a directory for a temporary copy of one of these catalogs. Beside an embedded catalog there is room for a copy,
+/// Returns a directory for a temporary copy of one of these catalogs. Next to an embedded catalog there is room for a copy,
 /// while the directory for temporary files may be in memory.
 pub(super) fn spool<'d>(databases: impl IntoIterator<Item = &'d Database>) -> PathBuf {
     let embedded = databases.into_iter().find_map(Database::directory);

@@ -8,7 +8,7 @@ use crate::media::{Integrity, MediaStore};
 use crate::model::{Draft, DraftId, Media, MediaKey, UserId};
 use crate::stores::{self, Mode};
 
-/// Drafts that are read at once.
+/// Drafts that are read in one page.
 const PAGE: usize = 100;
 
 pub(super) async fn find(settings: &Settings, key: MediaKey) -> Result<Verdict, String> {
@@ -34,7 +34,7 @@ async fn show_drafts(catalog: &dyn Restorable, row: &Media) -> Result<(), String
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(*last);
         for id in page {
-            // A draft may have been deleted meanwhile.
+            // A draft may have been deleted since the page was read.
             let Some(draft) = catalog.draft(id).await.map_err(with_causes)? else { continue };
             let Draft { status, owner, photos, .. } = draft;
             let places = photos.iter().enumerate().filter(|(_, photo)| photo.id == row.id);

@@ -1,8 +1,8 @@
 //! The operator's commands. They open the stores, report the result, and leave the work to `backup`.
 //!
 //! Output goes to stdout, and messages go to stderr. A command on the whole catalog needs it for itself: only one process can
-//! open sled, and a PostgreSQL catalog that changes meanwhile would give inconsistent results. Commands on single drafts and
-//! users run beside servers with PostgreSQL.
+//! open sled, and a PostgreSQL catalog that changes during a command would give inconsistent results. Commands on single drafts and
+//! users run while servers with PostgreSQL run.
 
 mod drafts;
 mod files;
@@ -155,7 +155,7 @@ fn issue_token(settings: &Settings, user: u64, ttl: Duration) -> Result<Verdict,
     let user = UserId::try_from(user).map_err(|error| error.to_string())?;
     if settings.has_public_secret_key() {
         note(
-            "SECRET_KEY is the default or a placeholder: everybody can sign such a token. Use it for trials only.",
+            "SECRET_KEY is the default or a placeholder: anyone can sign such a token. Use it for trials only.",
         );
     }
     // The previous key only verifies.

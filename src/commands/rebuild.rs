@@ -52,13 +52,13 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
         Present::Works => {
             return Err(format!(
                 "the catalog at {shown} opens, and every row can be read: there is nothing to rebuild. \
-                 fsck checks more; --force puts this catalog aside all the same"
+                 fsck checks more; --force puts this catalog aside anyway"
             ));
         }
         Present::Unclear(why) => {
             return Err(format!(
                 "the catalog at {shown} cannot be opened, but does not look damaged: {why}. Mend that first; \
-                 --force puts this catalog aside all the same"
+                 --force puts this catalog aside anyway"
             ));
         }
     };

@@ -11,9 +11,9 @@ use crate::model::{AttemptId, MediaId, Timestamp, UserId};
 use crate::publication::Publisher;
 use crate::stores::{self, Mode, Stores};
 
-/// Rows that are read, and at most changed, at once.
+/// Rows that are read, and at most changed, in one step.
 const PAGE: usize = 500;
-/// No photo has been without a draft for too short a time, whatever the clocks of this machine and of the database say.
+/// Later than any time at which a photo became unreferenced, even if the clocks of this machine and the database differ.
 const WITHOUT_GRACE: Timestamp = Timestamp::from_millis(u64::MAX);
 
 /// What was removed.
@@ -72,7 +72,7 @@ impl Erasure {
                 photos.extend(draft.photos.iter().map(|photo| photo.id));
                 match self.catalog.delete_draft(draft.id, None).await {
                     Ok(()) => self.removed.drafts += 1,
-                    // The user deleted it meanwhile.
+                    // The user deleted it since the page was read.
                     Err(ChangeError::NotFound) => {}
                     Err(error) => return Err(with_causes(error)),
                 }

@@ -75,7 +75,7 @@ impl Settings {
     }
 }
 
-/// Bytes for part headers, the title and other fields beside the photos.
+/// Bytes for part headers, the title and other fields in addition to the photos.
 pub const FORM_OVERHEAD_BYTES: u64 = 1 << 20;
 
 /// A setting whose value is not accepted.

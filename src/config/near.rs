@@ -1,6 +1,6 @@
 //! Names that are nearly those of a setting, so that a misspelt setting does not silently keep its default.
 //!
-//! Each source has its own rule. A `.env` file is written for this program and the app beside it. The process environment
+//! Each source has its own rule. A `.env` file is written for this program and the app next to it. The process environment
 //! contains many variables of other programs, so there a near name needs several words, and each must correspond to a word of
 //! the setting. `AUTH_REQUIERD`, `MAX_DIM` and `HEADER_TIMEOUT_MS` are near in both sources; `WORKER` and `MAX_CONN` only in a
 //! `.env` file; `HOSTNAME`, `DB_PORT` and `AWS_REGION` in neither.

@@ -191,7 +191,7 @@ settings! {
         pub workers: usize = WORKERS("0", Threads(0..=256)),
             "Threads that decode and encode photos. 0 takes the number of cores.";
         pub memory_budget_bytes: u64 = MEMORY_BUDGET_MB("256", Mebibytes(16..=1_048_576)),
-            "MiB that uploads in flight and photos in work may hold together.";
+            "MiB that uploads in flight and photos in progress may hold together.";
         pub pool_queue: usize = POOL_QUEUE("4096", Number(1..=65_536)),
             "Photos that may wait for an image worker. Above it the client with most of them gets 503.";
         pub pool_wait: Duration = POOL_WAIT_SECONDS("30", Seconds(1..=600)),
@@ -224,7 +224,7 @@ settings! {
         pub media_grace: Duration = MEDIA_GRACE_HOURS("24", Hours(1..=8760)),
             "Hours for which a photo that nothing refers to stays in the store.";
         pub draft_ttl_days: u64 = DRAFT_TTL_DAYS("0", Number(0..=36_500)),
-            "Days after which a draft in the state `draft` that nobody changed is removed. 0: never. Needs \
+            "Days after which a draft in the state `draft` is removed if it did not change. 0: never. Needs \
              JOBS_ENABLED.";
         pub scrub_hours: u64 = SCRUB_HOURS("720", Number(0..=87_600)),
             "Hours in which each stored photo is read once and verified against its name. 0: never. Needs \

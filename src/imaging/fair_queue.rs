@@ -625,7 +625,7 @@ mod tests {
             assert_eq!(pool.step(), Some(honest));
             let before = pool.began.len();
             pool.enter_large(100 + honest, CHEAP, CHEAP, 30);
-            assert_eq!(pool.began.len(), before, "it does not fit beside a large one");
+            assert_eq!(pool.began.len(), before, "it does not fit while a large one runs");
             pool.step();
             assert_eq!(pool.began[before..], [100 + honest], "it is in front of the other large ones");
             pool.step();

@@ -12,7 +12,7 @@ const VERSION: u32 = 5;
 impl Recipe {
     /// Returns 32 bytes that identify this recipe and this version of the pipeline.
     pub fn fingerprint(&self) -> [u8; 32] {
-        // The list is explicit, so that a new field does not compile before somebody decides whether it belongs to the
+        // The list is explicit, so that a new field does not compile before a developer decides whether it belongs to the
         // fingerprint. Memory does, because decoders shrink a photo further when they have little of it.
         let Self { max_dim, quality, max_pixels, memory, keep_exif, timeout: _, processor_time: _ } = self;
         let text = format!(

@@ -159,7 +159,7 @@ impl Pool {
         metrics.register("pool_queue_depth", photos, help, read(|pool| pool.queued() as u64));
         let help = "Image workers that have a photo";
         metrics.register("pool_busy_workers", Unit::Of("workers"), help, read(|pool| pool.busy() as u64));
-        let help = "Budget held by photos in work";
+        let help = "Budget held by photos in progress";
         metrics.register("memory_budget_images", Unit::Bytes, help, read(Self::lent));
         let help = "Photos on which a decoder panicked";
         metrics.register("image_panics", photos, help, self.shared.panics.clone());

@@ -270,7 +270,7 @@ async fn who_waits_too_long_or_goes_away_is_not_begun() {
     let gone = line_up(&pool, 1, 1, &ran).await;
     gone.abort();
     assert!(gone.await.is_err());
-    assert_eq!(pool.queued(), 0, "it has left its line at once");
+    assert_eq!(pool.queued(), 0, "it has left its line immediately");
     assert_eq!(line_up(&pool, 1, 2, &ran).await.await.unwrap(), Err(PoolError::Busy));
     assert_eq!(pool.queued(), 0);
     drop(release);

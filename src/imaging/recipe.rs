@@ -15,7 +15,7 @@ pub struct Recipe {
     pub memory: u64,
     /// True if the output keeps camera, exposure, dates and GPS position from the source's EXIF. Otherwise it has no metadata.
     pub keep_exif: bool,
-    /// Wall time that one photo may take, from the first step of its job.
+    /// Wall time that one photo may take on a worker. Waits between the turns of its job do not count.
     pub timeout: Duration,
     /// Processor time that one photo may take.
     pub processor_time: Duration,

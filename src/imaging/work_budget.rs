@@ -133,7 +133,7 @@ impl<'a> WorkBudget<'a> {
     }
 
     /// Checks that work which takes at most `longest`, and cannot be stopped, may begin. It may take half of a photo's
-    /// processor time, because a second attempt may follow and a disconnect is not noticed meanwhile, and must end before both
+    /// processor time, because a second attempt may follow and a disconnect is not noticed before it ends, and must end before both
     /// limits. Fails if it does not fit, or if [`check`](Self::check) fails.
     pub(super) fn admit(&self, longest: Duration) -> Result<(), ImageError> {
         self.check()?;

@@ -17,7 +17,7 @@ use crate::media::{Integrity, Staging};
 use crate::model::{Caller, ClientKey, Draft, MediaKey};
 use crate::publication::{CommitError, KeyGuard, Recording};
 
-/// What an upload records beside its photos.
+/// What an upload records in addition to its photos.
 pub(super) struct Commit {
     pub(super) caller: Caller,
     pub(super) target: Target,

@@ -99,7 +99,7 @@ pub(crate) enum PhotoError {
         /// The cap in bytes.
         max: u64,
     },
-    /// A part with a file name has no bytes, beside other parts that have some.
+    /// A part with a file name has no bytes, but other parts have some.
     #[error("The file has 0 bytes. Leave the part out, or send the bytes of a photo.")]
     NoBytes,
     /// By its first bytes the file is not an image.

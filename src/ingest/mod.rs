@@ -297,26 +297,26 @@ impl Ingest {
     async fn read(self: &Arc<Self>, mut parts: Parts, work: &mut Work) -> Result<String, IngestError> {
         let mut title = String::new();
         let (mut index, mut empty) = (0, Vec::new());
-        while let Some(part) = work.meanwhile(parts.next()).await?? {
+        while let Some(part) = work.unless_photo_fails(parts.next()).await?? {
             match part.name() {
                 FILES_FIELD => {
                     let label = Label { index, filename: part.filename().map(str::to_owned) };
-                    match work.meanwhile(self.receive(part, label)).await? {
+                    match work.unless_photo_fails(self.receive(part, label)).await? {
                         Ok(PhotoPart::Photo(photo)) => work.begin(Arc::clone(self), photo),
                         Ok(PhotoPart::Empty(label)) => empty.push(label),
                         Ok(PhotoPart::NotChosen) => continue,
                         Err(error) => work.reject(error)?,
                     }
                     index += 1;
-                    // A form of empty parts alone has no photo. Beside a photo, an empty part is a photo that was lost.
+                    // A form of empty parts alone has no photo. Next to a photo, an empty part is a photo that was lost.
                     if work.has_photos() {
                         for label in empty.drain(..) {
                             work.reject(label.blame(PhotoError::NoBytes))?;
                         }
                     }
                 }
-                TITLE_FIELD => title = work.meanwhile(read_title(part)).await??,
-                _ => work.meanwhile(part.skip()).await??,
+                TITLE_FIELD => title = work.unless_photo_fails(read_title(part)).await??,
+                _ => work.unless_photo_fails(part.skip()).await??,
             }
         }
         if !work.has_photos() {

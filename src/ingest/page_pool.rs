@@ -1,6 +1,6 @@
 //! Pages of memory for large photos.
 //!
-//! Pages take no memory until they are written, are never copied to grow, and return to the system at once, while an
+//! Pages take no memory until they are written, are never copied to grow, and return to the system immediately, while an
 //! allocator would keep them. The pool keeps a few: for a photo that is only hashed and not decoded, getting fresh pages
 //! from the system is most of the work.
 

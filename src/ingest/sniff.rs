@@ -55,7 +55,7 @@ fn signature(head: &[u8]) -> Option<&'static str> {
     image.or_else(|| infer::get(head).map(|kind| kind.mime_type())).or_else(|| film(head))
 }
 
-/// Returns the type of files whose signature is incomplete and whose type is clear all the same. An app learns more from
+/// Returns the type of files whose type is clear although their signature is incomplete. An app learns more from
 /// "corrupt" than from "unknown".
 fn damaged(head: &[u8]) -> Option<&'static str> {
     if head == [0xFF, 0xD8] {

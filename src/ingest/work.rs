@@ -13,7 +13,8 @@ use super::{Ingest, IngestError, OnError, PhotoError, Rejected};
 use crate::media::Staging;
 use crate::model::{ClientKey, SourceId};
 
-/// Photos of one upload in work. Dropping it abandons them without waiting; their staged files are removed a moment later.
+/// The photos of one upload that are in progress. Dropping it abandons them without waiting; their staged files are removed a
+/// moment later.
 pub(super) struct Work {
     client: ClientKey,
     staging: Arc<dyn Staging>,
@@ -97,8 +98,11 @@ impl Work {
         self.tasks.spawn(preparing.in_current_span());
     }
 
-    /// Runs one step of the upload. A photo that fails meanwhile ends the upload at once, not after its last byte.
-    pub(super) async fn meanwhile<T>(&mut self, step: impl Future<Output = T>) -> Result<T, IngestError> {
+    /// Runs one step of the upload. A photo that fails during it ends the upload immediately, not after its last byte.
+    pub(super) async fn unless_photo_fails<T>(
+        &mut self,
+        step: impl Future<Output = T>,
+    ) -> Result<T, IngestError> {
         tokio::pin!(step);
         loop {
             tokio::select! {

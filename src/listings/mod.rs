@@ -29,22 +29,40 @@ pub(crate) struct Page {
     pub next: Option<DraftId>,
 }
 
+/// A draft that the caller may read and change. Only [`Listings::find`] creates one, so a change cannot skip that check.
+#[derive(Debug)]
+pub(crate) struct FoundDraft(Draft);
+
+impl FoundDraft {
+    /// The draft as it was found.
+    pub(crate) fn draft(&self) -> &Draft {
+        &self.0
+    }
+}
+
+impl From<FoundDraft> for Draft {
+    fn from(FoundDraft(draft): FoundDraft) -> Self {
+        draft
+    }
+}
+
 impl Listings {
-    /// Reads and changes the drafts in `catalog`. Drafts without an owner are nobody's if `auth_required`.
+    /// Reads and changes the drafts in `catalog`. With `auth_required`, drafts without an owner are hidden.
     pub(crate) fn new(catalog: Arc<dyn Catalog>, auth_required: bool) -> Self {
         Self { catalog, auth_required, checked: RecentCheck::default() }
     }
 
-    /// Returns a draft that `user` may see.
+    /// Returns a draft that `user` may read and change.
     ///
     /// # Errors
-    /// It does not exist or is another user's, or the catalog failed.
-    pub(crate) async fn find(&self, user: Option<UserId>, id: DraftId) -> Result<Draft, ChangeError> {
+    /// The draft does not exist or belongs to another user, or the catalog failed.
+    pub(crate) async fn find(&self, user: Option<UserId>, id: DraftId) -> Result<FoundDraft, ChangeError> {
         let draft = self.catalog.draft(id).await?.filter(|draft| self.may_see(user, draft));
-        draft.ok_or(ChangeError::NotFound)
+        draft.map(FoundDraft).ok_or(ChangeError::NotFound)
     }
 
-    /// Returns whether `user` owns the draft. A draft without an owner is everybody's, unless a token is required.
+    /// Returns whether `user` may read and change the draft. Drafts without an owner are public, or hidden with
+    /// `auth_required`.
     fn may_see(&self, user: Option<UserId>, draft: &Draft) -> bool {
         match draft.owner {
             Some(owner) => user == Some(owner),
@@ -52,8 +70,8 @@ impl Listings {
         }
     }
 
-    /// Returns the first `limit` drafts of `user`, or of nobody, before the draft `before`. Drafts that are added meanwhile
-    /// are on no later page.
+    /// Returns the first `limit` drafts of `user`, or without one those without an owner, before the draft `before`. Drafts
+    /// that are created later are not on the pages that follow.
     ///
     /// # Errors
     /// The catalog failed.
@@ -72,8 +90,8 @@ impl Listings {
         Ok(Page { drafts, next })
     }
 
-    /// Creates a draft. `claim` is that of its attempt. It is held until the draft is durable, even if the caller leaves: a
-    /// request with the same key must not be answered before.
+    /// Creates a draft. Holds `claim` until the draft is durable, even if the client disconnects, so that a retry with the
+    /// same key gets 409 until then.
     ///
     /// # Errors
     /// See [`ChangeError`].
@@ -89,21 +107,21 @@ impl Listings {
             listings.catalog.create_draft(new).await
         };
         let created = tokio::spawn(creating.in_current_span()).await;
-        created.map_err(|died| CatalogError::Unavailable(died.into()))?
+        created.map_err(|panicked| CatalogError::Unavailable(panicked.into()))?
     }
 
-    /// Changes a draft that [`find`](Self::find) returned, if it still has `version` or none is given.
+    /// Changes a draft, if it still has `version` or none is given.
     ///
     /// # Errors
     /// See [`ChangeError`].
     pub(crate) async fn change(
         &self,
-        id: DraftId,
+        draft: &FoundDraft,
         version: Option<u64>,
         change: Change,
     ) -> Result<Draft, ChangeError> {
         self.check().await?;
-        self.catalog.change_draft(id, version, change).await
+        self.catalog.change_draft(draft.0.id, version, change).await
     }
 
     /// Checks that the catalog has room. What clients write must not fill its disk.
@@ -111,13 +129,12 @@ impl Listings {
         self.checked.run(self.catalog.check()).await
     }
 
-    /// Removes a draft that [`find`](Self::find) returned, if it still has `version` or none is given. A full disk does not
-    /// prevent that.
+    /// Removes a draft, if it still has `version` or none is given. A full disk does not prevent that.
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub(crate) async fn delete(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
-        self.catalog.delete_draft(id, version).await
+    pub(crate) async fn delete(&self, draft: &FoundDraft, version: Option<u64>) -> Result<(), ChangeError> {
+        self.catalog.delete_draft(draft.0.id, version).await
     }
 }
 
@@ -131,7 +148,7 @@ mod tests {
     use crate::model::{AttemptId, Timestamp};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn attempt_of_a_caller_that_left_is_in_work_until_it_is_recorded() {
+    async fn attempt_of_a_disconnected_caller_is_in_progress_until_it_is_recorded() {
         let dir = tempfile::tempdir().unwrap();
         let catalog: Arc<dyn Catalog> =
             Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap());

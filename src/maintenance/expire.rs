@@ -1,4 +1,4 @@
-//! Removes what nobody uses any more: drafts that were not changed for DRAFT_TTL_DAYS, and photos that no draft has had for
+//! Removes what is no longer used: drafts that were not changed for DRAFT_TTL_DAYS, and photos that no draft has had for
 //! the grace time.
 
 use std::sync::atomic::Ordering;
@@ -40,7 +40,7 @@ impl Maintenance {
         }
         if expired > 0 {
             self.expired.fetch_add(expired, Ordering::Relaxed);
-            tracing::info!(expired, "drafts that nobody changed were removed");
+            tracing::info!(expired, "drafts without a change for DRAFT_TTL_DAYS were removed");
         }
         Ok(expired)
     }

@@ -1,7 +1,7 @@
 //! Finds photos that the catalog refers to and the store does not have: the disk or a person lost them, or they are
 //! damaged.
 //!
-//! Other photos are served all the same. The number is reported to the operator, who may have a copy. A new upload of such
+//! Other photos are still served. The number is reported to the operator, who may have a copy. A new upload of such
 //! a photo restores it.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,7 +25,7 @@ use self::schedule::seconds;
 use self::scrub::Scrub;
 use crate::catalog::{Catalog, CatalogError};
 use crate::media::{MediaError, MediaStore};
-use crate::publication::{Publisher, ReconcileError};
+use crate::publication::{Publisher, StoresError};
 use crate::telemetry::metrics::{Metrics, Reading, Unit};
 
 /// Time from the start to the first collection, in which the server has other work.
@@ -46,7 +46,7 @@ pub(crate) struct Rules {
     pub scrub_hours: u64,
     /// How long a request that succeeded is remembered under its key.
     pub attempt_lifetime: Duration,
-    /// How long a draft is kept that nobody changes; `None`: for ever.
+    /// How long a draft is kept without a change; `None`: for ever.
     pub draft_ttl: Option<Duration>,
 }
 
@@ -59,9 +59,9 @@ pub(crate) enum MaintenanceError {
     /// The store failed.
     #[error(transparent)]
     Media(#[from] MediaError),
-    /// Pending publications could not be reconciled.
+    /// The catalog or the store failed while photos were reconciled or removed.
     #[error(transparent)]
-    Reconcile(#[from] ReconcileError),
+    Stores(#[from] StoresError),
 }
 
 /// Numbers for the operator.
@@ -138,7 +138,7 @@ impl Maintenance {
         let help = "When unreferenced photos were last collected, in seconds since 1970; 0 is never";
         let unit = Unit::Of("seconds since 1970");
         metrics.register("collector_last_run", unit, help, Reading::gauge(read(|now| now.last_run)));
-        let help = "Drafts removed because nobody changed them for DRAFT_TTL_DAYS";
+        let help = "Drafts removed because they did not change for DRAFT_TTL_DAYS";
         let expired = Reading::counter(read(|now| now.expired));
         metrics.register("drafts_expired", Unit::Of("drafts"), help, expired);
         let help = "Photos that the catalog refers to and the store does not have";

@@ -38,7 +38,7 @@ async fn setup() -> Setup {
     setup_in(tempfile::tempdir().unwrap(), DAY).await
 }
 
-/// Photos are garbage at once, as no test can wait until they are old and younger than the catalog.
+/// Photos are garbage without a grace time, as no test can wait until they are old and younger than the catalog.
 async fn without_grace() -> Setup {
     let setup = setup_in(tempfile::tempdir().unwrap(), Duration::ZERO).await;
     // The clock of files is coarser than ours.
@@ -210,7 +210,7 @@ async fn missing_photos_are_counted_until_they_are_back() {
     ];
     std::fs::remove_file(setup.path(gone)).unwrap();
     std::fs::write(setup.path(short), "sho").unwrap();
-    assert_eq!(setup.maintenance.missing().await, 0, "nobody has looked yet");
+    assert_eq!(setup.maintenance.missing().await, 0, "not searched yet");
     setup.maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
     assert_eq!(setup.maintenance.figures().missing, 2);
     setup.publish("gone").await;
@@ -434,7 +434,7 @@ async fn assert_no_live_draft_loses_a_photo(catalogs: Vec<Arc<dyn Catalog>>) {
     for remover in removers {
         removed += remover.await.unwrap();
     }
-    println!("{made} drafts made and deleted, {removed} photos removed meanwhile");
+    println!("{made} drafts made and deleted, {removed} photos removed at the same time");
     assert!(made > 20 && removed > 0, "{made} {removed}");
     instances.maintenances[0].remove_unreferenced(&CancellationToken::new()).await.unwrap();
     assert_eq!(instances.catalogs[0].media_page(None, 9).await.unwrap(), []);

@@ -93,7 +93,7 @@ pub(crate) trait Publication: Send + Sync {
     async fn rollback(self: Box<Self>) -> Result<(), MediaError>;
 }
 
-/// One stored photo, opened for reading. It can be read even if the photo is removed meanwhile.
+/// One stored photo, opened for reading. It can be read to its end even if the photo is removed.
 pub(crate) trait MediaObject: Send {
     /// Length in bytes.
     fn len(&self) -> u64;
@@ -127,7 +127,7 @@ pub(crate) enum Integrity {
 /// A URL from which a client can read a photo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Link {
-    /// An http(s) URL for GET. Everybody who has it can read the photo.
+    /// An http(s) URL for GET. Anyone who has it can read the photo.
     pub url: String,
     /// How long it is valid.
     pub lifetime: Duration,
@@ -171,7 +171,7 @@ pub(crate) trait MediaStore: Send + Sync {
 
     /// Removes the photo under `key` if it was modified before `than`, and returns its length; returns `None` if it is
     /// newer or does not exist. After a loss of power the photo may exist again. A photo that another process publishes
-    /// meanwhile stays, if `than` is at least an hour ago.
+    /// during the call stays, if `than` is at least an hour ago.
     ///
     /// # Errors
     /// The photo may still exist.
@@ -185,7 +185,7 @@ pub(crate) trait MediaStore: Send + Sync {
     async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError>;
 
     /// Lists all photos, in pages of bounded size and in no particular order. A photo that is published or removed
-    /// meanwhile may be listed or not. Foreign files are not listed.
+    /// during the listing may be listed or not. Foreign files are not listed.
     ///
     /// The stream ends after its first error.
     fn list(&self) -> BoxStream<'static, Result<Vec<Stored>, MediaError>>;

@@ -16,7 +16,7 @@ const STORED: Format = Format { extension: ".jpg", content_type: "image/jpeg" };
 
 /// The name of a stored photo: its key and the extension of its format, as in `<sha256>.jpg`.
 ///
-/// All photos have one format, so a name contains only the key. A second format beside it would need the format in this type
+/// All photos have one format, so a name contains only the key. A second format would need the format in this type
 /// and in the media row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MediaName(MediaKey);

@@ -7,7 +7,8 @@ use crate::telemetry::metrics::{Metrics, Unit};
 
 impl Publisher {
     /// Verifies the stored photo under `key`, and moves it to quarantine if it is damaged, so that its bytes are no longer
-    /// served. `_guard` locks the key: no upload publishes the same photo meanwhile. A photo that cannot be moved is logged.
+    /// served. `_guard` locks the key: no upload publishes the same photo until it is dropped. A photo that cannot be moved is
+    /// logged.
     ///
     /// # Errors
     /// The store failed: it is unknown whether the photo is damaged.

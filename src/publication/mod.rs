@@ -1,9 +1,9 @@
 //! The protocol by which photos become visible and stay: lock their keys, publish them, record the draft, then commit or
 //! roll back.
 //!
-//! Whoever publishes or removes a photo holds the lock of its key, on all instances, from before the photo is visible until
-//! the catalog refers to it. So a rollback removes only photos on which nobody else relies, and the garbage collector never
-//! removes a photo to which a draft is about to refer.
+//! Code that publishes or removes a photo holds its key lock, on all instances, from before the photo is visible until the
+//! catalog refers to it. So a rollback removes only photos that no other upload uses, and the garbage collector never removes
+//! a photo to which a draft is about to refer.
 //!
 //! If the outcome of a recording is unknown, the photos stay, and the publication is pending until [`Publisher::reconcile`]
 //! has asked the catalog. What a crash left pending is for [`Publisher::reconcile_crashed`].
@@ -68,9 +68,9 @@ pub(crate) enum CommitError {
     Pending(ChangeError),
 }
 
-/// Why a reconciliation or a verification is not done. It can be tried again.
+/// A store failed during a reconciliation or a removal, which can be tried again.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReconcileError {
+pub(crate) enum StoresError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -129,7 +129,7 @@ impl Publisher {
                 Err(CommitError::Pending(error))
             }
             Err(error) => {
-                // Nobody refers to these photos: they did not exist before, and their keys are locked.
+                // No draft refers to these photos: they did not exist before, and their keys are locked.
                 if let Err(failure) = publication.rollback().await {
                     tracing::error!(error = %failure, "photos of a failed upload could not be removed");
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use super::{Publisher, ReconcileError};
+use super::{Publisher, StoresError};
 use crate::media::Publication;
 
 impl Publisher {
@@ -11,7 +11,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The catalog or the store failed. What is still pending stays so.
-    pub(crate) async fn reconcile(&self) -> Result<usize, ReconcileError> {
+    pub(crate) async fn reconcile(&self) -> Result<usize, StoresError> {
         let mut removed = 0;
         loop {
             let Some(publication) = self.lock_pending().pop() else {
@@ -36,7 +36,7 @@ impl Publisher {
     ///
     /// # Errors
     /// The catalog or the store failed. The next start tries again.
-    pub(crate) async fn reconcile_crashed(&self) -> Result<usize, ReconcileError> {
+    pub(crate) async fn reconcile_crashed(&self) -> Result<usize, StoresError> {
         let pending = self.store.pending().await?;
         if pending.is_empty() {
             return Ok(0);
@@ -58,7 +58,7 @@ impl Publisher {
         self.lock_pending().push(publication);
     }
 
-    async fn remove_unrecorded(&self, publication: &dyn Publication) -> Result<usize, ReconcileError> {
+    async fn remove_unrecorded(&self, publication: &dyn Publication) -> Result<usize, StoresError> {
         let created = publication.created();
         let _guard = self.lock_keys(created.iter().copied()).await?;
         let unreferenced = self.catalog.without_row(created).await?;

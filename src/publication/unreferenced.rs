@@ -1,14 +1,14 @@
 //! Photos that no draft refers to any more: their rows go first, then their files.
 
-use super::{Publisher, ReconcileError};
+use super::{Publisher, StoresError};
 use crate::model::{Media, Timestamp};
 
 impl Publisher {
-    /// Removes the row and the sources of `media`, then its file, if no draft has referred to it since `before` or longer.
-    /// Returns whether it was removed.
+    /// Removes the row and the sources of `media`, then its file, if it became unreferenced at `before` or earlier. Returns
+    /// whether it was removed.
     ///
-    /// The key is locked meanwhile: an upload of the same photo publishes it before or after, and its file stays. A crash
-    /// between the two steps, or the loss of the lock, leaves a file without a row, which the collector removes.
+    /// The key stays locked: an upload of the same photo runs before or after this removal, never between its steps. A crash
+    /// between the steps, or the loss of the lock, leaves a file without a row, which the collector removes.
     ///
     /// # Errors
     /// The catalog or the store failed.
@@ -16,7 +16,7 @@ impl Publisher {
         &self,
         media: &Media,
         before: Timestamp,
-    ) -> Result<bool, ReconcileError> {
+    ) -> Result<bool, StoresError> {
         let guard = self.lock_keys([media.key]).await?;
         if !self.catalog.remove_media(media.id, before).await? {
             return Ok(false);

@@ -25,10 +25,10 @@ pub(crate) fn register(metrics: &mut Metrics, limiters: impl IntoIterator<Item =
     metrics.register("ratelimit_fallback", Unit::Of("requests"), help, fallbacks);
 }
 
-/// A limit: `burst` units at once, then one unit each `window / burst`. A unit is one request or one KiB of photos.
+/// A limit: `burst` units without a wait, then one unit each `window / burst`. A unit is one request or one KiB of photos.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
-    /// Units that a client may take at once when it has used none; at least 1.
+    /// Units that a client may take without a wait when it has used none; at least 1.
     pub burst: u32,
     /// Time in which a used burst becomes available again completely.
     pub window: Duration,

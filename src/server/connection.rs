@@ -130,7 +130,7 @@ impl Serving {
                 // `biased`, eviction first: a request that is read after this point would not be answered.
                 () = state.evicted() => {
                     connection.as_mut().graceful_shutdown();
-                    // One poll sends the HTTP/2 GOAWAY, if the socket accepts it at once.
+                    // One poll sends the HTTP/2 GOAWAY, if the socket accepts it immediately.
                     let once = |cx: &mut Context<'_>| {
                         let _ended_or_not = connection.as_mut().poll(cx);
                         Poll::Ready(())

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::shares::Slot;
 
-/// Tracks whether a connection is in work, has unanswered input, or timed out.
+/// Tracks whether a connection is active, has unanswered input, or timed out.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     slot: Slot,
@@ -37,13 +37,13 @@ impl ConnectionState {
     /// Counts a request as open until the returned guard is dropped.
     pub(super) fn begin_request(self: &Arc<Self>) -> RequestGuard {
         self.open.fetch_add(1, Ordering::Relaxed);
-        let has_share = self.slot.update(|| self.is_in_work());
+        let has_share = self.slot.update(|| self.is_active());
         self.changed.notify_one();
         RequestGuard { state: Arc::clone(self), has_share }
     }
 
     /// Returns true if a request is open or its response has not been read yet.
-    fn is_in_work(&self) -> bool {
+    fn is_active(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0 || self.is_write_blocked.load(Ordering::Relaxed)
     }
 
@@ -55,7 +55,7 @@ impl ConnectionState {
     /// Records whether a write is blocked because the client does not read.
     pub(super) fn set_write_blocked(&self, is_write_blocked: bool) {
         if self.is_write_blocked.swap(is_write_blocked, Ordering::Relaxed) != is_write_blocked {
-            self.slot.update(|| self.is_in_work());
+            self.slot.update(|| self.is_active());
             self.changed.notify_one();
         }
     }
@@ -87,7 +87,7 @@ impl ConnectionState {
         loop {
             let next = if idle < rest { rest.min(limit) } else { limit };
             let is_unchanged = tokio::time::timeout(next - idle, self.changed.notified()).await.is_err();
-            if !is_unchanged || self.is_in_work() {
+            if !is_unchanged || self.is_active() {
                 idle = Duration::ZERO;
                 continue;
             }
@@ -119,7 +119,7 @@ pub(super) struct RequestGuard {
 }
 
 impl RequestGuard {
-    /// Returns false if this request exceeds the client's share of connections in work.
+    /// Returns false if this request exceeds the client's share of active connections.
     pub(super) fn has_share(&self) -> bool {
         self.has_share
     }
@@ -128,7 +128,7 @@ impl RequestGuard {
 impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.state.open.fetch_sub(1, Ordering::Relaxed);
-        self.state.slot.update(|| self.state.is_in_work());
+        self.state.slot.update(|| self.state.is_active());
         self.state.changed.notify_one();
     }
 }

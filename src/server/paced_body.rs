@@ -14,7 +14,7 @@ use super::connection_state::RequestGuard;
 use super::h2_streams::{self, SharedTimeBudget};
 use crate::web::body::Body;
 
-/// A response body that counts its connection as in work until it is dropped, and charges the stream's time budget from the
+/// A response body that counts its connection as active until it is dropped, and charges the stream's time budget from the
 /// moment when hyper receives a piece until it asks for the next one.
 pub(super) struct PacedBody {
     body: Body,

@@ -1,18 +1,18 @@
 //! Decides which connections stay open when all slots are taken.
 //!
-//! A connection is *in work* while a request on it is not completely answered, otherwise it is *idle*. So a connection is idle
+//! A connection is *active* while a request on it is not completely answered, otherwise it is *idle*. So a connection is idle
 //! if it sends nothing, if it is in the middle of a request head, or if it only has answered monitoring requests, which need no
 //! share. Two rules always hold:
 //!
 //! - **Idle connections are evicted.** When all slots are taken, a new connection gets the slot of an idle one. The client with
 //!   the most connections loses the one that has been idle the longest. The new connection is refused if no idle connection
 //!   belongs to a client with more connections than its own, to its own client, or to a trusted proxy.
-//! - **Connections in work have shares.** Up to half of the slots are free for all. Above that, a client may have no more
-//!   connections in work than there are free slots. So one client gets at most half of them, and some stay free for others (the
+//! - **Active connections have shares.** Up to half of the slots are free for all. Above that, a client may have no more
+//!   active connections than there are free slots. So one client gets at most half of them, and some stay free for others (the
 //!   dynamic thresholds of Choudhury and Hahne, as in the buffers of network switches). A request beyond the share is answered
 //!   only if it is a monitoring request.
 //!
-//! Some slots are never used for connections in work. The connections that hold them are idle, so a client without any
+//! Some slots are never used for active connections. The connections that hold them are idle, so a client without any
 //! connection can always connect, and its health check is answered.
 //!
 //! A client is an IPv4 address or an IPv6 /64 network. A trusted proxy forwards many clients, so it has no share: it may use
@@ -30,7 +30,7 @@ use crate::model::ClientKey;
 use crate::telemetry::connections::Connections;
 
 /// Divisor for the reserve: 1/16 of all connections. The reserve is set aside three times: from open connections, so that an
-/// evicted one has time to close; from those in work, so that some are idle; and from the work of trusted proxies.
+/// evicted one has time to close; from active ones, so that some are idle; and from the active ones of trusted proxies.
 const RESERVE_PART: usize = 16;
 /// Maximum reserve for any number of connections.
 const MAX_RESERVE: usize = 64;
@@ -39,8 +39,8 @@ const MAX_RESERVE: usize = 64;
 pub(super) struct Shares {
     /// Maximum number of open connections.
     slots: usize,
-    /// Maximum number of connections in work.
-    work_slots: usize,
+    /// Maximum number of active connections.
+    active_slots: usize,
     reserve: usize,
     trusted_proxies: Vec<IpNet>,
     counts: Connections,
@@ -53,7 +53,7 @@ struct Table {
     /// Peers with an idle connection, by rank.
     ranked: BTreeSet<Rank>,
     open: usize,
-    in_work: usize,
+    active: usize,
     /// Logical clock that orders the moments at which connections became idle.
     ticks: u64,
 }
@@ -71,7 +71,7 @@ type Rank = (usize, Reverse<u64>, Peer);
 #[derive(Debug, Default)]
 struct PeerConnections {
     open: usize,
-    in_work: usize,
+    active: usize,
     /// Idle connections by the tick at which they became idle.
     idle: BTreeMap<u64, Arc<Connection>>,
 }
@@ -86,7 +86,7 @@ struct Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     IdleSince(u64),
-    InWork,
+    Active,
     /// Asked to close, and no longer counted.
     Evicted,
 }
@@ -104,8 +104,8 @@ impl Shares {
     pub(super) fn new(connections: usize, trusted_proxies: Vec<IpNet>, counts: Connections) -> Arc<Self> {
         let reserve = (connections / RESERVE_PART).min(MAX_RESERVE);
         let slots = connections - reserve;
-        let work_slots = slots - reserve;
-        Arc::new(Self { slots, work_slots, reserve, trusted_proxies, counts, table: Mutex::default() })
+        let active_slots = slots - reserve;
+        Arc::new(Self { slots, active_slots, reserve, trusted_proxies, counts, table: Mutex::default() })
     }
 
     /// Returns a slot for a new connection from `ip`, or `None` if it must be refused. May evict an idle connection.
@@ -133,14 +133,14 @@ impl Shares {
         Some(Slot { shares: Arc::clone(self), peer, connection })
     }
 
-    /// Returns true if `peer` may have one more connection in work.
+    /// Returns true if `peer` may have one more active connection.
     fn has_share(&self, table: &Table, peer: Peer) -> bool {
-        let left = self.work_slots.saturating_sub(table.in_work);
+        let left = self.active_slots.saturating_sub(table.active);
         if peer.is_trusted {
             return left > self.reserve;
         }
-        let own = table.peers.get(&peer).map_or(0, |held| held.in_work);
-        table.in_work < self.work_slots / 2 || own < left
+        let own = table.peers.get(&peer).map_or(0, |held| held.active);
+        table.active < self.active_slots / 2 || own < left
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -220,35 +220,35 @@ impl Slot {
         self.connection.evicted.notified().await;
     }
 
-    /// Records whether the connection is in work. Returns false if the client's share does not allow it. `is_in_work` is called
+    /// Records whether the connection is active. Returns false if the client's share does not allow it. `is_active` is called
     /// while the table is locked, so that concurrent updates record the latest state.
-    pub(super) fn update(&self, is_in_work: impl FnOnce() -> bool) -> bool {
+    pub(super) fn update(&self, is_active: impl FnOnce() -> bool) -> bool {
         let mut table = self.shares.lock();
-        match (self.connection.state(), is_in_work()) {
+        match (self.connection.state(), is_active()) {
             (State::IdleSince(since), true) => {
                 if !self.shares.has_share(&table, self.peer) {
                     return false;
                 }
-                table.in_work += 1;
+                table.active += 1;
                 table.change(self.peer, |held| {
                     held.idle.remove(&since);
-                    held.in_work += 1;
+                    held.active += 1;
                 });
-                self.connection.set(State::InWork);
+                self.connection.set(State::Active);
                 true
             }
-            (State::InWork, false) => {
+            (State::Active, false) => {
                 let since = table.next_tick();
-                table.in_work -= 1;
+                table.active -= 1;
                 table.change(self.peer, |held| {
-                    held.in_work -= 1;
+                    held.active -= 1;
                     held.idle.insert(since, Arc::clone(&self.connection));
                 });
                 self.connection.set(State::IdleSince(since));
                 true
             }
-            (State::InWork, true) | (State::IdleSince(_), false) => true,
-            (State::Evicted, is_in_work) => !is_in_work,
+            (State::Active, true) | (State::IdleSince(_), false) => true,
+            (State::Evicted, is_active) => !is_active,
         }
     }
 }
@@ -260,12 +260,12 @@ impl Drop for Slot {
         if state == State::Evicted {
             return;
         }
-        let was_in_work = usize::from(state == State::InWork);
+        let was_active = usize::from(state == State::Active);
         table.open -= 1;
-        table.in_work -= was_in_work;
+        table.active -= was_active;
         table.change(self.peer, |held| {
             held.open -= 1;
-            held.in_work -= was_in_work;
+            held.active -= was_active;
             if let State::IdleSince(since) = state {
                 held.idle.remove(&since);
             }

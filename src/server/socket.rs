@@ -274,7 +274,7 @@ impl AsyncWrite for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.state.has_unanswered_input() && self.state.is_timed_out() {
-            // The send buffer is empty, so it accepts a few hundred bytes at once, or the client is gone.
+            // The send buffer is empty, so it accepts a few hundred bytes immediately, or the client is gone.
             let _best_effort = self.stream.try_write(&encode(&problem::request_timeout()));
         }
     }

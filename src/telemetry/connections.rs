@@ -35,7 +35,7 @@ impl Connections {
     pub(crate) fn register(&self, metrics: &mut Metrics) {
         let Counts { open, closed, .. } = &*self.0;
         metrics.register("connections", Unit::Of("connections"), "Open connections", open.clone());
-        let help = "Connections closed for want of room, by reason: evicted had no request in work, refused were new";
+        let help = "Connections closed because all places were taken, by reason: evicted ones were idle, refused ones were new";
         metrics.register("connections_closed", Unit::Of("connections"), help, closed.clone());
     }
 

@@ -1,4 +1,4 @@
-//! The registry of metrics. Each part of the server registers its own metrics beside the code that counts.
+//! The registry of metrics. Each part of the server registers its own metrics next to the code that counts.
 
 use std::fmt;
 

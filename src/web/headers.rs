@@ -30,7 +30,7 @@ pub(crate) const REQUEST_ID: (&str, &str) =
 
 /// The headers of a response whose request counts against a rate limit, and their descriptions.
 pub(crate) const RATE_LIMIT: [(&str, &str); 4] = [
-    ("ratelimit-limit", "Requests that a rested client may send at once."),
+    ("ratelimit-limit", "Requests that a rested client may send without a wait."),
     ("ratelimit-remaining", "Requests that are left."),
     ("ratelimit-reset", "Seconds until all requests are available again."),
     ("ratelimit-policy", "The limit, and the seconds of its window."),

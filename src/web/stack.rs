@@ -57,7 +57,7 @@ pub(crate) struct Stack<A> {
     pub read_limits: ReadLimits,
 }
 
-/// Marks a request of a client beyond its share of connections in work. Only a monitoring request is then answered.
+/// Marks a request of a client beyond its share of active connections. Only a monitoring request is then answered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MonitorsOnly;
 
@@ -129,14 +129,14 @@ pub(crate) trait Application: Send + Sync + 'static {
     fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>);
 }
 
-/// What the endpoints of an application use, as browsers have to be told for requests of other origins.
+/// What the endpoints of an application use, which CORS answers list for browsers.
 #[derive(Debug, Default)]
 pub(crate) struct CorsNames {
     /// The methods.
     pub methods: Vec<Method>,
-    /// The headers of requests, beside those that every endpoint knows.
+    /// The headers of requests, in addition to those that every endpoint knows.
     pub request_headers: Vec<HeaderName>,
-    /// The headers of answers, beside those of every answer.
+    /// The headers of answers, in addition to those of every answer.
     pub response_headers: Vec<HeaderName>,
 }
 

@@ -97,7 +97,7 @@ impl Cluster {
             ]);
             postgres.args(options).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
             let mut postmaster = postgres.spawn().unwrap();
-            // Processes of a killed server end a moment later; until then a new one exits at once.
+            // Processes of a killed server end a moment later; until then a new one exits immediately.
             while postmaster.try_wait().unwrap().is_none() {
                 let port = self.port().to_string();
                 let mut asked = self.program("pg_isready");

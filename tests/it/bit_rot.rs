@@ -143,7 +143,7 @@ async fn catalog_that_turns_out_damaged_while_it_runs_takes_no_more_uploads() {
     for at in (0..bytes.len()).filter(|at| bytes[*at..].starts_with(row)) {
         db.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
     }
-    assert_eq!(server.ready().await.0, 200, "nobody has met it");
+    assert_eq!(server.ready().await.0, 200, "nothing has read it");
     assert_eq!(server.get("/api/v1/listings/1").await.status(), 500);
     let (status, problem) = server.ready().await;
     assert_eq!((status, &problem["down"]), (503, &json!(["catalog"])), "{problem}");

@@ -199,7 +199,7 @@ async fn client_over_its_share_of_open_requests_gets_503_and_others_are_served()
 }
 
 #[tokio::test]
-async fn health_check_is_answered_while_all_slots_are_in_work() {
+async fn health_check_is_answered_while_all_slots_are_active() {
     let server = Server::start(&[("MAX_CONNECTIONS", "64")]);
     let busy = half_uploads(&server, (1..=120).map(|n| Ipv4Addr::new(127, 0, 2, n)));
     // Some connections are evicted before their requests are read.
@@ -224,7 +224,7 @@ async fn health_check_is_answered_while_all_slots_are_in_work() {
 #[tokio::test]
 async fn trusted_proxy_has_no_share_limit() {
     let server = Server::start(&[("MAX_CONNECTIONS", "64"), ("TRUSTED_PROXIES", "127.0.4.1")]);
-    // The proxy may have its last request in work while another client has one, in either order.
+    // The last request of the proxy may be in progress while another client has one, in either order.
     let proxy = half_uploads(&server, std::iter::repeat_n(Ipv4Addr::new(127, 0, 4, 1), 51));
     assert!(health(server.address, MONITOR) < SOON);
     let direct = half_uploads(&server, std::iter::once(MONITOR));

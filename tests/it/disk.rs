@@ -52,7 +52,7 @@ fn fill(path: &Path, left: u64) {
     std::fs::write(path, filler).unwrap();
 }
 
-/// Uploads a few photos at once. Returns the drafts of those that were stored, and the statuses of the others.
+/// Uploads a few photos in parallel. Returns the drafts of those that were stored, and the statuses of the others.
 async fn burst(server: &Server, from: usize) -> (Vec<Value>, Vec<u16>) {
     let client = reqwest::Client::new();
     let sending = (from..from + 8).map(|number| {

@@ -59,7 +59,7 @@ async fn cheap_photo_waits_only_for_running_expensive_photos() {
             assert_eq!(upload_from(&server, [127, 0, 2, n], cheap).await, 201);
         }
         let served = before - server.metric(QUEUED);
-        assert!(served <= 4, "{served} expensive photos were served beside 3 cheap ones by {workers}");
+        assert!(served <= 4, "{served} expensive photos were served with 3 cheap ones by {workers}");
     }
 }
 

@@ -68,7 +68,7 @@ async fn retry_is_answered_before_its_body_is_read() {
 }
 
 #[tokio::test]
-async fn second_request_while_the_first_is_in_work_is_409() {
+async fn second_request_while_the_first_is_in_progress_is_409() {
     let server = Server::start(&[]);
     let body = one(1);
     let head = upload_head(&format!("Content-Length: {}\r\nIdempotency-Key: k", body.len()));
@@ -77,7 +77,7 @@ async fn second_request_while_the_first_is_in_work_is_409() {
     let (most, rest) = body.split_at(body.len() - 50);
     first.write_all(most).unwrap();
     let holds_memory = || server.metric("memory_budget_sources_bytes") > 0;
-    eventually("the first request is in work", holds_memory).await;
+    eventually("the first request is in progress", holds_memory).await;
     let second = post(&server, UPLOAD, "k", body.clone()).await;
     assert_eq!(second.status(), 409);
     assert!(second.headers().contains_key("retry-after"));

@@ -1,4 +1,4 @@
-//! migrate-store moves photos and catalogs, even if it is killed, and a read-only server runs meanwhile.
+//! migrate-store moves photos and catalogs, even if it is killed, and a read-only server runs during it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -70,7 +70,7 @@ async fn killed_migration_to_a_bucket_continues_and_completes() {
     fill(&root, PHOTOS);
     let all = photos(&root);
     assert_eq!(all.len(), PHOTOS);
-    // The read-only server of the store runs meanwhile and serves the photos.
+    // The read-only server of the store runs during the copy and serves the photos.
     let server = Server::start_in(Arc::clone(&dir), &[("READ_ONLY", "true")]);
     let there = || bucket.objects("media").len();
 

@@ -1,4 +1,4 @@
-//! Random sequences of all operations on drafts, by several clients at once, against a small model of the contract. Meanwhile
+//! Random sequences of all operations on drafts, by several clients in parallel, against a small model of `docs/api.md`. During them
 //! the server is killed and started again. Each client has drafts of its own, so that it knows the answer to each request.
 //!
 //! A request during which the server was killed may have happened or not. If the client sent a key, it sends the request again.

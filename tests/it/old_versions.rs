@@ -67,13 +67,27 @@ async fn assert_drafts_live(dir: Arc<TempDir>) {
 }
 
 #[tokio::test]
-async fn embedded_catalog_of_schema_1_is_migrated_at_the_start() {
-    let dir = unpacked("schema1.tar.gz");
-    assert_drafts_live(Arc::clone(&dir)).await;
-    // The second start migrates nothing.
-    let server = Server::start_in(dir, &[SECRET]);
-    assert_eq!(ids(&server, None).await, [5, 1]);
-    assert!(!server.output().iter().any(|line| line.contains("migrated")), "{:?}", server.output());
+async fn embedded_catalogs_of_old_schemas_are_migrated_at_the_start() {
+    for archive in ["schema1.tar.gz", "schema2.tar.gz"] {
+        let dir = unpacked(archive);
+        assert_drafts_live(Arc::clone(&dir)).await;
+        // The second start migrates nothing.
+        let server = Server::start_in(dir, &[SECRET]);
+        assert_eq!(ids(&server, None).await, [5, 1]);
+        assert!(!server.output().iter().any(|line| line.contains("migrated")), "{:?}", server.output());
+        let dir = server.stop();
+        let report = binary(dir.path()).args(["fsck", "--quick"]).output().unwrap().stdout;
+        let report = String::from_utf8(report).unwrap();
+        let is_of_a_file =
+            |line: &str| line.starts_with("file-missing") || line.starts_with("draft-photo-lost");
+        assert!(
+            report.lines().all(is_of_a_file),
+            "the archive has no photos, and all else is right: {report}"
+        );
+        let db = sled::open(dir.path().join("data/db")).unwrap();
+        let former = |name: &sled::IVec| name == b"drafts_by_owner" || name == b"drafts_by_media";
+        assert!(!db.tree_names().iter().any(former), "the old indexes are removed");
+    }
 }
 
 #[tokio::test]

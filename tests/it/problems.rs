@@ -83,7 +83,7 @@ fn provoked(kind: ProblemKind) -> Provoked {
             Here(&[("BODY_IDLE_TIMEOUT_SECONDS", "1")], upload_head("Content-Length: 100\r\n"))
         }
         ProblemKind::InProgress => {
-            Elsewhere("idempotency.rs", "second_request_while_the_first_is_in_work_is_409")
+            Elsewhere("idempotency.rs", "second_request_while_the_first_is_in_progress_is_409")
         }
         ProblemKind::PreconditionFailed => {
             Elsewhere("media.rs", "photo_is_served_whole_in_ranges_and_conditionally")

@@ -141,7 +141,7 @@ async fn unusable_bucket_stops_startup_with_one_line() {
             "{said}"
         );
     }
-    // A bucket that does not answer may do so later, and several servers must be able to start meanwhile.
+    // A bucket that does not answer may do so later, and several servers must be able to start before.
     bucket.switch(Line::Refusing);
     let server = start(&bucket, &[]);
     let ready = server.get("/api/v1/ready").await;

@@ -9,7 +9,7 @@ use crate::support::{BOUNDARY, Server, file, form, photo, photo_numbered, read_a
 
 const PHOTO_BYTES: usize = 15 << 20;
 
-/// Uploads `uploads` photos of 15 MiB at once, each over ten seconds. Returns the growth of peak memory in KiB.
+/// Uploads `uploads` photos of 15 MiB in parallel, each over ten seconds. Returns the growth of peak memory in KiB.
 fn growth(uploads: usize) -> u64 {
     let server = Server::start(&[]);
     // Loads the code of an upload into memory before measuring.
@@ -62,7 +62,7 @@ fn eight_large_uploads_cost_at_most_eight_times_as_much() {
     assert!(grown <= 8 * (16 << 10), "{grown} KiB");
 }
 
-/// The first bytes declare the size of a picture, so one that is too large is refused at once.
+/// The first bytes declare the size of a picture, so one that is too large is refused immediately.
 #[test]
 fn too_large_declared_size_is_refused_before_the_photo_has_arrived() {
     let server = Server::start(&[]);

@@ -24,7 +24,7 @@ pub(crate) struct Checks {
     pub repair: bool,
 }
 
-/// Checks everything, and calls `report` for each finding at once.
+/// Checks everything, and calls `report` for each finding as soon as it is found.
 ///
 /// Takes memory for the id of each photo, and reads every byte of the photos unless `quick` is set.
 ///

@@ -9,7 +9,7 @@ use crate::model::{AttemptId, Timestamp};
 
 pub(in crate::catalog) async fn run(catalog: Arc<dyn Catalog>) {
     recorded_attempt_is_returned_with_its_draft(&*catalog).await;
-    claimed_attempt_is_in_work_until_the_claim_is_dropped(&*catalog).await;
+    claimed_attempt_is_in_progress_until_the_claim_is_dropped(&*catalog).await;
     second_record_of_an_attempt_is_refused_and_records_nothing(&*catalog).await;
     failed_change_records_no_attempt(&*catalog).await;
     expired_attempt_is_forgotten_and_replaced(&*catalog).await;
@@ -50,13 +50,13 @@ async fn recorded_attempt_is_returned_with_its_draft(catalog: &dyn Catalog) {
     let changed = catalog.change_draft(made.id, None, change).await.unwrap();
     let Begun::Done(done) = catalog.begin_attempt(id("k2"), since()).await.unwrap() else { panic!() };
     assert_eq!(done.draft, changed);
-    // It says what the draft was then, whatever became of it.
+    // It says what the draft was then, even after changes or removal.
     catalog.delete_draft(made.id, None).await.unwrap();
     let Begun::Done(done) = catalog.begin_attempt(id("k1"), since()).await.unwrap() else { panic!() };
     assert_eq!(done.draft, made);
 }
 
-async fn claimed_attempt_is_in_work_until_the_claim_is_dropped(catalog: &dyn Catalog) {
+async fn claimed_attempt_is_in_progress_until_the_claim_is_dropped(catalog: &dyn Catalog) {
     let Begun::Claimed(claim) = catalog.begin_attempt(id("k3"), since()).await.unwrap() else { panic!() };
     assert!(matches!(catalog.begin_attempt(id("k3"), since()).await.unwrap(), Begun::InWork));
     assert!(is_claimed(catalog, "k4").await, "another one is free");

@@ -20,7 +20,7 @@ use crate::model::{AttemptId, Draft, Timestamp};
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// A claim is free after four renewals that did not happen. For its own instance, which knows what its requests work on, it is free
-/// at once: the request may have been given up while this statement ran.
+/// immediately: the request may have been given up while this statement ran.
 const CLAIM: &str = "
     INSERT INTO attempt_claim (id, holder) VALUES ($1, $2)
     ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, renewed = now()
@@ -98,7 +98,7 @@ impl Claims {
         }
     }
 
-    /// Renews the claims of requests that are in work.
+    /// Renews the claims of requests that are in progress.
     pub(super) async fn renew(&self) {
         let held: Vec<Vec<u8>> = self.held().iter().map(|id| id.as_bytes().to_vec()).collect();
         if held.is_empty() {

@@ -7,7 +7,7 @@ use super::rows;
 use crate::catalog::{CatalogError, IndexFault};
 use crate::model::MediaId;
 
-/// Rows that are compared at once.
+/// Rows that are compared in one step.
 const PAGE: i64 = 10_000;
 
 const COMPARE: &str = "

@@ -24,7 +24,7 @@ pub enum Schema {
     Expect,
 }
 
-/// Advisory lock held during migrations, so that several instances can start at once. The number is arbitrary.
+/// Advisory lock held during migrations, so that several instances can start at the same time. The number is arbitrary.
 const LOCK: i64 = 0x7669_6e74_6564;
 /// Time limit for all migrations, own or of another instance. They may have to read every row.
 const LONGEST: Duration = Duration::from_secs(600);

@@ -1,4 +1,4 @@
-//! The shared catalog: a PostgreSQL database, used by any number of instances at once.
+//! The shared catalog: a PostgreSQL database, shared by any number of instances.
 //!
 //! Equal photos that two instances receive share one row, by an upsert over the key. Locks in the database prevent
 //! two instances from publishing and removing the same photo at the same time: see [`Catalog::lock_keys`]. No call

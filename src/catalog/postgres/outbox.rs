@@ -19,7 +19,7 @@ use crate::model::Timestamp;
 /// Records an event under a new number.
 const INSERT: &str = "
     INSERT INTO event (number, subject_kind, subject_id, event) VALUES (nextval('event_number_seq'), $1, $2, $3)";
-/// The delivery of a new event is due at once, unless an earlier one of its subject is not delivered.
+/// The delivery of a new event is due immediately, unless an earlier one of its subject is not delivered.
 const EXPECT: &str = "
     INSERT INTO delivery (subject_kind, subject_id, due) VALUES ($1, $2, now())
     ON CONFLICT (subject_kind, subject_id) DO UPDATE SET events = delivery.events + 1";

@@ -87,7 +87,7 @@ impl Connections {
         })
     }
 
-    /// Prepares the tables if the database was down at startup. One caller tries, and the others fail at once. The
+    /// Prepares the tables if the database was down at startup. One caller tries, and the others fail immediately. The
     /// attempt continues if its caller gives up.
     async fn prepare_soon(self: &Arc<Self>) -> Result<(), CatalogError> {
         let busy = || CatalogError::Unavailable("the connection to the database is being set up".into());

@@ -1,12 +1,7 @@
 //! Creates, changes, removes and lists drafts, and removes photos that no draft refers to.
 
-use std::ops::Bound;
-
 use super::pages::after_key;
-use super::rows::{
-    DraftValue, Position, Trees, decode, number, owner_key, owner_prefix, reference_key, source_key,
-    unreferenced_key,
-};
+use super::rows::{DraftValue, Position, Trees, decode, number, owner_set, source_key, unreferenced_key};
 use super::transaction::{Step, Transaction, abort};
 use crate::catalog::{CatalogError, Change, ChangeError, DraftFilter, DraftRow, Happening, NewDraft};
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, Timestamp};
@@ -152,13 +147,7 @@ impl Trees {
         let mut ids = Vec::new();
         for state in DraftStatus::ALL.into_iter().filter(|state| status.is_none_or(|status| status == *state))
         {
-            let last = owner_key(owner, state, DraftId(u64::MAX));
-            let end = before.map_or(Bound::Included(last), |id| Bound::Excluded(owner_key(owner, state, id)));
-            let keys =
-                self.drafts_by_owner.range((Bound::Included(owner_prefix(owner, state).to_vec()), end));
-            for key in keys.keys().rev().take(limit) {
-                ids.push(DraftId(last_number(&key?)?));
-            }
+            ids.extend(self.drafts_of_owner.before(&owner_set(owner, state), before, limit)?);
         }
         ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
         ids.truncate(limit);
@@ -172,10 +161,7 @@ impl Trees {
         after: Option<DraftId>,
         limit: usize,
     ) -> Result<Vec<DraftId>, CatalogError> {
-        let start = Bound::Excluded(reference_key(media, after.unwrap_or(DraftId(0))));
-        let keys =
-            self.drafts_by_media.range((start, Bound::Included(reference_key(media, DraftId(u64::MAX)))));
-        keys.keys().take(limit).map(|key| last_number(&key?).map(DraftId)).collect()
+        self.drafts_with_media.after(&media.0.to_be_bytes(), after, limit)
     }
 
     /// Returns media rows to which no draft has referred since `before`, the oldest first.
@@ -187,8 +173,10 @@ impl Trees {
         let keys = self.unreferenced.range(..=unreferenced_key(before, MediaId(u64::MAX)));
         let mut rows = Vec::new();
         for key in keys.keys().take(limit) {
-            let id = last_number(&key?)?;
-            rows.extend(self.media.get(id.to_be_bytes())?.map(|row| decode(&row)).transpose()?);
+            let key = key?;
+            rows.extend(
+                self.media.get(&key[key.len().saturating_sub(8)..])?.map(|row| decode(&row)).transpose()?,
+            );
         }
         Ok(rows)
     }
@@ -212,9 +200,4 @@ impl Trees {
         self.sources_by_media.insert(source_key(media, source), &[])?;
         Ok(())
     }
-}
-
-/// Reads the number at the end of an index key.
-fn last_number(key: &[u8]) -> Result<u64, CatalogError> {
-    number(&key[key.len().saturating_sub(8)..])
 }

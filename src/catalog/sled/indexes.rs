@@ -5,9 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::rows::{
-    DraftValue, References, Trees, decode, number, owner_key, reference_key, unreferenced_key,
-};
+use super::rows::{DraftValue, References, Trees, decode, number, owner_set, unreferenced_key};
 use crate::catalog::{CatalogError, IndexFault};
 use crate::model::{DraftId, MediaId, Timestamp};
 
@@ -18,10 +16,9 @@ struct Found {
 }
 
 enum Repair {
-    AddToOwner(Vec<u8>),
-    AddToMedia(Vec<u8>),
-    RemoveFromOwner(Vec<u8>),
-    RemoveFromMedia(Vec<u8>),
+    /// Whether the draft is in this set.
+    Owner(Vec<u8>, DraftId, bool),
+    Media(MediaId, DraftId, bool),
     RemoveUnreferenced(Vec<u8>),
     /// The number of drafts with the photo.
     SetReferences(MediaId, u64),
@@ -35,13 +32,13 @@ impl Trees {
         let total: u64 = references.values().sum();
         // Nothing is missing, so that only further entries make an index longer than its rows.
         let missing =
-            |is_it: fn(&IndexFault) -> bool| found.iter().filter(|found| is_it(&found.fault)).count();
+            |is_it: fn(&IndexFault) -> bool| found.iter().filter(|found| is_it(&found.fault)).count() as u64;
         let unlisted = missing(|fault| matches!(fault, IndexFault::Unlisted(_)));
         let unindexed = missing(|fault| matches!(fault, IndexFault::Unindexed(..)));
-        if (self.drafts_by_owner.len() + unlisted) as u64 != drafts {
+        if self.drafts_of_owner.count()? + unlisted != drafts {
             self.check_owners(&mut found)?;
         }
-        if (self.drafts_by_media.len() + unindexed) as u64 != total {
+        if self.drafts_with_media.count()? + unindexed != total {
             self.check_media(&mut found)?;
         }
         self.check_references(references, &mut found)?;
@@ -62,16 +59,16 @@ impl Trees {
             let id = DraftId(number(&id)?);
             let row = decode::<DraftValue>(&value)?.row(id);
             drafts += 1;
-            let key = owner_key(row.owner, row.status, id);
-            if !self.drafts_by_owner.contains_key(&key)? {
-                found.push(Found { fault: IndexFault::Unlisted(id), repair: Repair::AddToOwner(key) });
+            let set = owner_set(row.owner, row.status);
+            if !self.drafts_of_owner.contains(&set, id)? {
+                let repair = Repair::Owner(set.to_vec(), id, true);
+                found.push(Found { fault: IndexFault::Unlisted(id), repair });
             }
             for media in BTreeSet::from_iter(row.photos) {
                 *references.entry(media).or_default() += 1;
-                let key = reference_key(media, id);
-                if !self.drafts_by_media.contains_key(&key)? {
+                if !self.drafts_with_media.contains(&media.0.to_be_bytes(), id)? {
                     let fault = IndexFault::Unindexed(id, media);
-                    found.push(Found { fault, repair: Repair::AddToMedia(key) });
+                    found.push(Found { fault, repair: Repair::Media(media, id, true) });
                 }
             }
         }
@@ -84,30 +81,26 @@ impl Trees {
 
     /// Finds entries of the index by owner without a draft.
     fn check_owners(&self, found: &mut Vec<Found>) -> Result<(), CatalogError> {
-        for key in self.drafts_by_owner.iter().keys() {
-            let key = key?;
-            let id = DraftId(number(&key[key.len().saturating_sub(8)..])?);
-            let is_right = |row: DraftValue| owner_key(row.owner, row.status, id) == *key;
+        self.drafts_of_owner.for_each(|set, id| {
+            let is_right = |row: DraftValue| owner_set(row.owner, row.status) == *set;
             if !self.draft_value(id)?.is_some_and(is_right) {
-                let (fault, repair) = (IndexFault::StaleList(id), Repair::RemoveFromOwner(key.to_vec()));
-                found.push(Found { fault, repair });
+                let repair = Repair::Owner(set.to_vec(), id, false);
+                found.push(Found { fault: IndexFault::StaleList(id), repair });
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Finds entries of the index by media without a draft.
     fn check_media(&self, found: &mut Vec<Found>) -> Result<(), CatalogError> {
-        for key in self.drafts_by_media.iter().keys() {
-            let key = key?;
-            let (media, id) = key.split_at(key.len().min(8));
-            let (media, id) = (MediaId(number(media)?), DraftId(number(id)?));
+        self.drafts_with_media.for_each(|media, id| {
+            let media = MediaId(number(media)?);
             if !self.draft_value(id)?.is_some_and(|row| row.photos.contains(&media)) {
                 let fault = IndexFault::StaleReference(id, media);
-                found.push(Found { fault, repair: Repair::RemoveFromMedia(key.to_vec()) });
+                found.push(Found { fault, repair: Repair::Media(media, id, false) });
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Compares the counted references with the recorded ones.
@@ -167,10 +160,10 @@ impl Trees {
 
     fn repair(&self, repair: &Repair, now: Timestamp) -> Result<(), CatalogError> {
         match repair {
-            Repair::AddToOwner(key) => drop(self.drafts_by_owner.insert(key, &[])?),
-            Repair::AddToMedia(key) => drop(self.drafts_by_media.insert(key, &[])?),
-            Repair::RemoveFromOwner(key) => drop(self.drafts_by_owner.remove(key)?),
-            Repair::RemoveFromMedia(key) => drop(self.drafts_by_media.remove(key)?),
+            Repair::Owner(set, id, is_member) => self.drafts_of_owner.put(set, *id, *is_member)?,
+            Repair::Media(media, id, is_member) => {
+                self.drafts_with_media.put(&media.0.to_be_bytes(), *id, *is_member)?;
+            }
             Repair::RemoveUnreferenced(key) => drop(self.unreferenced.remove(key)?),
             Repair::SetReferences(media, drafts) => {
                 let since = if *drafts == 0 { now } else { Timestamp::UNKNOWN };

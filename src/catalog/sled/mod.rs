@@ -12,6 +12,7 @@ mod commit;
 mod drafts;
 mod erasure;
 mod error;
+mod id_sets;
 mod indexes;
 mod migrate;
 mod ondisk;

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sled::{Db, Tree};
 
+use super::id_sets::IdSets;
 use crate::catalog::{CatalogError, DraftRow};
 use crate::model::{DraftId, DraftStatus, MAX_ID, MediaId, Timestamp, UserId};
 
@@ -31,10 +32,10 @@ pub(super) struct Trees {
     pub(super) unreferenced: Tree,
     /// Draft id (big endian) → [`DraftValue`].
     pub(super) drafts: Tree,
-    /// Index of [`owner_key`].
-    pub(super) drafts_by_owner: Tree,
-    /// Index of [`reference_key`].
-    pub(super) drafts_by_media: Tree,
+    /// [`owner_set`] → its drafts.
+    pub(super) drafts_of_owner: IdSets,
+    /// Media id → the drafts with that photo.
+    pub(super) drafts_with_media: IdSets,
     /// Attempt id → [`Attempt`](crate::catalog::Attempt).
     pub(super) attempts: Tree,
     /// Index of [`attempt_key`].
@@ -146,27 +147,17 @@ impl References {
     }
 }
 
-/// Returns the key of a draft in the index by owner: owner (0: none), status, id.
-pub(super) fn owner_key(owner: Option<UserId>, status: DraftStatus, id: DraftId) -> Vec<u8> {
-    [&owner_prefix(owner, status)[..], &id.0.to_be_bytes()].concat()
-}
-
-/// Returns what the keys of all drafts of an owner in a state begin with.
-pub(super) fn owner_prefix(owner: Option<UserId>, status: DraftStatus) -> [u8; 9] {
-    let mut prefix = [0; 9];
-    prefix[..8].copy_from_slice(&owner.map_or(0, UserId::get).to_be_bytes());
-    prefix[8] = match status {
+/// Returns the name of the set of an owner's drafts in a state: owner (0: none), status.
+pub(super) fn owner_set(owner: Option<UserId>, status: DraftStatus) -> [u8; 9] {
+    let mut set = [0; 9];
+    set[..8].copy_from_slice(&owner.map_or(0, UserId::get).to_be_bytes());
+    set[8] = match status {
         DraftStatus::Draft => 0,
         DraftStatus::Ready => 1,
         DraftStatus::Published => 2,
         DraftStatus::Archived => 3,
     };
-    prefix
-}
-
-/// Returns the key of a reference in the index by media: media, draft.
-pub(super) fn reference_key(media: MediaId, draft: DraftId) -> Vec<u8> {
-    [media.0, draft.0].map(u64::to_be_bytes).concat()
+    set
 }
 
 /// Returns the key of a source in the index by media: media, source.
@@ -199,8 +190,8 @@ impl Trees {
             references: db.open_tree("references")?,
             unreferenced: db.open_tree("unreferenced")?,
             drafts,
-            drafts_by_owner: db.open_tree("drafts_by_owner")?,
-            drafts_by_media: db.open_tree("drafts_by_media")?,
+            drafts_of_owner: IdSets(db.open_tree("drafts_of_owner")?),
+            drafts_with_media: IdSets(db.open_tree("drafts_with_media")?),
             attempts: db.open_tree("attempts")?,
             attempts_by_time: db.open_tree("attempts_by_time")?,
             outbox: db.open_tree("outbox")?,

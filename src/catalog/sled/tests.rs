@@ -1,6 +1,6 @@
 //! Tests of sled's own behaviour; see `conformance` for what all catalogs have in common.
 
-use super::rows::{References, owner_key, reference_key, unreferenced_key};
+use super::rows::{References, owner_set, unreferenced_key};
 use super::*;
 use crate::catalog::{NewPhoto, conformance};
 use crate::model::MediaKey;
@@ -44,10 +44,10 @@ async fn damaged_indexes_are_found_and_repaired() {
             let value = References { drafts, since: Timestamp::from_millis(5) }.bytes();
             trees.references.insert(media.to_be_bytes(), value).unwrap();
         };
-        trees.drafts_by_owner.remove(owner_key(None, status, DraftId(1))).unwrap();
-        trees.drafts_by_owner.insert(owner_key(UserId::try_from(7).ok(), status, DraftId(2)), &[]).unwrap();
-        trees.drafts_by_media.remove(reference_key(MediaId(2), DraftId(1))).unwrap();
-        trees.drafts_by_media.insert(reference_key(MediaId(1), DraftId(2)), &[]).unwrap();
+        trees.drafts_of_owner.put(&owner_set(None, status), DraftId(1), false).unwrap();
+        trees.drafts_of_owner.put(&owner_set(UserId::try_from(7).ok(), status), DraftId(2), true).unwrap();
+        trees.drafts_with_media.put(&2_u64.to_be_bytes(), DraftId(1), false).unwrap();
+        trees.drafts_with_media.put(&1_u64.to_be_bytes(), DraftId(2), true).unwrap();
         set(1, 0);
         trees.unreferenced.insert(unreferenced_key(Timestamp::from_millis(5), MediaId(1)), &[]).unwrap();
         set(2, 3);

@@ -8,10 +8,10 @@ use sled::transaction::{
     TransactionalTree,
 };
 
+use super::id_sets::{block_key, changed};
 use super::rows::{
     CENSUS, Census, DraftValue, NEXT_DRAFT_ID, NEXT_EVENT, NEXT_MEDIA_ID, Position, References, Trees,
-    attempt_key, counter, decode, encode, next_id, number, owner_key, reference_key, source_key,
-    unreferenced_key,
+    attempt_key, counter, decode, encode, next_id, number, owner_set, source_key, unreferenced_key,
 };
 use crate::catalog::{
     Attempt, CatalogError, ChangeError, DraftRow, Event, EventRow, Happening, NewAttempt, NewPhoto,
@@ -36,8 +36,8 @@ pub(super) struct Transaction<'a> {
     references: &'a TransactionalTree,
     unreferenced: &'a TransactionalTree,
     drafts: &'a TransactionalTree,
-    drafts_by_owner: &'a TransactionalTree,
-    drafts_by_media: &'a TransactionalTree,
+    drafts_of_owner: &'a TransactionalTree,
+    drafts_with_media: &'a TransactionalTree,
     pub(super) attempts: &'a TransactionalTree,
     attempts_by_time: &'a TransactionalTree,
     pub(super) outbox: &'a TransactionalTree,
@@ -63,8 +63,8 @@ impl Trees {
             &self.references,
             &self.unreferenced,
             &self.drafts,
-            &self.drafts_by_owner,
-            &self.drafts_by_media,
+            &self.drafts_of_owner.0,
+            &self.drafts_with_media.0,
             &self.attempts,
             &self.attempts_by_time,
             &self.outbox,
@@ -79,8 +79,8 @@ impl Trees {
                 references: &trees.5,
                 unreferenced: &trees.6,
                 drafts: &trees.7,
-                drafts_by_owner: &trees.8,
-                drafts_by_media: &trees.9,
+                drafts_of_owner: &trees.8,
+                drafts_with_media: &trees.9,
                 attempts: &trees.10,
                 attempts_by_time: &trees.11,
                 outbox: &trees.12,
@@ -232,14 +232,14 @@ impl Transaction<'_> {
             }
             None => drop(self.drafts.remove(&id.0.to_be_bytes())?),
         }
-        let index = |row: &DraftRow| owner_key(row.owner, row.status, id);
-        let (old_index, new_index) = (old.map(index), new.map(index));
-        if old_index != new_index {
-            if let Some(key) = old_index {
-                self.drafts_by_owner.remove(key)?;
+        let set = |row: &DraftRow| owner_set(row.owner, row.status);
+        let (old_set, new_set) = (old.map(set), new.map(set));
+        if old_set != new_set {
+            if let Some(set) = old_set {
+                put(self.drafts_of_owner, &set, id, false)?;
             }
-            if let Some(key) = new_index {
-                self.drafts_by_owner.insert(key, &[])?;
+            if let Some(set) = new_set {
+                put(self.drafts_of_owner, &set, id, true)?;
             }
         }
         let photos = |row: Option<&DraftRow>| -> BTreeSet<MediaId> {
@@ -257,7 +257,7 @@ impl Transaction<'_> {
     }
 
     fn add_reference<A: From<CatalogError>>(&self, media: MediaId, draft: DraftId) -> Step<(), A> {
-        self.drafts_by_media.insert(reference_key(media, draft), &[])?;
+        put(self.drafts_with_media, &media.0.to_be_bytes(), draft, true)?;
         let known = self.references(media)?;
         let drafts = known.unwrap_or_default().drafts + 1;
         self.set_references(media, known, References { drafts, since: Timestamp::UNKNOWN })
@@ -269,7 +269,7 @@ impl Transaction<'_> {
         draft: DraftId,
         now: Timestamp,
     ) -> Step<(), A> {
-        self.drafts_by_media.remove(reference_key(media, draft))?;
+        put(self.drafts_with_media, &media.0.to_be_bytes(), draft, false)?;
         let known = self.references(media)?;
         let drafts = known.unwrap_or_default().drafts.saturating_sub(1);
         let since = if drafts == 0 { now } else { Timestamp::UNKNOWN };
@@ -357,6 +357,21 @@ impl Transaction<'_> {
         self.count(-1, 0);
         Ok(true)
     }
+}
+
+/// Adds a draft to a set or removes it.
+fn put<A: From<CatalogError>>(
+    sets: &TransactionalTree,
+    set: &[u8],
+    draft: DraftId,
+    is_member: bool,
+) -> Step<(), A> {
+    let key = block_key(set, draft);
+    match changed(sets.get(&key)?.as_deref(), draft, is_member).map_err(abort)? {
+        Some(value) => sets.insert(key, value)?,
+        None => sets.remove(key)?,
+    };
+    Ok(())
 }
 
 fn corrupt(what: &str) -> CatalogError {

@@ -81,7 +81,7 @@ async fn parallel_uploads_of_one_client_never_keep_more_than_the_quota() {
     for upload in uploads.collect::<Vec<_>>() {
         match upload.await.unwrap() {
             Ok(_) => stored += 1,
-            // Ten photos may be more than the workers and their queue take at once.
+            // Ten photos may be more than the workers and their queue take together.
             Err(error) => {
                 assert!(
                     matches!(error, IngestError::QuotaSpent { .. } | IngestError::Busy { .. }),

@@ -50,7 +50,7 @@ impl DirSync {
         &self.dir
     }
 
-    /// Syncs at once. Blocks.
+    /// Syncs without waiting for others. Blocks.
     pub(super) fn sync_now(&self) -> io::Result<()> {
         self.dir.sync_all()
     }

@@ -31,7 +31,7 @@ struct Opened {
 pub(super) enum Access {
     /// Everything. The staging directory is locked while the store is open.
     All(File),
-    /// Read photos, and remove some under the locks of their keys, beside the process that may do everything.
+    /// Read photos, and remove some under the locks of their keys, while another process may do everything.
     Remove,
     /// Read photos.
     Read,
@@ -45,7 +45,7 @@ impl Directories {
         Ok(Self { root: root.into(), opened: Mutex::new(opened) })
     }
 
-    /// Opens the directories beside the process that has them open, without creating or locking any.
+    /// Opens the directories while another process has them open, without creating or locking any.
     pub(super) fn open_beside(root: &Path, access: Access) -> io::Result<Self> {
         fs::read_dir(root)?;
         let opened = Opened { names: Arc::new(DirSync::open(root)?), access };

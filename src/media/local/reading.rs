@@ -17,11 +17,11 @@ use crate::disk::FreeDisk;
 use crate::media::Integrity;
 use crate::model::MediaKey;
 
-/// Bytes that are read at once.
+/// Bytes of one read.
 pub(super) const READ_CHUNK: usize = 64 * 1024;
 
 impl LocalStore {
-    /// Opens the photos under `root` for reading only, beside a process that has them open: published photos are whole and
+    /// Opens the photos under `root` for reading only, while another process has them open: published photos are whole and
     /// never change. Creates nothing. Files that an earlier process left in staging stay, and are not reported as pending.
     ///
     /// Operations that would change the store fail.

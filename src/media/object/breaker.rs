@@ -1,4 +1,4 @@
-//! A circuit breaker. While a service does not answer, calls fail at once, and no requests pile up here or there.
+//! A circuit breaker. While a service does not answer, calls fail immediately, and no requests pile up here or there.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -20,9 +20,9 @@ use crate::media::{MediaError, MediaName, Stored};
 use crate::model::MediaKey;
 
 pub(super) const PHOTOS: &str = "media/";
-/// Photos that are sent to the bucket at once. Only these are in memory.
+/// Photos that are sent to the bucket in parallel. Only these are in memory.
 const PUTS: usize = 32;
-/// Requests that are made at once for one caller.
+/// Requests that are made in parallel for one caller.
 pub(super) const AT_ONCE: usize = 8;
 /// For how long after an answer the service counts as available.
 const AVAILABLE_FOR: Duration = Duration::from_secs(1);

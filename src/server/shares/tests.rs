@@ -76,7 +76,7 @@ fn new_client_is_admitted_with_any_number_of_others() {
 }
 
 #[test]
-fn one_client_gets_half_of_the_work_slots_and_others_share_the_rest() {
+fn one_client_gets_half_of_the_active_slots_and_others_share_the_rest() {
     let shares = shares(160);
     let started = |n| {
         let slots = open(&shares, n, 140);
@@ -86,7 +86,7 @@ fn one_client_gets_half_of_the_work_slots_and_others_share_the_rest() {
     let (first, started_first) = started(1);
     assert_eq!(started_first, 70, "half of 140");
     assert!(started(2).1 >= 35 - 1, "half of the rest");
-    assert_eq!(evicted(&first[..70]), 0, "no connection in work is evicted");
+    assert_eq!(evicted(&first[..70]), 0, "no active connection is evicted");
     first[0].update(|| false);
     assert!(!begin(&first[100]), "the client is above its share");
     drop(first);
@@ -122,7 +122,7 @@ fn trusted_proxy_may_use_all_but_the_reserve_and_is_evicted_last() {
         .collect();
     let more = open(&shares, PROXY, 5);
     assert_eq!((more.len(), evicted(&more)), (5, 0));
-    assert_eq!(evicted(&others), 0, "connections in work are never evicted");
+    assert_eq!(evicted(&others), 0, "active connections are never evicted");
     let idle = open(&shares, 2, 2);
     let _replaced = open(&shares, PROXY, 2);
     assert_eq!(evicted(&idle), 2, "connections of the proxy are evicted last");
@@ -147,13 +147,13 @@ enum Step {
 }
 
 proptest! {
-    /// The counts match the connections, no connection in work is evicted, and a new client is always admitted.
+    /// The counts match the connections, no active connection is evicted, and a new client is always admitted.
     #[test]
     fn counts_stay_consistent_for_random_steps(steps in prop::collection::vec(
         prop_oneof![
             3 => (prop::sample::select(vec![1, 2, 3, 4, PROXY])).prop_map(Step::Open),
             1 => any::<usize>().prop_map(Step::Close),
-            3 => (any::<usize>(), any::<bool>()).prop_map(|(at, is_in_work)| Step::Work(at, is_in_work)),
+            3 => (any::<usize>(), any::<bool>()).prop_map(|(at, is_active)| Step::Work(at, is_active)),
         ],
         0..400,
     )) {
@@ -162,31 +162,31 @@ proptest! {
         for step in steps {
             match step {
                 Step::Open(n) => {
-                    let in_work = slots.iter().filter(|slot| slot.connection.state() == State::InWork).count();
+                    let active = slots.iter().filter(|slot| slot.connection.state() == State::Active).count();
                     let holds = slots.iter().any(|slot| !is_evicted(slot) && slot.peer.client == ip(n).into());
                     let slot = shares.admit(ip(n));
                     prop_assert!(slot.is_some() || holds);
                     slots.extend(slot);
-                    let still = slots.iter().filter(|slot| slot.connection.state() == State::InWork).count();
-                    prop_assert_eq!(in_work, still);
+                    let still = slots.iter().filter(|slot| slot.connection.state() == State::Active).count();
+                    prop_assert_eq!(active, still);
                 }
                 Step::Close(at) if !slots.is_empty() => drop(slots.swap_remove(at % slots.len())),
-                Step::Work(at, is_in_work) if !slots.is_empty() => {
-                    slots[at % slots.len()].update(|| is_in_work);
+                Step::Work(at, is_active) if !slots.is_empty() => {
+                    slots[at % slots.len()].update(|| is_active);
                 }
                 _ => {}
             }
             let table = shares.lock();
             let open = slots.iter().filter(|slot| !is_evicted(slot)).count();
-            let in_work = slots.iter().filter(|slot| slot.connection.state() == State::InWork).count();
-            prop_assert_eq!((table.open, table.in_work), (open, in_work));
-            prop_assert!(open <= shares.slots && in_work <= shares.work_slots);
+            let active = slots.iter().filter(|slot| slot.connection.state() == State::Active).count();
+            prop_assert_eq!((table.open, table.active), (open, active));
+            prop_assert!(open <= shares.slots && active <= shares.active_slots);
             prop_assert_eq!(table.peers.values().map(|held| held.open).sum::<usize>(), open);
-            prop_assert_eq!(table.peers.values().map(|held| held.idle.len() + held.in_work).sum::<usize>(), open);
+            prop_assert_eq!(table.peers.values().map(|held| held.idle.len() + held.active).sum::<usize>(), open);
             prop_assert_eq!(table.ranked.len(), table.peers.values().filter(|held| !held.idle.is_empty()).count());
         }
         drop(slots);
         let table = shares.lock();
-        prop_assert!(table.peers.is_empty() && table.ranked.is_empty() && table.open == 0 && table.in_work == 0);
+        prop_assert!(table.peers.is_empty() && table.ranked.is_empty() && table.open == 0 && table.active == 0);
     }
 }

@@ -46,7 +46,7 @@ problem_kinds! {
     NotFound = NOT_FOUND "not-found": "Nothing has this path, or the caller may not see it.";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method-not-allowed": "The path exists for the methods in `Allow` only.";
     RequestTimeout = REQUEST_TIMEOUT "request-timeout": "The request did not arrive in time.";
-    InProgress = CONFLICT "in-progress": "A request with the same Idempotency-Key is in work.";
+    InProgress = CONFLICT "in-progress": "A request with the same Idempotency-Key is in progress.";
     PreconditionFailed = PRECONDITION_FAILED "precondition-failed": "`If-Match` names no ETag of the resource.";
     BodyTooLarge = PAYLOAD_TOO_LARGE "body-too-large": "The body is larger than the limits of the endpoint allow.";
     DraftFull = PAYLOAD_TOO_LARGE "draft-full": "The draft would have more than MAX_PHOTOS_PER_DRAFT photos.";

@@ -485,7 +485,7 @@ impl Client {
         number.unwrap_or_else(|_| panic!("no server is up {}", self.story()))
     }
 
-    /// Compares an answer with what the contract says, and takes over what it changed.
+    /// Compares an answer with what the model expects, and takes over what it changed.
     fn adopt(&mut self, prediction: &Prediction, answer: &Answer) {
         let story = self.story();
         let rejected_in = |answer: &Answer| answer.body.get("rejected").map(without_words);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Part, Server, file_named, form, photo, photo_numbered};
 
-/// What becomes of a photo, whatever is sent beside it.
+/// What becomes of a photo, independent of the other photos of its form.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Outcome {
     /// It is stored. The JSON of its media has this, and an id.
@@ -46,7 +46,7 @@ impl Gallery {
             };
             samples.push(Sample { name, bytes, outcome });
         }
-        // Alone it is no photo at all; beside others it is a bad one.
+        // Alone it is no photo at all; with others it is a bad one.
         let outcome = Outcome::Refused(422, "empty-image".to_owned());
         samples.push(Sample { name: "empty.jpg".to_owned(), bytes: Vec::new(), outcome });
         let gallery = Self(samples);

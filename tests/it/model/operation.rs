@@ -1,4 +1,4 @@
-//! Operations, and what the contract says about each.
+//! Operations, and the answer that the model expects of each.
 
 use serde_json::{Map, Value, json};
 
@@ -183,7 +183,7 @@ impl Operation {
         Request { method, path, content_type, if_match, body }
     }
 
-    /// Returns what the contract says. `found` returns content and ETag of a draft of the client.
+    /// Returns what the model expects. `found` returns content and ETag of a draft of the client.
     pub(super) fn predict<'a>(
         &self,
         gallery: &Gallery,

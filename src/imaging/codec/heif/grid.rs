@@ -247,7 +247,7 @@ impl Layout {
         let fits = (single || width.min(height) >= MIN_TILE_SIDE)
             && covers(width, self.columns, self.width)
             && covers(height, self.rows, self.height);
-        // The last tiles may be mostly outside of the picture, and are decoded all the same.
+        // The last tiles may be mostly outside of the picture, and are still decoded.
         let decoded = (u64::from(width) * u64::from(height)).saturating_mul(tiles as u64);
         if fits && decoded <= recipe.max_pixels.saturating_mul(2) { Ok(()) } else { Err(ImageError::Corrupt) }
     }

@@ -38,7 +38,7 @@ impl Embedded {
         Ok(Self { head, components, file: Vec::new(), size: (0, 0) })
     }
 
-    /// Returns the most bytes that decoding a JPEG of `length` bytes holds beside the pixels.
+    /// Returns the most bytes that decoding a JPEG of `length` bytes holds in addition to the pixels.
     pub(in crate::imaging) fn memory(length: u64) -> u64 {
         // The file with its tables, and the tidied copy that `strict` may make.
         WORKING_MEMORY + 2 * (length + MAX_TABLES_BYTES as u64)

@@ -71,7 +71,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// Reads the header of `file`. After a warning its fields are readable all the same.
+    /// Reads the header of `file`. After a warning its fields are still readable.
     fn read_header(&mut self, file: &[u8]) -> Result<(), Complaint> {
         // SAFETY: the handle is live; pointer and length are those of a live slice.
         let status =

@@ -21,7 +21,7 @@ const MARKERS_PER_CHECK: u64 = 1 << 14;
 const BYTE: u64 = 40;
 /// Nanoseconds for each byte of arithmetic codes.
 const ARITHMETIC_BYTE: u64 = 60;
-/// Nanoseconds for each block of each scan, whatever its content.
+/// Nanoseconds for each block of each scan, for any content.
 const BLOCK_OF_SCAN: u64 = 20;
 /// Nanoseconds for each coefficient of a progressive scan that no bits are spent on.
 const COEFFICIENT: u64 = 1;
