@@ -12,7 +12,8 @@ use crate::catalog::CatalogError;
 use crate::model::DraftId;
 
 /// Number of ids in a block.
-const BLOCK: u64 = 4096;
+const BLOCK: u64 = BLOCK_IDS as u64;
+const BLOCK_IDS: u16 = 4096;
 const BITMAP_BYTES: usize = 512;
 /// With fewer ids, a block is a list of their offsets, two bytes each.
 const LIST_MAX: usize = BITMAP_BYTES / 2 - 1;
@@ -48,7 +49,7 @@ impl Block {
         let count: u32 = self.0.iter().map(|word| word.count_ones()).sum();
         match count as usize {
             0 => None,
-            1..=LIST_MAX => Some(self.offsets().flat_map(|offset| (offset as u16).to_be_bytes()).collect()),
+            1..=LIST_MAX => Some(self.offsets().flat_map(u16::to_be_bytes).collect()),
             _ => Some(self.0.iter().flat_map(|word| word.to_be_bytes()).collect()),
         }
     }
@@ -69,8 +70,8 @@ impl Block {
         ((id % BLOCK / 64) as usize, 1 << (id % 64))
     }
 
-    fn offsets(&self) -> impl DoubleEndedIterator<Item = u64> {
-        (0..BLOCK).filter(|offset| self.has(*offset))
+    fn offsets(&self) -> impl DoubleEndedIterator<Item = u16> {
+        (0..BLOCK_IDS).filter(|offset| self.has((*offset).into()))
     }
 }
 
@@ -176,7 +177,7 @@ impl IdSets {
 /// Returns the ids in a row in ascending order.
 fn ids_of((key, value): &(IVec, IVec)) -> Result<Vec<DraftId>, CatalogError> {
     let first = number(&key[key.len().saturating_sub(8)..])?.saturating_mul(BLOCK);
-    Ok(Block::read(value)?.offsets().map(|offset| DraftId(first.saturating_add(offset))).collect())
+    Ok(Block::read(value)?.offsets().map(|offset| DraftId(first.saturating_add(offset.into()))).collect())
 }
 
 /// Collects `limit` ids of rows, and reads no further row.
@@ -249,10 +250,10 @@ mod tests {
     #[test]
     fn rows_are_short_and_vanish_with_their_last_id() {
         let sets = sets();
-        for id in 0..BLOCK {
+        for (id, count) in (0..BLOCK).zip(1..) {
             sets.put(SETS[0], DraftId(id), true).unwrap();
             let value = sets.0.get(block_key(SETS[0], DraftId(id))).unwrap().unwrap();
-            assert_eq!(value.len(), BITMAP_BYTES.min(2 * (id as usize + 1)));
+            assert_eq!(value.len(), BITMAP_BYTES.min(2 * count));
         }
         assert_eq!(sets.0.len(), 1);
         for id in 0..BLOCK {

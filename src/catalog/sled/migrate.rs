@@ -40,9 +40,9 @@ pub(super) fn migrate(db: &Db, trees: &Trees) -> Result<(), CatalogError> {
         let schema = PRESENT;
         tracing::info!(schema, "the catalog is migrated; this takes about a minute for a million drafts");
         if found == 1 {
-            migration.from_schema_1()?;
+            migration.run_from_schema_1()?;
         } else {
-            migration.from_schema_2()?;
+            migration.run_from_schema_2()?;
         }
         tracing::info!(schema, "the catalog was migrated");
     }
@@ -101,7 +101,7 @@ impl Sets {
 }
 
 impl Migration<'_> {
-    fn from_schema_2(&mut self) -> Result<(), CatalogError> {
+    fn run_from_schema_2(&mut self) -> Result<(), CatalogError> {
         self.clear_sets()?;
         self.for_each(&self.trees.drafts, |this, id, value| {
             this.sets.add(&decode::<DraftValue>(value)?.row(DraftId(number(id)?)));
@@ -109,7 +109,7 @@ impl Migration<'_> {
         })
     }
 
-    fn from_schema_1(&mut self) -> Result<(), CatalogError> {
+    fn run_from_schema_1(&mut self) -> Result<(), CatalogError> {
         let Trees { sources_by_media, references, unreferenced, .. } = self.trees;
         self.clear_sets()?;
         for index in [sources_by_media, references, unreferenced] {
