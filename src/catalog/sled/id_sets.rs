@@ -7,7 +7,6 @@ use std::ops::Bound;
 
 use sled::{IVec, Tree};
 
-use super::rows::number;
 use crate::catalog::CatalogError;
 use crate::model::DraftId;
 
@@ -176,7 +175,9 @@ impl IdSets {
 
 /// Returns the ids in a row in ascending order.
 fn ids_of((key, value): &(IVec, IVec)) -> Result<Vec<DraftId>, CatalogError> {
-    let first = number(&key[key.len().saturating_sub(8)..])?.saturating_mul(BLOCK);
+    let block = key.last_chunk().map(|block| u64::from_be_bytes(*block));
+    let block = block.ok_or_else(|| CatalogError::Corrupt("a block of draft ids has no number".into()))?;
+    let first = block.saturating_mul(BLOCK);
     Ok(Block::read(value)?.offsets().map(|offset| DraftId(first.saturating_add(offset.into()))).collect())
 }
 
