@@ -8,6 +8,7 @@ pub(crate) mod boundary;
 mod commit;
 mod counts;
 mod error;
+mod form;
 mod page_pool;
 pub mod parts;
 mod photo;
@@ -24,28 +25,23 @@ use futures_util::Stream;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use self::admission::Admission;
+use self::admission::{Admission, InFlight};
 use self::commit::Commit;
 use self::counts::Counts;
 pub(crate) use self::error::{IngestError, PhotoError};
+pub(crate) use self::form::{FILES_FIELD, TITLE_FIELD};
 use self::page_pool::PagePool;
-use self::parts::{Part, Parts, StreamError};
-use self::photo::{Label, PhotoPart};
+use self::parts::{Parts, StreamError};
 use self::work::{Prepared, Work};
 use crate::budget::Budget;
 use crate::catalog::{Claim, ClaimedAttempt, NewAttempt};
 use crate::disk::Scratch;
 use crate::imaging::{Pool, Recipe};
-use crate::listings::fields::{self, FieldError, MAX_TITLE_CHARS};
 use crate::model::{Caller, ClientKey, Draft, DraftId, MediaKey};
 use crate::publication::Publisher;
 use crate::ratelimit::RateLimiter;
 use crate::recent_check::RecentCheck;
 
-/// Name of the form field that carries photos.
-pub(crate) const FILES_FIELD: &str = "files";
-/// Name of the form field that carries the title.
-pub(crate) const TITLE_FIELD: &str = "title";
 /// Most memory that is kept for the next photos while no photo uses it: two photos of the usual size of a phone.
 const SPARE_BYTES: u64 = 8 << 20;
 
@@ -263,18 +259,34 @@ impl Ingest {
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
-        let Upload { caller, target, on_error, attempt } = upload;
-        let client = caller.client;
-        let _in_flight = self.uploads.begin(client).ok_or_else(IngestError::busy)?;
+        let (_in_flight, mut work) = self.begin(&upload)?;
         let parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
-        let mut work = Work::new(client, self.publisher.store().begin().into(), on_error);
-        let title = match self.read(parts, &mut work).await {
+        let title = self.read_form(parts, &mut work).await;
+        self.complete(upload, work, title).await
+    }
+
+    /// Begins an upload, unless its client has its share of those in flight.
+    fn begin(&self, upload: &Upload) -> Result<(InFlight, Work), IngestError> {
+        let client = upload.caller.client;
+        let in_flight = self.uploads.begin(client).ok_or_else(IngestError::busy)?;
+        Ok((in_flight, Work::new(client, self.publisher.store().begin().into(), upload.on_error)))
+    }
+
+    /// Commits an upload whose photos are ready and whose title is known, or abandons one that failed.
+    async fn complete(
+        self: &Arc<Self>,
+        upload: Upload,
+        work: Work,
+        title: Result<String, IngestError>,
+    ) -> Result<Uploaded, IngestError> {
+        let title = match title {
             Ok(title) => title,
             Err(error) => {
                 work.abandon().await;
                 return Err(error);
             }
         };
+        let Upload { caller, target, on_error: _, attempt } = upload;
         let Prepared { photos, rejected, staging } = work.prepared();
         let (attempt, claim) = attempt.map(|attempt| attempt.with_rejected(&rejected)).unzip();
         let ingest = Arc::clone(self);
@@ -292,56 +304,6 @@ impl Ingest {
         self.counts.committed(&uploaded);
         Ok(uploaded)
     }
-
-    /// Reads all parts, gives their photos to `work`, waits for them, and returns the title.
-    async fn read(self: &Arc<Self>, mut parts: Parts, work: &mut Work) -> Result<String, IngestError> {
-        let mut title = String::new();
-        let (mut index, mut empty) = (0, Vec::new());
-        while let Some(part) = work.unless_photo_fails(parts.next()).await?? {
-            match part.name() {
-                FILES_FIELD => {
-                    let label = Label { index, filename: part.filename().map(str::to_owned) };
-                    match work.unless_photo_fails(self.receive(part, label)).await? {
-                        Ok(PhotoPart::Photo(photo)) => work.begin(Arc::clone(self), photo),
-                        Ok(PhotoPart::Empty(label)) => empty.push(label),
-                        Ok(PhotoPart::NotChosen) => continue,
-                        Err(error) => work.reject(error)?,
-                    }
-                    index += 1;
-                    // A form of empty parts alone has no photo. Next to a photo, an empty part is a photo that was lost.
-                    if work.has_photos() {
-                        for label in empty.drain(..) {
-                            work.reject(label.blame(PhotoError::NoBytes))?;
-                        }
-                    }
-                }
-                TITLE_FIELD => title = work.unless_photo_fails(read_title(part)).await??,
-                _ => work.unless_photo_fails(part.skip()).await??,
-            }
-        }
-        if !work.has_photos() {
-            return Err(IngestError::NoPhoto { max: self.limits.photos });
-        }
-        work.finish().await?;
-        Ok(title)
-    }
-}
-
-async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
-    if part.is_encoded() {
-        return Err(IngestError::TitleEncoded);
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = part.chunk().await? {
-        // A character takes at most four bytes.
-        if bytes.len() + chunk.len() > 4 * MAX_TITLE_CHARS {
-            let (field, max) = ("title", MAX_TITLE_CHARS);
-            return Err(FieldError::TooLong { field, max }.into());
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    let title = String::from_utf8(bytes).map_err(|_| IngestError::TitleNotText)?;
-    Ok(fields::title(title)?)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The states of one photo during an upload: received, then encoded and staged, or recognised, or deduplicated.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::parts::Part;
 use super::quota::Charge;
 use super::sniff::{HEAD_BYTES, Sniffed, sniff};
 use super::spool::{Source, Spool};
@@ -77,13 +77,20 @@ impl Output {
     }
 }
 
-/// A part of the field for photos.
-pub(super) enum PhotoPart {
+/// The bytes of one photo as they arrive, whatever brings them.
+pub(super) trait PhotoBytes {
+    /// Whether the bytes are a text that encodes those of the file.
+    fn is_encoded(&self) -> bool;
+
+    /// Returns the next bytes, at least one, or `None` at the end.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, IngestError>> + Send;
+}
+
+/// What arrived in the place of a photo.
+pub(super) enum Received {
     Photo(ReceivedPhoto),
-    /// A named part of 0 bytes.
+    /// 0 bytes.
     Empty(Label),
-    /// A field of a form in which no file was chosen: 0 bytes, and an empty file name.
-    NotChosen,
 }
 
 /// Position and file name of a photo, for error messages.
@@ -101,23 +108,26 @@ impl Label {
 
 impl Ingest {
     /// Reads one photo whole. Its type is checked from its first bytes, before any of it is spooled.
-    pub(super) async fn receive(&self, mut part: Part<'_>, label: Label) -> Result<PhotoPart, IngestError> {
+    pub(super) async fn receive(
+        &self,
+        mut incoming: impl PhotoBytes,
+        label: Label,
+    ) -> Result<Received, IngestError> {
         let mut head = Vec::with_capacity(HEAD_BYTES);
         let mut chunk = Bytes::new();
         while head.len() < HEAD_BYTES {
-            let Some(next) = part.chunk().await? else { break };
+            let Some(next) = incoming.next().await? else { break };
             chunk = next;
             let take = chunk.len().min(HEAD_BYTES - head.len());
             head.extend_from_slice(&chunk.split_to(take));
         }
         if head.is_empty() {
-            let is_chosen = label.filename.as_deref() != Some("");
-            return Ok(if is_chosen { PhotoPart::Empty(label) } else { PhotoPart::NotChosen });
+            return Ok(Received::Empty(label));
         }
         if label.index == self.limits.photos {
             return Err(IngestError::TooManyPhotos { max: self.limits.photos });
         }
-        if part.is_encoded() {
+        if incoming.is_encoded() {
             return Err(label.blame(PhotoError::Encoded));
         }
         let (mime, format) = self.judge(sniff(&head)).map_err(|reason| label.blame(reason))?;
@@ -133,12 +143,12 @@ impl Ingest {
                 return Err(label.blame(PhotoError::TooLarge { max }));
             }
             spool.write(chunk).await?;
-            next = part.chunk().await?;
+            next = incoming.next().await?;
         }
         let bytes = spool.len();
         let (source, hash) = spool.finish().await?;
         let id = SourceId::from_digest(hash.into());
-        Ok(PhotoPart::Photo(ReceivedPhoto { source, id, format, mime, bytes, label }))
+        Ok(Received::Photo(ReceivedPhoto { source, id, format, mime, bytes, label }))
     }
 
     fn judge(&self, sniffed: Sniffed) -> Result<(&'static str, Format), PhotoError> {

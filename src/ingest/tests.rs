@@ -326,7 +326,7 @@ async fn panicking_decoder_blames_the_photo_and_is_logged_and_counted() {
     let writer = lines.clone();
     let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _in_this_thread = tracing::subscriber::set_default(log);
-    let label = Label { index: 3, filename: Some("/home/me/x.jpg".into()) };
+    let label = photo::Label { index: 3, filename: Some("/home/me/x.jpg".into()) };
     let cost = crate::imaging::Cost { time: Duration::ZERO, memory: 0 };
     let done = pool.run(new_draft().caller.client, cost, |_| panic!("a decoder's bug")).await;
     let blamed = tracing::info_span!("request", request_id = "r-17")
