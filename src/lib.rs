@@ -32,6 +32,7 @@ mod listings;
 mod maintenance;
 mod media;
 pub mod model;
+mod outbound;
 mod publication;
 mod ratelimit;
 mod recent_check;

@@ -3,7 +3,6 @@
 //! A delivery has a deadline and reads little of the answer. Redirects are not followed. A host name must resolve to addresses on
 //! the public internet; an address in a private network is used only if the URL itself names it.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +25,7 @@ use super::signature::SigningSecret;
 use crate::error_chain::error_chain;
 use crate::global_address::is_global;
 use crate::model::Timestamp;
+use crate::outbound::{OWN_NAME, SystemResolver, allowed_addresses};
 use crate::tls::{self, TlsError};
 
 /// Longest time to connect.
@@ -73,7 +73,7 @@ pub(super) struct Receiver {
 
 impl Receiver {
     pub(super) fn new(webhook: Webhook) -> Result<Self, TlsError> {
-        let mut tcp = HttpConnector::new_with_resolver(Resolver);
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::default());
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         tcp.set_nodelay(true);
@@ -93,7 +93,7 @@ impl Receiver {
         let signature = self.webhook.secret.sign(id, timestamp, &body);
         let request = Request::post(self.webhook.url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header(USER_AGENT, concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, OWN_NAME)
             .header("webhook-id", id)
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", signature)
@@ -113,23 +113,10 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }
 
-/// Resolves host names, and leaves out addresses that are not on the public internet. A URL with an address is not resolved.
-#[derive(Debug, Clone, Copy)]
-struct Resolver;
-
-/// A name has no address on the public internet.
-#[derive(Debug)]
-struct NotGlobal;
-
-impl fmt::Display for NotGlobal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "the name has no address on the public internet; a private one must be in WEBHOOK_URL itself",
-        )
-    }
-}
-
-impl std::error::Error for NotGlobal {}
+/// Resolves host names, and leaves out addresses that are not on the public internet. A URL with an address is not resolved: a
+/// private one must be in WEBHOOK_URL itself.
+#[derive(Debug, Clone, Default)]
+struct Resolver(SystemResolver);
 
 type Addresses = std::vec::IntoIter<SocketAddr>;
 
@@ -143,13 +130,15 @@ impl tower::Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = self.0.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             // The name of this machine says what it is, as an address does.
             let is_own = name.as_str().eq_ignore_ascii_case("localhost");
             let is_allowed = |address: IpAddr| is_global(address) || is_own && address.is_loopback();
-            let allowed: Vec<_> = found.filter(|address| is_allowed(address.ip())).collect();
-            if allowed.is_empty() { Err(io::Error::other(NotGlobal)) } else { Ok(allowed.into_iter()) }
+            let allowed = allowed_addresses(&resolver, name.as_str(), is_allowed).await;
+            let allowed: Vec<_> =
+                allowed.map_err(io::Error::other)?.into_iter().map(|ip| (ip, 0).into()).collect();
+            Ok(allowed.into_iter())
         })
     }
 }
