@@ -16,6 +16,7 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, Event, Outbox};
 use crate::config::{CorsOrigins, Settings, WebhookSettings};
 use crate::events::{Events, SigningSecret, Webhook};
+use crate::fetch::Fetcher;
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits};
 use crate::listings::Listings;
@@ -44,9 +45,9 @@ pub enum StartError {
     /// Redis.
     #[error(transparent)]
     Redis(#[from] RedisError),
-    /// TLS to the receiver of events.
+    /// TLS to the receiver of events, or to servers from which photos are fetched.
     #[error(transparent)]
-    Events(#[from] TlsError),
+    Tls(#[from] TlsError),
     /// The image threads.
     #[error("the image pool cannot start: {0}")]
     Pool(io::Error),
@@ -149,6 +150,11 @@ impl App {
             }
             None => None,
         };
+        let fetcher = if settings.fetch_enabled {
+            Some(Arc::new(Fetcher::new(settings.fetch_allow.clone())?))
+        } else {
+            None
+        };
         let connections = Connections::default();
         let global_limiter = settings.rate_limit_global.map(|quota| limiter("global", quota));
         let upload_limiter = settings.rate_limit_upload.map(|quota| limiter("upload", quota));
@@ -161,12 +167,16 @@ impl App {
         if let Some(events) = &events {
             events.register(&mut metrics);
         }
+        if let Some(fetcher) = &fetcher {
+            fetcher.register(&mut metrics);
+        }
         connections.register(&mut metrics);
         logging::register(&mut metrics);
         let api = Api {
             routes: Routes::new(&settings.media_base_url)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
             ingest: Arc::clone(&ingest),
+            fetcher,
             maintenance: Arc::clone(&maintenance),
             listings: Arc::new(Listings::new(Arc::clone(&catalog), settings.auth_required)),
             catalog,
@@ -274,6 +284,7 @@ mod tests {
             ("PORT", "0".to_owned()),
             ("DATABASE_URL", format!("sled:{}", path("db"))),
             ("MEDIA_ROOT", path("uploads")),
+            ("FETCH_ENABLED", "true".to_owned()),
             ("WEBHOOK_URL", "http://127.0.0.1:1/".to_owned()),
             ("WEBHOOK_SECRET", "a secret of this test".to_owned()),
         ];

@@ -22,6 +22,7 @@ pub mod disk;
 mod docs;
 mod error_chain;
 mod events;
+mod fetch;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod global_address;

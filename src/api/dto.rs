@@ -48,7 +48,7 @@ pub(super) struct ListOut {
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Rejected")]
 pub(super) struct RejectedOut {
-    /// Index of the photo in the form, counted from 0.
+    /// Index of the photo in the form or of its URL, counted from 0.
     file_index: usize,
     /// File name of the photo, if the form has one.
     filename: Option<String>,
@@ -179,6 +179,20 @@ pub(super) fn new_draft() -> Value {
         "maxItems": 0,
         "description": "The ids of finished uploads, in order.",
     });
+    schema
+}
+
+/// Returns the schema of the body that makes a draft of photos by URL.
+pub(super) fn photo_urls() -> Value {
+    let urls = json!({
+        "type": "array",
+        "items": {"type": "string", "format": "uri"},
+        "minItems": 1,
+        "description": "The URLs of the photos, in the order of the draft.",
+        "examples": [["https://photos.example.com/front.jpg"]],
+    });
+    let mut schema = object(&json!({"urls": urls, "title": written_members()["title"]}));
+    schema["required"] = json!(["urls"]);
     schema
 }
 

@@ -72,16 +72,19 @@ const IF_NONE_MATCH: Header = ("If-None-Match", "Entity tags; the answer is 304 
 const IF_RANGE: Header = ("If-Range", "An entity tag; Range is ignored if it is not the photo's.");
 const RANGE: Header = ("Range", "One range of bytes. Others are ignored, and the answer is the whole photo.");
 
-/// Problems of every upload of a form.
-const UPLOAD_PROBLEMS: &[ProblemKind] = &[
+/// Problems of every form.
+const FORM_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::BadBoundary,
     ProblemKind::MalformedMultipart,
     ProblemKind::CutOff,
+    ProblemKind::NotMultipart,
+    ProblemKind::EncodedBody,
+];
+/// Problems of every upload of photos.
+const PHOTO_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::NoPhoto,
     ProblemKind::TooManyPhotos,
     ProblemKind::PhotoTooLarge,
-    ProblemKind::NotMultipart,
-    ProblemKind::EncodedBody,
     ProblemKind::UnsupportedImage,
     ProblemKind::BadTitle,
     ProblemKind::EmptyImage,
@@ -137,6 +140,14 @@ const CURSOR: Parameter = Parameter {
     schema: || json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{11}$"}),
 };
 
+/// The answer of a request that makes a draft.
+const CREATED: &[Answer] = &[answer(
+    StatusCode::CREATED,
+    "The draft.",
+    &[LOCATION, DRAFT_ETAG, CACHE_CONTROL, REPLAYED],
+    json_of::<DraftOut>(),
+)];
+
 /// The answer of an upload to an existing draft.
 const APPENDED: &[Answer] =
     &[answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL, REPLAYED], json_of::<DraftOut>())];
@@ -149,7 +160,7 @@ const CHANGED: &[Answer] =
     &[answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL], json_of::<DraftOut>())];
 
 /// All endpoints.
-pub(super) static ENDPOINTS: [Endpoint; 14] = [
+pub(super) static ENDPOINTS: [Endpoint; 15] = [
     Endpoint {
         method: Method::POST,
         path: "/api/v1/ingest/upload",
@@ -163,14 +174,30 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         parameters: &[],
         query: &[ON_ERROR],
         request_headers: &[KEY],
-        answers: &[answer(
-            StatusCode::CREATED,
-            "The draft.",
-            &[LOCATION, DRAFT_ETAG, CACHE_CONTROL, REPLAYED],
-            json_of::<DraftOut>(),
-        )],
-        problems: &[UPLOAD_PROBLEMS, WRITE_PROBLEMS],
+        answers: CREATED,
+        problems: &[FORM_PROBLEMS, PHOTO_PROBLEMS, WRITE_PROBLEMS],
         handler: |api, call| Box::pin(uploads::create(api, call)),
+    },
+    Endpoint {
+        method: Method::POST,
+        path: "/api/v1/ingest/photos",
+        name: "photos_fetch",
+        operation: "fetchPhotos",
+        summary: "Makes a draft of photos that the server fetches by their URLs: all of them, or nothing.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global, Limit::Upload],
+        is_monitor: false,
+        input: Input::Json { types: JSON, schema: dto::photo_urls },
+        parameters: &[],
+        query: &[ON_ERROR],
+        request_headers: &[KEY],
+        answers: CREATED,
+        problems: &[
+            &[ProblemKind::FetchDisabled, ProblemKind::FetchRefused, ProblemKind::FetchFailed],
+            PHOTO_PROBLEMS,
+            WRITE_PROBLEMS,
+        ],
+        handler: |api, call| Box::pin(uploads::create_by_url(api, call)),
     },
     Endpoint {
         method: Method::GET,
@@ -202,12 +229,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         parameters: &[],
         query: &[],
         request_headers: &[KEY],
-        answers: &[answer(
-            StatusCode::CREATED,
-            "The draft.",
-            &[LOCATION, DRAFT_ETAG, CACHE_CONTROL, REPLAYED],
-            json_of::<DraftOut>(),
-        )],
+        answers: CREATED,
         problems: &[&[ProblemKind::BadTitle, ProblemKind::UnknownUpload], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::create(api, call)),
     },
@@ -284,7 +306,7 @@ pub(super) static ENDPOINTS: [Endpoint; 14] = [
         query: &[ON_ERROR],
         request_headers: &[IF_MATCH_DRAFT, KEY],
         answers: APPENDED,
-        problems: &[DRAFT_PROBLEMS, &[ProblemKind::DraftFull], UPLOAD_PROBLEMS, WRITE_PROBLEMS],
+        problems: &[DRAFT_PROBLEMS, &[ProblemKind::DraftFull], FORM_PROBLEMS, PHOTO_PROBLEMS, WRITE_PROBLEMS],
         handler: |api, call| Box::pin(uploads::append(api, call)),
     },
     Endpoint {

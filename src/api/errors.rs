@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::catalog::{CatalogError, ChangeError};
 use crate::error_chain::error_chain;
+use crate::fetch::FetchError;
 use crate::imaging::ImageError;
 use crate::ingest::boundary::ContentTypeError;
 use crate::ingest::parts::{PartsError, StreamError};
@@ -80,6 +81,10 @@ pub(super) fn photo(reason: &PhotoError) -> ProblemKind {
         | PhotoError::SentAsText { .. }
         | PhotoError::Encoded
         | PhotoError::Image(ImageError::Unsupported | ImageError::CameraRaw) => ProblemKind::UnsupportedImage,
+        PhotoError::Fetch(FetchError::NotAUrl | FetchError::Credentials | FetchError::Origin) => {
+            ProblemKind::FetchRefused
+        }
+        PhotoError::Fetch(FetchError::Failed) => ProblemKind::FetchFailed,
         PhotoError::Image(ImageError::TooManyPixels { .. }) => ProblemKind::TooManyPixels,
         PhotoError::Image(ImageError::Truncated) => ProblemKind::TruncatedImage,
         PhotoError::Image(ImageError::Corrupt) => ProblemKind::CorruptImage,

@@ -220,7 +220,7 @@ fn number<T: std::str::FromStr>(digits: &str) -> Option<T> {
     digits.parse().ok().filter(|_| is_plain)
 }
 
-async fn read(call: Call) -> Result<Members, Problem> {
+pub(super) async fn read(call: Call) -> Result<Members, Problem> {
     let types = match &call.input {
         Input::Json { types, .. } => *types,
         Input::Nothing | Input::Photos => &[],
@@ -240,7 +240,7 @@ fn written_fields(members: &mut Members) -> Result<Fields, Problem> {
     Ok(Fields { title, description, price_suggested, status: None })
 }
 
-fn text(
+pub(super) fn text(
     name: &'static str,
     value: Value,
     check: fn(String) -> Result<String, FieldError>,

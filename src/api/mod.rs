@@ -29,6 +29,7 @@ pub(crate) use self::event_body::event_body;
 use self::idempotency::KeyCheck;
 use crate::auth::Tokens;
 use crate::catalog::Catalog;
+use crate::fetch::Fetcher;
 use crate::ingest::Ingest;
 use crate::listings::Listings;
 use crate::maintenance::Maintenance;
@@ -100,6 +101,8 @@ pub(crate) struct Api {
     pub routes: Routes,
     /// The upload use case.
     pub ingest: Arc<Ingest>,
+    /// Fetches photos, unless FETCH_ENABLED is false.
+    pub fetcher: Option<Arc<Fetcher>>,
     /// Reads and changes drafts.
     pub listings: Arc<Listings>,
     /// The store of drafts.

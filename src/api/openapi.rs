@@ -242,7 +242,7 @@ fn problem_schema() -> Value {
             "file_index": {
                 "type": "integer",
                 "minimum": 0,
-                "description": "Index of the rejected photo in the form, counted from 0.",
+                "description": "Index of the rejected photo in the form, or of its URL, counted from 0.",
             },
             "filename": {
                 "type": ["string", "null"],

@@ -1,23 +1,26 @@
-//! Uploads: `POST /api/v1/ingest/upload` and `POST /api/v1/listings/{id}/photos`.
+//! Uploads: `POST /api/v1/ingest/upload`, `POST /api/v1/ingest/photos` and `POST /api/v1/listings/{id}/photos`.
 
 use std::borrow::Cow;
 
 use futures_util::TryStreamExt;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Response, StatusCode};
+use serde_json::Value;
 
 use super::Api;
 use super::body_head::{refuse_encoding, refuse_length};
 use super::dto::RejectedOut;
 use super::endpoint::{Call, bad_parameter};
+use super::json_body::bad_member;
 use super::listings::{self, Located, Precondition};
 use crate::catalog::ChangeError;
 use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::parts::StreamError;
 use crate::ingest::{OnError, Rejected, Target, Upload, UploadAttempt, Uploaded};
+use crate::listings::fields;
 use crate::model::Draft;
 use crate::web::body::{Body, ReadError};
-use crate::web::problem::Problem;
+use crate::web::problem::{Problem, ProblemKind};
 
 /// The parameter of the query that says what a bad photo means for the others.
 pub(super) const ON_ERROR: &str = "on_error";
@@ -26,6 +29,38 @@ pub(super) const ON_ERROR: &str = "on_error";
 pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     let (draft, rejected) = upload(api, call, Target::NewDraft).await?;
     listings::answer(api, StatusCode::CREATED, draft, rejected)
+}
+
+/// Makes a draft of photos that this server fetches.
+pub(super) async fn create_by_url(api: &Api, mut call: Call) -> Result<Response<Body>, Problem> {
+    let Some(fetcher) = &api.fetcher else {
+        let detail = "This server does not fetch photos by URL (FETCH_ENABLED). Upload them in a form.";
+        return Err(Problem::new(ProblemKind::FetchDisabled, detail));
+    };
+    api.refuse_if_read_only()?;
+    let upload = new_upload(&mut call, Target::NewDraft)?;
+    let mut members = listings::read(call).await?;
+    let urls = urls(members.take("urls"))?;
+    let title =
+        members.take("title").map(|value| listings::text("title", value, fields::title)).transpose()?;
+    members.end("`urls` and `title`")?;
+    api.ingest.admit(upload.caller.client).await?;
+    let on_error = upload.on_error;
+    let uploaded = api.ingest.upload_urls(upload, fetcher, urls, title.unwrap_or_default()).await?;
+    let (draft, rejected) = shown_upload(uploaded, on_error);
+    listings::answer(api, StatusCode::CREATED, draft, rejected)
+}
+
+fn urls(member: Option<Value>) -> Result<Vec<String>, Problem> {
+    let url = |value| match value {
+        Value::String(url) => Some(url),
+        _ => None,
+    };
+    let urls = match member {
+        Some(Value::Array(values)) => values.into_iter().map(url).collect(),
+        _ => None,
+    };
+    urls.ok_or_else(|| bad_member("urls", "The member `urls` is an array of strings, one or more."))
 }
 
 /// Appends the photos in a form to a draft.
@@ -41,10 +76,14 @@ pub(super) async fn append(api: &Api, call: Call) -> Result<Response<Body>, Prob
 }
 
 /// Takes in the form. Returns the draft, and the photos that were left out if the request says that bad ones may be.
-async fn upload(api: &Api, call: Call, target: Target) -> Result<(Draft, Option<Vec<RejectedOut>>), Problem> {
+async fn upload(
+    api: &Api,
+    mut call: Call,
+    target: Target,
+) -> Result<(Draft, Option<Vec<RejectedOut>>), Problem> {
     api.refuse_if_read_only()?;
-    let on_error = on_error(&call)?;
-    let Call { caller, request, body_cap, attempt, .. } = call;
+    let upload = new_upload(&mut call, target)?;
+    let Call { caller, request, body_cap, .. } = call;
     let (head, body) = request.into_parts();
     // Whatever the head decides is answered before the first read of the body, which sends 100 Continue.
     let boundary = boundary(&content_type(&head.headers)?)?;
@@ -55,14 +94,25 @@ async fn upload(api: &Api, call: Call, target: Target) -> Result<(Draft, Option<
         ReadError::Slow => StreamError::Idle,
         ReadError::Aborted => StreamError::Aborted,
     });
+    let on_error = upload.on_error;
+    Ok(shown_upload(api.ingest.upload(upload, body, &boundary).await?, on_error))
+}
+
+/// Begins an upload with what the head says about it. Takes the attempt out of the call.
+fn new_upload(call: &mut Call, target: Target) -> Result<Upload, Problem> {
+    let on_error = on_error(call)?;
     let note = match on_error {
         OnError::Fail => |_: &[Rejected]| String::new(),
         OnError::Skip => |rejected: &[Rejected]| serde_json::to_string(&shown(rejected)).unwrap_or_default(),
     };
-    let attempt = attempt.map(|claimed| UploadAttempt { claimed, note });
-    let upload = Upload { caller, target, on_error, attempt };
-    let Uploaded { draft, rejected, photos: _ } = api.ingest.upload(upload, body, &boundary).await?;
-    Ok((draft, (on_error == OnError::Skip).then(|| shown(&rejected))))
+    let attempt = call.attempt.take().map(|claimed| UploadAttempt { claimed, note });
+    Ok(Upload { caller: call.caller, target, on_error, attempt })
+}
+
+/// Returns the draft, and the photos that were left out if the request says that bad ones may be.
+fn shown_upload(uploaded: Uploaded, on_error: OnError) -> (Draft, Option<Vec<RejectedOut>>) {
+    let Uploaded { draft, rejected, photos: _ } = uploaded;
+    (draft, (on_error == OnError::Skip).then(|| shown(&rejected)))
 }
 
 fn shown(rejected: &[Rejected]) -> Vec<RejectedOut> {

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use super::CorsOrigins;
+use crate::fetch::AllowedOrigins;
 use crate::ratelimit::Quota;
 
 pub(super) fn from_str<T: FromStr>(value: &str) -> Option<T> {
@@ -30,6 +31,10 @@ pub(super) fn list(value: &str) -> Option<Vec<String>> {
 
 pub(super) fn non_empty_list(value: &str) -> Option<Vec<String>> {
     list(value).filter(|items| !items.is_empty() && items.iter().all(|item| !item.is_empty()))
+}
+
+pub(super) fn allowed_origins(value: &str) -> Option<AllowedOrigins> {
+    AllowedOrigins::parse(&non_empty_list(value)?)
 }
 
 pub(super) fn cors_origins(value: &str) -> Option<CorsOrigins> {

@@ -17,6 +17,7 @@ use super::storage::{MediaStorage, StorageKind};
 use super::webhook::WebhookSettings;
 use super::{CorsOrigins, Database, Env, parse};
 use crate::disk::FreeDisk;
+use crate::fetch::AllowedOrigins;
 use crate::media::{BucketSettings, s3};
 use crate::ratelimit::Quota;
 
@@ -147,6 +148,19 @@ settings! {
     "Drafts" {
         pub idempotency_lifetime: Duration = IDEMPOTENCY_HOURS("24", Hours(1..=8760)),
             "Hours for which a request that succeeded is remembered under its Idempotency-Key.";
+    }
+
+    "Photos by URL" {
+        pub fetch_enabled: bool = FETCH_ENABLED("false", Bool),
+            "If true, POST /api/v1/ingest/photos fetches photos from URLs that clients choose.";
+        pub fetch_allow: AllowedOrigins = FETCH_ALLOW(
+            r#"["https://*"]"#,
+            ParsedBy(
+                "a list of https://*, https://*.example.com, and origins such as http://10.0.0.5:9000",
+                parse::allowed_origins
+            )
+        ), "Origins that may be fetched. A wildcard is for port 443 of hosts on the public internet. An origin that is \
+            named exactly may have any port and any address, also a private one.";
     }
 
     "Events" {

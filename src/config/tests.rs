@@ -341,3 +341,14 @@ fn unreadable_dotenv_file_is_an_error() {
     std::fs::create_dir(&path).unwrap();
     assert!(Source::from_process(&path).unwrap_err().contains("cannot be read"));
 }
+
+#[test]
+fn origins_that_may_be_fetched_are_wildcards_of_https_and_names() {
+    let allowed = |value: &str| load(&[("FETCH_ALLOW", value)]).map(|settings| settings.fetch_allow);
+    assert_eq!(load(&[]).unwrap().fetch_allow, allowed("https://*").unwrap());
+    assert!(!load(&[]).unwrap().fetch_enabled);
+    allowed(r#"["https://*.example.com", "http://10.0.0.5:9000"]"#).unwrap();
+    for bad in ["", "[]", "*", "http://*", "https://*:8443", "example.com", "https://a.example/path"] {
+        assert_eq!(refused(&[("FETCH_ALLOW", bad)]), ["FETCH_ALLOW"], "{bad}");
+    }
+}

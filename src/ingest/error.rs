@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::blocking::BlockingError;
 use crate::catalog::{CatalogError, ChangeError};
+use crate::fetch::FetchError;
 use crate::imaging::ImageError;
 use crate::listings::fields::FieldError;
 use crate::media::MediaError;
@@ -19,13 +20,13 @@ pub(crate) enum IngestError {
     #[error(transparent)]
     Parts(#[from] PartsError),
     /// There is no photo in the body.
-    #[error("The form has no photo: send 1 to {max} parts named `files`.")]
+    #[error("There is no photo: a form has 1 to {max} parts named `files`, a JSON body as many `urls`.")]
     NoPhoto {
         /// Most photos in one request.
         max: usize,
     },
     /// There are more photos than one request may hold.
-    #[error("The form has more than {max} photos.")]
+    #[error("The request has more than {max} photos.")]
     TooManyPhotos {
         /// Most photos in one request.
         max: usize,
@@ -122,6 +123,9 @@ pub(crate) enum PhotoError {
         "The part has a Content-Transfer-Encoding: it holds text where the bytes of an image file are expected. Send the file as it is, without encoding it."
     )]
     Encoded,
+    /// The photo could not be fetched from its URL.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// The image cannot be decoded or exceeds a limit.
     #[error(transparent)]
     Image(#[from] ImageError),

@@ -20,6 +20,10 @@ impl PhotoBytes for Part<'_> {
         Part::is_encoded(self)
     }
 
+    fn declared_bytes(&self) -> Option<u64> {
+        None
+    }
+
     async fn next(&mut self) -> Result<Option<Bytes>, IngestError> {
         Ok(self.chunk().await?)
     }

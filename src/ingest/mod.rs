@@ -1,7 +1,7 @@
-//! The upload: a multipart body in, a draft with its photos out. All or nothing.
+//! The upload: a multipart body or URLs in, a draft with its photos out. All or nothing.
 //!
 //! Photos are decoded while later parts still arrive, unless an earlier upload made them. A failure before the commit point
-//! removes what was staged. This room knows no HTTP: its input is a stream of bytes and a boundary.
+//! removes what was staged. This room knows no HTTP: its input is a stream of bytes and a boundary, or what `fetch` brings.
 
 mod admission;
 pub(crate) mod boundary;
@@ -15,6 +15,7 @@ mod photo;
 mod quota;
 pub mod sniff;
 mod spool;
+mod urls;
 mod work;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use self::work::{Prepared, Work};
 use crate::budget::Budget;
 use crate::catalog::{Claim, ClaimedAttempt, NewAttempt};
 use crate::disk::Scratch;
+use crate::fetch::Fetcher;
 use crate::imaging::{Pool, Recipe};
 use crate::model::{Caller, ClientKey, Draft, DraftId, MediaKey};
 use crate::publication::Publisher;
@@ -44,6 +46,8 @@ use crate::recent_check::RecentCheck;
 
 /// Most memory that is kept for the next photos while no photo uses it: two photos of the usual size of a phone.
 const SPARE_BYTES: u64 = 8 << 20;
+/// Uploads by URL in flight from which on each client is limited to its share. Each has up to four connections.
+const UPLOADS_BY_URL: usize = 64;
 
 /// Caps on one upload.
 #[derive(Debug, Clone)]
@@ -163,6 +167,7 @@ pub(crate) struct Ingest {
     scratch: Scratch,
     page_pool: Arc<PagePool>,
     uploads: Arc<Admission>,
+    uploads_by_url: Arc<Admission>,
     checked: RecentCheck,
     /// Commits that are running.
     commits: TaskTracker,
@@ -194,6 +199,7 @@ impl Ingest {
             scratch,
             page_pool,
             uploads,
+            uploads_by_url: Admission::new(UPLOADS_BY_URL),
             checked: RecentCheck::default(),
             commits: TaskTracker::new(),
             quota: None,
@@ -263,6 +269,24 @@ impl Ingest {
         let parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
         let title = self.read_form(parts, &mut work).await;
         self.complete(upload, work, title).await
+    }
+
+    /// Fetches photos and returns once their draft is durable. It can be dropped as [`upload`](Self::upload) can.
+    ///
+    /// # Errors
+    /// See [`IngestError`]; no draft, row or file stays.
+    pub(crate) async fn upload_urls(
+        self: &Arc<Self>,
+        upload: Upload,
+        fetcher: &Arc<Fetcher>,
+        urls: Vec<String>,
+        title: String,
+    ) -> Result<Uploaded, IngestError> {
+        let client = upload.caller.client;
+        let _by_url = self.uploads_by_url.begin(client).ok_or_else(IngestError::busy)?;
+        let (_in_flight, mut work) = self.begin(&upload)?;
+        let read = self.read_urls(fetcher, urls, &mut work).await;
+        self.complete(upload, work, read.map(|()| title)).await
     }
 
     /// Begins an upload, unless its client has its share of those in flight.

@@ -82,6 +82,9 @@ pub(super) trait PhotoBytes {
     /// Whether the bytes are a text that encodes those of the file.
     fn is_encoded(&self) -> bool;
 
+    /// The length of the file, if it is declared. It may be wrong.
+    fn declared_bytes(&self) -> Option<u64>;
+
     /// Returns the next bytes, at least one, or `None` at the end.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, IngestError>> + Send;
 }
@@ -133,6 +136,9 @@ impl Ingest {
         let (mime, format) = self.judge(sniff(&head)).map_err(|reason| label.blame(reason))?;
         imaging::check_declared(format, &head, &self.recipe).map_err(|error| label.blame(error))?;
         let max = self.limits.photo_bytes;
+        if incoming.declared_bytes().is_some_and(|bytes| bytes > max) {
+            return Err(label.blame(PhotoError::TooLarge { max }));
+        }
         let hasher = blake3::Hasher::new_keyed(&self.fingerprint);
         let mut spool =
             Spool::new(self.scratch.clone(), &self.budget.sources, Arc::clone(&self.page_pool), hasher);

@@ -18,6 +18,7 @@ const DEFAULT: &[(&str, &str)] = &[];
 /// Limits that small requests exceed.
 const SMALL: &[(&str, &str)] =
     &[("MAX_UPLOADS_PER_REQUEST", "2"), ("MAX_FILE_SIZE_MB", "1"), ("MAX_PIXELS", "400000")];
+const FETCHES: &[(&str, &str)] = &[("FETCH_ENABLED", "true")];
 const FULL: &[(&str, &str)] = &[("MIN_FREE_DISK_MB", "1048576")];
 
 fn request(line: &str, fields: &str, body: &[u8]) -> Vec<u8> {
@@ -49,6 +50,13 @@ fn create_as(content_type: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     request("POST /api/v1/listings", &fields, body)
 }
 
+/// An upload of one photo by its URL.
+fn fetch(url: &str) -> Vec<u8> {
+    let body = format!(r#"{{"urls": ["{url}"]}}"#);
+    let fields = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    request("POST /api/v1/ingest/photos", &fields, body.as_bytes())
+}
+
 /// An upload without its body.
 fn upload_head(fields: &str) -> Vec<u8> {
     let fields = format!("Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n{fields}");
@@ -77,6 +85,7 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ProblemKind::TokenInvalid => {
             Here(DEFAULT, get("/api/v1/listings/1", "Authorization: Bearer forged\r\n"))
         }
+        ProblemKind::FetchDisabled => Here(DEFAULT, fetch("https://photos.example/")),
         ProblemKind::NotFound => Here(DEFAULT, get("/nowhere", "")),
         ProblemKind::MethodNotAllowed => Here(DEFAULT, get(UPLOAD, "")),
         ProblemKind::RequestTimeout => {
@@ -112,6 +121,8 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ProblemKind::BadParameter => Here(DEFAULT, get("/api/v1/listings?limit=0", "")),
         ProblemKind::KeyReused => Elsewhere("idempotency.rs", "key_of_another_request_is_422"),
         ProblemKind::UnknownUpload => Here(DEFAULT, create("", br#"{"uploads": ["a"]}"#)),
+        ProblemKind::FetchRefused => Here(FETCHES, fetch("http://photos.example/")),
+        ProblemKind::FetchFailed => Here(FETCHES, fetch("https://127.0.0.1/")),
         ProblemKind::EmptyImage => {
             let gif = b"GIF89a\0\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\0\0\x01\0\0\x02\x02D\x01\0;";
             Here(DEFAULT, photo_of(gif))

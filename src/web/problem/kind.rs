@@ -40,9 +40,10 @@ problem_kinds! {
     CutOff = BAD_REQUEST "cut-off": "The connection ended before the body did.";
     MalformedJson = BAD_REQUEST "malformed-json": "The body is not a JSON object (RFC 8259), or names a member twice.";
     BadIdempotencyKey = BAD_REQUEST "bad-idempotency-key": "The Idempotency-Key does not have 1 to 255 visible ASCII characters, or there are two.";
-    NoPhoto = BAD_REQUEST "no-photo": "The form has no photo in its field `files`.";
+    NoPhoto = BAD_REQUEST "no-photo": "The form has no photo in its field `files`, or the array `urls` is empty.";
     TokenMissing = UNAUTHORIZED "token-missing": "This server demands a bearer token, and the request has none.";
     TokenInvalid = UNAUTHORIZED "token-invalid": "The bearer token is forged, expired or not yet valid.";
+    FetchDisabled = FORBIDDEN "fetch-disabled": "The server does not fetch photos by URL: FETCH_ENABLED is false.";
     NotFound = NOT_FOUND "not-found": "Nothing has this path, or the caller may not see it.";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method-not-allowed": "The path exists for the methods in `Allow` only.";
     RequestTimeout = REQUEST_TIMEOUT "request-timeout": "The request did not arrive in time.";
@@ -50,7 +51,7 @@ problem_kinds! {
     PreconditionFailed = PRECONDITION_FAILED "precondition-failed": "`If-Match` names no ETag of the resource.";
     BodyTooLarge = PAYLOAD_TOO_LARGE "body-too-large": "The body is larger than the limits of the endpoint allow.";
     DraftFull = PAYLOAD_TOO_LARGE "draft-full": "The draft would have more than MAX_PHOTOS_PER_DRAFT photos.";
-    TooManyPhotos = PAYLOAD_TOO_LARGE "too-many-photos": "The form has more than MAX_UPLOADS_PER_REQUEST photos.";
+    TooManyPhotos = PAYLOAD_TOO_LARGE "too-many-photos": "The request has more than MAX_UPLOADS_PER_REQUEST photos.";
     PhotoTooLarge = PAYLOAD_TOO_LARGE "photo-too-large": "A photo is larger than MAX_FILE_SIZE_MB.";
     UriTooLong = URI_TOO_LONG "uri-too-long": "The request target is longer than 8 KiB.";
     NotMultipart = UNSUPPORTED_MEDIA_TYPE "not-multipart": "The Content-Type is not multipart/form-data.";
@@ -64,6 +65,8 @@ problem_kinds! {
     BadParameter = UNPROCESSABLE_ENTITY "bad-parameter": "A parameter of the query has a value that does not fit. `parameter` names it.";
     KeyReused = UNPROCESSABLE_ENTITY "key-reused": "The Idempotency-Key was used for another path or a body of another length.";
     UnknownUpload = UNPROCESSABLE_ENTITY "unknown-upload": "No finished upload of the caller has this id, or it is in a draft already.";
+    FetchRefused = UNPROCESSABLE_ENTITY "fetch-refused": "A URL is malformed, has credentials, or names an origin that is not in FETCH_ALLOW.";
+    FetchFailed = UNPROCESSABLE_ENTITY "fetch-failed": "A URL could not be fetched. The answer does not say why; the log does.";
     EmptyImage = UNPROCESSABLE_ENTITY "empty-image": "A photo has no bytes or no pixels.";
     TooManyPixels = UNPROCESSABLE_ENTITY "too-many-pixels": "A photo has more than MAX_PIXELS pixels.";
     TruncatedImage = UNPROCESSABLE_ENTITY "truncated-image": "A photo ends before its pixels do.";
