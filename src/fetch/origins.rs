@@ -34,8 +34,11 @@ impl AllowedOrigins {
 
     /// Returns how the origin of `url` is allowed, or `None` if it is not.
     pub(super) fn trust(&self, url: &Url) -> Option<Trust> {
-        let origin = url.origin();
-        if self.0.contains(&Rule::Exact(origin)) {
+        // A blob: URL has the origin of the URL in it.
+        if !is_http(url) {
+            return None;
+        }
+        if self.0.contains(&Rule::Exact(url.origin())) {
             return Some(Trust::Named);
         }
         // The parser removes the default port.
@@ -49,6 +52,10 @@ impl AllowedOrigins {
         };
         (is_plain_https && self.0.iter().any(is_covered)).then_some(Trust::Public)
     }
+}
+
+fn is_http(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
 }
 
 fn rule(item: &str) -> Option<Rule> {
@@ -72,8 +79,7 @@ fn origin_of(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let has_credentials = !url.username().is_empty() || url.password().is_some();
     let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    (matches!(url.scheme(), "http" | "https") && is_bare && !has_credentials && !text.contains('@'))
-        .then_some(url)
+    (is_http(&url) && is_bare && !has_credentials && !text.contains('@')).then_some(url)
 }
 
 #[cfg(test)]
@@ -119,6 +125,7 @@ mod tests {
         assert_eq!(trust(&named, "http://10.0.0.5/"), None);
         assert_eq!(trust(&named, "https://10.0.0.5:9000/"), None);
         assert_eq!(trust(&named, "https://10.0.0.5/"), Some(Trust::Public));
+        assert_eq!(trust(&named, "blob:http://10.0.0.5:9000/a"), None);
         assert_eq!(trust(&["http://a.example:80"], "http://a.example/"), Some(Trust::Named));
     }
 

@@ -19,6 +19,7 @@ mod disk;
 mod erasure;
 mod events;
 mod fairness;
+mod fetch;
 mod forms;
 mod http2;
 mod http_clients;
