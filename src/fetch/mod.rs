@@ -13,7 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, LOCATION, TRANSFER_ENCODING};
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING,
+};
 use hyper::{Response, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -135,9 +137,13 @@ impl Fetcher {
                 return check(&answer.response).map(|()| answer);
             }
             redirects += 1;
+            if redirects > MAX_REDIRECTS {
+                return Err(Cause::Redirect);
+            }
+            let location = answer.response.headers().get(LOCATION).map(HeaderValue::as_bytes);
+            // Some servers send UTF-8, which the parser of URLs encodes.
             let location =
-                answer.response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
-            let location = location.filter(|_| redirects <= MAX_REDIRECTS).ok_or(Cause::Redirect)?;
+                location.and_then(|location| str::from_utf8(location).ok()).ok_or(Cause::Redirect)?;
             (url, trust) = self.judge(location, Some(&url)).map_err(|_| Cause::Redirect)?;
         }
     }

@@ -147,6 +147,21 @@ async fn inside(dir: &Path) {
         assert_eq!((status, taken()), (201, vec![public]), "{draft}");
     }
 
+    // These listeners see connections to any address: an exact origin is connected to, wherever it is.
+    let exact = ["https://10.0.0.1", "https://169.254.169.254", "https://n0.test"];
+    let allowed = exact.join(",");
+    let settings = [&settings[..], &[("FETCH_ALLOW", allowed.as_str())]].concat();
+    let trusting = Server::start_in(Arc::new(TempDir::new_in(dir).unwrap()), &settings);
+    for (url, address) in exact.into_iter().zip(["10.0.0.1", "169.254.169.254", "127.0.0.1"]) {
+        let (status, problem) = fetch(&trusting, "", &[url]).await;
+        let connected = SocketAddr::new(address.parse().unwrap(), 443);
+        assert_eq!(
+            (status, kind(&problem), taken()),
+            (422, "fetch-failed", vec![connected]),
+            "no certificate"
+        );
+    }
+
     let mut urls = attempts::urls(None);
     urls.extend((0..PRIVATE.len()).map(|number| format!("https://n{number}.test/photo.jpg")));
     urls.extend(["https://silent.test/".into(), "https://absent.test/".into()]);

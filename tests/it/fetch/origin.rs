@@ -82,6 +82,9 @@ fn answer(target: &str, mut stream: &TcpStream) -> std::io::Result<()> {
             let location = format!("../{left}/{number}#fragment");
             write!(stream, "HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")
         }
+        "accent" => {
+            write!(stream, "HTTP/1.1 302 Found\r\nLocation: /photo/{number}?é\r\nContent-Length: 0\r\n\r\n")
+        }
         "to" => {
             write!(stream, "HTTP/1.1 {} Moved\r\nLocation: {query}\r\nContent-Length: 0\r\n\r\n", steps[1])
         }
