@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version as HttpVersion};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -193,10 +193,18 @@ where
         if !guard.has_share() {
             request.extensions_mut().insert(MonitorsOnly);
         }
+        let interim = (request.version() == HttpVersion::HTTP_11).then(|| state.interim().open());
+        if let Some(interim) = &interim {
+            request.extensions_mut().insert(interim.clone());
+        }
         let handler = handler.clone();
         // Called inside the block: otherwise this future would contain the handler's future twice.
         Box::pin(async move {
             let response = handler(request, peer).await;
+            // hyper does not have the response yet, so no interim response can follow its head.
+            if let Some(interim) = interim {
+                interim.close();
+            }
             Ok(PacedBody::wrap(response, guard, h2_streams::current_time_budget()))
         })
     }

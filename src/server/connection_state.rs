@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::shares::Slot;
+use crate::web::interim::InterimQueue;
 
 /// Tracks whether a connection is active, has unanswered input, or timed out.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(super) struct ConnectionState {
     has_unanswered_input: AtomicBool,
     is_timed_out: AtomicBool,
     changed: Notify,
+    interim: Arc<InterimQueue>,
 }
 
 impl ConnectionState {
@@ -31,6 +33,7 @@ impl ConnectionState {
             has_unanswered_input: AtomicBool::new(false),
             is_timed_out: AtomicBool::new(false),
             changed: Notify::new(),
+            interim: Arc::default(),
         }
     }
 
@@ -45,6 +48,11 @@ impl ConnectionState {
     /// Returns true if a request is open or its response has not been read yet.
     fn is_active(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0 || self.is_write_blocked.load(Ordering::Relaxed)
+    }
+
+    /// Returns the interim responses that the connection still has to send.
+    pub(super) fn interim(&self) -> &Arc<InterimQueue> {
+        &self.interim
     }
 
     /// Completes when the connection is evicted to make room for another one.

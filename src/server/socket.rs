@@ -5,6 +5,7 @@
 //! - **Late start.** The HTTP version is detected before hyper is created, so a silent connection costs only its socket.
 //! - **413 for huge lengths.** A Content-Length above hyper's limit is refused with 413; see [`LengthWatch`].
 //! - **408.** A request head that began but did not arrive in time is answered before the connection closes.
+//! - **Interim responses.** hyper sends none but `100 Continue`; see [`Socket::send_interim`].
 //! - **Minimum read rate.** A client that does not read its response, or reads it too slowly, loses its connection.
 
 use std::io;
@@ -56,6 +57,8 @@ pub(super) struct Socket {
     prefetched: Bytes,
     /// Consecutive reads that did not wait.
     ready_reads: u32,
+    /// Rest of an interim response of which the kernel has accepted a part. It precedes all other bytes.
+    interim: Bytes,
     own_response: Bytes,
     /// Time that the client has left for reading responses.
     time_budget: TimeBudget,
@@ -75,6 +78,7 @@ impl Socket {
             lengths: LengthWatch::default(),
             prefetched: Bytes::new(),
             ready_reads: 0,
+            interim: Bytes::new(),
             own_response: Bytes::new(),
             time_budget: TimeBudget::new(write_rate),
             write_timer: None,
@@ -141,16 +145,40 @@ impl Socket {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    fn poll_own_response(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.own_response.has_remaining() {
-            let written = Pin::new(&mut self.stream).poll_write(cx, &self.own_response);
+    /// Writes what precedes the next bytes of hyper: the rest of an interim response, and a response of this module.
+    fn poll_own_responses(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.interim.has_remaining() || self.own_response.has_remaining() {
+            let own = if self.interim.has_remaining() { &self.interim } else { &self.own_response };
+            let written = Pin::new(&mut self.stream).poll_write(cx, own);
             let written = ready!(self.track_write(cx, written))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.own_response.advance(written);
+            (&mut self.interim).chain(&mut self.own_response).advance(written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes interim responses as far as the client reads them.
+    ///
+    /// This is called from `poll_flush` only. hyper flushes when it has written all that it has, and begins no request before
+    /// it has the whole response to the previous one, so at that point the stream is at the start of a response.
+    ///
+    /// A client may read nothing before it has sent its body, so blocked interim responses neither use up its time for
+    /// reading nor make the flush wait. If the write fails, the body is still read to its end.
+    fn send_interim(&mut self, cx: &mut Context<'_>) {
+        loop {
+            while self.interim.has_remaining() {
+                match Pin::new(&mut self.stream).poll_write(cx, &self.interim) {
+                    Poll::Ready(Ok(written)) if written > 0 => self.interim.advance(written),
+                    _ => return,
+                }
+            }
+            match self.state.interim().take(cx) {
+                Some(next) => self.interim = next,
+                None => return,
+            }
+        }
     }
 }
 
@@ -226,7 +254,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_own_response(cx))?;
+        ready!(self.poll_own_responses(cx))?;
         self.state.set_unanswered_input(false);
         if let Some(problem) = problem_instead_of(buf) {
             let is_body = self.lengths.exceeds_limit();
@@ -247,7 +275,7 @@ impl AsyncWrite for Socket {
         match bufs.iter().find(|buf| !buf.is_empty()) {
             Some(first) if problem_instead_of(first).is_some() => self.poll_write(cx, first),
             _ => {
-                ready!(self.poll_own_response(cx))?;
+                ready!(self.poll_own_responses(cx))?;
                 self.state.set_unanswered_input(false);
                 self.lengths.restart();
                 let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
@@ -261,12 +289,15 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_own_response(cx))?;
+        if self.own_response.has_remaining() {
+            ready!(self.poll_own_responses(cx))?;
+        }
+        self.send_interim(cx);
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_own_response(cx))?;
+        ready!(self.poll_own_responses(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod conditional;
 pub(crate) mod headers;
+pub(crate) mod interim;
 pub(crate) mod min_rate;
 pub(crate) mod problem;
 pub(crate) mod query;
