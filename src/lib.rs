@@ -32,6 +32,8 @@ mod listings;
 mod maintenance;
 mod media;
 pub mod model;
+#[cfg_attr(not(test), expect(dead_code, reason = "resumable uploads will use it"))]
+mod partial;
 mod publication;
 mod ratelimit;
 mod recent_check;
