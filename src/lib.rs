@@ -9,6 +9,9 @@ pub mod app;
 mod auth;
 mod backup;
 mod blocking;
+#[cfg(test)]
+#[path = "../tests/it/bucket.rs"]
+mod bucket;
 pub mod budget;
 pub mod catalog;
 pub mod cli;

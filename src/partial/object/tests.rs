@@ -2,16 +2,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::bucket::{self, ACCESS_KEY, BUCKET, Line, SECRET_KEY};
 use crate::disk::FreeDisk;
 use crate::media::MediaStore;
 use crate::media::s3::S3Settings;
 use crate::model::MediaKey;
 use crate::partial::conformance::{self, Row};
-
-#[path = "../../../tests/it/bucket.rs"]
-mod bucket;
-
-use bucket::{ACCESS_KEY, BUCKET, Line, SECRET_KEY};
 
 struct Setup {
     photos: BucketStore,
