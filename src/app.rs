@@ -86,7 +86,7 @@ impl App {
         let Stores { catalog, media } = stores::open(settings, Mode::Serve).await?;
         let outbox: Arc<dyn Outbox> = Arc::clone(&catalog) as _;
         let catalog: Arc<dyn Catalog> = catalog;
-        let stores::Media { store, scratch } = media;
+        let stores::Media { store, scratch, .. } = media;
         let budget = Budget::new(settings.memory_budget_bytes);
         let pool = Pool::start(settings.workers, budget.images, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;

@@ -9,6 +9,9 @@ pub mod app;
 mod auth;
 mod backup;
 mod blocking;
+#[cfg(test)]
+#[path = "../tests/it/bucket.rs"]
+mod bucket;
 pub mod budget;
 pub mod catalog;
 pub mod cli;
@@ -34,6 +37,8 @@ mod maintenance;
 mod media;
 pub mod model;
 mod outbound;
+#[cfg_attr(not(test), expect(dead_code, reason = "resumable uploads will use it"))]
+mod partial;
 mod publication;
 mod ratelimit;
 mod recent_check;

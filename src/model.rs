@@ -5,30 +5,14 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
+use ring::rand::SystemRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// Defines the hash `$name` of 32 bytes, written as 64 lower-case hex digits, and the error `$invalid` of other text.
-macro_rules! digest {
-    ($(#[$doc:meta])* $name:ident, $invalid:ident, $message:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name([u8; 32]);
-
-        impl $name {
-            /// Creates the value with this digest.
-            pub const fn from_digest(digest: [u8; 32]) -> Self {
-                Self(digest)
-            }
-
-            /// Returns the raw digest.
-            pub fn as_bytes(&self) -> &[u8; 32] {
-                &self.0
-            }
-        }
-
+/// Gives the bytes of `$name` their text form, lower-case hex digits, and the error `$invalid` of other text.
+macro_rules! hex_text {
+    ($name:ident, $invalid:ident, $message:literal) => {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -41,7 +25,7 @@ macro_rules! digest {
             }
         }
 
-        /// The text is not 64 lower-case hex digits.
+        #[doc = concat!("The text has another form: ", $message, ".")]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
         #[error($message)]
         pub struct $invalid;
@@ -63,10 +47,34 @@ macro_rules! digest {
         }
 
         impl From<$name> for String {
-            fn from(digest: $name) -> Self {
-                digest.to_string()
+            fn from(bytes: $name) -> Self {
+                bytes.to_string()
             }
         }
+    };
+}
+
+/// Defines the hash `$name` of 32 bytes, written as 64 lower-case hex digits, and the error `$invalid` of other text.
+macro_rules! digest {
+    ($(#[$doc:meta])* $name:ident, $invalid:ident, $message:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name([u8; 32]);
+
+        impl $name {
+            /// Creates the value with this digest.
+            pub const fn from_digest(digest: [u8; 32]) -> Self {
+                Self(digest)
+            }
+
+            /// Returns the raw digest.
+            pub fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        hex_text! { $name, $invalid, $message }
     };
 }
 
@@ -103,18 +111,49 @@ impl AttemptId {
     }
 }
 
-fn read_hex(text: &str) -> Option<[u8; 32]> {
-    let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
+fn read_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.as_bytes();
+    if digits.len() != 2 * N {
+        return None;
+    }
     let nibble = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
     };
-    let mut digest = [0; 32];
-    for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
         *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
     }
-    Some(digest)
+    Some(bytes)
+}
+
+/// Identifies a resumable upload. It cannot be guessed: it has 128 random bits. Its text is 32 lower-case hex digits, so texts
+/// have the order of their ids.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UploadId([u8; 16]);
+
+hex_text! { UploadId, InvalidUploadId, "an upload id is 32 lower-case hex digits" }
+
+impl UploadId {
+    /// Creates an id from random bits of the operating system.
+    pub fn random() -> Self {
+        let bits = ring::rand::generate(&SystemRandom::new());
+        #[expect(clippy::expect_used, reason = "getrandom(2) refuses no request of up to 256 bytes")]
+        let bits = bits.expect("the system has random bits");
+        Self(bits.expose())
+    }
+
+    /// Creates the id with these bytes, as [`as_bytes`](Self::as_bytes) returns them.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the bytes. Their order is that of the ids.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
 }
 
 /// The client against which limits and shares are counted: a user or an address.
@@ -435,6 +474,21 @@ mod tests {
             "g".repeat(64),
         ] {
             assert_eq!(bad.parse::<MediaKey>(), Err(InvalidMediaKey), "{bad}");
+        }
+    }
+
+    #[test]
+    fn upload_ids_are_random_and_their_texts_have_their_order() {
+        let ids: Vec<UploadId> = (0..100).map(|_| UploadId::random()).collect();
+        let (mut sorted, mut texts) = (ids.clone(), ids.iter().map(UploadId::to_string).collect::<Vec<_>>());
+        sorted.sort();
+        sorted.dedup();
+        texts.sort();
+        assert_eq!(sorted.len(), 100);
+        assert_eq!(sorted, texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
+        assert_eq!(serde_json::to_string(&ids[0]).unwrap(), format!("\"{}\"", ids[0]));
+        for bad in ["", &texts[0][1..], &"A".repeat(32), &"..".repeat(16), &format!("{}0", texts[0])] {
+            assert_eq!(bad.parse::<UploadId>(), Err(InvalidUploadId), "{bad}");
         }
     }
 

@@ -9,6 +9,7 @@ use crate::config::{Database, MediaStorage, Settings};
 use crate::disk::{self, Scratch};
 use crate::error_chain::error_chain;
 use crate::media::{BucketError, BucketStore, LocalStore, MediaStore};
+use crate::partial::{BucketPartialStore, LocalPartialStore, PartialStore};
 
 /// The purpose for which a store is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,9 @@ pub(crate) struct Stores {
 pub(crate) struct Media {
     /// The store.
     pub store: Arc<dyn MediaStore>,
+    /// The bytes of unfinished uploads, in the same directory or bucket.
+    #[expect(dead_code, reason = "resumable uploads will use it")]
+    pub partial: Arc<dyn PartialStore>,
     /// The directory for photos that are not stored yet.
     pub scratch: Scratch,
 }
@@ -154,7 +158,8 @@ pub(crate) async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCa
 pub(crate) async fn open_media(settings: &Settings, mode: Mode) -> Result<Media, OpenError> {
     let (root, min_free) = (&settings.media_root, settings.min_free_disk);
     let failed = |source| OpenError::Media { path: root.clone(), source };
-    let (store, dir): (Arc<dyn MediaStore>, _) = match &settings.media_storage {
+    let (store, partial, dir): (Arc<dyn MediaStore>, Arc<dyn PartialStore>, _) = match &settings.media_storage
+    {
         MediaStorage::Local if matches!(mode, Mode::Existing | Mode::Remove) && !root.is_dir() => {
             return Err(OpenError::NoMedia(root.clone()));
         }
@@ -166,12 +171,14 @@ pub(crate) async fn open_media(settings: &Settings, mode: Mode) -> Result<Media,
             };
             let store = opened.map_err(failed)?;
             let dir = store.scratch_dir();
-            (Arc::new(store), dir)
+            (Arc::new(store), Arc::new(LocalPartialStore::new(root, min_free)), dir)
         }
         MediaStorage::Bucket(bucket) => {
             disk::create_dir(root).map_err(failed)?;
-            (Arc::new(BucketStore::open(bucket.connect()?, root, min_free).await?), root.clone())
+            let store = BucketStore::open(bucket.connect()?, root, min_free).await?;
+            let partial = BucketPartialStore::new(&store);
+            (Arc::new(store), Arc::new(partial), root.clone())
         }
     };
-    Ok(Media { store, scratch: Scratch { dir: dir.into(), min_free } })
+    Ok(Media { store, partial, scratch: Scratch { dir: dir.into(), min_free } })
 }

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use local::LocalStore;
 pub(crate) use name::MediaName;
-pub(crate) use object::{BucketError, BucketSettings, BucketStore, s3};
+pub(crate) use object::{AT_ONCE, Bucket, BucketError, BucketSettings, BucketStore, Fault, s3};
 
 use crate::disk;
 use crate::model::MediaKey;

@@ -1,5 +1,5 @@
-//! A bucket on a real S3 server with signatures, and a proxy in front of it that can fail. The tests of the media store include
-//! this file, too.
+//! A bucket on a real S3 server with signatures, and a proxy in front of it that can fail. The unit tests of the stores
+//! include this file, too.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -23,7 +23,7 @@ pub(super) const PHOTOS: &str = "media/";
 /// Photos that are sent to the bucket in parallel. Only these are in memory.
 const PUTS: usize = 32;
 /// Requests that are made in parallel for one caller.
-pub(super) const AT_ONCE: usize = 8;
+pub(crate) const AT_ONCE: usize = 8;
 /// For how long after an answer the service counts as available.
 const AVAILABLE_FOR: Duration = Duration::from_secs(1);
 /// A photo is removed within this time after its age was read, or not at all. See [`publish`](super::publish).
@@ -31,13 +31,16 @@ pub(super) const REMOVED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The bucket with its client, and what is known about the service.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     pub(super) name: String,
     pub(super) scheme: &'static str,
-    pub(super) client: Arc<dyn Client>,
+    /// Its requests are made through [`ask`](Self::ask).
+    pub(crate) client: Arc<dyn Client>,
     pub(super) link_lifetime: Duration,
-    pub(super) scratch: Arc<FsPath>,
-    pub(super) min_free: FreeDisk,
+    /// The directory for bytes that are not in the bucket yet.
+    pub(crate) scratch: Arc<FsPath>,
+    /// Below this free space the volume of `scratch` counts as full.
+    pub(crate) min_free: FreeDisk,
     breaker: Breaker,
     pub(super) puts: Semaphore,
     answered: Mutex<Option<Instant>>,
@@ -63,7 +66,7 @@ impl Bucket {
     }
 
     /// Makes a call, unless the circuit breaker is open.
-    pub(super) async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         call: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, Fault> {

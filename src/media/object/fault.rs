@@ -19,7 +19,7 @@ const FULL: [&str; 6] = [
 
 /// Why a call failed. Errors of the library repeat their causes in their texts, so only the texts are kept.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// There is no such object.
     #[error("there is no such object")]
     Absent,

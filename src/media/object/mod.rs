@@ -8,6 +8,8 @@
 //! The garbage collector removes photos of failed uploads after its grace time. Between [`stage`](Staging::stage) and the end
 //! of the upload the bytes are in a file without a name, and take no memory.
 //!
+//! Other rooms keep their objects in the same [`Bucket`], under prefixes of their own.
+//!
 //! The store makes only requests that every service knows: GET, HEAD, PUT, DELETE, copy and list, without conditions and
 //! without checksum headers.
 
@@ -36,8 +38,10 @@ use object_store::signer::Signer;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::time::timeout;
 
-use self::bucket::{AT_ONCE, Bucket, PHOTOS, REMOVED_WITHIN, path, stored};
-use self::fault::{Fault, found};
+pub(crate) use self::bucket::{AT_ONCE, Bucket};
+use self::bucket::{PHOTOS, REMOVED_WITHIN, path, stored};
+pub(crate) use self::fault::Fault;
+use self::fault::found;
 use self::publish::BucketStaging;
 pub(crate) use self::service::BucketSettings;
 use super::{Link, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
@@ -125,6 +129,11 @@ impl BucketStore {
             }
         }
         Ok(store)
+    }
+
+    /// Returns the bucket, for other objects than photos. They share its circuit breaker with the photos.
+    pub(crate) fn bucket(&self) -> Arc<Bucket> {
+        Arc::clone(&self.0)
     }
 }
 

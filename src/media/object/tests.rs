@@ -4,12 +4,8 @@ use tokio::time::Instant;
 
 use super::s3::S3Settings;
 use super::*;
+use crate::bucket::{self, ACCESS_KEY, BUCKET, Line, SECRET_KEY};
 use crate::media::conformance;
-
-#[path = "../../../tests/it/bucket.rs"]
-mod bucket;
-
-use bucket::{ACCESS_KEY, BUCKET, Line, SECRET_KEY};
 
 fn settings(server: &bucket::Bucket) -> S3Settings {
     S3Settings {

@@ -1,0 +1,128 @@
+//! Unfinished uploads on a local disk: one file each, `<MEDIA_ROOT>/.uploads/<first two digits of the id>/<id>`.
+//!
+//! A file begins with the acknowledged bytes. Opening it for appending cuts off the rest, so that a layout has nothing to say:
+//! it is always "". One process uses the directory at a time, because it locks the store of photos in the same root.
+//!
+//! The uploads are in 256 directories, so that a page of ids does not read the names of all uploads: of 100,000 uploads a page
+//! of 1,000 ids took 0.8 ms or less, while reading all names of a single directory took 98 ms (ext4, 2026-11-27).
+
+mod directories;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use tokio::time::{Instant, sleep};
+
+use self::directories::Directories;
+use self::writer::FileWriter;
+use super::{PartialBytes, PartialError, PartialStore, PartialWriter};
+use crate::blocking::blocking;
+use crate::disk::FreeDisk;
+use crate::model::UploadId;
+
+/// Bytes of one read.
+const READ_CHUNK: u64 = 64 * 1024;
+/// How long a new writer waits for what a dropped one is still writing: a few KiB, or a sync of a busy disk.
+const WAIT: Duration = Duration::from_secs(10);
+/// How often it looks whether that is written.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Unfinished uploads in a directory of a local disk.
+#[derive(Debug)]
+pub(crate) struct LocalPartialStore(Arc<Directories>);
+
+impl LocalPartialStore {
+    /// Returns the store under `media_root`. The first upload creates its directories. Below `min_free` writes fail as full.
+    pub(crate) fn new(media_root: &Path, min_free: FreeDisk) -> Self {
+        Self(Arc::new(Directories::new(media_root, min_free)))
+    }
+}
+
+#[async_trait]
+impl PartialStore for LocalPartialStore {
+    fn layout(&self, _: &str, _: u64, _: u64) -> String {
+        String::new()
+    }
+
+    async fn append(
+        &self,
+        id: UploadId,
+        _: &str,
+        _: u64,
+        offset: u64,
+    ) -> Result<Box<dyn PartialWriter>, PartialError> {
+        let deadline = Instant::now() + WAIT;
+        // Dropped with this future, while work on it may go on.
+        let caller = Arc::new(());
+        let file = loop {
+            let (directories, caller) = (Arc::clone(&self.0), Arc::downgrade(&caller));
+            match blocking(move || directories.open(id, offset, &caller)).await? {
+                Some(file) => break file,
+                None if Instant::now() < deadline => sleep(POLL).await,
+                None => return Err(PartialError::Unavailable("the upload has another writer".into())),
+            }
+        };
+        Ok(Box::new(FileWriter::new(file, &self.0.dir(id), self.0.volume(), offset)))
+    }
+
+    async fn read(&self, id: UploadId, _: &str, from: u64, to: u64) -> Result<PartialBytes, PartialError> {
+        if from >= to {
+            return Ok(stream::empty().boxed());
+        }
+        let directories = Arc::clone(&self.0);
+        let file = blocking(move || {
+            let file = File::open(directories.path(id)).map_err(missing)?;
+            if file.metadata()?.len() < to { Err(PartialError::Missing) } else { Ok(Arc::new(file)) }
+        })
+        .await?;
+        Ok(stream::try_unfold((file, from..to), read_chunk).boxed())
+    }
+
+    async fn remove(&self, id: UploadId) -> Result<(), PartialError> {
+        let directories = Arc::clone(&self.0);
+        blocking(move || match fs::remove_file(directories.path(id)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    async fn page(&self, after: Option<UploadId>, limit: usize) -> Result<Vec<UploadId>, PartialError> {
+        let directories = Arc::clone(&self.0);
+        blocking(move || Ok(directories.page(after, limit)?)).await
+    }
+}
+
+fn missing(error: io::Error) -> PartialError {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::UnexpectedEof => PartialError::Missing,
+        _ => error.into(),
+    }
+}
+
+async fn read_chunk(
+    (file, range): (Arc<File>, Range<u64>),
+) -> Result<Option<(Bytes, (Arc<File>, Range<u64>))>, PartialError> {
+    if range.is_empty() {
+        return Ok(None);
+    }
+    let (start, length) = (range.start, (range.end - range.start).min(READ_CHUNK));
+    let reader = Arc::clone(&file);
+    let chunk = blocking(move || {
+        let mut chunk = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        reader.read_exact_at(&mut chunk, start).map_err(missing)?;
+        Ok::<_, PartialError>(Bytes::from(chunk))
+    });
+    Ok(Some((chunk.await?, (file, start + length..range.end))))
+}

@@ -1,0 +1,112 @@
+//! The layout of an upload: which writer wrote which bytes.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The largest number of segments. The text of one has at most 42 characters, usually fewer than 16.
+const MAX_SEGMENTS: usize = 10_000;
+
+/// The segments of an upload, by where they start. Each ends where the next one starts.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Layout(Vec<Segment>);
+
+/// The bytes that one writer appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Segment {
+    epoch: u64,
+    start: u64,
+}
+
+/// The text is not a layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the layout of an upload is EPOCH:START,EPOCH:START,… with ascending starts")]
+pub(super) struct InvalidLayout;
+
+impl Layout {
+    /// Adds the segment of the writer `epoch`, which continues at `offset`. Segments from there on have no acknowledged bytes
+    /// and are removed.
+    pub(super) fn continue_at(&mut self, epoch: u64, offset: u64) {
+        self.0.retain(|segment| segment.start < offset);
+        self.0.push(Segment { epoch, start: offset });
+    }
+
+    /// Returns whether the writer `epoch` is the last one and continues at `offset`.
+    pub(super) fn ends_with(&self, epoch: u64, offset: u64) -> bool {
+        self.0.last() == Some(&Segment { epoch, start: offset })
+    }
+
+    /// Returns whether there are more segments than an upload may have.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.0.len() > MAX_SEGMENTS
+    }
+
+    /// Returns the epoch of the segment that has the byte at `offset`, and where that segment ends.
+    pub(super) fn segment_at(&self, offset: u64) -> Option<(u64, u64)> {
+        let next = self.0.partition_point(|segment| segment.start <= offset);
+        let epoch = self.0[..next].last()?.epoch;
+        Some((epoch, self.0.get(next).map_or(u64::MAX, |next| next.start)))
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, Segment { epoch, start }) in self.0.iter().enumerate() {
+            let separator = if n == 0 { "" } else { "," };
+            write!(f, "{separator}{epoch}:{start}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Layout {
+    type Err = InvalidLayout;
+
+    fn from_str(text: &str) -> Result<Self, InvalidLayout> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let segment = |text: &str| {
+            let (epoch, start) = text.split_once(':')?;
+            Some(Segment { epoch: epoch.parse().ok()?, start: start.parse().ok()? })
+        };
+        let segments = text.split(',').map(segment).collect::<Option<Vec<_>>>().ok_or(InvalidLayout)?;
+        if segments.is_sorted_by(|a, b| a.start < b.start) { Ok(Self(segments)) } else { Err(InvalidLayout) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_without_bytes_are_replaced() {
+        let mut layout = Layout::default();
+        assert_eq!(layout.to_string(), "");
+        for (epoch, offset, expected) in [
+            (1, 0, "1:0"),
+            (2, 0, "2:0"),
+            (3, 70, "2:0,3:70"),
+            (4, 90, "2:0,3:70,4:90"),
+            (5, 90, "2:0,3:70,5:90"),
+            (6, 80, "2:0,3:70,6:80"),
+        ] {
+            layout.continue_at(epoch, offset);
+            assert_eq!(layout.to_string(), expected);
+            assert_eq!(expected.parse(), Ok(layout.clone()));
+            assert!(layout.ends_with(epoch, offset) && !layout.ends_with(epoch, offset + 1));
+        }
+        let covering: Vec<_> = [0, 69, 70, 79, 80, 900].map(|offset| layout.segment_at(offset)).to_vec();
+        let (first, second, third) = (Some((2, 70)), Some((3, 80)), Some((6, u64::MAX)));
+        assert_eq!(covering, [first, first, second, second, third, third]);
+        assert_eq!(Layout::default().segment_at(0), None);
+    }
+
+    #[test]
+    fn other_texts_are_no_layouts() {
+        for bad in
+            ["1", "1:", ":1", "1:0,", "1:5,2:5", "1:5,2:4", "1:-1", "1:0 ,2:1", "1:18446744073709551616"]
+        {
+            assert_eq!(bad.parse::<Layout>(), Err(InvalidLayout), "{bad}");
+        }
+    }
+}
