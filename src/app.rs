@@ -29,6 +29,7 @@ use crate::telemetry::connections::Connections;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
+use crate::uploads::{self, ResumableUploads};
 use crate::web::body::ReadLimits;
 use crate::web::min_rate::MinRate;
 use crate::web::stack::{Stack, cors};
@@ -70,6 +71,9 @@ pub struct App {
     address: SocketAddr,
     stack: Arc<Stack<Api>>,
     ingest: Arc<Ingest>,
+    uploads: Arc<ResumableUploads>,
+    /// Whether expired uploads are removed.
+    expires_uploads: bool,
     maintenance: Arc<Maintenance>,
     events: Option<Arc<Events>>,
     limits: server::Limits,
@@ -86,7 +90,7 @@ impl App {
         let Stores { catalog, media } = stores::open(settings, Mode::Serve).await?;
         let outbox: Arc<dyn Outbox> = Arc::clone(&catalog) as _;
         let catalog: Arc<dyn Catalog> = catalog;
-        let stores::Media { store, scratch, .. } = media;
+        let stores::Media { store, partial, scratch } = media;
         let budget = Budget::new(settings.memory_budget_bytes);
         let pool = Pool::start(settings.workers, budget.images, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;
@@ -115,7 +119,15 @@ impl App {
             None => None,
         };
         let limiter = |name, quota| limiter(redis.as_ref(), name, quota);
-        let ingest = Arc::new(ingest.with_quota(settings.upload_quota.map(|quota| limiter("photos", quota))));
+        let upload_quota = settings.upload_quota.map(|quota| limiter("photos", quota));
+        let ingest = Arc::new(ingest.with_quota(upload_quota.clone()));
+        let upload_rules = uploads::Rules {
+            lifetime: settings.upload_lifetime,
+            auth_required: settings.auth_required,
+            describe: api::photo_problem,
+        };
+        let (rows, stored) = (Arc::clone(&catalog), Arc::clone(&ingest));
+        let uploads = Arc::new(ResumableUploads::new(rows, partial, stored, upload_quota, upload_rules));
         let collects = settings.jobs_enabled && !settings.read_only;
         let rules = Rules {
             collects,
@@ -161,6 +173,7 @@ impl App {
         let mut metrics = Metrics::default();
         let access_log = AccessLog::new(&mut metrics);
         ingest.register(&mut metrics);
+        uploads.register(&mut metrics);
         publisher.register(&mut metrics);
         maintenance.register(&mut metrics);
         ratelimit::register(&mut metrics, global_limiter.iter().chain(&upload_limiter).cloned());
@@ -176,6 +189,7 @@ impl App {
             routes: Routes::new(&settings.media_base_url)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
             ingest: Arc::clone(&ingest),
+            uploads: Arc::clone(&uploads),
             fetcher,
             maintenance: Arc::clone(&maintenance),
             listings: Arc::new(Listings::new(Arc::clone(&catalog), settings.auth_required)),
@@ -188,6 +202,7 @@ impl App {
             tokens: Tokens::new(&settings.secret_key, settings.secret_key_previous.as_deref()),
             read_only: settings.read_only,
             auth_required: settings.auth_required,
+            proxy_passes_interim: settings.proxy_passes_interim,
             idempotency_lifetime: settings.idempotency_lifetime,
             media_base_url: settings.media_base_url.clone(),
         };
@@ -218,6 +233,8 @@ impl App {
             address,
             stack,
             ingest,
+            uploads,
+            expires_uploads: collects,
             maintenance,
             events,
             limits,
@@ -246,6 +263,15 @@ impl App {
                 }
             }
         });
+        let expiry = tokio::spawn({
+            let (uploads, stop) = (Arc::clone(&self.uploads), stop.clone());
+            let expires = self.expires_uploads;
+            async move {
+                if expires {
+                    uploads.run(stop).await;
+                }
+            }
+        });
         let shutdown = async move {
             shutdown.await;
             stop.cancel();
@@ -255,7 +281,10 @@ impl App {
         let (limits, proxies) = (self.limits, self.trusted_proxies);
         let ended = server::run(self.listener, handler, limits, proxies, self.connections, shutdown).await;
         // Waits for commits whose clients disconnected. They are short, and belong to no connection.
-        let rest = async { tokio::join!(self.ingest.drained(), maintenance, events) };
+        let rest = async {
+            self.uploads.drained().await;
+            tokio::join!(self.ingest.drained(), maintenance, events, expiry)
+        };
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended
     }

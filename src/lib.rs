@@ -37,7 +37,6 @@ mod maintenance;
 mod media;
 pub mod model;
 mod outbound;
-#[cfg_attr(not(test), expect(dead_code, reason = "resumable uploads will use it"))]
 mod partial;
 mod publication;
 mod ratelimit;
@@ -47,6 +46,7 @@ mod stores;
 mod sync;
 pub mod telemetry;
 mod tls;
+mod uploads;
 mod web;
 
 pub use self::web::problem::ProblemKind;

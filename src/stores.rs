@@ -40,7 +40,6 @@ pub(crate) struct Media {
     /// The store.
     pub store: Arc<dyn MediaStore>,
     /// The bytes of unfinished uploads, in the same directory or bucket.
-    #[expect(dead_code, reason = "resumable uploads will use it")]
     pub partial: Arc<dyn PartialStore>,
     /// The directory for photos that are not stored yet.
     pub scratch: Scratch,

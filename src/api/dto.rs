@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::errors;
-use crate::ingest::Rejected;
+use crate::ingest::{PhotoError, Rejected};
 use crate::listings::fields::{MAX_DESCRIPTION_CHARS, MAX_PRICE, MAX_TITLE_CHARS};
 use crate::media::MediaName;
 use crate::model::{Draft, DraftStatus, Media};
+use crate::web::problem::{Problem, ProblemKind};
 
 /// A draft listing with its photos.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -58,7 +59,7 @@ pub(super) struct RejectedOut {
 /// What is wrong with a photo (RFC 9457).
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PhotoProblem")]
-struct ProblemOut {
+pub(super) struct ProblemOut {
     /// The stable name of the problem.
     r#type: String,
     /// The reason phrase of the status.
@@ -69,15 +70,28 @@ struct ProblemOut {
     detail: String,
 }
 
-impl From<&Rejected> for RejectedOut {
-    fn from(Rejected { index, filename, reason }: &Rejected) -> Self {
+impl ProblemOut {
+    /// Creates the JSON of a photo that was refused.
+    pub(super) fn of_photo(reason: &PhotoError) -> Self {
         let kind = errors::photo(reason);
-        let problem = ProblemOut {
+        Self {
             r#type: kind.uri(),
             title: kind.title().to_owned(),
             status: kind.status().as_u16(),
             detail: reason.to_string(),
-        };
+        }
+    }
+
+    /// Returns the problem that this is the JSON of.
+    pub(super) fn into_problem(self) -> Problem {
+        let kind = ProblemKind::ALL.iter().find(|kind| kind.uri() == self.r#type);
+        Problem::new(kind.copied().unwrap_or(ProblemKind::CorruptImage), self.detail)
+    }
+}
+
+impl From<&Rejected> for RejectedOut {
+    fn from(Rejected { index, filename, reason }: &Rejected) -> Self {
+        let problem = ProblemOut::of_photo(reason);
         Self { file_index: *index, filename: filename.clone(), problem }
     }
 }
@@ -94,7 +108,7 @@ struct PhotoOut {
 /// A stored photo. Equal photos are one, with one id.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Media")]
-struct MediaOut {
+pub(super) struct MediaOut {
     /// The id of the photo.
     id: u64,
     /// The address of the photo, which is relative to the server if it begins with a slash.
@@ -107,17 +121,25 @@ struct MediaOut {
     mime: &'static str,
 }
 
+impl MediaOut {
+    /// Creates the JSON of a photo, with its URL under `media_base_url`.
+    pub(super) fn new(media: &Media, media_base_url: &str) -> Self {
+        let name = MediaName::from(media.key);
+        Self {
+            id: media.id.0,
+            url: format!("{media_base_url}/{name}"),
+            width: media.width,
+            height: media.height,
+            mime: name.content_type(),
+        }
+    }
+}
+
 impl DraftOut {
     /// Creates the JSON of `draft`, with the URLs of its photos under `media_base_url`.
     pub(super) fn new(draft: Draft, media_base_url: &str) -> Self {
         let photo = |(order_index, media): (usize, Media)| PhotoOut {
-            media: MediaOut {
-                id: media.id.0,
-                url: format!("{media_base_url}/{}", MediaName::from(media.key)),
-                width: media.width,
-                height: media.height,
-                mime: MediaName::from(media.key).content_type(),
-            },
+            media: MediaOut::new(&media, media_base_url),
             order_index,
         };
         let Draft {
@@ -175,8 +197,7 @@ pub(super) fn new_draft() -> Value {
     let mut schema = object(&written_members());
     schema["properties"]["uploads"] = json!({
         "type": "array",
-        "items": {"type": "string"},
-        "maxItems": 0,
+        "items": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "description": "The ids of finished uploads, in order.",
     });
     schema

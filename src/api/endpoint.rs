@@ -70,6 +70,8 @@ pub(super) enum Input {
     Nothing,
     /// A multipart form with photos.
     Photos,
+    /// The bytes of a photo, or some of them, in one of these media types.
+    Bytes(&'static [&'static str]),
     /// A JSON object.
     Json {
         /// The media types that it may have.
@@ -88,6 +90,7 @@ impl Input {
         match self {
             Self::Nothing => 0,
             Self::Photos => limits.body_bytes,
+            Self::Bytes(_) => limits.photo_bytes,
             Self::Json { .. } => JSON_BYTES,
         }
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::dto::{self, DraftOut, Health, ListOut, Ready};
 use super::endpoint::{Answer, Auth, Content, Endpoint, Handler, Header, Input, Limit, Parameter};
+use super::resumable::{self, UploadOut};
 use super::{listings, media, openapi, ops, uploads};
 use crate::media::MediaName;
 use crate::model::DraftStatus;
@@ -140,6 +141,74 @@ const CURSOR: Parameter = Parameter {
     schema: || json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{11}$"}),
 };
 
+const UPLOAD_ID: Parameter = Parameter {
+    name: "id",
+    meaning: "The id of the upload.",
+    schema: || json!({"type": "string", "pattern": "^[0-9a-f]{32}$"}),
+};
+
+const UPLOAD_URL: Header = ("Location", "The URL of the upload.");
+const NO_STORE: Header = ("Cache-Control", "`no-store`.");
+const INTEROP: Header =
+    ("Upload-Draft-Interop-Version", "The version of draft-ietf-httpbis-resumable-upload: 3 to 8.");
+const COMPLETE: Header = ("Upload-Complete", "`?1` if the upload is complete with this body, else `?0`.");
+const INCOMPLETE: Header = ("Upload-Incomplete", "The opposite of Upload-Complete, up to interop version 4.");
+const OFFSET: Header = ("Upload-Offset", "The number of bytes of the upload that are acknowledged.");
+const LENGTH: Header = ("Upload-Length", "The length of the whole upload in bytes.");
+const UPLOAD_LIMITS: Header =
+    ("Upload-Limit", "The largest upload in bytes, and for how many seconds it is kept.");
+const TUS: Header = ("Tus-Resumable", "`1.0.0`: the version of tus.");
+const EXPIRES: Header = ("Upload-Expires", "When an unfinished upload of tus may be removed.");
+const METADATA: Header = ("Upload-Metadata", "The metadata of tus: keys, and values in base64.");
+const CHECKSUM: Header =
+    ("Upload-Checksum", "`sha1` or `sha256`, and the digest of this body in base64 (tus).");
+const REPR_DIGEST: Header = ("Repr-Digest", "The digest `sha-256` of the whole photo (RFC 9530).");
+const BODY_DIGEST: Header = ("Content-Digest", "The digest `sha-256` of this body (RFC 9530).");
+
+/// Headers that describe an upload.
+const UPLOAD_STATE: &[Header] = &[
+    UPLOAD_URL,
+    NO_STORE,
+    INTEROP,
+    COMPLETE,
+    INCOMPLETE,
+    OFFSET,
+    LENGTH,
+    UPLOAD_LIMITS,
+    TUS,
+    EXPIRES,
+    METADATA,
+    REPLAYED,
+];
+/// Media types of the bytes of uploads.
+const UPLOAD_TYPES: &[&str] =
+    &["application/octet-stream", "application/partial-upload", "application/offset+octet-stream", "image/*"];
+/// Problems of every request about a resumable upload.
+const RESUMABLE_PROBLEMS: &[ProblemKind] = &[
+    ProblemKind::BadUploadHeader,
+    ProblemKind::TusVersion,
+    ProblemKind::Unavailable,
+    ProblemKind::UploadSuperseded,
+];
+/// Problems of every request that brings bytes of a photo.
+const BYTES_PROBLEMS: &[ProblemKind] = &[
+    ProblemKind::CutOff,
+    ProblemKind::InconsistentUploadLength,
+    ProblemKind::DigestMismatch,
+    ProblemKind::PhotoTooLarge,
+    ProblemKind::EncodedBody,
+    ProblemKind::NotPartialUpload,
+    ProblemKind::UnsupportedImage,
+    ProblemKind::EmptyImage,
+    ProblemKind::TooManyPixels,
+    ProblemKind::TruncatedImage,
+    ProblemKind::CorruptImage,
+    ProblemKind::ImageTooComplex,
+    ProblemKind::UploadQuota,
+    ProblemKind::StorageFailed,
+    ProblemKind::Busy,
+    ProblemKind::CompletedUpload,
+];
 /// The answer of a request that makes a draft.
 const CREATED: &[Answer] = &[answer(
     StatusCode::CREATED,
@@ -160,7 +229,7 @@ const CHANGED: &[Answer] =
     &[answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL], json_of::<DraftOut>())];
 
 /// All endpoints.
-pub(super) static ENDPOINTS: [Endpoint; 15] = [
+pub(super) static ENDPOINTS: [Endpoint; 20] = [
     Endpoint {
         method: Method::POST,
         path: "/api/v1/ingest/upload",
@@ -346,6 +415,137 @@ pub(super) static ENDPOINTS: [Endpoint; 15] = [
             WRITE_PROBLEMS,
         ],
         handler: |api, call| Box::pin(listings::reorder(api, call)),
+    },
+    Endpoint {
+        method: Method::POST,
+        path: "/api/v1/uploads",
+        name: "uploads_create",
+        operation: "createUpload",
+        summary: "Takes one photo, or begins to: whole, by draft-ietf-httpbis-resumable-upload, or by tus 1.0.0.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Bytes(UPLOAD_TYPES),
+        parameters: &[],
+        query: &[],
+        request_headers: &[
+            KEY,
+            INTEROP,
+            COMPLETE,
+            INCOMPLETE,
+            LENGTH,
+            TUS,
+            METADATA,
+            CHECKSUM,
+            REPR_DIGEST,
+            BODY_DIGEST,
+            ("Content-Disposition", "The file name of the photo, for messages."),
+        ],
+        answers: &[answer(
+            StatusCode::CREATED,
+            "The upload: finished, or created to be continued at Location.",
+            UPLOAD_STATE,
+            json_of::<UploadOut>(),
+        )],
+        problems: &[RESUMABLE_PROBLEMS, BYTES_PROBLEMS, WRITE_PROBLEMS],
+        handler: |api, call| Box::pin(resumable::create(api, call)),
+    },
+    Endpoint {
+        method: Method::OPTIONS,
+        path: "/api/v1/uploads",
+        name: "uploads_options",
+        operation: "getUploadOptions",
+        summary: "Says which protocols of resumable uploads this server speaks, and its limits.",
+        auth: Auth::Public,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Nothing,
+        parameters: &[],
+        query: &[],
+        request_headers: &[],
+        answers: &[answer(
+            StatusCode::NO_CONTENT,
+            "What this server can do.",
+            &[
+                TUS,
+                ("Tus-Version", "Versions of tus."),
+                ("Tus-Extension", "Extensions of tus."),
+                ("Tus-Max-Size", "The largest upload in bytes."),
+                ("Tus-Checksum-Algorithm", "Algorithms of Upload-Checksum."),
+                ("Accept-Patch", "`application/partial-upload`."),
+                UPLOAD_LIMITS,
+            ],
+            Content::Nothing,
+        )],
+        problems: &[],
+        handler: |api, _| Box::pin(resumable::options(api)),
+    },
+    Endpoint {
+        method: Method::GET,
+        path: "/api/v1/uploads/{id}",
+        name: "upload_state",
+        operation: "getUpload",
+        summary: "Says how far an upload is. HEAD says where to continue it, and ends requests that write it.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Nothing,
+        parameters: &[UPLOAD_ID],
+        query: &[],
+        request_headers: &[INTEROP, TUS],
+        answers: &[
+            answer(StatusCode::OK, "The upload.", UPLOAD_STATE, json_of::<UploadOut>()),
+            answer(StatusCode::NO_CONTENT, "Where to continue the upload.", UPLOAD_STATE, Content::Nothing),
+        ],
+        problems: &[RESUMABLE_PROBLEMS, &[ProblemKind::NotFound]],
+        handler: |api, call| Box::pin(resumable::show(api, call)),
+    },
+    Endpoint {
+        method: Method::PATCH,
+        path: "/api/v1/uploads/{id}",
+        name: "upload_append",
+        operation: "continueUpload",
+        summary: "Continues an upload where its acknowledged bytes end.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Bytes(UPLOAD_TYPES),
+        parameters: &[UPLOAD_ID],
+        query: &[],
+        request_headers: &[INTEROP, COMPLETE, INCOMPLETE, OFFSET, LENGTH, TUS, CHECKSUM, BODY_DIGEST],
+        answers: &[
+            answer(
+                StatusCode::CREATED,
+                "The bytes are acknowledged, or the upload is finished.",
+                UPLOAD_STATE,
+                json_of::<UploadOut>(),
+            ),
+            answer(StatusCode::NO_CONTENT, "The bytes are acknowledged.", UPLOAD_STATE, Content::Nothing),
+        ],
+        problems: &[
+            RESUMABLE_PROBLEMS,
+            BYTES_PROBLEMS,
+            &[ProblemKind::NotFound, ProblemKind::MismatchingUploadOffset],
+            WRITE_PROBLEMS,
+        ],
+        handler: |api, call| Box::pin(resumable::append(api, call)),
+    },
+    Endpoint {
+        method: Method::DELETE,
+        path: "/api/v1/uploads/{id}",
+        name: "upload_cancel",
+        operation: "cancelUpload",
+        summary: "Removes an upload.",
+        auth: Auth::Bearer,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Nothing,
+        parameters: &[UPLOAD_ID],
+        query: &[],
+        request_headers: &[INTEROP, TUS],
+        answers: &[answer(StatusCode::NO_CONTENT, "The upload is removed.", &[TUS], Content::Nothing)],
+        problems: &[RESUMABLE_PROBLEMS, &[ProblemKind::NotFound], WRITE_PROBLEMS],
+        handler: |api, call| Box::pin(resumable::cancel(api, call)),
     },
     Endpoint {
         method: Method::GET,

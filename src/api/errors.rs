@@ -63,7 +63,8 @@ impl From<IngestError> for Problem {
     }
 }
 
-fn parts(error: PartsError, detail: String) -> Problem {
+/// Returns the problem of a body that cannot be read.
+pub(super) fn parts(error: PartsError, detail: String) -> Problem {
     match error {
         PartsError::Malformed(_) => Problem::new(ProblemKind::MalformedMultipart, detail),
         PartsError::TooLarge { .. } => problem::body_too_large(detail),
@@ -75,6 +76,7 @@ fn parts(error: PartsError, detail: String) -> Problem {
 pub(super) fn photo(reason: &PhotoError) -> ProblemKind {
     match reason {
         PhotoError::TooLarge { .. } => ProblemKind::PhotoTooLarge,
+        PhotoError::WrongDigest => ProblemKind::DigestMismatch,
         PhotoError::NoBytes | PhotoError::Image(ImageError::Empty) => ProblemKind::EmptyImage,
         PhotoError::UnknownType
         | PhotoError::RefusedType { .. }
@@ -94,7 +96,8 @@ pub(super) fn photo(reason: &PhotoError) -> ProblemKind {
     }
 }
 
-fn unavailable(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+/// Returns 503 for a database or a store that does not answer.
+pub(super) fn unavailable(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
     Problem::new(ProblemKind::Unavailable, detail).retry_after(UNAVAILABLE_RETRY)
 }
 
@@ -107,6 +110,8 @@ impl From<ChangeError> for Problem {
             ChangeError::NotAPermutation { .. } => ProblemKind::BadOrder,
             ChangeError::TooManyPhotos { .. } => ProblemKind::DraftFull,
             ChangeError::Repeated => return in_progress(),
+            ChangeError::Superseded => ProblemKind::UploadSuperseded,
+            ChangeError::UnusableUpload { index } => return unknown_upload(*index),
             ChangeError::Catalog(_) => ProblemKind::Internal,
         };
         match error {
@@ -120,6 +125,19 @@ impl From<ChangeError> for Problem {
 pub(super) fn precondition_failed() -> Problem {
     let detail = "The draft does not have an ETag that If-Match names: it was changed. Read it again.";
     Problem::new(ProblemKind::PreconditionFailed, detail)
+}
+
+/// Returns 422 for a key of another request.
+pub(super) fn key_reused() -> Problem {
+    let detail =
+        "This Idempotency-Key was used for another request: its path or the length of its body differs.";
+    Problem::new(ProblemKind::KeyReused, detail)
+}
+
+/// Returns 422 for an upload whose photo a draft cannot get.
+pub(super) fn unknown_upload(index: usize) -> Problem {
+    let detail = "No finished upload of yours has this id, or a draft has its photo already.";
+    Problem::new(ProblemKind::UnknownUpload, detail).with("file_index", index)
 }
 
 /// Returns 409 for a request while the first with its key is in progress. A later one gets the answer of the first.

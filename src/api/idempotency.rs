@@ -55,10 +55,7 @@ impl Api {
                 let attempt = NewAttempt { id, request: head, note: String::new(), since };
                 Ok(KeyCheck::Proceed(Some(ClaimedAttempt { attempt, claim })))
             }
-            Begun::Done(attempt) if !attempt.request.fits(&head) => {
-                let detail = "This Idempotency-Key was used for another request: its path or the length of its body differs.";
-                Err(Problem::new(ProblemKind::KeyReused, detail))
-            }
+            Begun::Done(attempt) if !attempt.request.fits(&head) => Err(errors::key_reused()),
             Begun::Done(attempt) => self.replay(endpoint, *attempt).map(KeyCheck::Replay),
         }
     }

@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::Api;
 use super::dto::{DraftOut, ListOut, RejectedOut};
 use super::endpoint::{Call, Input, bad_parameter};
-use super::errors::precondition_failed;
+use super::errors::{precondition_failed, unknown_upload};
 use super::json_body::{Members, bad_member};
 use crate::catalog::{Change, ChangeError, Fields, NewDraft};
 use crate::listings::fields::{self, FieldError};
 use crate::listings::{FoundDraft, Page};
-use crate::model::{Draft, DraftId, DraftStatus};
+use crate::model::{Draft, DraftId, DraftStatus, UploadId};
 use crate::web::body::Body;
 use crate::web::problem::{self, Problem, ProblemKind};
 use crate::web::{conditional, full, json};
@@ -104,29 +104,34 @@ pub(super) async fn create(api: &Api, mut call: Call) -> Result<Response<Body>, 
     let fields = written_fields(&mut members)?;
     let uploads = members.take("uploads");
     members.end("`title`, `description`, `price_suggested` and `uploads`")?;
-    refuse_uploads(uploads)?;
+    let uploads = read_uploads(uploads, api.ingest.limits().photos_per_draft)?;
     let new = NewDraft {
         title: fields.title.unwrap_or_default(),
         description: fields.description.unwrap_or_default(),
         price_suggested: fields.price_suggested.flatten(),
         photos: Vec::new(),
+        uploads,
         owner,
         attempt,
     };
     answer(api, StatusCode::CREATED, api.listings.create(new, claim).await?, None)
 }
 
-/// Refuses all uploads: there are none that could be finished.
-fn refuse_uploads(uploads: Option<Value>) -> Result<(), Problem> {
-    match uploads {
-        None => Ok(()),
-        Some(Value::Array(ids)) if ids.is_empty() => Ok(()),
-        Some(Value::Array(_)) => {
-            let detail = "No finished upload of yours has this id.";
-            Err(Problem::new(ProblemKind::UnknownUpload, detail).with("file_index", 0))
-        }
-        Some(_) => Err(bad_member("uploads", "The member `uploads` is an array of ids.")),
+/// Reads the ids of uploads. A text that is no id names no upload.
+fn read_uploads(uploads: Option<Value>, max: usize) -> Result<Vec<UploadId>, Problem> {
+    let ids = match uploads {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(ids)) => ids,
+        Some(_) => return Err(bad_member("uploads", "The member `uploads` is an array of ids.")),
+    };
+    if ids.len() > max {
+        return Err(ChangeError::TooManyPhotos { max, count: ids.len() }.into());
     }
+    let id = |(index, id): (usize, &Value)| match id {
+        Value::String(id) => id.parse().map_err(|_| unknown_upload(index)),
+        _ => Err(bad_member("uploads", "The member `uploads` is an array of ids, which are strings.")),
+    };
+    ids.iter().enumerate().map(id).collect()
 }
 
 pub(super) async fn change(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
@@ -223,7 +228,7 @@ fn number<T: std::str::FromStr>(digits: &str) -> Option<T> {
 pub(super) async fn read(call: Call) -> Result<Members, Problem> {
     let types = match &call.input {
         Input::Json { types, .. } => *types,
-        Input::Nothing | Input::Photos => &[],
+        Input::Nothing | Input::Photos | Input::Bytes(_) => &[],
     };
     let (head, body) = call.request.into_parts();
     Members::read(&head.headers, body, types, call.body_cap).await

@@ -14,6 +14,7 @@ mod listings;
 mod media;
 mod openapi;
 mod ops;
+mod resumable;
 mod uploads;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use self::endpoint::{Auth, Call, Endpoint, Header, Limit};
 use self::endpoints::ENDPOINTS;
 pub(crate) use self::event_body::event_body;
 use self::idempotency::KeyCheck;
+pub(crate) use self::resumable::photo_problem;
 use crate::auth::Tokens;
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
@@ -37,6 +39,7 @@ use crate::media::MediaStore;
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::metrics::Metrics;
+use crate::uploads::ResumableUploads;
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{self, Problem, ProblemKind};
 use crate::web::router::{Lookup, Router, methods_of};
@@ -101,6 +104,8 @@ pub(crate) struct Api {
     pub routes: Routes,
     /// The upload use case.
     pub ingest: Arc<Ingest>,
+    /// Resumable uploads.
+    pub uploads: Arc<ResumableUploads>,
     /// Fetches photos, unless FETCH_ENABLED is false.
     pub fetcher: Option<Arc<Fetcher>>,
     /// Reads and changes drafts.
@@ -125,6 +130,8 @@ pub(crate) struct Api {
     pub read_only: bool,
     /// Whether a request for a draft or an upload needs a token.
     pub auth_required: bool,
+    /// Whether proxies before the server pass interim responses on.
+    pub proxy_passes_interim: bool,
     /// How long a request that succeeded is remembered under its Idempotency-Key.
     pub idempotency_lifetime: Duration,
     /// Prefix of `media.url`, without a trailing slash.

@@ -106,9 +106,15 @@ fn operation(endpoint: &Endpoint, method: &Method, generator: &mut SchemaGenerat
     match endpoint.input {
         Input::Nothing => {}
         Input::Photos => operation["requestBody"] = photos_form(),
+        Input::Bytes(types) => operation["requestBody"] = bytes(types),
         Input::Json { types, schema } => operation["requestBody"] = json_object(types, schema),
     }
     operation
+}
+
+fn bytes(types: &[&str]) -> Value {
+    let content = types.iter().map(|media_type| ((*media_type).to_owned(), json!({})));
+    json!({"required": false, "content": content.collect::<Map<_, _>>()})
 }
 
 fn json_object(types: &[&str], schema: fn() -> Value) -> Value {

@@ -67,6 +67,15 @@ pub enum ChangeError {
         /// The number of photos with the new ones.
         count: usize,
     },
+    /// An upload that is to give its photo does not exist, has another owner, is not finished, or gave it to a draft already.
+    #[error("the upload at index {index} has no photo for this draft")]
+    UnusableUpload {
+        /// Its place among the uploads.
+        index: usize,
+    },
+    /// Another request continues the upload whose photo was to be recorded.
+    #[error("another request continues the upload")]
+    Superseded,
     /// Another request with the same attempt was recorded first.
     #[error("another request with the same key was recorded first")]
     Repeated,

@@ -13,6 +13,7 @@ mod postgres;
 mod restorable;
 mod rows;
 mod sled;
+mod upload;
 
 use std::time::{Duration, SystemTime};
 
@@ -25,9 +26,10 @@ pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schem
 pub use self::restorable::{Erased, IndexFault, Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
 pub use self::sled::{Salvage, SalvageReport, SledCatalog};
+pub use self::upload::{UploadChange, UploadRow, UploadState};
 use crate::blocking::BlockingError;
 use crate::model::{
-    AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId,
+    AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UploadId, UserId,
 };
 
 /// Why an operation of the catalog failed.
@@ -83,6 +85,8 @@ pub struct NewDraft {
     pub price_suggested: Option<f64>,
     /// The photos in order; the same photo may occur more than once.
     pub photos: Vec<NewPhoto>,
+    /// Finished uploads of the owner, whose photos follow in order.
+    pub uploads: Vec<UploadId>,
     /// The owner; `None`: it has none.
     pub owner: Option<UserId>,
     /// The attempt that succeeds with the draft, if the client may repeat it.
@@ -117,12 +121,14 @@ pub struct DraftFilter {
 
 /// Records media and drafts, and reads them.
 #[async_trait]
-pub trait Catalog: Send + Sync {
+pub trait Catalog: Uploads + Send + Sync {
     /// Records a draft, and its media that have no row yet, in one transaction. Returns once it is durable: it survives a
     /// loss of power from then on.
     ///
     /// Equal keys share one media row, even of concurrent drafts and other users. The owner of the row is that of the first
     /// draft with it. Ids start at 1 and are never used twice.
+    ///
+    /// Each upload gives its photo to the draft in the same transaction, and to no other draft later.
     ///
     /// The same transaction records the source of each photo for [`media_of_source`](Self::media_of_source). The new photo
     /// replaces an older one of the same source.
@@ -232,6 +238,12 @@ pub trait Catalog: Send + Sync {
     /// The catalog failed: it is unknown whether the source is known.
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError>;
 
+    /// Returns the media row with this id, or `None`.
+    ///
+    /// # Errors
+    /// The catalog failed: it is unknown whether the row exists.
+    async fn media(&self, id: MediaId) -> Result<Option<Media>, CatalogError>;
+
     /// Returns those of `keys` that have no media row, in their order.
     ///
     /// # Errors
@@ -318,4 +330,58 @@ pub trait Outbox: Send + Sync {
     /// # Errors
     /// The catalog failed.
     async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError>;
+}
+
+/// The resumable uploads of a catalog.
+///
+/// All changes are durable when their call returns: they survive a loss of power. A finished upload refers to its photo as a draft
+/// does, so that [`Catalog::remove_media`] keeps the photo.
+#[async_trait]
+pub trait Uploads: Send + Sync {
+    /// Records an upload that has no row.
+    ///
+    /// # Errors
+    /// Nothing was recorded, unless the error is [`CatalogError::Indeterminate`].
+    async fn create_upload(&self, row: UploadRow) -> Result<(), CatalogError>;
+
+    /// Returns the upload with this id, or `None`.
+    ///
+    /// # Errors
+    /// The catalog failed: it is unknown whether the upload exists.
+    async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, CatalogError>;
+
+    /// Changes an upload in one transaction, if `writer` is its writer and it still receives. Returns the changed row, or
+    /// `None` if it was not changed.
+    ///
+    /// # Errors
+    /// The upload is unchanged, unless the error is [`CatalogError::Indeterminate`].
+    async fn change_upload(
+        &self,
+        id: UploadId,
+        writer: u64,
+        change: UploadChange,
+    ) -> Result<Option<UploadRow>, CatalogError>;
+
+    /// Removes an upload in one transaction, if it expired at `before` or earlier, or whenever it expires for `None`. Returns
+    /// whether it was removed. Its bytes stay.
+    ///
+    /// # Errors
+    /// The upload is unchanged, unless the error is [`CatalogError::Indeterminate`].
+    async fn remove_upload(&self, id: UploadId, before: Option<Timestamp>) -> Result<bool, CatalogError>;
+
+    /// Returns at most `limit` uploads that expired at `before` or earlier, the oldest first.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn expired_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadId>, CatalogError>;
+
+    /// Returns the first `limit` uploads by id, after the upload `after` if it is given.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn uploads_page(
+        &self,
+        after: Option<UploadId>,
+        limit: usize,
+    ) -> Result<Vec<UploadRow>, CatalogError>;
 }

@@ -8,6 +8,7 @@ use super::report::{refuse_if_read_only, say, with_causes};
 use crate::catalog::{ChangeError, DraftFilter, EventRow, Restorable};
 use crate::config::Settings;
 use crate::model::{AttemptId, MediaId, Timestamp, UserId};
+use crate::partial::PartialStore;
 use crate::publication::Publisher;
 use crate::stores::{self, Mode, Stores};
 
@@ -25,6 +26,7 @@ struct Removed {
     /// Photos that stay because other drafts have them, and that named the user.
     disowned: u64,
     attempts: u64,
+    uploads: u64,
     /// Events that were not delivered, and that had the contents of a draft.
     events: u64,
 }
@@ -36,7 +38,7 @@ struct Erasure {
     removed: Removed,
 }
 
-/// Removes the drafts of a user and the undelivered events with their contents, then their photos that no draft has any more, then
+/// Removes the drafts of a user, the resumable uploads, and the undelivered events with their contents, then their photos that no draft has any more, then
 /// what else names the user. Each step may be repeated: an erasure that was interrupted continues when it is run again.
 pub(super) async fn erase(settings: &Settings, user: u64) -> Result<Verdict, String> {
     let user = UserId::try_from(user).map_err(|error| error.to_string())?;
@@ -45,14 +47,15 @@ pub(super) async fn erase(settings: &Settings, user: u64) -> Result<Verdict, Str
     let publisher = Publisher::new(media.store, Arc::clone(&catalog) as _);
     let mut erasure = Erasure { user, catalog, publisher, removed: Removed::default() };
     let photos = erasure.remove_drafts().await?;
+    erasure.remove_uploads(&*media.partial).await?;
     erasure.remove_events().await?;
     erasure.remove_photos(&photos).await?;
     erasure.forget_attempts().await?;
     erasure.catalog.remove_user(user).await.map_err(with_causes)?;
-    let Removed { drafts, photos, bytes, disowned, attempts, events } = erasure.removed;
+    let Removed { drafts, photos, bytes, disowned, attempts, uploads, events } = erasure.removed;
     say(&format!(
-        "Erased user {user}: {drafts} drafts, {photos} photos ({bytes} bytes), {attempts} idempotency keys and \
-         {events} undelivered events. \
+        "Erased user {user}: {drafts} drafts, {photos} photos ({bytes} bytes), {attempts} idempotency keys, \
+         {uploads} resumable uploads and {events} undelivered events. \
          {disowned} photos that drafts of others have stay, and no longer name the user."
     ));
     Ok(Verdict::Well)
@@ -76,6 +79,22 @@ impl Erasure {
                     Err(ChangeError::NotFound) => {}
                     Err(error) => return Err(with_causes(error)),
                 }
+            }
+        }
+    }
+
+    /// Removes the resumable uploads of the user, finished or not, and their bytes.
+    async fn remove_uploads(&mut self, partial: &dyn PartialStore) -> Result<(), String> {
+        let mut after = None;
+        loop {
+            let page = self.catalog.uploads_page(after, PAGE).await.map_err(with_causes)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id);
+            for row in page.iter().filter(|row| row.owner == Some(self.user)) {
+                if self.catalog.remove_upload(row.id, None).await.map_err(with_causes)? {
+                    self.removed.uploads += 1;
+                }
+                partial.remove(row.id).await.map_err(with_causes)?;
             }
         }
     }

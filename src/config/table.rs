@@ -71,6 +71,9 @@ settings! {
             TRUSTED_PROXIES("[]", ParsedBy("a list of CIDRs such as 10.0.0.0/8", parse::networks)),
             "Proxies whose X-Forwarded-For and Forwarded headers name the client. Without it, every client \
              behind a proxy counts as the proxy.";
+        pub proxy_passes_interim: bool = PROXY_PASSES_INTERIM("false", Bool),
+            "Whether proxies pass interim responses (104) on, as Caddy and HAProxy do. nginx breaks the \
+             connection, so that a request that came through a proxy gets none by default.";
     }
 
     "Catalog and photos" {
@@ -237,6 +240,9 @@ settings! {
              photos.";
         pub media_grace: Duration = MEDIA_GRACE_HOURS("24", Hours(1..=8760)),
             "Hours for which a photo that nothing refers to stays in the store.";
+        pub upload_lifetime: Duration = UPLOAD_TTL_HOURS("24", Hours(1..=8760)),
+            "Hours for which an unfinished upload, or a finished one in no draft, is kept after its last byte. Needs \
+             JOBS_ENABLED.";
         pub draft_ttl_days: u64 = DRAFT_TTL_DAYS("0", Number(0..=36_500)),
             "Days after which a draft in the state `draft` is removed if it did not change. 0: never. Needs \
              JOBS_ENABLED.";

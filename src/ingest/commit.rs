@@ -5,6 +5,7 @@
 //! collector removed it) or damaged, the photo is encoded from its source after all.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -12,10 +13,10 @@ use futures_util::future::join_all;
 use super::photo::{Output, ReadyPhoto};
 use super::quota::Charge;
 use super::{Ingest, IngestError, Target, UploadedPhoto};
-use crate::catalog::{Change, NewAttempt, NewDraft, NewPhoto};
+use crate::catalog::{Catalog, Change, ChangeError, NewAttempt, NewDraft, NewPhoto};
 use crate::media::{Integrity, Staging};
 use crate::model::{Caller, ClientKey, Draft, MediaKey};
-use crate::publication::{CommitError, KeyGuard, Recording};
+use crate::publication::{CommitError, KeyGuard};
 
 /// What an upload records in addition to its photos.
 pub(super) struct Commit {
@@ -34,27 +35,20 @@ impl Ingest {
         photos: Vec<ReadyPhoto>,
         staging: &dyn Staging,
     ) -> Result<(Draft, Vec<UploadedPhoto>), IngestError> {
-        let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(caller.client, photos, staging));
-        admitted?;
-        let (photos, guard) = confirmed?;
-        let Batch { photos, uploaded, charges } = Batch::of(photos);
-        let charges = self.charges_of_new_photos(charges).await?;
-        let recording = match target {
-            Target::NewDraft => {
-                let owner = caller.user;
-                Recording::Create(NewDraft { title, photos, owner, attempt, ..NewDraft::default() })
-            }
-            Target::Append { draft, version } => {
-                let change = Change::Append { photos, max: self.limits.photos_per_draft, attempt };
-                Recording::Change { id: draft, version, change }
+        let max = self.limits.photos_per_draft;
+        let record = |catalog: Arc<dyn Catalog>, photos| async move {
+            match target {
+                Target::NewDraft => {
+                    let owner = caller.user;
+                    let new = NewDraft { title, photos, owner, attempt, ..NewDraft::default() };
+                    catalog.create_draft(new).await
+                }
+                Target::Append { draft, version } => {
+                    catalog.change_draft(draft, version, Change::Append { photos, max, attempt }).await
+                }
             }
         };
-        let committed = self.publisher.commit(guard, staging, recording).await;
-        // Photos that may stay are charged.
-        if matches!(committed, Ok(_) | Err(CommitError::Pending(_))) {
-            charges.into_iter().for_each(Charge::keep);
-        }
-        let draft = committed?;
+        let (draft, uploaded) = self.publish(caller.client, photos, staging, record).await?;
         let user_id = caller.user.map_or_else(|| "anonymous".to_owned(), |user| user.to_string());
         for UploadedPhoto { key, mime, bytes, is_recognised } in &uploaded {
             tracing::info!(
@@ -68,6 +62,31 @@ impl Ingest {
             );
         }
         Ok((draft, uploaded))
+    }
+
+    /// Publishes photos and has `record` record them. Returns what that returned, and what was stored for each photo.
+    pub(super) async fn publish<T, F>(
+        self: &Arc<Self>,
+        client: ClientKey,
+        photos: Vec<ReadyPhoto>,
+        staging: &dyn Staging,
+        record: impl FnOnce(Arc<dyn Catalog>, Vec<NewPhoto>) -> F,
+    ) -> Result<(T, Vec<UploadedPhoto>), IngestError>
+    where
+        F: Future<Output = Result<T, ChangeError>>,
+    {
+        let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(client, photos, staging));
+        admitted?;
+        let (photos, guard) = confirmed?;
+        let Batch { photos, uploaded, charges } = Batch::of(photos);
+        let charges = self.charges_of_new_photos(charges).await?;
+        let recording = record(Arc::clone(self.publisher.catalog()), photos);
+        let committed = self.publisher.commit(guard, staging, recording).await;
+        // Photos that may stay are charged.
+        if matches!(committed, Ok(_) | Err(CommitError::Pending(_))) {
+            charges.into_iter().for_each(Charge::keep);
+        }
+        Ok((committed?, uploaded))
     }
 
     /// Locks the keys of all photos, and encodes recognised photos again whose file is gone or damaged.

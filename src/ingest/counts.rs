@@ -1,6 +1,6 @@
 //! Metrics of uploads.
 
-use super::{Ingest, Uploaded};
+use super::{Ingest, UploadedPhoto};
 use crate::telemetry::metrics::{Counter, Metrics, Reading, Unit};
 
 /// Counts photos since the start.
@@ -11,10 +11,10 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// Counts the photos of a committed draft.
-    pub(super) fn committed(&self, uploaded: &Uploaded) {
-        let recognised = uploaded.photos.iter().filter(|photo| photo.is_recognised).count();
-        self.stored.inc_by(uploaded.photos.len() as u64);
+    /// Counts the photos of a committed draft or upload.
+    pub(super) fn committed(&self, photos: &[UploadedPhoto]) {
+        let recognised = photos.iter().filter(|photo| photo.is_recognised).count();
+        self.stored.inc_by(photos.len() as u64);
         self.recognised.inc_by(recognised as u64);
     }
 }

@@ -123,6 +123,9 @@ pub(crate) enum PhotoError {
         "The part has a Content-Transfer-Encoding: it holds text where the bytes of an image file are expected. Send the file as it is, without encoding it."
     )]
     Encoded,
+    /// The bytes do not have the digest that was sent for them.
+    #[error("The photo does not have the digest that was sent with it.")]
+    WrongDigest,
     /// The photo could not be fetched from its URL.
     #[error(transparent)]
     Fetch(#[from] FetchError),

@@ -13,6 +13,7 @@ mod page_pool;
 pub mod parts;
 mod photo;
 mod quota;
+mod single;
 pub mod sniff;
 mod spool;
 mod urls;
@@ -33,6 +34,7 @@ pub(crate) use self::error::{IngestError, PhotoError};
 pub(crate) use self::form::{FILES_FIELD, TITLE_FIELD};
 use self::page_pool::PagePool;
 use self::parts::{Parts, StreamError};
+pub(crate) use self::photo::PhotoBytes;
 use self::work::{Prepared, Work};
 use crate::budget::Budget;
 use crate::catalog::{Claim, ClaimedAttempt, NewAttempt};
@@ -325,7 +327,7 @@ impl Ingest {
             tracing::info!(file_index = index, %reason, draft = draft.id.0, "a photo was left out");
         }
         let uploaded = Uploaded { draft, photos, rejected };
-        self.counts.committed(&uploaded);
+        self.counts.committed(&uploaded.photos);
         Ok(uploaded)
     }
 }

@@ -78,7 +78,7 @@ impl Output {
 }
 
 /// The bytes of one photo as they arrive, whatever brings them.
-pub(super) trait PhotoBytes {
+pub(crate) trait PhotoBytes: Send {
     /// Whether the bytes are a text that encodes those of the file.
     fn is_encoded(&self) -> bool;
 
@@ -157,7 +157,7 @@ impl Ingest {
         Ok(Received::Photo(ReceivedPhoto { source, id, format, mime, bytes, label }))
     }
 
-    fn judge(&self, sniffed: Sniffed) -> Result<(&'static str, Format), PhotoError> {
+    pub(super) fn judge(&self, sniffed: Sniffed) -> Result<(&'static str, Format), PhotoError> {
         if let Some(kind) = sniffed.text {
             return Err(PhotoError::SentAsText { kind });
         }

@@ -9,11 +9,11 @@ use futures_util::stream;
 use super::*;
 use crate::catalog::{
     Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock, KnownSource, NewDraft,
-    SledCatalog,
+    SledCatalog, UploadChange, UploadRow, Uploads,
 };
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
-use crate::model::{AttemptId, DraftId, Media, MediaId, SourceId, Timestamp};
+use crate::model::{AttemptId, DraftId, Media, MediaId, SourceId, Timestamp, UploadId};
 
 mod again;
 mod quota;
@@ -22,6 +22,42 @@ mod quota;
 struct Failing {
     inner: SledCatalog,
     next: Mutex<Option<CatalogError>>,
+}
+
+#[async_trait]
+impl Uploads for Failing {
+    async fn create_upload(&self, row: UploadRow) -> Result<(), CatalogError> {
+        self.inner.create_upload(row).await
+    }
+
+    async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, CatalogError> {
+        self.inner.upload(id).await
+    }
+
+    async fn change_upload(
+        &self,
+        id: UploadId,
+        writer: u64,
+        change: UploadChange,
+    ) -> Result<Option<UploadRow>, CatalogError> {
+        self.inner.change_upload(id, writer, change).await
+    }
+
+    async fn remove_upload(&self, id: UploadId, before: Option<Timestamp>) -> Result<bool, CatalogError> {
+        self.inner.remove_upload(id, before).await
+    }
+
+    async fn expired_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadId>, CatalogError> {
+        self.inner.expired_uploads(before, limit).await
+    }
+
+    async fn uploads_page(
+        &self,
+        after: Option<UploadId>,
+        limit: usize,
+    ) -> Result<Vec<UploadRow>, CatalogError> {
+        self.inner.uploads_page(after, limit).await
+    }
 }
 
 #[async_trait]
@@ -91,6 +127,10 @@ impl Catalog for Failing {
 
     async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
         self.inner.media_of_source(source).await
+    }
+
+    async fn media(&self, id: MediaId) -> Result<Option<Media>, CatalogError> {
+        self.inner.media(id).await
     }
 
     async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {

@@ -16,13 +16,13 @@ mod local_locks_tests;
 mod pending;
 mod unreferenced;
 
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 pub(crate) use self::key_locks::KeyGuard;
 use self::local_locks::KeyLocks;
-use crate::catalog::{Catalog, CatalogError, Change, ChangeError, NewDraft};
+use crate::catalog::{Catalog, CatalogError, ChangeError};
 use crate::media::{MediaError, MediaStore, Publication, Staging};
-use crate::model::{Draft, DraftId};
 use crate::sync;
 use crate::telemetry::metrics::Counter;
 
@@ -36,22 +36,6 @@ pub(crate) struct Publisher {
     pending: Mutex<Vec<Box<dyn Publication>>>,
     /// Photos that were moved to quarantine since the start.
     pub(crate) quarantined: Counter,
-}
-
-/// What [`Publisher::commit`] records.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Recording {
-    /// A new draft.
-    Create(NewDraft),
-    /// A change of a draft, which adds photos to it.
-    Change {
-        /// The draft.
-        id: DraftId,
-        /// The version that the draft must have, if any.
-        version: Option<u64>,
-        /// The change.
-        change: Change,
-    },
 }
 
 /// Why [`Publisher::commit`] recorded nothing, and what became of the photos.
@@ -101,22 +85,22 @@ impl Publisher {
         &self.catalog
     }
 
-    /// Publishes what is staged, then records `recording`, which is the commit point. `guard` locks the keys of all photos
-    /// that it refers to. Returns the draft as it is then.
+    /// Publishes what is staged, then runs `record`, a transaction of the catalog, which is the commit point. `guard` locks the
+    /// keys of all photos that it refers to. Returns what it returned.
     ///
     /// # Errors
     /// See [`CommitError`].
-    pub(crate) async fn commit(
+    pub(crate) async fn commit<T>(
         &self,
         guard: KeyGuard,
         staging: &dyn Staging,
-        recording: Recording,
-    ) -> Result<Draft, CommitError> {
+        record: impl Future<Output = Result<T, ChangeError>>,
+    ) -> Result<T, CommitError> {
         let publication = staging.publish().await.map_err(CommitError::NotPublished)?;
-        match self.record(recording).await {
-            Ok(draft) => {
+        match record.await {
+            Ok(recorded) => {
                 publication.commit().await;
-                Ok(draft)
+                Ok(recorded)
             }
             // The draft may be recorded after all, and then needs its photos.
             Err(ChangeError::Catalog(error @ CatalogError::Indeterminate(_))) => {
@@ -135,12 +119,6 @@ impl Publisher {
                 }
                 Err(CommitError::RolledBack(error))
             }
-        }
-    }
-    async fn record(&self, recording: Recording) -> Result<Draft, ChangeError> {
-        match recording {
-            Recording::Create(draft) => self.catalog.create_draft(draft).await,
-            Recording::Change { id, version, change } => self.catalog.change_draft(id, version, change).await,
         }
     }
 }

@@ -31,7 +31,6 @@ impl Interim {
     /// read costs no memory and gets the newest. `status` must be from 102 to 199, and `headers` must not describe a body.
     ///
     /// It is dropped if the handler has already answered, or if it is larger than 1 KiB.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by resumable uploads"))]
     pub(crate) fn send(&self, status: u16, headers: &HeaderMap) {
         debug_assert!((102..200).contains(&status), "{status} is not an interim response of a handler");
         let head = encode(status, headers);

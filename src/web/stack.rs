@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderMap, HeaderName,
-    HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
+    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+    HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use hyper::{Method, Request, Response, Version};
 use ipnet::IpNet;
@@ -226,6 +226,14 @@ impl<A: Application> Stack<A> {
             let (stack, origin) = (Arc::clone(&stack), origin.clone());
             async move { Ok::<_, Infallible>(stack.answer(request, origin).await) }
         });
+        // A preflight names the method of the request that is to follow. Any other OPTIONS is for the application.
+        let is_preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        if request.method() == Method::OPTIONS && !is_preflight {
+            return match inner.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+        }
         match self.cors.layer(inner).oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},

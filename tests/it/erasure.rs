@@ -70,9 +70,12 @@ fn name(draft: &Value, photo: usize) -> &str {
     draft["photos"][photo]["media"]["url"].as_str().unwrap().strip_prefix("/media/").unwrap()
 }
 
-/// The drafts of users 7, 8 and nobody; 7 and 8 share photo 2.
+/// The drafts of users 7, 8 and nobody; 7 and 8 share photo 2. Photo 1 is a finished upload of 7, too.
 async fn three_drafts(server: &Server, place: &Place<'_>) -> [Value; 3] {
     let [seven, eight] = ["7", "8"].map(|user| place.token(user));
+    let again = Client::new().post(server.url("/api/v1/uploads")).bearer_auth(&seven);
+    let again = again.body(photo_numbered(64, 48, 1)).send().await.unwrap();
+    assert_eq!(again.status(), 201);
     [
         upload(server, &[1, 2], Some(&seven), Some("of-seven")).await,
         upload(server, &[2, 3], Some(&eight), Some("of-eight")).await,
@@ -107,8 +110,8 @@ async fn erased_user_leaves_nothing_in_the_embedded_catalog() {
     assert!(place.succeeds(&["export"]).contains("\"owner\":7"));
     let length = shared.path().join("data/uploads").join(name(&drafts[0], 0)).metadata().unwrap().len();
     let expected = format!(
-        "Erased user 7: 1 drafts, 1 photos ({length} bytes), 1 idempotency keys and 0 undelivered events. \
-         1 photos that drafts of others have stay, and no longer name the user.\n"
+        "Erased user 7: 1 drafts, 1 photos ({length} bytes), 1 idempotency keys, \
+         1 resumable uploads and 0 undelivered events. 1 photos that drafts of others have stay, and no longer name the user.\n"
     );
     assert_eq!(place.succeeds(&["user", "erase", "7"]), expected);
     let export = place.succeeds(&["export"]);
@@ -145,7 +148,8 @@ async fn users_and_drafts_are_erased_beside_a_server_with_postgres() {
     assert_eq!(users().await, [7, 8]);
     let said = place.succeeds(&["user", "erase", "7"]);
     assert!(
-        said.starts_with("Erased user 7: 1 drafts, 1 photos (") && said.contains(", 1 idempotency keys and"),
+        said.starts_with("Erased user 7: 1 drafts, 1 photos (")
+            && said.contains(", 1 idempotency keys, 1 resumable uploads and"),
         "{said}"
     );
     assert_eq!(users().await, [8]);

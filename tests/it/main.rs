@@ -54,5 +54,6 @@ mod soak;
 mod streaming;
 mod support;
 mod tokens;
+mod uploads;
 mod web;
 mod webhook;

@@ -50,6 +50,11 @@ fn create_as(content_type: &str, fields: &str, body: &[u8]) -> Vec<u8> {
     request("POST /api/v1/listings", &fields, body)
 }
 
+/// A request for a resumable upload.
+fn new_upload(fields: &str, body: &[u8]) -> Vec<u8> {
+    request("POST /api/v1/uploads", &format!("Content-Length: {}\r\n{fields}", body.len()), body)
+}
+
 /// An upload of one photo by its URL.
 fn fetch(url: &str) -> Vec<u8> {
     let body = format!(r#"{{"urls": ["{url}"]}}"#);
@@ -77,6 +82,21 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ),
         ProblemKind::MalformedJson => Here(DEFAULT, create("", b"{")),
         ProblemKind::BadIdempotencyKey => Here(DEFAULT, create("Idempotency-Key: a b\r\n", b"{}")),
+        ProblemKind::BadUploadHeader => Here(DEFAULT, new_upload("Tus-Resumable: 1.0.0\r\n", b"")),
+        ProblemKind::CompletedUpload => {
+            Elsewhere("uploads.rs", "each_version_of_the_draft_creates_continues_reads_and_cancels_uploads")
+        }
+        ProblemKind::InconsistentUploadLength => Here(
+            DEFAULT,
+            new_upload(
+                "Upload-Draft-Interop-Version: 6\r\nUpload-Complete: ?1\r\nUpload-Length: 9\r\n",
+                b"x",
+            ),
+        ),
+        ProblemKind::DigestMismatch => {
+            let wrong = format!("Content-Digest: sha-256=:{}=:\r\n", "A".repeat(43));
+            Here(DEFAULT, new_upload(&wrong, &photo(64, 48)))
+        }
         ProblemKind::NoPhoto => Here(DEFAULT, upload(&form(&[field("title", b"shoes")]))),
         ProblemKind::TokenMissing => Here(
             &[("AUTH_REQUIRED", "true"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")],
@@ -94,6 +114,15 @@ fn provoked(kind: ProblemKind) -> Provoked {
         ProblemKind::InProgress => {
             Elsewhere("idempotency.rs", "second_request_while_the_first_is_in_progress_is_409")
         }
+        ProblemKind::MismatchingUploadOffset => {
+            Elsewhere("uploads.rs", "each_version_of_the_draft_creates_continues_reads_and_cancels_uploads")
+        }
+        ProblemKind::UploadSuperseded => Elsewhere("uploads.rs", "later_request_ends_one_that_hangs"),
+        ProblemKind::TusVersion => Here(DEFAULT, new_upload("Tus-Resumable: 0.2.2\r\n", b"")),
+        ProblemKind::NotPartialUpload => Here(
+            DEFAULT,
+            new_upload("Tus-Resumable: 1.0.0\r\nUpload-Length: 1\r\nContent-Type: image/png\r\n", b"x"),
+        ),
         ProblemKind::PreconditionFailed => {
             Elsewhere("media.rs", "photo_is_served_whole_in_ranges_and_conditionally")
         }

@@ -4,6 +4,7 @@ pub(super) mod attempts;
 pub(super) mod listings;
 pub(super) mod outbox;
 pub(super) mod restorable;
+pub(super) mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;

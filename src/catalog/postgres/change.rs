@@ -13,7 +13,7 @@ use super::attempts;
 use super::outbox;
 use super::params::boxed;
 use super::record::{REFERENCED, Recording, SOURCES, sources};
-use super::rows::{self, Half, PHOTO_IDS, locks, number};
+use super::rows::{self, Half, PHOTO_IDS, is_referenced, locks, number};
 use super::transaction::{BEGIN, Commit, Failed, Steps, Work};
 use crate::catalog::{CatalogError, Change, ChangeError, DraftRow, Happening};
 use crate::model::{Draft, DraftId, Media, MediaId, MediaKey, Timestamp};
@@ -36,15 +36,18 @@ const INSERT_PHOTOS: &str = "
 
 const DELETE_DRAFT: &str = "DELETE FROM draft WHERE id = $1";
 
-/// Begins the time without a draft of those photos that have none.
-const UNREFERENCED: &str = "
-    UPDATE media SET unreferenced_since = date_trunc('milliseconds', now())
-    WHERE id = ANY($1::bigint[]) AND NOT EXISTS (SELECT FROM draft_photo p WHERE p.media_id = media.id)";
+/// Begins the time without a reference of those photos that have none.
+pub(super) const UNREFERENCED: &str = concat!(
+    "UPDATE media SET unreferenced_since = date_trunc('milliseconds', now())
+     WHERE id = ANY($1::bigint[]) AND NOT ",
+    is_referenced!("media.id")
+);
 
 /// Corrects a row to which an instance of an older version referred: it does not end the time without a draft.
-const CORRECT_REFERENCED: &str = "
-    UPDATE media SET unreferenced_since = NULL
-    WHERE id = $1 AND unreferenced_since IS NOT NULL AND EXISTS (SELECT FROM draft_photo p WHERE p.media_id = $1)";
+const CORRECT_REFERENCED: &str = concat!(
+    "UPDATE media SET unreferenced_since = NULL WHERE id = $1 AND unreferenced_since IS NOT NULL AND ",
+    is_referenced!("$1")
+);
 
 /// Sources are locked in the order in which an upload records them.
 const REMOVE_SOURCES: &str = "
@@ -206,7 +209,7 @@ fn time_of_locked(locked: Result<Option<Row>, Error>) -> Result<Timestamp, Faile
     Ok(rows::time(&row, 0)?)
 }
 
-async fn lock_photos(
+pub(super) async fn lock_photos(
     client: &Client,
     steps: &mut Steps,
     photos: &BTreeMap<MediaId, MediaKey>,

@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use super::pool::Connections;
-use super::rows;
+use super::rows::{self, is_referenced};
 use crate::catalog::{CatalogError, IndexFault};
 use crate::model::MediaId;
 
 /// Rows that are compared in one step.
 const PAGE: i64 = 10_000;
 
-const COMPARE: &str = "
-    SELECT m.id, m.unreferenced_since IS NULL, EXISTS (SELECT FROM draft_photo p WHERE p.media_id = m.id)
-    FROM media m WHERE m.id > $1 ORDER BY m.id LIMIT $2";
+const COMPARE: &str = concat!(
+    "SELECT m.id, m.unreferenced_since IS NULL, ",
+    is_referenced!("m.id"),
+    " FROM media m WHERE m.id > $1 ORDER BY m.id LIMIT $2"
+);
 
-const CORRECT: &str = "
-    UPDATE media SET unreferenced_since =
-        CASE WHEN NOT EXISTS (SELECT FROM draft_photo p WHERE p.media_id = media.id)
-            THEN date_trunc('milliseconds', now()) END
-    WHERE id = ANY($1::bigint[])";
+const CORRECT: &str = concat!(
+    "UPDATE media SET unreferenced_since = CASE WHEN NOT ",
+    is_referenced!("media.id"),
+    " THEN date_trunc('milliseconds', now()) END WHERE id = ANY($1::bigint[])"
+);
 
 impl Connections {
     /// See [`Restorable::check_indexes`](crate::catalog::Restorable::check_indexes).

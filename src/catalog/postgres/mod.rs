@@ -21,6 +21,8 @@ mod rows;
 mod tests;
 mod tls;
 mod transaction;
+mod upload_changes;
+mod uploads;
 mod url;
 
 use std::collections::HashSet;
@@ -38,13 +40,15 @@ use self::outbox::{FinishEvent, RemoveEvents};
 use self::pool::Connections;
 use self::record::CreateDraft;
 use self::rows::{DRAFT, MEDIA, PHOTO_IDS, limit_of, number};
+use self::upload_changes::{ChangeUpload, CreateUpload, RemoveUpload};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, Erased,
     EventRow, IndexFault, KeyLock, KnownSource, NewDraft, Outbox, Restorable, Restore, RestoreError, State,
+    UploadChange, UploadRow, Uploads,
 };
 use crate::model::{
-    AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId,
+    AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UploadId, UserId,
 };
 
 /// A catalog in a PostgreSQL database; see the module.
@@ -178,6 +182,12 @@ impl Catalog for PostgresCatalog {
             .await
     }
 
+    async fn media(&self, id: MediaId) -> Result<Option<Media>, CatalogError> {
+        let sql = format!("SELECT {MEDIA} FROM media m WHERE m.id = $1");
+        let found = self.connections.read(&sql, &[&number(id.0)]).await?;
+        found.first().map(|row| rows::media(row, 0)).transpose()
+    }
+
     async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
         let asked: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes().as_slice()).collect();
         let found = self.connections.read("SELECT key FROM media WHERE key = ANY($1)", &[&asked]).await?;
@@ -278,6 +288,43 @@ impl Outbox for PostgresCatalog {
 
     async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError> {
         Ok(self.connections.events_page(None, 1).await?.first().map(|row| row.event.time))
+    }
+}
+
+#[async_trait]
+impl Uploads for PostgresCatalog {
+    async fn create_upload(&self, row: UploadRow) -> Result<(), CatalogError> {
+        self.connections.transact(&CreateUpload(&row)).await.map_err(catalog_error)
+    }
+
+    async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, CatalogError> {
+        self.connections.upload(id).await
+    }
+
+    async fn change_upload(
+        &self,
+        id: UploadId,
+        writer: u64,
+        change: UploadChange,
+    ) -> Result<Option<UploadRow>, CatalogError> {
+        let work = ChangeUpload { id, writer, change: &change };
+        self.connections.transact(&work).await.map_err(catalog_error)
+    }
+
+    async fn remove_upload(&self, id: UploadId, before: Option<Timestamp>) -> Result<bool, CatalogError> {
+        self.connections.transact(&RemoveUpload { id, before }).await.map_err(catalog_error)
+    }
+
+    async fn expired_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadId>, CatalogError> {
+        self.connections.expired_uploads(before, limit).await
+    }
+
+    async fn uploads_page(
+        &self,
+        after: Option<UploadId>,
+        limit: usize,
+    ) -> Result<Vec<UploadRow>, CatalogError> {
+        self.connections.uploads_page(after, limit).await
     }
 }
 

@@ -10,6 +10,7 @@ use super::attempts;
 use super::params::boxed;
 use super::rows::{self, Half, locks, number};
 use super::transaction::{BEGIN, Commit, Failed, Steps, Work};
+use super::uploads;
 use crate::catalog::{CatalogError, Happening, NewDraft, NewPhoto};
 use crate::model::{Draft, DraftId, DraftStatus, Media, MediaKey, UserId};
 
@@ -92,10 +93,13 @@ impl Work for CreateDraft<'_> {
         .await;
         begun?;
         made_user?;
-        let (photos, drawn) = (photos?, drawn?);
+        let (mut photos, drawn) = (photos?, drawn?);
+        let id = DraftId(rows::id(&drawn, 0)?);
         let created = rows::time(&drawn, 1)?;
+        let mut steps = Steps::default();
+        photos.extend(uploads::take(client, &mut steps, &new.uploads, id, new.owner).await?);
         let draft = Draft {
-            id: DraftId(rows::id(&drawn, 0)?),
+            id,
             title: new.title.clone(),
             description: new.description.clone(),
             status: DraftStatus::Draft,
@@ -110,7 +114,6 @@ impl Work for CreateDraft<'_> {
         let ids: Vec<i64> = draft.photos.iter().map(|photo| number(photo.id.0)).collect();
         let (source_ids, source_media) = sources(&new.photos, &ids);
         let source_ids: Vec<Vec<u8>> = source_ids.into_iter().map(<[u8]>::to_vec).collect();
-        let mut steps = Steps::default();
         steps.add(client, REFERENCED, boxed![ids.clone()]).await?;
         steps.add(client, SOURCES, boxed![source_ids, source_media]).await?;
         let (id, status) = (number(draft.id.0), draft.status.name());

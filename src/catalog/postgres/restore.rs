@@ -18,7 +18,7 @@ use super::failure::{proves_rollback, silent};
 use super::outbox;
 use super::pool::{Connections, OPERATION, discard};
 use super::record::{REFERENCED, USER};
-use super::rows::{self, DRAFT, MEDIA, PHOTO_IDS, number};
+use super::rows::{self, DRAFT, MEDIA, PHOTO_IDS, is_referenced, number};
 use crate::catalog::{
     AttemptRow, CatalogError, DraftRow, EventRow, Restore, RestoreError, Row, SourceRow, State,
 };
@@ -170,12 +170,15 @@ async fn record_media(client: &Client, media: &[&Media]) -> Result<(), RestoreEr
     }
     let [widths, heights, lengths] = &sizes;
     // An import may record drafts before the rows of their photos.
-    let sql = "INSERT INTO media (id, key, width, height, size_bytes, user_id, unreferenced_since)
-               SELECT given.*, CASE WHEN NOT EXISTS (SELECT FROM draft_photo p WHERE p.media_id = given.id)
-                   THEN date_trunc('milliseconds', now()) END
+    let sql = concat!(
+        "INSERT INTO media (id, key, width, height, size_bytes, user_id, unreferenced_since)
+               SELECT given.*, CASE WHEN NOT ",
+        is_referenced!("given.id"),
+        " THEN date_trunc('milliseconds', now()) END
                FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
                    AS given (id, key, width, height, size_bytes, user_id)
-               ON CONFLICT DO NOTHING";
+               ON CONFLICT DO NOTHING"
+    );
     run(client, sql, &[&ids, &keys, widths, heights, lengths, &owners]).await?;
     let there = read(client, &format!("SELECT {MEDIA} FROM media m WHERE m.id = ANY($1)"), &[&ids]).await?;
     let there: HashMap<MediaId, Media> =

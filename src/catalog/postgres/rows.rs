@@ -23,6 +23,20 @@ pub(super) const PHOTO_IDS: &str =
 /// The last time that a [`Timestamp`] prints, and far below the last that PostgreSQL stores: the year 9999.
 const LAST_MILLIS: u64 = 253_402_300_799_999;
 
+/// The condition that a draft or a finished upload refers to the photo with this id.
+macro_rules! is_referenced {
+    ($media:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM draft_photo p WHERE p.media_id = ",
+            $media,
+            " UNION ALL SELECT 1 FROM upload u WHERE u.media_id = ",
+            $media,
+            ")"
+        )
+    };
+}
+pub(super) use is_referenced;
+
 /// Returns a query of the draft with the id `$1` for [`drafts`].
 pub(super) fn one_draft() -> String {
     drafts_from("(SELECT * FROM draft WHERE id = $1)")
@@ -60,7 +74,8 @@ pub(super) fn positive<T: TryFrom<i64>>(number: i64) -> Result<T, CatalogError> 
     T::try_from(number).map_err(|_| CatalogError::Corrupt(format!("{number} is out of range")))
 }
 
-fn owner(row: &Row, at: usize) -> Result<Option<UserId>, CatalogError> {
+/// Reads the user in column `at`.
+pub(super) fn owner(row: &Row, at: usize) -> Result<Option<UserId>, CatalogError> {
     let Some(id) = column::<Option<i64>>(row, at)? else { return Ok(None) };
     let id = UserId::try_from(positive::<u64>(id)?);
     id.map(Some).map_err(|error| CatalogError::Corrupt(error.to_string()))

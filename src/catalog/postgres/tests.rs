@@ -12,7 +12,7 @@ use tokio_postgres::SimpleQueryMessage;
 use self::cluster::Cluster;
 use self::proxy::{Fault, Proxy};
 use super::*;
-use crate::catalog::{Fields, NewPhoto, Restore, conformance};
+use crate::catalog::{Fields, NewPhoto, Restore, UploadState, conformance};
 
 async fn open(url: &str) -> PostgresCatalog {
     PostgresCatalog::open(&url.parse().unwrap(), 8, Schema::Migrate).await.unwrap()
@@ -42,6 +42,17 @@ async fn postgres_passes_listings_conformance_suite() {
     let url = cluster.database().await;
     let catalog = Arc::new(open(&url).await);
     conformance::listings::run(Arc::clone(&catalog) as Arc<dyn Catalog>).await;
+    assert_eq!(catalog.check_indexes(false).await.unwrap(), []);
+    drop(catalog);
+    assert_no_deadlock(cluster, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_passes_uploads_conformance_suite() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    let catalog = Arc::new(open(&url).await);
+    conformance::uploads::run(Arc::clone(&catalog) as Arc<dyn Catalog>).await;
     assert_eq!(catalog.check_indexes(false).await.unwrap(), []);
     drop(catalog);
     assert_no_deadlock(cluster, &url).await;
@@ -173,7 +184,7 @@ async fn catalog_of_the_first_schema_is_migrated_without_loss() {
 }
 
 /// Enough rows that reading a whole table costs far more than an index: 20,000 drafts of 200 users, a photo of its own for each,
-/// one that a tenth of the drafts have, and 2,000 that no draft has.
+/// one that a tenth of the drafts have, 2,000 that no draft has, and 20,000 uploads, of which a tenth have a photo.
 const MANY_ROWS: &str = r#"
     INSERT INTO "user" (id) SELECT generate_series(1, 20000);
     INSERT INTO media (id, key, width, height, size_bytes, user_id, unreferenced_since)
@@ -185,6 +196,9 @@ const MANY_ROWS: &str = r#"
     INSERT INTO draft_photo SELECT id, 0, id FROM generate_series(1, 20000) AS id;
     INSERT INTO draft_photo SELECT id, 1, 1 FROM generate_series(2, 20000, 10) AS id;
     INSERT INTO source SELECT sha256(('source ' || id)::bytea), id FROM generate_series(1, 22000) AS id;
+    INSERT INTO upload (id, request, acknowledged, writer, layout, state, media_id, created, expires)
+        SELECT decode(md5(id::text), 'hex'), '{}', 0, 0, '', '"receiving"', CASE WHEN id % 10 = 0 THEN id END, now(),
+            now() + id * interval '1 minute' FROM generate_series(1, 20000) AS id;
     SELECT setval('media_id_seq', 22000), setval('draft_id_seq', 20000);"#;
 
 /// Calls every method of the catalog.
@@ -223,6 +237,34 @@ async fn call_all(catalog: &PostgresCatalog, round: u64) {
     catalog.created().await.unwrap();
     catalog.check().await.unwrap();
     catalog.lock_keys(&[key]).await.unwrap();
+    call_uploads(catalog, user, round).await;
+}
+
+async fn call_uploads(catalog: &PostgresCatalog, user: UserId, round: u64) {
+    let now = Timestamp::now();
+    let row = UploadRow {
+        id: UploadId::random(),
+        owner: Some(user),
+        request: "{}".into(),
+        length: None,
+        offset: 0,
+        writer: 0,
+        layout: String::new(),
+        state: UploadState::Receiving,
+        created: now,
+        expires: now,
+    };
+    catalog.create_upload(row.clone()).await.unwrap();
+    let photo = draft(&[format!("uploaded {round}")]).photos.remove(0);
+    for change in [UploadChange::Advance { offset: 1, length: None }, UploadChange::Finish(photo)] {
+        catalog.change_upload(row.id, 0, change).await.unwrap().unwrap();
+    }
+    catalog.media(MediaId(77)).await.unwrap().unwrap();
+    assert_eq!(catalog.expired_uploads(Timestamp::now(), 9).await.unwrap(), [row.id]);
+    catalog.uploads_page(Some(row.id), 9).await.unwrap();
+    let new = NewDraft { uploads: vec![row.id], owner: Some(user), ..NewDraft::default() };
+    catalog.create_draft(new).await.unwrap();
+    assert!(catalog.remove_upload(row.id, None).await.unwrap());
 }
 
 #[tokio::test]

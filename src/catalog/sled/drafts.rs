@@ -12,9 +12,13 @@ impl Trees {
         let now = Timestamp::now();
         self.transact(|transaction| {
             let photos = new.photos.iter().map(|photo| transaction.record_photo(photo, new.owner, now));
-            let photos = photos.collect::<Step<Vec<Media>, ChangeError>>()?;
+            let mut photos = photos.collect::<Step<Vec<Media>, ChangeError>>()?;
+            let id = transaction.take_draft_id()?;
+            // Before their uploads lose the photos, so that no photo is without a reference in between.
+            let uploaded = transaction.take_uploads(&new.uploads, id, new.owner)?;
+            photos.extend(uploaded);
             let row = DraftRow {
-                id: transaction.take_draft_id()?,
+                id,
                 title: new.title.clone(),
                 description: new.description.clone(),
                 status: DraftStatus::Draft,

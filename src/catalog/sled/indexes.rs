@@ -20,7 +20,7 @@ enum Repair {
     Owner(Vec<u8>, DraftId, bool),
     Media(MediaId, DraftId, bool),
     RemoveUnreferenced(Vec<u8>),
-    /// The number of drafts with the photo.
+    /// The number of drafts and finished uploads with the photo.
     SetReferences(MediaId, u64),
 }
 
@@ -28,8 +28,9 @@ impl Trees {
     /// Returns the faults of indexes and references, and corrects them if `repair` is set. Not durable yet.
     pub(super) fn check_indexes(&self, repair: bool) -> Result<Vec<IndexFault>, CatalogError> {
         let mut found = Vec::new();
-        let (drafts, references) = self.check_drafts(&mut found)?;
+        let (drafts, mut references) = self.check_drafts(&mut found)?;
         let total: u64 = references.values().sum();
+        self.for_each_finished(|media| *references.entry(media).or_default() += 1)?;
         // Nothing is missing, so that only further entries make an index longer than its rows.
         let missing =
             |is_it: fn(&IndexFault) -> bool| found.iter().filter(|found| is_it(&found.fault)).count() as u64;
@@ -113,9 +114,9 @@ impl Trees {
             let (id, value) = entry?;
             let (media, recorded) = (MediaId(number(&id)?), References::read(&value)?);
             let drafts = counted.remove(&media).unwrap_or(0);
-            let is_listed = recorded.drafts > 0
+            let is_listed = recorded.count > 0
                 || self.unreferenced.contains_key(unreferenced_key(recorded.since, media))?;
-            let fault = match recorded.drafts {
+            let fault = match recorded.count {
                 fewer if fewer < drafts => IndexFault::Undercounted(media),
                 same if same == drafts && is_listed => continue,
                 // A draft that was removed had a photo without a row. There is nothing to remove.
@@ -149,7 +150,7 @@ impl Trees {
             let since = Timestamp::from_millis(number(since)?);
             let recorded = self.references.get(media)?.map(|value| References::read(&value)).transpose()?;
             let is_right =
-                recorded == Some(References { drafts: 0, since }) && self.media.contains_key(media)?;
+                recorded == Some(References { count: 0, since }) && self.media.contains_key(media)?;
             if !is_right {
                 let repair = Repair::RemoveUnreferenced(key.to_vec());
                 found.push(Found { fault: IndexFault::StaleUnreferenced(id), repair });
@@ -165,17 +166,17 @@ impl Trees {
                 self.drafts_with_media.put(&media.0.to_be_bytes(), *id, *is_member)?;
             }
             Repair::RemoveUnreferenced(key) => drop(self.unreferenced.remove(key)?),
-            Repair::SetReferences(media, drafts) => {
-                let since = if *drafts == 0 { now } else { Timestamp::UNKNOWN };
+            Repair::SetReferences(media, count) => {
+                let since = if *count == 0 { now } else { Timestamp::UNKNOWN };
                 let key = media.0.to_be_bytes();
                 let old = self.references.get(key)?.map(|value| References::read(&value)).transpose()?;
-                if let Some(References { drafts: 0, since }) = old {
+                if let Some(References { count: 0, since }) = old {
                     self.unreferenced.remove(unreferenced_key(since, *media))?;
                 }
-                if *drafts == 0 {
+                if *count == 0 {
                     self.unreferenced.insert(unreferenced_key(now, *media), &[])?;
                 }
-                self.references.insert(key, References { drafts: *drafts, since }.bytes())?;
+                self.references.insert(key, References { count: *count, since }.bytes())?;
             }
         }
         Ok(())

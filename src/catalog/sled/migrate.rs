@@ -165,14 +165,14 @@ impl Migration<'_> {
 
     fn count_references(&self) -> Result<(), CatalogError> {
         let mut counted: Option<(MediaId, u64)> = None;
-        let write = |(media, drafts): (MediaId, u64)| {
-            let references = References { drafts, since: Timestamp::UNKNOWN };
+        let write = |(media, count): (MediaId, u64)| {
+            let references = References { count, since: Timestamp::UNKNOWN };
             self.trees.references.insert(media.0.to_be_bytes(), references.bytes()).map(drop)
         };
         self.trees.drafts_with_media.for_each(|media, _| {
             let media = MediaId(number(media)?);
             match &mut counted {
-                Some((last, drafts)) if *last == media => *drafts += 1,
+                Some((last, count)) if *last == media => *count += 1,
                 _ => counted.replace((media, 1)).map_or(Ok(()), write)?,
             }
             Ok(())
@@ -184,7 +184,7 @@ impl Migration<'_> {
     fn date_unreferenced(&self, media: MediaId) -> Result<(), CatalogError> {
         let key = media.0.to_be_bytes();
         if !self.trees.references.contains_key(key)? {
-            let references = References { drafts: 0, since: self.now };
+            let references = References { count: 0, since: self.now };
             self.trees.references.insert(key, references.bytes())?;
             self.trees.unreferenced.insert(unreferenced_key(self.now, media), &[])?;
         }

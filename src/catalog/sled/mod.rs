@@ -21,6 +21,7 @@ mod pages;
 mod restore;
 mod rows;
 mod transaction;
+mod uploads;
 mod watermark;
 
 use std::fs::{File, TryLockError};
@@ -43,10 +44,13 @@ use self::watermark::{Acknowledged, Watermark};
 use super::{
     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, Erased,
     EventRow, IndexFault, KeyLock, KnownSource, NewDraft, Outbox, Restorable, Restore, RestoreError, State,
+    UploadChange, UploadRow, Uploads,
 };
 use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
-use crate::model::{AttemptId, Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
+use crate::model::{
+    AttemptId, Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp, UploadId, UserId,
+};
 use crate::sync;
 
 /// Size of sled's page cache. sled's default is 1 GB, more memory than the target machines have.
@@ -337,6 +341,10 @@ impl Catalog for SledCatalog {
         self.read(move |trees| trees.media_of_source(source)).await
     }
 
+    async fn media(&self, id: MediaId) -> Result<Option<Media>, CatalogError> {
+        self.read(move |trees| trees.one_media(id)).await
+    }
+
     async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
         let keys = keys.to_vec();
         self.read(move |trees| trees.without_row(&keys)).await
@@ -421,6 +429,42 @@ impl Outbox for SledCatalog {
 
     async fn oldest_event(&self) -> Result<Option<Timestamp>, CatalogError> {
         self.read(Trees::oldest_event).await
+    }
+}
+
+#[async_trait]
+impl Uploads for SledCatalog {
+    async fn create_upload(&self, row: UploadRow) -> Result<(), CatalogError> {
+        self.record(move |trees| trees.create_upload(&row)).await
+    }
+
+    async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, CatalogError> {
+        self.read(move |trees| trees.upload(id)).await
+    }
+
+    async fn change_upload(
+        &self,
+        id: UploadId,
+        writer: u64,
+        change: UploadChange,
+    ) -> Result<Option<UploadRow>, CatalogError> {
+        self.record(move |trees| trees.change_upload(id, writer, &change)).await
+    }
+
+    async fn remove_upload(&self, id: UploadId, before: Option<Timestamp>) -> Result<bool, CatalogError> {
+        self.record(move |trees| trees.remove_upload(id, before)).await
+    }
+
+    async fn expired_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadId>, CatalogError> {
+        self.read(move |trees| trees.expired_uploads(before, limit)).await
+    }
+
+    async fn uploads_page(
+        &self,
+        after: Option<UploadId>,
+        limit: usize,
+    ) -> Result<Vec<UploadRow>, CatalogError> {
+        self.read(move |trees| trees.uploads_page(after, limit)).await
     }
 }
 

@@ -21,6 +21,11 @@ impl Trees {
         self.media.get(id)?.map(|row| decode(&row)).transpose()
     }
 
+    /// Returns the media row with this id, or `None`.
+    pub(super) fn one_media(&self, id: MediaId) -> Result<Option<Media>, CatalogError> {
+        self.media.get(id.0.to_be_bytes())?.map(|row| decode(&row)).transpose()
+    }
+
     /// Returns those of `keys` that have no media row.
     pub(super) fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
         let mut without = Vec::new();

@@ -28,7 +28,7 @@ pub(super) struct Trees {
     pub(super) sources_by_media: Tree,
     /// Media id → [`References`].
     pub(super) references: Tree,
-    /// Index of [`unreferenced_key`]: media to which no draft refers, by the time since when.
+    /// Index of [`unreferenced_key`]: media to which nothing refers, by the time since when.
     pub(super) unreferenced: Tree,
     /// Draft id (big endian) → [`DraftValue`].
     pub(super) drafts: Tree,
@@ -42,6 +42,8 @@ pub(super) struct Trees {
     pub(super) attempts_by_time: Tree,
     /// The events that are not delivered, with indexes: see `outbox`.
     pub(super) outbox: Tree,
+    /// The resumable uploads, with an index: see `uploads`.
+    pub(super) uploads: Tree,
     /// Name → next id, creation time in nanoseconds since 1970, the [`Census`], or the version of the schema.
     pub(super) counters: Tree,
     /// Next free media id when the catalog was opened.
@@ -123,11 +125,11 @@ pub(super) struct DraftValue {
     pub(super) version: u64,
 }
 
-/// The use of a photo by drafts.
+/// The use of a photo by drafts and finished uploads.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct References {
-    /// Number of drafts that refer to the photo.
-    pub(super) drafts: u64,
+    /// Number of drafts and finished uploads that refer to the photo.
+    pub(super) count: u64,
     /// When the last reference was removed, if there is none.
     pub(super) since: Timestamp,
 }
@@ -135,15 +137,15 @@ pub(super) struct References {
 impl References {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, CatalogError> {
         let numbers = bytes.as_chunks::<8>();
-        let ([drafts, since], []) = numbers else {
+        let ([count, since], []) = numbers else {
             return Err(CatalogError::Corrupt("the references of a photo are not two numbers".into()));
         };
         let since = Timestamp::from_millis(u64::from_be_bytes(*since));
-        Ok(Self { drafts: u64::from_be_bytes(*drafts), since })
+        Ok(Self { count: u64::from_be_bytes(*count), since })
     }
 
     pub(super) fn bytes(self) -> Vec<u8> {
-        [self.drafts, self.since.millis()].map(u64::to_be_bytes).concat()
+        [self.count, self.since.millis()].map(u64::to_be_bytes).concat()
     }
 }
 
@@ -195,6 +197,7 @@ impl Trees {
             attempts: db.open_tree("attempts")?,
             attempts_by_time: db.open_tree("attempts_by_time")?,
             outbox: db.open_tree("outbox")?,
+            uploads: db.open_tree("uploads")?,
             counters: db.open_tree("counters")?,
         };
         let media = ("media", NEXT_MEDIA_ID, trees.lowest_media);

@@ -40,8 +40,8 @@ async fn damaged_indexes_are_found_and_repaired() {
     {
         let trees = &catalog.opened().await.unwrap().trees;
         let status = crate::model::DraftStatus::Draft;
-        let set = |media: u64, drafts| {
-            let value = References { drafts, since: Timestamp::from_millis(5) }.bytes();
+        let set = |media: u64, count| {
+            let value = References { count, since: Timestamp::from_millis(5) }.bytes();
             trees.references.insert(media.to_be_bytes(), value).unwrap();
         };
         trees.drafts_of_owner.put(&owner_set(None, status), DraftId(1), false).unwrap();
@@ -86,6 +86,14 @@ async fn damaged_indexes_are_found_and_repaired() {
     let nobodys = DraftFilter { owner: None, status: None };
     let listed = catalog.drafts_of(nobodys, None, 9).await.unwrap();
     assert_eq!(listed.iter().map(|draft| draft.id.0).collect::<Vec<_>>(), [2, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sled_passes_uploads_conformance_suite() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap());
+    conformance::uploads::run(Arc::clone(&catalog) as Arc<dyn Catalog>).await;
+    assert_eq!(catalog.check_indexes(false).await.unwrap(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

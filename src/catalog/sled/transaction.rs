@@ -41,6 +41,7 @@ pub(super) struct Transaction<'a> {
     pub(super) attempts: &'a TransactionalTree,
     attempts_by_time: &'a TransactionalTree,
     pub(super) outbox: &'a TransactionalTree,
+    pub(super) uploads: &'a TransactionalTree,
     records_events: bool,
     lowest_media: u64,
     lowest_draft: u64,
@@ -68,6 +69,7 @@ impl Trees {
             &self.attempts,
             &self.attempts_by_time,
             &self.outbox,
+            &self.uploads,
         );
         let committed = trees.transaction(|trees| {
             let transaction = Transaction {
@@ -84,6 +86,7 @@ impl Trees {
                 attempts: &trees.10,
                 attempts_by_time: &trees.11,
                 outbox: &trees.12,
+                uploads: &trees.13,
                 records_events: self.records_events,
                 lowest_media: self.lowest_media,
                 lowest_draft: self.lowest_draft,
@@ -181,7 +184,7 @@ impl Transaction<'_> {
         self.media_by_key.insert(row.key.as_bytes(), &id)?;
         // An import may record drafts before the rows of their photos.
         if self.references.get(id)?.is_none() {
-            self.set_references(row.id, None, References { drafts: 0, since: now })?;
+            self.set_references(row.id, None, References { count: 0, since: now })?;
         }
         self.count(1, 0);
         Ok(())
@@ -258,9 +261,14 @@ impl Transaction<'_> {
 
     fn add_reference<A: From<CatalogError>>(&self, media: MediaId, draft: DraftId) -> Step<(), A> {
         put(self.drafts_with_media, &media.0.to_be_bytes(), draft, true)?;
+        self.count_reference(media)
+    }
+
+    /// Counts one more draft or upload that refers to a photo.
+    pub(super) fn count_reference<A: From<CatalogError>>(&self, media: MediaId) -> Step<(), A> {
         let known = self.references(media)?;
-        let drafts = known.unwrap_or_default().drafts + 1;
-        self.set_references(media, known, References { drafts, since: Timestamp::UNKNOWN })
+        let count = known.unwrap_or_default().count + 1;
+        self.set_references(media, known, References { count, since: Timestamp::UNKNOWN })
     }
 
     fn remove_reference<A: From<CatalogError>>(
@@ -270,10 +278,19 @@ impl Transaction<'_> {
         now: Timestamp,
     ) -> Step<(), A> {
         put(self.drafts_with_media, &media.0.to_be_bytes(), draft, false)?;
+        self.uncount_reference(media, now)
+    }
+
+    /// Counts one draft or upload less that refers to a photo.
+    pub(super) fn uncount_reference<A: From<CatalogError>>(
+        &self,
+        media: MediaId,
+        now: Timestamp,
+    ) -> Step<(), A> {
         let known = self.references(media)?;
-        let drafts = known.unwrap_or_default().drafts.saturating_sub(1);
-        let since = if drafts == 0 { now } else { Timestamp::UNKNOWN };
-        self.set_references(media, known, References { drafts, since })
+        let count = known.unwrap_or_default().count.saturating_sub(1);
+        let since = if count == 0 { now } else { Timestamp::UNKNOWN };
+        self.set_references(media, known, References { count, since })
     }
 
     fn references<A: From<CatalogError>>(&self, media: MediaId) -> Step<Option<References>, A> {
@@ -283,10 +300,10 @@ impl Transaction<'_> {
 
     /// Records the references of a photo, and whether it can be removed.
     fn set_references<A>(&self, media: MediaId, old: Option<References>, new: References) -> Step<(), A> {
-        if let Some(References { drafts: 0, since }) = old {
+        if let Some(References { count: 0, since }) = old {
             self.unreferenced.remove(unreferenced_key(since, media))?;
         }
-        if new.drafts == 0 {
+        if new.count == 0 {
             self.unreferenced.insert(unreferenced_key(new.since, media), &[])?;
         }
         self.references.insert(&media.0.to_be_bytes(), new.bytes())?;
@@ -339,7 +356,7 @@ impl Transaction<'_> {
     ) -> Step<bool, A> {
         let key = id.0.to_be_bytes();
         let since = match self.references(id)? {
-            Some(References { drafts: 0, since }) if since <= before => since,
+            Some(References { count: 0, since }) if since <= before => since,
             _ => return Ok(false),
         };
         let row = self.media_row::<A>(id)?;

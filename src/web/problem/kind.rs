@@ -40,6 +40,10 @@ problem_kinds! {
     CutOff = BAD_REQUEST "cut-off": "The connection ended before the body did.";
     MalformedJson = BAD_REQUEST "malformed-json": "The body is not a JSON object (RFC 8259), or names a member twice.";
     BadIdempotencyKey = BAD_REQUEST "bad-idempotency-key": "The Idempotency-Key does not have 1 to 255 visible ASCII characters, or there are two.";
+    BadUploadHeader = BAD_REQUEST "bad-upload-header": "A header of a resumable upload is missing, malformed or not allowed in this request.";
+    CompletedUpload = BAD_REQUEST "completed-upload": "The upload is complete, and takes no more bytes.";
+    InconsistentUploadLength = BAD_REQUEST "inconsistent-upload-length": "Requests named different lengths of the upload, or it has more or fewer bytes.";
+    DigestMismatch = BAD_REQUEST "digest-mismatch": "The content does not have the digest that was sent with it (RFC 9530), or the digest is malformed.";
     NoPhoto = BAD_REQUEST "no-photo": "The form has no photo in its field `files`, or the array `urls` is empty.";
     TokenMissing = UNAUTHORIZED "token-missing": "This server demands a bearer token, and the request has none.";
     TokenInvalid = UNAUTHORIZED "token-invalid": "The bearer token is forged, expired or not yet valid.";
@@ -48,13 +52,17 @@ problem_kinds! {
     MethodNotAllowed = METHOD_NOT_ALLOWED "method-not-allowed": "The path exists for the methods in `Allow` only.";
     RequestTimeout = REQUEST_TIMEOUT "request-timeout": "The request did not arrive in time.";
     InProgress = CONFLICT "in-progress": "A request with the same Idempotency-Key is in progress.";
+    MismatchingUploadOffset = CONFLICT "mismatching-upload-offset": "The request does not continue the upload where its acknowledged bytes end. `expected-offset` says where.";
+    UploadSuperseded = CONFLICT "upload-superseded": "A later request continues the upload, or an earlier one does not end.";
     PreconditionFailed = PRECONDITION_FAILED "precondition-failed": "`If-Match` names no ETag of the resource.";
+    TusVersion = PRECONDITION_FAILED "tus-version": "This server does not speak that version of tus. `Tus-Version` lists those that it speaks.";
     BodyTooLarge = PAYLOAD_TOO_LARGE "body-too-large": "The body is larger than the limits of the endpoint allow.";
     DraftFull = PAYLOAD_TOO_LARGE "draft-full": "The draft would have more than MAX_PHOTOS_PER_DRAFT photos.";
     TooManyPhotos = PAYLOAD_TOO_LARGE "too-many-photos": "The request has more than MAX_UPLOADS_PER_REQUEST photos.";
     PhotoTooLarge = PAYLOAD_TOO_LARGE "photo-too-large": "A photo is larger than MAX_FILE_SIZE_MB.";
     UriTooLong = URI_TOO_LONG "uri-too-long": "The request target is longer than 8 KiB.";
     NotMultipart = UNSUPPORTED_MEDIA_TYPE "not-multipart": "The Content-Type is not multipart/form-data.";
+    NotPartialUpload = UNSUPPORTED_MEDIA_TYPE "not-partial-upload": "The Content-Type is not that of bytes of a resumable upload.";
     NotJson = UNSUPPORTED_MEDIA_TYPE "not-json": "The Content-Type is none of the JSON types that the endpoint takes.";
     EncodedBody = UNSUPPORTED_MEDIA_TYPE "encoded-body": "The body has a Content-Encoding.";
     UnsupportedImage = UNSUPPORTED_MEDIA_TYPE "unsupported-image": "A photo has a type that is not accepted.";
@@ -89,9 +97,14 @@ problem_kinds! {
 }
 
 impl ProblemKind {
-    /// Returns the URI of a problem's `type`.
+    /// Returns the URI of a problem's `type`. Some kinds are registered with IANA.
     pub fn uri(self) -> String {
-        format!("urn:problem-type:vintedbot:{}", self.slug())
+        match self {
+            Self::MismatchingUploadOffset | Self::CompletedUpload | Self::InconsistentUploadLength => {
+                format!("https://iana.org/assignments/http-problem-types#{}", self.slug())
+            }
+            _ => format!("urn:problem-type:vintedbot:{}", self.slug()),
+        }
     }
 
     /// Returns the problem's `title`: the reason phrase of its status.
@@ -125,7 +138,8 @@ mod tests {
         let mut text = String::from(
             "# Problems\n\n\
              Every error is `application/problem+json` (RFC 9457). The last part of `type`, which is \
-             `urn:problem-type:vintedbot:` and a name of this table, says what happened and never changes. \
+             `urn:problem-type:vintedbot:` and a name of this table (for three kinds of resumable uploads the URI that \
+             draft-ietf-httpbis-resumable-upload registers), says what happened and never changes. \
              `title` is the reason phrase of the status.\n\n\
              | status | name | when |\n|---|---|---|\n",
         );

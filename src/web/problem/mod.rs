@@ -22,12 +22,14 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
     extensions: Map<String, Value>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// In place of the status of the kind.
+    status: Option<StatusCode>,
 }
 
 impl Problem {
     /// Creates a problem of `kind` with one sentence for the app's developer.
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), extensions: Map::new(), headers: Vec::new() }
+        Self { kind, detail: detail.into(), extensions: Map::new(), headers: Vec::new(), status: None }
     }
 
     /// Adds an extension member to the body.
@@ -41,6 +43,13 @@ impl Problem {
     #[must_use]
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// Answers with a status that another protocol demands for this kind.
+    #[must_use]
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
         self
     }
 
@@ -59,7 +68,7 @@ impl Problem {
 
     /// Returns the status of the response.
     pub(crate) fn status(&self) -> StatusCode {
-        self.kind.status()
+        self.status.unwrap_or(self.kind.status())
     }
 
     /// Returns the kind of the problem.
@@ -71,7 +80,7 @@ impl Problem {
     pub(crate) fn to_json(&self, request_id: &str) -> Value {
         let mut body = json!({
             "type": self.kind.uri(),
-            "title": self.kind.title(),
+            "title": self.status().canonical_reason().unwrap_or(self.kind.title()),
             "status": self.status().as_u16(),
             "detail": self.detail,
             "request_id": request_id,

@@ -1,0 +1,104 @@
+//! Resumable uploads: how far each of them is, and what became of its bytes.
+//!
+//! The row of an upload says which of its bytes are acknowledged. The bytes themselves are elsewhere. At any time an upload has
+//! one writer, named by a number: who claims the upload becomes its writer, and the changes of all earlier ones are refused.
+
+use serde::{Deserialize, Serialize};
+
+use super::NewPhoto;
+use crate::model::{DraftId, MediaId, Timestamp, UploadId, UserId};
+
+/// An upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadRow {
+    /// The id.
+    pub id: UploadId,
+    /// The owner; `None`: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<UserId>,
+    /// What was asked for. The catalog does not read it.
+    pub request: String,
+    /// The length of the whole upload in bytes, once it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u64>,
+    /// The number of bytes that are acknowledged.
+    pub offset: u64,
+    /// The number of the writer. That of a new upload is 0, and nobody writes yet.
+    pub writer: u64,
+    /// Where the bytes are. Only the store of the bytes reads it.
+    pub layout: String,
+    /// What became of the bytes.
+    pub state: UploadState,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When it may be removed.
+    pub expires: Timestamp,
+}
+
+/// What became of the bytes of an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadState {
+    /// Bytes are missing, or the whole is not judged yet.
+    Receiving,
+    /// They are a photo that no draft has had from this upload. The photo stays while the upload is in this state.
+    Finished(MediaId),
+    /// They are a photo that a draft has got from this upload. The photo stays while a draft has it.
+    InDraft(MediaId, DraftId),
+    /// They were refused. The text says why; the catalog does not read it.
+    Failed(String),
+}
+
+/// A change of an upload by its writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UploadChange {
+    /// A new writer takes over. Its number is one more than that of the earlier one.
+    Claim {
+        /// Where the new writer puts bytes.
+        layout: String,
+        /// When the upload may be removed.
+        expires: Timestamp,
+    },
+    /// More bytes are acknowledged, or the length became known.
+    Advance {
+        /// The number of bytes that are acknowledged.
+        offset: u64,
+        /// The length, if it is known.
+        length: Option<u64>,
+    },
+    /// The bytes are this photo, which is recorded in the same transaction.
+    Finish(NewPhoto),
+    /// The bytes are refused.
+    Fail(String),
+}
+
+impl UploadRow {
+    /// Returns whether `writer` may change the row.
+    pub(super) fn can_change(&self, writer: u64) -> bool {
+        self.writer == writer && self.state == UploadState::Receiving
+    }
+
+    /// Returns the row after `change` by `writer`, or `None` if another one writes or nothing more can change. `media` is the
+    /// row of a photo that the change records.
+    pub(super) fn after(&self, writer: u64, change: &UploadChange, media: Option<MediaId>) -> Option<Self> {
+        if !self.can_change(writer) {
+            return None;
+        }
+        let mut row = self.clone();
+        match change {
+            UploadChange::Claim { layout, expires } => {
+                row.writer += 1;
+                row.layout.clone_from(layout);
+                row.expires = *expires;
+            }
+            UploadChange::Advance { offset, length } => {
+                // What was acknowledged stays so.
+                row.offset = (*offset).max(row.offset);
+                row.length = row.length.or(*length);
+            }
+            UploadChange::Finish(_) => row.state = UploadState::Finished(media?),
+            UploadChange::Fail(reason) => row.state = UploadState::Failed(reason.clone()),
+        }
+        Some(row)
+    }
+}

@@ -1,0 +1,84 @@
+//! Removes expired uploads, and bytes without an upload.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{ResumableUploads, UploadError};
+use crate::catalog::UploadState;
+use crate::error_chain::error_chain;
+use crate::model::Timestamp;
+
+/// Pause between two runs.
+const EVERY: Duration = Duration::from_secs(60);
+/// Runs between two searches for stray bytes.
+const RUNS_PER_SEARCH: u32 = 60;
+/// Uploads of one step.
+const PAGE: usize = 100;
+
+impl ResumableUploads {
+    /// Removes what is no longer needed, until `stop` is cancelled.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        for run in 0_u32.. {
+            let removed = match run % RUNS_PER_SEARCH {
+                0 => self.remove_stray_bytes(&stop).await,
+                _ => self.expire(&stop).await,
+            };
+            if let Err(error) = removed {
+                tracing::warn!(error = %error_chain(&error), "expired uploads stay until the next run");
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
+                break;
+            }
+        }
+    }
+
+    /// Removes uploads that expired, with their bytes. Returns how many.
+    ///
+    /// # Errors
+    /// A store failed. The next run continues.
+    pub(crate) async fn expire(&self, stop: &CancellationToken) -> Result<u64, UploadError> {
+        let mut removed = 0;
+        while !stop.is_cancelled() {
+            let now = Timestamp::now();
+            let page = self.catalog.expired_uploads(now, PAGE).await?;
+            let Some(_) = page.first() else { break };
+            for id in page {
+                let _turn = self.turns.take(id).await?;
+                // A request may have continued it in the meantime.
+                if self.catalog.remove_upload(id, Some(now)).await? {
+                    self.partial.remove(id).await?;
+                    removed += 1;
+                    self.counts.expired.inc();
+                }
+            }
+        }
+        if removed > 0 {
+            tracing::info!(removed, "expired uploads were removed");
+        }
+        Ok(removed)
+    }
+
+    /// Removes bytes that no upload needs: a crash left them between two steps of a removal. Returns of how many uploads.
+    ///
+    /// # Errors
+    /// A store failed. The next run continues.
+    pub(crate) async fn remove_stray_bytes(&self, stop: &CancellationToken) -> Result<u64, UploadError> {
+        let (mut after, mut removed) = (None, 0);
+        while !stop.is_cancelled() {
+            let page = self.partial.page(after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(*last);
+            for id in page {
+                // The row of an upload comes before its bytes, so that bytes without a row are of no new upload.
+                let row = self.catalog.upload(id).await?;
+                if row.is_none_or(|row| row.state != UploadState::Receiving) {
+                    let _turn = self.turns.take(id).await?;
+                    self.partial.remove(id).await?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+}

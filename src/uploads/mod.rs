@@ -1,0 +1,474 @@
+//! Resumable uploads: one photo, sent over as many connections as it takes.
+//!
+//! The catalog has a row for each upload and says which of its bytes are acknowledged; the bytes are in a [`PartialStore`]. A
+//! request that continues an upload becomes its writer. It ends earlier requests of this process, and the catalog refuses the
+//! changes of earlier writers of other processes. Bytes are acknowledged in steps of [`STEP`], and whenever a request ends for any
+//! reason. A complete upload is judged and stored as a photo of a form is; then its bytes are removed.
+//!
+//! This room knows no HTTP. It refuses bytes beyond the length of the upload or of the largest photo, first bytes that are no
+//! accepted photo, and bytes beyond the quota of the client.
+
+mod digest;
+mod error;
+mod expire;
+mod finish;
+mod head;
+mod request;
+mod turns;
+mod whole;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+pub(crate) use self::digest::{Algorithm, Digest, Digester};
+pub(crate) use self::error::UploadError;
+use self::head::HeadCheck;
+pub(crate) use self::request::UploadRequest;
+use self::turns::Turns;
+use crate::catalog::{Catalog, UploadChange, UploadRow, UploadState};
+use crate::ingest::parts::StreamError;
+use crate::ingest::{Ingest, PhotoError};
+use crate::model::{Caller, Media, Timestamp, UploadId, UserId};
+use crate::partial::{PartialStore, PartialWriter};
+use crate::ratelimit::RateLimiter;
+use crate::telemetry::metrics::{Counter, Metrics, Unit};
+
+/// Bytes that are acknowledged together, unless the request ends before. A crash costs the client at most as many.
+const STEP: u64 = 1 << 20;
+/// How often a writer that waits for its client asks whether another instance has taken over the upload.
+const LOOK_AROUND: Duration = Duration::from_secs(5);
+
+/// Takes in resumable uploads.
+pub(crate) struct ResumableUploads {
+    catalog: Arc<dyn Catalog>,
+    partial: Arc<dyn PartialStore>,
+    ingest: Arc<Ingest>,
+    rules: Rules,
+    /// What one client may add to the store, in KiB.
+    quota: Option<Arc<dyn RateLimiter>>,
+    turns: Turns,
+    appends: TaskTracker,
+    counts: Counts,
+}
+
+/// What holds for all uploads.
+pub(crate) struct Rules {
+    /// How long an upload is kept after it was last continued.
+    pub lifetime: Duration,
+    /// Whether uploads without an owner are hidden.
+    pub auth_required: bool,
+    /// Writes down why a photo was refused.
+    pub describe: fn(&PhotoError) -> String,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    created: Counter,
+    resumed: Counter,
+    finished: Counter,
+    failed: Counter,
+    expired: Counter,
+}
+
+/// An upload that the caller may use. Only [`ResumableUploads::find`] and [`ResumableUploads::create`] make one.
+#[derive(Debug, Clone)]
+pub(crate) struct FoundUpload(UploadRow);
+
+impl FoundUpload {
+    /// The upload as it was found.
+    pub(crate) fn row(&self) -> &UploadRow {
+        &self.0
+    }
+}
+
+/// How bytes are appended to an upload.
+pub(crate) struct Append<S> {
+    /// The client.
+    pub caller: Caller,
+    /// Where the bytes begin.
+    pub offset: u64,
+    /// Whether the upload is complete with the last of them. Else it is complete if its length is reached and `ends_at_length`.
+    pub is_last: bool,
+    /// Whether an upload is complete as soon as its length is reached.
+    pub ends_at_length: bool,
+    /// The length of the whole upload, if the request says so.
+    pub length: Option<u64>,
+    /// The digest of these bytes. None of them is acknowledged before it is verified.
+    pub digest: Option<Digest>,
+    /// The bytes.
+    pub body: S,
+}
+
+/// The state of an upload after a request.
+#[derive(Debug, Clone)]
+pub(crate) enum Progress {
+    /// Bytes are missing.
+    Receiving(UploadRow),
+    /// The photo is stored.
+    Finished(UploadRow, Media),
+}
+
+impl ResumableUploads {
+    /// Combines the parts. The units of `quota` are KiB.
+    pub(crate) fn new(
+        catalog: Arc<dyn Catalog>,
+        partial: Arc<dyn PartialStore>,
+        ingest: Arc<Ingest>,
+        quota: Option<Arc<dyn RateLimiter>>,
+        rules: Rules,
+    ) -> Self {
+        let (turns, appends, counts) = (Turns::default(), TaskTracker::new(), Counts::default());
+        Self { catalog, partial, ingest, rules, quota, turns, appends, counts }
+    }
+
+    /// Registers the metrics of resumable uploads.
+    pub(crate) fn register(&self, metrics: &mut Metrics) {
+        let Counts { created, resumed, finished, failed, expired } = &self.counts;
+        let rows = [
+            ("uploads_created", "Resumable uploads that were created", created),
+            ("uploads_resumed", "Requests that continued a resumable upload", resumed),
+            ("uploads_finished", "Resumable uploads whose photo was stored", finished),
+            ("uploads_failed", "Resumable uploads whose photo was refused", failed),
+            ("uploads_expired", "Resumable uploads that were removed because they expired", expired),
+        ];
+        for (name, help, counter) in rows {
+            metrics.register(name, Unit::Of("uploads"), help, counter.clone());
+        }
+    }
+
+    /// Returns once all requests that write have ended. Called when none begins any more.
+    pub(crate) async fn drained(&self) {
+        self.appends.close();
+        self.appends.wait().await;
+    }
+
+    /// The longest upload in bytes.
+    pub(crate) fn max_length(&self) -> u64 {
+        self.ingest.limits().photo_bytes
+    }
+
+    /// Returns how long `row` is kept from now on.
+    pub(crate) fn remaining(&self, row: &UploadRow) -> Duration {
+        Duration::from_millis(row.expires.millis().saturating_sub(Timestamp::now().millis()))
+    }
+
+    /// Creates an upload under `id`. Returns the one that there is already, and false, if `id` is taken.
+    ///
+    /// # Errors
+    /// `length` is more than that of the largest photo, there is no room, or the catalog failed.
+    pub(crate) async fn create(
+        &self,
+        caller: Caller,
+        id: UploadId,
+        request: &UploadRequest,
+        length: Option<u64>,
+    ) -> Result<(FoundUpload, bool), UploadError> {
+        self.refuse_longer(length)?;
+        if let Some(there) = self.catalog.upload(id).await? {
+            return Ok((FoundUpload(there), false));
+        }
+        self.ingest.admit(caller.client).await?;
+        let row = self.new_row(caller, id, request, length)?;
+        self.catalog.create_upload(row.clone()).await?;
+        self.counts.created.inc();
+        Ok((FoundUpload(row), true))
+    }
+
+    /// Returns an upload that `user` may use.
+    ///
+    /// # Errors
+    /// The upload does not exist, expired, or belongs to another user, or the catalog failed.
+    pub(crate) async fn find(&self, user: Option<UserId>, id: UploadId) -> Result<FoundUpload, UploadError> {
+        let may_use = |row: &UploadRow| match row.owner {
+            Some(owner) => user == Some(owner),
+            None => !self.rules.auth_required,
+        };
+        let found = self.catalog.upload(id).await?;
+        let found = found.filter(|row| may_use(row) && row.expires > Timestamp::now());
+        found.map(FoundUpload).ok_or(UploadError::NotFound)
+    }
+
+    /// Returns the photo of an upload, or `None` if it has none or the photo was removed.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    pub(crate) async fn photo(&self, row: &UploadRow) -> Result<Option<Media>, UploadError> {
+        match row.state {
+            UploadState::Finished(media) | UploadState::InDraft(media, _) => {
+                Ok(self.catalog.media(media).await?)
+            }
+            UploadState::Receiving | UploadState::Failed(_) => Ok(None),
+        }
+    }
+
+    /// Ends the requests that write an upload, and returns it as it is then: its offset stays until it is continued.
+    ///
+    /// # Errors
+    /// The upload was removed, or the catalog failed.
+    pub(crate) async fn settle(&self, found: &FoundUpload) -> Result<FoundUpload, UploadError> {
+        let turn = self.turns.take(found.0.id).await?;
+        let row = self.current(found).await?;
+        if row.state != UploadState::Receiving {
+            return Ok(FoundUpload(row));
+        }
+        // A writer of another instance acknowledges nothing more from here on.
+        let row = self.claim(&row, row.offset).await?;
+        drop(turn);
+        Ok(FoundUpload(row))
+    }
+
+    /// Removes an upload, and its bytes.
+    ///
+    /// # Errors
+    /// The upload was removed already, or a store failed.
+    pub(crate) async fn remove(&self, found: &FoundUpload) -> Result<(), UploadError> {
+        let id = found.0.id;
+        let _turn = self.turns.take(id).await?;
+        if !self.catalog.remove_upload(id, None).await? {
+            return Err(UploadError::NotFound);
+        }
+        Ok(self.partial.remove(id).await?)
+    }
+
+    /// Appends bytes, and stores the photo if they are the last. `acknowledged` gets the offset at which the request begins to
+    /// write, and each one that is acknowledged later.
+    ///
+    /// The work goes on if the future is dropped, as long as the body brings bytes.
+    ///
+    /// # Errors
+    /// See [`UploadError`]. What was acknowledged stays so.
+    pub(crate) async fn append<S>(
+        self: &Arc<Self>,
+        found: FoundUpload,
+        append: Append<S>,
+        acknowledged: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Progress, UploadError>
+    where
+        S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
+    {
+        let uploads = Arc::clone(self);
+        let work = async move { uploads.receive(found, append, acknowledged).await };
+        let done = self.appends.spawn(work.in_current_span());
+        done.await.map_err(|error| UploadError::Internal(error.into()))?
+    }
+
+    async fn receive<S>(
+        self: Arc<Self>,
+        found: FoundUpload,
+        append: Append<S>,
+        acknowledged: impl Fn(u64) + Send + Sync,
+    ) -> Result<Progress, UploadError>
+    where
+        S: Stream<Item = Result<Bytes, StreamError>> + Send,
+    {
+        let Append { caller, offset, is_last, ends_at_length, length, digest, body } = append;
+        let turn = self.turns.take(found.0.id).await?;
+        let row = self.current(&found).await?;
+        match &row.state {
+            UploadState::Receiving => {}
+            UploadState::Finished(_) | UploadState::InDraft(..) => {
+                return Err(UploadError::Completed { offset: row.offset });
+            }
+            UploadState::Failed(reason) => return Err(UploadError::Refused(reason.clone())),
+        }
+        if row.offset != offset {
+            return Err(UploadError::OffsetMismatch { expected: row.offset, provided: offset });
+        }
+        if row.length.is_some() && length.is_some() && row.length != length {
+            return Err(UploadError::InconsistentLength);
+        }
+        let length = row.length.or(length);
+        self.refuse_longer(length)?;
+        if length.is_some_and(|length| length < offset) {
+            return Err(UploadError::InconsistentLength);
+        }
+        let row = self.claim(&row, offset).await?;
+        if row.writer > 1 {
+            self.counts.resumed.inc();
+        }
+        let writer = self.partial.append(row.id, &row.layout, row.writer, offset).await?;
+        let head = self.head_check(&row).await?;
+        // From here on a later request waits until this one has ended.
+        acknowledged(offset);
+        let mut appender = Appender {
+            uploads: &self,
+            caller,
+            row,
+            length,
+            writer,
+            head,
+            digester: digest.as_ref().map(Digest::digester),
+        };
+        let received = appender.receive(body, turn.superseded(), &acknowledged).await;
+        // Whatever ended the request: what it brought is acknowledged, unless its digest says nothing of a part.
+        let verified = match (&received, &digest) {
+            (_, None) => Ok(()),
+            (Ok(()), Some(digest)) => appender.verify(digest),
+            (Err(_), Some(_)) => Err(UploadError::DigestMismatch),
+        };
+        if verified.is_ok() {
+            appender.acknowledge(&acknowledged).await?;
+        }
+        let Appender { row, writer, .. } = appender;
+        // Before its bytes are read or removed.
+        drop(writer);
+        if let Err(UploadError::RefusedHead(reason)) = received {
+            return Err(self.refuse(&row, &reason).await?);
+        }
+        received.and(verified)?;
+        let is_complete = is_last || (ends_at_length && row.length == Some(row.offset));
+        if !is_complete {
+            return Ok(Progress::Receiving(row));
+        }
+        if row.length.is_some_and(|length| length != row.offset) {
+            return Err(UploadError::InconsistentLength);
+        }
+        self.finish(caller, row).await
+    }
+
+    /// Reads the row of an upload again.
+    async fn current(&self, found: &FoundUpload) -> Result<UploadRow, UploadError> {
+        self.catalog.upload(found.0.id).await?.ok_or(UploadError::NotFound)
+    }
+
+    /// Becomes the writer of an upload.
+    async fn claim(&self, row: &UploadRow, offset: u64) -> Result<UploadRow, UploadError> {
+        let layout = self.partial.layout(&row.layout, row.writer + 1, offset);
+        let expires = Timestamp::now().plus(self.rules.lifetime);
+        let claimed =
+            self.catalog.change_upload(row.id, row.writer, UploadChange::Claim { layout, expires }).await?;
+        claimed.ok_or(UploadError::Superseded)
+    }
+
+    fn refuse_longer(&self, length: Option<u64>) -> Result<(), UploadError> {
+        let max = self.max_length();
+        match length {
+            Some(length) if length > max => Err(UploadError::TooLong { max }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A request that appends to an upload.
+struct Appender<'u> {
+    uploads: &'u ResumableUploads,
+    caller: Caller,
+    row: UploadRow,
+    length: Option<u64>,
+    writer: Box<dyn PartialWriter>,
+    head: HeadCheck,
+    digester: Option<Digester>,
+}
+
+impl Appender<'_> {
+    /// Takes bytes until the body ends, fails or is superseded.
+    async fn receive<S>(
+        &mut self,
+        body: S,
+        superseded: &CancellationToken,
+        acknowledged: &(impl Fn(u64) + Sync),
+    ) -> Result<(), UploadError>
+    where
+        S: Stream<Item = Result<Bytes, StreamError>> + Send,
+    {
+        let mut body = pin!(body);
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                () = superseded.cancelled() => return Err(UploadError::Superseded),
+                chunk = body.next() => chunk,
+                () = tokio::time::sleep(LOOK_AROUND) => {
+                    self.acknowledge_if_open(acknowledged).await?;
+                    continue;
+                }
+            };
+            match chunk {
+                None => return Ok(()),
+                Some(chunk) => self.take(chunk?).await?,
+            }
+            if self.writer.pending() >= STEP && self.digester.is_none() {
+                self.acknowledge(acknowledged).await?;
+            }
+        }
+    }
+
+    async fn take(&mut self, chunk: Bytes) -> Result<(), UploadError> {
+        let end = self.row.offset + self.writer.pending() + chunk.len() as u64;
+        let max = self.uploads.max_length();
+        if self.length.is_some_and(|length| end > length) {
+            return Err(UploadError::InconsistentLength);
+        }
+        if end > max {
+            return Err(UploadError::TooLong { max });
+        }
+        self.head.take(&chunk, &self.uploads.ingest)?;
+        if let Some(digester) = &mut self.digester {
+            digester.update(&chunk);
+        }
+        Ok(self.writer.write(chunk).await?)
+    }
+
+    /// Acknowledges what arrived while the client pauses, or finds out that another instance has taken over.
+    async fn acknowledge_if_open(&mut self, acknowledged: &(impl Fn(u64) + Sync)) -> Result<(), UploadError> {
+        if self.writer.pending() > 0 && self.digester.is_none() {
+            return self.acknowledge(acknowledged).await;
+        }
+        let row = self.uploads.catalog.upload(self.row.id).await?.ok_or(UploadError::NotFound)?;
+        if row.writer == self.row.writer { Ok(()) } else { Err(UploadError::Superseded) }
+    }
+
+    /// Makes all bytes durable, and acknowledges them.
+    async fn acknowledge(&mut self, acknowledged: &(impl Fn(u64) + Sync)) -> Result<(), UploadError> {
+        let pending = self.writer.pending();
+        let is_new_length = self.length.is_some() && self.row.length.is_none();
+        if pending == 0 && !is_new_length {
+            return Ok(());
+        }
+        self.uploads.charge(self.caller, pending).await?;
+        let offset = self.writer.sync().await?;
+        let change = UploadChange::Advance { offset, length: self.length };
+        let changed = self.uploads.catalog.change_upload(self.row.id, self.row.writer, change).await?;
+        self.row = changed.ok_or(UploadError::Superseded)?;
+        acknowledged(offset);
+        Ok(())
+    }
+
+    fn verify(&mut self, digest: &Digest) -> Result<(), UploadError> {
+        let is_right = self.digester.take().is_some_and(|digester| digester.matches(digest));
+        if is_right { Ok(()) } else { Err(UploadError::DigestMismatch) }
+    }
+}
+
+impl ResumableUploads {
+    /// Charges a client for bytes that are to be kept.
+    async fn charge(&self, caller: Caller, bytes: u64) -> Result<(), UploadError> {
+        let Some(quota) = &self.quota else { return Ok(()) };
+        let decision = quota.take(caller.client, units(bytes)).await;
+        if decision.allowed {
+            Ok(())
+        } else {
+            Err(UploadError::QuotaSpent { retry_after: decision.retry_after })
+        }
+    }
+
+    /// Refunds a client for bytes that are not kept any more.
+    fn refund(&self, caller: Caller, bytes: u64) {
+        if let Some(quota) = &self.quota
+            && bytes > 0
+        {
+            Arc::clone(quota).give_back(caller.client, units(bytes));
+        }
+    }
+}
+
+/// Returns the units of the quota for this number of bytes.
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
+}
