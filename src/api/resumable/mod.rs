@@ -36,7 +36,7 @@ use crate::web::interim::Interim;
 use crate::web::problem::{self, Problem, ProblemKind};
 
 /// Longest metadata of tus, and longest file name, in bytes.
-const MAX_METADATA: usize = 1024;
+const MAX_METADATA: usize = 4096;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Creates an upload, and takes the bytes that come along.
@@ -57,8 +57,13 @@ async fn create_plain(api: &Api, call: Call) -> Result<Response<Body>, Problem> 
     refuse_length(call.request.headers(), api.uploads.max_length())?;
     let replay = Replay::of(api, &call, id, &request).await?;
     let answers = Answers { api, protocol: Protocol::Plain };
-    if let Replay::Answered(found) = replay {
-        return answers.replayed(&found).await;
+    match replay {
+        Replay::New => {}
+        // A crash left it before its photo was recorded.
+        Replay::Answered(found) if found.row().state == UploadState::Receiving => {
+            api.uploads.remove(&found).await?;
+        }
+        Replay::Answered(found) => return answers.replayed(&found).await,
     }
     let digest = sha_256(call.request.headers(), &CONTENT_DIGEST)?;
     let caller = call.caller;
