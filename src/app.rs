@@ -124,6 +124,7 @@ impl App {
         let upload_rules = uploads::Rules {
             lifetime: settings.upload_lifetime,
             auth_required: settings.auth_required,
+            id_key: blake3::derive_key("vintedbot-ingest ids of uploads v1", settings.secret_key.as_bytes()),
             describe: api::photo_problem,
         };
         let (rows, stored) = (Arc::clone(&catalog), Arc::clone(&ingest));

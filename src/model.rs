@@ -145,13 +145,6 @@ impl UploadId {
         Self(bits.expose())
     }
 
-    /// Returns the id of the upload that the request of an attempt creates, so that the request finds it when it is sent again.
-    pub fn of_attempt(attempt: AttemptId) -> Self {
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&attempt.as_bytes()[..16]);
-        Self(bytes)
-    }
-
     /// Creates the id with these bytes, as [`as_bytes`](Self::as_bytes) returns them.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)

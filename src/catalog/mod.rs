@@ -338,11 +338,19 @@ pub trait Outbox: Send + Sync {
 /// does, so that [`Catalog::remove_media`] keeps the photo.
 #[async_trait]
 pub trait Uploads: Send + Sync {
-    /// Records an upload that has no row.
+    /// Records an upload, unless one with its id is recorded. Returns whether it did.
     ///
     /// # Errors
     /// Nothing was recorded, unless the error is [`CatalogError::Indeterminate`].
-    async fn create_upload(&self, row: UploadRow) -> Result<(), CatalogError>;
+    async fn create_upload(&self, row: UploadRow) -> Result<bool, CatalogError>;
+
+    /// Records a finished upload and its photo in one transaction, unless an upload with its id is recorded. `row` still
+    /// receives; the recorded one is returned, or `None` if nothing was recorded.
+    ///
+    /// # Errors
+    /// Nothing was recorded, unless the error is [`CatalogError::Indeterminate`].
+    async fn record_upload(&self, row: UploadRow, photo: NewPhoto)
+    -> Result<Option<UploadRow>, CatalogError>;
 
     /// Returns the upload with this id, or `None`.
     ///

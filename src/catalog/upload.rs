@@ -65,6 +65,8 @@ pub enum UploadChange {
         offset: u64,
         /// The length, if it is known.
         length: Option<u64>,
+        /// When the upload may be removed.
+        expires: Timestamp,
     },
     /// The bytes are this photo, which is recorded in the same transaction.
     Finish(NewPhoto),
@@ -91,7 +93,8 @@ impl UploadRow {
                 row.layout.clone_from(layout);
                 row.expires = *expires;
             }
-            UploadChange::Advance { offset, length } => {
+            UploadChange::Advance { offset, length, expires } => {
+                row.expires = *expires;
                 // What was acknowledged stays so.
                 row.offset = (*offset).max(row.offset);
                 row.length = row.length.or(*length);

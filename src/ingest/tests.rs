@@ -9,7 +9,7 @@ use futures_util::stream;
 use super::*;
 use crate::catalog::{
     Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock, KnownSource, NewDraft,
-    SledCatalog, UploadChange, UploadRow, Uploads,
+    NewPhoto, SledCatalog, UploadChange, UploadRow, Uploads,
 };
 use crate::disk::FreeDisk;
 use crate::media::LocalStore;
@@ -26,8 +26,16 @@ struct Failing {
 
 #[async_trait]
 impl Uploads for Failing {
-    async fn create_upload(&self, row: UploadRow) -> Result<(), CatalogError> {
+    async fn create_upload(&self, row: UploadRow) -> Result<bool, CatalogError> {
         self.inner.create_upload(row).await
+    }
+
+    async fn record_upload(
+        &self,
+        row: UploadRow,
+        photo: NewPhoto,
+    ) -> Result<Option<UploadRow>, CatalogError> {
+        self.inner.record_upload(row, photo).await
     }
 
     async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, CatalogError> {

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ResumableUploads, UploadError};
 use crate::catalog::UploadState;
 use crate::error_chain::error_chain;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, UploadId};
 
 /// Pause between two runs.
 const EVERY: Duration = Duration::from_secs(60);
@@ -43,6 +43,7 @@ impl ResumableUploads {
             let now = Timestamp::now();
             let page = self.catalog.expired_uploads(now, PAGE).await?;
             let Some(_) = page.first() else { break };
+            let before = removed;
             for id in page {
                 let _turn = self.turns.take(id).await?;
                 // A request may have continued it in the meantime.
@@ -51,6 +52,10 @@ impl ResumableUploads {
                     removed += 1;
                     self.counts.expired.inc();
                 }
+            }
+            // A page of which nothing can be removed would be read again and again.
+            if removed == before {
+                break;
             }
         }
         if removed > 0 {
@@ -71,14 +76,21 @@ impl ResumableUploads {
             after = Some(*last);
             for id in page {
                 // The row of an upload comes before its bytes, so that bytes without a row are of no new upload.
-                let row = self.catalog.upload(id).await?;
-                if row.is_none_or(|row| row.state != UploadState::Receiving) {
-                    let _turn = self.turns.take(id).await?;
+                if !self.is_stray(id).await? {
+                    continue;
+                }
+                let _turn = self.turns.take(id).await?;
+                if self.is_stray(id).await? {
                     self.partial.remove(id).await?;
                     removed += 1;
                 }
             }
         }
         Ok(removed)
+    }
+
+    async fn is_stray(&self, id: UploadId) -> Result<bool, UploadError> {
+        let row = self.catalog.upload(id).await?;
+        Ok(row.is_none_or(|row| row.state != UploadState::Receiving))
     }
 }

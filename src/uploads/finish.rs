@@ -47,7 +47,13 @@ impl PhotoBytes for StoredBytes {
 }
 
 fn stored(error: PartialError) -> IngestError {
-    IngestError::Internal(error.into())
+    match error {
+        PartialError::OutOfFiles(_) | PartialError::Unavailable(_) => IngestError::Unavailable(error.into()),
+        PartialError::Full(_)
+        | PartialError::Missing
+        | PartialError::TooManyResumptions
+        | PartialError::Io(_) => IngestError::Internal(error.into()),
+    }
 }
 
 impl ResumableUploads {
@@ -64,16 +70,22 @@ impl ResumableUploads {
             let finished = catalog.change_upload(id, writer, UploadChange::Finish(photo)).await?;
             finished.ok_or(ChangeError::Superseded)
         };
+        // What is kept from here on is the stored photo.
+        self.refund(caller, row.offset);
         let stored =
             self.ingest.store_photo(caller, filename, StoredBytes { bytes, length, digest }, record).await;
         let row = match stored {
             Ok(row) => row,
             Err(IngestError::Photo { reason, .. }) => return Err(self.refuse(&row, &reason).await?),
             Err(IngestError::Draft(ChangeError::Superseded)) => return Err(UploadError::Superseded),
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                // Its bytes stay. That the quota may be spent meanwhile does not matter: they are there.
+                let _kept = self.charge(caller, row.offset).await;
+                return Err(error.into());
+            }
         };
         self.counts.finished.inc();
-        self.discard(caller, &row).await;
+        self.remove_bytes(&row).await;
         let UploadState::Finished(media) = row.state else {
             return Err(UploadError::Superseded);
         };
@@ -100,16 +112,10 @@ impl ResumableUploads {
         Ok(UploadError::Refused(text))
     }
 
-    /// Removes the bytes of an upload whose photo is stored, and refunds its client.
-    async fn discard(&self, caller: Caller, row: &UploadRow) {
-        self.refund(caller, row.offset);
-        self.remove_bytes(row).await;
-    }
-
-    /// Removes the bytes of an upload. What a failure leaves is removed when the upload expires.
+    /// Removes the bytes of an upload. What a failure leaves is removed later, as stray bytes.
     async fn remove_bytes(&self, row: &UploadRow) {
         if let Err(error) = self.partial.remove(row.id).await {
-            tracing::warn!(upload = %row.id, %error, "the bytes of a finished upload stay until it expires");
+            tracing::warn!(upload = %row.id, %error, "the bytes of a finished upload stay until the next search for stray bytes");
         }
     }
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -32,10 +33,11 @@ pub(crate) use self::error::UploadError;
 use self::head::HeadCheck;
 pub(crate) use self::request::UploadRequest;
 use self::turns::Turns;
+pub(crate) use self::whole::Whole;
 use crate::catalog::{Catalog, UploadChange, UploadRow, UploadState};
 use crate::ingest::parts::StreamError;
 use crate::ingest::{Ingest, PhotoError};
-use crate::model::{Caller, Media, Timestamp, UploadId, UserId};
+use crate::model::{AttemptId, Caller, Media, Timestamp, UploadId, UserId};
 use crate::partial::{PartialStore, PartialWriter};
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::metrics::{Counter, Metrics, Unit};
@@ -44,6 +46,8 @@ use crate::telemetry::metrics::{Counter, Metrics, Unit};
 const STEP: u64 = 1 << 20;
 /// How often a writer that waits for its client asks whether another instance has taken over the upload.
 const LOOK_AROUND: Duration = Duration::from_secs(5);
+/// Bytes for which a client is charged together.
+const CHARGE: u64 = 64 << 10;
 
 /// Takes in resumable uploads.
 pub(crate) struct ResumableUploads {
@@ -64,6 +68,8 @@ pub(crate) struct Rules {
     pub lifetime: Duration,
     /// Whether uploads without an owner are hidden.
     pub auth_required: bool,
+    /// Makes the ids of uploads from Idempotency-Keys unguessable.
+    pub id_key: [u8; 32],
     /// Writes down why a photo was refused.
     pub describe: fn(&PhotoError) -> String,
 }
@@ -171,12 +177,12 @@ impl ResumableUploads {
         length: Option<u64>,
     ) -> Result<(FoundUpload, bool), UploadError> {
         self.refuse_longer(length)?;
-        if let Some(there) = self.catalog.upload(id).await? {
-            return Ok((FoundUpload(there), false));
-        }
         self.ingest.admit(caller.client).await?;
         let row = self.new_row(caller, id, request, length)?;
-        self.catalog.create_upload(row.clone()).await?;
+        if !self.catalog.create_upload(row.clone()).await? {
+            let there = self.catalog.upload(id).await?.ok_or(UploadError::Superseded)?;
+            return Ok((FoundUpload(there), false));
+        }
         self.counts.created.inc();
         Ok((FoundUpload(row), true))
     }
@@ -193,6 +199,38 @@ impl ResumableUploads {
         let found = self.catalog.upload(id).await?;
         let found = found.filter(|row| may_use(row) && row.expires > Timestamp::now());
         found.map(FoundUpload).ok_or(UploadError::NotFound)
+    }
+
+    /// Returns the id of the upload that the request of an attempt creates, so that the request finds it when it is sent again.
+    pub(crate) fn id_of(&self, attempt: AttemptId) -> UploadId {
+        let hash = blake3::keyed_hash(&self.rules.id_key, attempt.as_bytes());
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.as_bytes()[..16]);
+        UploadId::from_bytes(id)
+    }
+
+    /// Returns the upload of an earlier request with the same Idempotency-Key. One that failed or expired is removed, and the
+    /// request is a new one.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub(crate) async fn earlier(
+        &self,
+        user: Option<UserId>,
+        id: UploadId,
+    ) -> Result<Option<FoundUpload>, UploadError> {
+        let Some(row) = self.catalog.upload(id).await?.filter(|row| row.owner == user) else {
+            return Ok(None);
+        };
+        let is_over = row.expires <= Timestamp::now() || matches!(row.state, UploadState::Failed(_));
+        let found = FoundUpload(row);
+        if !is_over {
+            return Ok(Some(found));
+        }
+        match self.remove(&found).await {
+            Ok(()) | Err(UploadError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the photo of an upload, or `None` if it has none or the photo was removed.
@@ -290,7 +328,7 @@ impl ResumableUploads {
             return Err(UploadError::InconsistentLength);
         }
         let row = self.claim(&row, offset).await?;
-        if row.writer > 1 {
+        if offset > 0 {
             self.counts.resumed.inc();
         }
         let writer = self.partial.append(row.id, &row.layout, row.writer, offset).await?;
@@ -305,24 +343,29 @@ impl ResumableUploads {
             writer,
             head,
             digester: digest.as_ref().map(Digest::digester),
+            charged: 0,
         };
         let received = appender.receive(body, turn.superseded(), &acknowledged).await;
         // Whatever ended the request: what it brought is acknowledged, unless its digest says nothing of a part.
         let verified = match (&received, &digest) {
+            // The writer is of no more use.
+            (Err(UploadError::Partial(_) | UploadError::Catalog(_)), _) => Ok(()),
             (_, None) => Ok(()),
             (Ok(()), Some(digest)) => appender.verify(digest),
             (Err(_), Some(_)) => Err(UploadError::DigestMismatch),
         };
-        if verified.is_ok() {
-            appender.acknowledge(&acknowledged).await?;
-        }
+        let is_broken = matches!(received, Err(UploadError::Partial(_) | UploadError::Catalog(_)));
+        let kept = match verified.is_ok() && !is_broken {
+            true => appender.acknowledge(&acknowledged).await,
+            false => Ok(()),
+        };
         let Appender { row, writer, .. } = appender;
         // Before its bytes are read or removed.
         drop(writer);
         if let Err(UploadError::RefusedHead(reason)) = received {
             return Err(self.refuse(&row, &reason).await?);
         }
-        received.and(verified)?;
+        received.and(verified).and(kept)?;
         let is_complete = is_last || (ends_at_length && row.length == Some(row.offset));
         if !is_complete {
             return Ok(Progress::Receiving(row));
@@ -341,10 +384,15 @@ impl ResumableUploads {
     /// Becomes the writer of an upload.
     async fn claim(&self, row: &UploadRow, offset: u64) -> Result<UploadRow, UploadError> {
         let layout = self.partial.layout(&row.layout, row.writer + 1, offset);
-        let expires = Timestamp::now().plus(self.rules.lifetime);
+        let expires = self.expiry();
         let claimed =
             self.catalog.change_upload(row.id, row.writer, UploadChange::Claim { layout, expires }).await?;
         claimed.ok_or(UploadError::Superseded)
+    }
+
+    /// Returns when an upload that is continued now may be removed.
+    fn expiry(&self) -> Timestamp {
+        Timestamp::now().plus(self.rules.lifetime)
     }
 
     fn refuse_longer(&self, length: Option<u64>) -> Result<(), UploadError> {
@@ -365,6 +413,8 @@ struct Appender<'u> {
     writer: Box<dyn PartialWriter>,
     head: HeadCheck,
     digester: Option<Digester>,
+    /// Bytes since the last acknowledgement for which the client is charged.
+    charged: u64,
 }
 
 impl Appender<'_> {
@@ -379,15 +429,17 @@ impl Appender<'_> {
         S: Stream<Item = Result<Bytes, StreamError>> + Send,
     {
         let mut body = pin!(body);
+        let mut looks = tokio::time::interval_at(Instant::now() + LOOK_AROUND, LOOK_AROUND);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let chunk = tokio::select! {
                 biased;
                 () = superseded.cancelled() => return Err(UploadError::Superseded),
-                chunk = body.next() => chunk,
-                () = tokio::time::sleep(LOOK_AROUND) => {
+                _ = looks.tick() => {
                     self.acknowledge_if_open(acknowledged).await?;
                     continue;
                 }
+                chunk = body.next() => chunk,
             };
             match chunk {
                 None => return Ok(()),
@@ -412,6 +464,13 @@ impl Appender<'_> {
         if let Some(digester) = &mut self.digester {
             digester.update(&chunk);
         }
+        // Whatever becomes of the bytes, they are on the disk until the upload goes on, ends or expires.
+        let missing = (self.writer.pending() + chunk.len() as u64).saturating_sub(self.charged);
+        if missing > 0 {
+            let step = missing.div_ceil(CHARGE) * CHARGE;
+            self.uploads.charge(self.caller, step).await?;
+            self.charged += step;
+        }
         Ok(self.writer.write(chunk).await?)
     }
 
@@ -431,11 +490,12 @@ impl Appender<'_> {
         if pending == 0 && !is_new_length {
             return Ok(());
         }
-        self.uploads.charge(self.caller, pending).await?;
         let offset = self.writer.sync().await?;
-        let change = UploadChange::Advance { offset, length: self.length };
+        let expires = self.uploads.expiry();
+        let change = UploadChange::Advance { offset, length: self.length, expires };
         let changed = self.uploads.catalog.change_upload(self.row.id, self.row.writer, change).await?;
         self.row = changed.ok_or(UploadError::Superseded)?;
+        self.charged = self.charged.saturating_sub(pending);
         acknowledged(offset);
         Ok(())
     }

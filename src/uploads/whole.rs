@@ -7,10 +7,24 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use super::{Digest, Digester, ResumableUploads, UploadError, UploadRequest};
-use crate::catalog::{Catalog, CatalogError, ChangeError, UploadChange, UploadRow, UploadState};
+use crate::catalog::{Catalog, CatalogError, ChangeError, Claim, UploadRow, UploadState};
 use crate::ingest::parts::{PartsError, StreamError};
 use crate::ingest::{IngestError, PhotoBytes, PhotoError};
 use crate::model::{Caller, Media, Timestamp, UploadId};
+
+/// A photo that comes whole.
+pub(crate) struct Whole<'r, S> {
+    /// What the client asked for.
+    pub request: &'r UploadRequest,
+    /// The length of the body, if it is known.
+    pub length: Option<u64>,
+    /// The digest of the body.
+    pub digest: Option<Digest>,
+    /// Held until the upload is durable, even if the client disconnects.
+    pub claim: Option<Box<dyn Claim>>,
+    /// The bytes.
+    pub body: S,
+}
 
 /// The bytes of a body, with the digests that they should have.
 struct WholeBody<S> {
@@ -45,7 +59,7 @@ impl<S: Stream<Item = Result<Bytes, StreamError>> + Send> PhotoBytes for WholeBo
 }
 
 impl ResumableUploads {
-    /// Takes in a whole photo under the id of a finished upload. `digest` is that of the body.
+    /// Takes in a whole photo as a finished upload.
     ///
     /// # Errors
     /// The photo is refused, or a store failed. No upload and no photo stays.
@@ -53,23 +67,21 @@ impl ResumableUploads {
         &self,
         caller: Caller,
         id: UploadId,
-        request: &UploadRequest,
-        length: Option<u64>,
-        digest: Option<Digest>,
-        body: S,
+        whole: Whole<'_, S>,
     ) -> Result<(UploadRow, Media), UploadError>
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
+        let Whole { request, length, digest, claim, body } = whole;
         self.refuse_longer(length)?;
         self.ingest.admit(caller.client).await?;
         let digests = request.digest.iter().chain(&digest).map(|digest| (digest.clone(), digest.digester()));
         let body = WholeBody { body: Box::pin(body), length, digests: digests.collect() };
         let row = self.new_row(caller, id, request, length)?;
         let record = move |catalog: Arc<dyn Catalog>, photo| async move {
-            catalog.create_upload(row).await?;
-            let finished = catalog.change_upload(id, 0, UploadChange::Finish(photo)).await?;
-            finished.ok_or(ChangeError::Superseded)
+            // Until the upload is recorded, no other request with its key may begin.
+            let _claim = claim;
+            catalog.record_upload(row, photo).await?.ok_or(ChangeError::Repeated)
         };
         let row = self.ingest.store_photo(caller, request.filename.clone(), body, record).await?;
         self.counts.created.inc();
@@ -95,7 +107,8 @@ impl ResumableUploads {
             request: request.to_text()?,
             length,
             offset: 0,
-            writer: 0,
+            // Above those of an earlier upload with this id, of which a store may still have bytes.
+            writer: now.millis(),
             layout: String::new(),
             state: UploadState::Receiving,
             created: now,

@@ -477,3 +477,57 @@ async fn uploads_of_others_are_not_found() {
     }
     assert_eq!(call("GET", &location, with(&owner, &[]), b"").status, 200);
 }
+
+#[tokio::test]
+async fn failed_request_is_forgotten_under_its_key() {
+    let server = Server::start(&[]);
+    let photo = photo_numbered(200, 100, 1);
+    let length = photo.len().to_string();
+    let octets = ("content-type", "application/offset+octet-stream");
+    let headers = [("tus-resumable", "1.0.0"), octets, ("upload-length", &*length), ("idempotency-key", "k")];
+    let refused = send(&server, "POST", UPLOADS, &headers, &vec![b'x'; photo.len()]);
+    assert_eq!(refused.status, 415, "{refused:?}");
+    let taken = send(&server, "POST", UPLOADS, &headers, &photo);
+    assert_eq!((taken.status, taken.header("idempotency-replayed")), (201, ""), "{taken:?}");
+    let again = send(&server, "POST", UPLOADS, &headers, b"");
+    assert_eq!(again.status, 422, "the length of the body differs: {again:?}");
+    let again = send(&server, "POST", UPLOADS, &headers, &photo);
+    assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"), "{again:?}");
+    assert_eq!(again.header("location"), taken.header("location"));
+}
+
+#[tokio::test]
+async fn bytes_that_are_never_acknowledged_count_for_the_quota() {
+    let server = Server::start(&[("UPLOAD_QUOTA", "2MB/day"), ("RATE_LIMIT_GLOBAL", "off")]);
+    let noise = crate::support::noise(1000, 1000, 1);
+    let wrong = format!("sha-256=:{}=:", "A".repeat(43));
+    let interop = &VERSIONS[3];
+    let headers = interop.headers(&[interop.incomplete, ("content-digest", &*wrong)]);
+    let mut statuses = Vec::new();
+    for _ in 0..12 {
+        statuses.push(send(&server, "POST", UPLOADS, &headers, &noise).status);
+    }
+    assert!(statuses.contains(&400) && statuses.ends_with(&[429, 429]), "{statuses:?}");
+    let root = server.media_root().join(".uploads");
+    let kept: u64 = partial_files(&server)
+        .iter()
+        .map(|file| root.join(&file[..2]).join(file).metadata().unwrap().len())
+        .sum();
+    assert!(kept <= 2 << 20, "{kept}");
+}
+
+#[tokio::test]
+async fn offset_is_told_to_a_client_that_names_no_version() {
+    let server = Server::start(&[]);
+    let created = send(&server, "POST", UPLOADS, &[("upload-complete", "?0")], b"GIF89a");
+    assert_eq!((created.status, created.interim.len()), (201, 0), "{created:?}");
+    let location = created.header("location");
+    let state = send(&server, "HEAD", location, &[], b"");
+    assert_eq!(
+        (state.status, state.header("upload-offset"), state.header("upload-complete")),
+        (204, "6", "?0")
+    );
+    let missing =
+        send(&server, "HEAD", &format!("{UPLOADS}/{}", "0".repeat(32)), &[("tus-resumable", "1.0.0")], b"");
+    assert_eq!((missing.status, missing.header("tus-resumable")), (404, "1.0.0"));
+}

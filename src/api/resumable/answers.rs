@@ -94,7 +94,7 @@ pub(super) fn completed(offset: u64, protocol: Protocol, is_empty: bool) -> Prob
         }
         Protocol::Ietf(_) | Protocol::Tus | Protocol::Plain => ProblemKind::CompletedUpload,
     };
-    problem(Problem::new(kind, detail).header(UPLOAD_OFFSET, offset.into()), protocol)
+    Problem::new(kind, detail).header(UPLOAD_OFFSET, offset.into())
 }
 
 /// Adds what the protocol demands of the answer of an error.
@@ -104,9 +104,11 @@ pub(super) fn problem(problem: Problem, protocol: Protocol) -> Problem {
         Protocol::Ietf(interop) => problem.header(DRAFT_INTEROP_VERSION, interop.version()),
         Protocol::Tus => {
             let problem = problem.header(TUS_RESUMABLE, TUS);
-            // The checksum extension has a status of its own.
             match (problem.kind(), StatusCode::from_u16(460)) {
+                // The checksum extension has a status of its own.
                 (ProblemKind::DigestMismatch, Ok(status)) => problem.with_status(status),
+                // Clients try again after this one; after others they forget the upload.
+                (ProblemKind::UploadSuperseded, _) => problem.with_status(StatusCode::LOCKED),
                 _ => problem,
             }
         }
@@ -222,7 +224,7 @@ impl Answers<'_> {
             UploadState::Finished(_) | UploadState::InDraft(..) => true,
             // Nothing continues it.
             UploadState::Failed(_) => {
-                return Err(super::answers::problem(problem::not_found(), self.protocol));
+                return Err(problem::not_found());
             }
         };
         let status = match self.protocol {

@@ -30,7 +30,7 @@ use super::errors::key_reused;
 use crate::catalog::UploadState;
 use crate::ingest::parts::StreamError;
 use crate::model::UploadId;
-use crate::uploads::{Append, Digest, FoundUpload, Progress, UploadError, UploadRequest};
+use crate::uploads::{Append, Digest, FoundUpload, Progress, UploadError, UploadRequest, Whole};
 use crate::web::body::{Body, ReadError, RequestBody};
 use crate::web::interim::Interim;
 use crate::web::problem::{self, Problem, ProblemKind};
@@ -52,23 +52,22 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Prob
 }
 
 /// Takes a whole photo.
-async fn create_plain(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let New { id, request, length } = New::of(&call, content_length)?;
+async fn create_plain(api: &Api, mut call: Call) -> Result<Response<Body>, Problem> {
+    let New { id, request, length } = New::of(api, &call, content_length)?;
     refuse_length(call.request.headers(), api.uploads.max_length())?;
     let replay = Replay::of(api, &call, id, &request).await?;
     let answers = Answers { api, protocol: Protocol::Plain };
     match replay {
         Replay::New => {}
-        // A crash left it before its photo was recorded.
-        Replay::Answered(found) if found.row().state == UploadState::Receiving => {
-            api.uploads.remove(&found).await?;
-        }
+        // An upload in steps has the key.
+        Replay::Answered(found) if found.row().state == UploadState::Receiving => return Err(key_reused()),
         Replay::Answered(found) => return answers.replayed(&found).await,
     }
     let digest = sha_256(call.request.headers(), &CONTENT_DIGEST)?;
     let caller = call.caller;
-    let body = stream(call.request);
-    let (row, media) = api.uploads.store_whole(caller, id, &request, length, digest, body).await?;
+    let claim = call.attempt.take().map(|claimed| claimed.claim);
+    let whole = Whole { request: &request, length, digest, claim, body: stream(call.request) };
+    let (row, media) = api.uploads.store_whole(caller, id, whole).await?;
     Ok(answers.finished(&row, media, true))
 }
 
@@ -82,7 +81,8 @@ async fn create_ietf(api: &Api, call: Call, interop: Interop) -> Result<Response
         return Err(bad_header("A request that creates an upload has no Upload-Offset."));
     }
     let length = |headers: &HeaderMap| content_length(headers).filter(|_| is_last);
-    let new = New::of(&call, length)?;
+    let new = New::of(api, &call, length)?;
+    let digest = sha_256(headers, &CONTENT_DIGEST)?;
     let answers = Answers { api, protocol: Protocol::Ietf(interop) };
     let Some(found) = new.create(&call, &answers).await? else {
         return answers.replayed(&api.uploads.find(call.caller.user, new.id).await?).await;
@@ -97,7 +97,6 @@ async fn create_ietf(api: &Api, call: Call, interop: Interop) -> Result<Response
             }
         }
     };
-    let digest = sha_256(headers, &CONTENT_DIGEST)?;
     let append = Appending { offset: 0, is_last, ends_at_length: false, length: new.length, digest };
     let done = append.run(api, found, call, progress).await?;
     Ok(answers.progressed(done, true))
@@ -110,7 +109,7 @@ async fn create_tus(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
             "This server does not have the extension creation-defer-length. Send Upload-Length.",
         ));
     }
-    let new = New::of(&call, |_| None)?;
+    let new = New::of(api, &call, |_| None)?;
     let Some(length) = new.length else {
         return Err(bad_header("A request that creates an upload has an Upload-Length."));
     };
@@ -134,10 +133,22 @@ async fn create_tus(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
 /// Says how far an upload is.
 pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     let protocol = Protocol::of(call.request.headers())?;
+    let shown = match *call.request.method() == Method::HEAD {
+        true => head(api, call, protocol.of_bare()).await,
+        false => shown(api, &call, protocol).await,
+    };
+    shown.map_err(|problem| answers::problem(problem, protocol))
+}
+
+async fn shown(api: &Api, call: &Call, protocol: Protocol) -> Result<Response<Body>, Problem> {
+    Answers { api, protocol }.shown(&find(api, call).await?).await
+}
+
+async fn head(api: &Api, call: Call, protocol: Protocol) -> Result<Response<Body>, Problem> {
     let found = find(api, &call).await?;
     let answers = Answers { api, protocol };
-    if call.request.method() != Method::HEAD {
-        return answers.shown(&found).await;
+    if api.read_only {
+        return answers.offset(found.row());
     }
     refuse_state_headers(call.request.headers(), protocol)?;
     // The offset must still be right when the client continues there.
@@ -161,6 +172,11 @@ pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Proble
 pub(super) async fn append(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     api.refuse_if_read_only()?;
     let protocol = Protocol::of(call.request.headers())?;
+    let appended = append_to(api, call, protocol).await;
+    appended.map_err(|problem| answers::problem(problem, protocol))
+}
+
+async fn append_to(api: &Api, call: Call, protocol: Protocol) -> Result<Response<Body>, Problem> {
     let found = find(api, &call).await?;
     let headers = call.request.headers();
     refuse_encoding(headers)?;
@@ -198,7 +214,7 @@ pub(super) async fn append(api: &Api, call: Call) -> Result<Response<Body>, Prob
     match appending.run(api, found, call, progress).await {
         Ok(done) => Ok(Answers { api, protocol }.progressed(done, false)),
         Err(UploadError::Completed { offset }) => Err(answers::completed(offset, protocol, is_empty)),
-        Err(error) => Err(answers::problem(error.into(), protocol)),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -212,10 +228,15 @@ pub(super) async fn options(api: &Api) -> Result<Response<Body>, Problem> {
 pub(super) async fn cancel(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     api.refuse_if_read_only()?;
     let protocol = Protocol::of(call.request.headers())?;
-    let found = find(api, &call).await?;
-    refuse_state_headers(call.request.headers(), protocol)?;
-    api.uploads.remove(&found).await?;
-    Ok(Answers { api, protocol }.removed())
+    let cancelled = async {
+        let found = find(api, &call).await?;
+        refuse_state_headers(call.request.headers(), protocol)?;
+        Ok(api.uploads.remove(&found).await?)
+    };
+    match cancelled.await {
+        Ok(()) => Ok(Answers { api, protocol }.removed()),
+        Err(problem) => Err(answers::problem(problem, protocol)),
+    }
 }
 
 async fn find(api: &Api, call: &Call) -> Result<FoundUpload, Problem> {
@@ -255,7 +276,11 @@ struct New {
 
 impl New {
     /// Reads the head. `length_of_body` returns the length of the upload by that of the body.
-    fn of(call: &Call, length_of_body: impl Fn(&HeaderMap) -> Option<u64>) -> Result<Self, Problem> {
+    fn of(
+        api: &Api,
+        call: &Call,
+        length_of_body: impl Fn(&HeaderMap) -> Option<u64>,
+    ) -> Result<Self, Problem> {
         let headers = call.request.headers();
         refuse_encoding(headers)?;
         let metadata = text(headers, &UPLOAD_METADATA)?;
@@ -266,7 +291,7 @@ impl New {
         let request = UploadRequest { filename, digest, metadata, content_length: content_length(headers) };
         let id = match &call.attempt {
             // A request that is sent again finds the upload of the first one.
-            Some(claimed) => UploadId::of_attempt(claimed.attempt.id),
+            Some(claimed) => api.uploads.id_of(claimed.attempt.id),
             None => UploadId::random(),
         };
         Ok(Self { id, request, length })
@@ -295,11 +320,7 @@ impl Replay {
         if call.attempt.is_none() {
             return Ok(Self::New);
         }
-        let found = match api.uploads.find(call.caller.user, id).await {
-            Ok(found) => found,
-            Err(UploadError::NotFound) => return Ok(Self::New),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(found) = api.uploads.earlier(call.caller.user, id).await? else { return Ok(Self::New) };
         let first = UploadRequest::of_text(&found.row().request);
         let lengths = first.content_length.zip(request.content_length);
         if lengths.is_some_and(|(first, again)| first != again) {

@@ -2,7 +2,7 @@
 //!
 //! draft-ietf-httpbis-resumable-upload changed its wire format several times. Clients name the format by an interop version:
 //! 3 is that of draft 01, 4 of 02, 5 of 03, 6 of 04 and 05, 7 of 06 to 08, 8 of 09 to 11. iOS 17 to 26 send 3, 5, 6 and 8. A request
-//! without a version is read as one of the newest, and gets no 104. tus is version 1.0.0.
+//! without a version is read as one of the newest, and gets no 104; so is a HEAD without any header of a protocol. tus is version 1.0.0.
 
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
@@ -79,6 +79,17 @@ impl Protocol {
     }
 }
 
+impl Protocol {
+    /// Returns the protocol of a request that has no header by which it could be recognised: the newest draft has none that a
+    /// client must send when it asks for an offset.
+    pub(super) fn of_bare(self) -> Self {
+        match self {
+            Self::Plain => Self::Ietf(Interop { version: NEWEST, is_named: false }),
+            Self::Ietf(_) | Self::Tus => self,
+        }
+    }
+}
+
 impl Interop {
     /// The version, for the header of the same name.
     pub(super) fn version(self) -> HeaderValue {
@@ -132,7 +143,7 @@ impl Interop {
         self.version >= 7
     }
 
-    /// Whether a complete upload refuses bytes as a wrong length, and an empty append as gone.
+    /// Whether a complete upload refuses further bytes as a wrong length.
     pub(super) fn refuses_by_length(self) -> bool {
         self.version >= 8
     }

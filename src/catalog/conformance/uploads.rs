@@ -11,6 +11,7 @@ pub(in crate::catalog) async fn run(catalog: Arc<dyn Catalog>) {
     upload_is_read_back_and_changed_by_its_writer_alone(&*catalog).await;
     failed_upload_never_changes_again(&*catalog).await;
     photo_of_a_finished_upload_stays_until_the_upload_is_removed(&*catalog).await;
+    upload_with_the_id_of_another_is_not_recorded(&*catalog).await;
     draft_gets_the_photos_of_uploads_once(&*catalog).await;
     draft_with_an_unusable_upload_is_refused_and_changes_nothing(&*catalog).await;
     expired_uploads_are_found_and_removed(&*catalog).await;
@@ -41,7 +42,7 @@ async fn created(catalog: &dyn Catalog, owner: Option<UserId>) -> UploadRow {
         created: now,
         expires: later(),
     };
-    catalog.create_upload(row.clone()).await.unwrap();
+    assert!(catalog.create_upload(row.clone()).await.unwrap());
     row
 }
 
@@ -69,9 +70,10 @@ async fn upload_is_read_back_and_changed_by_its_writer_alone(catalog: &dyn Catal
     let expected = UploadRow { writer: 1, layout, expires, ..row.clone() };
     assert_eq!(claimed, Some(expected.clone()));
     assert_eq!(catalog.change_upload(row.id, 0, claim).await.unwrap(), None, "another one is the writer");
-    let advance = |offset, length| UploadChange::Advance { offset, length };
+    let expires = expires.plus(Duration::from_secs(5));
+    let advance = |offset, length| UploadChange::Advance { offset, length, expires };
     let advanced = catalog.change_upload(row.id, 1, advance(5, Some(9))).await.unwrap();
-    let expected = UploadRow { offset: 5, length: Some(9), ..expected };
+    let expected = UploadRow { offset: 5, length: Some(9), expires, ..expected };
     assert_eq!(advanced, Some(expected.clone()));
     assert_eq!(catalog.change_upload(row.id, 0, advance(6, None)).await.unwrap(), None);
     // Neither does an offset decrease, nor does a length change.
@@ -86,7 +88,7 @@ async fn failed_upload_never_changes_again(catalog: &dyn Catalog) {
     let failed = catalog.change_upload(row.id, 0, UploadChange::Fail("why".into())).await.unwrap();
     assert_eq!(failed, Some(UploadRow { state: UploadState::Failed("why".into()), ..row.clone() }));
     for change in [
-        UploadChange::Advance { offset: 1, length: None },
+        UploadChange::Advance { offset: 1, length: None, expires: later() },
         UploadChange::Finish(photo("of a failed upload")),
         UploadChange::Claim { layout: String::new(), expires: later() },
     ] {
@@ -110,6 +112,27 @@ async fn photo_of_a_finished_upload_stays_until_the_upload_is_removed(catalog: &
     assert!(!catalog.remove_upload(row.id, None).await.unwrap());
     assert!(is_unreferenced(catalog, media.id).await);
     assert!(catalog.remove_media(media.id, later()).await.unwrap());
+}
+
+async fn upload_with_the_id_of_another_is_not_recorded(catalog: &dyn Catalog) {
+    let (row, media) = finished(catalog, user(8), "u9").await;
+    let again = UploadRow { state: UploadState::Receiving, expires: later(), ..row.clone() };
+    assert!(!catalog.create_upload(again.clone()).await.unwrap());
+    assert_eq!(catalog.record_upload(again.clone(), photo("u10")).await.unwrap(), None);
+    assert_eq!(catalog.upload(row.id).await.unwrap(), Some(row.clone()));
+    let keys = [photo("u10").key];
+    assert_eq!(catalog.without_row(&keys).await.unwrap(), keys);
+    // It has one entry in the index of expiry, which goes with it.
+    assert!(catalog.remove_upload(row.id, None).await.unwrap());
+    assert!(!catalog.expired_uploads(later(), 1000).await.unwrap().contains(&row.id));
+    assert!(catalog.remove_media(media.id, later()).await.unwrap());
+    let recorded = catalog.record_upload(again.clone(), photo("u10")).await.unwrap().unwrap();
+    let UploadState::Finished(media) = recorded.state else { panic!("{recorded:?}") };
+    assert_eq!(catalog.media(media).await.unwrap().unwrap().key, photo("u10").key);
+    assert!(!catalog.remove_media(media, later()).await.unwrap());
+    assert_eq!(catalog.upload(row.id).await.unwrap(), Some(recorded));
+    assert!(catalog.remove_upload(row.id, None).await.unwrap());
+    assert!(catalog.remove_media(media, later()).await.unwrap());
 }
 
 async fn draft_gets_the_photos_of_uploads_once(catalog: &dyn Catalog) {

@@ -40,12 +40,12 @@ use self::outbox::{FinishEvent, RemoveEvents};
 use self::pool::Connections;
 use self::record::CreateDraft;
 use self::rows::{DRAFT, MEDIA, PHOTO_IDS, limit_of, number};
-use self::upload_changes::{ChangeUpload, CreateUpload, RemoveUpload};
+use self::upload_changes::{ChangeUpload, CreateUpload, RecordUpload, RemoveUpload};
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, Erased,
-    EventRow, IndexFault, KeyLock, KnownSource, NewDraft, Outbox, Restorable, Restore, RestoreError, State,
-    UploadChange, UploadRow, Uploads,
+    EventRow, IndexFault, KeyLock, KnownSource, NewDraft, NewPhoto, Outbox, Restorable, Restore,
+    RestoreError, State, UploadChange, UploadRow, Uploads,
 };
 use crate::model::{
     AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UploadId, UserId,
@@ -293,8 +293,17 @@ impl Outbox for PostgresCatalog {
 
 #[async_trait]
 impl Uploads for PostgresCatalog {
-    async fn create_upload(&self, row: UploadRow) -> Result<(), CatalogError> {
+    async fn create_upload(&self, row: UploadRow) -> Result<bool, CatalogError> {
         self.connections.transact(&CreateUpload(&row)).await.map_err(catalog_error)
+    }
+
+    async fn record_upload(
+        &self,
+        row: UploadRow,
+        photo: NewPhoto,
+    ) -> Result<Option<UploadRow>, CatalogError> {
+        let work = RecordUpload { row: &row, photo: &photo };
+        self.connections.transact(&work).await.map_err(catalog_error)
     }
 
     async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, CatalogError> {

@@ -256,7 +256,9 @@ async fn call_uploads(catalog: &PostgresCatalog, user: UserId, round: u64) {
     };
     catalog.create_upload(row.clone()).await.unwrap();
     let photo = draft(&[format!("uploaded {round}")]).photos.remove(0);
-    for change in [UploadChange::Advance { offset: 1, length: None }, UploadChange::Finish(photo)] {
+    for change in
+        [UploadChange::Advance { offset: 1, length: None, expires: now }, UploadChange::Finish(photo)]
+    {
         catalog.change_upload(row.id, 0, change).await.unwrap().unwrap();
     }
     catalog.media(MediaId(77)).await.unwrap().unwrap();
@@ -265,6 +267,9 @@ async fn call_uploads(catalog: &PostgresCatalog, user: UserId, round: u64) {
     let new = NewDraft { uploads: vec![row.id], owner: Some(user), ..NewDraft::default() };
     catalog.create_draft(new).await.unwrap();
     assert!(catalog.remove_upload(row.id, None).await.unwrap());
+    let photo = draft(&[format!("whole {round}")]).photos.remove(0);
+    catalog.record_upload(row, photo).await.unwrap().unwrap();
+    catalog.remove_upload(UploadId::random(), Some(now)).await.unwrap();
 }
 
 #[tokio::test]

@@ -8,22 +8,73 @@ use super::record::{REFERENCED, Recording, SOURCES, USER, sources};
 use super::rows::{self, number};
 use super::transaction::{BEGIN, Commit, Failed, Steps, Work};
 use super::uploads::{self, DELETE, INSERT, finished, inserted, locked, update};
-use crate::catalog::{CatalogError, UploadChange, UploadRow};
-use crate::model::{Timestamp, UploadId};
+use crate::catalog::{CatalogError, NewPhoto, UploadChange, UploadRow, UploadState};
+use crate::model::{MediaId, Timestamp, UploadId, UserId};
 
 /// Records an upload that has no row.
 pub(super) struct CreateUpload<'a>(pub(super) &'a UploadRow);
 
 impl Work for CreateUpload<'_> {
-    type Output = ();
+    type Output = bool;
 
-    async fn run(&self, client: &Client, commit: &Commit) -> Result<(), Failed> {
+    async fn run(&self, client: &Client, commit: &Commit) -> Result<bool, Failed> {
         client.batch_execute(BEGIN).await?;
         let mut steps = Steps::default();
         steps.add(client, INSERT, inserted(self.0)?).await?;
-        steps.commit(client, commit).await?;
-        Ok(())
+        Ok(steps.commit(client, commit).await?.first() == Some(&1))
     }
+}
+
+/// Records a finished upload that has no row, and its photo.
+pub(super) struct RecordUpload<'a> {
+    pub(super) row: &'a UploadRow,
+    pub(super) photo: &'a NewPhoto,
+}
+
+impl Work for RecordUpload<'_> {
+    type Output = Option<UploadRow>;
+
+    async fn run(&self, client: &Client, commit: &Commit) -> Result<Option<UploadRow>, Failed> {
+        let Self { row, photo } = self;
+        client.batch_execute(BEGIN).await?;
+        lock_owner(client, row.owner).await?;
+        // Another transaction with the same id waits here, and then inserts nothing.
+        let insert = client.prepare_cached(INSERT).await?;
+        if client.execute_raw(&insert, inserted(row)?).await? == 0 {
+            return Ok(None);
+        }
+        let mut steps = Steps::default();
+        let media = add_photo(client, &mut steps, photo, row.owner).await?;
+        let row = UploadRow { state: UploadState::Finished(media), ..(*row).clone() };
+        update(client, &mut steps, &row).await?;
+        steps.commit(client, commit).await?;
+        Ok(Some(row))
+    }
+}
+
+/// Records the owner, whose row is locked before that of the upload.
+async fn lock_owner(client: &Client, owner: Option<UserId>) -> Result<(), Failed> {
+    let users = Vec::from_iter(owner.map(|owner| number(owner.get())));
+    client.execute(&client.prepare_cached(USER).await?, &[&users]).await?;
+    Ok(())
+}
+
+/// Adds the statements that record a photo and its source, and returns its id.
+async fn add_photo(
+    client: &Client,
+    steps: &mut Steps,
+    photo: &NewPhoto,
+    owner: Option<UserId>,
+) -> Result<MediaId, Failed> {
+    let photos = std::slice::from_ref(photo);
+    let made = Recording::prepare(client).await?.media(client, photos, owner).await?;
+    let ids: Vec<i64> = made.iter().map(|media| number(media.id.0)).collect();
+    let (source_ids, source_media) = sources(photos, &ids);
+    let source_ids: Vec<Vec<u8>> = source_ids.into_iter().map(<[u8]>::to_vec).collect();
+    steps.add(client, REFERENCED, boxed![ids]).await?;
+    steps.add(client, SOURCES, boxed![source_ids, source_media]).await?;
+    let lost = || CatalogError::Corrupt("a photo that was recorded has no row".into());
+    Ok(made.first().map(|media| media.id).ok_or_else(lost)?)
 }
 
 /// Changes an upload.
@@ -43,21 +94,13 @@ impl Work for ChangeUpload<'_> {
             let read = client.prepare_cached(&uploads::one_upload()).await?;
             let found = client.query_opt(&read, &[&self.id.as_bytes().as_slice()]).await?;
             let owner = found.map(|found| uploads::row(&found)).transpose()?.and_then(|row| row.owner);
-            let users = Vec::from_iter(owner.map(|owner| number(owner.get())));
-            client.execute(&client.prepare_cached(USER).await?, &[&users]).await?;
+            lock_owner(client, owner).await?;
         }
         let Some(old) = locked(client, self.id).await? else { return Ok(None) };
         let mut steps = Steps::default();
         let media = match self.change {
             UploadChange::Finish(photo) if old.can_change(self.writer) => {
-                let photos = std::slice::from_ref(photo);
-                let made = Recording::prepare(client).await?.media(client, photos, old.owner).await?;
-                let ids: Vec<i64> = made.iter().map(|media| number(media.id.0)).collect();
-                let (source_ids, source_media) = sources(photos, &ids);
-                let source_ids: Vec<Vec<u8>> = source_ids.into_iter().map(<[u8]>::to_vec).collect();
-                steps.add(client, REFERENCED, boxed![ids]).await?;
-                steps.add(client, SOURCES, boxed![source_ids, source_media]).await?;
-                made.first().map(|media| media.id)
+                Some(add_photo(client, &mut steps, photo, old.owner).await?)
             }
             _ => None,
         };

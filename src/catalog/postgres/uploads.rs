@@ -17,7 +17,7 @@ const UPLOAD: &str = "id, user_id, request, length, acknowledged, writer, layout
 
 pub(super) const INSERT: &str = "
     INSERT INTO upload (id, user_id, request, length, acknowledged, writer, layout, state, created, expires)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING";
 
 const UPDATE: &str = "
     UPDATE upload SET length = $2, acknowledged = $3, writer = $4, layout = $5, state = $6, media_id = $7, expires = $8

@@ -43,8 +43,8 @@ use self::rows::{Position, Trees};
 use self::watermark::{Acknowledged, Watermark};
 use super::{
     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, Erased,
-    EventRow, IndexFault, KeyLock, KnownSource, NewDraft, Outbox, Restorable, Restore, RestoreError, State,
-    UploadChange, UploadRow, Uploads,
+    EventRow, IndexFault, KeyLock, KnownSource, NewDraft, NewPhoto, Outbox, Restorable, Restore,
+    RestoreError, State, UploadChange, UploadRow, Uploads,
 };
 use crate::blocking::{BlockingError, blocking};
 use crate::disk::{self, FreeDisk};
@@ -434,8 +434,16 @@ impl Outbox for SledCatalog {
 
 #[async_trait]
 impl Uploads for SledCatalog {
-    async fn create_upload(&self, row: UploadRow) -> Result<(), CatalogError> {
+    async fn create_upload(&self, row: UploadRow) -> Result<bool, CatalogError> {
         self.record(move |trees| trees.create_upload(&row)).await
+    }
+
+    async fn record_upload(
+        &self,
+        row: UploadRow,
+        photo: NewPhoto,
+    ) -> Result<Option<UploadRow>, CatalogError> {
+        self.record(move |trees| trees.record_upload(&row, &photo)).await
     }
 
     async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, CatalogError> {

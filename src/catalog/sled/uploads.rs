@@ -4,7 +4,7 @@
 use super::pages::after_key;
 use super::rows::{Position, Trees, decode, encode};
 use super::transaction::{Step, Transaction, abort};
-use crate::catalog::{CatalogError, ChangeError, UploadChange, UploadRow, UploadState};
+use crate::catalog::{CatalogError, ChangeError, NewPhoto, UploadChange, UploadRow, UploadState};
 use crate::model::{DraftId, Media, MediaId, Timestamp, UploadId, UserId};
 
 fn row_key(id: UploadId) -> Vec<u8> {
@@ -75,8 +75,32 @@ impl Transaction<'_> {
 
 impl Trees {
     /// Records an upload in one transaction. Not durable yet.
-    pub(super) fn create_upload(&self, row: &UploadRow) -> Result<((), Position), CatalogError> {
-        self.transact(|transaction| transaction.replace_upload(None, Some(row)))
+    pub(super) fn create_upload(&self, row: &UploadRow) -> Result<(bool, Position), CatalogError> {
+        self.transact(|transaction| {
+            let is_new = transaction.upload::<CatalogError>(row.id)?.is_none();
+            if is_new {
+                transaction.replace_upload(None, Some(row))?;
+            }
+            Ok(is_new)
+        })
+    }
+
+    /// Records a finished upload with its photo in one transaction. Not durable yet.
+    pub(super) fn record_upload(
+        &self,
+        row: &UploadRow,
+        photo: &NewPhoto,
+    ) -> Result<(Option<UploadRow>, Position), CatalogError> {
+        let now = Timestamp::now();
+        self.transact(|transaction| {
+            if transaction.upload::<CatalogError>(row.id)?.is_some() {
+                return Ok(None);
+            }
+            let media = transaction.record_photo(photo, row.owner, now)?;
+            let row = UploadRow { state: UploadState::Finished(media.id), ..row.clone() };
+            transaction.replace_upload(None, Some(&row))?;
+            Ok(Some(row))
+        })
     }
 
     /// Returns the upload with this id, or `None`.
