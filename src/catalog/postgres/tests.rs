@@ -268,8 +268,8 @@ async fn call_uploads(catalog: &PostgresCatalog, user: UserId, round: u64) {
     catalog.create_draft(new).await.unwrap();
     assert!(catalog.remove_upload(row.id, None).await.unwrap());
     let photo = draft(&[format!("whole {round}")]).photos.remove(0);
-    catalog.record_upload(row, photo).await.unwrap().unwrap();
-    catalog.remove_upload(UploadId::random(), Some(now)).await.unwrap();
+    catalog.record_upload(row.clone(), photo).await.unwrap().unwrap();
+    assert!(catalog.remove_upload(row.id, Some(Timestamp::now())).await.unwrap());
 }
 
 #[tokio::test]
