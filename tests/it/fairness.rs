@@ -58,7 +58,8 @@ async fn cheap_photo_waits_only_for_running_expensive_photos() {
             let cheap = form(&[file(&photo_numbered(64, 48, n.into()))]);
             assert_eq!(upload_from(&server, [127, 0, 2, n], cheap).await, 201);
         }
-        let served = before - server.metric(QUEUED);
+        // The last of the expensive ones may have come after the first look.
+        let served = before.saturating_sub(server.metric(QUEUED));
         assert!(served <= 4, "{served} expensive photos were served with 3 cheap ones by {workers}");
     }
 }
