@@ -1,8 +1,11 @@
-//! What the head of a request says of its body, judged before the body is read.
+//! What the head of a request says of its body, judged before the body is read; and the body itself.
 
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
 
-use crate::ingest::parts::PartsError;
+use crate::ingest::parts::{PartsError, StreamError};
+use crate::web::body::{ReadError, RequestBody};
 use crate::web::problem::{self, Problem, ProblemKind};
 
 /// Refuses a Content-Encoding, which this server does not undo (RFC 9110 section 8.4).
@@ -24,4 +27,14 @@ pub(super) fn refuse_length(headers: &HeaderMap, max: u64) -> Result<(), Problem
         }
         _ => Ok(()),
     }
+}
+
+/// Returns the body as the stream that the domain reads.
+pub(super) fn byte_stream(
+    body: RequestBody,
+) -> impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static {
+    body.map_err(|error| match error {
+        ReadError::Slow => StreamError::Idle,
+        ReadError::Aborted => StreamError::Aborted,
+    })
 }

@@ -2,24 +2,22 @@
 
 use std::borrow::Cow;
 
-use futures_util::TryStreamExt;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
 use super::Api;
-use super::body_head::{refuse_encoding, refuse_length};
+use super::body_head::{byte_stream, refuse_encoding, refuse_length};
 use super::dto::RejectedOut;
 use super::endpoint::{Call, bad_parameter};
 use super::json_body::bad_member;
 use super::listings::{self, Located, Precondition};
 use crate::catalog::ChangeError;
 use crate::ingest::boundary::{ContentTypeError, boundary};
-use crate::ingest::parts::StreamError;
 use crate::ingest::{OnError, Rejected, Target, Upload, UploadAttempt, Uploaded};
 use crate::listings::fields;
 use crate::model::Draft;
-use crate::web::body::{Body, ReadError};
+use crate::web::body::Body;
 use crate::web::problem::{Problem, ProblemKind};
 
 /// The parameter of the query that says what a bad photo means for the others.
@@ -90,10 +88,7 @@ async fn upload(
     refuse_encoding(&head.headers)?;
     refuse_length(&head.headers, body_cap)?;
     api.ingest.admit(caller.client).await?;
-    let body = body.map_err(|error| match error {
-        ReadError::Slow => StreamError::Idle,
-        ReadError::Aborted => StreamError::Aborted,
-    });
+    let body = byte_stream(body);
     let on_error = upload.on_error;
     Ok(shown_upload(api.ingest.upload(upload, body, &boundary).await?, on_error))
 }

@@ -75,6 +75,28 @@ pub enum UploadChange {
 }
 
 impl UploadRow {
+    /// Creates the row of an upload that begins now, without bytes and of unknown length.
+    pub fn new(
+        id: UploadId,
+        owner: Option<UserId>,
+        request: String,
+        created: Timestamp,
+        expires: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            owner,
+            request,
+            length: None,
+            offset: 0,
+            writer: 0,
+            layout: String::new(),
+            state: UploadState::Receiving,
+            created,
+            expires,
+        }
+    }
+
     /// Returns whether `writer` may change the row.
     pub(super) fn can_change(&self, writer: u64) -> bool {
         self.writer == writer && self.state == UploadState::Receiving

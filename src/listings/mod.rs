@@ -46,6 +46,15 @@ impl From<FoundDraft> for Draft {
     }
 }
 
+/// Returns whether `user` may read and change what belongs to `owner`. What has no owner is public, or hidden with
+/// `auth_required`.
+pub(crate) fn may_see(user: Option<UserId>, owner: Option<UserId>, auth_required: bool) -> bool {
+    match owner {
+        Some(owner) => user == Some(owner),
+        None => !auth_required,
+    }
+}
+
 impl Listings {
     /// Reads and changes the drafts in `catalog`. With `auth_required`, drafts without an owner are hidden.
     pub(crate) fn new(catalog: Arc<dyn Catalog>, auth_required: bool) -> Self {
@@ -57,17 +66,9 @@ impl Listings {
     /// # Errors
     /// The draft does not exist or belongs to another user, or the catalog failed.
     pub(crate) async fn find(&self, user: Option<UserId>, id: DraftId) -> Result<FoundDraft, ChangeError> {
-        let draft = self.catalog.draft(id).await?.filter(|draft| self.may_see(user, draft));
+        let draft =
+            self.catalog.draft(id).await?.filter(|draft| may_see(user, draft.owner, self.auth_required));
         draft.map(FoundDraft).ok_or(ChangeError::NotFound)
-    }
-
-    /// Returns whether `user` may read and change the draft. Drafts without an owner are public, or hidden with
-    /// `auth_required`.
-    fn may_see(&self, user: Option<UserId>, draft: &Draft) -> bool {
-        match draft.owner {
-            Some(owner) => user == Some(owner),
-            None => !self.auth_required,
-        }
     }
 
     /// Returns the first `limit` drafts of `user`, or without one those without an owner, before the draft `before`. Drafts

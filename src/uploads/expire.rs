@@ -42,7 +42,6 @@ impl ResumableUploads {
         while !stop.is_cancelled() {
             let now = Timestamp::now();
             let page = self.catalog.expired_uploads(now, PAGE).await?;
-            let Some(_) = page.first() else { break };
             let before = removed;
             for id in page {
                 let _turn = self.turns.take(id).await?;
@@ -53,7 +52,7 @@ impl ResumableUploads {
                     self.counts.expired.inc();
                 }
             }
-            // A page of which nothing can be removed would be read again and again.
+            // None expired, or a page of which nothing can be removed would be read again and again.
             if removed == before {
                 break;
             }

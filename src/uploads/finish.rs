@@ -2,49 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use super::{Digest, Digester, Progress, ResumableUploads, UploadError, UploadRequest};
-use crate::catalog::{CatalogError, ChangeError, UploadChange, UploadRow, UploadState};
-use crate::ingest::{IngestError, PhotoBytes, PhotoError};
-use crate::model::Caller;
-use crate::partial::{PartialBytes, PartialError};
-
-/// The bytes of a complete upload.
-struct StoredBytes {
-    bytes: PartialBytes,
-    length: u64,
-    /// The digest that the whole photo should have.
-    digest: Option<(Digest, Digester)>,
-}
-
-impl PhotoBytes for StoredBytes {
-    fn is_encoded(&self) -> bool {
-        false
-    }
-
-    fn declared_bytes(&self) -> Option<u64> {
-        Some(self.length)
-    }
-
-    async fn next(&mut self) -> Result<Option<Bytes>, IngestError> {
-        let next = self.bytes.try_next().await.map_err(stored)?;
-        match (&next, &mut self.digest) {
-            (Some(piece), Some((_, digester))) => digester.update(piece),
-            (None, digest) => {
-                if let Some((digest, digester)) = digest.take()
-                    && !digester.matches(&digest)
-                {
-                    let (index, filename, reason) = (0, None, PhotoError::WrongDigest);
-                    return Err(IngestError::Photo { index, filename, reason });
-                }
-            }
-            (Some(_), None) => {}
-        }
-        Ok(next)
-    }
-}
+use super::verified::VerifiedBytes;
+use super::{Progress, ResumableUploads, UploadError, UploadRequest};
+use crate::catalog::{Catalog, CatalogError, ChangeError, UploadChange, UploadRow};
+use crate::ingest::{IngestError, PhotoError};
+use crate::model::{Caller, Media};
+use crate::partial::PartialError;
 
 fn stored(error: PartialError) -> IngestError {
     match error {
@@ -61,19 +26,15 @@ impl ResumableUploads {
     pub(super) async fn finish(&self, caller: Caller, row: UploadRow) -> Result<Progress, UploadError> {
         let UploadRequest { filename, digest, .. } = UploadRequest::of_text(&row.request);
         let bytes = self.partial.read(row.id, &row.layout, 0, row.offset).await?;
-        let digest = digest.map(|digest| {
-            let digester = digest.digester();
-            (digest, digester)
-        });
-        let (id, writer, length) = (row.id, row.writer, row.offset);
-        let record = move |catalog: Arc<dyn crate::catalog::Catalog>, photo| async move {
+        let bytes = VerifiedBytes::new(bytes.map_err(stored), Some(row.offset), digest);
+        let (id, writer) = (row.id, row.writer);
+        let record = move |catalog: Arc<dyn Catalog>, photo| async move {
             let finished = catalog.change_upload(id, writer, UploadChange::Finish(photo)).await?;
             finished.ok_or(ChangeError::Superseded)
         };
         // What is kept from here on is the stored photo.
         self.refund(caller, row.offset);
-        let stored =
-            self.ingest.store_photo(caller, filename, StoredBytes { bytes, length, digest }, record).await;
+        let stored = self.ingest.store_photo(caller, filename, bytes, record).await;
         let row = match stored {
             Ok(row) => row,
             Err(IngestError::Photo { reason, .. }) => return Err(self.refuse(&row, &reason).await?),
@@ -86,12 +47,14 @@ impl ResumableUploads {
         };
         self.counts.finished.inc();
         self.remove_bytes(&row).await;
-        let UploadState::Finished(media) = row.state else {
-            return Err(UploadError::Superseded);
-        };
-        let media = self.catalog.media(media).await?;
+        let media = self.photo_of_finished(&row).await?;
+        Ok(Progress::Finished(row, media))
+    }
+
+    /// Returns the photo of an upload that was just finished.
+    pub(super) async fn photo_of_finished(&self, row: &UploadRow) -> Result<Media, UploadError> {
         let gone = || CatalogError::Corrupt("the photo of an upload has no row".into());
-        Ok(Progress::Finished(row, media.ok_or_else(gone)?))
+        Ok(self.photo(row).await?.ok_or_else(gone)?)
     }
 
     /// Records that the photo of an upload is refused. Returns the error for the client.

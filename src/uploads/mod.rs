@@ -15,6 +15,7 @@ mod finish;
 mod head;
 mod request;
 mod turns;
+mod verified;
 mod whole;
 
 use std::pin::pin;
@@ -37,6 +38,7 @@ pub(crate) use self::whole::Whole;
 use crate::catalog::{Catalog, UploadChange, UploadRow, UploadState};
 use crate::ingest::parts::StreamError;
 use crate::ingest::{Ingest, PhotoError};
+use crate::listings::may_see;
 use crate::model::{AttemptId, Caller, Media, Timestamp, UploadId, UserId};
 use crate::partial::{PartialStore, PartialWriter};
 use crate::ratelimit::RateLimiter;
@@ -192,12 +194,10 @@ impl ResumableUploads {
     /// # Errors
     /// The upload does not exist, expired, or belongs to another user, or the catalog failed.
     pub(crate) async fn find(&self, user: Option<UserId>, id: UploadId) -> Result<FoundUpload, UploadError> {
-        let may_use = |row: &UploadRow| match row.owner {
-            Some(owner) => user == Some(owner),
-            None => !self.rules.auth_required,
+        let is_open = |row: &UploadRow| {
+            may_see(user, row.owner, self.rules.auth_required) && row.expires > Timestamp::now()
         };
-        let found = self.catalog.upload(id).await?;
-        let found = found.filter(|row| may_use(row) && row.expires > Timestamp::now());
+        let found = self.catalog.upload(id).await?.filter(is_open);
         found.map(FoundUpload).ok_or(UploadError::NotFound)
     }
 
@@ -251,15 +251,13 @@ impl ResumableUploads {
     /// # Errors
     /// The upload was removed, or the catalog failed.
     pub(crate) async fn settle(&self, found: &FoundUpload) -> Result<FoundUpload, UploadError> {
-        let turn = self.turns.take(found.0.id).await?;
+        let _turn = self.turns.take(found.0.id).await?;
         let row = self.current(found).await?;
         if row.state != UploadState::Receiving {
             return Ok(FoundUpload(row));
         }
         // A writer of another instance acknowledges nothing more from here on.
-        let row = self.claim(&row, row.offset).await?;
-        drop(turn);
-        Ok(FoundUpload(row))
+        self.claim(&row).await.map(FoundUpload)
     }
 
     /// Removes an upload, and its bytes.
@@ -327,7 +325,7 @@ impl ResumableUploads {
         if length.is_some_and(|length| length < offset) {
             return Err(UploadError::InconsistentLength);
         }
-        let row = self.claim(&row, offset).await?;
+        let row = self.claim(&row).await?;
         if offset > 0 {
             self.counts.resumed.inc();
         }
@@ -347,17 +345,11 @@ impl ResumableUploads {
         };
         let received = appender.receive(body, turn.superseded(), &acknowledged).await;
         // Whatever ended the request: what it brought is acknowledged, unless its digest says nothing of a part.
-        let verified = match (&received, &digest) {
+        let kept = match (&received, &digest) {
             // The writer is of no more use.
-            (Err(UploadError::Partial(_) | UploadError::Catalog(_)), _) => Ok(()),
-            (_, None) => Ok(()),
-            (Ok(()), Some(digest)) => appender.verify(digest),
-            (Err(_), Some(_)) => Err(UploadError::DigestMismatch),
-        };
-        let is_broken = matches!(received, Err(UploadError::Partial(_) | UploadError::Catalog(_)));
-        let kept = match verified.is_ok() && !is_broken {
-            true => appender.acknowledge(&acknowledged).await,
-            false => Ok(()),
+            (Err(UploadError::Partial(_) | UploadError::Catalog(_)), _) | (Err(_), Some(_)) => Ok(()),
+            (Ok(()), Some(digest)) if !appender.has(digest) => Err(UploadError::DigestMismatch),
+            (Ok(()), Some(_)) | (_, None) => appender.acknowledge(&acknowledged).await,
         };
         let Appender { row, writer, .. } = appender;
         // Before its bytes are read or removed.
@@ -365,7 +357,7 @@ impl ResumableUploads {
         if let Err(UploadError::RefusedHead(reason)) = received {
             return Err(self.refuse(&row, &reason).await?);
         }
-        received.and(verified).and(kept)?;
+        received.and(kept)?;
         let is_complete = is_last || (ends_at_length && row.length == Some(row.offset));
         if !is_complete {
             return Ok(Progress::Receiving(row));
@@ -382,8 +374,8 @@ impl ResumableUploads {
     }
 
     /// Becomes the writer of an upload.
-    async fn claim(&self, row: &UploadRow, offset: u64) -> Result<UploadRow, UploadError> {
-        let layout = self.partial.layout(&row.layout, row.writer + 1, offset);
+    async fn claim(&self, row: &UploadRow) -> Result<UploadRow, UploadError> {
+        let layout = self.partial.layout(&row.layout, row.writer + 1, row.offset);
         let expires = self.expiry();
         let claimed =
             self.catalog.change_upload(row.id, row.writer, UploadChange::Claim { layout, expires }).await?;
@@ -500,9 +492,9 @@ impl Appender<'_> {
         Ok(())
     }
 
-    fn verify(&mut self, digest: &Digest) -> Result<(), UploadError> {
-        let is_right = self.digester.take().is_some_and(|digester| digester.matches(digest));
-        if is_right { Ok(()) } else { Err(UploadError::DigestMismatch) }
+    /// Returns whether the bytes of the request have this digest.
+    fn has(&mut self, digest: &Digest) -> bool {
+        self.digester.take().is_some_and(|digester| digester.matches(digest))
     }
 }
 

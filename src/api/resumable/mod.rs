@@ -8,11 +8,8 @@ mod digests;
 mod errors;
 mod protocol;
 
-use futures_util::{Stream, TryStreamExt};
 use hyper::header::{CONTENT_DISPOSITION, FORWARDED, HeaderMap, HeaderName, VIA};
 use hyper::{Method, Request, Response};
-
-use bytes::Bytes;
 
 use self::answers::Answers;
 pub(super) use self::answers::UploadOut;
@@ -24,20 +21,19 @@ use self::protocol::{
     refuse_other_type,
 };
 use super::Api;
-use super::body_head::{refuse_encoding, refuse_length};
+use super::body_head::{byte_stream, refuse_encoding, refuse_length};
 use super::endpoint::Call;
 use super::errors::key_reused;
 use crate::catalog::UploadState;
-use crate::ingest::parts::StreamError;
 use crate::model::UploadId;
 use crate::uploads::{Append, Digest, FoundUpload, Progress, UploadError, UploadRequest, Whole};
-use crate::web::body::{Body, ReadError, RequestBody};
+use crate::web::body::{Body, RequestBody};
+use crate::web::client::X_FORWARDED_FOR;
 use crate::web::interim::Interim;
 use crate::web::problem::{self, Problem, ProblemKind};
 
 /// Longest metadata of tus, and longest file name, in bytes.
 const MAX_METADATA: usize = 4096;
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Creates an upload, and takes the bytes that come along.
 pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
@@ -55,18 +51,18 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Prob
 async fn create_plain(api: &Api, mut call: Call) -> Result<Response<Body>, Problem> {
     let New { id, request, length } = New::of(api, &call, content_length)?;
     refuse_length(call.request.headers(), api.uploads.max_length())?;
-    let replay = Replay::of(api, &call, id, &request).await?;
     let answers = Answers { api, protocol: Protocol::Plain };
-    match replay {
-        Replay::New => {}
+    match earlier(api, &call, id, &request).await? {
+        None => {}
         // An upload in steps has the key.
-        Replay::Answered(found) if found.row().state == UploadState::Receiving => return Err(key_reused()),
-        Replay::Answered(found) => return answers.replayed(&found).await,
+        Some(found) if found.row().state == UploadState::Receiving => return Err(key_reused()),
+        Some(found) => return answers.replayed(&found).await,
     }
     let digest = sha_256(call.request.headers(), &CONTENT_DIGEST)?;
     let caller = call.caller;
     let claim = call.attempt.take().map(|claimed| claimed.claim);
-    let whole = Whole { request: &request, length, digest, claim, body: stream(call.request) };
+    let whole =
+        Whole { request: &request, length, digest, claim, body: byte_stream(call.request.into_body()) };
     let (row, media) = api.uploads.store_whole(caller, id, whole).await?;
     Ok(answers.finished(&row, media, true))
 }
@@ -300,7 +296,7 @@ impl New {
     /// Creates the upload, or returns `None` if an earlier request with the same Idempotency-Key did.
     async fn create(&self, call: &Call, answers: &Answers<'_>) -> Result<Option<FoundUpload>, Problem> {
         let uploads = &answers.api.uploads;
-        if let Replay::Answered(_) = Replay::of(answers.api, call, self.id, &self.request).await? {
+        if earlier(answers.api, call, self.id, &self.request).await?.is_some() {
             return Ok(None);
         }
         let (found, is_new) = uploads.create(call.caller, self.id, &self.request, self.length).await?;
@@ -308,26 +304,23 @@ impl New {
     }
 }
 
-/// What is known of an upload that is to be created.
-enum Replay {
-    New,
-    /// An earlier request with the same Idempotency-Key created it.
-    Answered(FoundUpload),
-}
-
-impl Replay {
-    async fn of(api: &Api, call: &Call, id: UploadId, request: &UploadRequest) -> Result<Self, Problem> {
-        if call.attempt.is_none() {
-            return Ok(Self::New);
-        }
-        let Some(found) = api.uploads.earlier(call.caller.user, id).await? else { return Ok(Self::New) };
-        let first = UploadRequest::of_text(&found.row().request);
-        let lengths = first.content_length.zip(request.content_length);
-        if lengths.is_some_and(|(first, again)| first != again) {
-            return Err(key_reused());
-        }
-        Ok(Self::Answered(found))
+/// Returns the upload that an earlier request with the same Idempotency-Key created.
+async fn earlier(
+    api: &Api,
+    call: &Call,
+    id: UploadId,
+    request: &UploadRequest,
+) -> Result<Option<FoundUpload>, Problem> {
+    if call.attempt.is_none() {
+        return Ok(None);
     }
+    let Some(found) = api.uploads.earlier(call.caller.user, id).await? else { return Ok(None) };
+    let first = UploadRequest::of_text(&found.row().request);
+    let lengths = first.content_length.zip(request.content_length);
+    if lengths.is_some_and(|(first, again)| first != again) {
+        return Err(key_reused());
+    }
+    Ok(Some(found))
 }
 
 /// How the bytes of a request continue an upload.
@@ -348,17 +341,10 @@ impl Appending {
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Progress, UploadError> {
         let Self { offset, is_last, ends_at_length, length, digest } = self;
-        let (caller, body) = (call.caller, stream(call.request));
+        let (caller, body) = (call.caller, byte_stream(call.request.into_body()));
         let append = Append { caller, offset, is_last, ends_at_length, length, digest, body };
         api.uploads.append(found, append, progress).await
     }
-}
-
-fn stream(request: Request<RequestBody>) -> impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static {
-    request.into_body().map_err(|error| match error {
-        ReadError::Slow => StreamError::Idle,
-        ReadError::Aborted => StreamError::Aborted,
-    })
 }
 
 /// Returns the length that two headers agree on.

@@ -30,18 +30,8 @@ fn later() -> Timestamp {
 
 async fn created(catalog: &dyn Catalog, owner: Option<UserId>) -> UploadRow {
     let now = Timestamp::now();
-    let row = UploadRow {
-        id: UploadId::random(),
-        owner,
-        request: "{\"kind\":\"photo\"}".into(),
-        length: None,
-        offset: 0,
-        writer: 0,
-        layout: String::new(),
-        state: UploadState::Receiving,
-        created: now,
-        expires: later(),
-    };
+    let request = "{\"kind\":\"photo\"}".into();
+    let row = UploadRow::new(UploadId::random(), owner, request, now, later());
     assert!(catalog.create_upload(row.clone()).await.unwrap());
     row
 }

@@ -12,7 +12,7 @@ use tokio_postgres::SimpleQueryMessage;
 use self::cluster::Cluster;
 use self::proxy::{Fault, Proxy};
 use super::*;
-use crate::catalog::{Fields, NewPhoto, Restore, UploadState, conformance};
+use crate::catalog::{Fields, NewPhoto, Restore, conformance};
 
 async fn open(url: &str) -> PostgresCatalog {
     PostgresCatalog::open(&url.parse().unwrap(), 8, Schema::Migrate).await.unwrap()
@@ -242,18 +242,7 @@ async fn call_all(catalog: &PostgresCatalog, round: u64) {
 
 async fn call_uploads(catalog: &PostgresCatalog, user: UserId, round: u64) {
     let now = Timestamp::now();
-    let row = UploadRow {
-        id: UploadId::random(),
-        owner: Some(user),
-        request: "{}".into(),
-        length: None,
-        offset: 0,
-        writer: 0,
-        layout: String::new(),
-        state: UploadState::Receiving,
-        created: now,
-        expires: now,
-    };
+    let row = UploadRow::new(UploadId::random(), Some(user), "{}".into(), now, now);
     catalog.create_upload(row.clone()).await.unwrap();
     let photo = draft(&[format!("uploaded {round}")]).photos.remove(0);
     for change in
