@@ -125,7 +125,10 @@ impl App {
             lifetime: settings.upload_lifetime,
             auth_required: settings.auth_required,
             id_key: blake3::derive_key("vintedbot-ingest ids of uploads v1", settings.secret_key.as_bytes()),
-            describe: api::photo_problem,
+            attempt_lifetime: settings.idempotency_lifetime,
+            describe_photo: api::photo_problem,
+            describe_form: api::form_problem,
+            note: api::rejected_note,
         };
         let (rows, stored) = (Arc::clone(&catalog), Arc::clone(&ingest));
         let uploads = Arc::new(ResumableUploads::new(rows, partial, stored, upload_quota, upload_rules));

@@ -109,6 +109,13 @@ impl AttemptId {
         hash.update(key.as_bytes());
         Self(hash.finalize().into())
     }
+
+    /// Returns the id of what a resumable upload asks for, if the client gave it no key.
+    pub fn of_upload(id: UploadId) -> Self {
+        let mut hash = blake3::Hasher::new_derive_key("vintedbot-ingest attempt of an upload v1");
+        hash.update(id.as_bytes());
+        Self(hash.finalize().into())
+    }
 }
 
 fn read_hex<const N: usize>(text: &str) -> Option<[u8; N]> {

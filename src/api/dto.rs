@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::errors;
-use crate::ingest::{PhotoError, Rejected};
+use crate::ingest::{IngestError, PhotoError, Rejected};
 use crate::listings::fields::{MAX_DESCRIPTION_CHARS, MAX_PRICE, MAX_TITLE_CHARS};
 use crate::media::MediaName;
 use crate::model::{Draft, DraftStatus, Media};
@@ -56,9 +56,9 @@ pub(super) struct RejectedOut {
     problem: ProblemOut,
 }
 
-/// What is wrong with a photo (RFC 9457).
+/// What is wrong with a photo or a form (RFC 9457).
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "PhotoProblem")]
+#[schemars(rename = "UploadProblem")]
 pub(super) struct ProblemOut {
     /// The stable name of the problem.
     r#type: String,
@@ -68,6 +68,12 @@ pub(super) struct ProblemOut {
     status: u16,
     /// One sentence for the developer of the client.
     detail: String,
+    /// Index of the photo in the form, counted from 0, if one photo of a form is to blame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_index: Option<usize>,
+    /// File name of that photo, if the form has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    filename: Option<String>,
 }
 
 impl ProblemOut {
@@ -79,13 +85,37 @@ impl ProblemOut {
             title: kind.title().to_owned(),
             status: kind.status().as_u16(),
             detail: reason.to_string(),
+            file_index: None,
+            filename: None,
+        }
+    }
+
+    /// Creates the JSON of a form that was refused.
+    pub(super) fn of_form(error: IngestError) -> Self {
+        let (file_index, filename) = match &error {
+            IngestError::Photo { index, filename, .. } => (Some(*index), filename.clone()),
+            _ => (None, None),
+        };
+        let detail = error.to_string();
+        let kind = Problem::from(error).kind();
+        Self {
+            r#type: kind.uri(),
+            title: kind.title().to_owned(),
+            status: kind.status().as_u16(),
+            detail,
+            file_index,
+            filename,
         }
     }
 
     /// Returns the problem that this is the JSON of.
     pub(super) fn into_problem(self) -> Problem {
         let kind = ProblemKind::ALL.iter().find(|kind| kind.uri() == self.r#type);
-        Problem::new(kind.copied().unwrap_or(ProblemKind::CorruptImage), self.detail)
+        let problem = Problem::new(kind.copied().unwrap_or(ProblemKind::CorruptImage), self.detail);
+        match self.file_index {
+            Some(index) => problem.with("file_index", index).with("filename", self.filename),
+            None => problem,
+        }
     }
 }
 

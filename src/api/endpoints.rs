@@ -2,7 +2,7 @@
 //! OpenAPI document come from it: a new endpoint is one row here and its handler.
 
 use hyper::{Method, StatusCode};
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::dto::{self, DraftOut, Health, ListOut, Ready};
@@ -217,9 +217,53 @@ const CREATED: &[Answer] = &[answer(
     json_of::<DraftOut>(),
 )];
 
-/// The answer of an upload to an existing draft.
-const APPENDED: &[Answer] =
-    &[answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL, REPLAYED], json_of::<DraftOut>())];
+/// The answer of a form that makes a draft.
+const FORM_CREATED: &[Answer] = &[answer(
+    StatusCode::CREATED,
+    "The draft. A resumable form that is not complete: nothing, and Location is the URL of the upload.",
+    &[
+        LOCATION,
+        DRAFT_ETAG,
+        CACHE_CONTROL,
+        REPLAYED,
+        INTEROP,
+        COMPLETE,
+        INCOMPLETE,
+        OFFSET,
+        LENGTH,
+        UPLOAD_LIMITS,
+    ],
+    json_of::<DraftOut>(),
+)];
+
+/// The answers of a form with photos for an existing draft.
+const FORM_APPENDED: &[Answer] = &[
+    answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL, REPLAYED], json_of::<DraftOut>()),
+    answer(
+        StatusCode::CREATED,
+        "A resumable form is not complete. Location is the URL of the upload.",
+        UPLOAD_STATE,
+        Content::Nothing,
+    ),
+];
+
+/// Headers of a form that may be resumed.
+const FORM_HEADERS: &[Header] = &[KEY, INTEROP, COMPLETE, INCOMPLETE, LENGTH, REPR_DIGEST, BODY_DIGEST];
+const FORM_HEADERS_IF_MATCH: &[Header] =
+    &[IF_MATCH_DRAFT, KEY, INTEROP, COMPLETE, INCOMPLETE, LENGTH, REPR_DIGEST, BODY_DIGEST];
+/// Problems of a form that may be resumed.
+const RESUMABLE_FORM_PROBLEMS: &[ProblemKind] = &[
+    ProblemKind::BadUploadHeader,
+    ProblemKind::UploadSuperseded,
+    ProblemKind::InconsistentUploadLength,
+    ProblemKind::DigestMismatch,
+];
+
+/// What a request gets that completes an upload: of a photo, or of a form.
+fn upload_or_draft(generator: &mut SchemaGenerator) -> Schema {
+    let (upload, draft) = (generator.subschema_for::<UploadOut>(), generator.subschema_for::<DraftOut>());
+    json_schema!({"anyOf": [upload, draft]})
+}
 
 const MERGE_PATCH: &[&str] = &["application/merge-patch+json", "application/json"];
 const JSON: &[&str] = &["application/json"];
@@ -242,10 +286,10 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Photos,
         parameters: &[],
         query: &[ON_ERROR],
-        request_headers: &[KEY],
-        answers: CREATED,
-        problems: &[FORM_PROBLEMS, PHOTO_PROBLEMS, WRITE_PROBLEMS],
-        handler: |api, call| Box::pin(uploads::create(api, call)),
+        request_headers: FORM_HEADERS,
+        answers: FORM_CREATED,
+        problems: &[FORM_PROBLEMS, RESUMABLE_FORM_PROBLEMS, PHOTO_PROBLEMS, WRITE_PROBLEMS],
+        handler: |api, call| Box::pin(resumable::create_form(api, call)),
     },
     Endpoint {
         method: Method::POST,
@@ -373,10 +417,17 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Photos,
         parameters: &[ID],
         query: &[ON_ERROR],
-        request_headers: &[IF_MATCH_DRAFT, KEY],
-        answers: APPENDED,
-        problems: &[DRAFT_PROBLEMS, &[ProblemKind::DraftFull], FORM_PROBLEMS, PHOTO_PROBLEMS, WRITE_PROBLEMS],
-        handler: |api, call| Box::pin(uploads::append(api, call)),
+        request_headers: FORM_HEADERS_IF_MATCH,
+        answers: FORM_APPENDED,
+        problems: &[
+            DRAFT_PROBLEMS,
+            &[ProblemKind::DraftFull],
+            FORM_PROBLEMS,
+            RESUMABLE_FORM_PROBLEMS,
+            PHOTO_PROBLEMS,
+            WRITE_PROBLEMS,
+        ],
+        handler: |api, call| Box::pin(resumable::append_form(api, call)),
     },
     Endpoint {
         method: Method::DELETE,
@@ -516,16 +567,33 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         answers: &[
             answer(
                 StatusCode::CREATED,
-                "The bytes are acknowledged, or the upload is finished.",
+                "The bytes are acknowledged, the upload is finished, or a draft has the photos of the form.",
                 UPLOAD_STATE,
-                json_of::<UploadOut>(),
+                Content::Json(upload_or_draft),
             ),
             answer(StatusCode::NO_CONTENT, "The bytes are acknowledged.", UPLOAD_STATE, Content::Nothing),
+            answer(
+                StatusCode::OK,
+                "The photos of the form are added to the draft.",
+                UPLOAD_STATE,
+                json_of::<DraftOut>(),
+            ),
         ],
         problems: &[
             RESUMABLE_PROBLEMS,
             BYTES_PROBLEMS,
-            &[ProblemKind::NotFound, ProblemKind::MismatchingUploadOffset],
+            &[
+                ProblemKind::NotFound,
+                ProblemKind::MismatchingUploadOffset,
+                ProblemKind::InProgress,
+                ProblemKind::MalformedMultipart,
+                ProblemKind::NoPhoto,
+                ProblemKind::TooManyPhotos,
+                ProblemKind::BodyTooLarge,
+                ProblemKind::BadTitle,
+                ProblemKind::DraftFull,
+                ProblemKind::PreconditionFailed,
+            ],
             WRITE_PROBLEMS,
         ],
         handler: |api, call| Box::pin(resumable::append(api, call)),

@@ -37,6 +37,7 @@ impl From<IngestError> for Problem {
             IngestError::TitleNotText | IngestError::Title(_) | IngestError::TitleEncoded => {
                 Self::new(ProblemKind::BadTitle, detail)
             }
+            IngestError::WrongDigest => Self::new(ProblemKind::DigestMismatch, detail),
             IngestError::Photo { index, filename, reason } => {
                 Self::new(photo(&reason), detail).with("file_index", index).with("filename", filename)
             }

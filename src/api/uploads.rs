@@ -26,7 +26,7 @@ pub(super) const ON_ERROR: &str = "on_error";
 /// Makes a draft of the photos in a form.
 pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     let (draft, rejected) = upload(api, call, Target::NewDraft).await?;
-    listings::answer(api, StatusCode::CREATED, draft, rejected)
+    listings::answer(api, success(Target::NewDraft), draft, rejected)
 }
 
 /// Makes a draft of photos that this server fetches.
@@ -63,14 +63,28 @@ fn urls(member: Option<Value>) -> Result<Vec<String>, Problem> {
 
 /// Appends the photos in a form to a draft.
 pub(super) async fn append(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let Located { found, version } = listings::locate(api, &call, Precondition::Optional).await?;
+    let target = existing_draft(api, &call).await?;
+    let (draft, rejected) = upload(api, call, target).await?;
+    listings::answer(api, success(target), draft, rejected)
+}
+
+/// Returns the draft to which the request adds photos.
+pub(super) async fn existing_draft(api: &Api, call: &Call) -> Result<Target, Problem> {
+    let Located { found, version } = listings::locate(api, call, Precondition::Optional).await?;
     let max = api.ingest.limits().photos_per_draft;
     let (draft, count) = (found.draft().id, found.draft().photos.len());
     if count >= max {
         return Err(ChangeError::TooManyPhotos { max, count: count + 1 }.into());
     }
-    let (draft, rejected) = upload(api, call, Target::Append { draft, version }).await?;
-    listings::answer(api, StatusCode::OK, draft, rejected)
+    Ok(Target::Append { draft, version })
+}
+
+/// Returns the status of the answer when the photos are recorded.
+pub(super) fn success(target: Target) -> StatusCode {
+    match target {
+        Target::NewDraft => StatusCode::CREATED,
+        Target::Append { .. } => StatusCode::OK,
+    }
 }
 
 /// Takes in the form. Returns the draft, and the photos that were left out if the request says that bad ones may be.
@@ -84,7 +98,7 @@ async fn upload(
     let Call { caller, request, body_cap, .. } = call;
     let (head, body) = request.into_parts();
     // Whatever the head decides is answered before the first read of the body, which sends 100 Continue.
-    let boundary = boundary(&content_type(&head.headers)?)?;
+    let boundary = form_boundary(&head.headers)?;
     refuse_encoding(&head.headers)?;
     refuse_length(&head.headers, body_cap)?;
     api.ingest.admit(caller.client).await?;
@@ -98,7 +112,7 @@ fn new_upload(call: &mut Call, target: Target) -> Result<Upload, Problem> {
     let on_error = on_error(call)?;
     let note = match on_error {
         OnError::Fail => |_: &[Rejected]| String::new(),
-        OnError::Skip => |rejected: &[Rejected]| serde_json::to_string(&shown(rejected)).unwrap_or_default(),
+        OnError::Skip => rejected_note,
     };
     let attempt = call.attempt.take().map(|claimed| UploadAttempt { claimed, note });
     Ok(Upload { caller: call.caller, target, on_error, attempt })
@@ -114,17 +128,28 @@ fn shown(rejected: &[Rejected]) -> Vec<RejectedOut> {
     rejected.iter().map(RejectedOut::from).collect()
 }
 
+/// Writes down which photos were left out, for the note of an attempt.
+pub(crate) fn rejected_note(rejected: &[Rejected]) -> String {
+    serde_json::to_string(&shown(rejected)).unwrap_or_default()
+}
+
 /// Reads the photos that were left out from the note of an attempt, if the request asked to leave out bad ones.
 pub(super) fn read_note(note: &str) -> Option<Vec<RejectedOut>> {
     serde_json::from_str(note).ok()
 }
 
-fn on_error(call: &Call) -> Result<OnError, Problem> {
+/// Returns what a bad photo means for the others.
+pub(super) fn on_error(call: &Call) -> Result<OnError, Problem> {
     match call.query(ON_ERROR)?.as_deref() {
         None | Some("fail") => Ok(OnError::Fail),
         Some("skip") => Ok(OnError::Skip),
         Some(_) => Err(bad_parameter(ON_ERROR, "The parameter on_error is `fail` or `skip`.")),
     }
+}
+
+/// Returns the boundary of the form.
+pub(super) fn form_boundary(headers: &HeaderMap) -> Result<String, ContentTypeError> {
+    boundary(&content_type(headers)?)
 }
 
 /// Returns the only `Content-Type`. Two are refused, because a filter in front could read the other one.

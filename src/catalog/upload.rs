@@ -45,6 +45,8 @@ pub enum UploadState {
     Finished(MediaId),
     /// They are a photo that a draft has got from this upload. The photo stays while a draft has it.
     InDraft(MediaId, DraftId),
+    /// They are a form, and a draft has got its photos.
+    Ingested(DraftId),
     /// They were refused. The text says why; the catalog does not read it.
     Failed(String),
 }
@@ -70,6 +72,8 @@ pub enum UploadChange {
     },
     /// The bytes are this photo, which is recorded in the same transaction.
     Finish(NewPhoto),
+    /// The bytes are a form. A draft, which is recorded already, has its photos.
+    Ingest(DraftId),
     /// The bytes are refused.
     Fail(String),
 }
@@ -94,6 +98,17 @@ impl UploadRow {
             state: UploadState::Receiving,
             created,
             expires,
+        }
+    }
+
+    /// Returns the photo that stays because of this upload.
+    pub(super) fn kept_photo(&self) -> Option<MediaId> {
+        match self.state {
+            UploadState::Finished(media) => Some(media),
+            UploadState::Receiving
+            | UploadState::InDraft(..)
+            | UploadState::Ingested(_)
+            | UploadState::Failed(_) => None,
         }
     }
 
@@ -122,6 +137,7 @@ impl UploadRow {
                 row.length = row.length.or(*length);
             }
             UploadChange::Finish(_) => row.state = UploadState::Finished(media?),
+            UploadChange::Ingest(draft) => row.state = UploadState::Ingested(*draft),
             UploadChange::Fail(reason) => row.state = UploadState::Failed(reason.clone()),
         }
         Some(row)

@@ -42,6 +42,9 @@ pub(crate) enum IngestError {
         "The title has a Content-Transfer-Encoding, which forms do not have (RFC 7578 section 4.7). Send its text as it is."
     )]
     TitleEncoded,
+    /// The body does not have the digest that came with it.
+    #[error("The content does not have the digest that was sent with it.")]
+    WrongDigest,
     /// One photo is to blame.
     #[error("{reason}")]
     Photo {
@@ -89,6 +92,32 @@ pub(crate) enum IngestError {
     /// The server failed for a reason that repeating the request does not remove.
     #[error("The server failed to store the photos. Nothing was kept.")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl IngestError {
+    /// Returns whether the same upload would be refused again, whenever it is sent.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Parts(error) => !matches!(error, PartsError::Stream(_)),
+            Self::NoPhoto { .. }
+            | Self::TooManyPhotos { .. }
+            | Self::TitleNotText
+            | Self::Title(_)
+            | Self::TitleEncoded
+            | Self::WrongDigest
+            | Self::Photo { .. } => true,
+            Self::Draft(error) => matches!(
+                error,
+                ChangeError::NotFound | ChangeError::VersionMismatch | ChangeError::TooManyPhotos { .. }
+            ),
+            Self::Busy { .. }
+            | Self::QuotaSpent { .. }
+            | Self::LargerThanQuota { .. }
+            | Self::Full(_)
+            | Self::Unavailable(_)
+            | Self::Internal(_) => false,
+        }
+    }
 }
 
 /// What is wrong with one photo.

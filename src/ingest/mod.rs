@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -99,7 +100,8 @@ impl UploadAttempt {
 }
 
 /// The draft that gets the photos of an upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Target {
     /// A new draft of the caller.
     NewDraft,
@@ -113,7 +115,8 @@ pub(crate) enum Target {
 }
 
 /// What happens to the other photos of an upload if one is bad.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum OnError {
     /// The upload fails.
     #[default]
@@ -131,6 +134,13 @@ pub(crate) struct Uploaded {
     pub photos: Vec<UploadedPhoto>,
     /// The photos that were left out, in order.
     pub rejected: Vec<Rejected>,
+}
+
+/// An upload whose photos are encoded and not yet recorded.
+pub(crate) struct ReadUpload {
+    in_flight: InFlight,
+    work: Work,
+    title: String,
 }
 
 /// A photo that was left out of an upload.
@@ -267,10 +277,35 @@ impl Ingest {
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
-        let (_in_flight, mut work) = self.begin(&upload)?;
+        let form = self.read(upload.caller.client, upload.on_error, body, boundary).await?;
+        self.record(upload, form).await
+    }
+
+    /// Takes in one body, and returns once all its photos are encoded. Nothing is recorded before [`record`](Self::record).
+    ///
+    /// Dropping the future, or what it returns, abandons the photos.
+    ///
+    /// # Errors
+    /// See [`IngestError`]; no file stays.
+    pub(crate) async fn read<S>(
+        self: &Arc<Self>,
+        client: ClientKey,
+        on_error: OnError,
+        body: S,
+        boundary: &str,
+    ) -> Result<ReadUpload, IngestError>
+    where
+        S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
+    {
+        let (in_flight, mut work) = self.begin(client, on_error)?;
         let parts = Parts::new(body, boundary, self.limits.body_bytes, self.limits.photos);
-        let title = self.read_form(parts, &mut work).await;
-        self.complete(upload, work, title).await
+        match self.read_form(parts, &mut work).await {
+            Ok(title) => Ok(ReadUpload { in_flight, work, title }),
+            Err(error) => {
+                work.abandon().await;
+                Err(error)
+            }
+        }
     }
 
     /// Fetches photos and returns once their draft is durable. It can be dropped as [`upload`](Self::upload) can.
@@ -286,32 +321,31 @@ impl Ingest {
     ) -> Result<Uploaded, IngestError> {
         let client = upload.caller.client;
         let _by_url = self.uploads_by_url.begin(client).ok_or_else(IngestError::busy)?;
-        let (_in_flight, mut work) = self.begin(&upload)?;
-        let read = self.read_urls(fetcher, urls, &mut work).await;
-        self.complete(upload, work, read.map(|()| title)).await
+        let (in_flight, mut work) = self.begin(client, upload.on_error)?;
+        if let Err(error) = self.read_urls(fetcher, urls, &mut work).await {
+            work.abandon().await;
+            return Err(error);
+        }
+        self.record(upload, ReadUpload { in_flight, work, title }).await
     }
 
     /// Begins an upload, unless its client has its share of those in flight.
-    fn begin(&self, upload: &Upload) -> Result<(InFlight, Work), IngestError> {
-        let client = upload.caller.client;
+    fn begin(&self, client: ClientKey, on_error: OnError) -> Result<(InFlight, Work), IngestError> {
         let in_flight = self.uploads.begin(client).ok_or_else(IngestError::busy)?;
-        Ok((in_flight, Work::new(client, self.publisher.store().begin().into(), upload.on_error)))
+        Ok((in_flight, Work::new(client, self.publisher.store().begin().into(), on_error)))
     }
 
-    /// Commits an upload whose photos are ready and whose title is known, or abandons one that failed.
-    async fn complete(
+    /// Records the draft of an upload that was read, and returns once it is durable. Completes by itself if the future is
+    /// dropped.
+    ///
+    /// # Errors
+    /// See [`IngestError`]; no draft, row or file stays.
+    pub(crate) async fn record(
         self: &Arc<Self>,
         upload: Upload,
-        work: Work,
-        title: Result<String, IngestError>,
+        read: ReadUpload,
     ) -> Result<Uploaded, IngestError> {
-        let title = match title {
-            Ok(title) => title,
-            Err(error) => {
-                work.abandon().await;
-                return Err(error);
-            }
-        };
+        let ReadUpload { in_flight: _in_flight, work, title } = read;
         let Upload { caller, target, on_error: _, attempt } = upload;
         let Prepared { photos, rejected, staging } = work.prepared();
         let (attempt, claim) = attempt.map(|attempt| attempt.with_rejected(&rejected)).unzip();

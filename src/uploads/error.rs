@@ -48,8 +48,8 @@ pub(crate) enum UploadError {
     /// The first bytes are no photo that is accepted.
     #[error("{0}")]
     RefusedHead(PhotoError),
-    /// The photo was refused. The text is that of [`describe`](super::Rules::describe).
-    #[error("The photo was refused.")]
+    /// The photo or the form was refused. The text is that of [`Rules`](super::Rules).
+    #[error("The upload was refused.")]
     Refused(String),
     /// The client has added as many bytes to the store as it may for now.
     #[error(

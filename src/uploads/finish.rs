@@ -37,7 +37,7 @@ impl ResumableUploads {
         let stored = self.ingest.store_photo(caller, filename, bytes, record).await;
         let row = match stored {
             Ok(row) => row,
-            Err(IngestError::Photo { reason, .. }) => return Err(self.refuse(&row, &reason).await?),
+            Err(IngestError::Photo { reason, .. }) => return Err(self.refuse_photo(&row, &reason).await?),
             Err(IngestError::Draft(ChangeError::Superseded)) => return Err(UploadError::Superseded),
             Err(error) => {
                 // Its bytes stay. That the quota may be spent meanwhile does not matter: they are there.
@@ -58,25 +58,34 @@ impl ResumableUploads {
     }
 
     /// Records that the photo of an upload is refused. Returns the error for the client.
-    pub(super) async fn refuse(
+    pub(super) async fn refuse_photo(
         &self,
         row: &UploadRow,
         reason: &PhotoError,
     ) -> Result<UploadError, UploadError> {
-        let text = (self.rules.describe)(reason);
+        self.refuse(row, &reason.to_string(), (self.rules.describe_photo)(reason)).await
+    }
+
+    /// Records that an upload is refused. `text` is for the client. Returns its error.
+    pub(super) async fn refuse(
+        &self,
+        row: &UploadRow,
+        reason: &str,
+        text: String,
+    ) -> Result<UploadError, UploadError> {
         let change = UploadChange::Fail(text.clone());
         let failed = self.catalog.change_upload(row.id, row.writer, change).await?;
         if failed.is_none() {
             return Err(UploadError::Superseded);
         }
         self.counts.failed.inc();
-        tracing::info!(upload = %row.id, %reason, "an upload was refused");
+        tracing::info!(upload = %row.id, reason, "an upload was refused");
         self.remove_bytes(row).await;
         Ok(UploadError::Refused(text))
     }
 
     /// Removes the bytes of an upload. What a failure leaves is removed later, as stray bytes.
-    async fn remove_bytes(&self, row: &UploadRow) {
+    pub(super) async fn remove_bytes(&self, row: &UploadRow) {
         if let Err(error) = self.partial.remove(row.id).await {
             tracing::warn!(upload = %row.id, %error, "the bytes of a finished upload stay until the next search for stray bytes");
         }

@@ -1,18 +1,20 @@
-//! Resumable uploads: one photo, sent over as many connections as it takes.
+//! Resumable uploads: one photo, or a form with several, sent over as many connections as it takes.
 //!
 //! The catalog has a row for each upload and says which of its bytes are acknowledged; the bytes are in a [`PartialStore`]. A
 //! request that continues an upload becomes its writer. It ends earlier requests of this process, and the catalog refuses the
 //! changes of earlier writers of other processes. Bytes are acknowledged in steps of [`STEP`], and whenever a request ends for any
-//! reason. A complete upload is judged and stored as a photo of a form is; then its bytes are removed.
+//! reason. A complete upload is stored as a photo or a form that comes in one piece is; then its bytes are removed.
 //!
-//! This room knows no HTTP. It refuses bytes beyond the length of the upload or of the largest photo, first bytes that are no
-//! accepted photo, and bytes beyond the quota of the client.
+//! This room knows no HTTP. It refuses bytes beyond the length of the upload, of the largest photo or of the largest form, first
+//! bytes that are no accepted photo, and bytes beyond the quota of the client.
 
 mod digest;
 mod error;
 mod expire;
 mod finish;
+mod form;
 mod head;
+mod reader;
 mod request;
 mod turns;
 mod verified;
@@ -31,15 +33,17 @@ use tracing::Instrument;
 
 pub(crate) use self::digest::{Algorithm, Digest, Digester};
 pub(crate) use self::error::UploadError;
-use self::head::HeadCheck;
+pub(crate) use self::form::FormRequest;
+use self::form::Parked;
+use self::reader::Reader;
 pub(crate) use self::request::UploadRequest;
 use self::turns::Turns;
 pub(crate) use self::whole::Whole;
-use crate::catalog::{Catalog, UploadChange, UploadRow, UploadState};
-use crate::ingest::parts::StreamError;
-use crate::ingest::{Ingest, PhotoError};
+use crate::catalog::{Catalog, ClaimedAttempt, UploadChange, UploadRow, UploadState};
+use crate::ingest::parts::{PartsError, StreamError};
+use crate::ingest::{Ingest, IngestError, PhotoError, Rejected};
 use crate::listings::may_see;
-use crate::model::{AttemptId, Caller, Media, Timestamp, UploadId, UserId};
+use crate::model::{AttemptId, Caller, Draft, Media, Timestamp, UploadId, UserId};
 use crate::partial::{PartialStore, PartialWriter};
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::metrics::{Counter, Metrics, Unit};
@@ -60,6 +64,7 @@ pub(crate) struct ResumableUploads {
     /// What one client may add to the store, in KiB.
     quota: Option<Arc<dyn RateLimiter>>,
     turns: Turns,
+    parked: Parked,
     appends: TaskTracker,
     counts: Counts,
 }
@@ -72,8 +77,14 @@ pub(crate) struct Rules {
     pub auth_required: bool,
     /// Makes the ids of uploads from Idempotency-Keys unguessable.
     pub id_key: [u8; 32],
+    /// How long an attempt is remembered.
+    pub attempt_lifetime: Duration,
     /// Writes down why a photo was refused.
-    pub describe: fn(&PhotoError) -> String,
+    pub describe_photo: fn(&PhotoError) -> String,
+    /// Writes down why a form was refused.
+    pub describe_form: fn(IngestError) -> String,
+    /// Writes down which photos of a form were left out.
+    pub note: fn(&[Rejected]) -> String,
 }
 
 #[derive(Debug, Default)]
@@ -110,6 +121,8 @@ pub(crate) struct Append<S> {
     pub length: Option<u64>,
     /// The digest of these bytes. None of them is acknowledged before it is verified.
     pub digest: Option<Digest>,
+    /// The attempt that the request claimed. Held until it ends, even if the client disconnects.
+    pub claimed: Option<ClaimedAttempt>,
     /// The bytes.
     pub body: S,
 }
@@ -121,6 +134,15 @@ pub(crate) enum Progress {
     Receiving(UploadRow),
     /// The photo is stored.
     Finished(UploadRow, Media),
+    /// The draft of the form is recorded.
+    Ingested {
+        /// The upload.
+        row: UploadRow,
+        /// The draft as it was recorded.
+        draft: Draft,
+        /// What [`Rules::note`] wrote, or nothing if no photo may be left out.
+        note: String,
+    },
 }
 
 impl ResumableUploads {
@@ -132,8 +154,9 @@ impl ResumableUploads {
         quota: Option<Arc<dyn RateLimiter>>,
         rules: Rules,
     ) -> Self {
-        let (turns, appends, counts) = (Turns::default(), TaskTracker::new(), Counts::default());
-        Self { catalog, partial, ingest, rules, quota, turns, appends, counts }
+        let (turns, parked) = (Turns::default(), Parked::default());
+        let (appends, counts) = (TaskTracker::new(), Counts::default());
+        Self { catalog, partial, ingest, rules, quota, turns, parked, appends, counts }
     }
 
     /// Registers the metrics of resumable uploads.
@@ -142,8 +165,8 @@ impl ResumableUploads {
         let rows = [
             ("uploads_created", "Resumable uploads that were created", created),
             ("uploads_resumed", "Requests that continued a resumable upload", resumed),
-            ("uploads_finished", "Resumable uploads whose photo was stored", finished),
-            ("uploads_failed", "Resumable uploads whose photo was refused", failed),
+            ("uploads_finished", "Resumable uploads whose photos were stored", finished),
+            ("uploads_failed", "Resumable uploads that were refused", failed),
             ("uploads_expired", "Resumable uploads that were removed because they expired", expired),
         ];
         for (name, help, counter) in rows {
@@ -155,11 +178,13 @@ impl ResumableUploads {
     pub(crate) async fn drained(&self) {
         self.appends.close();
         self.appends.wait().await;
+        self.parked.clear();
     }
 
     /// The longest upload in bytes.
-    pub(crate) fn max_length(&self) -> u64 {
-        self.ingest.limits().photo_bytes
+    pub(crate) fn max_length(&self, request: &UploadRequest) -> u64 {
+        let limits = self.ingest.limits();
+        if request.form.is_some() { limits.body_bytes } else { limits.photo_bytes }
     }
 
     /// Returns how long `row` is kept from now on.
@@ -170,7 +195,7 @@ impl ResumableUploads {
     /// Creates an upload under `id`. Returns the one that there is already, and false, if `id` is taken.
     ///
     /// # Errors
-    /// `length` is more than that of the largest photo, there is no room, or the catalog failed.
+    /// `length` is more than an upload may have, there is no room, or the catalog failed.
     pub(crate) async fn create(
         &self,
         caller: Caller,
@@ -178,7 +203,7 @@ impl ResumableUploads {
         request: &UploadRequest,
         length: Option<u64>,
     ) -> Result<(FoundUpload, bool), UploadError> {
-        self.refuse_longer(length)?;
+        self.refuse_longer(request, length)?;
         self.ingest.admit(caller.client).await?;
         let row = self.new_row(caller, id, request, length)?;
         if !self.catalog.create_upload(row.clone()).await? {
@@ -242,7 +267,7 @@ impl ResumableUploads {
             UploadState::Finished(media) | UploadState::InDraft(media, _) => {
                 Ok(self.catalog.media(media).await?)
             }
-            UploadState::Receiving | UploadState::Failed(_) => Ok(None),
+            UploadState::Receiving | UploadState::Ingested(_) | UploadState::Failed(_) => Ok(None),
         }
     }
 
@@ -267,13 +292,14 @@ impl ResumableUploads {
     pub(crate) async fn remove(&self, found: &FoundUpload) -> Result<(), UploadError> {
         let id = found.0.id;
         let _turn = self.turns.take(id).await?;
+        self.parked.forget(id);
         if !self.catalog.remove_upload(id, None).await? {
             return Err(UploadError::NotFound);
         }
         Ok(self.partial.remove(id).await?)
     }
 
-    /// Appends bytes, and stores the photo if they are the last. `acknowledged` gets the offset at which the request begins to
+    /// Appends bytes, and stores the photo or records the draft if they are the last. `acknowledged` gets the offset at which the request begins to
     /// write, and each one that is acknowledged later.
     ///
     /// The work goes on if the future is dropped, as long as the body brings bytes.
@@ -304,12 +330,12 @@ impl ResumableUploads {
     where
         S: Stream<Item = Result<Bytes, StreamError>> + Send,
     {
-        let Append { caller, offset, is_last, ends_at_length, length, digest, body } = append;
+        let Append { caller, offset, is_last, ends_at_length, length, digest, claimed, body } = append;
         let turn = self.turns.take(found.0.id).await?;
         let row = self.current(&found).await?;
         match &row.state {
             UploadState::Receiving => {}
-            UploadState::Finished(_) | UploadState::InDraft(..) => {
+            UploadState::Finished(_) | UploadState::InDraft(..) | UploadState::Ingested(_) => {
                 return Err(UploadError::Completed { offset: row.offset });
             }
             UploadState::Failed(reason) => return Err(UploadError::Refused(reason.clone())),
@@ -320,8 +346,10 @@ impl ResumableUploads {
         if row.length.is_some() && length.is_some() && row.length != length {
             return Err(UploadError::InconsistentLength);
         }
+        let request = UploadRequest::of_text(&row.request);
+        let max = self.max_length(&request);
         let length = row.length.or(length);
-        self.refuse_longer(length)?;
+        self.refuse_longer(&request, length)?;
         if length.is_some_and(|length| length < offset) {
             return Err(UploadError::InconsistentLength);
         }
@@ -330,7 +358,7 @@ impl ResumableUploads {
             self.counts.resumed.inc();
         }
         let writer = self.partial.append(row.id, &row.layout, row.writer, offset).await?;
-        let head = self.head_check(&row).await?;
+        let reader = self.reader(caller, &row, &request).await?;
         // From here on a later request waits until this one has ended.
         acknowledged(offset);
         let mut appender = Appender {
@@ -338,8 +366,9 @@ impl ResumableUploads {
             caller,
             row,
             length,
+            max,
             writer,
-            head,
+            reader,
             digester: digest.as_ref().map(Digest::digester),
             charged: 0,
         };
@@ -351,21 +380,32 @@ impl ResumableUploads {
             (Ok(()), Some(digest)) if !appender.has(digest) => Err(UploadError::DigestMismatch),
             (Ok(()), Some(_)) | (_, None) => appender.acknowledge(&acknowledged).await,
         };
-        let Appender { row, writer, .. } = appender;
+        let Appender { row, writer, reader, .. } = appender;
         // Before its bytes are read or removed.
         drop(writer);
-        if let Err(UploadError::RefusedHead(reason)) = received {
-            return Err(self.refuse(&row, &reason).await?);
+        if let Err(error) = received.and(kept) {
+            let error = self.refuse_if_final(&row, error).await?;
+            self.park(reader, &row);
+            return Err(error);
         }
-        received.and(kept)?;
         let is_complete = is_last || (ends_at_length && row.length == Some(row.offset));
         if !is_complete {
+            self.park(reader, &row);
             return Ok(Progress::Receiving(row));
         }
         if row.length.is_some_and(|length| length != row.offset) {
             return Err(UploadError::InconsistentLength);
         }
-        self.finish(caller, row).await
+        match reader {
+            Reader::Photo(_) => self.finish(caller, row).await,
+            Reader::Form(form) => {
+                let finished = self.finish_form(caller, row.clone(), *form, claimed).await;
+                match finished {
+                    Ok(progress) => Ok(progress),
+                    Err(error) => Err(self.refuse_if_final(&row, error).await?),
+                }
+            }
+        }
     }
 
     /// Reads the row of an upload again.
@@ -387,9 +427,12 @@ impl ResumableUploads {
         Timestamp::now().plus(self.rules.lifetime)
     }
 
-    fn refuse_longer(&self, length: Option<u64>) -> Result<(), UploadError> {
-        let max = self.max_length();
+    fn refuse_longer(&self, request: &UploadRequest, length: Option<u64>) -> Result<(), UploadError> {
+        let max = self.max_length(request);
         match length {
+            Some(length) if length > max && request.form.is_some() => {
+                Err(UploadError::Body(PartsError::TooLarge { max }))
+            }
             Some(length) if length > max => Err(UploadError::TooLong { max }),
             _ => Ok(()),
         }
@@ -402,8 +445,10 @@ struct Appender<'u> {
     caller: Caller,
     row: UploadRow,
     length: Option<u64>,
+    /// The longest upload of its kind.
+    max: u64,
     writer: Box<dyn PartialWriter>,
-    head: HeadCheck,
+    reader: Reader,
     digester: Option<Digester>,
     /// Bytes since the last acknowledgement for which the client is charged.
     charged: u64,
@@ -431,11 +476,14 @@ impl Appender<'_> {
                     self.acknowledge_if_open(acknowledged).await?;
                     continue;
                 }
+                refused = self.reader.refused() => return Err(refused),
                 chunk = body.next() => chunk,
             };
-            match chunk {
-                None => return Ok(()),
-                Some(chunk) => self.take(chunk?).await?,
+            let Some(chunk) = chunk.transpose()? else { return Ok(()) };
+            self.take(chunk.clone()).await?;
+            if self.digester.is_none() {
+                let read = superseded.run_until_cancelled(self.read(chunk, acknowledged)).await;
+                read.ok_or(UploadError::Superseded)??;
             }
             if self.writer.pending() >= STEP && self.digester.is_none() {
                 self.acknowledge(acknowledged).await?;
@@ -445,14 +493,13 @@ impl Appender<'_> {
 
     async fn take(&mut self, chunk: Bytes) -> Result<(), UploadError> {
         let end = self.row.offset + self.writer.pending() + chunk.len() as u64;
-        let max = self.uploads.max_length();
         if self.length.is_some_and(|length| end > length) {
             return Err(UploadError::InconsistentLength);
         }
-        if end > max {
-            return Err(UploadError::TooLong { max });
+        if end > self.max {
+            return Err(self.reader.too_long(self.max));
         }
-        self.head.take(&chunk, &self.uploads.ingest)?;
+        self.reader.judge(&chunk, &self.uploads.ingest)?;
         if let Some(digester) = &mut self.digester {
             digester.update(&chunk);
         }
@@ -464,6 +511,19 @@ impl Appender<'_> {
             self.charged += step;
         }
         Ok(self.writer.write(chunk).await?)
+    }
+
+    /// Reads bytes of a form that are written already.
+    async fn read(&mut self, chunk: Bytes, acknowledged: &(impl Fn(u64) + Sync)) -> Result<(), UploadError> {
+        let Reader::Form(form) = &mut self.reader else { return Ok(()) };
+        let position = self.row.offset + self.writer.pending() - chunk.len() as u64;
+        if !form.take(position, chunk).await? {
+            self.acknowledge(acknowledged).await?;
+            if let Reader::Form(form) = &mut self.reader {
+                self.uploads.catch_up(form, &self.row).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Acknowledges what arrived while the client pauses, or finds out that another instance has taken over.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, UploadError};
+use super::{Digest, FormRequest, UploadError};
 
 /// What a client asked for when it created an upload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,7 +10,7 @@ pub(crate) struct UploadRequest {
     /// The file name of the photo, for errors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
-    /// The digest of the whole photo.
+    /// The digest of the whole upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// The metadata of tus, as they were sent.
@@ -19,6 +19,9 @@ pub(crate) struct UploadRequest {
     /// The Content-Length of the request that created the upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_length: Option<u64>,
+    /// What is to be done with the bytes if they are a form. Else they are one photo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<FormRequest>,
 }
 
 impl UploadRequest {

@@ -40,7 +40,7 @@ impl ResumableUploads {
         S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
     {
         let Whole { request, length, digest, claim, body } = whole;
-        self.refuse_longer(length)?;
+        self.refuse_longer(request, length)?;
         self.ingest.admit(caller.client).await?;
         let body = body.map_err(|error| PartsError::Stream(error).into());
         let body = VerifiedBytes::new(body, length, request.digest.clone().into_iter().chain(digest));

@@ -47,6 +47,7 @@ mod reconcile;
 mod redis;
 mod redis_server;
 mod refusals;
+mod resumable_forms;
 mod s3;
 mod settings;
 mod slow_clients;

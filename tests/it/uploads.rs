@@ -1,4 +1,4 @@
-//! Resumable uploads of one photo each, by draft-ietf-httpbis-resumable-upload and by tus, over sockets.
+//! Resumable uploads of one photo each (forms: `resumable_forms.rs`), by draft-ietf-httpbis-resumable-upload and by tus, over sockets.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -16,32 +16,44 @@ const UPLOADS: &str = "/api/v1/uploads";
 
 /// A response, with the interim responses before it.
 #[derive(Debug)]
-struct Answer {
-    interim: Vec<BTreeMap<String, String>>,
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) interim: Vec<BTreeMap<String, String>>,
+    pub(crate) status: u16,
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", String::as_str)
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 }
 
 /// Sends a request, whose connection then ends, and reads all that comes.
-fn send(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+pub(crate) fn send(
+    server: &Server,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
     let mut socket = begin(server, method, path, headers, body.len());
     socket.write_all(body).unwrap();
     read(&mut socket)
 }
 
 /// Sends the head of a request.
-fn begin(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> TcpStream {
+pub(crate) fn begin(
+    server: &Server,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    length: usize,
+) -> TcpStream {
     let mut socket = server.connect();
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -52,7 +64,7 @@ fn begin(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], le
     socket
 }
 
-fn read(socket: &mut TcpStream) -> Answer {
+pub(crate) fn read(socket: &mut TcpStream) -> Answer {
     // A response to a request whose body was not read whole comes before the end of the connection.
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     while let Ok(read @ 1..) = socket.read(&mut chunk) {
@@ -81,16 +93,16 @@ fn read(socket: &mut TcpStream) -> Answer {
 }
 
 /// A version of the draft, and how it says things.
-struct Interop {
-    version: &'static str,
-    complete: (&'static str, &'static str),
-    incomplete: (&'static str, &'static str),
+pub(crate) struct Interop {
+    pub(crate) version: &'static str,
+    pub(crate) complete: (&'static str, &'static str),
+    pub(crate) incomplete: (&'static str, &'static str),
     /// The status of an append that does not complete the upload.
-    appended: u16,
+    pub(crate) appended: u16,
     has_limits: bool,
 }
 
-const VERSIONS: [Interop; 4] = [
+pub(crate) const VERSIONS: [Interop; 4] = [
     Interop {
         version: "3",
         complete: ("upload-incomplete", "?0"),
@@ -122,11 +134,15 @@ const VERSIONS: [Interop; 4] = [
 ];
 
 impl Interop {
-    fn headers<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    pub(crate) fn headers<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         [&[("upload-draft-interop-version", self.version)], more].concat()
     }
 
-    fn append<'a>(&'a self, offset: &'a str, completeness: (&'a str, &'a str)) -> Vec<(&'a str, &'a str)> {
+    pub(crate) fn append<'a>(
+        &'a self,
+        offset: &'a str,
+        completeness: (&'a str, &'a str),
+    ) -> Vec<(&'a str, &'a str)> {
         let mut headers = self.headers(&[("upload-offset", offset), completeness]);
         if self.has_limits {
             headers.push(("content-type", "application/partial-upload"));
@@ -206,7 +222,7 @@ async fn each_version_of_the_draft_creates_continues_reads_and_cancels_uploads()
     assert_eq!(partial_files(&server), Vec::<String>::new(), "no bytes stay");
 }
 
-fn partial_files(server: &Server) -> Vec<String> {
+pub(crate) fn partial_files(server: &Server) -> Vec<String> {
     crate::support::files_below(&server.media_root().join(".uploads"))
 }
 
@@ -233,7 +249,7 @@ async fn client_that_disconnects_continues_where_the_server_says() {
 }
 
 /// Reads the first interim response.
-fn read_interim(socket: &mut TcpStream) -> BTreeMap<String, String> {
+pub(crate) fn read_interim(socket: &mut TcpStream) -> BTreeMap<String, String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -13,11 +13,12 @@ use super::protocol::{
     UPLOAD_OFFSET, http_date,
 };
 use crate::api::Api;
-use crate::api::dto::{MediaOut, ProblemOut};
+use crate::api::dto::{DraftOut, MediaOut, ProblemOut};
 use crate::api::idempotency::REPLAYED;
+use crate::api::{listings, uploads};
 use crate::catalog::{UploadRow, UploadState};
-use crate::ingest::PhotoError;
-use crate::model::{Media, UploadId};
+use crate::ingest::{IngestError, PhotoError, Target};
+use crate::model::{Draft, Media, UploadId};
 use crate::uploads::{FoundUpload, Progress, UploadRequest};
 use crate::web::body::Body;
 use crate::web::json;
@@ -38,13 +39,16 @@ pub(in crate::api) struct UploadOut {
     /// The number of bytes that are acknowledged, while it receives.
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<u64>,
-    /// The length of the photo in bytes, once it is known.
+    /// The length of the upload in bytes, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     length: Option<u64>,
     /// The stored photo.
     #[serde(skip_serializing_if = "Option::is_none")]
     media: Option<MediaOut>,
-    /// Why the photo was refused.
+    /// The draft that has the photos of the form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draft: Option<DraftOut>,
+    /// Why the photo or the form was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<ProblemOut>,
 }
@@ -56,15 +60,28 @@ pub(in crate::api) struct UploadOut {
 enum StateOut {
     /// Bytes are missing.
     Receiving,
-    /// The photo is stored.
+    /// The photos are stored.
     Finished,
-    /// The photo was refused.
+    /// The photo or the form was refused.
     Failed,
 }
 
 /// Writes why a photo was refused, for the row of its upload.
 pub(crate) fn photo_problem(reason: &PhotoError) -> String {
     serde_json::to_string(&ProblemOut::of_photo(reason)).unwrap_or_default()
+}
+
+/// Writes why a form was refused, for the row of its upload.
+pub(crate) fn form_problem(error: IngestError) -> String {
+    serde_json::to_string(&ProblemOut::of_form(error)).unwrap_or_default()
+}
+
+/// What an upload has become.
+enum Outcome {
+    /// Nothing yet, or its photo or draft was removed.
+    Nothing,
+    Photo(Media),
+    Draft(Draft),
 }
 
 /// Answers requests about uploads.
@@ -118,7 +135,7 @@ pub(super) fn problem(problem: Problem, protocol: Protocol) -> Problem {
 /// Returns 204 with what this server can do (tus 1.0.0, and draft-ietf-httpbis-resumable-upload-11 section 4.1.4).
 pub(super) fn options(api: &Api) -> Response<Body> {
     let mut response = empty(StatusCode::NO_CONTENT);
-    let max = api.uploads.max_length();
+    let max = api.uploads.max_length(&UploadRequest::default());
     let headers = response.headers_mut();
     headers.insert(TUS_RESUMABLE, TUS);
     headers.insert(TUS_VERSION, TUS);
@@ -130,6 +147,14 @@ pub(super) fn options(api: &Api) -> Response<Body> {
         headers.insert(UPLOAD_LIMIT, limit);
     }
     response
+}
+
+/// Returns whether all bytes of an upload are there and judged as good.
+fn is_complete(row: &UploadRow) -> bool {
+    match row.state {
+        UploadState::Finished(_) | UploadState::InDraft(..) | UploadState::Ingested(_) => true,
+        UploadState::Receiving | UploadState::Failed(_) => false,
+    }
 }
 
 fn empty(status: StatusCode) -> Response<Body> {
@@ -159,24 +184,47 @@ impl Answers<'_> {
     }
 
     /// Answers a request that brought bytes. `is_creation`: it created the upload.
-    pub(super) fn progressed(&self, progress: Progress, is_creation: bool) -> Response<Body> {
-        match progress {
-            Progress::Finished(row, media) => self.finished(&row, media, is_creation),
-            Progress::Receiving(row) => {
-                let is_empty = match self.protocol {
-                    Protocol::Ietf(interop) => interop.answers_appends_empty(),
-                    Protocol::Tus | Protocol::Plain => true,
-                };
-                let status =
-                    if is_creation || !is_empty { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
-                let mut response = empty(status);
-                self.add_state(response.headers_mut(), &row, false);
-                if is_creation {
-                    response.headers_mut().extend(location(row.id).map(|location| (LOCATION, location)));
-                }
-                response
-            }
+    pub(super) fn progressed(
+        &self,
+        progress: Progress,
+        is_creation: bool,
+    ) -> Result<Response<Body>, Problem> {
+        let row = match progress {
+            Progress::Finished(row, media) => return Ok(self.finished(&row, media, is_creation)),
+            Progress::Ingested { row, draft, note } => return self.ingested(&row, draft, &note, is_creation),
+            Progress::Receiving(row) => row,
+        };
+        let is_empty = match self.protocol {
+            Protocol::Ietf(interop) => interop.answers_appends_empty(),
+            Protocol::Tus | Protocol::Plain => true,
+        };
+        let status = if is_creation || !is_empty { StatusCode::CREATED } else { StatusCode::NO_CONTENT };
+        let mut response = empty(status);
+        self.add_state(response.headers_mut(), &row, false);
+        if is_creation {
+            response.headers_mut().extend(location(row.id).map(|location| (LOCATION, location)));
         }
+        Ok(response)
+    }
+
+    /// Answers a request that brought the last byte of a form, as a form that comes in one piece is answered.
+    fn ingested(
+        &self,
+        row: &UploadRow,
+        draft: Draft,
+        note: &str,
+        is_creation: bool,
+    ) -> Result<Response<Body>, Problem> {
+        let form = UploadRequest::of_text(&row.request).form;
+        let status = uploads::success(form.map_or(Target::NewDraft, |form| form.target));
+        let mut response = match self.protocol {
+            Protocol::Tus if !is_creation => empty(StatusCode::NO_CONTENT),
+            Protocol::Tus | Protocol::Ietf(_) | Protocol::Plain => {
+                listings::answer(self.api, status, draft, uploads::read_note(note))?
+            }
+        };
+        self.add_state(response.headers_mut(), row, true);
+        Ok(response)
     }
 
     /// Answers a request that brought the last byte.
@@ -184,7 +232,9 @@ impl Answers<'_> {
         let mut response = match self.protocol {
             Protocol::Tus if is_creation => empty(StatusCode::CREATED),
             Protocol::Tus => empty(StatusCode::NO_CONTENT),
-            Protocol::Ietf(_) | Protocol::Plain => json(StatusCode::CREATED, &self.out(row, Some(media))),
+            Protocol::Ietf(_) | Protocol::Plain => {
+                json(StatusCode::CREATED, &self.out(row, Outcome::Photo(media)))
+            }
         };
         self.add_state(response.headers_mut(), row, true);
         response.headers_mut().extend(location(row.id).map(|location| (LOCATION, location)));
@@ -194,10 +244,11 @@ impl Answers<'_> {
     /// Answers a request that created an upload and is sent again.
     pub(super) async fn replayed(&self, found: &FoundUpload) -> Result<Response<Body>, Problem> {
         let row = found.row();
-        let mut response = match (&row.state, self.api.uploads.photo(row).await?) {
+        let mut response = match (&row.state, self.outcome(row).await?) {
             (UploadState::Failed(reason), _) => return Err(refused(reason)),
-            (_, Some(media)) => self.finished(row, media, true),
-            (_, None) => self.created(row),
+            (_, Outcome::Photo(media)) => self.finished(row, media, true),
+            (_, Outcome::Draft(draft)) => self.ingested(row, draft, "", true)?,
+            (_, Outcome::Nothing) => self.created(row),
         };
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         Ok(response)
@@ -206,33 +257,37 @@ impl Answers<'_> {
     /// Answers with the state of an upload as JSON.
     pub(super) async fn shown(&self, found: &FoundUpload) -> Result<Response<Body>, Problem> {
         let row = found.row();
-        let media = self.api.uploads.photo(row).await?;
-        if media.is_none() && matches!(row.state, UploadState::Finished(_) | UploadState::InDraft(..)) {
-            // The draft and its photo were removed.
+        let is_complete = is_complete(row);
+        let outcome = self.outcome(row).await?;
+        if is_complete && matches!(outcome, Outcome::Nothing) {
             return Err(problem::not_found());
         }
-        let is_complete = media.is_some();
-        let mut response = json(StatusCode::OK, &self.out(row, media));
+        let mut response = json(StatusCode::OK, &self.out(row, outcome));
         self.add_state(response.headers_mut(), row, is_complete);
         Ok(response)
     }
 
+    async fn outcome(&self, row: &UploadRow) -> Result<Outcome, Problem> {
+        if let UploadState::Ingested(draft) = row.state {
+            let draft = self.api.catalog.draft(draft).await?;
+            return Ok(draft.map_or(Outcome::Nothing, Outcome::Draft));
+        }
+        let photo = self.api.uploads.photo(row).await?;
+        Ok(photo.map_or(Outcome::Nothing, Outcome::Photo))
+    }
+
     /// Answers a HEAD: where the client continues.
     pub(super) fn offset(&self, row: &UploadRow) -> Result<Response<Body>, Problem> {
-        let is_complete = match row.state {
-            UploadState::Receiving => false,
-            UploadState::Finished(_) | UploadState::InDraft(..) => true,
+        if let UploadState::Failed(_) = row.state {
             // Nothing continues it.
-            UploadState::Failed(_) => {
-                return Err(problem::not_found());
-            }
-        };
+            return Err(problem::not_found());
+        }
         let status = match self.protocol {
             Protocol::Ietf(_) => StatusCode::NO_CONTENT,
             Protocol::Tus | Protocol::Plain => StatusCode::OK,
         };
         let mut response = empty(status);
-        self.add_state(response.headers_mut(), row, is_complete);
+        self.add_state(response.headers_mut(), row, is_complete(row));
         if self.protocol == Protocol::Tus {
             let metadata = UploadRequest::of_text(&row.request).metadata;
             let metadata = metadata.and_then(|metadata| HeaderValue::from_str(&metadata).ok());
@@ -250,22 +305,31 @@ impl Answers<'_> {
         response
     }
 
-    fn out(&self, row: &UploadRow, media: Option<Media>) -> UploadOut {
+    fn out(&self, row: &UploadRow, outcome: Outcome) -> UploadOut {
         let state = match row.state {
             UploadState::Receiving => StateOut::Receiving,
-            UploadState::Finished(_) | UploadState::InDraft(..) => StateOut::Finished,
             UploadState::Failed(_) => StateOut::Failed,
+            UploadState::Finished(_) | UploadState::InDraft(..) | UploadState::Ingested(_) => {
+                StateOut::Finished
+            }
         };
         let problem = match &row.state {
             UploadState::Failed(reason) => serde_json::from_str(reason).ok(),
             _ => None,
+        };
+        let base_url = &self.api.media_base_url;
+        let (media, draft) = match outcome {
+            Outcome::Nothing => (None, None),
+            Outcome::Photo(media) => (Some(MediaOut::new(&media, base_url)), None),
+            Outcome::Draft(draft) => (None, Some(DraftOut::new(draft, base_url))),
         };
         UploadOut {
             id: row.id.to_string(),
             state,
             offset: (row.state == UploadState::Receiving).then_some(row.offset),
             length: row.length,
-            media: media.map(|media| MediaOut::new(&media, &self.api.media_base_url)),
+            media,
+            draft,
             problem,
         }
     }
@@ -297,7 +361,7 @@ impl Answers<'_> {
 
     fn add_limit(&self, headers: &mut HeaderMap, interop: Interop, row: &UploadRow) {
         if interop.has_limits() {
-            let max = self.api.uploads.max_length();
+            let max = self.api.uploads.max_length(&UploadRequest::of_text(&row.request));
             let (age, left) = (interop.age_key(), self.api.uploads.remaining(row).as_secs());
             let limit = HeaderValue::from_str(&format!("max-size={max}, {age}={left}"));
             headers.extend(limit.ok().map(|limit| (UPLOAD_LIMIT, limit)));

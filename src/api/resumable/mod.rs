@@ -1,4 +1,5 @@
-//! Resumable uploads of one photo each: `POST /api/v1/uploads` and what follows at `/api/v1/uploads/{id}`.
+//! Resumable uploads: `POST /api/v1/uploads` for one photo, the endpoints that take forms (see `forms`), and what follows at
+//! `/api/v1/uploads/{id}`.
 //!
 //! One set of endpoints speaks draft-ietf-httpbis-resumable-upload and tus 1.0.0 on the same uploads, and takes whole photos from
 //! clients that speak neither. The protocols differ in headers and statuses only: see `protocol` and `answers`.
@@ -6,6 +7,7 @@
 mod answers;
 mod digests;
 mod errors;
+mod forms;
 mod protocol;
 
 use hyper::header::{CONTENT_DISPOSITION, FORWARDED, HeaderMap, HeaderName, VIA};
@@ -13,8 +15,9 @@ use hyper::{Method, Request, Response};
 
 use self::answers::Answers;
 pub(super) use self::answers::UploadOut;
-pub(crate) use self::answers::photo_problem;
+pub(crate) use self::answers::{form_problem, photo_problem};
 use self::digests::{CONTENT_DIGEST, REPR_DIGEST, checksum, sha_256};
+pub(super) use self::forms::{append as append_form, create as create_form};
 use self::protocol::{
     Interop, OFFSET_OCTETS, PARTIAL_UPLOAD, Protocol, UPLOAD_COMPLETE, UPLOAD_DEFER_LENGTH,
     UPLOAD_INCOMPLETE, UPLOAD_LENGTH, UPLOAD_METADATA, UPLOAD_OFFSET, bad_header, content_length, number,
@@ -26,7 +29,7 @@ use super::endpoint::Call;
 use super::errors::key_reused;
 use crate::catalog::UploadState;
 use crate::model::UploadId;
-use crate::uploads::{Append, Digest, FoundUpload, Progress, UploadError, UploadRequest, Whole};
+use crate::uploads::{Append, Digest, FormRequest, FoundUpload, Progress, UploadError, UploadRequest, Whole};
 use crate::web::body::{Body, RequestBody};
 use crate::web::client::X_FORWARDED_FOR;
 use crate::web::interim::Interim;
@@ -41,7 +44,7 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Prob
     let protocol = Protocol::of(call.request.headers())?;
     let created = match protocol {
         Protocol::Plain => create_plain(api, call).await,
-        Protocol::Ietf(interop) => create_ietf(api, call, interop).await,
+        Protocol::Ietf(interop) => create_ietf(api, call, interop, None).await,
         Protocol::Tus => create_tus(api, call).await,
     };
     created.map_err(|problem| answers::problem(problem, protocol))
@@ -50,7 +53,7 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Prob
 /// Takes a whole photo.
 async fn create_plain(api: &Api, mut call: Call) -> Result<Response<Body>, Problem> {
     let New { id, request, length } = New::of(api, &call, content_length)?;
-    refuse_length(call.request.headers(), api.uploads.max_length())?;
+    refuse_length(call.request.headers(), api.uploads.max_length(&request))?;
     let answers = Answers { api, protocol: Protocol::Plain };
     match earlier(api, &call, id, &request).await? {
         None => {}
@@ -67,7 +70,13 @@ async fn create_plain(api: &Api, mut call: Call) -> Result<Response<Body>, Probl
     Ok(answers.finished(&row, media, true))
 }
 
-async fn create_ietf(api: &Api, call: Call, interop: Interop) -> Result<Response<Body>, Problem> {
+/// Creates an upload of a form, or of one photo.
+async fn create_ietf(
+    api: &Api,
+    call: Call,
+    interop: Interop,
+    form: Option<FormRequest>,
+) -> Result<Response<Body>, Problem> {
     let headers = call.request.headers();
     let is_last = interop.is_complete(headers).ok_or_else(|| {
         let (name, _) = interop.completeness(true);
@@ -77,10 +86,11 @@ async fn create_ietf(api: &Api, call: Call, interop: Interop) -> Result<Response
         return Err(bad_header("A request that creates an upload has no Upload-Offset."));
     }
     let length = |headers: &HeaderMap| content_length(headers).filter(|_| is_last);
-    let new = New::of(api, &call, length)?;
+    let mut new = New::of(api, &call, length)?;
+    new.request.form = form;
     let digest = sha_256(headers, &CONTENT_DIGEST)?;
     let answers = Answers { api, protocol: Protocol::Ietf(interop) };
-    let Some(found) = new.create(&call, &answers).await? else {
+    let Some(found) = new.create(&call, &answers, is_last).await? else {
         return answers.replayed(&api.uploads.find(call.caller.user, new.id).await?).await;
     };
     let interim = interim(api, &call.request, interop);
@@ -95,7 +105,7 @@ async fn create_ietf(api: &Api, call: Call, interop: Interop) -> Result<Response
     };
     let append = Appending { offset: 0, is_last, ends_at_length: false, length: new.length, digest };
     let done = append.run(api, found, call, progress).await?;
-    Ok(answers.progressed(done, true))
+    answers.progressed(done, true)
 }
 
 async fn create_tus(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
@@ -115,7 +125,7 @@ async fn create_tus(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     }
     let digest = checksum(headers)?;
     let answers = Answers { api, protocol: Protocol::Tus };
-    let Some(found) = new.create(&call, &answers).await? else {
+    let Some(found) = new.create(&call, &answers, false).await? else {
         return answers.replayed(&api.uploads.find(call.caller.user, new.id).await?).await;
     };
     if !has_bytes && length > 0 {
@@ -123,7 +133,7 @@ async fn create_tus(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     }
     let append = Appending { offset: 0, is_last: false, ends_at_length: true, length: None, digest };
     let done = append.run(api, found, call, |_| {}).await?;
-    Ok(answers.progressed(done, true))
+    answers.progressed(done, true)
 }
 
 /// Says how far an upload is.
@@ -159,7 +169,7 @@ async fn head(api: &Api, call: Call, protocol: Protocol) -> Result<Response<Body
             length: None,
             digest: None,
         };
-        return Ok(answers.progressed(appending.run(api, found, call, |_| {}).await?, false));
+        return answers.progressed(appending.run(api, found, call, |_| {}).await?, false);
     }
     answers.offset(row)
 }
@@ -208,7 +218,7 @@ async fn append_to(api: &Api, call: Call, protocol: Protocol) -> Result<Response
     };
     let is_empty = content_length(headers) == Some(0);
     match appending.run(api, found, call, progress).await {
-        Ok(done) => Ok(Answers { api, protocol }.progressed(done, false)),
+        Ok(done) => Answers { api, protocol }.progressed(done, false),
         Err(UploadError::Completed { offset }) => Err(answers::completed(offset, protocol, is_empty)),
         Err(error) => Err(error.into()),
     }
@@ -284,7 +294,8 @@ impl New {
         let filename = filename.or_else(|| metadata.as_deref().and_then(tus_file_name));
         let digest = sha_256(headers, &REPR_DIGEST)?;
         let length = same_length(number(headers, &UPLOAD_LENGTH)?, length_of_body(headers))?;
-        let request = UploadRequest { filename, digest, metadata, content_length: content_length(headers) };
+        let content_length = content_length(headers);
+        let request = UploadRequest { filename, digest, metadata, content_length, form: None };
         let id = match &call.attempt {
             // A request that is sent again finds the upload of the first one.
             Some(claimed) => api.uploads.id_of(claimed.attempt.id),
@@ -293,11 +304,20 @@ impl New {
         Ok(Self { id, request, length })
     }
 
-    /// Creates the upload, or returns `None` if an earlier request with the same Idempotency-Key did.
-    async fn create(&self, call: &Call, answers: &Answers<'_>) -> Result<Option<FoundUpload>, Problem> {
+    /// Creates the upload, or returns `None` if an earlier request with the same Idempotency-Key did. A request that brings the
+    /// whole upload starts it again if it is not complete: its client does not know how much of it is there.
+    async fn create(
+        &self,
+        call: &Call,
+        answers: &Answers<'_>,
+        brings_all: bool,
+    ) -> Result<Option<FoundUpload>, Problem> {
         let uploads = &answers.api.uploads;
-        if earlier(answers.api, call, self.id, &self.request).await?.is_some() {
-            return Ok(None);
+        if let Some(found) = earlier(answers.api, call, self.id, &self.request).await? {
+            if !brings_all || found.row().state != UploadState::Receiving {
+                return Ok(None);
+            }
+            uploads.remove(&found).await?;
         }
         let (found, is_new) = uploads.create(call.caller, self.id, &self.request, self.length).await?;
         Ok(is_new.then_some(found))
@@ -317,7 +337,8 @@ async fn earlier(
     let Some(found) = api.uploads.earlier(call.caller.user, id).await? else { return Ok(None) };
     let first = UploadRequest::of_text(&found.row().request);
     let lengths = first.content_length.zip(request.content_length);
-    if lengths.is_some_and(|(first, again)| first != again) {
+    let path = |request: &UploadRequest| request.form.as_ref().map(|form| form.head.path.clone());
+    if lengths.is_some_and(|(first, again)| first != again) || path(&first) != path(request) {
         return Err(key_reused());
     }
     Ok(Some(found))
@@ -341,8 +362,9 @@ impl Appending {
         progress: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Progress, UploadError> {
         let Self { offset, is_last, ends_at_length, length, digest } = self;
-        let (caller, body) = (call.caller, byte_stream(call.request.into_body()));
-        let append = Append { caller, offset, is_last, ends_at_length, length, digest, body };
+        let Call { caller, attempt: claimed, request, .. } = call;
+        let body = byte_stream(request.into_body());
+        let append = Append { caller, offset, is_last, ends_at_length, length, digest, claimed, body };
         api.uploads.append(found, append, progress).await
     }
 }

@@ -69,13 +69,7 @@ impl Protocol {
             }
             return Ok(Self::Tus);
         }
-        let named = integer(headers, &DRAFT_INTEROP_VERSION).filter(|version| (3..=NEWEST).contains(version));
-        if let Some(version) = named {
-            return Ok(Self::Ietf(Interop { version, is_named: true }));
-        }
-        let is_ietf =
-            [UPLOAD_COMPLETE, UPLOAD_INCOMPLETE, UPLOAD_OFFSET].iter().any(|name| headers.contains_key(name));
-        Ok(if is_ietf { Self::Ietf(Interop { version: NEWEST, is_named: false }) } else { Self::Plain })
+        Ok(Interop::of(headers).map_or(Self::Plain, Self::Ietf))
     }
 }
 
@@ -91,6 +85,17 @@ impl Protocol {
 }
 
 impl Interop {
+    /// Returns the format of a request by the draft, or `None` for another request.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let named = integer(headers, &DRAFT_INTEROP_VERSION).filter(|version| (3..=NEWEST).contains(version));
+        if let Some(version) = named {
+            return Some(Self { version, is_named: true });
+        }
+        let is_ietf =
+            [UPLOAD_COMPLETE, UPLOAD_INCOMPLETE, UPLOAD_OFFSET].iter().any(|name| headers.contains_key(name));
+        is_ietf.then_some(Self { version: NEWEST, is_named: false })
+    }
+
     /// The version, for the header of the same name.
     pub(super) fn version(self) -> HeaderValue {
         HeaderValue::from(self.version)

@@ -10,6 +10,7 @@ use crate::model::{Media, MediaId, Timestamp, UploadId, UserId};
 pub(in crate::catalog) async fn run(catalog: Arc<dyn Catalog>) {
     upload_is_read_back_and_changed_by_its_writer_alone(&*catalog).await;
     failed_upload_never_changes_again(&*catalog).await;
+    form_whose_draft_is_recorded_never_changes_again(&*catalog).await;
     photo_of_a_finished_upload_stays_until_the_upload_is_removed(&*catalog).await;
     upload_with_the_id_of_another_is_not_recorded(&*catalog).await;
     draft_gets_the_photos_of_uploads_once(&*catalog).await;
@@ -86,6 +87,19 @@ async fn failed_upload_never_changes_again(catalog: &dyn Catalog) {
     }
     let keys = [photo("of a failed upload").key];
     assert_eq!(catalog.without_row(&keys).await.unwrap(), keys, "a refused change records no photo");
+}
+
+async fn form_whose_draft_is_recorded_never_changes_again(catalog: &dyn Catalog) {
+    let row = created(catalog, user(8)).await;
+    let made = catalog.create_draft(draft("of a form", &[])).await.unwrap();
+    let ingest = UploadChange::Ingest(made.id);
+    assert_eq!(catalog.change_upload(row.id, 1, ingest.clone()).await.unwrap(), None);
+    let ingested = catalog.change_upload(row.id, 0, ingest.clone()).await.unwrap();
+    assert_eq!(ingested, Some(UploadRow { state: UploadState::Ingested(made.id), ..row.clone() }));
+    assert_eq!(catalog.upload(row.id).await.unwrap(), ingested);
+    assert_eq!(catalog.change_upload(row.id, 0, ingest).await.unwrap(), None);
+    assert!(catalog.remove_upload(row.id, None).await.unwrap());
+    assert!(catalog.draft(made.id).await.unwrap().is_some());
 }
 
 async fn photo_of_a_finished_upload_stays_until_the_upload_is_removed(catalog: &dyn Catalog) {

@@ -7,7 +7,7 @@ use super::params::boxed;
 use super::record::{REFERENCED, Recording, SOURCES, USER, sources};
 use super::rows::{self, number};
 use super::transaction::{BEGIN, Commit, Failed, Steps, Work};
-use super::uploads::{self, DELETE, INSERT, finished, inserted, locked, update};
+use super::uploads::{self, DELETE, INSERT, inserted, locked, update};
 use crate::catalog::{CatalogError, NewPhoto, UploadChange, UploadRow, UploadState};
 use crate::model::{MediaId, Timestamp, UploadId, UserId};
 
@@ -127,7 +127,7 @@ impl Work for RemoveUpload {
             .filter(|row| self.before.is_none_or(|before| row.expires <= before));
         let Some(old) = old else { return Ok(false) };
         let mut steps = Steps::default();
-        let photo = match finished(&old) {
+        let photo = match old.kept_photo() {
             Some(media) => {
                 let sql = client.prepare_cached("SELECT key FROM media WHERE id = $1").await?;
                 let found = client.query_opt(&sql, &[&number(media.0)]).await?;

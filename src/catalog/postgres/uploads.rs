@@ -10,7 +10,7 @@ use super::pool::Connections;
 use super::rows::{self, MEDIA, limit_of, number};
 use super::transaction::{Failed, Steps};
 use crate::catalog::{CatalogError, ChangeError, UploadRow, UploadState};
-use crate::model::{DraftId, Media, MediaId, Timestamp, UploadId, UserId};
+use crate::model::{DraftId, Media, Timestamp, UploadId, UserId};
 
 /// Columns of an upload, in the order in which [`row`] reads them.
 const UPLOAD: &str = "id, user_id, request, length, acknowledged, writer, layout, state, created, expires";
@@ -53,7 +53,7 @@ pub(super) fn inserted(row: &UploadRow) -> Result<Params, CatalogError> {
 
 /// Returns the parameters of [`UPDATE`].
 fn updated(row: &UploadRow) -> Result<Params, CatalogError> {
-    let media = finished(row).map(|media| number(media.0));
+    let media = row.kept_photo().map(|media| number(media.0));
     Ok(boxed![
         row.id.as_bytes().to_vec(),
         row.length.map(number),
@@ -64,14 +64,6 @@ fn updated(row: &UploadRow) -> Result<Params, CatalogError> {
         media,
         rows::system_time(row.expires)
     ])
-}
-
-/// Returns the photo of a finished upload.
-pub(super) fn finished(row: &UploadRow) -> Option<MediaId> {
-    match row.state {
-        UploadState::Finished(media) => Some(media),
-        UploadState::Receiving | UploadState::InDraft(..) | UploadState::Failed(_) => None,
-    }
 }
 
 /// Reads an upload from its [`UPLOAD`] columns.
@@ -123,7 +115,7 @@ pub(super) async fn take(
         let is_repeated = uploads[..index].contains(id);
         let row = locked(client, *id).await?.filter(|row| row.owner == owner && !is_repeated);
         let row = row.ok_or_else(unusable)?;
-        let media = finished(&row).ok_or_else(unusable)?;
+        let media = row.kept_photo().ok_or_else(unusable)?;
         let sql = client.prepare_cached(&format!("SELECT {MEDIA} FROM media m WHERE m.id = $1")).await?;
         taken.push(rows::media(&client.query_one(&sql, &[&number(media.0)]).await?, 0)?);
         update(client, steps, &UploadRow { state: UploadState::InDraft(media, draft), ..row }).await?;

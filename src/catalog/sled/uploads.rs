@@ -27,10 +27,7 @@ impl Transaction<'_> {
         old: Option<&UploadRow>,
         new: Option<&UploadRow>,
     ) -> Step<(), A> {
-        let photo = |row: Option<&UploadRow>| match row?.state {
-            UploadState::Finished(media) => Some(media),
-            UploadState::Receiving | UploadState::InDraft(..) | UploadState::Failed(_) => None,
-        };
+        let photo = |row: Option<&UploadRow>| row.and_then(UploadRow::kept_photo);
         let (old_photo, new_photo) = (photo(old), photo(new));
         if let Some(old) = old {
             self.uploads.remove(expiry_key(old.expires, old.id))?;
