@@ -108,7 +108,8 @@ async fn photos_that_are_whole_are_decoded_while_the_client_is_away() {
     socket.write_all(&body[..cut]).unwrap();
     socket.shutdown(Shutdown::Write).unwrap();
     let location = read_interim(&mut socket)["location"].clone();
-    drop(socket);
+    // Returns once the server has all that was sent.
+    read(&mut socket);
     let staging = server.media_root().join(".staging");
     let inodes = || -> BTreeSet<u64> {
         let names = files_below(&staging).into_iter();
@@ -127,10 +128,7 @@ async fn photos_that_are_whole_are_decoded_while_the_client_is_away() {
         staged.contains(&std::fs::metadata(server.media_root().join(path)).unwrap().ino())
     };
     let draft = last.json();
-    assert_eq!(
-        media(&draft).iter().map(|media| is_staged(media)).collect::<Vec<_>>(),
-        [true, true, true, false]
-    );
+    assert_eq!(media(&draft).iter().map(is_staged).collect::<Vec<_>>(), [true, true, true, false]);
 }
 
 #[tokio::test]
@@ -229,8 +227,8 @@ async fn form_with_a_key_makes_one_draft() {
     socket.write_all(&body[..cut]).unwrap();
     socket.shutdown(Shutdown::Write).unwrap();
     let location = read_interim(&mut socket)["location"].clone();
-    drop(socket);
-    // HEAD waits until the broken request has ended.
+    // Returns once the server has all that was sent.
+    read(&mut socket);
     let state = send(&server, "HEAD", &location, &interop.headers(&[]), b"");
     assert_eq!(state.header("upload-offset"), cut.to_string());
     let last = complete(&server, &location, interop, cut, &body[cut..]);
@@ -263,7 +261,8 @@ async fn form_that_is_sent_again_whole_starts_again() {
     socket.write_all(&body[..1000]).unwrap();
     socket.shutdown(Shutdown::Write).unwrap();
     let location = read_interim(&mut socket)["location"].clone();
-    drop(socket);
+    // Returns once the server has all that was sent.
+    read(&mut socket);
     assert_eq!(send(&server, "HEAD", &location, &interop.headers(&[]), b"").status, 204);
     let again = send(&server, "POST", UPLOAD, &headers, &body);
     assert_eq!(again.status, 201, "{again:?}");
