@@ -26,7 +26,7 @@ struct Counts {
 
 /// One upload in flight. Dropping it ends the upload.
 #[derive(Debug)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     uploads: Arc<Admission>,
     client: ClientKey,
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
+use super::admission::InFlight;
 use super::photo::{Label, PhotoBytes, Received};
 use super::sniff::sniff;
 use super::work::{Prepared, Work};
 use super::{Ingest, IngestError, OnError, PhotoError};
 use crate::catalog::{Catalog, CatalogError, ChangeError, NewPhoto};
 use crate::imaging;
-use crate::model::Caller;
+use crate::model::{Caller, ClientKey};
 
 impl Ingest {
     /// Judges a photo by its first [`HEAD_BYTES`](super::sniff::HEAD_BYTES), or by all of a shorter one.
@@ -21,6 +22,14 @@ impl Ingest {
     pub(crate) fn judge_head(&self, head: &[u8]) -> Result<(), PhotoError> {
         let (_, format) = self.judge(sniff(head))?;
         Ok(imaging::check_declared(format, head, &self.recipe)?)
+    }
+
+    /// Counts an upload of `client` that stores bytes and decodes none yet, until what it returns is dropped.
+    ///
+    /// # Errors
+    /// The client has its share of the uploads in flight.
+    pub(crate) fn begin_receiving(&self, client: ClientKey) -> Result<InFlight, IngestError> {
+        self.uploads.begin(client).ok_or_else(IngestError::busy)
     }
 
     /// Takes in one photo, and returns what `record` returned once that is durable.

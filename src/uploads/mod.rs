@@ -397,7 +397,11 @@ impl ResumableUploads {
             return Err(UploadError::InconsistentLength);
         }
         match reader {
-            Reader::Photo(_) => self.finish(caller, row).await,
+            Reader::Photo { .. } => {
+                // The photo is counted from here on.
+                drop(reader);
+                self.finish(caller, row).await
+            }
             Reader::Form(form) => {
                 let finished = self.finish_form(caller, row.clone(), *form, claimed).await;
                 match finished {

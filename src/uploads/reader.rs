@@ -4,14 +4,19 @@ use super::form::FormReader;
 use super::head::HeadCheck;
 use super::{ResumableUploads, UploadError, UploadRequest};
 use crate::catalog::UploadRow;
-use crate::ingest::Ingest;
 use crate::ingest::parts::PartsError;
+use crate::ingest::{InFlight, Ingest};
 use crate::model::Caller;
 
 /// What reads the bytes of an upload.
 pub(super) enum Reader {
     /// One photo, which is read once it is whole.
-    Photo(HeadCheck),
+    Photo {
+        /// Judges the first bytes.
+        head: HeadCheck,
+        /// Counts the request among the uploads in flight.
+        _in_flight: InFlight,
+    },
     /// A form.
     Form(Box<FormReader>),
 }
@@ -20,7 +25,7 @@ impl Reader {
     /// Judges a photo by its first bytes.
     pub(super) fn judge(&mut self, chunk: &[u8], ingest: &Ingest) -> Result<(), UploadError> {
         match self {
-            Self::Photo(head) => head.take(chunk, ingest),
+            Self::Photo { head, .. } => head.take(chunk, ingest),
             Self::Form(_) => Ok(()),
         }
     }
@@ -28,7 +33,7 @@ impl Reader {
     /// Returns once a form was refused while its bytes arrive.
     pub(super) async fn refused(&mut self) -> UploadError {
         match self {
-            Self::Photo(_) => std::future::pending().await,
+            Self::Photo { .. } => std::future::pending().await,
             Self::Form(form) => form.refused().await,
         }
     }
@@ -36,7 +41,7 @@ impl Reader {
     /// Returns the error of an upload that is longer than `max` bytes.
     pub(super) fn too_long(&self, max: u64) -> UploadError {
         match self {
-            Self::Photo(_) => UploadError::TooLong { max },
+            Self::Photo { .. } => UploadError::TooLong { max },
             Self::Form(_) => UploadError::Body(PartsError::TooLarge { max }),
         }
     }
@@ -51,7 +56,10 @@ impl ResumableUploads {
         request: &UploadRequest,
     ) -> Result<Reader, UploadError> {
         match &request.form {
-            None => Ok(Reader::Photo(self.head_check(row).await?)),
+            None => {
+                let _in_flight = self.ingest.begin_receiving(caller.client)?;
+                Ok(Reader::Photo { head: self.head_check(row).await?, _in_flight })
+            }
             Some(form) => {
                 let (form, digest) = (form.clone(), request.digest.clone());
                 Ok(Reader::Form(Box::new(self.form_reader(caller, row, form, digest))))

@@ -45,6 +45,7 @@ impl ResumableUploads {
         let body = body.map_err(|error| PartsError::Stream(error).into());
         let body = VerifiedBytes::new(body, length, request.digest.clone().into_iter().chain(digest));
         let row = self.new_row(caller, id, request, length)?;
+        let row = UploadRow { offset: length.unwrap_or(0), ..row };
         let record = move |catalog: Arc<dyn Catalog>, photo| async move {
             // Until the upload is recorded, no other request with its key may begin.
             let _claim = claim;

@@ -111,7 +111,14 @@ pub(super) fn completed(offset: u64, protocol: Protocol, is_empty: bool) -> Prob
         }
         Protocol::Ietf(_) | Protocol::Tus | Protocol::Plain => ProblemKind::CompletedUpload,
     };
-    Problem::new(kind, detail).header(UPLOAD_OFFSET, offset.into())
+    let problem = Problem::new(kind, detail).header(UPLOAD_OFFSET, offset.into());
+    match protocol {
+        Protocol::Ietf(interop) => {
+            let (name, value) = interop.completeness(true);
+            problem.header(name, value)
+        }
+        Protocol::Tus | Protocol::Plain => problem,
+    }
 }
 
 /// Adds what the protocol demands of the answer of an error.
