@@ -1,6 +1,7 @@
 //! Several instances that share PostgreSQL, a bucket and Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -13,8 +14,10 @@ use crate::bucket::{Bucket, Line};
 use crate::cluster::Cluster;
 use crate::postgres::forty_photos_five_times;
 use crate::redis_server::RedisServer;
+use crate::resumable_forms::{complete, created};
 use crate::s3;
-use crate::support::{BOUNDARY, Server, UPLOAD, distinct, eventually, file, form, sha256};
+use crate::support::{BOUNDARY, Server, UPLOAD, distinct, eventually, file, form, photo_numbered, sha256};
+use crate::uploads::{VERSIONS, send};
 
 /// The services that the instances share.
 struct Shared {
@@ -182,6 +185,33 @@ async fn killed_instance_loses_nothing_acknowledged() {
     }
     // Each client of the killed instance failed at most once.
     assert!((396..400).contains(&kept), "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn form_that_broke_off_is_completed_on_the_other_instance() {
+    let Some(shared) = Shared::start().await else { return };
+    let (first, second) = (shared.instance(&[]), shared.instance(&[]));
+    let photos: Vec<Vec<u8>> = (0..4).map(|number| photo_numbered(800, 600, number)).collect();
+    let body = form(&photos.iter().map(|photo| file(photo)).collect::<Vec<_>>());
+    let (cut, interop) = (body.len() / 2, &VERSIONS[3]);
+    let location = created(&first, UPLOAD, interop, &[], &body[..cut]);
+    first.signal(Signal::SIGKILL);
+    let state = send(&second, "HEAD", &location, &interop.headers(&[]), b"");
+    assert_eq!(state.header("upload-offset"), cut.to_string(), "{state:?}");
+    let last = complete(&second, &location, interop, cut, &body[cut..]);
+    assert_eq!(last.status, 201, "{last:?}");
+    let draft = last.json();
+    let (_, plain) = second.upload(body.clone()).await;
+    assert_eq!(draft["photos"], plain["photos"]);
+    // The server behind the bucket keeps empty directories.
+    let is_kept = |path: &PathBuf| path.read_dir().is_ok_and(|mut names| names.next().is_some());
+    assert_eq!(shared.bucket.objects("uploads").into_iter().find(is_kept), None);
+    // A crash between the draft and the row of the upload leaves the row as it was.
+    let receiving = "UPDATE upload SET state = '\"receiving\"'";
+    shared.cluster.client(&shared.database).await.batch_execute(receiving).await.unwrap();
+    let again = complete(&second, &location, interop, body.len(), b"");
+    assert_eq!(again.status, 201, "{again:?}");
+    assert_eq!(again.json()["id"], draft["id"], "the draft is not made twice");
 }
 
 /// The responses to a client during an outage, until uploads work again.

@@ -21,7 +21,13 @@ fn content_type() -> String {
 }
 
 /// Creates an upload of a form at `path`, and sends `first`. Returns where it continues.
-fn created(server: &Server, path: &str, interop: &Interop, more: &[(&str, &str)], first: &[u8]) -> String {
+pub(crate) fn created(
+    server: &Server,
+    path: &str,
+    interop: &Interop,
+    more: &[(&str, &str)],
+    first: &[u8],
+) -> String {
     let content_type = content_type();
     let headers = interop.headers(&[&[("content-type", &*content_type), interop.incomplete], more].concat());
     let created = send(server, "POST", path, &headers, first);
@@ -31,7 +37,13 @@ fn created(server: &Server, path: &str, interop: &Interop, more: &[(&str, &str)]
 }
 
 /// Sends the last bytes of an upload.
-fn complete(server: &Server, location: &str, interop: &Interop, offset: usize, rest: &[u8]) -> Answer {
+pub(crate) fn complete(
+    server: &Server,
+    location: &str,
+    interop: &Interop,
+    offset: usize,
+    rest: &[u8],
+) -> Answer {
     let offset = offset.to_string();
     send(server, "PATCH", location, &interop.append(&offset, interop.complete), rest)
 }
