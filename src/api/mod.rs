@@ -3,6 +3,7 @@
 mod access_log;
 mod bearer;
 mod body_head;
+mod digests;
 mod dto;
 mod endpoint;
 mod endpoints;

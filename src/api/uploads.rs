@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Api;
 use super::body_head::{byte_stream, refuse_encoding, refuse_length};
+use super::digests::{CONTENT_DIGEST, REPR_DIGEST, sha_256};
 use super::dto::RejectedOut;
 use super::endpoint::{Call, bad_parameter};
 use super::json_body::bad_member;
@@ -17,6 +18,7 @@ use crate::ingest::boundary::{ContentTypeError, boundary};
 use crate::ingest::{OnError, Rejected, Target, Upload, UploadAttempt, Uploaded};
 use crate::listings::fields;
 use crate::model::Draft;
+use crate::uploads::verified_body;
 use crate::web::body::Body;
 use crate::web::problem::{Problem, ProblemKind};
 
@@ -101,10 +103,13 @@ async fn upload(
     let boundary = form_boundary(&head.headers)?;
     refuse_encoding(&head.headers)?;
     refuse_length(&head.headers, body_cap)?;
+    let digests = [sha_256(&head.headers, &CONTENT_DIGEST)?, sha_256(&head.headers, &REPR_DIGEST)?];
     api.ingest.admit(caller.client).await?;
-    let body = byte_stream(body);
+    let (body, verification) = verified_body(byte_stream(body), digests.into_iter().flatten().collect());
     let on_error = upload.on_error;
-    Ok(shown_upload(api.ingest.upload(upload, body, &boundary).await?, on_error))
+    let form = api.ingest.read(caller.client, on_error, body, &boundary).await?;
+    verification.finish().await?;
+    Ok(shown_upload(api.ingest.record(upload, form).await?, on_error))
 }
 
 /// Begins an upload with what the head says about it. Takes the attempt out of the call.

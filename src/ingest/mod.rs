@@ -262,26 +262,6 @@ impl Ingest {
         self.commits.wait().await;
     }
 
-    /// Takes in one body and returns once its draft is durable.
-    ///
-    /// Dropping the future before it returns abandons the upload and leaves nothing behind, unless the commit has begun,
-    /// which then completes by itself.
-    ///
-    /// # Errors
-    /// See [`IngestError`]; no draft, row or file stays.
-    pub(crate) async fn upload<S>(
-        self: &Arc<Self>,
-        upload: Upload,
-        body: S,
-        boundary: &str,
-    ) -> Result<Uploaded, IngestError>
-    where
-        S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
-    {
-        let form = self.read(upload.caller.client, upload.on_error, body, boundary).await?;
-        self.record(upload, form).await
-    }
-
     /// Takes in one body, and returns once all its photos are encoded. Nothing is recorded before [`record`](Self::record).
     ///
     /// Dropping the future, or what it returns, abandons the photos.
@@ -309,7 +289,8 @@ impl Ingest {
         }
     }
 
-    /// Fetches photos and returns once their draft is durable. It can be dropped as [`upload`](Self::upload) can.
+    /// Fetches photos and returns once their draft is durable. Dropping the future abandons the upload, unless its recording has
+    /// begun, which then completes by itself.
     ///
     /// # Errors
     /// See [`IngestError`]; no draft, row or file stays.

@@ -232,6 +232,15 @@ fn new_draft() -> Upload {
     Upload { caller, target: Target::NewDraft, on_error: OnError::Fail, attempt: None }
 }
 
+async fn record<S>(ingest: &Arc<Ingest>, body: S) -> Result<Uploaded, IngestError>
+where
+    S: Stream<Item = Result<Bytes, StreamError>> + Send + 'static,
+{
+    let upload = new_draft();
+    let form = ingest.read(upload.caller.client, upload.on_error, body, "b").await?;
+    ingest.record(upload, form).await
+}
+
 async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded, IngestError> {
     let mut body = Vec::new();
     for photo in photos {
@@ -242,7 +251,7 @@ async fn upload_to(ingest: &Arc<Ingest>, photos: &[Vec<u8>]) -> Result<Uploaded,
         body.extend_from_slice(b"\r\n");
     }
     body.extend_from_slice(b"--b--\r\n");
-    ingest.upload(new_draft(), stream::iter([Ok(Bytes::from(body))]), "b").await
+    record(ingest, stream::iter([Ok(Bytes::from(body))])).await
 }
 
 fn photo(shade: u8) -> Vec<u8> {
@@ -337,7 +346,7 @@ async fn commit_whose_client_left_completes_and_drained_waits_for_it() {
                 asked.store(true, Ordering::Relaxed);
                 Ok(Bytes::from(body))
             });
-            ingest.upload(new_draft(), body, "b").await.map(|_| ())
+            record(&ingest, body).await.map(|_| ())
         }
     });
     while setup.ingest.commits.is_empty() {

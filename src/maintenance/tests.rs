@@ -374,7 +374,9 @@ impl Instances {
         let caller = Caller::new([127, 0, 0, 1].into(), None);
         let upload = Upload { caller, target, on_error: OnError::Fail, attempt: None };
         let body = futures_util::stream::iter([Ok(Bytes::from(body))]);
-        self.ingests[at % self.ingests.len()].upload(upload, body, "b").await.unwrap().draft
+        let ingest = &self.ingests[at % self.ingests.len()];
+        let form = ingest.read(upload.caller.client, upload.on_error, body, "b").await.unwrap();
+        ingest.record(upload, form).await.unwrap().draft
     }
 
     async fn assert_photos_are_stored(&self, draft: &Draft) {

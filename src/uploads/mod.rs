@@ -18,6 +18,7 @@ mod reader;
 mod request;
 mod turns;
 mod verified;
+mod verified_body;
 mod whole;
 
 use std::pin::pin;
@@ -38,6 +39,7 @@ use self::form::Parked;
 use self::reader::Reader;
 pub(crate) use self::request::UploadRequest;
 use self::turns::Turns;
+pub(crate) use self::verified_body::verified_body;
 pub(crate) use self::whole::Whole;
 use crate::catalog::{Catalog, ClaimedAttempt, UploadChange, UploadRow, UploadState};
 use crate::ingest::parts::{PartsError, StreamError};

@@ -305,7 +305,9 @@ async fn lost_answer_of_the_last_byte_is_found_at_the_upload() {
 async fn digest_of_the_whole_form_is_verified() {
     use base64::Engine;
     let server = Server::start(&[]);
-    let (body, interop) = (form_of(&photos(2)), &VERSIONS[3]);
+    // Bytes after the last part count, too.
+    let body = [form_of(&photos(2)), b"epilogue".to_vec()].concat();
+    let interop = &VERSIONS[3];
     let digest = |bytes: &[u8]| {
         let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(bytes));
         format!("sha-256=:{hash}:")
@@ -316,6 +318,20 @@ async fn digest_of_the_whole_form_is_verified() {
         let last = complete(&server, &location, interop, 5000, &body[5000..]);
         assert_eq!(last.status, status, "{last:?}");
     }
+    // So is that of a form that comes in one piece.
+    let content_type = content_type();
+    for (name, of, status) in [
+        ("content-digest", &body[..], 201),
+        ("content-digest", &body[1..], 400),
+        ("repr-digest", b"".as_slice(), 400),
+    ] {
+        let digest = digest(of);
+        let headers = [("content-type", &*content_type), (name, &digest)];
+        let answer = send(&server, "POST", UPLOAD, &headers, &body);
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    let listed: Value = server.get("/api/v1/listings").await.json().await.unwrap();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
     let location = created(&server, UPLOAD, interop, &[], &body[..5000]);
     let (wrong, right) = (digest(b"x"), digest(&body[5000..]));
     for (digest, status) in [(wrong, 400), (right, 201)] {

@@ -5,7 +5,7 @@ use hyper::{Response, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::digests::CHECKSUM_ALGORITHMS;
+use super::checksum::CHECKSUM_ALGORITHMS;
 use super::errors::refused;
 use super::protocol::{
     DRAFT_INTEROP_VERSION, Interop, PARTIAL_UPLOAD, Protocol, TUS, TUS_CHECKSUM_ALGORITHM, TUS_EXTENSION,

@@ -5,7 +5,7 @@
 //! clients that speak neither. The protocols differ in headers and statuses only: see `protocol` and `answers`.
 
 mod answers;
-mod digests;
+mod checksum;
 mod errors;
 mod forms;
 mod protocol;
@@ -16,7 +16,7 @@ use hyper::{Method, Request, Response};
 use self::answers::Answers;
 pub(super) use self::answers::UploadOut;
 pub(crate) use self::answers::{form_problem, photo_problem};
-use self::digests::{CONTENT_DIGEST, REPR_DIGEST, checksum, sha_256};
+use self::checksum::checksum;
 pub(super) use self::forms::{append as append_form, create as create_form};
 use self::protocol::{
     Interop, OFFSET_OCTETS, PARTIAL_UPLOAD, Protocol, UPLOAD_COMPLETE, UPLOAD_DEFER_LENGTH,
@@ -25,6 +25,7 @@ use self::protocol::{
 };
 use super::Api;
 use super::body_head::{byte_stream, refuse_encoding, refuse_length};
+use super::digests::{CONTENT_DIGEST, REPR_DIGEST, sha_256};
 use super::endpoint::Call;
 use super::errors::key_reused;
 use crate::catalog::UploadState;

@@ -1,0 +1,74 @@
+//! A body whose digests are verified after it was read, wherever the reader stopped.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::Either;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::sync::Mutex;
+
+use super::{Digest, Digester};
+use crate::ingest::IngestError;
+use crate::ingest::parts::{PartsError, StreamError};
+
+type Piece = Result<Bytes, StreamError>;
+
+/// What is left to verify of a body.
+pub(crate) struct Verification(Option<Arc<Mutex<Digested>>>);
+
+struct Digested {
+    body: Pin<Box<dyn Stream<Item = Piece> + Send>>,
+    digests: Vec<(Digest, Digester)>,
+}
+
+impl Digested {
+    async fn next(&mut self) -> Option<Piece> {
+        let piece = self.body.next().await?;
+        if let Ok(bytes) = &piece {
+            self.digests.iter_mut().for_each(|(_, digester)| digester.update(bytes));
+        }
+        Some(piece)
+    }
+}
+
+/// Returns the body for its reader, and what is verified once the reader has dropped it.
+pub(crate) fn verified_body<S>(
+    body: S,
+    digests: Vec<Digest>,
+) -> (impl Stream<Item = Piece> + Send + 'static, Verification)
+where
+    S: Stream<Item = Piece> + Send + 'static,
+{
+    if digests.is_empty() {
+        return (Either::Left(body), Verification(None));
+    }
+    let digester = |digest: Digest| {
+        let digester = digest.digester();
+        (digest, digester)
+    };
+    let digests = digests.into_iter().map(digester).collect();
+    let digested = Arc::new(Mutex::new(Digested { body: Box::pin(body), digests }));
+    let pieces = stream::unfold(Arc::clone(&digested), async |digested: Arc<Mutex<Digested>>| {
+        let piece = digested.lock().await.next().await?;
+        Some((piece, digested))
+    });
+    (Either::Right(pieces), Verification(Some(digested)))
+}
+
+impl Verification {
+    /// Reads the rest of the body, which has no meaning to its reader, and verifies the digests.
+    ///
+    /// # Errors
+    /// The body does not arrive, or has another digest.
+    pub(crate) async fn finish(self) -> Result<(), IngestError> {
+        let Some(digested) = self.0 else { return Ok(()) };
+        let mut digested = digested.lock().await;
+        while let Some(piece) = digested.next().await {
+            piece.map_err(PartsError::from)?;
+        }
+        let digests = std::mem::take(&mut digested.digests);
+        let is_intact = digests.into_iter().all(|(digest, digester)| digester.matches(&digest));
+        if is_intact { Ok(()) } else { Err(IngestError::WrongDigest) }
+    }
+}
