@@ -4,6 +4,7 @@
 //! `make crash ROUNDS=200` runs more rounds than `make test` has time for.
 
 mod deliveries;
+mod forms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
