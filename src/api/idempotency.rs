@@ -7,6 +7,7 @@ use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response};
 
 use super::endpoint::Endpoint;
+use super::resumable::protocol::mark_complete;
 use super::{Api, errors, listings, uploads};
 use crate::catalog::{Attempt, Begun, ClaimedAttempt, NewAttempt, RequestHead};
 use crate::model::{AttemptId, Caller, Timestamp};
@@ -56,7 +57,11 @@ impl Api {
                 Ok(KeyCheck::Proceed(Some(ClaimedAttempt { attempt, claim })))
             }
             Begun::Done(attempt) if !attempt.request.fits(&head) => Err(errors::key_reused()),
-            Begun::Done(attempt) => self.replay(endpoint, *attempt).map(KeyCheck::Replay),
+            Begun::Done(attempt) => {
+                let mut response = self.replay(endpoint, *attempt)?;
+                mark_complete(request.headers(), response.headers_mut());
+                Ok(KeyCheck::Replay(response))
+            }
         }
     }
 

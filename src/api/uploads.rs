@@ -105,7 +105,8 @@ async fn upload(
     refuse_length(&head.headers, body_cap)?;
     let digests = [sha_256(&head.headers, &CONTENT_DIGEST)?, sha_256(&head.headers, &REPR_DIGEST)?];
     api.ingest.admit(caller.client).await?;
-    let (body, verification) = verified_body(byte_stream(body), digests.into_iter().flatten().collect());
+    let digests = digests.into_iter().flatten().collect();
+    let (body, verification) = verified_body(byte_stream(body), digests, body_cap);
     let on_error = upload.on_error;
     let form = api.ingest.read(caller.client, on_error, body, &boundary).await?;
     verification.finish().await?;

@@ -95,6 +95,16 @@ pub(crate) enum IngestError {
 }
 
 impl IngestError {
+    /// Returns after which time the same upload may succeed, if the server or the quota had no room for it.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after }
+            | Self::QuotaSpent { retry_after }
+            | Self::LargerThanQuota { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
     /// Returns whether the same upload would be refused again, whenever it is sent.
     pub(crate) fn is_final(&self) -> bool {
         match self {

@@ -39,6 +39,9 @@ pub(crate) enum UploadError {
     /// Another request continues the upload.
     #[error("Another request continues this upload.")]
     Superseded,
+    /// The attempt of a form made the draft of another request.
+    #[error("The Idempotency-Key of this form was used for another request.")]
+    KeyReused,
     /// An earlier request does not end.
     #[error("An earlier request for this upload is in progress.")]
     InProgress,

@@ -35,7 +35,7 @@ use tracing::Instrument;
 pub(crate) use self::digest::{Algorithm, Digest, Digester};
 pub(crate) use self::error::UploadError;
 pub(crate) use self::form::FormRequest;
-use self::form::Parked;
+use self::form::{Parked, Pauses};
 use self::reader::Reader;
 pub(crate) use self::request::UploadRequest;
 use self::turns::Turns;
@@ -67,6 +67,7 @@ pub(crate) struct ResumableUploads {
     quota: Option<Arc<dyn RateLimiter>>,
     turns: Turns,
     parked: Parked,
+    pauses: Pauses,
     appends: TaskTracker,
     counts: Counts,
 }
@@ -156,9 +157,18 @@ impl ResumableUploads {
         quota: Option<Arc<dyn RateLimiter>>,
         rules: Rules,
     ) -> Self {
-        let (turns, parked) = (Turns::default(), Parked::default());
-        let (appends, counts) = (TaskTracker::new(), Counts::default());
-        Self { catalog, partial, ingest, rules, quota, turns, parked, appends, counts }
+        Self {
+            catalog,
+            partial,
+            ingest,
+            rules,
+            quota,
+            turns: Turns::default(),
+            parked: Parked::default(),
+            pauses: Pauses::default(),
+            appends: TaskTracker::new(),
+            counts: Counts::default(),
+        }
     }
 
     /// Registers the metrics of resumable uploads.
@@ -254,7 +264,7 @@ impl ResumableUploads {
         if !is_over {
             return Ok(Some(found));
         }
-        match self.remove(&found).await {
+        match self.remove_claimed(&found).await {
             Ok(()) | Err(UploadError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
@@ -290,10 +300,31 @@ impl ResumableUploads {
     /// Removes an upload, and its bytes.
     ///
     /// # Errors
-    /// The upload was removed already, or a store failed.
+    /// The upload was removed already, its draft is being recorded, or a store failed.
     pub(crate) async fn remove(&self, found: &FoundUpload) -> Result<(), UploadError> {
+        let _turn = self.turns.take(found.0.id).await?;
+        // Another instance may be recording the draft of a form: who is told that it is removed gets no draft later.
+        let form = UploadRequest::of_text(&found.0.request).form;
+        let _attempted = match form {
+            Some(form) if found.0.state == UploadState::Receiving => {
+                Some(self.attempt(found.0.id, &form).await?)
+            }
+            _ => None,
+        };
+        self.remove_row(found).await
+    }
+
+    /// Removes an upload, and its bytes, for a request that has claimed the attempt of the upload.
+    ///
+    /// # Errors
+    /// The upload was removed already, or a store failed.
+    pub(crate) async fn remove_claimed(&self, found: &FoundUpload) -> Result<(), UploadError> {
+        let _turn = self.turns.take(found.0.id).await?;
+        self.remove_row(found).await
+    }
+
+    async fn remove_row(&self, found: &FoundUpload) -> Result<(), UploadError> {
         let id = found.0.id;
-        let _turn = self.turns.take(id).await?;
         self.parked.forget(id);
         if !self.catalog.remove_upload(id, None).await? {
             return Err(UploadError::NotFound);
@@ -334,6 +365,8 @@ impl ResumableUploads {
     {
         let Append { caller, offset, is_last, ends_at_length, length, digest, claimed, body } = append;
         let turn = self.turns.take(found.0.id).await?;
+        // Dropped before the turn ends, so that the next request can claim it.
+        let claimed = claimed;
         let row = self.current(&found).await?;
         match &row.state {
             UploadState::Receiving => {}
@@ -348,7 +381,7 @@ impl ResumableUploads {
         if row.length.is_some() && length.is_some() && row.length != length {
             return Err(UploadError::InconsistentLength);
         }
-        let request = UploadRequest::of_text(&row.request);
+        let request = UploadRequest::read(&row.request)?;
         let max = self.max_length(&request);
         let length = row.length.or(length);
         self.refuse_longer(&request, length)?;
@@ -404,13 +437,14 @@ impl ResumableUploads {
                 drop(reader);
                 self.finish(caller, row).await
             }
-            Reader::Form(form) => {
-                let finished = self.finish_form(caller, row.clone(), *form, claimed).await;
-                match finished {
-                    Ok(progress) => Ok(progress),
-                    Err(error) => Err(self.refuse_if_final(&row, error).await?),
+            Reader::Form(mut form) => match self.finish_form(caller, &row, &mut form, claimed).await {
+                Ok(progress) => Ok(progress),
+                Err(error) => {
+                    let error = self.refuse_if_final(&row, error).await?;
+                    self.park_form(*form, &row);
+                    Err(error)
                 }
-            }
+            },
         }
     }
 
@@ -482,14 +516,13 @@ impl Appender<'_> {
                     self.acknowledge_if_open(acknowledged).await?;
                     continue;
                 }
-                refused = self.reader.refused() => return Err(refused),
+                refused = self.reader.refused(self.uploads) => return Err(refused),
                 chunk = body.next() => chunk,
             };
             let Some(chunk) = chunk.transpose()? else { return Ok(()) };
             self.take(chunk.clone()).await?;
             if self.digester.is_none() {
-                let read = superseded.run_until_cancelled(self.read(chunk, acknowledged)).await;
-                read.ok_or(UploadError::Superseded)??;
+                self.read(chunk, superseded, acknowledged).await?;
             }
             if self.writer.pending() >= STEP && self.digester.is_none() {
                 self.acknowledge(acknowledged).await?;
@@ -520,16 +553,23 @@ impl Appender<'_> {
     }
 
     /// Reads bytes of a form that are written already.
-    async fn read(&mut self, chunk: Bytes, acknowledged: &(impl Fn(u64) + Sync)) -> Result<(), UploadError> {
+    async fn read(
+        &mut self,
+        chunk: Bytes,
+        superseded: &CancellationToken,
+        acknowledged: &(impl Fn(u64) + Sync),
+    ) -> Result<(), UploadError> {
         let Reader::Form(form) = &mut self.reader else { return Ok(()) };
         let position = self.row.offset + self.writer.pending() - chunk.len() as u64;
-        if !form.take(position, chunk).await? {
-            self.acknowledge(acknowledged).await?;
-            if let Reader::Form(form) = &mut self.reader {
-                self.uploads.catch_up(form, &self.row).await?;
-            }
+        let taken = superseded.run_until_cancelled(form.take(self.uploads, position, chunk)).await;
+        if taken.ok_or(UploadError::Superseded)?? {
+            return Ok(());
         }
-        Ok(())
+        // Not cancelled: what is acknowledged must be known in the end.
+        self.acknowledge(acknowledged).await?;
+        let Reader::Form(form) = &mut self.reader else { return Ok(()) };
+        let caught_up = superseded.run_until_cancelled(self.uploads.catch_up(form, &self.row)).await;
+        caught_up.ok_or(UploadError::Superseded)?
     }
 
     /// Acknowledges what arrived while the client pauses, or finds out that another instance has taken over.

@@ -31,10 +31,10 @@ impl Reader {
     }
 
     /// Returns once a form was refused while its bytes arrive.
-    pub(super) async fn refused(&mut self) -> UploadError {
+    pub(super) async fn refused(&mut self, uploads: &ResumableUploads) -> UploadError {
         match self {
             Self::Photo { .. } => std::future::pending().await,
-            Self::Form(form) => form.refused().await,
+            Self::Form(form) => form.refused(uploads).await,
         }
     }
 
@@ -62,7 +62,7 @@ impl ResumableUploads {
             }
             Some(form) => {
                 let (form, digest) = (form.clone(), request.digest.clone());
-                Ok(Reader::Form(Box::new(self.form_reader(caller, row, form, digest))))
+                Ok(Reader::Form(Box::new(self.form_reader(caller, row, form, digest)?)))
             }
         }
     }

@@ -30,6 +30,14 @@ impl UploadRequest {
         serde_json::to_string(self).map_err(|error| UploadError::Internal(error.into()))
     }
 
+    /// Reads the text of [`to_text`](Self::to_text), for a request that changes the upload.
+    ///
+    /// # Errors
+    /// A later version wrote it.
+    pub(super) fn read(text: &str) -> Result<Self, UploadError> {
+        serde_json::from_str(text).map_err(|error| UploadError::Internal(error.into()))
+    }
+
     /// Reads the text of [`to_text`](Self::to_text). What a later version wrote and this one cannot read is left out.
     pub(crate) fn of_text(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()

@@ -20,22 +20,26 @@ pub(crate) struct Verification(Option<Arc<Mutex<Digested>>>);
 struct Digested {
     body: Pin<Box<dyn Stream<Item = Piece> + Send>>,
     digests: Vec<(Digest, Digester)>,
+    read: u64,
+    max: u64,
 }
 
 impl Digested {
     async fn next(&mut self) -> Option<Piece> {
         let piece = self.body.next().await?;
         if let Ok(bytes) = &piece {
+            self.read += bytes.len() as u64;
             self.digests.iter_mut().for_each(|(_, digester)| digester.update(bytes));
         }
         Some(piece)
     }
 }
 
-/// Returns the body for its reader, and what is verified once the reader has dropped it.
+/// Returns the body for its reader, and what is verified once the reader has dropped it. The body has at most `max` bytes.
 pub(crate) fn verified_body<S>(
     body: S,
     digests: Vec<Digest>,
+    max: u64,
 ) -> (impl Stream<Item = Piece> + Send + 'static, Verification)
 where
     S: Stream<Item = Piece> + Send + 'static,
@@ -48,7 +52,7 @@ where
         (digest, digester)
     };
     let digests = digests.into_iter().map(digester).collect();
-    let digested = Arc::new(Mutex::new(Digested { body: Box::pin(body), digests }));
+    let digested = Arc::new(Mutex::new(Digested { body: Box::pin(body), digests, read: 0, max }));
     let pieces = stream::unfold(Arc::clone(&digested), async |digested: Arc<Mutex<Digested>>| {
         let piece = digested.lock().await.next().await?;
         Some((piece, digested))
@@ -60,12 +64,15 @@ impl Verification {
     /// Reads the rest of the body, which has no meaning to its reader, and verifies the digests.
     ///
     /// # Errors
-    /// The body does not arrive, or has another digest.
+    /// The body does not arrive, is too long, or has another digest.
     pub(crate) async fn finish(self) -> Result<(), IngestError> {
         let Some(digested) = self.0 else { return Ok(()) };
         let mut digested = digested.lock().await;
         while let Some(piece) = digested.next().await {
             piece.map_err(PartsError::from)?;
+            if digested.read > digested.max {
+                return Err(PartsError::TooLarge { max: digested.max }.into());
+            }
         }
         let digests = std::mem::take(&mut digested.digests);
         let is_intact = digests.into_iter().all(|(digest, digester)| digester.matches(&digest));

@@ -253,6 +253,8 @@ async fn form_with_a_key_makes_one_draft() {
         assert_eq!((again.status, again.header("idempotency-replayed")), (201, "true"), "{again:?}");
         assert_eq!(without_id(&again.json()), without_id(&last.json()));
         assert_eq!(again.json()["id"], last.json()["id"]);
+        let is_resumable = headers.iter().any(|(name, _)| *name == interop.complete.0);
+        assert_eq!(again.header("upload-complete"), if is_resumable { "?1" } else { "" }, "{again:?}");
     }
     let other = interop.headers(&[("content-type", &content_type), interop.incomplete, key]);
     assert_eq!(
@@ -260,6 +262,26 @@ async fn form_with_a_key_makes_one_draft() {
         422,
         "the key is of another path"
     );
+}
+
+#[tokio::test]
+async fn key_of_another_request_does_not_answer_for_a_form() {
+    let server = Server::start(&[]);
+    let (_, draft) = server.upload(form_of(&photos(1))).await;
+    let path = format!("/api/v1/listings/{}/photos", draft["id"]);
+    let (body, interop, key) = (form_of(&photos(3)[1..]), &VERSIONS[3], ("idempotency-key", "k1"));
+    let location = created(&server, &path, interop, &[key], &body[..100]);
+    // The form goes on with another boundary.
+    let other =
+        interop.headers(&[("content-type", "multipart/form-data; boundary=b"), interop.incomplete, key]);
+    let other = send(&server, "POST", &path, &other, &body[..100]);
+    assert_eq!(other.status, 422, "{other:?}");
+    let plain = [("content-type", &*content_type()), key];
+    assert_eq!(send(&server, "POST", UPLOAD, &plain, &body).status, 201);
+    let last = complete(&server, &location, interop, 100, &body[100..]);
+    assert_eq!(last.status, 422, "{last:?}");
+    let kept: Value = server.get(&format!("/api/v1/listings/{}", draft["id"])).await.json().await.unwrap();
+    assert_eq!(kept["photos"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

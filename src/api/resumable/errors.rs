@@ -27,6 +27,7 @@ impl From<UploadError> for Problem {
             UploadError::Superseded | UploadError::InProgress => {
                 Self::new(ProblemKind::UploadSuperseded, detail).retry_after(Duration::from_secs(1))
             }
+            UploadError::KeyReused => Self::new(ProblemKind::KeyReused, detail),
             UploadError::DigestMismatch => Self::new(ProblemKind::DigestMismatch, detail),
             UploadError::RefusedHead(reason) => Self::new(photo(&reason), detail),
             UploadError::Refused(reason) => refused(&reason),

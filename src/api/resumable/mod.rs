@@ -8,7 +8,7 @@ mod answers;
 mod checksum;
 mod errors;
 mod forms;
-mod protocol;
+pub(super) mod protocol;
 
 use hyper::header::{CONTENT_DISPOSITION, FORWARDED, HeaderMap, HeaderName, VIA};
 use hyper::{Method, Request, Response};
@@ -315,10 +315,15 @@ impl New {
     ) -> Result<Option<FoundUpload>, Problem> {
         let uploads = &answers.api.uploads;
         if let Some(found) = earlier(answers.api, call, self.id, &self.request).await? {
+            let first = UploadRequest::of_text(&found.row().request).form;
+            let is_same = first.zip(self.request.form.as_ref()).is_none_or(|(first, form)| first.fits(form));
+            if !brings_all && !is_same {
+                return Err(key_reused());
+            }
             if !brings_all || found.row().state != UploadState::Receiving {
                 return Ok(None);
             }
-            uploads.remove(&found).await?;
+            uploads.remove_claimed(&found).await?;
         }
         let (found, is_new) = uploads.create(call.caller, self.id, &self.request, self.length).await?;
         Ok(is_new.then_some(found))

@@ -154,6 +154,15 @@ impl Interop {
     }
 }
 
+/// Adds to an answer that was given before what a client of the draft needs to know: nothing is to be continued.
+pub(in crate::api) fn mark_complete(request: &HeaderMap, response: &mut HeaderMap) {
+    if let Some(interop) = Interop::of(request) {
+        let (name, value) = interop.completeness(true);
+        response.insert(name, value);
+        response.insert(DRAFT_INTEROP_VERSION, interop.version());
+    }
+}
+
 /// Reads an Integer of RFC 9651 without parameters.
 fn integer(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let mut values = headers.get_all(name).iter();

@@ -1,16 +1,52 @@
 //! The end of a form: its draft is recorded, or the form is refused.
 
-use super::FormReader;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{FormReader, FormRequest};
 use crate::catalog::{Begun, ChangeError, ClaimedAttempt, NewAttempt, UploadChange, UploadRow};
 use crate::ingest::{IngestError, OnError, Rejected, Upload, UploadAttempt, Uploaded};
-use crate::model::{AttemptId, Caller, Draft, Timestamp};
+use crate::model::{AttemptId, Caller, Draft, Timestamp, UploadId};
 use crate::uploads::{Progress, ResumableUploads, UploadError};
 
+/// How long the end of a form waits for an earlier request with its attempt, which may not know yet that its client is gone.
+const CLAIM_WAIT: Duration = Duration::from_secs(10);
+/// How often it asks.
+const CLAIM_POLL: Duration = Duration::from_millis(200);
+/// Longest time for which an end that failed is not tried again.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
 /// What a request finds when the last byte of a form is acknowledged.
-enum Attempted {
+pub(in crate::uploads) enum Attempted {
     Claimed(ClaimedAttempt),
     /// An earlier request recorded the draft.
     Recorded(Draft, String),
+}
+
+/// Forms whose end failed for a reason that passes, and when it may be tried again. Each try decodes the whole form.
+#[derive(Debug, Default)]
+pub(in crate::uploads) struct Pauses(Mutex<HashMap<UploadId, Instant>>);
+
+impl Pauses {
+    fn check(&self, id: UploadId) -> Result<(), IngestError> {
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        until.retain(|_, until| *until > now);
+        match until.get(&id) {
+            Some(until) => Err(IngestError::Busy { retry_after: *until - now }),
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&self, id: UploadId, error: &IngestError) {
+        if let Some(pause) = error.retry_after() {
+            let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            until.insert(id, Instant::now() + pause.min(MAX_PAUSE));
+        }
+    }
 }
 
 impl ResumableUploads {
@@ -18,66 +54,95 @@ impl ResumableUploads {
     pub(in crate::uploads) async fn finish_form(
         &self,
         caller: Caller,
-        row: UploadRow,
-        mut reader: FormReader,
+        row: &UploadRow,
+        reader: &mut FormReader,
         claimed: Option<ClaimedAttempt>,
     ) -> Result<Progress, UploadError> {
-        let id = reader.request.attempt.unwrap_or_else(|| AttemptId::of_upload(row.id));
         let attempted = match claimed {
             Some(claimed) => Attempted::Claimed(claimed),
-            None => self.attempt(id, &reader).await?,
+            None => self.attempt(row.id, &reader.request).await?,
         };
         let claimed = match attempted {
             Attempted::Claimed(claimed) => claimed,
             Attempted::Recorded(draft, note) => return Ok(self.ingested(caller, row, draft, note).await),
         };
-        self.catch_up(&mut reader, &row).await?;
-        let FormReader { request, session: Some(session), .. } = reader else {
+        self.pauses.check(row.id)?;
+        let recorded = self.record_form(caller, row, reader, claimed).await;
+        if let Err(UploadError::Ingest(error)) = &recorded {
+            self.pauses.begin(row.id, error);
+        }
+        let (draft, note) = recorded?;
+        Ok(self.ingested(caller, row, draft, note).await)
+    }
+
+    async fn record_form(
+        &self,
+        caller: Caller,
+        row: &UploadRow,
+        reader: &mut FormReader,
+        claimed: ClaimedAttempt,
+    ) -> Result<(Draft, String), UploadError> {
+        self.feed_stored(self.session(reader), row).await??;
+        let Some(session) = reader.session.take() else {
             return Err(UploadError::Internal("a form has no session".into()));
         };
         let read = session.end().await?;
-        let note = match request.on_error {
+        let FormRequest { target, on_error, .. } = reader.request;
+        let note = match on_error {
             OnError::Fail => |_: &[Rejected]| String::new(),
             OnError::Skip => self.rules.note,
         };
         let attempt = Some(UploadAttempt { claimed, note });
         // The draft is that of whoever created the upload.
         let caller = Caller { user: row.owner, ..caller };
-        let upload = Upload { caller, target: request.target, on_error: request.on_error, attempt };
-        match self.ingest.record(upload, read).await {
-            Ok(Uploaded { draft, rejected, photos: _ }) => {
-                Ok(self.ingested(caller, row, draft, note(&rejected)).await)
-            }
+        let recorded = self.ingest.record(Upload { caller, target, on_error, attempt }, read).await;
+        match recorded {
+            Ok(Uploaded { draft, rejected, photos: _ }) => Ok((draft, note(&rejected))),
             // A request on another instance was faster.
             Err(IngestError::Draft(ChangeError::Repeated)) => Err(UploadError::InProgress),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn attempt(&self, id: AttemptId, reader: &FormReader) -> Result<Attempted, UploadError> {
+    /// Claims the attempt of a form, or returns the draft that it has made. Waits for an earlier request with it.
+    pub(in crate::uploads) async fn attempt(
+        &self,
+        upload: UploadId,
+        form: &FormRequest,
+    ) -> Result<Attempted, UploadError> {
+        let id = form.attempt.unwrap_or_else(|| AttemptId::of_upload(upload));
         let since = Timestamp::now().minus(self.rules.attempt_lifetime);
-        match self.catalog.begin_attempt(id, since).await? {
-            Begun::InWork => Err(UploadError::InProgress),
-            Begun::Done(attempt) => Ok(Attempted::Recorded(attempt.draft, attempt.note)),
-            Begun::Claimed(claim) => {
-                let request = reader.request.head.clone();
-                let attempt = NewAttempt { id, request, note: String::new(), since };
-                Ok(Attempted::Claimed(ClaimedAttempt { attempt, claim }))
+        let deadline = Instant::now() + CLAIM_WAIT;
+        loop {
+            match self.catalog.begin_attempt(id, since).await? {
+                Begun::InWork if Instant::now() < deadline => sleep(CLAIM_POLL).await,
+                Begun::InWork => return Err(UploadError::InProgress),
+                Begun::Done(attempt) if !attempt.request.fits(&form.head) => {
+                    return Err(UploadError::KeyReused);
+                }
+                Begun::Done(attempt) => return Ok(Attempted::Recorded(attempt.draft, attempt.note)),
+                Begun::Claimed(claim) => {
+                    let request = form.head.clone();
+                    let attempt = NewAttempt { id, request, note: String::new(), since };
+                    return Ok(Attempted::Claimed(ClaimedAttempt { attempt, claim }));
+                }
             }
         }
     }
 
     /// Notes that the draft of a form is recorded. A failure does not matter to the client: whoever continues the upload later
     /// finds the draft by its attempt.
-    async fn ingested(&self, caller: Caller, row: UploadRow, draft: Draft, note: String) -> Progress {
-        self.refund(caller, row.offset);
-        self.counts.finished.inc();
+    async fn ingested(&self, caller: Caller, row: &UploadRow, draft: Draft, note: String) -> Progress {
         let change = UploadChange::Ingest(draft.id);
         match self.catalog.change_upload(row.id, row.writer, change).await {
-            Ok(Some(_)) => self.remove_bytes(&row).await,
+            Ok(Some(_)) => {
+                self.refund(caller, row.offset);
+                self.counts.finished.inc();
+                self.remove_bytes(row).await;
+            }
             Ok(None) => {}
             Err(error) => tracing::warn!(upload = %row.id, %error, "a form whose draft is recorded stays"),
         }
-        Progress::Ingested { row, draft, note }
+        Progress::Ingested { row: row.clone(), draft, note }
     }
 }

@@ -10,8 +10,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 use super::FormRequest;
+use crate::catalog::UploadRow;
 use crate::ingest::{Ingest, IngestError, ReadUpload};
-use crate::model::ClientKey;
+use crate::model::{ClientKey, Timestamp};
 use crate::uploads::{Digest, Digester};
 
 /// Chunks that wait to be read.
@@ -19,6 +20,8 @@ const WAITING_CHUNKS: usize = 2;
 
 /// A form that is being read. Dropping it abandons its photos.
 pub(super) struct Session {
+    /// When the upload was created. Another upload may have the id of an earlier one.
+    created: Timestamp,
     state: State,
     fed: u64,
     /// The digest that the whole form should have.
@@ -40,6 +43,7 @@ impl Session {
     /// Begins to read a form of which nothing was read.
     pub(super) fn begin(
         ingest: Arc<Ingest>,
+        created: Timestamp,
         client: ClientKey,
         request: &FormRequest,
         digest: Option<&Digest>,
@@ -52,7 +56,12 @@ impl Session {
         let reading = async move { ingest.read(client, on_error, body, &boundary).await };
         let task = AbortOnDropHandle::new(tokio::spawn(reading.in_current_span()));
         let digest = digest.map(|digest| (digest.clone(), digest.digester()));
-        Self { state: State::Reading { feed, task }, fed: 0, digest }
+        Self { created, state: State::Reading { feed, task }, fed: 0, digest }
+    }
+
+    /// Returns whether what the session read are the first acknowledged bytes of this upload.
+    pub(super) fn fits(&self, row: &UploadRow) -> bool {
+        self.created == row.created && self.fed <= row.offset
     }
 
     /// Returns how many bytes were read.
