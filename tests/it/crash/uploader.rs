@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -175,6 +176,8 @@ pub(super) struct Uploader {
     pub(super) samples: Arc<Vec<Sample>>,
     pub(super) counts: Arc<Counts>,
     pub(super) running: watch::Receiver<Running>,
+    /// The directory in which the S3 server of the test has the objects of uploads.
+    pub(super) objects: Option<PathBuf>,
     /// The number of restarts after which the client has checked its uploads.
     pub(super) checked: watch::Sender<usize>,
     pub(super) finished: Vec<Known>,
@@ -191,6 +194,7 @@ impl Uploader {
                 break;
             }
             self.upload(turn).await;
+            self.remove_empty_directory();
         }
         let everything = self.finished.len();
         self.read_finished(everything).await;
@@ -235,6 +239,18 @@ impl Uploader {
             match upload.offset {
                 Some(offset) if !self.random.chance(20) => self.append(&mut upload, &known, offset).await,
                 _ => self.find_offset(&mut upload, &known).await,
+            }
+        }
+    }
+
+    /// Removes the directory of the upload that ended last. The S3 server of the test leaves it, and reads all of them for each list.
+    fn remove_empty_directory(&self) {
+        let last = |uploads: &[Known]| uploads.last().map(|known| known.location.clone());
+        for location in [last(&self.finished), last(&self.cancelled)].into_iter().flatten() {
+            if let Some(objects) = &self.objects {
+                let _not_empty = std::fs::remove_dir(
+                    objects.join(location.trim_start_matches(UPLOADS).trim_start_matches('/')),
+                );
             }
         }
     }

@@ -2,7 +2,7 @@
 //! finished photo is that of a plain upload, and nothing is left in the end.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,11 +79,16 @@ impl Servers {
     /// Returns the files with bytes of uploads.
     fn upload_files(&self, bucket: Option<&Bucket>) -> Vec<String> {
         let dir = match bucket {
-            Some(bucket) => bucket.dir().join(BUCKET).join("uploads"),
+            Some(bucket) => objects(bucket),
             None => self.servers[0].media_root().join(".uploads"),
         };
         if dir.exists() { files_below(&dir) } else { Vec::new() }
     }
+}
+
+/// Returns the directory with the objects of uploads.
+fn objects(bucket: &Bucket) -> PathBuf {
+    bucket.dir().join(BUCKET).join("uploads")
 }
 
 fn addresses(servers: &[Server], without: Option<usize>) -> Vec<SocketAddr> {
@@ -123,6 +128,7 @@ async fn kill_under_uploads(place: Place, count: usize, bucket: Option<&Bucket>)
             samples: Arc::clone(&samples),
             counts: Arc::clone(&counts),
             running: servers.running.subscribe(),
+            objects: bucket.map(objects),
             checked: sender,
             finished: Vec::new(),
             cancelled: Vec::new(),
