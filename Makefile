@@ -64,8 +64,9 @@ compare: native clients ## the image pipeline compared with Pillow, sharp and li
 chart: ## draw docs/compare.svg from the figures in BENCHMARKS.md
 	python3 tools/chart.py
 
-load: native ## 2,000 slow phones and 10,000 idle connections against the release build; needs 13,000 open files
+load: native ## 2,000 slow phones, 10,000 idle connections and 100,000 unfinished uploads against the release build; needs 13,000 open files
 	cargo bench --locked --bench load -- run
+	cargo bench --locked --bench load -- uploads
 
 fuzz-smoke: native ## every fuzz target for ten seconds, with AddressSanitizer; `make test` does it too
 	tools/fuzz.sh smoke

@@ -102,7 +102,7 @@ pub(crate) async fn probe(server: SocketAddr, stop: Arc<AtomicBool>) -> (Vec<Dur
 }
 
 /// Connects from the address of a separate client: 127.kind.number.
-async fn connect(server: SocketAddr, kind: u8, number: u64) -> io::Result<TcpStream> {
+pub(crate) async fn connect(server: SocketAddr, kind: u8, number: u64) -> io::Result<TcpStream> {
     let [.., high, low] = number.to_be_bytes();
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((Ipv4Addr::new(127, kind, high, low), 0)))?;

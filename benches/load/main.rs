@@ -4,6 +4,8 @@
 //! known photos behave as in production, with default settings. All phones run on one thread and write from prepared
 //! bodies, because the generator shares its cores with the server. Meanwhile a monitor requests `/api/v1/health`
 //! twenty times a second, each time on a new connection. Figures go to stdout; the server's log is discarded.
+//!
+//! A second run measures the memory of unfinished resumable uploads: see `uploads`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -23,6 +25,7 @@ use self::server::Server;
 mod clients;
 mod photos;
 mod server;
+mod uploads;
 
 /// An error that stops the run, as a sentence.
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -45,12 +48,17 @@ struct Plan {
 
 fn main() -> ExitCode {
     // cargo adds an argument, and a plain `cargo bench` starts this program too.
-    if std::env::args().nth(1).as_deref() != Some("run") {
-        println!("load: run `make load`");
-        return ExitCode::SUCCESS;
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run())) {
+    let runtime = runtime.map_err(Into::into);
+    let ended = match std::env::args().nth(1).as_deref() {
+        Some("run") => runtime.and_then(|runtime| runtime.block_on(run())),
+        Some("uploads") => runtime.and_then(|runtime| runtime.block_on(uploads::run())),
+        _ => {
+            println!("load: run `make load`");
+            return ExitCode::SUCCESS;
+        }
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("load: {error}");
@@ -70,7 +78,7 @@ async fn run() -> Outcome<()> {
     enough_files(plan.phones + plan.idle + 200)?;
     eprintln!("load: making {} photos", plan.phones);
     let bodies = photos::bodies(plan.phones, plan.bytes)?;
-    let server = Server::start()?;
+    let server = Server::start(&[])?;
     let start = server.memory()?;
     println!("start: {start}");
 

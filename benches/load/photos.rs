@@ -24,6 +24,23 @@ const SHIFTS: usize = 64;
 
 /// Creates `count` forms, each with a photo of about `bytes` bytes.
 pub(crate) fn bodies(count: u64, bytes: u64) -> Outcome<Vec<Body>> {
+    let form = |(number, jpeg): (usize, Vec<u8>)| {
+        let head = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"files\"; filename=\"{number}.jpg\"\r\n\
+             Content-Type: image/jpeg\r\n\r\n"
+        );
+        Body([head.as_bytes(), &jpeg, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat())
+    };
+    Ok(photos(count, bytes)?.into_iter().enumerate().map(form).collect())
+}
+
+/// Creates a photo of about `bytes` bytes.
+pub(crate) fn photo(bytes: u64) -> Outcome<Vec<u8>> {
+    Ok(photos(1, bytes)?.concat())
+}
+
+/// Creates `count` photos of about `bytes` bytes each.
+fn photos(count: u64, bytes: u64) -> Outcome<Vec<Vec<u8>>> {
     // At this noise and quality a pixel takes about two bits.
     let pixels = usize::try_from(bytes)? * 4;
     let width = (pixels * 4 / 3).isqrt().next_multiple_of(16);
@@ -48,12 +65,7 @@ pub(crate) fn bodies(count: u64, bytes: u64) -> Outcome<Vec<Body>> {
             let at = (number / SHIFTS % SHIFTS) * pitch + number % SHIFTS * 3;
             let pixels = picture.get(at..).unwrap_or_default();
             let crop = Image { pixels, width, pitch, height, format: PixelFormat::RGB };
-            let jpeg = compressor.compress_to_vec(crop)?;
-            let head = format!(
-                "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"files\"; filename=\"{number}.jpg\"\r\n\
-                 Content-Type: image/jpeg\r\n\r\n"
-            );
-            Ok(Body([head.as_bytes(), &jpeg, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat()))
+            Ok(compressor.compress_to_vec(crop)?)
         })
         .collect()
 }

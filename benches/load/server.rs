@@ -1,10 +1,13 @@
-//! The server under load: the release build, or `VINTEDBOT_LOAD_BINARY`, with default settings.
+//! The server under load: the release build, or `VINTEDBOT_LOAD_BINARY`.
 
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::Outcome;
@@ -13,7 +16,8 @@ use crate::Outcome;
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
-    _dir: TempDir,
+    dir: Arc<TempDir>,
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 /// Memory of a process in KiB, as the kernel reports it.
@@ -30,12 +34,35 @@ impl fmt::Display for Memory {
 }
 
 impl Server {
-    pub(crate) fn start() -> Outcome<Self> {
+    /// Starts a server with these settings, and defaults otherwise.
+    pub(crate) fn start(settings: &[(&'static str, &'static str)]) -> Outcome<Self> {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+        Self::start_in(Arc::new(dir), settings.to_vec())
+    }
+
+    /// Kills the server, and starts another one on its data.
+    pub(crate) fn kill_and_start(mut self) -> Outcome<Self> {
+        self.child.kill()?;
+        self.start_again()
+    }
+
+    /// Stops the server as a service manager does, and starts another one on its data.
+    pub(crate) fn stop_and_start(mut self) -> Outcome<Self> {
+        kill(Pid::from_raw(self.child.id().try_into()?), Signal::SIGTERM)?;
+        self.start_again()
+    }
+
+    fn start_again(&mut self) -> Outcome<Self> {
+        self.child.wait()?;
+        Self::start_in(Arc::clone(&self.dir), std::mem::take(&mut self.settings))
+    }
+
+    fn start_in(dir: Arc<TempDir>, settings: Vec<(&'static str, &'static str)>) -> Outcome<Self> {
         let binary = std::env::var_os("VINTEDBOT_LOAD_BINARY")
             .unwrap_or_else(|| env!("CARGO_BIN_EXE_vintedbot-ingest").into());
-        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        let mut child =
-            Command::new(binary).current_dir(dir.path()).env("PORT", "0").stdout(Stdio::piped()).spawn()?;
+        let mut command = Command::new(binary);
+        command.current_dir(dir.path()).env("PORT", "0").envs(settings.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("the server has no stdout")?).lines();
         let mut port = None;
         for line in lines.by_ref() {
@@ -50,7 +77,7 @@ impl Server {
         let port: u16 = port.ok_or("the server did not say its port")?;
         // Keep reading, otherwise the server would block when the pipe is full.
         std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, address: (Ipv4Addr::LOCALHOST, port).into(), _dir: dir })
+        Ok(Self { child, address: (Ipv4Addr::LOCALHOST, port).into(), dir, settings })
     }
 
     pub(crate) fn memory(&self) -> Outcome<Memory> {

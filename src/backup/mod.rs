@@ -22,6 +22,7 @@ pub(crate) use self::pages::{is_empty, read_all};
 
 use crate::catalog::{CatalogError, RestoreError};
 use crate::media::MediaError;
+use crate::partial::PartialError;
 
 /// Why a command failed. Causes are sources.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,9 @@ pub(crate) enum BackupError {
     /// The media store failed.
     #[error(transparent)]
     Media(#[from] MediaError),
+    /// The store of unfinished uploads failed.
+    #[error(transparent)]
+    Uploads(#[from] PartialError),
     /// The export cannot be imported.
     #[error(transparent)]
     Malformed(#[from] Malformed),

@@ -1,7 +1,7 @@
 //! Visits all rows of a catalog, a page at a time.
 
 use super::BackupError;
-use crate::catalog::{AttemptRow, CatalogError, DraftRow, EventRow, KnownSource, Restorable};
+use crate::catalog::{AttemptRow, CatalogError, DraftRow, EventRow, KnownSource, Restorable, UploadRow};
 use crate::model::Media;
 
 const PAGE: usize = 500;
@@ -39,6 +39,13 @@ pub(super) async fn each_event(
     work: impl AsyncFnMut(EventRow) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
     each(async |after| catalog.events_page(after, PAGE).await, |row| row.number, work).await
+}
+
+pub(super) async fn each_upload(
+    catalog: &dyn Restorable,
+    work: impl AsyncFnMut(UploadRow) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
+    each(async |after| catalog.uploads_page(after, PAGE).await, |row| row.id, work).await
 }
 
 /// Calls `work` for all rows. It may remove the rows that it gets.

@@ -54,8 +54,10 @@ pub enum UploadState {
 /// A change of an upload by its writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UploadChange {
-    /// A new writer takes over. Its number is one more than that of the earlier one.
+    /// A new writer takes over, unless more bytes were acknowledged meanwhile. Its number is one more than that of the earlier one.
     Claim {
+        /// The number of bytes that are acknowledged. The layout says that the new writer begins there.
+        offset: u64,
         /// Where the new writer puts bytes.
         layout: String,
         /// When the upload may be removed.
@@ -125,7 +127,10 @@ impl UploadRow {
         }
         let mut row = self.clone();
         match change {
-            UploadChange::Claim { layout, expires } => {
+            UploadChange::Claim { offset, layout, expires } => {
+                if *offset != self.offset {
+                    return None;
+                }
                 row.writer += 1;
                 row.layout.clone_from(layout);
                 row.expires = *expires;

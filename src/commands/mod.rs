@@ -165,6 +165,6 @@ fn issue_token(settings: &Settings, user: u64, ttl: Duration) -> Result<Verdict,
 
 async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
     let Stores { catalog, media } = stores::open(settings, Mode::Existing).await?;
-    let summary = check(&*catalog, &*media.store, checks).await?;
+    let summary = check(&*catalog, &media, checks).await?;
     Ok(if summary.problems == 0 { Verdict::Well } else { Verdict::Problems })
 }

@@ -80,7 +80,7 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     restore(&catalog, &input.file).await?;
     // Missing photos are reported. They do not make the rebuild fail.
     let media = stores::open_media(settings, Mode::Create).await?;
-    let found = check(&catalog, &*media.store, Checks { quick: true, repair: false }).await?;
+    let found = check(&catalog, &media, Checks { quick: true, repair: false }).await?;
     if found.without_row > 0 {
         let count = found.without_row;
         note(&format!(

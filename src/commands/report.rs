@@ -7,7 +7,7 @@ use crate::backup::{self, Checks, Finding, Summary};
 use crate::catalog::Restorable;
 use crate::config::Settings;
 use crate::error_chain::error_chain;
-use crate::media::MediaStore;
+use crate::stores::Media;
 
 /// Rows that are imported between two lines of progress.
 const ROWS_PER_LINE: u64 = 10_000;
@@ -27,11 +27,12 @@ pub(super) async fn restore(catalog: &dyn Restorable, file: &File) -> Result<(),
 
 pub(super) async fn check(
     catalog: &dyn Restorable,
-    store: &dyn MediaStore,
+    media: &Media,
     checks: Checks,
 ) -> Result<Summary, String> {
     let say = |finding: &Finding| say(&finding.to_string());
-    let summary = backup::fsck(catalog, store, checks, say).await.map_err(with_causes)?;
+    let summary =
+        backup::fsck(catalog, &*media.store, &*media.partial, checks, say).await.map_err(with_causes)?;
     note(&summary.to_string());
     Ok(summary)
 }

@@ -20,11 +20,14 @@ impl ResumableUploads {
     /// Removes what is no longer needed, until `stop` is cancelled.
     pub(crate) async fn run(&self, stop: CancellationToken) {
         for run in 0_u32.. {
-            let removed = match run % RUNS_PER_SEARCH {
-                0 => self.remove_stray_bytes(&stop).await,
-                _ => self.expire(&stop).await,
+            let removed = async {
+                self.expire(&stop).await?;
+                if run % RUNS_PER_SEARCH == 0 {
+                    self.remove_stray_bytes(&stop).await?;
+                }
+                Ok::<_, UploadError>(())
             };
-            if let Err(error) = removed {
+            if let Err(error) = removed.await {
                 tracing::warn!(error = %error_chain(&error), "expired uploads stay until the next run");
             }
             if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {

@@ -46,7 +46,7 @@ use crate::ingest::parts::{PartsError, StreamError};
 use crate::ingest::{Ingest, IngestError, PhotoError, Rejected};
 use crate::listings::may_see;
 use crate::model::{AttemptId, Caller, Draft, Media, Timestamp, UploadId, UserId};
-use crate::partial::{PartialStore, PartialWriter};
+use crate::partial::{PartialError, PartialStore, PartialWriter};
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::metrics::{Counter, Metrics, Unit};
 
@@ -294,7 +294,7 @@ impl ResumableUploads {
             return Ok(FoundUpload(row));
         }
         // A writer of another instance acknowledges nothing more from here on.
-        self.claim(&row).await.map(FoundUpload)
+        self.claim(row).await.map(FoundUpload)
     }
 
     /// Removes an upload, and its bytes.
@@ -388,11 +388,22 @@ impl ResumableUploads {
         if length.is_some_and(|length| length < offset) {
             return Err(UploadError::InconsistentLength);
         }
-        let row = self.claim(&row).await?;
+        let row = self.claim(row).await?;
+        if row.offset != offset {
+            return Err(UploadError::OffsetMismatch { expected: row.offset, provided: offset });
+        }
         if offset > 0 {
             self.counts.resumed.inc();
         }
-        let writer = self.partial.append(row.id, &row.layout, row.writer, offset).await?;
+        let writer = match self.partial.append(row.id, &row.layout, row.writer, offset).await {
+            Err(error @ PartialError::TooManyResumptions) => {
+                // Nothing continues it: its client begins anew, also under the same Idempotency-Key.
+                self.catalog.remove_upload(row.id, None).await?;
+                self.partial.remove(row.id).await?;
+                return Err(error.into());
+            }
+            writer => writer?,
+        };
         let reader = self.reader(caller, &row, &request).await?;
         // From here on a later request waits until this one has ended.
         acknowledged(offset);
@@ -431,20 +442,23 @@ impl ResumableUploads {
         if row.length.is_some_and(|length| length != row.offset) {
             return Err(UploadError::InconsistentLength);
         }
+        // The ends are boxed, so that an upload that receives takes no memory for them.
         match reader {
             Reader::Photo { .. } => {
                 // The photo is counted from here on.
                 drop(reader);
-                self.finish(caller, row).await
+                Box::pin(self.finish(caller, row)).await
             }
-            Reader::Form(mut form) => match self.finish_form(caller, &row, &mut form, claimed).await {
-                Ok(progress) => Ok(progress),
-                Err(error) => {
-                    let error = self.refuse_if_final(&row, error).await?;
-                    self.park_form(*form, &row);
-                    Err(error)
+            Reader::Form(mut form) => {
+                match Box::pin(self.finish_form(caller, &row, &mut form, claimed)).await {
+                    Ok(progress) => Ok(progress),
+                    Err(error) => {
+                        let error = self.refuse_if_final(&row, error).await?;
+                        self.park_form(*form, &row);
+                        Err(error)
+                    }
                 }
-            },
+            }
         }
     }
 
@@ -454,17 +468,28 @@ impl ResumableUploads {
     }
 
     /// Becomes the writer of an upload.
-    async fn claim(&self, row: &UploadRow) -> Result<UploadRow, UploadError> {
-        let layout = self.partial.layout(&row.layout, row.writer + 1, row.offset);
-        let expires = self.expiry();
-        let claimed =
-            self.catalog.change_upload(row.id, row.writer, UploadChange::Claim { layout, expires }).await?;
-        claimed.ok_or(UploadError::Superseded)
+    async fn claim(&self, mut row: UploadRow) -> Result<UploadRow, UploadError> {
+        loop {
+            let (offset, expires) = (row.offset, self.expiry());
+            let layout = self.partial.layout(&row.layout, row.writer + 1, offset);
+            let claim = UploadChange::Claim { offset, layout, expires };
+            if let Some(claimed) = self.catalog.change_upload(row.id, row.writer, claim).await? {
+                return Ok(claimed);
+            }
+            // A writer of another instance has acknowledged more bytes since the row was read, or there is a newer one.
+            let now = self.catalog.upload(row.id).await?.ok_or(UploadError::NotFound)?;
+            if now.writer != row.writer || now.offset == offset {
+                return Err(UploadError::Superseded);
+            }
+            row = now;
+        }
     }
 
-    /// Returns when an upload that is continued now may be removed.
+    /// Returns when an upload that is continued now may be removed: after a whole minute, so that an index of these times seldom
+    /// changes.
     fn expiry(&self) -> Timestamp {
-        Timestamp::now().plus(self.rules.lifetime)
+        let expiry = Timestamp::now().plus(self.rules.lifetime).millis();
+        Timestamp::from_millis(expiry - expiry % 60_000)
     }
 
     fn refuse_longer(&self, request: &UploadRequest, length: Option<u64>) -> Result<(), UploadError> {

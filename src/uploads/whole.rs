@@ -67,7 +67,7 @@ impl ResumableUploads {
         length: Option<u64>,
     ) -> Result<UploadRow, UploadError> {
         let now = Timestamp::now();
-        let row = UploadRow::new(id, caller.user, request.to_text()?, now, now.plus(self.rules.lifetime));
+        let row = UploadRow::new(id, caller.user, request.to_text()?, now, self.expiry());
         // Above those of an earlier upload with this id, of which a store may still have bytes.
         Ok(UploadRow { length, writer: now.millis(), ..row })
     }

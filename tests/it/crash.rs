@@ -4,7 +4,10 @@
 //! `make crash ROUNDS=200` runs more rounds than `make test` has time for.
 
 mod deliveries;
+mod exchange;
 mod forms;
+mod uploader;
+mod uploads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -52,7 +55,12 @@ fn random(below: u64) -> u64 {
 }
 
 fn rounds() -> usize {
-    std::env::var("VINTEDBOT_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
+    rounds_or(ROUNDS)
+}
+
+/// Returns how many rounds to run, and `default` if nothing is said.
+fn rounds_or(default: usize) -> usize {
+    std::env::var("VINTEDBOT_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(default)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -55,6 +55,7 @@ mod soak;
 mod streaming;
 mod support;
 mod tokens;
+mod upload_leftovers;
 mod uploads;
 mod web;
 mod webhook;

@@ -102,7 +102,8 @@ impl Place {
         settings
     }
 
-    fn start(&self, number: usize, dir: Arc<TempDir>) -> Server {
+    /// Starts the server with this number in `dir`.
+    pub(crate) fn start(&self, number: usize, dir: Arc<TempDir>) -> Server {
         let mut settings = self.settings(&server_name(number));
         settings.extend(
             [("MAX_UPLOADS_PER_REQUEST", "4"), ("MAX_PHOTOS_PER_DRAFT", "6")]
@@ -126,26 +127,36 @@ impl Place {
     }
 
     /// Lets so much time pass for the claims and leases of a killed server that they are free.
-    async fn age_claims(&self) {
+    pub(crate) async fn age_claims(&self) {
         let Some((cluster, url)) = &self.database else { return };
         let age = "UPDATE attempt_claim SET renewed = renewed - interval '1 minute';
             UPDATE delivery SET due = due - interval '1 minute'";
         cluster.client(url).await.batch_execute(age).await.unwrap();
     }
 
+    /// Lets resumable uploads expire. The embedded catalog cannot be changed from outside.
+    pub(crate) async fn expire_uploads(&self) {
+        let Some((cluster, url)) = &self.database else { return };
+        let age = "UPDATE upload SET expires = now() - interval '1 minute'";
+        cluster.client(url).await.batch_execute(age).await.unwrap();
+    }
+
     /// Asserts that fsck finds nothing at all, but for objects of killed uploads in a bucket, and that the outbox fits its events.
-    async fn assert_consistent(&self, dir: &Path) {
+    /// Returns what fsck says it checked.
+    pub(crate) async fn assert_consistent(&self, dir: &Path) -> String {
         let output = binary(dir).envs(self.settings("fsck")).arg("fsck").output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let has_bucket = self.settings.iter().any(|(name, _)| name == "S3_BUCKET");
         let found = String::from_utf8(output.stdout).unwrap();
         assert!(found.lines().all(|line| has_bucket && line.starts_with("file-without-row ")), "{found}");
-        let Some((cluster, url)) = &self.database else { return };
+        let summary = String::from_utf8(output.stderr).unwrap();
+        let Some((cluster, url)) = &self.database else { return summary };
         let wrong =
             "SELECT count(*) FROM delivery d WHERE d.events = 0 OR d.events <> (SELECT count(*) FROM event e
             WHERE e.subject_kind = d.subject_kind AND e.subject_id = d.subject_id)";
         let wrong: i64 = cluster.client(url).await.query_one(wrong, &[]).await.unwrap().get(0);
         assert_eq!(wrong, 0, "deliveries have another number of events");
+        summary
     }
 }
 

@@ -44,7 +44,8 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Prob
     api.refuse_if_read_only()?;
     let protocol = Protocol::of(call.request.headers())?;
     let created = match protocol {
-        Protocol::Plain => create_plain(api, call).await,
+        // Boxed, so that uploads in steps take no memory for it.
+        Protocol::Plain => Box::pin(create_plain(api, call)).await,
         Protocol::Ietf(interop) => create_ietf(api, call, interop, None).await,
         Protocol::Tus => create_tus(api, call).await,
     };

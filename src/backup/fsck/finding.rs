@@ -43,6 +43,8 @@ impl fmt::Display for Finding {
 pub(crate) struct Summary {
     /// Rows of the catalog.
     pub rows: Counts,
+    /// Resumable uploads.
+    pub uploads: u64,
     /// Photos in the store.
     pub files: u64,
     /// Photos that no row refers to.
@@ -67,12 +69,12 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rows, files, without_row: _, problems, repaired, notes } = self;
+        let Self { rows, uploads, files, without_row: _, problems, repaired, notes } = self;
         let Counts { media, drafts, sources, attempts, events } = rows;
         write!(
             f,
             "Checked {media} media rows, {drafts} drafts, {sources} sources, {attempts} idempotency keys, \
-             {events} events and {files} files: {problems} problems, {repaired} repaired, {notes} harmless."
+             {events} events, {uploads} uploads and {files} files: {problems} problems, {repaired} repaired, {notes} harmless."
         )
     }
 }

@@ -1,19 +1,21 @@
 //! Checks that catalog and photos agree.
 //!
-//! A repair loses nothing: it corrects what follows from other rows, and moves damaged photos to quarantine. Problems that
-//! only an upload or an operator can solve are reported.
+//! A repair loses nothing: it corrects what follows from other rows, moves damaged photos to quarantine, and removes unfinished
+//! uploads that cannot go on. Problems that only an upload or an operator can solve are reported.
 
 mod drafts;
 mod finding;
 mod indexes;
 mod media;
+mod uploads;
 
 pub(crate) use self::finding::{Finding, Outcome, Summary};
 use super::BackupError;
-use super::pages::{each_attempt, each_draft, each_event, each_media, each_source};
+use super::pages::{each_attempt, each_draft, each_event, each_media, each_source, each_upload};
 use crate::catalog::{Restorable, Restore, State};
 use crate::media::MediaStore;
 use crate::model::{MAX_ID, MediaId};
+use crate::partial::PartialStore;
 
 /// What to check, and whether to repair it.
 #[derive(Debug, Clone, Copy)]
@@ -33,12 +35,14 @@ pub(crate) struct Checks {
 pub(crate) async fn fsck(
     catalog: &dyn Restorable,
     store: &dyn MediaStore,
+    partial: &dyn PartialStore,
     checks: Checks,
     report: impl FnMut(&Finding),
 ) -> Result<Summary, BackupError> {
     let mut fsck = Fsck {
         catalog,
         store,
+        partial,
         checks,
         report,
         summary: Summary::default(),
@@ -64,14 +68,17 @@ pub(crate) async fn fsck(
         Ok(())
     })
     .await?;
+    each_upload(catalog, async |row| fsck.upload(&row).await).await?;
     fsck.counters().await?;
     fsck.files().await?;
+    fsck.stray_bytes().await?;
     Ok(fsck.summary)
 }
 
 struct Fsck<'a, F> {
     catalog: &'a dyn Restorable,
     store: &'a dyn MediaStore,
+    partial: &'a dyn PartialStore,
     checks: Checks,
     report: F,
     summary: Summary,

@@ -56,7 +56,7 @@ async fn upload_is_read_back_and_changed_by_its_writer_alone(catalog: &dyn Catal
     assert_eq!(catalog.upload(row.id).await.unwrap(), Some(row.clone()));
     assert_eq!(catalog.upload(UploadId::random()).await.unwrap(), None);
     let (layout, expires) = ("1:0".to_owned(), later().plus(Duration::from_secs(5)));
-    let claim = UploadChange::Claim { layout: layout.clone(), expires };
+    let claim = UploadChange::Claim { offset: 0, layout: layout.clone(), expires };
     let claimed = catalog.change_upload(row.id, 0, claim.clone()).await.unwrap();
     let expected = UploadRow { writer: 1, layout, expires, ..row.clone() };
     assert_eq!(claimed, Some(expected.clone()));
@@ -70,8 +70,17 @@ async fn upload_is_read_back_and_changed_by_its_writer_alone(catalog: &dyn Catal
     // Neither does an offset decrease, nor does a length change.
     let again = catalog.change_upload(row.id, 1, advance(4, Some(8))).await.unwrap();
     assert_eq!(again, Some(expected.clone()));
-    assert_eq!(catalog.upload(row.id).await.unwrap(), Some(expected));
+    assert_eq!(catalog.upload(row.id).await.unwrap(), Some(expected.clone()));
     assert_eq!(catalog.change_upload(UploadId::random(), 0, advance(1, None)).await.unwrap(), None);
+    // Its layout would hide bytes that were acknowledged since it was made.
+    let claim = |offset| UploadChange::Claim { offset, layout: format!("1:0,2:{offset}"), expires };
+    assert_eq!(
+        catalog.change_upload(row.id, 1, claim(0)).await.unwrap(),
+        None,
+        "five bytes are acknowledged"
+    );
+    let claimed = catalog.change_upload(row.id, 1, claim(5)).await.unwrap();
+    assert_eq!(claimed, Some(UploadRow { writer: 2, layout: "1:0,2:5".into(), ..expected }));
 }
 
 async fn failed_upload_never_changes_again(catalog: &dyn Catalog) {
@@ -81,7 +90,7 @@ async fn failed_upload_never_changes_again(catalog: &dyn Catalog) {
     for change in [
         UploadChange::Advance { offset: 1, length: None, expires: later() },
         UploadChange::Finish(photo("of a failed upload")),
-        UploadChange::Claim { layout: String::new(), expires: later() },
+        UploadChange::Claim { offset: 0, layout: String::new(), expires: later() },
     ] {
         assert_eq!(catalog.change_upload(row.id, 0, change).await.unwrap(), None);
     }
@@ -177,7 +186,7 @@ async fn draft_with_an_unusable_upload_is_refused_and_changes_nothing(catalog: &
 async fn expired_uploads_are_found_and_removed(catalog: &dyn Catalog) {
     let old = created(catalog, None).await;
     let expires = Timestamp::from_millis(1_000);
-    let claim = UploadChange::Claim { layout: String::new(), expires };
+    let claim = UploadChange::Claim { offset: 0, layout: String::new(), expires };
     catalog.change_upload(old.id, 0, claim).await.unwrap().unwrap();
     let fresh = created(catalog, None).await;
     let just_before = Timestamp::from_millis(999);
@@ -212,7 +221,7 @@ async fn one_of_concurrent_writers_claims_an_upload(catalog: &Arc<dyn Catalog>) 
     let claims: Vec<_> = (0..8)
         .map(|n| {
             let (catalog, id) = (Arc::clone(catalog), row.id);
-            let claim = UploadChange::Claim { layout: n.to_string(), expires: later() };
+            let claim = UploadChange::Claim { offset: 0, layout: n.to_string(), expires: later() };
             tokio::spawn(async move { catalog.change_upload(id, 0, claim).await.unwrap() })
         })
         .collect();

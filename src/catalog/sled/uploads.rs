@@ -29,12 +29,20 @@ impl Transaction<'_> {
     ) -> Step<(), A> {
         let photo = |row: Option<&UploadRow>| row.and_then(UploadRow::kept_photo);
         let (old_photo, new_photo) = (photo(old), photo(new));
+        let expiry = |row: Option<&UploadRow>| row.map(|row| expiry_key(row.expires, row.id));
+        let (old_expiry, new_expiry) = (expiry(old), expiry(new));
+        if old_expiry != new_expiry {
+            if let Some(key) = old_expiry {
+                self.uploads.remove(key)?;
+            }
+            if let Some(key) = new_expiry {
+                self.uploads.insert(key, &[])?;
+            }
+        }
         if let Some(old) = old {
-            self.uploads.remove(expiry_key(old.expires, old.id))?;
             self.uploads.remove(row_key(old.id))?;
         }
         if let Some(new) = new {
-            self.uploads.insert(expiry_key(new.expires, new.id), &[])?;
             self.uploads.insert(row_key(new.id), encode(new).map_err(abort)?)?;
         }
         if old_photo != new_photo {

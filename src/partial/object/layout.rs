@@ -3,8 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The largest number of segments. The text of one has at most 42 characters, usually fewer than 16.
-const MAX_SEGMENTS: usize = 10_000;
+/// Segments that every upload may have. Each is an object at least, which is read in the end.
+const SEGMENTS: u64 = 256;
+/// An upload may have another segment for each of so many acknowledged bytes, so that the number of objects is no more than
+/// in proportion to them. A client that sends pieces of this size is not refused.
+const BYTES_PER_SEGMENT: u64 = 64 << 10;
+/// The most segments of any upload. The text of one has at most 42 characters, usually fewer than 24.
+const MAX_SEGMENTS: u64 = 4096;
 
 /// The segments of an upload, by where they start. Each ends where the next one starts.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -35,9 +40,9 @@ impl Layout {
         self.0.last() == Some(&Segment { epoch, start: offset })
     }
 
-    /// Returns whether there are more segments than an upload may have.
-    pub(super) fn is_too_long(&self) -> bool {
-        self.0.len() > MAX_SEGMENTS
+    /// Returns whether there are more segments than an upload may have of which `offset` bytes are acknowledged.
+    pub(super) fn is_too_long(&self, offset: u64) -> bool {
+        self.0.len() as u64 > (SEGMENTS + offset / BYTES_PER_SEGMENT).min(MAX_SEGMENTS)
     }
 
     /// Returns the epoch of the segment that has the byte at `offset`, and where that segment ends.
@@ -99,6 +104,21 @@ mod tests {
         let (first, second, third) = (Some((2, 70)), Some((3, 80)), Some((6, u64::MAX)));
         assert_eq!(covering, [first, first, second, second, third, third]);
         assert_eq!(Layout::default().segment_at(0), None);
+    }
+
+    #[test]
+    fn segments_are_limited_in_proportion_to_the_bytes() {
+        let length_at = |step: u64| {
+            let mut layout = Layout::default();
+            let continued = (0..).find(|n| {
+                layout.continue_at(n + 1, n * step);
+                layout.is_too_long(n * step)
+            });
+            continued.unwrap()
+        };
+        assert_eq!(length_at(1), 256);
+        assert_eq!(length_at(32 << 10), 511, "half of the pieces are counted");
+        assert_eq!(length_at(64 << 10), 4096);
     }
 
     #[test]

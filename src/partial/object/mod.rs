@@ -112,7 +112,7 @@ impl PartialStore for BucketPartialStore {
             let error = "the layout does not end with this writer";
             return Err(PartialError::Io(io::Error::new(io::ErrorKind::InvalidInput, error)));
         }
-        if layout.is_too_long() {
+        if layout.is_too_long(offset) {
             return Err(PartialError::TooManyResumptions);
         }
         let (bucket, puts) = (Arc::clone(&self.bucket), Arc::clone(&self.puts));
