@@ -22,17 +22,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use self::directories::Directories;
-use self::writer::FileWriter;
+use self::writer::{FileWriter, LARGE_STEPS};
 use super::{PartialBytes, PartialError, PartialStore, PartialWriter};
 use crate::blocking::blocking;
 use crate::disk::FreeDisk;
 use crate::model::UploadId;
 
 /// Bytes of one read.
-const READ_CHUNK: u64 = 64 * 1024;
+const READ_CHUNK: u64 = 256 * 1024;
 /// How long a new writer waits for what a dropped one is still writing: a few KiB, or a sync of a busy disk.
 const WAIT: Duration = Duration::from_secs(10);
 /// How often it looks whether that is written.
@@ -40,12 +41,17 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// Unfinished uploads in a directory of a local disk.
 #[derive(Debug)]
-pub(crate) struct LocalPartialStore(Arc<Directories>);
+pub(crate) struct LocalPartialStore {
+    directories: Arc<Directories>,
+    /// Permits for large steps of writers.
+    large_steps: Arc<Semaphore>,
+}
 
 impl LocalPartialStore {
     /// Returns the store under `media_root`. The first upload creates its directories. Below `min_free` writes fail as full.
     pub(crate) fn new(media_root: &Path, min_free: FreeDisk) -> Self {
-        Self(Arc::new(Directories::new(media_root, min_free)))
+        let directories = Arc::new(Directories::new(media_root, min_free));
+        Self { directories, large_steps: Arc::new(Semaphore::new(LARGE_STEPS)) }
     }
 }
 
@@ -66,21 +72,22 @@ impl PartialStore for LocalPartialStore {
         // Dropped with this future, while work on it may go on.
         let caller = Arc::new(());
         let file = loop {
-            let (directories, caller) = (Arc::clone(&self.0), Arc::downgrade(&caller));
+            let (directories, caller) = (Arc::clone(&self.directories), Arc::downgrade(&caller));
             match blocking(move || directories.open(id, offset, &caller)).await? {
                 Some(file) => break file,
                 None if Instant::now() < deadline => sleep(POLL).await,
                 None => return Err(PartialError::Unavailable("the upload has another writer".into())),
             }
         };
-        Ok(Box::new(FileWriter::new(file, &self.0.dir(id), self.0.volume(), offset)))
+        let (dir, volume) = (self.directories.dir(id), self.directories.volume());
+        Ok(Box::new(FileWriter::new(file, &dir, volume, Arc::clone(&self.large_steps), offset)))
     }
 
     async fn read(&self, id: UploadId, _: &str, from: u64, to: u64) -> Result<PartialBytes, PartialError> {
         if from >= to {
             return Ok(stream::empty().boxed());
         }
-        let directories = Arc::clone(&self.0);
+        let directories = Arc::clone(&self.directories);
         let file = blocking(move || {
             let file = File::open(directories.path(id)).map_err(missing)?;
             if file.metadata()?.len() < to { Err(PartialError::Missing) } else { Ok(Arc::new(file)) }
@@ -90,7 +97,7 @@ impl PartialStore for LocalPartialStore {
     }
 
     async fn remove(&self, id: UploadId) -> Result<(), PartialError> {
-        let directories = Arc::clone(&self.0);
+        let directories = Arc::clone(&self.directories);
         blocking(move || match fs::remove_file(directories.path(id)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
@@ -99,7 +106,7 @@ impl PartialStore for LocalPartialStore {
     }
 
     async fn page(&self, after: Option<UploadId>, limit: usize) -> Result<Vec<UploadId>, PartialError> {
-        let directories = Arc::clone(&self.0);
+        let directories = Arc::clone(&self.directories);
         blocking(move || Ok(directories.page(after, limit)?)).await
     }
 }

@@ -106,7 +106,7 @@ async fn dropped_call_that_opens_an_upload_late_cuts_off_nothing() {
     let caller = Arc::new(());
     let gone = Arc::downgrade(&caller);
     drop(caller);
-    assert!(store.0.open(row.id, 4, &gone).unwrap().is_none());
+    assert!(store.directories.open(row.id, 4, &gone).unwrap().is_none());
     assert_eq!(row.read(&store, 0, 12).await.unwrap(), b"acknowledged");
 }
 

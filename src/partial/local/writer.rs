@@ -7,11 +7,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::blocking::blocking;
 use crate::disk::{self, Scratch};
-use crate::partial::tail::Tail;
+use crate::partial::tail::{SMALL_STEP, Tail};
 use crate::partial::{PartialError, PartialWriter, broken};
+
+/// The size of steps of an upload that arrives fast, of which each costs a change of threads.
+const LARGE_STEP: usize = 128 * 1024;
+/// Uploads that may write large steps at the same time: 8 MiB of memory.
+pub(super) const LARGE_STEPS: usize = 64;
 
 /// Appends to the file of an upload.
 pub(super) struct FileWriter {
@@ -22,6 +28,10 @@ pub(super) struct FileWriter {
     /// The directory of the file, until its name is durable.
     unsynced_dir: Option<Box<Path>>,
     tail: Tail,
+    /// Permits for large steps.
+    large_steps: Arc<Semaphore>,
+    /// Held while the tail may have more than a small step.
+    large_step: Option<OwnedSemaphorePermit>,
     /// The offset that the last sync returned.
     synced: u64,
     /// Set by an error, and while a write runs: its future may be dropped.
@@ -30,11 +40,34 @@ pub(super) struct FileWriter {
 
 impl FileWriter {
     /// Appends to `file`, in the directory `dir` of the uploads in `volume`, which is `offset` bytes long.
-    pub(super) fn new(file: File, dir: &Path, volume: Scratch, offset: u64) -> Self {
+    pub(super) fn new(
+        file: File,
+        dir: &Path,
+        volume: Scratch,
+        large_steps: Arc<Semaphore>,
+        offset: u64,
+    ) -> Self {
         // With acknowledged bytes the name is durable.
         let unsynced_dir = (offset == 0).then(|| dir.into());
         let tail = Tail::at(offset);
-        Self { file: Arc::new(file), volume, unsynced_dir, tail, synced: offset, is_broken: false }
+        Self {
+            file: Arc::new(file),
+            volume,
+            unsynced_dir,
+            tail,
+            large_steps,
+            large_step: None,
+            synced: offset,
+            is_broken: false,
+        }
+    }
+
+    /// Returns the size of the steps that are written now. A client that sends a small step in one piece is fast.
+    fn step(&mut self, chunk: usize) -> usize {
+        if self.large_step.is_none() && chunk >= SMALL_STEP {
+            self.large_step = Arc::clone(&self.large_steps).try_acquire_owned().ok();
+        }
+        if self.large_step.is_some() { LARGE_STEP } else { SMALL_STEP }
     }
 
     /// Runs `work` on the file, unless the volume is full. Breaks the writer if `work` fails or is not waited for.
@@ -59,7 +92,8 @@ impl FileWriter {
 #[async_trait]
 impl PartialWriter for FileWriter {
     async fn write(&mut self, bytes: Bytes) -> Result<(), PartialError> {
-        match self.tail.push(bytes) {
+        let step = self.step(bytes.len());
+        match self.tail.push(bytes, step) {
             Some(run) => self.run(move |file| run.write_to(file)).await,
             None if self.is_broken => Err(broken()),
             None => Ok(()),
@@ -80,6 +114,8 @@ impl PartialWriter for FileWriter {
         };
         self.run(sync).await?;
         self.synced = self.tail.end();
+        // The tail is empty.
+        self.large_step = None;
         Ok(self.synced)
     }
 

@@ -15,7 +15,7 @@ use crate::blocking::blocking;
 use crate::disk;
 use crate::media::Bucket;
 use crate::model::UploadId;
-use crate::partial::tail::Tail;
+use crate::partial::tail::{SMALL_STEP, Tail};
 use crate::partial::{PartialError, PartialWriter, broken};
 
 /// The largest piece. A phone at 1 Mbit/s sends it in 8 seconds, and it is in memory while it is sent to the bucket. A photo is
@@ -55,7 +55,7 @@ impl PieceWriter {
 
     /// Adds bytes to the piece that is not sent yet.
     async fn buffer(&mut self, bytes: Bytes) -> Result<(), PartialError> {
-        let Some(run) = self.tail.push(bytes) else { return Ok(()) };
+        let Some(run) = self.tail.push(bytes, SMALL_STEP) else { return Ok(()) };
         let (file, dir, min_free) =
             (self.file.take(), Arc::clone(&self.bucket.scratch), self.bucket.min_free);
         let writing = blocking(move || {
