@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prepares the HTTP clients that the integration tests drive (curl, Python's, node's) and writes their paths to
+# Prepares the HTTP clients that the integration tests drive (curl, Python's, node's, Chromium) and writes their paths to
 # target/tools/clients.env. A client that cannot be fetched has an empty path, and a message says that its tests are skipped. With
 # CI=true that is an error.
 set -eu
@@ -39,12 +39,12 @@ make_venv() {
         wheel=$(find "$tools/python3-pip-whl/root" -name 'pip-*.whl' | head -n 1)
         PYTHONPATH=$wheel pip "$(basename "$wheel" | sed 's/^pip-\([0-9.]*\)-.*/pip==\1/')" || return 1
     fi
-    pip -r tools/clients.txt || return 1
-    cp tools/clients.txt "$venv/installed.txt"
+    pip -r tools/clients/requirements.txt || return 1
+    cp tools/clients/requirements.txt "$venv/installed.txt"
 }
 
 ready_venv() {
-    cmp -s tools/clients.txt "$venv/installed.txt" &&
+    cmp -s tools/clients/requirements.txt "$venv/installed.txt" &&
         "$venv/bin/python" -c 'import aiohttp, h2, httpx, openapi_spec_validator, PIL.Image, requests, schemathesis' 2>/dev/null
 }
 
@@ -64,7 +64,7 @@ if ! ready_venv; then
     fi
     { [ -n "$base" ] && make_venv "$base" && ready_venv; } || python=
 fi
-[ -n "$python" ] || skip python "needs Python 3.11 or later with venv, and the packages of tools/clients.txt"
+[ -n "$python" ] || skip python "needs Python 3.11 or later with venv, and the packages of tools/clients/requirements.txt"
 
 node=$(command -v node) && recent_node "$node" || node=
 wheel_node() {
@@ -76,10 +76,45 @@ if [ -z "$node" ] && [ -n "$python" ] && ! wheel_node; then
 fi
 [ -n "$node" ] || skip node "needs node 18 or later"
 
+modules=$tools/clients-node/node_modules
+if [ -z "$node" ] || ! VINTEDBOT_TEST_NODE=$node tools/npm.sh clients; then
+    modules=
+fi
+[ -n "$modules" ] || skip "tus-js-client" "needs node, npm and the packages of tools/clients/package.json"
+
+runs() {
+    "$1" --version >/dev/null 2>&1
+}
+
+# The wrapper of tools/deb.sh does not do for Chromium, which starts itself again: the path of the libraries has to reach its child
+# processes. They are those that this machine lacks.
+unpacked_chromium() {
+    tools/deb.sh - chromium-headless-shell || return 1
+    root=$tools/chromium-headless-shell/root
+    libs=$(find "$root" -name 'lib*.so*' -exec dirname {} + | sort -u | paste -sd: -)
+    cat >"$tools/chromium" <<EOF
+#!/bin/sh
+export LD_LIBRARY_PATH='$libs'
+exec '$root/usr/lib/chromium/chromium-headless-shell' "\$@"
+EOF
+    chmod 755 "$tools/chromium"
+    chromium=$tools/chromium
+    runs "$chromium" || {
+        rm -rf "$tools/chromium-headless-shell" # perhaps it was unpacked for an older system
+        return 1
+    }
+}
+
+chromium=$(command -v chromium-headless-shell || command -v chromium || command -v google-chrome) && runs "$chromium" ||
+    unpacked_chromium || chromium=
+[ -n "$chromium" ] || skip Chromium "apt-get install chromium"
+
 cat >"$tools/clients.env.new" <<EOF
 export VINTEDBOT_TEST_CURL='$curl'
 export VINTEDBOT_TEST_PYTHON='$python'
 export VINTEDBOT_TEST_NODE='$node'
+export VINTEDBOT_TEST_NODE_MODULES='$modules'
+export VINTEDBOT_TEST_CHROMIUM='$chromium'
 EOF
 mv "$tools/clients.env.new" "$tools/clients.env"
 [ -z "$missing" ] || [ "${CI:-}" != true ]

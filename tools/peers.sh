@@ -33,37 +33,10 @@ if ! ready_venv; then
     make_venv && ready_venv
 fi
 
-ready_modules() {
-    cmp -s tools/peers/package-lock.json "$modules/installed.json" &&
-        "$VINTEDBOT_TEST_NODE" -e 'require(process.argv[1])' "$modules/node_modules/sharp" 2>/dev/null
-}
-
-# Debian has npm in a separate package. The wheel from which tools/clients.sh takes node has it too.
-npm() {
-    if command -v npm >/dev/null; then
-        command npm "$@"
-    else
-        cli=$(find "$tools/clients-venv/lib" -path '*/node_modules/npm/bin/npm-cli.js' 2>/dev/null | head -n 1)
-        [ -n "$cli" ] && "$VINTEDBOT_TEST_NODE" "$cli" "$@"
-    fi
-}
-
-# sharp comes compiled, so install scripts need not run.
-fetch_modules() {
-    rm -rf "$modules"
-    mkdir -p "$modules"
-    cp tools/peers/package.json tools/peers/package-lock.json "$modules/"
-    npm ci --prefix "$modules" --cache "$tools/npm-cache" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 || return 1
-    cp tools/peers/package-lock.json "$modules/installed.json"
-}
-
 sharp=
-if [ -n "$VINTEDBOT_TEST_NODE" ]; then
-    if ! ready_modules; then
-        echo "tools/peers.sh: fetching sharp into target/tools/peers-node" >&2
-        fetch_modules || true
-    fi
-    if ready_modules; then sharp=$modules; fi
+if [ -n "$VINTEDBOT_TEST_NODE" ] && tools/npm.sh peers &&
+    "$VINTEDBOT_TEST_NODE" -e 'require(process.argv[1])' "$modules/node_modules/sharp" 2>/dev/null; then
+    sharp=$modules
 fi
 [ -n "$sharp" ] || echo "tools/peers.sh: NO sharp: IT WILL NOT BE MEASURED (needs node and npm)" >&2
 

@@ -144,11 +144,14 @@ pub(crate) struct CorsNames {
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// RFC 9530.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+/// tus 1.0.0.
+const X_HTTP_METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
 
 /// Allows requests of these methods from pages of these origins with credentials, or of any origin (`None`) without.
 pub(crate) fn cors(origins: Option<&[String]>, endpoints: CorsNames) -> CorsLayer {
     let CorsNames { methods, request_headers, response_headers } = endpoints;
-    let common = [AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID, TRACEPARENT, CONTENT_DIGEST];
+    let common =
+        [AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID, TRACEPARENT, CONTENT_DIGEST, X_HTTP_METHOD_OVERRIDE];
     let limits = headers::RATE_LIMIT.map(|(name, _)| HeaderName::from_static(name));
     let layer = CorsLayer::new()
         .allow_methods(methods)
@@ -164,6 +167,12 @@ pub(crate) fn cors(origins: Option<&[String]>, endpoints: CorsNames) -> CorsLaye
             layer.allow_origin(AllowOrigin::list(origins)).allow_credentials(true)
         }
     }
+}
+
+/// Returns the method that a POST stands for, from a client that can send neither PATCH nor DELETE.
+fn overriding_method<B>(request: &Request<B>) -> Option<Method> {
+    let named = request.headers().get(X_HTTP_METHOD_OVERRIDE).filter(|_| request.method() == Method::POST)?;
+    [Method::PATCH, Method::DELETE].into_iter().find(|method| named == method.as_str())
 }
 
 impl<A: Application> Stack<A> {
@@ -193,7 +202,10 @@ impl<A: Application> Stack<A> {
             expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         let limits = self.read_limits;
-        let request = request.map(|incoming| RequestBody::new(incoming, limits, awaits_continue));
+        let mut request = request.map(|incoming| RequestBody::new(incoming, limits, awaits_continue));
+        if let Some(method) = overriding_method(&request) {
+            *request.method_mut() = method;
+        }
         let mut unanswered = Unanswered {
             stack: &self,
             method: request.method().clone(),
@@ -220,20 +232,19 @@ impl<A: Application> Stack<A> {
         response
     }
 
-    async fn cors(self: &Arc<Self>, request: Request<RequestBody>, origin: Origin) -> Response<Body> {
-        let stack = Arc::clone(self);
-        let inner = service_fn(move |request| {
+    async fn cors(self: &Arc<Self>, mut request: Request<RequestBody>, origin: Origin) -> Response<Body> {
+        let (stack, method) = (Arc::clone(self), request.method().clone());
+        // A preflight names the method of the request that is to follow. Any other OPTIONS is for the application, but the layer
+        // takes each one for a preflight. So the request passes the layer as a GET.
+        let is_preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        if method == Method::OPTIONS && !is_preflight {
+            *request.method_mut() = Method::GET;
+        }
+        let inner = service_fn(move |mut request: Request<RequestBody>| {
+            *request.method_mut() = method.clone();
             let (stack, origin) = (Arc::clone(&stack), origin.clone());
             async move { Ok::<_, Infallible>(stack.answer(request, origin).await) }
         });
-        // A preflight names the method of the request that is to follow. Any other OPTIONS is for the application.
-        let is_preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        if request.method() == Method::OPTIONS && !is_preflight {
-            return match inner.oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            };
-        }
         match self.cors.layer(inner).oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},

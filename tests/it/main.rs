@@ -43,6 +43,7 @@ mod postgres;
 mod problems;
 mod protocol;
 mod quota;
+mod recipes;
 mod reconcile;
 mod redis;
 mod redis_server;

@@ -136,6 +136,72 @@ async fn browsers_may_change_drafts_and_read_what_they_need_for_it() {
 }
 
 #[tokio::test]
+async fn browsers_may_use_resumable_uploads() {
+    let server = Server::start(&[]);
+    let client = Client::new();
+    let list = |headers: &reqwest::header::HeaderMap, name: &str| -> Vec<String> {
+        let list = headers[name].to_str().unwrap().to_ascii_lowercase();
+        list.split(',').map(|name| name.trim().to_owned()).collect()
+    };
+    let sent = "content-type,tus-resumable,upload-checksum,upload-complete,upload-draft-interop-version,upload-length,\
+        upload-metadata,upload-offset,x-http-method-override";
+    let options = |header: Option<(&str, &str)>| {
+        let request = client.request(Method::OPTIONS, server.url("/api/v1/uploads"));
+        let request = request.header("origin", "https://app.example");
+        header.into_iter().fold(request, |request, (name, value)| request.header(name, value)).send()
+    };
+    let preflight = options(Some(("access-control-request-method", "PATCH"))).await.unwrap();
+    let allowed = list(preflight.headers(), "access-control-allow-headers");
+    for header in sent.split(',') {
+        assert!(allowed.iter().any(|name| name == header), "{header}: {allowed:?}");
+    }
+    // What the script sends after a preflight for it.
+    let options = options(None).await.unwrap();
+    assert_eq!(
+        (options.status().as_u16(), &options.headers()["tus-version"]),
+        (204, &"1.0.0".parse().unwrap())
+    );
+    assert_eq!(options.headers()["access-control-allow-origin"], "*");
+    let exposed = list(options.headers(), "access-control-expose-headers");
+    for header in [
+        "location",
+        "tus-extension",
+        "tus-max-size",
+        "tus-resumable",
+        "tus-version",
+        "upload-complete",
+        "upload-expires",
+        "upload-length",
+        "upload-limit",
+        "upload-metadata",
+        "upload-offset",
+    ] {
+        assert!(exposed.iter().any(|name| name == header), "{header}: {exposed:?}");
+    }
+}
+
+#[tokio::test]
+async fn post_counts_as_the_method_that_overrides_it() {
+    let server = Server::start(&[]);
+    let (status, _) = server.upload(form(&[file(&photo(64, 48))])).await;
+    assert_eq!(status, 201);
+    let post = |method: &'static str| {
+        let request = Client::new().post(server.url("/api/v1/listings/1"));
+        request.header("x-http-method-override", method)
+    };
+    let changed = post("PATCH").json(&serde_json::json!({"title": "coat"})).send().await.unwrap();
+    assert_eq!(changed.status(), 200);
+    // Neither another method nor another request than a POST is overridden.
+    for refused in ["GET", "PUT", "patch"] {
+        assert_eq!(post(refused).send().await.unwrap().status(), 405, "{refused}");
+    }
+    let read = Client::new().get(server.url("/api/v1/listings/1")).header("x-http-method-override", "DELETE");
+    assert_eq!(read.send().await.unwrap().status(), 200);
+    assert_eq!(post("DELETE").send().await.unwrap().status(), 204);
+    assert_eq!(server.get("/api/v1/listings/1").await.status(), 404);
+}
+
+#[tokio::test]
 async fn every_response_has_security_headers() {
     let server = Server::start(&[]);
     server.upload(form(&[file(&photo(64, 48))])).await;
