@@ -359,7 +359,8 @@ pub trait Uploads: Send + Sync {
     async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, CatalogError>;
 
     /// Changes an upload in one transaction, if `writer` is its writer and it still receives. Returns the changed row, or
-    /// `None` if it was not changed.
+    /// `None` if it was not changed. Returns once the change is durable. A claim need not be, if only one process uses the catalog:
+    /// a crash ends its writer, too.
     ///
     /// # Errors
     /// The upload is unchanged, unless the error is [`CatalogError::Indeterminate`].

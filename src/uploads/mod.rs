@@ -51,7 +51,7 @@ use crate::ratelimit::RateLimiter;
 use crate::telemetry::metrics::{Counter, Metrics, Unit};
 
 /// Bytes that are acknowledged together, unless the request ends before. A crash costs the client at most as many.
-const STEP: u64 = 1 << 20;
+const STEP: u64 = 4 << 20;
 /// How often a writer that waits for its client asks whether another instance has taken over the upload.
 const LOOK_AROUND: Duration = Duration::from_secs(5);
 /// Bytes for which a client is charged together.
@@ -546,8 +546,9 @@ impl Appender<'_> {
             };
             let Some(chunk) = chunk.transpose()? else { return Ok(()) };
             self.take(chunk.clone()).await?;
-            if self.digester.is_none() {
-                self.read(chunk, superseded, acknowledged).await?;
+            // Boxed, so that photos take no memory for it.
+            if self.digester.is_none() && matches!(self.reader, Reader::Form(_)) {
+                Box::pin(self.read(chunk, superseded, acknowledged)).await?;
             }
             if self.writer.pending() >= STEP && self.digester.is_none() {
                 self.acknowledge(acknowledged).await?;

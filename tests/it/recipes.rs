@@ -21,7 +21,7 @@ use crate::support::{Server, file, form, noise};
 const FEW_OR_MANY: Range<usize> = 50_000..2_000_000;
 /// So few that the proxy cuts each photo.
 const FEW: Range<usize> = 200_000..700_000;
-/// What a client may have to send again after each cut: the step in which bytes are acknowledged.
+/// What a client may have to send again after each cut: bytes that were on their way.
 const STEP: u64 = 1 << 20;
 /// More than the JSON from which a draft is made.
 const JSON: u64 = 2048;

@@ -223,7 +223,7 @@ impl SledCatalog {
         }
     }
 
-    /// Runs `work`, which reads, or removes what can be made again.
+    /// Runs `work`, which reads, or writes what a crash may undo.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Trees) -> Result<T, CatalogError> + Send + 'static,
@@ -456,6 +456,11 @@ impl Uploads for SledCatalog {
         writer: u64,
         change: UploadChange,
     ) -> Result<Option<UploadRow>, CatalogError> {
+        if let UploadChange::Claim { .. } = change {
+            // A crash that undoes it ends the writer, too.
+            self.check_undamaged()?;
+            return self.read(move |trees| Ok(trees.change_upload(id, writer, &change)?.0)).await;
+        }
         self.record(move |trees| trees.change_upload(id, writer, &change)).await
     }
 

@@ -33,7 +33,7 @@ use crate::disk::FreeDisk;
 use crate::model::UploadId;
 
 /// Bytes of one read.
-const READ_CHUNK: u64 = 256 * 1024;
+const READ_CHUNK: u64 = 512 * 1024;
 /// How long a new writer waits for what a dropped one is still writing: a few KiB, or a sync of a busy disk.
 const WAIT: Duration = Duration::from_secs(10);
 /// How often it looks whether that is written.

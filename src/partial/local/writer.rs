@@ -15,9 +15,9 @@ use crate::partial::tail::{SMALL_STEP, Tail};
 use crate::partial::{PartialError, PartialWriter, broken};
 
 /// The size of steps of an upload that arrives fast, of which each costs a change of threads.
-const LARGE_STEP: usize = 128 * 1024;
+const LARGE_STEP: usize = 256 * 1024;
 /// Uploads that may write large steps at the same time: 8 MiB of memory.
-pub(super) const LARGE_STEPS: usize = 64;
+pub(super) const LARGE_STEPS: usize = 32;
 
 /// Appends to the file of an upload.
 pub(super) struct FileWriter {
