@@ -276,8 +276,13 @@ pub(crate) fn read_all(socket: &mut TcpStream) -> String {
 }
 
 /// Waits up to ten seconds until `condition` is true.
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+pub(crate) async fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    within(Duration::from_secs(10), what, condition).await;
+}
+
+/// Waits at most `limit` until `condition` is true.
+pub(crate) async fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !condition() {
         assert!(Instant::now() < deadline, "{what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
