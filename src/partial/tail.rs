@@ -117,7 +117,7 @@ mod tests {
                 if let Some(run) = run {
                     run.write_to(&file).unwrap();
                 }
-                prop_assert!(tail.bytes().len() < step.max(9_000) && tail.bytes.capacity() <= step.max(9_000));
+                prop_assert!(tail.bytes().len() < 4 * SMALL_STEP && tail.bytes.capacity() <= 4 * SMALL_STEP);
                 if is_taken && let Some(run) = tail.take() {
                     run.write_to(&file).unwrap();
                     prop_assert_eq!(tail.bytes.capacity(), 0, "an idle upload holds no buffer");

@@ -49,12 +49,20 @@ async fn file_is_private_and_has_what_was_synced() {
     let mut writer = row.append(&store, 0).await.unwrap();
     let path = file(dir.path(), row.id);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    writer.write(Bytes::from(vec![1; 5000])).await.unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().len(), 4096, "whole steps are written at once");
-    writer.write(Bytes::from(vec![1; 10])).await.unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().len(), 4096);
+    let length = || fs::metadata(&path).unwrap().len();
+    for chunk in [3000, 2000, 10] {
+        writer.write(Bytes::from(vec![1; chunk])).await.unwrap();
+    }
+    assert_eq!(length(), 4096, "whole steps are written at once");
     assert_eq!(writer.sync().await.unwrap(), 5010);
-    assert_eq!(fs::metadata(&path).unwrap().len(), 5010);
+    assert_eq!(length(), 5010);
+    // A client that sends a step in one piece is fast, and its steps are larger.
+    for (chunk, written) in [(5000, 5010), (250_000, 5010), (5000, 256 * 1024)] {
+        writer.write(Bytes::from(vec![1; chunk])).await.unwrap();
+        assert_eq!(length(), written);
+    }
+    assert_eq!(writer.sync().await.unwrap(), 265_010);
+    assert_eq!(length(), 265_010);
     assert!(std::mem::size_of::<FileWriter>() < 512);
 }
 
@@ -75,7 +83,8 @@ async fn full_disk_fails_each_step_as_full() {
         drop(writer);
         row.append(&store, 6).await.unwrap()
     };
-    assert!(matches!(writer.write(Bytes::from(vec![0; 5000])).await, Err(PartialError::Full(_))));
+    writer.write(Bytes::from(vec![0; 3000])).await.unwrap();
+    assert!(matches!(writer.write(Bytes::from(vec![0; 3000])).await, Err(PartialError::Full(_))));
     assert_eq!(row.read(&store, 0, 6).await.unwrap(), b"before");
     store.remove(row.id).await.unwrap();
 }
