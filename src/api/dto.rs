@@ -77,34 +77,32 @@ pub(super) struct ProblemOut {
 }
 
 impl ProblemOut {
-    /// Creates the JSON of a photo that was refused.
-    pub(super) fn of_photo(reason: &PhotoError) -> Self {
-        let kind = errors::photo(reason);
-        Self {
-            r#type: kind.uri(),
-            title: kind.title().to_owned(),
-            status: kind.status().as_u16(),
-            detail: reason.to_string(),
-            file_index: None,
-            filename: None,
-        }
-    }
-
-    /// Creates the JSON of a form that was refused.
-    pub(super) fn of_form(error: IngestError) -> Self {
-        let (file_index, filename) = match &error {
-            IngestError::Photo { index, filename, .. } => (Some(*index), filename.clone()),
-            _ => (None, None),
-        };
-        let detail = error.to_string();
-        let kind = Problem::from(error).kind();
+    fn new(kind: ProblemKind, detail: String) -> Self {
         Self {
             r#type: kind.uri(),
             title: kind.title().to_owned(),
             status: kind.status().as_u16(),
             detail,
-            file_index,
-            filename,
+            file_index: None,
+            filename: None,
+        }
+    }
+
+    /// Creates the JSON of a photo that was refused.
+    pub(super) fn of_photo(reason: &PhotoError) -> Self {
+        Self::new(errors::photo(reason), reason.to_string())
+    }
+
+    /// Creates the JSON of a form that was refused.
+    pub(super) fn of_form(error: IngestError) -> Self {
+        match error {
+            IngestError::Photo { index, filename, reason } => {
+                Self { file_index: Some(index), filename, ..Self::of_photo(&reason) }
+            }
+            error => {
+                let detail = error.to_string();
+                Self::new(Problem::from(error).kind(), detail)
+            }
         }
     }
 

@@ -36,8 +36,8 @@ pub(super) struct Endpoint {
     pub(super) parameters: &'static [Parameter],
     /// The parameters of the query.
     pub(super) query: &'static [Parameter],
-    /// Request headers that the endpoint reads.
-    pub(super) request_headers: &'static [Header],
+    /// Request headers that the endpoint reads, in groups that endpoints have in common.
+    pub(super) request_headers: &'static [&'static [Header]],
     /// Answers other than problems. The first answer of a row is that of success.
     pub(super) answers: &'static [Answer],
     /// Problems of the handler itself, in groups that endpoints have in common. [`Endpoint::kinds`] adds those of the other columns.
@@ -110,7 +110,8 @@ pub(super) type Header = (&'static str, &'static str);
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) meaning: &'static str,
-    pub(super) headers: &'static [Header],
+    /// In groups that answers have in common.
+    pub(super) headers: &'static [&'static [Header]],
     pub(super) content: Content,
 }
 

@@ -17,7 +17,7 @@ use crate::web::problem::ProblemKind;
 const fn answer(
     status: StatusCode,
     meaning: &'static str,
-    headers: &'static [Header],
+    headers: &'static [&'static [Header]],
     content: Content,
 ) -> Answer {
     Answer { status, meaning, headers, content }
@@ -165,21 +165,11 @@ const CHECKSUM: Header =
 const REPR_DIGEST: Header = ("Repr-Digest", "The digest `sha-256` of the whole photo (RFC 9530).");
 const BODY_DIGEST: Header = ("Content-Digest", "The digest `sha-256` of this body (RFC 9530).");
 
+/// Headers that describe an upload in draft-ietf-httpbis-resumable-upload.
+const IETF_STATE: &[Header] = &[INTEROP, COMPLETE, INCOMPLETE, OFFSET, LENGTH, UPLOAD_LIMITS];
 /// Headers that describe an upload.
-const UPLOAD_STATE: &[Header] = &[
-    UPLOAD_URL,
-    NO_STORE,
-    INTEROP,
-    COMPLETE,
-    INCOMPLETE,
-    OFFSET,
-    LENGTH,
-    UPLOAD_LIMITS,
-    TUS,
-    EXPIRES,
-    METADATA,
-    REPLAYED,
-];
+const UPLOAD_STATE: &[&[Header]] =
+    &[&[UPLOAD_URL, NO_STORE], IETF_STATE, &[TUS, EXPIRES, METADATA, REPLAYED]];
 /// Media types of the bytes of uploads.
 const UPLOAD_TYPES: &[&str] =
     &["application/octet-stream", "application/partial-upload", "application/offset+octet-stream", "image/*"];
@@ -209,36 +199,23 @@ const BYTES_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::Busy,
     ProblemKind::CompletedUpload,
 ];
+/// Headers of a draft that was created.
+const NEW_DRAFT: &[Header] = &[LOCATION, DRAFT_ETAG, CACHE_CONTROL, REPLAYED];
+
 /// The answer of a request that makes a draft.
-const CREATED: &[Answer] = &[answer(
-    StatusCode::CREATED,
-    "The draft.",
-    &[LOCATION, DRAFT_ETAG, CACHE_CONTROL, REPLAYED],
-    json_of::<DraftOut>(),
-)];
+const CREATED: &[Answer] = &[answer(StatusCode::CREATED, "The draft.", &[NEW_DRAFT], json_of::<DraftOut>())];
 
 /// The answer of a form that makes a draft.
 const FORM_CREATED: &[Answer] = &[answer(
     StatusCode::CREATED,
     "The draft. A resumable form that is not complete: nothing, and Location is the URL of the upload.",
-    &[
-        LOCATION,
-        DRAFT_ETAG,
-        CACHE_CONTROL,
-        REPLAYED,
-        INTEROP,
-        COMPLETE,
-        INCOMPLETE,
-        OFFSET,
-        LENGTH,
-        UPLOAD_LIMITS,
-    ],
+    &[NEW_DRAFT, IETF_STATE],
     json_of::<DraftOut>(),
 )];
 
 /// The answers of a form with photos for an existing draft.
 const FORM_APPENDED: &[Answer] = &[
-    answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL, REPLAYED], json_of::<DraftOut>()),
+    answer(StatusCode::OK, "The draft.", &[&[DRAFT_ETAG, CACHE_CONTROL, REPLAYED]], json_of::<DraftOut>()),
     answer(
         StatusCode::CREATED,
         "A resumable form is not complete. Location is the URL of the upload.",
@@ -249,8 +226,6 @@ const FORM_APPENDED: &[Answer] = &[
 
 /// Headers of a form that may be resumed.
 const FORM_HEADERS: &[Header] = &[KEY, INTEROP, COMPLETE, INCOMPLETE, LENGTH, REPR_DIGEST, BODY_DIGEST];
-const FORM_HEADERS_IF_MATCH: &[Header] =
-    &[IF_MATCH_DRAFT, KEY, INTEROP, COMPLETE, INCOMPLETE, LENGTH, REPR_DIGEST, BODY_DIGEST];
 /// Problems of a form that may be resumed.
 const RESUMABLE_FORM_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::BadUploadHeader,
@@ -270,7 +245,7 @@ const JSON: &[&str] = &["application/json"];
 
 /// The answer of a change of a draft.
 const CHANGED: &[Answer] =
-    &[answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL], json_of::<DraftOut>())];
+    &[answer(StatusCode::OK, "The draft.", &[&[DRAFT_ETAG, CACHE_CONTROL]], json_of::<DraftOut>())];
 
 /// All endpoints.
 pub(super) static ENDPOINTS: [Endpoint; 20] = [
@@ -286,7 +261,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Photos,
         parameters: &[],
         query: &[ON_ERROR],
-        request_headers: FORM_HEADERS,
+        request_headers: &[FORM_HEADERS],
         answers: FORM_CREATED,
         problems: &[FORM_PROBLEMS, RESUMABLE_FORM_PROBLEMS, PHOTO_PROBLEMS, WRITE_PROBLEMS],
         handler: |api, call| Box::pin(resumable::create_form(api, call)),
@@ -303,7 +278,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Json { types: JSON, schema: dto::photo_urls },
         parameters: &[],
         query: &[ON_ERROR],
-        request_headers: &[KEY],
+        request_headers: &[&[KEY]],
         answers: CREATED,
         problems: &[
             &[ProblemKind::FetchDisabled, ProblemKind::FetchRefused, ProblemKind::FetchFailed],
@@ -341,7 +316,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Json { types: JSON, schema: dto::new_draft },
         parameters: &[],
         query: &[],
-        request_headers: &[KEY],
+        request_headers: &[&[KEY]],
         answers: CREATED,
         problems: &[&[ProblemKind::BadTitle, ProblemKind::UnknownUpload], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::create(api, call)),
@@ -358,13 +333,13 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Nothing,
         parameters: &[ID],
         query: &[],
-        request_headers: &[IF_MATCH_DRAFT, IF_NONE_MATCH],
+        request_headers: &[&[IF_MATCH_DRAFT, IF_NONE_MATCH]],
         answers: &[
-            answer(StatusCode::OK, "The draft.", &[DRAFT_ETAG, CACHE_CONTROL], json_of::<DraftOut>()),
+            answer(StatusCode::OK, "The draft.", &[&[DRAFT_ETAG, CACHE_CONTROL]], json_of::<DraftOut>()),
             answer(
                 StatusCode::NOT_MODIFIED,
                 "The client has the draft.",
-                &[DRAFT_ETAG, CACHE_CONTROL],
+                &[&[DRAFT_ETAG, CACHE_CONTROL]],
                 Content::Nothing,
             ),
         ],
@@ -383,7 +358,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Json { types: MERGE_PATCH, schema: dto::draft_patch },
         parameters: &[ID],
         query: &[],
-        request_headers: &[IF_MATCH_DRAFT],
+        request_headers: &[&[IF_MATCH_DRAFT]],
         answers: CHANGED,
         problems: &[DRAFT_PROBLEMS, &[ProblemKind::BadTitle], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::change(api, call)),
@@ -400,7 +375,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Nothing,
         parameters: &[ID],
         query: &[],
-        request_headers: &[IF_MATCH_DRAFT],
+        request_headers: &[&[IF_MATCH_DRAFT]],
         answers: &[answer(StatusCode::NO_CONTENT, "The draft is removed.", &[], Content::Nothing)],
         problems: &[DRAFT_PROBLEMS, WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::delete(api, call)),
@@ -417,7 +392,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Photos,
         parameters: &[ID],
         query: &[ON_ERROR],
-        request_headers: FORM_HEADERS_IF_MATCH,
+        request_headers: &[&[IF_MATCH_DRAFT], FORM_HEADERS],
         answers: FORM_APPENDED,
         problems: &[
             DRAFT_PROBLEMS,
@@ -441,7 +416,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Nothing,
         parameters: &[ID, ORDER_INDEX],
         query: &[],
-        request_headers: &[IF_MATCH_DRAFT],
+        request_headers: &[&[IF_MATCH_DRAFT]],
         answers: CHANGED,
         problems: &[DRAFT_PROBLEMS, &[ProblemKind::PreconditionRequired], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::remove_photo(api, call)),
@@ -458,7 +433,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Json { types: JSON, schema: dto::photo_order },
         parameters: &[ID],
         query: &[],
-        request_headers: &[IF_MATCH_DRAFT],
+        request_headers: &[&[IF_MATCH_DRAFT]],
         answers: CHANGED,
         problems: &[
             DRAFT_PROBLEMS,
@@ -479,7 +454,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Bytes(UPLOAD_TYPES),
         parameters: &[],
         query: &[],
-        request_headers: &[
+        request_headers: &[&[
             KEY,
             INTEROP,
             COMPLETE,
@@ -491,7 +466,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
             REPR_DIGEST,
             BODY_DIGEST,
             ("Content-Disposition", "The file name of the photo, for messages."),
-        ],
+        ]],
         answers: &[answer(
             StatusCode::CREATED,
             "The upload: finished, or created to be continued at Location.",
@@ -517,7 +492,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         answers: &[answer(
             StatusCode::NO_CONTENT,
             "What this server can do.",
-            &[
+            &[&[
                 TUS,
                 ("Tus-Version", "Versions of tus."),
                 ("Tus-Extension", "Extensions of tus."),
@@ -525,7 +500,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
                 ("Tus-Checksum-Algorithm", "Algorithms of Upload-Checksum."),
                 ("Accept-Patch", "`application/partial-upload`."),
                 UPLOAD_LIMITS,
-            ],
+            ]],
             Content::Nothing,
         )],
         problems: &[],
@@ -543,7 +518,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Nothing,
         parameters: &[UPLOAD_ID],
         query: &[],
-        request_headers: &[INTEROP, TUS],
+        request_headers: &[&[INTEROP, TUS]],
         answers: &[
             answer(StatusCode::OK, "The upload.", UPLOAD_STATE, json_of::<UploadOut>()),
             answer(StatusCode::NO_CONTENT, "Where to continue the upload.", UPLOAD_STATE, Content::Nothing),
@@ -563,7 +538,7 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Bytes(UPLOAD_TYPES),
         parameters: &[UPLOAD_ID],
         query: &[],
-        request_headers: &[INTEROP, COMPLETE, INCOMPLETE, OFFSET, LENGTH, TUS, CHECKSUM, BODY_DIGEST],
+        request_headers: &[&[INTEROP, COMPLETE, INCOMPLETE, OFFSET, LENGTH, TUS, CHECKSUM, BODY_DIGEST]],
         answers: &[
             answer(
                 StatusCode::CREATED,
@@ -610,8 +585,8 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Nothing,
         parameters: &[UPLOAD_ID],
         query: &[],
-        request_headers: &[INTEROP, TUS],
-        answers: &[answer(StatusCode::NO_CONTENT, "The upload is removed.", &[TUS], Content::Nothing)],
+        request_headers: &[&[INTEROP, TUS]],
+        answers: &[answer(StatusCode::NO_CONTENT, "The upload is removed.", &[&[TUS]], Content::Nothing)],
         problems: &[RESUMABLE_PROBLEMS, &[ProblemKind::NotFound], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(resumable::cancel(api, call)),
     },
@@ -634,30 +609,30 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
             },
         }],
         query: &[],
-        request_headers: &[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE],
+        request_headers: &[&[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE]],
         answers: &[
             answer(
                 StatusCode::OK,
                 "The photo.",
-                &[ETAG, CACHE_CONTROL, ACCEPT_RANGES],
+                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]],
                 Content::Other(MediaName::CONTENT_TYPE),
             ),
             answer(
                 StatusCode::PARTIAL_CONTENT,
                 "A part of the photo.",
-                &[ETAG, CACHE_CONTROL, ACCEPT_RANGES, CONTENT_RANGE],
+                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES, CONTENT_RANGE]],
                 Content::Other(MediaName::CONTENT_TYPE),
             ),
             answer(
                 StatusCode::NOT_MODIFIED,
                 "The client has the photo.",
-                &[ETAG, CACHE_CONTROL, ACCEPT_RANGES],
+                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]],
                 Content::Nothing,
             ),
             answer(
                 StatusCode::TEMPORARY_REDIRECT,
                 "The photo is at a link that expires.",
-                &[("Location", "The link."), CACHE_CONTROL],
+                &[&[("Location", "The link."), CACHE_CONTROL]],
                 Content::Nothing,
             ),
         ],
@@ -681,13 +656,18 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
         input: Input::Nothing,
         parameters: &[],
         query: &[],
-        request_headers: &[IF_NONE_MATCH],
+        request_headers: &[&[IF_NONE_MATCH]],
         answers: &[
-            answer(StatusCode::OK, "The document.", &[ETAG, CACHE_CONTROL], json_of::<Map<String, Value>>()),
+            answer(
+                StatusCode::OK,
+                "The document.",
+                &[&[ETAG, CACHE_CONTROL]],
+                json_of::<Map<String, Value>>(),
+            ),
             answer(
                 StatusCode::NOT_MODIFIED,
                 "The client has the document.",
-                &[ETAG, CACHE_CONTROL],
+                &[&[ETAG, CACHE_CONTROL]],
                 Content::Nothing,
             ),
         ],

@@ -9,8 +9,8 @@ use hyper::{Method, Response};
 use super::endpoint::Endpoint;
 use super::resumable::protocol::mark_complete;
 use super::{Api, errors, listings, uploads};
-use crate::catalog::{Attempt, Begun, ClaimedAttempt, NewAttempt, RequestHead};
-use crate::model::{AttemptId, Caller, Timestamp};
+use crate::catalog::{Attempt, ClaimedAttempt, Claiming, RequestHead, claim_attempt};
+use crate::model::{AttemptId, Caller};
 use crate::web::body::{Body, RequestBody};
 use crate::web::problem::{Problem, ProblemKind};
 
@@ -49,15 +49,11 @@ impl Api {
         let content_length = content_length.and_then(|length| length.to_str().ok()?.parse().ok());
         let head = RequestHead { path: request.uri().path().to_owned(), content_length };
         let id = AttemptId::new(caller.user, key);
-        let since = Timestamp::now().minus(self.idempotency_lifetime);
-        match self.catalog.begin_attempt(id, since).await? {
-            Begun::InWork => Err(errors::in_progress()),
-            Begun::Claimed(claim) => {
-                let attempt = NewAttempt { id, request: head, note: String::new(), since };
-                Ok(KeyCheck::Proceed(Some(ClaimedAttempt { attempt, claim })))
-            }
-            Begun::Done(attempt) if !attempt.request.fits(&head) => Err(errors::key_reused()),
-            Begun::Done(attempt) => {
+        match claim_attempt(&*self.catalog, id, head, self.idempotency_lifetime).await? {
+            Claiming::InWork => Err(errors::in_progress()),
+            Claiming::Claimed(claimed) => Ok(KeyCheck::Proceed(Some(claimed))),
+            Claiming::Reused => Err(errors::key_reused()),
+            Claiming::Done(attempt) => {
                 let mut response = self.replay(endpoint, *attempt)?;
                 mark_complete(request.headers(), response.headers_mut());
                 Ok(KeyCheck::Replay(response))

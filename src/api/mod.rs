@@ -81,8 +81,8 @@ impl Routes {
 /// Returns the methods and headers of all endpoints, each once.
 pub(crate) fn cors_names() -> CorsNames {
     let mut names = CorsNames::default();
-    let add = |names: &mut Vec<HeaderName>, headers: &[Header]| {
-        for (name, _) in headers {
+    let add = |names: &mut Vec<HeaderName>, headers: &[&[Header]]| {
+        for (name, _) in headers.iter().copied().flatten() {
             names.extend(HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !names.contains(name)));
         }
     };

@@ -95,7 +95,7 @@ fn operation(endpoint: &Endpoint, method: &Method, generator: &mut SchemaGenerat
     }
     let in_path = endpoint.parameters.iter().map(|it| parameter(it, "path"));
     let in_query = endpoint.query.iter().map(|it| parameter(it, "query"));
-    let in_headers = endpoint.request_headers.iter().map(request_header);
+    let in_headers = endpoint.request_headers.iter().copied().flatten().map(request_header);
     let parameters: Vec<_> = in_path.chain(in_query).chain(in_headers).collect();
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
@@ -166,11 +166,11 @@ fn photos_form() -> Value {
 
 fn responses(endpoint: &Endpoint, is_head: bool, generator: &mut SchemaGenerator) -> Map<String, Value> {
     let limits: &[Header] = if endpoint.limits.is_empty() { &[] } else { &headers::RATE_LIMIT };
-    let with_headers = |own: &[Header]| -> Map<String, Value> {
+    let with_headers = |own: &[&[Header]]| -> Map<String, Value> {
         let common = std::iter::once(&headers::REQUEST_ID).chain(limits);
         let common = common
             .map(|&(name, _)| (name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")})));
-        common.chain(own.iter().map(response_header)).collect()
+        common.chain(own.iter().copied().flatten().map(response_header)).collect()
     };
     let mut responses = Map::new();
     for Answer { status, meaning, headers, content } in endpoint.answers {
@@ -194,7 +194,7 @@ fn responses(endpoint: &Endpoint, is_head: bool, generator: &mut SchemaGenerator
             StatusCode::RANGE_NOT_SATISFIABLE => &[("Content-Range", "The length of the photo.")],
             _ => &[],
         };
-        let mut response = json!({"description": meanings(kinds), "headers": with_headers(own)});
+        let mut response = json!({"description": meanings(kinds), "headers": with_headers(&[own])});
         if !is_head {
             response["content"] = json!({PROBLEM_JSON: problem_content(kinds)});
         }

@@ -4,8 +4,11 @@
 //! that a request is in progress. It is no promise: if it is lost, two requests may run in parallel, and the row decides which
 //! one of them is recorded.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::{Catalog, CatalogError};
 use crate::model::{AttemptId, Draft, Timestamp};
 
 /// What a request asks for, as far as its head says. A repeated request has an equal one.
@@ -81,6 +84,40 @@ pub struct ClaimedAttempt {
     pub attempt: NewAttempt,
     /// The claim, which lives until the attempt is recorded or given up.
     pub claim: Box<dyn Claim>,
+}
+
+/// What became of an attempt.
+pub(crate) enum Claiming {
+    /// The caller works on it.
+    Claimed(ClaimedAttempt),
+    /// Another request is in progress.
+    InWork,
+    /// Its key was used for another request.
+    Reused,
+    /// An earlier request succeeded.
+    Done(Box<Attempt>),
+}
+
+/// Claims the attempt `id` for `request`, unless an earlier request with it succeeded within `lifetime`.
+///
+/// # Errors
+/// The catalog failed.
+pub(crate) async fn claim_attempt(
+    catalog: &dyn Catalog,
+    id: AttemptId,
+    request: RequestHead,
+    lifetime: Duration,
+) -> Result<Claiming, CatalogError> {
+    let since = Timestamp::now().minus(lifetime);
+    Ok(match catalog.begin_attempt(id, since).await? {
+        Begun::InWork => Claiming::InWork,
+        Begun::Claimed(claim) => {
+            let attempt = NewAttempt { id, request, note: String::new(), since };
+            Claiming::Claimed(ClaimedAttempt { attempt, claim })
+        }
+        Begun::Done(attempt) if !attempt.request.fits(&request) => Claiming::Reused,
+        Begun::Done(attempt) => Claiming::Done(attempt),
+    })
 }
 
 /// What [`begin_attempt`](super::Catalog::begin_attempt) found.

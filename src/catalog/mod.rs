@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 pub use self::attempt::{Attempt, AttemptRow, Begun, Claim, ClaimedAttempt, NewAttempt, RequestHead};
+pub(crate) use self::attempt::{Claiming, claim_attempt};
 pub use self::change::{Change, ChangeError, Fields};
 pub use self::event::{DueEvent, Event, EventRow, Happening, Subject};
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};

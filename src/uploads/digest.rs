@@ -66,3 +66,27 @@ impl Digester {
         value == digest.value
     }
 }
+
+/// Compares bytes with the digests that they should have, as they arrive.
+pub(super) struct Verifier(Vec<(Digest, Digester)>);
+
+impl Verifier {
+    /// Takes the digests that all bytes together should have.
+    pub(super) fn new(digests: impl IntoIterator<Item = Digest>) -> Self {
+        let digester = |digest: Digest| {
+            let digester = digest.digester();
+            (digest, digester)
+        };
+        Self(digests.into_iter().map(digester).collect())
+    }
+
+    /// Takes more bytes.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.iter_mut().for_each(|(_, digester)| digester.update(bytes));
+    }
+
+    /// Returns whether the bytes have all digests. They are not compared again.
+    pub(super) fn is_met(&mut self) -> bool {
+        std::mem::take(&mut self.0).into_iter().all(|(digest, digester)| digester.matches(&digest))
+    }
+}

@@ -5,25 +5,21 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use super::{Digest, Digester};
+use super::Digest;
+use super::digest::Verifier;
 use crate::ingest::{IngestError, PhotoBytes, PhotoError};
 
 /// A stream of the bytes of a photo.
 pub(super) struct VerifiedBytes<S> {
     bytes: Pin<Box<S>>,
     length: Option<u64>,
-    /// The digests that all bytes should have, until the end.
-    digests: Vec<(Digest, Digester)>,
+    verifier: Verifier,
 }
 
 impl<S> VerifiedBytes<S> {
     /// Takes the bytes, their length if it is declared, and the digests that they should have.
     pub(super) fn new(bytes: S, length: Option<u64>, digests: impl IntoIterator<Item = Digest>) -> Self {
-        let digester = |digest: Digest| {
-            let digester = digest.digester();
-            (digest, digester)
-        };
-        Self { bytes: Box::pin(bytes), length, digests: digests.into_iter().map(digester).collect() }
+        Self { bytes: Box::pin(bytes), length, verifier: Verifier::new(digests) }
     }
 }
 
@@ -38,13 +34,12 @@ impl<S: Stream<Item = Result<Bytes, IngestError>> + Send> PhotoBytes for Verifie
 
     async fn next(&mut self) -> Result<Option<Bytes>, IngestError> {
         while let Some(piece) = self.bytes.next().await.transpose()? {
-            self.digests.iter_mut().for_each(|(_, digester)| digester.update(&piece));
+            self.verifier.update(&piece);
             if !piece.is_empty() {
                 return Ok(Some(piece));
             }
         }
-        let digests = std::mem::take(&mut self.digests);
-        if digests.into_iter().all(|(digest, digester)| digester.matches(&digest)) {
+        if self.verifier.is_met() {
             return Ok(None);
         }
         Err(IngestError::Photo { index: 0, filename: None, reason: PhotoError::WrongDigest })

@@ -8,7 +8,8 @@ use futures_util::future::Either;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::Mutex;
 
-use super::{Digest, Digester};
+use super::Digest;
+use super::digest::Verifier;
 use crate::ingest::IngestError;
 use crate::ingest::parts::{PartsError, StreamError};
 
@@ -19,7 +20,7 @@ pub(crate) struct Verification(Option<Arc<Mutex<Digested>>>);
 
 struct Digested {
     body: Pin<Box<dyn Stream<Item = Piece> + Send>>,
-    digests: Vec<(Digest, Digester)>,
+    verifier: Verifier,
     read: u64,
     max: u64,
 }
@@ -29,7 +30,7 @@ impl Digested {
         let piece = self.body.next().await?;
         if let Ok(bytes) = &piece {
             self.read += bytes.len() as u64;
-            self.digests.iter_mut().for_each(|(_, digester)| digester.update(bytes));
+            self.verifier.update(bytes);
         }
         Some(piece)
     }
@@ -47,12 +48,8 @@ where
     if digests.is_empty() {
         return (Either::Left(body), Verification(None));
     }
-    let digester = |digest: Digest| {
-        let digester = digest.digester();
-        (digest, digester)
-    };
-    let digests = digests.into_iter().map(digester).collect();
-    let digested = Arc::new(Mutex::new(Digested { body: Box::pin(body), digests, read: 0, max }));
+    let verifier = Verifier::new(digests);
+    let digested = Arc::new(Mutex::new(Digested { body: Box::pin(body), verifier, read: 0, max }));
     let pieces = stream::unfold(Arc::clone(&digested), async |digested: Arc<Mutex<Digested>>| {
         let piece = digested.lock().await.next().await?;
         Some((piece, digested))
@@ -74,8 +71,6 @@ impl Verification {
                 return Err(PartsError::TooLarge { max: digested.max }.into());
             }
         }
-        let digests = std::mem::take(&mut digested.digests);
-        let is_intact = digests.into_iter().all(|(digest, digester)| digester.matches(&digest));
-        if is_intact { Ok(()) } else { Err(IngestError::WrongDigest) }
+        if digested.verifier.is_met() { Ok(()) } else { Err(IngestError::WrongDigest) }
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{FormReader, FormRequest};
-use crate::catalog::{Begun, ChangeError, ClaimedAttempt, NewAttempt, UploadChange, UploadRow};
+use crate::catalog::{ChangeError, ClaimedAttempt, Claiming, UploadChange, UploadRow, claim_attempt};
 use crate::ingest::{IngestError, OnError, Rejected, Upload, UploadAttempt, Uploaded};
-use crate::model::{AttemptId, Caller, Draft, Timestamp, UploadId};
+use crate::model::{AttemptId, Caller, Draft, UploadId};
 use crate::uploads::{Progress, ResumableUploads, UploadError};
 
 /// How long the end of a form waits for an earlier request with its attempt, which may not know yet that its client is gone.
@@ -82,11 +82,9 @@ impl ResumableUploads {
         reader: &mut FormReader,
         claimed: ClaimedAttempt,
     ) -> Result<(Draft, String), UploadError> {
-        self.feed_stored(self.session(reader), row).await??;
-        let Some(session) = reader.session.take() else {
-            return Err(UploadError::Internal("a form has no session".into()));
-        };
-        let read = session.end().await?;
+        let session = self.take_session(reader);
+        self.feed_stored(reader.session.insert(session), row).await??;
+        let read = self.take_session(reader).end().await?;
         let FormRequest { target, on_error, .. } = reader.request;
         let note = match on_error {
             OnError::Fail => |_: &[Rejected]| String::new(),
@@ -111,21 +109,15 @@ impl ResumableUploads {
         form: &FormRequest,
     ) -> Result<Attempted, UploadError> {
         let id = form.attempt.unwrap_or_else(|| AttemptId::of_upload(upload));
-        let since = Timestamp::now().minus(self.rules.attempt_lifetime);
         let deadline = Instant::now() + CLAIM_WAIT;
         loop {
-            match self.catalog.begin_attempt(id, since).await? {
-                Begun::InWork if Instant::now() < deadline => sleep(CLAIM_POLL).await,
-                Begun::InWork => return Err(UploadError::InProgress),
-                Begun::Done(attempt) if !attempt.request.fits(&form.head) => {
-                    return Err(UploadError::KeyReused);
-                }
-                Begun::Done(attempt) => return Ok(Attempted::Recorded(attempt.draft, attempt.note)),
-                Begun::Claimed(claim) => {
-                    let request = form.head.clone();
-                    let attempt = NewAttempt { id, request, note: String::new(), since };
-                    return Ok(Attempted::Claimed(ClaimedAttempt { attempt, claim }));
-                }
+            let lifetime = self.rules.attempt_lifetime;
+            match claim_attempt(&*self.catalog, id, form.head.clone(), lifetime).await? {
+                Claiming::InWork if Instant::now() < deadline => sleep(CLAIM_POLL).await,
+                Claiming::InWork => return Err(UploadError::InProgress),
+                Claiming::Reused => return Err(UploadError::KeyReused),
+                Claiming::Done(attempt) => return Ok(Attempted::Recorded(attempt.draft, attempt.note)),
+                Claiming::Claimed(claimed) => return Ok(Attempted::Claimed(claimed)),
             }
         }
     }

@@ -155,24 +155,24 @@ impl ResumableUploads {
             None => reader.in_flight = Some(self.ingest.begin_receiving(client)?),
         }
         if stored == 0 {
-            self.session(&mut reader);
+            reader.session = Some(self.take_session(&mut reader));
         }
         Ok(reader)
     }
 
-    /// Returns the session of a form. Begins it if it is lost.
-    fn session<'r>(&self, reader: &'r mut FormReader) -> &'r mut Session {
+    /// Takes the session of a form. Begins it if it is lost.
+    fn take_session(&self, reader: &mut FormReader) -> Session {
         // Before the session counts as another one.
         reader.in_flight = None;
         let FormReader { request, digest, client, created, session, .. } = reader;
-        session.get_or_insert_with(|| {
-            Session::begin(Arc::clone(&self.ingest), *created, *client, request, digest.as_ref())
-        })
+        let begin = || Session::begin(Arc::clone(&self.ingest), *created, *client, request, digest.as_ref());
+        session.take().unwrap_or_else(begin)
     }
 
     /// Has the session read everything that is acknowledged.
     pub(super) async fn catch_up(&self, reader: &mut FormReader, row: &UploadRow) -> Result<(), UploadError> {
-        let fed = self.feed_stored(self.session(reader), row).await?;
+        let session = self.take_session(reader);
+        let fed = self.feed_stored(reader.session.insert(session), row).await?;
         reader.judge(self, fed)
     }
 

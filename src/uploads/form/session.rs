@@ -13,7 +13,8 @@ use super::FormRequest;
 use crate::catalog::UploadRow;
 use crate::ingest::{Ingest, IngestError, ReadUpload};
 use crate::model::{ClientKey, Timestamp};
-use crate::uploads::{Digest, Digester};
+use crate::uploads::Digest;
+use crate::uploads::digest::Verifier;
 
 /// Chunks that wait to be read.
 const WAITING_CHUNKS: usize = 2;
@@ -24,8 +25,8 @@ pub(super) struct Session {
     created: Timestamp,
     state: State,
     fed: u64,
-    /// The digest that the whole form should have.
-    digest: Option<(Digest, Digester)>,
+    /// Knows the digest that the whole form should have.
+    verifier: Verifier,
 }
 
 enum State {
@@ -55,8 +56,8 @@ impl Session {
         let (boundary, on_error) = (request.boundary.clone(), request.on_error);
         let reading = async move { ingest.read(client, on_error, body, &boundary).await };
         let task = AbortOnDropHandle::new(tokio::spawn(reading.in_current_span()));
-        let digest = digest.map(|digest| (digest.clone(), digest.digester()));
-        Self { created, state: State::Reading { feed, task }, fed: 0, digest }
+        let verifier = Verifier::new(digest.cloned());
+        Self { created, state: State::Reading { feed, task }, fed: 0, verifier }
     }
 
     /// Returns whether what the session read are the first acknowledged bytes of this upload.
@@ -86,9 +87,7 @@ impl Session {
             self.end_with(ended)?;
         }
         self.fed += chunk.len() as u64;
-        if let Some((_, digester)) = &mut self.digest {
-            digester.update(&chunk);
-        }
+        self.verifier.update(&chunk);
         Ok(())
     }
 
@@ -108,7 +107,7 @@ impl Session {
     ///
     /// # Errors
     /// The form is refused, or cannot be read now.
-    pub(super) async fn end(self) -> Result<ReadUpload, IngestError> {
+    pub(super) async fn end(mut self) -> Result<ReadUpload, IngestError> {
         let read = match self.state {
             State::Reading { feed, task } => {
                 drop(feed);
@@ -117,8 +116,7 @@ impl Session {
             State::Read(read) => *read,
             State::Refused => return Err(gone()),
         };
-        let is_intact = self.digest.is_none_or(|(digest, digester)| digester.matches(&digest));
-        if is_intact { Ok(read) } else { Err(IngestError::WrongDigest) }
+        if self.verifier.is_met() { Ok(read) } else { Err(IngestError::WrongDigest) }
     }
 
     fn end_with(&mut self, ended: Result<ReadUpload, IngestError>) -> Result<(), IngestError> {
