@@ -23,8 +23,13 @@ fn stored(error: PartialError) -> IngestError {
 
 impl ResumableUploads {
     /// Stores the photo of an upload whose bytes are all there.
-    pub(super) async fn finish(&self, caller: Caller, row: UploadRow) -> Result<Progress, UploadError> {
-        let UploadRequest { filename, digest, .. } = UploadRequest::of_text(&row.request);
+    pub(super) async fn finish(
+        &self,
+        caller: Caller,
+        row: UploadRow,
+        request: UploadRequest,
+    ) -> Result<Progress, UploadError> {
+        let UploadRequest { filename, digest, .. } = request;
         let bytes = self.partial.read(row.id, &row.layout, 0, row.offset).await?;
         let bytes = VerifiedBytes::new(bytes.map_err(stored), Some(row.offset), digest);
         let (id, writer) = (row.id, row.writer);

@@ -2,18 +2,20 @@
 //!
 //! The catalog has a row for each upload and says which of its bytes are acknowledged; the bytes are in a [`PartialStore`]. A
 //! request that continues an upload becomes its writer. It ends earlier requests of this process, and the catalog refuses the
-//! changes of earlier writers of other processes. Bytes are acknowledged in steps of [`STEP`], and whenever a request ends for any
-//! reason. A complete upload is stored as a photo or a form that comes in one piece is; then its bytes are removed.
+//! changes of earlier writers of other processes. Bytes are acknowledged in steps (see `appender`), and whenever a request ends for
+//! any reason. A complete upload is stored as a photo or a form that comes in one piece is; then its bytes are removed.
 //!
 //! This room knows no HTTP. It refuses bytes beyond the length of the upload, of the largest photo or of the largest form, first
 //! bytes that are no accepted photo, and bytes beyond the quota of the client.
 
+mod appender;
 mod digest;
 mod error;
 mod expire;
 mod finish;
 mod form;
 mod head;
+mod quota;
 mod reader;
 mod request;
 mod turns;
@@ -21,17 +23,15 @@ mod verified;
 mod verified_body;
 mod whole;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use futures_util::Stream;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::appender::Appender;
 pub(crate) use self::digest::{Algorithm, Digest, Digester};
 pub(crate) use self::error::UploadError;
 pub(crate) use self::form::FormRequest;
@@ -46,16 +46,9 @@ use crate::ingest::parts::{PartsError, StreamError};
 use crate::ingest::{Ingest, IngestError, PhotoError, Rejected};
 use crate::listings::may_see;
 use crate::model::{AttemptId, Caller, Draft, Media, Timestamp, UploadId, UserId};
-use crate::partial::{PartialError, PartialStore, PartialWriter};
+use crate::partial::{PartialError, PartialStore};
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::metrics::{Counter, Metrics, Unit};
-
-/// Bytes that are acknowledged together, unless the request ends before. A crash costs the client at most as many.
-const STEP: u64 = 4 << 20;
-/// How often a writer that waits for its client asks whether another instance has taken over the upload.
-const LOOK_AROUND: Duration = Duration::from_secs(5);
-/// Bytes for which a client is charged together.
-const CHARGE: u64 = 64 << 10;
 
 /// Takes in resumable uploads.
 pub(crate) struct ResumableUploads {
@@ -382,7 +375,6 @@ impl ResumableUploads {
             return Err(UploadError::InconsistentLength);
         }
         let request = UploadRequest::read(&row.request)?;
-        let max = self.max_length(&request);
         let length = row.length.or(length);
         self.refuse_longer(&request, length)?;
         if length.is_some_and(|length| length < offset) {
@@ -412,7 +404,7 @@ impl ResumableUploads {
             caller,
             row,
             length,
-            max,
+            request: &request,
             writer,
             reader,
             digester: digest.as_ref().map(Digest::digester),
@@ -447,7 +439,7 @@ impl ResumableUploads {
             Reader::Photo { .. } => {
                 // The photo is counted from here on.
                 drop(reader);
-                Box::pin(self.finish(caller, row)).await
+                Box::pin(self.finish(caller, row, request)).await
             }
             Reader::Form(mut form) => {
                 match Box::pin(self.finish_form(caller, &row, &mut form, claimed)).await {
@@ -502,157 +494,4 @@ impl ResumableUploads {
             _ => Ok(()),
         }
     }
-}
-
-/// A request that appends to an upload.
-struct Appender<'u> {
-    uploads: &'u ResumableUploads,
-    caller: Caller,
-    row: UploadRow,
-    length: Option<u64>,
-    /// The longest upload of its kind.
-    max: u64,
-    writer: Box<dyn PartialWriter>,
-    reader: Reader,
-    digester: Option<Digester>,
-    /// Bytes since the last acknowledgement for which the client is charged.
-    charged: u64,
-}
-
-impl Appender<'_> {
-    /// Takes bytes until the body ends, fails or is superseded.
-    async fn receive<S>(
-        &mut self,
-        body: S,
-        superseded: &CancellationToken,
-        acknowledged: &(impl Fn(u64) + Sync),
-    ) -> Result<(), UploadError>
-    where
-        S: Stream<Item = Result<Bytes, StreamError>> + Send,
-    {
-        let mut body = pin!(body);
-        let mut looks = tokio::time::interval_at(Instant::now() + LOOK_AROUND, LOOK_AROUND);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let chunk = tokio::select! {
-                biased;
-                () = superseded.cancelled() => return Err(UploadError::Superseded),
-                _ = looks.tick() => {
-                    self.acknowledge_if_open(acknowledged).await?;
-                    continue;
-                }
-                refused = self.reader.refused(self.uploads) => return Err(refused),
-                chunk = body.next() => chunk,
-            };
-            let Some(chunk) = chunk.transpose()? else { return Ok(()) };
-            self.take(chunk.clone()).await?;
-            // Boxed, so that photos take no memory for it.
-            if self.digester.is_none() && matches!(self.reader, Reader::Form(_)) {
-                Box::pin(self.read(chunk, superseded, acknowledged)).await?;
-            }
-            if self.writer.pending() >= STEP && self.digester.is_none() {
-                self.acknowledge(acknowledged).await?;
-            }
-        }
-    }
-
-    async fn take(&mut self, chunk: Bytes) -> Result<(), UploadError> {
-        let end = self.row.offset + self.writer.pending() + chunk.len() as u64;
-        if self.length.is_some_and(|length| end > length) {
-            return Err(UploadError::InconsistentLength);
-        }
-        if end > self.max {
-            return Err(self.reader.too_long(self.max));
-        }
-        self.reader.judge(&chunk, &self.uploads.ingest)?;
-        if let Some(digester) = &mut self.digester {
-            digester.update(&chunk);
-        }
-        // Whatever becomes of the bytes, they are on the disk until the upload goes on, ends or expires.
-        let missing = (self.writer.pending() + chunk.len() as u64).saturating_sub(self.charged);
-        if missing > 0 {
-            let step = missing.div_ceil(CHARGE) * CHARGE;
-            self.uploads.charge(self.caller, step).await?;
-            self.charged += step;
-        }
-        Ok(self.writer.write(chunk).await?)
-    }
-
-    /// Reads bytes of a form that are written already.
-    async fn read(
-        &mut self,
-        chunk: Bytes,
-        superseded: &CancellationToken,
-        acknowledged: &(impl Fn(u64) + Sync),
-    ) -> Result<(), UploadError> {
-        let Reader::Form(form) = &mut self.reader else { return Ok(()) };
-        let position = self.row.offset + self.writer.pending() - chunk.len() as u64;
-        let taken = superseded.run_until_cancelled(form.take(self.uploads, position, chunk)).await;
-        if taken.ok_or(UploadError::Superseded)?? {
-            return Ok(());
-        }
-        // Not cancelled: what is acknowledged must be known in the end.
-        self.acknowledge(acknowledged).await?;
-        let Reader::Form(form) = &mut self.reader else { return Ok(()) };
-        let caught_up = superseded.run_until_cancelled(self.uploads.catch_up(form, &self.row)).await;
-        caught_up.ok_or(UploadError::Superseded)?
-    }
-
-    /// Acknowledges what arrived while the client pauses, or finds out that another instance has taken over.
-    async fn acknowledge_if_open(&mut self, acknowledged: &(impl Fn(u64) + Sync)) -> Result<(), UploadError> {
-        if self.writer.pending() > 0 && self.digester.is_none() {
-            return self.acknowledge(acknowledged).await;
-        }
-        let row = self.uploads.catalog.upload(self.row.id).await?.ok_or(UploadError::NotFound)?;
-        if row.writer == self.row.writer { Ok(()) } else { Err(UploadError::Superseded) }
-    }
-
-    /// Makes all bytes durable, and acknowledges them.
-    async fn acknowledge(&mut self, acknowledged: &(impl Fn(u64) + Sync)) -> Result<(), UploadError> {
-        let pending = self.writer.pending();
-        let is_new_length = self.length.is_some() && self.row.length.is_none();
-        if pending == 0 && !is_new_length {
-            return Ok(());
-        }
-        let offset = self.writer.sync().await?;
-        let expires = self.uploads.expiry();
-        let change = UploadChange::Advance { offset, length: self.length, expires };
-        let changed = self.uploads.catalog.change_upload(self.row.id, self.row.writer, change).await?;
-        self.row = changed.ok_or(UploadError::Superseded)?;
-        self.charged = self.charged.saturating_sub(pending);
-        acknowledged(offset);
-        Ok(())
-    }
-
-    /// Returns whether the bytes of the request have this digest.
-    fn has(&mut self, digest: &Digest) -> bool {
-        self.digester.take().is_some_and(|digester| digester.matches(digest))
-    }
-}
-
-impl ResumableUploads {
-    /// Charges a client for bytes that are to be kept.
-    async fn charge(&self, caller: Caller, bytes: u64) -> Result<(), UploadError> {
-        let Some(quota) = &self.quota else { return Ok(()) };
-        let decision = quota.take(caller.client, units(bytes)).await;
-        if decision.allowed {
-            Ok(())
-        } else {
-            Err(UploadError::QuotaSpent { retry_after: decision.retry_after })
-        }
-    }
-
-    /// Refunds a client for bytes that are not kept any more.
-    fn refund(&self, caller: Caller, bytes: u64) {
-        if let Some(quota) = &self.quota
-            && bytes > 0
-        {
-            Arc::clone(quota).give_back(caller.client, units(bytes));
-        }
-    }
-}
-
-/// Returns the units of the quota for this number of bytes.
-fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }

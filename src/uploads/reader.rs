@@ -4,7 +4,6 @@ use super::form::FormReader;
 use super::head::HeadCheck;
 use super::{ResumableUploads, UploadError, UploadRequest};
 use crate::catalog::UploadRow;
-use crate::ingest::parts::PartsError;
 use crate::ingest::{InFlight, Ingest};
 use crate::model::Caller;
 
@@ -35,14 +34,6 @@ impl Reader {
         match self {
             Self::Photo { .. } => std::future::pending().await,
             Self::Form(form) => form.refused(uploads).await,
-        }
-    }
-
-    /// Returns the error of an upload that is longer than `max` bytes.
-    pub(super) fn too_long(&self, max: u64) -> UploadError {
-        match self {
-            Self::Photo { .. } => UploadError::TooLong { max },
-            Self::Form(_) => UploadError::Body(PartsError::TooLarge { max }),
         }
     }
 }
