@@ -23,7 +23,8 @@ pub struct UploadRow {
     pub length: Option<u64>,
     /// The number of bytes that are acknowledged.
     pub offset: u64,
-    /// The number of the writer. That of a new upload is 0, and nobody writes yet.
+    /// The number of the writer. That of a new upload is the time in milliseconds, and nobody writes yet. So it is larger than those
+    /// of an earlier upload with this id, of which a store may still have bytes.
     pub writer: u64,
     /// Where the bytes are. Only the store of the bytes reads it.
     pub layout: String,
@@ -72,8 +73,13 @@ pub enum UploadChange {
         /// When the upload may be removed.
         expires: Timestamp,
     },
-    /// The bytes are this photo, which is recorded in the same transaction.
-    Finish(NewPhoto),
+    /// The upload is complete and its bytes are this photo, which is recorded in the same transaction.
+    Finish {
+        /// The length of the upload.
+        length: u64,
+        /// The photo.
+        photo: NewPhoto,
+    },
     /// The bytes are a form. A draft, which is recorded already, has its photos.
     Ingest(DraftId),
     /// The bytes are refused.
@@ -95,12 +101,17 @@ impl UploadRow {
             request,
             length: None,
             offset: 0,
-            writer: 0,
+            writer: Self::newest_writer(created),
             layout: String::new(),
             state: UploadState::Receiving,
             created,
             expires,
         }
+    }
+
+    /// Returns a number that is no smaller than those of all writers which uploads have at this time.
+    pub(crate) fn newest_writer(now: Timestamp) -> u64 {
+        now.millis()
     }
 
     /// Returns the photo that stays because of this upload.
@@ -141,7 +152,11 @@ impl UploadRow {
                 row.offset = (*offset).max(row.offset);
                 row.length = row.length.or(*length);
             }
-            UploadChange::Finish(_) => row.state = UploadState::Finished(media?),
+            UploadChange::Finish { length, .. } => {
+                row.offset = *length;
+                row.length = Some(*length);
+                row.state = UploadState::Finished(media?);
+            }
             UploadChange::Ingest(draft) => row.state = UploadState::Ingested(*draft),
             UploadChange::Fail(reason) => row.state = UploadState::Failed(reason.clone()),
         }

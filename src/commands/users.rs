@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Verdict;
 use super::report::{refuse_if_read_only, say, with_causes};
-use crate::catalog::{ChangeError, DraftFilter, EventRow, Restorable};
+use crate::catalog::{ChangeError, DraftFilter, EventRow, Restorable, UploadRow};
 use crate::config::Settings;
 use crate::model::{AttemptId, MediaId, Timestamp, UserId};
 use crate::partial::PartialStore;
@@ -90,11 +90,12 @@ impl Erasure {
             let page = self.catalog.uploads_page(after, PAGE).await.map_err(with_causes)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.id);
+            let newest = UploadRow::newest_writer(Timestamp::now());
             for row in page.iter().filter(|row| row.owner == Some(self.user)) {
                 if self.catalog.remove_upload(row.id, None).await.map_err(with_causes)? {
                     self.removed.uploads += 1;
                 }
-                partial.remove(row.id).await.map_err(with_causes)?;
+                partial.remove(row.id, newest).await.map_err(with_causes)?;
             }
         }
     }

@@ -71,6 +71,7 @@ pub(super) async fn run(store: &dyn PartialStore) {
     bytes_that_were_not_acknowledged_are_replaced_by_the_next_writer(store).await;
     upload_without_bytes_is_read_as_empty(store).await;
     pending_counts_bytes_since_the_last_sync(store).await;
+    flushed_bytes_are_read_and_still_pending(store).await;
     lost_bytes_are_missing(store).await;
     removal_succeeds_twice_and_leaves_other_uploads(store).await;
     pages_have_every_upload_once_in_order(store).await;
@@ -110,7 +111,7 @@ async fn acknowledged_bytes_are_read_back_whatever_writers_and_chunks(store: &dy
             assert!(row.read(store, from, to).await.unwrap() == expected[range], "seed {seed}: {from}..{to}");
         }
         assert!(acknowledged > 0, "seed {seed} tests something");
-        store.remove(row.id).await.unwrap();
+        store.remove(row.id, row.epoch).await.unwrap();
     }
 }
 
@@ -125,7 +126,7 @@ async fn bytes_that_were_not_acknowledged_are_replaced_by_the_next_writer(store:
     assert_eq!(row.add(store, 6, b"new").await, 9);
     assert_eq!(row.read(store, 0, 9).await.unwrap(), b"kept, new");
     assert!(matches!(row.read(store, 0, 10).await, Err(PartialError::Missing)), "the old bytes are gone");
-    store.remove(row.id).await.unwrap();
+    store.remove(row.id, row.epoch).await.unwrap();
 }
 
 async fn upload_without_bytes_is_read_as_empty(store: &dyn PartialStore) {
@@ -135,7 +136,7 @@ async fn upload_without_bytes_is_read_as_empty(store: &dyn PartialStore) {
     assert_eq!(writer.sync().await.unwrap(), 0);
     assert_eq!(row.read(store, 0, 0).await.unwrap(), b"");
     drop(writer);
-    store.remove(row.id).await.unwrap();
+    store.remove(row.id, row.epoch).await.unwrap();
 }
 
 async fn pending_counts_bytes_since_the_last_sync(store: &dyn PartialStore) {
@@ -159,7 +160,35 @@ async fn pending_counts_bytes_since_the_last_sync(store: &dyn PartialStore) {
     drop(writer);
     let end = expected.len() as u64;
     assert_eq!(row.read(store, end, end + 4).await.unwrap(), b"more");
-    store.remove(row.id).await.unwrap();
+    store.remove(row.id, row.epoch).await.unwrap();
+}
+
+async fn flushed_bytes_are_read_and_still_pending(store: &dyn PartialStore) {
+    let mut row = Row::new();
+    assert_eq!(row.add(store, 0, b"synced, ").await, 8);
+    let mut writer = row.append(store, 8).await.unwrap();
+    for (bytes, end) in [(b"flushed".as_slice(), 15), (b"", 15), (b", again", 22)] {
+        writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
+        assert_eq!(writer.flush().await.unwrap(), end);
+        assert_eq!(writer.pending(), end - 8);
+        let expected = &b"synced, flushed, again"[..usize::try_from(end).unwrap()];
+        assert_eq!(row.read(store, 0, end).await.unwrap(), expected);
+    }
+    writer.write(Bytes::from_static(b", and more")).await.unwrap();
+    assert_eq!(writer.sync().await.unwrap(), 32);
+    assert_eq!(writer.flush().await.unwrap(), 32);
+    assert_eq!(writer.pending(), 0);
+    drop(writer);
+    assert_eq!(row.read(store, 8, 32).await.unwrap(), b"flushed, again, and more");
+    // What was only flushed is not acknowledged, and is replaced.
+    let mut writer = row.append(store, 32).await.unwrap();
+    writer.write(Bytes::from_static(b"lost")).await.unwrap();
+    assert_eq!(writer.flush().await.unwrap(), 36);
+    drop(writer);
+    assert_eq!(row.add(store, 32, b"!").await, 33);
+    assert!(matches!(row.read(store, 0, 36).await, Err(PartialError::Missing)));
+    assert_eq!(row.read(store, 30, 33).await.unwrap(), b"re!");
+    store.remove(row.id, row.epoch).await.unwrap();
 }
 
 async fn lost_bytes_are_missing(store: &dyn PartialStore) {
@@ -167,27 +196,28 @@ async fn lost_bytes_are_missing(store: &dyn PartialStore) {
     row.layout = store.layout("", 1, 0);
     assert!(matches!(row.read(store, 0, 1).await, Err(PartialError::Missing)), "nothing was written");
     row.add(store, 0, b"lost").await;
-    store.remove(row.id).await.unwrap();
+    store.remove(row.id, row.epoch).await.unwrap();
     for (from, to) in [(0, 4), (3, 4), (0, 1)] {
         assert!(matches!(row.read(store, from, to).await, Err(PartialError::Missing)));
     }
     assert_eq!(row.add(store, 0, b"again").await, 5);
     assert!(matches!(row.read(store, 2, 6).await, Err(PartialError::Missing)));
-    store.remove(row.id).await.unwrap();
+    store.remove(row.id, row.epoch).await.unwrap();
 }
 
 async fn removal_succeeds_twice_and_leaves_other_uploads(store: &dyn PartialStore) {
     let (mut row, mut other) = (Row::new(), Row::new());
-    store.remove(row.id).await.unwrap();
+    store.remove(row.id, row.epoch).await.unwrap();
     other.add(store, 0, b"stays").await;
     let end = row.add(store, 0, b"a").await;
     row.add(store, end, b"b").await;
+    assert!(store.newest(row.id).await.unwrap() >= row.epoch);
     for _ in 0..2 {
-        store.remove(row.id).await.unwrap();
+        store.remove(row.id, row.epoch).await.unwrap();
         assert_eq!(store.page(None, 10).await.unwrap(), [other.id]);
     }
     assert_eq!(other.read(store, 0, 5).await.unwrap(), b"stays");
-    store.remove(other.id).await.unwrap();
+    store.remove(other.id, other.epoch).await.unwrap();
 }
 
 async fn pages_have_every_upload_once_in_order(store: &dyn PartialStore) {
@@ -218,9 +248,9 @@ async fn pages_have_every_upload_once_in_order(store: &dyn PartialStore) {
     }
     assert_eq!(store.page(None, 0).await.unwrap(), []);
     // `after` need not exist.
-    store.remove(ids[20]).await.unwrap();
+    store.remove(ids[20], 2).await.unwrap();
     assert_eq!(store.page(Some(ids[20]), 2).await.unwrap(), ids[21..23]);
     for id in ids {
-        store.remove(id).await.unwrap();
+        store.remove(id, 2).await.unwrap();
     }
 }

@@ -94,8 +94,8 @@ pub(crate) trait PartialStore: Send + Sync {
         offset: u64,
     ) -> Result<Box<dyn PartialWriter>, PartialError>;
 
-    /// Returns the bytes from `from` to `to`, which are acknowledged. `layout` is that of the newest writer. The upload may
-    /// be appended to meanwhile.
+    /// Returns the bytes from `from` to `to`, which are acknowledged or were [flushed](PartialWriter::flush) by the newest writer.
+    /// `layout` is that of this writer. The upload may be appended to meanwhile.
     ///
     /// # Errors
     /// [`PartialError::Missing`] if some of the bytes do not exist. The stream may report that, too.
@@ -107,14 +107,22 @@ pub(crate) trait PartialStore: Send + Sync {
         to: u64,
     ) -> Result<PartialBytes, PartialError>;
 
-    /// Removes all bytes of an upload. Succeeds if there are none.
+    /// Removes what writers of an upload up to `epoch` wrote. Succeeds if there is nothing.
+    ///
+    /// Meanwhile an upload with the same id may begin in another process. Its writers have larger epochs, and their bytes stay.
     ///
     /// After a loss of power, or when a writer in another process was not told, some bytes may exist again:
     /// [`page`](Self::page) then names the upload.
     ///
     /// # Errors
     /// Some of the bytes may still exist.
-    async fn remove(&self, id: UploadId) -> Result<(), PartialError>;
+    async fn remove(&self, id: UploadId, epoch: u64) -> Result<(), PartialError>;
+
+    /// Returns an epoch that is no smaller than those of all writers of an upload whose bytes exist.
+    ///
+    /// # Errors
+    /// The store failed.
+    async fn newest(&self, id: UploadId) -> Result<u64, PartialError>;
 
     /// Returns ids of uploads that have bytes, in ascending order: those after `after`, at most `limit`. If there are fewer
     /// than `limit`, these are the last.
@@ -135,6 +143,12 @@ pub(crate) trait PartialWriter: Send {
     /// # Errors
     /// The bytes since the last [`sync`](Self::sync) are lost.
     async fn write(&mut self, bytes: Bytes) -> Result<(), PartialError>;
+
+    /// Makes all written bytes readable. They are not durable yet. Returns the offset after them.
+    ///
+    /// # Errors
+    /// The bytes since the last [`sync`](Self::sync) are lost.
+    async fn flush(&mut self) -> Result<u64, PartialError>;
 
     /// Makes all written bytes durable: they survive `kill -9` and a loss of power. Returns the offset after them.
     ///

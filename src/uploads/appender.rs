@@ -73,8 +73,13 @@ impl Appender<'_> {
         }
     }
 
+    /// Returns the offset after all bytes that were taken.
+    pub(super) fn end(&self) -> u64 {
+        self.row.offset + self.writer.pending()
+    }
+
     async fn take(&mut self, chunk: Bytes) -> Result<(), UploadError> {
-        let end = self.row.offset + self.writer.pending() + chunk.len() as u64;
+        let end = self.end() + chunk.len() as u64;
         if self.length.is_some_and(|length| end > length) {
             return Err(UploadError::InconsistentLength);
         }
@@ -100,8 +105,8 @@ impl Appender<'_> {
         superseded: &CancellationToken,
         acknowledged: &(impl Fn(u64) + Sync),
     ) -> Result<(), UploadError> {
+        let position = self.end() - chunk.len() as u64;
         let Reader::Form(form) = &mut self.reader else { return Ok(()) };
-        let position = self.row.offset + self.writer.pending() - chunk.len() as u64;
         let taken = superseded.run_until_cancelled(form.take(self.uploads, position, chunk)).await;
         if taken.ok_or(UploadError::Superseded)?? {
             return Ok(());

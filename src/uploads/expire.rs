@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{ResumableUploads, UploadError};
-use crate::catalog::UploadState;
+use crate::catalog::{UploadRow, UploadState};
 use crate::error_chain::error_chain;
 use crate::model::{Timestamp, UploadId};
 
@@ -50,7 +50,7 @@ impl ResumableUploads {
                 let _turn = self.turns.take(id).await?;
                 // A request may have continued it in the meantime.
                 if self.catalog.remove_upload(id, Some(now)).await? {
-                    self.partial.remove(id).await?;
+                    self.partial.remove(id, UploadRow::newest_writer(now)).await?;
                     removed += 1;
                     self.counts.expired.inc();
                 }
@@ -82,8 +82,10 @@ impl ResumableUploads {
                     continue;
                 }
                 let _turn = self.turns.take(id).await?;
+                // Of the bytes that are there now. Later ones may be of an upload with this id that begins in another instance.
+                let newest = self.partial.newest(id).await?;
                 if self.is_stray(id).await? {
-                    self.partial.remove(id).await?;
+                    self.partial.remove(id, newest).await?;
                     removed += 1;
                 }
             }

@@ -319,10 +319,11 @@ impl ResumableUploads {
     async fn remove_row(&self, found: &FoundUpload) -> Result<(), UploadError> {
         let id = found.0.id;
         self.parked.forget(id);
+        let newest = UploadRow::newest_writer(Timestamp::now());
         if !self.catalog.remove_upload(id, None).await? {
             return Err(UploadError::NotFound);
         }
-        Ok(self.partial.remove(id).await?)
+        Ok(self.partial.remove(id, newest).await?)
     }
 
     /// Appends bytes, and stores the photo or records the draft if they are the last. `acknowledged` gets the offset at which the request begins to
@@ -391,7 +392,7 @@ impl ResumableUploads {
             Err(error @ PartialError::TooManyResumptions) => {
                 // Nothing continues it: its client begins anew, also under the same Idempotency-Key.
                 self.catalog.remove_upload(row.id, None).await?;
-                self.partial.remove(row.id).await?;
+                self.partial.remove(row.id, row.writer).await?;
                 return Err(error.into());
             }
             writer => writer?,
@@ -411,46 +412,68 @@ impl ResumableUploads {
             charged: 0,
         };
         let received = appender.receive(body, turn.superseded(), &acknowledged).await;
+        let (end, length) = (appender.end(), appender.length);
+        let is_complete = is_last || (ends_at_length && length == Some(end));
+        let is_consistent = !is_complete || length.is_none_or(|length| length == end);
+        let ends_photo = is_complete && is_consistent && matches!(appender.reader, Reader::Photo { .. });
         // Whatever ended the request: what it brought is acknowledged, unless its digest says nothing of a part.
         let kept = match (&received, &digest) {
             // The writer is of no more use.
             (Err(UploadError::Partial(_) | UploadError::Catalog(_)), _) | (Err(_), Some(_)) => Ok(()),
             (Ok(()), Some(digest)) if !appender.has(digest) => Err(UploadError::DigestMismatch),
+            (Ok(()), _) if ends_photo => Ok(()),
             (Ok(()), Some(_)) | (_, None) => appender.acknowledge(&acknowledged).await,
         };
+        let claim = (appender.row.id, appender.row.writer);
+        let received = received.and(kept);
+        // The ends are boxed, so that an upload that receives takes no memory for them.
+        if received.is_ok() && ends_photo {
+            let done = Box::pin(self.finish(appender, &acknowledged)).await;
+            return self.or_superseded(claim, done).await;
+        }
         let Appender { row, writer, reader, .. } = appender;
         // Before its bytes are read or removed.
         drop(writer);
-        if let Err(error) = received.and(kept) {
+        if let Err(error) = received {
             let error = self.refuse_if_final(&row, error).await?;
             self.park(reader, &row);
             return Err(error);
         }
-        let is_complete = is_last || (ends_at_length && row.length == Some(row.offset));
-        if !is_complete {
-            self.park(reader, &row);
-            return Ok(Progress::Receiving(row));
-        }
-        if row.length.is_some_and(|length| length != row.offset) {
+        if !is_consistent {
             return Err(UploadError::InconsistentLength);
         }
-        // The ends are boxed, so that an upload that receives takes no memory for them.
-        match reader {
-            Reader::Photo { .. } => {
-                // The photo is counted from here on.
-                drop(reader);
-                Box::pin(self.finish(caller, row, request)).await
+        let mut form = match reader {
+            Reader::Form(form) if is_complete => form,
+            reader => {
+                self.park(reader, &row);
+                return Ok(Progress::Receiving(row));
             }
-            Reader::Form(mut form) => {
-                match Box::pin(self.finish_form(caller, &row, &mut form, claimed)).await {
-                    Ok(progress) => Ok(progress),
-                    Err(error) => {
-                        let error = self.refuse_if_final(&row, error).await?;
-                        self.park_form(*form, &row);
-                        Err(error)
-                    }
-                }
+        };
+        let done = Box::pin(self.finish_form(caller, &row, &mut form, claimed)).await;
+        match self.or_superseded(claim, done).await {
+            Ok(progress) => Ok(progress),
+            Err(error) => {
+                let error = self.refuse_if_final(&row, error).await?;
+                self.park_form(*form, &row);
+                Err(error)
             }
+        }
+    }
+
+    /// Returns what the end of an upload came to. If it failed because another instance has removed the bytes meanwhile, for a
+    /// request that begins anew, it was superseded.
+    async fn or_superseded(
+        &self,
+        (id, writer): (UploadId, u64),
+        done: Result<Progress, UploadError>,
+    ) -> Result<Progress, UploadError> {
+        match done {
+            Err(UploadError::Partial(error)) => {
+                let row = self.catalog.upload(id).await?;
+                let is_writer = row.is_some_and(|row| row.writer == writer);
+                Err(if is_writer { error.into() } else { UploadError::Superseded })
+            }
+            done => done,
         }
     }
 

@@ -13,8 +13,8 @@ pub(super) enum Reader {
     Photo {
         /// Judges the first bytes.
         head: HeadCheck,
-        /// Counts the request among the uploads in flight.
-        _in_flight: InFlight,
+        /// Counts the request among the uploads in flight, until the photo is stored and counts itself.
+        in_flight: Option<InFlight>,
     },
     /// A form.
     Form(Box<FormReader>),
@@ -26,6 +26,13 @@ impl Reader {
         match self {
             Self::Photo { head, .. } => head.take(chunk, ingest),
             Self::Form(_) => Ok(()),
+        }
+    }
+
+    /// Does not count the request of a photo any more.
+    pub(super) fn stop_counting(&mut self) {
+        if let Self::Photo { in_flight, .. } = self {
+            *in_flight = None;
         }
     }
 
@@ -48,8 +55,8 @@ impl ResumableUploads {
     ) -> Result<Reader, UploadError> {
         match &request.form {
             None => {
-                let _in_flight = self.ingest.begin_receiving(caller.client)?;
-                Ok(Reader::Photo { head: self.head_check(row).await?, _in_flight })
+                let in_flight = Some(self.ingest.begin_receiving(caller.client)?);
+                Ok(Reader::Photo { head: self.head_check(row).await?, in_flight })
             }
             Some(form) => {
                 let (form, digest) = (form.clone(), request.digest.clone());

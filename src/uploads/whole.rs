@@ -68,7 +68,6 @@ impl ResumableUploads {
     ) -> Result<UploadRow, UploadError> {
         let now = Timestamp::now();
         let row = UploadRow::new(id, caller.user, request.to_text()?, now, self.expiry());
-        // Above those of an earlier upload with this id, of which a store may still have bytes.
-        Ok(UploadRow { length, writer: now.millis(), ..row })
+        Ok(UploadRow { length, ..row })
     }
 }

@@ -26,7 +26,7 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
         let mut outcome = Outcome::Problem;
         if self.checks.repair {
             self.catalog.remove_upload(row.id, None).await?;
-            self.partial.remove(row.id).await?;
+            self.partial.remove(row.id, row.writer).await?;
             outcome = Outcome::Repaired;
         }
         let about = format!("upload {}: of its {} acknowledged bytes some are missing", row.id, row.offset);

@@ -32,7 +32,7 @@ fn later() -> Timestamp {
 async fn created(catalog: &dyn Catalog, owner: Option<UserId>) -> UploadRow {
     let now = Timestamp::now();
     let request = "{\"kind\":\"photo\"}".into();
-    let row = UploadRow::new(UploadId::random(), owner, request, now, later());
+    let row = UploadRow { writer: 0, ..UploadRow::new(UploadId::random(), owner, request, now, later()) };
     assert!(catalog.create_upload(row.clone()).await.unwrap());
     row
 }
@@ -40,7 +40,9 @@ async fn created(catalog: &dyn Catalog, owner: Option<UserId>) -> UploadRow {
 /// Returns a finished upload of a photo with this name, and the photo.
 async fn finished(catalog: &dyn Catalog, owner: Option<UserId>, name: &str) -> (UploadRow, Media) {
     let row = created(catalog, owner).await;
-    let row = catalog.change_upload(row.id, 0, UploadChange::Finish(photo(name))).await.unwrap().unwrap();
+    let finish = UploadChange::Finish { length: 7, photo: photo(name) };
+    let row = catalog.change_upload(row.id, 0, finish).await.unwrap().unwrap();
+    assert_eq!((row.offset, row.length), (7, Some(7)));
     let UploadState::Finished(media) = row.state else { panic!("{row:?}") };
     let media = catalog.media(media).await.unwrap().unwrap();
     (row, media)
@@ -89,7 +91,7 @@ async fn failed_upload_never_changes_again(catalog: &dyn Catalog) {
     assert_eq!(failed, Some(UploadRow { state: UploadState::Failed("why".into()), ..row.clone() }));
     for change in [
         UploadChange::Advance { offset: 1, length: None, expires: later() },
-        UploadChange::Finish(photo("of a failed upload")),
+        UploadChange::Finish { length: 1, photo: photo("of a failed upload") },
         UploadChange::Claim { offset: 0, layout: String::new(), expires: later() },
     ] {
         assert_eq!(catalog.change_upload(row.id, 0, change).await.unwrap(), None);

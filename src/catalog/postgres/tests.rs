@@ -245,10 +245,11 @@ async fn call_uploads(catalog: &PostgresCatalog, user: UserId, round: u64) {
     let row = UploadRow::new(UploadId::random(), Some(user), "{}".into(), now, now);
     catalog.create_upload(row.clone()).await.unwrap();
     let photo = draft(&[format!("uploaded {round}")]).photos.remove(0);
-    for change in
-        [UploadChange::Advance { offset: 1, length: None, expires: now }, UploadChange::Finish(photo)]
-    {
-        catalog.change_upload(row.id, 0, change).await.unwrap().unwrap();
+    for change in [
+        UploadChange::Advance { offset: 1, length: None, expires: now },
+        UploadChange::Finish { length: 1, photo },
+    ] {
+        catalog.change_upload(row.id, row.writer, change).await.unwrap().unwrap();
     }
     catalog.media(MediaId(77)).await.unwrap().unwrap();
     assert_eq!(catalog.expired_uploads(Timestamp::now(), 9).await.unwrap(), [row.id]);

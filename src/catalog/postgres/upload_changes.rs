@@ -89,7 +89,7 @@ impl Work for ChangeUpload<'_> {
 
     async fn run(&self, client: &Client, commit: &Commit) -> Result<Option<UploadRow>, Failed> {
         client.batch_execute(BEGIN).await?;
-        if let UploadChange::Finish(_) = self.change {
+        if let UploadChange::Finish { .. } = self.change {
             // The row of the user is locked before that of the upload.
             let read = client.prepare_cached(&uploads::one_upload()).await?;
             let found = client.query_opt(&read, &[&self.id.as_bytes().as_slice()]).await?;
@@ -99,7 +99,7 @@ impl Work for ChangeUpload<'_> {
         let Some(old) = locked(client, self.id).await? else { return Ok(None) };
         let mut steps = Steps::default();
         let media = match self.change {
-            UploadChange::Finish(photo) if old.can_change(self.writer) => {
+            UploadChange::Finish { photo, .. } if old.can_change(self.writer) => {
                 Some(add_photo(client, &mut steps, photo, old.owner).await?)
             }
             _ => None,

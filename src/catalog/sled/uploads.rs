@@ -124,7 +124,7 @@ impl Trees {
         self.transact(|transaction| {
             let Some(old) = transaction.upload::<CatalogError>(id)? else { return Ok(None) };
             let media = match change {
-                UploadChange::Finish(photo) if old.can_change(writer) => {
+                UploadChange::Finish { photo, .. } if old.can_change(writer) => {
                     Some(transaction.record_photo(photo, old.owner, now)?.id)
                 }
                 _ => None,

@@ -96,13 +96,18 @@ impl PartialStore for LocalPartialStore {
         Ok(stream::try_unfold((file, from..to), read_chunk).boxed())
     }
 
-    async fn remove(&self, id: UploadId) -> Result<(), PartialError> {
+    // No other process writes here, so that there is no later writer whose bytes must stay.
+    async fn remove(&self, id: UploadId, _: u64) -> Result<(), PartialError> {
         let directories = Arc::clone(&self.directories);
         blocking(move || match fs::remove_file(directories.path(id)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         })
         .await
+    }
+
+    async fn newest(&self, _: UploadId) -> Result<u64, PartialError> {
+        Ok(u64::MAX)
     }
 
     async fn page(&self, after: Option<UploadId>, limit: usize) -> Result<Vec<UploadId>, PartialError> {

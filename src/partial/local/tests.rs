@@ -86,7 +86,7 @@ async fn full_disk_fails_each_step_as_full() {
     writer.write(Bytes::from(vec![0; 3000])).await.unwrap();
     assert!(matches!(writer.write(Bytes::from(vec![0; 3000])).await, Err(PartialError::Full(_))));
     assert_eq!(row.read(&store, 0, 6).await.unwrap(), b"before");
-    store.remove(row.id).await.unwrap();
+    store.remove(row.id, 1).await.unwrap();
 }
 
 #[tokio::test]

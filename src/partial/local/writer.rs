@@ -100,6 +100,13 @@ impl PartialWriter for FileWriter {
         }
     }
 
+    async fn flush(&mut self) -> Result<u64, PartialError> {
+        if let Some(run) = self.tail.take() {
+            self.run(move |file| run.write_to(file)).await?;
+        }
+        if self.is_broken { Err(broken()) } else { Ok(self.tail.end()) }
+    }
+
     async fn sync(&mut self) -> Result<u64, PartialError> {
         if self.pending() == 0 && !self.is_broken {
             return Ok(self.synced);

@@ -25,7 +25,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::sync::Semaphore;
 
 use self::layout::{InvalidLayout, Layout};
-use self::pieces::{Part, UPLOADS};
+use self::pieces::{Part, Piece, UPLOADS};
 use self::writer::PieceWriter;
 use super::{PartialBytes, PartialError, PartialStore, PartialWriter};
 use crate::media::{AT_ONCE, Bucket, BucketStore, Fault};
@@ -137,11 +137,13 @@ impl PartialStore for BucketPartialStore {
         Ok(parts.and_then(move |part| get(Arc::clone(&bucket), id, part)).try_flatten().boxed())
     }
 
-    async fn remove(&self, id: UploadId) -> Result<(), PartialError> {
+    async fn remove(&self, id: UploadId, epoch: u64) -> Result<(), PartialError> {
         let mut token = None;
         loop {
             let (objects, next) = pieces::list(&self.bucket, id, token).await?;
-            let removals = objects.iter().map(|object| async {
+            let removed =
+                objects.iter().filter(|object| Piece::of(object).is_none_or(|piece| piece.epoch <= epoch));
+            let removals = removed.map(|object| async {
                 match self.bucket.ask(self.bucket.client.delete(&object.location)).await {
                     Ok(()) | Err(Fault::Absent) => Ok(()),
                     Err(fault) => Err(PartialError::from(fault)),
@@ -151,6 +153,18 @@ impl PartialStore for BucketPartialStore {
             token = next;
             if token.is_none() {
                 return Ok(());
+            }
+        }
+    }
+
+    async fn newest(&self, id: UploadId) -> Result<u64, PartialError> {
+        let (mut newest, mut token) = (0, None);
+        loop {
+            let (objects, next) = pieces::list(&self.bucket, id, token).await?;
+            newest = objects.iter().filter_map(Piece::of).map(|piece| piece.epoch).fold(newest, u64::max);
+            token = next;
+            if token.is_none() {
+                return Ok(newest);
             }
         }
     }

@@ -42,7 +42,8 @@ pub(super) fn path(id: UploadId, offset: u64, epoch: u64) -> Path {
 }
 
 impl Piece {
-    fn of(object: &ObjectMeta) -> Option<Self> {
+    /// Reads the name of an object. Returns `None` if it is not that of a piece.
+    pub(super) fn of(object: &ObjectMeta) -> Option<Self> {
         let (offset, epoch) = object.location.filename()?.split_once('-')?;
         Some(Self { epoch: epoch.parse().ok()?, offset: offset.parse().ok()?, length: object.size })
     }

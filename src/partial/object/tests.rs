@@ -69,8 +69,29 @@ async fn late_pieces_of_a_writer_without_the_claim_are_not_read() {
     assert_eq!(row.read(store, 0, 18).await.unwrap(), b"acknowledged valid");
     assert!(matches!(row.read(store, 0, 33).await, Err(PartialError::Missing)));
     assert_eq!(setup.objects(row.id).len(), 4);
-    store.remove(row.id).await.unwrap();
+    store.remove(row.id, 2).await.unwrap();
     assert_eq!(setup.objects(row.id), [] as [&str; 0]);
+}
+
+#[tokio::test]
+async fn removal_leaves_the_bytes_of_later_writers() {
+    let setup = setup().await;
+    let store = &setup.store;
+    let (mut old, id) = (Row::new(), UploadId::random());
+    old.id = id;
+    assert_eq!(old.add(store, 0, b"of the upload that is removed").await, 29);
+    // It begins again with a larger epoch, while another process still removes the bytes of the old one.
+    let layout = store.layout("", 1_000, 0);
+    let mut writer = store.append(id, &layout, 1_000, 0).await.unwrap();
+    writer.write(Bytes::from_static(b"new")).await.unwrap();
+    assert_eq!(writer.sync().await.unwrap(), 3);
+    assert_eq!(store.newest(id).await.unwrap(), 1_000);
+    store.remove(id, 999).await.unwrap();
+    assert_eq!(setup.objects(id), ["00000000000000000000-1000"]);
+    let new: Vec<Bytes> = store.read(id, &layout, 0, 3).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(new.concat(), b"new");
+    store.remove(id, 1_000).await.unwrap();
+    assert_eq!(setup.objects(id), [] as [&str; 0]);
 }
 
 #[tokio::test]
@@ -157,7 +178,7 @@ async fn remove_and_read_span_several_answers_of_the_service() {
         std::fs::hard_link(&first, setup.object(row.id, &format!("{n:020}-1"))).unwrap();
     }
     assert_eq!(row.read(&setup.store, 900, 1_100).await.unwrap(), [b'x'; 200]);
-    setup.store.remove(row.id).await.unwrap();
+    setup.store.remove(row.id, 1).await.unwrap();
     assert_eq!(setup.objects(row.id), [] as [&str; 0]);
 }
 

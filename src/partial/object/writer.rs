@@ -114,13 +114,18 @@ impl PartialWriter for PieceWriter {
         Ok(())
     }
 
-    async fn sync(&mut self) -> Result<u64, PartialError> {
+    async fn flush(&mut self) -> Result<u64, PartialError> {
         if std::mem::replace(&mut self.is_broken, true) {
             return Err(broken());
         }
         self.put().await?;
         self.is_broken = false;
-        self.synced = self.start;
+        Ok(self.start)
+    }
+
+    async fn sync(&mut self) -> Result<u64, PartialError> {
+        // What is in the bucket is durable.
+        self.synced = self.flush().await?;
         Ok(self.synced)
     }
 
