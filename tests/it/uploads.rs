@@ -461,6 +461,32 @@ async fn acknowledged_bytes_survive_kill_9() {
 }
 
 #[tokio::test]
+async fn last_bytes_are_acknowledged_if_the_photo_cannot_be_stored_now() {
+    let mut server = Server::start(&[]);
+    let photo = card(1600, 1200);
+    let (interop, length) = (&VERSIONS[3], photo.len().to_string());
+    let (first, rest) = photo.split_at(photo.len() / 2);
+    let created = send(&server, "POST", UPLOADS, &interop.headers(&[interop.incomplete]), first);
+    let location = created.header("location").to_owned();
+    let staging = server.media_root().join(".staging");
+    std::fs::remove_dir(&staging).unwrap();
+    std::fs::write(&staging, "a file in the place of the directory").unwrap();
+    let offset = first.len().to_string();
+    let failed = send(&server, "PATCH", &location, &interop.append(&offset, interop.complete), rest);
+    assert!(failed.status >= 500, "{failed:?}");
+    server.signal(nix::sys::signal::Signal::SIGKILL);
+    server.wait();
+    std::fs::remove_file(&staging).unwrap();
+    let server = Server::start_in(server.dir(), &[]);
+    let state = send(&server, "HEAD", &location, &interop.headers(&[]), b"");
+    assert_eq!(state.header("upload-offset"), length, "{state:?}");
+    let last = send(&server, "PATCH", &location, &interop.append(&length, interop.complete), b"");
+    assert_eq!(last.status, 201, "{last:?}");
+    assert_eq!(last.json()["media"], by_form(&server, &photo).await);
+    assert_eq!(partial_files(&server), [] as [&str; 0]);
+}
+
+#[tokio::test]
 async fn uploads_of_others_are_not_found() {
     let secret = "of-this-test-and-of-32-bytes-or-more";
     let server = Server::start(&[("SECRET_KEY", secret)]);
