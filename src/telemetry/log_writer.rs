@@ -17,6 +17,10 @@ pub(crate) const CAPACITY: usize = 1024 * 1024;
 /// A larger buffer is freed after writing, because bursts of lines are rare.
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// Time in which further lines are gathered after a write: a busy server wakes the writing thread, which costs two changes of threads, not
+/// for each line.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Pause before retrying a non-blocking output that accepts nothing.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -40,6 +44,8 @@ struct Queue {
     /// Lines dropped since one did not fit. Until it is zero again no line is accepted, so all missing lines are in one place.
     gap: u64,
     is_writing: bool,
+    /// True while the writing thread waits for a line.
+    is_waiting: bool,
 }
 
 impl LogWriter {
@@ -76,8 +82,11 @@ impl LogWriter {
         } else {
             queue.lines.extend_from_slice(line);
         }
+        let is_waiting = std::mem::take(&mut queue.is_waiting);
         drop(queue);
-        self.0.work.notify_one();
+        if is_waiting {
+            self.0.work.notify_one();
+        }
     }
 
     /// Returns how many lines were never written.
@@ -105,6 +114,7 @@ impl Shared {
             let mut queue = self.lock();
             while queue.lines.is_empty() && queue.gap == 0 {
                 queue.is_writing = false;
+                queue.is_waiting = true;
                 self.idle.notify_all();
                 queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
@@ -125,6 +135,7 @@ impl Shared {
                 batch = Vec::new();
             }
             batch.clear();
+            std::thread::sleep(GATHER);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! so the files that a crash leaves in staging name exactly the photos that are pending, and a start does not have to read
 //! the whole store.
 
+mod cached;
 mod dir_sync;
 mod directories;
 mod files;
@@ -117,13 +118,18 @@ impl MediaObject for OpenFile {
             let length = usize::try_from((range.end - range.start).min(READ_CHUNK as u64))
                 .map_err(io::Error::other)?;
             let start = range.start;
-            let reader = Arc::clone(&file);
-            let chunk = blocking(move || {
-                let mut chunk = vec![0; length];
-                reader.read_exact_at(&mut chunk, start)?;
-                Ok::<_, io::Error>(Bytes::from(chunk))
-            })
-            .await?;
+            let chunk = match cached::read(&file, start, length) {
+                Some(chunk) => chunk,
+                None => {
+                    let reader = Arc::clone(&file);
+                    let read = blocking(move || {
+                        let mut chunk = vec![0; length];
+                        reader.read_exact_at(&mut chunk, start)?;
+                        Ok::<_, io::Error>(Bytes::from(chunk))
+                    });
+                    read.await?
+                }
+            };
             let rest = range.start + chunk.len() as u64..range.end;
             Ok(Some((chunk, (file, rest))))
         })
@@ -186,7 +192,10 @@ impl MediaStore for LocalStore {
 
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError> {
         let path = self.path(key);
-        let opened = blocking(move || reading::open_photo(&path)).await?;
+        let opened = match cached::open(&path) {
+            Some((file, metadata)) => Some((file, metadata.len())),
+            None => blocking(move || reading::open_photo(&path)).await?,
+        };
         Ok(opened.map(|(file, length)| {
             Box::new(OpenFile { file: Arc::new(file), length }) as Box<dyn MediaObject>
         }))
@@ -194,6 +203,9 @@ impl MediaStore for LocalStore {
 
     async fn stat(&self, key: MediaKey) -> Result<Option<Stored>, MediaError> {
         let path = self.path(key);
+        if let Some((_, file)) = cached::open(&path) {
+            return Ok(Some(stored(key, &file)?));
+        }
         let stored = blocking(move || match found(fs::metadata(path))? {
             Some(file) if file.is_file() => stored(key, &file).map(Some),
             _ => Ok(None),
