@@ -139,6 +139,11 @@ pub fn make(
 }
 
 impl<'a> Inspected<'a> {
+    /// Returns why a faster decoder began this photo and left it, as a label of metrics. `None` if none did.
+    pub(crate) fn fallback_reason(&self) -> Option<&'static str> {
+        self.picture.fallback_reason()
+    }
+
     /// Returns an upper bound of the bytes that [`encode`](Self::encode) holds at its peak, without the source.
     pub(crate) fn memory(&self) -> u64 {
         let layout = self.picture.layout();

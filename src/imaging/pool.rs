@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::family::Family;
+
 pub(crate) use super::fair_queue::Cost;
 use super::fair_queue::FairQueue;
 use super::sync::{self, Condvar, Mutex, MutexGuard, oneshot, thread};
 use super::workspace::Workspace;
 use crate::allocator;
 use crate::model::ClientKey;
-use crate::telemetry::metrics::{Counter, Metrics, Reading, Unit};
+use crate::telemetry::metrics::{Counter, Metrics, Reading, ReasonLabels, Unit};
 
 /// After a job that held at least this many bytes, the allocator returns the freed memory to the system before other jobs may
 /// borrow it. Phone photos hold less, and the next one reuses their memory: with a limit of 32 MiB a progressive JPEG of 12
@@ -31,12 +33,18 @@ pub(crate) struct Turn<'a> {
     /// Returns whether the caller has stopped waiting for the result.
     pub is_abandoned: &'a dyn Fn() -> bool,
     lend: &'a dyn Fn(u64) -> bool,
+    fallbacks: &'a Family<ReasonLabels, Counter>,
 }
 
 impl Turn<'_> {
     /// Sets the memory of this job to `bytes` in all. If it returns false, the job must end with [`Step::Postponed`].
     pub(crate) fn lend(&self, bytes: u64) -> bool {
         (self.lend)(bytes)
+    }
+
+    /// Counts a photo that is decoded again, from its start, because the fast decoder left it for `reason`.
+    pub(crate) fn count_fallback(&self, reason: &'static str) {
+        self.fallbacks.get_or_create(&ReasonLabels { reason }).inc();
     }
 }
 
@@ -71,7 +79,8 @@ impl<T: Send, F: FnMut(&mut Turn<'_>) -> Step<T> + Send> Job for Task<T, F> {
     fn run(&mut self, workspace: &mut Workspace, shared: &Shared, number: u64) -> Option<u64> {
         let is_abandoned = || is_abandoned(self.sender.as_ref());
         let lend = |bytes| shared.lock().jobs.lend(number, bytes);
-        let mut turn = Turn { workspace, is_abandoned: &is_abandoned, lend: &lend };
+        let mut turn =
+            Turn { workspace, is_abandoned: &is_abandoned, lend: &lend, fallbacks: &shared.fallbacks };
         // After a panic only the buffers are reused, and their content is undefined anyway.
         let result = match catch_unwind(AssertUnwindSafe(|| (self.job)(&mut turn))) {
             Ok(Step::Postponed { memory }) => return Some(memory),
@@ -119,6 +128,7 @@ struct Shared {
     work: Condvar,
     busy: AtomicUsize,
     panics: Counter,
+    fallbacks: Family<ReasonLabels, Counter>,
 }
 
 struct Queue {
@@ -139,6 +149,7 @@ impl Pool {
             work: Condvar::new(),
             busy: AtomicUsize::new(0),
             panics: Counter::default(),
+            fallbacks: Family::default(),
         });
         let pool = Self { shared, wait };
         for n in 0..workers {
@@ -163,6 +174,8 @@ impl Pool {
         metrics.register("memory_budget_images", Unit::Bytes, help, read(Self::lent));
         let help = "Photos on which a decoder panicked";
         metrics.register("image_panics", photos, help, self.shared.panics.clone());
+        let help = "Photos that were decoded again by a slower decoder, by what the fast one found irregular";
+        metrics.register("image_fallbacks", photos, help, self.shared.fallbacks.clone());
     }
 
     /// Runs `job` of `client` on a worker, again after each postponement, and never if the future is dropped before it begins.

@@ -308,7 +308,12 @@ fn encode(
         match inspected.encode(turn.workspace) {
             Ok(encoded) => return Ok(Step::Done(encoded)),
             Err(EncodeError::Image(error)) => return Err(error.into()),
-            Err(EncodeError::Fallback(next)) => inspected = next,
+            Err(EncodeError::Fallback(next)) => {
+                if let Some(reason) = next.fallback_reason() {
+                    turn.count_fallback(reason);
+                }
+                inspected = next;
+            }
         }
     }
 }

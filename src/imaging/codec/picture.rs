@@ -23,6 +23,11 @@ pub(in crate::imaging) trait Picture: std::fmt::Debug {
         None
     }
 
+    /// Returns why a faster decoder began this file and left it, as a label of metrics. `None` if none did.
+    fn fallback_reason(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Returns whether [`decode`](Self::decode) passes all pixels to the canvas at once, with [`Canvas::push_whole`], which needs
     /// memory of its own.
     fn pushes_whole(&self) -> bool {

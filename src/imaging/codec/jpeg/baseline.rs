@@ -87,8 +87,9 @@ impl Picture for BaselineJpeg<'_> {
         match self.baseline.decode(divisor, &mut CanvasSink { canvas, bands: self.bands }) {
             Ok(()) => Ok(()),
             Err(BaselineError::Stopped(error)) => Err(error.into()),
-            Err(BaselineError::NotBaseline) => {
-                Err(DecodeError::Fallback(Box::new(TurboJpeg::open(&self.input, &self.recipe)?)))
+            Err(BaselineError::Fallback(reason)) => {
+                let general = TurboJpeg::open(&self.input, &self.recipe)?.after(reason);
+                Err(DecodeError::Fallback(Box::new(general)))
             }
         }
     }

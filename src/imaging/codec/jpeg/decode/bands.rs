@@ -1,6 +1,5 @@
 //! Where the decoder writes its samples, and how decoding fails.
 
-use super::huffman::NotBaseline;
 use crate::imaging::error::ImageError;
 
 /// The rows that the samples of a component are written to.
@@ -25,14 +24,45 @@ pub(in crate::imaging) trait BandSink {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::imaging) enum BaselineError {
     /// The file is not as regular as this decoder requires. libjpeg-turbo decides whether it is acceptable.
-    NotBaseline,
+    Fallback(FallbackReason),
     /// [`BandSink::filled`] returned this error.
     Stopped(ImageError),
 }
 
-impl From<NotBaseline> for BaselineError {
-    fn from(_: NotBaseline) -> Self {
-        Self::NotBaseline
+impl From<FallbackReason> for BaselineError {
+    fn from(reason: FallbackReason) -> Self {
+        Self::Fallback(reason)
+    }
+}
+
+/// What is irregular in a file whose header is regular.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::imaging) enum FallbackReason {
+    /// A table is missing, is no prefix code, or has symbols that no encoder of 8-bit samples writes.
+    Tables,
+    /// The data contains a code that no table has, or a run beyond the end of a block.
+    Code,
+    /// A coefficient is larger than 8-bit samples need.
+    Range,
+    /// Another marker, or data, is where a restart marker must be.
+    Restart,
+    /// The data ends before the pixels do.
+    Truncated,
+    /// All pixels are decoded, but libjpeg-turbo may refuse what stands before the end of image.
+    Trailer,
+}
+
+impl FallbackReason {
+    /// Returns the label of the reason in metrics.
+    pub(in crate::imaging) fn label(self) -> &'static str {
+        match self {
+            Self::Tables => "tables",
+            Self::Code => "code",
+            Self::Range => "range",
+            Self::Restart => "restart",
+            Self::Truncated => "truncated",
+            Self::Trailer => "trailer",
+        }
     }
 }
 

@@ -128,6 +128,11 @@ impl<'a> Window<'a> {
         None
     }
 
+    /// Returns the file after the window, and whether all of the window was read except padding bits of its last byte.
+    pub(super) fn unread(&self, bits: Bits) -> (bool, &'a [u8]) {
+        (self.left(bits) < 8, self.rest)
+    }
+
     /// Continues after the marker that [`end`](Self::end) returned.
     pub(super) fn restart(&mut self) {
         self.rest = self.rest.get(2..).unwrap_or(&[]);

@@ -2,6 +2,7 @@
 //!
 //! A definition is refused if libjpeg does not accept it as a prefix code, or if it has a symbol that no baseline scan uses.
 
+use super::bands::FallbackReason;
 use super::bits::{Bits, Bytes};
 use super::idct::{Block, PLACE};
 
@@ -10,10 +11,6 @@ const DC_BITS: u32 = 10;
 const CODE_BITS: u32 = 9;
 /// Last coefficient of a block, in zigzag order.
 const LAST: u32 = 63;
-
-/// The file is not supported here. libjpeg-turbo decides whether it is acceptable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotBaseline;
 
 /// A Huffman table as a DHT segment defines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +109,7 @@ impl DcTable {
 
     /// Reads the next difference. The caller must have called [`Bits::refill`] before.
     #[inline(always)]
-    pub(super) fn next(&self, bits: &mut Bits) -> Result<i32, NotBaseline> {
+    pub(super) fn next(&self, bits: &mut Bits) -> Result<i32, FallbackReason> {
         let entry = self.fast[bits.peek::<DC_BITS>()];
         if entry != 0 {
             bits.take(entry);
@@ -123,8 +120,8 @@ impl DcTable {
 
     #[cold]
     #[inline(never)]
-    fn next_slow(&self, bits: &mut Bits) -> Result<i32, NotBaseline> {
-        let (length, size) = self.codes.find(bits.peek::<16>()).ok_or(NotBaseline)?;
+    fn next_slow(&self, bits: &mut Bits) -> Result<i32, FallbackReason> {
+        let (length, size) = self.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
         bits.take(length);
         let difference = if size == 0 { 0 } else { i32::from(bits.value(size.into())) };
         Ok(difference)
@@ -220,7 +217,7 @@ impl AcTable {
         bytes: &Bytes,
         block: &mut Block,
         limits: &[u16; 64],
-    ) -> Result<usize, NotBaseline> {
+    ) -> Result<usize, FallbackReason> {
         let mut at = 0_u32;
         bits.refill(bytes);
         loop {
@@ -269,16 +266,16 @@ impl AcTable {
         block: &mut Block,
         limits: &[u16; 64],
         at: u32,
-    ) -> Result<u32, NotBaseline> {
+    ) -> Result<u32, FallbackReason> {
         bits.refill(bytes);
-        let (length, symbol) = self.codes.find(bits.peek::<16>()).ok_or(NotBaseline)?;
+        let (length, symbol) = self.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
         bits.take(length);
         let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
         if size == 0 {
             return match run {
                 0 => Ok(LAST + 1 + at),
                 _ if at + 16 <= LAST => Ok(at + 16),
-                _ => Err(NotBaseline),
+                _ => Err(FallbackReason::Code),
             };
         }
         self.put::<STORE>(bits, block, limits, at + run + 1, size)
@@ -293,14 +290,14 @@ impl AcTable {
         limits: &[u16; 64],
         at: u32,
         size: u32,
-    ) -> Result<u32, NotBaseline> {
+    ) -> Result<u32, FallbackReason> {
         let value = bits.value(size);
         if at > LAST {
-            return Err(NotBaseline);
+            return Err(FallbackReason::Code);
         }
         if STORE {
             if u32::from(value.unsigned_abs()) > u32::from(limits[at as usize & 63]) {
-                return Err(NotBaseline);
+                return Err(FallbackReason::Range);
             }
             block[usize::from(PLACE[at as usize & 63])] = value;
         }

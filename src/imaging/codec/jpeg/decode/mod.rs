@@ -1,8 +1,8 @@
 //! A fast decoder for the JPEGs that most cameras write: sequential, Huffman-coded, 8 bits, one scan.
 //!
 //! Its samples are exactly those of libjpeg-turbo. It takes little more than half of the time and never holds a whole plane.
-//! Any irregularity, from a second scan to one byte too many, is [`BaselineError::NotBaseline`]: the caller then decodes the
-//! file with libjpeg-turbo, which decides whether the file is acceptable.
+//! Any irregularity before the last pixel is [`BaselineError::Fallback`]: the caller then decodes the file with libjpeg-turbo,
+//! which decides whether the file is acceptable. What follows the last pixel is judged here, by the same rules.
 
 mod bands;
 mod bits;
@@ -11,8 +11,9 @@ mod huffman;
 mod idct;
 mod scan;
 mod simd;
+mod trailer;
 
-pub(in crate::imaging) use self::bands::{BandSink, BaselineError, PlaneSize, RowBuffer};
+pub(in crate::imaging) use self::bands::{BandSink, BaselineError, FallbackReason, PlaneSize, RowBuffer};
 use self::header::{Header, Part};
 use self::scan::Scan;
 use crate::imaging::layout::Model;
@@ -76,7 +77,7 @@ impl<'a> Baseline<'a> {
         divisor: u8,
         bands: &mut impl BandSink,
     ) -> Result<(), BaselineError> {
-        let (scan, size) = self.scan(divisor).ok_or(BaselineError::NotBaseline)?;
+        let (scan, size) = self.scan(divisor).ok_or(FallbackReason::Tables)?;
         simd::run(scan, size, bands)
     }
 
@@ -86,7 +87,7 @@ impl<'a> Baseline<'a> {
         divisor: u8,
         bands: &mut impl BandSink,
     ) -> Result<(), BaselineError> {
-        let (scan, size) = self.scan(divisor).ok_or(BaselineError::NotBaseline)?;
+        let (scan, size) = self.scan(divisor).ok_or(FallbackReason::Tables)?;
         simd::run_anywhere(scan, size, bands)
     }
 

@@ -4,13 +4,13 @@
 
 use std::rc::Rc;
 
-use super::bands::{BandSink, BaselineError, RowBuffer};
+use super::bands::{BandSink, BaselineError, FallbackReason, RowBuffer};
 use super::bits::{Bits, Window};
 use super::header::Header;
-use super::huffman::{AcTable, DcTable, Definition, NotBaseline};
+use super::huffman::{AcTable, DcTable, Definition};
 use super::idct::{Block, Factors, PLACE, Quant, portable};
+use super::trailer;
 
-const EOI: u8 = 0xD9;
 const RST0: u8 = 0xD0;
 
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl<'a> Scan<'a> {
                 if self.restart > 0 {
                     if to_restart == 0 {
                         if self.window.end(bits) != Some(RST0 + next_restart) {
-                            return Err(BaselineError::NotBaseline);
+                            return Err(FallbackReason::Restart.into());
                         }
                         self.window.restart();
                         (bits, predicted) = (Bits::default(), [0; 4]);
@@ -126,7 +126,7 @@ impl<'a> Scan<'a> {
                     }
                 }
                 if self.window.is_overrun(bits) {
-                    return Err(BaselineError::NotBaseline);
+                    return Err(FallbackReason::Truncated.into());
                 }
             }
             if let Some(ready) = pending {
@@ -138,7 +138,8 @@ impl<'a> Scan<'a> {
                 bands.filled(component, rows).map_err(BaselineError::Stopped)?;
             }
         }
-        if self.window.end(bits) == Some(EOI) { Ok(()) } else { Err(BaselineError::NotBaseline) }
+        let (is_clean, rest) = self.window.unread(bits);
+        if trailer::is_harmless(rest, is_clean) { Ok(()) } else { Err(FallbackReason::Trailer.into()) }
     }
 }
 
@@ -178,7 +179,7 @@ fn read<const SIZE: usize>(
     window: &Window<'_>,
     predicted: &mut i32,
     block: &mut Block,
-) -> Result<(usize, i32), NotBaseline> {
+) -> Result<(usize, i32), FallbackReason> {
     let (bytes, limits) = (window.bytes(), &channel.quant.limits);
     if SIZE > 1 {
         block[..64].fill(0);
@@ -186,14 +187,14 @@ fn read<const SIZE: usize>(
     bits.refill(bytes);
     *predicted += channel.dc.next(bits)?;
     if predicted.unsigned_abs() > u32::from(limits[0]) {
-        return Err(NotBaseline);
+        return Err(FallbackReason::Range);
     }
     let average = *predicted * i32::from(channel.quant.factors[0]);
     if SIZE == 1 {
         channel.ac.read::<false>(bits, bytes, block, limits)?;
         return Ok((0, average));
     }
-    block[usize::from(PLACE[0])] = i16::try_from(*predicted).map_err(|_| NotBaseline)?;
+    block[usize::from(PLACE[0])] = i16::try_from(*predicted).map_err(|_| FallbackReason::Range)?;
     Ok((channel.ac.read::<true>(bits, bytes, block, limits)?, average))
 }
 
@@ -204,22 +205,22 @@ fn write<const SIZE: usize>(
     block: &Block,
     buffers: &mut [RowBuffer<'_>; 4],
     transform: &impl Fn(&Block, &Factors, &mut [u8], usize) -> bool,
-) -> Result<(), NotBaseline> {
+) -> Result<(), FallbackReason> {
     let step = ready.step;
     let RowBuffer { samples, stride } = &mut buffers[step.component & 3];
     let start = step.down * *stride + step.across + ready.mcu * step.advance;
-    let samples = samples.get_mut(start..).ok_or(NotBaseline)?;
+    let samples = samples.get_mut(start..).ok_or(FallbackReason::Range)?;
     if ready.reach > 1 {
         return if transform(block, &step.channel.quant.factors, samples, *stride) {
             Ok(())
         } else {
-            Err(NotBaseline)
+            Err(FallbackReason::Range)
         };
     }
     // If a block has only a DC coefficient, all transforms give this value.
     let line = [portable::sample((ready.average + 4) >> 3); SIZE];
     for start in (0..SIZE).map(|row| row * *stride) {
-        samples.get_mut(start..start + SIZE).ok_or(NotBaseline)?.copy_from_slice(&line);
+        samples.get_mut(start..start + SIZE).ok_or(FallbackReason::Range)?.copy_from_slice(&line);
     }
     Ok(())
 }

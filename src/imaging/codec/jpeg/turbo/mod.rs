@@ -12,6 +12,7 @@ use std::borrow::Cow;
 pub(in crate::imaging) use self::embedded::Embedded;
 use self::ffi::Limits;
 use self::survey::Survey;
+use super::decode::FallbackReason;
 use super::markers;
 use crate::imaging::canvas::Canvas;
 use crate::imaging::codec::picture::{DecodeError, Picture};
@@ -55,6 +56,8 @@ pub(super) struct TurboJpeg<'a> {
     chroma: Option<(u32, u32)>,
     profile: Option<Vec<u8>>,
     limits: Limits,
+    /// Why our decoder left the file after it had begun.
+    reason: Option<FallbackReason>,
 }
 
 impl std::fmt::Debug for TurboJpeg<'_> {
@@ -111,7 +114,12 @@ impl<'a> TurboJpeg<'a> {
             memory: survey.coefficients + WORKING_MEMORY,
         };
         let profile = markers::icc_profile(bytes);
-        Ok(Self { file, survey, width, height, divisor, model, chroma, profile, limits })
+        Ok(Self { file, survey, width, height, divisor, model, chroma, profile, limits, reason: None })
+    }
+
+    /// Records why our decoder left the file.
+    pub(super) fn after(self, reason: FallbackReason) -> Self {
+        Self { reason: Some(reason), ..self }
     }
 
     fn decoded_size(&self) -> (u32, u32) {
@@ -175,6 +183,10 @@ impl Picture for TurboJpeg<'_> {
 
     fn profile(&self) -> Option<&[u8]> {
         self.profile.as_deref()
+    }
+
+    fn fallback_reason(&self) -> Option<&'static str> {
+        self.reason.map(FallbackReason::label)
     }
 
     fn pushes_whole(&self) -> bool {

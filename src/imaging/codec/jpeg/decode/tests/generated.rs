@@ -158,7 +158,7 @@ fn undefined_divisor_is_not_baseline() {
     let file = Baseline::open(&file).unwrap();
     assert_eq!(file.plane_size(0, 3), None);
     assert_eq!(file.plane_size(3, 1), None);
-    assert_eq!(file.decode(3, &mut Collected::default()), Err(BaselineError::NotBaseline));
+    assert_eq!(file.decode(3, &mut Collected::default()), Err(FallbackReason::Tables.into()));
 }
 
 #[test]
@@ -166,6 +166,6 @@ fn too_small_buffer_is_not_baseline() {
     let file = encode(&picture(20, 20, 3), 20, 20, RECIPE);
     assert_eq!(
         Baseline::open(&file).unwrap().decode(1, &mut Collected::default()),
-        Err(BaselineError::NotBaseline)
+        Err(FallbackReason::Range.into())
     );
 }

@@ -42,9 +42,51 @@ fn is_not_baseline(file: &[u8]) -> bool {
 fn truncated_file_is_not_baseline() {
     for restart in [0, 3] {
         let file = file(restart, 85);
-        for length in 0..file.len() {
+        let end = file.len() - 2;
+        // The last byte may consist of padding.
+        for length in 0..end - 1 {
             assert!(is_not_baseline(&file[..length]), "{length} of {}", file.len());
         }
+        assert_decodes(&file[..end], "only the end is missing");
+        assert_decodes(&file[..end + 1], "half an end");
+    }
+}
+
+#[test]
+fn what_follows_the_last_pixel_is_judged_without_second_decode() {
+    for restart in [0, 3] {
+        let file = file(restart, 85);
+        let end = file.len() - 2;
+        let comment = [0xFF, 0xFE, 0, 5, 0xFF, 0xD9, 7];
+        let decodes = |name: &str, bytes: &[u8]| {
+            assert_decodes(&[&file[..end], bytes, &file[end..]].concat(), name);
+            assert_decodes(&[&file[..end], bytes].concat(), &format!("{name} and no end"));
+        };
+        decodes("the restart marker of an interval without MCUs", &[0xFF, 0xD0]);
+        decodes("any number of restart markers", &[0xFF, 0xD7, 0xFF, 0xD7, 0xFF, 0xFF, 0xD0]);
+        decodes("a marker without meaning", &[0xFF, 0x01]);
+        decodes("fill bytes", &[0xFF; 9]);
+        decodes("padding", &[0; 40]);
+        decodes("garbage before the end", &[7; 40]);
+        decodes("stuffed bytes before the end", &[0xFF, 0, 0xFF, 0, 9, 0xFF, 0xFF, 0]);
+        decodes("a comment", &comment);
+        decodes("a comment, then garbage", &[&comment[..], &[1, 2, 3]].concat());
+        decodes("an application's segment", &[0xFF, 0xE5, 0, 2]);
+        let is_left = |name: &str, bytes: &[u8]| {
+            let file = [&file[..end], bytes, &file[end..]].concat();
+            let reason = decode(&file, 1).unwrap().err();
+            assert_eq!(reason, Some(BaselineError::Fallback(FallbackReason::Trailer)), "{name}");
+        };
+        is_left("garbage before another marker", &[&[0; 9][..], &[0xFF, 0xD0]].concat());
+        is_left("a stuffed byte before another marker", &[0xFF, 0, 0xFF, 0xD0]);
+        is_left("a height after the scan", &[0xFF, 0xDC, 0, 4, 0, 50]);
+        is_left("another scan", &[0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0]);
+        is_left("a second start", &[0xFF, 0xD8]);
+        is_left("a table", &[0xFF, 0xDB, 0, 2]);
+        is_left("a JFIF header", &[0xFF, 0xE0, 0, 2]);
+        is_left("a reserved marker", &[0xFF, 0x02]);
+        is_left("a segment that is cut off", &[0xFF, 0xFE, 0xFF]);
+        is_left("a segment shorter than its length field", &[0xFF, 0xFE, 0, 1]);
     }
 }
 
@@ -59,13 +101,7 @@ fn bytes_after_the_end_are_ignored() {
 fn irregular_files_are_not_baseline() {
     let plain = file(0, 85);
     let restarted = file(3, 85);
-    let end = plain.len() - 2;
     let insert = |at: usize, bytes: &[u8]| [&plain[..at], bytes, &plain[at..]].concat();
-    assert!(is_not_baseline(&insert(end, &[7])), "a byte too many");
-    assert!(is_not_baseline(&insert(end, &[0xFF])), "a fill byte");
-    assert!(is_not_baseline(&insert(end, &[0xFF, 0xD0])), "a restart marker at the end");
-    assert!(is_not_baseline(&insert(end, &[0xFF, 0xFE, 0, 2])), "a comment at the end");
-    assert!(is_not_baseline(&insert(end, &[0xFF, 0xDC, 0, 4, 0, 50])), "a DNL");
     assert!(is_not_baseline(&insert(2, &[0])), "garbage between segments");
     assert!(is_not_baseline(&insert(2, &[0xFF, 0xD8])), "two starts");
     assert!(!is_not_baseline(&insert(2, &[0xFF, 0xFE, 0, 3, 7])), "a comment in front");
@@ -140,7 +176,7 @@ fn large_picture_without_data_ends_at_once() {
     let frame = file.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     file[frame + 5..frame + 9].copy_from_slice(&[0xFF, 0xDC, 0xFF, 0xDC]);
     let start = std::time::Instant::now();
-    assert_eq!(decode(&file, 1).unwrap().err(), Some(BaselineError::NotBaseline));
+    assert_eq!(decode(&file, 1).unwrap().err(), Some(BaselineError::Fallback(FallbackReason::Truncated)));
     assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
 }
 

@@ -61,8 +61,10 @@ pub(super) struct Plane {
     pub(super) samples: Vec<u8>,
 }
 
-/// Returns the planes of `file`, or `None` if the library has no name for the subsampling.
+/// Returns the planes of `file`, or `None` if the library has no name for the subsampling. The file may lack its end.
 pub(super) fn planes(file: &[u8], divisor: u8) -> Result<Option<Vec<Plane>>, String> {
+    // Without an end, the library gives a truncated file and one whose pixels are complete the same warning.
+    let file = &[file, &[0xFF, 0xD9]].concat();
     let handle = Handle::new(raw::TJINIT_TJINIT_DECOMPRESS);
     handle.read_header(file)?;
     let subsampling = handle.get(raw::TJPARAM_TJPARAM_SUBSAMP);
