@@ -128,6 +128,12 @@ impl<'a> Window<'a> {
         None
     }
 
+    /// Returns whether the segment ends here, except for padding bits of its last byte.
+    pub(super) fn is_at_end(&mut self, mut bits: Bits) -> bool {
+        self.prepare(&mut bits);
+        self.is_ended && (0..8).contains(&self.left(bits))
+    }
+
     /// Returns the file after the window, and whether all of the window was read except padding bits of its last byte.
     pub(super) fn unread(&self, bits: Bits) -> (bool, &'a [u8]) {
         (self.left(bits) < 8, self.rest)
@@ -189,6 +195,15 @@ impl Bits {
     pub(super) fn take(&mut self, entry: u32) {
         self.reservoir <<= entry & 63;
         self.count = self.count.wrapping_sub(entry.into());
+    }
+
+    /// Reads `size` bits, 0..=32, of those that [`refill`](Self::refill) made available.
+    #[inline(always)]
+    pub(super) fn read(&mut self, size: u32) -> u64 {
+        // Two shifts, because a shift by 64 is not defined.
+        let bits = self.reservoir >> 1 >> (63 - size);
+        self.take(size);
+        bits
     }
 
     /// Reads a value of `size` bits, 1..=11, as T.81 F.2.2.1 extends it.

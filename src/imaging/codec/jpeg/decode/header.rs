@@ -1,9 +1,13 @@
-//! Reads the segments before the scan of a baseline JPEG.
+//! Reads the segments before the pixels: those before the scan of a sequential JPEG, and those between the scans of a
+//! progressive one.
 //!
 //! It rejects everything that libjpeg-turbo warns of, refuses, or decodes in its own way: anything but a frame of 8 bits with
-//! all components in one scan, in order, with all tables and nothing between the segments.
+//! all tables and nothing between the segments, and either one scan of all components in order, or the scans that
+//! [`Progression`] accepts.
 
 use super::huffman::Definition;
+use super::progressive::{Progression, ScanHeader, entropy_coded};
+use super::trailer;
 use crate::imaging::layout::Model;
 
 const SOI: u8 = 0xD8;
@@ -15,7 +19,7 @@ const MAX_BLOCKS: u8 = 10;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Part {
-    id: u8,
+    pub(super) id: u8,
     /// Horizontal sampling factor, 1..=4.
     pub(super) across: u8,
     /// Vertical sampling factor, 1..=4.
@@ -39,6 +43,10 @@ pub(super) struct Header<'a> {
     pub(super) restart: u16,
     /// The file from the first byte of entropy-coded data.
     pub(super) data: &'a [u8],
+    /// The scans of a progressive file; empty if the file is sequential.
+    pub(super) scans: Vec<ScanHeader<'a>>,
+    /// The file after the last of `scans`.
+    pub(super) trailer: &'a [u8],
 }
 
 impl<'a> Header<'a> {
@@ -56,13 +64,20 @@ impl<'a> Header<'a> {
             ac: [None; 4],
             restart: 0,
             data: &[],
+            scans: Vec::new(),
+            trailer: &[],
         };
         let (mut is_jfif, mut is_adobe, mut adobe) = (false, false, None);
+        let mut progression = None;
         loop {
             let (marker, payload);
             (marker, payload, rest) = segment(rest)?;
             match marker {
                 0xC0 | 0xC1 if header.count == 0 => header.frame(payload)?,
+                0xC2 if header.count == 0 => {
+                    header.frame(payload)?;
+                    progression = Some(Progression::default());
+                }
                 0xC4 => header.huffman(payload)?,
                 0xDB => header.quantisation(payload)?,
                 0xDD => header.restart = u16::from_be_bytes(*payload.as_array()?),
@@ -81,12 +96,58 @@ impl<'a> Header<'a> {
                 }
                 0xE1..=0xEF | 0xFE => {}
                 SOS => {
-                    header.scan(payload)?;
-                    header.data = rest;
+                    if let Some(progression) = &mut progression {
+                        rest = header.later_scans(payload, rest, progression)?;
+                        header.trailer = rest;
+                        let end = trailer::end(rest, true)?;
+                        // Zeros at the end of a file without an end could be the rest of its last scan.
+                        (end == trailer::End::Present || !file.ends_with(&[0, 0])).then_some(())?;
+                    } else {
+                        header.scan(payload)?;
+                        header.data = rest;
+                    }
                     header.model = header.colours(is_jfif, is_adobe, adobe)?;
                     return Some(header);
                 }
                 _ => return None,
+            }
+        }
+    }
+
+    /// Reads all scans, from the one with the header `payload` on. Returns the file after the last of them.
+    fn later_scans(
+        &mut self,
+        mut payload: &'a [u8],
+        mut rest: &'a [u8],
+        progression: &mut Progression,
+    ) -> Option<&'a [u8]> {
+        loop {
+            let mut scan = progression.scan(self.parts(), payload)?;
+            for part in &mut scan.parts {
+                part.dc = self.dc.get(usize::from(part.tables >> 4)).copied().flatten();
+                part.ac = self.ac.get(usize::from(part.tables & 15)).copied().flatten();
+            }
+            let (data, after) = entropy_coded(rest);
+            scan.data = data;
+            (scan.restart, rest) = (self.restart, after);
+            self.scans.push(scan);
+            if progression.is_complete(self.count) {
+                return Some(rest);
+            }
+            loop {
+                let (marker, content);
+                (marker, content, rest) = segment(rest)?;
+                match marker {
+                    0xC4 => self.huffman(content)?,
+                    0xDD => self.restart = u16::from_be_bytes(*content.as_array()?),
+                    // Not JFIF and Adobe, which would change the colours.
+                    0xE1..=0xED | 0xEF | 0xFE => {}
+                    SOS => {
+                        payload = content;
+                        break;
+                    }
+                    _ => return None,
+                }
             }
         }
     }
@@ -100,6 +161,33 @@ impl<'a> Header<'a> {
     pub(super) fn tables(&self, part: &Part) -> Option<([u8; 64], Definition<'a>, Definition<'a>)> {
         let [quant, dc, ac] = [part.quant, part.dc, part.ac].map(usize::from);
         Some(((*self.quants.get(quant)?)?, (*self.dc.get(dc)?)?, (*self.ac.get(ac)?)?))
+    }
+
+    /// Returns how many MCUs the picture has across and down. Returns `None` without components.
+    pub(super) fn mcus(&self) -> Option<(usize, usize)> {
+        let (across, down) = self.most()?;
+        Some((usize::from(self.width).div_ceil(8 * across), usize::from(self.height).div_ceil(8 * down)))
+    }
+
+    /// Returns how many blocks of a part the picture has across and down, without those that only complete MCUs (T.81 A.2.2).
+    pub(super) fn blocks(&self, part: &Part) -> Option<(usize, usize)> {
+        let (across, down) = self.most()?;
+        let side = |side: u16, factor: u8, most: usize| {
+            (usize::from(side) * usize::from(factor)).div_ceil(most).div_ceil(8)
+        };
+        Some((side(self.width, part.across, across), side(self.height, part.down, down)))
+    }
+
+    /// Returns the largest sampling factors.
+    fn most(&self) -> Option<(usize, usize)> {
+        let across = self.parts().iter().map(|part| part.across).max()?;
+        let down = self.parts().iter().map(|part| part.down).max()?;
+        Some((across.into(), down.into()))
+    }
+
+    /// Returns the quantisation factors of a part.
+    pub(super) fn quant(&self, part: &Part) -> Option<[u8; 64]> {
+        *self.quants.get(usize::from(part.quant))?
     }
 
     fn frame(&mut self, payload: &[u8]) -> Option<()> {

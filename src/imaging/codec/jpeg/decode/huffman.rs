@@ -6,7 +6,7 @@ use super::bands::FallbackReason;
 use super::bits::{Bits, Bytes};
 use super::idct::{Block, PLACE};
 
-const AC_BITS: u32 = 12;
+pub(super) const AC_BITS: u32 = 12;
 const DC_BITS: u32 = 10;
 const CODE_BITS: u32 = 9;
 /// Last coefficient of a block, in zigzag order.
@@ -23,7 +23,7 @@ pub(super) struct Definition<'a> {
 
 /// Decodes one symbol at a time.
 #[derive(Debug)]
-struct Codes {
+pub(super) struct Codes {
     /// Maps the next [`CODE_BITS`] to length << 8 | symbol, or to 0 if the code is longer.
     short: [u16; 1 << CODE_BITS],
     /// Maps a length to the first value of 16 bits that is greater than all codes of this length.
@@ -34,7 +34,8 @@ struct Codes {
 }
 
 impl Codes {
-    fn new(definition: Definition<'_>) -> Option<Self> {
+    /// Creates the table, or returns `None` if the definition is no prefix code.
+    pub(super) fn new(definition: Definition<'_>) -> Option<Self> {
         let mut codes =
             Self { short: [0; 1 << CODE_BITS], ends: [0; 17], offsets: [0; 17], symbols: [0; 256] };
         codes.symbols.get_mut(..definition.symbols.len())?.copy_from_slice(definition.symbols);
@@ -62,7 +63,7 @@ impl Codes {
 
     /// Returns length and symbol of the code at the start of the 16 bits `bits`.
     #[inline(always)]
-    fn find(&self, bits: usize) -> Option<(u32, u8)> {
+    pub(super) fn find(&self, bits: usize) -> Option<(u32, u8)> {
         let short = self.short[(bits >> (16 - CODE_BITS)) & ((1 << CODE_BITS) - 1)];
         if short != 0 {
             let [length, symbol] = short.to_be_bytes();
@@ -130,16 +131,19 @@ impl DcTable {
 
 #[derive(Debug)]
 pub(super) struct AcTable {
-    fast: [u32; 1 << AC_BITS],
-    codes: Codes,
+    pub(super) fast: [u32; 1 << AC_BITS],
+    pub(super) codes: Codes,
 }
 
 /// The entry for bits that the table cannot decode. Its advance goes beyond the end of every block, where the slow path continues.
-const SLOW: u32 = LAST << 6;
+pub(super) const SLOW: u32 = LAST << 6;
 
 /// Marks entries with a code but no coefficient: the coefficient does not fit into the lookup bits or into a byte. Bits 16 to
 /// 19 store its size instead. The advance is that of [`SLOW`].
-const LONG: u32 = LAST << 6 | 1 << 20;
+pub(super) const LONG: u32 = LAST << 6 | 1 << 20;
+
+/// Marks entries with the code of a run of blocks without coefficients. Bits 12 to 15 store how many bits of its length follow.
+pub(super) const RUN: u32 = LAST << 6 | 1 << 21;
 
 /// Packs an entry of one or two coefficients:
 ///
@@ -165,9 +169,12 @@ impl AcTable {
     /// Creates the table, or returns `None` if a baseline file cannot have this definition.
     pub(super) fn new(definition: Definition<'_>) -> Option<Self> {
         let is_useful = |symbol: u8| symbol == 0 || symbol == 0xF0 || (1..=10).contains(&(symbol & 15));
-        if !definition.symbols.iter().all(|symbol| is_useful(*symbol)) {
-            return None;
-        }
+        definition.symbols.iter().all(|symbol| is_useful(*symbol)).then(|| Self::for_band(definition))?
+    }
+
+    /// Creates the table for a band of a progressive file, or returns `None` if the definition is no prefix code. The values of
+    /// symbols are not checked.
+    pub(super) fn for_band(definition: Definition<'_>) -> Option<Self> {
         let codes = Codes::new(definition)?;
         // Decodes the first code and its value. Two steps make one entry.
         let step = |bits: u32, available: u32| -> Option<(u32, Step)> {
@@ -191,7 +198,13 @@ impl AcTable {
             *entry = match step(bits, AC_BITS) {
                 None => codes.find((bits << (16 - AC_BITS)) as usize).map_or(SLOW, |(length, symbol)| {
                     let [run, size] = [symbol >> 4, symbol & 15].map(u32::from);
-                    if size == 0 || length > AC_BITS { SLOW } else { LONG | size << 16 | run << 12 | length }
+                    match (run, size) {
+                        _ if length > AC_BITS => SLOW,
+                        (0 | 15, 0) => SLOW,
+                        // Only progressive scans have these.
+                        (_, 0) => RUN | run << 12 | length,
+                        _ => LONG | size << 16 | run << 12 | length,
+                    }
                 }),
                 Some((taken, Step::End)) => pack(taken, 1, 0, 0, 0),
                 Some((taken, Step::Coefficient { run, value })) => {

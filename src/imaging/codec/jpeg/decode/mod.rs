@@ -9,14 +9,19 @@ mod bits;
 mod header;
 mod huffman;
 mod idct;
+mod progressive;
 mod scan;
 mod simd;
 mod trailer;
 
 pub(in crate::imaging) use self::bands::{BandSink, BaselineError, FallbackReason, PlaneSize, RowBuffer};
 use self::header::{Header, Part};
+use self::progressive::Progressive;
 use self::scan::Scan;
 use crate::imaging::layout::Model;
+
+/// Bytes of the tables and blocks of a sequential scan.
+const SEQUENTIAL_MEMORY: u64 = 256 << 10;
 
 #[derive(Debug)]
 pub(in crate::imaging) struct Baseline<'a> {
@@ -68,7 +73,12 @@ impl<'a> Baseline<'a> {
         Some(PlaneSize { width, height, padded, band: usize::from(part.down) * size })
     }
 
-    /// Decodes the picture at `divisor`, which is 1, 2, 4 or 8. Holds some tens of kilobytes for a picture of any size.
+    /// Returns an upper bound of the bytes that decoding holds besides the bands.
+    pub(in crate::imaging) fn memory(&self) -> u64 {
+        SEQUENTIAL_MEMORY + Progressive::memory(&self.header)
+    }
+
+    /// Decodes the picture at `divisor`, which is 1, 2, 4 or 8.
     ///
     /// # Errors
     /// See [`BaselineError`]. Bands that were filled before an error are invalid.
@@ -77,8 +87,11 @@ impl<'a> Baseline<'a> {
         divisor: u8,
         bands: &mut impl BandSink,
     ) -> Result<(), BaselineError> {
-        let (scan, size) = self.scan(divisor).ok_or(FallbackReason::Tables)?;
-        simd::run(scan, size, bands)
+        let (work, size) = self.work(divisor).ok_or(FallbackReason::Tables)?;
+        match work {
+            Work::Sequential(scan) => simd::run(scan, size, bands),
+            Work::Progressive(file) => simd::run_progressive(file, size, bands),
+        }
     }
 
     #[cfg(any(test, fuzzing))]
@@ -87,15 +100,24 @@ impl<'a> Baseline<'a> {
         divisor: u8,
         bands: &mut impl BandSink,
     ) -> Result<(), BaselineError> {
-        let (scan, size) = self.scan(divisor).ok_or(FallbackReason::Tables)?;
-        simd::run_anywhere(scan, size, bands)
+        let (work, size) = self.work(divisor).ok_or(FallbackReason::Tables)?;
+        match work {
+            Work::Sequential(scan) => simd::run_anywhere(scan, size, bands),
+            Work::Progressive(file) => simd::run_progressive_anywhere(file, size, bands),
+        }
     }
 
-    /// Returns the scan with its tables, and the samples on a side of a block. Returns `None` if a table is missing or
+    /// Returns the scans with their tables, and the samples on a side of a block. Returns `None` if a table is missing or
     /// irregular, or for other divisors.
-    fn scan(&self, divisor: u8) -> Option<(Scan<'a>, usize)> {
+    fn work(self, divisor: u8) -> Option<(Work<'a>, usize)> {
         let height = |component| self.plane_size(component, divisor).map_or(0, |plane| plane.height);
-        Some((Scan::new(&self.header, [0, 1, 2, 3].map(height))?, size_of(divisor)?))
+        let heights = [0, 1, 2, 3].map(height);
+        let work = if self.header.scans.is_empty() {
+            Work::Sequential(Scan::new(&self.header, heights)?)
+        } else {
+            Work::Progressive(Progressive::new(self.header, heights)?)
+        };
+        Some((work, size_of(divisor)?))
     }
 
     /// Returns the largest or smallest sampling factors across and down.
@@ -103,6 +125,13 @@ impl<'a> Baseline<'a> {
         let pairs = header.parts().iter().map(|part| (part.across, part.down));
         pairs.reduce(|a, b| (choose(a.0, b.0), choose(a.1, b.1))).unwrap_or((1, 1))
     }
+}
+
+/// What is to be decoded, with all tables.
+#[derive(Debug)]
+enum Work<'a> {
+    Sequential(Scan<'a>),
+    Progressive(Progressive<'a>),
 }
 
 /// Returns the samples on a side of a block at `divisor`.

@@ -8,7 +8,7 @@ use super::bands::{BandSink, BaselineError, FallbackReason, RowBuffer};
 use super::bits::{Bits, Window};
 use super::header::Header;
 use super::huffman::{AcTable, DcTable, Definition};
-use super::idct::{Block, Factors, PLACE, Quant, portable};
+use super::idct::{Block, Coefficients, Factors, PLACE, Quant, portable};
 use super::trailer;
 
 const RST0: u8 = 0xD0;
@@ -90,7 +90,7 @@ impl<'a> Scan<'a> {
     pub(super) fn run<const SIZE: usize>(
         mut self,
         bands: &mut impl BandSink,
-        transform: impl Fn(&Block, &Factors, &mut [u8], usize) -> bool,
+        transform: impl Fn(&Coefficients, &Factors, &mut [u8], usize) -> bool,
     ) -> Result<(), BaselineError> {
         let steps = steps(&self.channels, SIZE);
         let mut bits = Bits::default();
@@ -139,12 +139,12 @@ impl<'a> Scan<'a> {
             }
         }
         let (is_clean, rest) = self.window.unread(bits);
-        if trailer::is_harmless(rest, is_clean) { Ok(()) } else { Err(FallbackReason::Trailer.into()) }
+        trailer::end(rest, is_clean).map(|_| ()).ok_or(FallbackReason::Trailer.into())
     }
 }
 
 /// Returns the table of `definition`, and builds it if it is not `known` yet.
-fn shared<'a, T>(
+pub(super) fn shared<'a, T>(
     known: &mut Vec<(Definition<'a>, Rc<T>)>,
     definition: Definition<'a>,
     build: fn(Definition<'a>) -> Option<T>,
@@ -204,13 +204,14 @@ fn write<const SIZE: usize>(
     ready: &Pending<'_>,
     block: &Block,
     buffers: &mut [RowBuffer<'_>; 4],
-    transform: &impl Fn(&Block, &Factors, &mut [u8], usize) -> bool,
+    transform: &impl Fn(&Coefficients, &Factors, &mut [u8], usize) -> bool,
 ) -> Result<(), FallbackReason> {
     let step = ready.step;
     let RowBuffer { samples, stride } = &mut buffers[step.component & 3];
     let start = step.down * *stride + step.across + ready.mcu * step.advance;
     let samples = samples.get_mut(start..).ok_or(FallbackReason::Range)?;
     if ready.reach > 1 {
+        let block = block.first_chunk().ok_or(FallbackReason::Range)?;
         return if transform(block, &step.channel.quant.factors, samples, *stride) {
             Ok(())
         } else {

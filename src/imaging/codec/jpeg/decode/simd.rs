@@ -2,6 +2,7 @@
 
 use super::bands::{BandSink, BaselineError};
 use super::idct::portable;
+use super::progressive::Progressive;
 use super::scan::Scan;
 
 /// Returns whether this decoder has SIMD here, and so beats libjpeg-turbo. Portable code is several times slower.
@@ -52,4 +53,71 @@ fn run_avx2(scan: Scan<'_>, size: usize, bands: &mut impl BandSink) -> Result<()
         }),
         _ => scan.run::<1>(bands, portable::full),
     }
+}
+
+/// Decodes all of a progressive file to blocks of `size` samples a side: 8, 4, 2 or 1.
+pub(super) fn run_progressive(
+    file: Progressive<'_>,
+    size: usize,
+    bands: &mut impl BandSink,
+) -> Result<(), BaselineError> {
+    #[cfg(target_arch = "x86_64")]
+    if is_fast() {
+        #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
+        // SAFETY: the processor has all features that the function is compiled for; `is_fast` asked for them just now.
+        return unsafe { run_progressive_avx2(file, size, bands) };
+    }
+    run_progressive_anywhere(file, size, bands)
+}
+
+/// Decodes all of a progressive file without SIMD.
+pub(super) fn run_progressive_anywhere(
+    file: Progressive<'_>,
+    size: usize,
+    bands: &mut impl BandSink,
+) -> Result<(), BaselineError> {
+    match size {
+        8 => file.run::<8>(bands, deposit, |b, f, _, s, stride| portable::full(b, f, s, stride)),
+        4 => file.run::<4>(bands, deposit, |b, f, _, s, stride| portable::half(b, f, s, stride)),
+        2 => file.run::<2>(bands, deposit, |b, f, _, s, stride| portable::quarter(b, f, s, stride)),
+        _ => file.run::<1>(bands, deposit, |_, _, _, _, _| true),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
+fn run_progressive_avx2(
+    file: Progressive<'_>,
+    size: usize,
+    bands: &mut impl BandSink,
+) -> Result<(), BaselineError> {
+    use std::arch::x86_64::_pdep_u64;
+
+    use super::idct::avx2;
+    let deposit = |bits: u64, places: u64| _pdep_u64(bits, places);
+    match size {
+        8 => file.run::<8>(bands, deposit, |b, f, most, s, stride| {
+            avx2::is_within(b, most) && avx2::full(b, f, s, stride)
+        }),
+        4 => file.run::<4>(bands, deposit, |b, f, most, s, stride| {
+            avx2::is_within(b, most) && avx2::half(b, f, s, stride)
+        }),
+        2 => file.run::<2>(bands, deposit, |b, f, most, s, stride| {
+            avx2::is_within(b, most) && avx2::quarter(b, f, s, stride)
+        }),
+        _ => file.run::<1>(bands, deposit, |_, _, _, _, _| true),
+    }
+}
+
+/// Moves the lowest bits to the places of the bits that are set in `places`, in the same order.
+fn deposit(mut bits: u64, mut places: u64) -> u64 {
+    let mut moved = 0;
+    while places != 0 {
+        let rest = places & (places - 1);
+        if bits & 1 == 1 {
+            moved |= places ^ rest;
+        }
+        (bits, places) = (bits >> 1, rest);
+    }
+    moved
 }

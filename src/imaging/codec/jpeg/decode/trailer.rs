@@ -9,28 +9,34 @@ use crate::imaging::codec::jpeg::markers::{EOI, RST0, RST7};
 /// A marker without meaning or payload (T.81 table B.1).
 const TEM: u8 = 0x01;
 
-/// Returns whether libjpeg-turbo accepts `rest`, the file after its last pixel. `is_clean` is false if other bytes without a
-/// marker come before `rest`. False means that libjpeg-turbo must decide.
-pub(super) fn is_harmless(mut rest: &[u8], mut is_clean: bool) -> bool {
+/// Whether a file has an end of image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Present,
+    Missing,
+}
+
+/// Returns how `rest` ends, the file after its last pixel, if libjpeg-turbo accepts it. `is_clean` is false if other bytes
+/// without a marker come before `rest`. Returns `None` if libjpeg-turbo must decide.
+pub(super) fn end(mut rest: &[u8], mut is_clean: bool) -> Option<End> {
     loop {
-        let Some(start) = memchr::memchr(0xFF, rest) else { return true };
+        let Some(start) = memchr::memchr(0xFF, rest) else { return Some(End::Missing) };
         is_clean &= start == 0;
         // Any number of 0xFF may precede a marker.
-        let Some(fill) = rest[start..].iter().position(|byte| *byte != 0xFF) else { return true };
+        let Some(fill) = rest[start..].iter().position(|byte| *byte != 0xFF) else {
+            return Some(End::Missing);
+        };
         let marker = rest[start + fill];
         rest = &rest[start + fill + 1..];
         match marker {
-            EOI => return true,
+            EOI => return Some(End::Present),
             // A stuffed byte of entropy-coded data.
             0 => is_clean = false,
-            _ if !is_clean => return false,
+            _ if !is_clean => return None,
             RST0..=RST7 | TEM => {}
             // Not JFIF and Adobe, of whose content libjpeg-turbo may warn.
-            0xE1..=0xED | 0xEF | 0xFE => match after_segment(rest) {
-                Some(after) => rest = after,
-                None => return false,
-            },
-            _ => return false,
+            0xE1..=0xED | 0xEF | 0xFE => rest = after_segment(rest)?,
+            _ => return None,
         }
     }
 }

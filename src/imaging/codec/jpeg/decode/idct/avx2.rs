@@ -3,13 +3,13 @@
 use std::arch::x86_64::*;
 
 use super::fix::*;
-use super::{Block, CONST_BITS, Factors, MOST_IN_COLUMN, PASS1_BITS};
+use super::{CONST_BITS, Coefficients, Factors, MOST_IN_COLUMN, PASS1_BITS};
 use crate::imaging::codec::jpeg::dct::pair;
 
 /// Returns the four dequantised pairs of rows of a block, and whether they may be transformed.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn dequantise(block: &Block, factors: &Factors) -> ([__m256i; 4], bool) {
+fn dequantise(block: &Coefficients, factors: &Factors) -> ([__m256i; 4], bool) {
     let mut rows = [_mm256_setzero_si256(); 4];
     let (coefficients, _) = block.as_chunks::<16>();
     let (factors, _) = factors.as_chunks::<16>();
@@ -23,6 +23,20 @@ fn dequantise(block: &Block, factors: &Factors) -> ([__m256i; 4], bool) {
         _mm256_add_epi32(_mm256_srli_epi32::<16>(sums), _mm256_and_si256(sums, _mm256_set1_epi32(0xFFFF)));
     let is_over = _mm256_cmpgt_epi32(columns, _mm256_set1_epi32(i32::from(MOST_IN_COLUMN)));
     (rows, _mm256_testz_si256(is_over, is_over) == 1)
+}
+
+/// Returns whether no absolute value of a coefficient is above that of `most`. Only then does [`dequantise`] not wrap.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in super::super) fn is_within(block: &Coefficients, most: &[u16; 64]) -> bool {
+    let (coefficients, _) = block.as_chunks::<16>();
+    let (most, _) = most.as_chunks::<16>();
+    let mut excess = _mm256_setzero_si256();
+    for (coefficients, most) in coefficients.iter().zip(most) {
+        let sizes = _mm256_abs_epi16(bytemuck::must_cast(*coefficients));
+        excess = _mm256_or_si256(excess, _mm256_subs_epu16(sizes, bytemuck::must_cast(*most)));
+    }
+    _mm256_testz_si256(excess, excess) == 1
 }
 
 /// Transforms eight columns in one dimension. The results are 32 bits wide and shifted by `SHIFT`.
@@ -88,7 +102,12 @@ fn turn4(rows: [__m256i; 4]) -> [__m256i; 2] {
 /// Transforms a block to all 64 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn full(block: &Block, factors: &Factors, samples: &mut [u8], stride: usize) -> bool {
+pub(in super::super) fn full(
+    block: &Coefficients,
+    factors: &Factors,
+    samples: &mut [u8],
+    stride: usize,
+) -> bool {
     let (rows, is_sound) = dequantise(block, factors);
     let columns = pass8::<{ CONST_BITS + PASS1_BITS + 3 }>(turn8(pass8::<{ CONST_BITS - PASS1_BITS }>(rows)));
     let narrow = |a: usize| -> __m256i {
@@ -110,7 +129,12 @@ pub(in super::super) fn full(block: &Block, factors: &Factors, samples: &mut [u8
 /// Transforms a block to 4 x 4 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn half(block: &Block, factors: &Factors, samples: &mut [u8], stride: usize) -> bool {
+pub(in super::super) fn half(
+    block: &Coefficients,
+    factors: &Factors,
+    samples: &mut [u8],
+    stride: usize,
+) -> bool {
     let (rows, is_sound) = dequantise(block, factors);
     let turned = turn4(pass4::<{ CONST_BITS - PASS1_BITS + 1 }>(rows));
     let upper = |halves: __m256i| _mm256_permute4x64_epi64::<0xEE>(halves);
@@ -155,7 +179,12 @@ fn pass4<const SHIFT: i32>([p04, p26, p71, p35]: [__m256i; 4]) -> [__m256i; 4] {
 /// Transforms a block to 2 x 2 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn quarter(block: &Block, factors: &Factors, samples: &mut [u8], stride: usize) -> bool {
+pub(in super::super) fn quarter(
+    block: &Coefficients,
+    factors: &Factors,
+    samples: &mut [u8],
+    stride: usize,
+) -> bool {
     let (rows, is_sound) = dequantise(block, factors);
     let [upper, lower] = pass2::<{ CONST_BITS - PASS1_BITS + 2 }>(rows);
     let first = _mm256_castsi256_ps(_mm256_packs_epi32(upper, lower));

@@ -9,7 +9,10 @@ pub(super) mod portable;
 
 use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 
-/// Coefficients of a block, in the order of [`PLACE`]. Only 64 are used; with 256, every `u8` is an index that needs no check.
+/// Coefficients of a block, in the order of [`PLACE`].
+pub(super) type Coefficients = [i16; 64];
+
+/// [`Coefficients`] with unused ones after them, so that every `u8` is an index that needs no check.
 pub(super) type Block = [i16; 256];
 
 /// The largest allowed sum of absolute values of a dequantised column. Passes multiply by at most 4 * 1.3871 and add pairs:

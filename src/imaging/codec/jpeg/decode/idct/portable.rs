@@ -1,12 +1,12 @@
 //! Implements the transforms without SIMD, for every processor.
 
 use super::fix::*;
-use super::{Block, CONST_BITS, Factors, MOST_IN_COLUMN, PASS1_BITS, place};
+use super::{CONST_BITS, Coefficients, Factors, MOST_IN_COLUMN, PASS1_BITS, place};
 
 type Line = [i32; 8];
 
 /// Returns the dequantised columns of a block, or `None` if their sums are too large.
-fn dequantise(block: &Block, factors: &Factors) -> Option<[Line; 8]> {
+fn dequantise(block: &Coefficients, factors: &Factors) -> Option<[Line; 8]> {
     let mut columns = [[0; 8]; 8];
     for (at, column) in columns.iter_mut().enumerate() {
         for (row, value) in column.iter_mut().enumerate() {
@@ -65,7 +65,7 @@ fn pass2(line: Line, shift: i32) -> [i32; 2] {
 /// Runs both passes of a transform and writes the samples. Returns false if the block was refused or the buffer is too small.
 #[inline(always)]
 fn transform<const SIZE: usize>(
-    block: &Block,
+    block: &Coefficients,
     factors: &Factors,
     samples: &mut [u8],
     stride: usize,
@@ -88,16 +88,31 @@ pub(in super::super) fn sample(value: i32) -> u8 {
 }
 
 /// Transforms a block to all 64 samples. Returns true if it succeeded.
-pub(in super::super) fn full(block: &Block, factors: &Factors, samples: &mut [u8], stride: usize) -> bool {
+pub(in super::super) fn full(
+    block: &Coefficients,
+    factors: &Factors,
+    samples: &mut [u8],
+    stride: usize,
+) -> bool {
     transform(block, factors, samples, stride, pass8, 0)
 }
 
 /// Transforms a block to 4 x 4 samples. Returns true if it succeeded.
-pub(in super::super) fn half(block: &Block, factors: &Factors, samples: &mut [u8], stride: usize) -> bool {
+pub(in super::super) fn half(
+    block: &Coefficients,
+    factors: &Factors,
+    samples: &mut [u8],
+    stride: usize,
+) -> bool {
     transform(block, factors, samples, stride, pass4, 1)
 }
 
 /// Transforms a block to 2 x 2 samples. Returns true if it succeeded.
-pub(in super::super) fn quarter(block: &Block, factors: &Factors, samples: &mut [u8], stride: usize) -> bool {
+pub(in super::super) fn quarter(
+    block: &Coefficients,
+    factors: &Factors,
+    samples: &mut [u8],
+    stride: usize,
+) -> bool {
     transform(block, factors, samples, stride, pass2, 2)
 }

@@ -5,8 +5,14 @@ use turbojpeg::raw;
 use super::reference::{Recipe, encode, inks};
 use super::*;
 
-const RECIPE: Recipe =
-    Recipe { subsampling: raw::TJSAMP_TJSAMP_420, quality: 90, restart: 0, optimise: false, colours: None };
+const RECIPE: Recipe = Recipe {
+    subsampling: raw::TJSAMP_TJSAMP_420,
+    quality: 90,
+    restart: 0,
+    optimise: false,
+    progressive: false,
+    colours: None,
+};
 
 #[test]
 fn every_sampling_and_size_is_equal() {

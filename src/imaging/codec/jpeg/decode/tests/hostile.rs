@@ -12,6 +12,7 @@ fn file(restart: usize, quality: usize) -> Vec<u8> {
         quality,
         restart,
         optimise: quality > 90,
+        progressive: false,
         colours: None,
     };
     encode(&picture(70, 50, 3), 70, 50, recipe)

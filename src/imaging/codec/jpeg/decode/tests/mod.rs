@@ -4,6 +4,7 @@
 mod corpus;
 mod generated;
 mod hostile;
+mod progressive;
 mod reference;
 
 use super::*;

@@ -133,6 +133,7 @@ pub(super) struct Recipe {
     /// MCUs between restart markers.
     pub(super) restart: usize,
     pub(super) optimise: bool,
+    pub(super) progressive: bool,
     /// One of `TJCS_*`; `None` leaves the choice to the library.
     pub(super) colours: Option<raw::TJCS>,
 }
@@ -146,6 +147,7 @@ pub(super) fn encode(pixels: &[u8], width: usize, height: usize, recipe: Recipe)
     handle.set(raw::TJPARAM_TJPARAM_QUALITY, recipe.quality);
     handle.set(raw::TJPARAM_TJPARAM_RESTARTBLOCKS, recipe.restart);
     handle.set(raw::TJPARAM_TJPARAM_OPTIMIZE, recipe.optimise.into());
+    handle.set(raw::TJPARAM_TJPARAM_PROGRESSIVE, recipe.progressive.into());
     if let Some(colours) = recipe.colours {
         handle.set(raw::TJPARAM_TJPARAM_COLORSPACE, colours as usize);
     }
