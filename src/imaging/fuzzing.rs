@@ -1,7 +1,7 @@
 //! Assertions of the fuzz targets that need the internals of this module.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a fuzz target reports a finding by a panic")]
 
-use super::codec::jpeg::decode::{BandSink, Baseline, PlaneSize, RowBuffer};
+use super::codec::jpeg::decode::{BandSink, PlaneSize, Regular, RowBuffer};
 use super::codec::jpeg::{self, markers};
 use super::exif;
 use super::orientation::Orientation;
@@ -58,15 +58,15 @@ pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
 
 /// Asserts that libjpeg-turbo decodes a file that our decoder accepts to the same samples without a warning.
 pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
-    let Some(baseline) = Baseline::open(file) else { return };
-    let (width, height) = baseline.size();
+    let Some(regular) = Regular::open(file) else { return };
+    let (width, height) = regular.size();
     if u64::from(width) * u64::from(height) > 1 << 20 {
         return;
     }
-    let mut ours = Collected::of(&baseline, divisor);
-    let mut portable = Collected::of(&baseline, divisor);
-    let result = Baseline::open(file).unwrap().decode(divisor, &mut ours);
-    assert_eq!(baseline.decode_portably(divisor, &mut portable), result);
+    let mut ours = Collected::of(&regular, divisor);
+    let mut portable = Collected::of(&regular, divisor);
+    let result = Regular::open(file).unwrap().decode(divisor, &mut ours);
+    assert_eq!(regular.decode_portably(divisor, &mut portable), result);
     if result.is_err() {
         return;
     }
@@ -102,7 +102,7 @@ struct Collected {
 }
 
 impl Collected {
-    fn of(file: &Baseline<'_>, divisor: u8) -> Self {
+    fn of(file: &Regular<'_>, divisor: u8) -> Self {
         let planes = (0..file.sampling().len()).map(|component| file.plane_size(component, divisor).unwrap());
         Self { planes: planes.collect(), samples: Default::default(), rows: [0; 4] }
     }
@@ -111,7 +111,7 @@ impl Collected {
     /// than its blocks. libjpeg-turbo copies that sample from the memory after them; ours comes from the block that completes
     /// the MCU.
     fn in_blocks(&self, file: &[u8], component: usize, divisor: u8) -> (usize, usize) {
-        let file = Baseline::open(file).unwrap();
+        let file = Regular::open(file).unwrap();
         let factors: Vec<(u8, u8)> = file.sampling().collect();
         let most = factors.iter().fold((1, 1), |most, of| (most.0.max(of.0), most.1.max(of.1)));
         let blocks = |side: u32, factor: u8, most: u8| {

@@ -1,23 +1,23 @@
 //! Single steps of the pipeline, for benchmarks. The server does not use this module.
 
 use super::canvas::{Canvas, Target};
-use super::codec::jpeg::{self, decode as baseline};
+use super::codec::jpeg::{self, decode as regular};
 use super::layout::{Component, Layout, Model};
 use super::orientation::Orientation;
 use super::plane::Plane;
 use super::{ImageError, Recipe, WorkBudget, Workspace, plan};
 
-/// Decodes a baseline JPEG to planes. Returns the number of samples, or `None` if our decoder does not support the file.
+/// Decodes a JPEG to planes. Returns the number of samples, or `None` if our decoder does not support the file.
 pub fn decode(file: &[u8]) -> Option<usize> {
     struct Discarding {
         buffers: Vec<(Vec<u8>, usize)>,
         samples: usize,
     }
-    impl baseline::BandSink for Discarding {
-        fn row_buffers(&mut self) -> [baseline::RowBuffer<'_>; 4] {
-            let mut buffers = <[baseline::RowBuffer<'_>; 4]>::default();
+    impl regular::BandSink for Discarding {
+        fn row_buffers(&mut self) -> [regular::RowBuffer<'_>; 4] {
+            let mut buffers = <[regular::RowBuffer<'_>; 4]>::default();
             for (buffer, (samples, stride)) in buffers.iter_mut().zip(&mut self.buffers) {
-                *buffer = baseline::RowBuffer { samples, stride: *stride };
+                *buffer = regular::RowBuffer { samples, stride: *stride };
             }
             buffers
         }
@@ -27,7 +27,7 @@ pub fn decode(file: &[u8]) -> Option<usize> {
             Ok(())
         }
     }
-    let picture = baseline::Baseline::open(file)?;
+    let picture = regular::Regular::open(file)?;
     let planes = (0..4).map_while(|component| picture.plane_size(component, 1));
     let buffers = planes.map(|plane| (vec![0; plane.padded * plane.band], plane.padded)).collect();
     let mut bands = Discarding { buffers, samples: 0 };

@@ -1,10 +1,10 @@
 //! JPEG: markers, our decoder and encoder, and libjpeg-turbo for the files that our decoder leaves to it.
 
-mod baseline;
 mod dct;
 pub(in crate::imaging) mod decode;
 mod encode;
 pub(in crate::imaging) mod markers;
+mod regular;
 mod turbo;
 
 pub(in crate::imaging) use self::encode::{encode_rgb, encode_ycbcr};
@@ -12,7 +12,7 @@ pub(in crate::imaging) use self::turbo::Embedded;
 #[cfg(any(test, fuzzing))]
 pub(in crate::imaging) use self::turbo::planes;
 
-use self::baseline::BaselineJpeg;
+use self::regular::RegularJpeg;
 use self::turbo::TurboJpeg;
 use super::picture::Picture;
 use crate::imaging::error::ImageError;
@@ -21,7 +21,7 @@ use crate::imaging::work_budget::Input;
 
 /// Reads the header of a JPEG and chooses the decoder for it.
 pub(super) fn open<'a>(input: &Input<'a>, recipe: &Recipe) -> Result<Box<dyn Picture + 'a>, ImageError> {
-    Ok(match BaselineJpeg::open(input, recipe)? {
+    Ok(match RegularJpeg::open(input, recipe)? {
         Some(jpeg) => Box::new(jpeg),
         None => Box::new(TurboJpeg::open(input, recipe)?),
     })

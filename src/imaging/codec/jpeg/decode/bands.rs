@@ -22,14 +22,14 @@ pub(in crate::imaging) trait BandSink {
 
 /// Why the decoder gave no picture. The rows that it filled before are invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::imaging) enum BaselineError {
+pub(in crate::imaging) enum RegularError {
     /// The file is not as regular as this decoder requires. libjpeg-turbo decides whether it is acceptable.
     Fallback(FallbackReason),
     /// [`BandSink::filled`] returned this error.
     Stopped(ImageError),
 }
 
-impl From<FallbackReason> for BaselineError {
+impl From<FallbackReason> for RegularError {
     fn from(reason: FallbackReason) -> Self {
         Self::Fallback(reason)
     }

@@ -1,7 +1,8 @@
-//! A fast decoder for the JPEGs that most cameras write: sequential, Huffman-coded, 8 bits, one scan.
+//! A fast decoder for the JPEGs that cameras and web sites write: Huffman-coded, 8 bits, sequential in one scan or progressive.
 //!
-//! Its samples are exactly those of libjpeg-turbo. It takes little more than half of the time and never holds a whole plane.
-//! Any irregularity before the last pixel is [`BaselineError::Fallback`]: the caller then decodes the file with libjpeg-turbo,
+//! Its samples are exactly those of libjpeg-turbo. It takes half of the time or less, and holds neither a whole plane nor the
+//! coefficients of a whole picture.
+//! Any irregularity before the last pixel is [`RegularError::Fallback`]: the caller then decodes the file with libjpeg-turbo,
 //! which decides whether the file is acceptable. What follows the last pixel is judged here, by the same rules.
 
 mod bands;
@@ -10,26 +11,26 @@ mod header;
 mod huffman;
 mod idct;
 mod progressive;
-mod scan;
+mod sequential;
 mod simd;
 mod trailer;
 
-pub(in crate::imaging) use self::bands::{BandSink, BaselineError, FallbackReason, PlaneSize, RowBuffer};
+pub(in crate::imaging) use self::bands::{BandSink, FallbackReason, PlaneSize, RegularError, RowBuffer};
 use self::header::{Header, Part};
 use self::progressive::Progressive;
-use self::scan::Scan;
+use self::sequential::Scan;
 use crate::imaging::layout::Model;
 
 /// Bytes of the tables and blocks of a sequential scan.
 const SEQUENTIAL_MEMORY: u64 = 256 << 10;
 
 #[derive(Debug)]
-pub(in crate::imaging) struct Baseline<'a> {
+pub(in crate::imaging) struct Regular<'a> {
     header: Header<'a>,
 }
 
-impl<'a> Baseline<'a> {
-    /// Reads the header. Returns `None` if this decoder does not support the file. Allocates nothing.
+impl<'a> Regular<'a> {
+    /// Reads the header. Returns `None` if this decoder does not support the file.
     pub(in crate::imaging) fn open(file: &'a [u8]) -> Option<Self> {
         let header = Header::read(file)?;
         let most = Self::factors(&header, Ord::max);
@@ -81,12 +82,12 @@ impl<'a> Baseline<'a> {
     /// Decodes the picture at `divisor`, which is 1, 2, 4 or 8.
     ///
     /// # Errors
-    /// See [`BaselineError`]. Bands that were filled before an error are invalid.
+    /// See [`RegularError`]. Bands that were filled before an error are invalid.
     pub(in crate::imaging) fn decode(
         self,
         divisor: u8,
         bands: &mut impl BandSink,
-    ) -> Result<(), BaselineError> {
+    ) -> Result<(), RegularError> {
         let (work, size) = self.work(divisor).ok_or(FallbackReason::Tables)?;
         match work {
             Work::Sequential(scan) => simd::run(scan, size, bands),
@@ -99,7 +100,7 @@ impl<'a> Baseline<'a> {
         self,
         divisor: u8,
         bands: &mut impl BandSink,
-    ) -> Result<(), BaselineError> {
+    ) -> Result<(), RegularError> {
         let (work, size) = self.work(divisor).ok_or(FallbackReason::Tables)?;
         match work {
             Work::Sequential(scan) => simd::run_anywhere(scan, size, bands),

@@ -1,9 +1,9 @@
 //! Chooses between SIMD and portable code by the processor.
 
-use super::bands::{BandSink, BaselineError};
+use super::bands::{BandSink, RegularError};
 use super::idct::portable;
 use super::progressive::Progressive;
-use super::scan::Scan;
+use super::sequential::Scan;
 
 /// Returns whether this decoder has SIMD here, and so beats libjpeg-turbo. Portable code is several times slower.
 pub(super) fn is_fast() -> bool {
@@ -15,7 +15,7 @@ pub(super) fn is_fast() -> bool {
 }
 
 /// Decodes all of `scan` to blocks of `size` samples a side: 8, 4, 2 or 1.
-pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl BandSink) -> Result<(), BaselineError> {
+pub(super) fn run(scan: Scan<'_>, size: usize, bands: &mut impl BandSink) -> Result<(), RegularError> {
     #[cfg(target_arch = "x86_64")]
     if is_fast() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
@@ -30,7 +30,7 @@ pub(super) fn run_anywhere(
     scan: Scan<'_>,
     size: usize,
     bands: &mut impl BandSink,
-) -> Result<(), BaselineError> {
+) -> Result<(), RegularError> {
     match size {
         8 => scan.run::<8>(bands, portable::full),
         4 => scan.run::<4>(bands, portable::half),
@@ -41,7 +41,7 @@ pub(super) fn run_anywhere(
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2")]
-fn run_avx2(scan: Scan<'_>, size: usize, bands: &mut impl BandSink) -> Result<(), BaselineError> {
+fn run_avx2(scan: Scan<'_>, size: usize, bands: &mut impl BandSink) -> Result<(), RegularError> {
     use super::idct::avx2;
     match size {
         8 => scan
@@ -60,7 +60,7 @@ pub(super) fn run_progressive(
     file: Progressive<'_>,
     size: usize,
     bands: &mut impl BandSink,
-) -> Result<(), BaselineError> {
+) -> Result<(), RegularError> {
     #[cfg(target_arch = "x86_64")]
     if is_fast() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
@@ -75,7 +75,7 @@ pub(super) fn run_progressive_anywhere(
     file: Progressive<'_>,
     size: usize,
     bands: &mut impl BandSink,
-) -> Result<(), BaselineError> {
+) -> Result<(), RegularError> {
     match size {
         8 => file.run::<8>(bands, deposit, |b, f, _, s, stride| portable::full(b, f, s, stride)),
         4 => file.run::<4>(bands, deposit, |b, f, _, s, stride| portable::half(b, f, s, stride)),
@@ -90,7 +90,7 @@ fn run_progressive_avx2(
     file: Progressive<'_>,
     size: usize,
     bands: &mut impl BandSink,
-) -> Result<(), BaselineError> {
+) -> Result<(), RegularError> {
     use std::arch::x86_64::_pdep_u64;
 
     use super::idct::avx2;

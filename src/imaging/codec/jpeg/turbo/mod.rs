@@ -39,7 +39,7 @@ pub(in crate::imaging) fn planes(
     divisor: u32,
     workspace: &mut crate::imaging::Workspace,
 ) -> Option<(Vec<crate::imaging::plane::Plane>, Option<String>)> {
-    let limits = Limits { scans: 1, pixels: 1 << 24, memory: 64 << 20 };
+    let limits = Limits { scans: 100, pixels: 1 << 24, memory: 64 << 20 };
     let (planes, result) = ffi::decode(file, divisor, &limits, workspace).ok()?;
     Some((planes, result.err().map(|complaint| complaint.0)))
 }

@@ -17,13 +17,13 @@ use std::rc::Rc;
 use self::average::Average;
 use self::first::First;
 pub(super) use self::header::{Progression, ScanHeader, entropy_coded};
-use self::refine::Refinement;
+use self::refine::{Refinement, SignTable};
 use self::source::Source;
-use super::bands::{BandSink, BaselineError, FallbackReason, RowBuffer};
+use super::bands::{BandSink, FallbackReason, RegularError, RowBuffer};
 use super::header::Header;
-use super::huffman::{AcTable, Codes, DcTable};
+use super::huffman::{AcTable, DcTable};
 use super::idct::{Coefficients, Factors, PLACE, Quant, portable};
-use super::scan::shared;
+use super::sequential::shared;
 use super::trailer;
 
 /// Bytes of a scan: its window and its tables.
@@ -119,7 +119,7 @@ impl<'a> Progressive<'a> {
                 }
                 Coder::Average(Average::new(scan, tables, mcus, &channels))
             } else if scan.is_refinement {
-                let codes = shared(&mut codes, part.ac?, Codes::new)?;
+                let codes = shared(&mut codes, part.ac?, SignTable::new)?;
                 Coder::Refinement(Refinement::new(scan, codes), part.component)
             } else {
                 let definition = part.ac?;
@@ -148,7 +148,7 @@ impl<'a> Progressive<'a> {
         bands: &mut impl BandSink,
         deposit: impl Fn(u64, u64) -> u64,
         transform: impl Fn(&Coefficients, &Factors, &[u16; 64], &mut [u8], usize) -> bool,
-    ) -> Result<(), BaselineError> {
+    ) -> Result<(), RegularError> {
         for mcu_row in 0..self.mcu_rows {
             for Scan { source, coder } in &mut self.scans {
                 match coder {
@@ -168,7 +168,7 @@ impl<'a> Progressive<'a> {
             for (component, channel) in self.channels.iter().enumerate() {
                 let rows = self.left[component].min(SIZE * channel.down);
                 self.left[component] -= rows;
-                bands.filled(component, rows).map_err(BaselineError::Stopped)?;
+                bands.filled(component, rows).map_err(RegularError::Stopped)?;
             }
         }
         let Some((last, others)) = self.scans.split_last_mut() else { return Ok(()) };

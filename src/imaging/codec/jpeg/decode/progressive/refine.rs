@@ -11,14 +11,14 @@ use super::source::Source;
 use super::{Channel, Coefficients};
 use crate::imaging::codec::jpeg::decode::bands::FallbackReason;
 use crate::imaging::codec::jpeg::decode::bits::{Bits, Bytes};
-use crate::imaging::codec::jpeg::decode::huffman::Codes;
+use crate::imaging::codec::jpeg::decode::huffman::{Codes, Definition};
 
 /// Most bits that are read without a refill, after a symbol, its sign and the length of a run have been read.
 const MOST_BITS: u32 = 24;
 
 #[derive(Debug)]
 pub(super) struct Refinement {
-    codes: Rc<Codes>,
+    table: Rc<SignTable>,
     /// The coefficients of the band.
     band: u64,
     /// The value of the bit that the scan adds.
@@ -28,9 +28,9 @@ pub(super) struct Refinement {
 }
 
 impl Refinement {
-    pub(super) fn new(scan: &ScanHeader<'_>, codes: Rc<Codes>) -> Self {
+    pub(super) fn new(scan: &ScanHeader<'_>, table: Rc<SignTable>) -> Self {
         let band = (u64::MAX >> scan.first) & (u64::MAX << (63 - scan.last));
-        Self { codes, band, unit: 1 << scan.low, run: 0 }
+        Self { table, band, unit: 1 << scan.low, run: 0 }
     }
 
     /// Reads the blocks of a row of MCUs of the picture.
@@ -89,21 +89,17 @@ impl Refinement {
         let (mut grown, mut found, mut run) = (0, *nonzero, 0);
         // The coefficients that no code has passed yet.
         let mut left = self.band;
-        while left != 0 {
+        while left & old != 0 {
             bits.refill(bytes);
-            let (length, symbol) = self.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
-            bits.take(length);
-            let (zeros, size) = (u32::from(symbol >> 4), symbol & 15);
-            if size == 0 && zeros < 15 {
-                run = length_of_run(bits, zeros) - 1;
-                grown |= read_bits(bits, bytes, left & old, deposit);
-                break;
-            }
-            // Larger values are impossible, as this scan adds only one bit.
-            if size > 1 {
-                return Err(FallbackReason::Code);
-            }
-            let value = if size == 1 && bits.read(1) == 1 { self.unit } else { -self.unit };
+            let (zeros, value) = match self.symbol(bits)? {
+                Symbol::End(more) => {
+                    run = more;
+                    grown |= read_bits(bits, bytes, left & old, deposit);
+                    left = 0;
+                    break;
+                }
+                Symbol::Zeros(zeros, value) => (zeros, value),
+            };
             let open = left & !old;
             // The code is for the zero after this many zeros, from the top.
             let from_below = open.count_ones().checked_sub(zeros + 1).ok_or(FallbackReason::Code)?;
@@ -111,14 +107,94 @@ impl Refinement {
             let passed = left & old & !(target | (target - 1));
             left &= target - 1;
             grown |= read_bits(bits, bytes, passed, deposit);
-            if size == 1 {
+            if value != 0 {
                 block[place(target.leading_zeros())] = value;
                 found |= target;
+            }
+        }
+        // None of the coefficients that are left was found before, so the next bits are symbols only.
+        while left != 0 {
+            bits.refill(bytes);
+            match self.symbol(bits)? {
+                Symbol::End(more) => {
+                    run = more;
+                    break;
+                }
+                Symbol::Zeros(zeros, value) => {
+                    let at = left.leading_zeros() + zeros;
+                    let target = TOP >> (at & 63);
+                    if at > 63 || left & target == 0 {
+                        return Err(FallbackReason::Code);
+                    }
+                    left &= target - 1;
+                    if value != 0 {
+                        block[place(at)] = value;
+                        found |= target;
+                    }
+                }
             }
         }
         grow(block, grown, self.unit);
         *nonzero = found;
         Ok(run)
+    }
+
+    /// Reads a symbol with the sign, or the length of the run, that follows it.
+    #[inline(always)]
+    fn symbol(&self, bits: &mut Bits) -> Result<Symbol, FallbackReason> {
+        let entry = self.table.fast[bits.peek::<TABLE_BITS>()];
+        if entry != 0 {
+            bits.take(entry.into());
+            // Plus or minus one.
+            let sign = i16::from(entry.to_le_bytes()[1].cast_signed() >> 4);
+            return Ok(Symbol::Zeros(u32::from(entry >> 8 & 15), self.unit * sign));
+        }
+        let (length, symbol) = self.table.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
+        bits.take(length);
+        let zeros = u32::from(symbol >> 4);
+        match symbol & 15 {
+            0 if zeros < 15 => Ok(Symbol::End(length_of_run(bits, zeros) - 1)),
+            0 => Ok(Symbol::Zeros(zeros, 0)),
+            1 if bits.read(1) == 1 => Ok(Symbol::Zeros(zeros, self.unit)),
+            1 => Ok(Symbol::Zeros(zeros, -self.unit)),
+            // Larger values are impossible, as this scan adds only one bit.
+            _ => Err(FallbackReason::Code),
+        }
+    }
+}
+
+enum Symbol {
+    /// No more coefficients in this block and this many blocks after it.
+    End(usize),
+    /// So many zeros, then a coefficient; zero in the middle of a longer run.
+    Zeros(u32, i16),
+}
+
+const TABLE_BITS: u32 = 10;
+/// The bit of the first coefficient in a mask of coefficients.
+const TOP: u64 = 1 << 63;
+
+/// Decodes a symbol and a sign with one lookup.
+#[derive(Debug)]
+pub(super) struct SignTable {
+    /// Maps the next [`TABLE_BITS`] to the bits to consume (low six bits), the zeros (bits 8 to 11) and the sign (bits 12 to 15, signed),
+    /// or to 0 if the code is longer or has no sign.
+    fast: [u16; 1 << TABLE_BITS],
+    codes: Codes,
+}
+
+impl SignTable {
+    pub(super) fn new(definition: Definition<'_>) -> Option<Self> {
+        let codes = Codes::new(definition)?;
+        let mut fast = [0; 1 << TABLE_BITS];
+        for (bits, entry) in (0_usize..).zip(&mut fast) {
+            let Some((length, symbol)) = codes.find(bits << (16 - TABLE_BITS)) else { continue };
+            if symbol & 15 == 1 && length < TABLE_BITS {
+                let sign = if bits >> (TABLE_BITS - 1 - length) & 1 == 1 { 0x1000 } else { 0xF000 };
+                *entry = sign | u16::from(symbol >> 4) << 8 | u16::try_from(length + 1).ok()?;
+            }
+        }
+        Some(Self { fast, codes })
     }
 }
 

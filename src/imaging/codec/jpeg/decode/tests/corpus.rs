@@ -59,7 +59,7 @@ fn photo_is_equal_to_libjpeg_turbo_unless_irregular() {
                         assert_equal(&ours, &file, divisor, name);
                     }
                 }
-                None | Some(Err(BaselineError::Fallback(_))) => {
+                None | Some(Err(RegularError::Fallback(_))) => {
                     assert!(is_left, "{name} is left to libjpeg-turbo");
                 }
                 Some(Err(error)) => panic!("{name}: {error:?}"),

@@ -72,7 +72,7 @@ fn more_than_a_window_of_noise_is_equal() {
 fn model_is_that_of_libjpeg() {
     let rgb = picture(40, 30, 3);
     let cmyk = picture(40, 30, 4);
-    let model = |file: &[u8]| Baseline::open(file).map(|file| file.model());
+    let model = |file: &[u8]| Regular::open(file).map(|file| file.model());
     let full = Recipe { subsampling: raw::TJSAMP_TJSAMP_444, ..RECIPE };
     let with = |colours| Recipe { colours: Some(colours), ..full };
     let ycbcr = encode(&rgb, 40, 30, full);
@@ -118,7 +118,7 @@ fn undefined_adobe_transform_is_read_as_the_common_one() {
         // Replaces the JFIF segment (18 bytes) and Adobe's own (16 bytes).
         let colour = with_adobe(&colour, 20, transform);
         let expected = if transform == 0 { Model::Rgb } else { Model::YCbCr };
-        assert_eq!(Baseline::open(&colour).map(|file| file.model()), Some(expected), "{transform}");
+        assert_eq!(Regular::open(&colour).map(|file| file.model()), Some(expected), "{transform}");
         assert_decodes(&colour, &format!("transform {transform}"));
         let inks = with_adobe(&inks, 18, transform);
         let expected = if transform == 0 {
@@ -126,7 +126,7 @@ fn undefined_adobe_transform_is_read_as_the_common_one() {
         } else {
             Model::Ycck { is_inverted: true }
         };
-        assert_eq!(Baseline::open(&inks).map(|file| file.model()), Some(expected), "{transform}");
+        assert_eq!(Regular::open(&inks).map(|file| file.model()), Some(expected), "{transform}");
     }
 }
 
@@ -152,26 +152,26 @@ fn four_inks_are_equal() {
 #[test]
 fn error_of_the_sink_is_returned() {
     let file = encode(&picture(100, 100, 3), 100, 100, RECIPE);
-    let file = Baseline::open(&file).unwrap();
+    let file = Regular::open(&file).unwrap();
     let mut bands = Collected { stop_after: Some(4), ..Collected::for_file(&file, 1) };
-    assert_eq!(file.decode(1, &mut bands), Err(BaselineError::Stopped(ImageError::TooSlow)));
+    assert_eq!(file.decode(1, &mut bands), Err(RegularError::Stopped(ImageError::TooSlow)));
     assert_eq!(bands.rows, [32, 16, 8, 0]);
 }
 
 #[test]
-fn undefined_divisor_is_not_baseline() {
+fn undefined_divisor_is_irregular() {
     let file = encode(&picture(20, 20, 3), 20, 20, RECIPE);
-    let file = Baseline::open(&file).unwrap();
+    let file = Regular::open(&file).unwrap();
     assert_eq!(file.plane_size(0, 3), None);
     assert_eq!(file.plane_size(3, 1), None);
     assert_eq!(file.decode(3, &mut Collected::default()), Err(FallbackReason::Tables.into()));
 }
 
 #[test]
-fn too_small_buffer_is_not_baseline() {
+fn too_small_buffer_is_irregular() {
     let file = encode(&picture(20, 20, 3), 20, 20, RECIPE);
     assert_eq!(
-        Baseline::open(&file).unwrap().decode(1, &mut Collected::default()),
+        Regular::open(&file).unwrap().decode(1, &mut Collected::default()),
         Err(FallbackReason::Range.into())
     );
 }

@@ -19,7 +19,7 @@ fn file(restart: usize, quality: usize) -> Vec<u8> {
 }
 
 /// Decodes at all divisors and asserts that each success equals libjpeg-turbo's result.
-fn assert_harmless(file: &[u8]) {
+pub(super) fn assert_harmless(file: &[u8]) {
     for divisor in [1, 2, 4, 8] {
         let ours = decode(file, divisor);
         let portably = decode_portably(file, divisor);
@@ -35,18 +35,18 @@ fn assert_harmless(file: &[u8]) {
     }
 }
 
-fn is_not_baseline(file: &[u8]) -> bool {
+pub(super) fn is_irregular(file: &[u8]) -> bool {
     decode(file, 1).is_none_or(|result| result.is_err())
 }
 
 #[test]
-fn truncated_file_is_not_baseline() {
+fn truncated_file_is_irregular() {
     for restart in [0, 3] {
         let file = file(restart, 85);
         let end = file.len() - 2;
         // The last byte may consist of padding.
         for length in 0..end - 1 {
-            assert!(is_not_baseline(&file[..length]), "{length} of {}", file.len());
+            assert!(is_irregular(&file[..length]), "{length} of {}", file.len());
         }
         assert_decodes(&file[..end], "only the end is missing");
         assert_decodes(&file[..end + 1], "half an end");
@@ -76,7 +76,7 @@ fn what_follows_the_last_pixel_is_judged_without_second_decode() {
         let is_left = |name: &str, bytes: &[u8]| {
             let file = [&file[..end], bytes, &file[end..]].concat();
             let reason = decode(&file, 1).unwrap().err();
-            assert_eq!(reason, Some(BaselineError::Fallback(FallbackReason::Trailer)), "{name}");
+            assert_eq!(reason, Some(RegularError::Fallback(FallbackReason::Trailer)), "{name}");
         };
         is_left("garbage before another marker", &[&[0; 9][..], &[0xFF, 0xD0]].concat());
         is_left("a stuffed byte before another marker", &[0xFF, 0, 0xFF, 0xD0]);
@@ -99,27 +99,27 @@ fn bytes_after_the_end_are_ignored() {
 }
 
 #[test]
-fn irregular_files_are_not_baseline() {
+fn irregular_files_are_irregular() {
     let plain = file(0, 85);
     let restarted = file(3, 85);
     let insert = |at: usize, bytes: &[u8]| [&plain[..at], bytes, &plain[at..]].concat();
-    assert!(is_not_baseline(&insert(2, &[0])), "garbage between segments");
-    assert!(is_not_baseline(&insert(2, &[0xFF, 0xD8])), "two starts");
-    assert!(!is_not_baseline(&insert(2, &[0xFF, 0xFE, 0, 3, 7])), "a comment in front");
+    assert!(is_irregular(&insert(2, &[0])), "garbage between segments");
+    assert!(is_irregular(&insert(2, &[0xFF, 0xD8])), "two starts");
+    assert!(!is_irregular(&insert(2, &[0xFF, 0xFE, 0, 3, 7])), "a comment in front");
     let place = |file: &[u8], marker: u8| file.windows(2).position(|pair| pair == [0xFF, marker]).unwrap();
     for (marker, forged) in [(0xD1, 0xD2), (0xD1, 0xD0)] {
         let mut file = restarted.clone();
         let at = place(&file, marker) + 1;
         file[at] = forged;
-        assert!(is_not_baseline(&file), "restart markers out of order");
+        assert!(is_irregular(&file), "restart markers out of order");
     }
     let mut missing = restarted.clone();
     let at = place(&missing, 0xD0);
     missing.drain(at..at + 2);
-    assert!(is_not_baseline(&missing), "a restart marker that is missing");
+    assert!(is_irregular(&missing), "a restart marker that is missing");
     let mut extra = restarted.clone();
     extra.insert(place(&extra, 0xD0), 7);
-    assert!(is_not_baseline(&extra), "a byte in front of a restart marker");
+    assert!(is_irregular(&extra), "a byte in front of a restart marker");
     for (marker, offset, byte) in [(0xC0, 4, 12), (0xC0, 5, 0), (0xDA, 11, 5), (0xDA, 12, 1), (0xDA, 13, 1)] {
         let mut file = plain.clone();
         let at = place(&file, marker) + offset;
@@ -127,13 +127,13 @@ fn irregular_files_are_not_baseline() {
         if (marker, offset) == (0xC0, 5) {
             file[at + 1] = 0;
         }
-        assert!(is_not_baseline(&file), "{marker:x} {offset}");
+        assert!(is_irregular(&file), "{marker:x} {offset}");
     }
     for marker in [0xC2, 0xC3, 0xC9] {
         let mut file = plain.clone();
         let at = place(&file, 0xC0) + 1;
         file[at] = marker;
-        assert!(is_not_baseline(&file), "frame {marker:x}");
+        assert!(is_irregular(&file), "frame {marker:x}");
     }
     let mut extended = plain.clone();
     let at = place(&extended, 0xC0) + 1;
@@ -163,12 +163,12 @@ fn padding_before_restart_markers_is_skipped() {
         assert_decodes(&padded(&file, padding), &format!("{} bytes of padding", padding.len()));
     }
     for surprise in [&[0, 7][..], &[7, 0], &[0, 0xFF, 0], &[0xFF, 0, 0]] {
-        assert!(is_not_baseline(&padded(&file, surprise)), "{surprise:x?}");
+        assert!(is_irregular(&padded(&file, surprise)), "{surprise:x?}");
     }
     let mut misplaced = padded(&file, &[0, 0]);
     let at = misplaced.windows(2).position(|pair| pair == [0xFF, 0xD1]).unwrap();
     misplaced[at + 1] = 0xD2;
-    assert!(is_not_baseline(&misplaced), "another restart marker than the next one");
+    assert!(is_irregular(&misplaced), "another restart marker than the next one");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn large_picture_without_data_ends_at_once() {
     let frame = file.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     file[frame + 5..frame + 9].copy_from_slice(&[0xFF, 0xDC, 0xFF, 0xDC]);
     let start = std::time::Instant::now();
-    assert_eq!(decode(&file, 1).unwrap().err(), Some(BaselineError::Fallback(FallbackReason::Truncated)));
+    assert_eq!(decode(&file, 1).unwrap().err(), Some(RegularError::Fallback(FallbackReason::Truncated)));
     assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
 }
 

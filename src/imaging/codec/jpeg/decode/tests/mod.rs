@@ -6,6 +6,7 @@ mod generated;
 mod hostile;
 mod progressive;
 mod reference;
+mod script;
 
 use super::*;
 use crate::imaging::ImageError;
@@ -42,7 +43,7 @@ impl BandSink for Collected {
 }
 
 impl Collected {
-    fn for_file(file: &Baseline<'_>, divisor: u8) -> Self {
+    fn for_file(file: &Regular<'_>, divisor: u8) -> Self {
         let planes = (0..file.sampling().len()).map(|component| file.plane_size(component, divisor).unwrap());
         Self { planes: planes.collect(), ..Self::default() }
     }
@@ -57,15 +58,15 @@ impl Collected {
 }
 
 /// Decodes a file at a divisor. Returns `None` if its header is not supported.
-fn decode(file: &[u8], divisor: u8) -> Option<Result<Collected, BaselineError>> {
-    let file = Baseline::open(file)?;
+fn decode(file: &[u8], divisor: u8) -> Option<Result<Collected, RegularError>> {
+    let file = Regular::open(file)?;
     let mut bands = Collected::for_file(&file, divisor);
     Some(file.decode(divisor, &mut bands).map(|()| bands))
 }
 
 /// Decodes a file at a divisor without SIMD.
-fn decode_portably(file: &[u8], divisor: u8) -> Option<Result<Collected, BaselineError>> {
-    let file = Baseline::open(file)?;
+fn decode_portably(file: &[u8], divisor: u8) -> Option<Result<Collected, RegularError>> {
+    let file = Regular::open(file)?;
     let mut bands = Collected::for_file(&file, divisor);
     Some(file.decode_portably(divisor, &mut bands).map(|()| bands))
 }
@@ -77,8 +78,8 @@ fn assert_equal(ours: &Collected, file: &[u8], divisor: u8, name: &str) {
         return;
     };
     assert_eq!(ours.planes.len(), theirs.len(), "{name}");
-    let file = Baseline::open(file).unwrap();
-    let (across, down) = Baseline::factors(&file.header, Ord::max);
+    let file = Regular::open(file).unwrap();
+    let (across, down) = Regular::factors(&file.header, Ord::max);
     for (component, (theirs, (h, v))) in theirs.iter().zip(file.sampling()).enumerate() {
         let (width, height, samples) = ours.plane(component);
         assert_eq!((width, height), (theirs.width, theirs.height), "{name}: plane {component} / {divisor}");

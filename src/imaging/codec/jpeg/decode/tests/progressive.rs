@@ -1,9 +1,11 @@
-//! Progressive files: those of libjpeg-turbo, and those of a small encoder here, with any scans and any coefficients.
+//! Progressive files: those of libjpeg-turbo, and those of the encoder in [`script`](super::script).
 
 use proptest::prelude::*;
 use turbojpeg::raw;
 
+use super::hostile::{assert_harmless, is_irregular};
 use super::reference::{Recipe, encode};
+use super::script::{Coefficients, Script, segment};
 use super::*;
 
 fn file(
@@ -42,322 +44,6 @@ fn all_qualities_are_equal() {
     for quality in [1, 5, 30, 75, 95, 98, 100] {
         for subsampling in [raw::TJSAMP_TJSAMP_420, raw::TJSAMP_TJSAMP_444] {
             assert_decodes(&file(subsampling, (150, 110), quality, 0), &format!("quality {quality}"));
-        }
-    }
-}
-
-/// A scan: its components, its first and last coefficient, the lowest bits that it leaves, and whether it refines.
-#[derive(Debug, Clone)]
-struct Script {
-    components: Vec<usize>,
-    band: (usize, usize),
-    low: u32,
-    refines: bool,
-}
-
-/// Writes bits with byte stuffing.
-#[derive(Default)]
-struct Writer {
-    bytes: Vec<u8>,
-    bits: u32,
-    count: u32,
-}
-
-impl Writer {
-    fn put(&mut self, value: u32, length: u32) {
-        for at in (0..length).rev() {
-            (self.bits, self.count) = (self.bits << 1 | (value >> at & 1), self.count + 1);
-            if self.count == 8 {
-                let byte = u8::try_from(self.bits).unwrap();
-                self.bytes.push(byte);
-                self.bytes.extend((byte == 0xFF).then_some(0));
-                (self.bits, self.count) = (0, 0);
-            }
-        }
-    }
-
-    /// Writes a symbol. See [`table`].
-    fn symbol(&mut self, symbol: u32) {
-        let (code, length) = code(symbol);
-        self.put(code, length);
-    }
-
-    fn restart(&mut self, number: usize) {
-        self.pad();
-        self.bytes.extend([0xFF, 0xD0 + u8::try_from(number % 8).unwrap()]);
-    }
-
-    fn pad(&mut self) {
-        while self.count > 0 {
-            self.put(1, 1);
-        }
-    }
-}
-
-/// Symbols with short codes, so that some tables decode two of them at once.
-const SHORT: [u32; 6] = [0x00, 0x01, 0x11, 0x21, 0x02, 0x10];
-
-/// Returns code and length of a symbol: 3 bits for [`SHORT`], then 11 bits for the others up to 0xFF.
-fn code(symbol: u32) -> (u32, u32) {
-    match SHORT.iter().position(|short| *short == symbol) {
-        Some(at) => (u32::try_from(at).unwrap(), 3),
-        None => {
-            let before = SHORT.iter().filter(|short| **short < symbol).count();
-            ((6 << 8) + symbol - u32::try_from(before).unwrap(), 11)
-        }
-    }
-}
-
-/// Returns the DHT segment of a table with the codes of [`code`] for the symbols that `keeps` returns true for. Other codes
-/// stay in the table under the symbol 0.
-fn table(class: u8, keeps: impl Fn(u32) -> bool) -> Vec<u8> {
-    let mut counts = [0_u8; 16];
-    counts[2] = 6;
-    counts[10] = 250;
-    let long = (0..256).filter(|symbol| !SHORT.contains(symbol));
-    let symbols = SHORT.iter().copied().chain(long).map(|symbol| if keeps(symbol) { symbol } else { 0 });
-    let symbols: Vec<u8> = symbols.map(|symbol| u8::try_from(symbol).unwrap()).collect();
-    segment(0xC4, &[&[class][..], &counts, &symbols].concat())
-}
-
-fn segment(marker: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(payload.len() + 2).unwrap().to_be_bytes();
-    [&[0xFF, marker], &length[..], payload].concat()
-}
-
-/// A picture as its coefficients.
-#[derive(Debug, Clone)]
-struct Coefficients {
-    width: usize,
-    height: usize,
-    /// Sampling factors.
-    factors: Vec<(usize, usize)>,
-    /// Seed of the coefficients, and how many of 256 are not zero.
-    seed: u32,
-    density: u32,
-    restart: usize,
-}
-
-impl Coefficients {
-    fn most(&self) -> (usize, usize) {
-        self.factors.iter().fold((1, 1), |most, of| (most.0.max(of.0), most.1.max(of.1)))
-    }
-
-    fn mcus(&self) -> (usize, usize) {
-        let (across, down) = self.most();
-        (self.width.div_ceil(8 * across), self.height.div_ceil(8 * down))
-    }
-
-    /// Blocks across and down of a component, without those that complete MCUs.
-    fn blocks(&self, component: usize) -> (usize, usize) {
-        let (most, of) = (self.most(), self.factors[component]);
-        let side = |side: usize, factor: usize, most: usize| (side * factor).div_ceil(most).div_ceil(8);
-        (side(self.width, of.0, most.0), side(self.height, of.1, most.1))
-    }
-
-    /// Returns a coefficient of a block, in zigzag order. Later ones are smaller.
-    fn at(&self, component: usize, (x, y): (usize, usize), index: usize) -> i32 {
-        let key = ((component * 997 + y) * 1009 + x) * 64 + index;
-        let mut hash = self.seed ^ u32::try_from(key).unwrap().wrapping_mul(0x9E37_79B1);
-        for _ in 0..3 {
-            hash = (hash ^ hash >> 15).wrapping_mul(0x2C1B_3C6D);
-        }
-        let block = (hash >> 8 & 0xFF) * u32::from(x % 5 != 3);
-        if index == 0 {
-            return i32::try_from(hash % 500).unwrap() - 250;
-        }
-        if block >= self.density {
-            return 0;
-        }
-        let most = if index < 10 { 120 } else { 9 };
-        let value = i32::try_from(hash >> 16).unwrap() % most / (1 + i32::from(hash & 7 > 2) * 20);
-        if hash & 0x80 == 0 { value } else { -value }
-    }
-
-    /// Writes the file with the scans of `script`.
-    fn encode(&self, script: &[Script]) -> Vec<u8> {
-        let mut file = vec![0xFF, 0xD8];
-        file.extend(segment(0xDB, &[&[0][..], &[1; 64]].concat()));
-        let [height, width] =
-            [self.height, self.width].map(|side| u16::try_from(side).unwrap().to_be_bytes());
-        let mut frame = [&[8][..], &height, &width, &[u8::try_from(self.factors.len()).unwrap()]].concat();
-        for (id, (across, down)) in (1..).zip(&self.factors) {
-            frame.extend([id, u8::try_from(across << 4 | down).unwrap(), 0]);
-        }
-        file.extend(segment(0xC2, &frame));
-        let restart = u16::try_from(self.restart).unwrap().to_be_bytes();
-        file.extend(segment(0xDD, &restart));
-        for scan in script {
-            // The decoder refuses tables with symbols that the scan cannot have.
-            if scan.band.0 == 0 {
-                file.extend(table(0, |symbol| symbol < 12));
-            } else {
-                let most = if scan.refines { 1 } else { 10.min(14 - scan.low) };
-                file.extend(table(0x10, |symbol| symbol & 15 <= most));
-            }
-            let mut header = vec![u8::try_from(scan.components.len()).unwrap()];
-            for component in &scan.components {
-                header.extend([u8::try_from(component + 1).unwrap(), 0]);
-            }
-            let (first, last) = (u8::try_from(scan.band.0).unwrap(), u8::try_from(scan.band.1).unwrap());
-            let low = u8::try_from(scan.low).unwrap();
-            let high = if scan.refines { low + 1 } else { 0 };
-            header.extend([first, last, high << 4 | low]);
-            file.extend(segment(0xDA, &header));
-            file.extend(self.scan(scan));
-        }
-        file.extend([0xFF, 0xD9]);
-        file
-    }
-
-    /// Returns the entropy-coded data of a scan.
-    fn scan(&self, scan: &Script) -> Vec<u8> {
-        let mut writer = Writer::default();
-        let mut band = BandWriter { writer: &mut writer, run: 0, held: Vec::new() };
-        let mut predicted = [0; 4];
-        for (number, mcu) in self.mcus_of(scan).enumerate() {
-            if self.restart > 0 && number > 0 && number % self.restart == 0 {
-                band.flush();
-                band.writer.restart(number / self.restart - 1);
-                predicted = [0; 4];
-            }
-            for (component, place) in mcu {
-                if scan.band.0 == 0 {
-                    let value = self.at(component, place, 0) >> scan.low;
-                    if scan.refines {
-                        band.writer.put(u32::from(value & 1 == 1), 1);
-                    } else {
-                        let difference = value - predicted[component];
-                        predicted[component] = value;
-                        let size = 32 - difference.unsigned_abs().leading_zeros();
-                        band.writer.symbol(size);
-                        band.writer.put(bits_of(difference, size), size);
-                    }
-                    continue;
-                }
-                let values: Vec<i32> = (scan.band.0..=scan.band.1)
-                    .map(|index| {
-                        let value = self.at(component, place, index);
-                        (value.abs() >> scan.low) * value.signum()
-                    })
-                    .collect();
-                if scan.refines { band.refine(&values) } else { band.first(&values) }
-            }
-        }
-        band.flush();
-        writer.pad();
-        writer.bytes
-    }
-
-    /// Returns the blocks of each MCU of a scan.
-    fn mcus_of(&self, scan: &Script) -> Box<dyn Iterator<Item = Vec<(usize, (usize, usize))>> + '_> {
-        if let [component] = *scan.components.as_slice() {
-            let (across, down) = self.blocks(component);
-            return Box::new(
-                (0..down).flat_map(move |y| (0..across).map(move |x| vec![(component, (x, y))])),
-            );
-        }
-        let (across, down) = self.mcus();
-        let components = scan.components.clone();
-        Box::new((0..down).flat_map(move |y| {
-            let components = components.clone();
-            (0..across).map(move |x| {
-                let mut blocks = Vec::new();
-                for component in &components {
-                    let (h, v) = self.factors[*component];
-                    for at in 0..h * v {
-                        blocks.push((*component, (x * h + at % h, y * v + at / h)));
-                    }
-                }
-                blocks
-            })
-        }))
-    }
-}
-
-/// Returns the bits that follow a size (T.81 F.1.2.1).
-fn bits_of(value: i32, size: u32) -> u32 {
-    let low = if value < 0 { value - 1 } else { value };
-    low.cast_unsigned() & ((1 << size) - 1)
-}
-
-/// Codes bands of blocks with runs of ends (T.81 G.1.2.2 and G.1.2.3).
-struct BandWriter<'a> {
-    writer: &'a mut Writer,
-    run: u32,
-    /// Bits that follow the end of a block in a refinement.
-    held: Vec<u32>,
-}
-
-impl BandWriter<'_> {
-    fn flush(&mut self) {
-        if self.run > 0 {
-            let size = self.run.ilog2();
-            self.writer.symbol(size << 4);
-            self.writer.put(self.run - (1 << size), size);
-            self.run = 0;
-        }
-        for bit in self.held.drain(..) {
-            self.writer.put(bit, 1);
-        }
-    }
-
-    fn end(&mut self, held: Vec<u32>) {
-        self.run += 1;
-        self.held.extend(held);
-        if self.run == 0x7FFF || self.held.len() > 900 {
-            self.flush();
-        }
-    }
-
-    fn first(&mut self, values: &[i32]) {
-        let mut zeros = 0;
-        for value in values {
-            if *value == 0 {
-                zeros += 1;
-                continue;
-            }
-            self.flush();
-            while zeros > 15 {
-                self.writer.symbol(0xF0);
-                zeros -= 16;
-            }
-            let size = 32 - value.unsigned_abs().leading_zeros();
-            self.writer.symbol(zeros << 4 | size);
-            self.writer.put(bits_of(*value, size), size);
-            zeros = 0;
-        }
-        if zeros > 0 {
-            self.end(Vec::new());
-        }
-    }
-
-    fn refine(&mut self, values: &[i32]) {
-        let last_new = values.iter().rposition(|value| value.abs() == 1);
-        let (mut zeros, mut held) = (0, Vec::new());
-        for (at, value) in values.iter().enumerate() {
-            match value.abs() {
-                0 => zeros += 1,
-                1 => {
-                    self.flush();
-                    self.writer.symbol(zeros << 4 | 1);
-                    self.writer.put(u32::from(*value > 0), 1);
-                    held.drain(..).for_each(|bit| self.writer.put(bit, 1));
-                    zeros = 0;
-                    continue;
-                }
-                size => held.push(size.cast_unsigned() & 1),
-            }
-            // A run of 16 zeros ends at its last zero, before the bits of later coefficients.
-            if zeros == 16 && last_new.is_some_and(|last| at < last) {
-                self.flush();
-                self.writer.symbol(0xF0);
-                held.drain(..).for_each(|bit| self.writer.put(bit, 1));
-                zeros = 0;
-            }
-        }
-        if zeros > 0 || !held.is_empty() {
-            self.end(held);
         }
     }
 }
@@ -422,5 +108,183 @@ proptest! {
         if script.len() <= 100 {
             assert_decodes(&file, &format!("{picture:?} {script:?}"));
         }
+    }
+}
+
+/// A picture with one block a component in an MCU, and the scans of most encoders.
+fn plain() -> (Coefficients, Vec<Script>) {
+    let factors = vec![(1, 1); 3];
+    let picture = Coefficients { width: 70, height: 50, factors, seed: 7, density: 90, restart: 0 };
+    (picture, script(3, true, 1, &[5]))
+}
+
+fn reason(file: &[u8]) -> Option<FallbackReason> {
+    match decode(file, 1)? {
+        Err(RegularError::Fallback(reason)) => Some(reason),
+        result => panic!("{:?}", result.map(|_| ())),
+    }
+}
+
+#[test]
+fn scans_that_do_not_send_every_bit_once_are_irregular() {
+    let (picture, scans) = plain();
+    assert_decodes(&picture.encode(&scans), "every bit once");
+    for missing in 0..scans.len() {
+        let mut scans = scans.clone();
+        scans.remove(missing);
+        assert!(Regular::open(&picture.encode(&scans)).is_none(), "scan {missing} is missing");
+    }
+    for repeated in 0..scans.len() - 1 {
+        let mut scans = scans.clone();
+        scans.insert(repeated, scans[repeated].clone());
+        assert!(Regular::open(&picture.encode(&scans)).is_none(), "scan {repeated} comes twice");
+    }
+    let mut late = scans.clone();
+    late.rotate_left(1);
+    assert!(Regular::open(&picture.encode(&late)).is_none(), "AC before DC");
+    let mut mixed = scans.clone();
+    mixed[1].components = vec![0, 1];
+    assert!(Regular::open(&picture.encode(&mixed)).is_none(), "AC of two components");
+    let mut turned = scans.clone();
+    turned[0].components = vec![1, 0, 2];
+    assert!(Regular::open(&picture.encode(&turned)).is_none(), "components in another order");
+    let mut wide = scans.clone();
+    wide[0].band = (0, 5);
+    assert!(Regular::open(&picture.encode(&wide)).is_none(), "DC and AC in one scan");
+    let repeated = [scans.clone(), scans].concat();
+    assert_eq!(reason(&picture.encode(&repeated)), None, "scans after all bits");
+}
+
+#[test]
+fn more_scans_than_libjpeg_turbo_may_decode_are_irregular() {
+    let picture = Coefficients { factors: vec![(1, 1)], ..plain().0 };
+    let cuts = |count: usize| (1..count).collect::<Vec<_>>();
+    // 14 bits of DC and of each band.
+    assert_eq!(script(1, false, 3, &cuts(24)).len(), 100);
+    assert_decodes(&picture.encode(&script(1, false, 3, &cuts(24))), "100 scans");
+    assert!(Regular::open(&picture.encode(&script(1, false, 3, &cuts(25)))).is_none(), "104 scans");
+}
+
+#[test]
+fn segments_between_scans_are_those_that_libjpeg_turbo_reads_alike() {
+    let (picture, scans) = plain();
+    let file = picture.encode(&scans);
+    let second = file.windows(2).enumerate().filter(|(_, pair)| *pair == [0xFF, 0xDA]).nth(1).unwrap().0;
+    let insert = |bytes: &[u8]| [&file[..second], bytes, &file[second..]].concat();
+    assert_decodes(&insert(&segment(0xFE, b"comment")), "a comment");
+    assert_decodes(&insert(&segment(0xE5, b"segment")), "an application's segment");
+    assert_decodes(&insert(&[0xFF, 0xFF]), "fill bytes");
+    assert_decodes(&insert(&segment(0xDD, &[0, 9])[..0]), "nothing");
+    for (name, bytes) in [
+        ("factors", segment(0xDB, &[&[0][..], &[2; 64]].concat())),
+        ("a JFIF header", segment(0xE0, b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0")),
+        ("Adobe's segment", segment(0xEE, b"Adobe\0\x64\0\0\0\0\0")),
+        ("a height", segment(0xDC, &[0, 50])),
+        ("a second frame", segment(0xC2, &[8, 0, 8, 0, 8, 1, 1, 0x11, 0])),
+        ("the end", vec![0xFF, 0xD9]),
+        ("a restart marker", vec![0xFF, 0xD0]),
+        ("garbage", vec![7]),
+    ] {
+        assert!(Regular::open(&insert(&bytes)).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn data_that_a_scan_does_not_need_is_irregular_except_before_the_end() {
+    let (picture, scans) = plain();
+    let file = picture.encode(&scans);
+    let second = file.windows(2).enumerate().filter(|(_, pair)| *pair == [0xFF, 0xC4]).nth(1).unwrap().0;
+    let longer = [&file[..second], &[7, 7], &file[second..]].concat();
+    assert_eq!(reason(&longer), Some(FallbackReason::Trailer));
+    let end = file.len() - 2;
+    assert_decodes(&[&file[..end], &[7, 7], &file[end..]].concat(), "bytes before the end");
+    assert_decodes(&[&file[..end], &[0xFF, 0xD0], &file[end..]].concat(), "a restart marker before the end");
+}
+
+#[test]
+fn truncated_progressive_file_is_irregular() {
+    let (picture, scans) = plain();
+    let file = picture.encode(&scans);
+    let end = file.len() - 2;
+    for length in 0..end - 1 {
+        assert!(is_irregular(&file[..length]), "{length} of {}", file.len());
+        let filled = [&file[..length], &[0; 300]].concat();
+        assert!(is_irregular(&filled), "{length} of {} and zeros", file.len());
+    }
+    assert_decodes(&file[..end], "only the end is missing");
+    let filled = [&file[..end], &[0; 2]].concat();
+    assert!(is_irregular(&filled), "zeros could be the rest of a scan");
+}
+
+#[test]
+fn coefficients_beyond_8_bits_are_out_of_range() {
+    let (picture, scans) = plain();
+    let mut file = picture.encode(&scans);
+    let factors = file.windows(2).position(|pair| pair == [0xFF, 0xDB]).unwrap() + 5;
+    file[factors] = 255;
+    assert_eq!(reason(&file), Some(FallbackReason::Range), "DC");
+    file[factors] = 1;
+    file[factors + 1..factors + 64].fill(255);
+    for decode in [decode, decode_portably] {
+        for divisor in [1, 2, 4] {
+            let result = decode(&file, divisor).unwrap();
+            assert_eq!(result.err(), Some(FallbackReason::Range.into()), "AC at {divisor}");
+        }
+    }
+}
+
+#[test]
+fn memory_is_that_of_a_row_of_blocks() {
+    let script = script(3, true, 1, &[5]);
+    let factors = vec![(1, 1); 3];
+    let mut file =
+        Coefficients { width: 8, height: 8, factors, seed: 1, density: 0, restart: 0 }.encode(&script);
+    let frame = file.windows(2).position(|pair| pair == [0xFF, 0xC2]).unwrap();
+    file[frame + 5..frame + 9].copy_from_slice(&[0x12, 0x40, 0x1B, 0x60]);
+    let large = Regular::open(&file).unwrap();
+    assert_eq!(large.size(), (7008, 4672));
+    assert!(large.memory() < 2 << 20, "{}", large.memory());
+}
+
+#[test]
+fn error_of_the_sink_ends_a_progressive_decode() {
+    let file = file(raw::TJSAMP_TJSAMP_420, (100, 100), 90, 0);
+    let file = Regular::open(&file).unwrap();
+    let mut bands = Collected { stop_after: Some(4), ..Collected::for_file(&file, 1) };
+    assert_eq!(file.decode(1, &mut bands), Err(RegularError::Stopped(ImageError::TooSlow)));
+    assert_eq!(bands.rows, [32, 16, 8, 0]);
+}
+
+proptest! {
+    #[test]
+    fn flipped_bits_of_progressive_files_are_harmless(
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 0..8), 1..4),
+        restart in prop::sample::select(vec![0_usize, 0, 3]),
+        seed: u32,
+        density in prop::sample::select(vec![3_u32, 90]),
+    ) {
+        let factors = vec![(2, 2), (1, 1), (1, 1)];
+        let picture = Coefficients { width: 70, height: 50, factors, seed, density, restart };
+        let mut file = picture.encode(&script(3, true, 1, &[5]));
+        for (at, bit) in flips {
+            let at = at.index(file.len());
+            file[at] ^= 1_u8 << bit;
+        }
+        assert_harmless(&file);
+    }
+
+    #[test]
+    fn random_data_of_a_progressive_scan_is_harmless(
+        data in prop::collection::vec(any::<u8>(), 0..400),
+        scan in 0_usize..9,
+    ) {
+        let (picture, scans) = plain();
+        let file = picture.encode(&scans);
+        let starts: Vec<usize> = (0..file.len()).filter(|at| file[*at..].starts_with(&[0xFF, 0xDA])).collect();
+        let start = starts[scan % starts.len()];
+        let start = start + 2 + usize::from(file[start + 3]);
+        let end = file.len().min(start + data.len());
+        assert_harmless(&[&file[..start], &data, &file[end..]].concat());
+        assert_harmless(&[&file[..start], &data, &file[start..]].concat());
     }
 }

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use super::bands::{BandSink, BaselineError, FallbackReason, RowBuffer};
+use super::bands::{BandSink, FallbackReason, RegularError, RowBuffer};
 use super::bits::{Bits, Window};
 use super::header::Header;
 use super::huffman::{AcTable, DcTable, Definition};
@@ -91,7 +91,7 @@ impl<'a> Scan<'a> {
         mut self,
         bands: &mut impl BandSink,
         transform: impl Fn(&Coefficients, &Factors, &mut [u8], usize) -> bool,
-    ) -> Result<(), BaselineError> {
+    ) -> Result<(), RegularError> {
         let steps = steps(&self.channels, SIZE);
         let mut bits = Bits::default();
         let (mut to_restart, mut next_restart) = (self.restart, 0);
@@ -135,7 +135,7 @@ impl<'a> Scan<'a> {
             for (component, channel) in self.channels.iter().enumerate() {
                 let rows = self.left[component].min(SIZE * channel.down);
                 self.left[component] -= rows;
-                bands.filled(component, rows).map_err(BaselineError::Stopped)?;
+                bands.filled(component, rows).map_err(RegularError::Stopped)?;
             }
         }
         let (is_clean, rest) = self.window.unread(bits);

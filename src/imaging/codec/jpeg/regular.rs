@@ -1,8 +1,8 @@
-//! Decodes baseline JPEGs with our own decoder, band by band into the resizer, without a whole plane in between.
+//! Decodes regular JPEGs with our own decoder, band by band into the resizer, without a whole plane in between.
 
 use super::turbo::TurboJpeg;
 use crate::imaging::canvas::Canvas;
-use crate::imaging::codec::jpeg::decode::{BandSink, Baseline, BaselineError, RowBuffer};
+use crate::imaging::codec::jpeg::decode::{BandSink, Regular, RegularError, RowBuffer};
 use crate::imaging::codec::jpeg::markers::{self, Segment};
 use crate::imaging::codec::picture::{DecodeError, Picture};
 use crate::imaging::error::ImageError;
@@ -12,13 +12,10 @@ use crate::imaging::plan;
 use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::Input;
 
-/// Bytes that the decoder holds: tables and a row of blocks.
-const WORKING_MEMORY: u64 = 1 << 20;
-
 #[derive(Debug)]
-pub(super) struct BaselineJpeg<'a> {
+pub(super) struct RegularJpeg<'a> {
     input: Input<'a>,
-    baseline: Baseline<'a>,
+    regular: Regular<'a>,
     layout: Layout,
     /// Rows of a band of each component.
     bands: [usize; 4],
@@ -26,34 +23,34 @@ pub(super) struct BaselineJpeg<'a> {
     profile: Option<Vec<u8>>,
 }
 
-impl<'a> BaselineJpeg<'a> {
-    /// Reads the header. Returns `None` if the file is not baseline, or if libjpeg-turbo accepts it and is faster on this processor.
+impl<'a> RegularJpeg<'a> {
+    /// Reads the header. Returns `None` if the file is not regular, or if libjpeg-turbo accepts it and is faster on this processor.
     ///
     /// # Errors
     /// The file declares too many pixels.
     pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Option<Self>, ImageError> {
         let file = input.whole()?;
-        if !Baseline::is_fast() && !has_padded_restarts(file) {
+        if !Regular::is_fast() && !has_padded_restarts(file) {
             return Ok(None);
         }
-        let Some(baseline) = Baseline::open(file) else { return Ok(None) };
-        let (width, height) = baseline.size();
+        let Some(regular) = Regular::open(file) else { return Ok(None) };
+        let (width, height) = regular.size();
         let (width, height) = check_size(width.into(), height.into(), recipe.max_pixels)?;
-        let model = baseline.model();
+        let model = regular.model();
         let divisor = plan::divisor_for_quality(width, height, recipe.max_dim);
         let (scaled_width, scaled_height) = (width.div_ceil(divisor), height.div_ceil(divisor));
         let factors: Vec<(u32, u32)> =
-            baseline.sampling().map(|(across, down)| (across.into(), down.into())).collect();
+            regular.sampling().map(|(across, down)| (across.into(), down.into())).collect();
         let most = factors.iter().fold((1, 1), |most, of| (most.0.max(of.0), most.1.max(of.1)));
         let component = |of: &(u32, u32)| {
             Component::of(scaled_width, scaled_height, most.0 / of.0.max(1), most.1 / of.1.max(1))
         };
         let components = factors.iter().map(component).collect();
         let small = u8::try_from(divisor).unwrap_or(1);
-        let bands = [0, 1, 2, 3].map(|at| baseline.plane_size(at, small).map_or(0, |plane| plane.band));
+        let bands = [0, 1, 2, 3].map(|at| regular.plane_size(at, small).map_or(0, |plane| plane.band));
         let layout = Layout { width, height, divisor, model, components };
         let profile = markers::icc_profile(file);
-        Ok(Some(Self { input: *input, baseline, layout, bands, recipe: *recipe, profile }))
+        Ok(Some(Self { input: *input, regular, layout, bands, recipe: *recipe, profile }))
     }
 }
 
@@ -66,7 +63,7 @@ fn has_padded_restarts(file: &[u8]) -> bool {
     markers::all(file).any(is_padded)
 }
 
-impl Picture for BaselineJpeg<'_> {
+impl Picture for RegularJpeg<'_> {
     fn layout(&self) -> Layout {
         self.layout.clone()
     }
@@ -76,18 +73,19 @@ impl Picture for BaselineJpeg<'_> {
     }
 
     fn memory(&self) -> u64 {
-        WORKING_MEMORY
+        self.regular.memory()
     }
 
     fn decode<'a>(self: Box<Self>, canvas: &mut Canvas<'_>) -> Result<(), DecodeError<'a>>
     where
         Self: 'a,
     {
+        canvas.budget().grant(self.memory())?;
         let divisor = u8::try_from(self.layout.divisor).unwrap_or(1);
-        match self.baseline.decode(divisor, &mut CanvasSink { canvas, bands: self.bands }) {
+        match self.regular.decode(divisor, &mut CanvasSink { canvas, bands: self.bands }) {
             Ok(()) => Ok(()),
-            Err(BaselineError::Stopped(error)) => Err(error.into()),
-            Err(BaselineError::Fallback(reason)) => {
+            Err(RegularError::Stopped(error)) => Err(error.into()),
+            Err(RegularError::Fallback(reason)) => {
                 let general = TurboJpeg::open(&self.input, &self.recipe)?.after(reason);
                 Err(DecodeError::Fallback(Box::new(general)))
             }
