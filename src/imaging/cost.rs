@@ -32,8 +32,13 @@ fn pixels_and_nanos(format: Format, head: &[u8]) -> Option<(u64, u64)> {
     let (width, height, nanos) = match format {
         Format::Jpeg => {
             let frame = markers::frame(head)?;
-            // Other frames are decoded scan by scan.
-            (frame.width.into(), frame.height.into(), if frame.is_sequential { 3 } else { 25 })
+            let nanos = match (frame.is_sequential, frame.is_progressive) {
+                (true, _) => 3,
+                (_, true) => 5,
+                // Other frames are decoded scan by scan.
+                _ => 25,
+            };
+            (frame.width.into(), frame.height.into(), nanos)
         }
         Format::Tiff => {
             let (width, height) = metadata::tiff_sides(file)?;
@@ -117,7 +122,7 @@ mod tests {
             assert!(cost <= SHORT_JOB && cost >= Duration::from_millis(100), "{format:?}: {cost:?}");
         }
         let long = [
-            (Format::Jpeg, jpeg(0xC2, 12_000, 10_000)),
+            (Format::Jpeg, jpeg(0xCA, 12_000, 10_000)),
             (Format::Png, png(10_950, 16, 6)),
             (Format::Tiff, tiff(42)),
             (Format::Tiff, b"II*\0\xff\xff\xff\0".to_vec()),

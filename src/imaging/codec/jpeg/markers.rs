@@ -10,6 +10,7 @@ const APP14: u8 = 0xEE;
 pub(super) const SOF_BASELINE: u8 = 0xC0;
 pub(super) const SOF_EXTENDED: u8 = 0xC1;
 pub(super) const DHT: u8 = 0xC4;
+pub(super) const SOF_PROGRESSIVE: u8 = 0xC2;
 const SOF_ARITHMETIC: u8 = 0xC9;
 pub(super) const RST0: u8 = 0xD0;
 pub(super) const RST7: u8 = 0xD7;
@@ -113,6 +114,8 @@ pub(in crate::imaging) struct Frame {
     pub(in crate::imaging) components: u8,
     /// Baseline or extended, Huffman-coded, of 8 bits.
     pub(in crate::imaging) is_sequential: bool,
+    /// Progressive, Huffman-coded, of 8 bits.
+    pub(in crate::imaging) is_progressive: bool,
 }
 
 /// Returns the frame header, or `None` if there is none or more than one.
@@ -120,9 +123,14 @@ pub(in crate::imaging) fn frame(file: &[u8]) -> Option<Frame> {
     let mut frames = segments(file).filter(|segment| is_frame(segment.marker));
     let (frame, None) = (frames.next()?, frames.next()) else { return None };
     let side = |at: usize| Some(u16::from_be_bytes(*frame.payload.get(at..)?.first_chunk()?));
-    let is_sequential =
-        matches!(frame.marker, SOF_BASELINE | SOF_EXTENDED) && frame.payload.first() == Some(&8);
-    Some(Frame { width: side(3)?, height: side(1)?, components: *frame.payload.get(5)?, is_sequential })
+    let is_8_bit = frame.payload.first() == Some(&8);
+    Some(Frame {
+        width: side(3)?,
+        height: side(1)?,
+        components: *frame.payload.get(5)?,
+        is_sequential: is_8_bit && matches!(frame.marker, SOF_BASELINE | SOF_EXTENDED),
+        is_progressive: is_8_bit && frame.marker == SOF_PROGRESSIVE,
+    })
 }
 
 /// Returns whether the file has Adobe's segment (APP14). CMYK files with it are stored inverted: 255 means no ink.

@@ -8,6 +8,7 @@
 use super::huffman::Definition;
 use super::progressive::{Progression, ScanHeader, entropy_coded};
 use super::trailer;
+use crate::imaging::codec::jpeg::markers::SOF_PROGRESSIVE;
 use crate::imaging::layout::Model;
 
 const SOI: u8 = 0xD8;
@@ -74,7 +75,7 @@ impl<'a> Header<'a> {
             (marker, payload, rest) = segment(rest)?;
             match marker {
                 0xC0 | 0xC1 if header.count == 0 => header.frame(payload)?,
-                0xC2 if header.count == 0 => {
+                SOF_PROGRESSIVE if header.count == 0 => {
                     header.frame(payload)?;
                     progression = Some(Progression::default());
                 }

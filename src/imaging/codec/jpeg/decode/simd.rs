@@ -2,7 +2,7 @@
 
 use super::bands::{BandSink, RegularError};
 use super::idct::portable;
-use super::progressive::Progressive;
+use super::progressive::{self, Masks, Progressive, deposit, grow};
 use super::sequential::Scan;
 
 /// Returns whether this decoder has SIMD here, and so beats libjpeg-turbo. Portable code is several times slower.
@@ -76,11 +76,12 @@ pub(super) fn run_progressive_anywhere(
     size: usize,
     bands: &mut impl BandSink,
 ) -> Result<(), RegularError> {
+    let masks = Masks { deposit, grow };
     match size {
-        8 => file.run::<8>(bands, deposit, |b, f, _, s, stride| portable::full(b, f, s, stride)),
-        4 => file.run::<4>(bands, deposit, |b, f, _, s, stride| portable::half(b, f, s, stride)),
-        2 => file.run::<2>(bands, deposit, |b, f, _, s, stride| portable::quarter(b, f, s, stride)),
-        _ => file.run::<1>(bands, deposit, |_, _, _, _, _| true),
+        8 => file.run::<8>(bands, &masks, |b, f, _, s, stride| portable::full(b, f, s, stride)),
+        4 => file.run::<4>(bands, &masks, |b, f, _, s, stride| portable::half(b, f, s, stride)),
+        2 => file.run::<2>(bands, &masks, |b, f, _, s, stride| portable::quarter(b, f, s, stride)),
+        _ => file.run::<1>(bands, &masks, |_, _, _, _, _| true),
     }
 }
 
@@ -93,31 +94,21 @@ fn run_progressive_avx2(
 ) -> Result<(), RegularError> {
     use std::arch::x86_64::_pdep_u64;
 
-    use super::idct::avx2;
-    let deposit = |bits: u64, places: u64| _pdep_u64(bits, places);
+    use super::idct::{Coefficients, avx2};
+    let masks = Masks {
+        deposit: |bits, places| _pdep_u64(bits, places),
+        grow: |block: &mut Coefficients, grown, unit| progressive::avx2::grow(block, grown, unit),
+    };
     match size {
-        8 => file.run::<8>(bands, deposit, |b, f, most, s, stride| {
+        8 => file.run::<8>(bands, &masks, |b, f, most, s, stride| {
             avx2::is_within(b, most) && avx2::full(b, f, s, stride)
         }),
-        4 => file.run::<4>(bands, deposit, |b, f, most, s, stride| {
+        4 => file.run::<4>(bands, &masks, |b, f, most, s, stride| {
             avx2::is_within(b, most) && avx2::half(b, f, s, stride)
         }),
-        2 => file.run::<2>(bands, deposit, |b, f, most, s, stride| {
+        2 => file.run::<2>(bands, &masks, |b, f, most, s, stride| {
             avx2::is_within(b, most) && avx2::quarter(b, f, s, stride)
         }),
-        _ => file.run::<1>(bands, deposit, |_, _, _, _, _| true),
+        _ => file.run::<1>(bands, &masks, |_, _, _, _, _| true),
     }
-}
-
-/// Moves the lowest bits to the places of the bits that are set in `places`, in the same order.
-fn deposit(mut bits: u64, mut places: u64) -> u64 {
-    let mut moved = 0;
-    while places != 0 {
-        let rest = places & (places - 1);
-        if bits & 1 == 1 {
-            moved |= places ^ rest;
-        }
-        (bits, places) = (bits >> 1, rest);
-    }
-    moved
 }

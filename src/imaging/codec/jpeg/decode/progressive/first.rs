@@ -63,7 +63,8 @@ impl First {
                 source.prepare(&mut bits);
                 let (block, nonzero) = (&mut blocks[at], &mut nonzero[at]);
                 let bytes = source.window.bytes();
-                self.run = self.read(&mut bits, bytes, block, nonzero)?;
+                let band = (self.first - 1, self.last);
+                self.run = read_coefficients(&self.table, &mut bits, bytes, band, self.low, block, nonzero)?;
                 source.check(bits)?;
                 at += 1;
             }
@@ -71,99 +72,100 @@ impl First {
         source.bits = bits;
         Ok(())
     }
+}
 
-    /// Reads a block. Returns how many blocks without coefficients follow.
-    #[inline(always)]
-    fn read(
-        &self,
-        bits: &mut Bits,
-        bytes: &Bytes,
-        block: &mut Coefficients,
-        nonzero: &mut u64,
-    ) -> Result<usize, FallbackReason> {
-        let (last, low) = (self.last, self.low);
-        let mut at = self.first - 1;
-        let mut found = *nonzero;
-        bits.refill(bytes);
-        loop {
-            // Four lookups take 48 of the 56 bits.
-            for _ in 0..4 {
-                let entry = self.table.fast[bits.peek::<AC_BITS>()];
-                let next = at + ((entry >> 6) & 63);
-                if next >= last && (next > last || entry & SLOW == SLOW) {
-                    if entry & RUN == RUN {
-                        bits.refill(bytes);
-                        bits.take(entry);
-                        *nonzero = found;
-                        return Ok(length_of_run(bits, (entry >> 12) & 15) - 1);
-                    }
-                    let (coefficient, value) = if entry & LONG == LONG {
-                        bits.refill(bytes);
-                        bits.take(entry);
-                        (at + ((entry >> 12) & 15) + 1, bits.value((entry >> 16) & 15))
-                    } else {
-                        match bits.with_register_copy(|bits| self.read_one(bits, bytes, at))? {
-                            Symbol::End(run) => {
-                                *nonzero = found;
-                                return Ok(run - 1);
-                            }
-                            Symbol::Zeros => {
-                                at += 16;
-                                // Not even one coefficient may follow the last one.
-                                if at >= last {
-                                    return Err(FallbackReason::Code);
-                                }
-                                break;
-                            }
-                            Symbol::Coefficient(coefficient, value) => (coefficient, value),
+/// Reads the coefficients of a block after the first one of `band` up to the last one. Before, they were all zero. Returns how
+/// many blocks without coefficients follow.
+#[inline(always)]
+pub(super) fn read_coefficients(
+    table: &AcTable,
+    bits: &mut Bits,
+    bytes: &Bytes,
+    (mut at, last): (u32, u32),
+    low: u32,
+    block: &mut Coefficients,
+    nonzero: &mut u64,
+) -> Result<usize, FallbackReason> {
+    let mut found = *nonzero;
+    bits.refill(bytes);
+    loop {
+        // Four lookups take 48 of the 56 bits.
+        for _ in 0..4 {
+            let entry = table.fast[bits.peek::<AC_BITS>()];
+            let next = at + ((entry >> 6) & 63);
+            if next >= last && (next > last || entry & SLOW == SLOW) {
+                if entry & RUN == RUN {
+                    bits.refill(bytes);
+                    bits.take(entry);
+                    *nonzero = found;
+                    return Ok(length_of_run(bits, (entry >> 12) & 15) - 1);
+                }
+                let (coefficient, value) = if entry & LONG == LONG {
+                    bits.refill(bytes);
+                    bits.take(entry);
+                    (at + ((entry >> 12) & 15) + 1, bits.value((entry >> 16) & 15))
+                } else {
+                    match bits.with_register_copy(|bits| read_one(table, bits, bytes, at))? {
+                        Symbol::End(run) => {
+                            *nonzero = found;
+                            return Ok(run - 1);
                         }
-                    };
-                    if coefficient > last {
-                        return Err(FallbackReason::Code);
+                        Symbol::Zeros => {
+                            at += 16;
+                            // Not even one coefficient may follow the last one.
+                            if at >= last {
+                                return Err(FallbackReason::Code);
+                            }
+                            break;
+                        }
+                        Symbol::Coefficient(coefficient, value) => (coefficient, value),
                     }
-                    block[place(coefficient)] = value << low;
-                    found |= TOP >> coefficient;
-                    at = coefficient;
-                    if at == last {
-                        *nonzero = found;
-                        return Ok(0);
-                    }
-                    break;
+                };
+                if coefficient > last {
+                    return Err(FallbackReason::Code);
                 }
-                let middle = at + ((entry >> 12) & 15) + 1;
-                let [_, _, first, second] = entry.to_le_bytes();
-                block[place(middle)] = i16::from(first.cast_signed()) << low;
-                block[place(next)] = i16::from(second.cast_signed()) << low;
-                found |= TOP >> (middle & 63) | TOP >> (next & 63);
-                bits.take(entry);
-                at = next;
-                if entry < 1 << 24 {
-                    // The end of the block, which counts as a coefficient of zero.
-                    *nonzero = found & !(TOP >> (next & 63));
-                    return Ok(0);
-                }
+                block[place(coefficient)] = value << low;
+                found |= TOP >> coefficient;
+                at = coefficient;
                 if at == last {
                     *nonzero = found;
                     return Ok(0);
                 }
+                break;
             }
-            bits.refill(bytes);
+            let middle = at + ((entry >> 12) & 15) + 1;
+            let [_, _, first, second] = entry.to_le_bytes();
+            block[place(middle)] = i16::from(first.cast_signed()) << low;
+            block[place(next)] = i16::from(second.cast_signed()) << low;
+            found |= TOP >> (middle & 63) | TOP >> (next & 63);
+            bits.take(entry);
+            at = next;
+            if entry < 1 << 24 {
+                // The end of the block, which counts as a coefficient of zero.
+                *nonzero = found & !(TOP >> (next & 63));
+                return Ok(0);
+            }
+            if at == last {
+                *nonzero = found;
+                return Ok(0);
+            }
         }
-    }
-
-    /// Reads a symbol, and a coefficient or the length of a run if it says so.
-    #[inline(never)]
-    fn read_one(&self, bits: &mut Bits, bytes: &Bytes, at: u32) -> Result<Symbol, FallbackReason> {
         bits.refill(bytes);
-        let (length, symbol) = self.table.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
-        bits.take(length);
-        let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-        Ok(match (run, size) {
-            (15, 0) => Symbol::Zeros,
-            (_, 0) => Symbol::End(length_of_run(bits, run)),
-            _ => Symbol::Coefficient(at + run + 1, bits.value(size)),
-        })
     }
+}
+
+/// Reads a symbol, and a coefficient or the length of a run if it says so.
+#[inline(never)]
+fn read_one(table: &AcTable, bits: &mut Bits, bytes: &Bytes, at: u32) -> Result<Symbol, FallbackReason> {
+    bits.refill(bytes);
+    let (length, symbol) = table.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
+    bits.take(length);
+    let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+    Ok(match (run, size) {
+        (15, 0) => Symbol::Zeros,
+        (_, 0) => Symbol::End(length_of_run(bits, run)),
+        _ => Symbol::Coefficient(at + run + 1, bits.value(size)),
+    })
 }
 
 enum Symbol {

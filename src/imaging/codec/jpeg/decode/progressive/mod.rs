@@ -7,6 +7,8 @@
 //! The files that this decoder accepts, and why, are in [`header`].
 
 mod average;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
 mod first;
 mod header;
 mod refine;
@@ -17,6 +19,7 @@ use std::rc::Rc;
 use self::average::Average;
 use self::first::First;
 pub(super) use self::header::{Progression, ScanHeader, entropy_coded};
+pub(super) use self::refine::{Masks, deposit, grow};
 use self::refine::{Refinement, SignTable};
 use self::source::Source;
 use super::bands::{BandSink, FallbackReason, RegularError, RowBuffer};
@@ -108,7 +111,7 @@ impl<'a> Progressive<'a> {
             });
         }
         // Many scans share tables; one copy of them leaves room in the cache.
-        let (mut averages, mut bands, mut codes) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut averages, mut bands, mut signs) = (Vec::new(), Vec::new(), Vec::new());
         let mut scans = Vec::with_capacity(header.scans.len());
         for scan in &header.scans {
             let [part, ..] = scan.parts.as_slice() else { return None };
@@ -119,8 +122,9 @@ impl<'a> Progressive<'a> {
                 }
                 Coder::Average(Average::new(scan, tables, mcus, &channels))
             } else if scan.is_refinement {
-                let codes = shared(&mut codes, part.ac?, SignTable::new)?;
-                Coder::Refinement(Refinement::new(scan, codes), part.component)
+                let signs = shared(&mut signs, part.ac?, SignTable::new)?;
+                let table = shared(&mut bands, part.ac?, AcTable::for_band)?;
+                Coder::Refinement(Refinement::new(scan, signs, table), part.component)
             } else {
                 let definition = part.ac?;
                 First::accepts(definition, scan.low).then_some(())?;
@@ -141,12 +145,12 @@ impl<'a> Progressive<'a> {
     }
 
     /// Decodes the whole file. `transform` turns a block into `SIZE` x `SIZE` samples (unless 1), and returns false if the block
-    /// is out of range. `deposit` moves the lowest bits to the places that are set in a mask.
+    /// is out of range.
     #[inline(always)]
     pub(super) fn run<const SIZE: usize>(
         mut self,
         bands: &mut impl BandSink,
-        deposit: impl Fn(u64, u64) -> u64,
+        masks: &Masks<impl Fn(u64, u64) -> u64, impl Fn(&mut Coefficients, u64, i16)>,
         transform: impl Fn(&Coefficients, &Factors, &[u16; 64], &mut [u8], usize) -> bool,
     ) -> Result<(), RegularError> {
         for mcu_row in 0..self.mcu_rows {
@@ -157,7 +161,7 @@ impl<'a> Progressive<'a> {
                         first.read_row(source, &mut self.channels[*component], mcu_row)?;
                     }
                     Coder::Refinement(refinement, component) => {
-                        refinement.read_row(source, &mut self.channels[*component], mcu_row, &deposit)?;
+                        refinement.read_row(source, &mut self.channels[*component], mcu_row, masks)?;
                     }
                 }
             }

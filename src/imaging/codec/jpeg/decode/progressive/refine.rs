@@ -5,22 +5,34 @@
 
 use std::rc::Rc;
 
-use super::first::{length_of_run, place};
+use super::first::{length_of_run, place, read_coefficients};
 use super::header::ScanHeader;
 use super::source::Source;
 use super::{Channel, Coefficients};
 use crate::imaging::codec::jpeg::decode::bands::FallbackReason;
 use crate::imaging::codec::jpeg::decode::bits::{Bits, Bytes};
-use crate::imaging::codec::jpeg::decode::huffman::{Codes, Definition};
+use crate::imaging::codec::jpeg::decode::huffman::{AcTable, Codes, Definition};
 
 /// Most bits that are read without a refill, after a symbol, its sign and the length of a run have been read.
 const MOST_BITS: u32 = 24;
 
+/// Operations on masks for which some processors have instructions.
+#[derive(Debug)]
+pub(in super::super) struct Masks<D: Fn(u64, u64) -> u64, G: Fn(&mut Coefficients, u64, i16)> {
+    /// Moves the lowest bits to the places of the bits that are set in a mask, in the same order.
+    pub(in super::super) deposit: D,
+    /// Adds a number to the absolute values of coefficients, none of which is zero.
+    pub(in super::super) grow: G,
+}
+
 #[derive(Debug)]
 pub(super) struct Refinement {
-    table: Rc<SignTable>,
-    /// The coefficients of the band.
+    signs: Rc<SignTable>,
+    table: Rc<AcTable>,
+    /// The coefficients of the band, and the last of them in zigzag order.
     band: u64,
+    last: u32,
+    low: u32,
     /// The value of the bit that the scan adds.
     unit: i16,
     /// The blocks that follow and have no more coefficients.
@@ -28,9 +40,9 @@ pub(super) struct Refinement {
 }
 
 impl Refinement {
-    pub(super) fn new(scan: &ScanHeader<'_>, table: Rc<SignTable>) -> Self {
+    pub(super) fn new(scan: &ScanHeader<'_>, signs: Rc<SignTable>, table: Rc<AcTable>) -> Self {
         let band = (u64::MAX >> scan.first) & (u64::MAX << (63 - scan.last));
-        Self { table, band, unit: 1 << scan.low, run: 0 }
+        Self { signs, table, band, last: scan.last.into(), low: scan.low.into(), unit: 1 << scan.low, run: 0 }
     }
 
     /// Reads the blocks of a row of MCUs of the picture.
@@ -40,7 +52,7 @@ impl Refinement {
         source: &mut Source<'_>,
         channel: &mut Channel,
         mcu_row: usize,
-        deposit: &impl Fn(u64, u64) -> u64,
+        masks: &Masks<impl Fn(u64, u64) -> u64, impl Fn(&mut Coefficients, u64, i16)>,
     ) -> Result<(), FallbackReason> {
         let (columns, stride) = (channel.columns, channel.stride);
         let mut bits = source.bits;
@@ -61,12 +73,12 @@ impl Refinement {
                     source.prepare(&mut bits);
                     let bytes = source.window.bytes();
                     bits.refill(bytes);
-                    let grown = read_bits(&mut bits, bytes, old, deposit);
-                    grow(block, grown, self.unit);
+                    let added = read_bits(&mut bits, bytes, 0, old);
+                    (masks.grow)(block, (masks.deposit)(added, old), self.unit);
                 } else {
                     source.prepare(&mut bits);
                     let bytes = source.window.bytes();
-                    self.run = self.read(&mut bits, bytes, block, nonzero, deposit)?;
+                    self.run = self.read(&mut bits, bytes, block, nonzero, masks)?;
                 }
                 source.check(bits)?;
             }
@@ -83,82 +95,69 @@ impl Refinement {
         bytes: &Bytes,
         block: &mut Coefficients,
         nonzero: &mut u64,
-        deposit: &impl Fn(u64, u64) -> u64,
+        masks: &Masks<impl Fn(u64, u64) -> u64, impl Fn(&mut Coefficients, u64, i16)>,
     ) -> Result<usize, FallbackReason> {
         let old = *nonzero & self.band;
-        let (mut grown, mut found, mut run) = (0, *nonzero, 0);
+        let mut found = *nonzero;
+        // A bit for each coefficient of `old` that was passed, in their order.
+        let mut added = 0;
         // The coefficients that no code has passed yet.
         let mut left = self.band;
         while left & old != 0 {
             bits.refill(bytes);
             let (zeros, value) = match self.symbol(bits)? {
-                Symbol::End(more) => {
-                    run = more;
-                    grown |= read_bits(bits, bytes, left & old, deposit);
-                    left = 0;
-                    break;
+                Symbol::End(run) => {
+                    added = read_bits(bits, bytes, added, left & old);
+                    (masks.grow)(block, (masks.deposit)(added, old), self.unit);
+                    *nonzero = found;
+                    return Ok(run);
                 }
                 Symbol::Zeros(zeros, value) => (zeros, value),
             };
             let open = left & !old;
             // The code is for the zero after this many zeros, from the top.
             let from_below = open.count_ones().checked_sub(zeros + 1).ok_or(FallbackReason::Code)?;
-            let target = deposit(1 << from_below, open);
+            let target = (masks.deposit)(1 << from_below, open);
             let passed = left & old & !(target | (target - 1));
             left &= target - 1;
-            grown |= read_bits(bits, bytes, passed, deposit);
+            added = read_bits(bits, bytes, added, passed);
             if value != 0 {
                 block[place(target.leading_zeros())] = value;
                 found |= target;
             }
         }
-        // None of the coefficients that are left was found before, so the next bits are symbols only.
-        while left != 0 {
-            bits.refill(bytes);
-            match self.symbol(bits)? {
-                Symbol::End(more) => {
-                    run = more;
-                    break;
-                }
-                Symbol::Zeros(zeros, value) => {
-                    let at = left.leading_zeros() + zeros;
-                    let target = TOP >> (at & 63);
-                    if at > 63 || left & target == 0 {
-                        return Err(FallbackReason::Code);
-                    }
-                    left &= target - 1;
-                    if value != 0 {
-                        block[place(at)] = value;
-                        found |= target;
-                    }
-                }
-            }
-        }
-        grow(block, grown, self.unit);
+        (masks.grow)(block, (masks.deposit)(added, old), self.unit);
         *nonzero = found;
-        Ok(run)
+        if left == 0 {
+            return Ok(0);
+        }
+        // None of the coefficients that are left was found before, so they are coded as in a first scan.
+        let band = (left.leading_zeros() - 1, self.last);
+        read_coefficients(&self.table, bits, bytes, band, self.low, block, nonzero)
     }
 
     /// Reads a symbol with the sign, or the length of the run, that follows it.
     #[inline(always)]
     fn symbol(&self, bits: &mut Bits) -> Result<Symbol, FallbackReason> {
-        let entry = self.table.fast[bits.peek::<TABLE_BITS>()];
+        let entry = self.signs.fast[bits.peek::<TABLE_BITS>()];
         if entry != 0 {
             bits.take(entry.into());
-            // Plus or minus one.
+            let number = u32::from(entry >> 8 & 15);
+            // Plus or minus one, or zero for the end of the block.
             let sign = i16::from(entry.to_le_bytes()[1].cast_signed() >> 4);
-            return Ok(Symbol::Zeros(u32::from(entry >> 8 & 15), self.unit * sign));
+            if sign == 0 {
+                return Ok(Symbol::End(length_of_run(bits, number) - 1));
+            }
+            return Ok(Symbol::Zeros(number, self.unit * sign));
         }
-        let (length, symbol) = self.table.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
+        let (length, symbol) = self.signs.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
         bits.take(length);
         let zeros = u32::from(symbol >> 4);
         match symbol & 15 {
             0 if zeros < 15 => Ok(Symbol::End(length_of_run(bits, zeros) - 1)),
             0 => Ok(Symbol::Zeros(zeros, 0)),
-            1 if bits.read(1) == 1 => Ok(Symbol::Zeros(zeros, self.unit)),
-            1 => Ok(Symbol::Zeros(zeros, -self.unit)),
-            // Larger values are impossible, as this scan adds only one bit.
-            _ => Err(FallbackReason::Code),
+            _ if bits.read(1) == 1 => Ok(Symbol::Zeros(zeros, self.unit)),
+            _ => Ok(Symbol::Zeros(zeros, -self.unit)),
         }
     }
 }
@@ -171,53 +170,69 @@ enum Symbol {
 }
 
 const TABLE_BITS: u32 = 10;
-/// The bit of the first coefficient in a mask of coefficients.
-const TOP: u64 = 1 << 63;
 
 /// Decodes a symbol and a sign with one lookup.
 #[derive(Debug)]
 pub(super) struct SignTable {
     /// Maps the next [`TABLE_BITS`] to the bits to consume (low six bits), the zeros (bits 8 to 11) and the sign (bits 12 to 15, signed),
-    /// or to 0 if the code is longer or has no sign.
+    /// or, if the sign is zero, the bits of the length of a run that begins here. 0 if the code is longer or means 16 zeros.
     fast: [u16; 1 << TABLE_BITS],
     codes: Codes,
 }
 
 impl SignTable {
+    /// Creates the table, or returns `None` if a refinement cannot have this definition: it adds only one bit.
     pub(super) fn new(definition: Definition<'_>) -> Option<Self> {
+        definition.symbols.iter().all(|symbol| symbol & 15 <= 1).then_some(())?;
         let codes = Codes::new(definition)?;
         let mut fast = [0; 1 << TABLE_BITS];
         for (bits, entry) in (0_usize..).zip(&mut fast) {
             let Some((length, symbol)) = codes.find(bits << (16 - TABLE_BITS)) else { continue };
-            if symbol & 15 == 1 && length < TABLE_BITS {
-                let sign = if bits >> (TABLE_BITS - 1 - length) & 1 == 1 { 0x1000 } else { 0xF000 };
-                *entry = sign | u16::from(symbol >> 4) << 8 | u16::try_from(length + 1).ok()?;
+            let (number, size) = (symbol >> 4, symbol & 15);
+            let (sign, taken) = match size {
+                0 if number < 15 => (0, length),
+                // A run of 16 zeros has no sign and is no end.
+                0 => continue,
+                _ => (
+                    if bits >> (TABLE_BITS - 1).saturating_sub(length) & 1 == 1 { 1 } else { 15 },
+                    length + 1,
+                ),
+            };
+            if taken <= TABLE_BITS {
+                *entry = sign << 12 | u16::from(number) << 8 | u16::try_from(taken).ok()?;
             }
         }
         Some(Self { fast, codes })
     }
 }
 
-/// Reads a bit for each coefficient of `old`. Returns those whose bit is set.
+/// Reads a bit for each coefficient of `passed`, and appends it to `added`.
 #[inline(always)]
-fn read_bits(bits: &mut Bits, bytes: &Bytes, old: u64, deposit: &impl Fn(u64, u64) -> u64) -> u64 {
-    let mut count = old.count_ones();
-    if count <= MOST_BITS {
-        return deposit(bits.read(count), old);
-    }
-    let mut all = 0;
-    while count > 0 {
+fn read_bits(bits: &mut Bits, bytes: &Bytes, mut added: u64, passed: u64) -> u64 {
+    let mut count = passed.count_ones();
+    while count > MOST_BITS {
+        added = added << MOST_BITS | bits.read(MOST_BITS);
         bits.refill(bytes);
-        let some = count.min(MOST_BITS);
-        all = all << some | bits.read(some);
-        count -= some;
+        count -= MOST_BITS;
     }
-    deposit(all, old)
+    added << count | bits.read(count)
 }
 
-/// Adds `unit` to the absolute values of the coefficients `grown`.
-#[inline(always)]
-fn grow(block: &mut Coefficients, mut grown: u64, unit: i16) {
+/// Moves the lowest bits to the places of the bits that are set in `places`, in the same order.
+pub(in super::super) fn deposit(mut bits: u64, mut places: u64) -> u64 {
+    let mut moved = 0;
+    while places != 0 {
+        let rest = places & (places - 1);
+        if bits & 1 == 1 {
+            moved |= places ^ rest;
+        }
+        (bits, places) = (bits >> 1, rest);
+    }
+    moved
+}
+
+/// Adds `unit` to the absolute values of the coefficients `grown`, none of which is zero.
+pub(in super::super) fn grow(block: &mut Coefficients, mut grown: u64, unit: i16) {
     while grown != 0 {
         let at = grown.leading_zeros();
         grown &= !(1 << (63 - at));
