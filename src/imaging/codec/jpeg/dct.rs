@@ -54,10 +54,14 @@ pub(super) const CONST_BITS: i32 = 13;
 /// Fractional bits that are kept between the passes.
 pub(super) const PASS1_BITS: i32 = 2;
 
-/// Returns whether this processor has AVX2, BMI1 and BMI2, for which the SIMD code of decoder and encoder is compiled.
+/// Returns whether this processor has AVX2 and all instructions on bits that the SIMD code of decoder and encoder is compiled for.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2")
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("popcnt")
 }
 
 /// Returns a vector of 16-bit factors that alternates `first` and `second`.

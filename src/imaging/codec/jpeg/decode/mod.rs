@@ -110,13 +110,13 @@ impl<'a> Regular<'a> {
 
     /// Returns the scans with their tables, and the samples on a side of a block. Returns `None` if a table is missing or
     /// irregular, or for other divisors.
-    fn work(self, divisor: u8) -> Option<(Work<'a>, usize)> {
+    fn work(&self, divisor: u8) -> Option<(Work<'a>, usize)> {
         let height = |component| self.plane_size(component, divisor).map_or(0, |plane| plane.height);
         let heights = [0, 1, 2, 3].map(height);
         let work = if self.header.scans.is_empty() {
             Work::Sequential(Scan::new(&self.header, heights)?)
         } else {
-            Work::Progressive(Progressive::new(self.header, heights)?)
+            Work::Progressive(Progressive::new(&self.header, heights)?)
         };
         Some((work, size_of(divisor)?))
     }

@@ -86,7 +86,7 @@ pub(super) struct Progressive<'a> {
 impl<'a> Progressive<'a> {
     /// Builds the tables. `rows` are the rows of samples of each component's plane. Returns `None` if a table is missing or
     /// irregular.
-    pub(super) fn new(header: Header<'a>, rows: [usize; 4]) -> Option<Self> {
+    pub(super) fn new(header: &Header<'a>, rows: [usize; 4]) -> Option<Self> {
         let (mcus, mcu_rows) = header.mcus()?;
         let mut channels = Vec::with_capacity(header.parts().len());
         for part in header.parts() {

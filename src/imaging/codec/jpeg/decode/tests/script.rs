@@ -169,7 +169,7 @@ impl Coefficients {
         let mut writer = Writer::default();
         let mut band = BandWriter { writer: &mut writer, run: 0, held: Vec::new() };
         let mut predicted = [0; 4];
-        for (number, mcu) in self.mcus_of(scan).enumerate() {
+        for (number, mcu) in self.mcus_of(scan).into_iter().enumerate() {
             if self.restart > 0 && number > 0 && number % self.restart == 0 {
                 band.flush();
                 band.writer.restart(number / self.restart - 1);
@@ -204,30 +204,29 @@ impl Coefficients {
     }
 
     /// Returns the blocks of each MCU of a scan.
-    fn mcus_of(&self, scan: &Script) -> Box<dyn Iterator<Item = Vec<(usize, (usize, usize))>> + '_> {
+    fn mcus_of(&self, scan: &Script) -> Vec<Vec<Block>> {
         if let [component] = *scan.components.as_slice() {
             let (across, down) = self.blocks(component);
-            return Box::new(
-                (0..down).flat_map(move |y| (0..across).map(move |x| vec![(component, (x, y))])),
-            );
+            return (0..across * down).map(|at| vec![(component, (at % across, at / across))]).collect();
         }
         let (across, down) = self.mcus();
-        let components = scan.components.clone();
-        Box::new((0..down).flat_map(move |y| {
-            let components = components.clone();
-            (0..across).map(move |x| {
-                let mut blocks = Vec::new();
-                for component in &components {
-                    let (h, v) = self.factors[*component];
-                    for at in 0..h * v {
-                        blocks.push((*component, (x * h + at % h, y * v + at / h)));
-                    }
+        let mcu = |at: usize| {
+            let mut blocks = Vec::new();
+            for component in &scan.components {
+                let (h, v) = self.factors[*component];
+                for inner in 0..h * v {
+                    let place = (at % across * h + inner % h, at / across * v + inner / h);
+                    blocks.push((*component, place));
                 }
-                blocks
-            })
-        }))
+            }
+            blocks
+        };
+        (0..across * down).map(mcu).collect()
     }
 }
+
+/// A component, and the place of a block in it from the left and the top.
+type Block = (usize, (usize, usize));
 
 /// Returns the bits that follow a size (T.81 F.1.2.1).
 fn bits_of(value: i32, size: u32) -> u32 {
