@@ -107,6 +107,10 @@ def jpegs():
     yield "grey.jpg", file(picture("L"), "JPEG", quality=80)
     yield "cmyk.jpg", file(picture("CMYK"), "JPEG", quality=70)
     yield "progressive.jpg", file(colours, "JPEG", quality=75, progressive=True)
+    yield "progressive_444.jpg", file(colours, "JPEG", quality=95, subsampling=0, progressive=True)
+    yield "progressive_restarts.jpg", file(
+        picture("L"), "JPEG", quality=75, progressive=True, restart_marker_blocks=2
+    )
     yield "restarts.jpg", file(colours, "JPEG", quality=75, restart_marker_blocks=1, optimize=True)
     yield "rgb.jpg", file(colours, "JPEG", quality=75, keep_rgb=True)
     yield "wide.jpg", file(picture(size=(700, 9)), "JPEG", quality=10)
