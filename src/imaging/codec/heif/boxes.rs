@@ -161,6 +161,12 @@ impl<'a> Bits<'a> {
         if self.at > 8 * self.bytes.len() { Err(ImageError::Corrupt) } else { Ok(()) }
     }
 
+    /// Returns the number of bits that were read or skipped.
+    #[cfg(feature = "heic")]
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
     /// Reads an unsigned Exp-Golomb number (ITU-T H.265 section 9.2); AV1's `uvlc` is the same.
     pub(super) fn golomb(&mut self) -> Result<u32, ImageError> {
         let mut zeros = 0;

@@ -13,7 +13,6 @@ pub(super) enum Chroma {
     /// Half of luma in both directions.
     Quarter,
     /// Half of luma across.
-    #[cfg_attr(not(feature = "avif"), expect(dead_code, reason = "the decoder for HEVC does not read it"))]
     Half,
     Full,
 }

@@ -1,13 +1,20 @@
-//! Decodes HEVC still pictures with the intra decoder of `heic-rs` (without unsafe code, and without threads in this use).
+//! Decodes HEVC still pictures: Main, Main 10, Main Still Picture, and the range extensions that cameras use, with 8 to 12 bits
+//! and any chroma format.
 //!
-//! The decoder gets only the parameter sets and the slices of one picture. Chroma other than 4:2:0 and 4:0:0 is refused.
+//! Refused: inter prediction, screen content, several layers, extended precision, and planes of different depths.
 
+mod decode;
+mod pps;
+mod scaling;
+mod slice;
 mod sps;
+mod vui;
 
-use heic_rs::hevc::{ChromaFormat, Frame, decode_still};
-
+use self::decode::Unit;
+use self::pps::Pps;
+use self::sps::Sps;
 use super::boxes::Reader;
-use super::picture::{Chroma, Header, MAX_CODED_PIXELS, Picture, Planes};
+use super::picture::{Header, Picture};
 use crate::imaging::error::ImageError;
 
 const SPS: u8 = 33;
@@ -49,6 +56,20 @@ impl<'a> Configuration<'a> {
         }
         Ok(Self { length_bytes, sps: sps.ok_or(ImageError::Corrupt)?, pps })
     }
+
+    /// Returns the picture parameter set that the slices name, which is the same for all of a picture.
+    fn picture_set(&self, sps: &Sps, slices: &[Unit]) -> Result<Pps, ImageError> {
+        let mut ids = slices.iter().map(|slice| slice::pps_id(slice.kind, &slice.payload));
+        let id = ids.next().ok_or(ImageError::Truncated)??;
+        for other in ids {
+            if other? != id {
+                return Err(ImageError::Corrupt);
+            }
+        }
+        // A later set replaces an earlier one with its number.
+        let set = self.pps.iter().rev().find(|set| Pps::id(set) == Ok(id));
+        Pps::read(set.ok_or(ImageError::Corrupt)?, sps)
+    }
 }
 
 /// Returns the type of a NAL unit of the base layer.
@@ -59,34 +80,19 @@ fn kind_of(nal: &[u8]) -> Option<u8> {
 }
 
 pub(super) fn header(configuration: &[u8]) -> Result<Header, ImageError> {
-    sps::read(Configuration::read(configuration)?.sps)
+    Ok(Sps::read(Configuration::read(configuration)?.sps)?.header)
 }
 
 pub(super) fn decode(configuration: &[u8], data: &[u8]) -> Result<Picture, ImageError> {
     let configuration = Configuration::read(configuration)?;
-    let header = sps::read(configuration.sps)?;
-    let slices = slices(data, configuration.length_bytes)?;
-    // The syntax allows each slice to cover the whole picture again.
-    let pixels = u64::from(header.coded.0) * u64::from(header.coded.1);
-    if pixels.saturating_mul(slices.len() as u64) > 2 * MAX_CODED_PIXELS {
-        return Err(ImageError::Unsupported);
-    }
-    let sets: Vec<&[u8]> = [configuration.sps].into_iter().chain(configuration.pps).collect();
-    let frame = decode_still(&sets, &slices).map_err(|error| classify(&error))?;
-    let chroma = match frame.chroma {
-        ChromaFormat::Monochrome => Chroma::None,
-        ChromaFormat::Yuv420 => Chroma::Quarter,
-        ChromaFormat::Yuv422 | ChromaFormat::Yuv444 => return Err(ImageError::Unsupported),
-    };
-    let shown = (frame.width, frame.height);
-    if (shown, chroma, frame.bit_depth) != (header.shown, header.chroma, header.depth) {
-        return Err(ImageError::Corrupt);
-    }
-    Ok(Picture { header, planes: Box::new(HevcPlanes(frame)) })
+    let sps = Sps::read(configuration.sps)?;
+    let units = slices(data, configuration.length_bytes)?;
+    let pps = configuration.picture_set(&sps, &units)?;
+    Ok(Picture { header: sps.header, planes: decode::decode(&sps, &pps, &units)? })
 }
 
 /// Returns the slices among the NAL units of a picture's data.
-fn slices(data: &[u8], length_bytes: u8) -> Result<Vec<&[u8]>, ImageError> {
+fn slices(data: &[u8], length_bytes: u8) -> Result<Vec<Unit>, ImageError> {
     let mut slices = Vec::new();
     let mut reader = Reader::new(data);
     while !reader.rest().is_empty() {
@@ -95,34 +101,21 @@ fn slices(data: &[u8], length_bytes: u8) -> Result<Vec<&[u8]>, ImageError> {
             len = len << 8 | usize::from(reader.u8().map_err(|_| ImageError::Truncated)?);
         }
         let nal = reader.take(len).map_err(|_| ImageError::Truncated)?;
-        if kind_of(nal).is_some_and(|kind| kind < FIRST_NON_SLICE) {
-            slices.push(nal);
+        if let Some(kind) = kind_of(nal).filter(|kind| *kind < FIRST_NON_SLICE) {
+            slices.push(Unit { kind, payload: unescaped(nal.get(2..).unwrap_or_default()) });
         }
     }
     Ok(slices)
 }
 
-fn classify(error: &heic_rs::Error) -> ImageError {
-    match error {
-        heic_rs::Error::Unsupported(_) => ImageError::Unsupported,
-        heic_rs::Error::Truncated(_) => ImageError::Truncated,
-        _ => ImageError::Corrupt,
+/// Returns the payload of a NAL unit without the bytes that keep start codes out of it (ITU-T H.265 section 7.4.2).
+fn unescaped(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(payload.len());
+    let mut from = 0;
+    for escape in memchr::memmem::find_iter(payload, b"\0\0\x03") {
+        bytes.extend_from_slice(payload.get(from..escape + 2).unwrap_or_default());
+        from = escape + 3;
     }
-}
-
-struct HevcPlanes(Frame);
-
-impl Planes for HevcPlanes {
-    fn copy_row(&self, plane: usize, row: usize, to: &mut [u16]) -> Result<(), ImageError> {
-        let (samples, stride) = match plane {
-            0 => (&self.0.y, self.0.y_stride),
-            1 => (&self.0.cb, self.0.c_stride),
-            _ => (&self.0.cr, self.0.c_stride),
-        };
-        let stride = stride as usize;
-        let row = row.checked_mul(stride).and_then(|at| samples.get(at..at.checked_add(stride)?));
-        let row = row.and_then(|row| row.get(..to.len())).ok_or(ImageError::Corrupt)?;
-        to.copy_from_slice(row);
-        Ok(())
-    }
+    bytes.extend_from_slice(payload.get(from..).unwrap_or_default());
+    bytes
 }

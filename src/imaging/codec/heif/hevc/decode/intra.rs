@@ -1,0 +1,326 @@
+//! Intra prediction (ITU-T H.265 section 8.4.4.2): a block is predicted from the samples at its left and above it.
+//!
+//! The neighbours are gathered into two lines first, with all substitutions, so that the prediction itself has no borders.
+
+use super::isa::Kernel;
+use super::sample::{Block, Plane, Sample};
+
+pub(super) const PLANAR: u8 = 0;
+pub(super) const DC: u8 = 1;
+pub(super) const HORIZONTAL: u8 = 10;
+pub(super) const VERTICAL: u8 = 26;
+
+/// Length of a line of neighbours: the corner and twice the side of the largest block, rounded up.
+const LINE: usize = 80;
+
+/// The neighbours of a block from the corner outwards: at the left from top to bottom, and above from left to right.
+#[derive(Clone, Copy)]
+pub(super) struct Neighbours<S> {
+    left: [S; LINE],
+    top: [S; LINE],
+}
+
+/// Which neighbours may be used: how many samples below the left ones and at the right of the upper ones, and the others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Available {
+    pub(super) below_left: usize,
+    pub(super) left: bool,
+    pub(super) corner: bool,
+    pub(super) top: bool,
+    pub(super) top_right: usize,
+}
+
+impl<S: Sample> Neighbours<S> {
+    /// Gathers the neighbours of the block of side `1 << log2` at a place (sections 8.4.4.2.1 and 8.4.4.2.2).
+    #[inline(always)]
+    pub(super) fn gather(
+        plane: &Plane<S>,
+        (x, y): (usize, usize),
+        log2: u32,
+        available: Available,
+        depth: u32,
+    ) -> Self {
+        let side = 1usize << log2;
+        let stride = plane.width;
+        let mut lines = Self { left: [S::default(); LINE], top: [S::default(); LINE] };
+        let Available { below_left, left, corner, top, top_right } = available;
+        if left || below_left > 0 {
+            let first = if left { 0 } else { side };
+            let last = side + below_left;
+            let column = plane.samples.get((y + first) * stride + x - 1..).unwrap_or_default();
+            let samples = column.iter().step_by(stride.max(1));
+            if let Some(room) = lines.left.get_mut(1 + first..1 + last) {
+                for (to, sample) in room.iter_mut().zip(samples) {
+                    *to = *sample;
+                }
+            }
+        }
+        if corner || top || top_right > 0 {
+            let above = plane.samples.get((y - 1) * stride..y * stride).unwrap_or_default();
+            if corner {
+                lines.top[0] = above.get(x - 1).copied().unwrap_or_default();
+            }
+            let first = if top { 0 } else { side };
+            let last = side + top_right;
+            if let (Some(room), Some(samples)) =
+                (lines.top.get_mut(1 + first..1 + last), above.get(x + first..x + last))
+            {
+                room.copy_from_slice(samples);
+            }
+        }
+        lines.substitute(side, available, depth);
+        lines
+    }
+
+    /// Replaces missing neighbours by the nearest one on the way from the lower left to the upper right.
+    #[inline(always)]
+    fn substitute(&mut self, side: usize, available: Available, depth: u32) {
+        let Available { below_left, left, corner, top, top_right } = available;
+        if below_left < side {
+            let first = if below_left > 0 {
+                self.left[(side + below_left) % LINE]
+            } else if left {
+                self.left[side % LINE]
+            } else if corner {
+                self.top[0]
+            } else if top {
+                self.top[1]
+            } else if top_right > 0 {
+                self.top[(1 + side) % LINE]
+            } else {
+                S::new(1 << (depth - 1))
+            };
+            if let Some(rest) = self.left.get_mut(1 + side + below_left..=2 * side) {
+                rest.fill(first);
+            }
+        }
+        if !left {
+            let below = self.left[(1 + side) % LINE];
+            if let Some(rest) = self.left.get_mut(1..=side) {
+                rest.fill(below);
+            }
+        }
+        if !corner {
+            self.top[0] = self.left[1];
+        }
+        self.left[0] = self.top[0];
+        if !top {
+            let before = self.top[0];
+            if let Some(rest) = self.top.get_mut(1..=side) {
+                rest.fill(before);
+            }
+        }
+        if top_right < side {
+            let before = self.top[(side + top_right) % LINE];
+            if let Some(rest) = self.top.get_mut(1 + side + top_right..=2 * side) {
+                rest.fill(before);
+            }
+        }
+    }
+
+    /// Smooths the neighbours (section 8.4.4.2.3).
+    #[inline(always)]
+    fn smooth<const SIDE: usize>(&mut self, strong: bool, depth: u32) {
+        let corner = self.top[0].get();
+        let (left_end, top_end) = (self.left[2 * SIDE].get(), self.top[2 * SIDE].get());
+        if strong && SIDE == 32 {
+            let limit = 1 << (depth - 5);
+            let is_flat = |middle: S, end: i32| (corner + end - 2 * middle.get()).abs() < limit;
+            if is_flat(self.top[SIDE], top_end) && is_flat(self.left[SIDE], left_end) {
+                for (line, end) in [(&mut self.left, left_end), (&mut self.top, top_end)] {
+                    for (n, sample) in line[1..64].iter_mut().enumerate() {
+                        let n = n as i32;
+                        *sample = S::new(((63 - n) * corner + (n + 1) * end + 32) >> 6);
+                    }
+                }
+                return;
+            }
+        }
+        let two = S::Wide::from(2);
+        let mean = |a: S, b: S, c: S| S::narrow((a.wide() + two * b.wide() + c.wide() + two) >> 2);
+        let new_corner = mean(self.left[1], self.top[0], self.top[1]);
+        for line in [&mut self.left, &mut self.top] {
+            let old = *line;
+            for n in 1..2 * SIDE {
+                line[n] = mean(old[n - 1], old[n], old[n + 1]);
+            }
+            line[0] = new_corner;
+        }
+    }
+}
+
+/// Predicts a block.
+pub(super) struct Predict<'b, S> {
+    pub(super) block: Block<'b, S>,
+    pub(super) neighbours: &'b mut Neighbours<S>,
+    pub(super) log2: u32,
+    pub(super) mode: u8,
+    /// Whether neighbours are smoothed for blocks and modes that need it.
+    pub(super) smooths: bool,
+    /// Whether 32 x 32 blocks have the strong smoothing.
+    pub(super) smooths_strongly: bool,
+    /// Whether the edges of the predictions from the mean are smoothed, and those of straight predictions.
+    pub(super) edges: (bool, bool),
+    pub(super) depth: u32,
+}
+
+impl<S: Sample> Kernel for Predict<'_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        match self.log2 {
+            2 => self.predict::<4>(),
+            3 => self.predict::<8>(),
+            4 => self.predict::<16>(),
+            _ => self.predict::<32>(),
+        }
+    }
+}
+
+/// `intraPredAngle` of the modes from 2 on (table 8-5).
+const ANGLES: [i8; 33] = [
+    32, 26, 21, 17, 13, 9, 5, 2, 0, -2, -5, -9, -13, -17, -21, -26, -32, -26, -21, -17, -13, -9, -5, -2, 0, 2, 5, 9, 13,
+    17, 21, 26, 32,
+];
+
+/// `invAngle` of the modes 11 to 25 (table 8-6).
+const INVERSE_ANGLES: [i16; 15] =
+    [-4096, -1638, -910, -630, -482, -390, -315, -256, -315, -390, -482, -630, -910, -1638, -4096];
+
+impl<S: Sample> Predict<'_, S> {
+    #[inline(always)]
+    fn predict<const SIDE: usize>(&mut self) {
+        // Least distance from the straight modes from which neighbours are smoothed.
+        let threshold = match SIDE {
+            4 => i32::MAX,
+            8 => 7,
+            16 => 1,
+            _ => 0,
+        };
+        let mode = i32::from(self.mode);
+        let distance = (mode - 26).abs().min((mode - 10).abs());
+        if self.smooths && self.mode != DC && distance > threshold {
+            self.neighbours.smooth::<SIDE>(self.smooths_strongly, self.depth);
+        }
+        match self.mode {
+            PLANAR => self.planar::<SIDE>(),
+            DC => self.mean::<SIDE>(),
+            2..18 => self.from_left::<SIDE>(),
+            _ => self.from_top::<SIDE>(),
+        }
+    }
+
+    #[inline(always)]
+    fn planar<const SIDE: usize>(&mut self) {
+        let Neighbours { left, top } = &*self.neighbours;
+        let wide = |n: usize| S::Wide::from(n as u8);
+        let (right, below) = (top[SIDE + 1].wide(), left[SIDE + 1].wide());
+        self.block.rows::<SIDE>(|y, row| {
+            let from_left = left[y + 1].wide();
+            let constant = wide(y + 1) * below + wide(SIDE);
+            let weight = wide(SIDE - 1 - y);
+            for x in 0..SIDE {
+                let sum = wide(SIDE - 1 - x) * from_left + wide(x + 1) * right + weight * top[x + 1].wide() + constant;
+                row[x] = S::narrow(sum >> (SIDE.ilog2() + 1));
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn mean<const SIDE: usize>(&mut self) {
+        let Neighbours { left, top } = &*self.neighbours;
+        let sum = |line: &[S; LINE]| line[1..=SIDE].iter().map(|sample| sample.get()).sum::<i32>();
+        let mean = (sum(left) + sum(top) + SIDE as i32) >> (SIDE.ilog2() + 1);
+        let smooths_edges = self.edges.0 && SIDE < 32;
+        self.block.rows::<SIDE>(|y, row| {
+            *row = [S::new(mean); SIDE];
+            if !smooths_edges {
+                return;
+            }
+            if y == 0 {
+                for x in 1..SIDE {
+                    row[x] = S::new((top[x + 1].get() + 3 * mean + 2) >> 2);
+                }
+                row[0] = S::new((left[1].get() + 2 * mean + top[1].get() + 2) >> 2);
+            } else {
+                row[0] = S::new((left[y + 1].get() + 3 * mean + 2) >> 2);
+            }
+        });
+    }
+
+    /// Returns the neighbours along the main direction, from the index `LINE` on, which is the corner. Before it are those of
+    /// the other direction that a negative angle reaches.
+    #[inline(always)]
+    fn reference<const SIDE: usize>(&self, main: &[S; LINE], other: &[S; LINE], angle: i32) -> [S; 2 * LINE] {
+        let mut reference = [S::default(); 2 * LINE];
+        reference[LINE..].copy_from_slice(main);
+        let reached = (SIDE as i32 * angle) >> 5;
+        if reached < -1 {
+            let inverse = i32::from(INVERSE_ANGLES[usize::from(self.mode - 11) % 15]);
+            for n in 1..=reached.unsigned_abs() as usize {
+                let from = (n as i32 * -inverse + 128) >> 8;
+                reference[(LINE - n) % LINE] = other[from as usize % LINE];
+            }
+        }
+        reference
+    }
+
+    /// Returns a predicted line across the main direction.
+    #[inline(always)]
+    fn line<const SIDE: usize>(reference: &[S; 2 * LINE], n: usize, angle: i32) -> [S; SIDE] {
+        let position = (n as i32 + 1) * angle;
+        let start = (LINE as i32 + 1 + (position >> 5)) as usize;
+        let fraction = (position & 31) as u8;
+        let (near, far) = (&reference[start..][..SIDE], &reference[start + 1..][..SIDE]);
+        let mut line = [S::default(); SIDE];
+        if fraction == 0 {
+            line.copy_from_slice(near);
+            return line;
+        }
+        let (near_weight, far_weight) = (S::Wide::from(32 - fraction), S::Wide::from(fraction));
+        for x in 0..SIDE {
+            let sum = near_weight * near[x].wide() + far_weight * far[x].wide() + S::Wide::from(16);
+            line[x] = S::narrow(sum >> 5);
+        }
+        line
+    }
+
+    #[inline(always)]
+    fn from_top<const SIDE: usize>(&mut self) {
+        let angle = i32::from(ANGLES[usize::from(self.mode - 2) % 33]);
+        let Neighbours { left, top } = &*self.neighbours;
+        let reference = self.reference::<SIDE>(top, left, angle);
+        let smooths_edge = self.mode == VERTICAL && self.edges.1 && SIDE < 32;
+        let (corner, first, most) = (top[0].get(), top[1].get(), (1 << self.depth) - 1);
+        self.block.rows::<SIDE>(|y, row| {
+            *row = Self::line(&reference, y, angle);
+            if smooths_edge {
+                row[0] = S::new((first + ((left[y + 1].get() - corner) >> 1)).clamp(0, most));
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn from_left<const SIDE: usize>(&mut self) {
+        let angle = i32::from(ANGLES[usize::from(self.mode - 2) % 33]);
+        let Neighbours { left, top } = &*self.neighbours;
+        let reference = self.reference::<SIDE>(left, top, angle);
+        let mut columns = [[S::default(); SIDE]; SIDE];
+        for (x, column) in columns.iter_mut().enumerate() {
+            *column = Self::line(&reference, x, angle);
+        }
+        let smooths_edge = self.mode == HORIZONTAL && self.edges.1 && SIDE < 32;
+        let (corner, first, most) = (top[0].get(), left[1].get(), (1 << self.depth) - 1);
+        self.block.rows::<SIDE>(|y, row| {
+            for (sample, column) in row.iter_mut().zip(&columns) {
+                *sample = column[y % SIDE];
+            }
+            if smooths_edge && y == 0 {
+                for (sample, above) in row.iter_mut().zip(&top[1..]) {
+                    *sample = S::new((first + ((above.get() - corner) >> 1)).clamp(0, most));
+                }
+            }
+        });
+    }
+}
