@@ -5,12 +5,14 @@
 //! of them come from one multiplication with its reciprocal. Beyond the end of the data the decoder reads zeros; callers ask
 //! [`Cabac::is_past_end`] after each coding tree unit.
 
+use std::hint::select_unpredictable;
+
 /// Bits of the window below the nine of the offset.
 const BELOW: u32 = 55;
 
-/// Values of `rangeTabLps` (table 9-52), the four of a state packed into a word, by `pStateIdx` times two plus the more
-/// probable value.
-const LPS: [u32; 128] = {
+/// Values of `rangeTabLps` (table 9-52) by `pStateIdx` times two plus the more probable value. The four of a state are packed
+/// into a word, each with the bits by which it is shifted to renormalise it in the byte above.
+const LPS: [u64; 128] = {
     const TABLE: [[u8; 4]; 64] = [
         [128, 176, 208, 240], [128, 167, 197, 227], [128, 158, 187, 216], [123, 150, 178, 205],
         [116, 142, 169, 195], [111, 135, 160, 185], [105, 128, 152, 175], [100, 122, 144, 166],
@@ -32,27 +34,31 @@ const LPS: [u32; 128] = {
     let mut packed = [0; 128];
     let mut n = 0;
     while n < 128 {
-        packed[n] = u32::from_le_bytes(TABLE[n / 2]);
+        let mut quarter = 0;
+        while quarter < 4 {
+            let lps = TABLE[n / 2][quarter] as u64;
+            packed[n] |= (lps | (lps.leading_zeros() as u64 - 55) << 8) << (16 * quarter);
+            quarter += 1;
+        }
         n += 1;
     }
     packed
 };
 
-/// The next state after the more probable value (the first 128) and the less probable one (table 9-53).
-const NEXT: [u8; 256] = {
+/// The next states after the more probable value and after the less probable one (table 9-53).
+const NEXT: [[u8; 2]; 128] = {
     const AFTER_LPS: [u8; 64] = [
         0, 0, 1, 2, 2, 4, 4, 5, 6, 7, 8, 9, 9, 11, 11, 12, 13, 13, 15, 15, 16, 16, 18, 18, 19, 19, 21, 21, 22, 22, 23,
         24, 24, 25, 26, 26, 27, 27, 28, 29, 29, 30, 30, 30, 31, 32, 32, 33, 33, 33, 34, 34, 35, 35, 35, 36, 36, 36, 37,
         37, 37, 38, 38, 63,
     ];
-    let mut next = [0; 256];
+    let mut next = [[0; 2]; 128];
     let mut n = 0;
     while n < 128 {
         let (state, likely) = (n / 2, (n % 2) as u8);
         let after = if state < 62 { state + 1 } else { state };
-        next[n] = (after as u8) << 1 | likely;
         let flipped = if state == 0 { 1 - likely } else { likely };
-        next[128 + n] = AFTER_LPS[state] << 1 | flipped;
+        next[n] = [(after as u8) << 1 | likely, AFTER_LPS[state] << 1 | flipped];
         n += 1;
     }
     next
@@ -75,21 +81,25 @@ const RECIPROCALS: [u32; 256] = {
 /// Most bypass bins that are read at once.
 pub(super) const MOST_BYPASS: u32 = 16;
 
+/// Zeros that the data must have after its end, so that a read of four bytes that begins within it succeeds.
+pub(in super::super) const PADDING: usize = 4;
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cabac<'a> {
-    rest: &'a [u8],
+    /// The data and its padding.
+    data: &'a [u8],
     value: u64,
     range: u32,
     /// Valid bits of the window below the offset. At least 0 between calls.
     available: i32,
     /// Bytes read, with the zeros beyond the end.
     read: usize,
-    data: &'a [u8],
 }
 
 impl<'a> Cabac<'a> {
+    /// Starts at the beginning of `data`, which ends with [`PADDING`] zeros.
     pub(super) fn new(data: &'a [u8]) -> Self {
-        let mut cabac = Self { rest: data, value: 0, range: 510, available: -9, read: 0, data };
+        let mut cabac = Self { data, value: 0, range: 510, available: -9, read: 0 };
         cabac.refill();
         cabac
     }
@@ -97,44 +107,30 @@ impl<'a> Cabac<'a> {
     /// Adds four bytes to the window, in which at most 23 bits below the offset are valid.
     #[inline(always)]
     fn refill(&mut self) {
-        let word = match self.rest.split_first_chunk() {
-            Some((bytes, rest)) => {
-                self.rest = rest;
-                u32::from_be_bytes(*bytes)
-            }
-            None => self.last_word(),
-        };
+        let bytes = self.data.get(self.read..).and_then(<[u8]>::first_chunk).unwrap_or(&[0; 4]);
+        let word = u32::from_be_bytes(*bytes);
         self.value |= u64::from(word) << (23 - self.available);
         self.available += 32;
         self.read += 4;
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn last_word(&mut self) -> u32 {
-        let mut bytes = [0; 4];
-        for (byte, from) in bytes.iter_mut().zip(self.rest) {
-            *byte = *from;
-        }
-        self.rest = &[];
-        u32::from_be_bytes(bytes)
     }
 
     /// Decodes a bin with the context `state`.
     #[inline(always)]
     pub(super) fn bin(&mut self, state: &mut u8) -> u32 {
         let known = usize::from(*state & 127);
-        let lps = LPS[known] >> (self.range >> 3 & 24) & 255;
+        let entry = LPS[known] >> (self.range >> 2 & 48);
+        let (lps, lps_shift) = (entry as u32 & 255, (entry >> 8) as u32 & 255);
         let mps = self.range - lps;
+        let mps_shift = mps >> 8 ^ 1;
         let scaled = u64::from(mps) << BELOW;
         let is_lps = self.value >= scaled;
-        let less = self.value.wrapping_sub(scaled);
-        self.value = if is_lps { less } else { self.value };
-        let range = if is_lps { lps } else { mps };
-        *state = NEXT[known | usize::from(is_lps) << 7];
-        let shift = range.leading_zeros() - 23;
-        self.range = range << shift;
-        self.value <<= shift;
+        // A branch would be mispredicted in every fifth bin. Both outcomes are ready when the comparison is.
+        let value = select_unpredictable(is_lps, self.value.wrapping_sub(scaled), self.value);
+        let shift = select_unpredictable(is_lps, lps_shift, mps_shift);
+        self.range = select_unpredictable(is_lps, lps << (lps_shift & 7), mps << (mps_shift & 1));
+        let [after_mps, after_lps] = NEXT[known];
+        *state = select_unpredictable(is_lps, after_lps, after_mps);
+        self.value = value << (shift & 7);
         self.available -= shift as i32;
         if self.available < 0 {
             self.refill();
@@ -209,7 +205,7 @@ impl<'a> Cabac<'a> {
 
     /// Returns whether bins were decoded from bits beyond the end of the data.
     pub(super) fn is_past_end(&self) -> bool {
-        self.consumed_bits() > 8 * self.data.len()
+        self.consumed_bits() > 8 * self.data.len().saturating_sub(PADDING)
     }
 
     /// Returns the bytes after the one with the last bit of the offset, where raw samples or the next substream begin after

@@ -2,7 +2,7 @@
 //!
 //! The neighbours are gathered into two lines first, with all substitutions, so that the prediction itself has no borders.
 
-use super::isa::Kernel;
+use super::isa::{Isa, Kernel};
 use super::sample::{Block, Plane, Sample};
 
 pub(super) const PLANAR: u8 = 0;
@@ -15,7 +15,7 @@ const LINE: usize = 80;
 
 /// The neighbours of a block from the corner outwards: at the left from top to bottom, and above from left to right.
 #[derive(Clone, Copy)]
-pub(super) struct Neighbours<S> {
+struct Neighbours<S> {
     left: [S; LINE],
     top: [S; LINE],
 }
@@ -31,49 +31,70 @@ pub(super) struct Available {
 }
 
 impl<S: Sample> Neighbours<S> {
-    /// Gathers the neighbours of the block of side `1 << log2` at a place (sections 8.4.4.2.1 and 8.4.4.2.2).
+    /// Gathers the neighbours of the block at a place (sections 8.4.4.2.1 and 8.4.4.2.2). `far` is whether those beyond the
+    /// side of the block are needed at the left and above; otherwise they have any values.
     #[inline(always)]
-    pub(super) fn gather(
+    fn gather<const SIDE: usize>(
         plane: &Plane<S>,
         (x, y): (usize, usize),
-        log2: u32,
         available: Available,
+        far: (bool, bool),
         depth: u32,
     ) -> Self {
-        let side = 1usize << log2;
         let stride = plane.width;
         let mut lines = Self { left: [S::default(); LINE], top: [S::default(); LINE] };
         let Available { below_left, left, corner, top, top_right } = available;
-        if left || below_left > 0 {
-            let first = if left { 0 } else { side };
-            let last = side + below_left;
-            let column = plane.samples.get((y + first) * stride + x - 1..).unwrap_or_default();
-            let samples = column.iter().step_by(stride.max(1));
-            if let Some(room) = lines.left.get_mut(1 + first..1 + last) {
-                for (to, sample) in room.iter_mut().zip(samples) {
-                    *to = *sample;
+        let column = |room: &mut [S], y: usize| {
+            let samples = plane.samples.get((y * stride + x).wrapping_sub(1)..).unwrap_or_default();
+            for (to, sample) in room.iter_mut().zip(samples.iter().step_by(stride.max(1))) {
+                *to = *sample;
+            }
+        };
+        if left {
+            column(&mut lines.left[1..=SIDE], y);
+        }
+        if far.0 && below_left > 0 {
+            column(&mut lines.left[1 + SIDE..1 + SIDE + below_left.min(SIDE)], y + SIDE);
+        }
+        let above = y.checked_sub(1).map(|y| plane.row(y)).unwrap_or_default();
+        if corner {
+            lines.top[0] = above.get(x.wrapping_sub(1)).copied().unwrap_or_default();
+        }
+        let above = above.get(x..).unwrap_or_default();
+        if top && let Some(samples) = above.first_chunk::<SIDE>() {
+            lines.top[1..=SIDE].copy_from_slice(samples);
+        }
+        if far.1 && let Some(above) = above.get(SIDE..) {
+            match above.first_chunk::<SIDE>() {
+                Some(samples) if top_right == SIDE => {
+                    lines.top[1 + SIDE..=2 * SIDE].copy_from_slice(samples);
+                }
+                _ => {
+                    for (to, sample) in lines.top[1 + SIDE..].iter_mut().zip(above).take(top_right) {
+                        *to = *sample;
+                    }
                 }
             }
         }
-        if corner || top || top_right > 0 {
-            let above = plane.samples.get((y - 1) * stride..y * stride).unwrap_or_default();
-            if corner {
-                lines.top[0] = above.get(x - 1).copied().unwrap_or_default();
+        if left && corner && top {
+            lines.left[0] = lines.top[0];
+            if far.0 && below_left < SIDE {
+                let last = lines.left[SIDE + below_left];
+                fill_from::<S, SIDE>(&mut lines.left, below_left, last);
             }
-            let first = if top { 0 } else { side };
-            let last = side + top_right;
-            if let (Some(room), Some(samples)) =
-                (lines.top.get_mut(1 + first..1 + last), above.get(x + first..x + last))
-            {
-                room.copy_from_slice(samples);
+            if far.1 && top_right < SIDE {
+                let last = lines.top[SIDE + top_right];
+                fill_from::<S, SIDE>(&mut lines.top, top_right, last);
             }
+        } else {
+            lines.substitute(SIDE, available, depth);
         }
-        lines.substitute(side, available, depth);
         lines
     }
 
     /// Replaces missing neighbours by the nearest one on the way from the lower left to the upper right.
-    #[inline(always)]
+    #[cold]
+    #[inline(never)]
     fn substitute(&mut self, side: usize, available: Available, depth: u32) {
         let Available { below_left, left, corner, top, top_right } = available;
         if below_left < side {
@@ -149,10 +170,20 @@ impl<S: Sample> Neighbours<S> {
     }
 }
 
+/// Fills the second half of a line with a sample, except its first `known` samples.
+#[inline(always)]
+fn fill_from<S: Sample, const SIDE: usize>(line: &mut [S; LINE], known: usize, sample: S) {
+    for (n, to) in line[1 + SIDE..=2 * SIDE].iter_mut().enumerate() {
+        *to = if n < known { *to } else { sample };
+    }
+}
+
 /// Predicts a block.
-pub(super) struct Predict<'b, S> {
-    pub(super) block: Block<'b, S>,
-    pub(super) neighbours: &'b mut Neighbours<S>,
+pub(super) struct Predict<'b, S, I> {
+    pub(super) isa: I,
+    pub(super) plane: &'b mut Plane<S>,
+    pub(super) place: (usize, usize),
+    pub(super) available: Available,
     pub(super) log2: u32,
     pub(super) mode: u8,
     /// Whether neighbours are smoothed for blocks and modes that need it.
@@ -164,7 +195,7 @@ pub(super) struct Predict<'b, S> {
     pub(super) depth: u32,
 }
 
-impl<S: Sample> Kernel for Predict<'_, S> {
+impl<S: Sample, I: Isa> Kernel for Predict<'_, S, I> {
     type Output = ();
 
     #[inline(always)]
@@ -188,7 +219,7 @@ const ANGLES: [i8; 33] = [
 const INVERSE_ANGLES: [i16; 15] =
     [-4096, -1638, -910, -630, -482, -390, -315, -256, -315, -390, -482, -630, -910, -1638, -4096];
 
-impl<S: Sample> Predict<'_, S> {
+impl<S: Sample, I: Isa> Predict<'_, S, I> {
     #[inline(always)]
     fn predict<const SIDE: usize>(&mut self) {
         // Least distance from the straight modes from which neighbours are smoothed.
@@ -200,23 +231,34 @@ impl<S: Sample> Predict<'_, S> {
         };
         let mode = i32::from(self.mode);
         let distance = (mode - 26).abs().min((mode - 10).abs());
-        if self.smooths && self.mode != DC && distance > threshold {
-            self.neighbours.smooth::<SIDE>(self.smooths_strongly, self.depth);
+        let smooths = self.smooths && self.mode != DC && distance > threshold;
+        let far = (
+            smooths || matches!(self.mode, PLANAR | 2..HORIZONTAL),
+            smooths || self.mode == PLANAR || self.mode > VERTICAL,
+        );
+        let mut lines = Neighbours::gather::<SIDE>(self.plane, self.place, self.available, far, self.depth);
+        if smooths {
+            lines.smooth::<SIDE>(self.smooths_strongly, self.depth);
         }
         match self.mode {
-            PLANAR => self.planar::<SIDE>(),
-            DC => self.mean::<SIDE>(),
-            2..18 => self.from_left::<SIDE>(),
-            _ => self.from_top::<SIDE>(),
+            PLANAR => self.planar::<SIDE>(&lines),
+            DC => self.mean::<SIDE>(&lines),
+            2..18 => self.from_left::<SIDE>(&lines),
+            _ => self.from_top::<SIDE>(&lines),
         }
     }
 
+    fn block(&mut self) -> Block<'_, S> {
+        let (x, y) = self.place;
+        self.plane.block(x, y)
+    }
+
     #[inline(always)]
-    fn planar<const SIDE: usize>(&mut self) {
-        let Neighbours { left, top } = &*self.neighbours;
+    fn planar<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
+        let Neighbours { left, top } = lines;
         let wide = |n: usize| S::Wide::from(n as u8);
         let (right, below) = (top[SIDE + 1].wide(), left[SIDE + 1].wide());
-        self.block.rows::<SIDE>(|y, row| {
+        self.block().rows::<SIDE>(|y, row| {
             let from_left = left[y + 1].wide();
             let constant = wide(y + 1) * below + wide(SIDE);
             let weight = wide(SIDE - 1 - y);
@@ -228,12 +270,12 @@ impl<S: Sample> Predict<'_, S> {
     }
 
     #[inline(always)]
-    fn mean<const SIDE: usize>(&mut self) {
-        let Neighbours { left, top } = &*self.neighbours;
+    fn mean<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
+        let Neighbours { left, top } = lines;
         let sum = |line: &[S; LINE]| line[1..=SIDE].iter().map(|sample| sample.get()).sum::<i32>();
         let mean = (sum(left) + sum(top) + SIDE as i32) >> (SIDE.ilog2() + 1);
         let smooths_edges = self.edges.0 && SIDE < 32;
-        self.block.rows::<SIDE>(|y, row| {
+        self.block().rows::<SIDE>(|y, row| {
             *row = [S::new(mean); SIDE];
             if !smooths_edges {
                 return;
@@ -287,13 +329,13 @@ impl<S: Sample> Predict<'_, S> {
     }
 
     #[inline(always)]
-    fn from_top<const SIDE: usize>(&mut self) {
+    fn from_top<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
         let angle = i32::from(ANGLES[usize::from(self.mode - 2) % 33]);
-        let Neighbours { left, top } = &*self.neighbours;
+        let Neighbours { left, top } = lines;
         let reference = self.reference::<SIDE>(top, left, angle);
         let smooths_edge = self.mode == VERTICAL && self.edges.1 && SIDE < 32;
         let (corner, first, most) = (top[0].get(), top[1].get(), (1 << self.depth) - 1);
-        self.block.rows::<SIDE>(|y, row| {
+        self.block().rows::<SIDE>(|y, row| {
             *row = Self::line(&reference, y, angle);
             if smooths_edge {
                 row[0] = S::new((first + ((left[y + 1].get() - corner) >> 1)).clamp(0, most));
@@ -302,25 +344,49 @@ impl<S: Sample> Predict<'_, S> {
     }
 
     #[inline(always)]
-    fn from_left<const SIDE: usize>(&mut self) {
+    fn from_left<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
         let angle = i32::from(ANGLES[usize::from(self.mode - 2) % 33]);
-        let Neighbours { left, top } = &*self.neighbours;
+        let Neighbours { left, top } = lines;
         let reference = self.reference::<SIDE>(left, top, angle);
-        let mut columns = [[S::default(); SIDE]; SIDE];
-        for (x, column) in columns.iter_mut().enumerate() {
-            *column = Self::line(&reference, x, angle);
+        let mut rows = [[S::default(); SIDE]; SIDE];
+        for left in (0..SIDE).step_by(8) {
+            for top in (0..SIDE).step_by(8) {
+                // Blocks of 4 x 4 fill a quarter.
+                let mut columns = [[S::default(); 8]; 8];
+                for (n, column) in columns.iter_mut().enumerate().take(SIDE) {
+                    *column = Self::part(&reference, left + n, top, angle);
+                }
+                let turned = self.isa.transpose8(columns);
+                for (row, turned) in rows[top..].iter_mut().zip(&turned) {
+                    for (to, from) in row[left..].iter_mut().zip(turned) {
+                        *to = *from;
+                    }
+                }
+            }
         }
         let smooths_edge = self.mode == HORIZONTAL && self.edges.1 && SIDE < 32;
         let (corner, first, most) = (top[0].get(), left[1].get(), (1 << self.depth) - 1);
-        self.block.rows::<SIDE>(|y, row| {
-            for (sample, column) in row.iter_mut().zip(&columns) {
-                *sample = column[y % SIDE];
+        if smooths_edge {
+            for (sample, above) in rows[0].iter_mut().zip(&top[1..]) {
+                *sample = S::new((first + ((above.get() - corner) >> 1)).clamp(0, most));
             }
-            if smooths_edge && y == 0 {
-                for (sample, above) in row.iter_mut().zip(&top[1..]) {
-                    *sample = S::new((first + ((above.get() - corner) >> 1)).clamp(0, most));
-                }
-            }
-        });
+        }
+        self.block().rows::<SIDE>(|y, row| *row = rows[y % SIDE]);
+    }
+
+    /// Returns eight samples of a predicted line from `at` on.
+    #[inline(always)]
+    fn part(reference: &[S; 2 * LINE], n: usize, at: usize, angle: i32) -> [S; 8] {
+        let position = (n as i32 + 1) * angle;
+        let start = (LINE as i32 + 1 + (position >> 5)) as usize + at;
+        let (near, far) = (&reference[start..][..8], &reference[start + 1..][..8]);
+        let fraction = (position & 31) as u8;
+        let (near_weight, far_weight) = (S::Wide::from(32 - fraction), S::Wide::from(fraction));
+        let mut part = [S::default(); 8];
+        for x in 0..8 {
+            let sum = near_weight * near[x].wide() + far_weight * far[x].wide() + S::Wide::from(16);
+            part[x] = S::narrow(sum >> 5);
+        }
+        part
     }
 }

@@ -3,6 +3,8 @@
 //! A [`Kernel`] is written once, in loops of fixed length, and compiled for each instruction set: the compiler turns the loops
 //! into vector code. Only the transforms have code of their own for each.
 
+use super::deblock::{self, Limits};
+use super::sample::Sample;
 use super::transform::{self, Block, Extent};
 
 /// Work on one block that is compiled for each instruction set.
@@ -15,6 +17,12 @@ pub(super) trait Kernel {
 
 pub(super) trait Isa: Copy {
     fn run<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// Swaps rows and columns.
+    fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8];
+
+    /// Filters eight lines across an edge: see [`deblock::filter_edge`].
+    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32);
 
     /// Transforms the cosine coefficients of a block, which are cleared.
     fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32);
@@ -29,6 +37,14 @@ pub(super) struct Portable;
 impl Isa for Portable {
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run()
+    }
+
+    fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
+        std::array::from_fn(|y| std::array::from_fn(|x| rows[x][y]))
+    }
+
+    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
+        deblock::filter_edge(rows, limits, changes, most);
     }
 
     fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
@@ -46,7 +62,9 @@ pub(super) use self::x86::Avx2;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
 mod x86 {
-    use super::{Block, Extent, Isa, Kernel, transform};
+    use std::arch::x86_64::*;
+
+    use super::{Block, Extent, Isa, Kernel, Limits, Sample, deblock, transform};
 
     /// Proof that the processor has AVX2, BMI1, BMI2 and LZCNT.
     #[derive(Debug, Clone, Copy)]
@@ -70,6 +88,24 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
+            // SAFETY: as above.
+            unsafe { transpose8(rows) }
+        }
+
+        #[inline(always)]
+        fn filter_edge<S: Sample>(
+            self,
+            rows: &mut [[S; 8]; 8],
+            limits: &Limits,
+            changes: [bool; 2],
+            most: i32,
+        ) {
+            // SAFETY: as above.
+            unsafe { deblock::avx2::filter_edge(rows, limits, changes, most) }
+        }
+
+        #[inline(always)]
         fn cosine(
             self,
             coefficients: &mut Block,
@@ -87,6 +123,58 @@ mod x86 {
             // SAFETY: as above.
             unsafe { transform::avx2::sine(coefficients, residuals, depth) }
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+    fn transpose8<S: Sample>(rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
+        if let Ok(rows) = bytemuck::try_cast(rows) {
+            let turned: [u64; 8] = bytes8(rows);
+            return bytemuck::cast(turned);
+        }
+        let turned: [__m128i; 8] = words8(bytemuck::cast(rows));
+        bytemuck::cast(turned)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+    fn bytes8(rows: [u64; 8]) -> [u64; 8] {
+        let pair = |n: usize| {
+            _mm_unpacklo_epi8(
+                _mm_cvtsi64_si128(rows[n].cast_signed()),
+                _mm_cvtsi64_si128(rows[n + 1].cast_signed()),
+            )
+        };
+        let [a, b, c, d] = [pair(0), pair(2), pair(4), pair(6)];
+        let (ab0, ab1) = (_mm_unpacklo_epi16(a, b), _mm_unpackhi_epi16(a, b));
+        let (cd0, cd1) = (_mm_unpacklo_epi16(c, d), _mm_unpackhi_epi16(c, d));
+        bytemuck::must_cast([
+            _mm_unpacklo_epi32(ab0, cd0),
+            _mm_unpackhi_epi32(ab0, cd0),
+            _mm_unpacklo_epi32(ab1, cd1),
+            _mm_unpackhi_epi32(ab1, cd1),
+        ])
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+    fn words8(rows: [__m128i; 8]) -> [__m128i; 8] {
+        let pairs = |n: usize| {
+            (_mm_unpacklo_epi16(rows[n], rows[n + 1]), _mm_unpackhi_epi16(rows[n], rows[n + 1]))
+        };
+        let [(a0, a1), (b0, b1), (c0, c1), (d0, d1)] = [pairs(0), pairs(2), pairs(4), pairs(6)];
+        let fours = |a, b, c, d| {
+            let (ab0, ab1) = (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+            let (cd0, cd1) = (_mm_unpacklo_epi32(c, d), _mm_unpackhi_epi32(c, d));
+            [
+                _mm_unpacklo_epi64(ab0, cd0),
+                _mm_unpackhi_epi64(ab0, cd0),
+                _mm_unpacklo_epi64(ab1, cd1),
+                _mm_unpackhi_epi64(ab1, cd1),
+            ]
+        };
+        let ([c0, c1, c2, c3], [c4, c5, c6, c7]) = (fours(a0, b0, c0, d0), fours(a1, b1, c1, d1));
+        [c0, c1, c2, c3, c4, c5, c6, c7]
     }
 
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]

@@ -48,10 +48,17 @@ impl From<Fault> for ImageError {
     }
 }
 
-/// The payload of a NAL unit with a slice segment, without escapes.
+/// The payload of a NAL unit with a slice segment, without escapes, and then [`cabac::PADDING`] zeros.
 pub(super) struct Unit {
     pub(super) kind: u8,
     pub(super) payload: Vec<u8>,
+}
+
+impl Unit {
+    pub(super) fn new(kind: u8, mut payload: Vec<u8>) -> Self {
+        payload.extend([0; cabac::PADDING]);
+        Self { kind, payload }
+    }
 }
 
 /// Decodes a picture from its slice segments.

@@ -137,7 +137,9 @@ impl Residual<'_, '_> {
         let suffix = if prefix <= 3 { rice } else { prefix - 3 + rice };
         let count = prefix + 1 + suffix;
         if count > 16 {
-            return Self::long_remaining(cabac, rice);
+            let rest;
+            (*cabac, rest) = Self::long_remaining(*cabac, rice);
+            return rest;
         }
         let low = (bins >> (16 - count)) & ((1 << suffix) - 1);
         cabac.consume(bins, count);
@@ -145,20 +147,21 @@ impl Residual<'_, '_> {
         (base << rice) + low
     }
 
-    /// Does the same for codes of more than 16 bins. A prefix of more than 32 does not occur in valid data.
+    /// Does the same for codes of more than 16 bins. A prefix of more than 32 does not occur in valid data. The decoder is
+    /// passed by value, or it would not stay in registers elsewhere.
     #[cold]
     #[inline(never)]
-    fn long_remaining(cabac: &mut Cabac<'_>, rice: u32) -> u32 {
+    fn long_remaining<'d>(mut cabac: Cabac<'d>, rice: u32) -> (Cabac<'d>, u32) {
         let mut prefix = 0;
         while prefix < 32 && cabac.bypass(1) == 1 {
             prefix += 1;
         }
-        if prefix <= 3 {
-            return (prefix << rice) + cabac.bypass_long(rice);
-        }
-        let base = (1u64 << (prefix - 3)) + 2;
-        let low = cabac.bypass_long((prefix - 3 + rice).min(32));
-        u32::try_from((base << rice) + u64::from(low)).unwrap_or(u32::MAX)
+        let (base, bits) =
+            if prefix <= 3 { (u64::from(prefix), rice) } else { ((1 << (prefix - 3)) + 2, prefix - 3 + rice) };
+        let low = cabac.bypass_long(bits.min(32));
+        let rest = (base << rice) + u64::from(low);
+        // Levels have 16 bits.
+        (cabac, rest.min(1 << 17) as u32)
     }
 
     #[inline(always)]
@@ -231,7 +234,7 @@ impl Residual<'_, '_> {
                 start = i32::from(last_order) - 1;
             }
             let first_context = SIGNIFICANT + 27 * chroma;
-            let (table, base) = if one_context {
+            let (table, base): (&[u8; 16], u8) = if one_context {
                 (&[0; 16], SIGNIFICANT + 42 + chroma)
             } else if LOG2 == 2 {
                 (&SMALLEST_CONTEXTS[scan], first_context)
@@ -246,10 +249,11 @@ impl Residual<'_, '_> {
                 let inner = if n > 0 && !is_chroma { 3 } else { 0 };
                 (&PATTERN_CONTEXTS[scan][usize::from(pattern & 3)], first_context + size + inner)
             };
+            let chosen = table.map(|context| context + base);
             let mut order = start;
             while order > 0 {
                 let at = (order & 15) as usize;
-                let is_significant = cabac.bin(&mut contexts[usize::from(base + table[at])]);
+                let is_significant = cabac.bin(&mut contexts[usize::from(chosen[at])]);
                 orders[count & 15] = at as u8;
                 count += is_significant as usize;
                 order -= 1;

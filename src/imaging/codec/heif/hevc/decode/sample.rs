@@ -11,7 +11,7 @@ pub(super) trait Wide:
 impl Wide for u16 {}
 impl Wide for u32 {}
 
-pub(super) trait Sample: Copy + Default + PartialEq + 'static {
+pub(super) trait Sample: bytemuck::Pod + Default + PartialEq {
     /// Holds 64 times the largest sample.
     type Wide: Wide;
 

@@ -5,7 +5,7 @@ use super::contexts::{
     CBF_CHROMA, CBF_LUMA, CHROMA_QP_OFFSET_FLAG, CHROMA_QP_OFFSET_INDEX, QP_DELTA, RES_SCALE_ABS,
     RES_SCALE_SIGN, SPLIT_TRANSFORM,
 };
-use super::intra::{Available, HORIZONTAL, Neighbours, Predict, VERTICAL};
+use super::intra::{Available, HORIZONTAL, Predict, VERTICAL};
 use super::isa::Isa;
 use super::picture::{Decoder, edge};
 use super::reconstruct::{AddResiduals, predict_across};
@@ -271,20 +271,19 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
     fn predict(&mut self, unit: &Unit, place: Place) {
         let Place { component, x, y, log2, mode } = place;
         let available = self.available(place);
-        let plane = &mut self.planes[component % 3];
-        let depth = self.tools.depth;
-        let mut neighbours = Neighbours::gather(plane, (x, y), log2, available, depth);
         let is_luma = component == 0;
         let range = self.sps.range;
         self.isa.run(Predict {
-            block: plane.block(x, y),
-            neighbours: &mut neighbours,
+            isa: self.isa,
+            plane: &mut self.planes[component % 3],
+            place: (x, y),
+            available,
             log2,
             mode,
             smooths: !range.no_smoothing && (is_luma || self.sps.header.chroma == Chroma::Full),
             smooths_strongly: self.sps.strong_smoothing && is_luma,
             edges: (is_luma, is_luma && !(range.implicit_rdpcm && unit.bypasses)),
-            depth,
+            depth: self.tools.depth,
         });
     }
 
@@ -314,9 +313,7 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
         };
         let at_right = |n: usize| {
             let column = column + columns + n;
-            if self.current.x + 4 * column >= width {
-                false
-            } else if row == 0 {
+            if row == 0 {
                 if column < count { self.current.has_top } else { self.current.has_top_right }
             } else {
                 column < count && is_before(column, row - 1)
@@ -324,16 +321,17 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
         };
         let below = |n: usize| {
             let row = row + rows + n;
-            if row >= count || self.current.y + 4 * row >= height {
-                false
-            } else if column == 0 {
-                self.current.has_left
-            } else {
-                is_before(column - 1, row)
-            }
+            row < count && if column == 0 { self.current.has_left } else { is_before(column - 1, row) }
         };
-        let top_right = (0..columns).take_while(|n| at_right(*n)).count();
-        let below_left = (0..rows).take_while(|n| below(*n)).count();
+        let (mut top_right, mut below_left) = if self.sps.header.chroma == Chroma::Half {
+            // Blocks of chroma are half as wide as high here, so they may have some of these neighbours only.
+            let right = (0..columns).take_while(|n| at_right(*n)).count();
+            (right, (0..rows).take_while(|n| below(*n)).count())
+        } else {
+            (if at_right(0) { columns } else { 0 }, if below(0) { rows } else { 0 })
+        };
+        top_right = top_right.min((width - self.current.x) / 4 - (column + columns));
+        below_left = below_left.min((height - self.current.y) / 4 - (row + rows));
         Available {
             below_left: below_left << 2 >> down,
             left,

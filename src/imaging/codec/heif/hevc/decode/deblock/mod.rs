@@ -1,0 +1,291 @@
+//! The deblocking filter (ITU-T H.265 section 8.7.2). All blocks are intra blocks, so every marked edge has the boundary
+//! strength 2.
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+
+use super::isa::{Isa, Kernel};
+use super::picture::{Maps, edge};
+use super::sample::{Plane, Sample};
+use super::unit::chroma_qp;
+use crate::imaging::codec::heif::hevc::pps::{Deblocking, Pps};
+use crate::imaging::codec::heif::hevc::sps::Sps;
+use crate::imaging::codec::heif::picture::Chroma;
+
+/// `β′` and `tC′` by quantiser (table 8-12).
+const BETA: [u8; 52] = [
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 22, 24, 26, 28, 30,
+    32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60, 62, 64,
+];
+const TC: [u8; 54] = [
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5,
+    6, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, 20, 22, 24,
+];
+
+/// Filters the edges of a row of coding tree blocks, with that at its top.
+pub(super) fn row<S: Sample, I: Isa>(
+    isa: I,
+    sps: &Sps,
+    pps: &Pps,
+    maps: &Maps,
+    planes: &mut [Plane<S>; 3],
+    row: usize,
+) {
+    isa.run(RowFilter { isa, sps, pps, maps, planes, row });
+}
+
+struct RowFilter<'f, S, I> {
+    isa: I,
+    sps: &'f Sps,
+    pps: &'f Pps,
+    maps: &'f Maps,
+    planes: &'f mut [Plane<S>; 3],
+    row: usize,
+}
+
+/// The edge of an 8 x 8 block of luma, at its left or at its top.
+#[derive(Debug, Clone, Copy)]
+struct Edge {
+    /// In 8 x 8 blocks.
+    column: usize,
+    line: usize,
+    /// Which halves are filtered.
+    halves: [bool; 2],
+    /// Mean of the quantisers at both sides.
+    qp: i32,
+    offsets: Deblocking,
+    /// Whether the samples before and after the edge change.
+    changes: [bool; 2],
+}
+
+impl<S: Sample, I: Isa> Kernel for RowFilter<'_, S, I> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        self.pass::<true>();
+        self.pass::<false>();
+    }
+}
+
+impl<S: Sample, I: Isa> RowFilter<'_, S, I> {
+    #[inline(always)]
+    fn pass<const VERTICAL: bool>(&mut self) {
+        let eighths = self.sps.header.block as usize / 8;
+        let first = if VERTICAL { edge::LEFT } else { edge::TOP };
+        let maps = self.maps;
+        let across = maps.across;
+        let down = (self.sps.header.coded.1 as usize).div_ceil(8);
+        let blocks = self.row * maps.tile_columns.len();
+        let has_chroma = self.sps.header.chroma != Chroma::None;
+        for line in self.row * eighths..((self.row + 1) * eighths).min(down) {
+            let edges = maps.edges.get(line * across..(line + 1) * across).unwrap_or_default();
+            for (block, edges) in edges.chunks(eighths).enumerate() {
+                let offsets = maps.slice_of(blocks + block).map(|slice| slice.deblocking).unwrap_or_default();
+                for (n, marks) in edges.iter().enumerate() {
+                    if marks & (3 * first) == 0 {
+                        continue;
+                    }
+                    let column = block * eighths + n;
+                    let place = line * across + column;
+                    let before = place.wrapping_sub(if VERTICAL { 1 } else { across });
+                    let qp_at = |at: usize| maps.qp.get(at).copied().map_or(0, i32::from);
+                    let changes = |at: usize| maps.exempt.get(at) != Some(&true);
+                    let edge = Edge {
+                        column,
+                        line,
+                        halves: [marks & first != 0, marks & (2 * first) != 0],
+                        qp: (qp_at(place) + qp_at(before) + 1) >> 1,
+                        offsets,
+                        changes: [changes(before), changes(place)],
+                    };
+                    self.luma::<VERTICAL>(edge);
+                    if has_chroma {
+                        self.chroma::<VERTICAL>(edge);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn luma<const VERTICAL: bool>(&mut self, edge: Edge) {
+        let depth = u32::from(self.sps.header.depth);
+        let beta = i32::from(BETA[(edge.qp + edge.offsets.beta).clamp(0, 51) as usize]) << (depth - 8);
+        let tc = i32::from(TC[(edge.qp + 2 + edge.offsets.tc).clamp(0, 53) as usize]) << (depth - 8);
+        // No sample changes by more than a small multiple of tc.
+        if beta == 0 || tc == 0 {
+            return;
+        }
+        let plane = &mut self.planes[0];
+        let stride = plane.width;
+        let (x, y) = (8 * edge.column, 8 * edge.line);
+        let before = if VERTICAL { 4 } else { 4 * stride };
+        let Some(start) = (y * stride + x).checked_sub(before) else { return };
+        let Some(samples) = plane.samples.get_mut(start..=start + 7 * stride + 7) else { return };
+        let mut rows = [[S::default(); 8]; 8];
+        for (row, line) in rows.iter_mut().zip(samples.chunks(stride)) {
+            row.copy_from_slice(&line[..8]);
+        }
+        let mut limits = Limits::default();
+        for half in [0, 1] {
+            if edge.halves[half] {
+                // The first and the last of four lines decide for all.
+                let line = |k: usize| {
+                    let at = |n: usize| if VERTICAL { rows[k][n].get() } else { rows[n][k].get() };
+                    [at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)]
+                };
+                limits.decide(half, line(4 * half), line(4 * half + 3), beta, tc);
+            }
+        }
+        if !limits.is_any {
+            return;
+        }
+        if VERTICAL {
+            rows = self.isa.transpose8(rows);
+        }
+        self.isa.filter_edge(&mut rows, &limits, edge.changes, (1 << depth) - 1);
+        if VERTICAL {
+            rows = self.isa.transpose8(rows);
+        }
+        for (row, line) in rows.iter().zip(samples.chunks_mut(stride)) {
+            line[..8].copy_from_slice(row);
+        }
+    }
+
+    #[inline(always)]
+    fn chroma<const VERTICAL: bool>(&mut self, edge: Edge) {
+        let format = self.sps.header.chroma;
+        let (half_width, half_height) = format.halves();
+        let (right, down) = (u32::from(half_width), u32::from(half_height));
+        // Edges lie on a grid of 8 samples of chroma, too.
+        let (at, halved) = if VERTICAL { (edge.column, half_width) } else { (edge.line, half_height) };
+        if halved && at % 2 == 1 {
+            return;
+        }
+        let depth = u32::from(self.sps.header.depth);
+        let most = (1 << depth) - 1;
+        for component in [1, 2] {
+            let qp = chroma_qp(format, edge.qp + self.pps.chroma_qp[component - 1]);
+            let tc = i32::from(TC[(qp + 2 + edge.offsets.tc).clamp(0, 53) as usize]) << (depth - 8);
+            if tc == 0 {
+                continue;
+            }
+            let plane = &mut self.planes[component];
+            let stride = plane.width;
+            let (x, y) = (8 * edge.column >> right, 8 * edge.line >> down);
+            let (step, along, half) =
+                if VERTICAL { (1, stride, 4 >> down) } else { (stride, 1, 4 >> right) };
+            let Some(start) = (y * stride + x).checked_sub(2 * step) else { continue };
+            let first = if edge.halves[0] { 0 } else { half };
+            let last = if edge.halves[1] { 2 * half } else { half };
+            let Some(samples) = plane.samples.get_mut(start..=start + 3 * step + (last - 1) * along) else {
+                continue;
+            };
+            for k in first..last {
+                let at = |n: usize| n * step + k * along;
+                let [p1, p0, q0, q1] = [0, 1, 2, 3].map(|n| samples[at(n)].get());
+                let delta = ((((q0 - p0) << 2) + p1 - q1 + 4) >> 3).clamp(-tc, tc);
+                if edge.changes[0] {
+                    samples[at(1)] = S::new((p0 + delta).clamp(0, most));
+                }
+                if edge.changes[1] {
+                    samples[at(2)] = S::new((q0 - delta).clamp(0, most));
+                }
+            }
+        }
+    }
+}
+
+/// How much samples may change in each half of an edge.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Limits {
+    /// With the strong filter, three samples at each side. With the others these are 0.
+    pub(super) strong: [i32; 2],
+    /// With the weak filter, the sample at the edge.
+    pub(super) near: [i32; 2],
+    /// The samples beside it, before and after the edge.
+    pub(super) before: [i32; 2],
+    pub(super) after: [i32; 2],
+    is_any: bool,
+}
+
+impl Limits {
+    /// Decides about four lines by the first and the last of them (section 8.7.2.5.3).
+    #[inline(always)]
+    fn decide(&mut self, half: usize, first: [i32; 8], last: [i32; 8], beta: i32, tc: i32) {
+        let bends = |line: [i32; 8]| {
+            let [_, p2, p1, p0, q0, q1, q2, _] = line;
+            ((p2 - 2 * p1 + p0).abs(), (q2 - 2 * q1 + q0).abs())
+        };
+        let ((dp0, dq0), (dp3, dq3)) = (bends(first), bends(last));
+        if dp0 + dq0 + dp3 + dq3 >= beta {
+            return;
+        }
+        self.is_any = true;
+        let is_smooth = |line: [i32; 8], d: i32| {
+            let [p3, _, _, p0, q0, _, _, q3] = line;
+            2 * d < beta >> 2
+                && (p3 - p0).abs() + (q0 - q3).abs() < beta >> 3
+                && (p0 - q0).abs() < (5 * tc + 1) >> 1
+        };
+        if is_smooth(first, dp0 + dq0) && is_smooth(last, dp3 + dq3) {
+            self.strong[half] = 2 * tc;
+            return;
+        }
+        let side = (beta + (beta >> 1)) >> 3;
+        self.near[half] = tc;
+        self.before[half] = if dp0 + dp3 < side { tc >> 1 } else { 0 };
+        self.after[half] = if dq0 + dq3 < side { tc >> 1 } else { 0 };
+    }
+}
+
+/// Filters eight lines across an edge (section 8.7.2.5.7): the rows are the samples at equal distances from it.
+pub(super) fn filter_edge<S: Sample>(rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
+    let old = *rows;
+    for k in 0..8 {
+        let of = |halves: [i32; 2]| halves[k / 4];
+        let (strong, near) = (of(limits.strong), of(limits.near));
+        let [p3, p2, p1, p0, q0, q1, q2, q3] = [0, 1, 2, 3, 4, 5, 6, 7].map(|n: usize| old[n][k].get());
+        let mut new = [p2, p1, p0, q0, q1, q2];
+        if strong > 0 {
+            let within = |value: i32, old: i32| value.clamp(old - strong, old + strong);
+            new = [
+                within((2 * p3 + 3 * p2 + p1 + p0 + q0 + 4) >> 3, p2),
+                within((p2 + p1 + p0 + q0 + 2) >> 2, p1),
+                within((p2 + 2 * p1 + 2 * p0 + 2 * q0 + q1 + 4) >> 3, p0),
+                within((p1 + 2 * p0 + 2 * q0 + 2 * q1 + q2 + 4) >> 3, q0),
+                within((p0 + q0 + q1 + q2 + 2) >> 2, q1),
+                within((p0 + q0 + q1 + 3 * q2 + 2 * q3 + 4) >> 3, q2),
+            ];
+        } else {
+            let delta = (9 * (q0 - p0) - 3 * (q1 - p1) + 8) >> 4;
+            // A large step is a feature of the picture.
+            if delta.abs() < 10 * near {
+                let delta = delta.clamp(-near, near);
+                let beside = |far: i32, middle: i32, near: i32, delta: i32, limit: i32| {
+                    middle + ((((far + near + 1) >> 1) - middle + delta) >> 1).clamp(-limit, limit)
+                };
+                new[1] = beside(p2, p1, p0, delta, of(limits.before));
+                new[2] = p0 + delta;
+                new[3] = q0 - delta;
+                new[4] = beside(q2, q1, q0, -delta, of(limits.after));
+            }
+        }
+        for (row, value) in rows[1..7].iter_mut().zip(new) {
+            row[k] = S::new(value.clamp(0, most));
+        }
+    }
+    keep_exempt(rows, &old, changes);
+}
+
+/// Restores the samples at a side of an edge that does not change.
+#[inline(always)]
+fn keep_exempt<S: Sample>(rows: &mut [[S; 8]; 8], old: &[[S; 8]; 8], [before, after]: [bool; 2]) {
+    if !before {
+        rows[..4].copy_from_slice(&old[..4]);
+    }
+    if !after {
+        rows[4..].copy_from_slice(&old[4..]);
+    }
+}
