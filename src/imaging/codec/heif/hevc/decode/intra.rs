@@ -10,7 +10,7 @@ pub(super) const DC: u8 = 1;
 pub(super) const HORIZONTAL: u8 = 10;
 pub(super) const VERTICAL: u8 = 26;
 
-/// Length of a line of neighbours: the corner and twice the side of the largest block, rounded up.
+/// Length of a line of neighbours: the corner and twice the side of the largest block, and as much as vectors reach beyond.
 const LINE: usize = 80;
 
 /// The neighbours of a block from the corner outwards: at the left from top to bottom, and above from left to right.
@@ -35,14 +35,15 @@ impl<S: Sample> Neighbours<S> {
     /// side of the block are needed at the left and above; otherwise they have any values.
     #[inline(always)]
     fn gather<const SIDE: usize>(
+        &mut self,
         plane: &Plane<S>,
         (x, y): (usize, usize),
         available: Available,
         far: (bool, bool),
         depth: u32,
-    ) -> Self {
+    ) {
         let stride = plane.width;
-        let mut lines = Self { left: [S::default(); LINE], top: [S::default(); LINE] };
+        let lines = self;
         let Available { below_left, left, corner, top, top_right } = available;
         let column = |room: &mut [S], y: usize| {
             let samples = plane.samples.get((y * stride + x).wrapping_sub(1)..).unwrap_or_default();
@@ -89,7 +90,6 @@ impl<S: Sample> Neighbours<S> {
         } else {
             lines.substitute(SIDE, available, depth);
         }
-        lines
     }
 
     /// Replaces missing neighbours by the nearest one on the way from the lower left to the upper right.
@@ -236,7 +236,8 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
             smooths || matches!(self.mode, PLANAR | 2..HORIZONTAL),
             smooths || self.mode == PLANAR || self.mode > VERTICAL,
         );
-        let mut lines = Neighbours::gather::<SIDE>(self.plane, self.place, self.available, far, self.depth);
+        let mut lines = Neighbours { left: [S::default(); LINE], top: [S::default(); LINE] };
+        lines.gather::<SIDE>(self.plane, self.place, self.available, far, self.depth);
         if smooths {
             lines.smooth::<SIDE>(self.smooths_strongly, self.depth);
         }
@@ -291,37 +292,51 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
         });
     }
 
-    /// Returns the neighbours along the main direction, from the index `LINE` on, which is the corner. Before it are those of
-    /// the other direction that a negative angle reaches.
+    /// Returns the neighbours along the main direction, and where the corner is among them. Before it are those of the other
+    /// direction that a negative angle reaches, for which there is `room`.
     #[inline(always)]
-    fn reference<const SIDE: usize>(&self, main: &[S; LINE], other: &[S; LINE], angle: i32) -> [S; 2 * LINE] {
-        let mut reference = [S::default(); 2 * LINE];
-        reference[LINE..].copy_from_slice(main);
+    fn reference<'r, const SIDE: usize>(
+        &self,
+        main: &'r [S; LINE],
+        other: &[S; LINE],
+        angle: i32,
+        room: &'r mut [S; LINE],
+    ) -> (&'r [S; LINE], usize) {
+        if angle >= 0 {
+            return (main, 0);
+        }
+        const CORNER: usize = 32;
+        room[CORNER..=CORNER + SIDE].copy_from_slice(&main[..=SIDE]);
         let reached = (SIDE as i32 * angle) >> 5;
         if reached < -1 {
             let inverse = i32::from(INVERSE_ANGLES[usize::from(self.mode - 11) % 15]);
             for n in 1..=reached.unsigned_abs() as usize {
                 let from = (n as i32 * -inverse + 128) >> 8;
-                reference[(LINE - n) % LINE] = other[from as usize % LINE];
+                room[(CORNER - n) % LINE] = other[from as usize % LINE];
             }
         }
-        reference
+        (room, CORNER)
     }
 
-    /// Returns a predicted line across the main direction.
+    /// Returns `COUNT` predicted samples of a line across the main direction, from `at` on.
     #[inline(always)]
-    fn line<const SIDE: usize>(reference: &[S; 2 * LINE], n: usize, angle: i32) -> [S; SIDE] {
+    fn line<const COUNT: usize>(
+        (reference, corner): (&[S; LINE], usize),
+        n: usize,
+        at: usize,
+        angle: i32,
+    ) -> [S; COUNT] {
         let position = (n as i32 + 1) * angle;
-        let start = (LINE as i32 + 1 + (position >> 5)) as usize;
+        let start = (corner as i32 + 1 + (position >> 5)) as usize + at;
         let fraction = (position & 31) as u8;
-        let (near, far) = (&reference[start..][..SIDE], &reference[start + 1..][..SIDE]);
-        let mut line = [S::default(); SIDE];
+        let mut line = [S::default(); COUNT];
+        let Some(near) = reference.get(start..).and_then(<[S]>::first_chunk::<COUNT>) else { return line };
         if fraction == 0 {
-            line.copy_from_slice(near);
-            return line;
+            return *near;
         }
+        let Some(far) = reference.get(start + 1..).and_then(<[S]>::first_chunk::<COUNT>) else { return line };
         let (near_weight, far_weight) = (S::Wide::from(32 - fraction), S::Wide::from(fraction));
-        for x in 0..SIDE {
+        for x in 0..COUNT {
             let sum = near_weight * near[x].wide() + far_weight * far[x].wide() + S::Wide::from(16);
             line[x] = S::narrow(sum >> 5);
         }
@@ -332,11 +347,12 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
     fn from_top<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
         let angle = i32::from(ANGLES[usize::from(self.mode - 2) % 33]);
         let Neighbours { left, top } = lines;
-        let reference = self.reference::<SIDE>(top, left, angle);
+        let mut room = [S::default(); LINE];
+        let reference = self.reference::<SIDE>(top, left, angle, &mut room);
         let smooths_edge = self.mode == VERTICAL && self.edges.1 && SIDE < 32;
         let (corner, first, most) = (top[0].get(), top[1].get(), (1 << self.depth) - 1);
         self.block().rows::<SIDE>(|y, row| {
-            *row = Self::line(&reference, y, angle);
+            *row = Self::line(reference, y, 0, angle);
             if smooths_edge {
                 row[0] = S::new((first + ((left[y + 1].get() - corner) >> 1)).clamp(0, most));
             }
@@ -347,14 +363,15 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
     fn from_left<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
         let angle = i32::from(ANGLES[usize::from(self.mode - 2) % 33]);
         let Neighbours { left, top } = lines;
-        let reference = self.reference::<SIDE>(left, top, angle);
+        let mut room = [S::default(); LINE];
+        let reference = self.reference::<SIDE>(left, top, angle, &mut room);
         let mut rows = [[S::default(); SIDE]; SIDE];
         for left in (0..SIDE).step_by(8) {
             for top in (0..SIDE).step_by(8) {
                 // Blocks of 4 x 4 fill a quarter.
                 let mut columns = [[S::default(); 8]; 8];
                 for (n, column) in columns.iter_mut().enumerate().take(SIDE) {
-                    *column = Self::part(&reference, left + n, top, angle);
+                    *column = Self::line(reference, left + n, top, angle);
                 }
                 let turned = self.isa.transpose8(columns);
                 for (row, turned) in rows[top..].iter_mut().zip(&turned) {
@@ -372,21 +389,5 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
             }
         }
         self.block().rows::<SIDE>(|y, row| *row = rows[y % SIDE]);
-    }
-
-    /// Returns eight samples of a predicted line from `at` on.
-    #[inline(always)]
-    fn part(reference: &[S; 2 * LINE], n: usize, at: usize, angle: i32) -> [S; 8] {
-        let position = (n as i32 + 1) * angle;
-        let start = (LINE as i32 + 1 + (position >> 5)) as usize + at;
-        let (near, far) = (&reference[start..][..8], &reference[start + 1..][..8]);
-        let fraction = (position & 31) as u8;
-        let (near_weight, far_weight) = (S::Wide::from(32 - fraction), S::Wide::from(fraction));
-        let mut part = [S::default(); 8];
-        for x in 0..8 {
-            let sum = near_weight * near[x].wide() + far_weight * far[x].wide() + S::Wide::from(16);
-            part[x] = S::narrow(sum >> 5);
-        }
-        part
     }
 }

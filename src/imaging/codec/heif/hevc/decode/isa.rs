@@ -21,6 +21,9 @@ pub(super) trait Isa: Copy {
     /// Swaps rows and columns.
     fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8];
 
+    /// Adds residuals to samples.
+    fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8];
+
     /// Filters eight lines across an edge: see [`deblock::filter_edge`].
     fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32);
 
@@ -41,6 +44,10 @@ impl Isa for Portable {
 
     fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
         std::array::from_fn(|y| std::array::from_fn(|x| rows[x][y]))
+    }
+
+    fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
+        std::array::from_fn(|n| samples[n].plus(residuals[n], most))
     }
 
     fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
@@ -94,6 +101,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
+            // SAFETY: as above.
+            unsafe { add8(samples, residuals, most) }
+        }
+
+        #[inline(always)]
         fn filter_edge<S: Sample>(
             self,
             rows: &mut [[S; 8]; 8],
@@ -134,6 +147,19 @@ mod x86 {
         }
         let turned: [__m128i; 8] = words8(bytemuck::cast(rows));
         bytemuck::cast(turned)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+    fn add8<S: Sample>(samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
+        let residuals: __m128i = bytemuck::must_cast(residuals);
+        if let Ok(bytes) = bytemuck::try_cast::<[S; 8], u64>(samples) {
+            let words = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(bytes.cast_signed()));
+            let sums = _mm_adds_epi16(words, residuals);
+            return bytemuck::cast(_mm_cvtsi128_si64(_mm_packus_epi16(sums, sums)));
+        }
+        let sums = _mm_adds_epi16(bytemuck::cast(samples), residuals);
+        bytemuck::cast(_mm_max_epi16(_mm_min_epi16(sums, _mm_set1_epi16(most)), _mm_setzero_si128()))
     }
 
     #[inline]

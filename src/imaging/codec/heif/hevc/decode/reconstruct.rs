@@ -1,18 +1,19 @@
 //! Adds residuals to predicted samples (ITU-T H.265 section 8.6.7), and predicts chroma residuals from those of luma (8.6.6).
 
-use super::isa::Kernel;
+use super::isa::{Isa, Kernel};
 use super::sample::{Block, Sample};
 use super::transform;
 
 /// Adds the residuals of a block.
-pub(super) struct AddResiduals<'b, S> {
+pub(super) struct AddResiduals<'b, S, I> {
+    pub(super) isa: I,
     pub(super) block: Block<'b, S>,
     pub(super) residuals: &'b transform::Block,
     pub(super) log2: u32,
     pub(super) depth: u32,
 }
 
-impl<S: Sample> Kernel for AddResiduals<'_, S> {
+impl<S: Sample, I: Isa> Kernel for AddResiduals<'_, S, I> {
     type Output = ();
 
     #[inline(always)]
@@ -26,15 +27,23 @@ impl<S: Sample> Kernel for AddResiduals<'_, S> {
     }
 }
 
-impl<S: Sample> AddResiduals<'_, S> {
+impl<S: Sample, I: Isa> AddResiduals<'_, S, I> {
     #[inline(always)]
     fn add<const SIDE: usize>(&mut self) {
         let most = ((1 << self.depth) - 1) as i16;
         let (rows, _) = self.residuals.as_chunks::<SIDE>();
         self.block.rows::<SIDE>(|y, samples| {
             let Some(residuals) = rows.get(y) else { return };
-            for (sample, residual) in samples.iter_mut().zip(residuals) {
-                *sample = sample.plus(*residual, most);
+            if SIDE == 4 {
+                for (sample, residual) in samples.iter_mut().zip(residuals) {
+                    *sample = sample.plus(*residual, most);
+                }
+                return;
+            }
+            let (samples, _) = samples.as_chunks_mut::<8>();
+            let (residuals, _) = residuals.as_chunks::<8>();
+            for (samples, residuals) in samples.iter_mut().zip(residuals) {
+                *samples = self.isa.add8(*samples, *residuals, most);
             }
         });
     }

@@ -356,7 +356,7 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
         }
         let block = self.planes[component % 3].block(x, y);
         let depth = self.tools.depth;
-        self.isa.run(AddResiduals { block, residuals: &self.residuals, log2, depth });
+        self.isa.run(AddResiduals { isa: self.isa, block, residuals: &self.residuals, log2, depth });
         if component == 0 && self.pps.cross_component {
             std::mem::swap(&mut self.residuals, &mut self.luma_residuals);
         }

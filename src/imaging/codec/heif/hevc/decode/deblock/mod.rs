@@ -164,7 +164,6 @@ impl<S: Sample, I: Isa> RowFilter<'_, S, I> {
             return;
         }
         let depth = u32::from(self.sps.header.depth);
-        let most = (1 << depth) - 1;
         for component in [1, 2] {
             let qp = chroma_qp(format, edge.qp + self.pps.chroma_qp[component - 1]);
             let tc = i32::from(TC[(qp + 2 + edge.offsets.tc).clamp(0, 53) as usize]) << (depth - 8);
@@ -174,23 +173,34 @@ impl<S: Sample, I: Isa> RowFilter<'_, S, I> {
             let plane = &mut self.planes[component];
             let stride = plane.width;
             let (x, y) = (8 * edge.column >> right, 8 * edge.line >> down);
-            let (step, along, half) =
-                if VERTICAL { (1, stride, 4 >> down) } else { (stride, 1, 4 >> right) };
+            let (step, half) = if VERTICAL { (1, 4 >> down) } else { (stride, 4 >> right) };
             let Some(start) = (y * stride + x).checked_sub(2 * step) else { continue };
             let first = if edge.halves[0] { 0 } else { half };
             let last = if edge.halves[1] { 2 * half } else { half };
-            let Some(samples) = plane.samples.get_mut(start..=start + 3 * step + (last - 1) * along) else {
-                continue;
-            };
-            for k in first..last {
-                let at = |n: usize| n * step + k * along;
-                let [p1, p0, q0, q1] = [0, 1, 2, 3].map(|n| samples[at(n)].get());
-                let delta = ((((q0 - p0) << 2) + p1 - q1 + 4) >> 3).clamp(-tc, tc);
+            let most = (1 << depth) - 1;
+            let filter = |p1: S, p0: &mut S, q0: &mut S, q1: S| {
+                let (before, after) = (p0.get(), q0.get());
+                let delta = ((((after - before) << 2) + p1.get() - q1.get() + 4) >> 3).clamp(-tc, tc);
                 if edge.changes[0] {
-                    samples[at(1)] = S::new((p0 + delta).clamp(0, most));
+                    *p0 = S::new((before + delta).clamp(0, most));
                 }
                 if edge.changes[1] {
-                    samples[at(2)] = S::new((q0 - delta).clamp(0, most));
+                    *q0 = S::new((after - delta).clamp(0, most));
+                }
+            };
+            let samples = plane.samples.get_mut(start..).unwrap_or_default();
+            if VERTICAL {
+                for line in samples.chunks_mut(stride).take(last).skip(first) {
+                    if let Some([p1, p0, q0, q1]) = line.first_chunk_mut() {
+                        filter(*p1, p0, q0, *q1);
+                    }
+                }
+            } else {
+                let mut lines = samples.chunks_mut(stride).map(|line| line.get_mut(first..last).unwrap_or_default());
+                if let (Some(p1), Some(p0), Some(q0), Some(q1)) = (lines.next(), lines.next(), lines.next(), lines.next()) {
+                    for (((p1, p0), q0), q1) in p1.iter().zip(p0).zip(q0).zip(q1.iter()) {
+                        filter(*p1, p0, q0, *q1);
+                    }
                 }
             }
         }
