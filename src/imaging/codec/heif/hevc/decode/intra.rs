@@ -46,9 +46,11 @@ impl<S: Sample> Neighbours<S> {
         let lines = self;
         let Available { below_left, left, corner, top, top_right } = available;
         let column = |room: &mut [S], y: usize| {
-            let samples = plane.samples.get((y * stride + x).wrapping_sub(1)..).unwrap_or_default();
-            for (to, sample) in room.iter_mut().zip(samples.iter().step_by(stride.max(1))) {
-                *to = *sample;
+            let start = (y * stride + x).wrapping_sub(1);
+            let last = start.wrapping_add(stride * (room.len() - 1));
+            let samples = plane.samples.get(start..=last).unwrap_or_default();
+            for (n, to) in room.iter_mut().enumerate() {
+                *to = samples.get(n * stride).copied().unwrap_or_default();
             }
         };
         if left {
@@ -162,9 +164,11 @@ impl<S: Sample> Neighbours<S> {
         let new_corner = mean(self.left[1], self.top[0], self.top[1]);
         for line in [&mut self.left, &mut self.top] {
             let old = *line;
-            for n in 1..2 * SIDE {
-                line[n] = mean(old[n - 1], old[n], old[n + 1]);
+            // One more than needed is a whole number of vectors.
+            for n in 0..2 * SIDE {
+                line[n + 1] = mean(old[n], old[n + 1], old[n + 2]);
             }
+            line[2 * SIDE] = old[2 * SIDE];
             line[0] = new_corner;
         }
     }
@@ -318,31 +322,6 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
         (room, CORNER)
     }
 
-    /// Returns `COUNT` predicted samples of a line across the main direction, from `at` on.
-    #[inline(always)]
-    fn line<const COUNT: usize>(
-        (reference, corner): (&[S; LINE], usize),
-        n: usize,
-        at: usize,
-        angle: i32,
-    ) -> [S; COUNT] {
-        let position = (n as i32 + 1) * angle;
-        let start = (corner as i32 + 1 + (position >> 5)) as usize + at;
-        let fraction = (position & 31) as u8;
-        let mut line = [S::default(); COUNT];
-        let Some(near) = reference.get(start..).and_then(<[S]>::first_chunk::<COUNT>) else { return line };
-        if fraction == 0 {
-            return *near;
-        }
-        let Some(far) = reference.get(start + 1..).and_then(<[S]>::first_chunk::<COUNT>) else { return line };
-        let (near_weight, far_weight) = (S::Wide::from(32 - fraction), S::Wide::from(fraction));
-        for x in 0..COUNT {
-            let sum = near_weight * near[x].wide() + far_weight * far[x].wide() + S::Wide::from(16);
-            line[x] = S::narrow(sum >> 5);
-        }
-        line
-    }
-
     #[inline(always)]
     fn from_top<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
         let angle = i32::from(ANGLES[usize::from(self.mode - 2) % 33]);
@@ -351,8 +330,10 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
         let reference = self.reference::<SIDE>(top, left, angle, &mut room);
         let smooths_edge = self.mode == VERTICAL && self.edges.1 && SIDE < 32;
         let (corner, first, most) = (top[0].get(), top[1].get(), (1 << self.depth) - 1);
-        self.block().rows::<SIDE>(|y, row| {
-            *row = Self::line(reference, y, 0, angle);
+        let (x, y) = self.place;
+        let isa = self.isa;
+        self.plane.block(x, y).rows::<SIDE>(|y, row| {
+            *row = line(isa, reference, y, 0, angle);
             if smooths_edge {
                 row[0] = S::new((first + ((left[y + 1].get() - corner) >> 1)).clamp(0, most));
             }
@@ -365,15 +346,16 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
         let Neighbours { left, top } = lines;
         let mut room = [S::default(); LINE];
         let reference = self.reference::<SIDE>(left, top, angle, &mut room);
+        let isa = self.isa;
         let mut rows = [[S::default(); SIDE]; SIDE];
         for left in (0..SIDE).step_by(8) {
             for top in (0..SIDE).step_by(8) {
                 // Blocks of 4 x 4 fill a quarter.
                 let mut columns = [[S::default(); 8]; 8];
                 for (n, column) in columns.iter_mut().enumerate().take(SIDE) {
-                    *column = Self::line(reference, left + n, top, angle);
+                    *column = line(isa, reference, left + n, top, angle);
                 }
-                let turned = self.isa.transpose8(columns);
+                let turned = isa.transpose8(columns);
                 for (row, turned) in rows[top..].iter_mut().zip(&turned) {
                     for (to, from) in row[left..].iter_mut().zip(turned) {
                         *to = *from;
@@ -390,4 +372,32 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
         }
         self.block().rows::<SIDE>(|y, row| *row = rows[y % SIDE]);
     }
+}
+
+/// Returns `COUNT` predicted samples of a line across the main direction, from `at` on.
+#[inline(always)]
+fn line<S: Sample, I: Isa, const COUNT: usize>(
+    isa: I,
+    (reference, corner): (&[S; LINE], usize),
+    n: usize,
+    at: usize,
+    angle: i32,
+) -> [S; COUNT] {
+    let position = (n as i32 + 1) * angle;
+    let start = (corner as i32 + 1 + (position >> 5)) as usize + at;
+    let fraction = (position & 31) as u8;
+    let mut line = [S::default(); COUNT];
+    let reference = reference.get(start..).unwrap_or_default();
+    for (n, eight) in line.chunks_mut(8).enumerate() {
+        let at = |offset: usize| reference.get(8 * n + offset..).and_then(<[S]>::first_chunk::<8>);
+        let Some(near) = at(0) else { continue };
+        let mixed = match at(1) {
+            Some(far) if fraction != 0 => isa.mix8(*near, *far, fraction),
+            _ => *near,
+        };
+        for (to, sample) in eight.iter_mut().zip(mixed) {
+            *to = sample;
+        }
+    }
+    line
 }

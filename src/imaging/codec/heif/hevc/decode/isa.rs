@@ -21,6 +21,9 @@ pub(super) trait Isa: Copy {
     /// Swaps rows and columns.
     fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8];
 
+    /// Returns weighted means: `fraction` of 32 parts are those of `far`.
+    fn mix8<S: Sample>(self, near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8];
+
     /// Adds residuals to samples.
     fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8];
 
@@ -44,6 +47,14 @@ impl Isa for Portable {
 
     fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
         std::array::from_fn(|y| std::array::from_fn(|x| rows[x][y]))
+    }
+
+    fn mix8<S: Sample>(self, near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
+        let (near_weight, far_weight) = (S::Wide::from(32 - fraction), S::Wide::from(fraction));
+        std::array::from_fn(|n| {
+            let sum = near_weight * near[n].wide() + far_weight * far[n].wide() + S::Wide::from(16);
+            S::narrow(sum >> 5)
+        })
     }
 
     fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
@@ -101,6 +112,12 @@ mod x86 {
         }
 
         #[inline(always)]
+        fn mix8<S: Sample>(self, near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
+            // SAFETY: as above.
+            unsafe { mix8(near, far, fraction) }
+        }
+
+        #[inline(always)]
         fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
             // SAFETY: as above.
             unsafe { add8(samples, residuals, most) }
@@ -147,6 +164,27 @@ mod x86 {
         }
         let turned: [__m128i; 8] = words8(bytemuck::cast(rows));
         bytemuck::cast(turned)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+    fn mix8<S: Sample>(near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
+        let (low, high) = (i32::from(32 - fraction), i32::from(fraction));
+        if let (Ok(near), Ok(far)) =
+            (bytemuck::try_cast::<[S; 8], i64>(near), bytemuck::try_cast::<[S; 8], i64>(far))
+        {
+            let pairs = _mm_unpacklo_epi8(_mm_cvtsi64_si128(near), _mm_cvtsi64_si128(far));
+            let sums = _mm_maddubs_epi16(pairs, _mm_set1_epi16((high << 8 | low) as i16));
+            let means = _mm_srli_epi16::<5>(_mm_add_epi16(sums, _mm_set1_epi16(16)));
+            return bytemuck::cast(_mm_cvtsi128_si64(_mm_packus_epi16(means, means)));
+        }
+        let (near, far): (__m128i, __m128i) = (bytemuck::cast(near), bytemuck::cast(far));
+        let weights = _mm_set1_epi32(high << 16 | low);
+        let mean = |pairs| {
+            _mm_srli_epi32::<5>(_mm_add_epi32(_mm_madd_epi16(pairs, weights), _mm_set1_epi32(16)))
+        };
+        let (lower, upper) = (_mm_unpacklo_epi16(near, far), _mm_unpackhi_epi16(near, far));
+        bytemuck::cast(_mm_packus_epi32(mean(lower), mean(upper)))
     }
 
     #[inline]
