@@ -68,45 +68,35 @@ impl Codec {
     }
 
     /// Returns the bytes of one decoded picture.
-    pub(super) fn picture_memory(self, header: &Header) -> u64 {
+    pub(super) fn picture_memory(header: &Header) -> u64 {
         let samples = header.chroma.samples(header.pixels());
-        match self {
-            #[cfg(feature = "heic")]
-            Self::Hevc => 2 * samples,
-            #[cfg(feature = "avif")]
-            Self::Av1 if header.depth == 8 => samples,
-            #[cfg(feature = "avif")]
-            Self::Av1 => 2 * samples,
-        }
+        if header.depth == 8 { samples } else { 2 * samples }
     }
 
     /// Returns a measured upper bound of the bytes that decoding one picture holds, without the picture and its coded data.
     pub(super) fn working_memory(self, header: &Header) -> u64 {
-        let picture = self.picture_memory(header);
         let pixels = header.pixels();
         match self {
-            // The picture before its offsets are applied, or before it is cropped to its window; 33 bytes for each 8 x 8
-            // pixels; the filters of each coding tree block; tables.
+            // Three bytes for each 8 x 8 pixels; the filters of each coding tree block; a row of these blocks as it was before
+            // the last filter; tables, and the headers of slices.
             #[cfg(feature = "heic")]
             Self::Hevc => {
                 let blocks = pixels.div_ceil(u64::from(header.block).pow(2));
-                picture + pixels * 33 / 64 + 64 * blocks + (64 << 10)
+                let row = 2 * u64::from(header.coded.0 + 2) * u64::from(header.block + 5);
+                pixels * 3 / 64 + 48 * blocks + row + (192 << 10)
             }
             // The picture before film grain is added, data for each block, and tables.
             #[cfg(feature = "avif")]
-            Self::Av1 => u64::from(header.has_grain) * picture + pixels + (2 << 20),
+            Self::Av1 => u64::from(header.has_grain) * Self::picture_memory(header) + pixels + (2 << 20),
         }
     }
 
     /// Returns an upper bound of the bytes that the decoder holds of the coded data of a picture.
     pub(super) fn data_memory(self, data: &[u8]) -> u64 {
         match self {
-            // A copy without its escapes, and the positions of these in a list that grows by doubling.
+            // A copy without its escapes. What is kept of each slice is in the working memory.
             #[cfg(feature = "heic")]
-            Self::Hevc => {
-                let escapes = memchr::memmem::find_iter(data, b"\0\0\x03").count();
-                (data.len() + 12 * escapes) as u64
-            }
+            Self::Hevc => data.len() as u64,
             // A copy of the units that are decoded, and one in the decoder.
             #[cfg(feature = "avif")]
             Self::Av1 => 2 * data.len() as u64,

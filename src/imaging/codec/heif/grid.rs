@@ -134,7 +134,7 @@ impl<'a> Grid<'a> {
     pub(super) fn memory(&self) -> u64 {
         let data = self.tiles.iter().map(|tile| self.codec.data_memory(&tile.data)).max().unwrap_or(0);
         let copied: u64 = self.tiles.iter().filter_map(Tile::copied).sum();
-        u64::from(self.columns) * self.codec.picture_memory(&self.header)
+        u64::from(self.columns) * Codec::picture_memory(&self.header)
             + self.codec.working_memory(&self.header)
             + data
             + copied

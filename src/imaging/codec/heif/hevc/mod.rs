@@ -22,6 +22,8 @@ const PPS: u8 = 34;
 /// Most NAL units of a configuration, each read for each tile: the 64 possible picture parameter sets, and as many others.
 const MAX_CONFIGURATION_NALS: usize = 128;
 const FIRST_NON_SLICE: u8 = 32;
+/// Most slice segments of a picture (ITU-T H.265 table A.8).
+const MAX_SEGMENTS: usize = 600;
 
 /// The parts of a decoder configuration (`hvcC`, ISO/IEC 14496-15 section 8.3.3.1).
 struct Configuration<'a> {
@@ -101,6 +103,9 @@ fn slices(data: &[u8], length_bytes: u8) -> Result<Vec<Unit>, ImageError> {
             len = len << 8 | usize::from(reader.u8().map_err(|_| ImageError::Truncated)?);
         }
         let nal = reader.take(len).map_err(|_| ImageError::Truncated)?;
+        if slices.len() == MAX_SEGMENTS {
+            return Err(ImageError::Unsupported);
+        }
         if let Some(kind) = kind_of(nal).filter(|kind| *kind < FIRST_NON_SLICE) {
             slices.push(Unit::new(kind, unescaped(nal.get(2..).unwrap_or_default())));
         }

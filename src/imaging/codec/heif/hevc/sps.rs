@@ -184,7 +184,7 @@ fn window(
         let (before, after) = (bits.golomb()?, bits.golomb()?);
         let cut = before.checked_add(after).and_then(|cut| cut.checked_mul(unit));
         let shown = cut.and_then(|cut| side.checked_sub(cut)).ok_or(ImageError::Corrupt)?;
-        Ok::<_, ImageError>((shown, before * unit))
+        Ok((shown, before * unit))
     };
     let ((width, left), (height, top)) = (cut(coded.0, half_width)?, cut(coded.1, half_height)?);
     Ok(((width, height), (left, top)))

@@ -47,7 +47,7 @@ fn video_signal(bits: &mut Bits<'_>) -> Result<Cicp, ImageError> {
     bits.skip(3)?;
     let mut cicp = Cicp { full_range: bits.flag()?, ..Cicp::UNSPECIFIED };
     if bits.flag()? {
-        let mut code = || Ok::<_, ImageError>(u16::try_from(bits.read(8)?).unwrap_or(0));
+        let mut code = || Ok(u16::try_from(bits.read(8)?).unwrap_or(0));
         cicp = Cicp { primaries: code()?, transfer: code()?, matrix: code()?, ..cicp };
     }
     Ok(cicp)

@@ -39,11 +39,12 @@ enum Fault {
     Corrupt,
 }
 
-impl From<Fault> for ImageError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Truncated => Self::Truncated,
-            Fault::Corrupt => Self::Corrupt,
+impl Fault {
+    /// Returns the reason for clients. It is larger, so it is not passed through each block.
+    fn reason(self) -> ImageError {
+        match self {
+            Self::Truncated => ImageError::Truncated,
+            Self::Corrupt => ImageError::Corrupt,
         }
     }
 }

@@ -190,13 +190,13 @@ impl<'a, S: Sample, I: Isa> Decoder<'a, S, I> {
         self.cabac = Cabac::new(data);
         let mut is_start = true;
         loop {
-            let block = self.raster(self.next).ok_or(Fault::Corrupt)?;
+            let block = self.raster(self.next).ok_or(ImageError::Corrupt)?;
             let starts = self.enter(block);
             if starts.tile || starts.row || is_start {
                 self.prepare(segment.is_dependent && is_start, starts);
             }
             is_start = false;
-            self.tree_block(block)?;
+            self.tree_block(block).map_err(Fault::reason)?;
             if self.cabac.is_past_end() {
                 return Err(ImageError::Truncated);
             }
