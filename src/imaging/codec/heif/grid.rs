@@ -130,6 +130,16 @@ impl<'a> Grid<'a> {
         tiles.iter().map(decode).collect()
     }
 
+    /// Asserts that code with and without SIMD decodes the tiles alike.
+    #[cfg(all(feature = "heic", any(test, fuzzing)))]
+    pub(super) fn assert_paths_agree(&self) {
+        if self.codec == Codec::Hevc {
+            for tile in &self.tiles {
+                super::hevc::assert_paths_agree(tile.configuration, &tile.data);
+            }
+        }
+    }
+
     /// Returns an upper bound of the bytes at the peak of decoding: a row of tiles, and the working memory for one tile.
     pub(super) fn memory(&self) -> u64 {
         let data = self.tiles.iter().map(|tile| self.codec.data_memory(&tile.data)).max().unwrap_or(0);

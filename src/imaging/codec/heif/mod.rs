@@ -99,6 +99,15 @@ impl<'a> Heif<'a> {
         Ok(Self { colour, alpha, cicp, profile, exif, transform })
     }
 
+    /// Asserts that code with and without SIMD decodes the tiles alike.
+    #[cfg(all(feature = "heic", any(test, fuzzing)))]
+    pub(in crate::imaging) fn assert_paths_agree(&self) {
+        self.colour.assert_paths_agree();
+        if let Some(alpha) = &self.alpha {
+            alpha.grid.assert_paths_agree();
+        }
+    }
+
     /// Decodes the image, and passes each row from top to bottom to `give` as RGB over white.
     fn rows(&self, mut give: impl FnMut(&[u8]) -> Result<(), ImageError>) -> Result<(), ImageError> {
         let crop = self.transform.crop;

@@ -14,6 +14,8 @@ use self::decode::Unit;
 use self::pps::Pps;
 use self::sps::Sps;
 use super::boxes::Reader;
+#[cfg(any(test, fuzzing))]
+use super::picture::Chroma;
 use super::picture::{Header, Picture};
 use crate::imaging::error::ImageError;
 
@@ -91,6 +93,42 @@ pub(super) fn decode(configuration: &[u8], data: &[u8]) -> Result<Picture, Image
     let units = slices(data, configuration.length_bytes)?;
     let pps = configuration.picture_set(&sps, &units)?;
     Ok(Picture { header: sps.header, planes: decode::decode(&sps, &pps, &units)? })
+}
+
+/// Asserts that code with and without SIMD decodes a picture to the same samples, or refuses it for the same reason.
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::panic, reason = "a fuzz target reports a finding by a panic")]
+pub(super) fn assert_paths_agree(configuration: &[u8], data: &[u8]) {
+    let decode = |portably: bool| {
+        let configuration = Configuration::read(configuration)?;
+        let sps = Sps::read(configuration.sps)?;
+        let units = slices(data, configuration.length_bytes)?;
+        let pps = configuration.picture_set(&sps, &units)?;
+        let planes = if portably {
+            decode::decode_anywhere(&sps, &pps, &units)?
+        } else {
+            decode::decode(&sps, &pps, &units)?
+        };
+        Ok::<_, ImageError>((sps.header, planes))
+    };
+    match (decode(false), decode(true)) {
+        (Ok((header, planes)), Ok((_, portable))) => {
+            let (half_width, half_height) = header.chroma.halves();
+            let count = if header.chroma == Chroma::None { 1 } else { 3 };
+            for plane in 0..count {
+                let right = u32::from(plane > 0 && half_width);
+                let down = u32::from(plane > 0 && half_height);
+                let (mut got, mut expected) = (vec![0; header.shown.0 as usize >> right], Vec::new());
+                expected.clone_from(&got);
+                for row in 0..header.shown.1 as usize >> down {
+                    assert_eq!(planes.copy_row(plane, row, &mut got), Ok(()));
+                    assert_eq!(portable.copy_row(plane, row, &mut expected), Ok(()));
+                    assert!(got == expected, "plane {plane}, row {row}");
+                }
+            }
+        }
+        (got, expected) => assert_eq!(got.err(), expected.err()),
+    }
 }
 
 /// Returns the slices among the NAL units of a picture's data.

@@ -93,13 +93,7 @@ impl Segment {
 }
 
 impl Slice {
-    fn read(
-        bits: &mut Bits<'_>,
-        kind: u8,
-        first: usize,
-        sps: &Sps,
-        pps: &Pps,
-    ) -> Result<Self, ImageError> {
+    fn read(bits: &mut Bits<'_>, kind: u8, first: usize, sps: &Sps, pps: &Pps) -> Result<Self, ImageError> {
         const INTRA: u32 = 2;
         bits.skip(pps.extra_slice_bits)?;
         if bits.golomb()? != INTRA {

@@ -78,7 +78,9 @@ impl Sps {
         let depths = (bits.golomb()?, bits.golomb()?);
         let depth = match depths {
             // The planes of a picture have one type of samples.
-            (luma, colour) if luma != colour && chroma != Chroma::None => return Err(ImageError::Unsupported),
+            (luma, colour) if luma != colour && chroma != Chroma::None => {
+                return Err(ImageError::Unsupported);
+            }
             (0..=4, _) => u8::try_from(8 + depths.0).map_err(|_| ImageError::Corrupt)?,
             _ => return Err(ImageError::Unsupported),
         };
@@ -140,8 +142,7 @@ impl Sps {
             cicp = vui::read(&mut bits, sub_layers)?.unwrap_or(cicp);
         }
         let range = if bits.flag()? { extensions(&mut bits)? } else { RangeExtension::default() };
-        let header =
-            Header { coded, shown, chroma, depth, block: 1 << block_log2, has_grain: false, cicp };
+        let header = Header { coded, shown, chroma, depth, block: 1 << block_log2, has_grain: false, cicp };
         Ok(Self {
             header,
             cut,
@@ -222,11 +223,7 @@ fn pcm(bits: &mut Bits<'_>, block_log2: u32, depth: u8) -> Result<Pcm, ImageErro
 }
 
 /// Reads a short-term reference picture set (section 7.3.7), which a still picture does not use. Returns the pictures in it.
-pub(super) fn reference_set(
-    bits: &mut Bits<'_>,
-    known: &[u32],
-    in_slice: bool,
-) -> Result<u32, ImageError> {
+pub(super) fn reference_set(bits: &mut Bits<'_>, known: &[u32], in_slice: bool) -> Result<u32, ImageError> {
     if !known.is_empty() && bits.flag()? {
         let back = if in_slice { bits.golomb()? as usize } else { 0 };
         bits.skip(1)?;

@@ -45,6 +45,9 @@ impl<S: Sample> Neighbours<S> {
         let stride = plane.width;
         let lines = self;
         let Available { below_left, left, corner, top, top_right } = available;
+        // The far ones may stand in for missing near ones.
+        let has_all = left && corner && top;
+        let far = if has_all { far } else { (true, true) };
         let column = |room: &mut [S], y: usize| {
             let start = (y * stride + x).wrapping_sub(1);
             let last = start.wrapping_add(stride * (room.len() - 1));
@@ -67,7 +70,9 @@ impl<S: Sample> Neighbours<S> {
         if top && let Some(samples) = above.first_chunk::<SIDE>() {
             lines.top[1..=SIDE].copy_from_slice(samples);
         }
-        if far.1 && let Some(above) = above.get(SIDE..) {
+        if far.1
+            && let Some(above) = above.get(SIDE..)
+        {
             match above.first_chunk::<SIDE>() {
                 Some(samples) if top_right == SIDE => {
                     lines.top[1 + SIDE..=2 * SIDE].copy_from_slice(samples);
@@ -79,7 +84,7 @@ impl<S: Sample> Neighbours<S> {
                 }
             }
         }
-        if left && corner && top {
+        if has_all {
             lines.left[0] = lines.top[0];
             if far.0 && below_left < SIDE {
                 let last = lines.left[SIDE + below_left];
@@ -215,8 +220,8 @@ impl<S: Sample, I: Isa> Kernel for Predict<'_, S, I> {
 
 /// `intraPredAngle` of the modes from 2 on (table 8-5).
 const ANGLES: [i8; 33] = [
-    32, 26, 21, 17, 13, 9, 5, 2, 0, -2, -5, -9, -13, -17, -21, -26, -32, -26, -21, -17, -13, -9, -5, -2, 0, 2, 5, 9, 13,
-    17, 21, 26, 32,
+    32, 26, 21, 17, 13, 9, 5, 2, 0, -2, -5, -9, -13, -17, -21, -26, -32, -26, -21, -17, -13, -9, -5, -2, 0,
+    2, 5, 9, 13, 17, 21, 26, 32,
 ];
 
 /// `invAngle` of the modes 11 to 25 (table 8-6).
@@ -268,7 +273,10 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
             let constant = wide(y + 1) * below + wide(SIDE);
             let weight = wide(SIDE - 1 - y);
             for x in 0..SIDE {
-                let sum = wide(SIDE - 1 - x) * from_left + wide(x + 1) * right + weight * top[x + 1].wide() + constant;
+                let sum = wide(SIDE - 1 - x) * from_left
+                    + wide(x + 1) * right
+                    + weight * top[x + 1].wide()
+                    + constant;
                 row[x] = S::narrow(sum >> (SIDE.ilog2() + 1));
             }
         });

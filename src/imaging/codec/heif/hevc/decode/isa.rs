@@ -180,9 +180,8 @@ mod x86 {
         }
         let (near, far): (__m128i, __m128i) = (bytemuck::cast(near), bytemuck::cast(far));
         let weights = _mm_set1_epi32(high << 16 | low);
-        let mean = |pairs| {
-            _mm_srli_epi32::<5>(_mm_add_epi32(_mm_madd_epi16(pairs, weights), _mm_set1_epi32(16)))
-        };
+        let mean =
+            |pairs| _mm_srli_epi32::<5>(_mm_add_epi32(_mm_madd_epi16(pairs, weights), _mm_set1_epi32(16)));
         let (lower, upper) = (_mm_unpacklo_epi16(near, far), _mm_unpackhi_epi16(near, far));
         bytemuck::cast(_mm_packus_epi32(mean(lower), mean(upper)))
     }
@@ -223,9 +222,8 @@ mod x86 {
     #[inline]
     #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
     fn words8(rows: [__m128i; 8]) -> [__m128i; 8] {
-        let pairs = |n: usize| {
-            (_mm_unpacklo_epi16(rows[n], rows[n + 1]), _mm_unpackhi_epi16(rows[n], rows[n + 1]))
-        };
+        let pairs =
+            |n: usize| (_mm_unpacklo_epi16(rows[n], rows[n + 1]), _mm_unpackhi_epi16(rows[n], rows[n + 1]));
         let [(a0, a1), (b0, b1), (c0, c1), (d0, d1)] = [pairs(0), pairs(2), pairs(4), pairs(6)];
         let fours = |a, b, c, d| {
             let (ab0, ab1) = (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));

@@ -4,7 +4,10 @@
 //! by rows of coding tree blocks. Each coding tree block is decoded at most once, and a picture with a missing one is refused,
 //! so the size of the picture bounds the work.
 
-#![expect(clippy::cast_possible_truncation, reason = "samples and coefficients are clipped as the standard says")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "samples and coefficients are clipped as the standard says"
+)]
 
 mod cabac;
 mod contexts;
@@ -119,3 +122,6 @@ impl<S: Sample> Planes for Shown<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,9 +136,8 @@ impl<'a, S: Sample, I: Isa> Decoder<'a, S, I> {
             tile_rows: parts(&pps.rows),
         };
         let lists = sps.scaling.as_ref().map(|lists| pps.scaling.as_ref().unwrap_or(lists));
-        let factors = lists.map(|lists| {
-            [0, 1, 2, 3].map(|size| [0, 1, 2].map(|component| lists.factors(size, component)))
-        });
+        let factors = lists
+            .map(|lists| [0, 1, 2, 3].map(|size| [0, 1, 2].map(|component| lists.factors(size, component))));
         let tools = Tools {
             sign_hiding: pps.sign_hiding,
             transform_skip: pps.transform_skip,

@@ -109,7 +109,13 @@ impl<'a> Scaler<'a> {
 
 impl Residual<'_, '_> {
     #[inline(always)]
-    fn last_prefix(cabac: &mut Cabac<'_>, contexts: &mut Contexts, first: u8, log2: u32, is_chroma: bool) -> u32 {
+    fn last_prefix(
+        cabac: &mut Cabac<'_>,
+        contexts: &mut Contexts,
+        first: u8,
+        log2: u32,
+        is_chroma: bool,
+    ) -> u32 {
         let (offset, shift) =
             if is_chroma { (15, log2 - 2) } else { (3 * (log2 - 2) + ((log2 - 1) >> 2), (log2 + 1) >> 2) };
         let most = 2 * log2 - 1;
@@ -156,8 +162,11 @@ impl Residual<'_, '_> {
         while prefix < 32 && cabac.bypass(1) == 1 {
             prefix += 1;
         }
-        let (base, bits) =
-            if prefix <= 3 { (u64::from(prefix), rice) } else { ((1 << (prefix - 3)) + 2, prefix - 3 + rice) };
+        let (base, bits) = if prefix <= 3 {
+            (u64::from(prefix), rice)
+        } else {
+            ((1 << (prefix - 3)) + 2, prefix - 3 + rice)
+        };
         let low = cabac.bypass_long(bits.min(32));
         let rest = (base << rice) + u64::from(low);
         // Levels have 16 bits.
@@ -185,11 +194,8 @@ impl Residual<'_, '_> {
         if scan == VERTICAL {
             (last_x, last_y) = (last_y, last_x);
         }
-        let last_sub_block = if LOG2 == 2 {
-            0
-        } else {
-            sub_block_order(LOG2 as usize, scan, last_x >> 2, last_y >> 2)
-        };
+        let last_sub_block =
+            if LOG2 == 2 { 0 } else { sub_block_order(LOG2 as usize, scan, last_x >> 2, last_y >> 2) };
         let last_order = ORDER_IN_SUB_BLOCK[scan][(last_y & 3) << 2 | last_x & 3];
 
         let scaling = match self.scaling {
@@ -213,8 +219,13 @@ impl Residual<'_, '_> {
         let mut greater1_context = 1;
         for n in (0..=last_sub_block).rev() {
             let sub_block = sub_blocks[n & 63];
-            let (left, top) = if LOG2 == 2 { (0, 0) } else { (usize::from(sub_block & 7), usize::from(sub_block >> 4 & 7)) };
-            let pattern = if LOG2 == 2 { 0 } else { coded[top] >> (left + 1) & 1 | (coded[top + 1] >> left & 1) << 1 };
+            let (left, top) = if LOG2 == 2 {
+                (0, 0)
+            } else {
+                (usize::from(sub_block & 7), usize::from(sub_block >> 4 & 7))
+            };
+            let pattern =
+                if LOG2 == 2 { 0 } else { coded[top] >> (left + 1) & 1 | (coded[top + 1] >> left & 1) << 1 };
             let is_between = n > 0 && n < last_sub_block;
             if is_between {
                 let context = CODED_SUB_BLOCK + 2 * chroma + u8::from(pattern != 0);

@@ -34,9 +34,10 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
     /// Parses the offsets of a coding tree block.
     pub(super) fn sao_syntax(&mut self, block: usize) {
         let across = self.maps.tile_columns.len();
-        for (exists, other) in
-            [(self.current.has_left, block.wrapping_sub(1)), (self.current.has_top, block.wrapping_sub(across))]
-        {
+        for (exists, other) in [
+            (self.current.has_left, block.wrapping_sub(1)),
+            (self.current.has_top, block.wrapping_sub(across)),
+        ] {
             if exists && self.cabac.flag(&mut self.contexts, SAO_MERGE) {
                 let sao = self.maps.blocks.get(other).map(|other| other.sao).unwrap_or_default();
                 self.set_sao(block, sao);
@@ -324,9 +325,9 @@ impl<S: Sample> BlockFilter<'_, S> {
         let (width, height) = self.size;
         let part = |at: isize, count: usize| if at < 0 { 0 } else { 1 + usize::from(at >= count as isize) };
         let may = |x: usize| {
-            steps.iter().all(|(dx, dy)| {
-                self.usable[part(y as isize + dy, height)][part(x as isize + dx, width)]
-            })
+            steps
+                .iter()
+                .all(|(dx, dy)| self.usable[part(y as isize + dy, height)][part(x as isize + dx, width)])
         };
         let (first, middle, last) = (may(0), may(1), may(width - 1));
         if middle {

@@ -77,11 +77,8 @@ const SUB_BLOCK_ORDERS: [[u8; 64]; 4] = [
     inverse(&SUB_BLOCKS[2], 4),
     inverse(&SUB_BLOCKS[3], 8),
 ];
-const FEW_SUB_BLOCK_ORDERS: [[u8; 64]; 3] = [
-    inverse(&FEW_SUB_BLOCKS[0], 2),
-    inverse(&FEW_SUB_BLOCKS[1], 2),
-    inverse(&FEW_SUB_BLOCKS[2], 2),
-];
+const FEW_SUB_BLOCK_ORDERS: [[u8; 64]; 3] =
+    [inverse(&FEW_SUB_BLOCKS[0], 2), inverse(&FEW_SUB_BLOCKS[1], 2), inverse(&FEW_SUB_BLOCKS[2], 2)];
 
 /// Returns the order of the sub-block at a position.
 pub(super) fn sub_block_order(log2: usize, scan: usize, x: usize, y: usize) -> usize {

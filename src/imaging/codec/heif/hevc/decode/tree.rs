@@ -29,8 +29,8 @@ pub(super) struct Unit {
 
 /// Modes of chroma in 4:2:2 pictures by that of luma, whose angles differ (table 8-3).
 const HALF_WIDTH_MODES: [u8; 35] = [
-    0, 1, 2, 2, 2, 2, 3, 5, 7, 8, 10, 12, 13, 15, 17, 18, 19, 20, 21, 22, 23, 23, 24, 24, 25, 25, 26, 27, 27, 28, 28, 29,
-    29, 30, 31,
+    0, 1, 2, 2, 2, 2, 3, 5, 7, 8, 10, 12, 13, 15, 17, 18, 19, 20, 21, 22, 23, 23, 24, 24, 25, 25, 26, 27, 27,
+    28, 28, 29, 29, 30, 31,
 ];
 
 impl<S: Sample, I: Isa> Decoder<'_, S, I> {
@@ -60,7 +60,9 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
         if depth <= self.pps.qp_delta_depth.unwrap_or(0) {
             self.start_quantiser_group(x, y);
         }
-        if self.slice.chroma_offsets && self.pps.chroma_offsets.as_ref().is_some_and(|(most, _)| depth <= *most) {
+        if self.slice.chroma_offsets
+            && self.pps.chroma_offsets.as_ref().is_some_and(|(most, _)| depth <= *most)
+        {
             self.quantiser.are_offsets_coded = false;
         }
         if !splits {
@@ -76,7 +78,8 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
     }
 
     fn split_flag(&mut self, x: usize, y: usize, depth: u32) -> bool {
-        let (left, top) = (x > self.current.x || self.current.has_left, y > self.current.y || self.current.has_top);
+        let (left, top) =
+            (x > self.current.x || self.current.has_left, y > self.current.y || self.current.has_top);
         let deeper_left = left && u32::from(self.left_depths[y / 8 & 7]) > depth;
         let above = self.top_depths.get(x / 8).copied().unwrap_or(0);
         let deeper_above = top && u32::from(above) > depth;
@@ -103,9 +106,8 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
         let is_smallest = log2 == self.sps.smallest_block_log2;
         let is_split = is_smallest && !self.cabac.flag(&mut self.contexts, PART_MODE);
         let mut is_exempt = bypasses;
-        let pcm = self.sps.pcm.filter(|pcm| {
-            !is_split && (pcm.smallest_log2..=pcm.largest_log2).contains(&log2)
-        });
+        let pcm =
+            self.sps.pcm.filter(|pcm| !is_split && (pcm.smallest_log2..=pcm.largest_log2).contains(&log2));
         match pcm {
             Some(pcm) if self.cabac.terminate() => {
                 self.raw_samples(x, y, log2, pcm)?;

@@ -198,7 +198,8 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
             self.quantiser.offsets = [0; 2];
             if self.cabac.flag(&mut self.contexts, CHROMA_QP_OFFSET_FLAG) {
                 let mut index = 0;
-                while index + 1 < offsets.len() && self.cabac.flag(&mut self.contexts, CHROMA_QP_OFFSET_INDEX) {
+                while index + 1 < offsets.len() && self.cabac.flag(&mut self.contexts, CHROMA_QP_OFFSET_INDEX)
+                {
                     index += 1;
                 }
                 self.quantiser.offsets = offsets.get(index).copied().unwrap_or_default();

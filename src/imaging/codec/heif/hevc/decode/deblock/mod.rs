@@ -14,12 +14,12 @@ use crate::imaging::codec::heif::picture::Chroma;
 
 /// `β′` and `tC′` by quantiser (table 8-12).
 const BETA: [u8; 52] = [
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 22, 24, 26, 28, 30,
-    32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60, 62, 64,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20, 22,
+    24, 26, 28, 30, 32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60, 62, 64,
 ];
 const TC: [u8; 54] = [
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 5, 5,
-    6, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, 20, 22, 24,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3,
+    4, 4, 4, 5, 5, 6, 6, 7, 8, 9, 10, 11, 13, 14, 16, 18, 20, 22, 24,
 ];
 
 /// Filters the edges of a row of coding tree blocks, with that at its top.
@@ -196,8 +196,11 @@ impl<S: Sample, I: Isa> RowFilter<'_, S, I> {
                     }
                 }
             } else {
-                let mut lines = samples.chunks_mut(stride).map(|line| line.get_mut(first..last).unwrap_or_default());
-                if let (Some(p1), Some(p0), Some(q0), Some(q1)) = (lines.next(), lines.next(), lines.next(), lines.next()) {
+                let mut lines =
+                    samples.chunks_mut(stride).map(|line| line.get_mut(first..last).unwrap_or_default());
+                if let (Some(p1), Some(p0), Some(q0), Some(q1)) =
+                    (lines.next(), lines.next(), lines.next(), lines.next())
+                {
                     for (((p1, p0), q0), q1) in p1.iter().zip(p0).zip(q0).zip(q1.iter()) {
                         filter(*p1, p0, q0, *q1);
                     }

@@ -97,9 +97,8 @@ fn smallest(coefficients: &mut Block, residuals: &mut Block, matrix: [[i16; 4]; 
     let m = |low: usize, x: usize| pair(matrix[low][x], matrix[low + 1][x]);
     let (upper, lower) = (load8(coefficients, 0), load8(coefficients, 8));
     coefficients[..16].fill(0);
-    let interleave = |rows: __m128i| {
-        _mm256_broadcastsi128_si256(_mm_unpacklo_epi16(rows, _mm_unpackhi_epi64(rows, rows)))
-    };
+    let interleave =
+        |rows: __m128i| _mm256_broadcastsi128_si256(_mm_unpacklo_epi16(rows, _mm_unpackhi_epi64(rows, rows)));
     let (rows01, rows23) = (interleave(upper), interleave(lower));
     let two = |low: usize, y: usize| {
         let (a, b) = (m(low, y), m(low, y + 1));
@@ -107,14 +106,14 @@ fn smallest(coefficients: &mut Block, residuals: &mut Block, matrix: [[i16; 4]; 
     };
     let rounding = _mm256_set1_epi32(1 << (FIRST_SHIFT - 1));
     let stage = |y: usize| {
-        let sum = _mm256_add_epi32(_mm256_madd_epi16(rows01, two(0, y)), _mm256_madd_epi16(rows23, two(2, y)));
+        let sum =
+            _mm256_add_epi32(_mm256_madd_epi16(rows01, two(0, y)), _mm256_madd_epi16(rows23, two(2, y)));
         _mm256_srai_epi32::<{ FIRST_SHIFT as i32 }>(_mm256_add_epi32(sum, rounding))
     };
     // The rows 0 and 2, and 1 and 3.
     let rows = _mm256_packs_epi32(stage(0), stage(2));
-    let along = |low: usize| {
-        _mm256_broadcastsi128_si256(_mm_setr_epi32(m(low, 0), m(low, 1), m(low, 2), m(low, 3)))
-    };
+    let along =
+        |low: usize| _mm256_broadcastsi128_si256(_mm_setr_epi32(m(low, 0), m(low, 1), m(low, 2), m(low, 3)));
     let (low, high) = (along(0), along(2));
     let shift = second_shift(depth);
     let (rounding, shift) = (_mm256_set1_epi32(1 << (shift - 1)), _mm_cvtsi32_si128(shift as i32));
@@ -204,10 +203,8 @@ fn second8(columns: &Block, residuals: &mut Block, extent: Extent, depth: u32) {
     for at in (0..64).step_by(16) {
         let chunk: &[i16; 16] = columns[at..].first_chunk().unwrap_or(&[0; 16]);
         let rows: __m256i = bytemuck::must_cast(*chunk);
-        let mut even = _mm256_add_epi32(
-            finish.rounding,
-            _mm256_madd_epi16(_mm256_shuffle_epi32::<0x00>(rows), even0),
-        );
+        let mut even =
+            _mm256_add_epi32(finish.rounding, _mm256_madd_epi16(_mm256_shuffle_epi32::<0x00>(rows), even0));
         let mut odd = _mm256_madd_epi16(_mm256_shuffle_epi32::<0x55>(rows), odd0);
         if has_two {
             even = _mm256_add_epi32(even, _mm256_madd_epi16(_mm256_shuffle_epi32::<0xAA>(rows), even1));

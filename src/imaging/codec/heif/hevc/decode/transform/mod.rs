@@ -36,8 +36,8 @@ const fn second_shift(depth: u32) -> u32 {
 const MATRIX: [[i16; 32]; 32] = {
     // By the angle in parts of a 128th of a circle.
     const QUARTER: [i16; 33] = [
-        64, 90, 90, 90, 89, 88, 87, 85, 83, 82, 80, 78, 75, 73, 70, 67, 64, 61, 57, 54, 50, 46, 43, 38, 36, 31, 25, 22, 18,
-        13, 9, 4, 0,
+        64, 90, 90, 90, 89, 88, 87, 85, 83, 82, 80, 78, 75, 73, 70, 67, 64, 61, 57, 54, 50, 46, 43, 38, 36,
+        31, 25, 22, 18, 13, 9, 4, 0,
     ];
     let mut matrix = [[0; 32]; 32];
     let mut frequency = 0;
@@ -55,7 +55,8 @@ const MATRIX: [[i16; 32]; 32] = {
 };
 
 /// The matrix of the discrete sine transform of 4 x 4 luma blocks.
-const SINE_MATRIX: [[i16; 4]; 4] = [[29, 55, 74, 84], [74, 74, 0, -74], [84, -29, -74, 55], [55, -84, 74, -29]];
+const SINE_MATRIX: [[i16; 4]; 4] =
+    [[29, 55, 74, 84], [74, 74, 0, -74], [84, -29, -74, 55], [55, -84, 74, -29]];
 
 /// Returns the residual of a block whose only coefficient is the first.
 fn of_single(coefficient: i16, depth: u32) -> i16 {
@@ -106,11 +107,8 @@ fn move_out(
 pub(super) fn accumulate(residuals: &mut Block, log2: u32, is_vertical: bool) {
     let side = 1usize << log2;
     for n in 0..side * side {
-        let before = if is_vertical {
-            n.checked_sub(side)
-        } else {
-            if n % side == 0 { None } else { Some(n - 1) }
-        };
+        let before =
+            if is_vertical { n.checked_sub(side) } else { if n % side == 0 { None } else { Some(n - 1) } };
         if let Some(before) = before {
             residuals[n] = residuals[n].wrapping_add(residuals[before]);
         }
