@@ -1,10 +1,13 @@
 //! Converts samples to 8-bit RGB by matrix, range and depth (ITU-T H.273), and enlarges chroma to the size of luma.
 
 use super::picture::{Chroma, Cicp, Header, Picture};
+use super::simd::{self, Kernel};
 use crate::imaging::error::ImageError;
 
 /// Fractional bits of the numbers in the matrix.
 const POINT: u32 = 16;
+/// Pixels that are converted together.
+const BLOCK: usize = 32;
 
 /// Converts luma and chroma of one pixel to RGB: `rgb = matrix * (y, cb, cr) + offset`.
 #[derive(Debug)]
@@ -58,16 +61,33 @@ impl Matrix {
         Self { rows: [[0, 0, one], [one, 0, 0], [0, one, 0]], offset: [fixed(0.5 - 255.0 / span * black); 3] }
     }
 
+    #[inline(always)]
     fn apply(&self, luma: &[u16], cb: &[u16], cr: &[u16], rgb: &mut [u8]) {
-        let (pixels, _) = rgb.as_chunks_mut::<3>();
-        let samples = luma.iter().zip(cb).zip(cr);
-        for (pixel, ((y, cb), cr)) in pixels.iter_mut().zip(samples) {
-            let (y, cb, cr) = (i32::from(*y), i32::from(*cb), i32::from(*cr));
-            let channel = |n: usize| {
-                let [from_y, from_cb, from_cr] = self.rows[n];
-                eight_bit(from_y * y + from_cb * cb + from_cr * cr + self.offset[n])
-            };
-            *pixel = [channel(0), channel(1), channel(2)];
+        let channel = |n: usize, y: u16, cb: u16, cr: u16| {
+            let [from_y, from_cb, from_cr] = self.rows[n];
+            eight_bit(
+                from_y * i32::from(y) + from_cb * i32::from(cb) + from_cr * i32::from(cr) + self.offset[n],
+            )
+        };
+        // Blocks of fixed length become vector code.
+        let (blocks, rest) = rgb.as_chunks_mut::<{ 3 * BLOCK }>();
+        let luma = luma.as_chunks::<BLOCK>();
+        let (cb, cr) = (cb.as_chunks::<BLOCK>(), cr.as_chunks::<BLOCK>());
+        for (((block, y), cb), cr) in blocks.iter_mut().zip(luma.0).zip(cb.0).zip(cr.0) {
+            let mut channels = [[0; BLOCK]; 3];
+            for (n, samples) in channels.iter_mut().enumerate() {
+                for x in 0..BLOCK {
+                    samples[x] = channel(n, y[x], cb[x], cr[x]);
+                }
+            }
+            let (pixels, _) = block.as_chunks_mut::<3>();
+            for (x, pixel) in pixels.iter_mut().enumerate() {
+                *pixel = [channels[0][x], channels[1][x], channels[2][x]];
+            }
+        }
+        let (pixels, _) = rest.as_chunks_mut::<3>();
+        for (((pixel, y), cb), cr) in pixels.iter_mut().zip(luma.1).zip(cb.1).zip(cr.1) {
+            *pixel = [0, 1, 2].map(|n| channel(n, *y, *cb, *cr));
         }
     }
 
@@ -78,6 +98,25 @@ impl Matrix {
     }
 }
 
+/// Converts a row to RGB.
+struct ToRgb<'r> {
+    matrix: &'r Matrix,
+    luma: &'r [u16],
+    cb: &'r [u16],
+    cr: &'r [u16],
+    rgb: &'r mut [u8],
+}
+
+impl Kernel for ToRgb<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.matrix.apply(self.luma, self.cb, self.cr, self.rgb);
+    }
+}
+
+#[inline(always)]
 fn eight_bit(value: i32) -> u8 {
     u8::try_from((value >> POINT).clamp(0, 255)).unwrap_or(u8::MAX)
 }
@@ -115,13 +154,13 @@ impl Converter {
         self.read_luma(picture, row, width)?;
         if self.header.chroma == Chroma::None {
             // The matrix has no weight for chroma.
-            self.matrix.apply(&self.luma, &self.luma, &self.luma, rgb);
+            simd::run(ToRgb { matrix: &self.matrix, luma: &self.luma, cb: &self.luma, cr: &self.luma, rgb });
             return Ok(());
         }
         let (mut cb, mut cr) = (std::mem::take(&mut self.cb), std::mem::take(&mut self.cr));
         self.read_chroma(picture, 1, row, width, &mut cb)?;
         self.read_chroma(picture, 2, row, width, &mut cr)?;
-        self.matrix.apply(&self.luma, &cb, &cr, rgb);
+        simd::run(ToRgb { matrix: &self.matrix, luma: &self.luma, cb: &cb, cr: &cr, rgb });
         (self.cb, self.cr) = (cb, cr);
         Ok(())
     }
@@ -166,30 +205,61 @@ impl Converter {
             let rows = (self.header.shown.1 as usize).div_ceil(2);
             let far = if row.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(rows - 1) };
             picture.planes.copy_row(plane, far, &mut self.far)?;
-            for (near, far) in self.near.iter_mut().zip(&self.far) {
-                *near = 3 * *near + *far;
-            }
+            simd::run(Enlarge { near: &mut self.near, far: Some(&self.far), to });
         } else {
-            for near in &mut self.near {
-                *near *= 4;
+            simd::run(Enlarge { near: &mut self.near, far: None, to });
+        }
+        Ok(())
+    }
+}
+
+/// Enlarges a row of chroma to the width of luma.
+struct Enlarge<'r> {
+    near: &'r mut [u16],
+    /// The other row between which a row of luma lies, if chroma is halved in height.
+    far: Option<&'r [u16]>,
+    to: &'r mut [u16],
+}
+
+impl Kernel for Enlarge<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        match self.far {
+            Some(far) => {
+                for (near, far) in self.near.iter_mut().zip(far) {
+                    *near = 3 * *near + *far;
+                }
+            }
+            None => {
+                for near in self.near.iter_mut() {
+                    *near *= 4;
+                }
             }
         }
-        widen(&self.near, to);
-        Ok(())
+        widen(self.near, self.to);
     }
 }
 
 /// Doubles the width of a row of samples scaled by 4: a pixel is three parts of the nearer sample and one of the farther.
 /// Samples have at most 12 bits, so 16 times one fits.
+#[inline(always)]
 fn widen(from: &[u16], to: &mut [u16]) {
-    let mut left = from.first().copied().unwrap_or(0);
-    let (pairs, last) = to.as_chunks_mut::<2>();
-    for (n, (pair, sample)) in pairs.iter_mut().zip(from).enumerate() {
-        let right = from.get(n + 1).unwrap_or(sample);
-        *pair = [(3 * sample + left + 8) >> 4, (3 * sample + right + 8) >> 4];
-        left = *sample;
+    let (Some(first), Some(last)) = (from.first(), from.last()) else { return };
+    let mix = |near: u16, far: u16| (3 * near + far + 8) >> 4;
+    let len = to.len();
+    if let Some(pixel) = to.first_mut() {
+        *pixel = mix(*first, *first);
     }
-    if let ([last], Some(sample)) = (last, from.last()) {
-        *last = (3 * sample + left + 8) >> 4;
+    // Between two samples lie two pixels.
+    let (pairs, _) = to.get_mut(1..).unwrap_or_default().as_chunks_mut::<2>();
+    for ((pair, left), right) in pairs.iter_mut().zip(from).zip(from.iter().skip(1)) {
+        *pair = [mix(*left, *right), mix(*right, *left)];
+    }
+    if len.is_multiple_of(2)
+        && let Some(pixel) = to.last_mut()
+    {
+        *pixel = mix(*last, *last);
     }
 }

@@ -18,6 +18,7 @@ mod hevc;
 mod meta;
 mod picture;
 mod rows;
+mod simd;
 mod transform;
 
 use std::borrow::Cow;

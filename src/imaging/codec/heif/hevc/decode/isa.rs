@@ -1,19 +1,12 @@
 //! Chooses between SIMD and portable code by the processor.
 //!
-//! A [`Kernel`] is written once, in loops of fixed length, and compiled for each instruction set: the compiler turns the loops
-//! into vector code. Only the transforms have code of their own for each.
+//! Most work on a block is a [`Kernel`], which is written once. What the compiler does not turn into good vector code by itself
+//! has code of its own for each instruction set.
 
 use super::deblock::{self, Limits};
 use super::sample::Sample;
 use super::transform::{self, Block, Extent};
-
-/// Work on one block that is compiled for each instruction set.
-pub(super) trait Kernel {
-    type Output;
-
-    /// Does the work. Implementations are `#[inline(always)]`, so that they are compiled with the features of their caller.
-    fn run(self) -> Self::Output;
-}
+pub(super) use crate::imaging::codec::heif::simd::Kernel;
 
 pub(super) trait Isa: Copy {
     fn run<K: Kernel>(self, kernel: K) -> K::Output;

@@ -1,0 +1,28 @@
+//! Compiles loops for the vectors of the processor.
+//!
+//! A [`Kernel`] is written once, in loops that the compiler turns into vector code, and compiled a second time for AVX2.
+
+/// Work that is compiled for each instruction set.
+pub(super) trait Kernel {
+    type Output;
+
+    /// Does the work. Implementations are `#[inline(always)]`, so that they are compiled with the features of their caller.
+    fn run(self) -> Self::Output;
+}
+
+/// Runs a kernel with the best instructions that the processor has.
+pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
+        // SAFETY: the processor has AVX2; the macro asked for it just now.
+        return unsafe { run_avx2(kernel) };
+    }
+    kernel.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
