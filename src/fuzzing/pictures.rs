@@ -38,6 +38,8 @@ pub fn png_webp_gif_tiff(data: &[u8]) {
 pub fn heic_avif(data: &[u8]) {
     let Some(format) = Format::from_mime("image/heif") else { return };
     picture(format, data, data.last().copied().unwrap_or(0));
+    #[cfg(feature = "heic")]
+    probe::assert_hevc_paths_agree(data, &RECIPE);
 }
 
 /// Reads the orientation of a file whose container the first byte selects, and checks that its EXIF survives writing.

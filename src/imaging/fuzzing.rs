@@ -1,10 +1,14 @@
 //! Assertions of the fuzz targets that need the internals of this module.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a fuzz target reports a finding by a panic")]
 
+#[cfg(feature = "heic")]
+use super::codec::heif::Heif;
 use super::codec::jpeg::decode::{BandSink, PlaneSize, Regular, RowBuffer};
 use super::codec::jpeg::{self, markers};
 use super::exif;
 use super::orientation::Orientation;
+#[cfg(feature = "heic")]
+use super::work_budget::WorkBudget;
 use super::{Encoded, Format, ImageError, Recipe, Workspace, metadata, plan};
 
 /// Bytes of an output that may be EXIF: one segment.
@@ -54,6 +58,15 @@ pub(crate) fn assert_metadata_survives(format: Format, file: &[u8]) {
     let written = exif::block(Format::Jpeg, &jpeg).unwrap();
     assert_eq!(exif::orientation(written), Some(Orientation::Normal));
     assert_eq!(metadata::segment(written, 1200, 1600), Some(segment), "what is written is read again");
+}
+
+/// Asserts that our decoder of HEVC gives the same samples with and without SIMD.
+#[cfg(feature = "heic")]
+pub(crate) fn assert_hevc_paths_agree(file: &[u8], recipe: &Recipe) {
+    let budget = WorkBudget::new(recipe, &|| false);
+    if let Ok(heif) = Heif::open(&budget.input(file), recipe) {
+        heif.assert_paths_agree();
+    }
 }
 
 /// Asserts that libjpeg-turbo decodes a file that our decoder accepts to the same samples without a warning.

@@ -2,7 +2,7 @@
 
 mod format;
 #[cfg(any(feature = "heic", feature = "avif"))]
-mod heif;
+pub(super) mod heif;
 pub(super) mod jpeg;
 mod picture;
 mod raster;

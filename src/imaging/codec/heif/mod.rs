@@ -70,7 +70,7 @@ impl std::fmt::Debug for Heif<'_> {
 }
 
 impl<'a> Heif<'a> {
-    pub(super) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
+    pub(in crate::imaging) fn open(input: &Input<'a>, recipe: &Recipe) -> Result<Self, ImageError> {
         let bytes = input.whole()?;
         let meta = Meta::read(bytes)?;
         let item = meta.item(meta.primary)?;

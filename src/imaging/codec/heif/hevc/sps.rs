@@ -170,12 +170,11 @@ impl Sps {
     }
 }
 
+/// A length across and one down.
+type Pair = (u32, u32);
+
 /// Reads the conformance window. Returns the size of the shown part and its place.
-fn window(
-    bits: &mut Bits<'_>,
-    coded: (u32, u32),
-    chroma: Chroma,
-) -> Result<((u32, u32), (u32, u32)), ImageError> {
+fn window(bits: &mut Bits<'_>, coded: Pair, chroma: Chroma) -> Result<(Pair, Pair), ImageError> {
     if !bits.flag()? {
         return Ok((coded, (0, 0)));
     }

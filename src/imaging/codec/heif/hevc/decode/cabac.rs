@@ -216,7 +216,7 @@ impl<'a> Cabac<'a> {
             self.refill();
         }
         let reciprocal = RECIPROCALS[(self.range & 255) as usize];
-        ((self.value >> (BELOW - MOST_BYPASS)) * u64::from(reciprocal) >> RECIPROCAL_BITS) as u32
+        (((self.value >> (BELOW - MOST_BYPASS)) * u64::from(reciprocal)) >> RECIPROCAL_BITS) as u32
     }
 
     /// Moves past the first `count` of the bins that [`Self::peek`] returned.

@@ -253,8 +253,8 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
         match self.mode {
             PLANAR => self.planar::<SIDE>(&lines),
             DC => self.mean::<SIDE>(&lines),
-            2..18 => self.from_left::<SIDE>(&lines),
-            _ => self.from_top::<SIDE>(&lines),
+            2..18 => self.angular_from_left::<SIDE>(&lines),
+            _ => self.angular_from_top::<SIDE>(&lines),
         }
     }
 
@@ -331,7 +331,7 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
     }
 
     #[inline(always)]
-    fn from_top<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
+    fn angular_from_top<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
         let angle = i32::from(ANGLES[usize::from(self.mode - 2) % 33]);
         let Neighbours { left, top } = lines;
         let mut room = [S::default(); LINE];
@@ -349,7 +349,7 @@ impl<S: Sample, I: Isa> Predict<'_, S, I> {
     }
 
     #[inline(always)]
-    fn from_left<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
+    fn angular_from_left<const SIDE: usize>(&mut self, lines: &Neighbours<S>) {
         let angle = i32::from(ANGLES[usize::from(self.mode - 2) % 33]);
         let Neighbours { left, top } = lines;
         let mut room = [S::default(); LINE];

@@ -248,7 +248,7 @@ impl<S: Sample> RowFilter<'_, S> {
         let (across, down) = (1usize << self.shifts.0, 1usize << self.shifts.1);
         for y in (0..height).step_by(down) {
             for x in (0..width).step_by(across) {
-                let place = (top + y >> self.shifts.1) * self.maps.across + (left + x >> self.shifts.0);
+                let place = ((top + y) >> self.shifts.1) * self.maps.across + ((left + x) >> self.shifts.0);
                 if self.maps.exempt.get(place) != Some(&true) {
                     continue;
                 }
@@ -309,7 +309,7 @@ impl<S: Sample> BlockFilter<'_, S> {
         let to = self.samples.get_mut(start..start + self.size.0).unwrap_or_default();
         for (to, from) in to.iter_mut().zip(from) {
             let value = from.get() as i16;
-            let band = (value >> shift) - i16::from(class) & 31;
+            let band = ((value >> shift) - i16::from(class)) & 31;
             let mut offset = 0;
             for (n, of_band) in (0..).zip(offsets) {
                 offset = if band == n { of_band } else { offset };

@@ -80,7 +80,7 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
     fn split_flag(&mut self, x: usize, y: usize, depth: u32) -> bool {
         let (left, top) =
             (x > self.current.x || self.current.has_left, y > self.current.y || self.current.has_top);
-        let deeper_left = left && u32::from(self.left_depths[y / 8 & 7]) > depth;
+        let deeper_left = left && u32::from(self.left_depths[(y / 8) & 7]) > depth;
         let above = self.top_depths.get(x / 8).copied().unwrap_or(0);
         let deeper_above = top && u32::from(above) > depth;
         let context = SPLIT_CU + u8::from(deeper_left) + u8::from(deeper_above);
@@ -175,8 +175,8 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
         match self.sps.header.chroma {
             Chroma::None => {}
             Chroma::Full if is_split => {
-                for part in 0..4 {
-                    (chroma.0[part], chroma.1[part]) = self.chroma_mode(luma[part]);
+                for (part, luma) in luma.into_iter().enumerate() {
+                    (chroma.0[part], chroma.1[part]) = self.chroma_mode(luma);
                 }
             }
             format => {
@@ -197,7 +197,7 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
 
     /// Returns the three likely modes of a block of luma (section 8.4.2).
     fn likely_modes(&self, x: usize, y: usize) -> [u8; 3] {
-        let (left, top) = (self.left_modes[y / 4 & 15], self.top_modes[x / 4 & 15]);
+        let (left, top) = (self.left_modes[(y / 4) & 15], self.top_modes[(x / 4) & 15]);
         if left != top {
             let third = match (left, top) {
                 _ if left != PLANAR && top != PLANAR => PLANAR,
@@ -213,7 +213,7 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
     }
 
     fn keep_modes(&mut self, x: usize, y: usize, side: usize, mode: u8) {
-        let (column, row, quarters) = (x / 4 & 15, y / 4 & 15, side / 4);
+        let (column, row, quarters) = ((x / 4) & 15, (y / 4) & 15, side / 4);
         for (modes, at) in [(&mut self.top_modes, column), (&mut self.left_modes, row)] {
             if let Some(modes) = modes.get_mut(at..at + quarters) {
                 modes.fill(mode);

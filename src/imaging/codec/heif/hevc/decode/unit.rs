@@ -253,7 +253,7 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
         }
         let across = self.maps.across;
         let (column, row, eighths) = (x / 8, y / 8, (1usize << log2).div_ceil(8));
-        let half = |at: usize| if log2 > 2 { 3 } else { 1 << (at / 4 & 1) };
+        let half = |at: usize| if log2 > 2 { 3 } else { 1 << ((at / 4) & 1) };
         if x.is_multiple_of(8) && (x > self.current.x || self.current.filters_left) {
             for row in row..row + eighths {
                 if let Some(edges) = self.maps.edges.get_mut(row * across + column) {

@@ -172,7 +172,7 @@ impl<S: Sample, I: Isa> RowFilter<'_, S, I> {
             }
             let plane = &mut self.planes[component];
             let stride = plane.width;
-            let (x, y) = (8 * edge.column >> right, 8 * edge.line >> down);
+            let (x, y) = ((8 * edge.column) >> right, (8 * edge.line) >> down);
             let (step, half) = if VERTICAL { (1, 4 >> down) } else { (stride, 4 >> right) };
             let Some(start) = (y * stride + x).checked_sub(2 * step) else { continue };
             let first = if edge.halves[0] { 0 } else { half };

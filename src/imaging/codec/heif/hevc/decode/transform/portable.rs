@@ -16,7 +16,7 @@ pub(in super::super) fn cosine(
     }
     let step = 32 >> log2;
     multiply(coefficients, residuals, log2, extent, depth, |frequency, at| {
-        i32::from(MATRIX[frequency * step & 31][at & 31])
+        i32::from(MATRIX[(frequency * step) & 31][at & 31])
     });
 }
 
