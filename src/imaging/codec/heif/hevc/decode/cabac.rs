@@ -7,6 +7,8 @@
 
 use std::hint::select_unpredictable;
 
+use super::Fault;
+
 /// Bits of the window below the nine of the offset.
 const BELOW: u32 = 55;
 
@@ -145,11 +147,17 @@ pub(super) struct Cabac<'a> {
 }
 
 impl<'a> Cabac<'a> {
-    /// Starts at the beginning of `data`, which ends with [`PADDING`] zeros.
-    pub(super) fn new(data: &'a [u8]) -> Self {
-        let mut cabac = Self { data, value: 0, range: 510, available: -9, read: 0 };
+    /// Returns a decoder that has no data yet.
+    pub(super) fn idle() -> Self {
+        Self { data: &[], value: 0, range: 510, available: 0, read: 0 }
+    }
+
+    /// Starts at the beginning of `data`, which ends with [`PADDING`] zeros. An offset beyond the range, which the standard
+    /// excludes, is refused, because all that follows takes it for granted that the offset is smaller.
+    pub(super) fn new(data: &'a [u8]) -> Result<Self, Fault> {
+        let mut cabac = Self { data, available: -9, ..Self::idle() };
         cabac.refill();
-        cabac
+        if cabac.value >= u64::from(cabac.range) << BELOW { Err(Fault::Corrupt) } else { Ok(cabac) }
     }
 
     /// Adds four bytes to the window, in which at most 23 bits below the offset are valid.

@@ -155,7 +155,7 @@ impl<'a, S: Sample, I: Isa> Decoder<'a, S, I> {
             factors,
             planes: [(width, height), chroma, chroma].map(|(width, height)| Plane::new(width, height)),
             maps,
-            cabac: Cabac::new(&[]),
+            cabac: Cabac::idle(),
             contexts: [0; 256],
             statistics: [0; 4],
             slice: Slice::default(),
@@ -186,7 +186,7 @@ impl<'a, S: Sample, I: Isa> Decoder<'a, S, I> {
             self.maps.slices.push(segment.slice);
             self.quantiser.offsets = [0; 2];
         }
-        self.cabac = Cabac::new(data);
+        self.cabac = Cabac::new(data).map_err(Fault::reason)?;
         let mut is_start = true;
         loop {
             let block = self.raster(self.next).ok_or(ImageError::Corrupt)?;
@@ -213,7 +213,7 @@ impl<'a, S: Sample, I: Isa> Decoder<'a, S, I> {
                 if !self.cabac.terminate() {
                     return Err(ImageError::Corrupt);
                 }
-                self.cabac = Cabac::new(self.cabac.following());
+                self.cabac = Cabac::new(self.cabac.following()).map_err(Fault::reason)?;
             }
         }
         if self.pps.dependent_slices {

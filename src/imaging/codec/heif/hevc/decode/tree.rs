@@ -255,7 +255,7 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
                 }
             }
         }
-        self.cabac = Cabac::new(data.get(bits.position().div_ceil(8)..).unwrap_or_default());
+        self.cabac = Cabac::new(data.get(bits.position().div_ceil(8)..).unwrap_or_default())?;
         Ok(())
     }
 }

@@ -1,8 +1,11 @@
 //! Compares vector and portable code, and the arithmetic decoder with the procedure of the standard.
 
+use super::Fault;
 use super::cabac::{Cabac, PADDING};
 use super::deblock::Limits;
+use super::intra::{Available, DC, HORIZONTAL, PLANAR, Predict, VERTICAL};
 use super::isa::{Isa, Portable};
+use super::sample::Plane;
 use super::transform::{Block, Extent};
 
 /// A generator of numbers (xorshift), so that failures repeat.
@@ -78,7 +81,7 @@ fn bypass_bins_equal_those_of_the_standard() {
         let mut slow = Slow::new(&data);
         let mut padded = data.clone();
         padded.extend([0; PADDING]);
-        let mut cabac = Cabac::new(&padded);
+        let mut cabac = Cabac::new(&padded).unwrap();
         for _ in 0..60 {
             if numbers.below(3) == 0 {
                 let ends = slow.terminate();
@@ -97,11 +100,17 @@ fn bypass_bins_equal_those_of_the_standard() {
 }
 
 #[test]
+fn offset_beyond_the_range_is_refused() {
+    assert_eq!(Cabac::new(&[0xFF; 8]).err(), Some(Fault::Corrupt));
+    assert_eq!(Cabac::new(&[0xFF, 0, 0, 0]).err(), Some(Fault::Corrupt), "an offset of 510");
+}
+
+#[test]
 fn bytes_after_a_terminating_bin_are_found() {
-    // An offset of at least 508 ends at once; its nine bits reach into the second byte.
+    // An offset of 508 or 509 ends at once; its nine bits reach into the second byte.
     let mut data = vec![0xFE, 0x80, 0xAB, 0xCD];
     data.extend([0; PADDING]);
-    let mut cabac = Cabac::new(&data);
+    let mut cabac = Cabac::new(&data).unwrap();
     assert!(cabac.terminate());
     assert_eq!(cabac.following(), &data[2..]);
 }
@@ -211,5 +220,37 @@ fn transform_of_one_coefficient_equals_the_general_one() {
             Portable.cosine(&mut general, &mut expected, 4, Extent { columns: 4, rows: 4 }, depth);
             assert_eq!(got[..256], expected[..256], "{coefficient}");
         }
+    }
+}
+
+/// Predicts the block of 8 x 8 at (8, 8) in a plane of 7, whose samples above and at the right of the block are 50.
+fn predict(mode: u8, available: Available) -> Vec<u8> {
+    let mut plane = Plane { samples: vec![7; 32 * 24], width: 32, height: 24 };
+    plane.samples[7 * 32 + 16..7 * 32 + 24].fill(50);
+    Portable.run(Predict {
+        isa: Portable,
+        plane: &mut plane,
+        place: (8, 8),
+        available,
+        log2: 3,
+        mode,
+        smooths: true,
+        smooths_strongly: false,
+        edges: (true, true),
+        depth: 8,
+    });
+    (8..16).flat_map(|y| plane.row(y)[8..16].to_vec()).collect()
+}
+
+#[test]
+fn missing_neighbours_are_replaced_by_the_nearest_ones() {
+    let none = Available { below_left: 0, left: false, corner: false, top: false, top_right: 0 };
+    for mode in [PLANAR, DC, 2, HORIZONTAL, 18, VERTICAL, 34] {
+        assert_eq!(predict(mode, none), [128; 64], "no neighbour: half of the range, mode {mode}");
+        // A slice can begin at the right of the block above, so that only those samples are in it.
+        let only_right = Available { top_right: 8, ..none };
+        assert_eq!(predict(mode, only_right), [50; 64], "mode {mode}");
+        let only_left = Available { left: true, ..none };
+        assert_eq!(predict(mode, only_left), [7; 64], "mode {mode}");
     }
 }
