@@ -46,8 +46,6 @@ pub(super) struct Header<'a> {
     pub(super) data: &'a [u8],
     /// The scans of a progressive file; empty if the file is sequential.
     pub(super) scans: Vec<ScanHeader<'a>>,
-    /// The file after the last of `scans`.
-    pub(super) trailer: &'a [u8],
 }
 
 impl<'a> Header<'a> {
@@ -66,7 +64,6 @@ impl<'a> Header<'a> {
             restart: 0,
             data: &[],
             scans: Vec::new(),
-            trailer: &[],
         };
         let (mut is_jfif, mut is_adobe, mut adobe) = (false, false, None);
         let mut progression = None;
@@ -99,7 +96,6 @@ impl<'a> Header<'a> {
                 SOS => {
                     if let Some(progression) = &mut progression {
                         rest = header.later_scans(payload, rest, progression)?;
-                        header.trailer = rest;
                         let end = trailer::end(rest, true)?;
                         // Zeros at the end of a file without an end could be the rest of its last scan.
                         (end == trailer::End::Present || !file.ends_with(&[0, 0])).then_some(())?;
@@ -129,10 +125,11 @@ impl<'a> Header<'a> {
                 part.ac = self.ac.get(usize::from(part.tables & 15)).copied().flatten();
             }
             let (data, after) = entropy_coded(rest);
-            scan.data = data;
+            let is_last = progression.is_complete(self.count);
+            scan.data = if is_last { rest } else { data };
             (scan.restart, rest) = (self.restart, after);
             self.scans.push(scan);
-            if progression.is_complete(self.count) {
+            if is_last {
                 return Some(rest);
             }
             loop {

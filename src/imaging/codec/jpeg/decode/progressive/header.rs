@@ -28,7 +28,8 @@ pub(in super::super) struct ScanHeader<'a> {
     pub(super) is_refinement: bool,
     /// MCUs between restart markers; 0 for none.
     pub(in super::super) restart: u16,
-    /// The entropy-coded data, without the marker that ends it.
+    /// The entropy-coded data, without the marker that ends it. Of the last scan all the rest of the file, so that restart markers
+    /// after its last bit are judged together with what else follows.
     pub(in super::super) data: &'a [u8],
 }
 

@@ -80,7 +80,6 @@ pub(super) struct Progressive<'a> {
     mcu_rows: usize,
     /// Rows of samples that remain of each component.
     left: [usize; 4],
-    trailer: &'a [u8],
 }
 
 impl<'a> Progressive<'a> {
@@ -133,7 +132,7 @@ impl<'a> Progressive<'a> {
             };
             scans.push(Scan { source: Source::new(scan), coder });
         }
-        Some(Self { channels, scans, mcu_rows, left: rows, trailer: header.trailer })
+        Some(Self { channels, scans, mcu_rows, left: rows })
     }
 
     /// Returns an upper bound of the bytes that decoding holds. 0 if the file is sequential.
@@ -180,8 +179,8 @@ impl<'a> Progressive<'a> {
         if !others.iter_mut().all(|scan| scan.source.is_at_end()) {
             return Err(FallbackReason::Trailer.into());
         }
-        let is_clean = last.source.is_at_end();
-        trailer::end(self.trailer, is_clean).map(|_| ()).ok_or(FallbackReason::Trailer.into())
+        let (is_clean, rest) = last.source.unread();
+        trailer::end(rest, is_clean).map(|_| ()).ok_or(FallbackReason::Trailer.into())
     }
 }
 

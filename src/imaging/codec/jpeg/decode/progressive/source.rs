@@ -44,6 +44,7 @@ impl<'a> Source<'a> {
     #[cold]
     #[inline(never)]
     fn restart(&mut self, bits: &mut Bits) -> Result<(), FallbackReason> {
+        self.window.prepare(bits);
         // Padding, which the sequential decoder skips here, is left to libjpeg-turbo.
         if !self.window.is_at_end(*bits) || self.window.end(*bits) != Some(RST0 + self.next) {
             return Err(FallbackReason::Restart);
@@ -69,5 +70,11 @@ impl<'a> Source<'a> {
     /// Returns whether the scan ends after the last bit that was read.
     pub(super) fn is_at_end(&mut self) -> bool {
         self.window.is_at_end(self.bits) && self.window.unread(self.bits).1.is_empty()
+    }
+
+    /// Returns the data after what was read, and whether it begins at a marker or at the end.
+    pub(super) fn unread(&mut self) -> (bool, &'a [u8]) {
+        self.window.prepare(&mut self.bits);
+        self.window.unread(self.bits)
     }
 }

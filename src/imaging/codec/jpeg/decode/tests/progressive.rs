@@ -199,6 +199,10 @@ fn data_that_a_scan_does_not_need_is_irregular_except_before_the_end() {
     let end = file.len() - 2;
     assert_decodes(&[&file[..end], &[7, 7], &file[end..]].concat(), "bytes before the end");
     assert_decodes(&[&file[..end], &[0xFF, 0xD0], &file[end..]].concat(), "a restart marker before the end");
+    for tail in [[0xFF, 0xD0, 7, 7, 0xFF, 0xD1].as_slice(), &[7, 7, 0xFF, 0xD0]] {
+        let damaged = [&file[..end], tail, &file[end..]].concat();
+        assert_eq!(reason(&damaged), Some(FallbackReason::Trailer), "bytes before a restart marker");
+    }
 }
 
 #[test]
