@@ -4,6 +4,7 @@
 //! Refused: inter prediction, screen content, several layers, extended precision, and planes of different depths.
 
 mod decode;
+mod escapes;
 mod pps;
 mod scaling;
 mod slice;
@@ -145,20 +146,8 @@ fn slices(data: &[u8], length_bytes: u8) -> Result<Vec<Unit>, ImageError> {
             return Err(ImageError::Unsupported);
         }
         if let Some(kind) = kind_of(nal).filter(|kind| *kind < FIRST_NON_SLICE) {
-            slices.push(Unit::new(kind, unescaped(nal.get(2..).unwrap_or_default())));
+            slices.push(Unit::new(kind, escapes::unescaped(nal.get(2..).unwrap_or_default())));
         }
     }
     Ok(slices)
-}
-
-/// Returns the payload of a NAL unit without the bytes that keep start codes out of it (ITU-T H.265 section 7.4.2).
-fn unescaped(payload: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(payload.len() + 4);
-    let mut from = 0;
-    for escape in memchr::memmem::find_iter(payload, b"\0\0\x03") {
-        bytes.extend_from_slice(payload.get(from..escape + 2).unwrap_or_default());
-        from = escape + 3;
-    }
-    bytes.extend_from_slice(payload.get(from..).unwrap_or_default());
-    bytes
 }

@@ -67,7 +67,7 @@ impl Pps {
 
     /// Reads the set from a NAL unit with its two header bytes.
     pub(super) fn read(nal: &[u8], sps: &Sps) -> Result<Self, ImageError> {
-        let bytes = super::unescaped(nal.get(2..).ok_or(ImageError::Corrupt)?);
+        let bytes = super::escapes::unescaped(nal.get(2..).ok_or(ImageError::Corrupt)?);
         let bits = &mut Bits::new(&bytes);
         bits.golomb()?;
         bits.golomb()?;

@@ -57,7 +57,7 @@ pub(super) struct Sps {
 impl Sps {
     /// Reads the set from a NAL unit with its two header bytes.
     pub(super) fn read(nal: &[u8]) -> Result<Self, ImageError> {
-        let bytes = super::unescaped(nal.get(2..).ok_or(ImageError::Corrupt)?);
+        let bytes = super::escapes::unescaped(nal.get(2..).ok_or(ImageError::Corrupt)?);
         let mut bits = Bits::new(&bytes);
         bits.skip(4)?;
         let sub_layers = bits.read(3)?;

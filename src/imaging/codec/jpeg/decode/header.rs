@@ -6,6 +6,7 @@
 //! [`Progression`] accepts.
 
 use super::huffman::Definition;
+use super::part::Part;
 use super::progressive::{Progression, ScanHeader, entropy_coded};
 use super::trailer;
 use crate::imaging::codec::jpeg::markers::SOF_PROGRESSIVE;
@@ -17,18 +18,6 @@ const SOS: u8 = 0xDA;
 const MAX_SIDE: u16 = 65_500;
 /// Most blocks of an MCU (T.81 B.2.3).
 const MAX_BLOCKS: u8 = 10;
-
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Part {
-    pub(super) id: u8,
-    /// Horizontal sampling factor, 1..=4.
-    pub(super) across: u8,
-    /// Vertical sampling factor, 1..=4.
-    pub(super) down: u8,
-    quant: u8,
-    dc: u8,
-    ac: u8,
-}
 
 #[derive(Debug)]
 pub(super) struct Header<'a> {

@@ -10,13 +10,15 @@ mod bits;
 mod header;
 mod huffman;
 mod idct;
+mod part;
 mod progressive;
 mod sequential;
 mod simd;
 mod trailer;
 
 pub(in crate::imaging) use self::bands::{BandSink, FallbackReason, PlaneSize, RegularError, RowBuffer};
-use self::header::{Header, Part};
+use self::header::Header;
+use self::part::Part;
 use self::progressive::Progressive;
 use self::sequential::Scan;
 use crate::imaging::layout::Model;

@@ -3,7 +3,9 @@
 //! Most work on a block is a [`Kernel`], which is written once. What the compiler does not turn into good vector code by itself
 //! has code of its own for each instruction set.
 
-use super::deblock::{self, Limits};
+#[cfg(target_arch = "x86_64")]
+use super::deblock;
+use super::deblock::luma::{self, Limits};
 use super::sample::Sample;
 use super::transform::{self, Block, Extent};
 pub(super) use crate::imaging::codec::heif::simd::Kernel;
@@ -20,7 +22,7 @@ pub(super) trait Isa: Copy {
     /// Adds residuals to samples.
     fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8];
 
-    /// Filters eight lines across an edge: see [`deblock::filter_edge`].
+    /// Filters eight lines across an edge: see [`luma::filter_edge`].
     fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32);
 
     /// Transforms the cosine coefficients of a block, which are cleared.
@@ -55,7 +57,7 @@ impl Isa for Portable {
     }
 
     fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
-        deblock::filter_edge(rows, limits, changes, most);
+        luma::filter_edge(rows, limits, changes, most);
     }
 
     fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {

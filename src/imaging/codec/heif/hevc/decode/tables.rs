@@ -1,4 +1,7 @@
-//! Orders of coefficients and the choice of contexts for their significance (ITU-T H.265 sections 6.5.3 to 6.5.5 and 9.3.4.2.5).
+//! Orders of coefficients and the choice of contexts for their significance (ITU-T H.265 sections 6.5.3 to 6.5.5 and 9.3.4.2.5), and quantisers of
+//! chroma.
+
+use crate::imaging::codec::heif::picture::Chroma;
 
 /// Orders in which the coefficients of a block are coded.
 pub(super) const DIAGONAL: usize = 0;
@@ -127,3 +130,16 @@ pub(super) const PATTERN_CONTEXTS: [[[u8; 16]; 4]; 3] = {
     }
     contexts
 };
+
+/// Quantiser of chroma in 4:2:0 pictures from that of luma, from 30 to 43 (table 8-10).
+const CHROMA_QP: [i8; 14] = [29, 30, 31, 32, 33, 33, 34, 34, 35, 35, 36, 36, 37, 37];
+
+/// Returns the quantiser of chroma for an index (section 8.6.1).
+pub(super) fn chroma_qp(chroma: Chroma, index: i32) -> i32 {
+    match chroma {
+        Chroma::Quarter if index >= 43 => index - 6,
+        Chroma::Quarter if index >= 30 => CHROMA_QP[(index - 30) as usize % 14].into(),
+        Chroma::Quarter => index,
+        _ => index.min(51),
+    }
+}

@@ -7,7 +7,8 @@ use super::contexts::{
 };
 use super::intra::{Available, HORIZONTAL, Predict, VERTICAL};
 use super::isa::Isa;
-use super::picture::{Decoder, edge};
+use super::maps::edge;
+use super::picture::Decoder;
 use super::reconstruct::{AddResiduals, predict_across};
 use super::residual::{Coded, Residual, Scaling};
 use super::sample::Sample;
@@ -31,19 +32,6 @@ const ORDER: [u8; 256] = {
     }
     order
 };
-
-/// Quantiser of chroma in 4:2:0 pictures from that of luma, from 30 to 43 (table 8-10).
-const CHROMA_QP: [i8; 14] = [29, 30, 31, 32, 33, 33, 34, 34, 35, 35, 36, 36, 37, 37];
-
-/// Returns the quantiser of chroma for an index (section 8.6.1).
-pub(super) fn chroma_qp(chroma: Chroma, index: i32) -> i32 {
-    match chroma {
-        Chroma::Quarter if index >= 43 => index - 6,
-        Chroma::Quarter if index >= 30 => CHROMA_QP[(index - 30) as usize % 14].into(),
-        Chroma::Quarter => index,
-        _ => index.min(51),
-    }
-}
 
 /// A node of the transform tree.
 #[derive(Debug, Clone, Copy)]
@@ -421,7 +409,7 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
         let Some(n) = component.checked_sub(1) else { return (luma + offset) as u32 };
         let own = self.pps.chroma_qp[n & 1] + self.slice.chroma_qp[n & 1] + self.quantiser.offsets[n & 1];
         let index = (luma + own).clamp(-offset, 57);
-        (chroma_qp(self.sps.header.chroma, index) + offset) as u32
+        (tables::chroma_qp(self.sps.header.chroma, index) + offset) as u32
     }
 }
 

@@ -3,8 +3,8 @@
 //! libjpeg-turbo warns of an order in which a scan refines bits that no scan has sent, and decodes files with missing bits in
 //! its own way (it smooths them). Such files are left to it.
 
-use crate::imaging::codec::jpeg::decode::header::Part;
 use crate::imaging::codec::jpeg::decode::huffman::Definition;
+use crate::imaging::codec::jpeg::decode::part::Part;
 use crate::imaging::codec::jpeg::markers::{RST0, RST7};
 
 /// Most scans. Cameras and optimisers write 3 to about 15. libjpeg-turbo refuses files with more, see `turbo`.

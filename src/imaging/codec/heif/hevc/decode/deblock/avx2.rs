@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Limits, keep_exempt};
+use super::luma::{Limits, keep_exempt};
 use crate::imaging::codec::heif::hevc::decode::sample::Sample;
 
 #[inline]

@@ -3,11 +3,13 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
+pub(super) mod luma;
 
+use self::luma::Limits;
 use super::isa::{Isa, Kernel};
-use super::picture::{Maps, edge};
+use super::maps::{Maps, edge};
 use super::sample::{Plane, Sample};
-use super::unit::chroma_qp;
+use super::tables::chroma_qp;
 use crate::imaging::codec::heif::hevc::pps::{Deblocking, Pps};
 use crate::imaging::codec::heif::hevc::sps::Sps;
 use crate::imaging::codec::heif::picture::Chroma;
@@ -207,98 +209,5 @@ impl<S: Sample, I: Isa> RowFilter<'_, S, I> {
                 }
             }
         }
-    }
-}
-
-/// How much samples may change in each half of an edge.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Limits {
-    /// With the strong filter, three samples at each side. With the others these are 0.
-    pub(super) strong: [i32; 2],
-    /// With the weak filter, the sample at the edge.
-    pub(super) near: [i32; 2],
-    /// The samples beside it, before and after the edge.
-    pub(super) before: [i32; 2],
-    pub(super) after: [i32; 2],
-    is_any: bool,
-}
-
-impl Limits {
-    /// Decides about four lines by the first and the last of them (section 8.7.2.5.3).
-    #[inline(always)]
-    fn decide(&mut self, half: usize, first: [i32; 8], last: [i32; 8], beta: i32, tc: i32) {
-        let bends = |line: [i32; 8]| {
-            let [_, p2, p1, p0, q0, q1, q2, _] = line;
-            ((p2 - 2 * p1 + p0).abs(), (q2 - 2 * q1 + q0).abs())
-        };
-        let ((dp0, dq0), (dp3, dq3)) = (bends(first), bends(last));
-        if dp0 + dq0 + dp3 + dq3 >= beta {
-            return;
-        }
-        self.is_any = true;
-        let is_smooth = |line: [i32; 8], d: i32| {
-            let [p3, _, _, p0, q0, _, _, q3] = line;
-            2 * d < beta >> 2
-                && (p3 - p0).abs() + (q0 - q3).abs() < beta >> 3
-                && (p0 - q0).abs() < (5 * tc + 1) >> 1
-        };
-        if is_smooth(first, dp0 + dq0) && is_smooth(last, dp3 + dq3) {
-            self.strong[half] = 2 * tc;
-            return;
-        }
-        let side = (beta + (beta >> 1)) >> 3;
-        self.near[half] = tc;
-        self.before[half] = if dp0 + dp3 < side { tc >> 1 } else { 0 };
-        self.after[half] = if dq0 + dq3 < side { tc >> 1 } else { 0 };
-    }
-}
-
-/// Filters eight lines across an edge (section 8.7.2.5.7): the rows are the samples at equal distances from it.
-pub(super) fn filter_edge<S: Sample>(rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
-    let old = *rows;
-    for k in 0..8 {
-        let of = |halves: [i32; 2]| halves[k / 4];
-        let (strong, near) = (of(limits.strong), of(limits.near));
-        let [p3, p2, p1, p0, q0, q1, q2, q3] = [0, 1, 2, 3, 4, 5, 6, 7].map(|n: usize| old[n][k].get());
-        let mut new = [p2, p1, p0, q0, q1, q2];
-        if strong > 0 {
-            let within = |value: i32, old: i32| value.clamp(old - strong, old + strong);
-            new = [
-                within((2 * p3 + 3 * p2 + p1 + p0 + q0 + 4) >> 3, p2),
-                within((p2 + p1 + p0 + q0 + 2) >> 2, p1),
-                within((p2 + 2 * p1 + 2 * p0 + 2 * q0 + q1 + 4) >> 3, p0),
-                within((p1 + 2 * p0 + 2 * q0 + 2 * q1 + q2 + 4) >> 3, q0),
-                within((p0 + q0 + q1 + q2 + 2) >> 2, q1),
-                within((p0 + q0 + q1 + 3 * q2 + 2 * q3 + 4) >> 3, q2),
-            ];
-        } else {
-            let delta = (9 * (q0 - p0) - 3 * (q1 - p1) + 8) >> 4;
-            // A large step is a feature of the picture.
-            if delta.abs() < 10 * near {
-                let delta = delta.clamp(-near, near);
-                let beside = |far: i32, middle: i32, near: i32, delta: i32, limit: i32| {
-                    middle + ((((far + near + 1) >> 1) - middle + delta) >> 1).clamp(-limit, limit)
-                };
-                new[1] = beside(p2, p1, p0, delta, of(limits.before));
-                new[2] = p0 + delta;
-                new[3] = q0 - delta;
-                new[4] = beside(q2, q1, q0, -delta, of(limits.after));
-            }
-        }
-        for (row, value) in rows[1..7].iter_mut().zip(new) {
-            row[k] = S::new(value.clamp(0, most));
-        }
-    }
-    keep_exempt(rows, &old, changes);
-}
-
-/// Restores the samples at a side of an edge that does not change.
-#[inline(always)]
-fn keep_exempt<S: Sample>(rows: &mut [[S; 8]; 8], old: &[[S; 8]; 8], [before, after]: [bool; 2]) {
-    if !before {
-        rows[..4].copy_from_slice(&old[..4]);
-    }
-    if !after {
-        rows[4..].copy_from_slice(&old[4..]);
     }
 }

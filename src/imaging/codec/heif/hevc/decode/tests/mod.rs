@@ -2,7 +2,7 @@
 
 use super::Fault;
 use super::cabac::{Cabac, PADDING};
-use super::deblock::Limits;
+use super::deblock::luma::Limits;
 use super::intra::{Available, DC, HORIZONTAL, PLANAR, Predict, VERTICAL};
 use super::isa::{Isa, Portable};
 use super::sample::Plane;
