@@ -17,10 +17,6 @@ pub(crate) const CAPACITY: usize = 1024 * 1024;
 /// A larger buffer is freed after writing, because bursts of lines are rare.
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// Time in which further lines are gathered after a write: a busy server wakes the writing thread, which costs two changes of threads, not
-/// for each line.
-const GATHER: Duration = Duration::from_millis(5);
-
 /// Pause before retrying a non-blocking output that accepts nothing.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -135,7 +131,6 @@ impl Shared {
                 batch = Vec::new();
             }
             batch.clear();
-            std::thread::sleep(GATHER);
         }
     }
 }
