@@ -104,6 +104,8 @@ impl PartialWriter for FileWriter {
         if let Some(run) = self.tail.take() {
             self.run(move |file| run.write_to(file)).await?;
         }
+        // The tail is empty.
+        self.large_step = None;
         if self.is_broken { Err(broken()) } else { Ok(self.tail.end()) }
     }
 

@@ -15,6 +15,7 @@ mod tests;
 mod writer;
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -138,9 +139,8 @@ impl PartialStore for BucketPartialStore {
     }
 
     async fn remove(&self, id: UploadId, epoch: u64) -> Result<(), PartialError> {
-        let mut token = None;
-        loop {
-            let (objects, next) = pieces::list(&self.bucket, id, token).await?;
+        let mut answers = pin!(pieces::list(&self.bucket, id));
+        while let Some(objects) = answers.try_next().await? {
             let removed =
                 objects.iter().filter(|object| Piece::of(object).is_none_or(|piece| piece.epoch <= epoch));
             let removals = removed.map(|object| async {
@@ -150,23 +150,15 @@ impl PartialStore for BucketPartialStore {
                 }
             });
             stream::iter(removals.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-            token = next;
-            if token.is_none() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     async fn newest(&self, id: UploadId) -> Result<u64, PartialError> {
-        let (mut newest, mut token) = (0, None);
-        loop {
-            let (objects, next) = pieces::list(&self.bucket, id, token).await?;
-            newest = objects.iter().filter_map(Piece::of).map(|piece| piece.epoch).fold(newest, u64::max);
-            token = next;
-            if token.is_none() {
-                return Ok(newest);
-            }
-        }
+        let newest = pieces::list(&self.bucket, id).try_fold(0, async |newest, objects| {
+            Ok(objects.iter().filter_map(Piece::of).map(|piece| piece.epoch).fold(newest, u64::max))
+        });
+        Ok(newest.await?)
     }
 
     async fn page(&self, after: Option<UploadId>, limit: usize) -> Result<Vec<UploadId>, PartialError> {

@@ -1,7 +1,9 @@
 //! The objects of an upload, and which of their bytes belong to it.
 
 use std::ops::Range;
+use std::pin::pin;
 
+use futures_util::stream::{self, Stream, TryStreamExt};
 use object_store::ObjectMeta;
 use object_store::list::PaginatedListOptions;
 use object_store::path::Path;
@@ -49,15 +51,17 @@ impl Piece {
     }
 }
 
-/// Returns the objects of an upload that follow those of an earlier answer, and the token for the next ones.
-pub(super) async fn list(
+/// Returns the objects of an upload, in the answers of the service.
+pub(super) fn list(
     bucket: &Bucket,
     id: UploadId,
-    token: Option<String>,
-) -> Result<(Vec<ObjectMeta>, Option<String>), Fault> {
-    let options = PaginatedListOptions { page_token: token, ..Default::default() };
-    let page = bucket.ask(bucket.client.list_paginated(Some(&prefix(id)), options)).await?;
-    Ok((page.result.objects, page.page_token))
+) -> impl Stream<Item = Result<Vec<ObjectMeta>, Fault>> + Send {
+    stream::try_unfold(Some(None), move |token: Option<Option<String>>| async move {
+        let Some(page_token) = token else { return Ok(None) };
+        let options = PaginatedListOptions { page_token, ..Default::default() };
+        let page = bucket.ask(bucket.client.list_paginated(Some(&prefix(id)), options)).await?;
+        Ok(Some((page.result.objects, page.page_token.map(Some))))
+    })
 }
 
 /// Returns the pieces with bytes from `range` that writers wrote who had the claim.
@@ -67,20 +71,17 @@ pub(super) async fn find(
     layout: &Layout,
     range: &Range<u64>,
 ) -> Result<Vec<Piece>, Fault> {
-    let (mut pieces, mut token) = (Vec::new(), None);
-    loop {
-        let (objects, next) = list(bucket, id, token).await?;
+    let mut pieces = Vec::new();
+    let mut answers = pin!(list(bucket, id));
+    while let Some(objects) = answers.try_next().await? {
         let listed = objects.iter().filter_map(Piece::of);
         pieces.extend(listed.filter(|piece| {
             let is_within =
                 piece.offset < range.end && piece.offset.saturating_add(piece.length) > range.start;
             is_within && layout.segment_at(piece.offset).is_some_and(|(epoch, _)| epoch == piece.epoch)
         }));
-        token = next;
-        if token.is_none() {
-            return Ok(pieces);
-        }
     }
+    Ok(pieces)
 }
 
 /// Returns which parts of `pieces` have the bytes of `range`, in order, or `None` if some bytes are in none.

@@ -17,7 +17,7 @@ use self::sps::Sps;
 use super::boxes::Reader;
 #[cfg(any(test, fuzzing))]
 use super::picture::Chroma;
-use super::picture::{Header, Picture};
+use super::picture::{Header, Picture, Planes};
 use crate::imaging::error::ImageError;
 
 const SPS: u8 = 33;
@@ -89,31 +89,27 @@ pub(super) fn header(configuration: &[u8]) -> Result<Header, ImageError> {
 }
 
 pub(super) fn decode(configuration: &[u8], data: &[u8]) -> Result<Picture, ImageError> {
+    decode_by(decode::decode, configuration, data)
+}
+
+/// Decodes the planes of a picture from its slice segments.
+type DecodePlanes = fn(&Sps, &Pps, &[Unit]) -> Result<Box<dyn Planes>, ImageError>;
+
+fn decode_by(by: DecodePlanes, configuration: &[u8], data: &[u8]) -> Result<Picture, ImageError> {
     let configuration = Configuration::read(configuration)?;
     let sps = Sps::read(configuration.sps)?;
     let units = slices(data, configuration.length_bytes)?;
     let pps = configuration.picture_set(&sps, &units)?;
-    Ok(Picture { header: sps.header, planes: decode::decode(&sps, &pps, &units)? })
+    Ok(Picture { header: sps.header, planes: by(&sps, &pps, &units)? })
 }
 
 /// Asserts that code with and without SIMD decodes a picture to the same samples, or refuses it for the same reason.
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::panic, reason = "a fuzz target reports a finding by a panic")]
 pub(super) fn assert_paths_agree(configuration: &[u8], data: &[u8]) {
-    let decode = |portably: bool| {
-        let configuration = Configuration::read(configuration)?;
-        let sps = Sps::read(configuration.sps)?;
-        let units = slices(data, configuration.length_bytes)?;
-        let pps = configuration.picture_set(&sps, &units)?;
-        let planes = if portably {
-            decode::decode_anywhere(&sps, &pps, &units)?
-        } else {
-            decode::decode(&sps, &pps, &units)?
-        };
-        Ok::<_, ImageError>((sps.header, planes))
-    };
-    match (decode(false), decode(true)) {
-        (Ok((header, planes)), Ok((_, portable))) => {
+    let decode = |by: DecodePlanes| decode_by(by, configuration, data);
+    match (decode(decode::decode), decode(decode::decode_anywhere)) {
+        (Ok(Picture { header, planes }), Ok(Picture { planes: portable, .. })) => {
             let (half_width, half_height) = header.chroma.halves();
             let count = if header.chroma == Chroma::None { 1 } else { 3 };
             for plane in 0..count {

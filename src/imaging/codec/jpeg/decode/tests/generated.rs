@@ -16,17 +16,8 @@ const RECIPE: Recipe = Recipe {
 
 #[test]
 fn every_sampling_and_size_is_equal() {
-    let samplings = [
-        raw::TJSAMP_TJSAMP_444,
-        raw::TJSAMP_TJSAMP_422,
-        raw::TJSAMP_TJSAMP_420,
-        raw::TJSAMP_TJSAMP_440,
-        raw::TJSAMP_TJSAMP_411,
-        raw::TJSAMP_TJSAMP_441,
-        raw::TJSAMP_TJSAMP_GRAY,
-    ];
-    for subsampling in samplings {
-        for (width, height) in [(1, 1), (7, 9), (8, 8), (16, 17), (33, 31), (65, 3), (100, 75), (230, 190)] {
+    for subsampling in SAMPLINGS {
+        for (width, height) in SIZES {
             let file = encode(&picture(width, height, 3), width, height, Recipe { subsampling, ..RECIPE });
             assert_decodes(&file, &format!("{width} x {height}, sampling {subsampling}"));
         }

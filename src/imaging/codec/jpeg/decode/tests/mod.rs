@@ -8,8 +8,23 @@ mod progressive;
 mod reference;
 mod script;
 
+use turbojpeg::raw;
+
 use super::*;
 use crate::imaging::ImageError;
+
+const SAMPLINGS: [raw::TJSAMP; 7] = [
+    raw::TJSAMP_TJSAMP_444,
+    raw::TJSAMP_TJSAMP_422,
+    raw::TJSAMP_TJSAMP_420,
+    raw::TJSAMP_TJSAMP_440,
+    raw::TJSAMP_TJSAMP_411,
+    raw::TJSAMP_TJSAMP_441,
+    raw::TJSAMP_TJSAMP_GRAY,
+];
+/// Sizes at, below and above those of blocks and MCUs.
+const SIZES: [(usize, usize); 8] =
+    [(1, 1), (7, 9), (8, 8), (16, 17), (33, 31), (65, 3), (100, 75), (230, 190)];
 
 /// Collects bands into whole planes, which never grow beyond the filled rows.
 #[derive(Debug, Default)]

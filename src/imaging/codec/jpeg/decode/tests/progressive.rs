@@ -20,17 +20,8 @@ fn file(
 
 #[test]
 fn every_sampling_and_size_is_equal() {
-    let samplings = [
-        raw::TJSAMP_TJSAMP_444,
-        raw::TJSAMP_TJSAMP_422,
-        raw::TJSAMP_TJSAMP_420,
-        raw::TJSAMP_TJSAMP_440,
-        raw::TJSAMP_TJSAMP_411,
-        raw::TJSAMP_TJSAMP_441,
-        raw::TJSAMP_TJSAMP_GRAY,
-    ];
-    for subsampling in samplings {
-        for size in [(1, 1), (7, 9), (8, 8), (16, 17), (33, 31), (65, 3), (100, 75), (230, 190)] {
+    for subsampling in SAMPLINGS {
+        for size in SIZES {
             for restart in [0, 1, 3, 50] {
                 let file = file(subsampling, size, 90, restart);
                 assert_decodes(&file, &format!("{size:?}, sampling {subsampling}, restart {restart}"));
