@@ -3,7 +3,7 @@
 //! [`app::App`] connects the rooms, which `ARCHITECTURE.md` shows. Dependencies point downwards only: `api` knows `ingest`,
 //! which knows `imaging` and `publication`. The latter knows `media` and [`catalog`], which know nothing of each other.
 
-mod allocator;
+pub mod allocator;
 mod api;
 pub mod app;
 mod auth;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use vintedbot_ingest::allocator;
 use vintedbot_ingest::app::App;
 use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE};
 use vintedbot_ingest::commands::{self, Verdict};
@@ -64,6 +65,7 @@ fn serve(settings: &Settings, near_misses: &[NearMiss]) -> Result<(), String> {
 
 fn run(settings: &Settings) -> Result<(), String> {
     small_pages();
+    allocator::configure();
     raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

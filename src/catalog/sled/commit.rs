@@ -17,6 +17,7 @@ use super::batches::Batches;
 use super::error::io_error;
 use super::rows::Position;
 use super::watermark::Watermark;
+use crate::blocking::FewThreads;
 use crate::catalog::CatalogError;
 
 /// The database files that a commit makes durable.
@@ -73,15 +74,16 @@ impl GroupCommit {
         Arc::new(Self { log, pending: Batches::new(), tasks: TaskTracker::new() })
     }
 
-    /// Runs `work`, which writes one transaction and returns its position, on a blocking thread. Returns when the
+    /// Runs `work`, which writes one transaction and returns its position, on one of `threads`. Returns when the
     /// transaction is durable.
     pub(super) async fn record<T: Send + 'static>(
         self: &Arc<Self>,
+        threads: &FewThreads,
         work: impl FnOnce() -> Result<(T, Position), CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
         let (sender, done) = oneshot::channel();
         let group_commit = Arc::clone(self);
-        self.tasks.spawn_blocking(move || {
+        let work = move || {
             let notify = |result| {
                 let _caller_left = sender.send(result);
             };
@@ -95,7 +97,8 @@ impl GroupCommit {
                     group_commit.flush(Pending { last, notify: Box::new(notify) });
                 }
             }
-        });
+        };
+        self.tasks.spawn_blocking_on(work, threads.handle());
         done.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("a write to it panicked".into())))
     }
 

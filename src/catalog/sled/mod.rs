@@ -46,15 +46,20 @@ use super::{
     EventRow, IndexFault, KeyLock, KnownSource, NewDraft, NewPhoto, Outbox, Restorable, Restore,
     RestoreError, State, UploadChange, UploadRow, Uploads,
 };
-use crate::blocking::{BlockingError, blocking};
+use crate::blocking::{BlockingError, FewThreads, blocking};
 use crate::disk::{self, FreeDisk};
 use crate::model::{
     AttemptId, Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp, UploadId, UserId,
 };
 use crate::sync;
 
-/// Size of sled's page cache. sled's default is 1 GB, more memory than the target machines have.
-const CACHE_BYTES: u64 = 16 << 20;
+/// Size of sled's page cache. sled's default is 1 GB, more memory than the target machines have. The system's cache of the file
+/// has what this one lacks.
+const CACHE_BYTES: u64 = 2 << 20;
+
+/// Threads that work on the database. Transactions exclude each other, so that one thread writes while another waits for the
+/// disk.
+const THREADS: usize = 2;
 
 /// Number of attempts to open a database whose lock is still held, and the pause between them.
 const REOPEN_TRIES: u32 = 50;
@@ -65,6 +70,7 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 pub struct SledCatalog {
     path: Arc<Path>,
     min_free: FreeDisk,
+    threads: FewThreads,
     claims: Claims,
     leases: Leases,
     records_events: bool,
@@ -84,7 +90,7 @@ struct Opened {
 }
 
 impl Opened {
-    async fn open(path: Arc<Path>, records_events: bool) -> Result<Self, CatalogError> {
+    async fn open(path: Arc<Path>, threads: &FewThreads, records_events: bool) -> Result<Self, CatalogError> {
         let open = move || -> Result<_, CatalogError> {
             // sled repairs files while it opens them. Damage that it must not repair is refused first, and the files
             // stay as they are.
@@ -108,7 +114,7 @@ impl Opened {
                 Watermark::open(&path, acknowledged, &found, &trees, || Ok(Log::make_durable(&db, &file)?))?;
             Ok((trees, Log { db, file, watermark: Arc::new(watermark) }))
         };
-        let opened = blocking(move || Ok::<_, BlockingError>(open())).await;
+        let opened = threads.run(move || Ok::<_, BlockingError>(open())).await;
         let (trees, log) = opened.map_err(|panic| {
             tracing::debug!(%panic, "opening the catalog panicked");
             CatalogError::Corrupt("its files cannot be read".into())
@@ -150,11 +156,12 @@ impl SledCatalog {
         records_events: bool,
     ) -> Result<Self, CatalogError> {
         let path: Arc<Path> = path.into();
-        let opened = Opened::open(Arc::clone(&path), records_events).await?;
+        let threads = FewThreads::new("catalog", THREADS)?;
+        let opened = Opened::open(Arc::clone(&path), &threads, records_events).await?;
         let current = RwLock::new(Some(Arc::new(opened)));
         let is_damaged = AtomicBool::new(false);
         let (claims, leases) = (Claims::default(), Leases::default());
-        Ok(Self { path, min_free, claims, leases, records_events, current, is_damaged })
+        Ok(Self { path, min_free, threads, claims, leases, records_events, current, is_damaged })
     }
 
     /// Returns the open database, and opens it again first if it failed.
@@ -185,14 +192,14 @@ impl SledCatalog {
     /// Opens the directory that was just closed. sled's threads may hold its lock for a moment longer.
     async fn open_again(&self) -> Result<Opened, CatalogError> {
         for _ in 0..REOPEN_TRIES {
-            match Opened::open(Arc::clone(&self.path), self.records_events).await {
+            match Opened::open(Arc::clone(&self.path), &self.threads, self.records_events).await {
                 Err(CatalogError::Unavailable(_) | CatalogError::InUse) => {
                     tokio::time::sleep(REOPEN_PAUSE).await;
                 }
                 opened_or_failed => return opened_or_failed,
             }
         }
-        Opened::open(Arc::clone(&self.path), self.records_events).await
+        Opened::open(Arc::clone(&self.path), &self.threads, self.records_events).await
     }
 
     /// Returns true if directory `path` contains a catalog. [`open`](Self::open) would create one.
@@ -229,7 +236,7 @@ impl SledCatalog {
         work: impl FnOnce(&Trees) -> Result<T, CatalogError> + Send + 'static,
     ) -> Result<T, CatalogError> {
         let opened = self.opened().await?;
-        let result = blocking(move || work(&opened.trees)).await;
+        let result = self.threads.run(move || work(&opened.trees)).await;
         self.note_damage(&result);
         result
     }
@@ -260,7 +267,7 @@ impl SledCatalog {
         self.check_undamaged()?;
         let opened = self.opened().await?;
         let trees = opened.trees.clone();
-        let recorded = opened.group_commit.record(move || work(&trees)).await;
+        let recorded = opened.group_commit.record(&self.threads, move || work(&trees)).await;
         self.note_damage(&recorded);
         recorded.map_err(|error| match error {
             CatalogError::Corrupt(_) => error,
