@@ -27,7 +27,10 @@ pub(super) enum Conversion {
     None,
     /// Replaces each grey value with that of the table.
     Grey(Box<[u8; 256]>),
+    /// Converts pixels of red, green and blue.
     Rgb(Transform),
+    /// Converts pixels of red, green, blue and a byte that stays.
+    YCbCr(Transform),
     /// Converts CMYK (255 is full ink) to RGB with a profile, or as if the inks were ideal.
     Inks(Option<Transform>),
 }
@@ -42,14 +45,15 @@ impl Conversion {
             }
             (_, None) => Self::None,
             (Model::Grey, Some(profile)) => grey(&profile).map_or(Self::None, Self::Grey),
-            (Model::Rgb | Model::YCbCr, Some(profile)) => rgb(&profile).map_or(Self::None, Self::Rgb),
+            (Model::Rgb, Some(profile)) => rgb(&profile, Layout::Rgb).map_or(Self::None, Self::Rgb),
+            (Model::YCbCr, Some(profile)) => rgb(&profile, Layout::Rgba).map_or(Self::None, Self::YCbCr),
         }
     }
 
-    /// Converts `pixels` to sRGB in place. A pixel has three bytes, or four in CMYK.
+    /// Converts `pixels` of RGB or CMYK to sRGB in place. A pixel has three bytes, or four in CMYK.
     pub(super) fn apply(&self, pixels: &mut Vec<u8>, workspace: &mut Workspace) {
         let (transform, channels) = match self {
-            Self::None | Self::Grey(_) => return,
+            Self::None | Self::Grey(_) | Self::YCbCr(_) => return,
             Self::Inks(None) => return convert_ideal_inks(pixels),
             Self::Inks(Some(transform)) => (transform, 4),
             Self::Rgb(transform) => (transform, 3),
@@ -68,32 +72,33 @@ fn options() -> TransformOptions {
     TransformOptions { rendering_intent: RenderingIntent::Perceptual, ..TransformOptions::default() }
 }
 
-fn to_srgb(profile: &ColorProfile, space: DataColorSpace, layout: Layout) -> Option<Transform> {
+fn to_srgb(profile: &ColorProfile, space: DataColorSpace, from: Layout, to: Layout) -> Option<Transform> {
     if profile.color_space != space {
         return None;
     }
-    profile.create_transform_8bit(layout, &ColorProfile::new_srgb(), Layout::Rgb, options()).ok()
+    profile.create_transform_8bit(from, &ColorProfile::new_srgb(), to, options()).ok()
 }
 
-fn applied(transform: &Transform, pixels: &[u8], channels: usize) -> Option<Vec<u8>> {
-    let mut converted = vec![0; pixels.len() / channels * 3];
+fn applied(transform: &Transform, pixels: &[u8], from: Layout, to: Layout) -> Option<Vec<u8>> {
+    let mut converted = vec![0; pixels.len() / from.channels() * to.channels()];
     transform.transform(pixels, &mut converted).ok().map(|()| converted)
 }
 
-/// Returns the conversion, or `None` if the profile is sRGB or unusable.
-fn rgb(profile: &ColorProfile) -> Option<Transform> {
-    let transform = to_srgb(profile, DataColorSpace::Rgb, Layout::Rgb)?;
+/// Returns the conversion of pixels with this layout, or `None` if the profile is sRGB or unusable.
+fn rgb(profile: &ColorProfile, layout: Layout) -> Option<Transform> {
+    let transform = to_srgb(profile, DataColorSpace::Rgb, layout, layout)?;
     // Most profiles are sRGB under one of many names, so the effect on a few colours decides.
-    let probe: Vec<u8> = (0..125u8).flat_map(|n| [n % 5, n / 5 % 5, n / 25]).map(|step| step * 63).collect();
-    let is_srgb =
-        applied(&transform, &probe, 3)?.iter().zip(&probe).all(|(to, from)| to.abs_diff(*from) <= 2);
+    let colours = (0..125u8).flat_map(|n| [n % 5, n / 5 % 5, n / 25, 4].into_iter().take(layout.channels()));
+    let probe: Vec<u8> = colours.map(|step| step * 63).collect();
+    let converted = applied(&transform, &probe, layout, layout)?;
+    let is_srgb = converted.iter().zip(&probe).all(|(to, from)| to.abs_diff(*from) <= 2);
     (!is_srgb).then_some(transform)
 }
 
 fn grey(profile: &ColorProfile) -> Option<Box<[u8; 256]>> {
-    let transform = to_srgb(profile, DataColorSpace::Gray, Layout::Gray)?;
+    let transform = to_srgb(profile, DataColorSpace::Gray, Layout::Gray, Layout::Rgb)?;
     let every: Vec<u8> = (0..=255).collect();
-    let converted = applied(&transform, &every, 1)?;
+    let converted = applied(&transform, &every, Layout::Gray, Layout::Rgb)?;
     let mut table = Box::new([0; 256]);
     table.iter_mut().zip(converted.as_chunks::<3>().0).for_each(|(to, pixel)| *to = pixel[1]);
     Some(table)
@@ -101,7 +106,7 @@ fn grey(profile: &ColorProfile) -> Option<Box<[u8; 256]>> {
 
 fn inks(profile: &ColorProfile) -> Option<Transform> {
     // CMYK has the memory layout of RGBA.
-    to_srgb(profile, DataColorSpace::Cmyk, Layout::Rgba)
+    to_srgb(profile, DataColorSpace::Cmyk, Layout::Rgba, Layout::Rgb)
 }
 
 /// Converts CMYK to RGB in place, as if each ink absorbed exactly its own colour.

@@ -5,6 +5,7 @@ use super::colour::Conversion;
 use super::error::ImageError;
 use super::layout::Model;
 use super::plane::Plane;
+use super::strips;
 use super::workspace::Workspace;
 
 const NEUTRAL: u8 = 128;
@@ -15,8 +16,7 @@ pub(super) fn memory(model: Model, width: u32, height: u32, has_profile: bool) -
     // most four bytes for each of 1.5 samples, and half a byte in photos.
     let encoder = 2 + 3 + 6;
     let pixels = match model {
-        Model::Grey => 0,
-        Model::YCbCr if !has_profile => 0,
+        Model::Grey | Model::YCbCr => 0,
         // Four bytes before the conversion, three after it.
         _ if has_profile => 7,
         _ => 4,
@@ -46,20 +46,27 @@ pub(super) fn encode(
             let (blue, red) = (neutral(), neutral());
             jpeg::encode_ycbcr([luma, blue, red], quality, workspace)
         }
-        (Model::YCbCr, Conversion::None, [Some(luma), Some(blue), Some(red), None]) => {
-            jpeg::encode_ycbcr([luma, blue, red], quality, workspace)
+        (Model::YCbCr, conversion, [Some(luma), Some(blue), Some(red), None]) => {
+            let mut planes = [luma, blue, red];
+            if let Conversion::YCbCr(transform) = conversion {
+                // A transform only fails for wrong buffer sizes, and these are right.
+                let convert = |from: &[u8], to: &mut [u8]| drop(transform.transform(from, to));
+                strips::convert(&mut planes, convert, workspace);
+            }
+            jpeg::encode_ycbcr(planes, quality, workspace)
         }
         (_, _, [Some(a), Some(b), Some(c), fourth]) => {
             let (width, height) = (a.width, a.height);
             let planes = [Some(&a), Some(&b), Some(&c), fourth.as_ref()];
             let mut pixels = match model {
-                Model::YCbCr => pixels_of_ycbcr(&a, &b, &c, workspace),
                 Model::Cmyk { is_inverted } => interleave(planes, workspace, inks(is_inverted)),
                 Model::Ycck { is_inverted } => {
                     let inks = inks(is_inverted);
                     interleave(planes, workspace, |samples| inks(cmyk_of_ycck(samples)))
                 }
-                Model::Rgb | Model::Grey => interleave(planes, workspace, |[r, g, b, _]| [r, g, b]),
+                Model::Rgb | Model::YCbCr | Model::Grey => {
+                    interleave(planes, workspace, |[r, g, b, _]| [r, g, b])
+                }
             };
             [Some(a), Some(b), Some(c), fourth]
                 .into_iter()
@@ -105,27 +112,6 @@ fn interleave<const N: usize>(
     pixels
 }
 
-/// Converts 4:2:0 planes to RGB pixels. Four pixels share a chroma sample, and the encoder averages the same four pixels.
-fn pixels_of_ycbcr(luma: &Plane, blue: &Plane, red: &Plane, workspace: &mut Workspace) -> Vec<u8> {
-    let mut pixels = workspace.take(luma.samples.len() * 3);
-    let rows = pixels.chunks_exact_mut(luma.width * 3).zip(luma.rows());
-    let mut chroma = blue.rows().zip(red.rows());
-    let mut current = None;
-    for (y, (out, luma)) in rows.enumerate() {
-        if y % 2 == 0 {
-            current = chroma.next();
-        }
-        let Some((blue, red)) = current else { break };
-        let chroma = blue.iter().zip(red).map(|(blue, red)| Chroma::new(*blue, *red));
-        for ((out, luma), chroma) in out.chunks_mut(6).zip(luma.chunks(2)).zip(chroma) {
-            for (out, luma) in out.as_chunks_mut::<3>().0.iter_mut().zip(luma) {
-                *out = chroma.with(*luma);
-            }
-        }
-    }
-    pixels
-}
-
 /// The part of red, green and blue that chroma determines (JFIF 1.02: full-range BT.601), in 16 fractional bits.
 struct Chroma([i32; 3]);
 
@@ -167,15 +153,5 @@ mod tests {
             let made = Chroma::new(blue, red).with(luma);
             assert!(made.iter().zip(rgb).all(|(a, b)| a.abs_diff(b) <= 1), "{ycc:?} {made:?}");
         }
-    }
-
-    #[test]
-    fn picture_of_odd_size_repeats_the_last_chroma() {
-        let plane = |width, height, samples: &[u8]| Plane { width, height, samples: samples.to_vec() };
-        let luma = plane(3, 3, &[100; 9]);
-        let (blue, red) = (plane(2, 2, &[128; 4]), plane(2, 2, &[128, 128, 128, 228]));
-        let pixels = pixels_of_ycbcr(&luma, &blue, &red, &mut Workspace::default());
-        assert_eq!(pixels[..24], [100; 24]);
-        assert_eq!(pixels[24..], [240, 29, 100]);
     }
 }

@@ -99,8 +99,11 @@ pub(crate) fn assert_decoders_agree(file: &[u8], divisor: u8) {
         let (columns, rows) = ours.in_blocks(file, component, divisor);
         let PlaneSize { width, height, padded, .. } = ours.planes[component];
         assert_eq!((width, height), (theirs.width, theirs.height));
-        for (row, (ours, theirs)) in
-            ours.samples[component].chunks(padded).zip(theirs.rows()).take(rows).enumerate()
+        for (row, (ours, theirs)) in ours.samples[component]
+            .chunks(padded)
+            .zip(theirs.samples.chunks_exact(theirs.width))
+            .take(rows)
+            .enumerate()
         {
             assert_eq!(ours[..columns], theirs[..columns], "component {component}, row {row}, 1/{divisor}");
         }

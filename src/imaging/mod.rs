@@ -29,6 +29,7 @@ mod pool_tests;
 mod recipe;
 mod scale;
 pub mod steps;
+mod strips;
 mod tiff_directory;
 mod work_budget;
 mod workspace;

@@ -7,9 +7,3 @@ pub(super) struct Plane {
     pub(super) height: usize,
     pub(super) samples: Vec<u8>,
 }
-
-impl Plane {
-    pub(super) fn rows(&self) -> std::slice::ChunksExact<'_, u8> {
-        self.samples.chunks_exact(self.width)
-    }
-}
