@@ -91,17 +91,17 @@ fn make_pixels(luma: &[u8], blue: &[u8], red: &[u8], pixels: &mut [Pixel]) {
         let luma: [u8; BLOCK] = block(luma, n * BLOCK);
         let blue: [u8; BLOCK / 2] = block(blue, n * BLOCK / 2);
         let red: [u8; BLOCK / 2] = block(red, n * BLOCK / 2);
-        let mut shares = [[0; BLOCK / 2]; 3];
-        for at in 0..BLOCK / 2 {
-            let (blue, red) = (i32::from(blue[at]) - 128, i32::from(red[at]) - 128);
-            shares[0][at] = 91_881 * red;
-            shares[1][at] = -22_554 * blue - 46_802 * red;
-            shares[2][at] = 116_130 * blue;
+        let (mut r, mut g, mut b) = ([0; BLOCK / 2], [0; BLOCK / 2], [0; BLOCK / 2]);
+        for (at, (blue, red)) in blue.into_iter().zip(red).enumerate() {
+            let (blue, red) = (i32::from(blue) - 128, i32::from(red) - 128);
+            r[at] = 91_881 * red;
+            g[at] = -22_554 * blue - 46_802 * red;
+            b[at] = 116_130 * blue;
         }
         for (at, pixel) in pixels.iter_mut().enumerate() {
             let luma = (i32::from(luma[at]) << BITS) + HALF;
-            let [r, g, b] =
-                [0, 1, 2].map(|part: usize| ((luma + shares[part][at / 2]) >> BITS).clamp(0, 255));
+            let with = |share: i32| ((luma + share) >> BITS).clamp(0, 255);
+            let (r, g, b) = (with(r[at / 2]), with(g[at / 2]), with(b[at / 2]));
             *pixel = (r | g << 8 | b << 16 | 255 << 24).to_le_bytes();
         }
     }
@@ -115,29 +115,33 @@ fn take_samples(pixels: (&[Pixel], &[Pixel]), lumas: [&mut [u8]; 2], blue: &mut 
     let [upper_luma, lower_luma] = lumas;
     let rows = pixels.0.as_chunks::<BLOCK>().0.iter().zip(pixels.1.as_chunks::<BLOCK>().0);
     for (n, (upper, lower)) in rows.enumerate() {
-        let mut sums = [[0; BLOCK]; 2];
+        let (mut blues, mut reds) = ([0; BLOCK], [0; BLOCK]);
         for (pixels, row) in [(upper, &mut *upper_luma), (lower, &mut *lower_luma)] {
             let mut luma = [0; BLOCK];
             for (at, pixel) in pixels.iter().enumerate() {
-                let pixel = u32::from_le_bytes(*pixel);
-                let [r, g, b] = [0, 8, 16].map(|shift| (pixel >> shift & 255).cast_signed());
+                let pixel = i32::from_le_bytes(*pixel);
+                let (r, g, b) = (pixel & 255, pixel >> 8 & 255, pixel >> 16 & 255);
                 luma[at] = ((r * 19_595 + g * 38_470 + b * 7_471 + HALF) >> BITS).to_le_bytes()[0];
-                sums[0][at] += (r * -11_059 + g * -21_709 + b * 32_768 + CHROMA) >> BITS;
-                sums[1][at] += (r * 32_768 + g * -27_439 + b * -5_329 + CHROMA) >> BITS;
+                blues[at] += (r * -11_059 + g * -21_709 + b * 32_768 + CHROMA) >> BITS;
+                reds[at] += (r * 32_768 + g * -27_439 + b * -5_329 + CHROMA) >> BITS;
             }
             put(row, n * BLOCK, luma);
         }
-        let means = sums.map(|sums| {
-            let mut means = [0; BLOCK / 2];
-            for (at, mean) in means.iter_mut().enumerate() {
-                let round = 1 + i32::from(at % 2 == 1);
-                *mean = ((sums[2 * at] + sums[2 * at + 1] + round) >> 2).to_le_bytes()[0];
-            }
-            means
-        });
+        let means = [mean(&blues), mean(&reds)];
         put(blue, n * BLOCK / 2, means[0]);
         put(red, n * BLOCK / 2, means[1]);
     }
+}
+
+/// Computes the mean of each four pixels from sums of two.
+#[inline(always)]
+fn mean(sums: &[i32; BLOCK]) -> [u8; BLOCK / 2] {
+    let mut means = [0; BLOCK / 2];
+    for (at, mean) in means.iter_mut().enumerate() {
+        let round = 1 + i32::from(at % 2 == 1);
+        *mean = ((sums[2 * at] + sums[2 * at + 1] + round) >> 2).to_le_bytes()[0];
+    }
+    means
 }
 
 #[cfg(test)]
