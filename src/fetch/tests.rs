@@ -49,9 +49,15 @@ struct Servers {
 
 impl Servers {
     async fn start(answer: &'static [u8]) -> Self {
-        let public = TcpListener::bind(SocketAddr::from((loopback(2), 0))).await.unwrap();
-        let port = public.local_addr().unwrap().port();
-        let private = TcpListener::bind(SocketAddr::from((loopback(1), port))).await.unwrap();
+        // A port that is free on one address may be in use on the other.
+        let (port, public, private) = loop {
+            let public = TcpListener::bind(SocketAddr::from((loopback(2), 0))).await.unwrap();
+            let port = public.local_addr().unwrap().port();
+            match TcpListener::bind(SocketAddr::from((loopback(1), port))).await {
+                Ok(private) => break (port, public, private),
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse),
+            }
+        };
         Self { port, private: serve(private, answer), public: serve(public, answer) }
     }
 
