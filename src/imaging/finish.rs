@@ -7,6 +7,7 @@ use super::layout::Model;
 use super::plane::Plane;
 use super::strips;
 use super::workspace::Workspace;
+use super::ycbcr::{parts_of_chroma, with_luma};
 
 const NEUTRAL: u8 = 128;
 
@@ -112,46 +113,16 @@ fn interleave<const N: usize>(
     pixels
 }
 
-/// The part of red, green and blue that chroma determines (JFIF 1.02: full-range BT.601), in 16 fractional bits.
-struct Chroma([i32; 3]);
-
-impl Chroma {
-    fn new(blue: u8, red: u8) -> Self {
-        let (blue, red) = (i32::from(blue) - 128, i32::from(red) - 128);
-        Self([91_881 * red, -22_554 * blue - 46_802 * red, 116_130 * blue])
-    }
-
-    fn with(&self, luma: u8) -> [u8; 3] {
-        let luma = (i32::from(luma) << 16) + (1 << 15);
-        self.0.map(|chroma| u8::try_from(((luma + chroma) >> 16).clamp(0, 255)).unwrap_or(u8::MAX))
-    }
-}
-
 /// Converts YCCK to CMYK: its first three components are luma and chroma of the inverted inks.
 fn cmyk_of_ycck(samples: [u8; 4]) -> [u8; 4] {
     let [luma, blue, red, black] = samples;
-    let [red, green, blue] = Chroma::new(blue, red).with(luma);
-    [!red, !green, !blue, black]
+    // At most 255.
+    let [red, green, blue] = parts_of_chroma(blue, red).map(|part| !with_luma(luma, part).to_le_bytes()[0]);
+    [red, green, blue, black]
 }
 
 /// Returns a function that inverts inks if needed, so that 255 means full ink.
 fn inks(is_inverted: bool) -> impl Fn([u8; 4]) -> [u8; 4] {
     let mask = if is_inverted { u8::MAX } else { 0 };
     move |inks| inks.map(|ink| ink ^ mask)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn primaries_are_converted_as_jfif_defines() {
-        for (ycc, rgb) in
-            [([76, 85, 255], [254, 0, 0]), ([150, 44, 21], [0, 255, 1]), ([29, 255, 107], [0, 0, 254])]
-        {
-            let [luma, blue, red] = ycc;
-            let made = Chroma::new(blue, red).with(luma);
-            assert!(made.iter().zip(rgb).all(|(a, b)| a.abs_diff(b) <= 1), "{ycc:?} {made:?}");
-        }
-    }
 }

@@ -34,6 +34,7 @@ mod tiff_directory;
 mod work_budget;
 mod workspace;
 mod xmp;
+mod ycbcr;
 
 pub(crate) use codec::Format;
 pub(crate) use cost::{COST_HEAD_BYTES, estimated_cost};

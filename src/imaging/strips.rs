@@ -5,14 +5,12 @@
 
 use super::plane::Plane;
 use super::workspace::Workspace;
+use super::ycbcr::{BLUE, LUMA, RED, parts_of_chroma, weigh, with_luma};
 
 /// Pixels of a row that are converted at a time.
 const BLOCK: usize = 32;
 /// Bytes of a pixel: red, green, blue, and one that is always 255.
 const PIXEL: usize = 4;
-/// Fractional bits of the factors.
-const BITS: u32 = 16;
-const HALF: i32 = 1 << (BITS - 1);
 
 type Pixel = [u8; PIXEL];
 
@@ -84,7 +82,7 @@ fn put<const N: usize>(row: &mut [u8], at: usize, block: [u8; N]) {
     }
 }
 
-/// Makes the pixels of a row (JFIF 1.02: full-range BT.601). Two pixels share a sample of chroma.
+/// Makes the pixels of a row. Two pixels share a sample of chroma.
 #[inline(always)]
 fn make_pixels(luma: &[u8], blue: &[u8], red: &[u8], pixels: &mut [Pixel]) {
     for (n, pixels) in pixels.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
@@ -93,25 +91,20 @@ fn make_pixels(luma: &[u8], blue: &[u8], red: &[u8], pixels: &mut [Pixel]) {
         let red: [u8; BLOCK / 2] = block(red, n * BLOCK / 2);
         let (mut r, mut g, mut b) = ([0; BLOCK / 2], [0; BLOCK / 2], [0; BLOCK / 2]);
         for (at, (blue, red)) in blue.into_iter().zip(red).enumerate() {
-            let (blue, red) = (i32::from(blue) - 128, i32::from(red) - 128);
-            r[at] = 91_881 * red;
-            g[at] = -22_554 * blue - 46_802 * red;
-            b[at] = 116_130 * blue;
+            [r[at], g[at], b[at]] = parts_of_chroma(blue, red);
         }
         for (at, pixel) in pixels.iter_mut().enumerate() {
-            let luma = (i32::from(luma[at]) << BITS) + HALF;
-            let with = |share: i32| ((luma + share) >> BITS).clamp(0, 255);
+            let with = |part| with_luma(luma[at], part);
             let (r, g, b) = (with(r[at / 2]), with(g[at / 2]), with(b[at / 2]));
             *pixel = (r | g << 8 | b << 16 | 255 << 24).to_le_bytes();
         }
     }
 }
 
-/// Computes the samples of two rows of pixels, with the factors of libjpeg (`jccolor.c`). Chroma is the mean of four; halves are
-/// rounded down and up alternately. A row without samples is not written.
+/// Computes the samples of two rows of pixels. Chroma is the mean of four; halves are rounded down and up alternately. A row
+/// without samples is not written.
 #[inline(always)]
 fn take_samples(pixels: (&[Pixel], &[Pixel]), lumas: [&mut [u8]; 2], blue: &mut [u8], red: &mut [u8]) {
-    const CHROMA: i32 = (128 << BITS) + HALF - 1;
     let [upper_luma, lower_luma] = lumas;
     let rows = pixels.0.as_chunks::<BLOCK>().0.iter().zip(pixels.1.as_chunks::<BLOCK>().0);
     for (n, (upper, lower)) in rows.enumerate() {
@@ -120,10 +113,10 @@ fn take_samples(pixels: (&[Pixel], &[Pixel]), lumas: [&mut [u8]; 2], blue: &mut 
             let mut luma = [0; BLOCK];
             for (at, pixel) in pixels.iter().enumerate() {
                 let pixel = i32::from_le_bytes(*pixel);
-                let (r, g, b) = (pixel & 255, pixel >> 8 & 255, pixel >> 16 & 255);
-                luma[at] = ((r * 19_595 + g * 38_470 + b * 7_471 + HALF) >> BITS).to_le_bytes()[0];
-                blues[at] += (r * -11_059 + g * -21_709 + b * 32_768 + CHROMA) >> BITS;
-                reds[at] += (r * 32_768 + g * -27_439 + b * -5_329 + CHROMA) >> BITS;
+                let rgb = [pixel & 255, pixel >> 8 & 255, pixel >> 16 & 255];
+                luma[at] = weigh(rgb, LUMA).to_le_bytes()[0];
+                blues[at] += weigh(rgb, BLUE);
+                reds[at] += weigh(rgb, RED);
             }
             put(row, n * BLOCK, luma);
         }

@@ -2,14 +2,7 @@
 
 use crate::imaging::plane::Plane;
 use crate::imaging::workspace::Workspace;
-
-/// Fractional bits of the factors.
-const BITS: u32 = 16;
-const HALF: i32 = 1 << (BITS - 1);
-/// Factors of red, green and blue, and the offset, rounded as in libjpeg (`jccolor.c`).
-const LUMA: [i32; 4] = [19595, 38470, 7471, HALF];
-const BLUE: [i32; 4] = [-11059, -21709, 32768, (128 << BITS) + HALF - 1];
-const RED: [i32; 4] = [32768, -27439, -5329, (128 << BITS) + HALF - 1];
+use crate::imaging::ycbcr::{BLUE, LUMA, RED, weigh};
 
 /// Converts `pixels` to planes. Chroma extends to the end of the last block: the right column of pixels is repeated before four
 /// pixels are averaged, which gives other samples than repeating the average.
@@ -50,8 +43,7 @@ fn convert(pixels: &[u8], width: usize, luma: &mut [u8], blue: &mut [u8], red: &
     let (pixels, _) = pixels.as_chunks::<3>();
     let outs = luma.iter_mut().zip(blue.iter_mut()).zip(red.iter_mut());
     for (pixel, ((luma, blue), red)) in pixels.iter().zip(outs) {
-        let [r, g, b] = pixel.map(i32::from);
-        let weigh = |[x, y, z, add]: [i32; 4]| ((r * x + g * y + b * z + add) >> BITS).to_le_bytes()[0];
+        let weigh = |factors| weigh(pixel.map(i32::from), factors).to_le_bytes()[0];
         (*luma, *blue, *red) = (weigh(LUMA), weigh(BLUE), weigh(RED));
     }
     for chroma in [blue, red] {
