@@ -6,7 +6,7 @@
 #![cfg_attr(not(fuzzing), expect(unsafe_code, reason = "mimalloc is a C library"))]
 
 #[cfg(not(fuzzing))]
-use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t};
+use libmimalloc_sys::{mi_option_set, mi_option_t};
 
 /// `mi_option_purge_delay` of mimalloc 3: milliseconds until freed memory is returned to the system. The default is 1000.
 #[cfg(not(fuzzing))]
@@ -18,24 +18,17 @@ const ARENA_MAX_OBJECT_SIZE: mi_option_t = 45;
 
 /// Sets how much free memory the allocator keeps. Called once, before the program allocates much.
 ///
+/// What is freed goes back to the system immediately, so that the next large photo does not take as much again.
+///
 /// Memory of an arena that was in use has to be zeroed again, and so becomes resident. sled reserves 21 MB of zeros for its tables
-/// and touches few of them; maps of their own leave the rest to the system. With 100,000 unfinished uploads a start took 24 MB
-/// instead of 47 (`cargo bench --bench load -- uploads`, 28 Nov 2026). Photos took as much processor time as before (ratio 1.00).
+/// and touches few of them; maps of their own leave the rest to the system. A photo takes as much processor time as with the
+/// defaults; BENCHMARKS.md has the memory.
 pub fn configure() {
     // SAFETY: the function may be called at any time, from any thread.
     #[cfg(not(fuzzing))]
     unsafe {
         mi_option_set(PURGE_DELAY, 0);
         mi_option_set(ARENA_MAX_OBJECT_SIZE, 1024);
-    }
-}
-
-/// Returns freed memory to the system immediately, in less than a millisecond, also what this thread keeps for itself.
-pub(crate) fn return_freed() {
-    // SAFETY: the function may be called at any time, from any thread.
-    #[cfg(not(fuzzing))]
-    unsafe {
-        mi_collect(true);
     }
 }
 

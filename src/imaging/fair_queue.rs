@@ -251,10 +251,6 @@ impl<J> FairQueue<J> {
         true
     }
 
-    pub(super) fn held_by(&self, number: u64) -> u64 {
-        self.running.get(&number).map_or(0, |job| job.memory)
-    }
-
     /// Returns a running job to the queue, to begin again when `memory` bytes are free. The time that it took is charged.
     pub(super) fn postpone(&mut self, now: Instant, number: u64, memory: u64, job: J) {
         self.advance(now);

@@ -17,14 +17,8 @@ pub(crate) use super::fair_queue::Cost;
 use super::fair_queue::FairQueue;
 use super::sync::{self, Condvar, Mutex, MutexGuard, oneshot, thread};
 use super::workspace::Workspace;
-use crate::allocator;
 use crate::model::ClientKey;
 use crate::telemetry::metrics::{Counter, Metrics, Reading, ReasonLabels, Unit};
-
-/// After a job that held at least this many bytes, the allocator returns the freed memory to the system before other jobs may
-/// borrow it. Phone photos hold less, and the next one reuses their memory: with a limit of 32 MiB a progressive JPEG of 12
-/// megapixels took 15,000 page faults instead of 2 (2026-11-27).
-const LARGE_JOB: u64 = 96 << 20;
 
 /// The resources of a job while it runs.
 pub(crate) struct Turn<'a> {
@@ -287,12 +281,9 @@ impl Shared {
         if let Some(memory) = needed.filter(|_| !job.is_abandoned()) {
             return queue.jobs.postpone(sync::now(), number, memory, job);
         }
-        let is_large = queue.jobs.held_by(number) >= LARGE_JOB;
         drop(queue);
+        // Its memory is free before other jobs may borrow it.
         drop(job);
-        if is_large {
-            allocator::return_freed();
-        }
         self.lock().jobs.finish(sync::now(), number);
     }
 
