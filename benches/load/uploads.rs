@@ -23,8 +23,6 @@ const SETTINGS: [(&str, &str); 2] = [("RATE_LIMIT_GLOBAL", "off"), ("RATE_LIMIT_
 const STEP: Duration = Duration::from_millis(500);
 /// New connections per second.
 const CONNECTIONS_PER_SECOND: u32 = 500;
-/// Connections that create uploads in parallel.
-const CREATORS: u64 = 64;
 /// Bytes of an upload that rests.
 const RESTING_BYTES: usize = 600;
 /// A search for stray bytes after a start takes less.
@@ -33,11 +31,11 @@ const SEARCH: Duration = Duration::from_secs(10);
 pub(crate) async fn run() -> Outcome<()> {
     let (trickling, seconds) = (number("TRICKLING", 2000)?, number("TRICKLE_SECONDS", 60)?);
     let rate = usize::try_from(number("TRICKLE_RATE", 1100)?)?;
-    let resting = number("RESTING", 100_000)?;
-    enough_files(trickling + CREATORS + 200)?;
+    let (resting, creators) = (number("RESTING", 100_000)?, number("CREATORS", 64)?);
+    enough_files(trickling + creators + 200)?;
     let photo: Arc<[u8]> = photos::photo(1 << 20)?.into();
     trickle(trickling, Duration::from_secs(seconds), rate, &photo).await?;
-    rest(resting, &photo).await
+    rest(resting, creators, &photo).await
 }
 
 async fn trickle(count: u64, time: Duration, rate: usize, photo: &Arc<[u8]>) -> Outcome<()> {
@@ -84,7 +82,8 @@ async fn send_slowly(server: SocketAddr, number: u64, rate: usize, photo: &[u8])
     Ok(())
 }
 
-async fn rest(count: u64, photo: &Arc<[u8]>) -> Outcome<()> {
+/// Creates `count` uploads over so many `connections`, then starts the server again with them.
+async fn rest(count: u64, connections: u64, photo: &Arc<[u8]>) -> Outcome<()> {
     if count == 0 {
         return Ok(());
     }
@@ -92,7 +91,7 @@ async fn rest(count: u64, photo: &Arc<[u8]>) -> Outcome<()> {
     let start = server.memory()?;
     let begun = Instant::now();
     let (next, mut creators) = (Arc::new(AtomicU64::new(0)), JoinSet::new());
-    for creator in 0..CREATORS {
+    for creator in 0..connections {
         let (address, photo, next) = (server.address, Arc::clone(photo), Arc::clone(&next));
         creators.spawn(async move {
             let mut socket = connect(address, 5, creator).await?;
