@@ -99,6 +99,13 @@ def with_exif(jpeg, block):
     return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + jpeg[2:]
 
 
+def with_larger_steps(jpeg, factor):
+    """Multiplies the first quantisation table, so that samples leave what libjpeg-turbo clamps without SIMD: -512 to 511."""
+    at = jpeg.index(b"\xff\xdb\0\x43\0") + 5
+    steps = bytes(min(255, factor * step) for step in jpeg[at : at + 64])
+    return jpeg[:at] + steps + jpeg[at + 64 :]
+
+
 def jpegs():
     colours = picture()
     yield "420.jpg", file(colours, "JPEG", quality=75)
@@ -113,6 +120,7 @@ def jpegs():
     )
     yield "restarts.jpg", file(colours, "JPEG", quality=75, restart_marker_blocks=1, optimize=True)
     yield "rgb.jpg", file(colours, "JPEG", quality=75, keep_rgb=True)
+    yield "far_out_of_range.jpg", with_larger_steps(file(picture("L"), "JPEG", quality=75), 20)
     yield "wide.jpg", file(picture(size=(700, 9)), "JPEG", quality=10)
     yield "turned.jpg", with_exif(file(colours, "JPEG", quality=50), tiff_block())
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()

@@ -31,9 +31,9 @@ enum Subcommands {
     CheckConfig,
     /// Save the catalog as JSON lines. The server must be stopped.
     ///
-    /// The export has drafts, media rows, hashes of sources, and the next ids. Photos are not in it: save the files in
-    /// MEDIA_ROOT as well. Equal catalogs give equal exports. The last line has a checksum, so an incomplete export is
-    /// detected.
+    /// The export has drafts, media rows, hashes of sources, idempotency keys, undelivered events, and the next
+    /// ids. Photos are not in it: save the files in MEDIA_ROOT as well. Equal catalogs give equal exports. The last line has a
+    /// checksum, so an incomplete export is detected.
     Export {
         /// File to write, which is replaced when the export is complete, or - for stdout.
         #[arg(long, value_name = "FILE", default_value = "-")]

@@ -135,8 +135,8 @@ fn read_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Identifies a resumable upload. It cannot be guessed: it has 128 random bits. Its text is 32 lower-case hex digits, so texts
-/// have the order of their ids.
+/// Identifies a resumable upload. It cannot be guessed: it has 96 random bits, or is a hash of the client's Idempotency-Key. Its
+/// text is 32 lower-case hex digits, so texts have the order of their ids.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UploadId([u8; 16]);

@@ -1,5 +1,5 @@
-//! The one table from domain errors to problems. Each match is exhaustive, so that a new error does not compile before
-//! this table says what clients see of it.
+//! The table from domain errors to problems; `resumable/errors.rs` has those of resumable uploads. Each match
+//! is exhaustive, so that a new error does not compile before a table says what clients see of it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The endpoints of monitors: `/api/v1/health`, `/api/v1/ready`, `/metrics`.
+//! The endpoints for monitoring: `/api/v1/health`, `/api/v1/ready`, `/metrics`.
 
 use std::collections::BTreeSet;
 
@@ -20,8 +20,8 @@ pub(super) fn health() -> Response<Body> {
     json(StatusCode::OK, &Health { status: HealthStatus::Ok })
 }
 
-/// Answers whether an upload could succeed now, or could if uploads were not switched off. Lost photos are reported, but
-/// do not make the server unready, because other photos can still be served and uploaded.
+/// Answers whether the catalog and the media store can take an upload. `READ_ONLY` is reported and does not change the status. Lost
+/// photos are reported, but do not make the server unready, because other photos can still be served and uploaded.
 pub(super) async fn ready(api: &Api) -> Result<Response<Body>, Problem> {
     let mut down = BTreeSet::new();
     match api.catalog.check().await {

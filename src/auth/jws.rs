@@ -1,7 +1,7 @@
 //! JSON Web Signatures (RFC 7515) in compact form with HMAC-SHA-256.
 //!
-//! No library fits: jsonwebtoken 9 ignores an `nbf` that is a string (CVE-2026-25537), later versions need a process-wide
-//! cryptography provider, which would have to be written over ring, and none refuses `crit`. Libraries do the difficult parts:
+//! No library fits. jsonwebtoken 9 ignores an `nbf` that is a string (CVE-2026-25537). Later versions need a process-wide
+//! cryptography provider, which would have to be written over ring. No version refuses `crit`. Libraries do the difficult parts:
 //! the HMAC, its comparison in constant time, base64url and JSON.
 
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ pub(super) struct Jws<'t> {
 }
 
 /// Splits a token into its three parts. Returns `None` unless they are strict base64url: padding, white space, other alphabets
-/// and unused bits that are set are refused, so that one token has one spelling.
+/// and unused bits that are set are refused, so a token has exactly one text.
 pub(super) fn split(token: &str) -> Option<Jws<'_>> {
     let (signed, signature) = token.rsplit_once('.')?;
     let (header, payload) = signed.split_once('.')?;
@@ -45,6 +45,7 @@ impl Key {
         hmac::verify(&self.0, token.signed.as_bytes(), &token.signature).is_ok()
     }
 
+    /// Returns the token of the header and the claims, signed with this key.
     pub(super) fn sign(&self, header: &Value, claims: &Value) -> String {
         let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
         let signed = format!("{header}.{claims}");
@@ -53,11 +54,11 @@ impl Key {
     }
 }
 
-/// Holds the members of a JSON object with distinct names. Parsers disagree on which of two equal names counts.
+/// Holds the members of a JSON object. Parsing fails if a name occurs twice, because parsers disagree on which value counts.
 pub(super) struct Members(HashMap<String, Value>);
 
 impl Members {
-    /// Parses the text of an object.
+    /// Returns `None` if the text is not an object with distinct names.
     pub(super) fn parse(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }

@@ -1,4 +1,4 @@
-//! Fuzz targets for text: multipart bodies, file signatures, ranges.
+//! Fuzz targets for multipart bodies, file signatures and Range headers.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -148,7 +148,7 @@ fn reference(header: &str, length: u64) -> Requested {
     if !unit.trim().eq_ignore_ascii_case("bytes") || !are_digits(first) || !are_digits(last) {
         return Requested::Whole;
     }
-    // Numbers of more than 38 digits exceed any length and u128.
+    // A number that does not fit u128 exceeds any length.
     let number = |digits: &str| digits.parse::<u128>().unwrap_or(u128::MAX);
     let padded = |digits: &str| format!("{digits:0>width$}", width = header.len());
     let length = u128::from(length);

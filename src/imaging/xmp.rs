@@ -1,7 +1,8 @@
 //! Reads the orientation in an XMP packet: the property `Orientation` of the namespace `http://ns.adobe.com/tiff/1.0/`.
+//! `exif.rs` asks for it if EXIF has none.
 //!
 //! It is an attribute (`tiff:Orientation="3"`) or an element (`<tiff:Orientation>3</tiff:Orientation>`), with any prefix that
-//! is bound to the namespace. This is not an XML parser: it makes one pass over the tags of an untrusted packet and ignores
+//! is bound to the namespace. This is not an XML parser: it scans the tags of an untrusted packet from front to back and ignores
 //! nesting, entities and documents in UTF-16. A prefix stays bound until it is bound again.
 
 use memchr::memchr;
@@ -74,7 +75,8 @@ impl<'a> Prefixes<'a> {
         }
     }
 
-    /// Returns whether `name` is the property. `default` is the prefix of a name without one.
+    /// Returns whether `name` is the orientation property. A name without a prefix has the prefix `default`; attributes have no
+    /// default.
     fn has_property(&self, name: &[u8], default: Option<&[u8]>) -> bool {
         let prefix = match memchr(b':', name) {
             Some(colon) if name[colon + 1..] == *PROPERTY => Some(&name[..colon]),
@@ -92,7 +94,7 @@ struct Tag<'a> {
 }
 
 impl<'a> Tag<'a> {
-    /// Reads the start tag after the `<` at the start of `rest`. Returns it with the bytes after its `>`.
+    /// Reads a start tag whose `<` was removed from `rest`. Returns it and the bytes after its `>`, or `None` if it does not end.
     fn read(mut rest: &'a [u8], prefixes: &mut Prefixes<'a>) -> Option<(Self, &'a [u8])> {
         let element;
         (element, rest) = name(rest);
@@ -118,7 +120,8 @@ fn name(rest: &[u8]) -> (&[u8], &[u8]) {
     rest.split_at(rest.iter().position(is_end).unwrap_or(rest.len()))
 }
 
-/// Removes the next attribute, or the end of the tag, from the front of `rest`. Returns `None` if the tag does not end.
+/// Removes the next attribute, or the end of the tag, from the front of `rest`. Returns `Some(None)` at the end of the tag, and
+/// `None` if the tag does not end.
 #[allow(clippy::type_complexity, reason = "a name and a value, or the end, or an error")]
 fn next_attribute<'a>(rest: &mut &'a [u8]) -> Option<Option<(&'a [u8], &'a [u8])>> {
     loop {

@@ -1,7 +1,8 @@
-//! Attempts: claimed for all instances, recorded in the transaction of their draft, and forgotten.
+//! Idempotency keys in PostgreSQL. An instance claims a key, as an *attempt*, while the request runs; the transaction of the draft
+//! records its result; old results are deleted.
 //!
-//! A claim is a row that its instance renews. The claims of an instance that ended are free a moment later. That a claim is
-//! lost while its request works is harmless: the primary key of `attempt` lets one of two transactions commit.
+//! A claim is a row that its instance renews. The claims of an instance that ended expire 20 seconds after their last renewal.
+//! Losing a claim while its request runs is harmless: the primary key of `attempt` lets one of two transactions commit.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -19,14 +20,14 @@ use crate::model::{AttemptId, Draft, Timestamp};
 /// How often claims are renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
-/// A claim is free after four renewals that did not happen. For its own instance, which knows what its requests work on, it is free
-/// immediately: the request may have been given up while this statement ran.
+/// Another instance may take a claim that was not renewed for 20 seconds. The same instance may take its own claim at once: `held`
+/// excludes running requests, and a row is left if a request was cancelled while this statement ran.
 const CLAIM: &str = "
     INSERT INTO attempt_claim (id, holder) VALUES ($1, $2)
     ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, renewed = now()
         WHERE attempt_claim.renewed < now() - interval '20 seconds' OR attempt_claim.holder = excluded.holder
     RETURNING id";
-/// Claims that no request holds any more expire, although their instance lives.
+/// Renews the claims that running requests hold. Others expire.
 const RENEW: &str = "UPDATE attempt_claim SET renewed = now() WHERE id = ANY($1::bytea[]) AND holder = $2";
 const RELEASE: &str = "DELETE FROM attempt_claim WHERE id = $1 AND holder = $2";
 const FORGET_CLAIMS: &str = "DELETE FROM attempt_claim WHERE renewed < now() - interval '1 hour'";
@@ -58,7 +59,7 @@ impl Drop for ClaimGuard {
     fn drop(&mut self) {
         self.claims.held().remove(&self.id);
         let (claims, id) = (Arc::clone(&self.claims), self.id);
-        // Without a runtime the process ends, and the claim is free a moment later.
+        // Without a runtime the process ends, and the claim expires.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { claims.release(id).await });
         }
@@ -84,7 +85,7 @@ impl Claims {
             return Ok(Begun::InWork);
         }
         let claim = Box::new(ClaimGuard { claims: Arc::clone(self), id });
-        // The claim comes first: a request that recorded its attempt releases its claim afterwards.
+        // Claim first, then read: an earlier request releases its claim after its commit, so its row is seen.
         let claimed = self.connections.read_once(CLAIM, &[&id.as_bytes().as_slice(), &self.holder]).await?;
         if claimed.is_empty() {
             return Ok(Begun::InWork);
