@@ -148,25 +148,37 @@ mod avx2 {
 
     #[target_feature(enable = "avx2")]
     pub(super) fn horizontal(row: &[i16], taps: &Taps, out: &mut [u8]) {
+        match taps.count / LANES {
+            1 => horizontal_of::<1>(row, taps, out),
+            2 => horizontal_of::<2>(row, taps, out),
+            3 => horizontal_of::<3>(row, taps, out),
+            _ => super::horizontal(row, taps, 0, out),
+        }
+    }
+
+    /// Computes the horizontal pass with `REGISTERS` registers of weights for each target sample. The number is known to the
+    /// compiler, because a loop over it takes twice as long.
+    #[target_feature(enable = "avx2")]
+    fn horizontal_of<const REGISTERS: usize>(row: &[i16], taps: &Taps, out: &mut [u8]) {
         const GROUP: usize = 8;
         let round = _mm256_set1_epi32(1 << (HORIZONTAL_SHIFT - 1));
         let (groups, rest) = out.as_chunks_mut::<GROUP>();
         let whole = groups.len() * GROUP;
         let firsts = taps.first.as_chunks::<GROUP>().0;
-        let weights = taps.weights.chunks_exact(GROUP * taps.count);
+        let weights = taps.weights.as_chunks::<LANES>().0.as_chunks::<REGISTERS>().0.as_chunks::<GROUP>().0;
         for ((out, first), weights) in groups.iter_mut().zip(firsts).zip(weights) {
-            let mut sums = [_mm256_setzero_si256(); GROUP];
-            for (n, sum) in sums.iter_mut().enumerate() {
-                let weights = weights[n * taps.count..][..taps.count].as_chunks::<LANES>().0;
-                let row = row[first[n]..][..taps.count].as_chunks::<LANES>().0;
-                for (samples, weights) in row.iter().zip(weights) {
-                    let products =
-                        _mm256_madd_epi16(bytemuck::must_cast(*samples), bytemuck::must_cast(*weights));
-                    *sum = _mm256_add_epi32(*sum, products);
-                }
-            }
+            let sum = |n: usize| -> __m256i {
+                let samples = row.get(first[n]..).unwrap_or_default();
+                let Some(samples) = samples.as_chunks::<LANES>().0.first_chunk::<REGISTERS>() else {
+                    return _mm256_setzero_si256();
+                };
+                let product = |at: usize| {
+                    _mm256_madd_epi16(bytemuck::must_cast(samples[at]), bytemuck::must_cast(weights[n][at]))
+                };
+                (1..REGISTERS).fold(product(0), |sum, at| _mm256_add_epi32(sum, product(at)))
+            };
             // Adds eight times eight partial sums to eight sums in order.
-            let pairs = [0, 2, 4, 6].map(|n| _mm256_hadd_epi32(sums[n], sums[n + 1]));
+            let pairs = [0, 2, 4, 6].map(|n| _mm256_hadd_epi32(sum(n), sum(n + 1)));
             let fours = [_mm256_hadd_epi32(pairs[0], pairs[1]), _mm256_hadd_epi32(pairs[2], pairs[3])];
             let low = _mm256_permute2x128_si256::<0x20>(fours[0], fours[1]);
             let high = _mm256_permute2x128_si256::<0x31>(fours[0], fours[1]);
