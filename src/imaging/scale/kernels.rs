@@ -167,18 +167,20 @@ mod avx2 {
         let firsts = taps.first.as_chunks::<GROUP>().0;
         let weights = taps.weights.as_chunks::<LANES>().0.as_chunks::<REGISTERS>().0.as_chunks::<GROUP>().0;
         for ((out, first), weights) in groups.iter_mut().zip(firsts).zip(weights) {
-            let sum = |n: usize| -> __m256i {
-                let samples = row.get(first[n]..).unwrap_or_default();
-                let Some(samples) = samples.as_chunks::<LANES>().0.first_chunk::<REGISTERS>() else {
-                    return _mm256_setzero_si256();
-                };
-                let product = |at: usize| {
-                    _mm256_madd_epi16(bytemuck::must_cast(samples[at]), bytemuck::must_cast(weights[n][at]))
-                };
-                (1..REGISTERS).fold(product(0), |sum, at| _mm256_add_epi32(sum, product(at)))
-            };
+            let mut sums = [_mm256_setzero_si256(); GROUP];
+            for n in 0..GROUP {
+                let Some(samples) = row.get(first[n]..) else { return };
+                let Some(samples) = samples.as_chunks::<LANES>().0.first_chunk::<REGISTERS>() else { return };
+                for at in 0..REGISTERS {
+                    let products = _mm256_madd_epi16(
+                        bytemuck::must_cast(samples[at]),
+                        bytemuck::must_cast(weights[n][at]),
+                    );
+                    sums[n] = if at == 0 { products } else { _mm256_add_epi32(sums[n], products) };
+                }
+            }
             // Adds eight times eight partial sums to eight sums in order.
-            let pairs = [0, 2, 4, 6].map(|n| _mm256_hadd_epi32(sum(n), sum(n + 1)));
+            let pairs = [0, 2, 4, 6].map(|n| _mm256_hadd_epi32(sums[n], sums[n + 1]));
             let fours = [_mm256_hadd_epi32(pairs[0], pairs[1]), _mm256_hadd_epi32(pairs[2], pairs[3])];
             let low = _mm256_permute2x128_si256::<0x20>(fours[0], fours[1]);
             let high = _mm256_permute2x128_si256::<0x31>(fours[0], fours[1]);

@@ -7,6 +7,8 @@ use std::f64::consts::PI;
 pub(super) const WEIGHT_BITS: u32 = 14;
 /// Horizontal weights are in groups of this many: one vector register of 16-bit numbers.
 pub(super) const LANES: usize = 16;
+/// Most target samples after which weights are searched for a repetition. Cameras' sizes mostly repeat after 25.
+const MOST_IN_PERIOD: usize = 64;
 /// Lobes of the kernel: Lanczos3, which Pillow, libvips and sharp use.
 const LOBES: f64 = 3.0;
 
@@ -39,6 +41,20 @@ impl Axis {
         (2.0 * self.support()).ceil() as usize
     }
 
+    /// Returns after how many target samples, and how many source samples, the weights repeat themselves.
+    fn period(&self) -> Option<(usize, usize)> {
+        let sources = |targets: usize| self.step * targets as f64;
+        let is_whole = |targets: &usize| (sources(*targets) - sources(*targets).round()).abs() < 1e-9;
+        let targets = (1..=MOST_IN_PERIOD).find(is_whole)?;
+        Some((targets, sources(targets).round() as usize))
+    }
+
+    /// Returns whether all samples that target sample `n` can reach are inside of the source.
+    fn is_inside(&self, n: usize) -> bool {
+        let centre = self.start + (n as f64 + 0.5) * self.step;
+        centre - self.support() >= 1.0 && centre + self.support() + 1.0 <= self.source as f64
+    }
+
     fn support(&self) -> f64 {
         LOBES * self.step.max(1.0)
     }
@@ -65,9 +81,18 @@ impl Taps {
             count,
         };
         let mut exact = Vec::with_capacity(count);
-        for (n, weights) in taps.weights.chunks_exact_mut(count).enumerate() {
-            let first = weigh(axis, n, &mut exact);
-            taps.first.push(first);
+        let period = axis.period();
+        for n in 0..axis.target {
+            let (before, weights) = taps.weights.split_at_mut(n * count);
+            let weights = &mut weights[..count];
+            if let Some((targets, sources)) = period.filter(|(targets, _)| axis.is_inside(n) && n >= *targets)
+                && axis.is_inside(n - targets)
+            {
+                weights.copy_from_slice(&before[(n - targets) * count..][..count]);
+                taps.first.push(taps.first[n - targets] + sources);
+                continue;
+            }
+            taps.first.push(weigh(axis, n, &mut exact));
             quantise(&exact, weights);
         }
         taps
@@ -99,8 +124,9 @@ fn quantise(exact: &[f64], weights: &mut [i16]) {
     let one = f64::from(1 << WEIGHT_BITS);
     let mut left = 1 << WEIGHT_BITS;
     for (weight, exact) in weights.iter_mut().zip(exact) {
-        // No weight of a normalised Lanczos kernel exceeds 1.3, so it fits.
-        *weight = (exact * one).round().clamp(f64::from(i16::MIN), f64::from(i16::MAX)) as i16;
+        // No weight of a normalised Lanczos kernel exceeds 1.3, so it fits. The cast rounds positive numbers down; unlike `round` it
+        // is an instruction of every processor.
+        *weight = ((exact * one + 32_768.5) as i32 - 32_768) as i16;
         left -= i32::from(*weight);
     }
     // The rounding error is added to the largest weight, where it matters least.
