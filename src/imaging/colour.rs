@@ -6,6 +6,7 @@ use std::sync::Arc;
 use moxcms::{ColorProfile, DataColorSpace, Layout, RenderingIntent, TransformExecutor, TransformOptions};
 
 use super::layout::Model;
+use super::mean_colours::Slopes;
 use super::workspace::Workspace;
 
 type Transform = Arc<dyn TransformExecutor<u8> + Send + Sync>;
@@ -29,8 +30,8 @@ pub(super) enum Conversion {
     Grey(Box<[u8; 256]>),
     /// Converts pixels of red, green and blue.
     Rgb(Transform),
-    /// Converts pixels of red, green, blue and a byte that stays.
-    YCbCr(Transform),
+    /// Converts pixels of red, green, blue and a byte that stays. Has slopes if it leaves greys alone.
+    YCbCr(Transform, Option<Slopes>),
     /// Converts CMYK (255 is full ink) to RGB with a profile, or as if the inks were ideal.
     Inks(Option<Transform>),
 }
@@ -46,14 +47,18 @@ impl Conversion {
             (_, None) => Self::None,
             (Model::Grey, Some(profile)) => grey(&profile).map_or(Self::None, Self::Grey),
             (Model::Rgb, Some(profile)) => rgb(&profile, Layout::Rgb).map_or(Self::None, Self::Rgb),
-            (Model::YCbCr, Some(profile)) => rgb(&profile, Layout::Rgba).map_or(Self::None, Self::YCbCr),
+            (Model::YCbCr, Some(profile)) => rgb(&profile, Layout::Rgba).map_or(Self::None, |transform| {
+                // A transform only fails for wrong buffer sizes, and these are right.
+                let slopes = Slopes::measure(|from, to| drop(transform.transform(from, to)));
+                Self::YCbCr(transform, slopes)
+            }),
         }
     }
 
     /// Converts `pixels` of RGB or CMYK to sRGB in place. A pixel has three bytes, or four in CMYK.
     pub(super) fn apply(&self, pixels: &mut Vec<u8>, workspace: &mut Workspace) {
         let (transform, channels) = match self {
-            Self::None | Self::Grey(_) | Self::YCbCr(_) => return,
+            Self::None | Self::Grey(_) | Self::YCbCr(..) => return,
             Self::Inks(None) => return convert_ideal_inks(pixels),
             Self::Inks(Some(transform)) => (transform, 4),
             Self::Rgb(transform) => (transform, 3),

@@ -49,10 +49,10 @@ pub(super) fn encode(
         }
         (Model::YCbCr, conversion, [Some(luma), Some(blue), Some(red), None]) => {
             let mut planes = [luma, blue, red];
-            if let Conversion::YCbCr(transform) = conversion {
+            if let Conversion::YCbCr(transform, slopes) = conversion {
                 // A transform only fails for wrong buffer sizes, and these are right.
                 let convert = |from: &[u8], to: &mut [u8]| drop(transform.transform(from, to));
-                strips::convert(&mut planes, convert, workspace);
+                strips::convert(&mut planes, convert, slopes.as_ref(), workspace);
             }
             jpeg::encode_ycbcr(planes, quality, workspace)
         }

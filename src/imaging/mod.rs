@@ -3,6 +3,7 @@
 //! This module knows neither requests nor stores. It refuses a photo that would exceed the [`Recipe`] before it allocates
 //! memory for pixels, and never returns a decoder's own error text. Callers use `inspect`, then `Inspected::encode`.
 
+mod blocks;
 mod canvas;
 mod codec;
 mod colour;
@@ -17,6 +18,7 @@ mod finish;
 pub(crate) mod fuzzing;
 mod layout;
 mod limits;
+mod mean_colours;
 mod metadata;
 mod orientation;
 mod plan;
@@ -26,6 +28,7 @@ mod pool;
 mod pool_model;
 #[cfg(test)]
 mod pool_tests;
+mod recent_conversions;
 mod recipe;
 mod scale;
 pub mod steps;
@@ -47,7 +50,6 @@ pub use workspace::Workspace;
 
 use self::canvas::{Canvas, Target};
 use self::codec::Picture;
-use self::colour::Conversion;
 use self::layout::Layout;
 use self::orientation::Orientation;
 use crate::sync;
@@ -167,7 +169,7 @@ impl<'a> Inspected<'a> {
         let budget = self.budget;
         budget.check()?;
         let layout = self.picture.layout();
-        let conversion = Conversion::new(layout.model, self.picture.profile());
+        let conversion = recent_conversions::conversion(layout.model, self.picture.profile());
         let target = self.target(&layout);
         let (orientation, quality) = (self.orientation, self.recipe.quality);
         let (width, height) = match orientation.swaps_sides() {

@@ -1,43 +1,59 @@
 //! Changes the colours of 4:2:0 planes in place: two rows at a time become RGB pixels, are converted, and become luma and chroma
-//! again. So the pixels stay in the processor's caches, and no picture of pixels is needed.
+//! again. So the pixels stay in the processor's caches, and no picture of pixels is needed. If it can, it converts one pixel for
+//! each sample of chroma: see [`mean_colours`].
 //!
 //! With AVX2 if the processor has it. Portable and AVX2 code give equal results.
 
+use super::blocks::{BLOCK, PIXEL, Pixel, block, put};
+use super::mean_colours::{self, Slopes};
 use super::plane::Plane;
 use super::workspace::Workspace;
 use super::ycbcr::{BLUE, LUMA, RED, parts_of_chroma, weigh, with_luma};
 
-/// Pixels of a row that are converted at a time.
-const BLOCK: usize = 32;
-/// Bytes of a pixel: red, green, blue, and one that is always 255.
-const PIXEL: usize = 4;
-
-type Pixel = [u8; PIXEL];
-
-/// Passes the pixels of `planes` (luma, blue and red chroma) to `convert`, which writes new ones, two rows at a time. Chroma has
-/// half the width and height of luma, rounded up.
+/// Passes pixels of `planes` (luma, blue and red chroma) to `convert`, which writes new ones. Chroma has half the width and height
+/// of luma, rounded up. With the slopes of `convert`, which only a conversion that leaves greys alone has, it passes fewer pixels.
 pub(super) fn convert(
     planes: &mut [Plane; 3],
     convert: impl Fn(&[u8], &mut [u8]),
+    slopes: Option<&Slopes>,
     workspace: &mut Workspace,
 ) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
         // SAFETY: the line above checked that the processor has all features that the function is compiled for.
-        return unsafe { convert_avx2(planes, convert, workspace) };
+        return unsafe { convert_avx2(planes, convert, slopes, workspace) };
     }
-    convert_anywhere(planes, convert, workspace);
+    convert_anywhere(planes, convert, slopes, workspace);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn convert_avx2(planes: &mut [Plane; 3], convert: impl Fn(&[u8], &mut [u8]), workspace: &mut Workspace) {
-    convert_anywhere(planes, convert, workspace);
+fn convert_avx2(
+    planes: &mut [Plane; 3],
+    convert: impl Fn(&[u8], &mut [u8]),
+    slopes: Option<&Slopes>,
+    workspace: &mut Workspace,
+) {
+    convert_anywhere(planes, convert, slopes, workspace);
 }
 
 #[inline(always)]
-fn convert_anywhere(planes: &mut [Plane; 3], convert: impl Fn(&[u8], &mut [u8]), workspace: &mut Workspace) {
+fn convert_anywhere(
+    planes: &mut [Plane; 3],
+    convert: impl Fn(&[u8], &mut [u8]),
+    slopes: Option<&Slopes>,
+    workspace: &mut Workspace,
+) {
+    match slopes {
+        Some(slopes) => mean_colours::convert(planes, convert, slopes, workspace),
+        None => convert_all(planes, convert, workspace),
+    }
+}
+
+/// Converts all pixels, two rows at a time.
+#[inline(always)]
+fn convert_all(planes: &mut [Plane; 3], convert: impl Fn(&[u8], &mut [u8]), workspace: &mut Workspace) {
     let [luma, blue, red] = planes;
     let (width, half) = (luma.width, luma.width.div_ceil(2));
     if width == 0 || [blue.width, red.width] != [half; 2] {
@@ -59,27 +75,6 @@ fn convert_anywhere(planes: &mut [Plane; 3], convert: impl Fn(&[u8], &mut [u8]),
         take_samples(pixels.split_at(row), [upper, lower], blue, red);
     }
     [from, to].into_iter().for_each(|buffer| workspace.give(buffer));
-}
-
-/// Returns the samples of `row` from `at` on. The last sample of the row is repeated.
-#[inline(always)]
-fn block<const N: usize>(row: &[u8], at: usize) -> [u8; N] {
-    let rest = row.get(at..).unwrap_or_default();
-    rest.first_chunk().copied().unwrap_or_else(|| {
-        let mut block = [row.last().copied().unwrap_or_default(); N];
-        block.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
-        block
-    })
-}
-
-/// Writes `block` to `row` from `at` on, as far as the row reaches.
-#[inline(always)]
-fn put<const N: usize>(row: &mut [u8], at: usize, block: [u8; N]) {
-    let rest = row.get_mut(at..).unwrap_or_default();
-    match rest.first_chunk_mut() {
-        Some(whole) => *whole = block,
-        None => rest.iter_mut().zip(block).for_each(|(to, from)| *to = from),
-    }
 }
 
 /// Makes the pixels of a row. Two pixels share a sample of chroma.
@@ -162,7 +157,7 @@ mod tests {
             seen.borrow_mut().extend_from_slice(&from[..4]);
             to.copy_from_slice(from);
         };
-        convert(&mut planes, note, &mut Workspace::default());
+        convert(&mut planes, note, None, &mut Workspace::default());
         assert_eq!(*seen.borrow(), [254, 0, 0, 255].repeat(2));
         for (plane, unchanged) in planes.iter().zip(&unchanged) {
             assert!(
@@ -185,7 +180,7 @@ mod tests {
                 pixel[0] += 40;
             }
         };
-        convert(&mut planes, redden, &mut Workspace::default());
+        convert(&mut planes, redden, None, &mut Workspace::default());
         assert_eq!(planes[0].samples, [100, 100, 112, 100, 100, 112, 100, 100, 112]);
         assert_eq!(planes[2].samples, [128, 148, 128, 148]);
     }
@@ -202,8 +197,8 @@ mod tests {
             let change = |from: &[u8], to: &mut [u8]| {
                 to.iter_mut().zip(from).zip(mask.iter().cycle()).for_each(|((to, from), mask)| *to = from ^ mask);
             };
-            convert(&mut fast, change, &mut Workspace::default());
-            convert_anywhere(&mut portable, change, &mut Workspace::default());
+            convert(&mut fast, change, None, &mut Workspace::default());
+            convert_anywhere(&mut portable, change, None, &mut Workspace::default());
             prop_assert_eq!(fast, portable);
         }
     }
