@@ -41,7 +41,8 @@ pub(crate) fn benches(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// All JPEGs, the phone photo with a quarter of its pixels in other formats, and HEIC from the corpus.
+/// All JPEGs, the phone photo with a quarter of its pixels in other formats, HEIC and lossy WebP from the corpus, and the files of
+/// the directory that `VINTEDBOT_BENCH_FILES` names.
 fn all() -> Vec<Photo> {
     let jpegs =
         jpegs().iter().map(|Photo { id, bytes }| Photo { id: format!("jpeg/{id}"), bytes: bytes.clone() });
@@ -60,9 +61,29 @@ fn all() -> Vec<Photo> {
         ("bmp", ImageFormat::Bmp),
         ("tiff", ImageFormat::Tiff),
     ];
-    let heic = corpus().and_then(|dir| std::fs::read(dir.join("formats/heic/xiaomi.heic")).ok());
-    let heic = heic.map(|bytes| Photo { id: "heic/5mp/phone".into(), bytes });
-    jpegs.chain(others.map(written)).chain(heic).collect()
+    let of_corpus = [
+        ("heic/5mp/phone", "formats/heic/xiaomi.heic"),
+        ("webp/lossy/flower", "formats/webp/flower2.webp"),
+        ("webp/lossy/alpha", "formats/webp/alpha_5.webp"),
+    ];
+    let of_corpus = of_corpus.into_iter().filter_map(|(id, path)| {
+        let bytes = corpus().and_then(|dir| std::fs::read(dir.join(path)).ok())?;
+        Some(Photo { id: id.into(), bytes })
+    });
+    jpegs.chain(others.map(written)).chain(of_corpus).chain(named_files()).collect()
+}
+
+/// Returns the files of the directory `VINTEDBOT_BENCH_FILES`, with their names in their IDs.
+fn named_files() -> Vec<Photo> {
+    let Some(directory) = std::env::var_os("VINTEDBOT_BENCH_FILES") else { return Vec::new() };
+    let files = std::fs::read_dir(&directory).expect("VINTEDBOT_BENCH_FILES is a directory");
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).filter(|path| path.is_file()).collect();
+    paths.sort();
+    let photo = |path: &std::path::PathBuf| Photo {
+        id: format!("file/{}", path.file_name().unwrap().to_string_lossy()),
+        bytes: std::fs::read(path).unwrap(),
+    };
+    paths.iter().map(photo).collect()
 }
 
 fn with_image_crate(bytes: &[u8]) -> Option<Vec<u8>> {

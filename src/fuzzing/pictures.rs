@@ -31,7 +31,11 @@ pub fn png_webp_gif_tiff(data: &[u8]) {
     let Some((choice, file)) = data.split_first() else { return };
     const FORMATS: [Format; 6] =
         [Format::Png, Format::WebP, Format::Gif, Format::Tiff, Format::Bmp, Format::Ico];
-    picture(FORMATS[usize::from(choice % 6)], file, choice / 6);
+    let format = FORMATS[usize::from(choice % 6)];
+    picture(format, file, choice / 6);
+    if format == Format::WebP {
+        probe::assert_webp_decoders_agree(file, &RECIPE);
+    }
 }
 
 /// Processes a HEIC or AVIF file through the whole pipeline.

@@ -100,6 +100,14 @@ impl<'a> Canvas<'a> {
         }
     }
 
+    /// Takes the next rows of interleaved pixels, whose last sample is alpha and is not used. Fails if the budget is used up.
+    pub(super) fn push_pixels_with_alpha(&mut self, pixels: &[u8]) -> Result<(), ImageError> {
+        match self.scalers.len() {
+            1 => self.push_interleaved::<2>(pixels),
+            _ => self.push_interleaved::<4>(pixels),
+        }
+    }
+
     /// Takes all interleaved pixels of a picture whose components all have the same size.
     ///
     /// # Errors

@@ -1,13 +1,13 @@
 //! Assertions of the fuzz targets that need the internals of this module.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a fuzz target reports a finding by a panic")]
 
+use super::codec;
 #[cfg(feature = "heic")]
 use super::codec::heif::Heif;
 use super::codec::jpeg::decode::{BandSink, PlaneSize, Regular, RowBuffer};
 use super::codec::jpeg::{self, markers};
 use super::exif;
 use super::orientation::Orientation;
-#[cfg(feature = "heic")]
 use super::work_budget::WorkBudget;
 use super::{Encoded, Format, ImageError, Recipe, Workspace, metadata, plan};
 
@@ -67,6 +67,12 @@ pub(crate) fn assert_hevc_paths_agree(file: &[u8], recipe: &Recipe) {
     if let Ok(heif) = Heif::open(&budget.input(file), recipe) {
         heif.assert_paths_agree();
     }
+}
+
+/// Asserts that our decoder of lossy WebP gives the samples of `image-webp`, with and without SIMD.
+pub(crate) fn assert_webp_decoders_agree(file: &[u8], recipe: &Recipe) {
+    let budget = WorkBudget::new(recipe, &|| false);
+    codec::assert_webp_decoders_agree(&budget.input(file), recipe);
 }
 
 /// Returns true if libjpeg-turbo works without its SIMD code, as it does under AddressSanitizer. It reads the same variable.

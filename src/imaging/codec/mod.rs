@@ -6,6 +6,7 @@ pub(super) mod heif;
 pub(super) mod jpeg;
 mod picture;
 mod raster;
+mod simd;
 
 pub(crate) use self::format::Format;
 pub(super) use self::picture::{DecodeError, Picture};
@@ -32,5 +33,13 @@ pub(super) fn open<'a>(
             None => Ok(Box::new(Whole::open(format, input, recipe)?)),
         },
         Format::Gif | Format::Bmp => Ok(Box::new(Whole::open(format, input, recipe)?)),
+    }
+}
+
+/// Asserts that our decoder of lossy WebP gives the samples of `image-webp`, with and without SIMD.
+#[cfg(any(test, fuzzing))]
+pub(super) fn assert_webp_decoders_agree(input: &Input<'_>, recipe: &Recipe) {
+    if let Ok(webp) = WebP::open(input, recipe) {
+        webp.assert_decoders_agree();
     }
 }

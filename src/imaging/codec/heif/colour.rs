@@ -1,7 +1,7 @@
 //! Converts samples to 8-bit RGB by matrix, range and depth (ITU-T H.273), and enlarges chroma to the size of luma.
 
 use super::picture::{Chroma, Cicp, Header, Picture};
-use super::simd::{self, Kernel};
+use crate::imaging::codec::simd::{self, Kernel};
 use crate::imaging::error::ImageError;
 
 /// Fractional bits of the numbers in the matrix.

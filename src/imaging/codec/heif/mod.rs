@@ -18,7 +18,6 @@ mod hevc;
 mod meta;
 mod picture;
 mod rows;
-mod simd;
 mod transform;
 
 use std::borrow::Cow;

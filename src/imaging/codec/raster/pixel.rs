@@ -1,6 +1,7 @@
 //! Defines pixels of 8-bit samples on their way to the canvas, and the limits that all decoders of pixels share.
 
 use crate::imaging::canvas::Canvas;
+use crate::imaging::codec::simd::{self, Kernel};
 use crate::imaging::error::ImageError;
 use crate::imaging::layout::{Component, Layout, Model};
 
@@ -8,6 +9,8 @@ use crate::imaging::layout::{Component, Layout, Model};
 pub(super) const WORKING_MEMORY: u64 = 8 << 20;
 /// Rows that are collected before they are pushed to the canvas.
 pub(super) const BAND_ROWS: usize = 32;
+/// Pixels that are laid over white together.
+const BLOCK: usize = 256;
 /// Most bytes that are collected, unless a single row is larger.
 const MAX_BAND_BYTES: usize = 1 << 20;
 
@@ -64,8 +67,12 @@ impl Pixel {
 
     /// Pushes rows of pixels, laid over white.
     pub(super) fn push(self, pixels: &mut [u8], canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
-        let flat = self.lay_over_white(pixels);
-        canvas.push_pixels(&pixels[..flat])
+        match self {
+            Self::GreyAlpha => simd::run(OverWhite::<2> { pixels }),
+            Self::Rgba => simd::run(OverWhite::<4> { pixels }),
+            _ => return canvas.push_pixels(pixels),
+        }
+        canvas.push_pixels_with_alpha(pixels)
     }
 
     /// Pushes all pixels of a picture, laid over white.
@@ -112,6 +119,39 @@ fn flatten<const N: usize>(pixels: &mut [u8], over: impl Fn(u32, u32) -> u32) ->
     (N - 1) * count
 }
 
+/// Lays pixels of `N` bytes, whose last byte is alpha, over white in place. The alpha stays.
+struct OverWhite<'a, const N: usize> {
+    pixels: &'a mut [u8],
+}
+
+impl<const N: usize> Kernel for OverWhite<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (pixels, _) = self.pixels.as_chunks_mut::<N>();
+        for pixels in pixels.chunks_mut(BLOCK) {
+            let mut alphas = u8::MAX;
+            for pixel in &*pixels {
+                alphas &= pixel[N - 1];
+            }
+            // Most screenshots have an alpha that is never used.
+            if alphas == u8::MAX {
+                continue;
+            }
+            for pixel in pixels {
+                let alpha = u16::from(pixel[N - 1]);
+                for channel in 0..N {
+                    let sum = u16::from(pixel[channel]) * alpha + 255 * (255 - alpha) + 127;
+                    // Division by 255, exact for all 16-bit numbers.
+                    let [colour, _] = ((sum + 1 + (sum >> 8)) >> 8).to_le_bytes();
+                    pixel[channel] = colour;
+                }
+            }
+        }
+    }
+}
+
 /// Returns whether a decoder failed because its data ended.
 pub(super) fn is_end(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::UnexpectedEof
@@ -120,6 +160,19 @@ pub(super) fn is_end(error: &std::io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_colour_with_every_alpha_is_laid_over_white() {
+        let mut pixels = Vec::new();
+        for (colour, alpha) in (0..=255u8).flat_map(|colour| (0..=255u8).map(move |alpha| (colour, alpha))) {
+            pixels.extend([colour, colour.wrapping_mul(3), 255 - colour, alpha]);
+        }
+        let mut flat = pixels.clone();
+        flatten::<4>(&mut flat, on_white);
+        simd::run(OverWhite::<4> { pixels: &mut pixels });
+        let made = pixels.as_chunks::<4>().0.iter().map(|[red, green, blue, _]| [*red, *green, *blue]);
+        assert!(made.eq(flat.as_chunks::<3>().0[..65_536].iter().copied()));
+    }
 
     #[test]
     fn transparent_pixels_are_laid_over_white() {

@@ -3,15 +3,22 @@
 mod alpha;
 #[allow(clippy::cast_possible_truncation, reason = "the bits that are read bound each number")]
 mod lossless;
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "samples are clamped, and bits that are read bound each number"
+)]
 mod lossy;
+#[allow(clippy::cast_possible_truncation, reason = "samples are clamped")]
+mod planes;
 
 use std::ops::Range;
 
+use self::planes::{Opacity, Placed};
 use super::pixel::{Pixel, band_rows};
 use crate::imaging::canvas::Canvas;
 use crate::imaging::codec::picture::{DecodeError, Picture};
 use crate::imaging::error::ImageError;
-use crate::imaging::layout::Layout;
+use crate::imaging::layout::{Component, Layout, Model};
 use crate::imaging::limits::MAX_PROFILE_BYTES;
 use crate::imaging::limits::check_size;
 use crate::imaging::recipe::Recipe;
@@ -121,37 +128,51 @@ impl<'a> WebP<'a> {
         })
     }
 
-    /// Decodes the lossy picture, and its alpha if the picture uses it, to the sheet.
-    fn lossy(&self, sheet: &mut Sheet<'_, '_>) -> Result<(), ImageError> {
-        let Image { width, height, data, alpha, .. } = &self.frame.image;
+    /// Decodes the lossy picture, and its alpha if the picture uses it, to the canvas.
+    fn lossy(&self, canvas: &mut Canvas<'_>) -> Result<(), ImageError> {
+        let Frame { left, top, image: Image { width, height, data, alpha, .. } } = &self.frame;
         let budget = self.input.budget();
-        let alpha = alpha.as_ref().filter(|_| self.has_alpha);
-        let opacity = match alpha {
-            Some(chunk) => alpha::decode(self.input.slice(chunk)?, *width, *height, budget)?,
-            None => Vec::new(),
+        let opacity = match alpha.as_ref().filter(|_| self.has_alpha) {
+            Some(chunk) => {
+                let samples = alpha::decode(self.input.slice(chunk)?, *width, *height, budget)?;
+                Some(Opacity { samples, width: *width as usize })
+            }
+            None => None,
         };
-        let mut opacity = opacity.chunks_exact(*width as usize);
-        let frame = lossy::decode(&self.input.part(data.start, data.len())?, *width, *height)?;
-        lossy::rows(&frame, budget, |row| {
-            let opacity = opacity.next().unwrap_or_default();
-            sheet.row(|pixels| match self.pixel() {
-                Pixel::Rgba => {
-                    let pixels = pixels.as_chunks_mut::<4>().0.iter_mut();
-                    let opacity = opacity.iter().chain(std::iter::repeat(&u8::MAX));
-                    pixels.zip(row.as_chunks::<3>().0).zip(opacity).for_each(|((to, from), alpha)| {
-                        let [red, green, blue] = *from;
-                        *to = [red, green, blue, *alpha];
-                    });
-                }
-                _ => pixels.copy_from_slice(row),
-            })
-        })
+        // What is outside of the frame is transparent, so white is seen, or black.
+        let blank = if self.has_alpha { u8::MAX } else { 0 };
+        budget.decode(u64::from(*width) * u64::from(*height))?;
+        let picture = lossy::Frame::open(self.input.slice(data)?, *width, *height)?;
+        let mut planes = Placed::new(canvas, &(*left..left + width), &(*top..top + height), blank, opacity);
+        planes.blank_until(*top)?;
+        picture.decode(&mut planes, || budget.check())?;
+        planes.blank_until(self.height)
+    }
+
+    /// Asserts that our decoder of the lossy coding gives the samples of another one, with vector code and without. Returns false for
+    /// other pictures, and for streams that are not accepted.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::imaging::codec) fn assert_decoders_agree(&self) -> bool {
+        let Image { width, height, data, is_lossless, .. } = &self.frame.image;
+        let stream = self.input.slice(data);
+        !is_lossless && stream.is_ok_and(|stream| lossy::reference::agree(stream, *width, *height))
     }
 }
 
 impl Picture for WebP<'_> {
     fn layout(&self) -> Layout {
-        self.pixel().layout(self.width, self.height)
+        if self.frame.image.is_lossless {
+            return self.pixel().layout(self.width, self.height);
+        }
+        // Alpha is applied before the resize.
+        let plane = |divisor| Component::of(self.width, self.height, divisor, divisor);
+        Layout {
+            width: self.width,
+            height: self.height,
+            divisor: 1,
+            model: Model::YCbCr,
+            components: vec![plane(1), plane(2), plane(2)],
+        }
     }
 
     fn profile(&self) -> Option<&[u8]> {
@@ -160,18 +181,18 @@ impl Picture for WebP<'_> {
 
     fn memory(&self) -> u64 {
         let Image { width, height, data, is_lossless, alpha } = &self.frame.image;
-        let band = (band_rows(self.row_bytes()) * self.row_bytes()) as u64;
         if *is_lossless {
+            let band = (band_rows(self.row_bytes()) * self.row_bytes()) as u64;
             return band + lossless::memory(*width, *height, data.len());
         }
-        let picture = lossy::memory(*width, *height, data.len());
+        let picture = lossy::memory(*width);
         match alpha.as_ref().filter(|_| self.has_alpha) {
             // The alpha plane is decoded first, and then held together with the picture.
             Some(chunk) => {
-                let plane = u64::from(*width) * u64::from(*height);
-                band + alpha::memory(*width, *height, chunk.len()).max(picture + plane)
+                let plane = u64::from(*width) * (u64::from(*height) + 1);
+                alpha::memory(*width, *height, chunk.len()).max(picture + plane)
             }
-            None => band + picture,
+            None => picture,
         }
     }
 
@@ -179,6 +200,9 @@ impl Picture for WebP<'_> {
     where
         Self: 'a,
     {
+        if !self.frame.image.is_lossless {
+            return Ok(self.lossy(canvas)?);
+        }
         let band = canvas.workspace().take(band_rows(self.row_bytes()) * self.row_bytes());
         let (left, width) = (self.frame.left as usize, self.frame.image.width as usize);
         let mut sheet = Sheet {
@@ -190,11 +214,7 @@ impl Picture for WebP<'_> {
             filled: 0,
         };
         sheet.blank_rows(self.frame.top)?;
-        if self.frame.image.is_lossless {
-            self.lossless(&mut sheet)?;
-        } else {
-            self.lossy(&mut sheet)?;
-        }
+        self.lossless(&mut sheet)?;
         sheet.blank_rows(self.height - self.frame.top - self.frame.image.height)?;
         Ok(sheet.finish()?)
     }

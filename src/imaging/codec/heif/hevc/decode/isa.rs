@@ -8,7 +8,7 @@ use super::deblock;
 use super::deblock::luma::{self, Limits};
 use super::sample::Sample;
 use super::transform::{self, Block, Extent};
-pub(super) use crate::imaging::codec::heif::simd::Kernel;
+pub(super) use crate::imaging::codec::simd::Kernel;
 
 pub(super) trait Isa: Copy {
     fn run<K: Kernel>(self, kernel: K) -> K::Output;

@@ -1,6 +1,7 @@
 //! Compiles loops for the vectors of the processor.
 //!
-//! A [`Kernel`] is written once, in loops that the compiler turns into vector code, and compiled a second time for AVX2.
+//! A [`Kernel`] is written once, in loops that the compiler turns into vector code, and compiled a second time for processors of 2013 and later: AVX2, BMI1, BMI2 and
+//! LZCNT.
 
 /// Work that is compiled for each instruction set.
 pub(super) trait Kernel {
@@ -13,16 +14,25 @@ pub(super) trait Kernel {
 /// Runs a kernel with the best instructions that the processor has.
 pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
+    if has_avx2() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
-        // SAFETY: the processor has AVX2; the macro asked for it just now.
+        // SAFETY: the processor has all features that the function is compiled for; `has_avx2` asked for them just now.
         return unsafe { run_avx2(kernel) };
     }
     kernel.run()
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
 fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
+}
+
+/// Returns whether the processor has what kernels are compiled for.
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
 }

@@ -1,0 +1,118 @@
+//! Compares the decoder with that of the `image-webp` crate, and its vector code with portable code.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::reference::{agree, decode};
+use crate::imaging::codec::raster::webp::WebP;
+use crate::imaging::error::ImageError;
+use crate::imaging::{Recipe, WorkBudget};
+
+const RECIPE: Recipe = Recipe {
+    max_dim: 64,
+    quality: 80,
+    max_pixels: 1 << 26,
+    memory: 64 << 20,
+    keep_exif: false,
+    timeout: Duration::from_secs(3600),
+    processor_time: Duration::from_secs(3600),
+};
+
+/// Returns a key frame of this size.
+fn frame((width, height): (u16, u16), first: &[u8], rest: &[u8]) -> Vec<u8> {
+    let tag = u32::try_from(first.len()).unwrap() << 5 | 0x10;
+    let sides = [width.to_le_bytes(), height.to_le_bytes()].concat();
+    [&tag.to_le_bytes()[..3], b"\x9d\x01\x2a", &sides, first, rest].concat()
+}
+
+/// Returns what comes after the first partition: lengths, and partitions of these bytes.
+fn partitions(parts: &[&[u8]]) -> Vec<u8> {
+    let lengths = parts[..parts.len() - 1].iter().flat_map(|part| {
+        let [a, b, c, _] = u32::try_from(part.len()).unwrap().to_le_bytes();
+        [a, b, c]
+    });
+    lengths.chain(parts.concat()).collect()
+}
+
+#[test]
+fn truncated_stream_is_refused() {
+    let mut noise = 1u32;
+    let mut byte = || {
+        noise = noise.wrapping_mul(0x9E37_79B1) ^ noise >> 15;
+        (noise >> 24) as u8
+    };
+    let first: Vec<u8> = [0].into_iter().chain((0..400).map(|_| byte())).collect();
+    let rest: Vec<u8> = (0..20_000).map(|_| byte()).collect();
+    let stream = frame((64, 64), &first, &rest);
+    let whole = decode(&stream, 64, 64, false).unwrap();
+    let used = (0..rest.len()).rev().find(|len| {
+        let cut = &stream[..stream.len() - rest.len() + len];
+        decode(cut, 64, 64, false).is_err_and(|error| error == ImageError::Truncated)
+    });
+    let used = used.unwrap();
+    assert!(used > 200, "{used}");
+    for cut in (0..used).step_by(7) {
+        let cut = &stream[..stream.len() - rest.len() + cut];
+        assert_eq!(decode(cut, 64, 64, false).err(), Some(ImageError::Truncated));
+    }
+    assert!(decode(&stream[..stream.len() - rest.len() + used + 2], 64, 64, false) == Ok(whole));
+}
+
+#[test]
+fn reserved_colour_space_is_corrupt() {
+    let stream = frame((16, 16), &[0x80; 400], &[0; 400]);
+    assert_eq!(decode(&stream, 16, 16, false).err(), Some(ImageError::Corrupt));
+}
+
+#[test]
+fn partition_that_no_encoder_writes_is_corrupt() {
+    let mut rest = vec![0; 400];
+    let first = [&[0; 40][..], &[7; 400]].concat();
+    assert!(decode(&frame((16, 16), &first, &rest), 16, 16, false).is_ok());
+    rest[0] = 255;
+    assert_eq!(decode(&frame((16, 16), &first, &rest), 16, 16, false).err(), Some(ImageError::Corrupt));
+}
+
+#[test]
+fn lossy_pictures_of_the_corpus_are_those_of_the_reference() {
+    let Some(corpus) = std::env::var_os("VINTEDBOT_CORPUS") else { return };
+    let mut pictures = 0;
+    let mut directories = vec![std::path::PathBuf::from(corpus)];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "webp") {
+                let file = std::fs::read(path).unwrap();
+                let budget = WorkBudget::new(&RECIPE, &|| false);
+                let Ok(picture) = WebP::open(&budget.input(&file), &RECIPE) else { continue };
+                pictures += usize::from(picture.assert_decoders_agree());
+            }
+        }
+    }
+    assert!(pictures > 3, "{pictures}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// An arithmetic decoder makes symbols of any bits, and random bits give each symbol as often as the stream expects it.
+    #[test]
+    fn random_streams_give_the_samples_of_the_reference(
+        size in (1u16..70, 1u16..70),
+        header in prop::collection::vec(any::<u8>(), 40),
+        first in prop::collection::vec(any::<u8>(), 0..1500),
+        rest in prop::collection::vec(any::<u8>(), 0..30_000),
+    ) {
+        let mut first = [header, first].concat();
+        first[0] &= 0x7F;
+        for count in [1, 2, 4, 8] {
+            let mut parts: Vec<&[u8]> = rest.chunks(rest.len().div_ceil(count).max(1)).collect();
+            parts.resize(count, &[]);
+            let stream = frame(size, &first, &partitions(&parts));
+            agree(&stream, size.0.into(), size.1.into());
+        }
+    }
+}
