@@ -119,7 +119,7 @@ fn flatten<const N: usize>(pixels: &mut [u8], over: impl Fn(u32, u32) -> u32) ->
     (N - 1) * count
 }
 
-/// Lays pixels of `N` bytes, whose last byte is alpha, over white in place. The alpha stays.
+/// Lays pixels of `N` bytes, whose last byte is alpha, over white in place. That byte is void afterwards.
 struct OverWhite<'a, const N: usize> {
     pixels: &'a mut [u8],
 }

@@ -5,7 +5,8 @@ mod alpha;
 mod lossless;
 #[allow(
     clippy::cast_possible_truncation,
-    reason = "samples are clamped, and bits that are read bound each number"
+    clippy::needless_range_loop,
+    reason = "samples are clamped, bits that are read bound each number, and loops over places become vector code"
 )]
 mod lossy;
 #[allow(clippy::cast_possible_truncation, reason = "samples are clamped")]
