@@ -6,7 +6,7 @@ use criterion::{Criterion, SamplingMode, Throughput};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
-use vintedbot_ingest::imaging::{Workspace, steps};
+use vintedbot_ingest::imaging::{Coding, Effort, Workspace, steps};
 
 use crate::photos::{Rgb, phone_pixels};
 use crate::shared::recipe;
@@ -15,8 +15,9 @@ use crate::shared::recipe;
 type Encoder = fn(&Rgb) -> Vec<u8>;
 
 /// Encoders, by the last part of their benchmark ids.
-const ENCODERS: [(&str, Encoder); 4] = [
-    ("ours_planes_optimised", ours_planes),
+const ENCODERS: [(&str, Encoder); 5] = [
+    ("ours_planes_optimised", |image| ours_planes(image, Effort::Standard)),
+    ("ours_planes_adaptive", |image| ours_planes(image, Effort::Adaptive)),
     ("turbojpeg_rgb", |image| turbojpeg_rgb(image, false)),
     ("turbojpeg_rgb_optimised", |image| turbojpeg_rgb(image, true)),
     ("image_rgb", image_rgb),
@@ -35,12 +36,13 @@ pub(crate) fn benches(criterion: &mut Criterion) {
 
 /// Our encoder, from planes, as the pipeline has them; the conversion to planes is not measured. Luma is the green
 /// channel; chroma are a quarter of red and of blue.
-fn ours_planes(image: &Rgb) -> Vec<u8> {
+fn ours_planes(image: &Rgb, effort: Effort) -> Vec<u8> {
     let channel = |at: usize| image.pixels.iter().skip(at).step_by(3).copied();
     let (width, height) = (image.width, image.height);
     let chroma = |at| channel(at).take(width.div_ceil(2) * height.div_ceil(2)).collect();
     let planes = [channel(1).collect(), chroma(2), chroma(0)];
-    steps::encode(planes, (width, height), recipe().quality, &mut Workspace::default()).unwrap()
+    steps::encode(planes, (width, height), Coding { effort, ..recipe().coding() }, &mut Workspace::default())
+        .unwrap()
 }
 
 /// libjpeg-turbo, from RGB to 4:2:0, with standard or optimised Huffman tables.

@@ -19,6 +19,7 @@ pub(crate) fn recipe() -> Recipe {
     Recipe {
         max_dim: settings.max_dim_px,
         quality: settings.jpeg_quality,
+        effort: settings.jpeg_effort,
         max_pixels: settings.max_pixels,
         memory: Budget::new(settings.memory_budget_bytes).images,
         keep_exif: !settings.strip_gps,

@@ -106,6 +106,7 @@ impl App {
         let recipe = Recipe {
             max_dim: settings.max_dim_px,
             quality: settings.jpeg_quality,
+            effort: settings.jpeg_effort,
             max_pixels: settings.max_pixels,
             memory: budget.images,
             keep_exif: !settings.strip_gps,

@@ -18,6 +18,7 @@ use super::webhook::WebhookSettings;
 use super::{CorsOrigins, Database, Env, parse};
 use crate::disk::FreeDisk;
 use crate::fetch::AllowedOrigins;
+use crate::imaging::Effort;
 use crate::media::{BucketSettings, s3};
 use crate::ratelimit::Quota;
 
@@ -184,6 +185,10 @@ settings! {
             "Longer side of the stored JPEG, in pixels. A photo is never enlarged.";
         pub jpeg_quality: u8 = JPEG_QUALITY("80", Number(1..=95)),
             "Quality of the stored JPEG.";
+        pub jpeg_effort: Effort =
+            JPEG_EFFORT("1", OneOf(&[("1", Effort::Standard), ("2", Effort::Adaptive)])),
+            "1 writes the JPEG that libjpeg-turbo writes. 2 writes one of the same visible quality \
+             (SSIMULACRA2) with fewer bytes. After a change each photo is decoded once more.";
         pub strip_gps: bool = STRIP_GPS("true", Bool),
             "If true, the stored JPEG has no metadata at all. If false, camera, lens, exposure, dates and \
              place are kept.";

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::imaging::Effort;
 use crate::media::BucketSettings;
 
 fn load(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
@@ -18,6 +19,7 @@ fn unset_settings_have_the_defaults_of_the_contract() {
     assert_eq!(settings.max_uploads_per_request, 20);
     assert_eq!(settings.max_file_bytes, 15 << 20);
     assert_eq!(settings.jpeg_quality, 80);
+    assert_eq!(settings.jpeg_effort, Effort::Standard);
     assert!(settings.strip_gps);
     assert_eq!(settings.max_dim_px, 1600);
     assert_eq!(settings.max_pixels, 120_000_000);

@@ -2,13 +2,14 @@
 
 use super::net::caught;
 use crate::imaging::fuzzing as probe;
-use crate::imaging::{self, Encoded, Format, ImageError, Recipe, Workspace};
+use crate::imaging::{self, Effort, Encoded, Format, ImageError, Recipe, Workspace};
 
 /// Small limits, so that the fuzzer tries many files instead of large ones. Time limits have no effect, because the fuzzer has
 /// its own, and because they would make two runs on a busy machine differ.
 pub(super) const RECIPE: Recipe = Recipe {
     max_dim: 64,
     quality: 80,
+    effort: Effort::Standard,
     max_pixels: 1 << 20,
     memory: 64 << 20,
     keep_exif: false,

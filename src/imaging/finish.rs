@@ -5,6 +5,7 @@ use super::colour::Conversion;
 use super::error::ImageError;
 use super::layout::Model;
 use super::plane::Plane;
+use super::recipe::Coding;
 use super::strips;
 use super::workspace::Workspace;
 use super::ycbcr::{parts_of_chroma, with_luma};
@@ -30,7 +31,7 @@ pub(super) fn encode(
     planes: Vec<Plane>,
     model: Model,
     conversion: &Conversion,
-    quality: u8,
+    coding: Coding,
     workspace: &mut Workspace,
 ) -> Result<Vec<u8>, ImageError> {
     match (model, conversion, take(planes)) {
@@ -45,7 +46,7 @@ pub(super) fn encode(
                 Plane { width, height, samples }
             };
             let (blue, red) = (neutral(), neutral());
-            jpeg::encode_ycbcr([luma, blue, red], quality, workspace)
+            jpeg::encode_ycbcr([luma, blue, red], coding, workspace)
         }
         (Model::YCbCr, conversion, [Some(luma), Some(blue), Some(red), None]) => {
             let mut planes = [luma, blue, red];
@@ -54,7 +55,7 @@ pub(super) fn encode(
                 let convert = |from: &[u8], to: &mut [u8]| drop(transform.transform(from, to));
                 strips::convert(&mut planes, convert, slopes.as_ref(), workspace);
             }
-            jpeg::encode_ycbcr(planes, quality, workspace)
+            jpeg::encode_ycbcr(planes, coding, workspace)
         }
         (_, _, [Some(a), Some(b), Some(c), fourth]) => {
             let (width, height) = (a.width, a.height);
@@ -74,7 +75,7 @@ pub(super) fn encode(
                 .flatten()
                 .for_each(|plane| workspace.give_plane(plane));
             conversion.apply(&mut pixels, workspace);
-            let file = jpeg::encode_rgb(&pixels, width, height, quality, workspace);
+            let file = jpeg::encode_rgb(&pixels, width, height, coding, workspace);
             workspace.give(pixels);
             file
         }

@@ -44,7 +44,7 @@ pub(crate) use cost::{COST_HEAD_BYTES, estimated_cost};
 pub(crate) use error::ImageError;
 pub(crate) use finish::stored_sides;
 pub(crate) use pool::{Cost, Pool, PoolError, Step, Turn};
-pub use recipe::Recipe;
+pub use recipe::{Coding, Effort, Recipe};
 pub(crate) use work_budget::{Spent, WorkBudget};
 pub use workspace::Workspace;
 
@@ -171,7 +171,7 @@ impl<'a> Inspected<'a> {
         let layout = self.picture.layout();
         let conversion = recent_conversions::conversion(layout.model, self.picture.profile());
         let target = self.target(&layout);
-        let (orientation, quality) = (self.orientation, self.recipe.quality);
+        let (orientation, coding) = (self.orientation, self.recipe.coding());
         let (width, height) = match orientation.swaps_sides() {
             true => (target.height, target.width),
             false => (target.width, target.height),
@@ -191,7 +191,7 @@ impl<'a> Inspected<'a> {
         budget.check()?;
         let upright = |plane| orientation::upright(plane, orientation, workspace);
         let planes: Vec<_> = planes.into_iter().map(upright).collect();
-        let mut bytes = finish::encode(planes, layout.model, &conversion, quality, workspace)?;
+        let mut bytes = finish::encode(planes, layout.model, &conversion, coding, workspace)?;
         if let Some(segment) = metadata {
             bytes = metadata::insert(bytes, segment);
         }

@@ -2,6 +2,25 @@
 
 use std::time::Duration;
 
+/// What the encoder does to make a file smaller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// The tables of the JPEG standard and plain rounding: the file that libjpeg-turbo writes with optimised Huffman tables.
+    #[default]
+    Standard,
+    /// Other tables, and small coefficients become zero where the picture hides it: fewer bytes for the same SSIMULACRA2.
+    Adaptive,
+}
+
+/// How the output is encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coding {
+    /// JPEG quality, 1..=100.
+    pub quality: u8,
+    /// What the encoder does to make the file smaller.
+    pub effort: Effort,
+}
+
 /// The output that is made from a photo, and the limits on its cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recipe {
@@ -9,6 +28,8 @@ pub struct Recipe {
     pub max_dim: u32,
     /// JPEG quality, 1..=95.
     pub quality: u8,
+    /// What the encoder does to make the file smaller.
+    pub effort: Effort,
     /// Largest declared width x height of an input.
     pub max_pixels: u64,
     /// Most bytes of memory for one photo. Some decoders use less memory if this limit requires it.
@@ -19,4 +40,11 @@ pub struct Recipe {
     pub timeout: Duration,
     /// Processor time that one photo may take.
     pub processor_time: Duration,
+}
+
+impl Recipe {
+    /// Returns how the output is encoded.
+    pub fn coding(&self) -> Coding {
+        Coding { quality: self.quality, effort: self.effort }
+    }
 }

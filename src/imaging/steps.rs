@@ -5,7 +5,7 @@ use super::codec::jpeg::{self, decode as regular};
 use super::layout::{Component, Layout, Model};
 use super::orientation::Orientation;
 use super::plane::Plane;
-use super::{ImageError, Recipe, WorkBudget, Workspace, plan};
+use super::{Coding, ImageError, Recipe, WorkBudget, Workspace, plan};
 
 /// Decodes a JPEG to planes. Returns the number of samples, or `None` if our decoder does not support the file.
 pub fn decode(file: &[u8]) -> Option<usize> {
@@ -71,10 +71,10 @@ pub fn resize(
 pub fn encode(
     planes: [Vec<u8>; 3],
     (width, height): (usize, usize),
-    quality: u8,
+    coding: Coding,
     workspace: &mut Workspace,
 ) -> Result<Vec<u8>, ImageError> {
     let [luma, blue, red] = planes;
     let half = |samples| Plane { width: width.div_ceil(2), height: height.div_ceil(2), samples };
-    jpeg::encode_ycbcr([Plane { width, height, samples: luma }, half(blue), half(red)], quality, workspace)
+    jpeg::encode_ycbcr([Plane { width, height, samples: luma }, half(blue), half(red)], coding, workspace)
 }

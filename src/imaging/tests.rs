@@ -5,6 +5,7 @@ use std::time::Duration;
 const RECIPE: Recipe = Recipe {
     max_dim: 160,
     quality: 80,
+    effort: Effort::Standard,
     max_pixels: 1_000_000,
     memory: 1 << 30,
     keep_exif: false,
@@ -34,7 +35,9 @@ fn file(image: &image::RgbaImage, format: image::ImageFormat) -> Vec<u8> {
 
 fn jpeg(width: u32, height: u32) -> Vec<u8> {
     let pixels = image::DynamicImage::from(card(width, height)).into_rgb8().into_raw();
-    codec::jpeg::encode_rgb(&pixels, width as usize, height as usize, 90, &mut Workspace::default()).unwrap()
+    let coding = Coding { quality: 90, effort: Effort::Standard };
+    codec::jpeg::encode_rgb(&pixels, width as usize, height as usize, coding, &mut Workspace::default())
+        .unwrap()
 }
 
 fn make(format: Format, bytes: &[u8]) -> Result<Encoded, ImageError> {

@@ -12,6 +12,7 @@ use crate::catalog::{
     NewPhoto, SledCatalog, UploadChange, UploadRow, Uploads,
 };
 use crate::disk::FreeDisk;
+use crate::imaging::Effort;
 use crate::media::LocalStore;
 use crate::model::{AttemptId, DraftId, Media, MediaId, SourceId, Timestamp, UploadId};
 
@@ -200,6 +201,7 @@ async fn setup() -> Setup {
     let recipe = Recipe {
         max_dim: 64,
         quality: 80,
+        effort: Effort::Standard,
         max_pixels: 1_000_000,
         memory: 1 << 26,
         keep_exif: false,

@@ -9,7 +9,7 @@ use super::*;
 use crate::budget::Budget;
 use crate::catalog::{Change, NewDraft, NewPhoto, PostgresCatalog, Schema, SledCatalog};
 use crate::disk::{FreeDisk, Scratch};
-use crate::imaging::{Pool, Recipe};
+use crate::imaging::{Effort, Pool, Recipe};
 use crate::ingest::{Ingest, Limits, OnError, Target, Upload};
 use crate::media::LocalStore;
 use crate::model::{Caller, Draft, Media, MediaKey, SourceId};
@@ -347,6 +347,7 @@ impl Instances {
             let recipe = Recipe {
                 max_dim: 64,
                 quality: 80,
+                effort: Effort::Standard,
                 max_pixels: 1_000_000,
                 memory: 1 << 26,
                 keep_exif: false,

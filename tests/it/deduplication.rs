@@ -87,10 +87,12 @@ async fn changed_settings_give_another_photo_or_refuse_it() {
         server = Server::start_in(server.dir(), settings);
         server.address
     };
-    restart(&[("JPEG_QUALITY", "60")]);
-    let smaller = upload(&server, &photo).await;
-    assert_ne!(smaller["photos"][0]["media"]["url"], first["photos"][0]["media"]["url"]);
-    assert_eq!(recognised(&server).await, 0);
+    for changed in [("JPEG_QUALITY", "60"), ("JPEG_EFFORT", "2")] {
+        restart(&[changed]);
+        let smaller = upload(&server, &photo).await;
+        assert_ne!(smaller["photos"][0]["media"]["url"], first["photos"][0]["media"]["url"]);
+        assert_eq!(recognised(&server).await, 0);
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use ::exif::{Exif, In, Tag, Value};
 use proptest::prelude::*;
 
 use super::*;
-use crate::imaging::{self, Format, Recipe, Workspace};
+use crate::imaging::{self, Effort, Format, Recipe, Workspace};
 
 /// An entry of a hand-made block: tag, type, count, and the value's bytes in big-endian order.
 type Field = (u16, u16, u32, Vec<u8>);
@@ -306,6 +306,7 @@ fn tiff_is_its_own_block() {
     let recipe = Recipe {
         max_dim: 100,
         quality: 80,
+        effort: Effort::Standard,
         max_pixels: 100,
         memory: 1 << 30,
         keep_exif: true,

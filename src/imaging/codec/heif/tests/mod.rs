@@ -7,11 +7,12 @@ use moxcms::ColorProfile;
 
 use super::*;
 use crate::budget::Budget;
-use crate::imaging::{self, Encoded, Format, WorkBudget, Workspace};
+use crate::imaging::{self, Effort, Encoded, Format, WorkBudget, Workspace};
 
 const RECIPE: Recipe = Recipe {
     max_dim: 160,
     quality: 90,
+    effort: Effort::Standard,
     max_pixels: 1_000_000,
     memory: 1 << 30,
     keep_exif: false,

@@ -7,6 +7,7 @@ use super::markers;
 use super::quant::Quant;
 use super::symbols::{Class, SEGMENT, Symbols};
 use crate::imaging::plane::Plane;
+use crate::imaging::recipe::Effort;
 use crate::imaging::workspace::Workspace;
 
 /// Width and height of an MCU in pixels.
@@ -20,6 +21,7 @@ pub(super) struct Frame<'a> {
     pub(super) planes: [&'a Plane; 3],
     pub(super) size: [u16; 2],
     pub(super) quants: [Quant; 2],
+    pub(super) effort: Effort,
 }
 
 impl Frame<'_> {

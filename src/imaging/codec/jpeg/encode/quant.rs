@@ -1,5 +1,8 @@
 //! Makes quantisation tables, and divides by their entries as libjpeg-turbo does: by two multiplications.
 
+use super::adaptive::{self, DeadZone};
+use crate::imaging::recipe::{Coding, Effort};
+
 /// T.81 tables K.1 and K.2, by rows.
 const LUMA: [u8; 64] = [
     16, 11, 10, 16, 24, 40, 51, 61, //
@@ -34,23 +37,33 @@ pub(super) struct Quant {
     pub(super) bias: [[u16; 8]; 8],
     pub(super) reciprocal: [[u16; 8]; 8],
     pub(super) scale: [[u16; 8]; 8],
+    /// The dead zone of AC coefficients, and their steps in its unit: times eight, and zero for DC, which has none.
+    pub(super) dead_zone: DeadZone,
+    pub(super) zone_steps: [[u16; 8]; 8],
 }
 
 impl Quant {
-    /// Creates the tables of luma and of both chromas at `quality`, 1..=100.
-    pub(super) fn of_quality(quality: u8) -> [Self; 2] {
-        let quality = u32::from(quality.clamp(1, 100));
+    /// Creates the tables of luma and of both chromas.
+    pub(super) fn of(coding: Coding) -> [Self; 2] {
+        let quality = u32::from(coding.quality.clamp(1, 100));
         let percent = if quality < 50 { 5000 / quality } else { 200 - 2 * quality };
-        [LUMA, CHROMA].map(|table| {
-            Self::new(table.map(|step| {
+        let tables = match coding.effort {
+            Effort::Standard => [(LUMA, DeadZone::NONE), (CHROMA, DeadZone::NONE)],
+            Effort::Adaptive => [(adaptive::LUMA, DeadZone::LUMA), (adaptive::CHROMA, DeadZone::CHROMA)],
+        };
+        tables.map(|(table, dead_zone)| {
+            let steps = table.map(|step| {
                 let step = (u32::from(step) * percent + 50) / 100;
                 u8::try_from(step.max(1)).unwrap_or(u8::MAX)
-            }))
+            });
+            Self::new(steps, dead_zone)
         })
     }
 
-    fn new(steps: [u8; 64]) -> Self {
-        let mut quant = Self { steps, bias: [[0; 8]; 8], reciprocal: [[0; 8]; 8], scale: [[0; 8]; 8] };
+    fn new(steps: [u8; 64], dead_zone: DeadZone) -> Self {
+        let zeros = [[0; 8]; 8];
+        let (bias, reciprocal, scale, zone_steps) = (zeros, zeros, zeros, zeros);
+        let mut quant = Self { steps, bias, reciprocal, scale, dead_zone, zone_steps };
         for (index, step) in steps.into_iter().enumerate() {
             let divisor = u32::from(step.max(1)) * SCALE;
             // 2^shift / divisor is rounded to 16 bits. Where it is rounded down, the bias compensates.
@@ -71,6 +84,7 @@ impl Quant {
             quant.bias[row][column] = fit(bias);
             quant.reciprocal[row][column] = fit(reciprocal);
             quant.scale[row][column] = fit(1 << (32 - shift));
+            quant.zone_steps[row][column] = if index == 0 { 0 } else { fit(divisor) };
         }
         quant
     }

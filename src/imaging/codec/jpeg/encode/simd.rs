@@ -6,6 +6,7 @@ use super::rgb;
 #[cfg(target_arch = "x86_64")]
 use crate::imaging::codec::jpeg::dct::has_avx2;
 use crate::imaging::plane::Plane;
+use crate::imaging::recipe::Effort;
 use crate::imaging::workspace::Workspace;
 
 /// Converts RGB pixels to planes of luma and chroma.
@@ -31,19 +32,27 @@ pub(super) fn run(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
     if has_avx2() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
         // SAFETY: the line above checked that the processor has all features that the function is compiled for.
-        return unsafe { run_avx2(frame, workspace) };
+        return unsafe {
+            match frame.effort {
+                Effort::Standard => run_avx2::<false>(frame, workspace),
+                Effort::Adaptive => run_avx2::<true>(frame, workspace),
+            }
+        };
     }
     run_anywhere(frame, workspace)
 }
 
 /// Encodes the frame to a file without SIMD.
 pub(super) fn run_anywhere(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
-    frame.encode(workspace, portable::transform)
+    match frame.effort {
+        Effort::Standard => frame.encode(workspace, portable::transform::<false>),
+        Effort::Adaptive => frame.encode(workspace, portable::transform::<true>),
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2")]
-fn run_avx2(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
+fn run_avx2<const ADAPTIVE: bool>(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
     use super::fdct::avx2;
-    frame.encode(workspace, |samples, quant, blocks| avx2::transform(samples, quant, blocks))
+    frame.encode(workspace, |samples, quant, blocks| avx2::transform::<ADAPTIVE>(samples, quant, blocks))
 }

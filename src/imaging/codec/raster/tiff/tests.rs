@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use super::group4::Group4;
 use super::{Picture, Tiff};
 use crate::imaging::codec::jpeg;
-use crate::imaging::{EncodeError, Encoded, Format, ImageError, Recipe, WorkBudget, Workspace, inspect};
+use crate::imaging::{
+    Coding, Effort, EncodeError, Encoded, Format, ImageError, Recipe, WorkBudget, Workspace, inspect,
+};
 
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
@@ -17,6 +19,7 @@ const LONG: u16 = 4;
 const RECIPE: Recipe = Recipe {
     max_dim: 64,
     quality: 95,
+    effort: Effort::Standard,
     max_pixels: 120_000_000,
     memory: 64 << 20,
     keep_exif: false,
@@ -387,7 +390,8 @@ fn strip_with_fewer_rows_than_declared_is_truncated() {
 #[test]
 fn jpeg_without_its_end_is_truncated() {
     let pixels: Vec<u8> = (0..64 * 64 * 3).map(|n| (n * 31 % 251) as u8).collect();
-    let whole = jpeg::encode_rgb(&pixels, 64, 64, 90, &mut Workspace::default()).unwrap();
+    let coding = Coding { quality: 90, effort: Effort::Standard };
+    let whole = jpeg::encode_rgb(&pixels, 64, 64, coding, &mut Workspace::default()).unwrap();
     let file =
         |data: &[u8]| File::of(64, 64, 3).with(259, SHORT, &[7]).with(262, SHORT, &[6]).chunk(data).bytes();
     assert!(make(&file(&whole)).is_ok());

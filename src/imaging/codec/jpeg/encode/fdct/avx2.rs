@@ -5,12 +5,17 @@ use std::arch::x86_64::*;
 use super::fix::*;
 use super::{Blocks, CONST_BITS, LEVEL, PASS1_BITS, Samples};
 use crate::imaging::codec::jpeg::dct::{ZIGZAG, pair};
+use crate::imaging::codec::jpeg::encode::adaptive::DeadZone;
 use crate::imaging::codec::jpeg::encode::quant::Quant;
 
-/// Transforms and quantises two blocks.
+/// Transforms and quantises two blocks. With `ADAPTIVE`, coefficients in the dead zone become zero.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn transform(samples: &Samples, quant: &Quant, blocks: &mut Blocks) {
+pub(in super::super) fn transform<const ADAPTIVE: bool>(
+    samples: &Samples,
+    quant: &Quant,
+    blocks: &mut Blocks,
+) {
     let rows = samples.map(|row| _mm256_cvtepu8_epi16(bytemuck::must_cast(row)));
     let mut columns = pass::<{ CONST_BITS - PASS1_BITS }>(turn(rows));
     columns[0] = _mm256_sub_epi16(_mm256_slli_epi16::<PASS1_BITS>(columns[0]), _mm256_set1_epi16(LEVEL));
@@ -21,16 +26,41 @@ pub(in super::super) fn transform(samples: &Samples, quant: &Quant, blocks: &mut
         rows[row] = _mm256_srai_epi16::<PASS1_BITS>(rounded);
     }
     let twice = |half: [u16; 8]| _mm256_broadcastsi128_si256(bytemuck::must_cast(half));
+    let part = if ADAPTIVE { part(&rows, quant.dead_zone) } else { _mm256_setzero_si256() };
     let (out, _) = blocks.coefficients.as_chunks_mut::<16>();
     for (index, (row, out)) in rows.iter_mut().zip(out).enumerate() {
-        let biased = _mm256_add_epi16(_mm256_abs_epi16(*row), twice(quant.bias[index]));
+        let size = _mm256_abs_epi16(*row);
+        let biased = _mm256_add_epi16(size, twice(quant.bias[index]));
         let product = _mm256_mulhi_epu16(biased, twice(quant.reciprocal[index]));
         // The value is below 2^15. With an unsigned multiplication the compiler would split this instruction.
         let level = _mm256_mulhi_epi16(product, twice(quant.scale[index]));
         *row = _mm256_sign_epi16(level, *row);
+        if ADAPTIVE {
+            let edge = _mm256_mulhi_epu16(twice(quant.zone_steps[index]), part);
+            *row = _mm256_and_si256(*row, _mm256_cmpgt_epi16(size, edge));
+        }
         *out = bytemuck::must_cast(*row);
     }
     blocks.present = present(rows);
+}
+
+/// Returns the part of a step that is the dead zone, in all places of each block.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn part(rows: &[__m256i; 8], zone: DeadZone) -> __m256i {
+    let [dc, ..] = *rows;
+    // DC is the lowest place of each half.
+    let mut sum = _mm256_abs_epi16(_mm256_blend_epi16::<1>(dc, _mm256_setzero_si256()));
+    for row in rows.iter().skip(1) {
+        sum = _mm256_adds_epu16(sum, _mm256_abs_epi16(*row));
+    }
+    // Each step adds a rotated copy, so that every place gets the sum of all.
+    sum = _mm256_adds_epu16(sum, _mm256_alignr_epi8::<8>(sum, sum));
+    sum = _mm256_adds_epu16(sum, _mm256_alignr_epi8::<4>(sum, sum));
+    sum = _mm256_adds_epu16(sum, _mm256_alignr_epi8::<2>(sum, sum));
+    let all = |number: u16| _mm256_set1_epi16(number.cast_signed());
+    let more = _mm256_mulhi_epu16(_mm256_min_epu16(sum, all(zone.most_detail)), all(zone.slope));
+    _mm256_adds_epu16(more, all(zone.least))
 }
 
 /// Transforms eight columns of each block in one dimension. Results 0 and 4 are neither shifted nor rounded.

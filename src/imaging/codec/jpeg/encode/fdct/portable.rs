@@ -7,9 +7,13 @@ use crate::imaging::codec::jpeg::encode::quant::Quant;
 
 type Row = [i16; 8];
 
-/// Transforms and quantises two blocks.
+/// Transforms and quantises two blocks. With `ADAPTIVE`, coefficients in the dead zone become zero.
 #[inline]
-pub(in super::super) fn transform(samples: &Samples, quant: &Quant, blocks: &mut Blocks) {
+pub(in super::super) fn transform<const ADAPTIVE: bool>(
+    samples: &Samples,
+    quant: &Quant,
+    blocks: &mut Blocks,
+) {
     for (block, present) in blocks.present.iter_mut().enumerate() {
         let rows = samples.map(|row| std::array::from_fn(|column| i16::from(row[block * 8 + column])));
         let mut columns = pass::<{ CONST_BITS - PASS1_BITS }>(&turn(&rows));
@@ -19,11 +23,19 @@ pub(in super::super) fn transform(samples: &Samples, quant: &Quant, blocks: &mut
         for row in [0, 4] {
             rows[row] = rows[row].map(|sum| sum.wrapping_add(1 << (PASS1_BITS - 1)) >> PASS1_BITS);
         }
+        let part = if ADAPTIVE { quant.dead_zone.part(detail(&rows)) } else { 0 };
         *present = 0;
         let (out, _) = blocks.coefficients.as_chunks_mut::<8>();
         let out = out.iter_mut().skip(block).step_by(2);
         for (index, (row, out)) in rows.iter().zip(out).enumerate() {
             *out = divide(row, quant, index);
+            if ADAPTIVE {
+                for ((level, coefficient), step) in out.iter_mut().zip(row).zip(quant.zone_steps[index]) {
+                    if u32::from(coefficient.unsigned_abs()) <= (u32::from(step) * u32::from(part)) >> 16 {
+                        *level = 0;
+                    }
+                }
+            }
             let flags = out.map(|level| u8::from(level != 0));
             // Gathers the lowest bits of eight bytes in the highest byte.
             let mut rest = u64::from_le_bytes(flags).wrapping_mul(0x0102_0408_1020_4080) >> 56;
@@ -46,6 +58,13 @@ const PLACE_BITS: [[u64; 8]; 8] = {
     }
     bits
 };
+
+/// Returns the sum of the absolute values of all AC coefficients, at most 65,535.
+#[inline(always)]
+fn detail(rows: &[Row; 8]) -> u16 {
+    let all: u32 = rows.as_flattened().iter().skip(1).map(|level| u32::from(level.unsigned_abs())).sum();
+    u16::try_from(all).unwrap_or(u16::MAX)
+}
 
 /// Quantises the row `index`.
 #[inline(always)]

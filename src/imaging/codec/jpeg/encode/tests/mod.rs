@@ -1,11 +1,13 @@
 //! Compares the encoder with libjpeg-turbo: files must be equal byte for byte.
 
+mod adaptive;
 mod parts;
 
 use proptest::prelude::*;
 use turbojpeg::{Compressor, Subsamp, YuvImage};
 
 use super::*;
+use crate::imaging::recipe::Effort;
 
 /// Planes that have exactly the size of the picture.
 #[derive(Debug)]
@@ -51,7 +53,11 @@ impl Picture {
     }
 
     fn frame(&self, quality: u8) -> Frame<'_> {
-        Frame::new(self.planes.each_ref(), self.width, self.height, quality).unwrap()
+        self.frame_of(standard(quality))
+    }
+
+    fn frame_of(&self, coding: Coding) -> Frame<'_> {
+        Frame::new(self.planes.each_ref(), self.width, self.height, coding).unwrap()
     }
 
     /// Asserts that SIMD and portable code write the reference file.
@@ -70,6 +76,10 @@ impl Picture {
             assert!(file == reference, "{name} {size:?} q{quality} {way}: at {first:?}, lengths {lengths:?}");
         }
     }
+}
+
+fn standard(quality: u8) -> Coding {
+    Coding { quality, effort: Effort::Standard }
 }
 
 /// Returns a generator of pseudo-random samples with a fixed seed.
@@ -186,7 +196,7 @@ fn longest_sides_are_equal() {
 #[test]
 fn planes_beyond_the_picture_are_encoded() {
     let full = photo_like((48, 32));
-    let frame = Frame::new(full.planes.each_ref(), 33, 17, 90).unwrap();
+    let frame = Frame::new(full.planes.each_ref(), 33, 17, standard(90)).unwrap();
     let ours = simd::run(&frame, &mut Workspace::default());
     // If the planes end at the picture, the encoder repeats its edge, which gives another file.
     let cut = Picture::new((33, 17), |component, x, y| {
@@ -217,7 +227,7 @@ fn rgb_of_every_size_is_equal() {
             encoder.set_optimize(true).unwrap();
             let reference = encoder.compress_to_vec(image).unwrap();
             let mut workspace = Workspace::default();
-            let ours = encode_rgb(&pixels, width, height, 85, &mut workspace).unwrap();
+            let ours = encode_rgb(&pixels, width, height, standard(85), &mut workspace).unwrap();
             assert!(ours == reference, "{width} x {height}");
             let portable = rgb::planes(&pixels, width, height, &mut workspace);
             assert_eq!(portable, simd::planes(&pixels, width, height, &mut workspace));
@@ -227,11 +237,12 @@ fn rgb_of_every_size_is_equal() {
 
 #[test]
 fn wrong_sizes_are_refused() {
-    assert_eq!(encode_rgb(&[0; 11], 2, 2, 80, &mut Workspace::default()), Err(ImageError::Corrupt));
-    assert_eq!(encode_rgb(&[], 0, 0, 80, &mut Workspace::default()), Err(ImageError::Corrupt));
+    assert_eq!(encode_rgb(&[0; 11], 2, 2, standard(80), &mut Workspace::default()), Err(ImageError::Corrupt));
+    assert_eq!(encode_rgb(&[], 0, 0, standard(80), &mut Workspace::default()), Err(ImageError::Corrupt));
     let planes = photo_like((16, 16)).planes;
     let [luma, blue, red] = planes.each_ref();
-    let encode = |planes, width, height| encode(planes, width, height, 80, &mut Workspace::default());
+    let encode =
+        |planes, width, height| encode(planes, width, height, standard(80), &mut Workspace::default());
     assert!(encode([luma, blue, red], 16, 16).is_ok());
     for (width, height) in [(0, 16), (16, 0), (17, 16), (16, 17), (usize::MAX, 16)] {
         assert_eq!(encode([luma, blue, red], width, height), Err(ImageError::Corrupt));

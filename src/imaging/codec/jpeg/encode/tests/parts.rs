@@ -3,11 +3,13 @@
 use super::super::bits::{Codes, Writer};
 use super::super::huffman::Table;
 use super::super::quant::Quant;
+use crate::imaging::recipe::{Coding, Effort};
 
 #[test]
 fn multiplied_reciprocal_equals_division() {
     for quality in 1..=100 {
-        for quant in Quant::of_quality(quality) {
+        let of = |effort| Quant::of(Coding { quality, effort });
+        for quant in [of(Effort::Standard), of(Effort::Adaptive)].into_iter().flatten() {
             for (index, step) in quant.steps.into_iter().enumerate() {
                 let (row, column) = (index / 8, index % 8);
                 let divisor = u32::from(step) * 8;
