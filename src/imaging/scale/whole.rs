@@ -5,10 +5,14 @@
 //!
 //! The filter is the same. The library rounds to 8 bits between its passes, as Pillow does, so samples differ by at most 1
 //! away from black and white.
+//!
+//! Only its typed interface is used. The other one compiles its code for all thirteen kinds of pixels, once for each caller: a
+//! sixth of all machine code of this crate.
 
 use fast_image_resize as fir;
-use fir::images::{Image, ImageRef};
-use fir::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::{U8x3, U8x4};
+use fir::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 
 use super::{Axis, Scaler};
 use crate::imaging::error::ImageError;
@@ -61,10 +65,22 @@ pub(in crate::imaging) fn resize<const N: usize>(
     budget: &WorkBudget<'_>,
     workspace: &mut Workspace,
 ) -> Result<(), ImageError> {
-    let (columns, rows) = (scalers[0].columns.axis, scalers[0].rows.axis);
     // Three or four equal components. Alpha was applied before, so the fourth one is black ink.
-    let kind = if N == 3 { PixelType::U8x3 } else { PixelType::U8x4 };
-    let source = ImageRef::new(side(columns.source)?, side(rows.source)?, pixels, kind);
+    if N == 3 {
+        resize_pixels::<U8x3, N>(scalers, pixels, budget, workspace)
+    } else {
+        resize_pixels::<U8x4, N>(scalers, pixels, budget, workspace)
+    }
+}
+
+fn resize_pixels<P: PixelTrait, const N: usize>(
+    scalers: &mut [Scaler],
+    pixels: &[u8],
+    budget: &WorkBudget<'_>,
+    workspace: &mut Workspace,
+) -> Result<(), ImageError> {
+    let (columns, rows) = (scalers[0].columns.axis, scalers[0].rows.axis);
+    let source = TypedImageRef::<P>::from_buffer(side(columns.source)?, side(rows.source)?, pixels);
     let source = source.map_err(|_| ImageError::Truncated)?;
     let lanczos =
         ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3)).use_alpha(false);
@@ -75,13 +91,13 @@ pub(in crate::imaging) fn resize<const N: usize>(
         budget.check()?;
         let count = band_rows(&columns, &rows).min(rows.target - first);
         let band = &mut band[..count * width * N];
-        let target = Image::from_slice_u8(side(width)?, side(count)?, band, kind);
+        let target = TypedImage::<P>::from_buffer(side(width)?, side(count)?, band);
         let mut target = target.map_err(|_| ImageError::Corrupt)?;
         // The weights of a band reach beyond it: the result is that of one call for all rows.
         let (left, across) = part(&columns, 0, width);
         let (top, down) = part(&rows, first, count);
         resizer
-            .resize(&source, &mut target, &lanczos.crop(left, top, across, down))
+            .resize_typed(&source, &mut target, &lanczos.crop(left, top, across, down))
             .map_err(|_| ImageError::Corrupt)?;
         for (component, scaler) in scalers.iter_mut().enumerate() {
             let samples = &mut scaler.target.samples[first * width..][..count * width];

@@ -7,11 +7,12 @@ use proptest::prelude::*;
 use super::reference::{agree, decode};
 use crate::imaging::codec::raster::webp::WebP;
 use crate::imaging::error::ImageError;
-use crate::imaging::{Recipe, WorkBudget};
+use crate::imaging::{Effort, Recipe, WorkBudget};
 
 const RECIPE: Recipe = Recipe {
     max_dim: 64,
     quality: 80,
+    effort: Effort::Standard,
     max_pixels: 1 << 26,
     memory: 64 << 20,
     keep_exif: false,
