@@ -81,14 +81,10 @@ async fn changed_settings_give_another_photo_or_refuse_it() {
     let mut server = Server::start(&[]);
     let photo = photo(300, 200);
     let first = upload(&server, &photo).await;
-    let mut restart = |settings: &[(&str, &str)]| {
+    for changed in [("JPEG_QUALITY", "60"), ("JPEG_EFFORT", "2")] {
         server.signal(nix::sys::signal::Signal::SIGTERM);
         server.wait();
-        server = Server::start_in(server.dir(), settings);
-        server.address
-    };
-    for changed in [("JPEG_QUALITY", "60"), ("JPEG_EFFORT", "2")] {
-        restart(&[changed]);
+        server = Server::start_in(server.dir(), &[changed]);
         let smaller = upload(&server, &photo).await;
         assert_ne!(smaller["photos"][0]["media"]["url"], first["photos"][0]["media"]["url"]);
         assert_eq!(recognised(&server).await, 0);

@@ -141,11 +141,10 @@ impl<const N: usize> Kernel for OverWhite<'_, N> {
             }
             for pixel in pixels {
                 let alpha = u16::from(pixel[N - 1]);
-                for channel in 0..N {
-                    let sum = u16::from(pixel[channel]) * alpha + 255 * (255 - alpha) + 127;
+                for channel in pixel {
+                    let sum = u16::from(*channel) * alpha + 255 * (255 - alpha) + 127;
                     // Division by 255, exact for all 16-bit numbers.
-                    let [colour, _] = ((sum + 1 + (sum >> 8)) >> 8).to_le_bytes();
-                    pixel[channel] = colour;
+                    [*channel, _] = ((sum + 1 + (sum >> 8)) >> 8).to_le_bytes();
                 }
             }
         }
