@@ -295,10 +295,11 @@ mod tests {
     #[test]
     fn only_a_conversion_that_leaves_greys_alone_has_slopes() {
         let Slopes(slopes) = Slopes::measure(from_profile(&ColorProfile::new_display_p3())).unwrap();
-        // The matrix of the two colour spaces between luma and chroma, computed from their standards, minus 1.
+        // The matrix between luma and chroma of the two colour spaces, computed from their standards, minus 1. That is the
+        // derivative at grey; at the colours that are measured the change is up to 0.04 steeper.
         let expected = [[0.038, 0.093], [0.092, -0.037], [0.028, 0.273]];
         for (slope, expected) in slopes.as_flattened().iter().zip(expected.as_flattened()) {
-            assert!((f64::from(*slope) / 65_536.0 - expected).abs() < 0.01, "{slopes:?}");
+            assert!((f64::from(*slope) / 65_536.0 - expected).abs() < 0.05, "{slopes:?}");
         }
         assert_eq!(Slopes::measure(from_profile(&ColorProfile::new_pro_photo_rgb())), None);
     }
@@ -326,7 +327,7 @@ mod tests {
                 plane(64, 64, |x, y| u8::try_from(40 + 2 * y + x / 4).unwrap()),
             ];
             let most = differences(&both(&areas));
-            assert!(most.iter().all(|most| *most <= 6), "{step}: {most:?}");
+            assert!(most.iter().all(|most| *most <= 4), "{step}: {most:?}");
         }
     }
 
