@@ -190,7 +190,7 @@ mod tests {
             }
         }
         assert_eq!([16, 235].map(full_luma), [0, 255]);
-        assert_eq!([16, 128, 240].map(full_chroma), [1, 128, 255]);
+        assert_eq!([16, 128, 240].map(full_chroma), [0, 128, 255]);
     }
 
     #[test]
