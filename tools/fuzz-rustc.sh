@@ -14,6 +14,8 @@ flags="$flags -Cllvm-args=-simplifycfg-branch-fold-threshold=0 --cfg fuzzing"
 }
 flags="$flags -Zsanitizer=address"
 case " $* " in
+    # Cargo asks for the configuration, by which it chooses dependencies.
+    *" --print=cfg "*) exec "$@" --cfg fuzzing ;;
     *" --crate-name vintedbot_ingest "*) ;;
     *" fuzz_targets/"*)
         flags="$flags -Zpre-link-args=-Wl,--whole-archive,$LIBTURBOJPEG,--no-whole-archive"
