@@ -55,7 +55,7 @@ bench: native ## criterion's benchmarks, some minutes, and a table of them; see 
 	@{ cargo bench --locked --bench benches; echo $$? >target/bench.status; } | tee target/bench.txt
 	@awk -f tools/bench.awk target/bench.txt; exit $$(cat target/bench.status)
 
-compare: native clients ## the image pipeline compared with Pillow, sharp and libvips, which it fetches; prints Markdown
+compare: native clients ## the image pipeline compared with Pillow, sharp and libvips by format, which it fetches; prints Markdown
 	@tools/peers.sh
 	cargo build --release --locked --manifest-path benches/score/Cargo.toml --target-dir target/score
 	. ./target/tools/peers.env && VINTEDBOT_SCORE=$(CURDIR)/target/score/release/score \

@@ -2,6 +2,7 @@
 //!
 //! stderr reports which, because their figures cannot be compared.
 
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use crate::shared::corpus;
@@ -49,6 +50,36 @@ static JPEG_PHOTOS: LazyLock<Vec<Photo>> = LazyLock::new(|| {
 /// Returns all JPEGs. Their ids start with their size.
 pub(crate) fn jpegs() -> &'static [Photo] {
     &JPEG_PHOTOS
+}
+
+/// Returns the photos that `make compare` made: a directory for each format, and files such as `derived_12mp_422.1234abcd.jpg`.
+pub(crate) fn derived() -> Vec<Photo> {
+    let files = |dir: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten();
+        let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        paths
+    };
+    let dirs = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("target/compare"));
+    if dirs.is_empty() {
+        eprintln!(
+            "benches: NO target/compare: VINTEDBOT_COMPARE_ROUNDS=0 make compare adds photos of all formats"
+        );
+    }
+    let mut photos = Vec::new();
+    for (dir, path) in dirs.iter().flat_map(|dir| files(dir).into_iter().map(move |path| (dir, path))) {
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (format, file) = (name(dir), name(&path));
+        let Some((file, _)) = file.split_once('.') else { continue };
+        let file = file.trim_start_matches("derived_");
+        let (size, rest) = file.split_once('_').unwrap_or((file, "photo"));
+        let id = match &*format {
+            "p3" | "progressive" => format!("jpeg/{size}/{format}_{rest}"),
+            _ => format!("{format}/{size}/{rest}"),
+        };
+        photos.extend(std::fs::read(&path).ok().map(|bytes| Photo { id, bytes }));
+    }
+    photos
 }
 
 /// Returns a typical photo of a phone: 12 MP, 4:2:0.

@@ -13,7 +13,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 use vintedbot_ingest::imaging::{self, Workspace};
 use vintedbot_ingest::ingest::sniff::sniff;
 
-use crate::photos::{Photo, jpegs, phone_pixels};
+use crate::photos::{Photo, derived, jpegs, phone_pixels};
 use crate::shared::{corpus, recipe};
 
 pub(crate) fn benches(criterion: &mut Criterion) {
@@ -25,24 +25,24 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             eprintln!("benches: no decoder for {id}");
             continue;
         };
-        let mut workspace = Workspace::default();
-        let mut ours = || imaging::make(format, &bytes, &recipe, &mut workspace);
-        if let Err(error) = ours() {
-            eprintln!("benches: {id} is refused: {error}");
-            continue;
-        }
         group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: bytes.len() as u64 });
-        group.bench_function(&id, |bencher| bencher.iter(|| black_box(ours().unwrap())));
-        if with_image_crate(&bytes).is_some() {
-            let peer = || black_box(with_image_crate(&bytes));
+        group.bench_function(&id, |bencher| {
+            let mut workspace = Workspace::default();
+            bencher.iter(|| {
+                let made = imaging::make(format, &bytes, &recipe, &mut workspace);
+                black_box(made.unwrap_or_else(|error| panic!("{id} is refused: {error}")))
+            });
+        });
+        if image::guess_format(&bytes).is_ok_and(|format| format.reading_enabled()) {
+            let peer = || black_box(with_image_crate(&bytes).unwrap());
             group.bench_function(format!("{id}/image"), |bencher| bencher.iter(peer));
         }
     }
     group.finish();
 }
 
-/// All JPEGs, the phone photo with a quarter of its pixels in other formats, HEIC and lossy WebP from the corpus, and the files of
-/// the directory that `VINTEDBOT_BENCH_FILES` names.
+/// All JPEGs, the phone photo with a quarter of its pixels in other formats, HEIC and lossy WebP from the corpus, what
+/// `make compare` made, and the files of the directory that `VINTEDBOT_BENCH_FILES` names.
 fn all() -> Vec<Photo> {
     let jpegs =
         jpegs().iter().map(|Photo { id, bytes }| Photo { id: format!("jpeg/{id}"), bytes: bytes.clone() });
@@ -70,7 +70,7 @@ fn all() -> Vec<Photo> {
         let bytes = corpus().and_then(|dir| std::fs::read(dir.join(path)).ok())?;
         Some(Photo { id: id.into(), bytes })
     });
-    jpegs.chain(others.map(written)).chain(of_corpus).chain(named_files()).collect()
+    jpegs.chain(others.map(written)).chain(of_corpus).chain(derived()).chain(named_files()).collect()
 }
 
 /// Returns the files of the directory `VINTEDBOT_BENCH_FILES`, with their names in their IDs.

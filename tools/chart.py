@@ -12,12 +12,12 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CHART = ROOT / "docs/compare.svg"
 # (column of the table, title of the panel, unit)
 PANELS = [
-    ("median ratio, clock", "Time for a photo, as a multiple of ours", "×"),
-    ("peak memory, largest", "Peak memory for a photo of 48 megapixels", " MB"),
+    ("ratio, processor", "Processor time, as a multiple of ours", "×"),
+    ("peak memory", "Peak memory for the largest photo", " MB"),
 ]
 NAMES = {"ours": "vintedbot-ingest"}
-BAR, LEFT, WIDTH, TOP = 18, 130, 250, 48
-STYLE = """text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600}
+BAR, STEP, GAP, LEFT, NAME, WIDTH, TOP = 11, 15, 9, 130, 110, 210, 34
+STYLE = """text{font:12px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600}
 .bar{fill:#8c959f}.ours{fill:#0969da}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.bar{fill:#6e7681}.ours{fill:#4493f8}}"""
 
@@ -26,48 +26,66 @@ def cells(line):
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
-def summary():
-    """The rows of the first summary table, each as a dictionary by column."""
+def blocks():
+    """The formats of the first summary table, each with the rows of its participants as dictionaries by column."""
     lines = (ROOT / "BENCHMARKS.md").read_text().splitlines()
-    start = next(n for n, line in enumerate(lines) if line.startswith("| summary of"))
-    header = cells(lines[start])
-    rows = []
+    start = next(n for n, line in enumerate(lines) if line.startswith("| photos | participant |"))
+    header, formats = cells(lines[start]), []
     for line in lines[start + 2 :]:
         if not line.startswith("|"):
             break
-        rows.append(dict(zip(["name", *header[1:]], cells(line))))
-    return rows
+        row = dict(zip(header, cells(line)))
+        if row["photos"]:
+            formats.append((row["photos"].rpartition(" (")[0], []))
+        formats[-1][1].append(row)
+    return formats
 
 
 def number(text):
-    return float(text.removesuffix("x").removesuffix("MB"))
+    return None if text == "–" else float(text.removesuffix("x").removesuffix("MB"))
 
 
-def panel(rows, x, column, title, unit):
-    values = [(row["name"], number(row[column])) for row in rows]
-    values.sort(key=lambda value: value[1])
-    largest = values[-1][1]
-    yield f'<text class="title" x="{x}" y="{TOP - 22}">{title}</text>'
-    for n, (name, value) in enumerate(values):
-        y = TOP + n * (BAR + 10)
-        length = max(2, round(WIDTH * value / largest))
-        kind = "bar ours" if name == "ours" else "bar"
-        yield f'<text x="{x + LEFT - 8}" y="{y + 14}" text-anchor="end">{NAMES.get(name, name)}</text>'
-        yield f'<rect class="{kind}" x="{x + LEFT}" y="{y}" width="{length}" height="{BAR}" rx="2"/>'
-        yield f'<text x="{x + LEFT + length + 6}" y="{y + 14}">{value:g}{unit}</text>'
+def bars(formats, x, column, title, unit):
+    yield f'<text class="title" x="{x}" y="18">{title}</text>'
+    most = max(number(row[column]) or 0 for _, rows in formats for row in rows)
+    y = TOP
+    for _, rows in formats:
+        for row in rows:
+            value = number(row[column])
+            length = 0 if value is None else max(2, round(WIDTH * value / most))
+            if length:
+                kind = "bar ours" if row["participant"] == "ours" else "bar"
+                yield f'<rect class="{kind}" x="{x}" y="{y}" width="{length}" height="{BAR}" rx="2"/>'
+            text = "cannot read it" if value is None else f"{value:g}{unit}"
+            yield f'<text x="{x + length + 6}" y="{y + BAR - 1}">{text}</text>'
+            y += STEP
+        y += GAP
+
+
+def labels(formats):
+    y = TOP
+    for name, rows in formats:
+        yield f'<text class="title" x="8" y="{y + BAR - 1}">{name}</text>'
+        for row in rows:
+            participant = row["participant"].partition(",")[0]
+            yield f'<text x="{LEFT + NAME - 8}" y="{y + BAR - 1}" text-anchor="end">{NAMES.get(participant, participant)}</text>'
+            y += STEP
+        y += GAP
 
 
 def chart():
-    rows = summary()
-    step = LEFT + WIDTH + 70
-    height = TOP + len(rows) * (BAR + 10)
+    formats = blocks()
+    step = WIDTH + 90
+    width = LEFT + NAME + step * len(PANELS)
+    height = TOP + sum(STEP * len(rows) + GAP for _, rows in formats)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {step * len(PANELS)} {height}" role="img">',
-        "<title>Time and memory of vintedbot-ingest, libvips, sharp and Pillow for the same photos on one core</title>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
+        "<title>Time and memory of vintedbot-ingest, Pillow, sharp and libvips for the same photos on one core</title>",
         f"<style>{STYLE}</style>",
+        *labels(formats),
     ]
     for n, (column, title, unit) in enumerate(PANELS):
-        parts.extend(panel(rows, n * step + 8, column, title, unit))
+        parts.extend(bars(formats, LEFT + NAME + n * step, column, title, unit))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

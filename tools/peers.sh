@@ -1,7 +1,7 @@
 #!/bin/sh
-# Fetches the libraries that `make compare` measures beside this server (Pillow, libvips, sharp) into target/tools, and
-# writes their paths to target/tools/peers.env. Run tools/clients.sh before. Pillow also computes the reference images, so it is
-# required; a message says if sharp cannot be fetched and is left out.
+# Fetches the libraries that `make compare` measures beside this server (Pillow with pillow-heif, libvips, sharp) into
+# target/tools, and writes their paths to target/tools/peers.env. Run tools/clients.sh before. Pillow also computes the reference
+# images, so it is required; a message says if sharp cannot be fetched and is left out.
 set -eu
 cd "$(dirname "$0")/.."
 tools=$PWD/target/tools
@@ -12,7 +12,7 @@ modules=$tools/peers-node
 
 ready_venv() {
     cmp -s tools/peers/requirements.txt "$venv/installed.txt" &&
-        "$venv/bin/python" -c 'import PIL.ImageCms, pyvips' 2>/dev/null
+        "$venv/bin/python" -c 'import PIL.ImageCms, pillow_heif, pyvips' 2>/dev/null
 }
 
 # Uses the pip of the clients' environment.
@@ -29,7 +29,7 @@ if [ -z "$VINTEDBOT_TEST_PYTHON" ]; then
     exit 1
 fi
 if ! ready_venv; then
-    echo "tools/peers.sh: fetching Pillow and libvips into target/tools/peers-venv" >&2
+    echo "tools/peers.sh: fetching Pillow, pillow-heif and libvips into target/tools/peers-venv" >&2
     make_venv && ready_venv
 fi
 

@@ -11,6 +11,8 @@ pub(crate) struct Judge {
     pictures: Lines,
     score: Lines,
     dir: PathBuf,
+    /// The reference that was made last.
+    reference: String,
 }
 
 impl Judge {
@@ -20,23 +22,18 @@ impl Judge {
             pictures: Lines::start(python()?.arg(peers_dir().join("judge.py")))?,
             score: Lines::start(&mut Command::new(score))?,
             dir: dir.to_owned(),
+            reference: String::new(),
         })
     }
 
-    /// Encodes a crop (left, top, width, height) of `source` again.
-    pub(crate) fn derive(
-        &mut self,
-        source: &Path,
-        cut: [u32; 4],
-        quality: u8,
-        sampling: &str,
-        orientation: u8,
-        target: &Path,
-    ) -> Outcome<()> {
-        let cut = cut.map(|number| number.to_string()).join("\t");
-        let (source, target) = (source.display(), target.display());
-        self.pictures
-            .ask(&format!("derive\t{source}\t{cut}\t{quality}\t{sampling}\t{orientation}\t{target}"))?;
+    /// Returns format, width, height and kind of a photo, separated by tabs.
+    pub(crate) fn describe(&mut self, photo: &Path) -> Outcome<String> {
+        self.pictures.ask(&format!("describe\t{}", photo.display()))
+    }
+
+    /// Makes another photo from `source`, as `peers/derive.py` explains.
+    pub(crate) fn derive(&mut self, source: &Path, recipe: &str, target: &Path) -> Outcome<()> {
+        self.pictures.ask(&format!("derive\t{}\t{recipe}\t{}", source.display(), target.display()))?;
         Ok(())
     }
 
@@ -44,14 +41,17 @@ impl Judge {
     pub(crate) fn score(&mut self, source: &Path, output: &Path, about: &About) -> Outcome<f64> {
         let picture = self.dir.join("picture.ppm");
         let reference = self.dir.join("reference.ppm");
-        let (source, profile) = (source.display(), &about.profile);
+        let (source, About { profile, alpha, .. }) = (source.display(), about);
         let size = self.pictures.ask(&format!(
             "picture\t{}\t{source}\t{profile}\t{}",
             output.display(),
             picture.display()
         ))?;
-        let size = size.replace(' ', "\t");
-        self.pictures.ask(&format!("reference\t{source}\t{size}\t{}", reference.display()))?;
+        let wanted = format!("reference\t{source}\t{size}\t{alpha}\t{}", reference.display());
+        if self.reference != wanted {
+            self.pictures.ask(&wanted)?;
+            self.reference = wanted;
+        }
         Ok(self.score.ask(&format!("{}\t{}", reference.display(), picture.display()))?.parse()?)
     }
 }

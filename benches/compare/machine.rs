@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::SystemTime;
 
-use crate::participant::About;
+use crate::participant::{About, variable};
 
 /// Returns the measured revision, with a `+` if files are modified.
 pub(crate) fn commit() -> String {
@@ -31,10 +31,12 @@ pub(crate) fn describe(abouts: &[About], rounds: usize, load: &str) -> String {
     let model = model.map_or("unknown processor", |(_, name)| name);
     let cores = processor.lines().filter(|line| line.starts_with("processor")).count();
     let rustc = output_of("rustc", &["--version"]).unwrap_or_default();
+    let formats = variable("VINTEDBOT_COMPARE_FORMATS")
+        .map_or_else(String::new, |words| format!("VINTEDBOT_COMPARE_FORMATS={words} "));
     let versions: Vec<_> = abouts.iter().map(|about| format!("{} {}", about.name, about.version)).collect();
     format!(
         "### {date}, {model}, {cores} cores, {}\n\n\
-         `VINTEDBOT_COMPARE_ROUNDS={rounds} make compare`; all on one core; load average at the start {load}.\n\
+         `{formats}VINTEDBOT_COMPARE_ROUNDS={rounds} make compare`; all on one core; load average at the start {load}.\n\
          {}. {rustc}.\n",
         std::env::consts::ARCH,
         versions.join(", ")

@@ -13,9 +13,13 @@ use std::process::ExitCode;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use self::format::Format;
 use self::measure::Measured;
 use self::participant::Participant;
+use self::report::Block;
 
+mod derived;
+mod format;
 mod judge;
 mod machine;
 mod measure;
@@ -56,14 +60,18 @@ fn main() -> ExitCode {
 fn run() -> Outcome<()> {
     let rounds = match std::env::var("VINTEDBOT_COMPARE_ROUNDS") {
         Ok(text) => {
-            text.parse().ok().filter(|rounds| *rounds > 0).ok_or("VINTEDBOT_COMPARE_ROUNDS takes 1, 2, …")?
+            text.parse().map_err(|_| format!("VINTEDBOT_COMPARE_ROUNDS takes 0, 1, 2, …, and is {text}"))?
         }
         Err(_) => 7,
     };
-    bind_to_last_core()?;
     let dir = tempfile::tempdir()?;
     let mut judge = judge::Judge::start(dir.path())?;
-    let photos = photos::choose(&mut judge, dir.path())?;
+    let photos = photos::choose(&mut judge)?;
+    if rounds == 0 {
+        eprintln!("compare: the derived photos are in target/compare");
+        return Ok(());
+    }
+    bind_to_last_core()?;
     let load = machine::load();
     let mut participants = participant::all()?;
     for participant in &mut participants {
@@ -85,21 +93,26 @@ fn run() -> Outcome<()> {
     for photo in &mut measured {
         photo.judge(&mut participants, &mut judge)?;
     }
-    let peaks = match measured.iter().find(|photo| photo.photo.is_large()) {
-        Some(large) => participant::all()?.into_iter().map(|one| peak(one, large)).collect::<Outcome<_>>()?,
-        None => Vec::new(),
-    };
     let abouts: Vec<_> = participants.iter().map(|one| one.about.clone()).collect();
+    let mut blocks: Vec<Block> = Vec::new();
+    for format in Format::ALL {
+        let photos: Vec<_> = measured.extract_if(.., |one| one.photo.format == format).collect();
+        let size = |one: &&Measured| one.photo.megapixels;
+        if let Some(largest) = photos.iter().max_by(|one, other| size(one).total_cmp(&size(other))) {
+            let peaks =
+                participant::all()?.into_iter().map(|fresh| peak(fresh, largest)).collect::<Outcome<_>>()?;
+            blocks.push(Block { format, photos, peaks });
+        }
+    }
     println!("{}", machine::describe(&abouts, rounds, &load));
-    println!("{}", report::tables(&abouts, &measured, &peaks));
+    println!("{}", report::tables(&abouts, &blocks));
     Ok(())
 }
 
-/// Returns the peak memory in KiB of a fresh process that processed only this photo.
-fn peak(mut fresh: Participant, large: &Measured) -> Outcome<u64> {
-    fresh.load(&large.photo.path)?;
-    fresh.run(0)?;
-    fresh.peak_memory()
+/// Returns the peak memory in KiB of a fresh process that processed only this photo, or `None` if it cannot read the photo.
+fn peak(mut fresh: Participant, photo: &Measured) -> Outcome<Option<u64>> {
+    fresh.load(&photo.photo.path)?;
+    fresh.run(0)?.ok().map(|_| fresh.peak_memory()).transpose()
 }
 
 /// Binds this process, and so all that it starts, to the last core.

@@ -27,6 +27,7 @@ pub(crate) fn serve() -> Outcome<()> {
                 name: "ours".to_owned(),
                 version: machine::commit(),
                 profile: "converted".to_owned(),
+                alpha: "white".to_owned(),
             })?,
             "load" => {
                 sources.push(std::fs::read(argument)?);
@@ -36,9 +37,14 @@ pub(crate) fn serve() -> Outcome<()> {
                 let source = sources.get(argument.parse::<usize>()?).ok_or("no such photo")?;
                 drop(std::mem::take(&mut output));
                 let (wall, cpu) = (Instant::now(), processor_ms()?);
-                output = small(source, &mut workspace)?;
-                let (wall, cpu) = (wall.elapsed().as_secs_f64() * 1e3, processor_ms()? - cpu);
-                format!("{wall} {cpu} {}", output.len())
+                match small(source, &mut workspace) {
+                    Ok(file) => {
+                        output = file;
+                        let (wall, cpu) = (wall.elapsed().as_secs_f64() * 1e3, processor_ms()? - cpu);
+                        format!("{wall} {cpu} {}", output.len())
+                    }
+                    Err(error) => format!("- {error}"),
+                }
             }
             "save" => {
                 std::fs::write(argument, &output)?;

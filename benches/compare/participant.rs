@@ -15,6 +15,8 @@ pub(crate) struct About {
     pub(crate) version: String,
     /// How it treats an ICC profile: "converted" or "ignored".
     pub(crate) profile: String,
+    /// What becomes of transparent pixels: a "white" background, or "dropped" if only their colour counts.
+    pub(crate) alpha: String,
 }
 
 /// The result of one run.
@@ -79,11 +81,15 @@ impl Participant {
         Ok(())
     }
 
-    pub(crate) fn run(&mut self, number: usize) -> Outcome<Run> {
+    /// Processes a file. Returns the reason if it cannot read the file.
+    pub(crate) fn run(&mut self, number: usize) -> Outcome<Result<Run, String>> {
         let answer = self.lines.ask(&format!("run {number}"))?;
+        if let Some(reason) = answer.strip_prefix("- ") {
+            return Ok(Err(reason.to_owned()));
+        }
         let mut words = answer.split(' ');
         let mut next = || words.next().ok_or("three numbers are the answer to run");
-        Ok(Run { wall: next()?.parse()?, cpu: next()?.parse()?, bytes: next()?.parse()? })
+        Ok(Ok(Run { wall: next()?.parse()?, cpu: next()?.parse()?, bytes: next()?.parse()? }))
     }
 
     /// Writes the output of the last run to a file.

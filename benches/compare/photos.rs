@@ -1,165 +1,118 @@
 //! Chooses the photos to compare.
 //!
-//! From the corpus: colour JPEGs of 8 to 24 megapixels; three derived from them, so that there are more than six,
-//! with a sampling (4:2:2) and sizes that cameras use and the corpus lacks; and one of 48 megapixels, which is
-//! reported separately. `VINTEDBOT_COMPARE_PHOTOS` names a directory whose JPEGs are used instead.
+//! From the corpus: colour JPEGs of 8 to 24 megapixels, one of 48, and other formats from half a megapixel on; and those that
+//! are derived from them. `VINTEDBOT_COMPARE_PHOTOS` names a directory whose photos are used instead.
 
 use std::path::{Path, PathBuf};
 
 use crate::Outcome;
+use crate::derived;
+use crate::format::{self, Format};
 use crate::judge::Judge;
 use crate::participant::variable;
 use crate::shared::corpus;
 
-/// Photos with more megapixels are reported separately.
-const LARGE_MEGAPIXELS: f64 = 40.0;
-/// Range of megapixels of the corpus photos to use: 3264 x 2448 is sold as 8.
-const MEGAPIXELS: std::ops::RangeInclusive<f64> = 7.9..=24.5;
+/// Sizes of the corpus JPEGs to use: 3264 x 2448 is sold as 8 megapixels, and only the largest photo has more than 40.
+const JPEG_MEGAPIXELS: [std::ops::RangeInclusive<f64>; 2] = [7.9..=24.5, 40.0..=60.0];
+/// Sizes of other corpus photos to use.
+const MEGAPIXELS: std::ops::RangeInclusive<f64> = 0.5..=60.0;
 
 /// A photo to compare.
 #[derive(Debug, Clone)]
 pub(crate) struct Photo {
+    pub(crate) format: Format,
     pub(crate) name: String,
     pub(crate) path: PathBuf,
     pub(crate) megapixels: f64,
-    /// Chroma subsampling, such as `4:2:0`.
-    pub(crate) sampling: String,
+    /// What else decides its cost, such as chroma subsampling.
+    pub(crate) kind: String,
 }
 
 impl Photo {
-    fn read(name: &str, path: PathBuf) -> Outcome<Self> {
-        let header = turbojpeg::read_header(&std::fs::read(&path)?)?;
-        let pixels = u32::try_from(header.width * header.height)?;
-        let sampling = match header.subsamp {
-            turbojpeg::Subsamp::Sub2x2 => "4:2:0",
-            turbojpeg::Subsamp::Sub2x1 => "4:2:2",
-            turbojpeg::Subsamp::Sub1x2 => "4:4:0",
-            turbojpeg::Subsamp::None => "4:4:4",
-            turbojpeg::Subsamp::Gray => "grey",
-            _ => "other",
+    /// Describes a photo. Returns `None` if it is of another format.
+    fn read(judge: &mut Judge, path: PathBuf) -> Outcome<Option<Self>> {
+        let answer = judge.describe(&path)?;
+        let words: Vec<_> = answer.split('\t').collect();
+        let [format, width, height, kind] = words[..] else {
+            return Err(format!("four words are the answer to describe, not {answer}").into());
         };
-        let megapixels = f64::from(pixels) / 1e6;
-        Ok(Self { name: name.to_owned(), path, megapixels, sampling: sampling.to_owned() })
-    }
-
-    /// Returns true if it is reported separately.
-    pub(crate) fn is_large(&self) -> bool {
-        self.megapixels > LARGE_MEGAPIXELS
+        let Some(format) = Format::of_word(format) else { return Ok(None) };
+        let megapixels = width.parse::<f64>()? * height.parse::<f64>()? / 1e6;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.split('.').next().unwrap_or_default().to_owned();
+        Ok(Some(Self { format, name, path, megapixels, kind: kind.to_owned() }))
     }
 }
 
-/// A crop of a corpus photo, encoded again by Pillow.
-struct Derived {
-    name: &'static str,
-    source: &'static str,
-    /// Left, top, width and height in the pixels of the source before rotation.
-    cut: [u32; 4],
-    quality: u8,
-    sampling: &'static str,
-    orientation: u8,
-}
-
-const DERIVED: [Derived; 3] = [
-    Derived {
-        name: "derived_8mp_422_o6",
-        source: "apple_iphone6s_gps_train.jpg",
-        cut: [384, 288, 3264, 2448],
-        quality: 95,
-        sampling: "4:2:2",
-        orientation: 6,
-    },
-    Derived {
-        name: "derived_12mp_422",
-        source: "huawei_nexus6p_gps.jpg",
-        cut: [0, 0, 4032, 3024],
-        quality: 92,
-        sampling: "4:2:2",
-        orientation: 1,
-    },
-    Derived {
-        name: "derived_24mp_420_o8",
-        source: "synthetic_iphone_48mp_P3_o6_gps.jpg",
-        cut: [1000, 1000, 6000, 4000],
-        quality: 92,
-        sampling: "4:2:0",
-        orientation: 8,
-    },
-];
-
-/// Finds the photos and creates the derived ones in `dir`.
-pub(crate) fn choose(judge: &mut Judge, dir: &Path) -> Outcome<Vec<Photo>> {
-    let photos = match variable("VINTEDBOT_COMPARE_PHOTOS") {
-        Some(chosen) => all_in(Path::new(&chosen))?,
+/// Finds the photos and creates the derived ones, ordered by format.
+pub(crate) fn choose(judge: &mut Judge) -> Outcome<Vec<Photo>> {
+    let formats = format::chosen()?;
+    let mut photos = match variable("VINTEDBOT_COMPARE_PHOTOS") {
+        Some(chosen) => all_in(Path::new(&chosen), judge)?,
         None => {
             let corpus = corpus().ok_or(
-                "there is no corpus of photos: VINTEDBOT_COMPARE_PHOTOS=DIR takes the JPEGs of a directory",
+                "there is no corpus of photos: VINTEDBOT_COMPARE_PHOTOS=DIR takes the photos of a directory",
             )?;
-            from_corpus(&corpus, judge, dir)?
+            from_corpus(&std::path::absolute(corpus)?, &formats, judge)?
         }
     };
+    photos.retain(|photo| formats.contains(&photo.format));
+    photos.sort_by_key(|photo| photo.format);
     if photos.is_empty() { Err("there are no photos to compare with".into()) } else { Ok(photos) }
 }
 
-fn all_in(dir: &Path) -> Outcome<Vec<Photo>> {
+fn all_in(dir: &Path, judge: &mut Judge) -> Outcome<Vec<Photo>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = std::path::absolute(entry?.path())?;
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
-        if ["jpg", "jpeg"].iter().any(|known| known.eq_ignore_ascii_case(extension)) {
+        let known = ["jpg", "jpeg", "heic", "heif", "avif", "webp", "png"];
+        if known.iter().any(|known| known.eq_ignore_ascii_case(extension)) {
             paths.push(path);
         }
     }
     paths.sort();
-    paths.into_iter().map(|path| Photo::read(&stem(&path), path)).collect()
+    let photos = paths.into_iter().filter_map(|path| Photo::read(judge, path).transpose());
+    photos.collect()
 }
 
-fn from_corpus(corpus: &Path, judge: &mut Judge, dir: &Path) -> Outcome<Vec<Photo>> {
-    let corpus = std::path::absolute(corpus)?;
+fn from_corpus(corpus: &Path, formats: &[Format], judge: &mut Judge) -> Outcome<Vec<Photo>> {
     let manifest = std::fs::read_to_string(corpus.join("MANIFEST.tsv"))?;
     let mut lines = manifest.lines().map(|line| line.split('\t').collect::<Vec<_>>());
     let header = lines.next().ok_or("the corpus has an empty manifest")?;
     let column = |name: &str| {
         header.iter().position(|cell| *cell == name).ok_or("a column of the manifest is missing")
     };
-    let (path, format, colour, expected) =
-        (column("path")?, column("format")?, column("colour")?, column("expected")?);
-    let (mut ordinary, mut large) = (Vec::new(), Vec::new());
+    let (path, format, width, height) =
+        (column("path")?, column("format")?, column("width")?, column("height")?);
+    let (colour, expected) = (column("colour")?, column("expected")?);
+    let mut photos = Vec::new();
     for row in lines {
         let cell = |column: usize| row.get(column).copied().unwrap_or("");
-        let is_photo =
-            cell(path).starts_with("photos/") && cell(format) == "JPEG" && cell(colour).starts_with("RGB");
-        if !is_photo || cell(expected) != "accept" {
-            continue;
-        }
-        let path = corpus.join(cell(path));
-        let photo = Photo::read(&stem(&path), path)?;
-        if MEGAPIXELS.contains(&photo.megapixels) {
-            ordinary.push(photo);
-        } else if photo.is_large() {
-            large.push(photo);
+        let megapixels = match (cell(width).parse::<f64>(), cell(height).parse::<f64>()) {
+            (Ok(width), Ok(height)) => width * height / 1e6,
+            _ => continue,
+        };
+        let is_chosen = if cell(format) == "JPEG" {
+            let is_photo = cell(path).starts_with("photos/") && cell(colour).starts_with("RGB");
+            is_photo
+                && cell(expected) == "accept"
+                && JPEG_MEGAPIXELS.iter().any(|range| range.contains(&megapixels))
+        } else {
+            let is_good =
+                ["accept", "either"].contains(&cell(expected)) && cell(path).starts_with("formats/");
+            is_good
+                && ["HEIC", "AVIF", "WEBP", "PNG"].contains(&cell(format))
+                && MEGAPIXELS.contains(&megapixels)
+        };
+        if is_chosen {
+            photos.extend(Photo::read(judge, corpus.join(cell(path)))?);
         }
     }
-    for derived in &DERIVED {
-        let source = corpus.join("photos").join(derived.source);
-        if !source.is_file() {
-            eprintln!("compare: NO {}: {} IS LEFT OUT", derived.source, derived.name);
-            continue;
+    for derived in derived::all()?.iter().filter(|derived| formats.contains(&derived.format)) {
+        if let Some(file) = derived.file(corpus, judge)? {
+            photos.extend(Photo::read(judge, file)?);
         }
-        let target = dir.join(format!("{}.jpg", derived.name));
-        judge.derive(
-            &source,
-            derived.cut,
-            derived.quality,
-            derived.sampling,
-            derived.orientation,
-            &target,
-        )?;
-        ordinary.push(Photo::read(derived.name, target)?);
     }
-    ordinary.append(&mut large);
-    Ok(ordinary)
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    Ok(photos)
 }

@@ -16,25 +16,37 @@ pub(crate) const COST_HEAD_BYTES: usize = 128 * 1024;
 const UNKNOWN_SIZE: Duration = Duration::from_secs(2);
 const FOR_A_PHOTO: u64 = 3_000_000;
 const FOR_A_BYTE: u64 = 3;
+/// A byte of a progressive JPEG has more symbols than one of a sequential JPEG, because most coefficients take several scans.
+const FOR_A_PROGRESSIVE_BYTE: u64 = 10;
 const FOR_A_PNG_BYTE: u64 = 4;
 
 /// Estimates the worker time of a photo of `length` bytes that begins with `head`, on one core of 2020.
 pub(crate) fn estimated_cost(format: Format, head: &[u8], length: u64) -> Duration {
-    let Some((pixels, nanos)) = pixels_and_nanos(format, head) else { return UNKNOWN_SIZE };
-    let nanos = pixels.saturating_mul(nanos).saturating_add(length.saturating_mul(FOR_A_BYTE));
+    let Some(Costs { pixels, for_a_pixel, for_a_byte }) = costs(format, head) else { return UNKNOWN_SIZE };
+    let nanos = pixels.saturating_mul(for_a_pixel).saturating_add(length.saturating_mul(for_a_byte));
     Duration::from_nanos(nanos.saturating_add(FOR_A_PHOTO))
 }
 
-/// Returns the declared number of pixels, and the nanoseconds for each pixel of the format.
-fn pixels_and_nanos(format: Format, head: &[u8]) -> Option<(u64, u64)> {
+/// The declared number of pixels, and the nanoseconds for each pixel and for each byte of the file.
+struct Costs {
+    pixels: u64,
+    for_a_pixel: u64,
+    for_a_byte: u64,
+}
+
+fn costs(format: Format, head: &[u8]) -> Option<Costs> {
     let file = head;
     let head = &file[..file.len().min(COST_HEAD_BYTES)];
-    let (width, height, nanos) = match format {
+    let mut for_a_byte = FOR_A_BYTE;
+    let (width, height, for_a_pixel) = match format {
         Format::Jpeg => {
             let frame = markers::frame(head)?;
             let nanos = match (frame.is_sequential, frame.is_progressive) {
                 (true, _) => 3,
-                (_, true) => 5,
+                (_, true) => {
+                    for_a_byte = FOR_A_PROGRESSIVE_BYTE;
+                    4
+                }
                 // Other frames are decoded scan by scan.
                 _ => 25,
             };
@@ -58,7 +70,7 @@ fn pixels_and_nanos(format: Format, head: &[u8]) -> Option<(u64, u64)> {
             (width, height, 20)
         }
     };
-    Some((width.saturating_mul(height), nanos))
+    Some(Costs { pixels: width.saturating_mul(height), for_a_pixel, for_a_byte })
 }
 
 /// Returns the bytes of a pixel by depth and colour type (PNG third edition, section 11.2.1), at least one.

@@ -1,13 +1,15 @@
-"""Pillow, called exactly as the backend did that this server replaces."""
+"""Pillow, called exactly as the backend did that this server replaces. pillow-heif reads HEIC for it, and it reads AVIF itself."""
 
 import io
 
 import PIL
+import pillow_heif
 from PIL import Image, ImageOps, features
 
 import protocol
 
 Image.MAX_IMAGE_PIXELS = 200_000_000
+pillow_heif.register_heif_opener()
 
 
 def process(raw):
@@ -21,7 +23,7 @@ def process(raw):
     return out.getvalue()
 
 
-turbo = features.version("libjpeg_turbo")
+libraries = f"libjpeg-turbo {features.version('libjpeg_turbo')}, pillow-heif {pillow_heif.__version__}"
 protocol.serve(
-    {"name": "Pillow", "version": f"{PIL.__version__} (libjpeg-turbo {turbo})", "profile": "ignored"}, process
+    {"name": "Pillow", "version": f"{PIL.__version__} ({libraries})", "profile": "ignored", "alpha": "dropped"}, process
 )

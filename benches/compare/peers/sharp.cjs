@@ -1,4 +1,5 @@
-// sharp, as its documentation shows it, at its own quality 80. By default it converts to sRGB and drops metadata.
+// sharp, as its documentation shows it, at its own quality 80. By default it converts to sRGB and drops metadata. The
+// background of transparent pixels is white here, and black by default.
 // Its argument is the directory that sharp is installed in. The protocol is that of protocol.py.
 const fs = require('fs');
 const path = require('path');
@@ -15,6 +16,7 @@ const small = (raw) =>
   sharp(raw)
     .rotate()
     .resize(1600, 1600, {fit: 'inside', withoutEnlargement: true})
+    .flatten({background: 'white'})
     .jpeg({quality: 80, optimiseCoding: true})
     .toBuffer();
 
@@ -24,7 +26,7 @@ async function answer(line) {
   switch (command) {
     case 'about': {
       const {sharp: version, vips} = sharp.versions;
-      return JSON.stringify({name: 'sharp', version: `${version} (libvips ${vips}, node ${process.versions.node})`, profile: 'converted'});
+      return JSON.stringify({name: 'sharp', version: `${version} (libvips ${vips}, node ${process.versions.node})`, profile: 'converted', alpha: 'white'});
     }
     case 'load':
       return String(sources.push(fs.readFileSync(argument)) - 1);
@@ -32,7 +34,11 @@ async function answer(line) {
       output = null;
       const wall = performance.now();
       const cpu = process.cpuUsage();
-      output = await small(sources[Number(argument)]);
+      try {
+        output = await small(sources[Number(argument)]);
+      } catch (error) {
+        return `- ${error.message.replace(/\s+/g, ' ')}`;
+      }
       const {user, system} = process.cpuUsage(cpu);
       return `${performance.now() - wall} ${(user + system) / 1000} ${output.length}`;
     }
