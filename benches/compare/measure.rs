@@ -34,6 +34,7 @@ impl Measured {
                 Ok(run) if round > 0 => runs.push(run),
                 Ok(_) => {}
                 Err(reason) => {
+                    let reason: String = reason.chars().take(100).collect();
                     eprintln!("compare: {label}: {reason}");
                     self.runs[who] = None;
                 }
