@@ -264,7 +264,7 @@ impl<R: BufRead> Reader<R> {
         }
         if !self.input.fill_buf().map_err(BackupError::Read)?.is_empty() {
             self.number += 1;
-            return Err(self.wrong("stands behind the end".to_owned()));
+            return Err(self.wrong("follows the last row of the export".to_owned()));
         }
         Ok(())
     }

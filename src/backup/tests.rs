@@ -128,7 +128,7 @@ async fn interrupted_import_completes_when_run_again() {
     filled(&source).await;
     let bytes = exported(&source).await;
     let target = catalog(&dir.path().join("target")).await;
-    // As an import that was killed behind its first batch.
+    // As an import that was killed after its first batch.
     target.restore(Restore::Begin { next_media_id: 301, next_draft_id: 301 }).await.unwrap();
     let page = target_rows(&source).await;
     target.restore(Restore::Rows(page)).await.unwrap();

@@ -36,7 +36,7 @@ pub struct Fields {
     pub status: Option<DraftStatus>,
 }
 
-/// Why a draft was not created or changed.
+/// Why a draft was not created, changed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// No draft has this id.
@@ -67,7 +67,7 @@ pub enum ChangeError {
         /// The number of photos with the new ones.
         count: usize,
     },
-    /// An upload that is to give its photo does not exist, has another owner, is not finished, or gave it to a draft already.
+    /// An upload does not exist, has another owner, is not finished, or its photo is in a draft already.
     #[error("the upload at index {index} has no photo for this draft")]
     UnusableUpload {
         /// Its place among the uploads.

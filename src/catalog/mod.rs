@@ -2,7 +2,8 @@
 //!
 //! This room knows rows, not files. [`create_draft`](Catalog::create_draft) is the commit point of an upload: a draft that
 //! it returned is never lost. A photo to which no draft refers any more keeps its row until
-//! [`remove_media`](Catalog::remove_media). A catalog that records events does so in the transaction of each change. Every implementation passes the suite in `conformance`.
+//! [`remove_media`](Catalog::remove_media). A catalog that records events does so in the transaction of each change. Every
+//! implementation passes the suite in `conformance`.
 
 mod attempt;
 mod change;

@@ -23,8 +23,8 @@ pub struct UploadRow {
     pub length: Option<u64>,
     /// The number of bytes that are acknowledged.
     pub offset: u64,
-    /// The number of the writer. That of a new upload is the time in milliseconds, and nobody writes yet. So it is larger than those
-    /// of an earlier upload with this id, of which a store may still have bytes.
+    /// The number of the writer. A new upload has no writer yet, and its number is the current time in milliseconds. So it is
+    /// larger than those of an earlier upload with this id, of which a store may still have bytes.
     pub writer: u64,
     /// Where the bytes are. Only the store of the bytes reads it.
     pub layout: String,

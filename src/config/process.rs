@@ -1,4 +1,5 @@
-//! Reads raw values from the process environment, and for variables that it lacks from an optional `.env` file.
+//! Reads raw values from the process environment, and from an optional `.env` file for variables that the environment does not
+//! have. A variable that is empty there hides the value of the file, and means the default.
 
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -9,10 +10,11 @@ use super::near::{self, is_setting};
 use super::source::{NearMiss, Source};
 
 impl Source {
-    /// Reads the process environment, and for variables that it lacks the `.env` file at this path, if it exists.
+    /// Reads the process environment, and the `.env` file at this path, if it exists, for variables that the environment does not
+    /// have.
     ///
     /// # Errors
-    /// One line for each unreadable thing: the file, a line of it, or a value that is not UTF-8.
+    /// One line for each problem: the file cannot be read, one of its lines is not what it seems, or a value is not UTF-8.
     pub fn from_process(dotenv: &Path) -> Result<Self, String> {
         let text = read(dotenv)?;
         let bindings = dotenv::parse(&text).map_err(|bad_lines| {
@@ -69,6 +71,7 @@ fn misread(binding: &Binding) -> Option<String> {
             format!("{} has no value; expected NAME=value", name.escape_debug())
         }
         None => return None,
+        // Lists may be written over several lines.
         Some(_) if is_ours && written.contains('\n') && !written[1..].trim_start().starts_with('[') => {
             format!("the value of {} runs over several lines; is its quote closed?", name.escape_debug())
         }

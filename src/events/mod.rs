@@ -30,7 +30,7 @@ use crate::tls::TlsError;
 const POLL: Duration = Duration::from_millis(500);
 /// Events that are delivered at the same time.
 const AT_ONCE: usize = 8;
-/// How long nobody else gets the events of a subject, which is longer than a delivery takes.
+/// Duration of the lease on the events of a subject. It is longer than a delivery takes.
 const LEASE: Duration = Duration::from_secs(60);
 /// How long an event is tried.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 86_400);

@@ -54,7 +54,7 @@ pub(crate) enum FetchError {
     /// The origin is not in the list.
     #[error("This server does not fetch from this scheme, host and port (FETCH_ALLOW).")]
     Origin,
-    /// Anything else. One text for all, so that nobody can explore a network by it.
+    /// Anything else. One text for all, so that a client cannot probe the server's network.
     #[error(
         "The URL could not be fetched: within 60 seconds and 3 redirects it must answer 200 with the bytes of a photo, \
          from the public internet."

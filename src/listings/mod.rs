@@ -71,8 +71,8 @@ impl Listings {
         draft.map(FoundDraft).ok_or(ChangeError::NotFound)
     }
 
-    /// Returns the first `limit` drafts of `user`, or without one those without an owner, before the draft `before`. Drafts
-    /// that are created later are not on the pages that follow.
+    /// Returns at most `limit` drafts of `user` before the draft `before`. Without a user: drafts without an owner. Drafts that
+    /// are created later are not on the pages that follow.
     ///
     /// # Errors
     /// The catalog failed.

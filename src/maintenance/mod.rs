@@ -2,8 +2,9 @@
 //!
 //! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: photos that the
 //! catalog refers to and that the store does not have are counted (`missing`), old drafts and photos without a draft are
-//! removed (`expire`), files without a row are removed after a grace time (`collect`), sources of which no photo is left are forgotten, and photos are verified (`scrub`). This
-//! room never removes what it is not sure of: whatever looks like the photos of another catalog is reported instead.
+//! removed (`expire`), files without a row are removed after a grace time (`collect`), sources of which no photo is left are
+//! forgotten, and photos are verified (`scrub`). This room removes only files that this catalog can have written, and reports
+//! the others.
 
 mod collect;
 mod expire;

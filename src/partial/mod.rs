@@ -111,7 +111,7 @@ pub(crate) trait PartialStore: Send + Sync {
     ///
     /// Meanwhile an upload with the same id may begin in another process. Its writers have larger epochs, and their bytes stay.
     ///
-    /// After a loss of power, or when a writer in another process was not told, some bytes may exist again:
+    /// After a loss of power, or if another process still writes because it does not know of the removal, some bytes may exist again:
     /// [`page`](Self::page) then names the upload.
     ///
     /// # Errors

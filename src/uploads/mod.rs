@@ -1,4 +1,4 @@
-//! Resumable uploads: one photo, or a form with several, sent over as many connections as it takes.
+//! Resumable uploads: one photo, or a form with several, sent over several connections.
 //!
 //! The catalog has a row for each upload and says which of its bytes are acknowledged; the bytes are in a [`PartialStore`]. A
 //! request that continues an upload becomes its writer. It ends earlier requests of this process, and the catalog refuses the
@@ -280,7 +280,7 @@ impl ResumableUploads {
     ///
     /// # Errors
     /// The upload was removed, or the catalog failed.
-    pub(crate) async fn settle(&self, found: &FoundUpload) -> Result<FoundUpload, UploadError> {
+    pub(crate) async fn stop_writers(&self, found: &FoundUpload) -> Result<FoundUpload, UploadError> {
         let _turn = self.turns.take(found.0.id).await?;
         let row = self.current(found).await?;
         if row.state != UploadState::Receiving {
@@ -296,7 +296,7 @@ impl ResumableUploads {
     /// The upload was removed already, its draft is being recorded, or a store failed.
     pub(crate) async fn remove(&self, found: &FoundUpload) -> Result<(), UploadError> {
         let _turn = self.turns.take(found.0.id).await?;
-        // Another instance may be recording the draft of a form: who is told that it is removed gets no draft later.
+        // Another instance may be recording the draft of a form. After this call reports the removal, no instance may record it.
         let form = UploadRequest::of_text(&found.0.request).form;
         let _attempted = match form {
             Some(form) if found.0.state == UploadState::Receiving => {

@@ -1,4 +1,4 @@
-//! Forms that come over as many connections as it takes, by draft-ietf-httpbis-resumable-upload. What is resumed is the multipart
+//! Forms that come over several connections, by draft-ietf-httpbis-resumable-upload. What is resumed is the multipart
 //! body. The answer to its last byte is that of a form that comes in one piece.
 
 use hyper::Response;

@@ -160,7 +160,7 @@ async fn head(api: &Api, call: Call, protocol: Protocol) -> Result<Response<Body
     }
     refuse_state_headers(call.request.headers(), protocol)?;
     // The offset must still be right when the client continues there.
-    let found = api.uploads.settle(&found).await?;
+    let found = api.uploads.stop_writers(&found).await?;
     let row = found.row();
     if protocol == Protocol::Tus && row.state == UploadState::Receiving && row.length == Some(row.offset) {
         // A client of tus takes this offset for success. The photo is not stored, because an earlier request failed.

@@ -54,7 +54,7 @@ async fn failed_upload_is_not_charged() {
     setup.upload(&[photo(20), photo(40), photo(180)[..60].to_vec()]).await.unwrap_err();
     *setup.catalog.next.lock().unwrap() = Some(full());
     setup.upload(&[photo(20), photo(40)]).await.unwrap_err();
-    // More new photos than there is room for: what the first ones paid is given back.
+    // More new photos than there is room for: the server refunds the charges of the first ones.
     setup.upload(&[photo(20), photo(40), photo(60), photo(80)]).await.unwrap_err();
     setup.upload(&[photo(20), photo(40), photo(60)]).await.unwrap();
     assert_eq!(left(&limiter).await, 0);

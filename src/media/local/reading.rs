@@ -1,4 +1,4 @@
-//! Reads photos: of a store that another process may have open, and single ones.
+//! Opens the photos of a store that another process may have open, and opens and verifies single files.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -41,6 +41,7 @@ impl LocalStore {
         Self::open_beside(root, Access::Remove)
     }
 
+    /// Opens the photos under `root` beside the process that publishes them. Nothing is published here, so no space is kept free.
     fn open_beside(root: &Path, access: Access) -> io::Result<Self> {
         Ok(Self {
             root: root.into(),
@@ -51,8 +52,8 @@ impl LocalStore {
     }
 }
 
-/// Opens the photo at `path`, or returns `None` if there is no regular file. Never waits for the other end of a pipe.
-/// Blocks.
+/// Opens the photo at `path`, or returns `None` if there is no regular file. Blocks for the disk, but not for the other end of a
+/// named pipe.
 pub(super) fn open_photo(path: &Path) -> io::Result<Option<(File, u64)>> {
     let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
     let opened = match opened {

@@ -91,7 +91,7 @@ impl ResumableUploads {
             OnError::Skip => self.rules.note,
         };
         let attempt = Some(UploadAttempt { claimed, note });
-        // The draft is that of whoever created the upload.
+        // The draft belongs to the user who created the upload.
         let caller = Caller { user: row.owner, ..caller };
         let recorded = self.ingest.record(Upload { caller, target, on_error, attempt }, read).await;
         match recorded {
@@ -122,8 +122,8 @@ impl ResumableUploads {
         }
     }
 
-    /// Notes that the draft of a form is recorded. A failure does not matter to the client: whoever continues the upload later
-    /// finds the draft by its attempt.
+    /// Notes that the draft of a form is recorded. A failure does not matter to the client: a later request for the
+    /// upload finds the draft by its attempt.
     async fn ingested(&self, caller: Caller, row: &UploadRow, draft: Draft, note: String) -> Progress {
         let change = UploadChange::Ingest(draft.id);
         match self.catalog.change_upload(row.id, row.writer, change).await {

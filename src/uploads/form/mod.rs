@@ -1,8 +1,8 @@
-//! A form that comes over as many connections as it takes. Its photos are decoded while later ones still arrive, and while the
-//! client is away.
+//! A form that comes over several connections. Its photos are decoded while later ones still arrive, and while the client is
+//! away.
 //!
-//! A [`Session`] reads the form as one body: it is fed with what each request brings. It is of no account for what is
-//! acknowledged. A session that is lost is made again from the stored bytes, but not for each request: see [`FormReader`].
+//! A [`Session`] reads the form as one body: it gets the bytes of each request. Acknowledged offsets do not depend on it. A
+//! session that is lost is made again from the stored bytes, but not for each request: see [`FormReader`].
 
 mod finish;
 mod parked;

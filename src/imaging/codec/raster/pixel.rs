@@ -119,7 +119,7 @@ fn flatten<const N: usize>(pixels: &mut [u8], over: impl Fn(u32, u32) -> u32) ->
     (N - 1) * count
 }
 
-/// Lays pixels of `N` bytes, whose last byte is alpha, over white in place. That byte is void afterwards.
+/// Lays pixels of `N` bytes, whose last byte is alpha, over white in place. The alpha byte is undefined afterwards.
 struct OverWhite<'a, const N: usize> {
     pixels: &'a mut [u8],
 }
@@ -143,7 +143,7 @@ impl<const N: usize> Kernel for OverWhite<'_, N> {
                 let alpha = u16::from(pixel[N - 1]);
                 for channel in pixel {
                     let sum = u16::from(*channel) * alpha + 255 * (255 - alpha) + 127;
-                    // Division by 255, exact for all 16-bit numbers.
+                    // Division by 255, exact and without overflow up to 65,279. The sum is at most 65,152.
                     [*channel, _] = ((sum + 1 + (sum >> 8)) >> 8).to_le_bytes();
                 }
             }

@@ -13,7 +13,7 @@ use crate::imaging::error::ImageError;
 const SIDES: [usize; 3] = [16, 8, 8];
 /// Rows above a row of macroblocks that its filter may change or read.
 const CARRIED: usize = 4;
-/// Columns before the first sample of a band, which the filter reads in vain.
+/// Columns before the first sample of a band, which the filter reads and does not use.
 const MARGIN: usize = 16;
 /// Samples above a picture, and on its left.
 const ABOVE: u8 = 127;

@@ -41,7 +41,9 @@ pub(super) fn decode(
     Ok(collected)
 }
 
-/// Asserts that all decoders agree. Returns whether they accept the stream.
+/// Asserts that all decoders that accept a stream agree. Returns whether all accept it.
+///
+/// Ours may refuse a partition that no encoder writes, and theirs may notice the end of a stream a few bits earlier.
 pub(in super::super) fn agree(stream: &[u8], width: u32, height: u32) -> bool {
     let (ours, portable) = (decode(stream, width, height, false), decode(stream, width, height, true));
     assert!(ours == portable, "vector code and portable code differ");

@@ -1,5 +1,7 @@
 //! Compares the decoder with that of the `image-webp` crate, and its vector code with portable code.
 
+use std::cell::Cell;
+use std::io::Write as _;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -20,9 +22,10 @@ const RECIPE: Recipe = Recipe {
     processor_time: Duration::from_secs(3600),
 };
 
-/// Returns a key frame of this size.
+/// Returns a key frame of this size (RFC 6386, section 9.1).
 fn frame((width, height): (u16, u16), first: &[u8], rest: &[u8]) -> Vec<u8> {
-    let tag = u32::try_from(first.len()).unwrap() << 5 | 0x10;
+    let shown = 0x10;
+    let tag = u32::try_from(first.len()).unwrap() << 5 | shown;
     let sides = [width.to_le_bytes(), height.to_le_bytes()].concat();
     [&tag.to_le_bytes()[..3], b"\x9d\x01\x2a", &sides, first, rest].concat()
 }
@@ -64,7 +67,7 @@ fn truncated_stream_is_refused() {
         let cut = &stream[..start + cut];
         assert_eq!(decode(cut, 64, 64, false).err(), Some(ImageError::Truncated));
     }
-    assert!(decode(&stream[..start + used + 2], 64, 64, false) == Ok(whole));
+    assert!(decode(&stream[..start + used + 1], 64, 64, false) == Ok(whole));
 }
 
 #[test]
@@ -84,7 +87,10 @@ fn partition_that_no_encoder_writes_is_corrupt() {
 
 #[test]
 fn lossy_pictures_of_the_corpus_are_those_of_the_reference() {
-    let Some(corpus) = std::env::var_os("VINTEDBOT_CORPUS") else { return };
+    let Some(corpus) = std::env::var_os("VINTEDBOT_CORPUS") else {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: VINTEDBOT_CORPUS does not name the corpus");
+        return;
+    };
     let mut pictures = 0;
     let mut directories = vec![std::path::PathBuf::from(corpus)];
     while let Some(directory) = directories.pop() {
@@ -103,24 +109,25 @@ fn lossy_pictures_of_the_corpus_are_those_of_the_reference() {
     assert!(pictures > 3, "{pictures}");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
-
-    /// An arithmetic decoder makes symbols of any bits, and random bits give each symbol as often as the stream expects it.
-    #[test]
-    fn random_streams_give_the_samples_of_the_reference(
-        size in (1u16..70, 1u16..70),
-        header in prop::collection::vec(any::<u8>(), 40),
-        first in prop::collection::vec(any::<u8>(), 0..1500),
-        rest in prop::collection::vec(any::<u8>(), 0..30_000),
-    ) {
+/// Any bits decode to valid symbols, and random bits produce each symbol with the probability that the stream assigns to it.
+#[test]
+fn random_streams_give_the_samples_of_the_reference() {
+    let accepted = Cell::new(0);
+    let header = prop::collection::vec(any::<u8>(), 40);
+    let (first, rest) =
+        (prop::collection::vec(any::<u8>(), 0..1500), prop::collection::vec(any::<u8>(), 0..30_000));
+    let config = ProptestConfig { cases: 400, ..ProptestConfig::default() };
+    proptest!(config, |(size in (1u16..70, 1u16..70), header in header, first in first, rest in rest)| {
         let mut first = [header, first].concat();
+        // The first bit is that of a reserved colour space.
         first[0] &= 0x7F;
         for count in [1, 2, 4, 8] {
             let mut parts: Vec<&[u8]> = rest.chunks(rest.len().div_ceil(count).max(1)).collect();
             parts.resize(count, &[]);
             let stream = frame(size, &first, &partitions(&parts));
-            agree(&stream, size.0.into(), size.1.into());
+            accepted.set(accepted.get() + usize::from(agree(&stream, size.0.into(), size.1.into())));
         }
-    }
+    });
+    // Most are refused: their heads name other numbers of partitions, and so lengths that the stream does not have.
+    assert!(accepted.get() >= 50, "{}", accepted.get());
 }
