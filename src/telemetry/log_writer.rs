@@ -17,6 +17,10 @@ pub(crate) const CAPACITY: usize = 1024 * 1024;
 /// A larger buffer is freed after writing, because bursts of lines are rare.
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// Pause after each write, in which lines collect. The first line after a quiet time is written at once. Under load a wakeup and
+/// a write for each line would cost more than many a request.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Pause before retrying a non-blocking output that accepts nothing.
 const RETRY: Duration = Duration::from_millis(10);
 
@@ -131,6 +135,7 @@ impl Shared {
                 batch = Vec::new();
             }
             batch.clear();
+            std::thread::sleep(PAUSE);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Log lines on stdout: text in development, JSON in production. Logging never waits for the reader: see `LogWriter`.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
@@ -7,9 +8,12 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 use super::log_writer::{CAPACITY, LogWriter};
 use super::metrics::{Metrics, Reading, Unit};
+use super::text_lines::{TextFields, TextLines};
 
 /// The log of this process. It is global because the `tracing` subscriber is.
 static LOG: OnceLock<LogWriter> = OnceLock::new();
@@ -35,12 +39,20 @@ pub fn start(form: Form, filter: &str) -> io::Result<()> {
     let log = LOG.get_or_init(|| log);
     // sled's messages are meant for its developers, and the catalog logs its own. LOG_LEVEL can enable them.
     let filter = EnvFilter::new(format!("sled=off,{filter}"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log.clone());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_timer(Clock).with_writer(log.clone());
     let _already_started = match form {
         Form::Json => {
             builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
         }
-        Form::Text => builder.with_ansi(std::io::stdout().is_terminal()).try_init(),
+        Form::Text => {
+            let format = TextLines::new(Clock);
+            builder
+                .with_ansi(std::io::stdout().is_terminal())
+                .event_format(format)
+                .fmt_fields(TextFields)
+                .try_init()
+        }
     };
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
@@ -73,6 +85,16 @@ pub fn register(metrics: &mut Metrics) {
 pub fn flush(limit: Duration) {
     if let Some(log) = LOG.get() {
         log.flush(limit);
+    }
+}
+
+/// Writes the time as the subscriber's own clock does, in a tenth of its time.
+#[derive(Clone)]
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", humantime::format_rfc3339_micros(SystemTime::now()))
     }
 }
 
