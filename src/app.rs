@@ -31,8 +31,9 @@ use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
 use crate::uploads::{self, ResumableUploads};
 use crate::web::body::ReadLimits;
+use crate::web::cors::Cors;
 use crate::web::min_rate::MinRate;
-use crate::web::stack::{Stack, cors};
+use crate::web::stack::Stack;
 
 /// Pause between two pages of maintenance, which then uses less than a fifth of a core, and some minutes for a million photos.
 const MAINTENANCE_PAUSE: Duration = Duration::from_millis(20);
@@ -217,8 +218,8 @@ impl App {
             app: api,
             trusted_proxies: settings.trusted_proxies.clone(),
             cors: match &settings.cors_origins {
-                CorsOrigins::Any => cors(None, api::cors_names()),
-                CorsOrigins::Exact(origins) => cors(Some(origins), api::cors_names()),
+                CorsOrigins::Any => Cors::new(None, api::cors_names()),
+                CorsOrigins::Exact(origins) => Cors::new(Some(origins), api::cors_names()),
             },
             read_limits: ReadLimits { min_rate, drain_bytes: settings.max_body_bytes() },
         };

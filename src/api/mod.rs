@@ -43,9 +43,10 @@ use crate::ratelimit::RateLimiter;
 use crate::telemetry::metrics::Metrics;
 use crate::uploads::ResumableUploads;
 use crate::web::body::{Body, RequestBody};
+use crate::web::cors::CorsNames;
 use crate::web::problem::{self, Problem, ProblemKind};
 use crate::web::router::{Lookup, Router, methods_of};
-use crate::web::stack::{Application, CorsNames, Exchange};
+use crate::web::stack::{Application, Exchange};
 
 /// The path under which photos are found, whatever MEDIA_BASE_URL is.
 const MEDIA_BASE: &str = "/media";

@@ -4,6 +4,7 @@
 pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod conditional;
+pub(crate) mod cors;
 pub(crate) mod headers;
 pub(crate) mod interim;
 pub(crate) mod min_rate;
@@ -28,7 +29,7 @@ pub(crate) fn full(
 ) -> Response<Body> {
     let bytes = bytes.into();
     let length = HeaderValue::from(bytes.len());
-    let mut response = Response::new(body::full(bytes));
+    let mut response = Response::new(Body::Bytes(bytes));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CONTENT_LENGTH, length);

@@ -1,7 +1,6 @@
 //! The layers that every request passes, from the outside in: request id, client address, access log and metrics, CORS, limits
 //! on the head, rate limit, and a handler of panics.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
@@ -10,17 +9,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{
-    ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
-    HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING,
-};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Response, Version};
 use ipnet::IpNet;
-use tower::{Layer, ServiceExt, service_fn};
-use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
 
 use super::body::{Body, ByteCount, ReadLimits, RequestBody};
+use super::cors::{self, Cors, X_HTTP_METHOD_OVERRIDE};
 use super::problem::{self, Problem, ProblemKind};
 use super::request_id::X_REQUEST_ID;
 use super::{client, headers, request_id};
@@ -52,7 +47,7 @@ pub(crate) struct Stack<A> {
     /// Proxies whose forwarding headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may call from a browser.
-    pub cors: CorsLayer,
+    pub cors: Cors,
     /// Bounds on request bodies.
     pub read_limits: ReadLimits,
 }
@@ -129,46 +124,6 @@ pub(crate) trait Application: Send + Sync + 'static {
     fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>);
 }
 
-/// What the endpoints of an application use, which CORS answers list for browsers.
-#[derive(Debug, Default)]
-pub(crate) struct CorsNames {
-    /// The methods.
-    pub methods: Vec<Method>,
-    /// The headers of requests, in addition to those that every endpoint knows.
-    pub request_headers: Vec<HeaderName>,
-    /// The headers of answers, in addition to those of every answer.
-    pub response_headers: Vec<HeaderName>,
-}
-
-/// W3C Trace Context, which the instrumentation of browsers adds.
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// RFC 9530.
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
-/// tus 1.0.0.
-const X_HTTP_METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
-
-/// Allows requests of these methods from pages of these origins with credentials, or of any origin (`None`) without.
-pub(crate) fn cors(origins: Option<&[String]>, endpoints: CorsNames) -> CorsLayer {
-    let CorsNames { methods, request_headers, response_headers } = endpoints;
-    let common =
-        [AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID, TRACEPARENT, CONTENT_DIGEST, X_HTTP_METHOD_OVERRIDE];
-    let limits = headers::RATE_LIMIT.map(|(name, _)| HeaderName::from_static(name));
-    let layer = CorsLayer::new()
-        .allow_methods(methods)
-        .allow_headers(common.into_iter().chain(request_headers).collect::<Vec<_>>())
-        .expose_headers(
-            [RETRY_AFTER, X_REQUEST_ID].into_iter().chain(limits).chain(response_headers).collect::<Vec<_>>(),
-        )
-        .max_age(Duration::from_secs(600));
-    match origins {
-        None => layer.allow_origin(AllowOrigin::any()),
-        Some(origins) => {
-            let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| origin.parse().ok()).collect();
-            layer.allow_origin(AllowOrigin::list(origins)).allow_credentials(true)
-        }
-    }
-}
-
 /// Returns the method that a POST stands for, from a client that can send neither PATCH nor DELETE.
 fn overriding_method<B>(request: &Request<B>) -> Option<Method> {
     let named = request.headers().get(X_HTTP_METHOD_OVERRIDE).filter(|_| request.method() == Method::POST)?;
@@ -215,8 +170,15 @@ impl<A: Application> Stack<A> {
             received: request.body().received(),
             is_answered: false,
         };
-        let mut response = self.cors(request, origin.clone()).await;
-        let answered = response.extensions_mut().remove::<Answered>().unwrap_or_default();
+        let cross_origin = self.cors.headers(request.headers());
+        let (mut response, answered) = match self.cors.preflight(&request) {
+            Some(response) => (response, Answered::default()),
+            None => {
+                let (mut response, answered) = self.answer(request, &origin).await;
+                cors::add(cross_origin, response.headers_mut());
+                (response, answered)
+            }
+        };
         headers::add_security(response.headers_mut());
         if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
             response.headers_mut().insert(X_REQUEST_ID, id);
@@ -232,33 +194,15 @@ impl<A: Application> Stack<A> {
         response
     }
 
-    async fn cors(self: &Arc<Self>, mut request: Request<RequestBody>, origin: Origin) -> Response<Body> {
-        let (stack, method) = (Arc::clone(self), request.method().clone());
-        // A preflight names the method of the request that is to follow. Any other OPTIONS is for the application, but the layer
-        // takes each one for a preflight. So the request passes the layer as a GET.
-        let is_preflight = request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        if method == Method::OPTIONS && !is_preflight {
-            *request.method_mut() = Method::GET;
-        }
-        let inner = service_fn(move |mut request: Request<RequestBody>| {
-            *request.method_mut() = method.clone();
-            let (stack, origin) = (Arc::clone(&stack), origin.clone());
-            async move { Ok::<_, Infallible>(stack.answer(request, origin).await) }
-        });
-        match self.cors.layer(inner).oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
-    }
-
-    async fn answer(&self, request: Request<RequestBody>, origin: Origin) -> Response<Body> {
+    async fn answer(&self, request: Request<RequestBody>, origin: &Origin) -> (Response<Body>, Answered) {
         let Origin { request_id, ip } = origin;
         let mut quota_headers = HeaderMap::new();
         let routed = self.app.route(request.method(), request.uri().path());
-        let route = routed.as_ref().ok().cloned();
-        let identified = self.app.identify(route.as_ref(), request.headers());
-        let caller = Caller::new(ip, identified.as_ref().ok().copied().flatten());
-        let admitted = self.admit(&request, route.as_ref(), caller, &mut quota_headers).await;
+        let route = routed.as_ref().ok();
+        let name = route.map(|route| self.app.name(route));
+        let identified = self.app.identify(route, request.headers());
+        let caller = Caller::new(*ip, identified.as_ref().ok().copied().flatten());
+        let admitted = self.admit(&request, route, caller, &mut quota_headers).await;
         // This order also limits the rate of guessed tokens.
         let result = match admitted.and(routed).and_then(|route| identified.map(|_| route)) {
             Ok(route) => {
@@ -270,15 +214,13 @@ impl<A: Application> Stack<A> {
             }
             Err(problem) => Err(problem),
         };
-        let name = route.map(|route| self.app.name(&route));
         let mut answered = Answered { route: name, user: caller.user, refusal: None };
         let mut response = result.unwrap_or_else(|problem| {
             answered.refusal = Some(problem.clone());
-            problem.into_response(&request_id)
+            problem.into_response(request_id)
         });
         response.headers_mut().extend(quota_headers);
-        response.extensions_mut().insert(answered);
-        response
+        (response, answered)
     }
 
     /// Runs the checks that apply to every request: length of the target, size of the headers, a single `Host`, the transfer
@@ -381,8 +323,8 @@ impl<A: Application> Drop for Unanswered<'_, A> {
     }
 }
 
-/// Response extension that passes data to the access log; it is not sent to the client.
-#[derive(Debug, Clone, Default)]
+/// What the access log says of an answer.
+#[derive(Debug, Default)]
 struct Answered {
     route: Option<&'static str>,
     user: Option<UserId>,

@@ -6,6 +6,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::server;
 use crate::telemetry::connections::Connections;
+use crate::web::cors::CorsNames;
 use crate::web::min_rate::MinRate;
 
 /// Panics in its handler, and records what is logged.
@@ -51,7 +52,7 @@ async fn panic_is_a_500_without_details_and_the_server_continues() {
     let stack = Arc::new(Stack {
         app: Panicking::default(),
         trusted_proxies: Vec::new(),
-        cors: cors(None, CorsNames { methods: vec![Method::GET], ..CorsNames::default() }),
+        cors: Cors::new(None, CorsNames { methods: vec![Method::GET], ..CorsNames::default() }),
         read_limits: ReadLimits { min_rate, drain_bytes: 0 },
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
