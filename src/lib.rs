@@ -37,6 +37,7 @@ mod maintenance;
 mod media;
 pub mod model;
 mod outbound;
+mod page_cache;
 mod partial;
 mod publication;
 mod ratelimit;

@@ -5,7 +5,8 @@
 //! bodies, because the generator shares its cores with the server. Meanwhile a monitor requests `/api/v1/health`
 //! twenty times a second, each time on a new connection. Figures go to stdout; the server's log is discarded.
 //!
-//! A second run measures the memory of unfinished resumable uploads: see `uploads`.
+//! A second run measures the memory of unfinished resumable uploads: see `uploads`. `cargo bench --bench load -- media` compares
+//! `GET /media` with nginx: see `media`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -23,6 +24,7 @@ use self::clients::{Answer, Phone};
 use self::server::Server;
 
 mod clients;
+mod media;
 mod photos;
 mod server;
 mod uploads;
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     let ended = match std::env::args().nth(1).as_deref() {
         Some("run") => runtime.and_then(|runtime| runtime.block_on(run())),
         Some("uploads") => runtime.and_then(|runtime| runtime.block_on(uploads::run())),
+        Some("media") => media::run(),
         _ => {
             println!("load: run `make load`");
             return ExitCode::SUCCESS;

@@ -80,6 +80,15 @@ impl Server {
         Ok(Self { child, address: (Ipv4Addr::LOCALHOST, port).into(), dir, settings })
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns the directory with all data.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     pub(crate) fn memory(&self) -> Outcome<Memory> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let kib = |name: &str| -> Option<u64> {

@@ -12,7 +12,7 @@ use hyper::{Method, Response, StatusCode};
 use super::Api;
 use super::endpoint::Call;
 use crate::media::{Link, MediaName, MediaObject};
-use crate::web::body::{self, Body};
+use crate::web::body::{Body, FileRange};
 use crate::web::conditional;
 use crate::web::problem::{self, Problem, ProblemKind};
 use crate::web::range::{Requested, requested};
@@ -39,10 +39,10 @@ pub(super) async fn serve(api: &Api, call: Call) -> Result<Response<Body>, Probl
         return Err(Problem::new(ProblemKind::PreconditionFailed, detail));
     }
     if conditional::if_none_match(headers, &etag) {
-        return Ok(answer(StatusCode::NOT_MODIFIED, name, Body::default()));
+        return Ok(answer(StatusCode::NOT_MODIFIED, name, &etag, Body::default()));
     }
     if let Some(metadata) = metadata.filter(|_| is_head) {
-        let mut response = answer(StatusCode::OK, name, Body::default());
+        let mut response = answer(StatusCode::OK, name, &etag, Body::default());
         describe(&mut response, name, metadata.length);
         return Ok(response);
     }
@@ -55,10 +55,10 @@ pub(super) async fn serve(api: &Api, call: Call) -> Result<Response<Body>, Probl
     let same_photo = headers.get(IF_RANGE).is_none_or(|tag| tag.as_bytes() == etag.as_bytes());
     let range = headers.get(RANGE).filter(|_| same_photo).and_then(|range| range.to_str().ok());
     match requested(range, length) {
-        Requested::Whole => Ok(content(StatusCode::OK, name, object, 0..length)),
+        Requested::Whole => Ok(content(StatusCode::OK, name, &etag, object, 0..length)),
         Requested::Part(range) => {
             let content_range = format!("bytes {}-{}/{length}", range.start, range.end - 1);
-            let mut response = content(StatusCode::PARTIAL_CONTENT, name, object, range);
+            let mut response = content(StatusCode::PARTIAL_CONTENT, name, &etag, object, range);
             insert(&mut response, CONTENT_RANGE, &content_range);
             Ok(response)
         }
@@ -81,11 +81,16 @@ fn etag(name: MediaName) -> String {
 fn content(
     status: StatusCode,
     name: MediaName,
+    etag: &str,
     object: Box<dyn MediaObject>,
     range: Range<u64>,
 ) -> Response<Body> {
     let length = range.end - range.start;
-    let mut response = answer(status, name, body::stream(object.read(range)));
+    let body = match object.file() {
+        Some(file) => Body::File(FileRange { file, range }),
+        None => Body::Pieces(object.read(range)),
+    };
+    let mut response = answer(status, name, etag, body);
     describe(&mut response, name, length);
     response
 }
@@ -105,12 +110,16 @@ fn redirect(link: &Link) -> Result<Response<Body>, Problem> {
     Ok(response)
 }
 
-fn answer(status: StatusCode, name: MediaName, body: Body) -> Response<Body> {
+/// Room for all headers of an answer, also for those that the layers around the endpoint add.
+const HEADERS: usize = 24;
+
+fn answer(status: StatusCode, name: MediaName, etag: &str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
+    response.headers_mut().reserve(HEADERS);
     *response.status_mut() = status;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(name.cache_control()));
     response.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    insert(&mut response, ETAG, &etag(name));
+    insert(&mut response, ETAG, etag);
     response
 }
 

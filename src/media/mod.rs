@@ -9,7 +9,9 @@ mod local;
 mod name;
 mod object;
 
+use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -97,6 +99,11 @@ pub(crate) trait Publication: Send + Sync {
 pub(crate) trait MediaObject: Send {
     /// Length in bytes.
     fn len(&self) -> u64;
+
+    /// Returns the photo as an open file, if it is one: the bytes of a range of the photo are those of the file.
+    fn file(&self) -> Option<Arc<File>> {
+        None
+    }
 
     /// Returns the bytes of `range`, which lies within [`len`](Self::len), in pieces.
     fn read(self: Box<Self>, range: Range<u64>) -> BoxStream<'static, std::io::Result<Bytes>>;

@@ -68,7 +68,8 @@ impl From<MediaKey> for MediaName {
 
 impl fmt::Display for MediaName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.0, self.extension())
+        self.0.fmt(f)?;
+        f.write_str(self.extension())
     }
 }
 

@@ -193,7 +193,9 @@ where
         if !guard.has_share() {
             request.extensions_mut().insert(MonitorsOnly);
         }
-        let interim = (request.version() == HttpVersion::HTTP_11).then(|| state.interim().open());
+        // No handler sends any about a request that changes nothing.
+        let has_interim = request.version() == HttpVersion::HTTP_11 && !request.method().is_safe();
+        let interim = has_interim.then(|| state.interim().open());
         if let Some(interim) = &interim {
             request.extensions_mut().insert(interim.clone());
         }

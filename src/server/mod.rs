@@ -8,6 +8,7 @@ mod h2_streams;
 mod length_watch;
 mod paced_body;
 mod protocol;
+mod sendfile;
 mod shares;
 mod socket;
 

@@ -12,12 +12,15 @@ use tokio::time::Instant;
 
 use super::connection_state::RequestGuard;
 use super::h2_streams::{self, SharedTimeBudget};
+use super::sendfile::FilePieces;
 use crate::web::body::Body;
 
 /// A response body that counts its connection as active until it is dropped, and charges the stream's time budget from the
 /// moment when hyper receives a piece until it asks for the next one.
 pub(super) struct PacedBody {
     body: Body,
+    /// The part of a file that is sent in place of `body`, on HTTP/1.1.
+    file: Option<FilePieces>,
     time_budget: Option<SharedTimeBudget>,
     /// Length of the last piece, which the peer has not read yet.
     in_flight: u64,
@@ -25,7 +28,7 @@ pub(super) struct PacedBody {
     remaining: Option<u64>,
     /// The last byte of the body, split off by [`split_last_byte`](Self::split_last_byte).
     rest: Bytes,
-    _guard: RequestGuard,
+    guard: RequestGuard,
 }
 
 impl PacedBody {
@@ -41,7 +44,11 @@ impl PacedBody {
             response.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         response.map(|body| {
             let remaining = body.size_hint().exact().or(declared);
-            Self { body, time_budget, in_flight: 0, remaining, rest: Bytes::new(), _guard: guard }
+            let (body, file) = match body {
+                Body::File(range) if time_budget.is_none() => (Body::Empty, Some(FilePieces::new(range))),
+                body => (body, None),
+            };
+            Self { body, file, time_budget, in_flight: 0, remaining, rest: Bytes::new(), guard }
         })
     }
 
@@ -67,6 +74,10 @@ impl hyper::body::Body for PacedBody {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let Self { file, guard, .. } = &mut *self;
+        if let Some(file) = file {
+            return file.poll_next(guard.files(), cx).map(|piece| Some(piece?.map(Frame::data)));
+        }
         if let Some(time_budget) = &self.time_budget {
             h2_streams::update(time_budget, |time_budget| time_budget.moved(self.in_flight, Instant::now()));
             self.in_flight = 0;
@@ -91,10 +102,16 @@ impl hyper::body::Body for PacedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        match &self.file {
+            Some(file) => file.remaining() == 0,
+            None => self.rest.is_empty() && self.body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
+        if let Some(file) = &self.file {
+            return SizeHint::with_exact(file.remaining());
+        }
         let mut hint = self.body.size_hint();
         let rest = self.rest.len() as u64;
         match hint.exact() {

@@ -6,6 +6,7 @@
 //! - **413 for huge lengths.** A Content-Length above hyper's limit is refused with 413; see [`LengthWatch`].
 //! - **408.** A request head that began but did not arrive in time is answered before the connection closes.
 //! - **Interim responses.** hyper sends none but `100 Continue`; see [`Socket::send_interim`].
+//! - **Parts of files.** They are sent without being copied into this process; see `sendfile.rs`.
 //! - **Minimum read rate.** A client that does not read its response, or reads it too slowly, loses its connection.
 
 use std::io;
@@ -15,13 +16,15 @@ use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use bytes::{Buf, Bytes};
+use rustix::net::{SendFlags, send};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connection_state::ConnectionState;
 use super::length_watch::LengthWatch;
+use super::sendfile::is_placeholder;
 use crate::web::min_rate::{MinRate, TimeBudget};
 use crate::web::problem::{self, PROBLEM_JSON, Problem};
 use crate::web::request_id;
@@ -159,6 +162,18 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes what precedes a part of a file, which hyper writes next. The kernel sends both in one segment.
+    fn poll_write_before_file(&self, cx: &mut Context<'_>, head: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            let send = || Ok(send(&self.stream, head, SendFlags::MORE | SendFlags::NOSIGNAL)?);
+            match self.stream.try_io(Interest::WRITABLE, send) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
     /// Writes interim responses as far as the client reads them.
     ///
     /// This is called from `poll_flush` only. hyper flushes when it has written all that it has, and begins no request before
@@ -263,7 +278,11 @@ impl AsyncWrite for Socket {
             return Poll::Ready(Ok(buf.len()));
         }
         self.lengths.restart();
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        let written = if is_placeholder(buf) {
+            self.state.files().poll_send(&self.stream, buf.len(), cx)
+        } else {
+            Pin::new(&mut self.stream).poll_write(cx, buf)
+        };
         self.track_write(cx, written)
     }
 
@@ -272,16 +291,21 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match bufs.iter().find(|buf| !buf.is_empty()) {
-            Some(first) if problem_instead_of(first).is_some() => self.poll_write(cx, first),
-            _ => {
-                ready!(self.poll_own_responses(cx))?;
-                self.state.set_unanswered_input(false);
-                self.lengths.restart();
-                let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-                self.track_write(cx, written)
-            }
+        let bufs = &bufs[bufs.iter().position(|buf| !buf.is_empty()).unwrap_or(bufs.len())..];
+        let is_whole =
+            |first: &&io::IoSlice<'_>| is_placeholder(first) || problem_instead_of(first).is_some();
+        if let Some(first) = bufs.first().filter(is_whole) {
+            return self.poll_write(cx, first);
         }
+        ready!(self.poll_own_responses(cx))?;
+        self.state.set_unanswered_input(false);
+        self.lengths.restart();
+        let written = if bufs.iter().any(|buf| is_placeholder(buf)) {
+            self.poll_write_before_file(cx, &bufs[0])
+        } else {
+            Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        };
+        self.track_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,6 +1,8 @@
 //! Request and response bodies.
 
+use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,25 +10,77 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, TryStreamExt};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Body as _, Frame, Incoming};
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::min_rate::{MinRate, TimeBudget};
+use crate::page_cache;
 
 /// The body of a response.
-pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
-
-/// Returns a body of these bytes.
-pub(crate) fn full(bytes: Bytes) -> Body {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+#[derive(Default)]
+pub(crate) enum Body {
+    #[default]
+    Empty,
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A part of a file. A server that can hand a file to the kernel takes it and sends it itself; else it is read in pieces.
+    File(FileRange),
+    /// Bytes that become available in pieces.
+    Pieces(BoxStream<'static, io::Result<Bytes>>),
 }
 
-/// Returns a body that streams.
-pub(crate) fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
-    StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync()
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let piece = loop {
+            match &mut *self {
+                Self::Empty => break None,
+                Self::Bytes(bytes) => {
+                    let bytes = std::mem::take(bytes);
+                    *self = Self::Empty;
+                    break (!bytes.is_empty()).then_some(Ok(bytes));
+                }
+                Self::File(FileRange { file, range }) => {
+                    let pieces = page_cache::read_pieces(Arc::clone(file), range.clone());
+                    *self = Self::Pieces(pieces.boxed());
+                }
+                Self::Pieces(pieces) => break ready!(pieces.poll_next_unpin(cx)),
+            }
+        };
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Bytes(bytes) => bytes.is_empty(),
+            Self::File(FileRange { range, .. }) => range.is_empty(),
+            Self::Pieces(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::File(FileRange { range, .. }) => SizeHint::with_exact(range.end - range.start),
+            Self::Pieces(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// A part of an open file.
+#[derive(Debug, Clone)]
+pub(crate) struct FileRange {
+    /// The open file.
+    pub file: Arc<File>,
+    /// The bytes of the file.
+    pub range: Range<u64>,
 }
 
 /// Bounds on reading a request body.

@@ -1,5 +1,8 @@
 //! Reads photos and listings.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::time::Duration;
+
 use reqwest::{Client, Method, Response};
 
 use crate::support::{Server, field, file, form, photo, photo_numbered, sha256};
@@ -74,6 +77,59 @@ async fn photo_is_served_whole_in_ranges_and_conditionally() {
             assert_eq!(answer.bytes().await.unwrap().len(), 0);
         }
     }
+}
+
+/// Stores bytes that differ everywhere, as the store would. Returns the path of their photo.
+fn store(server: &Server, length: usize) -> (String, Vec<u8>) {
+    let bytes: Vec<u8> = (0..length).map(|at| (at * at % 251 + at % 3).to_le_bytes()[0]).collect();
+    let name = format!("{}.jpg", sha256(&bytes));
+    std::fs::write(server.media_root().join(&name), &bytes).unwrap();
+    (format!("/media/{name}"), bytes)
+}
+
+#[tokio::test]
+async fn photos_of_all_lengths_arrive_over_both_protocols() {
+    let server = Server::start(&[]);
+    let http2 = Client::builder().http2_prior_knowledge().build().unwrap();
+    for length in [1, 20_000, 65_536, 262_144, 262_145, 1_000_003] {
+        let (path, bytes) = store(&server, length);
+        for client in [&Client::new(), &http2] {
+            let whole = client.get(server.url(&path)).send().await.unwrap();
+            assert_eq!(whole.bytes().await.unwrap(), bytes, "{length}");
+            let (start, end) = (length / 3, length - length / 5);
+            let part =
+                client.get(server.url(&path)).header("range", format!("bytes={start}-{}", end.max(1) - 1));
+            assert_eq!(part.send().await.unwrap().bytes().await.unwrap(), bytes[start..end], "{length}");
+        }
+    }
+}
+
+#[test]
+fn pipelined_requests_get_their_photos_in_order_also_if_one_is_removed_meanwhile() {
+    let server = Server::start(&[]);
+    let photos = [2_000_003, 1_000_001, 100].map(|length| store(&server, length));
+    let mut socket = server.connect();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    for (path, _) in &photos {
+        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+    }
+    let mut socket = BufReader::new(socket);
+    for (at, (path, bytes)) in photos.iter().enumerate() {
+        let mut line = String::new();
+        while line != "\r\n" {
+            line.clear();
+            socket.read_line(&mut line).unwrap();
+        }
+        if at == 0 {
+            // A response that began continues.
+            std::fs::remove_file(server.media_root().join(path.trim_start_matches("/media/"))).unwrap();
+        }
+        let mut body = vec![0; bytes.len()];
+        socket.read_exact(&mut body).unwrap();
+        assert!(body == *bytes, "photo {at}");
+    }
+    let head = format!("GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", photos[0].0);
+    assert!(server.raw(head.as_bytes()).starts_with("HTTP/1.1 404 "), "a removed photo is gone at once");
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@
 //! so the files that a crash leaves in staging name exactly the photos that are pending, and a start does not have to read
 //! the whole store.
 
-mod cached;
 mod dir_sync;
 mod directories;
 mod files;
@@ -22,24 +21,23 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::stream::{BoxStream, StreamExt};
 use nix::unistd::{AccessFlags, access};
 
 use self::directories::Directories;
 use self::files::{found, remove_file, stored};
-use self::reading::READ_CHUNK;
 use self::staging::LocalStaging;
 use super::{Integrity, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
 use crate::blocking::blocking;
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
+use crate::page_cache;
 
 /// Photos in a directory of a local disk.
 #[derive(Debug, Clone)]
@@ -87,7 +85,11 @@ impl LocalStore {
     }
 
     fn path(&self, key: MediaKey) -> PathBuf {
-        self.root.join(MediaName::from(key).to_string())
+        let name = MediaName::from(key).to_string();
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + 1 + name.len());
+        path.push(&self.root);
+        path.push(name);
+        path
     }
 
     fn pending_files(&self) -> std::sync::MutexGuard<'_, HashMap<MediaKey, Vec<PathBuf>>> {
@@ -110,30 +112,12 @@ impl MediaObject for OpenFile {
         self.length
     }
 
+    fn file(&self) -> Option<Arc<File>> {
+        Some(Arc::clone(&self.file))
+    }
+
     fn read(self: Box<Self>, range: Range<u64>) -> BoxStream<'static, io::Result<Bytes>> {
-        stream::try_unfold((self.file, range), |(file, range)| async move {
-            if range.is_empty() {
-                return Ok(None);
-            }
-            let length = usize::try_from((range.end - range.start).min(READ_CHUNK as u64))
-                .map_err(io::Error::other)?;
-            let start = range.start;
-            let chunk = match cached::read(&file, start, length) {
-                Some(chunk) => chunk,
-                None => {
-                    let reader = Arc::clone(&file);
-                    let read = blocking(move || {
-                        let mut chunk = vec![0; length];
-                        reader.read_exact_at(&mut chunk, start)?;
-                        Ok::<_, io::Error>(Bytes::from(chunk))
-                    });
-                    read.await?
-                }
-            };
-            let rest = range.start + chunk.len() as u64..range.end;
-            Ok(Some((chunk, (file, rest))))
-        })
-        .boxed()
+        page_cache::read_pieces(self.file, range).boxed()
     }
 }
 
@@ -192,7 +176,7 @@ impl MediaStore for LocalStore {
 
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError> {
         let path = self.path(key);
-        let opened = match cached::open(&path) {
+        let opened = match page_cache::open(&path) {
             Some((file, metadata)) => Some((file, metadata.len())),
             None => blocking(move || reading::open_photo(&path)).await?,
         };
@@ -203,7 +187,7 @@ impl MediaStore for LocalStore {
 
     async fn stat(&self, key: MediaKey) -> Result<Option<Stored>, MediaError> {
         let path = self.path(key);
-        if let Some((_, file)) = cached::open(&path) {
+        if let Some((_, file)) = page_cache::open(&path) {
             return Ok(Some(stored(key, &file)?));
         }
         let stored = blocking(move || match found(fs::metadata(path))? {

@@ -18,7 +18,7 @@ use crate::media::Integrity;
 use crate::model::MediaKey;
 
 /// Bytes of one read.
-pub(super) const READ_CHUNK: usize = 64 * 1024;
+const READ_CHUNK: usize = 64 * 1024;
 
 impl LocalStore {
     /// Opens the photos under `root` for reading only, while another process has them open: published photos are whole and
