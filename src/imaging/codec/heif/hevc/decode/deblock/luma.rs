@@ -45,7 +45,8 @@ impl Limits {
     }
 }
 
-/// Filters eight lines across an edge (section 8.7.2.5.7): the rows are the samples at equal distances from it.
+/// Filters eight lines across an edge (section 8.7.2.5.7): the rows are the samples at equal distances from it. Every line has
+/// both filters and chooses one, so that the loop becomes vector code.
 pub(in super::super) fn filter_edge<S: Sample>(
     rows: &mut [[S; 8]; 8],
     limits: &Limits,
@@ -53,38 +54,46 @@ pub(in super::super) fn filter_edge<S: Sample>(
     most: i32,
 ) {
     let old = *rows;
+    let lanes = |halves: [i32; 2]| -> [i32; 8] { std::array::from_fn(|k| halves[k / 4]) };
+    let (strong, near) = (lanes(limits.strong), lanes(limits.near));
+    let (before, after) = (lanes(limits.before), lanes(limits.after));
+    let mut new = [[0; 8]; 6];
     for k in 0..8 {
-        let of = |halves: [i32; 2]| halves[k / 4];
-        let (strong, near) = (of(limits.strong), of(limits.near));
         let [p3, p2, p1, p0, q0, q1, q2, q3] = [0, 1, 2, 3, 4, 5, 6, 7].map(|n: usize| old[n][k].get());
-        let mut new = [p2, p1, p0, q0, q1, q2];
-        if strong > 0 {
-            let within = |value: i32, old: i32| value.clamp(old - strong, old + strong);
-            new = [
-                within((2 * p3 + 3 * p2 + p1 + p0 + q0 + 4) >> 3, p2),
-                within((p2 + p1 + p0 + q0 + 2) >> 2, p1),
-                within((p2 + 2 * p1 + 2 * p0 + 2 * q0 + q1 + 4) >> 3, p0),
-                within((p1 + 2 * p0 + 2 * q0 + 2 * q1 + q2 + 4) >> 3, q0),
-                within((p0 + q0 + q1 + q2 + 2) >> 2, q1),
-                within((p0 + q0 + q1 + 3 * q2 + 2 * q3 + 4) >> 3, q2),
-            ];
-        } else {
-            let delta = (9 * (q0 - p0) - 3 * (q1 - p1) + 8) >> 4;
-            // A large step is a feature of the picture.
-            if delta.abs() < 10 * near {
-                let delta = delta.clamp(-near, near);
-                let beside = |far: i32, middle: i32, near: i32, delta: i32, limit: i32| {
-                    middle + ((((far + near + 1) >> 1) - middle + delta) >> 1).clamp(-limit, limit)
-                };
-                new[1] = beside(p2, p1, p0, delta, of(limits.before));
-                new[2] = p0 + delta;
-                new[3] = q0 - delta;
-                new[4] = beside(q2, q1, q0, -delta, of(limits.after));
-            }
+        // Not `clamp`, whose check of the limits keeps the loop from becoming vector code.
+        let limited = |value: i32, limit: i32| value.min(limit).max(-limit);
+        let within = |value: i32, old: i32| old + limited(value - old, strong[k]);
+        let of_strong = [
+            within((2 * p3 + 3 * p2 + p1 + p0 + q0 + 4) >> 3, p2),
+            within((p2 + p1 + p0 + q0 + 2) >> 2, p1),
+            within((p2 + 2 * p1 + 2 * p0 + 2 * q0 + q1 + 4) >> 3, p0),
+            within((p1 + 2 * p0 + 2 * q0 + 2 * q1 + q2 + 4) >> 3, q0),
+            within((p0 + q0 + q1 + q2 + 2) >> 2, q1),
+            within((p0 + q0 + q1 + 3 * q2 + 2 * q3 + 4) >> 3, q2),
+        ];
+        let delta = (9 * (q0 - p0) - 3 * (q1 - p1) + 8) >> 4;
+        // A large step is a feature of the picture.
+        let is_small = delta.abs() < 10 * near[k];
+        let delta = if is_small { limited(delta, near[k]) } else { 0 };
+        let beside = |far: i32, middle: i32, near: i32, delta: i32, limit: i32| {
+            let change = limited((((far + near + 1) >> 1) - middle + delta) >> 1, limit);
+            middle + if is_small { change } else { 0 }
+        };
+        let of_weak = [
+            p2,
+            beside(p2, p1, p0, delta, before[k]),
+            p0 + delta,
+            q0 - delta,
+            beside(q2, q1, q0, -delta, after[k]),
+            q2,
+        ];
+        for (n, new) in new.iter_mut().enumerate() {
+            let value = if strong[k] > 0 { of_strong[n] } else { of_weak[n] };
+            new[k] = value.min(most).max(0);
         }
-        for (row, value) in rows[1..7].iter_mut().zip(new) {
-            row[k] = S::new(value.clamp(0, most));
-        }
+    }
+    for (row, new) in rows[1..7].iter_mut().zip(new) {
+        *row = new.map(S::new);
     }
     keep_exempt(rows, &old, changes);
 }

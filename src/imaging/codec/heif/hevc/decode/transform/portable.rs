@@ -1,6 +1,27 @@
 //! The inverse transforms as products of matrices, for any processor.
+//!
+//! Both stages add up multiples of whole rows: of coefficients, then of the matrix. So the loops over a row become vector code
+//! for every processor that has vectors.
 
 use super::{Block, Extent, FIRST_SHIFT, MATRIX, SINE_MATRIX, fill_single, second_shift};
+
+/// A row of factors for each frequency.
+type Factors<const SIDE: usize> = [[i16; SIDE]; SIDE];
+
+/// Returns the part of the matrix for blocks of a size.
+const fn factors<const SIDE: usize>() -> Factors<SIDE> {
+    let mut factors = [[0; SIDE]; SIDE];
+    let mut n = 0;
+    while n < SIDE * SIDE {
+        factors[n / SIDE][n % SIDE] = MATRIX[n / SIDE * (32 / SIDE)][n % SIDE];
+        n += 1;
+    }
+    factors
+}
+
+static FACTORS4: Factors<4> = factors();
+static FACTORS8: Factors<8> = factors();
+static FACTORS16: Factors<16> = factors();
 
 /// Transforms the cosine coefficients of a block, which are cleared.
 pub(in super::super) fn cosine(
@@ -14,47 +35,66 @@ pub(in super::super) fn cosine(
         fill_single(coefficients, residuals, log2, depth);
         return;
     }
-    let step = 32 >> log2;
-    multiply(coefficients, residuals, log2, extent, depth, |frequency, at| {
-        i32::from(MATRIX[(frequency * step) & 31][at & 31])
-    });
+    match log2 {
+        2 => multiply::<4, 4>(coefficients, residuals, extent, depth, &FACTORS4),
+        3 => multiply::<8, 8>(coefficients, residuals, extent, depth, &FACTORS8),
+        4 => multiply::<16, 8>(coefficients, residuals, extent, depth, &FACTORS16),
+        _ => multiply::<32, 8>(coefficients, residuals, extent, depth, &MATRIX),
+    }
 }
 
 /// Transforms the sine coefficients of a 4 x 4 block, which are cleared.
 pub(in super::super) fn sine(coefficients: &mut Block, residuals: &mut Block, depth: u32) {
     let extent = Extent { columns: 4, rows: 4 };
-    multiply(coefficients, residuals, 2, extent, depth, |frequency, at| {
-        i32::from(SINE_MATRIX[frequency & 3][at & 3])
-    });
+    multiply::<4, 4>(coefficients, residuals, extent, depth, &SINE_MATRIX);
 }
 
-fn multiply(
+/// Transforms columns, `LANES` at a time, and then rows.
+#[inline(always)]
+fn multiply<const SIDE: usize, const LANES: usize>(
     coefficients: &mut Block,
     residuals: &mut Block,
-    log2: u32,
     extent: Extent,
     depth: u32,
-    factor: impl Fn(usize, usize) -> i32,
+    factors: &Factors<SIDE>,
 ) {
-    let side = 1usize << log2;
-    let clip = |value: i32| value.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
-    let mut columns = [0i16; 1024];
-    for y in 0..side {
-        for x in 0..extent.columns {
-            let sum: i32 = (0..extent.rows)
-                .map(|row| factor(row, y) * i32::from(coefficients[(row << log2 | x) & 1023]))
-                .sum();
-            columns[(y << log2 | x) & 1023] = clip((sum + (1 << (FIRST_SHIFT - 1))) >> FIRST_SHIFT);
+    let (rows, _) = coefficients.as_chunks_mut::<SIDE>();
+    let rows = rows.get_mut(..extent.rows).unwrap_or_default();
+    let mut columns = [[0i16; SIDE]; SIDE];
+    for left in (0..extent.columns.min(SIDE)).step_by(LANES) {
+        for (y, to) in columns.iter_mut().enumerate() {
+            let mut sums = [1 << (FIRST_SHIFT - 1); LANES];
+            for (row, factors) in rows.iter().zip(factors) {
+                if let Some(row) = row.get(left..).and_then(<[i16]>::first_chunk) {
+                    add(&mut sums, row, factors[y]);
+                }
+            }
+            if let Some(to) = to.get_mut(left..).and_then(<[i16]>::first_chunk_mut) {
+                *to = clipped(sums, FIRST_SHIFT);
+            }
         }
     }
-    coefficients[..extent.rows << log2].fill(0);
+    rows.as_flattened_mut().fill(0);
     let shift = second_shift(depth);
-    for y in 0..side {
-        for x in 0..side {
-            let sum: i32 = (0..extent.columns)
-                .map(|column| factor(column, x) * i32::from(columns[(y << log2 | column) & 1023]))
-                .sum();
-            residuals[(y << log2 | x) & 1023] = clip((sum + (1 << (shift - 1))) >> shift);
+    for (to, row) in residuals.as_chunks_mut::<SIDE>().0.iter_mut().zip(&columns) {
+        let mut sums = [1 << (shift - 1); SIDE];
+        for (sample, factors) in row.iter().zip(factors).take(extent.columns) {
+            add(&mut sums, factors, *sample);
         }
+        *to = clipped(sums, shift);
     }
+}
+
+/// Adds the multiple of a row to sums.
+#[inline(always)]
+fn add<const N: usize>(sums: &mut [i32; N], row: &[i16; N], factor: i16) {
+    for (sum, value) in sums.iter_mut().zip(row) {
+        *sum += i32::from(*value) * i32::from(factor);
+    }
+}
+
+/// Drops fractional bits and clips to 16 bits.
+#[inline(always)]
+fn clipped<const N: usize>(sums: [i32; N], shift: u32) -> [i16; N] {
+    sums.map(|sum| (sum >> shift).clamp(i16::MIN.into(), i16::MAX.into()) as i16)
 }
