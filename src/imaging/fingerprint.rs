@@ -7,7 +7,7 @@ use super::recipe::{Effort, Recipe};
 
 /// Version of the pipeline. Add 1 for every change after which the same source and recipe give another output: in a decoder,
 /// the resizer, the encoder, the colour conversion or the choice of metadata. Photos are then encoded again.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 impl Recipe {
     /// Returns 32 bytes that identify this recipe and this version of the pipeline.

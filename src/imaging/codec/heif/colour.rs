@@ -178,7 +178,7 @@ impl Converter {
             return Err(ImageError::Corrupt);
         }
         self.luma.resize(width, 0);
-        picture.planes.copy_row(0, row, &mut self.luma)
+        picture.planes.row(0, row)?.copy_to(&mut self.luma)
     }
 
     /// Reads a row of a chroma plane in the size of luma. Chroma samples lie in the middle between luma samples, as in JPEG. If
@@ -194,17 +194,17 @@ impl Converter {
         to.resize(width, 0);
         let (half_width, half_height) = self.header.chroma.halves();
         if !half_width {
-            return picture.planes.copy_row(plane, row, to);
+            return picture.planes.row(plane, row)?.copy_to(to);
         }
         let stored = width.div_ceil(2);
         self.near.resize(stored, 0);
         self.far.resize(stored, 0);
         let near = if half_height { row / 2 } else { row };
-        picture.planes.copy_row(plane, near, &mut self.near)?;
+        picture.planes.row(plane, near)?.copy_to(&mut self.near)?;
         if half_height {
             let rows = (self.header.shown.1 as usize).div_ceil(2);
             let far = if row.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(rows - 1) };
-            picture.planes.copy_row(plane, far, &mut self.far)?;
+            picture.planes.row(plane, far)?.copy_to(&mut self.far)?;
             simd::run(Enlarge { near: &mut self.near, far: Some(&self.far), to });
         } else {
             simd::run(Enlarge { near: &mut self.near, far: None, to });

@@ -15,6 +15,7 @@ mod colour;
 mod grid;
 #[cfg(feature = "heic")]
 mod hevc;
+mod jfif;
 mod meta;
 mod picture;
 mod rows;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 
 use self::boxes::Reader;
 use self::grid::Grid;
+use self::jfif::Jfif;
 use self::meta::{Item, Meta};
 use self::picture::Cicp;
 use self::rows::Rows;
@@ -54,6 +56,8 @@ pub(in crate::imaging) struct Heif<'a> {
     profile: Option<Cow<'a, [u8]>>,
     exif: Option<Cow<'a, [u8]>>,
     transform: Transform,
+    /// How the planes become those of JFIF, if the picture needs no pixels of red, green and blue.
+    jfif: Option<Jfif>,
 }
 
 struct Alpha<'a> {
@@ -96,7 +100,8 @@ impl<'a> Heif<'a> {
         let profile =
             profile.or_else(|| named_profile(cicp.unwrap_or(colour.header.cicp).primaries).map(Cow::Owned));
         let exif = exif(&meta);
-        Ok(Self { colour, alpha, cicp, profile, exif, transform })
+        let jfif = if alpha.is_none() { Jfif::of(&colour, cicp, transform.crop) } else { None };
+        Ok(Self { colour, alpha, cicp, profile, exif, transform, jfif })
     }
 
     /// Asserts that code with and without SIMD decodes the tiles alike.
@@ -137,6 +142,9 @@ impl<'a> Heif<'a> {
 impl Picture for Heif<'_> {
     /// Returns the layout of the cropped picture before its rotation.
     fn layout(&self) -> Layout {
+        if let Some(jfif) = &self.jfif {
+            return jfif.layout();
+        }
         let (width, height) = (self.transform.crop.width, self.transform.crop.height);
         let components = vec![Component::of(width, height, 1, 1); 3];
         Layout { width, height, divisor: 1, model: Model::Rgb, components }
@@ -157,7 +165,8 @@ impl Picture for Heif<'_> {
     fn memory(&self) -> u64 {
         let alpha = self.alpha.as_ref().map_or(0, |alpha| alpha.grid.memory());
         // A row of whole pixels and a band of cut ones.
-        let rows = (BAND_ROWS as u64 + 2) * 4 * u64::from(self.colour.width);
+        let pixels = (BAND_ROWS as u64 + 2) * 4 * u64::from(self.colour.width);
+        let rows = if self.jfif.is_some() { 0 } else { pixels };
         let exif = self.exif.as_ref().map_or(0, |exif| exif.len() as u64);
         self.colour.memory() + alpha + rows + exif
     }
@@ -166,6 +175,9 @@ impl Picture for Heif<'_> {
     where
         Self: 'a,
     {
+        if let Some(jfif) = &self.jfif {
+            return Ok(jfif.push(&self.colour, canvas)?);
+        }
         let band_bytes = 3 * self.transform.crop.width as usize * BAND_ROWS;
         let mut band = Vec::with_capacity(band_bytes);
         self.rows(|row| {

@@ -77,6 +77,39 @@ pub(super) struct Picture {
 
 /// Gives access to the planes of a picture: luma, then Cb and Cr.
 pub(super) trait Planes {
-    /// Copies the beginning of a row of a plane. Missing rows and samples are [`ImageError::Corrupt`].
-    fn copy_row(&self, plane: usize, row: usize, to: &mut [u16]) -> Result<(), ImageError>;
+    /// Returns the samples of a row of a plane. A missing row is [`ImageError::Corrupt`].
+    fn row(&self, plane: usize, row: usize) -> Result<Samples<'_>, ImageError>;
+}
+
+/// Consecutive samples.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Samples<'a> {
+    /// Samples of 8 bits.
+    Bytes(&'a [u8]),
+    /// Deeper samples, each in the byte order of the processor.
+    Words(&'a [[u8; 2]]),
+}
+
+impl<'a> Samples<'a> {
+    /// Returns `len` samples from `start` on. Missing ones are [`ImageError::Corrupt`].
+    pub(super) fn part(self, start: usize, len: usize) -> Result<Self, ImageError> {
+        fn part<T>(all: &[T], start: usize, len: usize) -> Result<&[T], ImageError> {
+            all.get(start..).and_then(|rest| rest.get(..len)).ok_or(ImageError::Corrupt)
+        }
+        Ok(match self {
+            Self::Bytes(bytes) => Self::Bytes(part(bytes, start, len)?),
+            Self::Words(words) => Self::Words(part(words, start, len)?),
+        })
+    }
+
+    /// Copies the first samples until `to` is full. Missing ones are [`ImageError::Corrupt`].
+    pub(super) fn copy_to(self, to: &mut [u16]) -> Result<(), ImageError> {
+        match self.part(0, to.len())? {
+            Self::Bytes(bytes) => to.iter_mut().zip(bytes).for_each(|(to, from)| *to = (*from).into()),
+            Self::Words(words) => {
+                to.iter_mut().zip(words).for_each(|(to, from)| *to = u16::from_ne_bytes(*from));
+            }
+        }
+        Ok(())
+    }
 }

@@ -9,7 +9,7 @@ use rusty_av1d::{
     Decoder, Picture as Decoded, PixelLayout, PlanarImageComponent as Component, Rav1dError, Settings,
 };
 
-use super::picture::{Chroma, Header, Picture, Planes};
+use super::picture::{Chroma, Header, Picture, Planes, Samples};
 use crate::imaging::error::ImageError;
 
 /// Bytes before the OBUs of a decoder configuration (`av1C`, AV1 in ISOBMFF section 2.3.3).
@@ -137,27 +137,14 @@ fn classify(error: Rav1dError) -> ImageError {
 struct Av1Planes(Decoded);
 
 impl Planes for Av1Planes {
-    fn copy_row(&self, plane: usize, row: usize, to: &mut [u16]) -> Result<(), ImageError> {
+    fn row(&self, plane: usize, row: usize) -> Result<Samples<'_>, ImageError> {
         let component = match plane {
             0 => Component::Y,
             1 => Component::U,
             _ => Component::V,
         };
-        let bytes = self.0.plane(component);
         let at = row.checked_mul(self.0.stride(component) as usize).ok_or(ImageError::Corrupt)?;
-        let row = bytes.get(at..).ok_or(ImageError::Corrupt)?;
-        if self.0.bit_depth() == 8 {
-            let row = row.get(..to.len()).ok_or(ImageError::Corrupt)?;
-            for (to, sample) in to.iter_mut().zip(row) {
-                *to = u16::from(*sample);
-            }
-        } else {
-            let (samples, _) = row.as_chunks::<2>();
-            let row = samples.get(..to.len()).ok_or(ImageError::Corrupt)?;
-            for (to, sample) in to.iter_mut().zip(row) {
-                *to = u16::from_ne_bytes(*sample);
-            }
-        }
-        Ok(())
+        let row = self.0.plane(component).get(at..).ok_or(ImageError::Corrupt)?;
+        Ok(if self.0.bit_depth() == 8 { Samples::Bytes(row) } else { Samples::Words(row.as_chunks().0) })
     }
 }

@@ -118,8 +118,9 @@ pub(super) fn assert_paths_agree(configuration: &[u8], data: &[u8]) {
                 let (mut got, mut expected) = (vec![0; header.shown.0 as usize >> right], Vec::new());
                 expected.clone_from(&got);
                 for row in 0..header.shown.1 as usize >> down {
-                    assert_eq!(planes.copy_row(plane, row, &mut got), Ok(()));
-                    assert_eq!(portable.copy_row(plane, row, &mut expected), Ok(()));
+                    for (planes, to) in [(&planes, &mut got), (&portable, &mut expected)] {
+                        assert_eq!(planes.row(plane, row).and_then(|row| row.copy_to(to)), Ok(()));
+                    }
                     assert!(got == expected, "plane {plane}, row {row}");
                 }
             }

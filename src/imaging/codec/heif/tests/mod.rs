@@ -48,6 +48,7 @@ macro_rules! data {
 
 #[cfg(all(feature = "heic", feature = "avif"))]
 mod hostile;
+mod planes;
 
 const RED: [u8; 3] = [255, 0, 0];
 const GREEN: [u8; 3] = [0, 255, 0];

@@ -9,18 +9,21 @@
     reason = "samples and coefficients are clipped as the standard says"
 )]
 
+mod block;
 mod cabac;
 mod contexts;
 mod deblock;
 mod intra;
 mod isa;
 mod maps;
+mod neighbours;
 mod picture;
 mod reconstruct;
 mod residual;
 mod sample;
 mod sao;
 mod sao_syntax;
+mod scaler;
 mod tables;
 mod transform;
 mod tree;
@@ -32,7 +35,7 @@ use self::sample::{Plane, Sample};
 use super::pps::Pps;
 use super::slice::Segment;
 use super::sps::Sps;
-use crate::imaging::codec::heif::picture::Planes;
+use crate::imaging::codec::heif::picture::{Planes, Samples};
 use crate::imaging::error::ImageError;
 
 /// Why a slice cannot be decoded.
@@ -114,14 +117,12 @@ struct Shown<S> {
 }
 
 impl<S: Sample> Planes for Shown<S> {
-    fn copy_row(&self, plane: usize, row: usize, to: &mut [u16]) -> Result<(), ImageError> {
+    fn row(&self, plane: usize, row: usize) -> Result<Samples<'_>, ImageError> {
         let is_chroma = plane > 0;
         let left = self.cut.0 >> u32::from(is_chroma && self.halves.0);
         let top = self.cut.1 >> u32::from(is_chroma && self.halves.1);
         let row = self.planes.get(plane).map(|plane| plane.row(row + top as usize)).unwrap_or_default();
-        let from = row.get(left as usize..).and_then(|row| row.get(..to.len())).ok_or(ImageError::Corrupt)?;
-        S::widen(from, to);
-        Ok(())
+        row.get(left as usize..).map(S::samples).ok_or(ImageError::Corrupt)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::ops::{Add, Mul, Shr};
 
+use crate::imaging::codec::heif::picture::Samples;
+
 /// Numbers in which weighted sums of samples fit.
 pub(super) trait Wide:
     Copy + Add<Output = Self> + Mul<Output = Self> + Shr<u32, Output = Self> + From<u8>
@@ -23,8 +25,7 @@ pub(super) trait Sample: bytemuck::Pod + Default + PartialEq {
     fn new(value: i32) -> Self;
     /// Returns the sum of a sample and a residual, clipped to `0..=most`.
     fn plus(self, residual: i16, most: i16) -> Self;
-    /// Copies samples.
-    fn widen(from: &[Self], to: &mut [u16]);
+    fn samples(row: &[Self]) -> Samples<'_>;
 }
 
 impl Sample for u8 {
@@ -55,10 +56,8 @@ impl Sample for u8 {
         i16::from(self).saturating_add(residual).clamp(0, 255) as Self
     }
 
-    fn widen(from: &[Self], to: &mut [u16]) {
-        for (to, from) in to.iter_mut().zip(from) {
-            *to = (*from).into();
-        }
+    fn samples(row: &[Self]) -> Samples<'_> {
+        Samples::Bytes(row)
     }
 }
 
@@ -90,8 +89,8 @@ impl Sample for u16 {
         (self as i16).saturating_add(residual).clamp(0, most) as Self
     }
 
-    fn widen(from: &[Self], to: &mut [u16]) {
-        to.copy_from_slice(from);
+    fn samples(row: &[Self]) -> Samples<'_> {
+        Samples::Words(bytemuck::must_cast_slice(row))
     }
 }
 

@@ -3,8 +3,9 @@
 use super::Fault;
 use super::cabac::{Cabac, PADDING};
 use super::deblock::luma::Limits;
-use super::intra::{Available, DC, HORIZONTAL, PLANAR, Predict, VERTICAL};
+use super::intra::{DC, HORIZONTAL, PLANAR, Predict, VERTICAL};
 use super::isa::{Isa, Portable};
+use super::neighbours::Available;
 use super::sample::Plane;
 use super::transform::{Block, Extent};
 
