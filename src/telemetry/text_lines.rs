@@ -224,7 +224,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, log_everything);
         let [own, theirs] =
             [own, theirs].map(|lines| String::from_utf8(lines.0.lock().unwrap().clone()).unwrap());
-        assert_eq!(own.lines().count(), 8, "{own}");
+        assert_eq!(own.lines().count(), 7, "{own}");
         assert_eq!(own, theirs);
     }
 }

@@ -219,7 +219,7 @@ mod tests {
         let limited = Level::new(16.0, 219.0, 0.0);
         assert_eq!(mapped(limited, &[0, 16, 17, 126, 235, 255]), [0, 0, 1, 128, 255, 255]);
         let chroma = Level::new(128.0, 224.0, 128.0);
-        assert_eq!(mapped(chroma, &[0, 16, 128, 129, 240, 255]), [0, 0, 128, 129, 255, 255]);
+        assert_eq!(mapped(chroma, &[0, 16, 128, 129, 240, 255]), [0, 1, 128, 129, 255, 255]);
         let ten_bits = Level::new(512.0, 1023.0, 128.0);
         assert_eq!(mapped(ten_bits, &[0, 2, 512, 516, 1021, 1023]), [0, 1, 128, 129, 255, 255]);
     }
