@@ -35,7 +35,10 @@ fn convert_avx2(
     slopes: Option<&Slopes>,
     workspace: &mut Workspace,
 ) {
-    convert_anywhere(planes, convert, slopes, workspace);
+    match slopes {
+        Some(slopes) => mean_colours::convert_avx2(planes, convert, slopes, workspace),
+        None => convert_all(planes, convert, workspace),
+    }
 }
 
 #[inline(always)]

@@ -28,13 +28,7 @@ pub(super) fn parts_of_chroma(blue: u8, red: u8) -> [i32; 3] {
 /// Returns the red, green or blue of a pixel, 0 to 255, from its luma and its part of [`parts_of_chroma`].
 #[inline(always)]
 pub(super) fn with_luma(luma: u8, part: i32) -> i32 {
-    unclamped(luma, part).clamp(0, 255)
-}
-
-/// Returns the same as [`with_luma`], but for colours outside of RGB less than 0 or more than 255.
-#[inline(always)]
-pub(super) fn unclamped(luma: u8, part: i32) -> i32 {
-    ((i32::from(luma) << BITS) + HALF + part) >> BITS
+    (((i32::from(luma) << BITS) + HALF + part) >> BITS).clamp(0, 255)
 }
 
 /// Returns the difference of luma or chroma times 2^16 that this difference of red, green and blue makes.
