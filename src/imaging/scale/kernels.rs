@@ -116,13 +116,16 @@ mod avx2 {
     #[target_feature(enable = "avx2")]
     pub(super) fn vertical(window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
         let round = _mm256_set1_epi32(1 << (VERTICAL_SHIFT - 1));
+        let pairs = window.chunks_exact(2 * stride).zip(weights.as_chunks::<2>().0);
         for (block, out) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
             // Unpacking and packing work on halves: one sum has 0..4 and 8..12 of 16 samples, the other one the rest.
             let mut sums = [[round; 2]; WIDTH / 16];
-            for (pair, weights) in weights.as_chunks::<2>().0.iter().enumerate() {
+            for (rows, weights) in pairs.clone() {
                 let weights = _mm256_set1_epi32(bytemuck::must_cast(*weights));
-                let at = 2 * pair * stride + block * WIDTH;
-                let (upper, lower) = (samples(window, at), samples(window, at + stride));
+                let (upper, lower) = rows.split_at(stride);
+                let (Some(upper), Some(lower)) = (samples(upper, block), samples(lower, block)) else {
+                    break;
+                };
                 for (n, sums) in sums.iter_mut().enumerate() {
                     let a = _mm256_cvtepu8_epi16(bytemuck::must_cast(upper[n]));
                     let b = _mm256_cvtepu8_epi16(bytemuck::must_cast(lower[n]));
@@ -142,8 +145,8 @@ mod avx2 {
         }
     }
 
-    fn samples(window: &[u8], at: usize) -> &[[u8; 16]] {
-        window[at..][..WIDTH].as_chunks::<16>().0
+    fn samples(row: &[u8], block: usize) -> Option<&[[u8; 16]]> {
+        row.as_chunks::<WIDTH>().0.get(block).map(|samples| samples.as_chunks::<16>().0)
     }
 
     #[target_feature(enable = "avx2")]
