@@ -54,14 +54,19 @@ pub(super) const CONST_BITS: i32 = 13;
 /// Fractional bits that are kept between the passes.
 pub(super) const PASS1_BITS: i32 = 2;
 
-/// Returns whether this processor has AVX2 and all instructions on bits that the SIMD code of decoder and encoder is compiled for.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2")
+/// Returns whether this processor has all instructions that the SIMD code of decoder and encoder is compiled for: AVX2 and those on
+/// bits, or NEON, which all processors of its architecture have.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) fn has_simd() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has_all = is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
         && is_x86_feature_detected!("lzcnt")
-        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("popcnt");
+    #[cfg(target_arch = "aarch64")]
+    let has_all = std::arch::is_aarch64_feature_detected!("neon");
+    has_all
 }
 
 /// Returns a vector of 16-bit factors that alternates `first` and `second`.

@@ -3,8 +3,8 @@
 use super::fdct::portable;
 use super::frame::Frame;
 use super::rgb;
-#[cfg(target_arch = "x86_64")]
-use crate::imaging::codec::jpeg::dct::has_avx2;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::imaging::codec::jpeg::dct::has_simd;
 use crate::imaging::plane::Plane;
 use crate::imaging::recipe::Effort;
 use crate::imaging::workspace::Workspace;
@@ -12,7 +12,7 @@ use crate::imaging::workspace::Workspace;
 /// Converts RGB pixels to planes of luma and chroma.
 pub(super) fn planes(pixels: &[u8], width: usize, height: usize, workspace: &mut Workspace) -> [Plane; 3] {
     #[cfg(target_arch = "x86_64")]
-    if has_avx2() {
+    if has_simd() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
         // SAFETY: the line above checked that the processor has all features that the function is compiled for.
         return unsafe { planes_avx2(pixels, width, height, workspace) };
@@ -28,14 +28,14 @@ fn planes_avx2(pixels: &[u8], width: usize, height: usize, workspace: &mut Works
 
 /// Encodes the frame to a file.
 pub(super) fn run(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
-    #[cfg(target_arch = "x86_64")]
-    if has_avx2() {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    if has_simd() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
         // SAFETY: the line above checked that the processor has all features that the function is compiled for.
         return unsafe {
             match frame.effort {
-                Effort::Standard => run_avx2::<false>(frame, workspace),
-                Effort::Adaptive => run_avx2::<true>(frame, workspace),
+                Effort::Standard => run_simd::<false>(frame, workspace),
+                Effort::Adaptive => run_simd::<true>(frame, workspace),
             }
         };
     }
@@ -50,9 +50,10 @@ pub(super) fn run_anywhere(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi1,bmi2")]
-fn run_avx2<const ADAPTIVE: bool>(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
-    use super::fdct::avx2;
-    frame.encode(workspace, |samples, quant, blocks| avx2::transform::<ADAPTIVE>(samples, quant, blocks))
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,bmi1,bmi2"))]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
+fn run_simd<const ADAPTIVE: bool>(frame: &Frame<'_>, workspace: &mut Workspace) -> Vec<u8> {
+    use super::fdct::vector;
+    frame.encode(workspace, |samples, quant, blocks| vector::transform::<ADAPTIVE>(samples, quant, blocks))
 }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::fix::*;
-use super::{CONST_BITS, Coefficients, Factors, MOST_IN_COLUMN, PASS1_BITS};
+use super::{CONST_BITS, Coefficients, Factors, MOST_IN_COLUMN, PASS1_BITS, write};
 use crate::imaging::codec::jpeg::dct::pair;
 
 /// Returns the four dequantised pairs of rows of a block, and whether they may be transformed.
@@ -214,14 +214,4 @@ fn pass2<const SHIFT: i32>([p04, _, p71, p35]: [__m256i; 4]) -> [__m256i; 2] {
         _mm256_srai_epi32::<SHIFT>(_mm256_add_epi32(even, odd)),
         _mm256_srai_epi32::<SHIFT>(_mm256_sub_epi32(even, odd)),
     ]
-}
-
-/// Writes lines of samples one below the other. Returns false if the buffer is too small.
-#[inline(always)]
-fn write<const WIDTH: usize>(lines: &[[u8; WIDTH]], samples: &mut [u8], stride: usize) -> bool {
-    for (line, start) in lines.iter().zip((0..).step_by(stride.max(1))) {
-        let Some(room) = samples.get_mut(start..start + WIDTH) else { return false };
-        room.copy_from_slice(line);
-    }
-    true
 }

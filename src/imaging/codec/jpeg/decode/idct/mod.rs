@@ -5,8 +5,14 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod portable;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use self::avx2 as vector;
+#[cfg(target_arch = "aarch64")]
+pub(super) use self::neon as vector;
 use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 
 /// Coefficients of a block, in the order of [`PLACE`].
@@ -62,4 +68,15 @@ impl Quant {
         }
         quant
     }
+}
+
+/// Writes lines of samples one below the other. Returns false if the buffer is too small.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn write<const WIDTH: usize>(lines: &[[u8; WIDTH]], samples: &mut [u8], stride: usize) -> bool {
+    for (line, start) in lines.iter().zip((0..).step_by(stride.max(1))) {
+        let Some(room) = samples.get_mut(start..start + WIDTH) else { return false };
+        room.copy_from_slice(line);
+    }
+    true
 }

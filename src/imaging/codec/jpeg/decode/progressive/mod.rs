@@ -11,14 +11,20 @@ mod average;
 pub(super) mod avx2;
 mod first;
 mod header;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 mod refine;
 mod source;
 
 use std::rc::Rc;
 
 use self::average::Average;
+#[cfg(target_arch = "x86_64")]
+pub(super) use self::avx2 as vector;
 use self::first::First;
 pub(super) use self::header::{Progression, ScanHeader, entropy_coded};
+#[cfg(target_arch = "aarch64")]
+pub(super) use self::neon as vector;
 pub(super) use self::refine::{Masks, deposit, grow};
 use self::refine::{Refinement, SignTable};
 use self::source::Source;

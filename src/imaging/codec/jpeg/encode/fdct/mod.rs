@@ -3,8 +3,14 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod portable;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use self::avx2 as vector;
+#[cfg(target_arch = "aarch64")]
+pub(super) use self::neon as vector;
 use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 
 /// Samples of two blocks: each row has eight of the first and eight of the second.
