@@ -218,18 +218,22 @@ fn read_bits(bits: &mut Bits, bytes: &Bytes, mut added: u64, passed: u64) -> u64
     added << count | bits.read(count)
 }
 
-/// Moves the lowest bits to the places of the bits that are set in `places`, in the same order.
-pub(in super::super) fn deposit(mut bits: u64, mut places: u64) -> u64 {
+/// Moves the lowest bits to the places of the bits that are set in `places`, in the same order. Starts at the highest place,
+/// because the decoder mostly looks for one of the highest.
+pub(in super::super) fn deposit(bits: u64, mut places: u64) -> u64 {
+    let mut left = bits.checked_shl(64 - places.count_ones()).unwrap_or(0);
     let mut moved = 0;
-    while places != 0 {
-        let rest = places & (places - 1);
-        if bits & 1 == 1 {
-            moved |= places ^ rest;
+    while left != 0 {
+        let place = HIGHEST >> (places.leading_zeros() & 63);
+        if left & HIGHEST != 0 {
+            moved |= place;
         }
-        (bits, places) = (bits >> 1, rest);
+        (left, places) = (left << 1, places ^ place);
     }
     moved
 }
+
+const HIGHEST: u64 = 1 << 63;
 
 /// Adds `unit` to the absolute values of the coefficients `grown`, none of which is zero.
 pub(in super::super) fn grow(block: &mut Coefficients, mut grown: u64, unit: i16) {
