@@ -72,8 +72,8 @@ impl Unit {
 
 /// Decodes a picture from its slice segments.
 pub(super) fn decode(sps: &Sps, pps: &Pps, units: &[Unit]) -> Result<Box<dyn Planes>, ImageError> {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(isa) = isa::Avx2::detect() {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    if let Some(isa) = isa::Vector::detect() {
         return decode_on(isa, sps, pps, units);
     }
     decode_on(Portable, sps, pps, units)

@@ -4,8 +4,14 @@
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
 pub(super) mod luma;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 
+#[cfg(target_arch = "x86_64")]
+pub(super) use self::avx2 as vector;
 use self::luma::Limits;
+#[cfg(target_arch = "aarch64")]
+pub(super) use self::neon as vector;
 use super::isa::{Isa, Kernel};
 use super::maps::{Maps, edge};
 use super::sample::{Plane, Sample};

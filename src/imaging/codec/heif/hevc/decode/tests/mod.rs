@@ -202,10 +202,10 @@ fn limits(numbers: &mut Numbers) -> Limits {
     limits
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[test]
 fn vector_kernels_equal_portable_ones() {
-    if let Some(isa) = super::isa::Avx2::detect() {
+    if let Some(isa) = super::isa::Vector::detect() {
         assert_equal_kernels(isa);
     }
 }

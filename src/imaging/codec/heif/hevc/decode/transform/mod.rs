@@ -1,11 +1,18 @@
 //! Turns coefficients into residuals (ITU-T H.265 section 8.6.4): the inverse transforms, and what stands in their place.
 //!
-//! Only the part of a block that has coefficients is read. The transforms exist twice, for any processor and for AVX2, and
-//! give equal results.
+//! Only the part of a block that has coefficients is read. The transforms exist for any processor, for AVX2 and for NEON,
+//! and give equal results.
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use self::avx2 as vector;
+#[cfg(target_arch = "aarch64")]
+pub(super) use self::neon as vector;
 
 /// Coefficients or residuals of a block, in rows as long as the block's.
 pub(super) type Block = [i16; 1024];

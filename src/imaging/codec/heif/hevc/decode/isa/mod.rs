@@ -1,0 +1,77 @@
+//! Chooses between SIMD and portable code by the processor.
+//!
+//! Most work on a block is a [`Kernel`], which is written once. What the compiler does not turn into good vector code by itself
+//! has code of its own for each instruction set.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use self::avx2::Avx2 as Vector;
+#[cfg(target_arch = "aarch64")]
+pub(super) use self::neon::Neon as Vector;
+use super::deblock::luma::{self, Limits};
+use super::sample::Sample;
+use super::transform::{self, Block, Extent};
+pub(super) use crate::imaging::codec::simd::Kernel;
+
+pub(super) trait Isa: Copy {
+    fn run<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// Swaps rows and columns.
+    fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8];
+
+    /// Returns weighted means: `fraction` of 32 parts are those of `far`.
+    fn mix8<S: Sample>(self, near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8];
+
+    /// Adds residuals to samples.
+    fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8];
+
+    /// Filters eight lines across an edge: see [`luma::filter_edge`].
+    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32);
+
+    /// Transforms the cosine coefficients of a block, which are cleared.
+    fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32);
+
+    /// Transforms the sine coefficients of a 4 x 4 block, which are cleared.
+    fn sine(self, coefficients: &mut Block, residuals: &mut Block, depth: u32);
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Portable;
+
+impl Isa for Portable {
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run()
+    }
+
+    fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
+        std::array::from_fn(|y| std::array::from_fn(|x| rows[x][y]))
+    }
+
+    fn mix8<S: Sample>(self, near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
+        let (near_weight, far_weight) = (S::Wide::from(32 - fraction), S::Wide::from(fraction));
+        std::array::from_fn(|n| {
+            let sum = near_weight * near[n].wide() + far_weight * far[n].wide() + S::Wide::from(16);
+            S::narrow(sum >> 5)
+        })
+    }
+
+    fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
+        std::array::from_fn(|n| samples[n].plus(residuals[n], most))
+    }
+
+    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
+        luma::filter_edge(rows, limits, changes, most);
+    }
+
+    fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
+        transform::portable::cosine(coefficients, residuals, log2, extent, depth);
+    }
+
+    fn sine(self, coefficients: &mut Block, residuals: &mut Block, depth: u32) {
+        transform::portable::sine(coefficients, residuals, depth);
+    }
+}
