@@ -1,0 +1,70 @@
+//! The two passes of the resizer, and the step before them that takes pixels apart, with the vectors of the processor. Portable and
+//! vector code give equal results.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+use self::avx2 as vector;
+#[cfg(target_arch = "aarch64")]
+use self::neon as vector;
+use super::taps::Taps;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kernels {
+    Portable,
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    Vector,
+}
+
+impl Kernels {
+    pub(super) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            return Self::Vector;
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            return Self::Vector;
+        }
+        Self::Portable
+    }
+
+    /// Copies sample `component` of each pixel of `N` samples, until `out` is full or the pixels end.
+    #[allow(unsafe_code)]
+    pub(super) fn take_component<const N: usize>(self, pixels: &[u8], component: usize, out: &mut [u8]) {
+        match self {
+            Self::Portable => portable::take_component::<N>(pixels, component, out),
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            // SAFETY: `detect` returns this variant only if the processor has AVX2 or NEON.
+            Self::Vector => unsafe { vector::take_component::<N>(pixels, component, out) },
+        }
+    }
+
+    /// Computes the weighted sum of rows: `out[x]` is the sum of `window[n * stride + x] * weights[n]` in 1/64. The length of
+    /// `out` is a multiple of 64, at most `stride`. The number of weights is even, with all their rows in `window`.
+    #[allow(unsafe_code)]
+    pub(super) fn vertical(self, window: &[u8], stride: usize, weights: &[i16], out: &mut [i16]) {
+        match self {
+            Self::Portable => portable::vertical(window, stride, weights, out),
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            // SAFETY: `detect` returns this variant only if the processor has AVX2 or NEON.
+            Self::Vector => unsafe { vector::vertical(window, stride, weights, out) },
+        }
+    }
+
+    /// Computes weighted sums of neighbours in a row: `out[n]` is the sum of `row[first[n] + k] * weights[n][k]`, rounded and
+    /// clamped. `row` has a whole group of samples from each first sample on.
+    #[allow(unsafe_code)]
+    pub(super) fn horizontal(self, row: &[i16], taps: &Taps, out: &mut [u8]) {
+        match self {
+            Self::Portable => portable::horizontal(row, taps, 0, out),
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            // SAFETY: `detect` returns this variant only if the processor has AVX2 or NEON.
+            Self::Vector => unsafe { vector::horizontal(row, taps, out) },
+        }
+    }
+}
