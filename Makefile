@@ -11,7 +11,7 @@ ROUNDS := 200
 SEQUENCES := 100
 MINUTES := 15
 FEATURES := $(shell sed -n '/^\[features\]/,/^\[/s/^\([a-z_-]*\) *=.*/\1/p' Cargo.toml | grep -v '^default$$')
-.PHONY: help run build test docs lint crash model soak bench compare chart load fuzz fuzz-smoke tools native clients postgres redis clean
+.PHONY: help run build test test-aarch64 docs lint crash model soak bench compare chart load fuzz fuzz-smoke tools native clients postgres redis clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -25,6 +25,9 @@ build: native ## build target/release/vintedbot-ingest, and its debug informatio
 
 test: lint clients postgres redis ## everything that has to pass: lint, the tests, some seconds of fuzzing, the systemd unit
 	@tools/test.sh
+
+test-aarch64: native ## the unit tests of imaging for 64-bit ARM under qemu-user; needs rustup and Debian's gcc-aarch64-linux-gnu
+	@tools/aarch64.sh
 
 crash: native postgres ## kill -9 under load, ROUNDS times (200) on the same data of each catalog; make test has a few rounds
 	. ./target/tools/postgres.env && VINTEDBOT_CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test it -- --nocapture after_kill_9
