@@ -19,9 +19,9 @@ recent_python() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
-# 18 is the first node with fetch and FormData.
+# 20 is the first node with File, and the oldest that Playwright runs on.
 recent_node() {
-    "$1" -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null
+    "$1" -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null
 }
 
 pip() {
@@ -74,7 +74,7 @@ if [ -z "$node" ] && [ -n "$python" ] && ! wheel_node; then
     echo "tools/clients.sh: fetching node into target/tools/clients-venv" >&2
     { pip "$node_wheel" && wheel_node; } || node=
 fi
-[ -n "$node" ] || skip node "needs node 18 or later"
+[ -n "$node" ] || skip node "needs node 20 or later"
 
 modules=$tools/clients-node/node_modules
 if [ -z "$node" ] || ! VINTEDBOT_TEST_NODE=$node tools/npm.sh clients; then

@@ -26,6 +26,7 @@ mod http_clients;
 mod idempotency;
 mod instances;
 mod jpeg;
+mod js_client;
 mod lifecycle;
 mod listings;
 mod log;

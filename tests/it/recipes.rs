@@ -1,6 +1,6 @@
 //! Runs the recipes for resumable uploads out of docs/api.md, through a proxy that cuts the connections.
 
-mod album;
+pub(crate) mod album;
 mod browser;
 mod cutting_proxy;
 mod requests;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use self::album::PHOTOS;
-use self::cutting_proxy::CuttingProxy;
+pub(crate) use self::cutting_proxy::CuttingProxy;
 use crate::http_clients::program;
 use crate::support::{Server, file, form, noise};
 

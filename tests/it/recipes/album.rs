@@ -10,7 +10,7 @@ use super::block_on;
 use crate::support::{Server, file, form, noise};
 
 /// The photos that one draft may have.
-pub(super) const PHOTOS: usize = 20;
+pub(crate) const PHOTOS: usize = 20;
 
 /// Large enough that most of them do not get through one connection of the proxy.
 static ALBUM: LazyLock<Vec<Vec<u8>>> =
@@ -26,22 +26,22 @@ static PLAIN: LazyLock<Vec<String>> = LazyLock::new(|| {
 });
 
 /// Returns the photo at this place of the album.
-pub(super) fn photo(at: usize) -> &'static [u8] {
+pub(crate) fn photo(at: usize) -> &'static [u8] {
     &ALBUM[at]
 }
 
 /// Returns the sum of the lengths of the first `count` photos.
-pub(super) fn bytes(count: usize) -> u64 {
+pub(crate) fn bytes(count: usize) -> u64 {
     ALBUM[..count].iter().map(|photo| photo.len() as u64).sum()
 }
 
 /// Returns the URLs of the first `count` photos after a plain upload.
-pub(super) fn plain(count: usize) -> &'static [String] {
+pub(crate) fn plain(count: usize) -> &'static [String] {
     &PLAIN[..count]
 }
 
 /// Writes the first `count` photos to files in `dir`.
-pub(super) fn write(dir: &TempDir, count: usize) -> Vec<PathBuf> {
+pub(crate) fn write(dir: &TempDir, count: usize) -> Vec<PathBuf> {
     let write = |(at, photo): (usize, &Vec<u8>)| {
         let path = dir.path().join(format!("photo {at}.jpg"));
         std::fs::write(&path, photo).unwrap();
@@ -51,7 +51,7 @@ pub(super) fn write(dir: &TempDir, count: usize) -> Vec<PathBuf> {
 }
 
 /// Returns the URLs of the photos of a draft, which have the hashes of their bytes.
-pub(super) fn urls(draft: &Value) -> Vec<String> {
+pub(crate) fn urls(draft: &Value) -> Vec<String> {
     let photos = draft["photos"].as_array().unwrap_or_else(|| panic!("{draft}"));
     photos.iter().map(|photo| photo["media"]["url"].as_str().unwrap().to_owned()).collect()
 }

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::model::Random;
 
 /// The proxy. It ends on drop.
-pub(super) struct CuttingProxy {
+pub(crate) struct CuttingProxy {
     address: SocketAddr,
     counts: Arc<Counts>,
     _runtime: Runtime,
@@ -29,7 +29,7 @@ struct Counts {
 impl CuttingProxy {
     /// Starts a proxy before `server`. It cuts each connection after a random number of bytes of requests in `range`.
     /// `VINTEDBOT_CUT_SEED` repeats the numbers of an earlier run.
-    pub(super) fn start(server: SocketAddr, range: Range<usize>) -> Self {
+    pub(crate) fn start(server: SocketAddr, range: Range<usize>) -> Self {
         let seed = std::env::var("VINTEDBOT_CUT_SEED").ok();
         let seed = seed.map_or_else(|| u64::from(std::process::id()), |seed| seed.parse().expect("a number"));
         // The test harness shows it only if the test fails.
@@ -51,17 +51,17 @@ impl CuttingProxy {
         Self { address, counts, _runtime: runtime }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Returns how many bytes of requests, heads included, the proxy passed on to the server.
-    pub(super) fn passed(&self) -> u64 {
+    pub(crate) fn passed(&self) -> u64 {
         self.counts.passed.load(Ordering::SeqCst)
     }
 
     /// Returns how many connections the proxy cut.
-    pub(super) fn cuts(&self) -> u64 {
+    pub(crate) fn cuts(&self) -> u64 {
         self.counts.cuts.load(Ordering::SeqCst)
     }
 }
