@@ -14,7 +14,7 @@ use crate::api::{self, AccessLog, Api, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, Event, Outbox};
-use crate::config::{CorsOrigins, Settings, WebhookSettings};
+use crate::config::{CorsOrigins, MediaStorage, Settings, WebhookSettings};
 use crate::events::{Events, SigningSecret, Webhook};
 use crate::fetch::Fetcher;
 use crate::imaging::{Pool, Recipe};
@@ -29,6 +29,7 @@ use crate::telemetry::connections::Connections;
 use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
+use crate::upload_page::{PageLimits, PhotoSources, UploadPage};
 use crate::uploads::{self, ResumableUploads};
 use crate::web::body::ReadLimits;
 use crate::web::cors::Cors;
@@ -173,6 +174,15 @@ impl App {
         } else {
             None
         };
+        let upload_page = settings.upload_page.then(|| {
+            let limits =
+                PageLimits { photos: settings.max_photos_per_draft, photo_bytes: settings.max_file_bytes };
+            let photos = PhotoSources {
+                base_url: &settings.media_base_url,
+                may_redirect: settings.media_storage != MediaStorage::Local,
+            };
+            UploadPage::new(limits, photos)
+        });
         let connections = Connections::default();
         let global_limiter = settings.rate_limit_global.map(|quota| limiter("global", quota));
         let upload_limiter = settings.rate_limit_upload.map(|quota| limiter("upload", quota));
@@ -192,11 +202,12 @@ impl App {
         connections.register(&mut metrics);
         logging::register(&mut metrics);
         let api = Api {
-            routes: Routes::new(&settings.media_base_url)
+            routes: Routes::new(&settings.media_base_url, settings.upload_page)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
             ingest: Arc::clone(&ingest),
             uploads: Arc::clone(&uploads),
             fetcher,
+            upload_page,
             maintenance: Arc::clone(&maintenance),
             listings: Arc::new(Listings::new(Arc::clone(&catalog), settings.auth_required)),
             catalog,

@@ -47,6 +47,7 @@ mod stores;
 mod sync;
 pub mod telemetry;
 mod tls;
+mod upload_page;
 mod uploads;
 mod web;
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::dto::{self, DraftOut, Health, ListOut, Ready};
 use super::endpoint::{Answer, Auth, Content, Endpoint, Handler, Header, Input, Limit, Parameter};
 use super::resumable::{self, UploadOut};
-use super::{listings, media, openapi, ops, uploads};
+use super::{listings, media, openapi, ops, upload_page, uploads};
 use crate::media::MediaName;
 use crate::model::DraftStatus;
 use crate::telemetry::metrics;
@@ -248,7 +248,7 @@ const CHANGED: &[Answer] =
     &[answer(StatusCode::OK, "The draft.", &[&[DRAFT_ETAG, CACHE_CONTROL]], json_of::<DraftOut>())];
 
 /// All endpoints.
-pub(super) static ENDPOINTS: [Endpoint; 20] = [
+pub(super) static ENDPOINTS: [Endpoint; 21] = [
     Endpoint {
         method: Method::POST,
         path: "/api/v1/ingest/upload",
@@ -643,6 +643,36 @@ pub(super) static ENDPOINTS: [Endpoint; 20] = [
             ProblemKind::Unavailable,
         ]],
         handler: |api, call| Box::pin(media::serve(api, call)),
+    },
+    Endpoint {
+        method: Method::GET,
+        path: upload_page::PATH,
+        name: "upload_page",
+        operation: "getUploadPage",
+        summary: "Returns a page that uploads photos from a browser, where UPLOAD_PAGE is on.",
+        auth: Auth::Public,
+        limits: &[Limit::Global],
+        is_monitor: false,
+        input: Input::Nothing,
+        parameters: &[],
+        query: &[],
+        request_headers: &[&[IF_NONE_MATCH]],
+        answers: &[
+            answer(
+                StatusCode::OK,
+                "The page.",
+                &[&[ETAG, CACHE_CONTROL]],
+                Content::Other(upload_page::CONTENT_TYPE_HTML),
+            ),
+            answer(
+                StatusCode::NOT_MODIFIED,
+                "The client has the page.",
+                &[&[ETAG, CACHE_CONTROL]],
+                Content::Nothing,
+            ),
+        ],
+        problems: &[&[ProblemKind::NotFound]],
+        handler: |api, call| Box::pin(async move { upload_page::show(api, call.request.headers()) }),
     },
     Endpoint {
         method: Method::GET,

@@ -16,6 +16,7 @@ mod media;
 mod openapi;
 mod ops;
 mod resumable;
+mod upload_page;
 mod uploads;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use crate::media::MediaStore;
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::metrics::Metrics;
+use crate::upload_page::UploadPage;
 use crate::uploads::ResumableUploads;
 use crate::web::body::{Body, RequestBody};
 use crate::web::cors::CorsNames;
@@ -63,17 +65,19 @@ pub(crate) struct Route {
 pub(crate) struct Routes(Router<&'static Endpoint>);
 
 impl Routes {
-    /// Creates the table. If `media_base_url` is a path of this server, photos are found under it too.
+    /// Creates the table. If `media_base_url` is a path of this server, photos are found under it too. Without
+    /// `has_upload_page` the path of the upload page is unknown.
     ///
     /// # Errors
     /// That path hides one of the others.
-    pub(crate) fn new(media_base_url: &str) -> Result<Self, matchit::InsertError> {
+    pub(crate) fn new(media_base_url: &str, has_upload_page: bool) -> Result<Self, matchit::InsertError> {
         let under_own_path = |endpoint: &'static Endpoint| {
             let path = format!("{media_base_url}{}", endpoint.path.strip_prefix(MEDIA_BASE)?);
             (path.starts_with('/') && path != endpoint.path).then_some((path, endpoint))
         };
         let more: Vec<_> = ENDPOINTS.iter().filter_map(under_own_path).collect();
-        let own = ENDPOINTS.iter().map(|endpoint| (endpoint.path, endpoint));
+        let is_served = |endpoint: &&Endpoint| has_upload_page || endpoint.path != upload_page::PATH;
+        let own = ENDPOINTS.iter().filter(is_served).map(|endpoint| (endpoint.path, endpoint));
         let all = own.chain(more.iter().map(|(path, endpoint)| (path.as_str(), *endpoint)));
         Router::new(all.map(|(path, endpoint)| (path, endpoint.method.clone(), endpoint))).map(Self)
     }
@@ -111,6 +115,8 @@ pub(crate) struct Api {
     pub uploads: Arc<ResumableUploads>,
     /// Fetches photos, unless FETCH_ENABLED is false.
     pub fetcher: Option<Arc<Fetcher>>,
+    /// The upload page, unless UPLOAD_PAGE is false.
+    pub upload_page: Option<UploadPage>,
     /// Reads and changes drafts.
     pub listings: Arc<Listings>,
     /// The store of drafts.

@@ -33,6 +33,7 @@ pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combin
     };
     let listen = SocketAddr::new(parsed.host?, parsed.port?);
     let max_photos_per_draft = parsed.max_photos_per_draft?.unwrap_or(parsed.max_uploads_per_request?);
+    let upload_page = parsed.upload_page?.unwrap_or(parsed.env? == Env::Dev);
     let webhook = match (parsed.webhook_url.clone()?, parsed.webhook_secret.clone()?) {
         (None, _) => None,
         (Some(url), Some(secret)) => Some(WebhookSettings { url, secret }),
@@ -42,7 +43,15 @@ pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combin
             return None;
         }
     };
-    Some(Combined { listen, media_storage, buckets, upload_quota, max_photos_per_draft, webhook })
+    Some(Combined {
+        listen,
+        media_storage,
+        buckets,
+        upload_quota,
+        max_photos_per_draft,
+        upload_page,
+        webhook,
+    })
 }
 
 /// Checks that a production server, or one that requires tokens, has keys that cannot be guessed.

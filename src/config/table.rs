@@ -36,6 +36,8 @@ settings! {
         upload_quota: Option<Quota>;
         /// Most photos of one draft: MAX_PHOTOS_PER_DRAFT, or else MAX_UPLOADS_PER_REQUEST.
         max_photos_per_draft: usize;
+        /// Whether the upload page is served: UPLOAD_PAGE, or else whether ENV is dev.
+        upload_page: bool;
         /// Where events are delivered: WEBHOOK_URL, with WEBHOOK_SECRET.
         webhook: Option<WebhookSettings>;
     }
@@ -145,6 +147,9 @@ settings! {
         pub allowed_mime_prefixes: Vec<String> = ALLOWED_MIME_PREFIXES(
             r#"["image/"]"#, ParsedBy("a list such as image/jpeg,image/png", parse::non_empty_list)
         ), "Prefixes of the types that are accepted. A photo's type is found by its first bytes.";
+        let upload_page: Option<bool> = UPLOAD_PAGE("", Optional(Bool)),
+            "Whether /upload is a page that uploads photos from a browser. Without it that is so where ENV=dev, \
+             and not where ENV=prod.";
         pub max_uploads: usize = MAX_UPLOADS("4096", Number(1..=1_000_000)),
             "Uploads in flight above which each client is held to its share of them.";
     }

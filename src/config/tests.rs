@@ -32,6 +32,16 @@ fn unset_settings_have_the_defaults_of_the_contract() {
 }
 
 #[test]
+fn upload_page_is_on_in_dev_unless_the_setting_says_otherwise() {
+    let prod = [("ENV", "prod"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")];
+    let page = |pairs: &[(&str, &str)]| load(pairs).map(|settings| settings.upload_page).ok();
+    assert_eq!((page(&[]), page(&prod)), (Some(true), Some(false)));
+    assert_eq!(page(&[("UPLOAD_PAGE", "false")]), Some(false));
+    assert_eq!(page(&[&prod[..], &[("UPLOAD_PAGE", "true")]].concat()), Some(true));
+    assert_eq!(page(&[("UPLOAD_PAGE", "dev")]), None);
+}
+
+#[test]
 fn all_bad_values_are_reported_together_with_name_value_and_accepted_values() {
     let SettingsError(errors) =
         load(&[("PORT", "http"), ("JPEG_QUALITY", "96"), ("RATE_LIMIT_GLOBAL", "many"), ("ENV", "staging")])

@@ -19,7 +19,8 @@ const SECURITY: [(HeaderName, &str); 5] = [
 
 pub(super) fn add_security(headers: &mut HeaderMap) {
     for (name, value) in SECURITY {
-        headers.insert(name, HeaderValue::from_static(value));
+        // A page has its own policy.
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }

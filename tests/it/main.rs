@@ -58,6 +58,7 @@ mod streaming;
 mod support;
 mod tokens;
 mod upload_leftovers;
+mod upload_page;
 mod uploads;
 mod web;
 mod webhook;

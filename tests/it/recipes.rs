@@ -51,7 +51,7 @@ fn workshop(recipe: &str, name: &str, users: &[&str]) -> TempDir {
     dir
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{BOUNDARY, Server, UPLOAD, binary, file, form, photo_numbered};
 
-const SECRET: (&str, &str) = ("SECRET_KEY", "of-this-test");
+pub(crate) const SECRET: (&str, &str) = ("SECRET_KEY", "of-this-test");
 
 fn issue_with(mut command: Command, arguments: &[&str]) -> (bool, String) {
     let done = command.args(["token", "issue"]).args(arguments).output().unwrap();
@@ -15,7 +15,7 @@ fn issue_with(mut command: Command, arguments: &[&str]) -> (bool, String) {
     (done.status.success(), String::from_utf8(text).unwrap().trim().to_owned())
 }
 
-fn token(server: &Server, user: &str, ttl: &str) -> String {
+pub(crate) fn token(server: &Server, user: &str, ttl: &str) -> String {
     let mut command = binary(server.dir().path());
     command.envs([SECRET]);
     let (is_issued, token) = issue_with(command, &["--user", user, "--ttl", ttl]);
