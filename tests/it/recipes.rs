@@ -188,6 +188,13 @@ fn tus_js_client_recipe_continues_after_each_cut_in_chromium() {
 }
 
 #[test]
+fn recipe_of_our_client_continues_after_each_cut_in_chromium() {
+    let client = root().join("clients/js/src/index.js");
+    let recipe = recipe("vintedbot-uploads", "js");
+    in_browser(&recipe.replace("'vintedbot-uploads'", &format!("'{}'", client.display())));
+}
+
+#[test]
 fn uppy_recipe_continues_after_each_cut_in_chromium() {
     in_browser(&recipe("Uppy", "js"));
 }
