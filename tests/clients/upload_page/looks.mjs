@@ -2,11 +2,11 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { card, check, choose, open, seriousProblems, until } from './browser.mjs';
+import { card, check, choose, names, open, seriousProblems, until } from './browser.mjs';
 
 const [url, pictures] = process.argv.slice(2);
 const WIDTHS = { 320: 640, 768: 900, 1280: 900 };
-const { browser, page, errors } = await open({ hasTouch: true });
+const { browser, context, page, errors } = await open({ hasTouch: true });
 const dir = await mkdtemp(join(tmpdir(), 'looks-'));
 
 /** Draws a picture and writes it to a file: a shoe's worth of colour, since photos of others have licences. */
@@ -65,8 +65,10 @@ async function look(state) {
       );
       check(small.length === 0, { where, small });
       if (pictures && state === 'photos') {
-        await page.evaluate(() => scrollTo(0, 0));
-        await page.screenshot({ path: join(pictures, `upload-${width}-${colorScheme}.png`), fullPage: true });
+        // As high as the page, so that the bar is at its end.
+        await page.setViewportSize({ width: Number(width), height: await page.evaluate(() => document.documentElement.scrollHeight) });
+        await page.screenshot({ path: join(pictures, `upload-${width}-${colorScheme}.png`) });
+        await page.setViewportSize({ width: Number(width), height });
       }
     }
   }
@@ -104,13 +106,42 @@ await until(page, (now) => now.filter((state) => state === 'stored').length === 
 const turned = await sides();
 check(upright[0] > upright[1] && turned[0] < turned[1], { upright, turned });
 
-// A format that the browser does not decode is shown as the server stored it: here the page is made to believe so.
+// With a finger a photo is dragged by its corner.
+const middle = async (locator) => {
+  const { x, y, width, height } = await locator.boundingBox();
+  return [{ x: x + width / 2, y: y + height / 2 }];
+};
+const touch = await context.newCDPSession(page);
+const order = async () => (await names(page)).slice(0, 3).join(' ');
+await page.evaluate(() => scrollTo(0, 0));
+const handle = card(page, files[0]).locator('.handle');
+await touch.send('Input.dispatchTouchEvent', { type: 'touchStart', touchPoints: await middle(handle) });
+await touch.send('Input.dispatchTouchEvent', { type: 'touchMove', touchPoints: await middle(card(page, files[2]).locator('.picture')) });
+await touch.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] });
+check((await order()) === 'back.jpg sole.jpg front.jpg', await order());
+
+// A format that the browser does not decode is shown as the server stored it: a placeholder first, then the smallest copy that is large
+// enough. Here the page is made to believe that it cannot decode, and that the server has copies of each width.
 await page.evaluate(() => {
   globalThis.createImageBitmap = () => Promise.reject(new Error('unknown format'));
+  const { get } = Object.getOwnPropertyDescriptor(XMLHttpRequest.prototype, 'responseText');
+  Object.defineProperty(XMLHttpRequest.prototype, 'responseText', {
+    get() {
+      const text = get.call(this);
+      const upload = text.startsWith('{') ? JSON.parse(text) : {};
+      if (!upload.media) return text;
+      upload.media.thumbhash = '3OcRJYB4d3h/iIeHeEh3eIhw+j2A';
+      upload.media.renditions = [320, 640].map((width) => ({ url: `${upload.media.url}?${width}`, width, height: 1 }));
+      return JSON.stringify(upload);
+    },
+  });
 });
 const unknown = await draw('side.jpg', 7);
 await choose(page, [unknown]);
-await card(page, unknown).locator('img').waitFor();
+const copy = card(page, unknown).locator('img');
+await copy.waitFor();
+check((await copy.getAttribute('srcset')).includes('?320 320w, '), await copy.getAttribute('srcset'));
+check((await card(page, unknown).locator('canvas').evaluate(({ width, height }) => Math.max(width, height))) === 32, 'There is no placeholder.');
 await page.waitForFunction(() => [...document.querySelectorAll('.picture img')].every((image) => image.complete && image.naturalWidth > 0));
 
 // Dropped and pasted files are added; a photo is removed, and the focus stays in the list.
