@@ -10,7 +10,7 @@ const HTML: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 
 /// The modules of the page's script. Each one imports only modules before it.
-const MODULES: [&str; 9] = [
+const MODULES: [&str; 11] = [
     include_str!("../../clients/js/src/problem.js"),
     include_str!("../../clients/js/src/request.js"),
     include_str!("../../clients/js/src/retry.js"),
@@ -19,6 +19,8 @@ const MODULES: [&str; 9] = [
     include_str!("../../clients/js/src/album.js"),
     include_str!("../../clients/js/src/rotate.js"),
     include_str!("../../clients/js/src/thumbhash.js"),
+    include_str!("words.js"),
+    include_str!("card.js"),
     include_str!("page.js"),
 ];
 
@@ -161,9 +163,24 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let client = root.join("clients/js/src");
         let mut before: Vec<PathBuf> = Vec::new();
-        for name in ["problem", "request", "retry", "store", "upload", "album", "rotate", "thumbhash", "page"]
-        {
-            let dir = if name == "page" { root.join("src/upload_page") } else { client.clone() };
+        for name in [
+            "problem",
+            "request",
+            "retry",
+            "store",
+            "upload",
+            "album",
+            "rotate",
+            "thumbhash",
+            "words",
+            "card",
+            "page",
+        ] {
+            let dir = if ["words", "card", "page"].contains(&name) {
+                root.join("src/upload_page")
+            } else {
+                client.clone()
+            };
             let path = dir.join(format!("{name}.js"));
             let text = std::fs::read_to_string(&path).unwrap();
             assert_eq!(text, MODULES[before.len()], "{name}");

@@ -268,7 +268,7 @@ export class Album {
     this.draft = kept.draft;
     this.#request = kept.request;
     for (const photo of kept.photos) {
-      const blob = await this.#store.get(photo.id);
+      const blob = await this.#store.get(photo.id).catch(() => undefined);
       if (blob) this.#blobs.set(photo.id, blob);
       if (photo.state === 'sending') photo.state = 'waiting';
       this.photos.push(photo);
