@@ -34,6 +34,10 @@ function server() {
 }
 
 const add = (album, ...texts) => texts.map((text) => album.add(new Blob([text]), `${text}.jpg`));
+/** Waits until a function returns true. */
+async function until(holds) {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 1));
+}
 const uploads = (draft) => draft.uploads.map((id) => id.split('-')[1]);
 
 test('draft has the stored photos in their order and not the refused one', async () => {
@@ -55,7 +59,7 @@ test('album that is opened again continues, and its draft is asked for with the 
   const store = new MemoryStore();
   const first = new Album({ send: () => new Promise(() => {}), store });
   add(first, 'a', 'b');
-  await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(async () => (await store.get('album'))?.photos.length === 2);
   first.close();
 
   const second = await Album.open({ send, store });
@@ -90,7 +94,7 @@ test('replaced photo has another upload, and the first one is removed', async ()
   const album = new Album({ send });
   const [photo] = add(album, 'a');
   const { key } = photo;
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(() => photo.state === 'stored');
   album.replace(photo.id, new Blob(['turned']));
   assert.deepEqual(uploads(await album.createDraft()), ['turned']);
   assert.notEqual(photo.key, key);
@@ -128,8 +132,9 @@ test('cleared album is empty when it is opened again', async () => {
   const store = new MemoryStore();
   const album = await Album.open({ send, store });
   const [photo] = add(album, 'a');
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await until(() => photo.state === 'stored');
   await album.clear();
+  await until(() => log.removed.length > 0);
   assert.deepEqual(log.removed, ['u-a-1']);
   assert.equal(await store.get(photo.id), undefined);
   assert.deepEqual((await Album.open({ send, store })).photos, []);
