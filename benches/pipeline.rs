@@ -6,11 +6,12 @@
 use std::hint::black_box;
 use std::io::Cursor;
 
-use criterion::{Criterion, SamplingMode, Throughput};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
-use vintedbot_ingest::imaging::{self, Workspace};
+use vintedbot_ingest::imaging::{self, Recipe, Workspace};
 use vintedbot_ingest::ingest::sniff::sniff;
 
 use crate::photos::{Photo, derived, jpegs, phone_pixels};
@@ -38,7 +39,23 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             group.bench_function(format!("{id}/image"), |bencher| bencher.iter(peer));
         }
     }
+    renditions(&mut group, &recipe);
     group.finish();
+}
+
+/// The smaller copies of a stored photo, as their first requests make them.
+fn renditions(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
+    let Photo { id, bytes } = &jpegs()[0];
+    let mut workspace = Workspace::default();
+    let format = sniff(bytes).format.unwrap();
+    let stored = imaging::make(format, bytes, recipe, &mut workspace).unwrap().bytes;
+    for side in [320, 640, 1080] {
+        group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: stored.len() as u64 });
+        group.bench_function(format!("rendition/{side}/{id}"), |bencher| {
+            let recipe = Recipe { max_dim: side, ..*recipe };
+            bencher.iter(|| black_box(imaging::make(format, &stored, &recipe, &mut workspace).unwrap()));
+        });
+    }
 }
 
 /// All JPEGs, the phone photo with a quarter of its pixels in other formats, HEIC and lossy WebP from the corpus, what

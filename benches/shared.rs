@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use vintedbot_ingest::budget::Budget;
 use vintedbot_ingest::config::{Settings, Source};
 use vintedbot_ingest::imaging::Recipe;
 
@@ -15,15 +14,5 @@ pub(crate) fn corpus() -> Option<PathBuf> {
 
 /// Returns the server's default processing of a photo.
 pub(crate) fn recipe() -> Recipe {
-    let settings = Settings::load(&Source::default()).unwrap();
-    Recipe {
-        max_dim: settings.max_dim_px,
-        quality: settings.jpeg_quality,
-        effort: settings.jpeg_effort,
-        max_pixels: settings.max_pixels,
-        memory: Budget::new(settings.memory_budget_bytes).images,
-        keep_exif: !settings.strip_gps,
-        timeout: settings.image_timeout,
-        processor_time: settings.image_processor_time,
-    }
+    Settings::load(&Source::default()).unwrap().recipe()
 }

@@ -10,19 +10,20 @@ use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, AccessLog, Api, Routes};
+use crate::api::{self, AccessLog, Api, MediaUrls, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, Event, Outbox};
 use crate::config::{CorsOrigins, MediaStorage, Settings, WebhookSettings};
 use crate::events::{Events, SigningSecret, Webhook};
 use crate::fetch::Fetcher;
-use crate::imaging::{Pool, Recipe};
+use crate::imaging::Pool;
 use crate::ingest::{Ingest, Limits};
 use crate::listings::Listings;
 use crate::maintenance::{Maintenance, Rules};
 use crate::publication::Publisher;
 use crate::ratelimit::{self, MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
+use crate::renditions::{self, Renditions};
 use crate::server::{self, Stopped, descriptors};
 use crate::stores::{self, Mode, OpenError, Stores};
 use crate::telemetry::connections::Connections;
@@ -92,10 +93,11 @@ impl App {
         let Stores { catalog, media } = stores::open(settings, Mode::Serve).await?;
         let outbox: Arc<dyn Outbox> = Arc::clone(&catalog) as _;
         let catalog: Arc<dyn Catalog> = catalog;
-        let stores::Media { store, partial, scratch } = media;
+        let stores::Media { store, renditions, partial, scratch } = media;
         let budget = Budget::new(settings.memory_budget_bytes);
         let pool = Pool::start(settings.workers, budget.images, settings.pool_queue, settings.pool_wait)
             .map_err(StartError::Pool)?;
+        let pool = Arc::new(pool);
         let limits = Limits {
             photos: settings.max_uploads_per_request.min(settings.max_photos_per_draft),
             photos_per_draft: settings.max_photos_per_draft,
@@ -105,18 +107,15 @@ impl App {
             memory_wait: settings.pool_wait,
             uploads: settings.max_uploads,
         };
-        let recipe = Recipe {
-            max_dim: settings.max_dim_px,
-            quality: settings.jpeg_quality,
-            effort: settings.jpeg_effort,
-            max_pixels: settings.max_pixels,
-            memory: budget.images,
-            keep_exif: !settings.strip_gps,
-            timeout: settings.image_timeout,
-            processor_time: settings.image_processor_time,
-        };
+        let recipe = settings.recipe();
         let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(&catalog)));
-        let ingest = Ingest::new(limits, recipe, budget, Arc::new(pool), Arc::clone(&publisher), scratch);
+        let rendition_rules =
+            renditions::Rules { sizes: settings.rendition_sizes.clone(), recipe, keeps: !settings.read_only };
+        let rendition_store = Arc::clone(&renditions);
+        let places = renditions::Places { photos: Arc::clone(&store), renditions, scratch: scratch.clone() };
+        let outputs = Arc::clone(&budget.outputs);
+        let renditions = Arc::new(Renditions::new(rendition_rules, places, Arc::clone(&pool), outputs));
+        let ingest = Ingest::new(limits, recipe, budget, pool, Arc::clone(&publisher), scratch);
         let redis = match &settings.redis_url {
             Some(url) => Some(RedisLink::open(url).await?),
             None => None,
@@ -147,7 +146,7 @@ impl App {
                 days => Some(Duration::from_secs(days * 86_400)),
             },
         };
-        let maintenance = Arc::new(Maintenance::new(rules, Arc::clone(&publisher)));
+        let maintenance = Arc::new(Maintenance::new(rules, Arc::clone(&publisher), rendition_store));
         // This may remove photos. A read-only server leaves it to a later start, because no upload waits for it.
         let reconciled = if settings.read_only { Ok(0) } else { publisher.reconcile_crashed().await };
         match reconciled {
@@ -159,11 +158,12 @@ impl App {
                 tracing::warn!(%error, "photos that an earlier process left pending stay pending");
             }
         }
+        let urls = MediaUrls::new(settings.media_base_url.clone(), settings.rendition_sizes.clone());
         let events = match settings.webhook.clone() {
             Some(WebhookSettings { url, secret }) => {
                 let webhook = Webhook { url, secret: SigningSecret::new(&secret) };
-                let media_base_url = settings.media_base_url.clone();
-                let render = Box::new(move |event: &Event| api::event_body(event, &media_base_url));
+                let urls = urls.clone();
+                let render = Box::new(move |event: &Event| api::event_body(event, &urls));
                 let (catalog, store) = (Arc::clone(&catalog), Arc::clone(&store));
                 Some(Arc::new(Events::new(outbox, catalog, store, webhook, render)?))
             }
@@ -190,6 +190,7 @@ impl App {
         let access_log = AccessLog::new(&mut metrics);
         ingest.register(&mut metrics);
         uploads.register(&mut metrics);
+        renditions.register(&mut metrics);
         publisher.register(&mut metrics);
         maintenance.register(&mut metrics);
         ratelimit::register(&mut metrics, global_limiter.iter().chain(&upload_limiter).cloned());
@@ -212,6 +213,7 @@ impl App {
             listings: Arc::new(Listings::new(Arc::clone(&catalog), settings.auth_required)),
             catalog,
             store,
+            renditions,
             global_limiter,
             upload_limiter,
             metrics,
@@ -221,7 +223,7 @@ impl App {
             auth_required: settings.auth_required,
             proxy_passes_interim: settings.proxy_passes_interim,
             idempotency_lifetime: settings.idempotency_lifetime,
-            media_base_url: settings.media_base_url.clone(),
+            urls,
         };
         let min_rate =
             MinRate { bytes_per_second: settings.body_min_rate, grace: settings.body_idle_timeout };

@@ -97,6 +97,11 @@ enum Subcommands {
         #[arg(long, value_name = "PLACE")]
         to: Option<String>,
     },
+    /// Make smaller copies of photos.
+    Renditions {
+        #[command(subcommand)]
+        action: RenditionsAction,
+    },
     /// Show what is known of a photo: its row, its drafts and its file.
     ///
     /// With an embedded catalog the server must be stopped. Prints one line for each fact, which starts with its kind. Exits
@@ -134,6 +139,16 @@ enum DraftAction {
         #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
         id: u64,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum RenditionsAction {
+    /// Make the copies of RENDITION_WIDTHS that photos of the catalog lack.
+    ///
+    /// With an embedded catalog the server must be stopped. A server makes each copy at its first request, so this is for a
+    /// CDN or a web server that reads the store itself, or for a busy day. Prints one line for each copy that cannot be made,
+    /// and then exits with 1. If the command is interrupted, run it again: copies that exist stay.
+    Make,
 }
 
 #[derive(Debug, Subcommand)]
@@ -193,6 +208,9 @@ pub fn command() -> Command {
             Some(Subcommands::MigrateStore { from, to }) => {
                 let (from, to) = (from.map(|value| address(&value)), to.map(|value| address(&value)));
                 Command::Operate(Operation::MigrateStore { from, to })
+            }
+            Some(Subcommands::Renditions { action: RenditionsAction::Make }) => {
+                Command::Operate(Operation::MakeRenditions)
             }
             Some(Subcommands::Find { hash }) => Command::Operate(Operation::Find { key: hash }),
             Some(Subcommands::Draft { action: DraftAction::Delete { id } }) => {

@@ -42,6 +42,7 @@ mod partial;
 mod publication;
 mod ratelimit;
 mod recent_check;
+mod renditions;
 pub mod server;
 mod stores;
 mod sync;

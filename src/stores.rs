@@ -8,7 +8,7 @@ use crate::catalog::{CatalogError, PostgresCatalog, Restorable, Schema, SledCata
 use crate::config::{Database, MediaStorage, Settings};
 use crate::disk::{self, Scratch};
 use crate::error_chain::error_chain;
-use crate::media::{BucketError, BucketStore, LocalStore, MediaStore};
+use crate::media::{BucketError, BucketStore, LocalStore, MediaStore, RenditionStore};
 use crate::partial::{BucketPartialStore, LocalPartialStore, PartialStore};
 
 /// The purpose for which a store is opened.
@@ -39,6 +39,8 @@ pub(crate) struct Stores {
 pub(crate) struct Media {
     /// The store.
     pub store: Arc<dyn MediaStore>,
+    /// The renditions, in the same directory or bucket.
+    pub renditions: Arc<dyn RenditionStore>,
     /// The bytes of unfinished uploads, in the same directory or bucket.
     pub partial: Arc<dyn PartialStore>,
     /// The directory for photos that are not stored yet.
@@ -157,8 +159,13 @@ pub(crate) async fn open_sled(settings: &Settings, path: &Path) -> Result<SledCa
 pub(crate) async fn open_media(settings: &Settings, mode: Mode) -> Result<Media, OpenError> {
     let (root, min_free) = (&settings.media_root, settings.min_free_disk);
     let failed = |source| OpenError::Media { path: root.clone(), source };
-    let (store, partial, dir): (Arc<dyn MediaStore>, Arc<dyn PartialStore>, _) = match &settings.media_storage
-    {
+    let media = |store, renditions, partial, dir: PathBuf| Media {
+        store,
+        renditions,
+        partial,
+        scratch: Scratch { dir: dir.into(), min_free },
+    };
+    Ok(match &settings.media_storage {
         MediaStorage::Local if matches!(mode, Mode::Existing | Mode::Remove) && !root.is_dir() => {
             return Err(OpenError::NoMedia(root.clone()));
         }
@@ -168,16 +175,16 @@ pub(crate) async fn open_media(settings: &Settings, mode: Mode) -> Result<Media,
                 Mode::Remove => LocalStore::open_for_removal(root),
                 Mode::Serve | Mode::Create | Mode::Existing => LocalStore::open(root, min_free),
             };
-            let store = opened.map_err(failed)?;
+            let store = Arc::new(opened.map_err(failed)?);
             let dir = store.scratch_dir();
-            (Arc::new(store), Arc::new(LocalPartialStore::new(root, min_free)), dir)
+            media(Arc::clone(&store) as _, store, Arc::new(LocalPartialStore::new(root, min_free)), dir)
         }
         MediaStorage::Bucket(bucket) => {
             disk::create_dir(root).map_err(failed)?;
             let store = BucketStore::open(bucket.connect()?, root, min_free).await?;
-            let partial = BucketPartialStore::new(&store);
-            (Arc::new(store), Arc::new(partial), root.clone())
+            let partial = Arc::new(BucketPartialStore::new(&store));
+            let store = Arc::new(store);
+            media(Arc::clone(&store) as _, store, partial, root.clone())
         }
-    };
-    Ok(Media { store, partial, scratch: Scratch { dir: dir.into(), min_free } })
+    })
 }

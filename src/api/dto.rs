@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::errors;
+use super::urls::{MediaUrls, RenditionOut};
+use crate::imaging::RenditionSizes;
 use crate::ingest::{IngestError, PhotoError, Rejected};
 use crate::listings::fields::{MAX_DESCRIPTION_CHARS, MAX_PRICE, MAX_TITLE_CHARS};
 use crate::media::MediaName;
-use crate::model::{Draft, DraftStatus, Media};
+use crate::model::{Draft, DraftStatus, Media, MediaId, MediaKey};
 use crate::web::problem::{Problem, ProblemKind};
 
 /// A draft listing with its photos.
@@ -147,27 +149,29 @@ pub(super) struct MediaOut {
     height: u32,
     /// The media type of the photo.
     mime: &'static str,
+    /// Smaller copies, the smallest first. A copy is made at its first request.
+    renditions: Vec<RenditionOut>,
 }
 
 impl MediaOut {
-    /// Creates the JSON of a photo, with its URL under `media_base_url`.
-    pub(super) fn new(media: &Media, media_base_url: &str) -> Self {
-        let name = MediaName::from(media.key);
+    /// Creates the JSON of a photo with these addresses.
+    pub(super) fn new(media: &Media, urls: &MediaUrls) -> Self {
         Self {
             id: media.id.0,
-            url: format!("{media_base_url}/{name}"),
+            url: urls.photo(media.key),
             width: media.width,
             height: media.height,
-            mime: name.content_type(),
+            mime: MediaName::CONTENT_TYPE,
+            renditions: urls.renditions(media.key, (media.width, media.height)),
         }
     }
 }
 
 impl DraftOut {
-    /// Creates the JSON of `draft`, with the URLs of its photos under `media_base_url`.
-    pub(super) fn new(draft: Draft, media_base_url: &str) -> Self {
+    /// Creates the JSON of `draft`, with these addresses of its photos.
+    pub(super) fn new(draft: Draft, urls: &MediaUrls) -> Self {
         let photo = |(order_index, media): (usize, Media)| PhotoOut {
-            media: MediaOut::new(&media, media_base_url),
+            media: MediaOut::new(&media, urls),
             order_index,
         };
         let Draft {
@@ -203,9 +207,10 @@ impl DraftOut {
     }
 
     fn example() -> Self {
-        let name = MediaName::from(crate::model::MediaKey::of(b"example"));
-        let (url, mime) = (format!("/media/{name}"), name.content_type());
-        let media = MediaOut { id: 1, url, width: 1600, height: 1200, mime };
+        let key = MediaKey::of(b"example");
+        let urls = MediaUrls::new("/media".to_owned(), RenditionSizes::default());
+        let media = Media { id: MediaId(1), key, width: 1600, height: 1200, size_bytes: 0, owner: None };
+        let media = MediaOut::new(&media, &urls);
         Self {
             id: 1,
             title: "Blue coat".to_owned(),

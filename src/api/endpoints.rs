@@ -248,7 +248,7 @@ const CHANGED: &[Answer] =
     &[answer(StatusCode::OK, "The draft.", &[&[DRAFT_ETAG, CACHE_CONTROL]], json_of::<DraftOut>())];
 
 /// All endpoints.
-pub(super) static ENDPOINTS: [Endpoint; 21] = [
+pub(super) static ENDPOINTS: [Endpoint; 22] = [
     Endpoint {
         method: Method::POST,
         path: "/api/v1/ingest/upload",
@@ -673,6 +673,72 @@ pub(super) static ENDPOINTS: [Endpoint; 21] = [
         ],
         problems: &[&[ProblemKind::NotFound]],
         handler: |api, call| Box::pin(async move { upload_page::show(api, call.request.headers()) }),
+    },
+    Endpoint {
+        method: Method::GET,
+        path: "/media/{photo}/{file}",
+        name: "rendition",
+        operation: "getRendition",
+        summary: "Returns a smaller copy of a photo, or one range of its bytes. The first request for a copy makes it.",
+        auth: Auth::Public,
+        limits: &[],
+        is_monitor: false,
+        input: Input::Nothing,
+        parameters: &[
+            Parameter {
+                name: "photo",
+                meaning: "The SHA-256 of the photo in hexadecimal.",
+                schema: || json!({"type": "string", "pattern": "^[0-9a-f]{64}$"}),
+            },
+            Parameter {
+                name: "file",
+                meaning: "The last part of the `url` of a rendition: its longer side in pixels, which RENDITION_WIDTHS names, and the extension.",
+                schema: || {
+                    let pattern = format!("^[1-9][0-9]*\\{}$", MediaName::EXTENSION);
+                    json!({"type": "string", "pattern": pattern})
+                },
+            },
+        ],
+        query: &[],
+        request_headers: &[&[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE]],
+        answers: &[
+            answer(
+                StatusCode::OK,
+                "The copy.",
+                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]],
+                Content::Other(MediaName::CONTENT_TYPE),
+            ),
+            answer(
+                StatusCode::PARTIAL_CONTENT,
+                "A part of the copy.",
+                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES, CONTENT_RANGE]],
+                Content::Other(MediaName::CONTENT_TYPE),
+            ),
+            answer(
+                StatusCode::NOT_MODIFIED,
+                "The client has the copy.",
+                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]],
+                Content::Nothing,
+            ),
+            answer(
+                StatusCode::TEMPORARY_REDIRECT,
+                "The copy is at a link that expires.",
+                &[&[("Location", "The link."), CACHE_CONTROL]],
+                Content::Nothing,
+            ),
+        ],
+        problems: &[&[
+            ProblemKind::NotFound,
+            ProblemKind::PreconditionFailed,
+            ProblemKind::BadRange,
+            ProblemKind::CorruptImage,
+            ProblemKind::TruncatedImage,
+            ProblemKind::UnsupportedImage,
+            ProblemKind::ImageTooComplex,
+            ProblemKind::Busy,
+            ProblemKind::Unavailable,
+        ]],
+        handler: |api, call| Box::pin(media::serve_rendition(api, call)),
     },
     Endpoint {
         method: Method::GET,

@@ -12,6 +12,7 @@ use crate::ingest::parts::{PartsError, StreamError};
 use crate::ingest::{IngestError, PhotoError};
 use crate::listings::fields::FieldError;
 use crate::media::MediaError;
+use crate::renditions::RenditionError;
 use crate::web::problem::{self, Problem, ProblemKind};
 
 /// When to try again after a database did not answer.
@@ -178,12 +179,32 @@ impl From<CatalogError> for Problem {
 
 impl From<MediaError> for Problem {
     fn from(error: MediaError) -> Self {
-        tracing::error!(cause = %error_chain(&error), "the media store could not be read");
+        media(&error)
+    }
+}
+
+fn media(error: &MediaError) -> Problem {
+    tracing::error!(cause = %error_chain(error), "the media store could not be read");
+    match error {
+        MediaError::OutOfFiles(_) | MediaError::Unavailable(_) => {
+            unavailable("Photos cannot be read at the moment. Try again in a moment.")
+        }
+        MediaError::Full(_) | MediaError::Io(_) => problem::internal(),
+    }
+}
+
+impl From<RenditionError> for Problem {
+    fn from(error: RenditionError) -> Self {
+        let detail = error.to_string();
         match error {
-            MediaError::OutOfFiles(_) | MediaError::Unavailable(_) => {
-                unavailable("Photos cannot be read at the moment. Try again in a moment.")
+            RenditionError::NotFound | RenditionError::Damaged => Self::new(ProblemKind::NotFound, detail),
+            RenditionError::Image(reason) => Self::new(photo(&PhotoError::Image(reason)), detail),
+            RenditionError::Busy { retry_after } => {
+                Self::new(ProblemKind::Busy, detail).retry_after(retry_after)
             }
-            MediaError::Full(_) | MediaError::Io(_) => problem::internal(),
+            // A bucket's photo waits on disk.
+            RenditionError::Media(error) if matches!(*error, MediaError::Full(_)) => unavailable(detail),
+            RenditionError::Media(error) => media(&error),
         }
     }
 }

@@ -68,7 +68,7 @@ pub(super) async fn list(api: &Api, call: Call) -> Result<Response<Body>, Proble
         })?),
     };
     let Page { drafts, next } = api.listings.page(call.caller.user, status, before, limit).await?;
-    let items = drafts.into_iter().map(|draft| DraftOut::new(draft, &api.media_base_url)).collect();
+    let items = drafts.into_iter().map(|draft| DraftOut::new(draft, &api.urls)).collect();
     Ok(json(StatusCode::OK, &ListOut { items, next_cursor: next.map(cursor) }))
 }
 
@@ -303,7 +303,7 @@ impl Shown {
     fn new(api: &Api, draft: Draft) -> Result<Self, Problem> {
         let mut hash = blake3::Hasher::new();
         hash.update(&draft.version.to_be_bytes());
-        let out = DraftOut::new(draft, &api.media_base_url);
+        let out = DraftOut::new(draft, &api.urls);
         let json = serde_json::to_vec(&out).map_err(|_| problem::internal())?;
         hash.update(&json);
         let etag = format!("\"{}\"", &hash.finalize().to_hex()[..32]);

@@ -18,6 +18,7 @@ mod ops;
 mod resumable;
 mod upload_page;
 mod uploads;
+mod urls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub(crate) use self::event_body::event_body;
 use self::idempotency::KeyCheck;
 pub(crate) use self::resumable::{form_problem, photo_problem};
 pub(crate) use self::uploads::rejected_note;
+pub(crate) use self::urls::MediaUrls;
 use crate::auth::Tokens;
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
@@ -41,6 +43,7 @@ use crate::maintenance::Maintenance;
 use crate::media::MediaStore;
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
+use crate::renditions::Renditions;
 use crate::telemetry::metrics::Metrics;
 use crate::upload_page::UploadPage;
 use crate::uploads::ResumableUploads;
@@ -123,6 +126,8 @@ pub(crate) struct Api {
     pub catalog: Arc<dyn Catalog>,
     /// The store of photos.
     pub store: Arc<dyn MediaStore>,
+    /// Makes and opens smaller copies of photos.
+    pub renditions: Arc<Renditions>,
     /// Runs expiry, the collector and the scrub.
     pub maintenance: Arc<Maintenance>,
     /// The limit on all requests but those of monitors and photo viewers.
@@ -143,8 +148,8 @@ pub(crate) struct Api {
     pub proxy_passes_interim: bool,
     /// How long a request that succeeded is remembered under its Idempotency-Key.
     pub idempotency_lifetime: Duration,
-    /// Prefix of `media.url`, without a trailing slash.
-    pub media_base_url: String,
+    /// The addresses of photos and renditions.
+    pub urls: MediaUrls,
 }
 
 /// When to try again while the server is read-only. Only a restart ends that, so a short wait would be of no use.

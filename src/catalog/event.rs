@@ -64,6 +64,12 @@ pub enum Happening {
         id: MediaId,
         /// The content address of the file.
         key: MediaKey,
+        /// Width in pixels; 0 in an event of a server without renditions.
+        #[serde(default)]
+        width: u32,
+        /// Height in pixels; 0 in an event of a server without renditions.
+        #[serde(default)]
+        height: u32,
     },
 }
 

@@ -9,6 +9,7 @@ mod files;
 mod find;
 mod migrate_store;
 mod rebuild;
+mod renditions;
 mod report;
 mod salvage;
 mod users;
@@ -61,6 +62,8 @@ pub enum Operation {
         /// The target.
         to: Option<StoreAddress>,
     },
+    /// Makes the renditions that the store lacks.
+    MakeRenditions,
     /// Shows what is known of a photo.
     Find {
         /// Its content address.
@@ -114,6 +117,7 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
                 migrate_store::migrate_store(settings, from.as_ref(), to.as_ref()).await
             }
             Operation::Migrate => migrate(settings).await,
+            Operation::MakeRenditions => renditions::make(settings).await,
             Operation::Find { key } => find::find(settings, *key).await,
             Operation::DeleteDraft { id } => drafts::delete(settings, *id).await,
             Operation::EraseUser { user } => users::erase(settings, *user).await,

@@ -25,6 +25,9 @@ use std::fmt;
 use self::row::Reader;
 use self::table::Parsed;
 
+use crate::budget::Budget;
+use crate::imaging::Recipe;
+
 pub use self::address::StoreAddress;
 pub use self::database::Database;
 pub(crate) use self::docs::help;
@@ -67,6 +70,20 @@ impl Settings {
     /// Returns whether the key that signs tokens is public: the default, or a placeholder.
     pub fn has_public_secret_key(&self) -> bool {
         secret::is_placeholder(&self.secret_key)
+    }
+
+    /// Returns how photos are made.
+    pub fn recipe(&self) -> Recipe {
+        Recipe {
+            max_dim: self.max_dim_px,
+            quality: self.jpeg_quality,
+            effort: self.jpeg_effort,
+            max_pixels: self.max_pixels,
+            memory: Budget::new(self.memory_budget_bytes).images,
+            keep_exif: !self.strip_gps,
+            timeout: self.image_timeout,
+            processor_time: self.image_processor_time,
+        }
     }
 
     /// Returns the largest size of a request body: every photo at its cap, plus [`FORM_OVERHEAD_BYTES`].

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::CorsOrigins;
 use crate::fetch::AllowedOrigins;
+use crate::imaging::RenditionSizes;
 use crate::ratelimit::Quota;
 
 pub(super) fn from_str<T: FromStr>(value: &str) -> Option<T> {
@@ -31,6 +32,15 @@ pub(super) fn list(value: &str) -> Option<Vec<String>> {
 
 pub(super) fn non_empty_list(value: &str) -> Option<Vec<String>> {
     list(value).filter(|items| !items.is_empty() && items.iter().all(|item| !item.is_empty()))
+}
+
+/// Parses the sides of renditions: a JSON array of numbers, or a comma-separated list.
+pub(super) fn rendition_sizes(value: &str) -> Option<RenditionSizes> {
+    let sides: Vec<u32> = match value.starts_with('[') {
+        true => serde_json::from_str(value).ok()?,
+        false => list(value)?.iter().map(|side| from_str(side)).collect::<Option<_>>()?,
+    };
+    RenditionSizes::new(sides)
 }
 
 pub(super) fn allowed_origins(value: &str) -> Option<AllowedOrigins> {

@@ -18,7 +18,7 @@ use super::webhook::WebhookSettings;
 use super::{CorsOrigins, Database, Env, parse};
 use crate::disk::FreeDisk;
 use crate::fetch::AllowedOrigins;
-use crate::imaging::Effort;
+use crate::imaging::{Effort, RenditionSizes};
 use crate::media::{BucketSettings, s3};
 use crate::ratelimit::Quota;
 
@@ -194,6 +194,10 @@ settings! {
             JPEG_EFFORT("1", OneOf(&[("1", Effort::Standard), ("2", Effort::Adaptive)])),
             "1 writes the JPEG that libjpeg-turbo writes. 2 writes one of the same visible quality \
              (SSIMULACRA2) with fewer bytes. After a change each photo is decoded once more.";
+        pub rendition_sizes: RenditionSizes = RENDITION_WIDTHS(
+            "[320,640,1080]",
+            ParsedBy("a list of at most 16 lengths in 1..16384, or [] for none", parse::rendition_sizes)
+        ), "Longer sides, in pixels, of the smaller copies of a photo that may be asked for.";
         pub strip_gps: bool = STRIP_GPS("true", Bool),
             "If true, the stored JPEG has no metadata at all. If false, camera, lens, exposure, dates and \
              place are kept.";

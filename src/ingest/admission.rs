@@ -13,7 +13,7 @@ use crate::model::ClientKey;
 /// 8.5 times a limit of 4096. There is no cap on the total: four clients could fill twice the limit, and a cap there would
 /// refuse everyone else. Connections and memory have limits of their own.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(crate) struct Admission {
     limit: usize,
     counts: Mutex<Counts>,
 }
@@ -32,12 +32,13 @@ pub(crate) struct InFlight {
 }
 
 impl Admission {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
+    /// Creates the counts, with this limit.
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, counts: Mutex::default() })
     }
 
     /// Begins an upload of `client`. Returns `None` if the client has its share already.
-    pub(super) fn begin(self: &Arc<Self>, client: ClientKey) -> Option<InFlight> {
+    pub(crate) fn begin(self: &Arc<Self>, client: ClientKey) -> Option<InFlight> {
         let mut counts = self.lock();
         let own = counts.by_client.get(&client).copied().unwrap_or(0);
         let clients = counts.by_client.len() + usize::from(own == 0);

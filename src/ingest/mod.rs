@@ -28,8 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use self::admission::Admission;
-pub(crate) use self::admission::InFlight;
+pub(crate) use self::admission::{Admission, InFlight};
 use self::commit::Commit;
 use self::counts::Counts;
 pub(crate) use self::error::{IngestError, PhotoError};

@@ -12,7 +12,7 @@ use super::{Ingest, IngestError, PhotoError};
 use crate::budget::{Refused, Reservation};
 use crate::catalog::NewPhoto;
 use crate::imaging::{
-    self, Cost, EncodeError, Encoded, Format, ImageError, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
+    self, Cost, Encoded, Format, ImageError, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
 };
 use crate::media::Staging;
 use crate::model::{ClientKey, Media, SourceId};
@@ -287,7 +287,7 @@ impl From<ImageError> for Failure {
     }
 }
 
-/// Borrows the memory that the photo needs by its header, and encodes the photo. Runs on a worker.
+/// Loads and encodes the photo. Runs on a worker.
 fn encode(
     source: &Source,
     format: Format,
@@ -296,24 +296,5 @@ fn encode(
     turn: &mut Turn<'_>,
 ) -> Result<Step<Encoded>, Failure> {
     let bytes = source.load().map_err(Failure::Disk)?;
-    let mut inspected = imaging::inspect(format, &bytes, recipe, work)?;
-    loop {
-        let memory = source.load_cost() + inspected.memory();
-        if memory > recipe.memory {
-            return Err(ImageError::TooMuchMemory.into());
-        }
-        if !turn.lend(memory) {
-            return Ok(Step::Postponed { memory });
-        }
-        match inspected.encode(turn.workspace) {
-            Ok(encoded) => return Ok(Step::Done(encoded)),
-            Err(EncodeError::Image(error)) => return Err(error.into()),
-            Err(EncodeError::Fallback(next)) => {
-                if let Some(reason) = next.fallback_reason() {
-                    turn.count_fallback(reason);
-                }
-                inspected = next;
-            }
-        }
-    }
+    Ok(imaging::encode_in_turn(format, &bytes, source.load_cost(), recipe, work, turn)?)
 }

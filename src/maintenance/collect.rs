@@ -84,6 +84,25 @@ impl Maintenance {
         Ok(collected)
     }
 
+    /// Removes renditions whose photo is gone, as a crash between the removals of a photo and of its renditions leaves them.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(super) async fn collect_renditions(&self, stop: &CancellationToken) -> Result<(), MaintenanceError> {
+        let mut pages = self.renditions.remove_stray_renditions();
+        let mut removed = 0;
+        while let Some(page) = pages.try_next().await? {
+            removed += page;
+            if !self.pause(stop).await {
+                break;
+            }
+        }
+        if removed > 0 {
+            tracing::info!(removed, "renditions of photos that are gone were removed");
+        }
+        Ok(())
+    }
+
     async fn count_photos(
         &self,
         before: SystemTime,

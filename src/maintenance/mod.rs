@@ -25,7 +25,7 @@ use self::missing::Missing;
 use self::schedule::seconds;
 use self::scrub::Scrub;
 use crate::catalog::{Catalog, CatalogError};
-use crate::media::{MediaError, MediaStore};
+use crate::media::{MediaError, MediaStore, RenditionStore};
 use crate::publication::{Publisher, StoresError};
 use crate::telemetry::metrics::{Metrics, Reading, Unit};
 
@@ -90,6 +90,7 @@ pub(crate) struct Maintenance {
     publisher: Arc<Publisher>,
     catalog: Arc<dyn Catalog>,
     store: Arc<dyn MediaStore>,
+    renditions: Arc<dyn RenditionStore>,
     missing: Missing,
     collected: AtomicU64,
     collected_bytes: AtomicU64,
@@ -100,8 +101,8 @@ pub(crate) struct Maintenance {
 }
 
 impl Maintenance {
-    /// Combines the parts. Nothing runs yet.
-    pub(crate) fn new(rules: Rules, publisher: Arc<Publisher>) -> Self {
+    /// Combines the parts. `renditions` are those of the publisher's store. Nothing runs yet.
+    pub(crate) fn new(rules: Rules, publisher: Arc<Publisher>, renditions: Arc<dyn RenditionStore>) -> Self {
         let (catalog, store) = (Arc::clone(publisher.catalog()), Arc::clone(publisher.store()));
         let [collected, collected_bytes, left, last_run, expired] =
             std::array::from_fn(|_| AtomicU64::new(0));
@@ -112,6 +113,7 @@ impl Maintenance {
             publisher,
             catalog,
             store,
+            renditions,
             missing,
             collected,
             collected_bytes,
@@ -191,6 +193,7 @@ impl Maintenance {
                     let forgotten = self.forget_attempts(stop).await;
                     self.log_failure("idempotency keys cannot be forgotten", forgotten);
                     self.log_failure("photos cannot be collected", self.collect(stop).await.map(drop));
+                    self.log_failure("renditions cannot be collected", self.collect_renditions(stop).await);
                     self.log_failure(
                         "sources cannot be forgotten",
                         self.forget_sources(stop).await.map(drop),

@@ -95,7 +95,7 @@ impl Maintenance {
             after = Some(last.id);
             let is_in_turn = |media: &Media| hours.clone().any(|hour| is_due(media.key, hour, period));
             for media in page.into_iter().filter(is_in_turn) {
-                self.scrub_one(&media).await?;
+                self.scrub_one(media.key).await?;
                 let rest = Duration::from_micros(media.size_bytes * 1_000_000 / BYTES_PER_SECOND);
                 if stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {
                     return Ok(());
@@ -109,8 +109,7 @@ impl Maintenance {
         Ok(())
     }
 
-    async fn scrub_one(&self, media: &Media) -> Result<(), MaintenanceError> {
-        let key = media.key;
+    async fn scrub_one(&self, key: MediaKey) -> Result<(), MaintenanceError> {
         match self.store.verify(key).await {
             // Missing photos are counted by `missing`.
             Ok(Integrity::Whole | Integrity::Missing) => {}
@@ -129,6 +128,13 @@ impl Maintenance {
         }
         self.scrub.verified.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Verifies a photo that a reader found damaged, and moves it to quarantine as the scrub does.
+    pub(crate) async fn report_damage(&self, key: MediaKey) {
+        if self.rules.collects {
+            self.log_failure("a damaged photo cannot be verified", self.scrub_one(key).await);
+        }
     }
 
     /// Returns whether the photo is damaged and could not be moved to quarantine: its bytes must not be served.

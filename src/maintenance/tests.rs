@@ -55,8 +55,8 @@ async fn without_grace() -> Setup {
 async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
     let free = FreeDisk::Bytes(0);
     let catalog: Arc<dyn Catalog> = Arc::new(SledCatalog::open(&dir.path().join("db"), free).await.unwrap());
-    let store: Arc<dyn MediaStore> = Arc::new(LocalStore::open(&dir.path().join("media"), free).unwrap());
-    let publisher = Arc::new(Publisher::new(store, catalog));
+    let store = Arc::new(LocalStore::open(&dir.path().join("media"), free).unwrap());
+    let publisher = Arc::new(Publisher::new(Arc::clone(&store) as _, catalog));
     let rules = Rules {
         collects: true,
         grace,
@@ -65,7 +65,7 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
         draft_ttl: None,
         attempt_lifetime: Duration::from_secs(86_400),
     };
-    Setup { maintenance: Arc::new(Maintenance::new(rules, publisher)), dir }
+    Setup { maintenance: Arc::new(Maintenance::new(rules, publisher, store)), dir }
 }
 
 impl Setup {
@@ -322,10 +322,10 @@ impl Instances {
         let (dir, free, second) = (tempfile::tempdir().unwrap(), FreeDisk::Bytes(0), Duration::from_secs(1));
         let local = LocalStore::open(&dir.path().join("media"), free).unwrap();
         let scratch = Scratch { dir: local.scratch_dir().into(), min_free: free };
-        let store: Arc<dyn MediaStore> = Arc::new(local);
+        let store = Arc::new(local);
         let (mut ingests, mut maintenances) = (Vec::new(), Vec::new());
         for catalog in &catalogs {
-            let publisher = Arc::new(Publisher::new(Arc::clone(&store), Arc::clone(catalog)));
+            let publisher = Arc::new(Publisher::new(Arc::clone(&store) as _, Arc::clone(catalog)));
             let rules = Rules {
                 collects: true,
                 grace: Duration::ZERO,
@@ -334,7 +334,11 @@ impl Instances {
                 draft_ttl: None,
                 attempt_lifetime: DAY,
             };
-            maintenances.push(Arc::new(Maintenance::new(rules, Arc::clone(&publisher))));
+            maintenances.push(Arc::new(Maintenance::new(
+                rules,
+                Arc::clone(&publisher),
+                Arc::clone(&store) as _,
+            )));
             let limits = Limits {
                 photos: 5,
                 photos_per_draft: 5,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 
-use super::{Integrity, MediaStore, Staging, Stored};
+use super::{Integrity, MediaStore, RenditionName, RenditionStore, Staging, Stored};
 use crate::model::MediaKey;
 
 /// Who uses a store.
@@ -218,4 +218,75 @@ async fn quarantined_photo_is_neither_found_nor_listed(store: &dyn MediaStore) {
         assert!(store.list().try_concat().await.unwrap().is_empty());
     }
     assert_ne!(places[0], places[1], "what is there already stays");
+}
+
+async fn read_rendition(store: &dyn RenditionStore, name: RenditionName) -> Option<Bytes> {
+    let open = store.open_rendition(name).await.unwrap()?;
+    let found = store.find_rendition(name).await.unwrap().unwrap();
+    assert_eq!((open.object.len(), &open.stored), (found.length, &found));
+    let pieces: Vec<Bytes> = open.object.read(0..found.length).try_collect().await.unwrap();
+    Some(pieces.concat().into())
+}
+
+/// What every store of renditions must do. Leaves the store as it was.
+pub(super) async fn renditions<S: MediaStore + RenditionStore>(store: &S) {
+    let photo = Bytes::from_static(b"a photo with renditions");
+    let key = MediaKey::of(&photo);
+    let [small, large] = [320, 640].map(|side| RenditionName { key, side });
+    // A JPEG ends with the marker EOI.
+    let jpeg = |content: &[u8]| Bytes::from([content, b"\xFF\xD9"].concat());
+    assert!(!store.keep_rendition(small, jpeg(b"early")).await.unwrap(), "there is no photo");
+    assert_eq!(read_rendition(store, small).await, None);
+    publish(store, &[&photo]).await;
+    assert_eq!(read_rendition(store, small).await, None);
+    assert!(store.keep_rendition(small, jpeg(b"small")).await.unwrap());
+    assert!(store.keep_rendition(large, jpeg(b"large")).await.unwrap());
+    assert_eq!(read_rendition(store, small).await, Some(jpeg(b"small")));
+    let version = store.find_rendition(small).await.unwrap().unwrap().version;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    assert!(!version.is_empty() && version.chars().all(is_plain), "{version}");
+    assert!(store.keep_rendition(small, jpeg(b"anew!")).await.unwrap());
+    assert_eq!(read_rendition(store, small).await, Some(jpeg(b"anew!")));
+    assert_ne!(store.find_rendition(small).await.unwrap().unwrap().version, version);
+    let listed: Vec<MediaKey> = list(store).await.iter().map(|stored| stored.key).collect();
+    assert_eq!(listed, [key], "a rendition is no photo");
+    assert_eq!(store.verify(key).await.unwrap(), Integrity::Whole);
+    assert_eq!(strays(store).await, 0);
+    let soon = SystemTime::now() + Duration::from_secs(3600);
+    store.remove(&[key]).await.unwrap();
+    assert_eq!(read_rendition(store, small).await, None, "it is removed with the photo");
+    publish(store, &[&photo]).await;
+    assert_eq!(read_rendition(store, small).await, None, "it does not come back");
+    assert!(store.keep_rendition(small, jpeg(b"small")).await.unwrap());
+    assert_eq!(store.remove_older(key, soon).await.unwrap(), Some(photo.len() as u64));
+    publish(store, &[&photo]).await;
+    assert_eq!(read_rendition(store, small).await, None, "the collector removes it with the photo");
+    assert!(store.keep_rendition(small, jpeg(b"small")).await.unwrap());
+    store.quarantine(key).await.unwrap().unwrap();
+    publish(store, &[&photo]).await;
+    assert_eq!(read_rendition(store, small).await, None, "it is not kept for a damaged photo");
+    store.remove(&[key]).await.unwrap();
+}
+
+/// `lose` removes the file of a photo without the store.
+pub(super) async fn stray_renditions_are_removed<S: MediaStore + RenditionStore>(
+    store: &S,
+    lose: impl Fn(MediaKey),
+) {
+    let photos = [Bytes::from_static(b"stays"), Bytes::from_static(b"is lost")];
+    publish(store, &[&photos[0], &photos[1]]).await;
+    let names = photos.each_ref().map(|photo| RenditionName { key: MediaKey::of(photo), side: 320 });
+    for name in names {
+        assert!(store.keep_rendition(name, Bytes::from_static(b"\xFF\xD8\xFF\xD9")).await.unwrap());
+    }
+    lose(names[1].key);
+    assert_eq!(strays(store).await, 1);
+    assert!(store.open_rendition(names[0]).await.unwrap().is_some());
+    assert!(store.open_rendition(names[1]).await.unwrap().is_none());
+    assert_eq!(strays(store).await, 0);
+    store.remove(&[names[0].key]).await.unwrap();
+}
+
+async fn strays(store: &dyn RenditionStore) -> u64 {
+    store.remove_stray_renditions().try_collect::<Vec<u64>>().await.unwrap().iter().sum()
 }

@@ -8,6 +8,7 @@ mod conformance;
 mod local;
 mod name;
 mod object;
+mod rendition;
 
 use std::fs::File;
 use std::ops::Range;
@@ -21,8 +22,9 @@ use futures_util::stream::BoxStream;
 use sha2::{Digest, Sha256};
 
 pub(crate) use local::LocalStore;
-pub(crate) use name::MediaName;
+pub(crate) use name::{MediaName, RenditionName};
 pub(crate) use object::{AT_ONCE, Bucket, BucketError, BucketSettings, BucketStore, Fault, s3};
+pub(crate) use rendition::{OpenRendition, RenditionStore, StoredRendition};
 
 use crate::disk;
 use crate::model::MediaKey;
@@ -151,6 +153,8 @@ impl Integrity {
 /// Content addressing makes every write idempotent: equal bytes have equal keys, so publishing twice is publishing once.
 /// A reader sees a photo whole or not at all. Callers serialise [`publish`](Staging::publish), the end of its [`Publication`]
 /// and the removal of the same key among themselves; different keys are independent.
+///
+/// The renditions of a photo are in the store too, through [`RenditionStore`]. Whatever removes a photo removes them.
 #[async_trait]
 pub(crate) trait MediaStore: Send + Sync {
     /// Begins an upload, with nothing staged.

@@ -27,6 +27,10 @@ impl MediaName {
     /// The file extension of every photo that is stored today, with its dot.
     pub(crate) const EXTENSION: &'static str = STORED.extension;
 
+    /// How long a cache may keep a photo: for ever, because its name is the hash of its bytes. The same holds for renditions:
+    /// each shows the same photo, whichever version of this server made it.
+    pub(crate) const CACHE_CONTROL: &'static str = "public, max-age=31536000, immutable";
+
     /// The key of the photo.
     pub(crate) fn key(self) -> MediaKey {
         self.0
@@ -42,9 +46,9 @@ impl MediaName {
         Self::CONTENT_TYPE
     }
 
-    /// How long a cache may keep the photo: for ever, because its name is the hash of its bytes.
+    /// How long a cache may keep the photo.
     pub(crate) fn cache_control(self) -> &'static str {
-        "public, max-age=31536000, immutable"
+        Self::CACHE_CONTROL
     }
 
     /// A second name for the same bytes, as in `<sha256>.<tag>.jpg`.
@@ -87,9 +91,61 @@ impl FromStr for MediaName {
     }
 }
 
+/// The name of a smaller copy of a photo, as in `<sha256>/<longer side>.jpg`. It is the same in URLs, directories and buckets,
+/// so a web server or a CDN can read a store by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RenditionName {
+    /// The key of the photo.
+    pub key: MediaKey,
+    /// The longer side of the copy in pixels.
+    pub side: u32,
+}
+
+impl RenditionName {
+    /// Reads a name from its two parts. Returns `None` if they are not exactly those that [`fmt::Display`] writes.
+    pub(crate) fn parse(photo: &str, file: &str) -> Option<Self> {
+        let name =
+            Self { key: photo.parse().ok()?, side: file.strip_suffix(MediaName::EXTENSION)?.parse().ok()? };
+        (name.file() == file).then_some(name)
+    }
+
+    /// Returns the last part of the name.
+    pub(crate) fn file(self) -> String {
+        format!("{}{}", self.side, MediaName::EXTENSION)
+    }
+}
+
+impl fmt::Display for RenditionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}{}", self.key, self.side, MediaName::EXTENSION)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rendition_name_round_trips_and_other_texts_are_no_names() {
+        let key = MediaKey::of(b"photo");
+        let name = RenditionName { key, side: 320 };
+        assert_eq!(name.to_string(), format!("{key}/320.jpg"));
+        assert_eq!(RenditionName::parse(&key.to_string(), "320.jpg"), Some(name));
+        for bad in [
+            "320",
+            "0320.jpg",
+            "+320.jpg",
+            "-1.jpg",
+            "320.JPG",
+            "320.jpg.jpg",
+            ".jpg",
+            "99999999999.jpg",
+            "٣٢٠.jpg",
+        ] {
+            assert_eq!(RenditionName::parse(&key.to_string(), bad), None, "{bad}");
+        }
+        assert_eq!(RenditionName::parse(&format!("{key}.jpg"), "320.jpg"), None);
+    }
 
     #[test]
     fn name_round_trips_and_other_texts_are_no_names() {

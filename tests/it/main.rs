@@ -49,6 +49,7 @@ mod reconcile;
 mod redis;
 mod redis_server;
 mod refusals;
+mod renditions;
 mod resumable_forms;
 mod s3;
 mod settings;

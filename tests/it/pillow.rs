@@ -48,6 +48,19 @@ fn accepted_files_match_pillow() {
 }
 
 #[test]
+fn renditions_match_pillow() {
+    let (Some(corpus), Some(python)) = (corpus(), program("VINTEDBOT_TEST_PYTHON")) else { return };
+    let server = Server::start(&[]);
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/pillow_renditions.py");
+    let output = Command::new(python).arg(script).arg(server.url("")).arg(corpus).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let judged: Vec<Judged> = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(judged.len() >= 30, "{}", judged.len());
+    let unlike: Vec<_> = judged.iter().filter(|file| file.psnr.is_none_or(|psnr| psnr < 30.0)).collect();
+    assert!(unlike.is_empty(), "{unlike:.1?}");
+}
+
+#[test]
 fn webp_of_every_coding_and_png_without_end_match_pillow() {
     let Some(python) = program("VINTEDBOT_TEST_PYTHON") else { return };
     let server = Server::start(&[("JPEG_QUALITY", QUALITY)]);

@@ -324,11 +324,11 @@ impl Answers<'_> {
             UploadState::Failed(reason) => serde_json::from_str(reason).ok(),
             _ => None,
         };
-        let base_url = &self.api.media_base_url;
+        let urls = &self.api.urls;
         let (media, draft) = match outcome {
             Outcome::Nothing => (None, None),
-            Outcome::Photo(media) => (Some(MediaOut::new(&media, base_url)), None),
-            Outcome::Draft(draft) => (None, Some(DraftOut::new(draft, base_url))),
+            Outcome::Photo(media) => (Some(MediaOut::new(&media, urls)), None),
+            Outcome::Draft(draft) => (None, Some(DraftOut::new(draft, urls))),
         };
         UploadOut {
             id: row.id.to_string(),

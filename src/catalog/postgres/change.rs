@@ -238,7 +238,7 @@ impl Work for RemoveMedia {
     type Output = bool;
 
     async fn run(&self, client: &Client, commit: &Commit) -> Result<bool, Failed> {
-        let key = client.prepare_cached("SELECT key FROM media WHERE id = $1").await?;
+        let key = client.prepare_cached("SELECT key, width, height FROM media WHERE id = $1").await?;
         let (id, before) = (number(self.id.0), rows::system_time(self.before));
         let (begun, found) = join(client.batch_execute(BEGIN), client.query_opt(&key, &[&id])).await;
         begun?;
@@ -247,7 +247,8 @@ impl Work for RemoveMedia {
         lock_photos(client, &mut steps, &BTreeMap::from([(self.id, rows::key(&found, 0)?)])).await?;
         steps.add(client, CORRECT_REFERENCED, boxed![id]).await?;
         steps.add(client, REMOVE_SOURCES, boxed![id, before]).await?;
-        let what = Happening::PhotoRemoved { id: self.id, key: rows::key(&found, 0)? };
+        let [width, height] = [rows::side(&found, 1)?, rows::side(&found, 2)?];
+        let what = Happening::PhotoRemoved { id: self.id, key: rows::key(&found, 0)?, width, height };
         let (sql, params) = outbox::removal(what, before, self.events)?;
         steps.add(client, sql, params).await?;
         let changed = steps.commit(client, commit).await?;

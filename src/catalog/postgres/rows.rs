@@ -95,6 +95,11 @@ pub(super) fn source(row: &Row, at: usize) -> Result<SourceId, CatalogError> {
     Ok(SourceId::from_digest(digest(column(row, at)?)?))
 }
 
+/// Reads a number of pixels in column `at`.
+pub(super) fn side(row: &Row, at: usize) -> Result<u32, CatalogError> {
+    unsigned(row, at)
+}
+
 /// Reads the id in column `at`.
 pub(super) fn id(row: &Row, at: usize) -> Result<u64, CatalogError> {
     unsigned(row, at)

@@ -364,7 +364,8 @@ impl Transaction<'_> {
         self.media_by_key.remove(row.key.as_bytes())?;
         self.references.remove(&key)?;
         self.unreferenced.remove(unreferenced_key(since, id))?;
-        self.record_event(|| Happening::PhotoRemoved { id, key: row.key }, now)?;
+        let (key_of_file, width, height) = (row.key, row.width, row.height);
+        self.record_event(|| Happening::PhotoRemoved { id, key: key_of_file, width, height }, now)?;
         for source in sources {
             self.sources_by_media.remove(source_key(id, source))?;
             if self.media_by_source.get(source)?.is_some_and(|media| media == key) {

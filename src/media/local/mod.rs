@@ -12,6 +12,7 @@ mod list;
 mod publish;
 mod quarantine;
 mod reading;
+mod renditions;
 mod staged_file;
 mod staging;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use nix::unistd::{AccessFlags, access};
 
 use self::directories::Directories;
-use self::files::{found, remove_file, stored};
+use self::files::{found, stored};
 use self::staging::LocalStaging;
 use super::{Integrity, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
 use crate::blocking::blocking;
@@ -79,8 +80,8 @@ impl LocalStore {
     }
 
     async fn remove_files(&self, keys: &[MediaKey]) -> io::Result<()> {
-        let paths: Vec<PathBuf> = keys.iter().map(|key| self.path(*key)).collect();
-        blocking(move || paths.iter().try_for_each(|path| remove_file(path))).await?;
+        let (root, keys) = (Arc::clone(&self.root), keys.to_vec());
+        blocking(move || keys.iter().try_for_each(|key| renditions::remove_with_photo(&root, *key))).await?;
         self.directories.names().sync().await
     }
 
@@ -136,7 +137,12 @@ impl MediaStore for LocalStore {
             return Ok(());
         };
         let photo = self.path(key);
-        blocking(move || publish::reconcile(&photo, &staged, keep)).await?;
+        let root = Arc::clone(&self.root);
+        blocking(move || {
+            publish::reconcile(&photo, &staged, keep)?;
+            if found(fs::metadata(&photo))?.is_none() { renditions::remove_all(&root, key) } else { Ok(()) }
+        })
+        .await?;
         self.pending_files().remove(&key);
         Ok(())
     }
@@ -148,10 +154,10 @@ impl MediaStore for LocalStore {
 
     async fn remove_older(&self, key: MediaKey, than: SystemTime) -> Result<Option<u64>, MediaError> {
         self.directories.writable()?;
-        let path = self.path(key);
+        let (root, path) = (Arc::clone(&self.root), self.path(key));
         let removed = blocking(move || match found(fs::metadata(&path))? {
             Some(file) if file.is_file() && file.modified()? < than => {
-                remove_file(&path)?;
+                renditions::remove_with_photo(&root, key)?;
                 Ok::<_, io::Error>(Some(file.len()))
             }
             _ => Ok(None),
@@ -163,7 +169,12 @@ impl MediaStore for LocalStore {
     async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError> {
         self.directories.writable()?;
         let (path, root) = (self.path(key), Arc::clone(&self.root));
-        let moved = blocking(move || quarantine::move_aside(&path, &root, key)).await?;
+        let moved = blocking(move || {
+            let moved = quarantine::move_aside(&path, &root, key)?;
+            renditions::remove_all(&root, key)?;
+            Ok::<_, io::Error>(moved)
+        })
+        .await?;
         if moved.is_some() {
             self.directories.names().sync().await?;
         }

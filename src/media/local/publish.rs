@@ -11,7 +11,7 @@ use tempfile::TempPath;
 
 use super::files::{found, has_no_links, remove_file};
 use super::staged_file::StagedFile;
-use super::{LocalStore, quarantine, reading};
+use super::{LocalStore, quarantine, reading, renditions};
 use crate::blocking::blocking;
 use crate::disk;
 use crate::media::{Integrity, MediaError, Publication};
@@ -66,7 +66,7 @@ impl LocalPublication {
         };
         if let Err(error) = linked() {
             for key in created {
-                let _best_effort = fs::remove_file(store.path(key));
+                let _best_effort = renditions::remove_with_photo(&store.root, key);
             }
             return Err(error);
         }

@@ -5,7 +5,7 @@ use nix::sys::stat::{Mode, SFlag, mknod};
 use super::directories::STAGING;
 use super::quarantine::QUARANTINE;
 use super::*;
-use crate::media::{Publication, conformance};
+use crate::media::{Publication, RenditionName, RenditionStore, conformance};
 
 fn open(dir: &Path) -> LocalStore {
     LocalStore::open(dir, FreeDisk::Bytes(0)).unwrap()
@@ -51,6 +51,55 @@ async fn conforms() {
     let damage = |key| conformance::flip_a_byte(&dir.path().join(format!("{key}.jpg")));
     conformance::run(&open(dir.path()), conformance::Users::One, damage).await;
     assert_eq!(names(dir.path()), Vec::<String>::new(), "the suite leaves nothing behind");
+}
+
+#[tokio::test]
+async fn renditions_conform() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    conformance::renditions(&store).await;
+    let lose = |key| fs::remove_file(dir.path().join(format!("{key}.jpg"))).unwrap();
+    conformance::stray_renditions_are_removed(&store, lose).await;
+    assert_eq!(names(dir.path()), Vec::<String>::new());
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| name == STAGING || name == QUARANTINE), "{left:?}");
+}
+
+#[tokio::test]
+async fn rendition_that_a_loss_of_power_cut_off_is_absent_and_can_be_kept_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    published(&store, &[b"photo"]).await.commit().await;
+    let name = RenditionName { key: MediaKey::of(b"photo"), side: 320 };
+    let whole = Bytes::from_static(b"\xFF\xD8 copy \xFF\xD9");
+    let path = dir.path().join(name.to_string());
+    for cut in [0, 1, whole.len() - 1] {
+        assert!(store.keep_rendition(name, whole.clone()).await.unwrap());
+        assert!(store.find_rendition(name).await.unwrap().is_some());
+        fs::write(&path, &whole[..cut]).unwrap();
+        assert!(store.find_rendition(name).await.unwrap().is_none(), "{cut}");
+    }
+    fs::write(&path, vec![0; whole.len()]).unwrap();
+    assert!(store.open_rendition(name).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn foreign_files_in_the_place_of_renditions_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    published(&store, &[b"photo", b"other"]).await.commit().await;
+    let [key, other] = [MediaKey::of(b"photo"), MediaKey::of(b"other")];
+    let name = RenditionName { key, side: 320 };
+    assert!(store.keep_rendition(name, Bytes::from_static(b"\xFF\xD9")).await.unwrap());
+    fs::write(dir.path().join(format!("{key}/notes.txt")), "mine").unwrap();
+    fs::write(dir.path().join(other.to_string()), "a file, not a directory").unwrap();
+    store.remove(&[key, other]).await.unwrap();
+    let left: Vec<_> = fs::read_dir(dir.path().join(key.to_string()))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["notes.txt"]);
+    assert!(dir.path().join(other.to_string()).is_file());
 }
 
 #[tokio::test]

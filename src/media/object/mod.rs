@@ -18,6 +18,7 @@ mod bucket;
 mod fault;
 mod http;
 mod publish;
+mod renditions;
 pub(crate) mod s3;
 mod service;
 #[cfg(test)]
@@ -183,7 +184,8 @@ impl MediaStore for BucketStore {
     }
 
     async fn remove(&self, keys: &[MediaKey]) -> Result<(), MediaError> {
-        let removals = keys.iter().map(|key| self.0.delete(*key)).collect::<Vec<_>>();
+        let removals =
+            keys.iter().map(|key| renditions::remove_with_photo(&self.0, *key)).collect::<Vec<_>>();
         stream::iter(removals).buffer_unordered(AT_ONCE).try_collect().await
     }
 
@@ -192,12 +194,17 @@ impl MediaStore for BucketStore {
             match self.0.head(key).await?.as_ref().and_then(stored) {
                 Some(photo) if photo.modified < than => {
                     self.0.delete(key).await?;
-                    Ok(Some(photo.length))
+                    Ok::<_, MediaError>(Some(photo.length))
                 }
                 _ => Ok(None),
             }
         };
-        timeout(REMOVED_WITHIN, removal).await.map_err(|late| MediaError::Unavailable(late.into()))?
+        let removal = timeout(REMOVED_WITHIN, removal);
+        let removed = removal.await.map_err(|late| MediaError::Unavailable(late.into()))??;
+        if removed.is_some() {
+            renditions::remove_all(&self.0, key).await?;
+        }
+        Ok(removed)
     }
 
     async fn quarantine(&self, key: MediaKey) -> Result<Option<String>, MediaError> {
@@ -206,7 +213,7 @@ impl MediaStore for BucketStore {
         if found(self.0.ask(self.0.client.copy(&from, &Path::from(name.as_str()))).await)?.is_none() {
             return Ok(None);
         }
-        self.0.delete(key).await?;
+        renditions::remove_with_photo(&self.0, key).await?;
         Ok(Some(format!("{}://{}/{name}", self.0.scheme, self.0.name)))
     }
 

@@ -55,6 +55,15 @@ async fn conforms() {
     assert_eq!(std::fs::read_dir(setup.scratch.path()).unwrap().count(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn renditions_conform() {
+    let setup = setup().await;
+    let media = setup.server.dir().join(BUCKET).join("media");
+    conformance::renditions(&setup.store).await;
+    let lose = |key| std::fs::remove_file(media.join(format!("{key}.jpg"))).unwrap();
+    conformance::stray_renditions_are_removed(&setup.store, lose).await;
+}
+
 #[tokio::test]
 async fn list_spans_several_answers_and_skips_foreign_objects() {
     let setup = setup().await;

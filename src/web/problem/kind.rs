@@ -88,7 +88,7 @@ problem_kinds! {
     Internal = INTERNAL_SERVER_ERROR "internal": "The server failed. Its log has the cause under the `request_id`.";
     StorageFailed = INTERNAL_SERVER_ERROR "storage-failed": "The upload failed while it was stored. Nothing of it is kept.";
     UnknownTransferCoding = NOT_IMPLEMENTED "unknown-transfer-coding": "The body has a Transfer-Encoding other than chunked.";
-    Busy = SERVICE_UNAVAILABLE "busy": "The server has no worker or memory free for this upload.";
+    Busy = SERVICE_UNAVAILABLE "busy": "The server has no worker or memory free for this photo.";
     NotReady = SERVICE_UNAVAILABLE "not-ready": "A part named in `down` does not work, so that uploads fail.";
     ReadOnly = SERVICE_UNAVAILABLE "read-only": "Uploads and changes are switched off while the stores are moved.";
     TooManyConnections = SERVICE_UNAVAILABLE "too-many-connections": "The client has too many requests open on other connections.";

@@ -1,0 +1,202 @@
+//! Renditions on a local disk: `<root>/<sha256>/<longer side>.jpg`, beside `<root>/<sha256>.jpg`.
+//!
+//! They are written to the staging directory and renamed. Nothing is synced, so that a loss of power may cut a file off. Every
+//! JPEG of this server ends with the marker EOI: a file that does not is absent for readers, and the next one replaces it.
+
+use std::fs::{self, File, ReadDir};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use super::files::{found, remove_file};
+use super::{LocalStore, OpenFile, reading};
+use crate::blocking::blocking;
+use crate::media::{MediaError, MediaName, OpenRendition, RenditionName, RenditionStore, StoredRendition};
+use crate::model::MediaKey;
+use crate::page_cache;
+
+/// The last bytes of a JPEG (ITU-T T.81, table B.1).
+const EOI: [u8; 2] = [0xFF, 0xD9];
+/// Directory entries that are read for one page of strays.
+const PAGE: usize = 256;
+
+#[async_trait]
+impl RenditionStore for LocalStore {
+    async fn find_rendition(&self, name: RenditionName) -> Result<Option<StoredRendition>, MediaError> {
+        Ok(self.open_whole(name).await?.map(|(_, stored)| stored))
+    }
+
+    async fn open_rendition(&self, name: RenditionName) -> Result<Option<OpenRendition>, MediaError> {
+        let opened = self.open_whole(name).await?;
+        Ok(opened.map(|(file, stored)| {
+            let object = Box::new(OpenFile { file: Arc::new(file), length: stored.length });
+            OpenRendition { stored, object }
+        }))
+    }
+
+    async fn keep_rendition(&self, name: RenditionName, bytes: Bytes) -> Result<bool, MediaError> {
+        self.directories.writable()?;
+        let (store, photo) = (self.clone(), self.path(name.key));
+        let keeping = move || {
+            if !is_file(&photo)? {
+                return Ok(false);
+            }
+            store.min_free.check(&store.root)?;
+            write(&store.directories.staging(), &store.root.join(name.to_string()), &bytes)?;
+            // A removal between the two looks may have missed this rendition.
+            if is_file(&photo)? {
+                return Ok(true);
+            }
+            remove_all(&store.root, name.key)?;
+            Ok::<_, io::Error>(false)
+        };
+        Ok(blocking(keeping).await?)
+    }
+
+    fn remove_stray_renditions(&self) -> BoxStream<'static, Result<u64, MediaError>> {
+        let (root, access) = (Arc::clone(&self.root), self.directories.writable());
+        stream::try_unfold((access.map(|()| None), root), |(at, root)| async move {
+            let removing = move || match remove_page(at?, &root)? {
+                Some((removed, names)) => Ok(Some((removed, (Ok(Some(names)), root)))),
+                None => Ok::<_, io::Error>(None),
+            };
+            Ok(blocking(removing).await?)
+        })
+        .boxed()
+    }
+}
+
+impl LocalStore {
+    /// Opens a whole rendition of a photo that exists.
+    async fn open_whole(&self, name: RenditionName) -> io::Result<Option<(File, StoredRendition)>> {
+        let (photo, path) = (self.path(name.key), self.root.join(name.to_string()));
+        if page_cache::open(&photo).is_some()
+            && let Some((file, metadata)) = page_cache::open(&path)
+            && let Some(end) = metadata.len().checked_sub(2)
+            && page_cache::read(&file, end, 2).is_some_and(|end| *end == EOI)
+        {
+            let stored = stored(&file)?;
+            return Ok(Some((file, stored)));
+        }
+        blocking(move || {
+            if !is_file(&photo)? {
+                return Ok(None);
+            }
+            let Some((file, length)) = reading::open_photo(&path)? else { return Ok(None) };
+            let mut end = [0; 2];
+            let is_whole = length >= 2 && file.read_exact_at(&mut end, length - 2).is_ok() && end == EOI;
+            if !is_whole {
+                return Ok(None);
+            }
+            let stored = stored(&file)?;
+            Ok(Some((file, stored)))
+        })
+        .await
+    }
+}
+
+/// The version is length, time and inode. Files are replaced by other files, never written to, and the clock of files is
+/// coarse: the inode differs from that of the file that is replaced.
+fn stored(file: &File) -> io::Result<StoredRendition> {
+    let metadata = file.metadata()?;
+    let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let version = format!("{:x}-{:x}-{:x}", metadata.len(), modified.as_nanos(), metadata.ino());
+    Ok(StoredRendition { length: metadata.len(), version })
+}
+
+fn is_file(photo: &Path) -> io::Result<bool> {
+    Ok(found(fs::metadata(photo))?.is_some_and(|entry| entry.is_file()))
+}
+
+/// Writes a file and gives it its name, atomically. Blocks.
+fn write(staging: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix("rendition.").tempfile_in(staging)?;
+    file.write_all(bytes)?;
+    file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
+    let staged = file.into_temp_path();
+    match fs::rename(&staged, path) {
+        // The first rendition of the photo.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), |dir| exists(fs::create_dir(dir)))?;
+            fs::rename(&staged, path)?;
+        }
+        renamed => renamed?,
+    }
+    // There is no file of this name any more.
+    let _never_fails = staged.keep();
+    Ok(())
+}
+
+fn exists(created: io::Result<()>) -> io::Result<()> {
+    match created {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        created => created,
+    }
+}
+
+/// Removes the photo under `key` and its renditions. A crash in between leaves the photo, which is then removed again. Blocks.
+pub(super) fn remove_with_photo(root: &Path, key: MediaKey) -> io::Result<()> {
+    remove_all(root, key)?;
+    remove_file(&root.join(MediaName::from(key).to_string()))?;
+    // Those that were kept meanwhile.
+    remove_all(root, key)
+}
+
+/// Removes all renditions of a photo. Other files in their directory stay. Blocks.
+pub(super) fn remove_all(root: &Path, key: MediaKey) -> io::Result<()> {
+    let dir = root.join(key.to_string());
+    let names = match fs::read_dir(&dir) {
+        // A foreign file.
+        Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(()),
+        names => match found(names)? {
+            Some(names) => names,
+            None => return Ok(()),
+        },
+    };
+    for entry in names {
+        let path = entry?.path();
+        if is_rendition(&path, key) {
+            remove_file(&path)?;
+        }
+    }
+    match fs::remove_dir(&dir) {
+        // A rendition that is being kept, or a foreign file.
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => found(removed).map(drop),
+    }
+}
+
+fn is_rendition(path: &Path, key: MediaKey) -> bool {
+    let file = path.file_name().and_then(|name| name.to_str());
+    file.is_some_and(|file| RenditionName::parse(&key.to_string(), file).is_some())
+}
+
+/// Reads one page of the root, and removes the renditions in it whose photos are gone. Returns how many, and the rest of the
+/// root, or `None` at its end. Blocks.
+fn remove_page(at: Option<ReadDir>, root: &Path) -> io::Result<Option<(u64, ReadDir)>> {
+    let mut names = at.map_or_else(|| root.read_dir(), Ok)?;
+    let mut entries = names.by_ref().take(PAGE).peekable();
+    if entries.peek().is_none() {
+        return Ok(None);
+    }
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry?;
+        let key: Option<MediaKey> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(key) = key
+            && entry.file_type()?.is_dir()
+            && !is_file(&root.join(MediaName::from(key).to_string()))?
+        {
+            let renditions = found(fs::read_dir(entry.path()))?.into_iter().flatten();
+            removed += renditions.flatten().filter(|file| is_rendition(&file.path(), key)).count() as u64;
+            remove_all(root, key)?;
+        }
+    }
+    Ok(Some((removed, names)))
+}

@@ -1,0 +1,135 @@
+//! Renditions in a bucket: `media/<sha256>/<longer side>.jpg`, beside `media/<sha256>.jpg`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use object_store::list::PaginatedListOptions;
+use object_store::path::Path;
+use object_store::{Attribute, Attributes, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions};
+
+use super::bucket::{AT_ONCE, Bucket, PHOTOS, stored};
+use super::fault::{Fault, found};
+use super::{BucketStore, OpenObject};
+use crate::media::{
+    Link, MediaError, MediaName, OpenRendition, RenditionName, RenditionStore, StoredRendition,
+};
+use crate::model::MediaKey;
+
+fn path(name: RenditionName) -> Path {
+    Path::from(format!("{PHOTOS}{name}"))
+}
+
+/// Returns the name of an object, if it is a rendition.
+fn name_of(object: &ObjectMeta) -> Option<RenditionName> {
+    let (photo, file) = object.location.as_ref().strip_prefix(PHOTOS)?.split_once('/')?;
+    RenditionName::parse(photo, file)
+}
+
+/// The version is the ETag of the service, or else length and time.
+fn described(object: &ObjectMeta) -> StoredRendition {
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
+    let tag = object.e_tag.as_deref().unwrap_or_default();
+    let tag: String = tag.trim_start_matches("W/").chars().filter(is_plain).take(64).collect();
+    let version = match tag.is_empty() {
+        true => format!("{:x}-{:x}", object.size, object.last_modified.timestamp()),
+        false => tag,
+    };
+    StoredRendition { length: object.size, version }
+}
+
+#[async_trait]
+impl RenditionStore for BucketStore {
+    async fn find_rendition(&self, name: RenditionName) -> Result<Option<StoredRendition>, MediaError> {
+        let object = found(self.0.ask(self.0.client.head(&path(name))).await)?;
+        Ok(object.as_ref().map(described))
+    }
+
+    async fn open_rendition(&self, name: RenditionName) -> Result<Option<OpenRendition>, MediaError> {
+        let (bucket, path) = (Arc::clone(&self.0), path(name));
+        let Some(object) = found(bucket.ask(bucket.client.get(&path)).await)? else { return Ok(None) };
+        let stored = described(&object.meta);
+        let (length, content) = (object.meta.size, object.into_stream());
+        Ok(Some(OpenRendition { stored, object: Box::new(OpenObject { bucket, path, length, content }) }))
+    }
+
+    async fn keep_rendition(&self, name: RenditionName, bytes: Bytes) -> Result<bool, MediaError> {
+        let photo = MediaName::from(name.key);
+        let attributes = Attributes::from_iter([
+            (Attribute::ContentType, photo.content_type()),
+            (Attribute::CacheControl, photo.cache_control()),
+        ]);
+        let options = PutOptions { attributes, ..Default::default() };
+        // The semaphore is never closed, so this fails never.
+        let turn = self.0.puts.acquire().await.map_err(std::io::Error::other)?;
+        match self.0.ask(self.0.client.put_opts(&path(name), bytes.into(), options)).await {
+            Ok(_) => {}
+            // The service contradicts itself: an object that is being created cannot be absent.
+            Err(Fault::Absent) => return Err(MediaError::Unavailable(Fault::Absent.into())),
+            Err(fault) => return Err(fault.into()),
+        }
+        drop(turn);
+        if self.0.head(name.key).await?.is_some() {
+            return Ok(true);
+        }
+        remove_all(&self.0, name.key).await?;
+        Ok(false)
+    }
+
+    async fn rendition_link(&self, name: RenditionName) -> Result<Option<Link>, MediaError> {
+        let lifetime = self.0.link_lifetime;
+        if lifetime.is_zero() {
+            return Ok(None);
+        }
+        let signed = self.0.client.signed_url(hyper::Method::GET, &path(name), lifetime).await;
+        Ok(Some(Link { url: signed.map_err(Fault::from)?.into(), lifetime }))
+    }
+
+    fn remove_stray_renditions(&self) -> BoxStream<'static, Result<u64, MediaError>> {
+        let first = Some(PaginatedListOptions::default());
+        stream::try_unfold((Arc::clone(&self.0), first), |(bucket, options)| async move {
+            let Some(options) = options else { return Ok(None) };
+            let page = bucket.ask(bucket.client.list_paginated(Some(PHOTOS), options)).await?;
+            let objects = page.result.objects;
+            let mut present: HashSet<MediaKey> =
+                objects.iter().filter_map(stored).map(|photo| photo.key).collect();
+            let mut removed = 0;
+            for name in objects.iter().filter_map(name_of) {
+                // Most services list a photo directly before its renditions.
+                if !present.contains(&name.key) && bucket.head(name.key).await?.is_some() {
+                    present.insert(name.key);
+                }
+                if !present.contains(&name.key) {
+                    found(bucket.ask(bucket.client.delete(&path(name))).await)?;
+                    removed += 1;
+                }
+            }
+            let next = page
+                .page_token
+                .map(|token| PaginatedListOptions { page_token: Some(token), ..Default::default() });
+            Ok(Some((removed, (bucket, next))))
+        })
+        .boxed()
+    }
+}
+
+/// Removes the photo under `key` and its renditions. A crash in between leaves the photo, which is then removed again.
+pub(super) async fn remove_with_photo(bucket: &Bucket, key: MediaKey) -> Result<(), MediaError> {
+    remove_all(bucket, key).await?;
+    bucket.delete(key).await?;
+    // Those that were kept meanwhile.
+    remove_all(bucket, key).await
+}
+
+/// Removes all renditions of a photo. There are fewer than fit one page of a list.
+pub(super) async fn remove_all(bucket: &Bucket, key: MediaKey) -> Result<(), MediaError> {
+    let prefix = format!("{PHOTOS}{key}/");
+    let options = PaginatedListOptions::default();
+    let page = bucket.ask(bucket.client.list_paginated(Some(&prefix), options)).await?;
+    let removals: Vec<_> = page.result.objects.iter().filter_map(name_of).map(path).collect();
+    let removals =
+        removals.into_iter().map(async |path| found(bucket.ask(bucket.client.delete(&path)).await).map(drop));
+    stream::iter(removals).buffer_unordered(AT_ONCE).try_collect().await
+}

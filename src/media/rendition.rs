@@ -1,0 +1,65 @@
+//! The smaller copies of photos, beside the photos of a store.
+//!
+//! A rendition can be made again from its photo at any time, so that a store may lose one, and syncs none.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use super::{Link, MediaError, MediaObject, RenditionName};
+
+/// What a store knows about a rendition without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredRendition {
+    /// Length in bytes.
+    pub length: u64,
+    /// Letters, digits and hyphens that differ for each file that was ever kept under the name.
+    pub version: String,
+}
+
+/// A rendition, opened for reading. It can be read to its end even if it is replaced or removed.
+pub(crate) struct OpenRendition {
+    /// What the store knows about it.
+    pub stored: StoredRendition,
+    /// Its bytes.
+    pub object: Box<dyn MediaObject>,
+}
+
+/// The renditions of a store of photos.
+///
+/// A reader sees a rendition whole or not at all. The methods need no locks: a rendition that is kept while its photo is
+/// removed is removed too.
+#[async_trait]
+pub(crate) trait RenditionStore: Send + Sync {
+    /// Returns what the store knows about a rendition, or `None` if it has none.
+    ///
+    /// # Errors
+    /// The store failed.
+    async fn find_rendition(&self, name: RenditionName) -> Result<Option<StoredRendition>, MediaError>;
+
+    /// Opens a rendition, or returns `None` if the store has none.
+    ///
+    /// # Errors
+    /// The store failed.
+    async fn open_rendition(&self, name: RenditionName) -> Result<Option<OpenRendition>, MediaError>;
+
+    /// Keeps `bytes` under `name`, in the place of an earlier rendition. Returns false, and keeps nothing, if the store does
+    /// not have the photo.
+    ///
+    /// # Errors
+    /// The store failed, or is full. An earlier rendition stays.
+    async fn keep_rendition(&self, name: RenditionName, bytes: Bytes) -> Result<bool, MediaError>;
+
+    /// Returns a URL from which a client can read a rendition, or `None` if this store gives none. Does not check whether
+    /// the rendition exists.
+    ///
+    /// # Errors
+    /// The URL cannot be made now.
+    async fn rendition_link(&self, _name: RenditionName) -> Result<Option<Link>, MediaError> {
+        Ok(None)
+    }
+
+    /// Removes renditions whose photo is gone, as a crash may leave them. Each item is how many were removed in one page of
+    /// bounded size. The stream ends after its first error.
+    fn remove_stray_renditions(&self) -> BoxStream<'static, Result<u64, MediaError>>;
+}
