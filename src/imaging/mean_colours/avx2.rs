@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{
-    BITS, Block, CHROMA_BITS, Changed, HALF, LUMA_OFFSET, MOST_BEND, Means, SMALL_RANGE, Slopes, fix,
+    BITS, Block, CHROMA_BITS, Changed, DITHER, HALF, LUMA_OFFSET, MOST_BEND, Means, SMALL_RANGE, Slopes, fix,
 };
 
 const SHIFT: i32 = BITS as i32;
@@ -48,17 +48,19 @@ pub(super) fn change(block: &Block<'_>, means: &Means, pixels: &[[u8; 4]; HALF],
     let blue = multiply(_mm256_subs_epi16(b, luma), fix::BLUE);
     let red = multiply(_mm256_subs_epi16(r, luma), fix::RED);
 
-    let step = rounded(luma);
-    // Both pixels of a pair get the same step.
-    let doubled = |step: __m256i| -> __m256i {
-        let step = _mm256_packus_epi16(step, step);
-        _mm256_unpacklo_epi8(step, step)
+    let changed = |row: [u8; 2 * HALF], dither: [i16; 2]| -> __m256i {
+        let steps = dither.map(|dither| -> __m256i {
+            _mm256_srai_epi16::<SHIFT>(_mm256_add_epi16(luma, _mm256_set1_epi16(dither)))
+        });
+        // Both pixels of a pair get a step of their own.
+        let pairs = |[left, right]: [__m256i; 2]| -> __m256i {
+            _mm256_unpacklo_epi8(_mm256_packus_epi16(left, left), _mm256_packus_epi16(right, right))
+        };
+        let down = steps.map(|step| _mm256_sub_epi16(_mm256_setzero_si256(), step));
+        _mm256_subs_epu8(_mm256_adds_epu8(bytemuck::must_cast(row), pairs(steps)), pairs(down))
     };
-    let (up, down) = (doubled(step), doubled(_mm256_sub_epi16(_mm256_setzero_si256(), step)));
-    let changed =
-        |row: [u8; 2 * HALF]| _mm256_subs_epu8(_mm256_adds_epu8(bytemuck::must_cast(row), up), down);
-    let upper = bytemuck::must_cast(changed(*block.upper));
-    let lower = bytemuck::must_cast(changed(*block.lower));
+    let upper = bytemuck::must_cast(changed(*block.upper, DITHER[0]));
+    let lower = bytemuck::must_cast(changed(*block.lower, DITHER[1]));
     let sample = |chroma: __m256i, change: __m256i| -> __m256i {
         let chroma = _mm256_srai_epi16::<CHROMA_SHIFT>(chroma);
         _mm256_add_epi16(_mm256_add_epi16(chroma, _mm256_set1_epi16(128)), rounded(change))

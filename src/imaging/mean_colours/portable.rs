@@ -1,7 +1,7 @@
 //! Implements the steps for a block of pixels without SIMD, for every processor. AVX2 code gives the same samples.
 
 use super::{
-    BITS, Block, CHROMA_BITS, Changed, HALF, LUMA_OFFSET, MOST_BEND, Means, SMALL_RANGE, Slopes, fix,
+    BITS, Block, CHROMA_BITS, Changed, DITHER, HALF, LUMA_OFFSET, MOST_BEND, Means, SMALL_RANGE, Slopes, fix,
 };
 
 /// Returns the means of a block, and its pixels with mean luma.
@@ -38,7 +38,7 @@ pub(super) fn change(block: &Block<'_>, means: &Means, pixels: &[[u8; 4]; HALF],
         let luma = multiply(r, fix::LUMA[0]) + multiply(g, fix::LUMA[1]) + multiply(b, fix::LUMA[2]);
         let blue = multiply(b.saturating_sub(luma), fix::BLUE);
         let red = multiply(r.saturating_sub(luma), fix::RED);
-        steps[at] = rounded(luma);
+        steps[at] = luma;
         new.blue[at] = byte(i16::from(block.blue[at]) + rounded(blue));
         new.red[at] = byte(i16::from(block.red[at]) + rounded(red));
         let bend = |change: i16, [a, b]: [i16; 2]| {
@@ -51,10 +51,12 @@ pub(super) fn change(block: &Block<'_>, means: &Means, pixels: &[[u8; 4]; HALF],
         let is_clipped = (range > SMALL_RANGE) & (2 * least.min(255 - most).unsigned_abs() <= range);
         is_wrong[at] = is_bent | is_clipped;
     }
-    for row in [&mut new.upper, &mut new.lower] {
-        row.iter_mut()
-            .enumerate()
-            .for_each(|(at, sample)| *sample = byte(i16::from(*sample) + steps[at / 2]));
+    for (row, dither) in [&mut new.upper, &mut new.lower].into_iter().zip(DITHER) {
+        for (pair, step) in row.as_chunks_mut::<2>().0.iter_mut().zip(steps) {
+            for (sample, dither) in pair.iter_mut().zip(dither) {
+                *sample = byte(i16::from(*sample) + ((step + dither) >> BITS));
+            }
+        }
     }
     new.wrong = (0..).zip(is_wrong).map(|(at, is_wrong)| u32::from(is_wrong) << (2 * at)).sum();
     new

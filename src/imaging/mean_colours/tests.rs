@@ -75,6 +75,24 @@ fn edges_in_saturated_colours_change_as_pixel_by_pixel() {
     }
 }
 
+#[test]
+fn fraction_of_a_change_of_luma_is_spread_over_the_four_pixels() {
+    let block = Block {
+        upper: &mut [100; BLOCK],
+        lower: &mut [100; BLOCK],
+        blue: &mut [128; HALF],
+        red: &mut [128; HALF],
+    };
+    let (means, pixels) = portable::means(&block);
+    // 0.299, 0.587 and 1 of a level, as quarters.
+    for (change, quarters) in [([1, 0, 0], 1), ([0, 1, 0], 2), ([1, 1, 1], 4)] {
+        let pixels = pixels.map(|[r, g, b, a]| [r + change[0], g + change[1], b + change[2], a]);
+        let new = portable::change(&block, &means, &pixels, &Slopes([[0; 2]; 3]));
+        let sum: u32 = [&new.upper[..2], &new.lower[..2]].concat().iter().map(|luma| u32::from(*luma)).sum();
+        assert_eq!(sum, 400 + quarters, "{change:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn portable_code_gives_the_samples_of_avx2(
