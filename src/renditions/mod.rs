@@ -31,7 +31,7 @@ const IN_PROGRESS: usize = 128;
 pub(crate) struct Rules {
     /// The renditions that may be asked for.
     pub sizes: RenditionSizes,
-    /// How photos are made. A rendition has the same quality.
+    /// How photos are made.
     pub recipe: Recipe,
     /// Whether renditions are kept. Otherwise each request makes its own.
     pub keeps: bool,

@@ -130,7 +130,7 @@ impl Visit for Fields<'_> {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'"' && byte != b'\\';
-        if field.name() == "message" {
+        if field.name() == "message" || field.name().starts_with("log.") {
             self.record_debug(field, &format_args!("{value}"));
         } else if value.bytes().all(is_plain) && !field.name().starts_with("r#") {
             // The same text as that of `Debug`, which looks at each character.

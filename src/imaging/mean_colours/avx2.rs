@@ -2,9 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{
-    BITS, Block, CHROMA_BITS, Changed, DITHER, HALF, LUMA_OFFSET, MOST_BEND, Means, SMALL_RANGE, Slopes, fix,
-};
+use super::numbers::{BITS, CHROMA_BITS, DITHER, HALF, LUMA_OFFSET, MOST_BEND, SMALL_RANGE, fix};
+use super::{Block, Changed, Means, Slopes};
 
 const SHIFT: i32 = BITS as i32;
 const CHROMA_SHIFT: i32 = CHROMA_BITS as i32;

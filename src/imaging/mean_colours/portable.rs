@@ -1,8 +1,7 @@
 //! Implements the steps for a block of pixels without SIMD, for every processor. AVX2 code gives the same samples.
 
-use super::{
-    BITS, Block, CHROMA_BITS, Changed, DITHER, HALF, LUMA_OFFSET, MOST_BEND, Means, SMALL_RANGE, Slopes, fix,
-};
+use super::numbers::{BITS, CHROMA_BITS, DITHER, HALF, LUMA_OFFSET, MOST_BEND, SMALL_RANGE, fix};
+use super::{Block, Changed, Means, Slopes};
 
 /// Returns the means of a block, and its pixels with mean luma.
 #[inline(always)]

@@ -56,7 +56,9 @@ fn even_areas_of_every_colour_change_as_pixel_by_pixel() {
             plane(64, 64, |x, _| u8::try_from(4 * x).unwrap()),
             plane(64, 64, |_, y| u8::try_from(4 * y).unwrap()),
         ];
-        assert!(differences(&both(&areas)).iter().all(|most| *most <= 2), "{luma}");
+        let [luma_most, chroma_most @ ..] = differences(&both(&areas));
+        // Dithering adds up to a level to luma.
+        assert!(luma_most <= 3 && chroma_most.iter().all(|most| *most <= 2), "{luma}");
     }
 }
 
