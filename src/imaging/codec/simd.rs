@@ -14,9 +14,9 @@ pub(super) trait Kernel {
 /// Runs a kernel with the best instructions that the processor has.
 pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
-    if has_avx2() {
+    if has_vectors() {
         #[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
-        // SAFETY: the processor has all features that the function is compiled for; `has_avx2` asked for them just now.
+        // SAFETY: the processor has all features that the function is compiled for; `has_vectors` asked for them just now.
         return unsafe { run_avx2(kernel) };
     }
     kernel.run()
@@ -28,9 +28,15 @@ fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
-/// Returns whether the processor has what kernels are compiled for.
+/// Returns whether the processor has what code for its vectors is compiled for: NEON, which every 64-bit ARM processor has.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn has_vectors() -> bool {
+    std::arch::is_aarch64_feature_detected!("neon")
+}
+
+/// Returns whether the processor has what kernels and other code for its vectors are compiled for.
 #[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
+pub(super) fn has_vectors() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")

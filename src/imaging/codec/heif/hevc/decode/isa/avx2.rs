@@ -1,74 +1,13 @@
-//! The instruction set of x86-64 processors from 2013 on.
-#![allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
+//! Work on eight samples with AVX2.
 
 use std::arch::x86_64::*;
 
-use super::{Isa, Kernel};
-use crate::imaging::codec::heif::hevc::decode::deblock::{self, luma::Limits};
+use super::Kernel;
 use crate::imaging::codec::heif::hevc::decode::sample::Sample;
-use crate::imaging::codec::heif::hevc::decode::transform::{self, Block, Extent};
-
-/// Proof that the processor has AVX2, BMI1, BMI2 and LZCNT.
-#[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Avx2(());
-
-impl Avx2 {
-    pub(in super::super) fn detect() -> Option<Self> {
-        let has_all = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("bmi1")
-            && is_x86_feature_detected!("bmi2")
-            && is_x86_feature_detected!("lzcnt");
-        has_all.then_some(Self(()))
-    }
-}
-
-impl Isa for Avx2 {
-    #[inline(always)]
-    fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: the processor has all features that the function is compiled for, or there were no `Self`.
-        unsafe { run(kernel) }
-    }
-
-    #[inline(always)]
-    fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
-        // SAFETY: as above.
-        unsafe { transpose8(rows) }
-    }
-
-    #[inline(always)]
-    fn mix8<S: Sample>(self, near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
-        // SAFETY: as above.
-        unsafe { mix8(near, far, fraction) }
-    }
-
-    #[inline(always)]
-    fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
-        // SAFETY: as above.
-        unsafe { add8(samples, residuals, most) }
-    }
-
-    #[inline(always)]
-    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
-        // SAFETY: as above.
-        unsafe { deblock::vector::filter_edge(rows, limits, changes, most) }
-    }
-
-    #[inline(always)]
-    fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
-        // SAFETY: as above.
-        unsafe { transform::vector::cosine(coefficients, residuals, log2, extent, depth) }
-    }
-
-    #[inline(always)]
-    fn sine(self, coefficients: &mut Block, residuals: &mut Block, depth: u32) {
-        // SAFETY: as above.
-        unsafe { transform::vector::sine(coefficients, residuals, depth) }
-    }
-}
 
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-fn transpose8<S: Sample>(rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
+pub(super) fn transpose8<S: Sample>(rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
     if let Ok(rows) = bytemuck::try_cast(rows) {
         let turned: [u64; 8] = bytes8(rows);
         return bytemuck::cast(turned);
@@ -79,7 +18,7 @@ fn transpose8<S: Sample>(rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
 
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-fn mix8<S: Sample>(near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
+pub(super) fn mix8<S: Sample>(near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
     let (low, high) = (i32::from(32 - fraction), i32::from(fraction));
     if let (Ok(near), Ok(far)) =
         (bytemuck::try_cast::<[S; 8], i64>(near), bytemuck::try_cast::<[S; 8], i64>(far))
@@ -98,7 +37,7 @@ fn mix8<S: Sample>(near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
 
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-fn add8<S: Sample>(samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
+pub(super) fn add8<S: Sample>(samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
     let residuals: __m128i = bytemuck::must_cast(residuals);
     if let Ok(bytes) = bytemuck::try_cast::<[S; 8], u64>(samples) {
         let words = _mm_cvtepu8_epi16(_mm_cvtsi64_si128(bytes.cast_signed()));
@@ -150,6 +89,6 @@ fn words8(rows: [__m128i; 8]) -> [__m128i; 8] {
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-fn run<K: Kernel>(kernel: K) -> K::Output {
+pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }

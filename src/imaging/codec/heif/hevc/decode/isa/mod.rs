@@ -9,12 +9,16 @@ mod avx2;
 mod neon;
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use self::avx2::Avx2 as Vector;
+use self::avx2 as vector;
 #[cfg(target_arch = "aarch64")]
-pub(super) use self::neon::Neon as Vector;
-use super::deblock::luma::{self, Limits};
+use self::neon as vector;
+use super::deblock::{
+    self,
+    luma::{self, Limits},
+};
 use super::sample::Sample;
-use super::transform::{self, Block, Extent};
+use super::transform::{self, Block, Extent, FillSingle};
+use crate::imaging::codec::simd;
 pub(super) use crate::imaging::codec::simd::Kernel;
 
 pub(super) trait Isa: Copy {
@@ -33,7 +37,17 @@ pub(super) trait Isa: Copy {
     fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32);
 
     /// Transforms the cosine coefficients of a block, which are cleared.
-    fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32);
+    #[inline(always)]
+    fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
+        if extent.is_single() {
+            self.run(FillSingle { coefficients, residuals, log2, depth });
+        } else {
+            self.cosines(coefficients, residuals, log2, extent, depth);
+        }
+    }
+
+    /// Does the same for more than one coefficient.
+    fn cosines(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32);
 
     /// Transforms the sine coefficients of a 4 x 4 block, which are cleared.
     fn sine(self, coefficients: &mut Block, residuals: &mut Block, depth: u32);
@@ -67,11 +81,69 @@ impl Isa for Portable {
         luma::filter_edge(rows, limits, changes, most);
     }
 
-    fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
-        transform::portable::cosine(coefficients, residuals, log2, extent, depth);
+    fn cosines(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
+        transform::portable::cosines(coefficients, residuals, log2, extent, depth);
     }
 
     fn sine(self, coefficients: &mut Block, residuals: &mut Block, depth: u32) {
         transform::portable::sine(coefficients, residuals, depth);
+    }
+}
+
+/// Proof that the processor has what the code for its vectors needs: AVX2, BMI1, BMI2 and LZCNT, or NEON.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vector(());
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+impl Vector {
+    pub(super) fn detect() -> Option<Self> {
+        simd::has_vectors().then_some(Self(()))
+    }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[allow(unsafe_code, reason = "the only way into code for a processor found at run time")]
+impl Isa for Vector {
+    #[inline(always)]
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: the processor has all features that the function is compiled for, or there were no `Self`.
+        unsafe { vector::run(kernel) }
+    }
+
+    #[inline(always)]
+    fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
+        // SAFETY: as above.
+        unsafe { vector::transpose8(rows) }
+    }
+
+    #[inline(always)]
+    fn mix8<S: Sample>(self, near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
+        // SAFETY: as above.
+        unsafe { vector::mix8(near, far, fraction) }
+    }
+
+    #[inline(always)]
+    fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
+        // SAFETY: as above.
+        unsafe { vector::add8(samples, residuals, most) }
+    }
+
+    #[inline(always)]
+    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
+        // SAFETY: as above.
+        unsafe { deblock::vector::filter_edge(rows, limits, changes, most) }
+    }
+
+    #[inline(always)]
+    fn cosines(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
+        // SAFETY: as above.
+        unsafe { transform::vector::cosines(coefficients, residuals, log2, extent, depth) }
+    }
+
+    #[inline(always)]
+    fn sine(self, coefficients: &mut Block, residuals: &mut Block, depth: u32) {
+        // SAFETY: as above.
+        unsafe { transform::vector::sine(coefficients, residuals, depth) }
     }
 }

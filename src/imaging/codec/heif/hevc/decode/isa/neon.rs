@@ -1,69 +1,13 @@
-//! The instruction set of 64-bit ARM processors, all of which have NEON.
-#![allow(unsafe_code, reason = "functions with a target feature are safe to call only from such functions")]
+//! Work on eight samples with NEON.
 
 use std::arch::aarch64::*;
 
-use super::{Isa, Kernel};
-use crate::imaging::codec::heif::hevc::decode::deblock::{self, luma::Limits};
+use super::Kernel;
 use crate::imaging::codec::heif::hevc::decode::sample::Sample;
-use crate::imaging::codec::heif::hevc::decode::transform::{self, Block, Extent};
-
-/// Proof that the processor has NEON.
-#[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Neon(());
-
-impl Neon {
-    pub(in super::super) fn detect() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("neon").then_some(Self(()))
-    }
-}
-
-impl Isa for Neon {
-    #[inline(always)]
-    fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        kernel.run()
-    }
-
-    #[inline(always)]
-    fn transpose8<S: Sample>(self, rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
-        // SAFETY: the processor has NEON, or there were no `Self`.
-        unsafe { transpose8(rows) }
-    }
-
-    #[inline(always)]
-    fn mix8<S: Sample>(self, near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
-        // SAFETY: as above.
-        unsafe { mix8(near, far, fraction) }
-    }
-
-    #[inline(always)]
-    fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
-        // SAFETY: as above.
-        unsafe { add8(samples, residuals, most) }
-    }
-
-    #[inline(always)]
-    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
-        // SAFETY: as above.
-        unsafe { deblock::vector::filter_edge(rows, limits, changes, most) }
-    }
-
-    #[inline(always)]
-    fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
-        // SAFETY: as above.
-        unsafe { transform::vector::cosine(coefficients, residuals, log2, extent, depth) }
-    }
-
-    #[inline(always)]
-    fn sine(self, coefficients: &mut Block, residuals: &mut Block, depth: u32) {
-        // SAFETY: as above.
-        unsafe { transform::vector::sine(coefficients, residuals, depth) }
-    }
-}
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn transpose8<S: Sample>(rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
+pub(super) fn transpose8<S: Sample>(rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
     if let Ok(rows) = bytemuck::try_cast(rows) {
         return bytemuck::cast(bytes8(rows));
     }
@@ -72,7 +16,7 @@ fn transpose8<S: Sample>(rows: [[S; 8]; 8]) -> [[S; 8]; 8] {
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn mix8<S: Sample>(near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
+pub(super) fn mix8<S: Sample>(near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
     if let (Ok(near), Ok(far)) = (bytemuck::try_cast(near), bytemuck::try_cast(far)) {
         let sums = vmlal_u8(vmull_u8(near, vdup_n_u8(32 - fraction)), far, vdup_n_u8(fraction));
         return bytemuck::cast(vrshrn_n_u16::<5>(sums));
@@ -87,7 +31,7 @@ fn mix8<S: Sample>(near: [S; 8], far: [S; 8], fraction: u8) -> [S; 8] {
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn add8<S: Sample>(samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
+pub(super) fn add8<S: Sample>(samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8] {
     let residuals = bytemuck::must_cast(residuals);
     if let Ok(bytes) = bytemuck::try_cast(samples) {
         let sums = vqaddq_s16(vreinterpretq_s16_u16(vmovl_u8(bytes)), residuals);
@@ -117,4 +61,9 @@ fn words8(rows: [uint16x8_t; 8]) -> [uint16x8_t; 8] {
         [a, b, c, d, e, f, g, h]
     };
     step(step(step(rows)))
+}
+
+#[target_feature(enable = "neon")]
+pub(super) fn run<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
 }

@@ -14,6 +14,8 @@ pub(super) use self::avx2 as vector;
 #[cfg(target_arch = "aarch64")]
 pub(super) use self::neon as vector;
 
+use crate::imaging::codec::simd::Kernel;
+
 /// Coefficients or residuals of a block, in rows as long as the block's.
 pub(super) type Block = [i16; 1024];
 
@@ -25,7 +27,7 @@ pub(super) struct Extent {
 }
 
 impl Extent {
-    fn is_single(self) -> bool {
+    pub(super) fn is_single(self) -> bool {
         self.columns == 1
     }
 }
@@ -40,7 +42,7 @@ const fn second_shift(depth: u32) -> u32 {
 
 /// `transMatrix` of the discrete cosine transform: a row for each frequency (section 8.6.4.2). All values are among those of
 /// the first column of the odd frequencies and their halves; the rest is symmetry.
-const MATRIX: [[i16; 32]; 32] = {
+const MATRIX: Matrix<32> = {
     // By the angle in parts of a 128th of a circle.
     const QUARTER: [i16; 33] = [
         64, 90, 90, 90, 89, 88, 87, 85, 83, 82, 80, 78, 75, 73, 70, 67, 64, 61, 57, 54, 50, 46, 43, 38, 36,
@@ -61,9 +63,24 @@ const MATRIX: [[i16; 32]; 32] = {
     matrix
 };
 
+/// A row of factors for each frequency.
+type Matrix<const SIDE: usize> = [[i16; SIDE]; SIDE];
+
+/// Returns the part of [`MATRIX`] for blocks of a size.
+const fn part<const SIDE: usize>() -> Matrix<SIDE> {
+    let mut part = [[0; SIDE]; SIDE];
+    let mut n = 0;
+    while n < SIDE * SIDE {
+        part[n / SIDE][n % SIDE] = MATRIX[n / SIDE * (32 / SIDE)][n % SIDE];
+        n += 1;
+    }
+    part
+}
+
+const MATRIX4: Matrix<4> = part();
+
 /// The matrix of the discrete sine transform of 4 x 4 luma blocks.
-const SINE_MATRIX: [[i16; 4]; 4] =
-    [[29, 55, 74, 84], [74, 74, 0, -74], [84, -29, -74, 55], [55, -84, 74, -29]];
+const SINE_MATRIX: Matrix<4> = [[29, 55, 74, 84], [74, 74, 0, -74], [84, -29, -74, 55], [55, -84, 74, -29]];
 
 /// Returns the residual of a block whose only coefficient is the first.
 fn of_single(coefficient: i16, depth: u32) -> i16 {
@@ -73,10 +90,21 @@ fn of_single(coefficient: i16, depth: u32) -> i16 {
 }
 
 /// Fills a block with the residual of its only coefficient, which is cleared.
-#[inline(always)]
-fn fill_single(coefficients: &mut Block, residuals: &mut Block, log2: u32, depth: u32) {
-    let residual = of_single(std::mem::take(&mut coefficients[0]), depth);
-    residuals[..1 << (2 * log2)].fill(residual);
+pub(super) struct FillSingle<'a> {
+    pub(super) coefficients: &'a mut Block,
+    pub(super) residuals: &'a mut Block,
+    pub(super) log2: u32,
+    pub(super) depth: u32,
+}
+
+impl Kernel for FillSingle<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let residual = of_single(std::mem::take(&mut self.coefficients[0]), self.depth);
+        self.residuals[..1 << (2 * self.log2)].fill(residual);
+    }
 }
 
 /// Writes the coefficients of a block without transform as residuals (section 8.6.2, `transform_skip_flag`).

@@ -6,7 +6,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Block, Extent, FIRST_SHIFT, MATRIX, SINE_MATRIX, fill_single, second_shift};
+use super::{Block, Extent, FIRST_SHIFT, MATRIX, MATRIX4, SINE_MATRIX, second_shift};
 
 /// For the samples of the first half, the factors of each group of four frequencies.
 type Left<const HALF: usize, const GROUPS: usize> = [[[i16; 4]; HALF]; GROUPS];
@@ -30,24 +30,17 @@ static LEFT16: Left<8, 4> = left();
 static LEFT32: Left<16, 8> = left();
 static RIGHT: [[i16; 32]; 32] = MATRIX;
 
-/// Transforms the cosine coefficients of a block, which are cleared.
+/// Transforms the cosine coefficients of a block, which are cleared. There is more than one.
 #[target_feature(enable = "neon")]
-pub(in super::super) fn cosine(
+pub(in super::super) fn cosines(
     coefficients: &mut Block,
     residuals: &mut Block,
     log2: u32,
     extent: Extent,
     depth: u32,
 ) {
-    if extent.is_single() {
-        fill_single(coefficients, residuals, log2, depth);
-        return;
-    }
     match log2 {
-        2 => {
-            let row = |n: usize| [MATRIX[8 * n][0], MATRIX[8 * n][1], MATRIX[8 * n][2], MATRIX[8 * n][3]];
-            smallest(coefficients, residuals, [row(0), row(1), row(2), row(3)], depth);
-        }
+        2 => smallest(coefficients, residuals, MATRIX4, depth),
         3 => both::<8, 4, 2>(coefficients, residuals, extent, &LEFT8, depth),
         4 => both::<16, 8, 4>(coefficients, residuals, extent, &LEFT16, depth),
         _ => both::<32, 16, 8>(coefficients, residuals, extent, &LEFT32, depth),

@@ -3,40 +3,21 @@
 //! Both stages add up multiples of whole rows: of coefficients, then of the matrix. So the loops over a row become vector code
 //! for every processor that has vectors.
 
-use super::{Block, Extent, FIRST_SHIFT, MATRIX, SINE_MATRIX, fill_single, second_shift};
+use super::{Block, Extent, FIRST_SHIFT, MATRIX, MATRIX4, Matrix, SINE_MATRIX, part, second_shift};
 
-/// A row of factors for each frequency.
-type Factors<const SIDE: usize> = [[i16; SIDE]; SIDE];
+static FACTORS8: Matrix<8> = part();
+static FACTORS16: Matrix<16> = part();
 
-/// Returns the part of the matrix for blocks of a size.
-const fn factors<const SIDE: usize>() -> Factors<SIDE> {
-    let mut factors = [[0; SIDE]; SIDE];
-    let mut n = 0;
-    while n < SIDE * SIDE {
-        factors[n / SIDE][n % SIDE] = MATRIX[n / SIDE * (32 / SIDE)][n % SIDE];
-        n += 1;
-    }
-    factors
-}
-
-static FACTORS4: Factors<4> = factors();
-static FACTORS8: Factors<8> = factors();
-static FACTORS16: Factors<16> = factors();
-
-/// Transforms the cosine coefficients of a block, which are cleared.
-pub(in super::super) fn cosine(
+/// Transforms the cosine coefficients of a block, which are cleared. There is more than one.
+pub(in super::super) fn cosines(
     coefficients: &mut Block,
     residuals: &mut Block,
     log2: u32,
     extent: Extent,
     depth: u32,
 ) {
-    if extent.is_single() {
-        fill_single(coefficients, residuals, log2, depth);
-        return;
-    }
     match log2 {
-        2 => multiply::<4, 4>(coefficients, residuals, extent, depth, &FACTORS4),
+        2 => multiply::<4, 4>(coefficients, residuals, extent, depth, &MATRIX4),
         3 => multiply::<8, 8>(coefficients, residuals, extent, depth, &FACTORS8),
         4 => multiply::<16, 8>(coefficients, residuals, extent, depth, &FACTORS16),
         _ => multiply::<32, 8>(coefficients, residuals, extent, depth, &MATRIX),
@@ -56,7 +37,7 @@ fn multiply<const SIDE: usize, const LANES: usize>(
     residuals: &mut Block,
     extent: Extent,
     depth: u32,
-    factors: &Factors<SIDE>,
+    factors: &Matrix<SIDE>,
 ) {
     let (rows, _) = coefficients.as_chunks_mut::<SIDE>();
     let rows = rows.get_mut(..extent.rows).unwrap_or_default();
