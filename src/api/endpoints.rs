@@ -23,6 +23,27 @@ const fn answer(
     Answer { status, meaning, headers, content }
 }
 
+/// Answers with an immutable file: the whole, a part, 304, or a redirection, with these meanings.
+const fn file_answers([whole, part, known, link]: [&'static str; 4]) -> [Answer; 4] {
+    const FILE: Content = Content::Other(MediaName::CONTENT_TYPE);
+    [
+        answer(StatusCode::OK, whole, &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]], FILE),
+        answer(
+            StatusCode::PARTIAL_CONTENT,
+            part,
+            &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES, CONTENT_RANGE]],
+            FILE,
+        ),
+        answer(StatusCode::NOT_MODIFIED, known, &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]], Content::Nothing),
+        answer(
+            StatusCode::TEMPORARY_REDIRECT,
+            link,
+            &[&[("Location", "The link."), CACHE_CONTROL]],
+            Content::Nothing,
+        ),
+    ]
+}
+
 const fn json_of<T: JsonSchema>() -> Content {
     Content::Json(SchemaGenerator::subschema_for::<T>)
 }
@@ -610,32 +631,12 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         }],
         query: &[],
         request_headers: &[&[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE]],
-        answers: &[
-            answer(
-                StatusCode::OK,
-                "The photo.",
-                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]],
-                Content::Other(MediaName::CONTENT_TYPE),
-            ),
-            answer(
-                StatusCode::PARTIAL_CONTENT,
-                "A part of the photo.",
-                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES, CONTENT_RANGE]],
-                Content::Other(MediaName::CONTENT_TYPE),
-            ),
-            answer(
-                StatusCode::NOT_MODIFIED,
-                "The client has the photo.",
-                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]],
-                Content::Nothing,
-            ),
-            answer(
-                StatusCode::TEMPORARY_REDIRECT,
-                "The photo is at a link that expires.",
-                &[&[("Location", "The link."), CACHE_CONTROL]],
-                Content::Nothing,
-            ),
-        ],
+        answers: &file_answers([
+            "The photo.",
+            "A part of the photo.",
+            "The client has the photo.",
+            "The photo is at a link that expires.",
+        ]),
         problems: &[&[
             ProblemKind::NotFound,
             ProblemKind::PreconditionFailed,
@@ -701,32 +702,12 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         ],
         query: &[],
         request_headers: &[&[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE]],
-        answers: &[
-            answer(
-                StatusCode::OK,
-                "The copy.",
-                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]],
-                Content::Other(MediaName::CONTENT_TYPE),
-            ),
-            answer(
-                StatusCode::PARTIAL_CONTENT,
-                "A part of the copy.",
-                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES, CONTENT_RANGE]],
-                Content::Other(MediaName::CONTENT_TYPE),
-            ),
-            answer(
-                StatusCode::NOT_MODIFIED,
-                "The client has the copy.",
-                &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]],
-                Content::Nothing,
-            ),
-            answer(
-                StatusCode::TEMPORARY_REDIRECT,
-                "The copy is at a link that expires.",
-                &[&[("Location", "The link."), CACHE_CONTROL]],
-                Content::Nothing,
-            ),
-        ],
+        answers: &file_answers([
+            "The copy.",
+            "A part of the copy.",
+            "The client has the copy.",
+            "The copy is at a link that expires.",
+        ]),
         problems: &[&[
             ProblemKind::NotFound,
             ProblemKind::PreconditionFailed,
