@@ -188,11 +188,11 @@ impl MediaStore for LocalStore {
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError> {
         let path = self.path(key);
         let opened = match page_cache::open(&path) {
-            Some((file, metadata)) => Some((file, metadata.len())),
+            Some(opened) => Some(opened),
             None => blocking(move || reading::open_photo(&path)).await?,
         };
-        Ok(opened.map(|(file, length)| {
-            Box::new(OpenFile { file: Arc::new(file), length }) as Box<dyn MediaObject>
+        Ok(opened.map(|(file, metadata)| {
+            Box::new(OpenFile { file: Arc::new(file), length: metadata.len() }) as Box<dyn MediaObject>
         }))
     }
 

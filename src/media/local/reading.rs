@@ -1,6 +1,6 @@
 //! Opens the photos of a store that another process may have open, and opens and verifies single files.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -54,7 +54,7 @@ impl LocalStore {
 
 /// Opens the photo at `path`, or returns `None` if there is no regular file. Blocks for the disk, but not for the other end of a
 /// named pipe.
-pub(super) fn open_photo(path: &Path) -> io::Result<Option<(File, u64)>> {
+pub(super) fn open_photo(path: &Path) -> io::Result<Option<(File, Metadata)>> {
     let opened = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
     let opened = match opened {
         // A socket, or a symbolic link to itself.
@@ -67,7 +67,7 @@ pub(super) fn open_photo(path: &Path) -> io::Result<Option<(File, u64)>> {
     };
     let Some(file) = opened else { return Ok(None) };
     let metadata = file.metadata()?;
-    Ok(metadata.is_file().then_some((file, metadata.len())))
+    Ok(metadata.is_file().then_some((file, metadata)))
 }
 
 /// See [`MediaStore::verify`](crate::media::MediaStore::verify). Blocks.

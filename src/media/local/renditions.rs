@@ -3,7 +3,7 @@
 //! They are written to the staging directory and renamed. Nothing is synced, so that a loss of power may cut a file off. Every
 //! JPEG of this server ends with the marker EOI: a file that does not is absent for readers, and the next one replaces it.
 
-use std::fs::{self, File, ReadDir};
+use std::fs::{self, File, Metadata, ReadDir};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -81,21 +81,19 @@ impl LocalStore {
             && let Some(end) = metadata.len().checked_sub(2)
             && page_cache::read(&file, end, 2).is_some_and(|end| *end == EOI)
         {
-            let stored = stored(&file)?;
-            return Ok(Some((file, stored)));
+            return Ok(Some((file, stored(&metadata)?)));
         }
         blocking(move || {
             if !is_file(&photo)? {
                 return Ok(None);
             }
-            let Some((file, length)) = reading::open_photo(&path)? else { return Ok(None) };
-            let mut end = [0; 2];
+            let Some((file, metadata)) = reading::open_photo(&path)? else { return Ok(None) };
+            let (length, mut end) = (metadata.len(), [0; 2]);
             let is_whole = length >= 2 && file.read_exact_at(&mut end, length - 2).is_ok() && end == EOI;
             if !is_whole {
                 return Ok(None);
             }
-            let stored = stored(&file)?;
-            Ok(Some((file, stored)))
+            Ok(Some((file, stored(&metadata)?)))
         })
         .await
     }
@@ -103,8 +101,7 @@ impl LocalStore {
 
 /// The version is length, time and inode. Files are replaced by other files, never written to, and the clock of files is
 /// coarse: the inode differs from that of the file that is replaced.
-fn stored(file: &File) -> io::Result<StoredRendition> {
-    let metadata = file.metadata()?;
+fn stored(metadata: &Metadata) -> io::Result<StoredRendition> {
     let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
     let version = format!("{:x}-{:x}-{:x}", metadata.len(), modified.as_nanos(), metadata.ino());
     Ok(StoredRendition { length: metadata.len(), version })

@@ -62,7 +62,7 @@ impl RenditionStore for BucketStore {
             (Attribute::CacheControl, photo.cache_control()),
         ]);
         let options = PutOptions { attributes, ..Default::default() };
-        // The semaphore is never closed, so this fails never.
+        // The semaphore is never closed, so this never fails.
         let turn = self.0.puts.acquire().await.map_err(std::io::Error::other)?;
         match self.0.ask(self.0.client.put_opts(&path(name), bytes.into(), options)).await {
             Ok(_) => {}
