@@ -56,6 +56,18 @@ impl Level {
     }
 }
 
+/// Returns how luma and chroma of a depth and range (ITU-T H.273 section 8.3) become those of JFIF.
+fn levels(depth: u8, is_full_range: bool) -> [Level; 2] {
+    let step = f64::from(1u32 << (depth - 8));
+    let grey = 128.0 * step;
+    if is_full_range {
+        let most = f64::from((1u32 << depth) - 1);
+        [Level::new(0.0, most, 0.0), Level::new(grey, most, 128.0)]
+    } else {
+        [Level::new(16.0 * step, 219.0 * step, 0.0), Level::new(grey, 224.0 * step, 128.0)]
+    }
+}
+
 /// A sample in memory.
 trait Stored: Copy {
     fn value(self) -> i32;
@@ -115,14 +127,7 @@ impl Jfif {
         {
             return None;
         }
-        let step = f64::from(1u32 << (depth - 8));
-        let grey = 128.0 * step;
-        let (luma, chroma) = if cicp.full_range {
-            let most = f64::from((1u32 << depth) - 1);
-            (Level::new(0.0, most, 0.0), Level::new(grey, most, 128.0))
-        } else {
-            (Level::new(16.0 * step, 219.0 * step, 0.0), Level::new(grey, 224.0 * step, 128.0))
-        };
+        let [luma, chroma] = levels(depth, cicp.full_range);
         Some(Self { luma, chroma, format, crop })
     }
 
@@ -222,6 +227,19 @@ mod tests {
         assert_eq!(mapped(chroma, &[0, 16, 128, 129, 240, 255]), [0, 1, 128, 129, 255, 255]);
         let ten_bits = Level::new(512.0, 1023.0, 128.0);
         assert_eq!(mapped(ten_bits, &[0, 2, 512, 516, 1021, 1023]), [0, 1, 128, 129, 255, 255]);
+    }
+
+    #[test]
+    fn black_white_and_grey_are_those_of_jfif_in_every_depth_and_range() {
+        for depth in 8..=12_u8 {
+            let scaled = |sample: u16| sample << (depth - 8);
+            let most = (1_u16 << depth) - 1;
+            for (is_full_range, black, white) in [(true, 0, most), (false, scaled(16), scaled(235))] {
+                let [luma, chroma] = levels(depth, is_full_range);
+                assert_eq!(mapped(luma, &[black, white]), [0, 255], "{depth} bits, {is_full_range}");
+                assert_eq!(mapped(chroma, &[scaled(128)]), [128], "{depth} bits, {is_full_range}");
+            }
+        }
     }
 
     #[test]
