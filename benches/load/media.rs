@@ -2,9 +2,10 @@
 //! second one, in rounds that alternate. Needs the programs `nginx` and `wrk`.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -57,7 +58,9 @@ pub(crate) fn run() -> Outcome<()> {
         peers.push(start_nginx(nginx.path(), &root, cache, port)?);
     }
     run_on(1)?;
-    std::thread::sleep(Duration::from_millis(500));
+    for port in ports {
+        wait_for(port)?;
+    }
     let own = ("ours", server.id(), format!("http://{}/media", server.address));
     let peer = |at: usize, name| -> Outcome<_> {
         Ok((name, worker(peers[at].0.id())?, format!("http://127.0.0.1:{}", ports[at])))
@@ -115,6 +118,18 @@ fn start_nginx(dir: &Path, root: &Path, cache: &str, port: u16) -> Outcome<Nginx
     fs::write(&path, config)?;
     let nginx = Command::new("nginx").args(["-c", &path, "-e", "stderr"]).spawn();
     Ok(Nginx(nginx.map_err(|error| format!("nginx cannot be started: {error}"))?))
+}
+
+/// Waits until a server listens.
+fn wait_for(port: u16) -> Outcome<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if Instant::now() > deadline {
+            return Err("nginx does not listen: see its messages".into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 /// Returns the process that answers for the nginx of this number.

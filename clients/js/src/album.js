@@ -14,7 +14,7 @@ import { ATTEMPTS, caller, cancelUpload, uploadPhoto } from './upload.js';
  * @property {string} name The name of the file.
  * @property {number} size In bytes.
  * @property {'waiting' | 'sending' | 'stored' | 'refused' | 'stopped'} state
- * @property {number} sent Bytes that left.
+ * @property {number} sent Bytes that were sent.
  * @property {string} key The Idempotency-Key of its upload.
  * @property {string} [upload] The id of its upload.
  * @property {import('./upload.js').Media} [media] The stored photo.
