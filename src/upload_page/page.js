@@ -202,10 +202,10 @@ page.retry.onclick = () => {
   album.retry();
 };
 page.create.onclick = () => void createDraft();
-page.next.onclick = async () => {
+page.next.onclick = () => {
   page.title.value = '';
-  await store.put('title', '').catch(() => {});
-  await album.clear();
+  void store.put('title', '').catch(() => {});
+  void album.clear();
   page.files.focus();
 };
 
