@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
-"""Draws docs/compare.svg from the newest summary table of `make compare` in BENCHMARKS.md.
+"""Draws the charts of docs/ from tables in BENCHMARKS.md, which `make compare` and `make load` print.
 
-    tools/chart.py            writes the file
-    tools/chart.py --check    exits with 1 if the file is not the one that the table gives
+    tools/chart.py            writes docs/compare.svg and docs/load.svg
+    tools/chart.py --check    exits with 1 if they are not what the tables give
 """
 
 import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CHART = ROOT / "docs/compare.svg"
 # (column of the table, title of the panel, unit)
 PANELS = [
     ("ratio, processor", "Processor time, as a multiple of ours", "×"),
@@ -17,24 +16,31 @@ PANELS = [
 ]
 NAMES = {"ours": "vintedbot-ingest"}
 BAR, STEP, GAP, LEFT, NAME, WIDTH, TOP = 11, 15, 9, 130, 110, 210, 34
+LOAD_LEFT = 70
 STYLE = """text{font:12px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600}
-.bar{fill:#8c959f}.ours{fill:#0969da}
-@media(prefers-color-scheme:dark){text{fill:#e6edf3}.bar{fill:#6e7681}.ours{fill:#4493f8}}"""
+.bar{fill:#8c959f}.ours{fill:#0969da}.axis{stroke:#d1d9e0}.line{fill:none;stroke:#0969da;stroke-width:2}
+@media(prefers-color-scheme:dark){text{fill:#e6edf3}.bar{fill:#6e7681}.ours{fill:#4493f8}.axis{stroke:#3d444d}.line{stroke:#4493f8}}"""
 
 
 def cells(line):
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
-def blocks():
-    """The formats of the first summary table, each with the rows of its participants as dictionaries by column."""
+def table(first_cells):
+    """The rows of the first table of BENCHMARKS.md whose header begins with these cells, as dictionaries by column."""
     lines = (ROOT / "BENCHMARKS.md").read_text().splitlines()
-    start = next(n for n, line in enumerate(lines) if line.startswith("| photos | participant |"))
-    header, formats = cells(lines[start]), []
+    start = next(n for n, line in enumerate(lines) if line.startswith(f"| {' | '.join(first_cells)} |"))
+    header = cells(lines[start])
     for line in lines[start + 2 :]:
         if not line.startswith("|"):
             break
-        row = dict(zip(header, cells(line)))
+        yield dict(zip(header, cells(line)))
+
+
+def blocks():
+    """The formats of the summary of `make compare`, each with the rows of its participants."""
+    formats = []
+    for row in table(["photos", "participant"]):
         if row["photos"]:
             formats.append((row["photos"].rpartition(" (")[0], []))
         formats[-1][1].append(row)
@@ -73,7 +79,7 @@ def labels(formats):
         y += GAP
 
 
-def chart():
+def compare():
     formats = blocks()
     step = WIDTH + 90
     width = LEFT + NAME + step * len(PANELS)
@@ -89,8 +95,48 @@ def chart():
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-if sys.argv[1:] == ["--check"]:
-    if CHART.read_text() != chart():
-        sys.exit("docs/compare.svg is not up to date with BENCHMARKS.md: run `make chart`")
-else:
-    CHART.write_text(chart())
+def round_top(most):
+    """The end of an axis that reaches `most`: 1, 2 or 5 times a power of ten, or a multiple of it."""
+    step = 10 ** (len(str(int(most))) - 1)
+    return next(top for top in (step, 2 * step, 3 * step, 4 * step, 5 * step, 6 * step, 8 * step, 10 * step) if top >= most)
+
+
+def curve(rows, column, title, unit, y):
+    """One panel: a line over the seconds of the run, with an axis that starts at 0."""
+    last, top = float(rows[-1]["second"]) or 1, round_top(max(float(row[column]) for row in rows))
+    across, high = 640, 110
+
+    def place(row):
+        return f"{LOAD_LEFT + across * float(row['second']) / last:.1f} {y + high - high * float(row[column]) / top:.1f}"
+
+    yield f'<text class="title" x="8" y="{y - 10}">{title}</text>'
+    for part in (0, 0.5, 1):
+        at = y + high - high * part
+        yield f'<path class="axis" d="M{LOAD_LEFT} {at:g}h{across}"/>'
+        yield f'<text x="{LOAD_LEFT - 6}" y="{at + 4:g}" text-anchor="end">{top * part:g}{unit}</text>'
+    yield f'<path class="line" d="M{" L".join(place(row) for row in rows)}"/>'
+
+
+def load():
+    rows = list(table(["second", "idle connections"]))
+    idle, photos = (max(int(row[name]) for row in rows) for name in ("idle connections", "photos answered"))
+    first = next(row for row in rows if int(row["photos answered"]))
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 350" role="img">',
+        f"<title>Memory and health checks of the server under {photos:,} slow phones and {idle:,} idle connections</title>",
+        f"<style>{STYLE}</style>",
+        *curve(rows, "VmRSS, MiB", "Memory (VmRSS)", " MiB", 34),
+        *curve(rows, "slowest health check, ms", "Slowest health check of each second", " ms", 194),
+        f'<text x="{LOAD_LEFT}" y="326">Seconds 0 to {rows[-1]["second"]}: {idle:,} idle connections, then {photos:,} photos; '
+        f'the first is answered in second {first["second"]}.</text>',
+    ]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+CHARTS = {ROOT / "docs/compare.svg": compare, ROOT / "docs/load.svg": load}
+
+for path, draw in CHARTS.items():
+    if sys.argv[1:] != ["--check"]:
+        path.write_text(draw())
+    elif path.read_text() != draw():
+        sys.exit(f"docs/{path.name} is not up to date with BENCHMARKS.md: run `make chart`")

@@ -1,9 +1,9 @@
-//! The clients of the load test: slow phones, idle connections, and a monitor.
+//! The clients of the load test: slow phones and idle connections.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -78,29 +78,6 @@ pub(crate) async fn idle(server: SocketAddr, number: u64, cut: Arc<AtomicU64>) {
     }
 }
 
-/// Requests `/api/v1/health` until it is stopped. Returns the time of each response, including the connection setup,
-/// and the number of failures.
-pub(crate) async fn probe(server: SocketAddr, stop: Arc<AtomicBool>) -> (Vec<Duration>, usize) {
-    let mut pace = tokio::time::interval(Duration::from_millis(50));
-    let (mut took, mut failed) = (Vec::new(), 0);
-    while !stop.load(Ordering::Relaxed) {
-        pace.tick().await;
-        let begun = Instant::now();
-        let asked = async {
-            let mut socket = connect(server, 3, 0).await?;
-            socket
-                .write_all(b"GET /api/v1/health HTTP/1.1\r\nHost: load\r\nConnection: close\r\n\r\n")
-                .await?;
-            status(&mut socket).await
-        };
-        match asked.await.as_deref() {
-            Ok("200") => took.push(begun.elapsed()),
-            _ => failed += 1,
-        }
-    }
-    (took, failed)
-}
-
 /// Connects from the address of a separate client: 127.kind.number.
 pub(crate) async fn connect(server: SocketAddr, kind: u8, number: u64) -> io::Result<TcpStream> {
     let [.., high, low] = number.to_be_bytes();
@@ -110,7 +87,7 @@ pub(crate) async fn connect(server: SocketAddr, kind: u8, number: u64) -> io::Re
 }
 
 /// Reads a response to its end and returns its status.
-async fn status(socket: &mut TcpStream) -> io::Result<String> {
+pub(crate) async fn status(socket: &mut TcpStream) -> io::Result<String> {
     let mut answer = Vec::with_capacity(1024);
     socket.read_to_end(&mut answer).await?;
     let line = String::from_utf8_lossy(answer.get(..12).unwrap_or(&answer)).into_owned();

@@ -4,6 +4,7 @@
 //! known photos behave as in production, with default settings. All phones run on one thread and write from prepared
 //! bodies, because the generator shares its cores with the server. Meanwhile a monitor requests `/api/v1/health`
 //! twenty times a second, each time on a new connection. Figures go to stdout; the server's log is discarded.
+//! The last of them is a table of each second, from which `make chart` draws `docs/load.svg`.
 //!
 //! A second run measures the memory of unfinished resumable uploads: see `uploads`. `cargo bench --bench load -- media` compares
 //! `GET /media` with nginx: see `media`.
@@ -14,17 +15,19 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 
 use self::clients::{Answer, Phone};
+use self::monitor::Progress;
 use self::server::Server;
 
 mod clients;
 mod media;
+mod monitor;
 mod photos;
 mod server;
 mod uploads;
@@ -85,19 +88,15 @@ async fn run() -> Outcome<()> {
     let start = server.memory()?;
     println!("start: {start}");
 
-    let stop = Arc::new(AtomicBool::new(false));
-    // On a separate thread: its clock must not wait while this thread writes for two thousand phones.
-    let health = std::thread::spawn({
-        let (address, stop) = (server.address, Arc::clone(&stop));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        move || runtime.block_on(clients::probe(address, stop))
-    });
+    let progress = Arc::new(Progress::default());
+    let monitor = monitor::watch(&server, Arc::clone(&progress))?;
     let cut = Arc::new(AtomicU64::new(0));
     let mut idle = JoinSet::new();
     let mut pace = tokio::time::interval(Duration::from_secs(1) / OPEN_PER_SECOND);
     for number in 0..plan.idle {
         pace.tick().await;
         idle.spawn(clients::idle(server.address, number, Arc::clone(&cut)));
+        progress.idle.fetch_add(1, Ordering::Relaxed);
     }
     println!("with {} idle connections: {}", plan.idle, server.memory()?);
 
@@ -125,6 +124,7 @@ async fn run() -> Outcome<()> {
             answer = phones.join_next() => {
                 let Some(answer) = answer else { break };
                 let Answer { status, wait } = answer?;
+                progress.answered.fetch_add(1, Ordering::Relaxed);
                 *statuses.entry(status).or_default() += 1;
                 waits.push(wait);
             }
@@ -134,10 +134,16 @@ async fn run() -> Outcome<()> {
     println!("end: {end}; peak {} KiB above the start's", end.peak.saturating_sub(start.peak));
     println!("answers: {statuses:?}");
     println!("from a photo's last byte to its answer: {}", spans(waits));
-    stop.store(true, Ordering::Relaxed);
-    let (asked, failed) = health.join().map_err(|_| "the probe panicked")?;
-    println!("health, {} asked, {failed} failed: {}", asked.len(), spans(asked));
+    progress.is_over.store(true, Ordering::Relaxed);
+    let report = monitor.join().map_err(|_| "the monitor panicked")??;
+    println!(
+        "health, {} answered, {} failed: {}",
+        report.health().len(),
+        report.failures(),
+        spans(report.health())
+    );
     println!("idle connections that the server closed and that came back: {}", cut.load(Ordering::Relaxed));
+    println!("\n{}", report.table());
     idle.shutdown().await;
     Ok(())
 }

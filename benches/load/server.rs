@@ -27,6 +27,18 @@ pub(crate) struct Memory {
     pub(crate) peak: u64,
 }
 
+impl Memory {
+    /// Reads the memory of the process with this id.
+    pub(crate) fn of(process: u32) -> Outcome<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+        let kib = |name: &str| -> Option<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().trim_end_matches(" kB").parse().ok()
+        };
+        Ok(Self { now: kib("VmRSS:").ok_or("no VmRSS")?, peak: kib("VmHWM:").ok_or("no VmHWM")? })
+    }
+}
+
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VmRSS {} KiB, VmHWM {} KiB", self.now, self.peak)
@@ -90,12 +102,7 @@ impl Server {
     }
 
     pub(crate) fn memory(&self) -> Outcome<Memory> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kib = |name: &str| -> Option<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.trim().trim_end_matches(" kB").parse().ok()
-        };
-        Ok(Memory { now: kib("VmRSS:").ok_or("no VmRSS")?, peak: kib("VmHWM:").ok_or("no VmHWM")? })
+        Memory::of(self.child.id())
     }
 
     pub(crate) fn files(&self) -> usize {
