@@ -11,7 +11,7 @@ ROUNDS := 200
 SEQUENCES := 100
 MINUTES := 15
 FEATURES := $(shell sed -n '/^\[features\]/,/^\[/s/^\([a-z_-]*\) *=.*/\1/p' Cargo.toml | grep -v '^default$$')
-.PHONY: help run build test test-aarch64 docs lint crash model soak bench compare chart load fuzz fuzz-smoke tools native clients postgres redis clean
+.PHONY: help run build test test-aarch64 docs lint crash model soak bench compare chart load fuzz fuzz-smoke tools native clients postgres redis prometheus clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -23,7 +23,7 @@ build: native ## build target/release/vintedbot-ingest, and its debug informatio
 	cargo build --release --locked
 	@tools/split_debug.sh target/release/vintedbot-ingest
 
-test: lint clients postgres redis ## everything that has to pass: lint, the tests, some seconds of fuzzing, the systemd unit
+test: lint clients postgres redis prometheus ## everything that has to pass: lint, the tests, some seconds of fuzzing, the systemd unit
 	@tools/test.sh
 
 test-aarch64: native ## the unit tests of imaging for 64-bit ARM under qemu-user; needs rustup and Debian's gcc-aarch64-linux-gnu
@@ -80,7 +80,7 @@ TIME ?= 1200
 fuzz: native ## a campaign: make fuzz TARGET=jpeg_pipeline TIME=1200 SANITIZER=address; see fuzz/README.md
 	tools/fuzz.sh run $(SANITIZER) "$(TARGET)" $(TIME)
 
-tools: native clients postgres redis ## only fetch what the other targets need
+tools: native clients postgres redis prometheus ## only fetch what the other targets need
 	@tools/lint.sh
 
 native:
@@ -94,6 +94,9 @@ postgres:
 
 redis:
 	@tools/redis.sh
+
+prometheus:
+	@tools/prometheus.sh
 
 clean: ## remove what was built, but not target/tools (rm -rf target does both)
 	@[ ! -d target ] || find target -mindepth 1 -maxdepth 1 ! -name tools -exec rm -rf {} +

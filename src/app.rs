@@ -27,8 +27,8 @@ use crate::renditions::{self, Renditions};
 use crate::server::{self, Stopped, descriptors};
 use crate::stores::{self, Mode, OpenError, Stores};
 use crate::telemetry::connections::Connections;
-use crate::telemetry::logging;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{logging, process};
 use crate::tls::TlsError;
 use crate::upload_page::{PageLimits, PhotoSources, UploadPage};
 use crate::uploads::{self, ResumableUploads};
@@ -187,6 +187,7 @@ impl App {
         let global_limiter = settings.rate_limit_global.map(|quota| limiter("global", quota));
         let upload_limiter = settings.rate_limit_upload.map(|quota| limiter("upload", quota));
         let mut metrics = Metrics::default();
+        process::register(&mut metrics);
         let access_log = AccessLog::new(&mut metrics);
         ingest.register(&mut metrics);
         uploads.register(&mut metrics);
@@ -339,7 +340,8 @@ mod tests {
         let settings = Settings::load(&Source::from_pairs(settings)).unwrap();
         let app = App::start(&settings).await.unwrap();
         let mut text = String::from(
-            "# Metrics\n\nWhat `GET /metrics` answers, in the OpenMetrics text format, which Prometheus reads.\n\n\
+            "# Metrics\n\nWhat `GET /metrics` answers: in the OpenMetrics text format if `Accept` names it, as Prometheus does, else in \
+             Prometheus' text format, version 0.0.4.\n\n\
              | name | type | unit | meaning |\n|---|---|---|---|\n",
         );
         let mut rows = app.stack.app.metrics.descriptions().to_vec();

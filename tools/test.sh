@@ -3,7 +3,7 @@
 # which is removed at the end. The run fails if a process that it started is still alive ten seconds after the tests.
 set -eu
 cd "$(dirname "$0")/.."
-for found in clients postgres redis; do
+for found in clients postgres redis prometheus; do
     # shellcheck source=/dev/null
     . "./target/tools/$found.env"
 done

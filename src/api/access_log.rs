@@ -7,7 +7,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use crate::model::UserId;
 use crate::telemetry::metrics::{Counter, Metrics, ReasonLabels, Unit};
-use crate::web::problem::Problem;
+use crate::web::problem::{Problem, ProblemKind};
 use crate::web::stack::Exchange;
 
 /// Upper bounds in seconds: from a cached read to a request of 20 photos on a slow line.
@@ -45,6 +45,10 @@ impl AccessLog {
             bytes_out: Counter::default(),
             rejects: Family::default(),
         };
+        // A counter that first appears with 1 never grew for Prometheus. Alerts need the first failure.
+        for kind in ProblemKind::ALL.iter().filter(|kind| kind.status().is_server_error()) {
+            drop(log.rejects.get_or_create(&ReasonLabels { reason: kind.slug() }));
+        }
         metrics.register("http_requests", Unit::Of("requests"), "Requests answered", log.requests.clone());
         let help = "From request head to response head";
         metrics.register("http_request_duration", Unit::Seconds, help, log.latencies.clone());
@@ -56,9 +60,10 @@ impl AccessLog {
         log
     }
 
-    /// Logs and counts a finished request.
+    /// Logs and counts a finished request. The line of a monitoring request that succeeded has the level debug.
     pub(super) fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>) {
-        let Exchange { method, path, route, status, ip, user, elapsed, bytes_in, bytes_out } = *exchange;
+        let Exchange { method, path, route, is_monitor, status, ip, user, elapsed, bytes_in, bytes_out } =
+            *exchange;
         self.requests.get_or_create(&RequestLabels { method: label(method), route, status }).inc();
         self.latencies.get_or_create(&RouteLabels { route }).observe(elapsed.as_secs_f64());
         self.bytes_in.inc_by(bytes_in);
@@ -67,18 +72,29 @@ impl AccessLog {
         if let Some(reason) = refusal {
             self.rejects.get_or_create(&ReasonLabels { reason }).inc();
         }
-        tracing::info!(
-            %method,
-            path,
-            status,
-            client = %ip,
-            user = user.map(UserId::get),
-            ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            bytes_in,
-            bytes_out,
-            refusal,
-            "request"
-        );
+        // A macro, because the level of an event is a constant.
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::$level!(
+                    %method,
+                    path,
+                    status,
+                    client = %ip,
+                    user = user.map(UserId::get),
+                    ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+                    bytes_in,
+                    bytes_out,
+                    refusal,
+                    "request"
+                )
+            };
+        }
+        // Probes and scrapes come every few seconds, and say nothing as long as they succeed.
+        if is_monitor && status < 400 {
+            log!(debug);
+        } else {
+            log!(info);
+        }
     }
 }
 

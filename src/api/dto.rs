@@ -1,4 +1,5 @@
-//! The JSON that `docs/api.md` describes, field by field. The OpenAPI document takes its schemas and their texts from here.
+//! Most of the JSON that `docs/api.md` describes, field by field: `UploadOut` is in `resumable/answers.rs`, `RenditionOut` in
+//! `urls.rs`. The OpenAPI document takes its schemas and their texts from here.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

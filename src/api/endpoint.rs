@@ -120,8 +120,8 @@ pub(super) enum Content {
     Nothing,
     /// JSON with this schema.
     Json(fn(&mut SchemaGenerator) -> Schema),
-    /// Bytes or text of a media type.
-    Other(&'static str),
+    /// Bytes or text of one of these media types, by the `Accept` header.
+    Other(&'static [&'static str]),
 }
 
 /// What a handler gets of a request.

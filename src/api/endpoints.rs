@@ -11,7 +11,7 @@ use super::resumable::{self, UploadOut};
 use super::{listings, media, openapi, ops, upload_page, uploads};
 use crate::media::MediaName;
 use crate::model::DraftStatus;
-use crate::telemetry::metrics;
+use crate::telemetry::exposition::Exposition;
 use crate::web::problem::ProblemKind;
 
 const fn answer(
@@ -23,9 +23,12 @@ const fn answer(
     Answer { status, meaning, headers, content }
 }
 
+/// The media types of the metrics.
+const METRICS: [&str; 2] = [Exposition::ALL[0].content_type(), Exposition::ALL[1].content_type()];
+
 /// Answers with an immutable file: the whole, a part, 304, or a redirection, with these meanings.
 const fn file_answers([whole, part, known, link]: [&'static str; 4]) -> [Answer; 4] {
-    const FILE: Content = Content::Other(MediaName::CONTENT_TYPE);
+    const FILE: Content = Content::Other(&[MediaName::CONTENT_TYPE]);
     [
         answer(StatusCode::OK, whole, &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]], FILE),
         answer(
@@ -663,7 +666,7 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
                 StatusCode::OK,
                 "The page.",
                 &[&[ETAG, CACHE_CONTROL]],
-                Content::Other(upload_page::CONTENT_TYPE_HTML),
+                Content::Other(&[upload_page::CONTENT_TYPE_HTML]),
             ),
             answer(
                 StatusCode::NOT_MODIFIED,
@@ -773,9 +776,9 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         "/metrics",
         "metrics",
         "getMetrics",
-        "Returns the metrics in the OpenMetrics text format.",
-        &[answer(StatusCode::OK, "The metrics.", &[], Content::Other(metrics::CONTENT_TYPE))],
+        "Returns the metrics, in the OpenMetrics text format where `Accept` names it.",
+        &[answer(StatusCode::OK, "The metrics.", &[], Content::Other(&METRICS))],
         &[],
-        |api, _| Box::pin(async { Ok(ops::metrics(api)) }),
+        |api, call| Box::pin(async move { Ok(ops::metrics(api, call.request.headers())) }),
     ),
 ];

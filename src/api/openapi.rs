@@ -179,7 +179,9 @@ fn responses(endpoint: &Endpoint, is_head: bool, generator: &mut SchemaGenerator
             Content::Json(schema) if !is_head => {
                 response["content"] = json!({"application/json": {"schema": schema(generator)}});
             }
-            Content::Other(media_type) if !is_head => response["content"] = json!({*media_type: {}}),
+            Content::Other(media_types) if !is_head => {
+                response["content"] = media_types.iter().map(|of| ((*of).to_owned(), json!({}))).collect();
+            }
             Content::Json(_) | Content::Other(_) | Content::Nothing => {}
         }
         responses.insert(status.as_str().to_owned(), response);

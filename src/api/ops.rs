@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use hyper::header::{ACCEPT, HeaderMap, HeaderValue, VARY};
 use hyper::{Response, StatusCode};
 
 use super::Api;
@@ -10,7 +11,7 @@ use crate::catalog::CatalogError;
 use crate::disk;
 use crate::error_chain::error_chain;
 use crate::media::MediaError;
-use crate::telemetry::metrics::CONTENT_TYPE;
+use crate::telemetry::exposition::Exposition;
 use crate::web::body::Body;
 use crate::web::problem::{Problem, ProblemKind};
 use crate::web::{full, json};
@@ -62,6 +63,11 @@ fn what_is_full(error: &std::io::Error) -> &'static str {
     if disk::is_out_of_inodes(error) { "inodes" } else { "disk" }
 }
 
-pub(super) fn metrics(api: &Api) -> Response<Body> {
-    full(StatusCode::OK, CONTENT_TYPE, api.metrics.render())
+/// Answers the metrics in the format that `Accept` asks for.
+pub(super) fn metrics(api: &Api, headers: &HeaderMap) -> Response<Body> {
+    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Exposition::accepted(&accept.collect::<Vec<_>>().join(","));
+    let mut response = full(StatusCode::OK, format.content_type(), api.metrics.render(format));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
+    response
 }

@@ -54,7 +54,8 @@ impl Key {
     }
 }
 
-/// Holds the members of a JSON object. Parsing fails if a name occurs twice, because parsers disagree on which value counts.
+/// Holds the members of a JSON object. Parsing fails if a name of the object itself occurs twice,
+/// because parsers disagree on which value counts. Objects inside it are not checked.
 pub(super) struct Members(HashMap<String, Value>);
 
 impl Members {

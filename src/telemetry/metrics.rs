@@ -2,16 +2,18 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 pub(crate) use prometheus_client::metrics::MetricType;
 pub(crate) use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::{self, Metric, Registry};
 
-/// Content type of what [`Metrics::render`] returns: the OpenMetrics text format, which Prometheus reads.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use super::exposition::Exposition;
 
+/// The prefix of the server's own metrics.
 const PREFIX: &str = "vintedbot";
+/// The prefix of metrics that every program has.
+const PROCESS: &str = "process";
 
 /// What a metric counts or measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +35,8 @@ pub(crate) struct ReasonLabels {
 
 /// All metrics of a process.
 pub struct Metrics {
-    registry: Registry,
+    own: Registry,
+    process: Registry,
     descriptions: Vec<Description>,
 }
 
@@ -52,28 +55,26 @@ pub struct Description {
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { registry: Registry::with_prefix(PREFIX), descriptions: Vec::new() }
+        let [own, process] = [PREFIX, PROCESS].map(Registry::with_prefix);
+        Self { own, process, descriptions: Vec::new() }
     }
 }
 
 impl Metrics {
     /// Registers a metric: a handle that its owner counts with, or a [`Reading`].
     pub fn register(&mut self, name: &'static str, unit: Unit, help: &'static str, metric: impl Metric) {
-        let kind = metric.metric_type();
-        let (suffix, unit) = match unit {
-            Unit::Bytes => (Some(registry::Unit::Bytes), "bytes"),
-            Unit::Seconds => (Some(registry::Unit::Seconds), "seconds"),
-            Unit::Of(things) => (None, things),
-        };
-        let mut full_name = format!("{PREFIX}_{name}");
-        match suffix {
-            Some(suffix) => {
-                full_name = format!("{full_name}_{unit}");
-                self.registry.register_with_unit(name, help, suffix, metric);
-            }
-            None => self.registry.register(name, help, metric),
-        }
-        self.descriptions.push(Description { name: full_name, unit, help, kind });
+        self.descriptions.push(add(&mut self.own, PREFIX, name, unit, help, metric));
+    }
+
+    /// Registers a metric of the process under the name that it has in all programs.
+    pub(super) fn register_process(
+        &mut self,
+        name: &'static str,
+        unit: Unit,
+        help: &'static str,
+        metric: impl Metric,
+    ) {
+        self.descriptions.push(add(&mut self.process, PROCESS, name, unit, help, metric));
     }
 
     /// Returns the metrics in the order in which they were registered.
@@ -81,31 +82,71 @@ impl Metrics {
         &self.descriptions
     }
 
-    /// Returns the exposition text.
-    pub fn render(&self) -> String {
+    /// Returns the values of all metrics in this format.
+    pub(crate) fn render(&self, format: Exposition) -> String {
         let mut text = String::new();
-        if let Err(error) = encode(&mut text, &self.registry) {
+        let written = encode_registry(&mut text, &self.own)
+            .and_then(|()| encode_registry(&mut text, &self.process))
+            .and_then(|()| encode_eof(&mut text));
+        if let Err(error) = written {
             tracing::error!(%error, "metrics could not be written");
         }
-        text
+        format.write(text)
     }
+}
+
+fn add(
+    registry: &mut Registry,
+    prefix: &str,
+    name: &'static str,
+    unit: Unit,
+    help: &'static str,
+    metric: impl Metric,
+) -> Description {
+    let kind = metric.metric_type();
+    let (suffix, unit) = match unit {
+        Unit::Bytes => (Some(registry::Unit::Bytes), "bytes"),
+        Unit::Seconds => (Some(registry::Unit::Seconds), "seconds"),
+        Unit::Of(things) => (None, things),
+    };
+    let mut full_name = format!("{prefix}_{name}");
+    match suffix {
+        Some(suffix) => {
+            full_name = format!("{full_name}_{unit}");
+            registry.register_with_unit(name, help, suffix, metric);
+        }
+        None => registry.register(name, help, metric),
+    }
+    Description { name: full_name, unit, help, kind }
+}
+
+/// The value of a [`Reading`].
+#[derive(Debug, Clone, Copy)]
+enum Value {
+    Whole(u64),
+    Fraction(f64),
 }
 
 /// A metric whose value is read from its owner for each scrape.
 pub(crate) struct Reading {
     kind: MetricType,
-    read: Box<dyn Fn() -> u64 + Send + Sync>,
+    read: Box<dyn Fn() -> Value + Send + Sync>,
 }
 
 impl Reading {
     /// Creates a counter. The result of `read` must never decrease.
     pub(crate) fn counter(read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { kind: MetricType::Counter, read: Box::new(read) }
+        Self { kind: MetricType::Counter, read: Box::new(move || Value::Whole(read())) }
+    }
+
+    /// Creates a counter of fractions, such as seconds.
+    pub(super) fn counter_of(read: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        Self { kind: MetricType::Counter, read: Box::new(move || Value::Fraction(read())) }
     }
 
     /// Creates a gauge.
     pub(crate) fn gauge(read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        Self { kind: MetricType::Gauge, read: Box::new(read) }
+        Self { kind: MetricType::Gauge, read: Box::new(move || Value::Whole(read())) }
     }
 }
 
@@ -117,10 +158,15 @@ impl fmt::Debug for Reading {
 
 impl EncodeMetric for Reading {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        let value = (self.read)();
-        match self.kind {
-            MetricType::Counter => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None),
-            _ => encoder.encode_gauge(&value),
+        match (self.kind, (self.read)()) {
+            (MetricType::Counter, Value::Whole(value)) => {
+                encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)
+            }
+            (MetricType::Counter, Value::Fraction(value)) => {
+                encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)
+            }
+            (_, Value::Whole(value)) => encoder.encode_gauge(&value),
+            (_, Value::Fraction(value)) => encoder.encode_gauge(&value),
         }
     }
 
@@ -141,7 +187,7 @@ mod tests {
         metrics.register("read", Unit::Bytes, "Bytes read", Reading::counter(|| 7));
         metrics.register("connections", Unit::Of("connections"), "Open connections", Reading::gauge(|| 3));
         counter.inc_by(5);
-        let text = metrics.render();
+        let text = metrics.render(Exposition::OpenMetrics);
         for line in [
             "# HELP vintedbot_photos_stored Photos in committed drafts.",
             "# TYPE vintedbot_photos_stored counter",

@@ -72,6 +72,8 @@ pub(crate) struct Exchange<'a> {
     pub path: &'a str,
     /// The name of the route.
     pub route: &'static str,
+    /// Whether the route is for monitoring.
+    pub is_monitor: bool,
     /// The status of the response.
     pub status: u16,
     /// The address of the client.
@@ -200,6 +202,7 @@ impl<A: Application> Stack<A> {
         let routed = self.app.route(request.method(), request.uri().path());
         let route = routed.as_ref().ok();
         let name = route.map(|route| self.app.name(route));
+        let is_monitor = route.is_some_and(|route| self.app.is_monitor(route));
         let identified = self.app.identify(route, request.headers());
         let caller = Caller::new(*ip, identified.as_ref().ok().copied().flatten());
         let admitted = self.admit(&request, route, caller, &mut quota_headers).await;
@@ -214,7 +217,7 @@ impl<A: Application> Stack<A> {
             }
             Err(problem) => Err(problem),
         };
-        let mut answered = Answered { route: name, user: caller.user, refusal: None };
+        let mut answered = Answered { route: name, is_monitor, user: caller.user, refusal: None };
         let mut response = result.unwrap_or_else(|problem| {
             answered.refusal = Some(problem.clone());
             problem.into_response(request_id)
@@ -304,6 +307,7 @@ impl<A: Application> Unanswered<'_, A> {
             method: &self.method,
             path: &self.path,
             route,
+            is_monitor: answered.is_monitor,
             status,
             ip: self.ip,
             user: answered.user,
@@ -327,6 +331,7 @@ impl<A: Application> Drop for Unanswered<'_, A> {
 #[derive(Debug, Default)]
 struct Answered {
     route: Option<&'static str>,
+    is_monitor: bool,
     user: Option<UserId>,
     refusal: Option<Problem>,
 }

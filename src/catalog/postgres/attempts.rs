@@ -59,7 +59,7 @@ impl Drop for ClaimGuard {
     fn drop(&mut self) {
         self.claims.held().remove(&self.id);
         let (claims, id) = (Arc::clone(&self.claims), self.id);
-        // Without a runtime the process ends, and the claim expires.
+        // Also for a claim of another instance and for an attempt that is done: `release` removes only rows of this holder. Without a runtime the process ends, and the claim expires.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { claims.release(id).await });
         }
