@@ -76,22 +76,17 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 /// Three hundred drafts with a photo each: more rows than one batch takes.
 async fn filled(catalog: &dyn Restorable) {
     let rows = (1..=300).flat_map(|id| {
-        let photos = vec![MediaId(id)];
-        let (title, description) = (format!("draft {id}"), String::new());
-        let status = DraftStatus::Draft;
-        let (price_suggested, owner) = (None, owner(id % 2));
-        let (created, version) = (Timestamp::from_millis(id), 1);
         let draft = DraftRow {
             id: DraftId(id),
-            title,
-            description,
-            status,
-            price_suggested,
-            photos,
-            owner,
-            created,
-            updated: created,
-            version,
+            title: format!("draft {id}"),
+            description: String::new(),
+            status: DraftStatus::Draft,
+            price_suggested: None,
+            photos: vec![MediaId(id)],
+            owner: owner(id % 2),
+            created: Timestamp::from_millis(id),
+            updated: Timestamp::from_millis(id),
+            version: 1,
         };
         [Row::Media(media(id)), Row::Draft(draft)]
     });

@@ -2,16 +2,7 @@ use super::*;
 use std::cell::Cell;
 use std::time::Duration;
 
-const RECIPE: Recipe = Recipe {
-    max_dim: 160,
-    quality: 80,
-    effort: Effort::Standard,
-    max_pixels: 1_000_000,
-    memory: 1 << 30,
-    keep_exif: false,
-    timeout: Duration::from_secs(20),
-    processor_time: Duration::from_secs(20),
-};
+const RECIPE: Recipe = Recipe { max_dim: 160, memory: 1 << 30, ..Recipe::TEST };
 
 /// Returns a picture of four quadrants: red, green, blue, white in reading order.
 fn card(width: u32, height: u32) -> image::RgbaImage {

@@ -71,6 +71,22 @@ pub(crate) struct Limits {
     pub uploads: usize,
 }
 
+#[cfg(test)]
+impl Limits {
+    /// Returns the limits of tests: up to five photos of 1 MiB.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            photos: 5,
+            photos_per_draft: 5,
+            photo_bytes: 1 << 20,
+            body_bytes: 8 << 20,
+            mime_prefixes: vec!["image/".into()],
+            memory_wait: Duration::from_secs(5),
+            uploads: 64,
+        }
+    }
+}
+
 /// Who uploads, to which draft, and what a bad photo means.
 pub(crate) struct Upload {
     /// The sender.

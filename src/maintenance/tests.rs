@@ -9,7 +9,7 @@ use super::*;
 use crate::budget::Budget;
 use crate::catalog::{Change, NewDraft, NewPhoto, PostgresCatalog, Schema, SledCatalog};
 use crate::disk::{FreeDisk, Scratch};
-use crate::imaging::{Effort, Pool, Recipe};
+use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, OnError, Target, Upload};
 use crate::media::LocalStore;
 use crate::model::{Caller, Draft, Media, MediaKey, SourceId};
@@ -339,27 +339,10 @@ impl Instances {
                 Arc::clone(&publisher),
                 Arc::clone(&store) as _,
             )));
-            let limits = Limits {
-                photos: 5,
-                photos_per_draft: 5,
-                photo_bytes: 1 << 20,
-                body_bytes: 8 << 20,
-                mime_prefixes: vec!["image/".into()],
-                memory_wait: 20 * second,
-                uploads: 64,
-            };
-            let recipe = Recipe {
-                max_dim: 64,
-                quality: 80,
-                effort: Effort::Standard,
-                max_pixels: 1_000_000,
-                memory: 1 << 26,
-                keep_exif: false,
-                timeout: 20 * second,
-                processor_time: 20 * second,
-            };
+            let limits = Limits { memory_wait: 20 * second, ..Limits::for_tests() };
             let pool = Arc::new(Pool::start(1, 256 << 20, 64, 20 * second).unwrap());
-            let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, publisher, scratch.clone());
+            let ingest =
+                Ingest::new(limits, Recipe::TEST, Budget::new(1 << 26), pool, publisher, scratch.clone());
             ingests.push(Arc::new(ingest));
         }
         Self { store, catalogs, ingests, maintenances, _dir: dir }

@@ -78,6 +78,9 @@ pub struct SledCatalog {
     current: RwLock<Option<Arc<Opened>>>,
     /// Set once a page or row cannot be read.
     is_damaged: AtomicBool,
+    /// The error of the next recording of a draft, which records nothing.
+    #[cfg(test)]
+    next_failure: std::sync::Mutex<Option<CatalogError>>,
 }
 
 /// An open sled database.
@@ -161,7 +164,18 @@ impl SledCatalog {
         let current = RwLock::new(Some(Arc::new(opened)));
         let is_damaged = AtomicBool::new(false);
         let (claims, leases) = (Claims::default(), Leases::default());
-        Ok(Self { path, min_free, threads, claims, leases, records_events, current, is_damaged })
+        Ok(Self {
+            path,
+            min_free,
+            threads,
+            claims,
+            leases,
+            records_events,
+            current,
+            is_damaged,
+            #[cfg(test)]
+            next_failure: std::sync::Mutex::default(),
+        })
     }
 
     /// Returns the open database, and opens it again first if it failed.
@@ -223,6 +237,12 @@ impl SledCatalog {
         Salvage::read(path)
     }
 
+    /// Sets the error that the next [`create_draft`](Catalog::create_draft) returns instead of recording the draft, or unsets it.
+    #[cfg(test)]
+    pub(crate) fn fail_next_draft(&self, error: Option<CatalogError>) {
+        *self.next_failure.lock().unwrap() = error;
+    }
+
     /// Closes the database and waits until its lock is released. Dropping it releases the lock a moment later.
     pub async fn close(self) {
         if let Some(Ok(opened)) = self.current.into_inner().map(Arc::try_unwrap) {
@@ -282,6 +302,10 @@ impl SledCatalog {
 #[async_trait]
 impl Catalog for SledCatalog {
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, ChangeError> {
+        #[cfg(test)]
+        if let Some(error) = self.next_failure.lock().unwrap().take() {
+            return Err(error.into());
+        }
         self.record(move |trees| refused(trees.insert(&new))).await?
     }
 

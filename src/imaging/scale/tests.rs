@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::imaging::error::ImageError;
-use crate::imaging::recipe::{Effort, Recipe};
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::WorkBudget;
 
 fn noise(width: usize, height: usize) -> Vec<u8> {
@@ -122,13 +122,11 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 fn budget(timeout: Duration) -> WorkBudget<'static> {
     let recipe = Recipe {
         max_dim: 1600,
-        quality: 80,
-        effort: Effort::Standard,
         max_pixels: 1 << 24,
         memory: 1 << 30,
-        keep_exif: false,
         timeout,
         processor_time: TIMEOUT,
+        ..Recipe::TEST
     };
     WorkBudget::new(&recipe, &|| false)
 }
