@@ -46,20 +46,9 @@ fn samples(row: &[u8], block: usize) -> Option<&[[u8; 16]]> {
     row.as_chunks::<WIDTH>().0.get(block).map(|samples| samples.as_chunks::<16>().0)
 }
 
+/// Computes the horizontal pass with `REGISTERS` registers of weights for each target sample.
 #[target_feature(enable = "avx2")]
-pub(super) fn horizontal(row: &[i16], taps: &Taps, out: &mut [u8]) {
-    match taps.count / LANES {
-        1 => horizontal_of::<1>(row, taps, out),
-        2 => horizontal_of::<2>(row, taps, out),
-        3 => horizontal_of::<3>(row, taps, out),
-        _ => portable::horizontal(row, taps, 0, out),
-    }
-}
-
-/// Computes the horizontal pass with `REGISTERS` registers of weights for each target sample. The number is known to the
-/// compiler, because a loop over it takes twice as long.
-#[target_feature(enable = "avx2")]
-fn horizontal_of<const REGISTERS: usize>(row: &[i16], taps: &Taps, out: &mut [u8]) {
+pub(super) fn horizontal<const REGISTERS: usize>(row: &[i16], taps: &Taps, out: &mut [u8]) {
     const GROUP: usize = 8;
     let round = _mm256_set1_epi32(1 << (HORIZONTAL_SHIFT - 1));
     let (groups, rest) = out.as_chunks_mut::<GROUP>();

@@ -1,16 +1,14 @@
 //! The two passes of the resizer, and the step before them that takes pixels apart, with the vectors of the processor. Portable and
 //! vector code give equal results.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "aarch64")]
-mod neon;
 mod portable;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg_attr(target_arch = "x86_64", path = "avx2.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "neon.rs")]
+mod vector;
 
-#[cfg(target_arch = "x86_64")]
-use self::avx2 as vector;
-#[cfg(target_arch = "aarch64")]
-use self::neon as vector;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use super::taps::LANES;
 use super::taps::Taps;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +62,20 @@ impl Kernels {
             Self::Portable => portable::horizontal(row, taps, 0, out),
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             // SAFETY: `detect` returns this variant only if the processor has AVX2 or NEON.
-            Self::Vector => unsafe { vector::horizontal(row, taps, out) },
+            Self::Vector => unsafe { horizontal_vector(row, taps, out) },
         }
+    }
+}
+
+/// Calls the function for the number of weights. The compiler knows that number, because a loop over it takes twice as long.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
+fn horizontal_vector(row: &[i16], taps: &Taps, out: &mut [u8]) {
+    match taps.count / LANES {
+        1 => vector::horizontal::<1>(row, taps, out),
+        2 => vector::horizontal::<2>(row, taps, out),
+        3 => vector::horizontal::<3>(row, taps, out),
+        _ => portable::horizontal(row, taps, 0, out),
     }
 }
