@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, Event, Outbox};
 use crate::config::{CorsOrigins, MediaStorage, Settings, WebhookSettings};
 use crate::events::{Events, SigningSecret, Webhook};
 use crate::fetch::Fetcher;
-use crate::imaging::Pool;
+use crate::imaging::{Pool, RenditionSizes};
 use crate::ingest::{Ingest, Limits};
 use crate::listings::Listings;
 use crate::maintenance::{Maintenance, Rules};
@@ -122,7 +122,11 @@ impl App {
         };
         let limiter = |name, quota| limiter(redis.as_ref(), name, quota);
         let upload_quota = settings.upload_quota.map(|quota| limiter("photos", quota));
-        let ingest = Arc::new(ingest.with_quota(upload_quota.clone()));
+        let eager = match settings.renditions_eager {
+            true => settings.rendition_sizes.clone(),
+            false => RenditionSizes::default(),
+        };
+        let ingest = Arc::new(ingest.with_quota(upload_quota.clone()).with_renditions(eager));
         let upload_rules = uploads::Rules {
             lifetime: settings.upload_lifetime,
             auth_required: settings.auth_required,

@@ -9,6 +9,7 @@ mod codec;
 mod colour;
 mod cost;
 mod declared;
+mod eager;
 mod error;
 mod exif;
 mod fair_queue;
@@ -47,7 +48,7 @@ pub(crate) use error::ImageError;
 pub(crate) use finish::stored_sides;
 pub(crate) use pool::{Cost, Pool, PoolError, Step, Turn};
 pub use recipe::{Coding, Effort, Recipe};
-pub use rendition::RenditionSizes;
+pub use rendition::{EncodedRendition, RenditionSizes};
 pub(crate) use turn::encode_in_turn;
 pub(crate) use work_budget::{Spent, WorkBudget};
 pub use workspace::Workspace;
@@ -58,7 +59,7 @@ use self::layout::Layout;
 use self::orientation::Orientation;
 use crate::sync;
 
-/// A finished photo: a baseline JPEG, upright, in sRGB, with only the metadata that the recipe asks for.
+/// A finished photo: a baseline JPEG, upright, in sRGB, with only the metadata that the recipe asks for, and its renditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// The JPEG file.
@@ -67,6 +68,16 @@ pub struct Encoded {
     pub width: u32,
     /// Pixels down.
     pub height: u32,
+    /// The renditions that were asked for, largest first. Some may be missing: each can be made from the photo.
+    pub renditions: Vec<EncodedRendition>,
+}
+
+impl Encoded {
+    /// Returns the length of all files together.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        let renditions = self.renditions.iter().map(|rendition| rendition.bytes.len());
+        (self.bytes.len() + renditions.sum::<usize>()) as u64
+    }
 }
 
 /// A photo whose header was read and is within the limits. No pixel is decoded yet.
@@ -78,6 +89,7 @@ pub(crate) struct Inspected<'a> {
     exif: Option<&'a [u8]>,
     orientation: Orientation,
     recipe: Recipe,
+    renditions: RenditionSizes,
 }
 
 /// Why a photo was not made.
@@ -122,10 +134,11 @@ pub(crate) fn inspect<'a>(
     let file = input.whole()?;
     let exif = exif::block(format, file);
     let orientation = picture.orientation().unwrap_or_else(|| exif::orientation_of(format, file));
-    Ok(Inspected { budget, picture, exif, orientation, recipe: *recipe })
+    let renditions = RenditionSizes::default();
+    Ok(Inspected { budget, picture, exif, orientation, recipe: *recipe, renditions })
 }
 
-/// Makes a photo in one call, for callers that do not account for memory, such as benchmarks.
+/// Makes a photo without renditions in one call, for callers that do not account for memory, such as benchmarks.
 ///
 /// # Errors
 /// The photo cannot be made.
@@ -135,8 +148,22 @@ pub fn make(
     recipe: &Recipe,
     workspace: &mut Workspace,
 ) -> Result<Encoded, ImageError> {
+    make_with_renditions(format, bytes, recipe, &RenditionSizes::default(), workspace)
+}
+
+/// Makes a photo and its renditions in one call, as [`make`] does.
+///
+/// # Errors
+/// The photo cannot be made.
+pub fn make_with_renditions(
+    format: Format,
+    bytes: &[u8],
+    recipe: &Recipe,
+    renditions: &RenditionSizes,
+    workspace: &mut Workspace,
+) -> Result<Encoded, ImageError> {
     let budget = WorkBudget::new(recipe, &|| false);
-    let mut inspected = inspect(format, bytes, recipe, &budget)?;
+    let mut inspected = inspect(format, bytes, recipe, &budget)?.with_renditions(renditions);
     loop {
         match inspected.encode(workspace) {
             Ok(encoded) => return Ok(encoded),
@@ -147,6 +174,11 @@ pub fn make(
 }
 
 impl<'a> Inspected<'a> {
+    /// Asks for renditions, which are made beside the photo.
+    pub(crate) fn with_renditions(self, renditions: &RenditionSizes) -> Self {
+        Self { renditions: renditions.clone(), ..self }
+    }
+
     /// Returns why a faster decoder began this photo and left it, as a label of metrics. `None` if none did.
     pub(crate) fn fallback_reason(&self) -> Option<&'static str> {
         self.picture.fallback_reason()
@@ -158,8 +190,9 @@ impl<'a> Inspected<'a> {
         let target = self.target(&layout);
         // The profile, its parsed form and the tables made from it, which are largest for CMYK.
         let profile = self.picture.profile().map_or(0, |profile| 4 * profile.len() as u64);
-        let encoding =
-            finish::memory(layout.model, target.width, target.height, self.picture.profile().is_some());
+        let has_profile = self.picture.profile().is_some();
+        let encoding = finish::memory(layout.model, target.width, target.height, has_profile)
+            .max(eager::memory(&self.renditions, target.width, target.height));
         let whole = if self.picture.pushes_whole() { Canvas::whole_memory(&layout, &target) } else { 0 };
         // The decoder frees its memory before the encoder allocates.
         profile + Canvas::memory(&layout, &target) + (self.picture.memory() + whole).max(encoding)
@@ -195,12 +228,15 @@ impl<'a> Inspected<'a> {
         budget.check()?;
         let upright = |plane| orientation::upright(plane, orientation, workspace);
         let planes: Vec<_> = planes.into_iter().map(upright).collect();
-        let mut bytes = finish::encode(planes, layout.model, &conversion, coding, workspace)?;
+        let planes = finish::convert(planes, layout.model, &conversion, workspace)?;
+        let mut bytes = finish::encode(&planes, coding, workspace)?;
         if let Some(segment) = metadata {
             bytes = metadata::insert(bytes, segment);
         }
         budget.check()?;
-        Ok(Encoded { bytes, width, height })
+        let renditions = eager::renditions(&planes, &self.renditions, coding, budget, workspace);
+        planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+        Ok(Encoded { bytes, width, height, renditions })
     }
 
     fn target(&self, layout: &Layout) -> Target {

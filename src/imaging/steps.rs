@@ -76,5 +76,8 @@ pub fn encode(
 ) -> Result<Vec<u8>, ImageError> {
     let [luma, blue, red] = planes;
     let half = |samples| Plane { width: width.div_ceil(2), height: height.div_ceil(2), samples };
-    jpeg::encode_ycbcr([Plane { width, height, samples: luma }, half(blue), half(red)], coding, workspace)
+    let planes = [Plane { width, height, samples: luma }, half(blue), half(red)];
+    let file = jpeg::encode_ycbcr(&planes, coding, workspace);
+    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+    file
 }

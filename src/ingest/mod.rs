@@ -41,7 +41,7 @@ use crate::budget::Budget;
 use crate::catalog::{Claim, ClaimedAttempt, NewAttempt};
 use crate::disk::Scratch;
 use crate::fetch::Fetcher;
-use crate::imaging::{Pool, Recipe};
+use crate::imaging::{Pool, Recipe, RenditionSizes};
 use crate::model::{Caller, ClientKey, Draft, DraftId, MediaKey};
 use crate::publication::Publisher;
 use crate::ratelimit::RateLimiter;
@@ -187,6 +187,8 @@ pub(crate) struct UploadedPhoto {
 pub(crate) struct Ingest {
     limits: Limits,
     recipe: Recipe,
+    /// Renditions that are made with each photo.
+    renditions: Arc<RenditionSizes>,
     /// Hash of the recipe. It keys the hash of a source, so that other settings give other source ids.
     fingerprint: [u8; 32],
     budget: Budget,
@@ -220,6 +222,7 @@ impl Ingest {
         Self {
             limits,
             recipe,
+            renditions: Arc::default(),
             fingerprint,
             budget,
             pool,
@@ -239,6 +242,13 @@ impl Ingest {
     #[must_use]
     pub(crate) fn with_quota(mut self, quota: Option<Arc<dyn RateLimiter>>) -> Self {
         self.quota = quota;
+        self
+    }
+
+    /// Makes these renditions with each photo.
+    #[must_use]
+    pub(crate) fn with_renditions(mut self, sizes: RenditionSizes) -> Self {
+        self.renditions = Arc::new(sizes);
         self
     }
 

@@ -12,7 +12,7 @@ use super::{Ingest, IngestError, PhotoError};
 use crate::budget::{Refused, Reservation};
 use crate::catalog::NewPhoto;
 use crate::imaging::{
-    self, Cost, Encoded, Format, ImageError, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
+    self, Cost, Encoded, Format, ImageError, PoolError, Recipe, RenditionSizes, Spent, Step, Turn, WorkBudget,
 };
 use crate::media::Staging;
 use crate::model::{ClientKey, Media, SourceId};
@@ -30,7 +30,7 @@ pub(super) struct ReceivedPhoto {
 /// A photo that is encoded and in memory.
 pub(super) struct EncodedPhoto {
     encoded: Encoded,
-    /// Covers the encoded bytes.
+    /// Covers the encoded bytes, those of the renditions included.
     loan: Reservation,
     id: SourceId,
     mime: &'static str,
@@ -200,6 +200,7 @@ impl Ingest {
         let ReceivedPhoto { source, id, format, mime, bytes, label } = photo;
         let (outputs, recipe, wait) =
             (Arc::clone(&self.budget.outputs), self.recipe, self.limits.memory_wait);
+        let renditions = Arc::clone(&self.renditions);
         let head = source.head(imaging::COST_HEAD_BYTES).await?;
         let time = imaging::estimated_cost(format, &head, bytes);
         drop(head);
@@ -210,12 +211,12 @@ impl Ingest {
         let mut spent = Spent::default();
         let job = move |turn: &mut Turn<'_>| {
             let work = WorkBudget::resumed(&recipe, spent, turn.is_abandoned);
-            let step = encode(&source, format, &recipe, &work, turn);
+            let step = encode(&source, format, &recipe, &renditions, &work, turn);
             spent = work.spent();
             match step {
                 Ok(Step::Done(encoded)) => {
                     // A photo that is larger than the whole share takes all of it.
-                    let bytes = (encoded.bytes.len() as u64).min(outputs.limit());
+                    let bytes = encoded.total_bytes().min(outputs.limit());
                     Step::Done(
                         outputs.reserve(bytes, wait).map(|loan| (encoded, loan)).map_err(Failure::from),
                     )
@@ -228,7 +229,7 @@ impl Ingest {
         Ok(EncodedPhoto { encoded, loan, id, mime, bytes, index: label.index })
     }
 
-    /// Charges the client for an encoded photo, and stages it.
+    /// Charges the client for an encoded photo, and stages it and its renditions, which cost nothing.
     pub(super) async fn stage(
         &self,
         client: ClientKey,
@@ -236,11 +237,13 @@ impl Ingest {
         staging: &dyn Staging,
     ) -> Result<ReadyPhoto, IngestError> {
         let EncodedPhoto { encoded, loan: _loan, id, mime, bytes, index } = photo;
-        let Encoded { bytes: jpeg, width, height } = encoded;
+        let Encoded { bytes: jpeg, width, height, renditions } = encoded;
         let size_bytes = jpeg.len() as u64;
         let jpeg = Bytes::from(jpeg);
         let charge = self.charge(client, &jpeg).await?;
         let key = staging.stage(jpeg).await?;
+        let renditions = renditions.into_iter().map(|made| (made.side, Bytes::from(made.bytes))).collect();
+        self.publisher.stage_renditions(staging, key, renditions).await;
         let photo = NewPhoto { key, width, height, size_bytes, source: id };
         Ok(ReadyPhoto { index, mime, bytes, output: Output::Staged(photo, charge) })
     }
@@ -287,14 +290,15 @@ impl From<ImageError> for Failure {
     }
 }
 
-/// Loads and encodes the photo. Runs on a worker.
+/// Loads and encodes the photo and its renditions. Runs on a worker.
 fn encode(
     source: &Source,
     format: Format,
     recipe: &Recipe,
+    renditions: &RenditionSizes,
     work: &WorkBudget<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<Step<Encoded>, Failure> {
     let bytes = source.load().map_err(Failure::Disk)?;
-    Ok(imaging::encode_in_turn(format, &bytes, source.load_cost(), recipe, work, turn)?)
+    Ok(imaging::encode_in_turn(format, &bytes, source.load_cost(), recipe, renditions, work, turn)?)
 }

@@ -52,6 +52,7 @@ mod redis;
 mod redis_server;
 mod refusals;
 mod renditions;
+mod renditions_eager;
 mod resumable_forms;
 mod s3;
 mod settings;

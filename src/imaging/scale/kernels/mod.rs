@@ -7,6 +7,7 @@ mod portable;
 #[cfg_attr(target_arch = "aarch64", path = "neon.rs")]
 mod vector;
 
+pub(super) use self::portable::ROW_BITS;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::taps::LANES;
 use super::taps::Taps;
@@ -51,6 +52,30 @@ impl Kernels {
             #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             // SAFETY: `detect` returns this variant only if the processor has AVX2 or NEON.
             Self::Vector => unsafe { vector::vertical(window, stride, weights, out) },
+        }
+    }
+
+    /// Computes the weighted sum of rows: `out[x]` is the sum of `window[n * stride + x] * weights[n]`, rounded and clamped. Weights
+    /// have six fractional bits and are at most one; all their rows are in `window`.
+    #[allow(unsafe_code)]
+    pub(super) fn weigh_rows(self, window: &[u8], stride: usize, weights: &[i8], out: &mut [u8]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` returns this variant only if the processor has AVX2.
+            Self::Vector => unsafe { vector::weigh_rows(window, stride, weights, out) },
+            // The compiler makes vectors of this for NEON, which is in the baseline of aarch64.
+            _ => portable::weigh_rows(window, stride, weights, 0, out),
+        }
+    }
+
+    /// Turns rows of `width` samples into columns. Both slices have the same length, a multiple of `width`.
+    #[allow(unsafe_code)]
+    pub(super) fn turn(self, from: &[u8], width: usize, to: &mut [u8]) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `detect` returns this variant only if the processor has AVX2.
+            Self::Vector => unsafe { vector::turn(from, width, to) },
+            _ => portable::turn(from, width, to, portable::turned),
         }
     }
 
