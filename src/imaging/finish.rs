@@ -3,12 +3,14 @@
 use super::codec::jpeg;
 use super::colour::Conversion;
 use super::error::ImageError;
+use super::facts;
 use super::layout::Model;
 use super::plane::Plane;
 use super::recipe::Coding;
 use super::strips;
 use super::workspace::Workspace;
 use super::ycbcr::{parts_of_chroma, with_luma};
+use crate::model::PhotoFacts;
 
 const NEUTRAL: u8 = 128;
 
@@ -26,14 +28,41 @@ pub(super) fn memory(model: Model, width: u32, height: u32, has_profile: bool) -
     (encoder + pixels) * u64::from(width) * u64::from(height) + (1 << 20)
 }
 
-/// Converts the upright `planes` to sRGB and encodes them. Fails if the encoder fails.
-pub(super) fn encode(
+/// Converts the upright `planes` to sRGB and encodes them. Before that `look` gets luma, and chroma of half its width and height,
+/// rounded up, which may extend to the right. Fails if the encoder fails or `look` returns `None`.
+pub(super) fn encode<T>(
     planes: Vec<Plane>,
     model: Model,
     conversion: &Conversion,
     coding: Coding,
+    look: impl FnOnce([&Plane; 3]) -> Option<T>,
     workspace: &mut Workspace,
-) -> Result<Vec<u8>, ImageError> {
+) -> Result<(Vec<u8>, T), ImageError> {
+    let planes = convert(planes, model, conversion, workspace)?;
+    let seen = look(planes.each_ref()).ok_or(ImageError::Corrupt)?;
+    Ok((jpeg::encode_ycbcr(planes, coding, workspace)?, seen))
+}
+
+/// Converts the upright `planes` to sRGB, and measures them.
+pub(super) fn measure(
+    planes: Vec<Plane>,
+    model: Model,
+    conversion: &Conversion,
+    workspace: &mut Workspace,
+) -> Result<PhotoFacts, ImageError> {
+    let planes = convert(planes, model, conversion, workspace)?;
+    let facts = facts::of(planes.each_ref()).ok_or(ImageError::Corrupt);
+    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+    facts
+}
+
+/// Converts the upright `planes` to sRGB: luma, and chroma of half its width and height, rounded up.
+fn convert(
+    planes: Vec<Plane>,
+    model: Model,
+    conversion: &Conversion,
+    workspace: &mut Workspace,
+) -> Result<[Plane; 3], ImageError> {
     match (model, conversion, take(planes)) {
         (Model::Grey, _, [Some(mut luma), ..]) => {
             if let Conversion::Grey(table) = conversion {
@@ -46,7 +75,7 @@ pub(super) fn encode(
                 Plane { width, height, samples }
             };
             let (blue, red) = (neutral(), neutral());
-            jpeg::encode_ycbcr([luma, blue, red], coding, workspace)
+            Ok([luma, blue, red])
         }
         (Model::YCbCr, conversion, [Some(luma), Some(blue), Some(red), None]) => {
             let mut planes = [luma, blue, red];
@@ -55,7 +84,7 @@ pub(super) fn encode(
                 let convert = |from: &[u8], to: &mut [u8]| drop(transform.transform(from, to));
                 strips::convert(&mut planes, convert, slopes.as_ref(), workspace);
             }
-            jpeg::encode_ycbcr(planes, coding, workspace)
+            Ok(planes)
         }
         (_, _, [Some(a), Some(b), Some(c), fourth]) => {
             let (width, height) = (a.width, a.height);
@@ -75,9 +104,9 @@ pub(super) fn encode(
                 .flatten()
                 .for_each(|plane| workspace.give_plane(plane));
             conversion.apply(&mut pixels, workspace);
-            let file = jpeg::encode_rgb(&pixels, width, height, coding, workspace);
+            let planes = jpeg::planes_of_rgb(&pixels, width, height, workspace);
             workspace.give(pixels);
-            file
+            planes
         }
         _ => Err(ImageError::Corrupt),
     }

@@ -52,7 +52,22 @@ pub(in crate::imaging) fn encode_ycbcr(
     file
 }
 
-/// Encodes `width` x `height` RGB pixels as `coding` says. Fails on a wrong length, or a side of zero or above 65,500.
+/// Converts `width` x `height` RGB pixels to planes for [`encode_ycbcr`]. Chroma extends beyond the picture. Fails on a wrong length,
+/// or a side of zero or above 65,500.
+pub(in crate::imaging) fn planes_of_rgb(
+    pixels: &[u8],
+    width: usize,
+    height: usize,
+    workspace: &mut Workspace,
+) -> Result<[Plane; 3], ImageError> {
+    if !is_possible(width, height) || pixels.len() != width * height * 3 {
+        return Err(ImageError::Corrupt);
+    }
+    Ok(simd::planes(pixels, width, height, workspace))
+}
+
+/// Encodes `width` x `height` RGB pixels as `coding` says.
+#[cfg(test)]
 pub(in crate::imaging) fn encode_rgb(
     pixels: &[u8],
     width: usize,
@@ -60,13 +75,7 @@ pub(in crate::imaging) fn encode_rgb(
     coding: Coding,
     workspace: &mut Workspace,
 ) -> Result<Vec<u8>, ImageError> {
-    if !is_possible(width, height) || pixels.len() != width * height * 3 {
-        return Err(ImageError::Corrupt);
-    }
-    let planes = simd::planes(pixels, width, height, workspace);
-    let file = encode(planes.each_ref(), width, height, coding, workspace);
-    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
-    file
+    encode_ycbcr(planes_of_rgb(pixels, width, height, workspace)?, coding, workspace)
 }
 
 fn is_possible(width: usize, height: usize) -> bool {
