@@ -30,7 +30,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         group.bench_function(&id, |bencher| {
             let mut workspace = Workspace::default();
             bencher.iter(|| {
-                let made = imaging::make(format, &bytes, &recipe, &mut workspace);
+                let made = imaging::make_and_measure(format, &bytes, &recipe, &RenditionSizes::default(), &mut workspace);
                 black_box(made.unwrap_or_else(|error| panic!("{id} is refused: {error}")))
             });
         });
@@ -53,7 +53,7 @@ fn eager_renditions(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
         group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: bytes.len() as u64 });
         group.bench_function(format!("eager/{id}"), |bencher| {
             bencher.iter(|| {
-                let made = imaging::make_with_renditions(format, bytes, recipe, &sizes, &mut workspace);
+                let made = imaging::make_and_measure(format, bytes, recipe, &sizes, &mut workspace);
                 black_box(made.unwrap())
             });
         });

@@ -20,7 +20,7 @@ use crate::fetch::Fetcher;
 use crate::imaging::{Pool, RenditionSizes};
 use crate::ingest::{Ingest, Limits};
 use crate::listings::Listings;
-use crate::maintenance::{Maintenance, Rules};
+use crate::maintenance::{Maintenance, Measuring, Rules};
 use crate::publication::Publisher;
 use crate::ratelimit::{self, MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
 use crate::renditions::{self, Renditions};
@@ -115,6 +115,7 @@ impl App {
         let places = renditions::Places { photos: Arc::clone(&store), renditions, scratch: scratch.clone() };
         let outputs = Arc::clone(&budget.outputs);
         let renditions = Arc::new(Renditions::new(rendition_rules, places, Arc::clone(&pool), outputs));
+        let measuring = Measuring::new(Arc::clone(&pool), recipe);
         let ingest = Ingest::new(limits, recipe, budget, pool, Arc::clone(&publisher), scratch);
         let redis = match &settings.redis_url {
             Some(url) => Some(RedisLink::open(url).await?),
@@ -150,7 +151,8 @@ impl App {
                 days => Some(Duration::from_secs(days * 86_400)),
             },
         };
-        let maintenance = Arc::new(Maintenance::new(rules, Arc::clone(&publisher), rendition_store));
+        let maintenance =
+            Arc::new(Maintenance::new(rules, Arc::clone(&publisher), rendition_store, measuring));
         // This may remove photos. A read-only server leaves it to a later start, because no upload waits for it.
         let reconciled = if settings.read_only { Ok(0) } else { publisher.reconcile_crashed().await };
         match reconciled {

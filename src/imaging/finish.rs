@@ -3,12 +3,14 @@
 use super::codec::jpeg;
 use super::colour::Conversion;
 use super::error::ImageError;
+use super::facts;
 use super::layout::Model;
 use super::plane::Plane;
 use super::recipe::Coding;
 use super::strips;
 use super::workspace::Workspace;
 use super::ycbcr::{parts_of_chroma, with_luma};
+use crate::model::PhotoFacts;
 
 const NEUTRAL: u8 = 128;
 
@@ -81,6 +83,19 @@ pub(super) fn convert(
         }
         _ => Err(ImageError::Corrupt),
     }
+}
+
+/// Converts the upright `planes` to sRGB, and measures them.
+pub(super) fn measure(
+    planes: Vec<Plane>,
+    model: Model,
+    conversion: &Conversion,
+    workspace: &mut Workspace,
+) -> Result<PhotoFacts, ImageError> {
+    let planes = convert(planes, model, conversion, workspace)?;
+    let facts = facts::of(planes.each_ref()).ok_or(ImageError::Corrupt);
+    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+    facts
 }
 
 /// Encodes the planes that [`convert`] returned. Fails if the encoder fails.

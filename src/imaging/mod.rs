@@ -12,6 +12,7 @@ mod declared;
 mod eager;
 mod error;
 mod exif;
+mod facts;
 mod fair_queue;
 mod fingerprint;
 mod finish;
@@ -49,7 +50,7 @@ pub(crate) use finish::stored_sides;
 pub(crate) use pool::{Cost, Pool, PoolError, Step, Turn};
 pub use recipe::{Coding, Effort, Recipe};
 pub use rendition::{EncodedRendition, RenditionSizes};
-pub(crate) use turn::encode_in_turn;
+pub(crate) use turn::{encode_and_measure_in_turn, encode_in_turn, measure_in_turn};
 pub(crate) use work_budget::{Spent, WorkBudget};
 pub use workspace::Workspace;
 
@@ -57,6 +58,8 @@ use self::canvas::{Canvas, Target};
 use self::codec::Picture;
 use self::layout::Layout;
 use self::orientation::Orientation;
+use self::plane::Plane;
+use crate::model::PhotoFacts;
 use crate::sync;
 
 /// A finished photo: a baseline JPEG, upright, in sRGB, with only the metadata that the recipe asks for, and its renditions.
@@ -148,25 +151,39 @@ pub fn make(
     recipe: &Recipe,
     workspace: &mut Workspace,
 ) -> Result<Encoded, ImageError> {
-    make_with_renditions(format, bytes, recipe, &RenditionSizes::default(), workspace)
+    let none = RenditionSizes::default();
+    finish_alone(format, bytes, recipe, &none, workspace, |inspected, workspace| inspected.encode(workspace))
 }
 
-/// Makes a photo and its renditions in one call, as [`make`] does.
+/// Makes a photo and its renditions, and computes its facts, as for an upload.
 ///
 /// # Errors
 /// The photo cannot be made.
-pub fn make_with_renditions(
+pub fn make_and_measure(
     format: Format,
     bytes: &[u8],
     recipe: &Recipe,
     renditions: &RenditionSizes,
     workspace: &mut Workspace,
-) -> Result<Encoded, ImageError> {
+) -> Result<(Encoded, PhotoFacts), ImageError> {
+    finish_alone(format, bytes, recipe, renditions, workspace, |inspected, workspace| {
+        inspected.encode_and_measure(workspace)
+    })
+}
+
+fn finish_alone<T>(
+    format: Format,
+    bytes: &[u8],
+    recipe: &Recipe,
+    renditions: &RenditionSizes,
+    workspace: &mut Workspace,
+    finish: impl for<'a> Fn(Inspected<'a>, &mut Workspace) -> Result<T, EncodeError<'a>>,
+) -> Result<T, ImageError> {
     let budget = WorkBudget::new(recipe, &|| false);
     let mut inspected = inspect(format, bytes, recipe, &budget)?.with_renditions(renditions);
     loop {
-        match inspected.encode(workspace) {
-            Ok(encoded) => return Ok(encoded),
+        match finish(inspected, workspace) {
+            Ok(made) => return Ok(made),
             Err(EncodeError::Image(error)) => return Err(error),
             Err(EncodeError::Fallback(next)) => inspected = next,
         }
@@ -203,20 +220,69 @@ impl<'a> Inspected<'a> {
     /// # Errors
     /// See [`EncodeError`].
     pub(crate) fn encode(self, workspace: &mut Workspace) -> Result<Encoded, EncodeError<'a>> {
+        self.encode_and(|_| Some(()), workspace).map(|(encoded, ())| encoded)
+    }
+
+    /// Does as [`encode`](Self::encode), and computes the facts of the photo.
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
+    pub(crate) fn encode_and_measure(
+        self,
+        workspace: &mut Workspace,
+    ) -> Result<(Encoded, PhotoFacts), EncodeError<'a>> {
+        self.encode_and(facts::of, workspace)
+    }
+
+    fn encode_and<T>(
+        self,
+        look: impl FnOnce([&Plane; 3]) -> Option<T>,
+        workspace: &mut Workspace,
+    ) -> Result<(Encoded, T), EncodeError<'a>> {
         let budget = self.budget;
         budget.check()?;
         let layout = self.picture.layout();
         let conversion = recent_conversions::conversion(layout.model, self.picture.profile());
         let target = self.target(&layout);
-        let (orientation, coding) = (self.orientation, self.recipe.coding());
-        let (width, height) = match orientation.swaps_sides() {
+        let coding = self.recipe.coding();
+        let (width, height) = match self.orientation.swaps_sides() {
             true => (target.height, target.width),
             false => (target.width, target.height),
         };
         // EXIF is read before `decode` consumes the picture, which may own the block.
         let exif = self.picture.exif().or(self.exif).filter(|_| self.recipe.keep_exif);
         let metadata = exif.and_then(|tiff| metadata::segment(tiff, width, height));
-        let mut canvas = Canvas::new(&layout, &target, budget, workspace);
+        let sizes = self.renditions.clone();
+        let planes = self.upright(workspace)?;
+        let planes = finish::convert(planes, layout.model, &conversion, workspace)?;
+        let seen = look(planes.each_ref()).ok_or(ImageError::Corrupt)?;
+        let mut bytes = finish::encode(&planes, coding, workspace)?;
+        if let Some(segment) = metadata {
+            bytes = metadata::insert(bytes, segment);
+        }
+        budget.check()?;
+        let renditions = eager::renditions(&planes, &sizes, coding, budget, workspace);
+        planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+        Ok((Encoded { bytes, width, height, renditions }, seen))
+    }
+
+    /// Computes the facts that [`encode_and_measure`](Self::encode_and_measure) returns, without the file.
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
+    pub(crate) fn measure(self, workspace: &mut Workspace) -> Result<PhotoFacts, EncodeError<'a>> {
+        self.budget.check()?;
+        let model = self.picture.layout().model;
+        let conversion = recent_conversions::conversion(model, self.picture.profile());
+        let planes = self.upright(workspace)?;
+        Ok(finish::measure(planes, model, &conversion, workspace)?)
+    }
+
+    /// Decodes and resizes the components, and turns them upright.
+    fn upright(self, workspace: &mut Workspace) -> Result<Vec<Plane>, EncodeError<'a>> {
+        let (budget, orientation) = (self.budget, self.orientation);
+        let layout = self.picture.layout();
+        let mut canvas = Canvas::new(&layout, &self.target(&layout), budget, workspace);
         match self.picture.decode(&mut canvas) {
             Ok(()) => {}
             Err(codec::DecodeError::Image(error)) => return Err(budget.explain(error).into()),
@@ -226,17 +292,7 @@ impl<'a> Inspected<'a> {
         }
         let planes = canvas.finish()?;
         budget.check()?;
-        let upright = |plane| orientation::upright(plane, orientation, workspace);
-        let planes: Vec<_> = planes.into_iter().map(upright).collect();
-        let planes = finish::convert(planes, layout.model, &conversion, workspace)?;
-        let mut bytes = finish::encode(&planes, coding, workspace)?;
-        if let Some(segment) = metadata {
-            bytes = metadata::insert(bytes, segment);
-        }
-        budget.check()?;
-        let renditions = eager::renditions(&planes, &self.renditions, coding, budget, workspace);
-        planes.into_iter().for_each(|plane| workspace.give_plane(plane));
-        Ok(Encoded { bytes, width, height, renditions })
+        Ok(planes.into_iter().map(|plane| orientation::upright(plane, orientation, workspace)).collect())
     }
 
     fn target(&self, layout: &Layout) -> Target {

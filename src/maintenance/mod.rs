@@ -3,11 +3,12 @@
 //! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: photos that the
 //! catalog refers to and that the store does not have are counted (`missing`), old drafts and photos without a draft are
 //! removed (`expire`), files without a row are removed after a grace time (`collect`), sources of which no photo is left are
-//! forgotten, and photos are verified (`scrub`). This room removes only files that this catalog can have written, and reports
-//! the others.
+//! forgotten, photos are verified (`scrub`), and those of older versions are measured (`measure`). This room removes only files
+//! that this catalog can have written, and reports the others.
 
 mod collect;
 mod expire;
+mod measure;
 mod missing;
 mod schedule;
 mod scrub;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::measure::Measuring;
 use self::missing::Missing;
 use self::schedule::seconds;
 use self::scrub::Scrub;
@@ -82,6 +84,8 @@ pub(crate) struct Figures {
     pub scrubbed: u64,
     /// Drafts that expired since the start.
     pub expired: u64,
+    /// Photos that were measured since the start.
+    pub measured: u64,
 }
 
 /// The background tasks that keep store and catalog in agreement.
@@ -91,6 +95,7 @@ pub(crate) struct Maintenance {
     catalog: Arc<dyn Catalog>,
     store: Arc<dyn MediaStore>,
     renditions: Arc<dyn RenditionStore>,
+    measuring: Measuring,
     missing: Missing,
     collected: AtomicU64,
     collected_bytes: AtomicU64,
@@ -102,7 +107,12 @@ pub(crate) struct Maintenance {
 
 impl Maintenance {
     /// Combines the parts. `renditions` are those of the publisher's store. Nothing runs yet.
-    pub(crate) fn new(rules: Rules, publisher: Arc<Publisher>, renditions: Arc<dyn RenditionStore>) -> Self {
+    pub(crate) fn new(
+        rules: Rules,
+        publisher: Arc<Publisher>,
+        renditions: Arc<dyn RenditionStore>,
+        measuring: Measuring,
+    ) -> Self {
         let (catalog, store) = (Arc::clone(publisher.catalog()), Arc::clone(publisher.store()));
         let [collected, collected_bytes, left, last_run, expired] =
             std::array::from_fn(|_| AtomicU64::new(0));
@@ -114,6 +124,7 @@ impl Maintenance {
             catalog,
             store,
             renditions,
+            measuring,
             missing,
             collected,
             collected_bytes,
@@ -148,6 +159,8 @@ impl Maintenance {
         metrics.register("media_missing", photos, help, Reading::gauge(read(|now| now.missing)));
         let help = "Stored photos read by the scrub and compared with their name";
         metrics.register("media_scrubbed", photos, help, Reading::counter(read(|now| now.scrubbed)));
+        let help = "Photos of older versions of the server whose ThumbHash and facts were filled in";
+        metrics.register("media_measured", photos, help, Reading::counter(read(|now| now.measured)));
     }
 
     /// Returns the current figures.
@@ -161,6 +174,7 @@ impl Maintenance {
             missing: self.missing.count(),
             scrubbed: self.scrub.verified(),
             expired: read(&self.expired),
+            measured: self.measuring.measured(),
         }
     }
 
@@ -172,7 +186,7 @@ impl Maintenance {
 
     /// Runs until `stop` is cancelled, and then returns within the time of one page.
     pub(crate) async fn run(&self, stop: CancellationToken) {
-        tokio::join!(self.keep_in_agreement(&stop), self.keep_scrubbing(&stop));
+        tokio::join!(self.keep_in_agreement(&stop), self.keep_scrubbing(&stop), self.keep_measuring(&stop));
     }
 
     async fn keep_in_agreement(&self, stop: &CancellationToken) {

@@ -182,7 +182,6 @@ fn encode(
     if MediaKey::of(&bytes) != key {
         return Err(Failure::Damaged);
     }
-    let none = RenditionSizes::default();
-    imaging::encode_in_turn(Format::Jpeg, &bytes, source.length, recipe, &none, work, turn)
+    imaging::encode_in_turn(Format::Jpeg, &bytes, source.length, recipe, work, turn)
         .map_err(Failure::Image)
 }

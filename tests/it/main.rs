@@ -18,6 +18,7 @@ mod dependencies;
 mod disk;
 mod erasure;
 mod events;
+mod facts;
 mod fairness;
 mod fetch;
 mod forms;

@@ -12,6 +12,7 @@ mod commit;
 mod drafts;
 mod erasure;
 mod error;
+mod facts;
 mod id_sets;
 mod indexes;
 mod migrate;
@@ -49,7 +50,7 @@ use super::{
 use crate::blocking::{BlockingError, FewThreads, blocking};
 use crate::disk::{self, FreeDisk};
 use crate::model::{
-    AttemptId, Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp, UploadId, UserId,
+    AttemptId, Draft, DraftId, Media, MediaId, MediaKey, PhotoFacts, SourceId, Timestamp, UploadId, UserId,
 };
 use crate::sync;
 
@@ -387,6 +388,11 @@ impl Catalog for SledCatalog {
 
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
         self.read(move |trees| trees.drafts_page(after, limit)).await
+    }
+
+    async fn record_facts(&self, facts: &[(MediaId, PhotoFacts)]) -> Result<(), CatalogError> {
+        let facts = facts.to_vec();
+        self.record(move |trees| trees.record_facts(&facts)).await
     }
 
     async fn sources_page(
