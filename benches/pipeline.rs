@@ -30,7 +30,13 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         group.bench_function(&id, |bencher| {
             let mut workspace = Workspace::default();
             bencher.iter(|| {
-                let made = imaging::make_and_measure(format, &bytes, &recipe, &RenditionSizes::default(), &mut workspace);
+                let made = imaging::make_and_measure(
+                    format,
+                    &bytes,
+                    &recipe,
+                    &RenditionSizes::default(),
+                    &mut workspace,
+                );
                 black_box(made.unwrap_or_else(|error| panic!("{id} is refused: {error}")))
             });
         });

@@ -383,7 +383,9 @@ fn facts_are_those_of_the_pixels_that_are_stored() {
         (Format::Jpeg, jpeg(320, 200), 64),
         (Format::Png, file(&card(301, 203), image::ImageFormat::Png), 64),
     ] {
-        let (encoded, facts) = make_and_measure(format, &bytes, &RECIPE, &RenditionSizes::default(), &mut Workspace::default()).unwrap();
+        let (encoded, facts) =
+            make_and_measure(format, &bytes, &RECIPE, &RenditionSizes::default(), &mut Workspace::default())
+                .unwrap();
         let recipe = Recipe { max_dim: u32::MAX, ..RECIPE };
         let budget = WorkBudget::new(&recipe, &|| false);
         let stored = inspect(Format::Jpeg, &encoded.bytes, &recipe, &budget).unwrap();

@@ -24,7 +24,9 @@ pub(crate) fn encode_in_turn(
     turn: &mut Turn<'_>,
 ) -> Result<Step<Encoded>, ImageError> {
     let none = RenditionSizes::default();
-    in_turn(format, bytes, held, recipe, &none, work, turn, |inspected, workspace| inspected.encode(workspace))
+    in_turn(format, bytes, held, recipe, &none, work, turn, |inspected, workspace| {
+        inspected.encode(workspace)
+    })
 }
 
 /// Does as [`encode_in_turn`], makes `renditions` too, and computes the facts of the photo.
