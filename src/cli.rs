@@ -7,13 +7,16 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::Operation;
-use crate::config::{self, NearMiss, Settings, Source, StoreAddress};
+use crate::config::{self, Settings, Source, StoreAddress};
 use crate::model::{DraftId, MediaKey};
 
 /// Exit code after bad arguments or settings. Starting again cannot help, so a supervisor should not.
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code after a start or a run that failed (starting again may help), and after a check that found problems.
 pub const EXIT_FAILURE: u8 = 1;
+
+/// The file with settings, in the working directory.
+pub const DOTENV: &str = ".env";
 
 /// Streaming media-ingest server: takes photos, and makes upright JPEGs without metadata and a draft listing.
 #[derive(Debug, Parser)]
@@ -241,17 +244,18 @@ fn address(value: &str) -> StoreAddress {
         .unwrap_or_else(|| Arguments::command().error(ErrorKind::ValueValidation, accepts).exit())
 }
 
-/// Reads the settings from the environment and from `.env` in the working directory, with the names that are nearly settings.
+/// Reads the settings from the environment and from `.env` in the working directory. The source has the raw values, and the names
+/// that are nearly settings.
 ///
 /// # Errors
 /// The lines to show: one for each line or setting that does not parse, and for each name that is nearly a setting.
-pub fn settings() -> Result<(Settings, Vec<NearMiss>), String> {
-    let source = Source::from_process(Path::new(".env"))?;
-    let near_misses = source.near_misses().to_vec();
+pub fn settings() -> Result<(Settings, Source), String> {
+    let source = Source::from_process(Path::new(DOTENV))?;
     match Settings::load(&source) {
-        Ok(settings) => Ok((settings, near_misses)),
+        Ok(settings) => Ok((settings, source)),
         Err(errors) => {
-            Err(lines([errors.to_string()].into_iter().chain(near_misses.iter().map(ToString::to_string))))
+            let near_misses = source.near_misses().iter().map(ToString::to_string);
+            Err(lines([errors.to_string()].into_iter().chain(near_misses)))
         }
     }
 }
