@@ -11,7 +11,7 @@ ROUNDS := 200
 SEQUENCES := 100
 MINUTES := 15
 FEATURES := $(shell sed -n '/^\[features\]/,/^\[/s/^\([a-z_-]*\) *=.*/\1/p' Cargo.toml | grep -v '^default$$')
-.PHONY: help run build test test-aarch64 docs lint crash model soak bench compare chart load fuzz fuzz-smoke tools native clients postgres redis prometheus clean
+.PHONY: help run build test test-aarch64 docs lint crash model soak restarts bench compare chart load fuzz fuzz-smoke tools native clients postgres redis prometheus clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -52,6 +52,10 @@ lint: native ## formatting, clippy with each set of features, the documentation,
 
 soak: native ## MINUTES (15) of mixed load, with the memory over time
 	VINTEDBOT_SOAK_MINUTES=$(MINUTES) cargo test --locked --test it -- --ignored --nocapture soak
+
+restarts: native postgres redis ## ten restarts during 10,000 requests, of one server and of two with shared stores; make test has fewer
+	. ./target/tools/postgres.env && . ./target/tools/redis.env && \
+		cargo test --locked --test it -- --ignored --nocapture --test-threads=1 restarts
 
 bench: native ## criterion's benchmarks, some minutes, and a table of them; see BENCHMARKS.md
 	@mkdir -p target

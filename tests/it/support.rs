@@ -231,7 +231,8 @@ impl Drop for Server {
 pub(crate) fn binary(dir: &Path) -> Command {
     let binary = std::env::var_os("VINTEDBOT_TEST_BINARY");
     let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_vintedbot-ingest").into()));
-    command.current_dir(dir).env_clear();
+    // With a terminal, SIGHUP would stop a server.
+    command.current_dir(dir).env_clear().stdin(Stdio::null());
     command
 }
 
