@@ -24,6 +24,7 @@ trap 'exit 143' TERM
 
 # The debug information, 70 MB, is a file of its own. gdb and backtraces find it next to the program.
 objcopy --only-keep-debug --compress-debug-sections=zlib "$program" "$out/$name.debug"
+chmod 644 "$out/$name.debug"
 objcopy --strip-all --remove-section=.comment --add-gnu-debuglink="$out/$name.debug" "$program" "$work/$name"
 mkdir "$work/man" "$work/completions"
 "$work/$name" man --directory "$work/man"
