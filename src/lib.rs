@@ -34,6 +34,7 @@ pub mod ingest;
 mod jitter;
 mod listings;
 mod maintenance;
+pub mod manual;
 mod media;
 pub mod model;
 mod outbound;

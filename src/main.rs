@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use vintedbot_ingest::allocator;
 use vintedbot_ingest::app::App;
-use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE};
+use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE, Request};
 use vintedbot_ingest::commands::{self, Verdict};
 use vintedbot_ingest::config::{Env, Settings, Source};
 use vintedbot_ingest::reload::Reloader;
@@ -21,7 +21,15 @@ use vintedbot_ingest::telemetry::logging::{self, Form};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let command = cli::command();
+    let command = match cli::request() {
+        Request::Command(command) => command,
+        Request::Manual(manual) => {
+            return match manual.write(cli::arguments()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(EXIT_FAILURE, &format!("the manual cannot be written: {error}")),
+            };
+        }
+    };
     let (settings, source) = match cli::settings() {
         Ok(read) => read,
         Err(lines) => return fail(EXIT_USAGE, &lines),

@@ -1,8 +1,7 @@
 #!/bin/sh
 # Checks the systemd units: systemd must know every directive, and the sandbox must not get weaker.
 # It checks copies, as units of a user. For a system unit systemd-analyze needs /run/systemd, and so root on a machine where systemd
-# does not run. The copy of the service has another User, because a user's unit cannot have DynamicUser, and another program, because the server
-# is not installed on a machine that only builds it.
+# does not run. The copy has another user and another program, because neither exists on a machine that only builds the server.
 set -eu
 cd "$(dirname "$0")/.."
 unit=vintedbot-ingest.service
@@ -20,7 +19,7 @@ fi
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|; s|^DynamicUser=yes|User=daemon|' "deploy/$unit" >"$dir/$unit"
+sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|; s|^User=.*|User=daemon|' "deploy/$unit" >"$dir/$unit"
 cp "deploy/$socket" "$dir/$socket"
 export XDG_RUNTIME_DIR="$dir"
 
