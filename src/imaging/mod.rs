@@ -50,7 +50,7 @@ pub(crate) use finish::stored_sides;
 pub(crate) use pool::{Cost, Pool, PoolError, Step, Turn};
 pub use recipe::{Coding, Effort, Recipe};
 pub use rendition::{EncodedRendition, RenditionSizes};
-pub(crate) use turn::{encode_and_measure_in_turn, encode_in_turn, measure_in_turn};
+pub(crate) use turn::{PhotoFile, encode_and_measure_in_turn, encode_in_turn, measure_in_turn};
 pub(crate) use work_budget::{Spent, WorkBudget};
 pub use workspace::Workspace;
 
