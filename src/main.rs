@@ -171,7 +171,7 @@ async fn reload_at(mut hangup: Signal, mut reloader: Reloader, address: &str) {
         }
     }
     // No further signal can arrive, which does not happen while the runtime exists.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Raises the limit of open files as far as possible, because each phone and each spilled photo takes a file descriptor.

@@ -96,7 +96,7 @@ fn in_turn<T>(
                 if let Some(reason) = next.fallback_reason() {
                     turn.count_fallback(reason);
                 }
-                inspected = next;
+                inspected = *next;
             }
         }
     }

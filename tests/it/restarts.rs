@@ -169,7 +169,7 @@ async fn supervisor_hears_of_start_reload_and_stop() {
     assert_eq!(reloading[0], "RELOADING=1");
     assert!(reloading[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse::<u64>().unwrap() > 0);
     assert_eq!(reports.next(), ["READY=1", &serving]);
-    std::fs::write(server.dir().path().join(".env"), "LOG_LEVEL=much\n").unwrap();
+    std::fs::write(server.dir().path().join(".env"), "LOG_LEVEL=vintedbot_ingest=much\n").unwrap();
     server.signal(Signal::SIGHUP);
     assert_eq!(reports.next()[0], "RELOADING=1");
     let refused = reports.next();

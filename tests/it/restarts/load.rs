@@ -77,7 +77,7 @@ impl Client {
         };
         self.draft = draft;
         // Every fifth request is on a new connection.
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             self.kept = None;
         }
         let begun = Instant::now();
