@@ -3,7 +3,8 @@
 //! <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>
 
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,6 +12,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::metrics::{Metrics, Reading, Unit};
+
+/// Shortest time between two counts of open files.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What was built.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,7 +41,8 @@ pub(crate) fn register(metrics: &mut Metrics) {
     let help = "Address space of this process";
     metrics.register_process("virtual_memory", Unit::Bytes, help, Reading::gauge(|| memory("VmSize:")));
     let help = "Open files and connections of this process";
-    metrics.register_process("open_fds", Unit::Of("files"), help, Reading::gauge(open_files));
+    let open = OpenFiles::default();
+    metrics.register_process("open_fds", Unit::Of("files"), help, Reading::gauge(move || open.count()));
     let help = "Files and connections that this process may have open";
     metrics.register_process("max_fds", Unit::Of("files"), help, Reading::gauge(most_files));
 }
@@ -57,6 +62,21 @@ fn memory(name: &str) -> u64 {
     let kib =
         status.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_suffix(" kB")?.parse().ok());
     kib.unwrap_or(0) << 10
+}
+
+/// Counts open files at most once a second: with thousands of connections a count takes milliseconds, and requests for metrics are
+/// not limited.
+#[derive(Debug, Default)]
+struct OpenFiles(Mutex<Option<(Instant, u64)>>);
+
+impl OpenFiles {
+    fn count(&self) -> u64 {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *last {
+            Some((counted, files)) if counted.elapsed() < COUNT_EVERY => files,
+            _ => last.insert((Instant::now(), open_files())).1,
+        }
+    }
 }
 
 fn open_files() -> u64 {
