@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::auth::Tokens;
-use crate::config::{MediaStorage, Settings, Source};
+use crate::config::{MediaStorage, Reloaded, Settings, Source};
 use crate::events::{Events, SigningSecret};
 use crate::media::s3::S3Keys;
 use crate::telemetry::logging;
@@ -39,8 +39,11 @@ impl Reloader {
             tracing::warn!("{near_miss}");
         }
         let changes = self.source.changes(&source);
-        let (taken_over, not_here): (Vec<_>, Vec<_>) =
-            changes.reloaded.into_iter().partition(|name| self.take_over(name, &settings));
+        let (mut taken_over, mut not_here) = (Vec::new(), Vec::new());
+        for (name, what) in changes.reloaded {
+            let names = if self.take_over(what, &settings) { &mut taken_over } else { &mut not_here };
+            names.push(name);
+        }
         self.source.take_over(&source, &taken_over);
         let later = [not_here, changes.later].concat();
         if !later.is_empty() {
@@ -53,22 +56,21 @@ impl Reloader {
         true
     }
 
-    /// Takes over the value of one setting. Returns false if this server was started without the part that has it.
-    fn take_over(&self, name: &str, settings: &Settings) -> bool {
-        match name {
-            "LOG_LEVEL" => logging::set_filter(&settings.log_level),
-            "SECRET_KEY" | "SECRET_KEY_PREVIOUS" => {
+    /// Takes over the values of `settings` for one part. Returns false if this server was started without that part.
+    fn take_over(&self, what: Reloaded, settings: &Settings) -> bool {
+        match what {
+            Reloaded::LogFilter => logging::set_filter(&settings.log_level),
+            Reloaded::TokenKeys => {
                 self.tokens.replace(&settings.secret_key, settings.secret_key_previous.as_deref());
             }
-            "WEBHOOK_SECRET" => match (&self.events, &settings.webhook) {
+            Reloaded::WebhookSecret => match (&self.events, &settings.webhook) {
                 (Some(events), Some(webhook)) => events.replace_secret(SigningSecret::new(&webhook.secret)),
                 _ => return false,
             },
-            "S3_ACCESS_KEY" | "S3_SECRET_KEY" => match (&self.bucket_keys, bucket_keys(settings)) {
+            Reloaded::BucketKeys => match (&self.bucket_keys, bucket_keys(settings)) {
                 (Some(keys), Some(newer)) => keys.replace(newer),
                 _ => return false,
             },
-            _ => return false,
         }
         true
     }

@@ -32,7 +32,7 @@ use crate::imaging::Recipe;
 pub use self::address::StoreAddress;
 pub use self::database::Database;
 pub(crate) use self::docs::help;
-pub use self::reload::Changes;
+pub use self::reload::{Changes, Reloaded};
 pub use self::row::Setting;
 pub use self::source::{NearMiss, Source};
 pub use self::storage::MediaStorage;

@@ -3,21 +3,38 @@
 use super::source::Source;
 use super::table::{self, SETTINGS};
 
+/// What a running server replaces when a setting has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reloaded {
+    /// The filter of the log.
+    LogFilter,
+    /// The keys that sign and verify tokens.
+    TokenKeys,
+    /// The keys of the bucket of the photos.
+    BucketKeys,
+    /// The secret that signs deliveries.
+    WebhookSecret,
+}
+
 /// The settings that a running server takes over.
-const RELOADED: [&str; 6] = [
-    table::LOG_LEVEL.setting.name,
-    table::SECRET_KEY.setting.name,
-    table::SECRET_KEY_PREVIOUS.setting.name,
-    table::S3_ACCESS_KEY.setting.name,
-    table::S3_SECRET_KEY.setting.name,
-    table::WEBHOOK_SECRET.setting.name,
+const RELOADED: [(&str, Reloaded); 6] = [
+    (table::LOG_LEVEL.setting.name, Reloaded::LogFilter),
+    (table::SECRET_KEY.setting.name, Reloaded::TokenKeys),
+    (table::SECRET_KEY_PREVIOUS.setting.name, Reloaded::TokenKeys),
+    (table::S3_ACCESS_KEY.setting.name, Reloaded::BucketKeys),
+    (table::S3_SECRET_KEY.setting.name, Reloaded::BucketKeys),
+    (table::WEBHOOK_SECRET.setting.name, Reloaded::WebhookSecret),
 ];
+
+fn reloaded(name: &str) -> Option<Reloaded> {
+    RELOADED.into_iter().find_map(|(of, what)| (of == name).then_some(what))
+}
 
 /// Settings that differ between two sources, in the order of the table.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Those that a running server takes over.
-    pub reloaded: Vec<&'static str>,
+    pub reloaded: Vec<(&'static str, Reloaded)>,
     /// Those that have an effect after a restart.
     pub later: Vec<&'static str>,
 }
@@ -29,9 +46,10 @@ impl Source {
         for setting in SETTINGS {
             let value = |source: &Self| source.get(setting.name).unwrap_or(setting.default).to_owned();
             if value(self) != value(newer) {
-                let is_reloaded = RELOADED.contains(&setting.name);
-                let names = if is_reloaded { &mut changes.reloaded } else { &mut changes.later };
-                names.push(setting.name);
+                match reloaded(setting.name) {
+                    Some(what) => changes.reloaded.push((setting.name, what)),
+                    None => changes.later.push(setting.name),
+                }
             }
         }
         changes
@@ -62,9 +80,10 @@ mod tests {
             ("HOST", ""),
         ]);
         let changes = old.changes(&new);
+        let expected = [("LOG_LEVEL", Reloaded::LogFilter), ("SECRET_KEY", Reloaded::TokenKeys)];
         // The white space around a value and the default itself are no change.
-        assert_eq!(changes, Changes { reloaded: vec!["LOG_LEVEL", "SECRET_KEY"], later: vec!["PORT"] });
-        old.take_over(&new, &changes.reloaded);
+        assert_eq!(changes, Changes { reloaded: expected.to_vec(), later: vec!["PORT"] });
+        old.take_over(&new, &["LOG_LEVEL", "SECRET_KEY"]);
         assert_eq!(old.changes(&new), Changes { reloaded: vec![], later: vec!["PORT"] });
         assert_eq!((old.get("SECRET_KEY"), old.get("LOG_LEVEL")), (Some("new"), None));
     }
@@ -73,7 +92,7 @@ mod tests {
     fn help_says_which_settings_are_reloaded() {
         for setting in SETTINGS {
             let says_so = setting.help.ends_with("SIGHUP reads it anew.");
-            assert_eq!(says_so, RELOADED.contains(&setting.name), "{}", setting.name);
+            assert_eq!(says_so, reloaded(setting.name).is_some(), "{}", setting.name);
         }
     }
 }
