@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
@@ -80,8 +81,12 @@ impl OpenFiles {
 }
 
 fn open_files() -> u64 {
-    // One of them is the directory that is read.
-    std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count().saturating_sub(1) as u64)
+    match std::fs::read_dir("/proc/self/fd") {
+        // One of them is the directory that is read.
+        Ok(files) => files.count().saturating_sub(1) as u64,
+        Err(error) if error.raw_os_error() == Some(Errno::EMFILE as i32) => most_files(),
+        Err(_) => 0,
+    }
 }
 
 fn most_files() -> u64 {
