@@ -42,10 +42,10 @@ impl First {
         channel: &mut Channel,
         mcu_row: usize,
     ) -> Result<(), FallbackReason> {
-        let (columns, stride) = (channel.columns, channel.stride);
+        let columns = channel.columns;
         let mut bits = source.bits;
         for row in 0..channel.rows_in(mcu_row) {
-            let line = row * stride..row * stride + columns;
+            let line = channel.line(row);
             let (blocks, nonzero) = (&mut channel.blocks[line.clone()], &mut channel.nonzero[line]);
             let mut at = 0;
             while at < columns {

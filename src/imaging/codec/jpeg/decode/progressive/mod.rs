@@ -18,6 +18,7 @@ mod source;
 #[cfg_attr(target_arch = "aarch64", path = "neon.rs")]
 pub(super) mod vector;
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use self::average::Average;
@@ -61,6 +62,12 @@ impl Channel {
     /// Returns how many rows of blocks the picture has in a row of MCUs.
     fn rows_in(&self, mcu_row: usize) -> usize {
         self.rows.saturating_sub(mcu_row * self.down).min(self.down)
+    }
+
+    /// Returns where the blocks of a row are that the picture has.
+    #[inline(always)]
+    fn line(&self, row: usize) -> Range<usize> {
+        row * self.stride..row * self.stride + self.columns
     }
 }
 

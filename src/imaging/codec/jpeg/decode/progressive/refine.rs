@@ -54,10 +54,9 @@ impl Refinement {
         mcu_row: usize,
         masks: &Masks<impl Fn(u64, u64) -> u64, impl Fn(&mut Coefficients, u64, i16)>,
     ) -> Result<(), FallbackReason> {
-        let (columns, stride) = (channel.columns, channel.stride);
         let mut bits = source.bits;
         for row in 0..channel.rows_in(mcu_row) {
-            let line = row * stride..row * stride + columns;
+            let line = channel.line(row);
             let blocks = channel.blocks[line.clone()].iter_mut();
             for (block, nonzero) in blocks.zip(&mut channel.nonzero[line]) {
                 if source.begin(&mut bits)?.1 {
