@@ -31,6 +31,12 @@ fail() {
     exit 1
 }
 
+if command -v hadolint >/dev/null; then
+    hadolint deploy/Dockerfile || fail "hadolint"
+else
+    echo "tools/image_test.sh: no hadolint here: deploy/Dockerfile was not linted" >&2
+fi
+
 tools/image_root.sh "$scratch/stage/image"
 store build --quiet --isolation chroot --format docker --build-context build="$scratch/stage" --file deploy/Dockerfile \
     --tag vintedbot-ingest "$scratch/stage" >"$scratch/log" 2>&1 || fail "$(cat "$scratch/log")"
