@@ -185,6 +185,20 @@ expect "secrets after the upgrade" "$(inside sha256sum /etc/$name.env)" "$key"
 expect "settings after the upgrade" "$(inside sha256sum /etc/default/$name)" "$settings"
 expect "photo after the upgrade" "$(stored)" "$before"
 
+# --- A service that cannot start is started again, and connections wait.
+
+inside sh -c "echo DATABASE_URL=sled:/proc/catalog >>/etc/default/$name"
+! inside systemctl restart "$name.service" 2>/dev/null || fail "the service starts without a catalog"
+nsenter --target "$pid" --net -- curl --silent --max-time 120 --output /dev/null --write-out '%{http_code}' "$url/api/v1/health" \
+    >"$scratch/waiting" &
+load=$!
+tried() { [ "$(inside systemctl show -P NRestarts "$name.service")" -ge 6 ]; }
+wait_for 60 tried || fail "the service is not started a seventh time"
+inside sed -i /DATABASE_URL/d /etc/default/$name
+wait "$load" || true
+load=
+expect "answer to a request that waited for the service" "$(cat "$scratch/waiting")" 200
+
 # --- What the operator disabled stays disabled.
 
 inside sh -c "cd /usr/lib/systemd/system && systemctl disable --quiet --now $name.*"
