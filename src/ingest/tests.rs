@@ -150,6 +150,15 @@ impl Catalog for Failing {
         self.inner.media_page(after, limit).await
     }
 
+    async fn media_by_key(
+        &self,
+        after: Option<MediaKey>,
+        upto: Option<MediaKey>,
+        limit: usize,
+    ) -> Result<Vec<Media>, CatalogError> {
+        self.inner.media_by_key(after, upto, limit).await
+    }
+
     async fn sources_page(
         &self,
         after: Option<SourceId>,
