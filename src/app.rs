@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, AccessLog, Api, MediaUrls, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
-use crate::catalog::{Catalog, Event, Outbox};
+use crate::catalog::{Catalog, Event, Outbox, TaskLeases};
 use crate::config::{CorsOrigins, MediaStorage, Settings, WebhookSettings};
 use crate::events::{Events, SigningSecret, Webhook};
 use crate::fetch::Fetcher;
@@ -92,6 +92,7 @@ impl App {
     pub async fn start(settings: &Settings) -> Result<Self, StartError> {
         let Stores { catalog, media } = stores::open(settings, Mode::Serve).await?;
         let outbox: Arc<dyn Outbox> = Arc::clone(&catalog) as _;
+        let leases: Arc<dyn TaskLeases> = Arc::clone(&catalog) as _;
         let catalog: Arc<dyn Catalog> = catalog;
         let stores::Media { store, renditions, partial, scratch } = media;
         let budget = Budget::new(settings.memory_budget_bytes);
@@ -145,8 +146,9 @@ impl App {
                 0 => None,
                 days => Some(Duration::from_secs(days * 86_400)),
             },
+            requests_per_hour: settings.maintenance_requests_per_hour,
         };
-        let maintenance = Arc::new(Maintenance::new(rules, Arc::clone(&publisher), rendition_store));
+        let maintenance = Arc::new(Maintenance::new(rules, Arc::clone(&publisher), rendition_store, leases));
         // This may remove photos. A read-only server leaves it to a later start, because no upload waits for it.
         let reconciled = if settings.read_only { Ok(0) } else { publisher.reconcile_crashed().await };
         match reconciled {

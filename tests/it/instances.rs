@@ -20,21 +20,21 @@ use crate::support::{BOUNDARY, Server, UPLOAD, distinct, eventually, file, form,
 use crate::uploads::{VERSIONS, send};
 
 /// The services that the instances share.
-struct Shared {
-    cluster: Cluster,
-    database: String,
-    bucket: Bucket,
+pub(crate) struct Shared {
+    pub(crate) cluster: Cluster,
+    pub(crate) database: String,
+    pub(crate) bucket: Bucket,
     redis: RedisServer,
 }
 
 impl Shared {
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         let cluster = Cluster::start(&[])?;
         let database = cluster.database().await;
         Some(Self { cluster, database, bucket: Bucket::start(), redis: RedisServer::start()? })
     }
 
-    fn instance(&self, more: &[(&str, &str)]) -> Server {
+    pub(crate) fn instance(&self, more: &[(&str, &str)]) -> Server {
         let (endpoint, redis) = (self.bucket.endpoint(), self.redis.url());
         let shared = [("DATABASE_URL", self.database.as_str()), ("REDIS_URL", &redis)];
         Server::start(&s3::settings(&endpoint, &[&shared, more].concat()))

@@ -30,6 +30,7 @@ mod js_client;
 mod lifecycle;
 mod listings;
 mod log;
+mod maintenance;
 mod many_drafts;
 mod media;
 mod metadata;
