@@ -10,6 +10,7 @@ use std::time::Duration;
 use criterion::Criterion;
 
 mod encode;
+mod facts;
 mod jpeg_decode;
 mod multipart;
 mod photos;
@@ -34,6 +35,7 @@ fn main() {
     jpeg_decode::benches(&mut criterion);
     resize::benches(&mut criterion);
     encode::benches(&mut criterion);
+    facts::benches(&mut criterion);
     multipart::benches(&mut criterion);
     sniff::benches(&mut criterion);
     upload::benches(&mut criterion);

@@ -11,7 +11,7 @@ use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
-use vintedbot_ingest::imaging::{self, Recipe, Workspace};
+use vintedbot_ingest::imaging::{self, Recipe, RenditionSizes, Workspace};
 use vintedbot_ingest::ingest::sniff::sniff;
 
 use crate::photos::{Photo, derived, jpegs, phone_pixels};
@@ -30,7 +30,13 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         group.bench_function(&id, |bencher| {
             let mut workspace = Workspace::default();
             bencher.iter(|| {
-                let made = imaging::make(format, &bytes, &recipe, &mut workspace);
+                let made = imaging::make_and_measure(
+                    format,
+                    &bytes,
+                    &recipe,
+                    &RenditionSizes::default(),
+                    &mut workspace,
+                );
                 black_box(made.unwrap_or_else(|error| panic!("{id} is refused: {error}")))
             });
         });
@@ -40,7 +46,24 @@ pub(crate) fn benches(criterion: &mut Criterion) {
         }
     }
     renditions(&mut group, &recipe);
+    eager_renditions(&mut group, &recipe);
     group.finish();
+}
+
+/// Photos with the smaller copies that are made from their planes.
+fn eager_renditions(group: &mut BenchmarkGroup<'_, WallTime>, recipe: &Recipe) {
+    let sizes = RenditionSizes::new(vec![320, 640, 1080]).unwrap();
+    let mut workspace = Workspace::default();
+    for Photo { id, bytes } in jpegs() {
+        let format = sniff(bytes).format.unwrap();
+        group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: bytes.len() as u64 });
+        group.bench_function(format!("eager/{id}"), |bencher| {
+            bencher.iter(|| {
+                let made = imaging::make_and_measure(format, bytes, recipe, &sizes, &mut workspace);
+                black_box(made.unwrap())
+            });
+        });
+    }
 }
 
 /// The smaller copies of a stored photo, as their first requests make them.

@@ -17,10 +17,10 @@ use crate::catalog::{Catalog, Event, Outbox, TaskLeases};
 use crate::config::{CorsOrigins, MediaStorage, Settings, WebhookSettings};
 use crate::events::{Events, SigningSecret, Webhook};
 use crate::fetch::Fetcher;
-use crate::imaging::Pool;
+use crate::imaging::{Pool, RenditionSizes};
 use crate::ingest::{Ingest, Limits};
 use crate::listings::Listings;
-use crate::maintenance::{Maintenance, Rules};
+use crate::maintenance::{Maintenance, Measuring, Rules};
 use crate::publication::Publisher;
 use crate::ratelimit::{self, MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
 use crate::renditions::{self, Renditions};
@@ -116,6 +116,7 @@ impl App {
         let places = renditions::Places { photos: Arc::clone(&store), renditions, scratch: scratch.clone() };
         let outputs = Arc::clone(&budget.outputs);
         let renditions = Arc::new(Renditions::new(rendition_rules, places, Arc::clone(&pool), outputs));
+        let measuring = Measuring::new(Arc::clone(&pool), recipe);
         let ingest = Ingest::new(limits, recipe, budget, pool, Arc::clone(&publisher), scratch);
         let redis = match &settings.redis_url {
             Some(url) => Some(RedisLink::open(url).await?),
@@ -123,7 +124,11 @@ impl App {
         };
         let limiter = |name, quota| limiter(redis.as_ref(), name, quota);
         let upload_quota = settings.upload_quota.map(|quota| limiter("photos", quota));
-        let ingest = Arc::new(ingest.with_quota(upload_quota.clone()));
+        let eager = match settings.renditions_eager {
+            true => settings.rendition_sizes.clone(),
+            false => RenditionSizes::default(),
+        };
+        let ingest = Arc::new(ingest.with_quota(upload_quota.clone()).with_renditions(eager));
         let upload_rules = uploads::Rules {
             lifetime: settings.upload_lifetime,
             auth_required: settings.auth_required,
@@ -148,7 +153,8 @@ impl App {
             },
             requests_per_hour: settings.maintenance_requests_per_hour,
         };
-        let maintenance = Arc::new(Maintenance::new(rules, Arc::clone(&publisher), rendition_store, leases));
+        let maintenance =
+            Arc::new(Maintenance::new(rules, Arc::clone(&publisher), rendition_store, leases, measuring));
         // This may remove photos. A read-only server leaves it to a later start, because no upload waits for it.
         let reconciled = if settings.read_only { Ok(0) } else { publisher.reconcile_crashed().await };
         match reconciled {

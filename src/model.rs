@@ -1,5 +1,7 @@
 //! Types that several modules share: keys, ids, media, photos and drafts. No behaviour, no storage, no HTTP.
 
+mod facts;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -9,6 +11,8 @@ use ring::rand::SystemRandom;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+pub use self::facts::{PerceptualHash, PhotoFacts, ThumbHash};
 
 /// Gives the bytes of `$name` their text form, lower-case hex digits, and the error `$invalid` of other text.
 macro_rules! hex_text {
@@ -303,6 +307,17 @@ pub struct Media {
     /// The user who uploaded it first, if any. All users share the row; the field grants no rights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<UserId>,
+    /// What is known of its pixels. `None` for a row of a version before, until maintenance has looked at the photo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<PhotoFacts>,
+}
+
+impl Media {
+    /// Returns the row without facts, which can be computed again.
+    #[must_use]
+    pub(crate) fn without_facts(&self) -> Self {
+        Self { facts: None, ..self.clone() }
+    }
 }
 
 /// A point in time, in milliseconds since 1970. Written as a number in rows and as RFC 3339 for people.
@@ -447,6 +462,11 @@ fn is_zero(version: &u64) -> bool {
 }
 
 impl Draft {
+    /// Returns the draft as it is before anything is known of the pixels of its photos.
+    pub(crate) fn without_facts(&self) -> Self {
+        Self { photos: self.photos.iter().map(Media::without_facts).collect(), ..self.clone() }
+    }
+
     /// Returns the draft without the first owners of its photos, who may be others than its own.
     pub(crate) fn without_photo_owners(&self) -> Self {
         let photos = self.photos.iter().map(|photo| Media { owner: None, ..photo.clone() });

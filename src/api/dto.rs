@@ -11,7 +11,7 @@ use crate::imaging::RenditionSizes;
 use crate::ingest::{IngestError, PhotoError, Rejected};
 use crate::listings::fields::{MAX_DESCRIPTION_CHARS, MAX_PRICE, MAX_TITLE_CHARS};
 use crate::media::MediaName;
-use crate::model::{Draft, DraftStatus, Media, MediaId, MediaKey};
+use crate::model::{Draft, DraftStatus, Media, MediaId, MediaKey, PerceptualHash, PhotoFacts, ThumbHash};
 use crate::web::problem::{Problem, ProblemKind};
 
 /// A draft listing with its photos.
@@ -150,6 +150,13 @@ pub(super) struct MediaOut {
     height: u32,
     /// The media type of the photo.
     mime: &'static str,
+    /// A [ThumbHash](https://evanw.github.io/thumbhash) in base64: a placeholder to show until the photo has loaded. A photo of an
+    /// older version of the server has it a while after the update.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thumbhash: Option<String>,
+    /// What is known of the pixels of the photo. There whenever `thumbhash` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facts: Option<FactsOut>,
     /// Smaller copies, the smallest first. A copy is made at its first request.
     renditions: Vec<RenditionOut>,
 }
@@ -163,7 +170,45 @@ impl MediaOut {
             width: media.width,
             height: media.height,
             mime: MediaName::CONTENT_TYPE,
+            thumbhash: media.facts.map(|facts| facts.thumbhash.to_string()),
+            facts: media.facts.map(FactsOut::from),
             renditions: urls.renditions(media.key, (media.width, media.height)),
+        }
+    }
+}
+
+/// Facts about the pixels of a photo as it is stored. The server judges nothing by them.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PhotoFacts")]
+struct FactsOut {
+    /// The variance of the Laplacian of luma. Blurred photos have little, those with fine details much.
+    sharpness: f64,
+    /// The mean luma, from 0 for black to 255 for white.
+    brightness: f64,
+    clipped: ClippedOut,
+    /// A perceptual hash (pHash) of 64 bits as 16 hex digits. Photos that look alike differ in few bits.
+    #[schemars(regex(pattern = r"^[0-9a-f]{16}$"))]
+    perceptual_hash: String,
+}
+
+/// The shares of pixels, from 0 to 1, that may have lost details.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Clipped")]
+struct ClippedOut {
+    /// With a luma of at most 3.
+    dark: f64,
+    /// With a luma of at least 252.
+    light: f64,
+}
+
+impl From<PhotoFacts> for FactsOut {
+    fn from(facts: PhotoFacts) -> Self {
+        let PhotoFacts { thumbhash: _, sharpness, brightness, dark, light, perceptual_hash } = facts;
+        Self {
+            sharpness: f64::from(sharpness) / 100.0,
+            brightness: f64::from(brightness) / 100.0,
+            clipped: ClippedOut { dark: f64::from(dark) / 10_000.0, light: f64::from(light) / 10_000.0 },
+            perceptual_hash: perceptual_hash.to_string(),
         }
     }
 }
@@ -210,7 +255,16 @@ impl DraftOut {
     fn example() -> Self {
         let key = MediaKey::of(b"example");
         let urls = MediaUrls::new("/media".to_owned(), RenditionSizes::default());
-        let media = Media { id: MediaId(1), key, width: 1600, height: 1200, size_bytes: 0, owner: None };
+        let (id, owner) = (MediaId(1), None);
+        let facts = ThumbHash::from_bytes(b"a small copy of a coat").map(|thumbhash| PhotoFacts {
+            thumbhash,
+            sharpness: 21_437,
+            brightness: 11_802,
+            dark: 12,
+            light: 305,
+            perceptual_hash: PerceptualHash::from_bits(0xd5a2_8c37_6b19_e04f),
+        });
+        let media = Media { id, key, width: 1600, height: 1200, size_bytes: 0, owner, facts };
         let media = MediaOut::new(&media, &urls);
         Self {
             id: 1,

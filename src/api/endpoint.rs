@@ -26,23 +26,35 @@ pub(super) struct Endpoint {
     /// The `operationId` of the OpenAPI document.
     pub(super) operation: &'static str,
     pub(super) summary: &'static str,
-    pub(super) auth: Auth,
-    /// The rate limits that count a request, the narrowest last.
-    pub(super) limits: &'static [Limit],
-    /// Whether the endpoint answers a client that has its share of the connections already.
-    pub(super) is_monitor: bool,
-    pub(super) input: Input,
-    /// The parameters in the path, in order.
-    pub(super) parameters: &'static [Parameter],
-    /// The parameters of the query.
-    pub(super) query: &'static [Parameter],
-    /// Request headers that the endpoint reads, in groups that endpoints have in common.
-    pub(super) request_headers: &'static [&'static [Header]],
+    pub(super) access: Access,
+    pub(super) reads: Reads,
     /// Answers other than problems. The first answer of a row is that of success.
     pub(super) answers: &'static [Answer],
     /// Problems of the handler itself, in groups that endpoints have in common. [`Endpoint::kinds`] adds those of the other columns.
     pub(super) problems: &'static [&'static [ProblemKind]],
     pub(super) handler: Handler,
+}
+
+/// Who may call an endpoint, and how often.
+pub(super) struct Access {
+    pub(super) auth: Auth,
+    /// The rate limits that count a request, the narrowest last.
+    pub(super) limits: &'static [Limit],
+    /// Whether the endpoint answers a client that has its share of the connections already.
+    pub(super) is_monitor: bool,
+}
+
+impl Access {
+    /// Endpoints for drafts and resumable uploads, whose owner is the user of the token.
+    pub(super) const DRAFTS: Self = Self { auth: Auth::Bearer, ..Self::PUBLIC };
+    /// Endpoints that take all photos of a draft in one request.
+    pub(super) const UPLOADS: Self = Self { limits: &[Limit::Global, Limit::Upload], ..Self::DRAFTS };
+    /// Endpoints that answer everyone the same.
+    pub(super) const PUBLIC: Self = Self { auth: Auth::Public, limits: &[Limit::Global], is_monitor: false };
+    /// Photos and their copies, of which a page shows many: without limits.
+    pub(super) const PHOTOS: Self = Self { limits: &[], ..Self::PUBLIC };
+    /// Endpoints for monitors, which must always get an answer.
+    pub(super) const MONITORS: Self = Self { is_monitor: true, ..Self::PHOTOS };
 }
 
 /// Who may call an endpoint.
@@ -61,6 +73,23 @@ pub(super) enum Limit {
     Global,
     /// RATE_LIMIT_UPLOAD.
     Upload,
+}
+
+/// What an endpoint reads of a request.
+pub(super) struct Reads {
+    pub(super) input: Input,
+    /// The parameters in the path, in order.
+    pub(super) parameters: &'static [Parameter],
+    /// The parameters of the query.
+    pub(super) query: &'static [Parameter],
+    /// Headers, in groups that endpoints have in common.
+    pub(super) headers: &'static [&'static [Header]],
+}
+
+impl Reads {
+    /// Nothing but method and path. A row names what its endpoint reads besides.
+    pub(super) const NOTHING: Self =
+        Self { input: Input::Nothing, parameters: &[], query: &[], headers: &[] };
 }
 
 /// What an endpoint reads of the request's body.
@@ -167,19 +196,19 @@ impl Endpoint {
         let mut kinds = vec![ProblemKind::Internal];
         kinds.extend(stack::PROBLEMS);
         kinds.extend(self.problems.iter().copied().flatten());
-        if self.auth == Auth::Bearer {
+        if self.access.auth == Auth::Bearer {
             kinds.extend([ProblemKind::TokenMissing, ProblemKind::TokenInvalid]);
         }
-        if !self.limits.is_empty() {
+        if !self.access.limits.is_empty() {
             kinds.push(ProblemKind::RateLimited);
         }
         if self.method == Method::POST {
             kinds.extend([ProblemKind::BadIdempotencyKey, ProblemKind::InProgress, ProblemKind::KeyReused]);
         }
-        if !self.query.is_empty() {
+        if !self.reads.query.is_empty() {
             kinds.push(ProblemKind::BadParameter);
         }
-        if matches!(self.input, Input::Json { .. }) {
+        if matches!(self.reads.input, Input::Json { .. }) {
             kinds.extend([
                 ProblemKind::MalformedJson,
                 ProblemKind::CutOff,
@@ -188,7 +217,7 @@ impl Endpoint {
                 ProblemKind::BadMember,
             ]);
         }
-        if !self.is_monitor {
+        if !self.access.is_monitor {
             kinds.push(ProblemKind::TooManyConnections);
         }
         kinds.sort();

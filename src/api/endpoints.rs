@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use super::dto::{self, DraftOut, Health, ListOut, Ready};
-use super::endpoint::{Answer, Auth, Content, Endpoint, Handler, Header, Input, Limit, Parameter};
+use super::endpoint::{Access, Answer, Content, Endpoint, Header, Input, Parameter, Reads};
 use super::resumable::{self, UploadOut};
 use super::{listings, media, openapi, ops, upload_page, uploads};
 use crate::media::MediaName;
@@ -26,58 +26,40 @@ const fn answer(
 /// The media types of the metrics.
 const METRICS: [&str; 2] = [Exposition::ALL[0].content_type(), Exposition::ALL[1].content_type()];
 
-/// Answers with an immutable file: the whole, a part, 304, or a redirection, with these meanings.
-const fn file_answers([whole, part, known, link]: [&'static str; 4]) -> [Answer; 4] {
-    const FILE: Content = Content::Other(&[MediaName::CONTENT_TYPE]);
+/// Answers with content, or with 304 to a client that has it, with these meanings.
+const fn conditional_answers(
+    [whole, known]: [&'static str; 2],
+    headers: &'static [&'static [Header]],
+    content: Content,
+) -> [Answer; 2] {
     [
-        answer(StatusCode::OK, whole, &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]], FILE),
-        answer(
-            StatusCode::PARTIAL_CONTENT,
-            part,
-            &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES, CONTENT_RANGE]],
-            FILE,
-        ),
-        answer(StatusCode::NOT_MODIFIED, known, &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]], Content::Nothing),
-        answer(
-            StatusCode::TEMPORARY_REDIRECT,
-            link,
-            &[&[("Location", "The link."), CACHE_CONTROL]],
-            Content::Nothing,
-        ),
+        answer(StatusCode::OK, whole, headers, content),
+        answer(StatusCode::NOT_MODIFIED, known, headers, Content::Nothing),
     ]
+}
+
+/// Answers with an immutable file: the whole, 304, a part, or a redirection, with these meanings.
+const fn file_answers([whole, known, part, link]: [&'static str; 4]) -> [Answer; 4] {
+    const FILE: Content = Content::Other(&[MediaName::CONTENT_TYPE]);
+    const HEADERS: &[&[Header]] = &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES]];
+    let [whole, known] = conditional_answers([whole, known], HEADERS, FILE);
+    let part = answer(
+        StatusCode::PARTIAL_CONTENT,
+        part,
+        &[&[ETAG, CACHE_CONTROL, ACCEPT_RANGES, CONTENT_RANGE]],
+        FILE,
+    );
+    let link = answer(
+        StatusCode::TEMPORARY_REDIRECT,
+        link,
+        &[&[("Location", "The link."), CACHE_CONTROL]],
+        Content::Nothing,
+    );
+    [whole, known, part, link]
 }
 
 const fn json_of<T: JsonSchema>() -> Content {
     Content::Json(SchemaGenerator::subschema_for::<T>)
-}
-
-/// Returns an endpoint for monitors: GET without a token and without limits.
-const fn monitor(
-    path: &'static str,
-    name: &'static str,
-    operation: &'static str,
-    summary: &'static str,
-    answers: &'static [Answer],
-    problems: &'static [&'static [ProblemKind]],
-    handler: Handler,
-) -> Endpoint {
-    Endpoint {
-        method: Method::GET,
-        path,
-        name,
-        operation,
-        summary,
-        auth: Auth::Public,
-        limits: &[],
-        is_monitor: true,
-        input: Input::Nothing,
-        parameters: &[],
-        query: &[],
-        request_headers: &[],
-        answers,
-        problems,
-        handler,
-    }
 }
 
 const ETAG: Header = ("ETag", "The strong entity tag of the content.");
@@ -96,6 +78,8 @@ const IF_MATCH_DRAFT: Header = ("If-Match", "Entity tags; the answer is 412 if n
 const IF_NONE_MATCH: Header = ("If-None-Match", "Entity tags; the answer is 304 if one of them matches.");
 const IF_RANGE: Header = ("If-Range", "An entity tag; Range is ignored if it is not the photo's.");
 const RANGE: Header = ("Range", "One range of bytes. Others are ignored, and the answer is the whole photo.");
+/// Headers of a request for a file or a part of it.
+const FILE_HEADERS: &[&[Header]] = &[&[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE]];
 
 /// Problems of every form.
 const FORM_PROBLEMS: &[ProblemKind] = &[
@@ -105,13 +89,10 @@ const FORM_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::NotMultipart,
     ProblemKind::EncodedBody,
 ];
-/// Problems of every upload of photos.
+/// Problems of every photo that is to be stored.
 const PHOTO_PROBLEMS: &[ProblemKind] = &[
-    ProblemKind::NoPhoto,
-    ProblemKind::TooManyPhotos,
     ProblemKind::PhotoTooLarge,
     ProblemKind::UnsupportedImage,
-    ProblemKind::BadTitle,
     ProblemKind::EmptyImage,
     ProblemKind::TooManyPixels,
     ProblemKind::TruncatedImage,
@@ -121,9 +102,19 @@ const PHOTO_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::StorageFailed,
     ProblemKind::Busy,
 ];
+/// Problems of the photos of a draft together, and of its title.
+const PHOTOS_PROBLEMS: &[ProblemKind] =
+    &[ProblemKind::NoPhoto, ProblemKind::TooManyPhotos, ProblemKind::BadTitle];
 /// Problems of everything that is written.
 const WRITE_PROBLEMS: &[ProblemKind] =
     &[ProblemKind::ReadOnly, ProblemKind::Unavailable, ProblemKind::StorageFull];
+/// Problems of every request for a file or a part of it.
+const FILE_PROBLEMS: &[ProblemKind] = &[
+    ProblemKind::NotFound,
+    ProblemKind::PreconditionFailed,
+    ProblemKind::BadRange,
+    ProblemKind::Unavailable,
+];
 /// Problems of every request for one draft.
 const DRAFT_PROBLEMS: &[ProblemKind] = &[ProblemKind::NotFound, ProblemKind::PreconditionFailed];
 
@@ -204,23 +195,13 @@ const RESUMABLE_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::Unavailable,
     ProblemKind::UploadSuperseded,
 ];
-/// Problems of every request that brings bytes of a photo.
+/// Problems of every request that brings bytes of an upload.
 const BYTES_PROBLEMS: &[ProblemKind] = &[
     ProblemKind::CutOff,
     ProblemKind::InconsistentUploadLength,
     ProblemKind::DigestMismatch,
-    ProblemKind::PhotoTooLarge,
     ProblemKind::EncodedBody,
     ProblemKind::NotPartialUpload,
-    ProblemKind::UnsupportedImage,
-    ProblemKind::EmptyImage,
-    ProblemKind::TooManyPixels,
-    ProblemKind::TruncatedImage,
-    ProblemKind::CorruptImage,
-    ProblemKind::ImageTooComplex,
-    ProblemKind::UploadQuota,
-    ProblemKind::StorageFailed,
-    ProblemKind::Busy,
     ProblemKind::CompletedUpload,
 ];
 /// Headers of a draft that was created.
@@ -279,15 +260,10 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "upload",
         operation: "uploadPhotos",
         summary: "Makes a draft of the photos in a form: all of them, or nothing.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global, Limit::Upload],
-        is_monitor: false,
-        input: Input::Photos,
-        parameters: &[],
-        query: &[ON_ERROR],
-        request_headers: &[FORM_HEADERS],
+        access: Access::UPLOADS,
+        reads: Reads { input: Input::Photos, query: &[ON_ERROR], headers: &[FORM_HEADERS], ..Reads::NOTHING },
         answers: FORM_CREATED,
-        problems: &[FORM_PROBLEMS, RESUMABLE_FORM_PROBLEMS, PHOTO_PROBLEMS, WRITE_PROBLEMS],
+        problems: &[FORM_PROBLEMS, RESUMABLE_FORM_PROBLEMS, PHOTOS_PROBLEMS, PHOTO_PROBLEMS, WRITE_PROBLEMS],
         handler: |api, call| Box::pin(resumable::create_form(api, call)),
     },
     Endpoint {
@@ -296,16 +272,17 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "photos_fetch",
         operation: "fetchPhotos",
         summary: "Makes a draft of photos that the server fetches by their URLs: all of them, or nothing.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global, Limit::Upload],
-        is_monitor: false,
-        input: Input::Json { types: JSON, schema: dto::photo_urls },
-        parameters: &[],
-        query: &[ON_ERROR],
-        request_headers: &[&[KEY]],
+        access: Access::UPLOADS,
+        reads: Reads {
+            input: Input::Json { types: JSON, schema: dto::photo_urls },
+            query: &[ON_ERROR],
+            headers: &[&[KEY]],
+            ..Reads::NOTHING
+        },
         answers: CREATED,
         problems: &[
             &[ProblemKind::FetchDisabled, ProblemKind::FetchRefused, ProblemKind::FetchFailed],
+            PHOTOS_PROBLEMS,
             PHOTO_PROBLEMS,
             WRITE_PROBLEMS,
         ],
@@ -317,13 +294,8 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "listings",
         operation: "getListings",
         summary: "Lists the drafts of the caller, newest first; without a token those without an owner.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[],
-        query: &[STATUS, LIMIT, CURSOR],
-        request_headers: &[],
+        access: Access::DRAFTS,
+        reads: Reads { query: &[STATUS, LIMIT, CURSOR], ..Reads::NOTHING },
         answers: &[answer(StatusCode::OK, "A page of drafts.", &[], json_of::<ListOut>())],
         problems: &[&[ProblemKind::Unavailable]],
         handler: |api, call| Box::pin(listings::list(api, call)),
@@ -334,13 +306,12 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "listings_create",
         operation: "createListing",
         summary: "Makes a draft without a form.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Json { types: JSON, schema: dto::new_draft },
-        parameters: &[],
-        query: &[],
-        request_headers: &[&[KEY]],
+        access: Access::DRAFTS,
+        reads: Reads {
+            input: Input::Json { types: JSON, schema: dto::new_draft },
+            headers: &[&[KEY]],
+            ..Reads::NOTHING
+        },
         answers: CREATED,
         problems: &[&[ProblemKind::BadTitle, ProblemKind::UnknownUpload], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::create(api, call)),
@@ -351,22 +322,13 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "listing",
         operation: "getListing",
         summary: "Returns a draft as the upload answered it.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[ID],
-        query: &[],
-        request_headers: &[&[IF_MATCH_DRAFT, IF_NONE_MATCH]],
-        answers: &[
-            answer(StatusCode::OK, "The draft.", &[&[DRAFT_ETAG, CACHE_CONTROL]], json_of::<DraftOut>()),
-            answer(
-                StatusCode::NOT_MODIFIED,
-                "The client has the draft.",
-                &[&[DRAFT_ETAG, CACHE_CONTROL]],
-                Content::Nothing,
-            ),
-        ],
+        access: Access::DRAFTS,
+        reads: Reads { parameters: &[ID], headers: &[&[IF_MATCH_DRAFT, IF_NONE_MATCH]], ..Reads::NOTHING },
+        answers: &conditional_answers(
+            ["The draft.", "The client has the draft."],
+            &[&[DRAFT_ETAG, CACHE_CONTROL]],
+            json_of::<DraftOut>(),
+        ),
         problems: &[DRAFT_PROBLEMS, &[ProblemKind::Unavailable]],
         handler: |api, call| Box::pin(listings::show(api, call)),
     },
@@ -376,13 +338,13 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "listing_change",
         operation: "changeListing",
         summary: "Changes fields of a draft (RFC 7396).",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Json { types: MERGE_PATCH, schema: dto::draft_patch },
-        parameters: &[ID],
-        query: &[],
-        request_headers: &[&[IF_MATCH_DRAFT]],
+        access: Access::DRAFTS,
+        reads: Reads {
+            input: Input::Json { types: MERGE_PATCH, schema: dto::draft_patch },
+            parameters: &[ID],
+            headers: &[&[IF_MATCH_DRAFT]],
+            ..Reads::NOTHING
+        },
         answers: CHANGED,
         problems: &[DRAFT_PROBLEMS, &[ProblemKind::BadTitle], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::change(api, call)),
@@ -393,13 +355,8 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "listing_delete",
         operation: "deleteListing",
         summary: "Removes a draft. Photos that no other draft has are removed later.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[ID],
-        query: &[],
-        request_headers: &[&[IF_MATCH_DRAFT]],
+        access: Access::DRAFTS,
+        reads: Reads { parameters: &[ID], headers: &[&[IF_MATCH_DRAFT]], ..Reads::NOTHING },
         answers: &[answer(StatusCode::NO_CONTENT, "The draft is removed.", &[], Content::Nothing)],
         problems: &[DRAFT_PROBLEMS, WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::delete(api, call)),
@@ -410,19 +367,20 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "photos_append",
         operation: "appendPhotos",
         summary: "Adds the photos in a form to a draft, after its last one.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global, Limit::Upload],
-        is_monitor: false,
-        input: Input::Photos,
-        parameters: &[ID],
-        query: &[ON_ERROR],
-        request_headers: &[&[IF_MATCH_DRAFT], FORM_HEADERS],
+        access: Access::UPLOADS,
+        reads: Reads {
+            input: Input::Photos,
+            parameters: &[ID],
+            query: &[ON_ERROR],
+            headers: &[&[IF_MATCH_DRAFT], FORM_HEADERS],
+        },
         answers: FORM_APPENDED,
         problems: &[
             DRAFT_PROBLEMS,
             &[ProblemKind::DraftFull],
             FORM_PROBLEMS,
             RESUMABLE_FORM_PROBLEMS,
+            PHOTOS_PROBLEMS,
             PHOTO_PROBLEMS,
             WRITE_PROBLEMS,
         ],
@@ -434,13 +392,8 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "photo_remove",
         operation: "removePhoto",
         summary: "Removes a photo from a draft. The later ones move up.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[ID, ORDER_INDEX],
-        query: &[],
-        request_headers: &[&[IF_MATCH_DRAFT]],
+        access: Access::DRAFTS,
+        reads: Reads { parameters: &[ID, ORDER_INDEX], headers: &[&[IF_MATCH_DRAFT]], ..Reads::NOTHING },
         answers: CHANGED,
         problems: &[DRAFT_PROBLEMS, &[ProblemKind::PreconditionRequired], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(listings::remove_photo(api, call)),
@@ -451,13 +404,13 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "photos_order",
         operation: "reorderPhotos",
         summary: "Sorts the photos of a draft.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Json { types: JSON, schema: dto::photo_order },
-        parameters: &[ID],
-        query: &[],
-        request_headers: &[&[IF_MATCH_DRAFT]],
+        access: Access::DRAFTS,
+        reads: Reads {
+            input: Input::Json { types: JSON, schema: dto::photo_order },
+            parameters: &[ID],
+            headers: &[&[IF_MATCH_DRAFT]],
+            ..Reads::NOTHING
+        },
         answers: CHANGED,
         problems: &[
             DRAFT_PROBLEMS,
@@ -472,32 +425,31 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "uploads_create",
         operation: "createUpload",
         summary: "Takes one photo, or begins to: whole, by draft-ietf-httpbis-resumable-upload, or by tus 1.0.0.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Bytes(UPLOAD_TYPES),
-        parameters: &[],
-        query: &[],
-        request_headers: &[&[
-            KEY,
-            INTEROP,
-            COMPLETE,
-            INCOMPLETE,
-            LENGTH,
-            TUS,
-            METADATA,
-            CHECKSUM,
-            REPR_DIGEST,
-            BODY_DIGEST,
-            ("Content-Disposition", "The file name of the photo, for messages."),
-        ]],
+        access: Access::DRAFTS,
+        reads: Reads {
+            input: Input::Bytes(UPLOAD_TYPES),
+            headers: &[&[
+                KEY,
+                INTEROP,
+                COMPLETE,
+                INCOMPLETE,
+                LENGTH,
+                TUS,
+                METADATA,
+                CHECKSUM,
+                REPR_DIGEST,
+                BODY_DIGEST,
+                ("Content-Disposition", "The file name of the photo, for messages."),
+            ]],
+            ..Reads::NOTHING
+        },
         answers: &[answer(
             StatusCode::CREATED,
             "The upload: finished, or created to be continued at Location.",
             UPLOAD_STATE,
             json_of::<UploadOut>(),
         )],
-        problems: &[RESUMABLE_PROBLEMS, BYTES_PROBLEMS, WRITE_PROBLEMS],
+        problems: &[RESUMABLE_PROBLEMS, BYTES_PROBLEMS, PHOTO_PROBLEMS, WRITE_PROBLEMS],
         handler: |api, call| Box::pin(resumable::create(api, call)),
     },
     Endpoint {
@@ -506,13 +458,8 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "uploads_options",
         operation: "getUploadOptions",
         summary: "Says which protocols of resumable uploads this server speaks, and its limits.",
-        auth: Auth::Public,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[],
-        query: &[],
-        request_headers: &[],
+        access: Access::PUBLIC,
+        reads: Reads::NOTHING,
         answers: &[answer(
             StatusCode::NO_CONTENT,
             "What this server can do.",
@@ -536,13 +483,8 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "upload_state",
         operation: "getUpload",
         summary: "Says how far an upload is. HEAD says where to continue it, and ends requests that write it.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[UPLOAD_ID],
-        query: &[],
-        request_headers: &[&[INTEROP, TUS]],
+        access: Access::DRAFTS,
+        reads: Reads { parameters: &[UPLOAD_ID], headers: &[&[INTEROP, TUS]], ..Reads::NOTHING },
         answers: &[
             answer(StatusCode::OK, "The upload.", UPLOAD_STATE, json_of::<UploadOut>()),
             answer(StatusCode::NO_CONTENT, "Where to continue the upload.", UPLOAD_STATE, Content::Nothing),
@@ -556,13 +498,13 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "upload_append",
         operation: "continueUpload",
         summary: "Continues an upload where its acknowledged bytes end.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Bytes(UPLOAD_TYPES),
-        parameters: &[UPLOAD_ID],
-        query: &[],
-        request_headers: &[&[INTEROP, COMPLETE, INCOMPLETE, OFFSET, LENGTH, TUS, CHECKSUM, BODY_DIGEST]],
+        access: Access::DRAFTS,
+        reads: Reads {
+            input: Input::Bytes(UPLOAD_TYPES),
+            parameters: &[UPLOAD_ID],
+            headers: &[&[INTEROP, COMPLETE, INCOMPLETE, OFFSET, LENGTH, TUS, CHECKSUM, BODY_DIGEST]],
+            ..Reads::NOTHING
+        },
         answers: &[
             answer(
                 StatusCode::CREATED,
@@ -581,17 +523,15 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         problems: &[
             RESUMABLE_PROBLEMS,
             BYTES_PROBLEMS,
+            PHOTOS_PROBLEMS,
+            PHOTO_PROBLEMS,
+            DRAFT_PROBLEMS,
             &[
-                ProblemKind::NotFound,
                 ProblemKind::MismatchingUploadOffset,
                 ProblemKind::InProgress,
                 ProblemKind::MalformedMultipart,
-                ProblemKind::NoPhoto,
-                ProblemKind::TooManyPhotos,
                 ProblemKind::BodyTooLarge,
-                ProblemKind::BadTitle,
                 ProblemKind::DraftFull,
-                ProblemKind::PreconditionFailed,
             ],
             WRITE_PROBLEMS,
         ],
@@ -603,13 +543,8 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "upload_cancel",
         operation: "cancelUpload",
         summary: "Removes an upload.",
-        auth: Auth::Bearer,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[UPLOAD_ID],
-        query: &[],
-        request_headers: &[&[INTEROP, TUS]],
+        access: Access::DRAFTS,
+        reads: Reads { parameters: &[UPLOAD_ID], headers: &[&[INTEROP, TUS]], ..Reads::NOTHING },
         answers: &[answer(StatusCode::NO_CONTENT, "The upload is removed.", &[&[TUS]], Content::Nothing)],
         problems: &[RESUMABLE_PROBLEMS, &[ProblemKind::NotFound], WRITE_PROBLEMS],
         handler: |api, call| Box::pin(resumable::cancel(api, call)),
@@ -620,32 +555,26 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "media",
         operation: "getPhoto",
         summary: "Returns a photo, or one range of its bytes.",
-        auth: Auth::Public,
-        limits: &[],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[Parameter {
-            name: "file",
-            meaning: "The last part of `media.url`: the SHA-256 of the photo in hexadecimal, and the extension.",
-            schema: || {
-                let pattern = format!("^[0-9a-f]{{64}}\\{}$", MediaName::EXTENSION);
-                json!({"type": "string", "pattern": pattern})
-            },
-        }],
-        query: &[],
-        request_headers: &[&[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE]],
+        access: Access::PHOTOS,
+        reads: Reads {
+            parameters: &[Parameter {
+                name: "file",
+                meaning: "The last part of `media.url`: the SHA-256 of the photo in hexadecimal, and the extension.",
+                schema: || {
+                    let pattern = format!("^[0-9a-f]{{64}}\\{}$", MediaName::EXTENSION);
+                    json!({"type": "string", "pattern": pattern})
+                },
+            }],
+            headers: FILE_HEADERS,
+            ..Reads::NOTHING
+        },
         answers: &file_answers([
             "The photo.",
-            "A part of the photo.",
             "The client has the photo.",
+            "A part of the photo.",
             "The photo is at a link that expires.",
         ]),
-        problems: &[&[
-            ProblemKind::NotFound,
-            ProblemKind::PreconditionFailed,
-            ProblemKind::BadRange,
-            ProblemKind::Unavailable,
-        ]],
+        problems: &[FILE_PROBLEMS],
         handler: |api, call| Box::pin(media::serve(api, call)),
     },
     Endpoint {
@@ -654,27 +583,13 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "upload_page",
         operation: "getUploadPage",
         summary: "Returns a page that uploads photos from a browser, where UPLOAD_PAGE is on.",
-        auth: Auth::Public,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[],
-        query: &[],
-        request_headers: &[&[IF_NONE_MATCH]],
-        answers: &[
-            answer(
-                StatusCode::OK,
-                "The page.",
-                &[&[ETAG, CACHE_CONTROL]],
-                Content::Other(&[upload_page::CONTENT_TYPE_HTML]),
-            ),
-            answer(
-                StatusCode::NOT_MODIFIED,
-                "The client has the page.",
-                &[&[ETAG, CACHE_CONTROL]],
-                Content::Nothing,
-            ),
-        ],
+        access: Access::PUBLIC,
+        reads: Reads { headers: &[&[IF_NONE_MATCH]], ..Reads::NOTHING },
+        answers: &conditional_answers(
+            ["The page.", "The client has the page."],
+            &[&[ETAG, CACHE_CONTROL]],
+            Content::Other(&[upload_page::CONTENT_TYPE_HTML]),
+        ),
         problems: &[&[ProblemKind::NotFound]],
         handler: |api, call| Box::pin(async move { upload_page::show(api, call.request.headers()) }),
     },
@@ -684,44 +599,42 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "rendition",
         operation: "getRendition",
         summary: "Returns a smaller copy of a photo, or one range of its bytes. The first request for a copy makes it.",
-        auth: Auth::Public,
-        limits: &[],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[
-            Parameter {
-                name: "photo",
-                meaning: "The SHA-256 of the photo in hexadecimal.",
-                schema: || json!({"type": "string", "pattern": "^[0-9a-f]{64}$"}),
-            },
-            Parameter {
-                name: "file",
-                meaning: "The last part of the `url` of a rendition: its longer side in pixels, which RENDITION_WIDTHS names, and the extension.",
-                schema: || {
-                    let pattern = format!("^[1-9][0-9]*\\{}$", MediaName::EXTENSION);
-                    json!({"type": "string", "pattern": pattern})
+        access: Access::PHOTOS,
+        reads: Reads {
+            parameters: &[
+                Parameter {
+                    name: "photo",
+                    meaning: "The SHA-256 of the photo in hexadecimal.",
+                    schema: || json!({"type": "string", "pattern": "^[0-9a-f]{64}$"}),
                 },
-            },
-        ],
-        query: &[],
-        request_headers: &[&[IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE]],
+                Parameter {
+                    name: "file",
+                    meaning: "The last part of the `url` of a rendition: its longer side in pixels, which RENDITION_WIDTHS names, and the extension.",
+                    schema: || {
+                        let pattern = format!("^[1-9][0-9]*\\{}$", MediaName::EXTENSION);
+                        json!({"type": "string", "pattern": pattern})
+                    },
+                },
+            ],
+            headers: FILE_HEADERS,
+            ..Reads::NOTHING
+        },
         answers: &file_answers([
             "The copy.",
-            "A part of the copy.",
             "The client has the copy.",
+            "A part of the copy.",
             "The copy is at a link that expires.",
         ]),
-        problems: &[&[
-            ProblemKind::NotFound,
-            ProblemKind::PreconditionFailed,
-            ProblemKind::BadRange,
-            ProblemKind::CorruptImage,
-            ProblemKind::TruncatedImage,
-            ProblemKind::UnsupportedImage,
-            ProblemKind::ImageTooComplex,
-            ProblemKind::Busy,
-            ProblemKind::Unavailable,
-        ]],
+        problems: &[
+            FILE_PROBLEMS,
+            &[
+                ProblemKind::CorruptImage,
+                ProblemKind::TruncatedImage,
+                ProblemKind::UnsupportedImage,
+                ProblemKind::ImageTooComplex,
+                ProblemKind::Busy,
+            ],
+        ],
         handler: |api, call| Box::pin(media::serve_rendition(api, call)),
     },
     Endpoint {
@@ -730,55 +643,50 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "openapi",
         operation: "getOpenapi",
         summary: "Returns this document.",
-        auth: Auth::Public,
-        limits: &[Limit::Global],
-        is_monitor: false,
-        input: Input::Nothing,
-        parameters: &[],
-        query: &[],
-        request_headers: &[&[IF_NONE_MATCH]],
-        answers: &[
-            answer(
-                StatusCode::OK,
-                "The document.",
-                &[&[ETAG, CACHE_CONTROL]],
-                json_of::<Map<String, Value>>(),
-            ),
-            answer(
-                StatusCode::NOT_MODIFIED,
-                "The client has the document.",
-                &[&[ETAG, CACHE_CONTROL]],
-                Content::Nothing,
-            ),
-        ],
+        access: Access::PUBLIC,
+        reads: Reads { headers: &[&[IF_NONE_MATCH]], ..Reads::NOTHING },
+        answers: &conditional_answers(
+            ["The document.", "The client has the document."],
+            &[&[ETAG, CACHE_CONTROL]],
+            json_of::<Map<String, Value>>(),
+        ),
         problems: &[],
         handler: |_, call| Box::pin(async move { Ok(openapi::show(call.request.headers(), &ENDPOINTS)) }),
     },
-    monitor(
-        "/api/v1/health",
-        "health",
-        "getHealth",
-        "Says that the process lives.",
-        &[answer(StatusCode::OK, "The process lives.", &[], json_of::<Health>())],
-        &[],
-        |_, _| Box::pin(async { Ok(ops::health()) }),
-    ),
-    monitor(
-        "/api/v1/ready",
-        "ready",
-        "getReadiness",
-        "Says whether an upload would be taken now.",
-        &[answer(StatusCode::OK, "Uploads work.", &[], json_of::<Ready>())],
-        &[&[ProblemKind::NotReady]],
-        |api, _| Box::pin(ops::ready(api)),
-    ),
-    monitor(
-        "/metrics",
-        "metrics",
-        "getMetrics",
-        "Returns the metrics, in the OpenMetrics text format where `Accept` names it.",
-        &[answer(StatusCode::OK, "The metrics.", &[], Content::Other(&METRICS))],
-        &[],
-        |api, call| Box::pin(async move { Ok(ops::metrics(api, call.request.headers())) }),
-    ),
+    Endpoint {
+        method: Method::GET,
+        path: "/api/v1/health",
+        name: "health",
+        operation: "getHealth",
+        summary: "Says that the process lives.",
+        access: Access::MONITORS,
+        reads: Reads::NOTHING,
+        answers: &[answer(StatusCode::OK, "The process lives.", &[], json_of::<Health>())],
+        problems: &[],
+        handler: |_, _| Box::pin(async { Ok(ops::health()) }),
+    },
+    Endpoint {
+        method: Method::GET,
+        path: "/api/v1/ready",
+        name: "ready",
+        operation: "getReadiness",
+        summary: "Says whether an upload would be taken now.",
+        access: Access::MONITORS,
+        reads: Reads::NOTHING,
+        answers: &[answer(StatusCode::OK, "Uploads work.", &[], json_of::<Ready>())],
+        problems: &[&[ProblemKind::NotReady]],
+        handler: |api, _| Box::pin(ops::ready(api)),
+    },
+    Endpoint {
+        method: Method::GET,
+        path: "/metrics",
+        name: "metrics",
+        operation: "getMetrics",
+        summary: "Returns the metrics, in the OpenMetrics text format where `Accept` names it.",
+        access: Access::MONITORS,
+        reads: Reads::NOTHING,
+        answers: &[answer(StatusCode::OK, "The metrics.", &[], Content::Other(&METRICS))],
+        problems: &[],
+        handler: |api, call| Box::pin(async move { Ok(ops::metrics(api, call.request.headers())) }),
+    },
 ];

@@ -206,7 +206,9 @@ fn check(api: &Api, call: &Call, found: FoundDraft, needs: Precondition) -> Resu
             )),
         };
     }
-    if !conditional::if_match(headers, &Shown::new(api, found.draft().clone())?.etag) {
+    // Facts of photos that became known meanwhile are no change that the client could undo.
+    let shown = Shown::new(api, found.draft().clone())?;
+    if !conditional::if_match_by(headers, |etag| shown.has_state_of(etag)) {
         return Err(precondition_failed());
     }
     // `*` asks for any version.
@@ -295,19 +297,35 @@ pub(super) fn answer(
 struct Shown {
     out: DraftOut,
     json: Vec<u8>,
-    /// The strong ETag: a hash of the JSON and of the version, so that a change that is undone is a change.
+    /// The strong ETag: a hash of the version and of the JSON without facts of photos, so that a change that is undone is a change.
+    /// If facts are known, a hyphen and a hash of the whole JSON follow.
     etag: String,
 }
 
 impl Shown {
     fn new(api: &Api, draft: Draft) -> Result<Self, Problem> {
-        let mut hash = blake3::Hasher::new();
-        hash.update(&draft.version.to_be_bytes());
+        let json = |out: &DraftOut| serde_json::to_vec(out).map_err(|_| problem::internal());
+        let mut state = blake3::Hasher::new();
+        state.update(&draft.version.to_be_bytes());
+        let without_facts = json(&DraftOut::new(draft.without_facts(), &api.urls))?;
+        state.update(&without_facts);
+        let state = &state.finalize().to_hex()[..32];
         let out = DraftOut::new(draft, &api.urls);
-        let json = serde_json::to_vec(&out).map_err(|_| problem::internal())?;
-        hash.update(&json);
-        let etag = format!("\"{}\"", &hash.finalize().to_hex()[..32]);
+        let json = json(&out)?;
+        let etag = match json == without_facts {
+            true => format!("\"{state}\""),
+            false => format!("\"{state}-{}\"", &blake3::hash(&json).to_hex()[..16]),
+        };
         Ok(Self { out, json, etag })
+    }
+
+    /// Returns whether `etag` is one of this draft, with any facts of its photos.
+    fn has_state_of(&self, etag: &str) -> bool {
+        fn state(etag: &str) -> Option<&str> {
+            let tag = etag.strip_prefix('"')?.strip_suffix('"')?;
+            Some(tag.split_once('-').map_or(tag, |(state, _)| state))
+        }
+        state(etag).is_some() && state(etag) == state(&self.etag)
     }
 }
 

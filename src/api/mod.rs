@@ -100,7 +100,7 @@ pub(crate) fn cors_names() -> CorsNames {
                 names.methods.push(method);
             }
         }
-        add(&mut names.request_headers, endpoint.request_headers);
+        add(&mut names.request_headers, endpoint.reads.headers);
         for answer in endpoint.answers {
             add(&mut names.response_headers, answer.headers);
         }
@@ -180,7 +180,7 @@ impl Application for Api {
     }
 
     fn is_monitor(&self, route: &Route) -> bool {
-        route.endpoint.is_monitor
+        route.endpoint.access.is_monitor
     }
 
     fn name(&self, route: &Route) -> &'static str {
@@ -189,7 +189,7 @@ impl Application for Api {
 
     fn limiters(&self, route: Option<&Route>) -> Vec<&dyn RateLimiter> {
         // A request without a route counts like any other.
-        let limits = route.map_or(&[Limit::Global][..], |route| route.endpoint.limits);
+        let limits = route.map_or(&[Limit::Global][..], |route| route.endpoint.access.limits);
         let limiter = |limit: &Limit| match limit {
             Limit::Global => self.global_limiter.as_deref(),
             Limit::Upload => self.upload_limiter.as_deref(),
@@ -198,7 +198,7 @@ impl Application for Api {
     }
 
     fn identify(&self, route: Option<&Route>, headers: &HeaderMap) -> Result<Option<UserId>, Problem> {
-        match route.map_or(Auth::Public, |route| route.endpoint.auth) {
+        match route.map_or(Auth::Public, |route| route.endpoint.access.auth) {
             Auth::Bearer => bearer::user(&self.tokens, self.auth_required, headers),
             Auth::Public => Ok(None),
         }
@@ -211,7 +211,7 @@ impl Application for Api {
         request: Request<RequestBody>,
     ) -> Result<Response<Body>, Problem> {
         let Route { endpoint, parameters } = route;
-        let input = endpoint.input;
+        let input = endpoint.reads.input;
         let body_cap = input.cap(self.ingest.limits());
         let attempt = match self.check_key(endpoint, caller, &request).await? {
             KeyCheck::Replay(response) => return Ok(response),

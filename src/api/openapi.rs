@@ -93,17 +93,17 @@ fn operation(endpoint: &Endpoint, method: &Method, generator: &mut SchemaGenerat
         operation["operationId"] = endpoint.operation.replacen("get", "head", 1).into();
         operation["summary"] = format!("Answers as GET does, without the body. {}", endpoint.summary).into();
     }
-    let in_path = endpoint.parameters.iter().map(|it| parameter(it, "path"));
-    let in_query = endpoint.query.iter().map(|it| parameter(it, "query"));
-    let in_headers = endpoint.request_headers.iter().copied().flatten().map(request_header);
+    let in_path = endpoint.reads.parameters.iter().map(|it| parameter(it, "path"));
+    let in_query = endpoint.reads.query.iter().map(|it| parameter(it, "query"));
+    let in_headers = endpoint.reads.headers.iter().copied().flatten().map(request_header);
     let parameters: Vec<_> = in_path.chain(in_query).chain(in_headers).collect();
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
-    if endpoint.auth == Auth::Bearer {
+    if endpoint.access.auth == Auth::Bearer {
         operation["security"] = json!([{"bearer": []}, {}]);
     }
-    match endpoint.input {
+    match endpoint.reads.input {
         Input::Nothing => {}
         Input::Photos => operation["requestBody"] = photos_form(),
         Input::Bytes(types) => operation["requestBody"] = bytes(types),
@@ -165,7 +165,7 @@ fn photos_form() -> Value {
 }
 
 fn responses(endpoint: &Endpoint, is_head: bool, generator: &mut SchemaGenerator) -> Map<String, Value> {
-    let limits: &[Header] = if endpoint.limits.is_empty() { &[] } else { &headers::RATE_LIMIT };
+    let limits: &[Header] = if endpoint.access.limits.is_empty() { &[] } else { &headers::RATE_LIMIT };
     let with_headers = |own: &[&[Header]]| -> Map<String, Value> {
         let common = std::iter::once(&headers::REQUEST_ID).chain(limits);
         let common = common

@@ -14,8 +14,8 @@ use crate::catalog::{AttemptRow, DraftRow, EventRow, Row, SourceRow, State};
 use crate::model::{AttemptId, DraftId, Media, MediaId, SourceId};
 
 const FORMAT: &str = "vintedbot-ingest catalog";
-const VERSION: u32 = 2;
-/// The oldest version that is read. Version 1 has no dates, attempts and events.
+const VERSION: u32 = 3;
+/// The oldest version that is read. Version 1 has no dates, attempts and events, version 2 no facts of photos.
 const OLDEST_VERSION: u32 = 1;
 /// Longest line that is read into memory, far above any that this program writes.
 const MAX_LINE_BYTES: u64 = 16 << 20;

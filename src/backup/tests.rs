@@ -9,7 +9,10 @@ use proptest::sample::select;
 use super::*;
 use crate::catalog::{DraftRow, Restorable, Restore, Row, SledCatalog, SourceRow, State};
 use crate::disk::FreeDisk;
-use crate::model::{DraftId, DraftStatus, MAX_ID, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
+use crate::model::{
+    DraftId, DraftStatus, MAX_ID, Media, MediaId, MediaKey, PerceptualHash, PhotoFacts, SourceId, ThumbHash,
+    Timestamp, UserId,
+};
 
 async fn catalog(dir: &std::path::Path) -> SledCatalog {
     SledCatalog::open(dir, FreeDisk::Bytes(0)).await.unwrap()
@@ -26,9 +29,22 @@ fn owner(id: u64) -> Option<UserId> {
     UserId::try_from(id).ok()
 }
 
+/// Facts that are not those of another `id`.
+fn facts(id: u64) -> PhotoFacts {
+    PhotoFacts {
+        thumbhash: ThumbHash::from_bytes(&id.to_be_bytes()).unwrap(),
+        sharpness: u32::MAX,
+        brightness: 25_500,
+        dark: 0,
+        light: 10_000,
+        perceptual_hash: PerceptualHash::from_bits(id),
+    }
+}
+
 fn media(id: u64) -> Media {
     let key = MediaKey::of(&id.to_be_bytes());
-    Media { id: MediaId(id), key, width: 4, height: 3, size_bytes: id, owner: owner(id % 3) }
+    let facts = (id % 2 == 1).then(|| facts(id));
+    Media { id: MediaId(id), key, width: 4, height: 3, size_bytes: id, owner: owner(id % 3), facts }
 }
 
 fn draft() -> impl Strategy<Value = DraftRow> {
@@ -76,22 +92,17 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 /// Three hundred drafts with a photo each: more rows than one batch takes.
 async fn filled(catalog: &dyn Restorable) {
     let rows = (1..=300).flat_map(|id| {
-        let photos = vec![MediaId(id)];
-        let (title, description) = (format!("draft {id}"), String::new());
-        let status = DraftStatus::Draft;
-        let (price_suggested, owner) = (None, owner(id % 2));
-        let (created, version) = (Timestamp::from_millis(id), 1);
         let draft = DraftRow {
             id: DraftId(id),
-            title,
-            description,
-            status,
-            price_suggested,
-            photos,
-            owner,
-            created,
-            updated: created,
-            version,
+            title: format!("draft {id}"),
+            description: String::new(),
+            status: DraftStatus::Draft,
+            price_suggested: None,
+            photos: vec![MediaId(id)],
+            owner: owner(id % 2),
+            created: Timestamp::from_millis(id),
+            updated: Timestamp::from_millis(id),
+            version: 1,
         };
         [Row::Media(media(id)), Row::Draft(draft)]
     });
@@ -184,8 +195,8 @@ async fn incomplete_export_is_refused_and_nothing_recorded() {
     assert_eq!(refused(b"").await, Malformed::Cut(0));
     assert_eq!(refused(b"{}\n").await, Malformed::Foreign);
     assert_eq!(refused(rest(1).as_bytes()).await, Malformed::Foreign);
-    let version = text.replacen("\"version\":2", "\"version\":3,\"more\":true", 1);
-    assert_eq!(refused(version.as_bytes()).await, Malformed::Version(3));
+    let version = text.replacen("\"version\":3", "\"version\":4,\"more\":true", 1);
+    assert_eq!(refused(version.as_bytes()).await, Malformed::Version(4));
     let last = u64::try_from(lines.len()).unwrap();
     let changed = text.replacen("draft 77\"", "draft 78\"", 1);
     assert_eq!(refused(changed.as_bytes()).await, Malformed::Changed(last));

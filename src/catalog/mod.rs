@@ -33,7 +33,8 @@ pub use self::sled::{Salvage, SalvageReport, SledCatalog};
 pub use self::upload::{UploadChange, UploadRow, UploadState};
 use crate::blocking::BlockingError;
 use crate::model::{
-    AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UploadId, UserId,
+    AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, PhotoFacts, SourceId, Timestamp,
+    UploadId, UserId,
 };
 
 /// Why an operation of the catalog failed.
@@ -76,6 +77,8 @@ pub struct NewPhoto {
     pub size_bytes: u64,
     /// The source that it was made from.
     pub source: SourceId,
+    /// What is known of its pixels. They are recorded with a new media row.
+    pub facts: Option<PhotoFacts>,
 }
 
 /// A draft that is to be recorded.
@@ -270,6 +273,13 @@ pub trait Catalog: Uploads + Send + Sync {
         upto: Option<MediaKey>,
         limit: usize,
     ) -> Result<Vec<Media>, CatalogError>;
+
+    /// Records the facts of media rows that have none, in one transaction. Returns once that is durable. Rows that do not exist are
+    /// left out.
+    ///
+    /// # Errors
+    /// The rows are unchanged, unless the error is [`CatalogError::Indeterminate`]. It may be repeated in any case.
+    async fn record_facts(&self, facts: &[(MediaId, PhotoFacts)]) -> Result<(), CatalogError>;
 
     /// Returns the first `limit` drafts by id, after the draft `after` if it is given. The rows of their photos are not
     /// checked.

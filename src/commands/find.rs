@@ -16,7 +16,7 @@ pub(super) async fn find(settings: &Settings, key: MediaKey) -> Result<Verdict, 
     let store = stores::open_media(settings, Mode::Read).await?.store;
     let row = catalog.media_of_key(key).await.map_err(with_causes)?;
     if let Some(row) = &row {
-        let Media { id, key: _, width, height, size_bytes, owner } = row;
+        let Media { id, key: _, width, height, size_bytes, owner, facts: _ } = row;
         say(&format!("media {id}: {width} x {height}, {size_bytes} bytes, first sent by {}", name(*owner)));
         show_drafts(&*catalog, row).await?;
     }

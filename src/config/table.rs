@@ -198,6 +198,9 @@ settings! {
             "[320,640,1080]",
             ParsedBy("a list of at most 16 lengths in 1..16384, or [] for none", parse::rendition_sizes)
         ), "Longer sides, in pixels, of the smaller copies of a photo that may be asked for.";
+        pub renditions_eager: bool = RENDITIONS_EAGER("false", Bool),
+            "If true, the smaller copies are made and stored with each photo, not at the first request. For a \
+             CDN or a web server that reads the store itself.";
         pub strip_gps: bool = STRIP_GPS("true", Bool),
             "If true, the stored JPEG has no metadata at all. If false, camera, lens, exposure, dates and \
              place are kept.";

@@ -55,7 +55,7 @@ async fn removed_photo_is_told_once_its_file_is_gone_and_not_if_it_came_again() 
     .unwrap();
     let new = || {
         let (key, source) = (MediaKey::of(PHOTO), SourceId::from_digest([1; 32]));
-        let photo = NewPhoto { key, width: 4, height: 3, size_bytes: 7, source };
+        let photo = NewPhoto { key, width: 4, height: 3, size_bytes: 7, source, facts: None };
         NewDraft { photos: vec![photo], ..NewDraft::default() }
     };
     let key = MediaKey::of(PHOTO);

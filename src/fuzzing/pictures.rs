@@ -72,7 +72,7 @@ fn picture(format: Format, file: &[u8], choice: u8) {
 }
 
 fn check_invariants(made: &Encoded, recipe: &Recipe) {
-    let Encoded { bytes, width, height } = made;
+    let Encoded { bytes, width, height, renditions: _ } = made;
     assert!((1..=recipe.max_dim).contains(width) && (1..=recipe.max_dim).contains(height));
     let image = turbojpeg::decompress(bytes, turbojpeg::PixelFormat::RGB).expect("the output must decode");
     assert_eq!((image.width, image.height), (*width as usize, *height as usize));

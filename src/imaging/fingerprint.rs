@@ -37,16 +37,7 @@ mod tests {
 
     #[test]
     fn recipe_with_another_output_has_another_fingerprint() {
-        let recipe = Recipe {
-            max_dim: 1600,
-            quality: 80,
-            effort: Effort::Standard,
-            max_pixels: 1_000_000,
-            memory: 1 << 26,
-            keep_exif: false,
-            timeout: Duration::from_secs(20),
-            processor_time: Duration::from_secs(5),
-        };
+        let recipe = Recipe { max_dim: 1600, processor_time: Duration::from_secs(5), ..Recipe::TEST };
         let changed = [
             recipe,
             Recipe { max_dim: 1601, ..recipe },

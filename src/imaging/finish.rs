@@ -3,16 +3,18 @@
 use super::codec::jpeg;
 use super::colour::Conversion;
 use super::error::ImageError;
+use super::facts;
 use super::layout::Model;
 use super::plane::Plane;
 use super::recipe::Coding;
 use super::strips;
 use super::workspace::Workspace;
 use super::ycbcr::{parts_of_chroma, with_luma};
+use crate::model::PhotoFacts;
 
 const NEUTRAL: u8 = 128;
 
-/// Returns an upper bound of the bytes that [`encode`] holds, without the given planes.
+/// Returns an upper bound of the bytes that [`convert`] and [`encode`] hold, without the given planes.
 pub(super) fn memory(model: Model, width: u32, height: u32, has_profile: bool) -> u64 {
     // Two bytes a pixel for the upright copy or the planes made of pixels, three for the file, six for the Huffman symbols: at
     // most four bytes for each of 1.5 samples, and half a byte in photos.
@@ -26,14 +28,14 @@ pub(super) fn memory(model: Model, width: u32, height: u32, has_profile: bool) -
     (encoder + pixels) * u64::from(width) * u64::from(height) + (1 << 20)
 }
 
-/// Converts the upright `planes` to sRGB and encodes them. Fails if the encoder fails.
-pub(super) fn encode(
+/// Converts the upright `planes` to sRGB, as luma and both chromas at half size: what [`encode`] takes. Fails if a side is zero or
+/// above 65,500.
+pub(super) fn convert(
     planes: Vec<Plane>,
     model: Model,
     conversion: &Conversion,
-    coding: Coding,
     workspace: &mut Workspace,
-) -> Result<Vec<u8>, ImageError> {
+) -> Result<[Plane; 3], ImageError> {
     match (model, conversion, take(planes)) {
         (Model::Grey, _, [Some(mut luma), ..]) => {
             if let Conversion::Grey(table) = conversion {
@@ -46,7 +48,7 @@ pub(super) fn encode(
                 Plane { width, height, samples }
             };
             let (blue, red) = (neutral(), neutral());
-            jpeg::encode_ycbcr([luma, blue, red], coding, workspace)
+            Ok([luma, blue, red])
         }
         (Model::YCbCr, conversion, [Some(luma), Some(blue), Some(red), None]) => {
             let mut planes = [luma, blue, red];
@@ -55,7 +57,7 @@ pub(super) fn encode(
                 let convert = |from: &[u8], to: &mut [u8]| drop(transform.transform(from, to));
                 strips::convert(&mut planes, convert, slopes.as_ref(), workspace);
             }
-            jpeg::encode_ycbcr(planes, coding, workspace)
+            Ok(planes)
         }
         (_, _, [Some(a), Some(b), Some(c), fourth]) => {
             let (width, height) = (a.width, a.height);
@@ -75,12 +77,34 @@ pub(super) fn encode(
                 .flatten()
                 .for_each(|plane| workspace.give_plane(plane));
             conversion.apply(&mut pixels, workspace);
-            let file = jpeg::encode_rgb(&pixels, width, height, coding, workspace);
+            let planes = jpeg::planes_of_rgb(&pixels, width, height, workspace);
             workspace.give(pixels);
-            file
+            planes
         }
         _ => Err(ImageError::Corrupt),
     }
+}
+
+/// Converts the upright `planes` to sRGB, and measures them.
+pub(super) fn measure(
+    planes: Vec<Plane>,
+    model: Model,
+    conversion: &Conversion,
+    workspace: &mut Workspace,
+) -> Result<PhotoFacts, ImageError> {
+    let planes = convert(planes, model, conversion, workspace)?;
+    let facts = facts::of(planes.each_ref()).ok_or(ImageError::Corrupt);
+    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+    facts
+}
+
+/// Encodes the planes that [`convert`] returned. Fails if the encoder fails.
+pub(super) fn encode(
+    planes: &[Plane; 3],
+    coding: Coding,
+    workspace: &mut Workspace,
+) -> Result<Vec<u8>, ImageError> {
+    jpeg::encode_ycbcr(planes, coding, workspace)
 }
 
 /// Returns the width and height that a stored photo declares. `head` must contain everything up to its first scan. Returns

@@ -9,8 +9,10 @@ mod codec;
 mod colour;
 mod cost;
 mod declared;
+mod eager;
 mod error;
 mod exif;
+mod facts;
 mod fair_queue;
 mod fingerprint;
 mod finish;
@@ -47,8 +49,8 @@ pub(crate) use error::ImageError;
 pub(crate) use finish::stored_sides;
 pub(crate) use pool::{Cost, Pool, PoolError, Step, Turn};
 pub use recipe::{Coding, Effort, Recipe};
-pub use rendition::RenditionSizes;
-pub(crate) use turn::encode_in_turn;
+pub use rendition::{EncodedRendition, RenditionSizes};
+pub(crate) use turn::{encode_and_measure_in_turn, encode_in_turn, measure_in_turn};
 pub(crate) use work_budget::{Spent, WorkBudget};
 pub use workspace::Workspace;
 
@@ -56,9 +58,11 @@ use self::canvas::{Canvas, Target};
 use self::codec::Picture;
 use self::layout::Layout;
 use self::orientation::Orientation;
+use self::plane::Plane;
+use crate::model::PhotoFacts;
 use crate::sync;
 
-/// A finished photo: a baseline JPEG, upright, in sRGB, with only the metadata that the recipe asks for.
+/// A finished photo: a baseline JPEG, upright, in sRGB, with only the metadata that the recipe asks for, and its renditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// The JPEG file.
@@ -67,6 +71,16 @@ pub struct Encoded {
     pub width: u32,
     /// Pixels down.
     pub height: u32,
+    /// The renditions that were asked for, largest first. Some may be missing: each can be made from the photo.
+    pub renditions: Vec<EncodedRendition>,
+}
+
+impl Encoded {
+    /// Returns the length of all files together.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        let renditions = self.renditions.iter().map(|rendition| rendition.bytes.len());
+        (self.bytes.len() + renditions.sum::<usize>()) as u64
+    }
 }
 
 /// A photo whose header was read and is within the limits. No pixel is decoded yet.
@@ -78,6 +92,7 @@ pub(crate) struct Inspected<'a> {
     exif: Option<&'a [u8]>,
     orientation: Orientation,
     recipe: Recipe,
+    renditions: RenditionSizes,
 }
 
 /// Why a photo was not made.
@@ -122,10 +137,11 @@ pub(crate) fn inspect<'a>(
     let file = input.whole()?;
     let exif = exif::block(format, file);
     let orientation = picture.orientation().unwrap_or_else(|| exif::orientation_of(format, file));
-    Ok(Inspected { budget, picture, exif, orientation, recipe: *recipe })
+    let renditions = RenditionSizes::default();
+    Ok(Inspected { budget, picture, exif, orientation, recipe: *recipe, renditions })
 }
 
-/// Makes a photo in one call, for callers that do not account for memory, such as benchmarks.
+/// Makes a photo without renditions in one call, for callers that do not account for memory, such as benchmarks.
 ///
 /// # Errors
 /// The photo cannot be made.
@@ -135,11 +151,39 @@ pub fn make(
     recipe: &Recipe,
     workspace: &mut Workspace,
 ) -> Result<Encoded, ImageError> {
+    let none = RenditionSizes::default();
+    finish_alone(format, bytes, recipe, &none, workspace, |inspected, workspace| inspected.encode(workspace))
+}
+
+/// Makes a photo and its renditions, and computes its facts, as for an upload.
+///
+/// # Errors
+/// The photo cannot be made.
+pub fn make_and_measure(
+    format: Format,
+    bytes: &[u8],
+    recipe: &Recipe,
+    renditions: &RenditionSizes,
+    workspace: &mut Workspace,
+) -> Result<(Encoded, PhotoFacts), ImageError> {
+    finish_alone(format, bytes, recipe, renditions, workspace, |inspected, workspace| {
+        inspected.encode_and_measure(workspace)
+    })
+}
+
+fn finish_alone<T>(
+    format: Format,
+    bytes: &[u8],
+    recipe: &Recipe,
+    renditions: &RenditionSizes,
+    workspace: &mut Workspace,
+    finish: impl for<'a> Fn(Inspected<'a>, &mut Workspace) -> Result<T, EncodeError<'a>>,
+) -> Result<T, ImageError> {
     let budget = WorkBudget::new(recipe, &|| false);
-    let mut inspected = inspect(format, bytes, recipe, &budget)?;
+    let mut inspected = inspect(format, bytes, recipe, &budget)?.with_renditions(renditions);
     loop {
-        match inspected.encode(workspace) {
-            Ok(encoded) => return Ok(encoded),
+        match finish(inspected, workspace) {
+            Ok(made) => return Ok(made),
             Err(EncodeError::Image(error)) => return Err(error),
             Err(EncodeError::Fallback(next)) => inspected = next,
         }
@@ -147,6 +191,11 @@ pub fn make(
 }
 
 impl<'a> Inspected<'a> {
+    /// Asks for renditions, which are made beside the photo.
+    pub(crate) fn with_renditions(self, renditions: &RenditionSizes) -> Self {
+        Self { renditions: renditions.clone(), ..self }
+    }
+
     /// Returns why a faster decoder began this photo and left it, as a label of metrics. `None` if none did.
     pub(crate) fn fallback_reason(&self) -> Option<&'static str> {
         self.picture.fallback_reason()
@@ -158,8 +207,9 @@ impl<'a> Inspected<'a> {
         let target = self.target(&layout);
         // The profile, its parsed form and the tables made from it, which are largest for CMYK.
         let profile = self.picture.profile().map_or(0, |profile| 4 * profile.len() as u64);
-        let encoding =
-            finish::memory(layout.model, target.width, target.height, self.picture.profile().is_some());
+        let has_profile = self.picture.profile().is_some();
+        let encoding = finish::memory(layout.model, target.width, target.height, has_profile)
+            .max(eager::memory(&self.renditions, target.width, target.height));
         let whole = if self.picture.pushes_whole() { Canvas::whole_memory(&layout, &target) } else { 0 };
         // The decoder frees its memory before the encoder allocates.
         profile + Canvas::memory(&layout, &target) + (self.picture.memory() + whole).max(encoding)
@@ -170,20 +220,69 @@ impl<'a> Inspected<'a> {
     /// # Errors
     /// See [`EncodeError`].
     pub(crate) fn encode(self, workspace: &mut Workspace) -> Result<Encoded, EncodeError<'a>> {
+        self.encode_and(|_| Some(()), workspace).map(|(encoded, ())| encoded)
+    }
+
+    /// Does as [`encode`](Self::encode), and computes the facts of the photo.
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
+    pub(crate) fn encode_and_measure(
+        self,
+        workspace: &mut Workspace,
+    ) -> Result<(Encoded, PhotoFacts), EncodeError<'a>> {
+        self.encode_and(facts::of, workspace)
+    }
+
+    fn encode_and<T>(
+        self,
+        look: impl FnOnce([&Plane; 3]) -> Option<T>,
+        workspace: &mut Workspace,
+    ) -> Result<(Encoded, T), EncodeError<'a>> {
         let budget = self.budget;
         budget.check()?;
         let layout = self.picture.layout();
         let conversion = recent_conversions::conversion(layout.model, self.picture.profile());
         let target = self.target(&layout);
-        let (orientation, coding) = (self.orientation, self.recipe.coding());
-        let (width, height) = match orientation.swaps_sides() {
+        let coding = self.recipe.coding();
+        let (width, height) = match self.orientation.swaps_sides() {
             true => (target.height, target.width),
             false => (target.width, target.height),
         };
         // EXIF is read before `decode` consumes the picture, which may own the block.
         let exif = self.picture.exif().or(self.exif).filter(|_| self.recipe.keep_exif);
         let metadata = exif.and_then(|tiff| metadata::segment(tiff, width, height));
-        let mut canvas = Canvas::new(&layout, &target, budget, workspace);
+        let sizes = self.renditions.clone();
+        let planes = self.upright(workspace)?;
+        let planes = finish::convert(planes, layout.model, &conversion, workspace)?;
+        let seen = look(planes.each_ref()).ok_or(ImageError::Corrupt)?;
+        let mut bytes = finish::encode(&planes, coding, workspace)?;
+        if let Some(segment) = metadata {
+            bytes = metadata::insert(bytes, segment);
+        }
+        budget.check()?;
+        let renditions = eager::renditions(&planes, &sizes, coding, budget, workspace);
+        planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+        Ok((Encoded { bytes, width, height, renditions }, seen))
+    }
+
+    /// Computes the facts that [`encode_and_measure`](Self::encode_and_measure) returns, without the file.
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
+    pub(crate) fn measure(self, workspace: &mut Workspace) -> Result<PhotoFacts, EncodeError<'a>> {
+        self.budget.check()?;
+        let model = self.picture.layout().model;
+        let conversion = recent_conversions::conversion(model, self.picture.profile());
+        let planes = self.upright(workspace)?;
+        Ok(finish::measure(planes, model, &conversion, workspace)?)
+    }
+
+    /// Decodes and resizes the components, and turns them upright.
+    fn upright(self, workspace: &mut Workspace) -> Result<Vec<Plane>, EncodeError<'a>> {
+        let (budget, orientation) = (self.budget, self.orientation);
+        let layout = self.picture.layout();
+        let mut canvas = Canvas::new(&layout, &self.target(&layout), budget, workspace);
         match self.picture.decode(&mut canvas) {
             Ok(()) => {}
             Err(codec::DecodeError::Image(error)) => return Err(budget.explain(error).into()),
@@ -193,14 +292,7 @@ impl<'a> Inspected<'a> {
         }
         let planes = canvas.finish()?;
         budget.check()?;
-        let upright = |plane| orientation::upright(plane, orientation, workspace);
-        let planes: Vec<_> = planes.into_iter().map(upright).collect();
-        let mut bytes = finish::encode(planes, layout.model, &conversion, coding, workspace)?;
-        if let Some(segment) = metadata {
-            bytes = metadata::insert(bytes, segment);
-        }
-        budget.check()?;
-        Ok(Encoded { bytes, width, height })
+        Ok(planes.into_iter().map(|plane| orientation::upright(plane, orientation, workspace)).collect())
     }
 
     fn target(&self, layout: &Layout) -> Target {

@@ -48,3 +48,18 @@ impl Recipe {
         Coding { quality: self.quality, effort: self.effort }
     }
 }
+
+#[cfg(test)]
+impl Recipe {
+    /// A small output, and limits that tests of small pictures do not reach. A test names the values that it depends on.
+    pub(crate) const TEST: Self = Self {
+        max_dim: 64,
+        quality: 80,
+        effort: Effort::Standard,
+        max_pixels: 1_000_000,
+        memory: 64 << 20,
+        keep_exif: false,
+        timeout: Duration::from_secs(20),
+        processor_time: Duration::from_secs(20),
+    };
+}

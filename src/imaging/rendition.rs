@@ -1,7 +1,7 @@
 //! Sizes of the smaller copies of stored photos, and how one is made.
 
 use super::plan;
-use super::recipe::Recipe;
+use super::recipe::{Coding, Recipe};
 
 /// Most sizes of one server. Each is a file for each photo.
 const MOST: usize = 16;
@@ -17,6 +17,15 @@ const MOST_QUALITY: u8 = 95;
 /// The longer sides of the renditions that a server makes, ascending, each once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RenditionSizes(Vec<u32>);
+
+/// A finished rendition: a baseline JPEG.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedRendition {
+    /// The longer side in pixels, which names it.
+    pub side: u32,
+    /// The JPEG file.
+    pub bytes: Vec<u8>,
+}
 
 /// A rendition that a photo has or could have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +67,16 @@ impl Recipe {
     pub(crate) fn rendition(&self, side: u32) -> Self {
         // The photo may have been stored under other settings.
         let max_pixels = u64::from(MAX_SIDE).pow(2);
-        let quality = self.quality.max(MOST_QUALITY.min(self.quality + MORE_QUALITY));
+        let quality = self.coding().rendition().quality;
         Self { max_dim: side, quality, keep_exif: false, max_pixels, ..*self }
+    }
+}
+
+impl Coding {
+    /// Returns how the renditions of photos with this coding are encoded.
+    pub(super) fn rendition(self) -> Self {
+        let quality = self.quality.max(MOST_QUALITY.min(self.quality.saturating_add(MORE_QUALITY)));
+        Self { quality, ..self }
     }
 }
 

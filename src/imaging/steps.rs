@@ -5,7 +5,8 @@ use super::codec::jpeg::{self, decode as regular};
 use super::layout::{Component, Layout, Model};
 use super::orientation::Orientation;
 use super::plane::Plane;
-use super::{Coding, ImageError, Recipe, WorkBudget, Workspace, plan};
+use super::{Coding, ImageError, Recipe, WorkBudget, Workspace, facts, plan};
+use crate::model::PhotoFacts;
 
 /// Decodes a JPEG to planes. Returns the number of samples, or `None` if our decoder does not support the file.
 pub fn decode(file: &[u8]) -> Option<usize> {
@@ -74,7 +75,18 @@ pub fn encode(
     coding: Coding,
     workspace: &mut Workspace,
 ) -> Result<Vec<u8>, ImageError> {
-    let [luma, blue, red] = planes;
+    let planes = halved(planes, (width, height));
+    let file = jpeg::encode_ycbcr(&planes, coding, workspace);
+    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
+    file
+}
+
+/// Computes the facts of luma of `size` samples, and chroma of half that size rounded up. Returns `None` if a plane is too small.
+pub fn measure(planes: [Vec<u8>; 3], size: (usize, usize)) -> Option<PhotoFacts> {
+    facts::of(halved(planes, size).each_ref())
+}
+
+fn halved([luma, blue, red]: [Vec<u8>; 3], (width, height): (usize, usize)) -> [Plane; 3] {
     let half = |samples| Plane { width: width.div_ceil(2), height: height.div_ceil(2), samples };
-    jpeg::encode_ycbcr([Plane { width, height, samples: luma }, half(blue), half(red)], coding, workspace)
+    [Plane { width, height, samples: luma }, half(blue), half(red)]
 }

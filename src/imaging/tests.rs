@@ -2,16 +2,7 @@ use super::*;
 use std::cell::Cell;
 use std::time::Duration;
 
-const RECIPE: Recipe = Recipe {
-    max_dim: 160,
-    quality: 80,
-    effort: Effort::Standard,
-    max_pixels: 1_000_000,
-    memory: 1 << 30,
-    keep_exif: false,
-    timeout: Duration::from_secs(20),
-    processor_time: Duration::from_secs(20),
-};
+const RECIPE: Recipe = Recipe { max_dim: 160, memory: 1 << 30, ..Recipe::TEST };
 
 /// Returns a picture of four quadrants: red, green, blue, white in reading order.
 fn card(width: u32, height: u32) -> image::RgbaImage {
@@ -375,4 +366,32 @@ fn ico_of_several_pictures_gives_the_checked_one() {
     // An ICO whose chosen picture is not a PNG goes to the decoder with only that picture.
     let nothing = ico((16, b"neither PNG nor BMP", 32), (64, &large, 24));
     assert!(make(Format::Ico, &nothing).is_err());
+}
+
+#[test]
+fn facts_are_those_of_the_pixels_that_are_stored() {
+    let scene = image::GrayImage::from_fn(300, 200, |x, y| {
+        let is_inside = x.abs_diff(90).pow(2) + y.abs_diff(120).pow(2) < 3600;
+        let luma = x * y / 400 + if (x / 40 + y / 30).is_multiple_of(3) { 50 } else { 20 };
+        image::Luma([if is_inside { 230 } else { u8::try_from(luma).unwrap() }])
+    });
+    let mut grey = std::io::Cursor::new(Vec::new());
+    image::DynamicImage::from(scene).write_to(&mut grey, image::ImageFormat::Jpeg).unwrap();
+    // The frequencies of quadrants are 0 in part, and their signs those of rounding.
+    for (format, bytes, most) in [
+        (Format::Jpeg, grey.into_inner(), 4),
+        (Format::Jpeg, jpeg(320, 200), 64),
+        (Format::Png, file(&card(301, 203), image::ImageFormat::Png), 64),
+    ] {
+        let (encoded, facts) =
+            make_and_measure(format, &bytes, &RECIPE, &RenditionSizes::default(), &mut Workspace::default())
+                .unwrap();
+        let recipe = Recipe { max_dim: u32::MAX, ..RECIPE };
+        let budget = WorkBudget::new(&recipe, &|| false);
+        let stored = inspect(Format::Jpeg, &encoded.bytes, &recipe, &budget).unwrap();
+        let stored = stored.measure(&mut Workspace::default()).unwrap();
+        assert!(stored.brightness.abs_diff(facts.brightness) <= 100, "{stored:?} {facts:?}");
+        assert!(stored.perceptual_hash.distance(facts.perceptual_hash) <= most, "{stored:?} {facts:?}");
+        assert!(facts.brightness > 5_000 && facts.sharpness > 0, "{facts:?}");
+    }
 }

@@ -279,17 +279,13 @@ impl Seek for InputReader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imaging::recipe::Effort;
 
     const RECIPE: Recipe = Recipe {
-        max_dim: 64,
-        quality: 80,
-        effort: Effort::Standard,
         max_pixels: 1 << 20,
         memory: 1 << 20,
-        keep_exif: false,
         timeout: Duration::from_secs(3600),
         processor_time: Duration::from_secs(3600),
+        ..Recipe::TEST
     };
 
     fn budget(recipe: &Recipe) -> WorkBudget<'static> {

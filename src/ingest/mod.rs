@@ -41,7 +41,7 @@ use crate::budget::Budget;
 use crate::catalog::{Claim, ClaimedAttempt, NewAttempt};
 use crate::disk::Scratch;
 use crate::fetch::Fetcher;
-use crate::imaging::{Pool, Recipe};
+use crate::imaging::{Pool, Recipe, RenditionSizes};
 use crate::model::{Caller, ClientKey, Draft, DraftId, MediaKey};
 use crate::publication::Publisher;
 use crate::ratelimit::RateLimiter;
@@ -69,6 +69,22 @@ pub(crate) struct Limits {
     pub memory_wait: Duration,
     /// Uploads in flight from which on each client is limited to its share.
     pub uploads: usize,
+}
+
+#[cfg(test)]
+impl Limits {
+    /// Returns the limits of tests: up to five photos of 1 MiB.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            photos: 5,
+            photos_per_draft: 5,
+            photo_bytes: 1 << 20,
+            body_bytes: 8 << 20,
+            mime_prefixes: vec!["image/".into()],
+            memory_wait: Duration::from_secs(5),
+            uploads: 64,
+        }
+    }
 }
 
 /// Who uploads, to which draft, and what a bad photo means.
@@ -171,6 +187,8 @@ pub(crate) struct UploadedPhoto {
 pub(crate) struct Ingest {
     limits: Limits,
     recipe: Recipe,
+    /// Renditions that are made with each photo.
+    renditions: Arc<RenditionSizes>,
     /// Hash of the recipe. It keys the hash of a source, so that other settings give other source ids.
     fingerprint: [u8; 32],
     budget: Budget,
@@ -204,6 +222,7 @@ impl Ingest {
         Self {
             limits,
             recipe,
+            renditions: Arc::default(),
             fingerprint,
             budget,
             pool,
@@ -223,6 +242,13 @@ impl Ingest {
     #[must_use]
     pub(crate) fn with_quota(mut self, quota: Option<Arc<dyn RateLimiter>>) -> Self {
         self.quota = quota;
+        self
+    }
+
+    /// Makes these renditions with each photo.
+    #[must_use]
+    pub(crate) fn with_renditions(mut self, sizes: RenditionSizes) -> Self {
+        self.renditions = Arc::new(sizes);
         self
     }
 

@@ -12,10 +12,10 @@ use super::{Ingest, IngestError, PhotoError};
 use crate::budget::{Refused, Reservation};
 use crate::catalog::NewPhoto;
 use crate::imaging::{
-    self, Cost, Encoded, Format, ImageError, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
+    self, Cost, Encoded, Format, ImageError, PoolError, Recipe, RenditionSizes, Spent, Step, Turn, WorkBudget,
 };
 use crate::media::Staging;
-use crate::model::{ClientKey, Media, SourceId};
+use crate::model::{ClientKey, Media, PhotoFacts, SourceId};
 
 /// A photo that is received whole and not decoded.
 pub(super) struct ReceivedPhoto {
@@ -30,7 +30,8 @@ pub(super) struct ReceivedPhoto {
 /// A photo that is encoded and in memory.
 pub(super) struct EncodedPhoto {
     encoded: Encoded,
-    /// Covers the encoded bytes.
+    facts: PhotoFacts,
+    /// Covers the encoded bytes, those of the renditions included.
     loan: Reservation,
     id: SourceId,
     mime: &'static str,
@@ -177,8 +178,8 @@ impl Ingest {
                 return None;
             }
         };
-        let Media { id: _, key, width, height, size_bytes, owner: _ } = known;
-        Some(NewPhoto { key, width, height, size_bytes, source: id })
+        let Media { id: _, key, width, height, size_bytes, owner: _, facts } = known;
+        Some(NewPhoto { key, width, height, size_bytes, source: id, facts })
     }
 
     /// Decodes, encodes and stages one photo.
@@ -200,6 +201,7 @@ impl Ingest {
         let ReceivedPhoto { source, id, format, mime, bytes, label } = photo;
         let (outputs, recipe, wait) =
             (Arc::clone(&self.budget.outputs), self.recipe, self.limits.memory_wait);
+        let renditions = Arc::clone(&self.renditions);
         let head = source.head(imaging::COST_HEAD_BYTES).await?;
         let time = imaging::estimated_cost(format, &head, bytes);
         drop(head);
@@ -210,38 +212,43 @@ impl Ingest {
         let mut spent = Spent::default();
         let job = move |turn: &mut Turn<'_>| {
             let work = WorkBudget::resumed(&recipe, spent, turn.is_abandoned);
-            let step = encode(&source, format, &recipe, &work, turn);
+            let step = encode(&source, format, &recipe, &renditions, &work, turn);
             spent = work.spent();
             match step {
-                Ok(Step::Done(encoded)) => {
+                Ok(Step::Done((encoded, facts))) => {
                     // A photo that is larger than the whole share takes all of it.
-                    let bytes = (encoded.bytes.len() as u64).min(outputs.limit());
+                    let bytes = encoded.total_bytes().min(outputs.limit());
                     Step::Done(
-                        outputs.reserve(bytes, wait).map(|loan| (encoded, loan)).map_err(Failure::from),
+                        outputs
+                            .reserve(bytes, wait)
+                            .map(|loan| (encoded, facts, loan))
+                            .map_err(Failure::from),
                     )
                 }
                 Ok(Step::Postponed { memory }) => Step::Postponed { memory },
                 Err(failure) => Step::Done(Err(failure)),
             }
         };
-        let (encoded, loan) = encoded(self.pool.run(client, cost, job).await, mime, &label)?;
-        Ok(EncodedPhoto { encoded, loan, id, mime, bytes, index: label.index })
+        let (encoded, facts, loan) = encoded(self.pool.run(client, cost, job).await, mime, &label)?;
+        Ok(EncodedPhoto { encoded, facts, loan, id, mime, bytes, index: label.index })
     }
 
-    /// Charges the client for an encoded photo, and stages it.
+    /// Charges the client for an encoded photo, and stages it and its renditions, which cost nothing.
     pub(super) async fn stage(
         &self,
         client: ClientKey,
         photo: EncodedPhoto,
         staging: &dyn Staging,
     ) -> Result<ReadyPhoto, IngestError> {
-        let EncodedPhoto { encoded, loan: _loan, id, mime, bytes, index } = photo;
-        let Encoded { bytes: jpeg, width, height } = encoded;
+        let EncodedPhoto { encoded, facts, loan: _loan, id, mime, bytes, index } = photo;
+        let Encoded { bytes: jpeg, width, height, renditions } = encoded;
         let size_bytes = jpeg.len() as u64;
         let jpeg = Bytes::from(jpeg);
         let charge = self.charge(client, &jpeg).await?;
         let key = staging.stage(jpeg).await?;
-        let photo = NewPhoto { key, width, height, size_bytes, source: id };
+        let renditions = renditions.into_iter().map(|made| (made.side, Bytes::from(made.bytes))).collect();
+        self.publisher.stage_renditions(staging, key, renditions).await;
+        let photo = NewPhoto { key, width, height, size_bytes, source: id, facts: Some(facts) };
         Ok(ReadyPhoto { index, mime, bytes, output: Output::Staged(photo, charge) })
     }
 }
@@ -287,14 +294,16 @@ impl From<ImageError> for Failure {
     }
 }
 
-/// Loads and encodes the photo. Runs on a worker.
+/// Loads and encodes the photo and its renditions. Runs on a worker.
 fn encode(
     source: &Source,
     format: Format,
     recipe: &Recipe,
+    renditions: &RenditionSizes,
     work: &WorkBudget<'_>,
     turn: &mut Turn<'_>,
-) -> Result<Step<Encoded>, Failure> {
+) -> Result<Step<(Encoded, PhotoFacts)>, Failure> {
     let bytes = source.load().map_err(Failure::Disk)?;
-    Ok(imaging::encode_in_turn(format, &bytes, source.load_cost(), recipe, work, turn)?)
+    let held = source.load_cost();
+    Ok(imaging::encode_and_measure_in_turn(format, &bytes, held, recipe, renditions, work, turn)?)
 }

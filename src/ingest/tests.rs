@@ -1,226 +1,34 @@
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
 
-use async_trait::async_trait;
 use futures_util::stream;
 
 use super::*;
-use crate::catalog::{
-    Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, KeyLock, KnownSource, NewDraft,
-    NewPhoto, SledCatalog, UploadChange, UploadRow, Uploads,
-};
+use crate::catalog::{Catalog, CatalogError, SledCatalog};
 use crate::disk::FreeDisk;
-use crate::imaging::Effort;
 use crate::media::LocalStore;
-use crate::model::{AttemptId, DraftId, Media, MediaId, SourceId, Timestamp, UploadId};
+use crate::model::DraftId;
 
 mod again;
 mod quota;
 
-/// A catalog that fails to order: before it records anything, or after.
-struct Failing {
-    inner: SledCatalog,
-    next: Mutex<Option<CatalogError>>,
-}
-
-#[async_trait]
-impl Uploads for Failing {
-    async fn create_upload(&self, row: UploadRow) -> Result<bool, CatalogError> {
-        self.inner.create_upload(row).await
-    }
-
-    async fn record_upload(
-        &self,
-        row: UploadRow,
-        photo: NewPhoto,
-    ) -> Result<Option<UploadRow>, CatalogError> {
-        self.inner.record_upload(row, photo).await
-    }
-
-    async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, CatalogError> {
-        self.inner.upload(id).await
-    }
-
-    async fn change_upload(
-        &self,
-        id: UploadId,
-        writer: u64,
-        change: UploadChange,
-    ) -> Result<Option<UploadRow>, CatalogError> {
-        self.inner.change_upload(id, writer, change).await
-    }
-
-    async fn remove_upload(&self, id: UploadId, before: Option<Timestamp>) -> Result<bool, CatalogError> {
-        self.inner.remove_upload(id, before).await
-    }
-
-    async fn expired_uploads(&self, before: Timestamp, limit: usize) -> Result<Vec<UploadId>, CatalogError> {
-        self.inner.expired_uploads(before, limit).await
-    }
-
-    async fn uploads_page(
-        &self,
-        after: Option<UploadId>,
-        limit: usize,
-    ) -> Result<Vec<UploadRow>, CatalogError> {
-        self.inner.uploads_page(after, limit).await
-    }
-}
-
-#[async_trait]
-impl Catalog for Failing {
-    async fn create_draft(&self, new: NewDraft) -> Result<Draft, ChangeError> {
-        let failure = self.next.lock().unwrap().take();
-        match failure {
-            Some(error) => Err(error.into()),
-            None => self.inner.create_draft(new).await,
-        }
-    }
-
-    async fn change_draft(
-        &self,
-        id: DraftId,
-        version: Option<u64>,
-        change: Change,
-    ) -> Result<Draft, ChangeError> {
-        self.inner.change_draft(id, version, change).await
-    }
-
-    async fn begin_attempt(&self, id: AttemptId, since: Timestamp) -> Result<Begun, CatalogError> {
-        self.inner.begin_attempt(id, since).await
-    }
-
-    async fn forget_attempts(&self, before: Timestamp, limit: usize) -> Result<usize, CatalogError> {
-        self.inner.forget_attempts(before, limit).await
-    }
-
-    async fn delete_draft(&self, id: DraftId, version: Option<u64>) -> Result<(), ChangeError> {
-        self.inner.delete_draft(id, version).await
-    }
-
-    async fn drafts_of(
-        &self,
-        filter: DraftFilter,
-        before: Option<DraftId>,
-        limit: usize,
-    ) -> Result<Vec<Draft>, CatalogError> {
-        self.inner.drafts_of(filter, before, limit).await
-    }
-
-    async fn drafts_with(
-        &self,
-        media: MediaId,
-        after: Option<DraftId>,
-        limit: usize,
-    ) -> Result<Vec<DraftId>, CatalogError> {
-        self.inner.drafts_with(media, after, limit).await
-    }
-
-    async fn unreferenced_media(&self, before: Timestamp, limit: usize) -> Result<Vec<Media>, CatalogError> {
-        self.inner.unreferenced_media(before, limit).await
-    }
-
-    async fn remove_media(&self, id: MediaId, before: Timestamp) -> Result<bool, CatalogError> {
-        self.inner.remove_media(id, before).await
-    }
-
-    async fn lock_keys(&self, keys: &[MediaKey]) -> Result<Box<dyn KeyLock>, CatalogError> {
-        self.inner.lock_keys(keys).await
-    }
-
-    async fn draft(&self, id: DraftId) -> Result<Option<Draft>, CatalogError> {
-        self.inner.draft(id).await
-    }
-
-    async fn media_of_source(&self, source: SourceId) -> Result<Option<Media>, CatalogError> {
-        self.inner.media_of_source(source).await
-    }
-
-    async fn media(&self, id: MediaId) -> Result<Option<Media>, CatalogError> {
-        self.inner.media(id).await
-    }
-
-    async fn without_row(&self, keys: &[MediaKey]) -> Result<Vec<MediaKey>, CatalogError> {
-        self.inner.without_row(keys).await
-    }
-
-    async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
-        self.inner.media_page(after, limit).await
-    }
-
-    async fn media_by_key(
-        &self,
-        after: Option<MediaKey>,
-        upto: Option<MediaKey>,
-        limit: usize,
-    ) -> Result<Vec<Media>, CatalogError> {
-        self.inner.media_by_key(after, upto, limit).await
-    }
-
-    async fn sources_page(
-        &self,
-        after: Option<SourceId>,
-        limit: usize,
-    ) -> Result<Vec<KnownSource>, CatalogError> {
-        self.inner.sources_page(after, limit).await
-    }
-
-    async fn forget_source(&self, source: SourceId, media: MediaId) -> Result<(), CatalogError> {
-        self.inner.forget_source(source, media).await
-    }
-
-    async fn created(&self) -> Result<SystemTime, CatalogError> {
-        self.inner.created().await
-    }
-
-    async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
-        self.inner.drafts_page(after, limit).await
-    }
-
-    async fn check(&self) -> Result<(), CatalogError> {
-        self.inner.check().await
-    }
-}
-
 struct Setup {
     ingest: Arc<Ingest>,
-    catalog: Arc<Failing>,
+    catalog: Arc<SledCatalog>,
     dir: tempfile::TempDir,
 }
 
 async fn setup() -> Setup {
     let dir = tempfile::tempdir().unwrap();
     let free = FreeDisk::Bytes(0);
-    let inner = SledCatalog::open(&dir.path().join("db"), free).await.unwrap();
-    let catalog = Arc::new(Failing { inner, next: Mutex::default() });
+    let catalog = Arc::new(SledCatalog::open(&dir.path().join("db"), free).await.unwrap());
     let store = LocalStore::open(&dir.path().join("media"), free).unwrap();
     let scratch = Scratch { dir: store.scratch_dir().into(), min_free: free };
-    let limits = Limits {
-        photos: 5,
-        photos_per_draft: 5,
-        photo_bytes: 1 << 20,
-        body_bytes: 8 << 20,
-        mime_prefixes: vec!["image/".into()],
-        memory_wait: Duration::from_secs(5),
-        uploads: 64,
-    };
-    let timeout = Duration::from_secs(20);
-    let recipe = Recipe {
-        max_dim: 64,
-        quality: 80,
-        effort: Effort::Standard,
-        max_pixels: 1_000_000,
-        memory: 1 << 26,
-        keep_exif: false,
-        timeout,
-        processor_time: timeout,
-    };
     let pool = Arc::new(Pool::start(2, 256 << 20, 8, Duration::from_secs(5)).unwrap());
-    let shared: Arc<dyn Catalog> = Arc::clone(&catalog) as _;
-    let publisher = Arc::new(Publisher::new(Arc::new(store), shared));
-    let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, publisher, scratch);
+    let publisher = Arc::new(Publisher::new(Arc::new(store), Arc::clone(&catalog) as _));
+    let ingest =
+        Ingest::new(Limits::for_tests(), Recipe::TEST, Budget::new(1 << 26), pool, publisher, scratch);
     Setup { ingest: Arc::new(ingest), catalog, dir }
 }
 
@@ -280,7 +88,7 @@ fn full() -> CatalogError {
 async fn failed_commit_removes_its_new_photos_and_keeps_older_ones() {
     let setup = setup().await;
     let kept = setup.upload(&[photo(1)]).await.unwrap();
-    *setup.catalog.next.lock().unwrap() = Some(full());
+    setup.catalog.fail_next_draft(Some(full()));
     let failed = setup.upload(&[photo(1), photo(2), photo(3)]).await;
     assert!(matches!(failed, Err(IngestError::Full(_))), "{failed:?}");
     assert_eq!(setup.files(), 1, "the photo of the first draft stays");
@@ -292,7 +100,7 @@ async fn failed_commit_removes_its_new_photos_and_keeps_older_ones() {
 #[tokio::test]
 async fn commit_of_unknown_outcome_keeps_its_photos_until_reconciled() {
     let setup = setup().await;
-    *setup.catalog.next.lock().unwrap() = Some(CatalogError::Indeterminate(Box::new(full())));
+    setup.catalog.fail_next_draft(Some(CatalogError::Indeterminate(Box::new(full()))));
     let failed = setup.upload(&[photo(1)]).await;
     assert!(matches!(failed, Err(IngestError::Full(_))), "{failed:?}");
     assert_eq!(
@@ -307,7 +115,7 @@ async fn commit_of_unknown_outcome_keeps_its_photos_until_reconciled() {
 #[tokio::test]
 async fn pending_photo_that_another_draft_refers_to_stays() {
     let setup = setup().await;
-    *setup.catalog.next.lock().unwrap() = Some(CatalogError::Indeterminate(Box::new(full())));
+    setup.catalog.fail_next_draft(Some(CatalogError::Indeterminate(Box::new(full()))));
     setup.upload(&[photo(1), photo(2)]).await.unwrap_err();
     let draft = setup.upload(&[photo(1)]).await.unwrap().draft;
     assert_eq!(setup.ingest.publisher.reconcile().await.unwrap(), 1);

@@ -73,6 +73,7 @@ mod tests {
                 .iter()
                 .map(|(n, size_bytes)| Media {
                     id: MediaId(u64::from(*n)), key: key(*n), width: 1, height: 1, size_bytes: *size_bytes, owner: None,
+                    facts: None,
                 })
                 .collect();
             let mut pages: Vec<&[Stored]> = stored.chunks(photo_page).collect();

@@ -54,7 +54,12 @@ impl Maintenance {
         self.begin_to_lead(Notes::parse(&notes));
         let lost = stop.child_token();
         let tasks = async {
-            tokio::join!(self.keep_comparing(&lost), self.keep_expiring(&lost), self.keep_scrubbing(&lost));
+            tokio::join!(
+                self.keep_comparing(&lost),
+                self.keep_expiring(&lost),
+                self.keep_scrubbing(&lost),
+                self.keep_measuring(&lost)
+            );
         };
         tokio::join!(self.keep_lease(asked + LEASE, &lost), tasks);
         self.leads.store(false, Ordering::Relaxed);

@@ -3,8 +3,8 @@
 //! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: store and catalog are
 //! compared (`compare`), so that photos that the catalog refers to and that the store does not have are counted (`missing`)
 //! and files without a row are removed after a grace time (`collect`); old drafts and photos without a draft are removed (`expire`),
-//! sources of which no photo is left are forgotten, and photos are verified (`scrub`). This room removes only files that this
-//! catalog can have written, and reports the others.
+//! sources of which no photo is left are forgotten, photos are verified (`scrub`), and those of older versions are measured (`measure`).
+//! This room removes only files that this catalog can have written, and reports the others.
 //!
 //! Of several instances that share a catalog one does this (`lead`). Requests to a bucket are paced (`pace`).
 
@@ -13,6 +13,7 @@ mod compare;
 mod differences;
 mod expire;
 mod lead;
+mod measure;
 mod missing;
 mod notes;
 mod pace;
@@ -28,6 +29,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::measure::Measuring;
 use self::missing::Missing;
 use self::notes::Notes;
 use self::pace::Pacer;
@@ -100,6 +102,8 @@ pub(crate) struct Figures {
     pub scrub_behind: u64,
     /// Requests to the store's service since the start.
     pub requests: u64,
+    /// Photos that were measured since the start.
+    pub measured: u64,
 }
 
 /// The background tasks that keep store and catalog in agreement.
@@ -117,6 +121,7 @@ pub(crate) struct Maintenance {
     /// What calls of the store cost.
     requests: Requests,
     pacer: Pacer,
+    measuring: Measuring,
     missing: Missing,
     collected: AtomicU64,
     collected_bytes: AtomicU64,
@@ -131,6 +136,7 @@ impl Maintenance {
         publisher: Arc<Publisher>,
         renditions: Arc<dyn RenditionStore>,
         leases: Arc<dyn TaskLeases>,
+        measuring: Measuring,
     ) -> Self {
         let (catalog, store) = (Arc::clone(publisher.catalog()), Arc::clone(publisher.store()));
         let [collected, collected_bytes, expired] = std::array::from_fn(|_| AtomicU64::new(0));
@@ -147,6 +153,7 @@ impl Maintenance {
             pacer: Pacer::new(rules.requests_per_hour),
             store,
             missing: Missing::default(),
+            measuring,
             collected,
             collected_bytes,
             expired,
@@ -178,6 +185,8 @@ impl Maintenance {
         metrics.register("media_missing", photos, help, Reading::gauge(read(|now| now.missing)));
         let help = "Stored photos read by the scrub and compared with their name";
         metrics.register("media_scrubbed", photos, help, Reading::counter(read(|now| now.scrubbed)));
+        let help = "Photos of older versions of the server whose ThumbHash and facts were filled in";
+        metrics.register("media_measured", photos, help, Reading::counter(read(|now| now.measured)));
         self.register_progress(metrics);
     }
 
@@ -217,6 +226,7 @@ impl Maintenance {
             compared: notes.percent(),
             scrub_behind: self.scrub.behind(SystemTime::now()),
             requests: self.pacer.made(),
+            measured: self.measuring.measured(),
         }
     }
 

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use image::ImageEncoder;
 
 use self::cluster::Cluster;
 use super::collect::Collected;
@@ -9,7 +10,7 @@ use super::*;
 use crate::budget::Budget;
 use crate::catalog::{Change, NewDraft, NewPhoto, PostgresCatalog, Restorable, Schema, SledCatalog};
 use crate::disk::{FreeDisk, Scratch};
-use crate::imaging::{Effort, Pool, Recipe};
+use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, OnError, Target, Upload};
 use crate::media::LocalStore;
 use crate::model::{Caller, Draft, Media, MediaKey, SourceId};
@@ -68,23 +69,33 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
         attempt_lifetime: Duration::from_secs(86_400),
         requests_per_hour: 0,
     };
-    Setup { maintenance: Arc::new(Maintenance::new(rules, publisher, store, catalog)), dir }
+    let pool = Arc::new(Pool::start(1, 256 << 20, 64, Duration::from_secs(20)).unwrap());
+    let measuring = Measuring::new(pool, Recipe::TEST);
+    Setup { maintenance: Arc::new(Maintenance::new(rules, publisher, store, catalog, measuring)), dir }
 }
 
 impl Setup {
     /// A photo in the store, to which nothing refers.
     async fn publish(&self, name: &str) -> MediaKey {
+        self.publish_bytes(Bytes::copy_from_slice(name.as_bytes())).await
+    }
+
+    async fn publish_bytes(&self, bytes: Bytes) -> MediaKey {
         let staging = self.maintenance.store.begin();
-        let key = staging.stage(Bytes::copy_from_slice(name.as_bytes())).await.unwrap();
+        let key = staging.stage(bytes).await.unwrap();
         staging.publish().await.unwrap().commit().await;
         key
     }
 
     /// A draft that refers to it.
     async fn record(&self, name: &str) -> Media {
-        let key = MediaKey::of(name.as_bytes());
+        self.record_photo(MediaKey::of(name.as_bytes()), name.len() as u64).await
+    }
+
+    /// A draft that refers to a photo that was never measured.
+    async fn record_photo(&self, key: MediaKey, size_bytes: u64) -> Media {
         let source = SourceId::from_digest(*key.as_bytes());
-        let photo = NewPhoto { key, width: 1, height: 1, size_bytes: name.len() as u64, source };
+        let photo = NewPhoto { key, width: 1, height: 1, size_bytes, source, facts: None };
         let new = NewDraft { photos: vec![photo], ..NewDraft::default() };
         self.maintenance.catalog.create_draft(new).await.unwrap().photos.remove(0)
     }
@@ -201,6 +212,72 @@ async fn photos_that_a_crash_left_pending_stay_only_if_the_catalog_knows_them_or
     assert_eq!(keys.map(|key| setup.path(key).exists()), [true, false, true]);
     assert_eq!(std::fs::read_dir(setup.dir.path().join("media/.staging")).unwrap().count(), 0);
     assert_eq!(setup.maintenance.publisher.reconcile_crashed().await.unwrap(), 0);
+}
+
+/// Returns a JPEG that is `shade` all over.
+fn flat_jpeg(shade: u8) -> Bytes {
+    let mut file = Vec::new();
+    let pixels = [shade; 48 * 32];
+    let encoder = image::codecs::jpeg::JpegEncoder::new(&mut file);
+    encoder.write_image(&pixels, 48, 32, image::ExtendedColorType::L8).unwrap();
+    file.into()
+}
+
+#[tokio::test]
+async fn photos_without_facts_are_measured_and_lost_and_damaged_ones_are_skipped() {
+    let setup = setup().await;
+    let mut photos = Vec::new();
+    for shade in 0..40 {
+        let file = flat_jpeg(3 * shade);
+        let key = setup.publish_bytes(file.clone()).await;
+        photos.push(setup.record_photo(key, file.len() as u64).await);
+    }
+    let no_photo = setup.publish_and_record("not a photo").await;
+    let lost = setup.publish_and_record("lost").await;
+    std::fs::remove_file(setup.path(lost)).unwrap();
+    let damaged = setup.publish_and_record("damaged").await;
+    std::fs::write(setup.path(damaged), "demaged").unwrap();
+
+    let (maintenance, stop) = (&setup.maintenance, CancellationToken::new());
+    for _ in 0..2 {
+        maintenance.measure(&stop).await.unwrap();
+        assert_eq!(maintenance.figures().measured, 40, "each photo once");
+    }
+    for (photo, shade) in photos.iter().zip(0_u16..) {
+        let facts = maintenance.catalog.media(photo.id).await.unwrap().unwrap().facts.unwrap();
+        let is_dark = if shade < 2 { 10_000 } else { 0 };
+        assert_eq!((facts.brightness, facts.dark, facts.light), (300 * shade, is_dark, 0));
+        assert_eq!(facts.sharpness, 0);
+    }
+    let unknown = maintenance.catalog.media_page(Some(photos[39].id), 9).await.unwrap();
+    let unknown: Vec<_> = unknown.iter().map(|media| (media.key, media.facts)).collect();
+    assert_eq!(unknown, [(no_photo, None), (lost, None), (damaged, None)]);
+    assert!(!setup.path(damaged).exists(), "it is in quarantine");
+}
+
+#[tokio::test]
+async fn measuring_stops_at_once_and_is_off_where_nothing_may_be_changed() {
+    let setup = setup().await;
+    let file = flat_jpeg(9);
+    let key = setup.publish_bytes(file.clone()).await;
+    setup.record_photo(key, file.len() as u64).await;
+    let stop = CancellationToken::new();
+    stop.cancel();
+    setup.maintenance.measure(&stop).await.unwrap();
+    assert_eq!(setup.maintenance.figures().measured, 0);
+    let Maintenance { rules, publisher, renditions, .. } = &*setup.maintenance;
+    let rules = Rules { collects: false, ..*rules };
+    let pool = Arc::new(Pool::start(1, 256 << 20, 64, Duration::from_secs(20)).unwrap());
+    let measuring = Measuring::new(pool, Recipe::TEST);
+    let idle = Maintenance::new(
+        rules,
+        Arc::clone(publisher),
+        Arc::clone(renditions),
+        Arc::clone(&setup.maintenance.leases),
+        measuring,
+    );
+    idle.keep_measuring(&CancellationToken::new()).await;
+    assert_eq!(idle.figures().measured, 0);
 }
 
 #[tokio::test]
@@ -339,33 +416,17 @@ impl Instances {
                 attempt_lifetime: DAY,
                 requests_per_hour: 0,
             };
+            let pool = Arc::new(Pool::start(1, 256 << 20, 64, 20 * second).unwrap());
             maintenances.push(Arc::new(Maintenance::new(
                 rules,
                 Arc::clone(&publisher),
                 Arc::clone(&store) as _,
                 Arc::clone(catalog) as _,
+                Measuring::new(Arc::clone(&pool), Recipe::TEST),
             )));
-            let limits = Limits {
-                photos: 5,
-                photos_per_draft: 5,
-                photo_bytes: 1 << 20,
-                body_bytes: 8 << 20,
-                mime_prefixes: vec!["image/".into()],
-                memory_wait: 20 * second,
-                uploads: 64,
-            };
-            let recipe = Recipe {
-                max_dim: 64,
-                quality: 80,
-                effort: Effort::Standard,
-                max_pixels: 1_000_000,
-                memory: 1 << 26,
-                keep_exif: false,
-                timeout: 20 * second,
-                processor_time: 20 * second,
-            };
-            let pool = Arc::new(Pool::start(1, 256 << 20, 64, 20 * second).unwrap());
-            let ingest = Ingest::new(limits, recipe, Budget::new(1 << 26), pool, publisher, scratch.clone());
+            let limits = Limits { memory_wait: 20 * second, ..Limits::for_tests() };
+            let ingest =
+                Ingest::new(limits, Recipe::TEST, Budget::new(1 << 26), pool, publisher, scratch.clone());
             ingests.push(Arc::new(ingest));
         }
         let catalogs = shared.into_iter().map(|catalog| catalog as _).collect();

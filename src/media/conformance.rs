@@ -284,6 +284,43 @@ pub(super) async fn renditions<S: MediaStore + RenditionStore>(store: &S) {
     store.remove(&[key]).await.unwrap();
 }
 
+/// What every store must do with renditions that are staged with photos. Leaves the store as it was.
+pub(super) async fn staged_renditions<S: MediaStore + RenditionStore>(store: &S, users: Users) {
+    let (photo, other) = (Bytes::from_static(b"a photo with copies"), Bytes::from_static(b"another photo"));
+    let keys = [&photo, &other].map(|bytes| MediaKey::of(bytes));
+    let name = |at: usize, side| RenditionName { key: keys[at], side };
+    let jpeg = |content: &[u8]| Bytes::from([content, b"\xFF\xD9"].concat());
+    let staged = async || {
+        let staging = stage(store, &[&photo, &other]).await;
+        staging.stage_renditions(keys[0], vec![(640, jpeg(b"large")), (320, jpeg(b"small"))]).await.unwrap();
+        staging.stage_renditions(keys[1], vec![(320, jpeg(b"other"))]).await.unwrap();
+        staging
+    };
+    let staging = staged().await;
+    assert_eq!(read_rendition(store, name(0, 320)).await, None, "staged is not published");
+    drop(staging);
+    let staging = staged().await;
+    let published = staging.publish().await.unwrap();
+    assert_eq!(read_rendition(store, name(0, 320)).await, None, "only the photos are published");
+    let renditions = staging.publish_renditions().await;
+    assert_eq!((renditions.stored, renditions.lost, renditions.error.is_some()), (3, 0, false));
+    assert_eq!(read_rendition(store, name(0, 640)).await, Some(jpeg(b"large")));
+    assert_eq!(read_rendition(store, name(0, 320)).await, Some(jpeg(b"small")));
+    assert_eq!(read_rendition(store, name(1, 320)).await, Some(jpeg(b"other")));
+    assert_eq!(staging.publish_renditions().await.stored, 0, "nothing is staged any more");
+    published.rollback().await.unwrap();
+    let is_there = read_rendition(store, name(1, 320)).await.is_some();
+    assert_eq!(is_there, users == Users::Many, "it is removed with the photo");
+    assert_eq!(strays(store).await, 0);
+    let staging = staged().await;
+    let published = staging.publish().await.unwrap();
+    assert_eq!(staging.publish_renditions().await.stored, 3);
+    published.commit().await;
+    assert_eq!(read_rendition(store, name(0, 320)).await, Some(jpeg(b"small")));
+    store.remove(&keys).await.unwrap();
+    assert_eq!(read_rendition(store, name(0, 320)).await, None);
+}
+
 /// `lose` removes the file of a photo without the store.
 pub(super) async fn stray_renditions_are_removed<S: MediaStore + RenditionStore>(
     store: &S,

@@ -25,7 +25,7 @@ use sha2::{Digest, Sha256};
 pub(crate) use local::LocalStore;
 pub(crate) use name::{MediaName, RenditionName};
 pub(crate) use object::{AT_ONCE, Bucket, BucketError, BucketSettings, BucketStore, Fault, s3};
-pub(crate) use rendition::{OpenRendition, RenditionStore, StoredRendition};
+pub(crate) use rendition::{OpenRendition, PublishedRenditions, RenditionStore, StoredRendition};
 
 use crate::disk;
 use crate::model::MediaKey;
@@ -66,13 +66,23 @@ pub(crate) trait Staging: Send + Sync {
     /// Nothing of these bytes is left behind.
     async fn stage(&self, bytes: Bytes) -> Result<MediaKey, MediaError>;
 
+    /// Takes renditions of a staged photo, each with its longer side, invisible to readers. They hold no memory from then on.
+    ///
+    /// # Errors
+    /// None of these renditions is staged. The photo still is.
+    async fn stage_renditions(&self, key: MediaKey, renditions: Vec<(u32, Bytes)>) -> Result<(), MediaError>;
+
     /// Makes all staged photos visible and durable under their keys. A photo that exists already counts as
     /// [modified](Stored::modified) now. A file under one of the keys that is not [whole](MediaStore::verify) is replaced.
-    /// Nothing is staged any more after this call.
+    /// No photo is staged any more after this call.
     ///
     /// # Errors
     /// The photos that this call [created](Publication::created) are removed again.
     async fn publish(&self) -> Result<Box<dyn Publication>, MediaError>;
+
+    /// Makes the staged renditions visible beside their photos. The caller has [published](Self::publish) these, and still holds
+    /// the locks of their keys. Nothing is synced. Nothing is staged any more after this call.
+    async fn publish_renditions(&self) -> PublishedRenditions;
 }
 
 /// Photos that are visible, while it is not certain yet that a draft refers to them.

@@ -25,6 +25,30 @@ pub(crate) struct OpenRendition {
     pub object: Box<dyn MediaObject>,
 }
 
+/// What became of the renditions that were staged with photos. Those that are lost can be made from their photos.
+#[derive(Debug, Default)]
+pub(crate) struct PublishedRenditions {
+    /// How many the store has.
+    pub stored: u64,
+    /// How many it could not take.
+    pub lost: u64,
+    /// Why it could not take the first of them.
+    pub error: Option<MediaError>,
+}
+
+impl PublishedRenditions {
+    /// Counts one rendition.
+    pub(super) fn add(&mut self, published: Result<(), MediaError>) {
+        match published {
+            Ok(()) => self.stored += 1,
+            Err(error) => {
+                self.lost += 1;
+                self.error.get_or_insert(error);
+            }
+        }
+    }
+}
+
 /// The renditions of a store of photos.
 ///
 /// A reader sees a rendition whole or not at all. The methods need no locks: a rendition that is kept while its photo is

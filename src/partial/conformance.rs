@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
-use super::{PartialError, PartialStore, PartialWriter};
+use super::{PartialError, PartialStore, PartialWriter, Resumption};
 use crate::model::UploadId;
 
 /// What the catalog knows of an upload.
@@ -25,8 +25,9 @@ impl Row {
         offset: u64,
     ) -> Result<Box<dyn PartialWriter>, PartialError> {
         self.epoch += 1;
-        self.layout = store.layout(&self.layout, self.epoch, offset);
-        store.append(self.id, &self.layout, self.epoch, offset).await
+        let at = Resumption { epoch: self.epoch, offset };
+        self.layout = store.layout(&self.layout, at);
+        store.append(self.id, &self.layout, at).await
     }
 
     /// Appends bytes with a writer of its own.
@@ -42,7 +43,7 @@ impl Row {
         from: u64,
         to: u64,
     ) -> Result<Vec<u8>, PartialError> {
-        let pieces = store.read(self.id, &self.layout, from, to).await?;
+        let pieces = store.read(self.id, &self.layout, from..to).await?;
         let pieces: Vec<Bytes> = pieces.try_collect().await?;
         assert!(pieces.iter().all(|piece| piece.len() <= 1 << 20), "pieces are small");
         Ok(pieces.concat())
@@ -193,7 +194,7 @@ async fn flushed_bytes_are_read_and_still_pending(store: &dyn PartialStore) {
 
 async fn lost_bytes_are_missing(store: &dyn PartialStore) {
     let mut row = Row::new();
-    row.layout = store.layout("", 1, 0);
+    row.layout = store.layout("", Resumption { epoch: 1, offset: 0 });
     assert!(matches!(row.read(store, 0, 1).await, Err(PartialError::Missing)), "nothing was written");
     row.add(store, 0, b"lost").await;
     store.remove(row.id, row.epoch).await.unwrap();

@@ -9,6 +9,8 @@ mod local;
 mod object;
 mod tail;
 
+use std::ops::Range;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -63,6 +65,15 @@ impl From<BlockingError> for PartialError {
 /// Bytes of an upload, in pieces of bounded size. The stream ends after its first error.
 pub(crate) type PartialBytes = BoxStream<'static, Result<Bytes, PartialError>>;
 
+/// Where a writer continues an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resumption {
+    /// The number of the writer; see [`PartialStore`].
+    pub epoch: u64,
+    /// The offset that the catalog acknowledged.
+    pub offset: u64,
+}
+
 /// A store for the bytes of unfinished uploads.
 ///
 /// An upload is written by one writer at a time. Each writer has an epoch, a number that is larger than those of all earlier
@@ -73,15 +84,14 @@ pub(crate) type PartialBytes = BoxStream<'static, Result<Bytes, PartialError>>;
 /// dropped writer is still writing then does no harm.
 #[async_trait]
 pub(crate) trait PartialStore: Send + Sync {
-    /// Returns the layout of an upload after the writer `epoch` continues it at `offset`. Does no I/O.
+    /// Returns the layout of an upload after a writer continues it `at` an offset. Does no I/O.
     ///
     /// A layout is a text that only the store reads. It says which writers wrote which bytes. The catalog records it with the
     /// claim of the writer, before anything is written. The layout of a new upload is "".
-    fn layout(&self, layout: &str, epoch: u64, offset: u64) -> String;
+    fn layout(&self, layout: &str, at: Resumption) -> String;
 
-    /// Opens an upload for appending at `offset`, the offset that the catalog acknowledged: 0, or one that
-    /// [`sync`](PartialWriter::sync) returned. Bytes beyond it, which nobody acknowledged, are discarded or hidden. `layout`
-    /// is the one that includes this `epoch` and `offset`.
+    /// Opens an upload for appending at the offset of `at`: 0, or one that [`sync`](PartialWriter::sync) returned. Bytes beyond
+    /// it, which nobody acknowledged, are discarded or hidden. `layout` is the one that includes `at`.
     ///
     /// # Errors
     /// [`PartialError::Missing`] if the store knows that acknowledged bytes are lost. Some stores find that out only when the
@@ -90,22 +100,16 @@ pub(crate) trait PartialStore: Send + Sync {
         &self,
         id: UploadId,
         layout: &str,
-        epoch: u64,
-        offset: u64,
+        at: Resumption,
     ) -> Result<Box<dyn PartialWriter>, PartialError>;
 
-    /// Returns the bytes from `from` to `to`, which are acknowledged or were [flushed](PartialWriter::flush) by the newest writer.
+    /// Returns the bytes in `range`, which are acknowledged or were [flushed](PartialWriter::flush) by the newest writer.
     /// `layout` is that of this writer. The upload may be appended to meanwhile.
     ///
     /// # Errors
     /// [`PartialError::Missing`] if some of the bytes do not exist. The stream may report that, too.
-    async fn read(
-        &self,
-        id: UploadId,
-        layout: &str,
-        from: u64,
-        to: u64,
-    ) -> Result<PartialBytes, PartialError>;
+    async fn read(&self, id: UploadId, layout: &str, range: Range<u64>)
+    -> Result<PartialBytes, PartialError>;
 
     /// Removes what writers of an upload up to `epoch` wrote. Succeeds if there is nothing.
     ///

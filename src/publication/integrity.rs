@@ -37,5 +37,10 @@ impl Publisher {
     pub(crate) fn register(&self, metrics: &mut Metrics) {
         let help = "Stored photos moved to quarantine because their bytes were not those of their name";
         metrics.register("media_quarantined", Unit::Of("photos"), help, self.quarantined.clone());
+        let unit = Unit::Of("renditions");
+        let help = "Smaller copies that were stored with their photos, because of RENDITIONS_EAGER";
+        metrics.register("renditions_eager", unit, help, self.renditions_stored.clone());
+        let help = "Smaller copies that could not be stored with their photos: the first request makes each";
+        metrics.register("renditions_eager_lost", unit, help, self.renditions_lost.clone());
     }
 }

@@ -14,6 +14,7 @@ mod local_locks;
 #[cfg(test)]
 mod local_locks_tests;
 mod pending;
+mod renditions;
 mod unreferenced;
 
 use std::future::Future;
@@ -36,6 +37,10 @@ pub(crate) struct Publisher {
     pending: Mutex<Vec<Box<dyn Publication>>>,
     /// Photos that were moved to quarantine since the start.
     pub(crate) quarantined: Counter,
+    /// Renditions that were stored with their photos.
+    renditions_stored: Counter,
+    /// Those that the store did not take.
+    renditions_lost: Counter,
 }
 
 /// Why [`Publisher::commit`] recorded nothing, and what became of the photos.
@@ -72,6 +77,8 @@ impl Publisher {
             locks: KeyLocks::default(),
             pending: Mutex::default(),
             quarantined: Counter::default(),
+            renditions_stored: Counter::default(),
+            renditions_lost: Counter::default(),
         }
     }
 
@@ -97,6 +104,7 @@ impl Publisher {
         record: impl Future<Output = Result<T, ChangeError>>,
     ) -> Result<T, CommitError> {
         let publication = staging.publish().await.map_err(CommitError::NotPublished)?;
+        self.publish_renditions(staging).await;
         match record.await {
             Ok(recorded) => {
                 publication.commit().await;

@@ -42,7 +42,7 @@ impl ResumableUploads {
         let UploadRequest { filename, digest, .. } = appender.request.clone();
         let (id, writer, caller) = (appender.row.id, appender.row.writer, appender.caller);
         let length = appender.writer.flush().await?;
-        let bytes = self.partial.read(id, &appender.row.layout, 0, length).await?;
+        let bytes = self.partial.read(id, &appender.row.layout, 0..length).await?;
         let bytes = VerifiedBytes::new(bytes.map_err(stored), Some(length), digest);
         let record = move |catalog: Arc<dyn Catalog>, photo| async move {
             let finished = catalog.change_upload(id, writer, UploadChange::Finish { length, photo }).await?;

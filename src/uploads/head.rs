@@ -32,7 +32,7 @@ impl ResumableUploads {
         }
         let mut head = Vec::with_capacity(HEAD_BYTES);
         if row.offset > 0 {
-            let mut bytes = self.partial.read(row.id, &row.layout, 0, row.offset).await?;
+            let mut bytes = self.partial.read(row.id, &row.layout, 0..row.offset).await?;
             while let Some(piece) = bytes.try_next().await? {
                 head.extend_from_slice(&piece);
             }

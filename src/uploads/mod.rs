@@ -46,7 +46,7 @@ use crate::ingest::parts::{PartsError, StreamError};
 use crate::ingest::{Ingest, IngestError, PhotoError, Rejected};
 use crate::listings::may_see;
 use crate::model::{AttemptId, Caller, Draft, Media, Timestamp, UploadId, UserId};
-use crate::partial::{PartialError, PartialStore};
+use crate::partial::{PartialError, PartialStore, Resumption};
 use crate::ratelimit::RateLimiter;
 use crate::telemetry::metrics::{Counter, Metrics, Unit};
 
@@ -388,7 +388,8 @@ impl ResumableUploads {
         if offset > 0 {
             self.counts.resumed.inc();
         }
-        let writer = match self.partial.append(row.id, &row.layout, row.writer, offset).await {
+        let at = Resumption { epoch: row.writer, offset };
+        let writer = match self.partial.append(row.id, &row.layout, at).await {
             Err(error @ PartialError::TooManyResumptions) => {
                 // Nothing continues it: its client begins anew, also under the same Idempotency-Key.
                 self.catalog.remove_upload(row.id, None).await?;
@@ -486,7 +487,7 @@ impl ResumableUploads {
     async fn claim(&self, mut row: UploadRow) -> Result<UploadRow, UploadError> {
         loop {
             let (offset, expires) = (row.offset, self.expiry());
-            let layout = self.partial.layout(&row.layout, row.writer + 1, offset);
+            let layout = self.partial.layout(&row.layout, Resumption { epoch: row.writer + 1, offset });
             let claim = UploadChange::Claim { offset, layout, expires };
             if let Some(claimed) = self.catalog.change_upload(row.id, row.writer, claim).await? {
                 return Ok(claimed);

@@ -4,7 +4,12 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH}
 
 /// Returns whether the request has no `If-Match`, or names `etag` there by strong comparison.
 pub(crate) fn if_match(headers: &HeaderMap, etag: &str) -> bool {
-    names(headers, &IF_MATCH, |tag| tag == etag).unwrap_or(true)
+    if_match_by(headers, |tag| tag == etag)
+}
+
+/// Returns whether the request has no `If-Match`, or names an entity tag there that `is_ours`.
+pub(crate) fn if_match_by(headers: &HeaderMap, is_ours: impl Fn(&str) -> bool) -> bool {
+    names(headers, &IF_MATCH, is_ours).unwrap_or(true)
 }
 
 /// Returns whether the request has `If-Match: *`, which every existing resource fits.

@@ -36,6 +36,8 @@ fn table_of_rooms_names_every_room_once() {
     let mut exist: Vec<_> = entries.map(|entry| room_of(Path::new(&entry.unwrap().file_name()))).collect();
     exist.retain(|room| room != "lib");
     exist.sort();
+    // `model.rs` and `model/` are one room.
+    exist.dedup();
     let mut listed = rooms_in_order();
     listed.sort();
     assert_eq!(listed, exist, "left: rooms in the table of ARCHITECTURE.md; right: rooms in src/");

@@ -30,7 +30,7 @@ fn photo_row(number: u32) -> NewPhoto {
     let key = MediaKey::of(&number.to_le_bytes());
     let source =
         SourceId::from_digest(*MediaKey::of(&[&number.to_le_bytes()[..], b"source"].concat()).as_bytes());
-    NewPhoto { key, width: 1600, height: 1200, size_bytes: BYTES.len() as u64, source }
+    NewPhoto { key, width: 1600, height: 1200, size_bytes: BYTES.len() as u64, source, facts: None }
 }
 
 /// Writes a catalog of `drafts` with two photos each, of which there are `photos`, and the files of the photos.

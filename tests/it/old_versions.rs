@@ -91,14 +91,16 @@ async fn embedded_catalogs_of_old_schemas_are_migrated_at_the_start() {
 }
 
 #[tokio::test]
-async fn export_of_version_1_is_imported_and_may_be_imported_again() {
-    let dir = Arc::new(tempfile::tempdir().unwrap());
-    let export = fixture("schema1.export");
-    for _ in 0..2 {
-        let (is_done, text) = run(&dir, &["import", export.to_str().unwrap()]);
-        assert!(is_done, "{text}");
+async fn exports_of_older_versions_are_imported_and_may_be_imported_again() {
+    for export in ["schema1.export", "schema2.export"] {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let export = fixture(export);
+        for _ in 0..2 {
+            let (is_done, text) = run(&dir, &["import", export.to_str().unwrap()]);
+            assert!(is_done, "{text}");
+        }
+        assert_drafts_live(dir).await;
     }
-    assert_drafts_live(dir).await;
 }
 
 #[tokio::test]
@@ -115,7 +117,7 @@ async fn export_has_what_an_import_needs() {
         server.stop();
     }
     let (is_done, export) = run(&dir, &["export"]);
-    assert!(is_done && export.contains("\"version\":2") && export.contains("{\"attempt\":{"), "{export}");
+    assert!(is_done && export.contains("\"version\":3") && export.contains("{\"attempt\":{"), "{export}");
     let other = Arc::new(tempfile::tempdir().unwrap());
     let file = other.path().join("export");
     std::fs::write(&file, &export).unwrap();

@@ -49,8 +49,18 @@ fn accepted_files_match_pillow() {
 
 #[test]
 fn renditions_match_pillow() {
+    assert_renditions_match_pillow(&[]);
+}
+
+#[test]
+fn renditions_that_are_made_with_the_photo_match_pillow() {
+    assert_renditions_match_pillow(&[("RENDITIONS_EAGER", "true")]);
+}
+
+#[track_caller]
+fn assert_renditions_match_pillow(settings: &[(&str, &str)]) {
     let (Some(corpus), Some(python)) = (corpus(), program("VINTEDBOT_TEST_PYTHON")) else { return };
-    let server = Server::start(&[]);
+    let server = Server::start(settings);
     let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/pillow_renditions.py");
     let output = Command::new(python).arg(script).arg(server.url("")).arg(corpus).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

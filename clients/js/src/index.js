@@ -13,5 +13,6 @@ export { cancelUpload, uploadPhoto } from './upload.js';
 /** @typedef {import('./request.js').Send} Send */
 /** @typedef {import('./store.js').Store} Store */
 /** @typedef {import('./upload.js').Media} Media */
+/** @typedef {import('./upload.js').PhotoFacts} PhotoFacts */
 /** @typedef {import('./upload.js').Upload} Upload */
 /** @typedef {import('./upload.js').UploadOptions} UploadOptions */

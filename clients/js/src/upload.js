@@ -10,8 +10,18 @@ import { Backoff, Gate } from './retry.js';
  * @property {number} width
  * @property {number} height
  * @property {string} mime
- * @property {string} [thumbhash] A placeholder in base64, from servers that make one.
+ * @property {string} [thumbhash] A placeholder in base64, once the server knows it.
+ * @property {PhotoFacts} [facts] What is known of the pixels, once the server knows it.
  * @property {{url: string, width: number, height: number}[]} [renditions] Smaller copies, from servers that make them.
+ */
+
+/**
+ * Facts about the pixels of a stored photo. The server judges nothing by them.
+ * @typedef {object} PhotoFacts
+ * @property {number} sharpness The variance of the Laplacian of luma. Blurred photos have little.
+ * @property {number} brightness The mean luma, from 0 to 255.
+ * @property {{dark: number, light: number}} clipped The shares of pixels, from 0 to 1, that are nearly black or white.
+ * @property {string} perceptual_hash A pHash of 64 bits as 16 hex digits. Photos that look alike differ in few bits.
  */
 
 /**

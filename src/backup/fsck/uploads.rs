@@ -18,7 +18,7 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
         if row.state != UploadState::Receiving {
             return Ok(());
         }
-        match self.partial.read(row.id, &row.layout, 0, row.offset).await {
+        match self.partial.read(row.id, &row.layout, 0..row.offset).await {
             Ok(_) => return Ok(()),
             Err(PartialError::Missing) => {}
             Err(error) => return Err(error.into()),

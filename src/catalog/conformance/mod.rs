@@ -11,11 +11,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Catalog, KnownSource, NewDraft, NewPhoto};
-use crate::model::{DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, UserId};
+use crate::model::{
+    DraftId, DraftStatus, Media, MediaId, MediaKey, PerceptualHash, PhotoFacts, SourceId, ThumbHash, UserId,
+};
 
 fn photo(name: &str) -> NewPhoto {
     let source = source(&format!("source of {name}"));
-    NewPhoto { key: MediaKey::of(name.as_bytes()), width: 1600, height: 1200, size_bytes: 345_678, source }
+    let (key, facts) = (MediaKey::of(name.as_bytes()), None);
+    NewPhoto { key, width: 1600, height: 1200, size_bytes: 345_678, source, facts }
+}
+
+/// Facts of a photo, which are not those of another `bits`.
+fn facts(bits: u64) -> PhotoFacts {
+    PhotoFacts {
+        thumbhash: ThumbHash::from_bytes(&bits.to_be_bytes()).unwrap(),
+        sharpness: 104_040_000,
+        brightness: 25_500,
+        dark: 1,
+        light: 10_000,
+        perceptual_hash: PerceptualHash::from_bits(bits),
+    }
 }
 
 fn source(name: &str) -> SourceId {
@@ -42,6 +57,7 @@ pub(super) async fn run(catalog: Arc<dyn Catalog>) {
     rows_are_read_in_pages(&*catalog).await;
     rows_are_read_by_key(&*catalog).await;
     keys_without_a_row_are_returned(&*catalog).await;
+    facts_are_recorded_with_a_photo_or_later_and_never_replaced(&*catalog).await;
     sources_are_read_in_pages_and_forgotten(&*catalog).await;
     let age = catalog.created().await.unwrap().elapsed().unwrap_or_default();
     assert!(age < Duration::from_secs(3600), "it was created for this suite");
@@ -181,6 +197,34 @@ async fn keys_without_a_row_are_returned(catalog: &dyn Catalog) {
     let [x, y] = ["x", "y"].map(|name| MediaKey::of(name.as_bytes()));
     assert_eq!(catalog.without_row(&[y, a, x, b, y]).await.unwrap(), [y, x, y]);
     assert_eq!(catalog.without_row(&[]).await.unwrap(), []);
+}
+
+async fn facts_are_recorded_with_a_photo_or_later_and_never_replaced(catalog: &dyn Catalog) {
+    let with_facts = |name: &str, bits| NewPhoto { facts: Some(facts(bits)), ..photo(name) };
+    let photos = vec![with_facts("measured", u64::MAX), photo("not measured"), photo("also not measured")];
+    let made = catalog.create_draft(NewDraft { photos, ..NewDraft::default() }).await.unwrap();
+    let found: Vec<_> = made.photos.iter().map(|photo| photo.facts).collect();
+    assert_eq!(found, [Some(facts(u64::MAX)), None, None]);
+    assert_eq!(catalog.draft(made.id).await.unwrap().as_ref(), Some(&made));
+
+    let [one, two, _] = [0, 1, 2].map(|at| made.photos[at].id);
+    let nobody = MediaId(1 << 40);
+    catalog.record_facts(&[(two, facts(2)), (nobody, facts(3)), (one, facts(4))]).await.unwrap();
+    catalog.record_facts(&[(two, facts(5))]).await.unwrap();
+    catalog.record_facts(&[]).await.unwrap();
+    let filled = catalog.draft(made.id).await.unwrap().unwrap();
+    let found: Vec<_> = filled.photos.iter().map(|photo| photo.facts).collect();
+    assert_eq!(found, [Some(facts(u64::MAX)), Some(facts(2)), None]);
+    assert_eq!(filled.without_facts(), made.without_facts(), "neither version nor times of the draft change");
+    assert_eq!(catalog.media(nobody).await.unwrap(), None);
+    let of_source = catalog.media_of_source(source("source of not measured")).await.unwrap();
+    assert_eq!(of_source.as_ref(), Some(&filled.photos[1]));
+    let page = catalog.media_page(Some(MediaId(one.0 - 1)), 2).await.unwrap();
+    assert_eq!(page, filled.photos[..2]);
+    // Equal photos share the row as it is.
+    let again = vec![with_facts("measured", 6), with_facts("also not measured", 7)];
+    let again = catalog.create_draft(NewDraft { photos: again, ..NewDraft::default() }).await.unwrap();
+    assert_eq!(again.photos, [filled.photos[0].clone(), filled.photos[2].clone()]);
 }
 
 async fn sources_are_read_in_pages_and_forgotten(catalog: &dyn Catalog) {

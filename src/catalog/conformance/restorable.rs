@@ -1,6 +1,6 @@
 //! What a catalog must do that can be saved, checked and restored. Runs against an empty catalog.
 
-use super::{draft, source};
+use super::{draft, facts, source};
 use crate::catalog::{
     Begun, Change, DraftFilter, DraftRow, Erased, NewAttempt, NewDraft, RequestHead, Restorable, Restore,
     RestoreError, Row, SourceRow, State,
@@ -9,7 +9,8 @@ use crate::model::{AttemptId, DraftId, DraftStatus, Media, MediaId, MediaKey, So
 
 fn media(id: u64, name: &str) -> Media {
     let (id, key, owner) = (MediaId(id), MediaKey::of(name.as_bytes()), UserId::try_from(id % 2).ok());
-    Media { id, key, width: 4, height: 3, size_bytes: 2, owner }
+    let facts = (id.0 > 1).then(|| facts(id.0));
+    Media { id, key, width: 4, height: 3, size_bytes: 2, owner, facts }
 }
 
 fn row(id: u64, title: &str, photos: &[u64]) -> DraftRow {
@@ -50,6 +51,7 @@ pub(in crate::catalog) async fn run(catalog: &dyn Restorable) {
     rows_recorded_after_a_restore_get_new_ids(catalog).await;
     source_without_a_media_row_is_restored(catalog).await;
     undated_row_gets_the_date_of_the_first_import(catalog).await;
+    row_is_equal_whether_its_facts_are_known_or_not(catalog).await;
     restored_photo_is_unreferenced_until_a_draft_refers_to_it(catalog).await;
     user_is_erased_from_attempts_and_media_rows(catalog).await;
     indexes_agree_with_the_drafts(catalog).await;
@@ -113,6 +115,20 @@ async fn different_row_is_never_replaced(catalog: &dyn Restorable) {
     }
     assert_eq!(catalog.media_of_key(media(40, "forty").key).await.unwrap(), None, "all of it or nothing");
     assert_eq!(state(catalog).await, (31, 12, false));
+}
+
+async fn row_is_equal_whether_its_facts_are_known_or_not(catalog: &dyn Restorable) {
+    let known = media(30, "thirty");
+    catalog.restore(Restore::Rows(vec![Row::Media(known.without_facts())])).await.unwrap();
+    assert_eq!(
+        catalog.media(known.id).await.unwrap().as_ref(),
+        Some(&known),
+        "an older export changes nothing"
+    );
+    let unknown = media(1, "one");
+    let row = Media { facts: Some(facts(1)), ..unknown.clone() };
+    catalog.restore(Restore::Rows(vec![Row::Media(row)])).await.unwrap();
+    assert_eq!(catalog.media(unknown.id).await.unwrap(), Some(unknown));
 }
 
 async fn pages_contain_all_rows_in_order(catalog: &dyn Restorable) {

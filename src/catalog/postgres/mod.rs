@@ -7,6 +7,7 @@
 mod attempts;
 mod change;
 mod erasure;
+mod facts;
 mod failure;
 mod indexes;
 mod key_lock;
@@ -36,6 +37,7 @@ use tokio_postgres::types::ToSql;
 use self::attempts::Claims;
 use self::change::{ChangeDraft, DeleteDraft, RemoveMedia};
 use self::erasure::Erase;
+use self::facts::RecordFacts;
 pub use self::migrate::Schema;
 use self::outbox::{FinishEvent, RemoveEvents};
 use self::pool::Connections;
@@ -49,7 +51,8 @@ use super::{
     RestoreError, State, UploadChange, UploadRow, Uploads,
 };
 use crate::model::{
-    AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UploadId, UserId,
+    AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, PhotoFacts, SourceId, Timestamp,
+    UploadId, UserId,
 };
 
 /// A catalog in a PostgreSQL database; see the module.
@@ -221,6 +224,10 @@ impl Catalog for PostgresCatalog {
         let sql = format!("SELECT {DRAFT}, {PHOTO_IDS} FROM draft d WHERE d.id > $1 ORDER BY d.id LIMIT $2");
         let (after, limit) = (number(after.map_or(0, |id| id.0)), limit_of(limit));
         self.connections.read(&sql, &[&after, &limit]).await?.iter().map(rows::draft_row).collect()
+    }
+
+    async fn record_facts(&self, facts: &[(MediaId, PhotoFacts)]) -> Result<(), CatalogError> {
+        self.connections.transact(&RecordFacts(facts)).await.map_err(catalog_error)
     }
 
     async fn sources_page(

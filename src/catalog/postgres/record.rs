@@ -25,20 +25,20 @@ pub(super) const USER: &str = r#"INSERT INTO "user" (id) SELECT given.id FROM un
 /// same moment. Ids are assigned in the order of the upload, and rows are inserted in the order of their keys.
 const MEDIA: &str = "
     WITH input AS MATERIALIZED (
-        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[])
-            WITH ORDINALITY AS input (key, width, height, size_bytes, place)
+        SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bigint[], $4::bigint[], $6::text[])
+            WITH ORDINALITY AS input (key, width, height, size_bytes, facts, place)
     ), missing AS MATERIALIZED (
         SELECT nextval('media_id_seq') AS id, ordered.* FROM (
             SELECT * FROM input WHERE NOT EXISTS (SELECT FROM media WHERE media.key = input.key) ORDER BY place
         ) AS ordered
     ), made AS (
-        INSERT INTO media (id, key, width, height, size_bytes, user_id)
-            SELECT id, key, width, height, size_bytes, $5::bigint FROM missing ORDER BY key
+        INSERT INTO media (id, key, width, height, size_bytes, user_id, facts)
+            SELECT id, key, width, height, size_bytes, $5::bigint, facts FROM missing ORDER BY key
             ON CONFLICT (key) DO NOTHING
-            RETURNING id, key, width, height, size_bytes, user_id
+            RETURNING id, key, width, height, size_bytes, user_id, facts
     )
-    SELECT m.id, m.key, m.width, m.height, m.size_bytes, m.user_id FROM media m JOIN input USING (key)
-    UNION ALL SELECT id, key, width, height, size_bytes, user_id FROM made";
+    SELECT m.id, m.key, m.width, m.height, m.size_bytes, m.user_id, m.facts FROM media m JOIN input USING (key)
+    UNION ALL SELECT id, key, width, height, size_bytes, user_id, facts FROM made";
 
 /// Ends the time without a draft of the photos with these ids.
 pub(super) const REFERENCED: &str = "
@@ -157,12 +157,12 @@ impl Recording {
         photos: &[NewPhoto],
         owner: Option<UserId>,
     ) -> Result<Vec<Media>, Failed> {
-        let Columns { keys, widths, heights, lengths } = &Columns::of(photos)?;
+        let Columns { keys, widths, heights, lengths, facts } = &Columns::of(photos)?;
         let owner = owner.map(|owner| number(owner.get()));
         let names = locks(photos.iter().map(|photo| photo.key), Half::Record);
         let (locked, found) = join(
             client.execute(&self.lock, &[&names]),
-            client.query(&self.media, &[keys, widths, heights, lengths, &owner]),
+            client.query(&self.media, &[keys, widths, heights, lengths, &owner, facts]),
         )
         .await;
         locked?;
@@ -195,12 +195,13 @@ struct Columns<'a> {
     widths: Vec<i64>,
     heights: Vec<i64>,
     lengths: Vec<i64>,
+    facts: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
     fn of(photos: &'a [NewPhoto]) -> Result<Self, CatalogError> {
         let mut columns = Self::default();
-        for NewPhoto { key, width, height, size_bytes, source: _ } in photos {
+        for NewPhoto { key, width, height, size_bytes, source: _, facts } in photos {
             if columns.keys.contains(&key.as_bytes().as_slice()) {
                 continue;
             }
@@ -211,6 +212,7 @@ impl<'a> Columns<'a> {
             columns.widths.push(i64::from(*width));
             columns.heights.push(i64::from(*height));
             columns.lengths.push(i64::try_from(*size_bytes).map_err(too_long)?);
+            columns.facts.push(rows::facts_text(facts.as_ref())?);
         }
         Ok(columns)
     }

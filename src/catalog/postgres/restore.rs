@@ -158,7 +158,7 @@ async fn record(client: &Client, rows: &[Row]) -> Result<(), RestoreError> {
 
 async fn record_media(client: &Client, media: &[&Media]) -> Result<(), RestoreError> {
     let (mut ids, mut keys, mut sizes) = (Vec::new(), Vec::new(), [const { Vec::new() }; 3]);
-    let mut owners = Vec::new();
+    let (mut owners, mut facts) = (Vec::new(), Vec::new());
     for row in media {
         ids.push(fitting(row.id.0, "media")?);
         keys.push(row.key.as_bytes().as_slice());
@@ -167,25 +167,27 @@ async fn record_media(client: &Client, media: &[&Media]) -> Result<(), RestoreEr
         sizes[1].push(i64::from(row.height));
         sizes[2].push(length.map_err(|_| conflict(format!("media {} is too long for PostgreSQL", row.id)))?);
         owners.push(row.owner.map(|owner| number(owner.get())));
+        facts.push(rows::facts_text(row.facts.as_ref())?);
     }
     let [widths, heights, lengths] = &sizes;
     // An import may record drafts before the rows of their photos.
     let sql = concat!(
-        "INSERT INTO media (id, key, width, height, size_bytes, user_id, unreferenced_since)
+        "INSERT INTO media (id, key, width, height, size_bytes, user_id, facts, unreferenced_since)
                SELECT given.*, CASE WHEN NOT ",
         is_referenced!("given.id"),
         " THEN date_trunc('milliseconds', now()) END
-               FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
-                   AS given (id, key, width, height, size_bytes, user_id)
+               FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[])
+                   AS given (id, key, width, height, size_bytes, user_id, facts)
                ON CONFLICT DO NOTHING"
     );
-    run(client, sql, &[&ids, &keys, widths, heights, lengths, &owners]).await?;
+    run(client, sql, &[&ids, &keys, widths, heights, lengths, &owners, &facts]).await?;
     let there = read(client, &format!("SELECT {MEDIA} FROM media m WHERE m.id = ANY($1)"), &[&ids]).await?;
     let there: HashMap<MediaId, Media> =
         collected(&there, |row| rows::media(row, 0).map(|row| (row.id, row)))?;
     for row in media {
         match there.get(&row.id) {
-            Some(found) if found == *row => {}
+            // Facts that were computed since are no difference.
+            Some(found) if found.without_facts() == row.without_facts() => {}
             Some(_) => return Err(differs(format_args!("media {}", row.id))),
             None => return Err(differs(format_args!("media {} (as the one with key {})", row.id, row.key))),
         }

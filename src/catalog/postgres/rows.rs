@@ -8,10 +8,12 @@ use tokio_postgres::types::FromSql;
 
 use crate::catalog::{CatalogError, DraftRow, KnownSource};
 use crate::error_chain::error_chain;
-use crate::model::{Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, SourceId, Timestamp, UserId};
+use crate::model::{
+    Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, PhotoFacts, SourceId, Timestamp, UserId,
+};
 
 /// Columns of a media row, in the order in which [`media`] reads them.
-pub(super) const MEDIA: &str = "m.id, m.key, m.width, m.height, m.size_bytes, m.user_id";
+pub(super) const MEDIA: &str = "m.id, m.key, m.width, m.height, m.size_bytes, m.user_id, m.facts";
 /// Columns of a draft without its photos, in the order in which [`draft_row`] reads them.
 pub(super) const DRAFT: &str =
     "d.id, d.title, d.description, d.status, d.price_suggested, d.user_id, d.created, d.updated, d.version";
@@ -124,7 +126,20 @@ pub(super) fn media(row: &Row, at: usize) -> Result<Media, CatalogError> {
         height: unsigned(row, at + 3)?,
         size_bytes: unsigned(row, at + 4)?,
         owner: owner(row, at + 5)?,
+        facts: facts(row, at + 6)?,
     })
+}
+
+/// Reads the facts in column `at`.
+fn facts(row: &Row, at: usize) -> Result<Option<PhotoFacts>, CatalogError> {
+    let text: Option<&str> = column(row, at)?;
+    text.map(serde_json::from_str).transpose().map_err(|error| CatalogError::Corrupt(error.to_string()))
+}
+
+/// Returns facts as a row has them: as JSON.
+pub(super) fn facts_text(facts: Option<&PhotoFacts>) -> Result<Option<String>, CatalogError> {
+    let text = facts.map(serde_json::to_string).transpose();
+    text.map_err(|error| CatalogError::Corrupt(error.to_string()))
 }
 
 /// Reads a draft from its [`DRAFT`] columns, followed by the ids of its photos.

@@ -21,7 +21,14 @@ async fn open(url: &str) -> PostgresCatalog {
 fn draft(names: &[String]) -> NewDraft {
     let photo = |name: &String| {
         let key = MediaKey::of(name.as_bytes());
-        NewPhoto { key, width: 4, height: 3, size_bytes: 2, source: SourceId::from_digest(*key.as_bytes()) }
+        NewPhoto {
+            key,
+            width: 4,
+            height: 3,
+            size_bytes: 2,
+            source: SourceId::from_digest(*key.as_bytes()),
+            facts: None,
+        }
     };
     NewDraft { title: "test".into(), photos: names.iter().map(photo).collect(), ..NewDraft::default() }
 }

@@ -12,6 +12,7 @@ mod commit;
 mod drafts;
 mod erasure;
 mod error;
+mod facts;
 mod id_sets;
 mod indexes;
 mod migrate;
@@ -51,7 +52,7 @@ use super::{
 use crate::blocking::{BlockingError, FewThreads, blocking};
 use crate::disk::{self, FreeDisk};
 use crate::model::{
-    AttemptId, Draft, DraftId, Media, MediaId, MediaKey, SourceId, Timestamp, UploadId, UserId,
+    AttemptId, Draft, DraftId, Media, MediaId, MediaKey, PhotoFacts, SourceId, Timestamp, UploadId, UserId,
 };
 use crate::sync;
 
@@ -81,6 +82,9 @@ pub struct SledCatalog {
     current: RwLock<Option<Arc<Opened>>>,
     /// Set once a page or row cannot be read.
     is_damaged: AtomicBool,
+    /// The error of the next recording of a draft, which records nothing.
+    #[cfg(test)]
+    next_failure: std::sync::Mutex<Option<CatalogError>>,
 }
 
 /// An open sled database.
@@ -164,7 +168,19 @@ impl SledCatalog {
         let current = RwLock::new(Some(Arc::new(opened)));
         let is_damaged = AtomicBool::new(false);
         let (claims, leases, task_leases) = (Claims::default(), Leases::default(), TaskLeaseTable::default());
-        Ok(Self { path, min_free, threads, claims, leases, task_leases, records_events, current, is_damaged })
+        Ok(Self {
+            path,
+            min_free,
+            threads,
+            claims,
+            leases,
+            task_leases,
+            records_events,
+            current,
+            is_damaged,
+            #[cfg(test)]
+            next_failure: std::sync::Mutex::default(),
+        })
     }
 
     /// Returns the open database, and opens it again first if it failed.
@@ -226,6 +242,12 @@ impl SledCatalog {
         Salvage::read(path)
     }
 
+    /// Sets the error that the next [`create_draft`](Catalog::create_draft) returns instead of recording the draft, or unsets it.
+    #[cfg(test)]
+    pub(crate) fn fail_next_draft(&self, error: Option<CatalogError>) {
+        *self.next_failure.lock().unwrap() = error;
+    }
+
     /// Closes the database and waits until its lock is released. Dropping it releases the lock a moment later.
     pub async fn close(self) {
         if let Some(Ok(opened)) = self.current.into_inner().map(Arc::try_unwrap) {
@@ -285,6 +307,10 @@ impl SledCatalog {
 #[async_trait]
 impl Catalog for SledCatalog {
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, ChangeError> {
+        #[cfg(test)]
+        if let Some(error) = self.next_failure.lock().unwrap().take() {
+            return Err(error.into());
+        }
         self.record(move |trees| refused(trees.insert(&new))).await?
     }
 
@@ -375,6 +401,11 @@ impl Catalog for SledCatalog {
 
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {
         self.read(move |trees| trees.drafts_page(after, limit)).await
+    }
+
+    async fn record_facts(&self, facts: &[(MediaId, PhotoFacts)]) -> Result<(), CatalogError> {
+        let facts = facts.to_vec();
+        self.record(move |trees| trees.record_facts(&facts)).await
     }
 
     async fn sources_page(

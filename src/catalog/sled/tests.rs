@@ -36,6 +36,7 @@ async fn damaged_indexes_are_found_and_repaired() {
         height: 3,
         size_bytes: 1,
         source: SourceId::from_digest([name; 32]),
+        facts: None,
     };
     for photos in [&[1, 2][..], &[2, 3, 4]] {
         let photos = photos.iter().copied().map(photo).collect();
@@ -161,6 +162,7 @@ async fn restart_keeps_drafts_and_counters() {
             height: 3,
             size_bytes: 1,
             source: SourceId::from_digest([1; 32]),
+            facts: None,
         }],
         ..NewDraft::default()
     };

@@ -159,7 +159,7 @@ impl Transaction<'_> {
         owner: Option<UserId>,
         now: Timestamp,
     ) -> Step<Media, A> {
-        let NewPhoto { key, width, height, size_bytes, source } = *photo;
+        let NewPhoto { key, width, height, size_bytes, source, facts } = *photo;
         let row = match self.media_by_key.get(key.as_bytes())? {
             Some(id) => {
                 let row = self.media.get(&id)?;
@@ -168,7 +168,7 @@ impl Transaction<'_> {
             }
             None => {
                 let id = MediaId(self.take_id(NEXT_MEDIA_ID, self.lowest_media)?);
-                let row = Media { id, key, width, height, size_bytes, owner };
+                let row = Media { id, key, width, height, size_bytes, owner, facts };
                 self.insert_media(&row, now)?;
                 row
             }

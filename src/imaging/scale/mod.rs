@@ -8,6 +8,7 @@
 //! [`whole`] resizes pictures that lie whole in memory as interleaved pixels, with another library.
 
 mod kernels;
+pub(super) mod shrink;
 mod taps;
 pub(super) mod whole;
 

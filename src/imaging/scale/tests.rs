@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::imaging::error::ImageError;
-use crate::imaging::recipe::{Effort, Recipe};
+use crate::imaging::recipe::Recipe;
 use crate::imaging::work_budget::WorkBudget;
 
 fn noise(width: usize, height: usize) -> Vec<u8> {
@@ -122,13 +122,11 @@ const TIMEOUT: Duration = Duration::from_secs(3600);
 fn budget(timeout: Duration) -> WorkBudget<'static> {
     let recipe = Recipe {
         max_dim: 1600,
-        quality: 80,
-        effort: Effort::Standard,
         max_pixels: 1 << 24,
         memory: 1 << 30,
-        keep_exif: false,
         timeout,
         processor_time: TIMEOUT,
+        ..Recipe::TEST
     };
     WorkBudget::new(&recipe, &|| false)
 }
@@ -208,5 +206,74 @@ proptest! {
         columns.start = start;
         let made = scaled(&vec![value; width * 3], &columns, &whole(3, 2), 2, Kernels::detect());
         prop_assert!(made.samples.iter().all(|sample| *sample == value));
+    }
+}
+
+fn plane(width: usize, height: usize, samples: Vec<u8>) -> Plane {
+    Plane { width, height, samples }
+}
+
+/// The exact result of the cubic filter, with other code and in floating point.
+fn cubic(samples: &[u8], (columns, rows): (usize, usize), to: (usize, usize)) -> Vec<u8> {
+    let image =
+        fir::images::Image::from_vec_u8(columns as u32, rows as u32, samples.to_vec(), fir::PixelType::U8);
+    let mut result = fir::images::Image::new(to.0 as u32, to.1 as u32, fir::PixelType::U8);
+    let filter = fir::ResizeAlg::Convolution(fir::FilterType::CatmullRom);
+    fir::Resizer::new()
+        .resize(&image.unwrap(), &mut result, &fir::ResizeOptions::new().resize_alg(filter))
+        .unwrap();
+    result.into_vec()
+}
+
+#[test]
+fn shrunk_plane_is_turned_and_near_the_exact_result() {
+    for (from, to) in
+        [((400, 300), (270, 203)), ((133, 77), (64, 37)), ((64, 640), (40, 400)), ((50, 9), (5, 1))]
+    {
+        // A smooth picture with some noise.
+        let noise = noise(from.0, from.1);
+        let samples: Vec<u8> = (0..from.0 * from.1)
+            .map(|n| (n % from.0 * 150 / from.0 + n / from.0 * 60 / from.1) as u8 + noise[n] / 6)
+            .collect();
+        let half = (from.0.div_ceil(2), from.1.div_ceil(2));
+        let chroma = || plane(half.0, half.1, vec![99; half.0 * half.1]);
+        let planes = [plane(from.0, from.1, samples.clone()), chroma(), chroma()];
+        let [luma, blue, _] = shrink::shrink(&planes, from, to, &mut Workspace::default());
+        assert_eq!((luma.width, luma.height), (to.1, to.0));
+        assert_eq!((blue.width, blue.height), (to.1.div_ceil(2), to.0.div_ceil(2)));
+        assert!(blue.samples.iter().all(|sample| *sample == 99));
+        let exact = cubic(&samples, from, to);
+        let upright: Vec<u8> = (0..to.0 * to.1).map(|n| luma.samples[n % to.0 * to.1 + n / to.0]).collect();
+        let (mean, most) = difference(&upright, &exact);
+        assert!(mean < 0.8 && most <= 4, "{from:?} {to:?}: {mean} {most}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn instructions_do_not_change_weighed_rows(width in 1usize..300, rows in 1usize..20, sharp in 0i8..9) {
+        let samples = noise(width + 3, rows);
+        let mut weights = vec![0; rows];
+        weights[rows / 2] = 64 + if rows > 2 { 2 * sharp - 16 } else { 0 }.min(0);
+        if rows > 2 {
+            (weights[0], weights[rows - 1]) = (-sharp, 16 - sharp);
+        }
+        let made = [Kernels::Portable, Kernels::detect()].map(|kernels| {
+            let mut out = vec![0; width];
+            kernels.weigh_rows(&samples, width + 3, &weights, &mut out);
+            out
+        });
+        prop_assert_eq!(&made[0], &made[1]);
+    }
+
+    #[test]
+    fn turned_samples_are_columns(width in 1usize..100, height in 1usize..100) {
+        let samples = noise(width, height);
+        for kernels in [Kernels::Portable, Kernels::detect()] {
+            let mut turned = vec![0; samples.len()];
+            kernels.turn(&samples, width, &mut turned);
+            let place = |n: usize| turned[n % width * height + n / width];
+            prop_assert!(samples.iter().enumerate().all(|(n, sample)| place(n) == *sample));
+        }
     }
 }

@@ -96,7 +96,7 @@ async fn photo_of_a_failed_upload_is_not_recognised_later() {
     for _ in 0..2 {
         setup.upload(&[photo(1), bad.clone()]).await.unwrap_err();
     }
-    *setup.catalog.next.lock().unwrap() = Some(full());
+    setup.catalog.fail_next_draft(Some(full()));
     setup.upload(&[photo(1)]).await.unwrap_err();
     assert_eq!(setup.files(), 0);
     assert_eq!(recognised(&setup.upload(&[photo(1)]).await.unwrap()), [false]);
@@ -110,7 +110,7 @@ async fn rollback_never_removes_a_photo_of_a_concurrent_upload() {
             let setup = Arc::clone(&setup);
             tokio::spawn(async move {
                 if n % 2 == 0 {
-                    *setup.catalog.next.lock().unwrap() = Some(full());
+                    setup.catalog.fail_next_draft(Some(full()));
                 }
                 setup.upload(&[photo(round), photo(100 + round)]).await
             })
@@ -125,7 +125,7 @@ async fn rollback_never_removes_a_photo_of_a_concurrent_upload() {
                 Some(photo.size_bytes)
             );
         }
-        *setup.catalog.next.lock().unwrap() = None;
+        setup.catalog.fail_next_draft(None);
     }
 }
 

@@ -52,7 +52,7 @@ async fn spent_quota_refuses_new_photos_and_admits_stored_ones() {
 async fn failed_upload_is_not_charged() {
     let (setup, limiter) = setup_with(3).await;
     setup.upload(&[photo(20), photo(40), photo(180)[..60].to_vec()]).await.unwrap_err();
-    *setup.catalog.next.lock().unwrap() = Some(full());
+    setup.catalog.fail_next_draft(Some(full()));
     setup.upload(&[photo(20), photo(40)]).await.unwrap_err();
     // More new photos than there is room for: the server refunds the charges of the first ones.
     setup.upload(&[photo(20), photo(40), photo(60), photo(80)]).await.unwrap_err();
@@ -63,7 +63,7 @@ async fn failed_upload_is_not_charged() {
 #[tokio::test]
 async fn commit_of_unknown_outcome_is_charged() {
     let (setup, limiter) = setup_with(3).await;
-    *setup.catalog.next.lock().unwrap() = Some(CatalogError::Indeterminate(Box::new(full())));
+    setup.catalog.fail_next_draft(Some(CatalogError::Indeterminate(Box::new(full()))));
     setup.upload(&[photo(20), photo(40)]).await.unwrap_err();
     assert_eq!(left(&limiter).await, 1);
 }

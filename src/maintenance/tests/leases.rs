@@ -8,7 +8,10 @@ use super::*;
 fn another(setup: &Setup, collects: bool) -> Arc<Maintenance> {
     let Maintenance { rules, publisher, renditions, leases, .. } = &*setup.maintenance;
     let rules = Rules { collects, ..*rules };
-    Arc::new(Maintenance::new(rules, Arc::clone(publisher), Arc::clone(renditions), Arc::clone(leases)))
+    let pool = Arc::new(Pool::start(1, 256 << 20, 64, Duration::from_secs(20)).unwrap());
+    let measuring = Measuring::new(pool, Recipe::TEST);
+    let (publisher, renditions, leases) = (Arc::clone(publisher), Arc::clone(renditions), Arc::clone(leases));
+    Arc::new(Maintenance::new(rules, publisher, renditions, leases, measuring))
 }
 
 /// Lets an instance lead until the returned token is cancelled. Returns when it leads.

@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tempfile::TempPath;
 
 use super::files::{found, remove_file};
 use super::{LocalStore, OpenFile, reading};
@@ -45,7 +46,7 @@ impl RenditionStore for LocalStore {
                 return Ok(false);
             }
             store.min_free.check(&store.root)?;
-            write(&store.directories.staging(), &store.root.join(name.to_string()), &bytes)?;
+            StagedRendition::write(&store.directories.staging(), name, &bytes)?.publish(&store.root)?;
             // A removal between the two looks may have missed this rendition.
             if is_file(&photo)? {
                 return Ok(true);
@@ -108,23 +109,43 @@ fn is_file(photo: &Path) -> io::Result<bool> {
     Ok(found(fs::metadata(photo))?.is_some_and(|entry| entry.is_file()))
 }
 
-/// Writes a file and gives it its name, atomically. Blocks.
-fn write(staging: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix("rendition.").tempfile_in(staging)?;
-    file.write_all(bytes)?;
-    file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
-    let staged = file.into_temp_path();
-    match fs::rename(&staged, path) {
-        // The first rendition of the photo.
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            path.parent().map_or(Ok(()), |dir| exists(fs::create_dir(dir)))?;
-            fs::rename(&staged, path)?;
-        }
-        renamed => renamed?,
+/// A rendition in the staging directory.
+pub(super) struct StagedRendition {
+    pub(super) name: RenditionName,
+    /// Deletes the file when dropped.
+    file: TempPath,
+}
+
+impl StagedRendition {
+    /// Writes the file. Blocks.
+    pub(super) fn write(staging: &Path, name: RenditionName, bytes: &[u8]) -> io::Result<Self> {
+        let mut file = tempfile::Builder::new().prefix("rendition.").tempfile_in(staging)?;
+        file.write_all(bytes)?;
+        file.as_file().set_permissions(PermissionsExt::from_mode(0o644))?;
+        Ok(Self { name, file: file.into_temp_path() })
     }
-    // There is no file of this name any more.
-    let _never_fails = staged.keep();
-    Ok(())
+
+    /// Gives the file its name, atomically, in the place of an earlier rendition. Blocks.
+    pub(super) fn publish(self, root: &Path) -> io::Result<()> {
+        let path = root.join(self.name.to_string());
+        match fs::rename(&self.file, &path) {
+            // The first rendition of the photo.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                path.parent().map_or(Ok(()), |dir| exists(fs::create_dir(dir)))?;
+                fs::rename(&self.file, &path)?;
+            }
+            renamed => renamed?,
+        }
+        // There is no file of this name any more.
+        let _never_fails = self.file.keep();
+        Ok(())
+    }
+
+    /// Gives the file its name, unless there is one. It may have been cut off by a loss of power, and is then made again at
+    /// the next request: one that is served keeps its ETag. Blocks.
+    pub(super) fn publish_if_absent(self, root: &Path) -> io::Result<()> {
+        if is_file(&root.join(self.name.to_string()))? { Ok(()) } else { self.publish(root) }
+    }
 }
 
 fn exists(created: io::Result<()>) -> io::Result<()> {

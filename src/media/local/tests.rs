@@ -58,6 +58,7 @@ async fn renditions_conform() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     conformance::renditions(&store).await;
+    conformance::staged_renditions(&store, conformance::Users::One).await;
     let lose = |key| fs::remove_file(dir.path().join(format!("{key}.jpg"))).unwrap();
     conformance::stray_renditions_are_removed(&store, lose).await;
     assert_eq!(names(dir.path()), Vec::<String>::new());

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,9 +20,10 @@ use tokio::time::{Instant, sleep};
 
 use super::bucket::{AT_ONCE, Bucket, REMOVED_WITHIN, path, stored};
 use super::fault::Fault;
+use super::renditions::{self, StagedRenditions};
 use crate::blocking::blocking;
 use crate::disk;
-use crate::media::{MediaError, MediaName, Publication, Staging};
+use crate::media::{MediaError, MediaName, Publication, PublishedRenditions, Staging};
 use crate::model::MediaKey;
 
 /// Age from which a photo counts as old: half of the shortest grace time, by as much as clocks may differ.
@@ -116,15 +117,20 @@ impl Publication for BucketPublication {
 pub(super) struct BucketStaging {
     bucket: Arc<Bucket>,
     objects: Mutex<BTreeMap<MediaKey, StagedObject>>,
+    renditions: Mutex<BTreeMap<MediaKey, StagedRenditions>>,
 }
 
 impl BucketStaging {
     pub(super) fn new(bucket: &Arc<Bucket>) -> Self {
-        Self { bucket: Arc::clone(bucket), objects: Mutex::default() }
+        Self { bucket: Arc::clone(bucket), objects: Mutex::default(), renditions: Mutex::default() }
     }
 
-    fn objects(&self) -> std::sync::MutexGuard<'_, BTreeMap<MediaKey, StagedObject>> {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<MediaKey, StagedObject>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn renditions(&self) -> MutexGuard<'_, BTreeMap<MediaKey, StagedRenditions>> {
+        self.renditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,10 +143,21 @@ impl Staging for BucketStaging {
         Ok(key)
     }
 
+    async fn stage_renditions(&self, key: MediaKey, renditions: Vec<(u32, Bytes)>) -> Result<(), MediaError> {
+        let staged = StagedRenditions::new(&self.bucket, key, renditions).await?;
+        self.renditions().insert(key, staged);
+        Ok(())
+    }
+
     async fn publish(&self) -> Result<Box<dyn Publication>, MediaError> {
         let objects = std::mem::take(&mut *self.objects());
         let puts: Vec<_> = objects.into_values().map(|object| object.publish(&self.bucket)).collect();
         stream::iter(puts).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         Ok(Box::new(BucketPublication))
+    }
+
+    async fn publish_renditions(&self) -> PublishedRenditions {
+        let staged = std::mem::take(&mut *self.renditions());
+        renditions::publish(&self.bucket, staged.into_values()).await
     }
 }

@@ -1,5 +1,10 @@
 //! Renditions in a bucket: `media/<sha256>/<longer side>.jpg`, beside `media/<sha256>.jpg`.
 
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,8 +17,11 @@ use object_store::{Attribute, Attributes, ObjectMeta, ObjectStore, ObjectStoreEx
 use super::bucket::{AT_ONCE, Bucket, PHOTOS};
 use super::fault::{Fault, found};
 use super::{BucketStore, OpenObject};
+use crate::blocking::blocking;
+use crate::disk;
 use crate::media::{
-    Link, MediaError, MediaName, OpenRendition, RenditionName, RenditionStore, StoredRendition,
+    Link, MediaError, MediaName, OpenRendition, PublishedRenditions, RenditionName, RenditionStore,
+    StoredRendition,
 };
 use crate::model::MediaKey;
 
@@ -55,21 +63,7 @@ impl RenditionStore for BucketStore {
     }
 
     async fn keep_rendition(&self, name: RenditionName, bytes: Bytes) -> Result<bool, MediaError> {
-        let photo = MediaName::from(name.key);
-        let attributes = Attributes::from_iter([
-            (Attribute::ContentType, photo.content_type()),
-            (Attribute::CacheControl, photo.cache_control()),
-        ]);
-        let options = PutOptions { attributes, ..Default::default() };
-        // The semaphore is never closed, so this never fails.
-        let turn = self.0.puts.acquire().await.map_err(std::io::Error::other)?;
-        match self.0.ask(self.0.client.put_opts(&path(name), bytes.into(), options)).await {
-            Ok(_) => {}
-            // The service contradicts itself: an object that is being created cannot be absent.
-            Err(Fault::Absent) => return Err(MediaError::Unavailable(Fault::Absent.into())),
-            Err(fault) => return Err(fault.into()),
-        }
-        drop(turn);
+        put(&self.0, name, async { Ok(bytes) }).await?;
         if self.0.head(name.key).await?.is_some() {
             return Ok(true);
         }
@@ -92,6 +86,88 @@ impl RenditionStore for BucketStore {
             None => remove_all(&self.0, key).await,
         }
     }
+}
+
+/// Sends a rendition to the bucket. Its bytes are read when it is its turn.
+async fn put(
+    bucket: &Bucket,
+    name: RenditionName,
+    bytes: impl Future<Output = io::Result<Bytes>>,
+) -> Result<(), MediaError> {
+    let photo = MediaName::from(name.key);
+    let attributes = Attributes::from_iter([
+        (Attribute::ContentType, photo.content_type()),
+        (Attribute::CacheControl, photo.cache_control()),
+    ]);
+    let options = PutOptions { attributes, ..Default::default() };
+    // The semaphore is never closed, so this never fails.
+    let _turn = bucket.puts.acquire().await.map_err(io::Error::other)?;
+    let bytes = bytes.await?;
+    match bucket.ask(bucket.client.put_opts(&path(name), bytes.into(), options)).await {
+        Ok(_) => Ok(()),
+        // The service contradicts itself: an object that is being created cannot be absent.
+        Err(Fault::Absent) => Err(MediaError::Unavailable(Fault::Absent.into())),
+        Err(fault) => Err(fault.into()),
+    }
+}
+
+/// The renditions of one photo, one after the other in a file without a name.
+pub(super) struct StagedRenditions {
+    key: MediaKey,
+    /// Longer side and place in the file of each.
+    parts: Vec<(u32, Range<u64>)>,
+    file: Arc<File>,
+}
+
+impl StagedRenditions {
+    pub(super) async fn new(
+        bucket: &Bucket,
+        key: MediaKey,
+        renditions: Vec<(u32, Bytes)>,
+    ) -> Result<Self, MediaError> {
+        let (scratch, min_free) = (Arc::clone(&bucket.scratch), bucket.min_free);
+        let writing = blocking(move || {
+            min_free.check(&scratch)?;
+            let mut file = disk::scratch_file(&scratch)?;
+            let mut end = 0;
+            let mut parts = Vec::with_capacity(renditions.len());
+            for (side, bytes) in renditions {
+                file.write_all(&bytes)?;
+                let start = end;
+                end += bytes.len() as u64;
+                parts.push((side, start..end));
+            }
+            Ok::<_, io::Error>((parts, Arc::new(file)))
+        });
+        let (parts, file) = writing.await?;
+        Ok(Self { key, parts, file })
+    }
+}
+
+/// Sends staged renditions to the bucket.
+pub(super) async fn publish(
+    bucket: &Bucket,
+    staged: impl Iterator<Item = StagedRenditions>,
+) -> PublishedRenditions {
+    let parts = staged.flat_map(|StagedRenditions { key, parts, file }| {
+        parts.into_iter().map(move |(side, place)| (RenditionName { key, side }, place, Arc::clone(&file)))
+    });
+    let puts: Vec<_> = parts
+        .map(|(name, place, file)| {
+            let reading = blocking(move || {
+                let mut bytes = vec![0; usize::try_from(place.end - place.start).map_err(io::Error::other)?];
+                file.read_exact_at(&mut bytes, place.start)?;
+                Ok::<_, io::Error>(Bytes::from(bytes))
+            });
+            put(bucket, name, reading)
+        })
+        .collect();
+    let mut published = PublishedRenditions::default();
+    let mut puts = stream::iter(puts).buffer_unordered(AT_ONCE);
+    while let Some(put) = puts.next().await {
+        published.add(put);
+    }
+    published
 }
 
 /// Removes the photo under `key` and its renditions. A crash in between leaves the photo, which is then removed again.

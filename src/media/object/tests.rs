@@ -64,6 +64,7 @@ async fn renditions_conform() {
     let setup = setup().await;
     let media = setup.server.dir().join(BUCKET).join("media");
     conformance::renditions(&setup.store).await;
+    conformance::staged_renditions(&setup.store, conformance::Users::Many).await;
     let lose = |key| std::fs::remove_file(media.join(format!("{key}.jpg"))).unwrap();
     conformance::stray_renditions_are_removed(&setup.store, lose).await;
 }

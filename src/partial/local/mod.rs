@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep};
 
 use self::directories::Directories;
 use self::writer::{FileWriter, LARGE_STEPS};
-use super::{PartialBytes, PartialError, PartialStore, PartialWriter};
+use super::{PartialBytes, PartialError, PartialStore, PartialWriter, Resumption};
 use crate::blocking::blocking;
 use crate::disk::FreeDisk;
 use crate::model::UploadId;
@@ -57,7 +57,7 @@ impl LocalPartialStore {
 
 #[async_trait]
 impl PartialStore for LocalPartialStore {
-    fn layout(&self, _: &str, _: u64, _: u64) -> String {
+    fn layout(&self, _: &str, _: Resumption) -> String {
         String::new()
     }
 
@@ -65,8 +65,7 @@ impl PartialStore for LocalPartialStore {
         &self,
         id: UploadId,
         _: &str,
-        _: u64,
-        offset: u64,
+        Resumption { offset, .. }: Resumption,
     ) -> Result<Box<dyn PartialWriter>, PartialError> {
         let deadline = Instant::now() + WAIT;
         // Dropped with this future, while work on it may go on.
@@ -83,17 +82,18 @@ impl PartialStore for LocalPartialStore {
         Ok(Box::new(FileWriter::new(file, &dir, volume, Arc::clone(&self.large_steps), offset)))
     }
 
-    async fn read(&self, id: UploadId, _: &str, from: u64, to: u64) -> Result<PartialBytes, PartialError> {
-        if from >= to {
+    async fn read(&self, id: UploadId, _: &str, range: Range<u64>) -> Result<PartialBytes, PartialError> {
+        if range.is_empty() {
             return Ok(stream::empty().boxed());
         }
         let directories = Arc::clone(&self.directories);
+        let end = range.end;
         let file = blocking(move || {
             let file = File::open(directories.path(id)).map_err(missing)?;
-            if file.metadata()?.len() < to { Err(PartialError::Missing) } else { Ok(Arc::new(file)) }
+            if file.metadata()?.len() < end { Err(PartialError::Missing) } else { Ok(Arc::new(file)) }
         })
         .await?;
-        Ok(stream::try_unfold((file, from..to), read_chunk).boxed())
+        Ok(stream::try_unfold((file, range), read_chunk).boxed())
     }
 
     // No other process writes here, so that there is no later writer whose bytes must stay.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::partial::Resumption;
+
 /// Segments that every upload may have. Each is an object at least, which is read in the end.
 const SEGMENTS: u64 = 256;
 /// An upload may have another segment for each of so many acknowledged bytes, so that the number of objects is no more than
@@ -28,15 +30,14 @@ struct Segment {
 pub(super) struct InvalidLayout;
 
 impl Layout {
-    /// Adds the segment of the writer `epoch`, which continues at `offset`. Segments from there on have no acknowledged bytes
-    /// and are removed.
-    pub(super) fn continue_at(&mut self, epoch: u64, offset: u64) {
+    /// Adds the segment of a writer. Segments from its offset on have no acknowledged bytes and are removed.
+    pub(super) fn continue_at(&mut self, Resumption { epoch, offset }: Resumption) {
         self.0.retain(|segment| segment.start < offset);
         self.0.push(Segment { epoch, start: offset });
     }
 
-    /// Returns whether the writer `epoch` is the last one and continues at `offset`.
-    pub(super) fn ends_with(&self, epoch: u64, offset: u64) -> bool {
+    /// Returns whether the last segment is that of this writer.
+    pub(super) fn ends_with(&self, Resumption { epoch, offset }: Resumption) -> bool {
         self.0.last() == Some(&Segment { epoch, start: offset })
     }
 
@@ -95,10 +96,11 @@ mod tests {
             (5, 90, "2:0,3:70,5:90"),
             (6, 80, "2:0,3:70,6:80"),
         ] {
-            layout.continue_at(epoch, offset);
+            layout.continue_at(Resumption { epoch, offset });
             assert_eq!(layout.to_string(), expected);
             assert_eq!(expected.parse(), Ok(layout.clone()));
-            assert!(layout.ends_with(epoch, offset) && !layout.ends_with(epoch, offset + 1));
+            assert!(layout.ends_with(Resumption { epoch, offset }));
+            assert!(!layout.ends_with(Resumption { epoch, offset: offset + 1 }));
         }
         let covering: Vec<_> = [0, 69, 70, 79, 80, 900].map(|offset| layout.segment_at(offset)).to_vec();
         let (first, second, third) = (Some((2, 70)), Some((3, 80)), Some((6, u64::MAX)));
@@ -111,7 +113,7 @@ mod tests {
         let length_at = |step: u64| {
             let mut layout = Layout::default();
             let continued = (0..).find(|n| {
-                layout.continue_at(n + 1, n * step);
+                layout.continue_at(Resumption { epoch: n + 1, offset: n * step });
                 layout.is_too_long(n * step)
             });
             continued.unwrap()

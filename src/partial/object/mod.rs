@@ -15,6 +15,7 @@ mod tests;
 mod writer;
 
 use std::io;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use tokio::sync::Semaphore;
 use self::layout::{InvalidLayout, Layout};
 use self::pieces::{Part, Piece, UPLOADS};
 use self::writer::PieceWriter;
-use super::{PartialBytes, PartialError, PartialStore, PartialWriter};
+use super::{PartialBytes, PartialError, PartialStore, PartialWriter, Resumption};
 use crate::media::{AT_ONCE, Bucket, BucketStore, Fault};
 use crate::model::UploadId;
 
@@ -94,10 +95,10 @@ async fn get(bucket: Arc<Bucket>, id: UploadId, part: Part) -> Result<PartialByt
 
 #[async_trait]
 impl PartialStore for BucketPartialStore {
-    fn layout(&self, layout: &str, epoch: u64, offset: u64) -> String {
+    fn layout(&self, layout: &str, at: Resumption) -> String {
         // A text that is no layout stays one that `append` and `read` refuse.
         let Ok(mut next) = layout.parse::<Layout>() else { return layout.to_owned() };
-        next.continue_at(epoch, offset);
+        next.continue_at(at);
         next.to_string()
     }
 
@@ -105,34 +106,32 @@ impl PartialStore for BucketPartialStore {
         &self,
         id: UploadId,
         layout: &str,
-        epoch: u64,
-        offset: u64,
+        at: Resumption,
     ) -> Result<Box<dyn PartialWriter>, PartialError> {
         let layout: Layout = layout.parse()?;
-        if !layout.ends_with(epoch, offset) {
+        if !layout.ends_with(at) {
             let error = "the layout does not end with this writer";
             return Err(PartialError::Io(io::Error::new(io::ErrorKind::InvalidInput, error)));
         }
-        if layout.is_too_long(offset) {
+        if layout.is_too_long(at.offset) {
             return Err(PartialError::TooManyResumptions);
         }
         let (bucket, puts) = (Arc::clone(&self.bucket), Arc::clone(&self.puts));
-        Ok(Box::new(PieceWriter::new(bucket, puts, id, epoch, offset)))
+        Ok(Box::new(PieceWriter::new(bucket, puts, id, at)))
     }
 
     async fn read(
         &self,
         id: UploadId,
         layout: &str,
-        from: u64,
-        to: u64,
+        range: Range<u64>,
     ) -> Result<PartialBytes, PartialError> {
-        if from >= to {
+        if range.is_empty() {
             return Ok(stream::empty().boxed());
         }
         let layout: Layout = layout.parse()?;
-        let pieces = pieces::find(&self.bucket, id, &layout, &(from..to)).await?;
-        let parts = pieces::select(&layout, pieces, from..to).ok_or(PartialError::Missing)?;
+        let pieces = pieces::find(&self.bucket, id, &layout, &range).await?;
+        let parts = pieces::select(&layout, pieces, range).ok_or(PartialError::Missing)?;
         let bucket = Arc::clone(&self.bucket);
         let parts = stream::iter(parts.into_iter().map(Ok));
         Ok(parts.and_then(move |part| get(Arc::clone(&bucket), id, part)).try_flatten().boxed())

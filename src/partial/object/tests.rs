@@ -50,6 +50,10 @@ async fn conforms() {
     assert_eq!(std::fs::read_dir(setup.scratch.path()).unwrap().count(), 0, "these files have no names");
 }
 
+fn at(epoch: u64, offset: u64) -> Resumption {
+    Resumption { epoch, offset }
+}
+
 #[tokio::test]
 async fn late_pieces_of_a_writer_without_the_claim_are_not_read() {
     let setup = setup().await;
@@ -81,14 +85,14 @@ async fn removal_leaves_the_bytes_of_later_writers() {
     old.id = id;
     assert_eq!(old.add(store, 0, b"of the upload that is removed").await, 29);
     // It begins again with a larger epoch, while another process still removes the bytes of the old one.
-    let layout = store.layout("", 1_000, 0);
-    let mut writer = store.append(id, &layout, 1_000, 0).await.unwrap();
+    let layout = store.layout("", at(1_000, 0));
+    let mut writer = store.append(id, &layout, at(1_000, 0)).await.unwrap();
     writer.write(Bytes::from_static(b"new")).await.unwrap();
     assert_eq!(writer.sync().await.unwrap(), 3);
     assert_eq!(store.newest(id).await.unwrap(), 1_000);
     store.remove(id, 999).await.unwrap();
     assert_eq!(setup.objects(id), ["00000000000000000000-1000"]);
-    let new: Vec<Bytes> = store.read(id, &layout, 0, 3).await.unwrap().try_collect().await.unwrap();
+    let new: Vec<Bytes> = store.read(id, &layout, 0..3).await.unwrap().try_collect().await.unwrap();
     assert_eq!(new.concat(), b"new");
     store.remove(id, 1_000).await.unwrap();
     assert_eq!(setup.objects(id), [] as [&str; 0]);
@@ -122,7 +126,7 @@ async fn lost_and_changed_objects_are_missing() {
     assert!(matches!(row.read(&setup.store, 0, 9).await, Err(PartialError::Missing)));
     // Between the answer that lists the object and the one with its bytes.
     std::fs::write(&middle, "bbb").unwrap();
-    let pieces = setup.store.read(row.id, &row.layout, 0, 9).await.unwrap();
+    let pieces = setup.store.read(row.id, &row.layout, 0..9).await.unwrap();
     std::fs::remove_file(&middle).unwrap();
     assert!(matches!(pieces.try_collect::<Vec<_>>().await, Err(PartialError::Missing)));
     assert!(matches!(row.read(&setup.store, 0, 9).await, Err(PartialError::Missing)));
@@ -134,20 +138,20 @@ async fn layout_of_another_writer_or_with_too_many_segments_is_refused() {
     let setup = setup().await;
     let id = UploadId::random();
     for (layout, epoch, offset) in [("", 1, 0), ("1:0", 2, 0), ("1:0,2:5", 1, 0), ("nonsense", 1, 0)] {
-        let refused = setup.store.append(id, layout, epoch, offset).await.map(drop);
+        let refused = setup.store.append(id, layout, at(epoch, offset)).await.map(drop);
         assert!(matches!(refused, Err(PartialError::Io(_))), "{layout}");
     }
-    assert_eq!(setup.store.layout("nonsense", 2, 0), "nonsense");
+    assert_eq!(setup.store.layout("nonsense", at(2, 0)), "nonsense");
     let mut layout = Layout::default();
     for n in 0..256 {
-        layout.continue_at(n + 1, n);
+        layout.continue_at(at(n + 1, n));
     }
-    setup.store.append(id, &layout.to_string(), 256, 255).await.map(drop).unwrap();
-    let longer = setup.store.layout(&layout.to_string(), 257, 256);
-    let refused = setup.store.append(id, &longer, 257, 256).await.map(drop);
+    setup.store.append(id, &layout.to_string(), at(256, 255)).await.map(drop).unwrap();
+    let longer = setup.store.layout(&layout.to_string(), at(257, 256));
+    let refused = setup.store.append(id, &longer, at(257, 256)).await.map(drop);
     assert!(matches!(refused, Err(PartialError::TooManyResumptions)));
     // Trying again does not make it longer.
-    let again = setup.store.layout(&longer, 258, 256);
+    let again = setup.store.layout(&longer, at(258, 256));
     assert_eq!(again.len(), longer.len());
 }
 

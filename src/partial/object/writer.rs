@@ -16,7 +16,7 @@ use crate::disk;
 use crate::media::Bucket;
 use crate::model::UploadId;
 use crate::partial::tail::{SMALL_STEP, Tail};
-use crate::partial::{PartialError, PartialWriter, broken};
+use crate::partial::{PartialError, PartialWriter, Resumption, broken};
 
 /// The largest piece. A phone at 1 Mbit/s sends it in 8 seconds, and it is in memory while it is sent to the bucket. A photo is
 /// then a few objects, which cost about as much as the requests for it.
@@ -46,8 +46,7 @@ impl PieceWriter {
         bucket: Arc<Bucket>,
         puts: Arc<Semaphore>,
         id: UploadId,
-        epoch: u64,
-        offset: u64,
+        Resumption { epoch, offset }: Resumption,
     ) -> Self {
         let tail = Tail::at(0);
         Self { bucket, puts, id, epoch, start: offset, file: None, tail, synced: offset, is_broken: false }

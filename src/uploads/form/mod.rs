@@ -182,7 +182,7 @@ impl ResumableUploads {
         session: &mut Session,
         row: &UploadRow,
     ) -> Result<Result<(), IngestError>, UploadError> {
-        let mut bytes = self.partial.read(row.id, &row.layout, session.fed(), row.offset).await?;
+        let mut bytes = self.partial.read(row.id, &row.layout, session.fed()..row.offset).await?;
         while let Some(piece) = bytes.try_next().await? {
             if let Err(error) = session.feed(piece).await {
                 return Ok(Err(error));

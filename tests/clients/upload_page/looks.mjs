@@ -121,7 +121,7 @@ await touch.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: []
 check((await order()) === 'back.jpg sole.jpg front.jpg', await order());
 
 // A format that the browser does not decode is shown as the server stored it: a placeholder first, then the smallest copy that is large
-// enough. Here the page is made to believe that it cannot decode, and that the server has copies of each width.
+// enough. Here the page is made to believe that it cannot decode, and that the server has copies of each width. The placeholder is the server's.
 await page.evaluate(() => {
   globalThis.createImageBitmap = () => Promise.reject(new Error('unknown format'));
   const { get } = Object.getOwnPropertyDescriptor(XMLHttpRequest.prototype, 'responseText');
@@ -130,7 +130,6 @@ await page.evaluate(() => {
       const text = get.call(this);
       const upload = text.startsWith('{') ? JSON.parse(text) : {};
       if (!upload.media) return text;
-      upload.media.thumbhash = '3OcRJYB4d3h/iIeHeEh3eIhw+j2A';
       upload.media.renditions = [320, 640].map((width) => ({ url: `${upload.media.url}?${width}`, width, height: 1 }));
       return JSON.stringify(upload);
     },

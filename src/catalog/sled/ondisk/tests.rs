@@ -40,6 +40,7 @@ fn new_draft(number: u64) -> NewDraft {
         height: 3,
         size_bytes: number,
         source: SourceId::from_digest(*blake3::hash(&number.to_le_bytes()).as_bytes()),
+        facts: None,
     };
     // Every second draft shares a photo with the one before.
     NewDraft {
@@ -75,6 +76,7 @@ async fn import(dir: &Path, count: u64) {
                 height: 3,
                 size_bytes: 2,
                 owner: None,
+                facts: None,
             }));
             rows.push(Row::Draft(draft_row(id)));
         }

@@ -7,7 +7,9 @@ pub(in crate::imaging) mod markers;
 mod regular;
 mod turbo;
 
-pub(in crate::imaging) use self::encode::{encode_rgb, encode_ycbcr};
+#[cfg(test)]
+pub(in crate::imaging) use self::encode::encode_rgb;
+pub(in crate::imaging) use self::encode::{encode_once, encode_ycbcr, planes_of_rgb};
 pub(in crate::imaging) use self::turbo::Embedded;
 #[cfg(any(test, fuzzing))]
 pub(in crate::imaging) use self::turbo::planes;

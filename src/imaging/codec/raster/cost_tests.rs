@@ -4,17 +4,13 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use crate::imaging::{Effort, Encoded, Format, ImageError, Recipe, WorkBudget, Workspace, inspect};
+use crate::imaging::{Encoded, Format, ImageError, Recipe, WorkBudget, Workspace, inspect};
 
 const RECIPE: Recipe = Recipe {
-    max_dim: 64,
-    quality: 80,
-    effort: Effort::Standard,
     max_pixels: 1 << 22,
-    memory: 64 << 20,
-    keep_exif: false,
     timeout: Duration::from_secs(3600),
     processor_time: Duration::from_secs(3600),
+    ..Recipe::TEST
 };
 
 /// Encodes a photo as the image pool does. Returns it with the memory that it declared.

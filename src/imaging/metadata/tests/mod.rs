@@ -3,13 +3,12 @@
 mod write;
 
 use std::io::Cursor;
-use std::time::Duration;
 
 use ::exif::{Exif, In, Tag, Value};
 use proptest::prelude::*;
 
 use super::*;
-use crate::imaging::{self, Effort, Format, Recipe, Workspace};
+use crate::imaging::{self, Format, Recipe, Workspace};
 
 /// An entry of a hand-made block: tag, type, count, and the value's bytes in big-endian order.
 type Field = (u16, u16, u32, Vec<u8>);
@@ -303,16 +302,7 @@ fn tiff_is_its_own_block() {
         ascii(0x013B, "Erika Mustermann"),
     ];
     let file = block(&ifd0, &[ascii(0x9003, "2026:11:23 10:20:29"), ascii(0xA431, "SN12345")], &gps());
-    let recipe = Recipe {
-        max_dim: 100,
-        quality: 80,
-        effort: Effort::Standard,
-        max_pixels: 100,
-        memory: 1 << 30,
-        keep_exif: true,
-        timeout: Duration::from_secs(20),
-        processor_time: Duration::from_secs(20),
-    };
+    let recipe = Recipe { max_dim: 100, max_pixels: 100, memory: 1 << 30, keep_exif: true, ..Recipe::TEST };
     let make =
         |recipe: &Recipe| imaging::make(Format::Tiff, &file, recipe, &mut Workspace::default()).unwrap();
     let made = make(&recipe);

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::portable::{self, HORIZONTAL_SHIFT, VERTICAL_SHIFT};
+use super::portable::{self, HORIZONTAL_SHIFT, ROW_BITS, TILE, VERTICAL_SHIFT};
 use crate::imaging::scale::taps::{LANES, Taps};
 
 const WIDTH: usize = 64;
@@ -46,20 +46,9 @@ fn samples(row: &[u8], block: usize) -> Option<&[[u8; 16]]> {
     row.as_chunks::<WIDTH>().0.get(block).map(|samples| samples.as_chunks::<16>().0)
 }
 
+/// Computes the horizontal pass with `REGISTERS` registers of weights for each target sample.
 #[target_feature(enable = "avx2")]
-pub(super) fn horizontal(row: &[i16], taps: &Taps, out: &mut [u8]) {
-    match taps.count / LANES {
-        1 => horizontal_of::<1>(row, taps, out),
-        2 => horizontal_of::<2>(row, taps, out),
-        3 => horizontal_of::<3>(row, taps, out),
-        _ => portable::horizontal(row, taps, 0, out),
-    }
-}
-
-/// Computes the horizontal pass with `REGISTERS` registers of weights for each target sample. The number is known to the
-/// compiler, because a loop over it takes twice as long.
-#[target_feature(enable = "avx2")]
-fn horizontal_of<const REGISTERS: usize>(row: &[i16], taps: &Taps, out: &mut [u8]) {
+pub(super) fn horizontal<const REGISTERS: usize>(row: &[i16], taps: &Taps, out: &mut [u8]) {
     const GROUP: usize = 8;
     let round = _mm256_set1_epi32(1 << (HORIZONTAL_SHIFT - 1));
     let (groups, rest) = out.as_chunks_mut::<GROUP>();
@@ -91,4 +80,93 @@ fn horizontal_of<const REGISTERS: usize>(row: &[i16], taps: &Taps, out: &mut [u8
     if !rest.is_empty() {
         portable::horizontal(row, taps, whole, out);
     }
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn weigh_rows(window: &[u8], stride: usize, weights: &[i8], out: &mut [u8]) {
+    let width = out.len();
+    if width < SAMPLES {
+        return portable::weigh_rows(window, stride, weights, 0, out);
+    }
+    let mut at = 0;
+    while at + 4 * SAMPLES <= width {
+        weigh_block::<4>(window, stride, weights, at, out);
+        at += 4 * SAMPLES;
+    }
+    while at < width {
+        // The last block repeats samples of the one before it.
+        at = at.min(width - SAMPLES);
+        weigh_block::<1>(window, stride, weights, at, out);
+        at += SAMPLES;
+    }
+}
+
+/// Samples of a register.
+const SAMPLES: usize = 32;
+
+/// Computes `REGISTERS` registers of samples, two rows at a time.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn weigh_block<const REGISTERS: usize>(
+    window: &[u8],
+    stride: usize,
+    weights: &[i8],
+    at: usize,
+    out: &mut [u8],
+) {
+    let row = |from: usize| {
+        let row = window.get(from..)?.as_chunks::<SAMPLES>().0.first_chunk::<REGISTERS>();
+        row.map(|row| row.map(|samples| bytemuck::must_cast::<_, __m256i>(samples)))
+    };
+    // No sum of two products overflows: weights are at most 64.
+    let mut sums = [[_mm256_set1_epi16(1 << (ROW_BITS - 1)); 2]; REGISTERS];
+    let mut from = at;
+    let (pairs, single) = weights.as_chunks::<2>();
+    for pair in pairs {
+        let weights = _mm256_set1_epi16(bytemuck::must_cast(*pair));
+        let (Some(upper), Some(lower)) = (row(from), row(from + stride)) else { return };
+        for n in 0..REGISTERS {
+            let low = _mm256_unpacklo_epi8(upper[n], lower[n]);
+            let high = _mm256_unpackhi_epi8(upper[n], lower[n]);
+            sums[n][0] = _mm256_add_epi16(sums[n][0], _mm256_maddubs_epi16(low, weights));
+            sums[n][1] = _mm256_add_epi16(sums[n][1], _mm256_maddubs_epi16(high, weights));
+        }
+        from += 2 * stride;
+    }
+    for weight in single {
+        let weights = _mm256_set1_epi16(bytemuck::must_cast([*weight, 0]));
+        let Some(row) = row(from) else { return };
+        for n in 0..REGISTERS {
+            let (low, high) = (_mm256_unpacklo_epi8(row[n], row[n]), _mm256_unpackhi_epi8(row[n], row[n]));
+            sums[n][0] = _mm256_add_epi16(sums[n][0], _mm256_maddubs_epi16(low, weights));
+            sums[n][1] = _mm256_add_epi16(sums[n][1], _mm256_maddubs_epi16(high, weights));
+        }
+    }
+    let out = out.get_mut(at..).unwrap_or_default().as_chunks_mut::<SAMPLES>().0;
+    for (out, [low, high]) in out.iter_mut().zip(sums) {
+        const SHIFT: i32 = ROW_BITS as i32;
+        let bytes = _mm256_packus_epi16(_mm256_srai_epi16::<SHIFT>(low), _mm256_srai_epi16::<SHIFT>(high));
+        *out = bytemuck::must_cast(bytes);
+    }
+}
+
+#[target_feature(enable = "avx2")]
+pub(super) fn turn(from: &[u8], width: usize, to: &mut [u8]) {
+    portable::turn(from, width, to, |tile| turned(tile));
+}
+
+/// Turns a tile: four times each row and the one eight below it are interleaved.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn turned(tile: [[u8; TILE]; TILE]) -> [[u8; TILE]; TILE] {
+    let step = |rows: [__m128i; TILE]| {
+        let mut next = rows;
+        for n in 0..TILE / 2 {
+            next[2 * n] = _mm_unpacklo_epi8(rows[n], rows[n + TILE / 2]);
+            next[2 * n + 1] = _mm_unpackhi_epi8(rows[n], rows[n + TILE / 2]);
+        }
+        next
+    };
+    let rows = tile.map(|row| bytemuck::must_cast(row));
+    step(step(step(step(rows)))).map(|row| bytemuck::must_cast(row))
 }

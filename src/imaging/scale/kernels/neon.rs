@@ -40,20 +40,9 @@ pub(super) fn vertical(window: &[u8], stride: usize, weights: &[i16], out: &mut 
     }
 }
 
+/// Computes the horizontal pass with `GROUPS` groups of weights for each target sample.
 #[target_feature(enable = "neon")]
-pub(super) fn horizontal(row: &[i16], taps: &Taps, out: &mut [u8]) {
-    match taps.count / LANES {
-        1 => horizontal_of::<1>(row, taps, out),
-        2 => horizontal_of::<2>(row, taps, out),
-        3 => horizontal_of::<3>(row, taps, out),
-        _ => portable::horizontal(row, taps, 0, out),
-    }
-}
-
-/// Computes the horizontal pass with `GROUPS` groups of weights for each target sample. The number is known to the compiler,
-/// because a loop over it takes longer.
-#[target_feature(enable = "neon")]
-fn horizontal_of<const GROUPS: usize>(row: &[i16], taps: &Taps, out: &mut [u8]) {
+pub(super) fn horizontal<const GROUPS: usize>(row: &[i16], taps: &Taps, out: &mut [u8]) {
     const TARGETS: usize = 8;
     let (groups, rest) = out.as_chunks_mut::<TARGETS>();
     let whole = groups.len() * TARGETS;

@@ -44,3 +44,77 @@ pub(super) fn horizontal(row: &[i16], taps: &Taps, from: usize, out: &mut [u8]) 
 fn saturated(value: i32) -> i16 {
     i16::try_from(value.clamp(i16::MIN.into(), i16::MAX.into())).unwrap_or(i16::MAX)
 }
+
+/// Fractional bits of a weight of whole rows. The sum of 255 times all absolute weights fits an `i16`.
+pub(in crate::imaging::scale) const ROW_BITS: u32 = 6;
+
+/// Computes the weighted sum of rows from sample `from` on.
+pub(super) fn weigh_rows(window: &[u8], stride: usize, weights: &[i8], from: usize, out: &mut [u8]) {
+    const WIDTH: usize = 64;
+    let width = out.len();
+    let mut at = from;
+    while at + WIDTH <= width {
+        weigh_block::<WIDTH>(window, stride, weights, at, out);
+        at += WIDTH;
+    }
+    while at < width {
+        weigh_block::<1>(window, stride, weights, at, out);
+        at += 1;
+    }
+}
+
+#[inline(always)]
+fn weigh_block<const N: usize>(window: &[u8], stride: usize, weights: &[i8], at: usize, out: &mut [u8]) {
+    let mut sums = [1i16 << (ROW_BITS - 1); N];
+    let mut from = at;
+    for weight in weights {
+        let Some(row) = window.get(from..).and_then(|row| row.first_chunk::<N>()) else { break };
+        for (sum, sample) in sums.iter_mut().zip(row) {
+            *sum += i16::from(*sample) * i16::from(*weight);
+        }
+        from += stride;
+    }
+    for (out, sum) in out.iter_mut().skip(at).zip(sums) {
+        *out = (sum >> ROW_BITS).clamp(0, 255).to_le_bytes()[0];
+    }
+}
+
+/// Side of the square tiles that are turned: a register of samples.
+pub(super) const TILE: usize = 16;
+
+/// Turns rows into columns, where `turned` does that with a tile.
+#[inline(always)]
+pub(super) fn turn(
+    from: &[u8],
+    width: usize,
+    to: &mut [u8],
+    turned: impl Fn([[u8; TILE]; TILE]) -> [[u8; TILE]; TILE],
+) {
+    let height = from.len() / width;
+    let (whole_width, whole_height) = (width / TILE * TILE, height / TILE * TILE);
+    for left in (0..whole_width).step_by(TILE) {
+        let columns = to.get_mut(left * height..(left + TILE) * height).unwrap_or_default();
+        for (top, rows) in (0..).step_by(TILE).zip(from.chunks_exact(TILE * width)) {
+            let mut tile = [[0; TILE]; TILE];
+            for (to, row) in tile.iter_mut().zip(rows.chunks_exact(width)) {
+                *to = *row.get(left..).and_then(|row| row.first_chunk()).unwrap_or(to);
+            }
+            let tile = turned(tile);
+            for (column, to) in tile.iter().zip(columns.chunks_exact_mut(height)) {
+                if let Some(room) = to.get_mut(top..).and_then(|to| to.first_chunk_mut()) {
+                    *room = *column;
+                }
+            }
+        }
+    }
+    // The right and the lower border.
+    for y in 0..height {
+        for x in if y < whole_height { whole_width } else { 0 }..width {
+            to[x * height + y] = from[y * width + x];
+        }
+    }
+}
+
+pub(super) fn turned(tile: [[u8; TILE]; TILE]) -> [[u8; TILE]; TILE] {
+    std::array::from_fn(|x| std::array::from_fn(|y| tile[y][x]))
+}

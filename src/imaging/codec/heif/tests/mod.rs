@@ -1,24 +1,14 @@
 //! Decodes the files of `tests/fixtures/heif` (see `tests/fixtures/README.md`), and damaged copies of them.
 
 use std::cell::Cell;
-use std::time::Duration;
 
 use moxcms::ColorProfile;
 
 use super::*;
 use crate::budget::Budget;
-use crate::imaging::{self, Effort, Encoded, Format, WorkBudget, Workspace};
+use crate::imaging::{self, Encoded, Format, WorkBudget, Workspace};
 
-const RECIPE: Recipe = Recipe {
-    max_dim: 160,
-    quality: 90,
-    effort: Effort::Standard,
-    max_pixels: 1_000_000,
-    memory: 1 << 30,
-    keep_exif: false,
-    timeout: Duration::from_secs(20),
-    processor_time: Duration::from_secs(20),
-};
+const RECIPE: Recipe = Recipe { max_dim: 160, quality: 90, memory: 1 << 30, ..Recipe::TEST };
 
 /// Returns the recipe of the default settings with longer time limits, because this build is slow.
 fn default_recipe() -> Recipe {

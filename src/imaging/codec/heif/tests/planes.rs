@@ -9,7 +9,14 @@ fn made(heif: Heif<'_>) -> Encoded {
     let orientation = heif.transform.orientation();
     let picture: Box<dyn Picture + '_> = Box::new(heif);
     let recipe = Recipe { quality: 95, ..RECIPE };
-    let inspected = imaging::Inspected { budget: &budget, picture, exif: None, orientation, recipe };
+    let inspected = imaging::Inspected {
+        budget: &budget,
+        picture,
+        exif: None,
+        orientation,
+        recipe,
+        renditions: imaging::RenditionSizes::default(),
+    };
     inspected.encode(&mut Workspace::default()).unwrap()
 }
 

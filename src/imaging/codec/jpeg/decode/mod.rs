@@ -21,6 +21,7 @@ use self::header::Header;
 use self::part::Part;
 use self::progressive::Progressive;
 use self::sequential::Scan;
+use self::simd::Work;
 use crate::imaging::layout::Model;
 
 /// Bytes of the tables and blocks of a sequential scan.
@@ -91,10 +92,7 @@ impl<'a> Regular<'a> {
         bands: &mut impl BandSink,
     ) -> Result<(), RegularError> {
         let (work, size) = self.work(divisor).ok_or(FallbackReason::Tables)?;
-        match work {
-            Work::Sequential(scan) => simd::run(scan, size, bands),
-            Work::Progressive(file) => simd::run_progressive(file, size, bands),
-        }
+        simd::run(work, size, bands)
     }
 
     #[cfg(any(test, fuzzing))]
@@ -104,10 +102,7 @@ impl<'a> Regular<'a> {
         bands: &mut impl BandSink,
     ) -> Result<(), RegularError> {
         let (work, size) = self.work(divisor).ok_or(FallbackReason::Tables)?;
-        match work {
-            Work::Sequential(scan) => simd::run_anywhere(scan, size, bands),
-            Work::Progressive(file) => simd::run_progressive_anywhere(file, size, bands),
-        }
+        simd::run_anywhere(work, size, bands)
     }
 
     /// Returns the scans with their tables, and the samples on a side of a block. Returns `None` if a table is missing or
@@ -128,13 +123,6 @@ impl<'a> Regular<'a> {
         let pairs = header.parts().iter().map(|part| (part.across, part.down));
         pairs.reduce(|a, b| (choose(a.0, b.0), choose(a.1, b.1))).unwrap_or((1, 1))
     }
-}
-
-/// What is to be decoded, with all tables.
-#[derive(Debug)]
-enum Work<'a> {
-    Sequential(Scan<'a>),
-    Progressive(Progressive<'a>),
 }
 
 /// Returns the samples on a side of a block at `divisor`.

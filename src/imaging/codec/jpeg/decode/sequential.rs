@@ -8,7 +8,7 @@ use super::bands::{BandSink, FallbackReason, RegularError, RowBuffer};
 use super::bits::{Bits, Window};
 use super::header::Header;
 use super::huffman::{AcTable, DcTable, Definition};
-use super::idct::{Block, Coefficients, Factors, PLACE, Quant, portable};
+use super::idct::{Block, PLACE, Quant, Quantised, portable};
 use super::trailer;
 
 const RST0: u8 = 0xD0;
@@ -90,7 +90,7 @@ impl<'a> Scan<'a> {
     pub(super) fn run<const SIZE: usize>(
         mut self,
         bands: &mut impl BandSink,
-        transform: impl Fn(&Coefficients, &Factors, &mut [u8], usize) -> bool,
+        transform: impl Fn(Quantised<'_>, &mut [u8], usize) -> bool,
     ) -> Result<(), RegularError> {
         let steps = steps(&self.channels, SIZE);
         let mut bits = Bits::default();
@@ -204,7 +204,7 @@ fn write<const SIZE: usize>(
     ready: &Pending<'_>,
     block: &Block,
     buffers: &mut [RowBuffer<'_>; 4],
-    transform: &impl Fn(&Coefficients, &Factors, &mut [u8], usize) -> bool,
+    transform: &impl Fn(Quantised<'_>, &mut [u8], usize) -> bool,
 ) -> Result<(), FallbackReason> {
     let step = ready.step;
     let RowBuffer { samples, stride } = &mut buffers[step.component & 3];
@@ -212,11 +212,8 @@ fn write<const SIZE: usize>(
     let samples = samples.get_mut(start..).ok_or(FallbackReason::Range)?;
     if ready.reach > 1 {
         let block = block.first_chunk().ok_or(FallbackReason::Range)?;
-        return if transform(block, &step.channel.quant.factors, samples, *stride) {
-            Ok(())
-        } else {
-            Err(FallbackReason::Range)
-        };
+        let block = Quantised { coefficients: block, factors: &step.channel.quant.factors };
+        return if transform(block, samples, *stride) { Ok(()) } else { Err(FallbackReason::Range) };
     }
     // If a block has only a DC coefficient, all transforms give this value.
     let line = [portable::sample((ready.average + 4) >> 3); SIZE];

@@ -1,6 +1,7 @@
 //! Writes symbols as bits. Byte stuffing (a zero after 0xFF) follows a segment at a time, which makes the search cheap.
 
-use super::symbols::{Counts, INDICES, split};
+use super::huffman::Table;
+use super::symbols::{CLASSES, Counts, INDICES, split};
 
 /// Most bits of a symbol: code and extra bits.
 const MOST_BITS: usize = 16 + 11;
@@ -18,6 +19,17 @@ impl Default for Codes {
 }
 
 impl Codes {
+    /// Returns the codes of the tables of [`CLASSES`].
+    pub(super) fn of(tables: &[Table; 4]) -> Self {
+        let mut codes = Self::default();
+        for (class, table) in CLASSES.into_iter().zip(tables) {
+            for (symbol, code, length) in table.codes() {
+                codes.set(class.start() + usize::from(symbol), code, length);
+            }
+        }
+        codes
+    }
+
     /// Sets the code of the symbol at `index`. The lower four bits of `index` are the number of extra bits.
     pub(super) fn set(&mut self, index: usize, code: u32, length: u32) {
         let extra = u32::from(index.to_le_bytes()[0] % 16);
@@ -34,7 +46,7 @@ impl Codes {
     }
 
     #[inline(always)]
-    fn look_up(&self, symbol: [u8; 4]) -> (u64, u32) {
+    pub(super) fn look_up(&self, symbol: [u8; 4]) -> (u64, u32) {
         let (index, extra) = split(symbol);
         let code = self.0[index];
         (u64::from(code >> 5) | extra, code % 32)
@@ -102,7 +114,7 @@ impl Writer {
 
 /// Appends `raw` with a zero after every 0xFF, which would otherwise look like the start of a marker.
 #[inline(always)]
-fn stuff(raw: &[u8], out: &mut Vec<u8>) {
+pub(super) fn stuff(raw: &[u8], out: &mut Vec<u8>) {
     let (groups, rest) = raw.as_chunks::<TOGETHER>();
     let one_by_one = |bytes: &[u8], out: &mut Vec<u8>| {
         for piece in bytes.split_inclusive(|byte| *byte == u8::MAX) {

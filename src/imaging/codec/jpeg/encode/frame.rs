@@ -1,11 +1,13 @@
 //! Encodes a picture, MCU by MCU.
 
 use super::bits::{Codes, Writer};
+use super::direct::Direct;
 use super::fdct::{Blocks, Samples};
 use super::huffman::Table;
 use super::markers;
 use super::quant::Quant;
-use super::symbols::{Class, SEGMENT, Symbols};
+use super::standard;
+use super::symbols::{CLASSES, Class, SEGMENT, Sink, Symbols};
 use crate::imaging::plane::Plane;
 use crate::imaging::recipe::Effort;
 use crate::imaging::workspace::Workspace;
@@ -33,16 +35,10 @@ impl Frame<'_> {
         transform: impl Fn(&Samples, &Quant, &mut Blocks),
     ) -> Vec<u8> {
         let mut symbols = Symbols::new(workspace);
-        self.gather(&mut symbols, transform);
+        self.gather::<false>(&mut symbols, transform);
         let counts = symbols.counts();
-        let mut codes = Codes::default();
-        let tables = [Class::LumaDc, Class::LumaAc, Class::ChromaDc, Class::ChromaAc].map(|class| {
-            let table = Table::best(&counts[class.start()..][..256]);
-            for (symbol, code, length) in table.codes() {
-                codes.set(class.start() + usize::from(symbol), code, length);
-            }
-            table
-        });
+        let tables = CLASSES.map(|class| Table::best(&counts[class.start()..][..256]));
+        let codes = Codes::of(&tables);
         let bytes = codes.bytes(&counts);
         // Capacity for the header, and for stuffing after one byte in 64, about four times what photos need.
         let mut out = Vec::with_capacity(1024 + bytes + bytes / 64);
@@ -54,9 +50,35 @@ impl Frame<'_> {
         out
     }
 
+    /// Encodes the picture to a file in one pass, with tables that have a code for every symbol. With `TURNED`, the rows of the
+    /// planes are the columns of the picture.
+    #[inline(always)]
+    pub(super) fn encode_once<const TURNED: bool>(
+        &self,
+        workspace: &mut Workspace,
+        transform: impl Fn(&Samples, &Quant, &mut Blocks),
+    ) -> Vec<u8> {
+        let tables = standard::tables();
+        let codes = Codes::of(&tables);
+        // Most photos have less than two bits for a pixel.
+        let pixels = usize::from(self.size[0]) * usize::from(self.size[1]);
+        let mut out = Vec::with_capacity(1024 + pixels / 4);
+        markers::head(&mut out, self.size, &self.quants, tables.each_ref());
+        let mut direct = Direct::new(&codes, workspace.take(Direct::room()), out);
+        self.gather::<TURNED>(&mut direct, transform);
+        let (mut out, raw) = direct.finish();
+        workspace.give(raw);
+        out.extend(markers::END);
+        out
+    }
+
     /// Collects the symbols of all blocks in the order of the file.
     #[inline(always)]
-    fn gather(&self, symbols: &mut Symbols<'_>, transform: impl Fn(&Samples, &Quant, &mut Blocks)) {
+    fn gather<const TURNED: bool>(
+        &self,
+        symbols: &mut impl Sink,
+        transform: impl Fn(&Samples, &Quant, &mut Blocks),
+    ) {
         let [width, height] = self.size.map(usize::from);
         let mut blocks = Blocks::default();
         let mut levels = [0; 3];
@@ -72,9 +94,9 @@ impl Frame<'_> {
                         continue;
                     }
                     let (samples, classes) = if is_luma {
-                        (self.luma(x, upper), LUMA)
+                        (self.luma::<TURNED>(x, upper), LUMA)
                     } else {
-                        (self.chroma(x / 2, y / 2), CHROMA)
+                        (self.chroma::<TURNED>(x / 2, y / 2), CHROMA)
                     };
                     transform(&samples, &self.quants[usize::from(!is_luma)], &mut blocks);
                     for second in [false, true] {
@@ -93,14 +115,20 @@ impl Frame<'_> {
 
     /// Returns two adjacent blocks of luma.
     #[inline(always)]
-    fn luma(&self, x: usize, y: usize) -> Samples {
+    fn luma<const TURNED: bool>(&self, x: usize, y: usize) -> Samples {
         let plane = self.planes[0];
+        if TURNED {
+            let left = cut::<8>(plane, y, x).unwrap_or_else(|| cut_at_edge(plane, y, x));
+            let right = cut::<8>(plane, y, x + 8).unwrap_or_else(|| cut_at_edge(plane, y, x + 8));
+            return std::array::from_fn(|column| bytemuck::must_cast([left[column], right[column]]));
+        }
         cut(plane, x, y).unwrap_or_else(|| cut_at_edge(plane, x, y))
     }
 
     /// Returns a block of each chroma.
     #[inline(always)]
-    fn chroma(&self, x: usize, y: usize) -> Samples {
+    fn chroma<const TURNED: bool>(&self, x: usize, y: usize) -> Samples {
+        let (x, y) = if TURNED { (y, x) } else { (x, y) };
         let [_, blue, red] = self.planes;
         let blue = cut::<8>(blue, x, y).unwrap_or_else(|| cut_at_edge(blue, x, y));
         let red = cut::<8>(red, x, y).unwrap_or_else(|| cut_at_edge(red, x, y));

@@ -6,6 +6,7 @@
 
 mod adaptive;
 mod bits;
+mod direct;
 mod fdct;
 mod frame;
 mod huffman;
@@ -13,6 +14,7 @@ mod markers;
 mod quant;
 mod rgb;
 mod simd;
+mod standard;
 mod symbols;
 
 use self::frame::Frame;
@@ -40,19 +42,49 @@ fn encode(
     Ok(simd::run(&frame, workspace))
 }
 
-/// Encodes planes and returns them to the workspace. Luma has the size of the picture. Fails if the planes have other sizes.
+/// Encodes planes. Luma has the size of the picture. Fails if chroma is smaller than half of it, or if a side is zero or above
+/// 65,500.
 pub(in crate::imaging) fn encode_ycbcr(
-    planes: [Plane; 3],
+    planes: &[Plane; 3],
+    coding: Coding,
+    workspace: &mut Workspace,
+) -> Result<Vec<u8>, ImageError> {
+    encode(planes.each_ref(), planes[0].width, planes[0].height, coding, workspace)
+}
+
+/// Encodes planes as [`encode_ycbcr`] does, in a third less time, to a file that is about one per cent longer. With `is_turned`, the
+/// rows of all planes are the columns of the picture.
+pub(in crate::imaging) fn encode_once(
+    planes: &[Plane; 3],
+    is_turned: bool,
     coding: Coding,
     workspace: &mut Workspace,
 ) -> Result<Vec<u8>, ImageError> {
     let (width, height) = (planes[0].width, planes[0].height);
-    let file = encode(planes.each_ref(), width, height, coding, workspace);
-    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
-    file
+    // The checks are the same for both directions.
+    let mut frame = Frame::new(planes.each_ref(), width, height, coding).ok_or(ImageError::Corrupt)?;
+    if is_turned {
+        frame.size.reverse();
+    }
+    Ok(simd::run_once(&frame, is_turned, workspace))
 }
 
-/// Encodes `width` x `height` RGB pixels as `coding` says. Fails on a wrong length, or a side of zero or above 65,500.
+/// Converts `width` x `height` RGB pixels to the planes that [`encode_ycbcr`] takes. Chroma may be wider than half of the
+/// picture. Fails on a wrong length, or a side of zero or above 65,500.
+pub(in crate::imaging) fn planes_of_rgb(
+    pixels: &[u8],
+    width: usize,
+    height: usize,
+    workspace: &mut Workspace,
+) -> Result<[Plane; 3], ImageError> {
+    if !is_possible(width, height) || pixels.len() != width * height * 3 {
+        return Err(ImageError::Corrupt);
+    }
+    Ok(simd::planes(pixels, width, height, workspace))
+}
+
+/// Encodes `width` x `height` RGB pixels as `coding` says.
+#[cfg(test)]
 pub(in crate::imaging) fn encode_rgb(
     pixels: &[u8],
     width: usize,
@@ -60,13 +92,7 @@ pub(in crate::imaging) fn encode_rgb(
     coding: Coding,
     workspace: &mut Workspace,
 ) -> Result<Vec<u8>, ImageError> {
-    if !is_possible(width, height) || pixels.len() != width * height * 3 {
-        return Err(ImageError::Corrupt);
-    }
-    let planes = simd::planes(pixels, width, height, workspace);
-    let file = encode(planes.each_ref(), width, height, coding, workspace);
-    planes.into_iter().for_each(|plane| workspace.give_plane(plane));
-    file
+    encode_ycbcr(&planes_of_rgb(pixels, width, height, workspace)?, coding, workspace)
 }
 
 fn is_possible(width: usize, height: usize) -> bool {

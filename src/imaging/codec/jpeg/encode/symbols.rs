@@ -13,8 +13,8 @@ const MOST_IN_BLOCK: usize = 64;
 /// Bytes of a segment, which stays in the second-level cache until its symbols are counted.
 pub(super) const SEGMENT: usize = 256 << 10;
 
-const END_OF_BLOCK: u32 = 0x00;
-const SIXTEEN_ZEROS: u32 = 0xF0;
+pub(super) const END_OF_BLOCK: u32 = 0x00;
+pub(super) const SIXTEEN_ZEROS: u32 = 0xF0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
@@ -24,6 +24,9 @@ pub(super) enum Class {
     ChromaAc,
 }
 
+/// All classes, in the order of their tables in the file.
+pub(super) const CLASSES: [Class; 4] = [Class::LumaDc, Class::LumaAc, Class::ChromaDc, Class::ChromaAc];
+
 impl Class {
     /// Returns the index of the class's first symbol.
     pub(super) fn start(self) -> usize {
@@ -31,7 +34,7 @@ impl Class {
     }
 
     #[inline]
-    fn offset(self) -> u32 {
+    pub(super) fn offset(self) -> u32 {
         match self {
             Self::LumaDc => 0,
             Self::LumaAc => 0x100,
@@ -42,7 +45,7 @@ impl Class {
 }
 
 /// Maps the low 12 bits of a level to the number of its extra bits, and to their value shifted left by [`INDEX_BITS`].
-static LEVELS: [u32; 4096] = {
+pub(super) static LEVELS: [u32; 4096] = {
     let mut levels = [0; 4096];
     let mut level: u32 = 1;
     while level < 2048 {
@@ -64,6 +67,23 @@ pub(super) fn split(symbol: [u8; 4]) -> (usize, u64) {
 /// The number of occurrences of each symbol, by class and symbol.
 pub(super) type Counts = [u32; INDICES];
 
+/// Takes the blocks of a picture in the order of the file.
+pub(super) trait Sink {
+    /// Adds a block: the `coefficients` at the indices in `PLACES`, plus `shift`. Replaces `level`, the DC level of the
+    /// previous block, with that of this block.
+    fn add(
+        &mut self,
+        classes: [Class; 2],
+        coefficients: &[i16; 256],
+        shift: u8,
+        present: u64,
+        level: &mut i16,
+    );
+
+    /// Adds an empty block that completes an MCU: a DC difference of zero and no AC coefficients.
+    fn add_dummy(&mut self, classes: [Class; 2]);
+}
+
 /// A buffer of symbols that is written once and read in the same order.
 #[derive(Debug)]
 pub(super) struct Symbols<'w> {
@@ -79,65 +99,6 @@ impl<'w> Symbols<'w> {
     pub(super) fn new(workspace: &'w mut Workspace) -> Self {
         let segment = workspace.take(SEGMENT);
         Self { workspace, full: Vec::new(), segment, used: 0, counts: [[0; INDICES]; 2] }
-    }
-
-    /// Adds a block: the `coefficients` at the indices in `PLACES`, plus `shift`. Replaces `level`, the DC level of the
-    /// previous block, with that of this block.
-    #[inline(always)]
-    pub(super) fn add(
-        &mut self,
-        [dc, ac]: [Class; 2],
-        coefficients: &[i16; 256],
-        shift: u8,
-        present: u64,
-        level: &mut i16,
-    ) {
-        if self.segment.len() - self.used < 4 * MOST_IN_BLOCK {
-            self.seal();
-        }
-        let free = self.segment.get_mut(self.used..).unwrap_or_default();
-        let Some(room) = free.as_chunks_mut().0.first_chunk_mut::<MOST_IN_BLOCK>() else { return };
-        let look_up = |level: i16| LEVELS[usize::from(level.cast_unsigned()) % LEVELS.len()];
-        let now = coefficients[usize::from(shift)];
-        room[0] = (dc.offset() + look_up(now.wrapping_sub(*level))).to_le_bytes();
-        *level = now;
-        let mut count = 1;
-        let mut put = |symbol: u32| {
-            // A block never has enough symbols to overwrite one.
-            room[count % MOST_IN_BLOCK] = (ac.offset() + symbol).to_le_bytes();
-            count += 1;
-        };
-        let mut rest = present & !1;
-        let mut before = 0;
-        while rest != 0 {
-            let index = rest.trailing_zeros();
-            rest &= rest - 1;
-            let mut run = index - before - 1;
-            before = index;
-            while run > 15 {
-                put(SIXTEEN_ZEROS);
-                run -= 16;
-            }
-            let place = PLACES[index as usize % PLACES.len()].wrapping_add(shift);
-            put((run << 4) + look_up(coefficients[usize::from(place)]));
-        }
-        if before != 63 {
-            put(END_OF_BLOCK);
-        }
-        self.used += 4 * count;
-    }
-
-    /// Adds an empty block that completes an MCU: a DC difference of zero and no AC coefficients.
-    pub(super) fn add_dummy(&mut self, [dc, ac]: [Class; 2]) {
-        if self.segment.len() - self.used < 4 * MOST_IN_BLOCK {
-            self.seal();
-        }
-        for symbol in [dc.offset(), ac.offset() + END_OF_BLOCK] {
-            if let Some(room) = self.segment.get_mut(self.used..self.used + 4) {
-                room.copy_from_slice(&symbol.to_le_bytes());
-                self.used += 4;
-            }
-        }
     }
 
     /// Counts the symbols of a segment while they are in the cache, and begins the next segment.
@@ -182,5 +143,63 @@ impl<'w> Symbols<'w> {
         }
         self.workspace.give(self.segment);
         self.workspace
+    }
+}
+
+impl Sink for Symbols<'_> {
+    #[inline(always)]
+    fn add(
+        &mut self,
+        [dc, ac]: [Class; 2],
+        coefficients: &[i16; 256],
+        shift: u8,
+        present: u64,
+        level: &mut i16,
+    ) {
+        if self.segment.len() - self.used < 4 * MOST_IN_BLOCK {
+            self.seal();
+        }
+        let free = self.segment.get_mut(self.used..).unwrap_or_default();
+        let Some(room) = free.as_chunks_mut().0.first_chunk_mut::<MOST_IN_BLOCK>() else { return };
+        let look_up = |level: i16| LEVELS[usize::from(level.cast_unsigned()) % LEVELS.len()];
+        let now = coefficients[usize::from(shift)];
+        room[0] = (dc.offset() + look_up(now.wrapping_sub(*level))).to_le_bytes();
+        *level = now;
+        let mut count = 1;
+        let mut put = |symbol: u32| {
+            // A block never has enough symbols to overwrite one.
+            room[count % MOST_IN_BLOCK] = (ac.offset() + symbol).to_le_bytes();
+            count += 1;
+        };
+        let mut rest = present & !1;
+        let mut before = 0;
+        while rest != 0 {
+            let index = rest.trailing_zeros();
+            rest &= rest - 1;
+            let mut run = index - before - 1;
+            before = index;
+            while run > 15 {
+                put(SIXTEEN_ZEROS);
+                run -= 16;
+            }
+            let place = PLACES[index as usize % PLACES.len()].wrapping_add(shift);
+            put((run << 4) + look_up(coefficients[usize::from(place)]));
+        }
+        if before != 63 {
+            put(END_OF_BLOCK);
+        }
+        self.used += 4 * count;
+    }
+
+    fn add_dummy(&mut self, [dc, ac]: [Class; 2]) {
+        if self.segment.len() - self.used < 4 * MOST_IN_BLOCK {
+            self.seal();
+        }
+        for symbol in [dc.offset(), ac.offset() + END_OF_BLOCK] {
+            if let Some(room) = self.segment.get_mut(self.used..self.used + 4) {
+                room.copy_from_slice(&symbol.to_le_bytes());
+                self.used += 4;
+            }
+        }
     }
 }

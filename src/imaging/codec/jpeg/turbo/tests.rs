@@ -6,17 +6,15 @@ use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
 use super::survey::Survey;
 use crate::imaging::work_budget::processor_time;
-use crate::imaging::{Effort, Encoded, Format, ImageError, Recipe, WorkBudget, Workspace, make};
+use crate::imaging::{Encoded, Format, ImageError, Recipe, WorkBudget, Workspace, make};
 
 const RECIPE: Recipe = Recipe {
     max_dim: 160,
     quality: 90,
-    effort: Effort::Standard,
     max_pixels: 120_000_000,
     memory: 208 << 20,
-    keep_exif: false,
-    timeout: Duration::from_secs(20),
     processor_time: Duration::from_secs(5),
+    ..Recipe::TEST
 };
 
 fn made(file: &[u8]) -> Result<Encoded, ImageError> {

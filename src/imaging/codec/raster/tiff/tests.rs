@@ -17,14 +17,11 @@ const SHORT: u16 = 3;
 const LONG: u16 = 4;
 
 const RECIPE: Recipe = Recipe {
-    max_dim: 64,
     quality: 95,
-    effort: Effort::Standard,
     max_pixels: 120_000_000,
-    memory: 64 << 20,
-    keep_exif: false,
     timeout: Duration::from_secs(3600),
     processor_time: Duration::from_secs(3600),
+    ..Recipe::TEST
 };
 
 type Tag = (u16, u16, Vec<u32>);

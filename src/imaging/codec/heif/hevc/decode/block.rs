@@ -9,7 +9,7 @@ use super::residual::{Coded, Residual};
 use super::sample::Sample;
 use super::scaler::Scaling;
 use super::tables;
-use super::transform;
+use super::transform::{self, Cosines};
 use super::tree::Unit;
 use crate::imaging::codec::heif::picture::Chroma;
 
@@ -182,7 +182,7 @@ impl<S: Sample, I: Isa> Decoder<'_, S, I> {
         } else if log2 == 2 && !is_chroma {
             self.isa.sine(coefficients, residuals, depth);
         } else {
-            self.isa.cosine(coefficients, residuals, log2, extent, depth);
+            self.isa.cosine(Cosines { coefficients, residuals, log2, extent, depth });
         }
     }
 

@@ -27,6 +27,7 @@ mod scaler;
 mod tables;
 mod transform;
 mod tree;
+mod unfiltered;
 mod unit;
 
 use self::isa::{Isa, Portable};

@@ -8,6 +8,7 @@ use super::maps::{Maps, TreeBlock};
 use super::residual::Tools;
 use super::sample::{Plane, Sample};
 use super::transform;
+use super::unfiltered::Unfiltered;
 use super::{deblock, sao};
 use crate::imaging::codec::heif::hevc::pps::Pps;
 use crate::imaging::codec::heif::hevc::slice::{Segment, Slice};
@@ -198,14 +199,16 @@ impl<'a, S: Sample, I: Isa> Decoder<'a, S, I> {
         }
         let (_, down) = self.sps.blocks();
         let mut sao = sao::Filter::new(self.sps);
+        let mut picture =
+            Unfiltered { sps: self.sps, pps: self.pps, maps: &self.maps, planes: &mut self.planes };
         for row in 0..down {
-            deblock::row(self.isa, self.sps, self.pps, &self.maps, &mut self.planes, row);
+            deblock::row(self.isa, &mut picture, row);
             // The last lines of a row change when the edge below them is filtered.
             if let Some(before) = row.checked_sub(1) {
-                sao.row(self.isa, self.sps, self.pps, &self.maps, &mut self.planes, before);
+                sao.row(self.isa, &mut picture, before);
             }
         }
-        sao.row(self.isa, self.sps, self.pps, &self.maps, &mut self.planes, down - 1);
+        sao.row(self.isa, &mut picture, down - 1);
         Ok(self.planes)
     }
 

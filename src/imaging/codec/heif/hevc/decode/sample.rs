@@ -13,14 +13,27 @@ pub(super) trait Wide:
 impl Wide for u16 {}
 impl Wide for u32 {}
 
-pub(super) trait Sample: bytemuck::Pod + Default + PartialEq {
+pub(super) trait Sample: bytemuck::Pod + Default + PartialEq + Into<i32> {
     /// Holds 64 times the largest sample.
-    type Wide: Wide;
+    type Wide: Wide + From<Self> + Into<u32>;
 
-    fn wide(self) -> Self::Wide;
+    #[inline(always)]
+    fn wide(self) -> Self::Wide {
+        Self::Wide::from(self)
+    }
+
     /// Narrows a weighted mean of samples.
-    fn narrow(wide: Self::Wide) -> Self;
-    fn get(self) -> i32;
+    #[inline(always)]
+    fn narrow(wide: Self::Wide) -> Self {
+        let wide: u32 = wide.into();
+        Self::new(wide as i32)
+    }
+
+    #[inline(always)]
+    fn get(self) -> i32 {
+        self.into()
+    }
+
     /// Narrows a value that was clipped to the depth.
     fn new(value: i32) -> Self;
     /// Returns the sum of a sample and a residual, clipped to `0..=most`.
@@ -30,21 +43,6 @@ pub(super) trait Sample: bytemuck::Pod + Default + PartialEq {
 
 impl Sample for u8 {
     type Wide = u16;
-
-    #[inline(always)]
-    fn wide(self) -> u16 {
-        self.into()
-    }
-
-    #[inline(always)]
-    fn narrow(wide: u16) -> Self {
-        wide as Self
-    }
-
-    #[inline(always)]
-    fn get(self) -> i32 {
-        self.into()
-    }
 
     #[inline(always)]
     fn new(value: i32) -> Self {
@@ -63,21 +61,6 @@ impl Sample for u8 {
 
 impl Sample for u16 {
     type Wide = u32;
-
-    #[inline(always)]
-    fn wide(self) -> u32 {
-        self.into()
-    }
-
-    #[inline(always)]
-    fn narrow(wide: u32) -> Self {
-        wide as Self
-    }
-
-    #[inline(always)]
-    fn get(self) -> i32 {
-        self.into()
-    }
 
     #[inline(always)]
     fn new(value: i32) -> Self {

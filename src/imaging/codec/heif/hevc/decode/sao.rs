@@ -6,6 +6,7 @@
 use super::isa::{Isa, Kernel};
 use super::maps::{Kind, Maps, Sao};
 use super::sample::{Plane, Sample};
+use super::unfiltered::Unfiltered;
 use crate::imaging::codec::heif::hevc::pps::Pps;
 use crate::imaging::codec::heif::hevc::sps::Sps;
 use crate::imaging::codec::heif::picture::Chroma;
@@ -27,15 +28,8 @@ impl<S: Sample> Filter<S> {
     }
 
     /// Filters a row of coding tree blocks. The lines below must be free of blocking already.
-    pub(super) fn row<I: Isa>(
-        &mut self,
-        isa: I,
-        sps: &Sps,
-        pps: &Pps,
-        maps: &Maps,
-        planes: &mut [Plane<S>; 3],
-        row: usize,
-    ) {
+    pub(super) fn row<I: Isa>(&mut self, isa: I, picture: &mut Unfiltered<'_, S>, row: usize) {
+        let Unfiltered { sps, pps, maps, planes } = picture;
         if !sps.sao {
             return;
         }

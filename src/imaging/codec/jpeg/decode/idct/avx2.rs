@@ -3,15 +3,15 @@
 use std::arch::x86_64::*;
 
 use super::fix::*;
-use super::{CONST_BITS, Coefficients, Factors, MOST_IN_COLUMN, PASS1_BITS, write};
+use super::{CONST_BITS, Coefficients, MOST_IN_COLUMN, PASS1_BITS, Quantised, write};
 use crate::imaging::codec::jpeg::dct::pair;
 
 /// Returns the four dequantised pairs of rows of a block, and whether they may be transformed.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn dequantise(block: &Coefficients, factors: &Factors) -> ([__m256i; 4], bool) {
+fn dequantise(Quantised { coefficients, factors }: Quantised<'_>) -> ([__m256i; 4], bool) {
     let mut rows = [_mm256_setzero_si256(); 4];
-    let (coefficients, _) = block.as_chunks::<16>();
+    let (coefficients, _) = coefficients.as_chunks::<16>();
     let (factors, _) = factors.as_chunks::<16>();
     for ((row, coefficients), factors) in rows.iter_mut().zip(coefficients).zip(factors) {
         *row = _mm256_mullo_epi16(bytemuck::must_cast(*coefficients), bytemuck::must_cast(*factors));
@@ -102,13 +102,8 @@ fn turn4(rows: [__m256i; 4]) -> [__m256i; 2] {
 /// Transforms a block to all 64 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn full(
-    block: &Coefficients,
-    factors: &Factors,
-    samples: &mut [u8],
-    stride: usize,
-) -> bool {
-    let (rows, is_sound) = dequantise(block, factors);
+pub(in super::super) fn full(block: Quantised<'_>, samples: &mut [u8], stride: usize) -> bool {
+    let (rows, is_sound) = dequantise(block);
     let columns = pass8::<{ CONST_BITS + PASS1_BITS + 3 }>(turn8(pass8::<{ CONST_BITS - PASS1_BITS }>(rows)));
     let narrow = |a: usize| -> __m256i {
         let first = _mm256_packs_epi32(columns[a], columns[a + 1]);
@@ -129,13 +124,8 @@ pub(in super::super) fn full(
 /// Transforms a block to 4 x 4 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn half(
-    block: &Coefficients,
-    factors: &Factors,
-    samples: &mut [u8],
-    stride: usize,
-) -> bool {
-    let (rows, is_sound) = dequantise(block, factors);
+pub(in super::super) fn half(block: Quantised<'_>, samples: &mut [u8], stride: usize) -> bool {
+    let (rows, is_sound) = dequantise(block);
     let turned = turn4(pass4::<{ CONST_BITS - PASS1_BITS + 1 }>(rows));
     let upper = |halves: __m256i| _mm256_permute4x64_epi64::<0xEE>(halves);
     let pairs = [turned[0], turned[1], upper(turned[0]), upper(turned[1])];
@@ -179,13 +169,8 @@ fn pass4<const SHIFT: i32>([p04, p26, p71, p35]: [__m256i; 4]) -> [__m256i; 4] {
 /// Transforms a block to 2 x 2 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn quarter(
-    block: &Coefficients,
-    factors: &Factors,
-    samples: &mut [u8],
-    stride: usize,
-) -> bool {
-    let (rows, is_sound) = dequantise(block, factors);
+pub(in super::super) fn quarter(block: Quantised<'_>, samples: &mut [u8], stride: usize) -> bool {
+    let (rows, is_sound) = dequantise(block);
     let [upper, lower] = pass2::<{ CONST_BITS - PASS1_BITS + 2 }>(rows);
     let first = _mm256_castsi256_ps(_mm256_packs_epi32(upper, lower));
     let even = _mm256_castps_si256(_mm256_shuffle_ps::<0x08>(first, first));

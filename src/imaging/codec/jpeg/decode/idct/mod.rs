@@ -3,16 +3,12 @@
 //! Blocks whose sums might not fit 16 bits are refused, because libjpeg-turbo's variants (C, SSE, AVX2, Neon) differ for them.
 //! Blocks that were encoded from 8-bit samples have far smaller sums.
 
-#[cfg(target_arch = "x86_64")]
-pub(super) mod avx2;
-#[cfg(target_arch = "aarch64")]
-pub(super) mod neon;
 pub(super) mod portable;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg_attr(target_arch = "x86_64", path = "avx2.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "neon.rs")]
+pub(super) mod vector;
 
-#[cfg(target_arch = "x86_64")]
-pub(super) use self::avx2 as vector;
-#[cfg(target_arch = "aarch64")]
-pub(super) use self::neon as vector;
 use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 
 /// Coefficients of a block, in the order of [`PLACE`].
@@ -49,6 +45,13 @@ pub(super) const PLACE: [u8; 64] = {
 
 /// Quantisation factors, placed as in [`Block`].
 pub(super) type Factors = [i16; 64];
+
+/// A block before it is dequantised.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quantised<'a> {
+    pub(super) coefficients: &'a Coefficients,
+    pub(super) factors: &'a Factors,
+}
 
 /// The quantisation table of a component, with the limits of its coefficients.
 #[derive(Debug)]

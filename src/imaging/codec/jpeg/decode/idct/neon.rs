@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::fix::*;
-use super::{CONST_BITS, Coefficients, Factors, MOST_IN_COLUMN, PASS1_BITS, write};
+use super::{CONST_BITS, Coefficients, MOST_IN_COLUMN, PASS1_BITS, Quantised, write};
 
 /// Rows or columns of 16-bit numbers, by their index.
 type Lines<T> = [T; 8];
@@ -11,9 +11,9 @@ type Lines<T> = [T; 8];
 /// Returns the dequantised rows of a block, and whether they may be transformed. Their columns are as [`in_order`] takes them.
 #[inline]
 #[target_feature(enable = "neon")]
-fn dequantise(block: &Coefficients, factors: &Factors) -> (Lines<int16x8_t>, bool) {
+fn dequantise(Quantised { coefficients, factors }: Quantised<'_>) -> (Lines<int16x8_t>, bool) {
     let mut rows = [vdupq_n_s16(0); 8];
-    let (coefficients, _) = block.as_chunks::<8>();
+    let (coefficients, _) = coefficients.as_chunks::<8>();
     let (factors, _) = factors.as_chunks::<8>();
     let products =
         |at: usize| vmulq_s16(bytemuck::must_cast(coefficients[at]), bytemuck::must_cast(factors[at]));
@@ -143,15 +143,10 @@ fn turn8(rows: Lines<int16x8_t>) -> Lines<int16x8_t> {
 /// Transforms a block to all 64 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in super::super) fn full(
-    block: &Coefficients,
-    factors: &Factors,
-    samples: &mut [u8],
-    stride: usize,
-) -> bool {
+pub(in super::super) fn full(block: Quantised<'_>, samples: &mut [u8], stride: usize) -> bool {
     const FIRST: i32 = CONST_BITS - PASS1_BITS;
     const SECOND: i32 = CONST_BITS + PASS1_BITS + 3 - 16;
-    let (rows, is_sound) = dequantise(block, factors);
+    let (rows, is_sound) = dequantise(block);
     let (even, odd) = pass8(rows);
     let mut rows = [vdupq_n_s16(0); 8];
     for index in 0..4 {
@@ -184,15 +179,10 @@ pub(in super::super) fn full(
 /// Transforms a block to 4 x 4 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in super::super) fn half(
-    block: &Coefficients,
-    factors: &Factors,
-    samples: &mut [u8],
-    stride: usize,
-) -> bool {
+pub(in super::super) fn half(block: Quantised<'_>, samples: &mut [u8], stride: usize) -> bool {
     const FIRST: i32 = CONST_BITS - PASS1_BITS + 1;
     const SECOND: i32 = CONST_BITS + PASS1_BITS + 3 + 1 - 16;
-    let (rows, is_sound) = dequantise(block, factors);
+    let (rows, is_sound) = dequantise(block);
     let (even, odd) = pass4(rows);
     let row0 = even[0].plus(odd[0]).rounded::<FIRST>();
     let row1 = even[1].plus(odd[1]).rounded::<FIRST>();
@@ -245,15 +235,10 @@ fn columns4([c07, c41, c23, c65]: [int16x8_t; 4]) -> ([int32x4_t; 2], [int32x4_t
 /// Transforms a block to 2 x 2 samples. Returns true if it succeeded.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in super::super) fn quarter(
-    block: &Coefficients,
-    factors: &Factors,
-    samples: &mut [u8],
-    stride: usize,
-) -> bool {
+pub(in super::super) fn quarter(block: Quantised<'_>, samples: &mut [u8], stride: usize) -> bool {
     const FIRST: i32 = CONST_BITS - PASS1_BITS + 2;
     const SECOND: i32 = CONST_BITS + PASS1_BITS + 3 + 2;
-    let (rows, is_sound) = dequantise(block, factors);
+    let (rows, is_sound) = dequantise(block);
     let even = Sums::shifted::<{ CONST_BITS + 2 }>(rows[0]);
     let odd = Sums::of(rows[1], F_3_624).and(rows[3], -F_1_272).and(rows[5], F_0_850).and(rows[7], -F_0_720);
     let (upper, lower) = (even.plus(odd).rounded::<FIRST>(), even.minus(odd).rounded::<FIRST>());

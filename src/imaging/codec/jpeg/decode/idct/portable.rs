@@ -1,17 +1,17 @@
 //! Implements the transforms without SIMD, for every processor.
 
 use super::fix::*;
-use super::{CONST_BITS, Coefficients, Factors, MOST_IN_COLUMN, PASS1_BITS, place};
+use super::{CONST_BITS, MOST_IN_COLUMN, PASS1_BITS, Quantised, place};
 
 type Line = [i32; 8];
 
 /// Returns the dequantised columns of a block, or `None` if their sums are too large.
-fn dequantise(block: &Coefficients, factors: &Factors) -> Option<[Line; 8]> {
+fn dequantise(Quantised { coefficients, factors }: Quantised<'_>) -> Option<[Line; 8]> {
     let mut columns = [[0; 8]; 8];
     for (at, column) in columns.iter_mut().enumerate() {
         for (row, value) in column.iter_mut().enumerate() {
             let place = place(row, at);
-            *value = i32::from(block[place]) * i32::from(factors[place]);
+            *value = i32::from(coefficients[place]) * i32::from(factors[place]);
         }
         if column.iter().map(|value| value.unsigned_abs()).sum::<u32>() > u32::from(MOST_IN_COLUMN) {
             return None;
@@ -65,14 +65,13 @@ fn pass2(line: Line, shift: i32) -> [i32; 2] {
 /// Runs both passes of a transform and writes the samples. Returns false if the block was refused or the buffer is too small.
 #[inline(always)]
 fn transform<const SIZE: usize>(
-    block: &Coefficients,
-    factors: &Factors,
+    block: Quantised<'_>,
     samples: &mut [u8],
     stride: usize,
     pass: fn(Line, i32) -> [i32; SIZE],
     extra: i32,
 ) -> bool {
-    let Some(columns) = dequantise(block, factors) else { return false };
+    let Some(columns) = dequantise(block) else { return false };
     let between = columns.map(|column| pass(column, CONST_BITS - PASS1_BITS + extra));
     for row in 0..SIZE {
         let line = pass(between.map(|column| column[row]), CONST_BITS + PASS1_BITS + 3 + extra);
@@ -88,31 +87,16 @@ pub(in super::super) fn sample(value: i32) -> u8 {
 }
 
 /// Transforms a block to all 64 samples. Returns true if it succeeded.
-pub(in super::super) fn full(
-    block: &Coefficients,
-    factors: &Factors,
-    samples: &mut [u8],
-    stride: usize,
-) -> bool {
-    transform(block, factors, samples, stride, pass8, 0)
+pub(in super::super) fn full(block: Quantised<'_>, samples: &mut [u8], stride: usize) -> bool {
+    transform(block, samples, stride, pass8, 0)
 }
 
 /// Transforms a block to 4 x 4 samples. Returns true if it succeeded.
-pub(in super::super) fn half(
-    block: &Coefficients,
-    factors: &Factors,
-    samples: &mut [u8],
-    stride: usize,
-) -> bool {
-    transform(block, factors, samples, stride, pass4, 1)
+pub(in super::super) fn half(block: Quantised<'_>, samples: &mut [u8], stride: usize) -> bool {
+    transform(block, samples, stride, pass4, 1)
 }
 
 /// Transforms a block to 2 x 2 samples. Returns true if it succeeded.
-pub(in super::super) fn quarter(
-    block: &Coefficients,
-    factors: &Factors,
-    samples: &mut [u8],
-    stride: usize,
-) -> bool {
-    transform(block, factors, samples, stride, pass2, 2)
+pub(in super::super) fn quarter(block: Quantised<'_>, samples: &mut [u8], stride: usize) -> bool {
+    transform(block, samples, stride, pass2, 2)
 }

@@ -2,32 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use super::PLACE;
+use super::mask_tables;
 use crate::imaging::codec::jpeg::decode::idct::Coefficients;
 
-/// For each coefficient, as it is placed in a block, the byte of a mask that contains its bit; then a byte of zeros.
-const BYTES: [[[u8; 2]; 16]; 4] = {
-    let mut bytes = [[[0, 0x80]; 16]; 4];
-    let mut at = 0;
-    while at < 64 {
-        let place = PLACE[at] as usize;
-        bytes[place / 16][place % 16][0] = (63 - at).to_le_bytes()[0] / 8;
-        at += 1;
-    }
-    bytes
-};
-
-/// For each coefficient, its bit in that byte.
-const BITS: [[u16; 16]; 4] = {
-    let mut bits = [[0; 16]; 4];
-    let mut at = 0;
-    while at < 64 {
-        let place = PLACE[at] as usize;
-        bits[place / 16][place % 16] = 1 << ((63 - at) % 8);
-        at += 1;
-    }
-    bits
-};
+const BYTES: [[[u8; 2]; 16]; 4] = mask_tables::bytes();
+const BITS: [[u16; 16]; 4] = mask_tables::bits();
 
 /// Adds `unit` to the absolute values of the coefficients `grown`, none of which is zero.
 #[inline]

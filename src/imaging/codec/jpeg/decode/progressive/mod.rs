@@ -7,31 +7,29 @@
 //! The files that this decoder accepts, and why, are in [`header`].
 
 mod average;
-#[cfg(target_arch = "x86_64")]
-pub(super) mod avx2;
 mod first;
 mod header;
-#[cfg(target_arch = "aarch64")]
-pub(super) mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod mask_tables;
 mod refine;
 mod source;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg_attr(target_arch = "x86_64", path = "avx2.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "neon.rs")]
+pub(super) mod vector;
 
 use std::rc::Rc;
 
 use self::average::Average;
-#[cfg(target_arch = "x86_64")]
-pub(super) use self::avx2 as vector;
 use self::first::First;
 pub(super) use self::header::{Progression, ScanHeader, entropy_coded};
-#[cfg(target_arch = "aarch64")]
-pub(super) use self::neon as vector;
 pub(super) use self::refine::{Masks, deposit, grow};
 use self::refine::{Refinement, SignTable};
 use self::source::Source;
 use super::bands::{BandSink, FallbackReason, RegularError, RowBuffer};
 use super::header::Header;
 use super::huffman::{AcTable, DcTable};
-use super::idct::{Coefficients, Factors, PLACE, Quant, portable};
+use super::idct::{Coefficients, Factors, PLACE, Quant, Quantised, portable};
 use super::sequential::shared;
 use super::trailer;
 
@@ -156,7 +154,7 @@ impl<'a> Progressive<'a> {
         mut self,
         bands: &mut impl BandSink,
         masks: &Masks<impl Fn(u64, u64) -> u64, impl Fn(&mut Coefficients, u64, i16)>,
-        transform: impl Fn(&Coefficients, &Factors, &[u16; 64], &mut [u8], usize) -> bool,
+        transform: impl Fn(Quantised<'_>, &[u16; 64], &mut [u8], usize) -> bool,
     ) -> Result<(), RegularError> {
         for mcu_row in 0..self.mcu_rows {
             for Scan { source, coder } in &mut self.scans {
@@ -195,7 +193,7 @@ impl<'a> Progressive<'a> {
 fn write_row<const SIZE: usize>(
     channel: &mut Channel,
     buffer: &mut RowBuffer<'_>,
-    transform: &impl Fn(&Coefficients, &Factors, &[u16; 64], &mut [u8], usize) -> bool,
+    transform: &impl Fn(Quantised<'_>, &[u16; 64], &mut [u8], usize) -> bool,
 ) -> Result<(), FallbackReason> {
     let RowBuffer { samples, stride } = buffer;
     let (factor, most) = (i32::from(channel.factors[0]), channel.most[0]);
@@ -205,7 +203,8 @@ fn write_row<const SIZE: usize>(
         for (at, (block, nonzero)) in blocks.iter_mut().zip(nonzero).enumerate() {
             let samples = line.get_mut(at * SIZE..).ok_or(FallbackReason::Range)?;
             if SIZE > 1 && *nonzero != 0 {
-                if !transform(block, &channel.factors, &channel.most, samples, *stride) {
+                let quantised = Quantised { coefficients: block, factors: &channel.factors };
+                if !transform(quantised, &channel.most, samples, *stride) {
                     return Err(FallbackReason::Range);
                 }
             } else {

@@ -8,16 +8,18 @@ use crate::imaging::codec::jpeg::dct::{ZIGZAG, pair};
 use crate::imaging::codec::jpeg::encode::adaptive::DeadZone;
 use crate::imaging::codec::jpeg::encode::quant::Quant;
 
-/// Transforms and quantises two blocks. With `ADAPTIVE`, coefficients in the dead zone become zero.
+/// Transforms and quantises two blocks. With `ADAPTIVE`, coefficients in the dead zone become zero. With `TURNED`, the rows of
+/// samples are the columns of the blocks.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in super::super) fn transform<const ADAPTIVE: bool>(
+pub(in super::super) fn transform<const ADAPTIVE: bool, const TURNED: bool>(
     samples: &Samples,
     quant: &Quant,
     blocks: &mut Blocks,
 ) {
     let rows = samples.map(|row| _mm256_cvtepu8_epi16(bytemuck::must_cast(row)));
-    let mut columns = pass::<{ CONST_BITS - PASS1_BITS }>(turn(rows));
+    let rows = if TURNED { rows } else { turn(rows) };
+    let mut columns = pass::<{ CONST_BITS - PASS1_BITS }>(rows);
     columns[0] = _mm256_sub_epi16(_mm256_slli_epi16::<PASS1_BITS>(columns[0]), _mm256_set1_epi16(LEVEL));
     columns[4] = _mm256_slli_epi16::<PASS1_BITS>(columns[4]);
     let mut rows = pass::<{ CONST_BITS + PASS1_BITS }>(turn(columns));

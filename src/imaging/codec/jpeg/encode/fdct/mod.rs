@@ -1,16 +1,12 @@
 //! Transforms samples to quantised coefficients, bit for bit as libjpeg-turbo's "slow" integer transform. Two blocks are
 //! transformed at once, because they fill a register side by side.
 
-#[cfg(target_arch = "x86_64")]
-pub(super) mod avx2;
-#[cfg(target_arch = "aarch64")]
-pub(super) mod neon;
 pub(super) mod portable;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg_attr(target_arch = "x86_64", path = "avx2.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "neon.rs")]
+pub(super) mod vector;
 
-#[cfg(target_arch = "x86_64")]
-pub(super) use self::avx2 as vector;
-#[cfg(target_arch = "aarch64")]
-pub(super) use self::neon as vector;
 use crate::imaging::codec::jpeg::dct::{CONST_BITS, PASS1_BITS, ZIGZAG, fix};
 
 /// Samples of two blocks: each row has eight of the first and eight of the second.

@@ -10,7 +10,7 @@ use crate::imaging::codec::jpeg::encode::quant::Quant;
 /// Transforms and quantises two blocks. With `ADAPTIVE`, coefficients in the dead zone become zero.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in super::super) fn transform<const ADAPTIVE: bool>(
+pub(in super::super) fn transform<const ADAPTIVE: bool, const TURNED: bool>(
     samples: &Samples,
     quant: &Quant,
     blocks: &mut Blocks,
@@ -21,7 +21,7 @@ pub(in super::super) fn transform<const ADAPTIVE: bool>(
     let (out, _) = blocks.coefficients.as_chunks_mut::<8>();
     let (out, _) = out.as_chunks_mut::<2>();
     for (block, rows) in [left, right].into_iter().enumerate() {
-        let levels = quantise::<ADAPTIVE>(coefficients(rows), quant);
+        let levels = quantise::<ADAPTIVE>(coefficients(if TURNED { rows } else { turn(rows) }), quant);
         for (row, out) in levels.into_iter().zip(out.iter_mut()) {
             out[block] = bytemuck::must_cast(row);
         }
@@ -29,11 +29,11 @@ pub(in super::super) fn transform<const ADAPTIVE: bool>(
     }
 }
 
-/// Transforms a block of samples in both dimensions.
+/// Transforms the columns of a block of samples, each in a register, in both dimensions.
 #[inline]
 #[target_feature(enable = "neon")]
-fn coefficients(rows: [int16x8_t; 8]) -> [int16x8_t; 8] {
-    let mut columns = pass::<{ CONST_BITS - PASS1_BITS }>(turn(rows));
+fn coefficients(columns: [int16x8_t; 8]) -> [int16x8_t; 8] {
+    let mut columns = pass::<{ CONST_BITS - PASS1_BITS }>(columns);
     columns[0] = vsubq_s16(vshlq_n_s16::<PASS1_BITS>(columns[0]), vdupq_n_s16(LEVEL));
     columns[4] = vshlq_n_s16::<PASS1_BITS>(columns[4]);
     let mut rows = pass::<{ CONST_BITS + PASS1_BITS }>(turn(columns));

@@ -7,16 +7,18 @@ use crate::imaging::codec::jpeg::encode::quant::Quant;
 
 type Row = [i16; 8];
 
-/// Transforms and quantises two blocks. With `ADAPTIVE`, coefficients in the dead zone become zero.
+/// Transforms and quantises two blocks. With `ADAPTIVE`, coefficients in the dead zone become zero. With `TURNED`, the rows of
+/// samples are the columns of the blocks.
 #[inline]
-pub(in super::super) fn transform<const ADAPTIVE: bool>(
+pub(in super::super) fn transform<const ADAPTIVE: bool, const TURNED: bool>(
     samples: &Samples,
     quant: &Quant,
     blocks: &mut Blocks,
 ) {
     for (block, present) in blocks.present.iter_mut().enumerate() {
         let rows = samples.map(|row| std::array::from_fn(|column| i16::from(row[block * 8 + column])));
-        let mut columns = pass::<{ CONST_BITS - PASS1_BITS }>(&turn(&rows));
+        let rows = if TURNED { rows } else { turn(&rows) };
+        let mut columns = pass::<{ CONST_BITS - PASS1_BITS }>(&rows);
         columns[0] = columns[0].map(|sum| (sum << PASS1_BITS).wrapping_sub(LEVEL));
         columns[4] = columns[4].map(|sum| sum << PASS1_BITS);
         let mut rows = pass::<{ CONST_BITS + PASS1_BITS }>(&turn(&columns));

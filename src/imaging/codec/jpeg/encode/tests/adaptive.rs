@@ -81,8 +81,8 @@ proptest! {
         // Small spreads give coefficients near the edge of the dead zone.
         let samples: Samples = samples.map(|row| row.map(|sample| 100 + sample % spread.min(150)));
         let (mut plain, mut zoned) = (Blocks::default(), Blocks::default());
-        portable::transform::<false>(&samples, quant, &mut plain);
-        portable::transform::<true>(&samples, quant, &mut zoned);
+        portable::transform::<false, false>(&samples, quant, &mut plain);
+        portable::transform::<true, false>(&samples, quant, &mut zoned);
         for block in 0..2 {
             for (index, place) in PLACES.into_iter().enumerate() {
                 let place = usize::from(place) + 8 * block;

@@ -236,6 +236,46 @@ fn rgb_of_every_size_is_equal() {
 }
 
 #[test]
+fn one_pass_gives_the_pixels_of_two_and_the_same_file_for_turned_planes() {
+    let turned = |plane: &Plane| {
+        let places = (0..plane.width * plane.height).map(|n| (n % plane.height, n / plane.height));
+        let samples = places.map(|(y, x)| plane.samples[y * plane.width + x]).collect();
+        Plane { width: plane.height, height: plane.width, samples }
+    };
+    let mut workspace = Workspace::default();
+    for size in [(1, 1), (8, 40), (40, 8), (33, 17), (64, 48), (65, 31), (300, 203)] {
+        let mut state = 7_u32;
+        let noise = Picture::new(size, |_, _, _| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        });
+        for planes in [photo_like(size).planes, noise.planes] {
+            let turned = planes.each_ref().map(turned);
+            for (quality, effort) in [
+                (86, Effort::Standard),
+                (1, Effort::Standard),
+                (100, Effort::Standard),
+                (86, Effort::Adaptive),
+            ] {
+                let coding = Coding { quality, effort };
+                let twice = encode_ycbcr(&planes, coding, &mut workspace).unwrap();
+                let once = encode_once(&planes, false, coding, &mut workspace).unwrap();
+                assert!(once == encode_once(&turned, true, coding, &mut workspace).unwrap(), "{size:?}");
+                for (planes, is_turned) in [(&planes, false), (&turned, true)] {
+                    let frame = Frame::new(planes.each_ref(), planes[0].width, planes[0].height, coding);
+                    let mut frame = frame.unwrap();
+                    frame.size = [size.0, size.1].map(|side| u16::try_from(side).unwrap());
+                    assert!(once == simd::run_once_anywhere(&frame, is_turned, &mut workspace), "{size:?}");
+                }
+                let pixels = [&once, &twice]
+                    .map(|file| turbojpeg::decompress(file, turbojpeg::PixelFormat::RGB).unwrap());
+                assert!(pixels[0].pixels == pixels[1].pixels, "{size:?} {quality} {effort:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn wrong_sizes_are_refused() {
     assert_eq!(encode_rgb(&[0; 11], 2, 2, standard(80), &mut Workspace::default()), Err(ImageError::Corrupt));
     assert_eq!(encode_rgb(&[], 0, 0, standard(80), &mut Workspace::default()), Err(ImageError::Corrupt));

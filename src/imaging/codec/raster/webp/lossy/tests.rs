@@ -9,17 +9,13 @@ use proptest::prelude::*;
 use super::reference::{agree, decode};
 use crate::imaging::codec::raster::webp::WebP;
 use crate::imaging::error::ImageError;
-use crate::imaging::{Effort, Recipe, WorkBudget};
+use crate::imaging::{Recipe, WorkBudget};
 
 const RECIPE: Recipe = Recipe {
-    max_dim: 64,
-    quality: 80,
-    effort: Effort::Standard,
     max_pixels: 1 << 26,
-    memory: 64 << 20,
-    keep_exif: false,
     timeout: Duration::from_secs(3600),
     processor_time: Duration::from_secs(3600),
+    ..Recipe::TEST
 };
 
 /// Returns a key frame of this size (RFC 6386, section 9.1).

@@ -38,12 +38,7 @@ fn clamp(value: __m256i, least: __m256i, most: __m256i) -> __m256i {
 /// Does what [`super::filter_edge`] does.
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-pub(in super::super) fn filter_edge<S: Sample>(
-    rows: &mut [[S; 8]; 8],
-    limits: &Limits,
-    changes: [bool; 2],
-    most: i32,
-) {
+pub(in super::super) fn filter_edge<S: Sample>(rows: &mut [[S; 8]; 8], limits: &Limits) {
     let old = *rows;
     let [p3, p2, p1, p0, q0, q1, q2, q3] = old.map(|row| widen(row));
     let add = |a, b| _mm256_add_epi32(a, b);
@@ -51,7 +46,7 @@ pub(in super::super) fn filter_edge<S: Sample>(
     let twice = |a| _mm256_add_epi32(a, a);
     let zero = _mm256_setzero_si256();
     let negative = |a| _mm256_sub_epi32(zero, a);
-    let top = _mm256_set1_epi32(most);
+    let top = _mm256_set1_epi32(limits.most);
     let strong = lanes(limits.strong);
     let mut new = [p2, p1, p0, q0, q1, q2];
     if limits.near != [0; 2] {
@@ -95,5 +90,5 @@ pub(in super::super) fn filter_edge<S: Sample>(
     for (row, new) in rows[1..7].iter_mut().zip(new) {
         *row = narrow(new);
     }
-    keep_exempt(rows, &old, changes);
+    keep_exempt(rows, &old, limits.changes);
 }

@@ -12,7 +12,12 @@ pub(in super::super) struct Limits {
     /// The samples beside it, before and after the edge.
     pub(in super::super) before: [i32; 2],
     pub(in super::super) after: [i32; 2],
-    pub(super) is_any: bool,
+    /// Whether the samples before and after the edge change at all.
+    pub(in super::super) changes: [bool; 2],
+    /// The largest sample.
+    pub(in super::super) most: i32,
+    /// Whether any sample changes.
+    pub(in super::super) is_any: bool,
 }
 
 impl Limits {
@@ -47,12 +52,7 @@ impl Limits {
 
 /// Filters eight lines across an edge (section 8.7.2.5.7): the rows are the samples at equal distances from it. Every line has
 /// both filters and chooses one, so that the loop becomes vector code.
-pub(in super::super) fn filter_edge<S: Sample>(
-    rows: &mut [[S; 8]; 8],
-    limits: &Limits,
-    changes: [bool; 2],
-    most: i32,
-) {
+pub(in super::super) fn filter_edge<S: Sample>(rows: &mut [[S; 8]; 8], limits: &Limits) {
     let old = *rows;
     let lanes = |halves: [i32; 2]| -> [i32; 8] { std::array::from_fn(|k| halves[k / 4]) };
     let (strong, near) = (lanes(limits.strong), lanes(limits.near));
@@ -89,13 +89,13 @@ pub(in super::super) fn filter_edge<S: Sample>(
         ];
         for (n, new) in new.iter_mut().enumerate() {
             let value = if strong[k] > 0 { of_strong[n] } else { of_weak[n] };
-            new[k] = value.min(most).max(0);
+            new[k] = value.min(limits.most).max(0);
         }
     }
     for (row, new) in rows[1..7].iter_mut().zip(new) {
         *row = new.map(S::new);
     }
-    keep_exempt(rows, &old, changes);
+    keep_exempt(rows, &old, limits.changes);
 }
 
 /// Restores the samples at a side of an edge that does not change.

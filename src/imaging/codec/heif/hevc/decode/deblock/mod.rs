@@ -16,6 +16,7 @@ use super::isa::{Isa, Kernel};
 use super::maps::{Maps, edge};
 use super::sample::{Plane, Sample};
 use super::tables::chroma_qp;
+use super::unfiltered::Unfiltered;
 use crate::imaging::codec::heif::hevc::pps::{Deblocking, Pps};
 use crate::imaging::codec::heif::hevc::sps::Sps;
 use crate::imaging::codec::heif::picture::Chroma;
@@ -31,14 +32,8 @@ const TC: [u8; 54] = [
 ];
 
 /// Filters the edges of a row of coding tree blocks, with that at its top.
-pub(super) fn row<S: Sample, I: Isa>(
-    isa: I,
-    sps: &Sps,
-    pps: &Pps,
-    maps: &Maps,
-    planes: &mut [Plane<S>; 3],
-    row: usize,
-) {
+pub(super) fn row<S: Sample, I: Isa>(isa: I, picture: &mut Unfiltered<'_, S>, row: usize) {
+    let Unfiltered { sps, pps, maps, planes } = picture;
     isa.run(RowFilter { isa, sps, pps, maps, planes, row });
 }
 
@@ -135,7 +130,7 @@ impl<S: Sample, I: Isa> RowFilter<'_, S, I> {
         for (row, line) in rows.iter_mut().zip(samples.chunks(stride)) {
             row.copy_from_slice(&line[..8]);
         }
-        let mut limits = Limits::default();
+        let mut limits = Limits { changes: edge.changes, most: (1 << depth) - 1, ..Limits::default() };
         for half in [0, 1] {
             if edge.halves[half] {
                 // The first and the last of four lines decide for all.
@@ -152,7 +147,7 @@ impl<S: Sample, I: Isa> RowFilter<'_, S, I> {
         if VERTICAL {
             rows = self.isa.transpose8(rows);
         }
-        self.isa.filter_edge(&mut rows, &limits, edge.changes, (1 << depth) - 1);
+        self.isa.filter_edge(&mut rows, &limits);
         if VERTICAL {
             rows = self.isa.transpose8(rows);
         }

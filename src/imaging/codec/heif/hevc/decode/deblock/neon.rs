@@ -38,18 +38,13 @@ fn clamp(value: int16x8_t, least: int16x8_t, most: int16x8_t) -> int16x8_t {
 /// Does what [`super::filter_edge`] does.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(in super::super) fn filter_edge<S: Sample>(
-    rows: &mut [[S; 8]; 8],
-    limits: &Limits,
-    changes: [bool; 2],
-    most: i32,
-) {
+pub(in super::super) fn filter_edge<S: Sample>(rows: &mut [[S; 8]; 8], limits: &Limits) {
     let old = *rows;
     let [p3, p2, p1, p0, q0, q1, q2, q3] = old.map(|row| widen(row));
     let add = |a, b| vaddq_s16(a, b);
     let sub = |a, b| vsubq_s16(a, b);
     let zero = vdupq_n_s16(0);
-    let top = vdupq_n_s16(most as i16);
+    let top = vdupq_n_s16(limits.most as i16);
     let strong = lanes(limits.strong);
     let mut new = [p2, p1, p0, q0, q1, q2];
     if limits.near != [0; 2] {
@@ -91,5 +86,5 @@ pub(in super::super) fn filter_edge<S: Sample>(
     for (row, new) in rows[1..7].iter_mut().zip(new) {
         *row = narrow(new);
     }
-    keep_exempt(rows, &old, changes);
+    keep_exempt(rows, &old, limits.changes);
 }

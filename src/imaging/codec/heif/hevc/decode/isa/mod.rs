@@ -3,21 +3,17 @@
 //! Most work on a block is a [`Kernel`], which is written once. What the compiler does not turn into good vector code by itself
 //! has code of its own for each instruction set.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "aarch64")]
-mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg_attr(target_arch = "x86_64", path = "avx2.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "neon.rs")]
+mod vector;
 
-#[cfg(target_arch = "x86_64")]
-use self::avx2 as vector;
-#[cfg(target_arch = "aarch64")]
-use self::neon as vector;
 use super::deblock::{
     self,
     luma::{self, Limits},
 };
 use super::sample::Sample;
-use super::transform::{self, Block, Extent, FillSingle};
+use super::transform::{self, Block, Cosines, FillSingle};
 use crate::imaging::codec::simd;
 pub(super) use crate::imaging::codec::simd::Kernel;
 
@@ -34,20 +30,20 @@ pub(super) trait Isa: Copy {
     fn add8<S: Sample>(self, samples: [S; 8], residuals: [i16; 8], most: i16) -> [S; 8];
 
     /// Filters eight lines across an edge: see [`luma::filter_edge`].
-    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32);
+    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits);
 
     /// Transforms the cosine coefficients of a block, which are cleared.
     #[inline(always)]
-    fn cosine(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
-        if extent.is_single() {
-            self.run(FillSingle { coefficients, residuals, log2, depth });
+    fn cosine(self, block: Cosines<'_>) {
+        if block.extent.is_single() {
+            self.run(FillSingle(block));
         } else {
-            self.cosines(coefficients, residuals, log2, extent, depth);
+            self.cosines(block);
         }
     }
 
     /// Does the same for more than one coefficient.
-    fn cosines(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32);
+    fn cosines(self, block: Cosines<'_>);
 
     /// Transforms the sine coefficients of a 4 x 4 block, which are cleared.
     fn sine(self, coefficients: &mut Block, residuals: &mut Block, depth: u32);
@@ -77,12 +73,12 @@ impl Isa for Portable {
         std::array::from_fn(|n| samples[n].plus(residuals[n], most))
     }
 
-    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
-        luma::filter_edge(rows, limits, changes, most);
+    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits) {
+        luma::filter_edge(rows, limits);
     }
 
-    fn cosines(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
-        transform::portable::cosines(coefficients, residuals, log2, extent, depth);
+    fn cosines(self, block: Cosines<'_>) {
+        transform::portable::cosines(block);
     }
 
     fn sine(self, coefficients: &mut Block, residuals: &mut Block, depth: u32) {
@@ -130,15 +126,15 @@ impl Isa for Vector {
     }
 
     #[inline(always)]
-    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits, changes: [bool; 2], most: i32) {
+    fn filter_edge<S: Sample>(self, rows: &mut [[S; 8]; 8], limits: &Limits) {
         // SAFETY: as above.
-        unsafe { deblock::vector::filter_edge(rows, limits, changes, most) }
+        unsafe { deblock::vector::filter_edge(rows, limits) }
     }
 
     #[inline(always)]
-    fn cosines(self, coefficients: &mut Block, residuals: &mut Block, log2: u32, extent: Extent, depth: u32) {
+    fn cosines(self, block: Cosines<'_>) {
         // SAFETY: as above.
-        unsafe { transform::vector::cosines(coefficients, residuals, log2, extent, depth) }
+        unsafe { transform::vector::cosines(block) }
     }
 
     #[inline(always)]

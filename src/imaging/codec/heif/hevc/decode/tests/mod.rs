@@ -7,7 +7,7 @@ use super::intra::{DC, HORIZONTAL, PLANAR, Predict, VERTICAL};
 use super::isa::{Isa, Portable};
 use super::neighbours::Available;
 use super::sample::Plane;
-use super::transform::{Block, Extent};
+use super::transform::{Block, Cosines, Extent};
 
 /// A generator of numbers (xorshift), so that failures repeat.
 struct Numbers(u64);
@@ -144,8 +144,8 @@ fn assert_equal_kernels(isa: impl Isa) {
         let mut ours = coefficients(&mut numbers, log2, extent);
         let mut theirs = ours;
         let (mut got, mut expected) = ([0; 1024], [0; 1024]);
-        isa.cosine(&mut ours, &mut got, log2, extent, depth);
-        Portable.cosine(&mut theirs, &mut expected, log2, extent, depth);
+        isa.cosine(Cosines { coefficients: &mut ours, residuals: &mut got, log2, extent, depth });
+        Portable.cosine(Cosines { coefficients: &mut theirs, residuals: &mut expected, log2, extent, depth });
         assert!(got[..1 << (2 * log2)] == expected[..1 << (2 * log2)], "{log2} {extent:?} {depth}");
         assert!(ours == [0; 1024] && theirs == [0; 1024], "coefficients are cleared");
 
@@ -172,21 +172,23 @@ fn assert_equal_kernels(isa: impl Isa) {
         assert_eq!(isa.add8(bytes[0], residuals, 255), Portable.add8(bytes[0], residuals, 255));
 
         let limits = limits(&mut numbers);
-        let changes = [numbers.below(4) > 0, numbers.below(4) > 0];
+        let of_bytes = Limits { most: 255, ..limits };
+        let of_words = Limits { most, ..limits };
         let near = rows.map(|row| row.map(|sample| (sample % 32 + 100) as u8));
         let (mut got, mut expected) = (near, near);
-        isa.filter_edge(&mut got, &limits, changes, 255);
-        Portable.filter_edge(&mut expected, &limits, changes, 255);
+        isa.filter_edge(&mut got, &of_bytes);
+        Portable.filter_edge(&mut expected, &of_bytes);
         assert_eq!(got, expected, "{limits:?}");
         let (mut got, mut expected) = (rows, rows);
-        isa.filter_edge(&mut got, &limits, changes, most);
-        Portable.filter_edge(&mut expected, &limits, changes, most);
+        isa.filter_edge(&mut got, &of_words);
+        Portable.filter_edge(&mut expected, &of_words);
         assert_eq!(got, expected, "{limits:?}");
     }
 }
 
 fn limits(numbers: &mut Numbers) -> Limits {
-    let mut limits = Limits::default();
+    let changes = [numbers.below(4) > 0, numbers.below(4) > 0];
+    let mut limits = Limits { changes, ..Limits::default() };
     for half in 0..2 {
         let tc = 1 + numbers.below(60) as i32;
         match numbers.below(3) {
@@ -216,9 +218,13 @@ fn transform_of_one_coefficient_equals_the_general_one() {
         for depth in 8..=12 {
             let (mut single, mut general) = ([0; 1024], [0; 1024]);
             (single[0], general[0]) = (coefficient, coefficient);
-            let (mut got, mut expected) = ([0; 1024], [0; 1024]);
-            Portable.cosine(&mut single, &mut got, 4, Extent { columns: 1, rows: 1 }, depth);
-            Portable.cosine(&mut general, &mut expected, 4, Extent { columns: 4, rows: 4 }, depth);
+            let residuals = |coefficients: &mut Block, side| {
+                let mut residuals = [0; 1024];
+                let extent = Extent { columns: side, rows: side };
+                Portable.cosine(Cosines { coefficients, residuals: &mut residuals, log2: 4, extent, depth });
+                residuals
+            };
+            let (got, expected) = (residuals(&mut single, 1), residuals(&mut general, 4));
             assert_eq!(got[..256], expected[..256], "{coefficient}");
         }
     }

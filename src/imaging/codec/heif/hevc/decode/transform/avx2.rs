@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Block, Extent, FIRST_SHIFT, MATRIX, MATRIX4, SINE_MATRIX, second_shift};
+use super::{Block, Cosines, Extent, FIRST_SHIFT, MATRIX, MATRIX4, SINE_MATRIX, second_shift};
 
 /// For each group of four frequencies, the factors of the first half of the samples: the pairs of even and of odd frequencies.
 type Pairs<const HALF: usize, const GROUPS: usize> = [[[i32; HALF]; 2]; GROUPS];
@@ -36,15 +36,10 @@ static PAIRS8: Pairs<4, 2> = pairs();
 static PAIRS16: Pairs<8, 4> = pairs();
 static PAIRS32: Pairs<16, 8> = pairs();
 
-/// Transforms the cosine coefficients of a block, which are cleared. There is more than one.
+/// Transforms the coefficients of a block. There is more than one.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-pub(in super::super) fn cosines(
-    coefficients: &mut Block,
-    residuals: &mut Block,
-    log2: u32,
-    extent: Extent,
-    depth: u32,
-) {
+pub(in super::super) fn cosines(block: Cosines<'_>) {
+    let Cosines { coefficients, residuals, log2, extent, depth } = block;
     let mut columns = [0; 1024];
     match log2 {
         2 => smallest(coefficients, residuals, MATRIX4, depth),

@@ -3,16 +3,11 @@
 //! Only the part of a block that has coefficients is read. The transforms exist for any processor, for AVX2 and for NEON,
 //! and give equal results.
 
-#[cfg(target_arch = "x86_64")]
-pub(super) mod avx2;
-#[cfg(target_arch = "aarch64")]
-pub(super) mod neon;
 pub(super) mod portable;
-
-#[cfg(target_arch = "x86_64")]
-pub(super) use self::avx2 as vector;
-#[cfg(target_arch = "aarch64")]
-pub(super) use self::neon as vector;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg_attr(target_arch = "x86_64", path = "avx2.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "neon.rs")]
+pub(super) mod vector;
 
 use crate::imaging::codec::simd::Kernel;
 
@@ -89,21 +84,26 @@ fn of_single(coefficient: i16, depth: u32) -> i16 {
     ((64 * first + (1 << (shift - 1))) >> shift) as i16
 }
 
-/// Fills a block with the residual of its only coefficient, which is cleared.
-pub(super) struct FillSingle<'a> {
+/// The cosine coefficients of a block, which are cleared, and where its residuals go.
+pub(super) struct Cosines<'a> {
     pub(super) coefficients: &'a mut Block,
     pub(super) residuals: &'a mut Block,
     pub(super) log2: u32,
+    pub(super) extent: Extent,
     pub(super) depth: u32,
 }
+
+/// Fills a block with the residual of its only coefficient.
+pub(super) struct FillSingle<'a>(pub(super) Cosines<'a>);
 
 impl Kernel for FillSingle<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let residual = of_single(std::mem::take(&mut self.coefficients[0]), self.depth);
-        self.residuals[..1 << (2 * self.log2)].fill(residual);
+        let Self(Cosines { coefficients, residuals, log2, extent: _, depth }) = self;
+        let residual = of_single(std::mem::take(&mut coefficients[0]), depth);
+        residuals[..1 << (2 * log2)].fill(residual);
     }
 }
 

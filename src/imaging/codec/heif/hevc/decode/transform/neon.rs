@@ -6,7 +6,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Block, Extent, FIRST_SHIFT, MATRIX, MATRIX4, SINE_MATRIX, second_shift};
+use super::{Block, Cosines, Extent, FIRST_SHIFT, MATRIX, MATRIX4, SINE_MATRIX, second_shift};
 
 /// For the samples of the first half, the factors of each group of four frequencies.
 type Left<const HALF: usize, const GROUPS: usize> = [[[i16; 4]; HALF]; GROUPS];
@@ -30,15 +30,10 @@ static LEFT16: Left<8, 4> = left();
 static LEFT32: Left<16, 8> = left();
 static RIGHT: [[i16; 32]; 32] = MATRIX;
 
-/// Transforms the cosine coefficients of a block, which are cleared. There is more than one.
+/// Transforms the coefficients of a block. There is more than one.
 #[target_feature(enable = "neon")]
-pub(in super::super) fn cosines(
-    coefficients: &mut Block,
-    residuals: &mut Block,
-    log2: u32,
-    extent: Extent,
-    depth: u32,
-) {
+pub(in super::super) fn cosines(block: Cosines<'_>) {
+    let Cosines { coefficients, residuals, log2, extent, depth } = block;
     match log2 {
         2 => smallest(coefficients, residuals, MATRIX4, depth),
         3 => both::<8, 4, 2>(coefficients, residuals, extent, &LEFT8, depth),

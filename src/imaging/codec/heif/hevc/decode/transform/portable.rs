@@ -3,19 +3,14 @@
 //! Both stages add up multiples of whole rows: of coefficients, then of the matrix. So the loops over a row become vector code
 //! for every processor that has vectors.
 
-use super::{Block, Extent, FIRST_SHIFT, MATRIX, MATRIX4, Matrix, SINE_MATRIX, part, second_shift};
+use super::{Block, Cosines, Extent, FIRST_SHIFT, MATRIX, MATRIX4, Matrix, SINE_MATRIX, part, second_shift};
 
 static FACTORS8: Matrix<8> = part();
 static FACTORS16: Matrix<16> = part();
 
-/// Transforms the cosine coefficients of a block, which are cleared. There is more than one.
-pub(in super::super) fn cosines(
-    coefficients: &mut Block,
-    residuals: &mut Block,
-    log2: u32,
-    extent: Extent,
-    depth: u32,
-) {
+/// Transforms the coefficients of a block. There is more than one.
+pub(in super::super) fn cosines(block: Cosines<'_>) {
+    let Cosines { coefficients, residuals, log2, extent, depth } = block;
     match log2 {
         2 => multiply::<4, 4>(coefficients, residuals, extent, depth, &MATRIX4),
         3 => multiply::<8, 8>(coefficients, residuals, extent, depth, &FACTORS8),
