@@ -11,7 +11,7 @@ ROUNDS := 200
 SEQUENCES := 100
 MINUTES := 15
 FEATURES := $(shell sed -n '/^\[features\]/,/^\[/s/^\([a-z_-]*\) *=.*/\1/p' Cargo.toml | grep -v '^default$$')
-.PHONY: help run build test test-aarch64 docs lint crash model soak bench compare chart load fuzz fuzz-smoke tools native clients postgres redis prometheus clean
+.PHONY: help run build test test-aarch64 test-packages deb tarball docs lint crash model soak restarts bench compare chart load fuzz fuzz-smoke tools native clients postgres redis prometheus clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -28,6 +28,16 @@ test: lint clients postgres redis prometheus ## everything that has to pass: lin
 
 test-aarch64: native ## the unit tests of imaging for 64-bit ARM under qemu-user; needs rustup and Debian's gcc-aarch64-linux-gnu
 	@tools/aarch64.sh
+
+deb: ## make target/package/vintedbot-ingest_VERSION_ARCHITECTURE.deb with a static program, and SHA256SUMS; needs rustup and dpkg
+	@tools/package.sh deb
+
+tarball: ## make target/package/vintedbot-ingest-VERSION-MACHINE-linux.tar.gz with a static program for any Linux, SBOM and SHA256SUMS
+	@tools/package.sh tarball
+
+test-packages: ## install, upgrade, remove and purge the package in a booted Debian, and the image; needs root and Debian's tools
+	@tools/package_test.sh
+	@tools/image_test.sh
 
 crash: native postgres ## kill -9 under load, ROUNDS times (200) on the same data of each catalog; make test has a few rounds
 	. ./target/tools/postgres.env && VINTEDBOT_CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test it -- --nocapture after_kill_9
@@ -52,6 +62,10 @@ lint: native ## formatting, clippy with each set of features, the documentation,
 
 soak: native ## MINUTES (15) of mixed load, with the memory over time
 	VINTEDBOT_SOAK_MINUTES=$(MINUTES) cargo test --locked --test it -- --ignored --nocapture soak
+
+restarts: native postgres redis ## ten restarts during 10,000 requests, of one server and of two with shared stores; make test has fewer
+	. ./target/tools/postgres.env && . ./target/tools/redis.env && \
+		cargo test --locked --test it -- --ignored --nocapture --test-threads=1 restarts
 
 bench: native ## criterion's benchmarks, some minutes, and a table of them; see BENCHMARKS.md
 	@mkdir -p target

@@ -109,7 +109,7 @@ impl Server {
             ("RATE_LIMIT_UPLOAD", "off".to_owned()),
             ("MIN_FREE_DISK_MB", "0".to_owned()),
         ]));
-        let app = runtime.block_on(App::start(&settings.unwrap())).unwrap();
+        let app = runtime.block_on(App::start(&settings.unwrap(), None)).unwrap();
         let url = format!("http://{}/api/v1/ingest/upload", app.address());
         let (stop, stopped) = oneshot::channel();
         let ended = runtime.spawn(async move {

@@ -2,29 +2,30 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, AccessLog, Api, MediaUrls, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, Event, Outbox, TaskLeases};
-use crate::config::{CorsOrigins, MediaStorage, Settings, WebhookSettings};
+use crate::config::{CorsOrigins, MediaStorage, Settings, Source, WebhookSettings};
 use crate::events::{Events, SigningSecret, Webhook};
 use crate::fetch::Fetcher;
 use crate::imaging::{Pool, RenditionSizes};
 use crate::ingest::{Ingest, Limits};
 use crate::listings::Listings;
 use crate::maintenance::{Maintenance, Measuring, Rules};
+use crate::media::s3::S3Keys;
 use crate::publication::Publisher;
 use crate::ratelimit::{self, MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
+use crate::reload::{self, Reloader};
 use crate::renditions::{self, Renditions};
-use crate::server::{self, Stopped, descriptors};
+use crate::server::{self, Listener, Stopped, descriptors};
 use crate::stores::{self, Mode, OpenError, Stores};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
@@ -39,6 +40,16 @@ use crate::web::stack::Stack;
 
 /// Pause between two pages of maintenance, which then uses less than a fifth of a core, and some minutes for a million photos.
 const MAINTENANCE_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long the server goes on to accept connections after shutdown began. Each client that sends a request in this time notices
+/// the shutdown without an error. An embedded catalog is free for the next process only after it.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// An image worker is stuck if it has had a photo for this many times IMAGE_TIMEOUT_SECONDS, and [`TURN_SLACK`]. A photo that is
+/// too slow ends at its next check, which on a busy machine may be late.
+const TURN_TOLERANCE: u32 = 2;
+/// See [`TURN_TOLERANCE`].
+const TURN_SLACK: Duration = Duration::from_secs(10);
 
 /// Why the server could not start. Each text names what to check.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +69,9 @@ pub enum StartError {
     /// The path of `MEDIA_BASE_URL`.
     #[error("MEDIA_BASE_URL={0:?} hides a path of the API")]
     MediaBaseUrl(String),
+    /// The listener that the supervisor passed.
+    #[error("the listener that the supervisor passed cannot be used: {0}")]
+    Inherit(io::Error),
     /// The listening address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -70,8 +84,10 @@ pub enum StartError {
 
 /// A server that listens and is ready to serve.
 pub struct App {
-    listener: TcpListener,
+    listener: Listener,
     address: SocketAddr,
+    pool: Arc<Pool>,
+    longest_turn: Duration,
     stack: Arc<Stack<Api>>,
     ingest: Arc<Ingest>,
     uploads: Arc<ResumableUploads>,
@@ -79,17 +95,19 @@ pub struct App {
     expires_uploads: bool,
     maintenance: Arc<Maintenance>,
     events: Option<Arc<Events>>,
+    bucket_keys: Option<S3Keys>,
     limits: server::Limits,
     trusted_proxies: Vec<IpNet>,
     connections: Connections,
 }
 
 impl App {
-    /// Opens the stores, starts the image pool and listens. Called inside a tokio runtime.
+    /// Opens the stores, starts the image pool and listens: on the listener that the supervisor `passed`, or else on the address of
+    /// the settings. Called inside a tokio runtime.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(settings: &Settings) -> Result<Self, StartError> {
+    pub async fn start(settings: &Settings, passed: Option<TcpListener>) -> Result<Self, StartError> {
         let Stores { catalog, media } = stores::open(settings, Mode::Serve).await?;
         let outbox: Arc<dyn Outbox> = Arc::clone(&catalog) as _;
         let leases: Arc<dyn TaskLeases> = Arc::clone(&catalog) as _;
@@ -117,7 +135,7 @@ impl App {
         let outputs = Arc::clone(&budget.outputs);
         let renditions = Arc::new(Renditions::new(rendition_rules, places, Arc::clone(&pool), outputs));
         let measuring = Measuring::new(Arc::clone(&pool), recipe);
-        let ingest = Ingest::new(limits, recipe, budget, pool, Arc::clone(&publisher), scratch);
+        let ingest = Ingest::new(limits, recipe, budget, Arc::clone(&pool), Arc::clone(&publisher), scratch);
         let redis = match &settings.redis_url {
             Some(url) => Some(RedisLink::open(url).await?),
             None => None,
@@ -227,7 +245,7 @@ impl App {
             upload_limiter,
             metrics,
             access_log,
-            tokens: Tokens::new(&settings.secret_key, settings.secret_key_previous.as_deref()),
+            tokens: Arc::new(Tokens::new(&settings.secret_key, settings.secret_key_previous.as_deref())),
             read_only: settings.read_only,
             auth_required: settings.auth_required,
             proxy_passes_interim: settings.proxy_passes_interim,
@@ -246,12 +264,16 @@ impl App {
             read_limits: ReadLimits { min_rate, drain_bytes: settings.max_body_bytes() },
         };
         let listen = |source| StartError::Listen { address: settings.listen, source };
-        let listener = server::listen(settings.listen).map_err(listen)?;
+        let listener = match passed {
+            Some(socket) => Listener::inherit(socket).map_err(StartError::Inherit)?,
+            None => Listener::bind(settings.listen).map_err(listen)?,
+        };
         let address = listener.local_addr().map_err(listen)?;
         let limits = server::Limits {
             connections: descriptors::limit_connections(settings.max_connections),
             head_timeout: settings.header_timeout,
             write_rate: min_rate,
+            drain_time: DRAIN_TIME,
             shutdown_timeout: settings.shutdown_timeout,
         };
         let trusted_proxies = settings.trusted_proxies.clone();
@@ -259,12 +281,15 @@ impl App {
         Ok(Self {
             listener,
             address,
+            pool,
+            longest_turn: settings.image_timeout * TURN_TOLERANCE + TURN_SLACK,
             stack,
             ingest,
             uploads,
             expires_uploads: collects,
             maintenance,
             events,
+            bucket_keys: reload::bucket_keys(settings).cloned(),
             limits,
             trusted_proxies,
             connections,
@@ -274,6 +299,34 @@ impl App {
     /// Returns the address of the listener, with its real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns a check of the parts that no request waits for if they stop: it returns the problem of the first that makes no
+    /// progress. A store that does not answer is none, because another process would get no answer either.
+    pub fn check_progress(&self) -> impl Fn() -> Result<(), String> + Send + 'static {
+        let (pool, longest) = (Arc::clone(&self.pool), self.longest_turn);
+        move || match pool.longest_turn() {
+            Some(turn) if turn > longest => {
+                Err(format!("an image worker has had the same photo for {} s", turn.as_secs()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what reads the settings anew, which come from `source` now.
+    pub fn reloader(&self, source: Source) -> Reloader {
+        Reloader {
+            source,
+            tokens: Arc::clone(&self.stack.app.tokens),
+            events: self.events.clone(),
+            bucket_keys: self.bucket_keys.clone(),
+        }
+    }
+
+    /// Returns the longest time that [`run`](Self::run) takes after its `shutdown` has completed.
+    pub fn longest_stop(&self) -> Duration {
+        // Once for the connections, and once for what belongs to none.
+        self.limits.drain_time + 2 * self.limits.shutdown_timeout
     }
 
     /// Serves until `shutdown` completes and open requests are answered or the deadline passed.
@@ -346,7 +399,7 @@ mod tests {
             ("WEBHOOK_SECRET", "a secret of this test".to_owned()),
         ];
         let settings = Settings::load(&Source::from_pairs(settings)).unwrap();
-        let app = App::start(&settings).await.unwrap();
+        let app = App::start(&settings, None).await.unwrap();
         let mut text = String::from(
             "# Metrics\n\nWhat `GET /metrics` answers: in the OpenMetrics text format if `Accept` names it, as Prometheus does, else in \
              Prometheus' text format, version 0.0.4.\n\n\

@@ -1,19 +1,23 @@
 //! Arguments and exit codes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::Operation;
-use crate::config::{self, NearMiss, Settings, Source, StoreAddress};
+use crate::config::{self, Settings, Source, StoreAddress};
+use crate::manual::{Manual, Shell};
 use crate::model::{DraftId, MediaKey};
 
 /// Exit code after bad arguments or settings. Starting again cannot help, so a supervisor should not.
 pub const EXIT_USAGE: u8 = 2;
 /// Exit code after a start or a run that failed (starting again may help), and after a check that found problems.
 pub const EXIT_FAILURE: u8 = 1;
+
+/// The file with settings, in the working directory.
+pub const DOTENV: &str = ".env";
 
 /// Streaming media-ingest server: takes photos, and makes upright JPEGs without metadata and a draft listing.
 #[derive(Debug, Parser)]
@@ -126,6 +130,26 @@ enum Subcommands {
         #[command(subcommand)]
         action: TokenAction,
     },
+    /// Ask the server on this machine whether it works.
+    ///
+    /// The server is the one that listens on HOST and PORT. Exits with 0 if it answers with 200 within four seconds, else with
+    /// 1.
+    Healthcheck {
+        /// Ask whether the stores work too, so that an upload could succeed now.
+        #[arg(long)]
+        ready: bool,
+    },
+    /// Print the man page.
+    Man {
+        /// Write the man pages of all commands into this directory instead.
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -180,51 +204,60 @@ enum TokenAction {
 
 /// What the process is asked to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Write a part of the manual. It needs no settings.
+    Manual(Manual),
+    /// Everything else.
+    Command(Command),
+}
+
+/// What the process is asked to do with the settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Start the server.
     Serve,
     /// Check the settings and exit.
     CheckConfig,
-    /// Run a command on the catalog and the photos.
+    /// Run a command on the catalog and the photos, or on the server.
     Operate(Operation),
 }
 
 /// Reads the arguments. `--help`, `--version` and bad arguments end the process.
-pub fn command() -> Command {
+pub fn request() -> Request {
     let matches = Arguments::command().after_help(config::help()).get_matches();
-    match Arguments::from_arg_matches(&matches) {
-        Ok(arguments) => match arguments.command {
-            None | Some(Subcommands::Serve) => Command::Serve,
-            Some(Subcommands::CheckConfig) => Command::CheckConfig,
-            Some(Subcommands::Export { output, salvage }) => {
-                Command::Operate(Operation::Export { output, salvage })
-            }
-            Some(Subcommands::Import { file }) => Command::Operate(Operation::Import { from: file }),
-            Some(Subcommands::Fsck { quick, repair }) => Command::Operate(Operation::Fsck { quick, repair }),
-            Some(Subcommands::Rebuild { from, force }) => {
-                Command::Operate(Operation::Rebuild { from, force })
-            }
-            Some(Subcommands::Migrate) => Command::Operate(Operation::Migrate),
-            Some(Subcommands::MigrateStore { from, to }) => {
-                let (from, to) = (from.map(|value| address(&value)), to.map(|value| address(&value)));
-                Command::Operate(Operation::MigrateStore { from, to })
-            }
-            Some(Subcommands::Renditions { action: RenditionsAction::Make }) => {
-                Command::Operate(Operation::MakeRenditions)
-            }
-            Some(Subcommands::Find { hash }) => Command::Operate(Operation::Find { key: hash }),
-            Some(Subcommands::Draft { action: DraftAction::Delete { id } }) => {
-                Command::Operate(Operation::DeleteDraft { id: DraftId(id) })
-            }
-            Some(Subcommands::User { action: UserAction::Erase { id } }) => {
-                Command::Operate(Operation::EraseUser { user: id })
-            }
-            Some(Subcommands::Token { action: TokenAction::Issue { user, ttl } }) => {
-                Command::Operate(Operation::IssueToken { user, ttl })
-            }
-        },
-        Err(error) => error.exit(),
-    }
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let operation = match arguments.command {
+        None | Some(Subcommands::Serve) => return Request::Command(Command::Serve),
+        Some(Subcommands::CheckConfig) => return Request::Command(Command::CheckConfig),
+        Some(Subcommands::Man { directory: None }) => return Request::Manual(Manual::Page),
+        Some(Subcommands::Man { directory: Some(path) }) => return Request::Manual(Manual::Pages(path)),
+        Some(Subcommands::Completions { shell }) => return Request::Manual(Manual::Completions(shell)),
+        Some(Subcommands::Export { output, salvage }) => Operation::Export { output, salvage },
+        Some(Subcommands::Import { file }) => Operation::Import { from: file },
+        Some(Subcommands::Fsck { quick, repair }) => Operation::Fsck { quick, repair },
+        Some(Subcommands::Rebuild { from, force }) => Operation::Rebuild { from, force },
+        Some(Subcommands::Migrate) => Operation::Migrate,
+        Some(Subcommands::MigrateStore { from, to }) => {
+            let (from, to) = (from.map(|value| address(&value)), to.map(|value| address(&value)));
+            Operation::MigrateStore { from, to }
+        }
+        Some(Subcommands::Renditions { action: RenditionsAction::Make }) => Operation::MakeRenditions,
+        Some(Subcommands::Find { hash }) => Operation::Find { key: hash },
+        Some(Subcommands::Draft { action: DraftAction::Delete { id } }) => {
+            Operation::DeleteDraft { id: DraftId(id) }
+        }
+        Some(Subcommands::User { action: UserAction::Erase { id } }) => Operation::EraseUser { user: id },
+        Some(Subcommands::Token { action: TokenAction::Issue { user, ttl } }) => {
+            Operation::IssueToken { user, ttl }
+        }
+        Some(Subcommands::Healthcheck { ready }) => Operation::CheckHealth { ready },
+    };
+    Request::Command(Command::Operate(operation))
+}
+
+/// Returns the arguments that this program takes, for its manual.
+pub fn arguments() -> clap::Command {
+    Arguments::command()
 }
 
 /// Parses the hash of a photo, which may be the last part of a URL and may have an extension.
@@ -241,17 +274,18 @@ fn address(value: &str) -> StoreAddress {
         .unwrap_or_else(|| Arguments::command().error(ErrorKind::ValueValidation, accepts).exit())
 }
 
-/// Reads the settings from the environment and from `.env` in the working directory, with the names that are nearly settings.
+/// Reads the settings from the environment and from `.env` in the working directory. The source has the raw values, and the names
+/// that are nearly settings.
 ///
 /// # Errors
 /// The lines to show: one for each line or setting that does not parse, and for each name that is nearly a setting.
-pub fn settings() -> Result<(Settings, Vec<NearMiss>), String> {
-    let source = Source::from_process(Path::new(".env"))?;
-    let near_misses = source.near_misses().to_vec();
+pub fn settings() -> Result<(Settings, Source), String> {
+    let source = Source::from_process(Path::new(DOTENV))?;
     match Settings::load(&source) {
-        Ok(settings) => Ok((settings, near_misses)),
+        Ok(settings) => Ok((settings, source)),
         Err(errors) => {
-            Err(lines([errors.to_string()].into_iter().chain(near_misses.iter().map(ToString::to_string))))
+            let near_misses = source.near_misses().iter().map(ToString::to_string);
+            Err(lines([errors.to_string()].into_iter().chain(near_misses)))
         }
     }
 }

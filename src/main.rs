@@ -1,30 +1,42 @@
 //! The process: arguments, settings, runtime, signals, exit code.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use vintedbot_ingest::allocator;
 use vintedbot_ingest::app::App;
-use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE};
+use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE, Request};
 use vintedbot_ingest::commands::{self, Verdict};
-use vintedbot_ingest::config::{Env, NearMiss, Settings};
+use vintedbot_ingest::config::{Env, Settings, Source};
+use vintedbot_ingest::reload::Reloader;
 use vintedbot_ingest::server::{Stopped, descriptors};
+use vintedbot_ingest::supervisor;
 use vintedbot_ingest::telemetry::logging::{self, Form};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let command = cli::command();
-    let (settings, near_misses) = match cli::settings() {
+    let command = match cli::request() {
+        Request::Command(command) => command,
+        Request::Manual(manual) => {
+            return match manual.write(cli::arguments()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(EXIT_FAILURE, &format!("the manual cannot be written: {error}")),
+            };
+        }
+    };
+    let (settings, source) = match cli::settings() {
         Ok(read) => read,
         Err(lines) => return fail(EXIT_USAGE, &lines),
     };
     match command {
-        Command::CheckConfig if !near_misses.is_empty() => {
-            fail(EXIT_USAGE, &cli::lines(near_misses.iter().map(ToString::to_string)))
+        Command::CheckConfig if !source.near_misses().is_empty() => {
+            fail(EXIT_USAGE, &cli::lines(source.near_misses().iter().map(ToString::to_string)))
         }
         Command::CheckConfig => {
             say("The settings are valid.");
@@ -35,10 +47,14 @@ fn main() -> ExitCode {
             Ok(Verdict::Problems) => ExitCode::from(EXIT_FAILURE),
             Err(message) => fail(EXIT_FAILURE, &message),
         },
-        Command::Serve => match serve(&settings, &near_misses) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(message) => fail(EXIT_FAILURE, &message),
-        },
+        // Before any other thread starts.
+        Command::Serve => {
+            match supervisor::passed_listener().map(|passed| serve(&settings, source, passed)) {
+                Ok(Ok(())) => ExitCode::SUCCESS,
+                Ok(Err(message)) => fail(EXIT_FAILURE, &message),
+                Err(error) => fail(EXIT_USAGE, &error.to_string()),
+            }
+        }
     }
 }
 
@@ -55,18 +71,21 @@ const ANSWERING_THREADS_A_CORE: usize = 2;
 /// How long the exit waits for a reader of the log.
 const LOG_FLUSH: Duration = Duration::from_secs(1);
 
-fn serve(settings: &Settings, near_misses: &[NearMiss]) -> Result<(), String> {
+/// How long the process takes to end after the last request, at most.
+const EXIT_TIME: Duration = Duration::from_secs(10);
+
+fn serve(settings: &Settings, source: Source, passed: Option<TcpListener>) -> Result<(), String> {
     let form = if settings.env == Env::Prod { Form::Json } else { Form::Text };
     logging::start(form, &settings.log_level).map_err(|error| format!("the log cannot start: {error}"))?;
-    for near_miss in near_misses {
+    for near_miss in source.near_misses() {
         tracing::warn!("{near_miss}");
     }
-    let ended = run(settings);
+    let ended = run(settings, source, passed);
     logging::flush(LOG_FLUSH);
     ended
 }
 
-fn run(settings: &Settings) -> Result<(), String> {
+fn run(settings: &Settings, source: Source, passed: Option<TcpListener>) -> Result<(), String> {
     small_pages();
     allocator::configure();
     raise_file_limit();
@@ -77,16 +96,28 @@ fn run(settings: &Settings) -> Result<(), String> {
     let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime cannot start: {error}"))?;
     runtime.block_on(async {
-        let app = App::start(settings).await.map_err(|error| error.to_string())?;
+        let listener = if passed.is_some() { "of the supervisor; HOST and PORT are not used" } else { "own" };
+        let app = supervisor::extend_start(App::start(settings, passed)).await;
+        let app = app.map_err(|error| error.to_string())?;
         let address = app.address();
-        tracing::info!(port = address.port(), workers = settings.workers, "listening on http://{address}");
-        let stop = stop_signal().map_err(|error| format!("signals cannot be received: {error}"))?;
+        tracing::info!(
+            port = address.port(),
+            workers = settings.workers,
+            listener,
+            "listening on http://{address}"
+        );
+        let longest_stop = app.longest_stop() + EXIT_TIME;
+        let stop = signals(app.reloader(source), address.to_string(), longest_stop);
+        let stop = stop.map_err(|error| format!("signals cannot be received: {error}"))?;
+        supervisor::start_watchdog(app.check_progress());
         logging::line(&format!(
             "✅ /ingest/upload ready | storage={} | MAX_DIM={} | JPEG_QUALITY={}",
             settings.media_storage.name(),
             settings.max_dim_px,
             settings.jpeg_quality
         ));
+        // Connections wait in the queue of the listener until they are accepted.
+        supervisor::ready(&serving(&address.to_string()));
         let ended = app.run(stop).await;
         if let Stopped::Aborted(connections) = ended {
             tracing::warn!(connections, "requests were cut off at the deadline");
@@ -96,17 +127,51 @@ fn run(settings: &Settings) -> Result<(), String> {
     })
 }
 
-/// Completes at the first SIGTERM or SIGINT.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+fn serving(address: &str) -> String {
+    format!("serving on http://{address}")
+}
+
+/// Receives signals from now on. The result completes at the first SIGTERM or SIGINT, and `reloader` runs at each SIGHUP.
+fn signals(
+    reloader: Reloader,
+    address: String,
+    longest_stop: Duration,
+) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    // A terminal sends SIGHUP when it closes, and would leave the server running.
+    let has_terminal = std::io::stdin().is_terminal();
     Ok(async move {
+        let closed = async {
+            if has_terminal {
+                hangup.recv().await;
+            } else {
+                reload_at(hangup, reloader, &address).await;
+            }
+        };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = closed => {}
         }
+        supervisor::stopping(longest_stop);
         tracing::info!("stopping: open requests may finish");
     })
+}
+
+/// Reads the settings anew at each of these signals.
+async fn reload_at(mut hangup: Signal, mut reloader: Reloader, address: &str) {
+    while hangup.recv().await.is_some() {
+        supervisor::reloading();
+        if reloader.reload(Path::new(cli::DOTENV)) {
+            supervisor::ready(&serving(address));
+        } else {
+            supervisor::ready("the new settings are not valid: those that were in effect stay");
+        }
+    }
+    // No further signal can arrive, which does not happen while the runtime exists.
+    std::future::pending::<()>().await;
 }
 
 /// Raises the limit of open files as far as possible, because each phone and each spilled photo takes a file descriptor.

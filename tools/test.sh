@@ -18,6 +18,8 @@ elif [ "$(id -u)" != 0 ] || setpriv --reuid=65534 --regid=65534 --clear-groups t
     export TMPDIR="$scratch"
 fi
 export VINTEDBOT_TEST_RUN="$$"
+# Python writes its compiled modules next to the sources otherwise.
+export PYTHONDONTWRITEBYTECODE=1
 
 # Lists the processes that inherited the environment of this run. The commands here run without it.
 survivors() {

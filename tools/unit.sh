@@ -1,11 +1,11 @@
 #!/bin/sh
-# Checks the systemd unit: systemd must know every directive, and the sandbox must not get weaker.
-# It checks a copy, as a user's unit. For a system unit systemd-analyze needs /run/systemd, and so root on a machine where systemd
-# does not run. The copy has another User, because a user's unit cannot have DynamicUser, and another program, because the server
-# is not installed on a machine that only builds it.
+# Checks the systemd units: systemd must know every directive, and the sandbox must not get weaker.
+# It checks copies, as units of a user. For a system unit systemd-analyze needs /run/systemd, and so root on a machine where systemd
+# does not run. The copy has another user and another program, because neither exists on a machine that only builds the server.
 set -eu
 cd "$(dirname "$0")/.."
 unit=vintedbot-ingest.service
+socket=vintedbot-ingest.socket
 
 if command -v systemd-analyze >/dev/null; then
     analyze=systemd-analyze
@@ -19,11 +19,12 @@ fi
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|; s|^DynamicUser=yes|User=daemon|' "deploy/$unit" >"$dir/$unit"
+sed 's|^ExecStart=[^ ]*|ExecStart=/bin/true|; s|^User=.*|User=daemon|' "deploy/$unit" >"$dir/$unit"
+cp "deploy/$socket" "$dir/$socket"
 export XDG_RUNTIME_DIR="$dir"
 
 # Warnings count too: a directive that systemd ignores does not protect.
-"$analyze" --user verify --man=no --recursive-errors=no "$dir/$unit" >"$dir/said" 2>&1 ||
+"$analyze" --user verify --man=no --recursive-errors=no "$dir/$socket" "$dir/$unit" >"$dir/said" 2>&1 ||
     echo "exit status $?" >>"$dir/said"
 if [ -s "$dir/said" ]; then
     cat "$dir/said" >&2

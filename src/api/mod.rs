@@ -139,7 +139,7 @@ pub(crate) struct Api {
     /// Logs and counts requests.
     pub access_log: AccessLog,
     /// Verifies bearer tokens.
-    pub tokens: Tokens,
+    pub tokens: Arc<Tokens>,
     /// Whether uploads and changes are refused. Everything else works.
     pub read_only: bool,
     /// Whether a request for a draft or an upload needs a token.

@@ -4,6 +4,7 @@
 
 mod jws;
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -49,8 +50,11 @@ enum Reason {
 #[error("the token would be valid for too long")]
 pub(crate) struct TooLong;
 
-/// Issues and verifies tokens.
-pub(crate) struct Tokens {
+/// Issues and verifies tokens, with keys that may be replaced.
+pub(crate) struct Tokens(RwLock<Keys>);
+
+/// The keys in force.
+struct Keys {
     /// Signs and verifies.
     current: Key,
     /// Verifies tokens that were signed before the key changed.
@@ -60,7 +64,12 @@ pub(crate) struct Tokens {
 impl Tokens {
     /// Creates an issuer that signs with `secret` and also accepts tokens signed with `previous`.
     pub(crate) fn new(secret: &str, previous: Option<&str>) -> Self {
-        Self { current: Key::new(secret), previous: previous.map(Key::new) }
+        Self(RwLock::new(Keys::new(secret, previous)))
+    }
+
+    /// Replaces the keys, while requests are verified.
+    pub(crate) fn replace(&self, secret: &str, previous: Option<&str>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Keys::new(secret, previous);
     }
 
     /// Returns the user to whom a valid token belongs. Signatures are compared in constant time.
@@ -78,7 +87,8 @@ impl Tokens {
             return Err(Reason::TooLong);
         }
         let token = jws::split(token).ok_or(Reason::Malformed)?;
-        if !self.keys().any(|key| key.has_signed(&token)) {
+        let is_signed = self.keys().all().any(|key| key.has_signed(&token));
+        if !is_signed {
             return Err(Reason::Signature);
         }
         check_header(&token.header)?;
@@ -87,8 +97,8 @@ impl Tokens {
         claims.get("sub").and_then(subject).ok_or(Reason::Subject)
     }
 
-    fn keys(&self) -> impl Iterator<Item = &Key> {
-        std::iter::once(&self.current).chain(&self.previous)
+    fn keys(&self) -> RwLockReadGuard<'_, Keys> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a new token for `user` that is valid for `ttl`.
@@ -99,7 +109,17 @@ impl Tokens {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let exp = now.checked_add(ttl.as_secs()).filter(|exp| i64::try_from(*exp).is_ok()).ok_or(TooLong)?;
         let claims = json!({"sub": user.to_string(), "iat": now, "exp": exp});
-        Ok(self.current.sign(&json!({"alg": "HS256", "typ": "JWT"}), &claims))
+        Ok(self.keys().current.sign(&json!({"alg": "HS256", "typ": "JWT"}), &claims))
+    }
+}
+
+impl Keys {
+    fn new(secret: &str, previous: Option<&str>) -> Self {
+        Self { current: Key::new(secret), previous: previous.map(Key::new) }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.current).chain(&self.previous)
     }
 }
 

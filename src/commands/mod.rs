@@ -7,6 +7,7 @@
 mod drafts;
 mod files;
 mod find;
+mod healthcheck;
 mod migrate_store;
 mod rebuild;
 mod renditions;
@@ -86,6 +87,11 @@ pub enum Operation {
         /// For how long it is valid.
         ttl: Duration,
     },
+    /// Asks the running server whether it works.
+    CheckHealth {
+        /// Whether its stores work too.
+        ready: bool,
+    },
 }
 
 /// The result of a command that completed.
@@ -122,6 +128,7 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
             Operation::DeleteDraft { id } => drafts::delete(settings, *id).await,
             Operation::EraseUser { user } => users::erase(settings, *user).await,
             Operation::IssueToken { user, ttl } => issue_token(settings, *user, *ttl),
+            Operation::CheckHealth { ready } => healthcheck::healthcheck(settings, *ready).await,
         }
     })
 }

@@ -8,7 +8,7 @@ use super::row::Reader;
 use super::storage::StorageKind;
 use super::table::{self, Parsed};
 use crate::media::BucketSettings;
-use crate::media::s3::{self, S3Settings};
+use crate::media::s3::{self, S3Keys, S3Settings};
 
 /// For each service the bucket that its settings name, or a sentence that says what is wrong with them.
 pub(super) type Buckets = BTreeMap<&'static str, Result<BucketSettings, &'static str>>;
@@ -43,7 +43,7 @@ fn s3(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Result<BucketSettings,
     let (region, presigned_for) = (parsed.s3_region.clone()?, parsed.s3_presigned_for?);
     let why = "a bucket is reached as the settings of S3 say: S3_ENDPOINT_URL is an http(s) URL or none, and \
                S3_ACCESS_KEY and S3_SECRET_KEY are both there or neither";
-    let keys = access_key.zip(secret_key);
+    let keys = access_key.zip(secret_key).map(|(access, secret)| S3Keys::new(access, secret));
     let settings = |endpoint| S3Settings { bucket, endpoint, region, keys, presigned_for };
     Some(endpoint.filter(|_| has_key_pair).map(settings).map(BucketSettings::S3).ok_or(why))
 }

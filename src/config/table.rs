@@ -54,15 +54,17 @@ settings! {
             "Time in which open requests may finish after SIGTERM.";
         pub log_level: String =
             LOG_LEVEL("info", ParsedBy("a filter such as info or vintedbot_ingest=debug", parse::log_filter)),
-            "What is logged.";
+            "What is logged. SIGHUP reads it anew.";
     }
 
     "Access" {
         pub secret_key: String = SECRET_KEY("dev-secret", SigningKey, Secret::Everything),
-            "Key that signs the bearer tokens (HS256). Another key ends them all.";
+            "Key that signs the bearer tokens (HS256). Another key ends them all. SIGHUP \
+             reads it anew.";
         pub secret_key_previous: Option<String> =
             SECRET_KEY_PREVIOUS("", Optional(PreviousSigningKey), Secret::Everything),
-            "Key before the present one. Tokens that it signed are still accepted.";
+            "Key before the present one. Tokens that it signed are still accepted. SIGHUP reads it \
+             anew.";
         pub auth_required: bool = AUTH_REQUIRED("false", Bool),
             "If true, uploads and listings need a token: a request without one gets 401, and drafts \
              without an owner are not shown.";
@@ -125,10 +127,10 @@ settings! {
             "Region. Without it that of AWS_REGION in the process environment, or us-east-1.";
         let s3_access_key: Option<String> = S3_ACCESS_KEY("", Optional(Text("text")), Secret::Everything),
             "Access key. Without keys, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the process \
-             environment are used, or the role of the machine or container.";
+             environment are used, or the role of the machine or container. SIGHUP reads it anew.";
         let s3_secret_key: Option<String> =
             S3_SECRET_KEY("", Optional(Text("text, together with S3_ACCESS_KEY")), Secret::Everything),
-            "Secret key of S3_ACCESS_KEY.";
+            "Secret key of S3_ACCESS_KEY. SIGHUP reads it anew.";
         let s3_presigned_for: Duration = S3_PRESIGN_SECONDS("0", Seconds(0..=604_800)),
             "Lifetime of the links into the bucket to which GET /media redirects (307). 0: photos come \
              through this server.";
@@ -182,7 +184,7 @@ settings! {
             Optional(ParsedBy("a secret, which WEBHOOK_URL needs; base64 if it begins with whsec_", parse::webhook_secret)),
             Secret::Everything
         ), "Secret that signs the deliveries: base64 after whsec_, as Standard Webhooks has it, or other text. 24 random \
-              bytes or more are advised.";
+              bytes or more are advised. SIGHUP reads it anew.";
     }
 
     "Stored photos" {

@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::imaging::Effort;
 use crate::media::BucketSettings;
+use crate::media::s3::S3Keys;
 
 fn load(pairs: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     Settings::load(&Source::from_pairs(pairs.iter().copied()))
@@ -267,7 +268,7 @@ fn bucket_is_checked_only_with_media_storage_s3() {
         panic!("MEDIA_STORAGE=s3 gives S3 settings")
     };
     assert_eq!(bucket.endpoint.as_deref(), Some("http://minio:9000"));
-    assert_eq!(bucket.keys, Some(("me".to_owned(), "hunter2".to_owned())));
+    assert_eq!(bucket.keys, Some(S3Keys::new("me".to_owned(), "hunter2".to_owned())));
     assert_eq!((bucket.region.as_deref(), bucket.presigned_for), (None, Duration::from_secs(600)));
     assert!(!format!("{bucket:?}").contains("hunter2"));
     for (bad, name) in [

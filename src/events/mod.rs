@@ -73,6 +73,11 @@ impl Events {
         Ok(Self { outbox, catalog, store, receiver, render, delivered, failed, given_up, oldest })
     }
 
+    /// Signs later deliveries with `secret`.
+    pub(crate) fn replace_secret(&self, secret: SigningSecret) {
+        self.receiver.replace_secret(secret);
+    }
+
     /// Registers the metrics of events.
     pub(crate) fn register(self: &Arc<Self>, metrics: &mut Metrics) {
         let read = |figure: fn(&Self) -> u64| {

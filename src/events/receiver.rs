@@ -7,6 +7,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::{PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -67,7 +68,8 @@ impl DeliveryError {
 
 /// Sends deliveries.
 pub(super) struct Receiver {
-    webhook: Webhook,
+    url: Uri,
+    secret: RwLock<SigningSecret>,
     client: Client<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
 }
 
@@ -84,14 +86,23 @@ impl Receiver {
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(4)
             .build(connector);
-        Ok(Self { webhook, client })
+        Ok(Self { url: webhook.url, secret: RwLock::new(webhook.secret), client })
+    }
+
+    /// Signs later deliveries with `secret`.
+    pub(super) fn replace_secret(&self, secret: SigningSecret) {
+        *self.secret.write().unwrap_or_else(PoisonError::into_inner) = secret;
+    }
+
+    fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> String {
+        self.secret.read().unwrap_or_else(PoisonError::into_inner).sign(id, timestamp, body)
     }
 
     /// Delivers `body` as the message `id`.
     pub(super) async fn deliver(&self, id: &str, body: Bytes) -> Result<(), DeliveryError> {
         let timestamp = Timestamp::now().millis() / 1000;
-        let signature = self.webhook.secret.sign(id, timestamp, &body);
-        let request = Request::post(self.webhook.url.clone())
+        let signature = self.sign(id, timestamp, &body);
+        let request = Request::post(self.url.clone())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(USER_AGENT, OWN_NAME)
             .header("webhook-id", id)

@@ -104,7 +104,7 @@ fn make(format: Format, file: &[u8], recipe: &Recipe) -> u64 {
             return declared;
         }
         match inspected.encode(&mut Workspace::default()) {
-            Err(EncodeError::Fallback(next)) => inspected = next,
+            Err(EncodeError::Fallback(next)) => inspected = *next,
             Ok(_) | Err(EncodeError::Image(_)) => return declared,
         }
     }

@@ -51,7 +51,7 @@ impl Service {
         let settings = Settings::load(&Source::from_pairs(pairs)).unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let app = runtime.block_on(App::start(&settings)).unwrap();
+        let app = runtime.block_on(App::start(&settings, None)).unwrap();
         let address = app.address();
         runtime.spawn(app.run(std::future::pending()));
         Self { runtime, address, staging: media.join(".staging"), _dir: dir }

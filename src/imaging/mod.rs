@@ -50,7 +50,7 @@ pub(crate) use finish::stored_sides;
 pub(crate) use pool::{Cost, Pool, PoolError, Step, Turn};
 pub use recipe::{Coding, Effort, Recipe};
 pub use rendition::{EncodedRendition, RenditionSizes};
-pub(crate) use turn::{encode_and_measure_in_turn, encode_in_turn, measure_in_turn};
+pub(crate) use turn::{PhotoFile, encode_and_measure_in_turn, encode_in_turn, measure_in_turn};
 pub(crate) use work_budget::{Spent, WorkBudget};
 pub use workspace::Workspace;
 
@@ -101,7 +101,7 @@ pub(crate) enum EncodeError<'a> {
     /// The photo cannot be made: its pixels are corrupt, truncated or unsupported, its time is up, or the client disconnected.
     Image(ImageError),
     /// The fast decoder does not support this file. The caller reads [`Inspected::memory`] of this one, and encodes it.
-    Fallback(Inspected<'a>),
+    Fallback(Box<Inspected<'a>>),
 }
 
 impl From<ImageError> for EncodeError<'_> {
@@ -185,7 +185,7 @@ fn finish_alone<T>(
         match finish(inspected, workspace) {
             Ok(made) => return Ok(made),
             Err(EncodeError::Image(error)) => return Err(error),
-            Err(EncodeError::Fallback(next)) => inspected = next,
+            Err(EncodeError::Fallback(next)) => inspected = *next,
         }
     }
 }
@@ -287,7 +287,7 @@ impl<'a> Inspected<'a> {
             Ok(()) => {}
             Err(codec::DecodeError::Image(error)) => return Err(budget.explain(error).into()),
             Err(codec::DecodeError::Fallback(picture)) => {
-                return Err(EncodeError::Fallback(Self { picture, ..self }));
+                return Err(EncodeError::Fallback(Box::new(Self { picture, ..self })));
             }
         }
         let planes = canvas.finish()?;

@@ -7,9 +7,9 @@
 //! The pool also lends the memory for images. A job that needs more than is free returns to the queue and frees its worker.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::family::Family;
 
@@ -121,6 +121,9 @@ struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
     busy: AtomicUsize,
+    created: Instant,
+    /// For each worker, when its turn began: milliseconds since `created` and one, or 0 if it has no job.
+    turns: Vec<AtomicU64>,
     panics: Counter,
     fallbacks: Family<ReasonLabels, Counter>,
 }
@@ -142,13 +145,15 @@ impl Pool {
             queue: Mutex::new(Queue { jobs, is_closed: false }),
             work: Condvar::new(),
             busy: AtomicUsize::new(0),
+            created: sync::now(),
+            turns: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             panics: Counter::default(),
             fallbacks: Family::default(),
         });
         let pool = Self { shared, wait };
         for n in 0..workers {
             let shared = Arc::clone(&pool.shared);
-            thread::Builder::new().name(format!("image-{n}")).spawn(move || shared.work())?;
+            thread::Builder::new().name(format!("image-{n}")).spawn(move || shared.work(n))?;
         }
         Ok(pool)
     }
@@ -231,6 +236,14 @@ impl Pool {
         self.shared.lock().jobs.next_number()
     }
 
+    /// Returns for how long the worker with the longest turn has had its present job, or `None` if no worker has one.
+    pub(crate) fn longest_turn(&self) -> Option<Duration> {
+        let first =
+            self.shared.turns.iter().filter_map(|turn| turn.load(Ordering::Relaxed).checked_sub(1)).min()?;
+        let begun = self.shared.created + Duration::from_millis(first);
+        Some(sync::now().saturating_duration_since(begun))
+    }
+
     /// Returns the number of workers that run a job.
     pub(crate) fn busy(&self) -> usize {
         self.shared.busy.load(Ordering::Relaxed)
@@ -263,12 +276,15 @@ impl Shared {
         Ok(QueuePlace { shared: Arc::clone(self), client, number })
     }
 
-    /// Runs jobs until the pool is closed.
-    fn work(&self) {
+    /// Runs jobs on worker `n` until the pool is closed.
+    fn work(&self, n: usize) {
         let mut workspace = Workspace::default();
         while let Some((number, mut job)) = self.next() {
             self.busy.fetch_add(1, Ordering::Relaxed);
+            let begun = sync::now().saturating_duration_since(self.created).as_millis();
+            self.turns[n].store(u64::try_from(begun).unwrap_or(u64::MAX - 1) + 1, Ordering::Relaxed);
             let needed = job.run(&mut workspace, self, number);
+            self.turns[n].store(0, Ordering::Relaxed);
             self.busy.fetch_sub(1, Ordering::Relaxed);
             self.end(number, job, needed);
         }

@@ -73,6 +73,22 @@ async fn a_panic_ends_its_job_and_not_its_worker() {
 }
 
 #[tokio::test]
+async fn turn_that_does_not_end_is_visible_until_it_ends() {
+    let pool = Arc::new(Pool::start(2, MEMORY, 4, Duration::from_secs(5)).unwrap());
+    assert_eq!(pool.longest_turn(), None);
+    let release = occupy(&pool).await;
+    let first = pool.longest_turn().unwrap();
+    while pool.longest_turn() <= Some(first + Duration::from_millis(5)) {
+        // Jobs of the other worker do not hide it.
+        assert_eq!(pool.run(client(1), COST, |_| Step::Done(7)).await, Ok(7));
+    }
+    drop(release);
+    while pool.longest_turn().is_some() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn lines_take_turns() {
     let pool = pool(64, Duration::from_secs(30));
     let ran = Arc::default();

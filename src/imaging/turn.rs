@@ -10,23 +10,29 @@ use super::workspace::Workspace;
 use super::{EncodeError, Encoded, Inspected, inspect};
 use crate::model::PhotoFacts;
 
-/// Borrows the memory that the photo needs by its header, and encodes it. Runs on a worker. `held` is the memory of `bytes`
-/// that belongs to the job.
+/// A photo as a job has it.
+#[derive(Clone, Copy)]
+pub(crate) struct PhotoFile<'a> {
+    /// What it was recognised as.
+    pub format: Format,
+    /// The file.
+    pub bytes: &'a [u8],
+    /// The memory of `bytes` that belongs to the job.
+    pub held: u64,
+}
+
+/// Borrows the memory that the photo needs by its header, and encodes it. Runs on a worker.
 ///
 /// # Errors
 /// The photo cannot be made, or needs more memory than one photo may have.
 pub(crate) fn encode_in_turn(
-    format: Format,
-    bytes: &[u8],
-    held: u64,
+    photo: PhotoFile<'_>,
     recipe: &Recipe,
     work: &WorkBudget<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<Step<Encoded>, ImageError> {
     let none = RenditionSizes::default();
-    in_turn(format, bytes, held, recipe, &none, work, turn, |inspected, workspace| {
-        inspected.encode(workspace)
-    })
+    in_turn(photo, recipe, &none, work, turn, |inspected, workspace| inspected.encode(workspace))
 }
 
 /// Does as [`encode_in_turn`], makes `renditions` too, and computes the facts of the photo.
@@ -34,48 +40,41 @@ pub(crate) fn encode_in_turn(
 /// # Errors
 /// As [`encode_in_turn`].
 pub(crate) fn encode_and_measure_in_turn(
-    format: Format,
-    bytes: &[u8],
-    held: u64,
+    photo: PhotoFile<'_>,
     recipe: &Recipe,
     renditions: &RenditionSizes,
     work: &WorkBudget<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<Step<(Encoded, PhotoFacts)>, ImageError> {
-    in_turn(format, bytes, held, recipe, renditions, work, turn, |inspected, workspace| {
+    in_turn(photo, recipe, renditions, work, turn, |inspected, workspace| {
         inspected.encode_and_measure(workspace)
     })
 }
 
-/// Computes the facts of a stored photo, which is decoded at its own size whatever `recipe` says. Runs on a worker. `held` is as for
-/// [`encode_in_turn`].
+/// Computes the facts of a stored photo, which is decoded at its own size whatever `recipe` says. Runs on a worker.
 ///
 /// # Errors
 /// The photo cannot be decoded, or needs more memory than one photo may have.
 pub(crate) fn measure_in_turn(
-    bytes: &[u8],
-    held: u64,
+    photo: PhotoFile<'_>,
     recipe: &Recipe,
     work: &WorkBudget<'_>,
     turn: &mut Turn<'_>,
 ) -> Result<Step<PhotoFacts>, ImageError> {
     let recipe = Recipe { max_dim: u32::MAX, max_pixels: u64::MAX, keep_exif: false, ..*recipe };
     let none = RenditionSizes::default();
-    in_turn(Format::Jpeg, bytes, held, &recipe, &none, work, turn, |inspected, workspace| {
-        inspected.measure(workspace)
-    })
+    in_turn(photo, &recipe, &none, work, turn, |inspected, workspace| inspected.measure(workspace))
 }
 
 fn in_turn<T>(
-    format: Format,
-    bytes: &[u8],
-    held: u64,
+    photo: PhotoFile<'_>,
     recipe: &Recipe,
     renditions: &RenditionSizes,
     work: &WorkBudget<'_>,
     turn: &mut Turn<'_>,
     finish: impl for<'a> Fn(Inspected<'a>, &mut Workspace) -> Result<T, EncodeError<'a>>,
 ) -> Result<Step<T>, ImageError> {
+    let PhotoFile { format, bytes, held } = photo;
     let mut inspected = inspect(format, bytes, recipe, work)?.with_renditions(renditions);
     loop {
         let mut memory = held + inspected.memory();
@@ -97,7 +96,7 @@ fn in_turn<T>(
                 if let Some(reason) = next.fallback_reason() {
                     turn.count_fallback(reason);
                 }
-                inspected = next;
+                inspected = *next;
             }
         }
     }

@@ -12,7 +12,8 @@ use super::{Ingest, IngestError, PhotoError};
 use crate::budget::{Refused, Reservation};
 use crate::catalog::NewPhoto;
 use crate::imaging::{
-    self, Cost, Encoded, Format, ImageError, PoolError, Recipe, RenditionSizes, Spent, Step, Turn, WorkBudget,
+    self, Cost, Encoded, Format, ImageError, PhotoFile, PoolError, Recipe, RenditionSizes, Spent, Step, Turn,
+    WorkBudget,
 };
 use crate::media::Staging;
 use crate::model::{ClientKey, Media, PhotoFacts, SourceId};
@@ -304,6 +305,6 @@ fn encode(
     turn: &mut Turn<'_>,
 ) -> Result<Step<(Encoded, PhotoFacts)>, Failure> {
     let bytes = source.load().map_err(Failure::Disk)?;
-    let held = source.load_cost();
-    Ok(imaging::encode_and_measure_in_turn(format, &bytes, held, recipe, renditions, work, turn)?)
+    let photo = PhotoFile { format, bytes: &bytes, held: source.load_cost() };
+    Ok(imaging::encode_and_measure_in_turn(photo, recipe, renditions, work, turn)?)
 }

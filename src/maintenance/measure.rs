@@ -16,8 +16,8 @@ use super::schedule::{PAGE, time_to_next_run};
 use super::{Maintenance, MaintenanceError};
 use crate::error_chain::error_chain;
 use crate::imaging::{
-    COST_HEAD_BYTES, Cost, Format, ImageError, Pool, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
-    estimated_cost, measure_in_turn,
+    COST_HEAD_BYTES, Cost, Format, ImageError, PhotoFile, Pool, PoolError, Recipe, Spent, Step, Turn,
+    WorkBudget, estimated_cost, measure_in_turn,
 };
 use crate::media::MediaError;
 use crate::model::{ClientKey, Media, MediaId, MediaKey, PhotoFacts};
@@ -86,7 +86,12 @@ impl Measuring {
                 return Step::Done(Err(Unmeasured::Damaged));
             }
             let work = WorkBudget::resumed(&recipe, spent, turn.is_abandoned);
-            let step = measure_in_turn(&bytes, held, &recipe, &work, turn);
+            let step = measure_in_turn(
+                PhotoFile { format: Format::Jpeg, bytes: &bytes, held },
+                &recipe,
+                &work,
+                turn,
+            );
             spent = work.spent();
             match step {
                 Ok(Step::Done(facts)) => Step::Done(Ok(facts)),

@@ -15,7 +15,7 @@ use crate::budget::{Refused, Reservation};
 use crate::disk;
 use crate::error_chain::error_chain;
 use crate::imaging::{
-    self, Cost, Encoded, Format, ImageError, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
+    self, Cost, Encoded, Format, ImageError, PhotoFile, PoolError, Recipe, Spent, Step, Turn, WorkBudget,
 };
 use crate::media::RenditionName;
 use crate::model::{ClientKey, MediaKey};
@@ -182,5 +182,6 @@ fn encode(
     if MediaKey::of(&bytes) != key {
         return Err(Failure::Damaged);
     }
-    imaging::encode_in_turn(Format::Jpeg, &bytes, source.length, recipe, work, turn).map_err(Failure::Image)
+    let photo = PhotoFile { format: Format::Jpeg, bytes: &bytes, held: source.length };
+    imaging::encode_in_turn(photo, recipe, work, turn).map_err(Failure::Image)
 }

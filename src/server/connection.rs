@@ -9,13 +9,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version as HttpVersion};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::Limits;
-use super::connection_state::{ConnectionState, Idle};
+use super::connection_state::{ConnectionState, Idle, Phase};
 use super::h2_streams;
 use super::paced_body::PacedBody;
 use super::protocol::{self, Graceful, Protocols};
@@ -32,8 +34,7 @@ const REST_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     pub(super) slot: Slot,
     pub(super) protocols: Arc<Protocols>,
-    /// Signals shutdown when its sender is dropped.
-    pub(super) stopping: watch::Receiver<()>,
+    pub(super) phases: watch::Receiver<Phase>,
     pub(super) limits: Limits,
     pub(super) peer: SocketAddr,
     pub(super) _counted: Counted,
@@ -47,16 +48,18 @@ impl Connection {
         H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Unpin + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
-        let Self { slot, protocols, stopping, limits, peer, _counted, _permit } = self;
-        let state = Arc::new(ConnectionState::new(slot));
+        let Self { slot, protocols, phases, limits, peer, _counted, _permit } = self;
+        let accepted = Instant::now();
+        let state = Arc::new(ConnectionState::new(slot, phases.clone()));
         let mut socket = Box::new(Socket::new(stream, Arc::clone(&state), limits.write_rate));
-        let mut serving = Serving { protocols, stopping, limits, peer };
+        let mut serving = Serving { protocols, phases, limits, peer };
         // hyper and its buffers are created only after the first bytes arrived.
         let version = tokio::select! {
             // `biased`: bytes that arrived while this task was not polled are not late.
             biased;
             version = socket.detect_version() => version,
-            _ = serving.stopping.changed() => return,
+            // The first request may be on its way when the shutdown begins.
+            () = serving.silent_too_long(accepted) => return,
             () = state.evicted() => return,
             () = tokio::time::sleep(limits.head_timeout) => {
                 state.set_timed_out();
@@ -80,12 +83,24 @@ impl Connection {
 /// What the phases of a connection share.
 struct Serving {
     protocols: Arc<Protocols>,
-    stopping: watch::Receiver<()>,
+    phases: watch::Receiver<Phase>,
     limits: Limits,
     peer: SocketAddr,
 }
 
 impl Serving {
+    /// Completes when the shutdown has reached `phase`.
+    async fn reached(&mut self, phase: Phase) {
+        // An error means that the server has ended.
+        let _reached_or_ended = self.phases.wait_for(|reached| *reached >= phase).await.map(drop);
+    }
+
+    /// Completes when a connection without any request should be closed for the shutdown.
+    async fn silent_too_long(&mut self, accepted: Instant) {
+        self.reached(Phase::Closing).await;
+        sleep_until(accepted + self.limits.drain_time).await;
+    }
+
     /// Serves HTTP/1.1. A resting connection keeps only its socket; hyper's buffers are freed.
     async fn http1<S, A>(&mut self, mut socket: Box<Socket>, state: &ConnectionState, service: S)
     where
@@ -101,12 +116,13 @@ impl Serving {
             if state.has_unanswered_input() {
                 continue;
             }
+            let rest = self.limits.head_timeout.saturating_sub(REST_AFTER);
             tokio::select! {
                 biased;
                 readable = socket.readable() => if readable.is_err() { return },
-                _ = self.stopping.changed() => return,
+                () = self.reached(Phase::Closing) => return,
                 () = state.evicted() => return,
-                () = tokio::time::sleep(self.limits.head_timeout.saturating_sub(REST_AFTER)) => return,
+                () = tokio::time::sleep(rest) => return,
             }
         }
     }
@@ -122,6 +138,8 @@ impl Serving {
     ) -> Outcome {
         let limit = self.limits.head_timeout;
         let rest = if rests { REST_AFTER } else { limit };
+        // HTTP/2 has a message that says which requests will not be answered, so its connections can be closed immediately.
+        let last_phase = if rests { Phase::Closing } else { Phase::Draining };
         let mut is_closing = false;
         let mut is_stopping = false;
         loop {
@@ -144,10 +162,14 @@ impl Serving {
                     }
                     return Outcome::Closed;
                 }
-                // At shutdown the sender is dropped, which makes this return an error.
-                _ = self.stopping.changed(), if !is_stopping => {
-                    (is_stopping, is_closing) = (true, true);
-                    connection.as_mut().graceful_shutdown();
+                () = self.reached(last_phase), if !is_stopping => {
+                    is_stopping = true;
+                    // hyper would close an idle connection although a part of a request was received. The response to that
+                    // request closes it.
+                    if !rests || !state.has_partial_request() {
+                        is_closing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
                 }
                 idle = state.wait_until_idle(rest, limit) => {
                     if idle == Idle::CanRest {
@@ -178,7 +200,8 @@ enum Outcome {
 /// much larger than everything else that an idle connection holds.
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<PacedBody>, Infallible>> + Send>>;
 
-/// Wraps `handler` as a service that counts each request in `state` until its response was handed over.
+/// Wraps `handler` as a service that counts each request in `state` until its response was handed over, and closes the
+/// connection once the server shuts down.
 fn counted_service<H, F>(
     state: Arc<ConnectionState>,
     peer: SocketAddr,
@@ -200,12 +223,16 @@ where
             request.extensions_mut().insert(interim.clone());
         }
         let handler = handler.clone();
+        let can_close = request.version() <= HttpVersion::HTTP_11;
         // Called inside the block: otherwise this future would contain the handler's future twice.
         Box::pin(async move {
-            let response = handler(request, peer).await;
+            let mut response = handler(request, peer).await;
             // hyper does not have the response yet, so no interim response can follow its head.
             if let Some(interim) = interim {
                 interim.close();
+            }
+            if can_close && guard.is_last() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok(PacedBody::wrap(response, guard, h2_streams::current_time_budget()))
         })

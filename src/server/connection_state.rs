@@ -4,11 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::sendfile::FileQueue;
 use super::shares::Slot;
 use crate::web::interim::InterimQueue;
+
+/// How far the shutdown of the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// There is none.
+    Serving,
+    /// Requests are answered as before, but each response closes its connection.
+    Draining,
+    /// Idle connections are closed.
+    Closing,
+}
 
 /// Tracks whether a connection is active, has unanswered input, or timed out.
 #[derive(Debug)]
@@ -26,10 +38,11 @@ pub(super) struct ConnectionState {
     changed: AtomicU64,
     interim: Arc<InterimQueue>,
     files: FileQueue,
+    phases: watch::Receiver<Phase>,
 }
 
 impl ConnectionState {
-    pub(super) fn new(slot: Slot) -> Self {
+    pub(super) fn new(slot: Slot, phases: watch::Receiver<Phase>) -> Self {
         Self {
             slot,
             open: AtomicUsize::new(0),
@@ -40,6 +53,7 @@ impl ConnectionState {
             changed: AtomicU64::new(0),
             interim: Arc::default(),
             files: FileQueue::default(),
+            phases,
         }
     }
 
@@ -86,6 +100,11 @@ impl ConnectionState {
 
     pub(super) fn has_unanswered_input(&self) -> bool {
         self.has_unanswered_input.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if a part of a request was received, and no request is open.
+    pub(super) fn has_partial_request(&self) -> bool {
+        self.has_unanswered_input() && !self.is_active()
     }
 
     /// Records that the connection ends because a request head did not arrive in time.
@@ -161,6 +180,11 @@ impl RequestGuard {
     /// Returns false if this request exceeds the client's share of active connections.
     pub(super) fn has_share(&self) -> bool {
         self.has_share
+    }
+
+    /// Returns true if the server shuts down, so that no further request of this connection should follow.
+    pub(super) fn is_last(&self) -> bool {
+        *self.state.phases.borrow() != Phase::Serving
     }
 
     /// Returns the parts of files that the socket of the connection still has to send.

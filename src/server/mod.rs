@@ -6,6 +6,7 @@ mod connection_state;
 pub mod descriptors;
 mod h2_streams;
 mod length_watch;
+mod listener;
 mod paced_body;
 mod protocol;
 mod sendfile;
@@ -20,25 +21,21 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use ipnet::IpNet;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::connection::Connection;
+use self::connection_state::Phase;
+pub(crate) use self::listener::Listener;
 use self::protocol::Protocols;
 use self::shares::Shares;
 use crate::telemetry::connections::Connections;
 use crate::web::body::Body;
 use crate::web::min_rate::MinRate;
 
-/// Pause after a failed accept, for example without free descriptors, which only the end of other connections changes.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// How long a new connection waits for an evicted one, which closes the next time its task is polled.
 const CLOSING_TIME: Duration = Duration::from_secs(1);
-
-/// Listen backlog (capped by `net.core.somaxconn`), for thousands of phones that reconnect together after an outage.
-const LISTEN_QUEUE: u32 = 4096;
 
 /// Limits for connections.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +46,10 @@ pub(crate) struct Limits {
     pub head_timeout: Duration,
     /// Minimum rate at which a client must read its response.
     pub write_rate: MinRate,
-    /// Time allowed for open requests to finish after shutdown began.
+    /// Time for which connections are still accepted and idle ones stay open after shutdown began. Each response then closes its
+    /// connection, so a client that sends requests often notices the shutdown by a response, and not by a request that nobody reads.
+    pub drain_time: Duration,
+    /// Time allowed for open requests to finish after that.
     pub shutdown_timeout: Duration,
 }
 
@@ -62,21 +62,11 @@ pub enum Stopped {
     Aborted(usize),
 }
 
-/// Binds a listener to `address`. Must be called inside a tokio runtime.
-///
-/// # Errors
-/// The address cannot be bound.
-pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(LISTEN_QUEUE)
-}
-
-/// Serves connections from `listener` until `shutdown` completes, then waits for open requests up to `limits.shutdown_timeout`.
+/// Serves connections from `listener` until `shutdown` completes, then for `limits.drain_time` or until none is left, and then waits
+/// for open requests up to `limits.shutdown_timeout`.
 /// The per-client share of connections does not apply to peers in `trusted_proxies`.
 pub(crate) async fn run<H, F>(
-    listener: TcpListener,
+    listener: Listener,
     handler: H,
     limits: Limits,
     trusted_proxies: Vec<IpNet>,
@@ -87,38 +77,40 @@ where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Unpin + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let permits = Arc::new(Semaphore::new(limits.connections));
-    let shares = Shares::new(limits.connections, trusted_proxies, connections.clone());
-    let (stop, stopping) = watch::channel(());
-    let protocols = Arc::new(Protocols::new(limits.write_rate));
-    let mut open = JoinSet::new();
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let mut acceptor = Acceptor {
+        handler,
+        limits,
+        permits: Arc::new(Semaphore::new(limits.connections)),
+        shares: Shares::new(limits.connections, trusted_proxies, connections.clone()),
+        connections,
+        phases,
+        protocols: Arc::new(Protocols::new(limits.write_rate)),
+        open: JoinSet::new(),
+    };
     tokio::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            Some(_) = open.join_next() => {}
-            (stream, peer) = accept(&listener) => {
-                let Some(slot) = shares.admit(peer.ip()) else { continue };
-                let permit = tokio::time::timeout(CLOSING_TIME, Arc::clone(&permits).acquire_owned());
-                let Ok(Ok(permit)) = permit.await else {
-                    connections.refuse();
-                    continue;
-                };
-                let connection = Connection {
-                    slot,
-                    protocols: Arc::clone(&protocols),
-                    stopping: stopping.clone(),
-                    limits,
-                    peer,
-                    _counted: connections.count(),
-                    _permit: permit,
-                };
-                open.spawn(connection.serve(stream, handler.clone()));
-            }
+            Some(_) = acceptor.open.join_next() => {}
+            (stream, peer) = listener.accept() => acceptor.begin(stream, peer).await,
         }
     }
-    drop(listener);
-    drop(stop);
+    phase.send_replace(Phase::Draining);
+    let drain_time = tokio::time::sleep(limits.drain_time);
+    tokio::pin!(drain_time);
+    while !acceptor.open.is_empty() {
+        tokio::select! {
+            () = &mut drain_time => break,
+            Some(_) = acceptor.open.join_next() => {}
+            (stream, peer) = listener.accept() => acceptor.begin(stream, peer).await,
+        }
+    }
+    for (stream, peer) in listener.close() {
+        acceptor.begin(stream, peer).await;
+    }
+    phase.send_replace(Phase::Closing);
+    let mut open = acceptor.open;
     let drained = async { while open.join_next().await.is_some() {} };
     match tokio::time::timeout(limits.shutdown_timeout, drained).await {
         Ok(()) => Stopped::Drained,
@@ -126,22 +118,45 @@ where
     }
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    let mut is_logged = false;
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) => {
-                // The error is logged once per outage instead of twenty times a second.
-                if !is_logged {
-                    tracing::warn!(%error, "cannot accept connections; retrying");
-                    is_logged = true;
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+/// Begins to serve connections.
+struct Acceptor<H> {
+    handler: H,
+    limits: Limits,
+    permits: Arc<Semaphore>,
+    shares: Arc<Shares>,
+    connections: Connections,
+    phases: watch::Receiver<Phase>,
+    protocols: Arc<Protocols>,
+    open: JoinSet<()>,
+}
+
+impl<H, F> Acceptor<H>
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + Unpin + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    /// Serves a connection in a new task, if there is a slot for it.
+    async fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let Some(slot) = self.shares.admit(peer.ip()) else { return };
+        let permit = tokio::time::timeout(CLOSING_TIME, Arc::clone(&self.permits).acquire_owned());
+        let Ok(Ok(permit)) = permit.await else {
+            self.connections.refuse();
+            return;
+        };
+        let connection = Connection {
+            slot,
+            protocols: Arc::clone(&self.protocols),
+            phases: self.phases.clone(),
+            limits: self.limits,
+            peer,
+            _counted: self.connections.count(),
+            _permit: permit,
+        };
+        self.open.spawn(connection.serve(stream, self.handler.clone()));
     }
 }
 
+#[cfg(test)]
+mod shutdown_tests;
 #[cfg(test)]
 mod tests;

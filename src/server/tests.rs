@@ -8,6 +8,7 @@ use hyper::header::{DATE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{StatusCode, Version};
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -29,12 +30,13 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
     C: Future,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let limits = Limits {
         connections: 64,
         head_timeout: SOON,
         write_rate: MinRate { bytes_per_second: 0, grace: WRITE_GRACE },
+        drain_time: Duration::ZERO,
         shutdown_timeout: Duration::ZERO,
     };
     let (ended, end) = oneshot::channel();

@@ -7,9 +7,9 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::{EnvFilter, reload};
 
 use super::log_writer::{CAPACITY, LogWriter};
 use super::metrics::{Metrics, Reading, Unit};
@@ -17,6 +17,11 @@ use super::text_lines::{TextFields, TextLines};
 
 /// The log of this process. It is global because the `tracing` subscriber is.
 static LOG: OnceLock<LogWriter> = OnceLock::new();
+
+/// Replaces the filter of the log.
+static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
+
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 
 /// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,23 +42,28 @@ pub fn start(form: Form, filter: &str) -> io::Result<()> {
     }
     let log = LogWriter::start(stdout(), CAPACITY, move |missing| notice(missing, form == Form::Json))?;
     let log = LOG.get_or_init(|| log);
-    // sled's messages are meant for its developers, and the catalog logs its own. LOG_LEVEL can enable them.
-    let filter = EnvFilter::new(format!("sled=off,{filter}"));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_timer(Clock).with_writer(log.clone());
-    let _already_started = match form {
+    let builder = tracing_subscriber::fmt().with_timer(Clock).with_writer(log.clone());
+    let filter = env_filter(filter);
+    match form {
         Form::Json => {
-            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+            let builder = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            let builder = builder.with_env_filter(filter).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _already_started = builder.try_init();
+            SET_FILTER.get_or_init(|| Box::new(move |filter| handle.reload(filter)));
         }
         Form::Text => {
-            let format = TextLines::new(Clock);
-            builder
+            let builder = builder
                 .with_ansi(std::io::stdout().is_terminal())
-                .event_format(format)
+                .event_format(TextLines::new(Clock))
                 .fmt_fields(TextFields)
-                .try_init()
+                .with_env_filter(filter)
+                .with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _already_started = builder.try_init();
+            SET_FILTER.get_or_init(|| Box::new(move |filter| handle.reload(filter)));
         }
-    };
+    }
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         let text = panic.payload_as_str().map(|text| text.lines().next().unwrap_or(""));
@@ -65,6 +75,20 @@ pub fn start(form: Form, filter: &str) -> io::Result<()> {
         tracing::error!(location, text, "a thread panicked");
     }));
     Ok(())
+}
+
+/// Replaces the filter that [`start`] was called with.
+pub fn set_filter(filter: &str) {
+    if let Some(set_filter) = SET_FILTER.get()
+        && let Err(error) = set_filter(env_filter(filter))
+    {
+        tracing::warn!(%error, "the filter of the log could not be replaced");
+    }
+}
+
+fn env_filter(filter: &str) -> EnvFilter {
+    // sled's messages are meant for its developers, and the catalog logs its own. LOG_LEVEL can enable them.
+    EnvFilter::new(format!("sled=off,{filter}"))
 }
 
 /// Writes a line that is not a log event to stdout, in order with the others.

@@ -3,14 +3,19 @@
 //! <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>
 
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::metrics::{Metrics, Reading, Unit};
+
+/// Shortest time between two counts of open files.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What was built.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,7 +42,8 @@ pub(crate) fn register(metrics: &mut Metrics) {
     let help = "Address space of this process";
     metrics.register_process("virtual_memory", Unit::Bytes, help, Reading::gauge(|| memory("VmSize:")));
     let help = "Open files and connections of this process";
-    metrics.register_process("open_fds", Unit::Of("files"), help, Reading::gauge(open_files));
+    let open = OpenFiles::default();
+    metrics.register_process("open_fds", Unit::Of("files"), help, Reading::gauge(move || open.count()));
     let help = "Files and connections that this process may have open";
     metrics.register_process("max_fds", Unit::Of("files"), help, Reading::gauge(most_files));
 }
@@ -59,9 +65,28 @@ fn memory(name: &str) -> u64 {
     kib.unwrap_or(0) << 10
 }
 
+/// Counts open files at most once a second: with thousands of connections a count takes milliseconds, and requests for metrics are
+/// not limited.
+#[derive(Debug, Default)]
+struct OpenFiles(Mutex<Option<(Instant, u64)>>);
+
+impl OpenFiles {
+    fn count(&self) -> u64 {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *last {
+            Some((counted, files)) if counted.elapsed() < COUNT_EVERY => files,
+            _ => last.insert((Instant::now(), open_files())).1,
+        }
+    }
+}
+
 fn open_files() -> u64 {
-    // One of them is the directory that is read.
-    std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count().saturating_sub(1) as u64)
+    match std::fs::read_dir("/proc/self/fd") {
+        // One of them is the directory that is read.
+        Ok(files) => files.count().saturating_sub(1) as u64,
+        Err(error) if error.raw_os_error() == Some(Errno::EMFILE as i32) => most_files(),
+        Err(_) => 0,
+    }
 }
 
 fn most_files() -> u64 {

@@ -55,7 +55,9 @@ const isOwner = await ownsAlbum();
 const store = isOwner ? new IndexedDbStore('vintedbot-upload-page') : new MemoryStore();
 const album = await Album.open({ store, token: () => page.token.value.trim() || undefined });
 const board = new Board(album, say);
-page.title.value = (await store.get('title').catch(() => undefined)) ?? '';
+const keptTitle = await store.get('title').catch(() => undefined);
+// What was written while the store opened wins.
+page.title.value ||= keptTitle ?? '';
 
 /**
  * Tells a screen reader what happened, beside the numbers.
@@ -66,6 +68,10 @@ function say(words) {
   render();
 }
 let said = '';
+
+function keepTitle() {
+  void store.put('title', page.title.value).catch(() => {});
+}
 
 /** @param {unknown} error */
 function complain(error) {
@@ -191,7 +197,8 @@ document.onpaste = (event) => {
   event.preventDefault();
   addFiles(files);
 };
-page.title.onchange = () => void store.put('title', page.title.value).catch(() => {});
+page.title.onchange = keepTitle;
+keepTitle();
 page.token.onchange = () => {
   sessionStorage.setItem('token', page.token.value);
   complain(undefined);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use reqwest::Client;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::bucket::{Bucket, Line};
 use crate::cluster::Cluster;
@@ -16,7 +18,9 @@ use crate::postgres::forty_photos_five_times;
 use crate::redis_server::RedisServer;
 use crate::resumable_forms::{complete, created};
 use crate::s3;
-use crate::support::{BOUNDARY, Server, UPLOAD, distinct, eventually, file, form, photo_numbered, sha256};
+use crate::support::{
+    BOUNDARY, Server, UPLOAD, binary, distinct, eventually, file, form, photo_numbered, sha256,
+};
 use crate::uploads::{VERSIONS, send};
 
 /// The services that the instances share.
@@ -35,9 +39,15 @@ impl Shared {
     }
 
     pub(crate) fn instance(&self, more: &[(&str, &str)]) -> Server {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        self.instance_of(binary(dir.path()), dir, more)
+    }
+
+    /// Starts an instance by a command that executes the binary.
+    pub(crate) fn instance_of(&self, command: Command, dir: Arc<TempDir>, more: &[(&str, &str)]) -> Server {
         let (endpoint, redis) = (self.bucket.endpoint(), self.redis.url());
         let shared = [("DATABASE_URL", self.database.as_str()), ("REDIS_URL", &redis)];
-        Server::start(&s3::settings(&endpoint, &[&shared, more].concat()))
+        Server::start_command(command, dir, &s3::settings(&endpoint, &[&shared, more].concat()))
     }
 }
 

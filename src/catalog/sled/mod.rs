@@ -84,7 +84,7 @@ pub struct SledCatalog {
     is_damaged: AtomicBool,
     /// The error of the next recording of a draft, which records nothing.
     #[cfg(test)]
-    next_failure: std::sync::Mutex<Option<CatalogError>>,
+    next_failure: std::sync::Mutex<Option<Box<CatalogError>>>,
 }
 
 /// An open sled database.
@@ -245,7 +245,7 @@ impl SledCatalog {
     /// Sets the error that the next [`create_draft`](Catalog::create_draft) returns instead of recording the draft, or unsets it.
     #[cfg(test)]
     pub(crate) fn fail_next_draft(&self, error: Option<CatalogError>) {
-        *self.next_failure.lock().unwrap() = error;
+        *self.next_failure.lock().unwrap() = error.map(Box::new);
     }
 
     /// Closes the database and waits until its lock is released. Dropping it releases the lock a moment later.
@@ -309,7 +309,7 @@ impl Catalog for SledCatalog {
     async fn create_draft(&self, new: NewDraft) -> Result<Draft, ChangeError> {
         #[cfg(test)]
         if let Some(error) = self.next_failure.lock().unwrap().take() {
-            return Err(error.into());
+            return Err((*error).into());
         }
         self.record(move |trees| refused(trees.insert(&new))).await?
     }

@@ -245,7 +245,8 @@ fn shrunk_plane_is_turned_and_near_the_exact_result() {
         let exact = cubic(&samples, from, to);
         let upright: Vec<u8> = (0..to.0 * to.1).map(|n| luma.samples[n % to.0 * to.1 + n / to.0]).collect();
         let (mean, most) = difference(&upright, &exact);
-        assert!(mean < 0.8 && most <= 4, "{from:?} {to:?}: {mean} {most}");
+        // Weights have six bits, which matters most where there are many.
+        assert!(mean < 1.5 && most <= 4, "{from:?} {to:?}: {mean} {most}");
     }
 }
 

@@ -1,10 +1,11 @@
 //! Buckets of Amazon S3, and of services with the same API.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::{BackoffConfig, RetryConfig};
+use async_trait::async_trait;
+use object_store::aws::{AmazonS3Builder, AwsCredential};
+use object_store::{BackoffConfig, CredentialProvider, RetryConfig};
 
 use super::http::Connector;
 use super::{BucketError, Connection};
@@ -28,10 +29,58 @@ pub struct S3Settings {
     pub endpoint: Option<String>,
     /// `None` is what the environment says, or `us-east-1`.
     pub region: Option<String>,
-    /// Access key and secret key; `None` is what the environment has: variables, a container's or a machine's role.
-    pub keys: Option<(String, String)>,
+    /// The keys of the account; `None` is what the environment has: variables, a container's or a machine's role.
+    pub keys: Option<S3Keys>,
     /// How long presigned links for clients are valid; zero: clients get none.
     pub presigned_for: Duration,
+}
+
+/// The access key and the secret key of an account, which may be replaced. Clones share them.
+#[derive(Clone)]
+pub struct S3Keys(Arc<RwLock<Arc<AwsCredential>>>);
+
+impl S3Keys {
+    /// Creates the keys of an account.
+    pub(crate) fn new(access: String, secret: String) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(AwsCredential {
+            key_id: access,
+            secret_key: secret,
+            token: None,
+        }))))
+    }
+
+    /// Uses the keys that `newer` has for later requests, of all clones.
+    pub(crate) fn replace(&self, newer: &Self) {
+        let keys = newer.get();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn get(&self) -> Arc<AwsCredential> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl PartialEq for S3Keys {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for S3Keys {}
+
+impl std::fmt::Debug for S3Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("S3Keys")
+    }
+}
+
+#[async_trait]
+impl CredentialProvider for S3Keys {
+    type Credential = AwsCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
+        Ok(self.get())
+    }
 }
 
 impl std::fmt::Debug for S3Settings {
@@ -48,9 +97,7 @@ impl S3Settings {
     /// The settings contradict each other, or TLS cannot be set up.
     pub fn connect(&self) -> Result<Connection, BucketError> {
         let mut builder = match &self.keys {
-            Some((access, secret)) => {
-                AmazonS3Builder::new().with_access_key_id(access).with_secret_access_key(secret)
-            }
+            Some(keys) => AmazonS3Builder::new().with_credentials(Arc::new(keys.clone())),
             None => AmazonS3Builder::from_env(),
         };
         if let Some(region) = &self.region {

@@ -1,6 +1,6 @@
 //! The services whose buckets the store can use.
 
-use super::s3::{self, S3Settings};
+use super::s3::{self, S3Keys, S3Settings};
 use super::{BucketError, Connection};
 
 /// A bucket of one of the services, and how it is reached.
@@ -22,6 +22,13 @@ impl BucketSettings {
     pub fn name(&self) -> &str {
         match self {
             Self::S3(settings) => &settings.bucket,
+        }
+    }
+
+    /// Returns the keys of the account, if the settings have any.
+    pub(crate) fn keys(&self) -> Option<&S3Keys> {
+        match self {
+            Self::S3(settings) => settings.keys.as_ref(),
         }
     }
 

@@ -16,7 +16,7 @@ fn settings(server: &bucket::Bucket) -> S3Settings {
         bucket: BUCKET.to_owned(),
         endpoint: Some(server.endpoint()),
         region: None,
-        keys: Some((ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())),
+        keys: Some(s3::S3Keys::new(ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())),
         presigned_for: Duration::ZERO,
     }
 }
@@ -95,7 +95,7 @@ async fn listed(photos: &[[u8; 32]], order: ListOrder, after: Option<MediaKey>) 
         bucket: listed_bucket::BUCKET.to_owned(),
         endpoint: Some(server.endpoint()),
         region: None,
-        keys: Some((ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())),
+        keys: Some(s3::S3Keys::new(ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())),
         presigned_for: Duration::ZERO,
     };
     let store =
@@ -143,7 +143,8 @@ async fn refused_access_fails_the_start_and_names_the_reason() {
     };
     let no_bucket = refused(&|settings| settings.bucket = "nowhere".to_owned()).await;
     assert!(no_bucket.contains("the bucket nowhere") && no_bucket.contains("NoSuchBucket"), "{no_bucket}");
-    let wrong_key = refused(&|settings| settings.keys = Some((ACCESS_KEY.into(), "wrong".into()))).await;
+    let wrong_key =
+        refused(&|settings| settings.keys = Some(s3::S3Keys::new(ACCESS_KEY.into(), "wrong".into()))).await;
     assert!(wrong_key.contains("SignatureDoesNotMatch") && wrong_key.contains("S3_"), "{wrong_key}");
     assert!(!wrong_key.contains("wrong"), "no keys in the log");
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::bucket::{self, ACCESS_KEY, BUCKET, Line, SECRET_KEY};
 use crate::disk::FreeDisk;
 use crate::media::MediaStore;
-use crate::media::s3::S3Settings;
+use crate::media::s3::{S3Keys, S3Settings};
 use crate::model::MediaKey;
 use crate::partial::conformance::{self, Row};
 
@@ -22,7 +22,7 @@ async fn setup() -> Setup {
         bucket: BUCKET.to_owned(),
         endpoint: Some(server.endpoint()),
         region: None,
-        keys: Some((ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())),
+        keys: Some(S3Keys::new(ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())),
         presigned_for: Duration::ZERO,
     };
     let connection = settings.connect().unwrap();

@@ -1,7 +1,6 @@
 use std::sync::Mutex;
 
 use hyper::StatusCode;
-use tokio::net::TcpListener;
 
 use super::*;
 use crate::server;
@@ -55,12 +54,13 @@ async fn panic_is_a_500_without_details_and_the_server_continues() {
         cors: Cors::new(None, CorsNames { methods: vec![Method::GET], ..CorsNames::default() }),
         read_limits: ReadLimits { min_rate, drain_bytes: 0 },
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = server::Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let limits = server::Limits {
         connections: 4,
         head_timeout: second,
         write_rate: min_rate,
+        drain_time: Duration::ZERO,
         shutdown_timeout: second,
     };
     let handling = Arc::clone(&stack);

@@ -116,7 +116,7 @@ fn weigh_block<const REGISTERS: usize>(
 ) {
     let row = |from: usize| {
         let row = window.get(from..)?.as_chunks::<SAMPLES>().0.first_chunk::<REGISTERS>();
-        row.map(|row| row.map(|samples| bytemuck::must_cast::<_, __m256i>(samples)))
+        row.map(|row| row.map(bytemuck::must_cast::<_, __m256i>))
     };
     // No sum of two products overflows: weights are at most 64.
     let mut sums = [[_mm256_set1_epi16(1 << (ROW_BITS - 1)); 2]; REGISTERS];
@@ -167,6 +167,6 @@ fn turned(tile: [[u8; TILE]; TILE]) -> [[u8; TILE]; TILE] {
         }
         next
     };
-    let rows = tile.map(|row| bytemuck::must_cast(row));
-    step(step(step(step(rows)))).map(|row| bytemuck::must_cast(row))
+    let rows = tile.map(bytemuck::must_cast);
+    step(step(step(step(rows)))).map(bytemuck::must_cast)
 }
