@@ -33,28 +33,41 @@ pub(crate) struct Collected {
 pub(super) struct Garbage {
     /// When the catalog was created.
     created: SystemTime,
+    /// Photos with a row that this process listed. Those of the pass may be of another store: it may have begun before the
+    /// settings changed, or on another instance.
+    known: u64,
+    /// Photos without a row, past the grace time, that this process listed.
+    count: u64,
     /// The first [`MOST`] that are past the grace time.
     keys: Vec<MediaKey>,
 }
 
 impl Garbage {
     pub(super) fn new(created: SystemTime) -> Self {
-        Self { created, keys: Vec::new() }
+        Self { created, known: 0, count: 0, keys: Vec::new() }
     }
 
-    /// Adds photos without a row to the counts of the pass, and notes those that may be removed.
-    pub(super) fn add(&mut self, unknown: &[Stored], grace: Duration, pass: &mut Pass) {
+    /// Adds a range with `known` photos that have a row, and the others. Counts the others for the pass, and notes those that may
+    /// be removed.
+    pub(super) fn add(&mut self, known: u64, unknown: &[Stored], grace: Duration, pass: &mut Pass) {
         let before = graced(grace);
+        self.known += known;
         for photo in unknown {
             if photo.modified < self.created {
                 pass.older += 1;
             } else if photo.modified < before {
                 pass.garbage += 1;
+                self.count += 1;
                 if self.keys.len() < MOST {
                     self.keys.push(photo.key);
                 }
             }
         }
+    }
+
+    /// Returns whether the store, as far as it is known, is rather that of another catalog: most of its photos have no row.
+    fn is_foreign(&self, pass: &Pass) -> bool {
+        self.count > self.known || pass.garbage > pass.known
     }
 }
 
@@ -78,7 +91,7 @@ impl Maintenance {
             return Ok(Some(Collected::default()));
         }
         let mut collected = Collected { left: pass.older, ..Collected::default() };
-        let is_foreign = pass.garbage > pass.known;
+        let is_foreign = garbage.is_foreign(pass);
         if is_foreign {
             collected.left += pass.garbage;
         }

@@ -4,6 +4,7 @@
 //!
 //! The position and the counts are notes of the lease: another instance, or this one after a restart, continues there.
 
+use std::io;
 use std::time::SystemTime;
 
 use futures_util::TryStreamExt;
@@ -16,8 +17,11 @@ use super::missing::Found;
 use super::notes::Pass;
 use super::schedule::{PAGE, RETRY_AFTER, seconds};
 use super::{Maintenance, MaintenanceError};
-use crate::media::ListPage;
+use crate::media::{ListPage, MediaError};
 use crate::model::MediaKey;
+
+/// A listing that ends without its last page says nothing about the photos behind it.
+const CUT_OFF: &str = "the list of the store ended before its last page";
 
 /// What a pass found so far. The counts are in the notes as well.
 struct Progress {
@@ -46,7 +50,8 @@ impl Maintenance {
                 return Ok(None);
             }
             let step = async {
-                let Some(page) = pages.try_next().await? else { return Ok(None) };
+                let cut_off = || MediaError::Io(io::Error::new(io::ErrorKind::UnexpectedEof, CUT_OFF));
+                let page = pages.try_next().await?.ok_or_else(cut_off)?;
                 self.compare_page(&page, &mut progress, stop)
                     .await
                     .map(|is_compared| is_compared.then_some(page))
@@ -90,13 +95,13 @@ impl Maintenance {
         // Without an end, `last` says whether the page has a range at all.
         let mut is_last = !is_end && last == after;
         // What a range adds is noted when all of it is compared, so that none of it is counted twice.
-        let (mut pass, mut without_row) = (progress.pass.clone(), Vec::new());
+        let (mut pass, mut with_row, mut without_row) = (progress.pass.clone(), 0, Vec::new());
         while !is_last {
             let rows = self.catalog.media_by_key(after, upto, PAGE).await?;
             is_last = rows.len() < PAGE;
             after = rows.last().map_or(after, |row| Some(row.key));
             let Differences { missing, unknown, known } = compare(rows, &mut left, is_last);
-            pass.known += known;
+            (pass.known, with_row) = (pass.known + known, with_row + known);
             for row in missing {
                 if self.is_missing(&row, &mut progress.missing, stop).await? {
                     pass.missing += 1;
@@ -113,7 +118,7 @@ impl Maintenance {
         if !self.remove_strays(strays, stop).await? {
             return Ok(false);
         }
-        progress.garbage.add(&without_row, self.rules.grace, &mut pass);
+        progress.garbage.add(with_row, &without_row, self.rules.grace, &mut pass);
         progress.pass = pass;
         Ok(true)
     }

@@ -169,6 +169,7 @@ impl Maintenance {
     /// Takes over what the leader noted.
     fn follow(&self, notes: Notes) {
         self.missing.follow(notes.missing);
+        self.scrub.resume(notes.scrubbed_hour, SystemTime::now());
         self.with_notes(|own| *own = notes);
     }
 

@@ -224,7 +224,7 @@ impl Maintenance {
             expired: read(&self.expired),
             leads: self.leads.load(Ordering::Relaxed),
             compared: notes.percent(),
-            scrub_behind: self.scrub.behind(SystemTime::now()),
+            scrub_behind: if self.rules.scrub_hours == 0 { 0 } else { self.scrub.behind(SystemTime::now()) },
             requests: self.pacer.made(),
             measured: self.measuring.measured(),
         }

@@ -20,6 +20,7 @@ use crate::model::{Caller, Draft, Media, MediaKey, SourceId};
 mod cluster;
 
 mod leases;
+mod listings;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -482,7 +483,7 @@ impl Instances {
     }
 }
 
-/// Uploads, deletions and removals of the same three photos race on all instances. `VINTEDBOT_RACE_SECONDS` is how long.
+/// Uploads, deletions, removals and collections of the same three photos race on all instances. `VINTEDBOT_RACE_SECONDS` is how long.
 async fn assert_no_live_draft_loses_a_photo(catalogs: Vec<Arc<dyn Restorable>>) {
     let seconds = std::env::var("VINTEDBOT_RACE_SECONDS").map_or(3, |seconds| seconds.parse().unwrap());
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
@@ -494,6 +495,8 @@ async fn assert_no_live_draft_loses_a_photo(catalogs: Vec<Arc<dyn Restorable>>) 
             let mut removed = 0;
             while !stop.is_cancelled() {
                 removed += maintenance.remove_unreferenced(&stop).await.unwrap();
+                // On all instances at the same time: those of earlier versions know no lease.
+                maintenance.compare(&stop).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             removed

@@ -175,6 +175,12 @@ mod tests {
             fs::create_dir(dir.path().join(key.to_string())).unwrap();
         }
         keys.sort_unstable();
+        // Foreign entries, one of them under the name of a photo.
+        let foreign = MediaKey::of(b"foreign").to_string();
+        for name in ["README".to_owned(), format!("{}.jpg", foreign.to_uppercase()), format!("{foreign}.jpeg")] {
+            fs::write(dir.path().join(name), "mine").unwrap();
+        }
+        std::os::unix::fs::symlink("README", dir.path().join(format!("{foreign}.jpg"))).unwrap();
         for sorted in [1, 2, 3, 255, 256, 257, 299, 300, 301] {
             let pages = pages_in_memory_for(sorted, dir.path().into(), Some(keys[49]));
             let pages: Vec<ListPage> = pages.try_collect().await.unwrap();

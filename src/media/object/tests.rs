@@ -77,8 +77,15 @@ async fn list_spans_several_answers_and_skips_foreign_objects() {
     for n in 0..1500u32 {
         std::fs::hard_link(&made, setup.photo(&n.to_le_bytes())).unwrap();
     }
-    for foreign in ["media/README", "media/x.jpg", "other.jpg"] {
-        std::fs::write(setup.server.dir().join(BUCKET).join(foreign), "mine").unwrap();
+    let hash = MediaKey::of(b"foreign").to_string();
+    let foreign = ["README", "x.jpg", "../other.jpg", &format!("{}.jpg", hash.to_uppercase()), &format!("{hash}.jpeg")];
+    for foreign in foreign {
+        std::fs::write(setup.server.dir().join(BUCKET).join("media").join(foreign), "mine").unwrap();
+    }
+    let inside = setup.server.dir().join(BUCKET).join("media").join(&hash);
+    std::fs::create_dir(&inside).unwrap();
+    for foreign in ["notes.txt", "05.jpg", "x.jpg"] {
+        std::fs::write(inside.join(foreign), "mine").unwrap();
     }
     let pages: Vec<Vec<Stored>> = setup.store.list().try_collect().await.unwrap();
     assert!(pages.iter().all(|page| page.len() <= 1000));
@@ -86,6 +93,10 @@ async fn list_spans_several_answers_and_skips_foreign_objects() {
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), 1501);
+    let pages: Vec<ListPage> = setup.store.list_by_key(None).try_collect().await.unwrap();
+    let by_key: Vec<MediaKey> = pages.iter().flat_map(|page| &page.photos).map(|photo| photo.key).collect();
+    assert_eq!(by_key, keys);
+    assert!(pages.iter().all(|page| page.strays.is_empty()));
 }
 
 /// Lists all photos of a bucket after one of them. Returns their keys and the number of requests.
