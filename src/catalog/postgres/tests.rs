@@ -12,7 +12,7 @@ use tokio_postgres::SimpleQueryMessage;
 use self::cluster::Cluster;
 use self::proxy::{Fault, Proxy};
 use super::*;
-use crate::catalog::{Fields, NewPhoto, Restore, conformance};
+use crate::catalog::{Fields, NewPhoto, Restore, TaskLeases, conformance};
 
 async fn open(url: &str) -> PostgresCatalog {
     PostgresCatalog::open(&url.parse().unwrap(), 8, Schema::Migrate).await.unwrap()
