@@ -139,7 +139,7 @@ async fn pass_finds_exactly_the_differences() {
                 }
                 1 => {
                     let key = setup.publish_and_record(&name).await;
-                    std::fs::write(setup.path(key), "cut").unwrap();
+                    std::fs::write(setup.path(key), "ct").unwrap();
                     missing.push(key);
                 }
                 2 => garbage.push(setup.publish(&name).await),
