@@ -177,7 +177,9 @@ mod tests {
         keys.sort_unstable();
         // Foreign entries, one of them under the name of a photo.
         let foreign = MediaKey::of(b"foreign").to_string();
-        for name in ["README".to_owned(), format!("{}.jpg", foreign.to_uppercase()), format!("{foreign}.jpeg")] {
+        for name in
+            ["README".to_owned(), format!("{}.jpg", foreign.to_uppercase()), format!("{foreign}.jpeg")]
+        {
             fs::write(dir.path().join(name), "mine").unwrap();
         }
         std::os::unix::fs::symlink("README", dir.path().join(format!("{foreign}.jpg"))).unwrap();

@@ -78,7 +78,8 @@ async fn list_spans_several_answers_and_skips_foreign_objects() {
         std::fs::hard_link(&made, setup.photo(&n.to_le_bytes())).unwrap();
     }
     let hash = MediaKey::of(b"foreign").to_string();
-    let foreign = ["README", "x.jpg", "../other.jpg", &format!("{}.jpg", hash.to_uppercase()), &format!("{hash}.jpeg")];
+    let foreign =
+        ["README", "x.jpg", "../other.jpg", &format!("{}.jpg", hash.to_uppercase()), &format!("{hash}.jpeg")];
     for foreign in foreign {
         std::fs::write(setup.server.dir().join(BUCKET).join("media").join(foreign), "mine").unwrap();
     }
