@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::notes::Notes;
-use super::schedule::{RETRY_AFTER, seconds, time_to_next_run};
-use super::{FIRST_AFTER, Maintenance, MaintenanceError};
+use super::schedule::{FIRST_AFTER, RETRY_AFTER, seconds, time_to_next_run};
+use super::{Maintenance, MaintenanceError};
 use crate::error_chain::error_chain;
 
 /// The name of the lease.

@@ -39,8 +39,6 @@ use crate::media::{MediaError, MediaStore, RenditionStore, Requests};
 use crate::publication::{Publisher, StoresError};
 use crate::telemetry::metrics::{Metrics, Reading, Unit};
 
-/// Time from the start to the first removal of old drafts and photos, in which the server has other work.
-const FIRST_AFTER: Duration = Duration::from_secs(300);
 /// How often pending publications are reconciled.
 const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 

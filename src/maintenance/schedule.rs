@@ -9,6 +9,8 @@ pub(super) const PAGE: usize = 256;
 /// Time between two runs of a task, plus or minus a tenth, so that servers started together run at different times.
 pub(super) const EVERY: Duration = Duration::from_secs(3600);
 
+/// Time from the start to the first removal of old drafts and photos, in which the server has other work.
+pub(super) const FIRST_AFTER: Duration = Duration::from_secs(300);
 /// Pause after a failure of the catalog or the store, before the work continues.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(60);
 
