@@ -14,7 +14,8 @@ pub(crate) fn event_body(event: &Event, urls: &MediaUrls) -> Bytes {
         Happening::DraftCreated(it) | Happening::DraftUpdated(it) => draft(it),
         Happening::DraftDeleted(id) => json!({"id": id}),
         Happening::PhotoRemoved { id, key, width, height } => {
-            json!({"id": id, "url": urls.photo(*key), "renditions": urls.renditions(*key, (*width, *height))})
+            let size = (width.unwrap_or(0), height.unwrap_or(0));
+            json!({"id": id, "url": urls.photo(*key), "renditions": urls.renditions(*key, size)})
         }
     };
     let body = json!({"type": event.what.name(), "timestamp": event.time.to_string(), "data": data});

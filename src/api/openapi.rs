@@ -60,7 +60,7 @@ fn document(endpoints: &[Endpoint]) -> Value {
     }
     let mut schemas = generator.take_definitions(true);
     schemas.insert("Problem".to_owned(), problem_schema());
-    let common_headers = std::iter::once(&headers::REQUEST_ID).chain(&headers::RATE_LIMIT);
+    let common_headers = headers::COMMON.iter().chain(&headers::RATE_LIMIT);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -167,7 +167,7 @@ fn photos_form() -> Value {
 fn responses(endpoint: &Endpoint, is_head: bool, generator: &mut SchemaGenerator) -> Map<String, Value> {
     let limits: &[Header] = if endpoint.access.limits.is_empty() { &[] } else { &headers::RATE_LIMIT };
     let with_headers = |own: &[&[Header]]| -> Map<String, Value> {
-        let common = std::iter::once(&headers::REQUEST_ID).chain(limits);
+        let common = headers::COMMON.iter().chain(limits);
         let common = common
             .map(|&(name, _)| (name.to_owned(), json!({"$ref": format!("#/components/headers/{name}")})));
         common.chain(own.iter().copied().flatten().map(response_header)).collect()

@@ -254,6 +254,7 @@ impl<'a> Inspected<'a> {
         let metadata = exif.and_then(|tiff| metadata::segment(tiff, width, height));
         let sizes = self.renditions.clone();
         let planes = self.upright(workspace)?;
+        budget.note_decoded();
         let planes = finish::convert(planes, layout.model, &conversion, workspace)?;
         let seen = look(planes.each_ref()).ok_or(ImageError::Corrupt)?;
         let mut bytes = finish::encode(&planes, coding, workspace)?;

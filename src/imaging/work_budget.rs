@@ -36,6 +36,8 @@ pub(crate) struct Spent {
     pub wall: Duration,
     /// Processor time.
     pub processor: Duration,
+    /// The part of `wall` until the photo was decoded and resized. All of it until then.
+    pub decoding: Duration,
 }
 
 /// The costs that one photo may still cause.
@@ -52,6 +54,8 @@ pub(crate) struct WorkBudget<'a> {
     pixels: Cell<u64>,
     /// Most bytes of memory for this photo.
     memory: u64,
+    /// When the photo was decoded and resized.
+    decoded: Cell<Option<Instant>>,
     /// The limit that stopped the work.
     stopped_by: Cell<Option<ImageError>>,
 }
@@ -82,6 +86,7 @@ impl<'a> WorkBudget<'a> {
             bytes: Cell::new(0),
             pixels: Cell::new(recipe.max_pixels.saturating_mul(MAX_DECODED)),
             memory: recipe.memory,
+            decoded: Cell::new(None),
             stopped_by: Cell::new(None),
         }
     }
@@ -149,7 +154,14 @@ impl<'a> WorkBudget<'a> {
     pub(crate) fn spent(&self) -> Spent {
         // In this order, so that the processor time is never above the wall time.
         let processor = self.processor_time_used();
-        Spent { wall: self.earlier.wall + self.started.elapsed(), processor }
+        let wall = self.earlier.wall + self.started.elapsed();
+        let until = |decoded: Instant| self.earlier.wall + decoded.duration_since(self.started);
+        Spent { wall, processor, decoding: self.decoded.get().map_or(wall, until) }
+    }
+
+    /// Notes that the photo is decoded and resized.
+    pub(super) fn note_decoded(&self) {
+        self.decoded.set(Some(Instant::now()));
     }
 
     /// Opens a file. Each of its bytes may then be read [`MAX_READS`] times.
@@ -360,7 +372,7 @@ mod tests {
         let begun = processor_time();
         while second.check().is_ok() {}
         assert!(processor_time() - begun < limit / 2, "it does not have the whole limit once more");
-        let spent = Spent { wall: RECIPE.timeout, processor: Duration::ZERO };
+        let spent = Spent { wall: RECIPE.timeout, ..Spent::default() };
         let late = WorkBudget::resumed(&RECIPE, spent, &|| false);
         while late.check().is_ok() {}
         assert_eq!(late.check(), Err(ImageError::TooSlow));

@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::join_all;
 
 use super::photo::{Output, ReadyPhoto};
 use super::quota::Charge;
+use super::steps::Step;
 use super::{Ingest, IngestError, Target, UploadedPhoto};
 use crate::catalog::{Catalog, Change, ChangeError, NewAttempt, NewDraft, NewPhoto};
 use crate::media::{Integrity, Staging};
@@ -75,6 +77,7 @@ impl Ingest {
     where
         F: Future<Output = Result<T, ChangeError>>,
     {
+        let begun = Instant::now();
         let (admitted, confirmed) = tokio::join!(self.check(), self.confirm(client, photos, staging));
         admitted?;
         let (photos, guard) = confirmed?;
@@ -82,6 +85,7 @@ impl Ingest {
         let charges = self.charges_of_new_photos(charges).await?;
         let recording = record(Arc::clone(self.publisher.catalog()), photos);
         let committed = self.publisher.commit(guard, staging, recording).await;
+        self.steps.took(Step::Commit, "", begun.elapsed());
         // Photos that may stay are charged.
         if matches!(committed, Ok(_) | Err(CommitError::Pending(_))) {
             charges.into_iter().for_each(Charge::keep);

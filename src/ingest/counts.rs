@@ -33,6 +33,7 @@ impl Ingest {
         let help =
             "New photos counted against the upload quota by this process alone because Redis did not answer";
         metrics.register("upload_quota_fallback", photos, help, fallbacks);
+        self.steps.register(metrics);
         self.pool.register(metrics);
         self.budget.register(metrics);
     }

@@ -16,6 +16,7 @@ mod quota;
 mod single;
 pub mod sniff;
 mod spool;
+mod steps;
 mod urls;
 mod work;
 
@@ -36,6 +37,7 @@ pub(crate) use self::form::{FILES_FIELD, TITLE_FIELD};
 use self::page_pool::PagePool;
 use self::parts::{Parts, StreamError};
 pub(crate) use self::photo::PhotoBytes;
+use self::steps::Steps;
 use self::work::{Prepared, Work};
 use crate::budget::Budget;
 use crate::catalog::{Claim, ClaimedAttempt, NewAttempt};
@@ -204,6 +206,7 @@ pub(crate) struct Ingest {
     /// What one client may add to the store, in KiB.
     quota: Option<Arc<dyn RateLimiter>>,
     counts: Counts,
+    steps: Steps,
 }
 
 impl Ingest {
@@ -235,6 +238,7 @@ impl Ingest {
             commits: TaskTracker::new(),
             quota: None,
             counts: Counts::default(),
+            steps: Steps::default(),
         }
     }
 

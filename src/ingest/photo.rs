@@ -2,12 +2,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::quota::Charge;
 use super::sniff::{HEAD_BYTES, Sniffed, sniff};
 use super::spool::{Source, Spool};
+use super::steps::Step as PhotoStep;
 use super::{Ingest, IngestError, PhotoError};
 use crate::budget::{Refused, Reservation};
 use crate::catalog::NewPhoto;
@@ -119,9 +121,11 @@ impl Ingest {
         label: Label,
     ) -> Result<Received, IngestError> {
         let mut head = Vec::with_capacity(HEAD_BYTES);
+        let mut begun = None;
         let mut chunk = Bytes::new();
         while head.len() < HEAD_BYTES {
             let Some(next) = incoming.next().await? else { break };
+            begun.get_or_insert_with(Instant::now);
             chunk = next;
             let take = chunk.len().min(HEAD_BYTES - head.len());
             head.extend_from_slice(&chunk.split_to(take));
@@ -155,6 +159,7 @@ impl Ingest {
         }
         let bytes = spool.len();
         let (source, hash) = spool.finish().await?;
+        self.steps.took(PhotoStep::Receive, mime, begun.map(|begun| begun.elapsed()).unwrap_or_default());
         let id = SourceId::from_digest(hash.into());
         Ok(Received::Photo(ReceivedPhoto { source, id, format, mime, bytes, label }))
     }
@@ -211,12 +216,19 @@ impl Ingest {
             return Err(label.blame(ImageError::TooMuchMemory));
         }
         let mut spent = Spent::default();
+        let steps = self.steps.clone();
+        let mut entered = Some(Instant::now());
         let job = move |turn: &mut Turn<'_>| {
+            if let Some(entered) = entered.take() {
+                steps.took(PhotoStep::Wait, mime, entered.elapsed());
+            }
             let work = WorkBudget::resumed(&recipe, spent, turn.is_abandoned);
             let step = encode(&source, format, &recipe, &renditions, &work, turn);
             spent = work.spent();
             match step {
                 Ok(Step::Done((encoded, facts))) => {
+                    steps.took(PhotoStep::Decode, mime, spent.decoding);
+                    steps.took(PhotoStep::Encode, mime, spent.wall.saturating_sub(spent.decoding));
                     // A photo that is larger than the whole share takes all of it.
                     let bytes = encoded.total_bytes().min(outputs.limit());
                     Step::Done(
@@ -246,9 +258,11 @@ impl Ingest {
         let size_bytes = jpeg.len() as u64;
         let jpeg = Bytes::from(jpeg);
         let charge = self.charge(client, &jpeg).await?;
+        let begun = Instant::now();
         let key = staging.stage(jpeg).await?;
         let renditions = renditions.into_iter().map(|made| (made.side, Bytes::from(made.bytes))).collect();
         self.publisher.stage_renditions(staging, key, renditions).await;
+        self.steps.took(PhotoStep::Store, mime, begun.elapsed());
         let photo = NewPhoto { key, width, height, size_bytes, source: id, facts: Some(facts) };
         Ok(ReadyPhoto { index, mime, bytes, output: Output::Staged(photo, charge) })
     }

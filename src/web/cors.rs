@@ -16,6 +16,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::body::Body;
 use super::headers;
 use super::request_id::X_REQUEST_ID;
+use super::trace_context::TRACEPARENT;
 
 /// What the endpoints of an application use, which CORS answers list for browsers.
 #[derive(Debug, Default)]
@@ -28,8 +29,6 @@ pub(crate) struct CorsNames {
     pub response_headers: Vec<HeaderName>,
 }
 
-/// W3C Trace Context, which the instrumentation of browsers adds.
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// RFC 9530.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 /// tus 1.0.0.
@@ -53,7 +52,8 @@ impl Cors {
         let common =
             [AUTHORIZATION, CONTENT_TYPE, X_REQUEST_ID, TRACEPARENT, CONTENT_DIGEST, X_HTTP_METHOD_OVERRIDE];
         let limits = headers::RATE_LIMIT.map(|(name, _)| HeaderName::from_static(name));
-        let exposed = [RETRY_AFTER, X_REQUEST_ID].into_iter().chain(limits).chain(response_headers);
+        let exposed =
+            [RETRY_AFTER, X_REQUEST_ID, TRACEPARENT].into_iter().chain(limits).chain(response_headers);
         let layer = CorsLayer::new()
             .allow_methods(methods)
             .allow_headers(common.into_iter().chain(request_headers).collect::<Vec<_>>())

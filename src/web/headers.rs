@@ -29,6 +29,13 @@ pub(super) fn add_security(headers: &mut HeaderMap) {
 pub(crate) const REQUEST_ID: (&str, &str) =
     ("x-request-id", "The id of the request in the server's log: the client's own, or a new one.");
 
+/// The header of every response with its place in a trace, and its description.
+pub(crate) const TRACEPARENT: (&str, &str) =
+    ("traceparent", "The span of this server in the client's trace, or in a new one (W3C Trace Context).");
+
+/// The headers of every response.
+pub(crate) const COMMON: [(&str, &str); 2] = [REQUEST_ID, TRACEPARENT];
+
 /// The headers of a response whose request counts against a rate limit, and their descriptions.
 pub(crate) const RATE_LIMIT: [(&str, &str); 4] = [
     ("ratelimit-limit", "Requests that a rested client may send without a wait."),

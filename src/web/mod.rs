@@ -14,6 +14,7 @@ pub(crate) mod range;
 pub(crate) mod request_id;
 pub(crate) mod router;
 pub(crate) mod stack;
+pub(crate) mod trace_context;
 
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};

@@ -1,5 +1,5 @@
-//! The layers that every request passes, from the outside in: request id, client address, access log and metrics, CORS, limits
-//! on the head, rate limit, and a handler of panics.
+//! The layers that every request passes, from the outside in: request id and trace, client address, access log and metrics, CORS,
+//! limits on the head, rate limit, and a handler of panics.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +18,7 @@ use super::body::{Body, ByteCount, ReadLimits, RequestBody};
 use super::cors::{self, Cors, X_HTTP_METHOD_OVERRIDE};
 use super::problem::{self, Problem, ProblemKind};
 use super::request_id::X_REQUEST_ID;
+use super::trace_context::{TRACEPARENT, TraceContext};
 use super::{client, headers, request_id};
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
@@ -60,6 +61,7 @@ pub(crate) struct MonitorsOnly;
 #[derive(Debug, Clone)]
 struct Origin {
     request_id: String,
+    trace: TraceContext,
     ip: IpAddr,
 }
 
@@ -141,9 +143,11 @@ impl<A: Application> Stack<A> {
     ) -> Response<Body> {
         let started = Instant::now();
         let request_id = request_id::of(request.headers());
-        let span = tracing::info_span!("request", request_id);
-        let origin =
-            Origin { request_id, ip: client::address(peer.ip(), request.headers(), &self.trusted_proxies) };
+        let trace = TraceContext::of(request.headers());
+        let (trace_id, span_id) = (trace.trace_id(), trace.span_id());
+        let span = tracing::info_span!("request", request_id, trace_id, span_id);
+        let ip = client::address(peer.ip(), request.headers(), &self.trusted_proxies);
+        let origin = Origin { request_id, trace, ip };
         self.observe(request, origin, started).instrument(span).await
     }
 
@@ -185,6 +189,9 @@ impl<A: Application> Stack<A> {
         if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
+        if let Ok(trace) = HeaderValue::from_str(&origin.trace.to_string()) {
+            response.headers_mut().insert(TRACEPARENT, trace);
+        }
         if unanswered.method == Method::HEAD {
             *response.body_mut() = Body::default();
         }
@@ -197,7 +204,7 @@ impl<A: Application> Stack<A> {
     }
 
     async fn answer(&self, request: Request<RequestBody>, origin: &Origin) -> (Response<Body>, Answered) {
-        let Origin { request_id, ip } = origin;
+        let Origin { request_id, ip, .. } = origin;
         let mut quota_headers = HeaderMap::new();
         let routed = self.app.route(request.method(), request.uri().path());
         let route = routed.as_ref().ok();

@@ -45,6 +45,8 @@ async fn metrics_are_open_metrics_where_named_and_else_the_text_that_promtool_ac
     for line in [
         "# TYPE vintedbot_photos_stored_total counter",
         "vintedbot_photos_stored_total 1",
+        "vintedbot_photo_step_duration_seconds_count{step=\"decode\",mime=\"image/jpeg\"} 1",
+        "vintedbot_photo_step_duration_seconds_count{step=\"commit\",mime=\"\"} 1",
         "# TYPE process_cpu_seconds_total counter",
         "# TYPE process_resident_memory_bytes gauge",
     ] {

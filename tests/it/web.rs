@@ -46,6 +46,25 @@ async fn valid_request_id_is_kept_in_response_and_log() {
 }
 
 #[tokio::test]
+async fn trace_of_the_client_is_continued_in_response_and_log() {
+    let server = Server::start(&[("ENV", "prod"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")]);
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let sent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let response =
+        Client::new().get(server.url("/nowhere")).header("traceparent", &sent).send().await.unwrap();
+    let answered = response.headers()["traceparent"].to_str().unwrap().to_owned();
+    let fields: Vec<&str> = answered.split('-').collect();
+    assert_eq!((fields[0], fields[1], fields[3]), ("00", trace, "01"), "{answered}");
+    assert_ne!(fields[2], "00f067aa0ba902b7", "the server has a span of its own");
+    let span = format!("\"span_id\":\"{}\"", fields[2]);
+    let is_logged = |line: &String| line.contains(&span) && line.contains(trace) && line.contains("404");
+    eventually("the trace is logged", || server.output().iter().any(is_logged)).await;
+    let response = server.get("/nowhere").await;
+    let fresh = response.headers()["traceparent"].to_str().unwrap();
+    assert!(fresh.len() == 55 && fresh.ends_with("-00") && !fresh.contains(trace), "{fresh}");
+}
+
+#[tokio::test]
 async fn access_log_has_each_photo_and_is_json_in_production() {
     let server = Server::start(&[("ENV", "prod"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")]);
     let photo = photo(64, 48);

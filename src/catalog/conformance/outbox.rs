@@ -126,7 +126,7 @@ async fn removed_photo_is_an_event(catalog: &dyn Restorable) {
     let key = MediaKey::of(b"e4");
     assert_eq!(
         rows.iter().map(|row| row.event.what.clone()).collect::<Vec<_>>(),
-        [Happening::PhotoRemoved { id: media.id, key, width: media.width, height: media.height }]
+        [Happening::PhotoRemoved { id: media.id, key, width: Some(media.width), height: Some(media.height) }]
     );
 }
 

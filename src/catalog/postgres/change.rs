@@ -248,7 +248,12 @@ impl Work for RemoveMedia {
         steps.add(client, CORRECT_REFERENCED, boxed![id]).await?;
         steps.add(client, REMOVE_SOURCES, boxed![id, before]).await?;
         let [width, height] = [rows::side(&found, 1)?, rows::side(&found, 2)?];
-        let what = Happening::PhotoRemoved { id: self.id, key: rows::key(&found, 0)?, width, height };
+        let what = Happening::PhotoRemoved {
+            id: self.id,
+            key: rows::key(&found, 0)?,
+            width: Some(width),
+            height: Some(height),
+        };
         let (sql, params) = outbox::removal(what, before, self.events)?;
         steps.add(client, sql, params).await?;
         let changed = steps.commit(client, commit).await?;

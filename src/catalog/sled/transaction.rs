@@ -365,6 +365,7 @@ impl Transaction<'_> {
         self.references.remove(&key)?;
         self.unreferenced.remove(unreferenced_key(since, id))?;
         let (key_of_file, width, height) = (row.key, row.width, row.height);
+        let (width, height) = (Some(width), Some(height));
         self.record_event(|| Happening::PhotoRemoved { id, key: key_of_file, width, height }, now)?;
         for source in sources {
             self.sources_by_media.remove(source_key(id, source))?;

@@ -35,6 +35,9 @@ impl From<FallbackReason> for RegularError {
     }
 }
 
+/// What was read, or why another decoder has to read this file.
+pub(super) type OrFallback<T = ()> = Result<T, FallbackReason>;
+
 /// What is irregular in a file whose header is regular.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::imaging) enum FallbackReason {

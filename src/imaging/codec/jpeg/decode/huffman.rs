@@ -2,7 +2,7 @@
 //!
 //! A definition is refused if libjpeg does not accept it as a prefix code, or if it has a symbol that no baseline scan uses.
 
-use super::bands::FallbackReason;
+use super::bands::{FallbackReason, OrFallback};
 use super::bits::{Bits, Bytes};
 use super::idct::{Block, PLACE};
 
@@ -110,7 +110,7 @@ impl DcTable {
 
     /// Reads the next difference. The caller must have called [`Bits::refill`] before.
     #[inline(always)]
-    pub(super) fn next(&self, bits: &mut Bits) -> Result<i32, FallbackReason> {
+    pub(super) fn next(&self, bits: &mut Bits) -> OrFallback<i32> {
         let entry = self.fast[bits.peek::<DC_BITS>()];
         if entry != 0 {
             bits.take(entry);
@@ -121,7 +121,7 @@ impl DcTable {
 
     #[cold]
     #[inline(never)]
-    fn next_slow(&self, bits: &mut Bits) -> Result<i32, FallbackReason> {
+    fn next_slow(&self, bits: &mut Bits) -> OrFallback<i32> {
         let (length, size) = self.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
         bits.take(length);
         let difference = if size == 0 { 0 } else { i32::from(bits.value(size.into())) };
@@ -230,7 +230,7 @@ impl AcTable {
         bytes: &Bytes,
         block: &mut Block,
         limits: &[u16; 64],
-    ) -> Result<usize, FallbackReason> {
+    ) -> OrFallback<usize> {
         let mut at = 0_u32;
         bits.refill(bytes);
         loop {
@@ -279,7 +279,7 @@ impl AcTable {
         block: &mut Block,
         limits: &[u16; 64],
         at: u32,
-    ) -> Result<u32, FallbackReason> {
+    ) -> OrFallback<u32> {
         bits.refill(bytes);
         let (length, symbol) = self.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
         bits.take(length);
@@ -303,7 +303,7 @@ impl AcTable {
         limits: &[u16; 64],
         at: u32,
         size: u32,
-    ) -> Result<u32, FallbackReason> {
+    ) -> OrFallback<u32> {
         let value = bits.value(size);
         if at > LAST {
             return Err(FallbackReason::Code);

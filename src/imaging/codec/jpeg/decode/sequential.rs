@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use super::bands::{BandSink, FallbackReason, RegularError, RowBuffer};
+use super::bands::{BandSink, FallbackReason, OrFallback, RegularError, RowBuffer};
 use super::bits::{Bits, Window};
 use super::header::Header;
 use super::huffman::{AcTable, DcTable, Definition};
@@ -179,7 +179,7 @@ fn read<const SIZE: usize>(
     window: &Window<'_>,
     predicted: &mut i32,
     block: &mut Block,
-) -> Result<(usize, i32), FallbackReason> {
+) -> OrFallback<(usize, i32)> {
     let (bytes, limits) = (window.bytes(), &channel.quant.limits);
     if SIZE > 1 {
         block[..64].fill(0);
@@ -205,7 +205,7 @@ fn write<const SIZE: usize>(
     block: &Block,
     buffers: &mut [RowBuffer<'_>; 4],
     transform: &impl Fn(Quantised<'_>, &mut [u8], usize) -> bool,
-) -> Result<(), FallbackReason> {
+) -> OrFallback {
     let step = ready.step;
     let RowBuffer { samples, stride } = &mut buffers[step.component & 3];
     let start = step.down * *stride + step.across + ready.mcu * step.advance;

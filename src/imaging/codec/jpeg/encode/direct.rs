@@ -2,8 +2,7 @@
 //! writes symbols for photos, whose files are worth that time: these files are about one per cent longer.
 
 use super::bits::{Codes, stuff};
-use super::fdct::PLACES;
-use super::symbols::{Class, END_OF_BLOCK, LEVELS, SIXTEEN_ZEROS, Sink};
+use super::symbols::{Block, Class, END_OF_BLOCK, SIXTEEN_ZEROS, Sink, looked_up};
 
 /// Bytes that are collected before zeros are stuffed into them.
 const SEGMENT: usize = 32 << 10;
@@ -99,21 +98,9 @@ impl Short {
     }
 }
 
-#[inline(always)]
-fn looked_up(level: i16) -> u32 {
-    LEVELS[usize::from(level.cast_unsigned()) % LEVELS.len()]
-}
-
 impl Sink for Direct<'_> {
     #[inline(always)]
-    fn add(
-        &mut self,
-        [dc, ac]: [Class; 2],
-        coefficients: &[i16; 256],
-        shift: u8,
-        present: u64,
-        level: &mut i16,
-    ) {
+    fn add(&mut self, [dc, ac]: [Class; 2], block: Block<'_>, level: &mut i16) {
         if self.used > SEGMENT {
             self.flush();
         }
@@ -124,30 +111,21 @@ impl Sink for Direct<'_> {
         };
         let short = &self.short[usize::from(ac == Class::ChromaAc)].0;
         let mut bits = Bits { at: 0, ..self.bits };
-        let now = coefficients[usize::from(shift)];
-        bits.put(self.codes.look_up((dc.offset() + looked_up(now.wrapping_sub(*level))).to_le_bytes()), room);
-        *level = now;
-        let mut rest = present & !1;
-        let mut before = 0;
-        while rest != 0 {
-            let index = rest.trailing_zeros();
-            rest &= rest - 1;
-            let mut run = index - before - 1;
-            before = index;
-            let place = PLACES[index as usize % PLACES.len()].wrapping_add(shift);
-            let level = coefficients[usize::from(place)];
+        let first = dc.offset() + looked_up(block.dc_difference(level));
+        bits.put(self.codes.look_up(first.to_le_bytes()), room);
+        let has_zeros_at_end = block.for_each_ac(|mut run, level| {
             let small = usize::from(level.wrapping_add(16).cast_unsigned());
             if let Some(code) = short.get(run as usize).and_then(|levels| levels.get(small)) {
                 bits.put((u64::from(code >> 5), code % 32), room);
-                continue;
+                return;
             }
             while run > 15 {
                 bits.put(self.codes.look_up((ac.offset() + SIXTEEN_ZEROS).to_le_bytes()), room);
                 run -= 16;
             }
             bits.put(self.codes.look_up((ac.offset() + (run << 4) + looked_up(level)).to_le_bytes()), room);
-        }
-        if before != 63 {
+        });
+        if has_zeros_at_end {
             bits.put(self.codes.look_up((ac.offset() + END_OF_BLOCK).to_le_bytes()), room);
         }
         self.bits = bits;
@@ -155,6 +133,6 @@ impl Sink for Direct<'_> {
     }
 
     fn add_dummy(&mut self, classes: [Class; 2]) {
-        self.add(classes, &[0; 256], 0, 0, &mut 0);
+        self.add(classes, Block { coefficients: &[0; 256], shift: 0, present: 0 }, &mut 0);
     }
 }

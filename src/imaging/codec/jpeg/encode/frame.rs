@@ -7,7 +7,7 @@ use super::huffman::Table;
 use super::markers;
 use super::quant::Quant;
 use super::standard;
-use super::symbols::{CLASSES, Class, SEGMENT, Sink, Symbols};
+use super::symbols::{Block, CLASSES, Class, SEGMENT, Sink, Symbols};
 use crate::imaging::plane::Plane;
 use crate::imaging::recipe::Effort;
 use crate::imaging::workspace::Workspace;
@@ -105,8 +105,12 @@ impl Frame<'_> {
                             continue;
                         }
                         let level = &mut levels[if is_luma { 0 } else { 1 + usize::from(second) }];
-                        let present = blocks.present[usize::from(second)];
-                        symbols.add(classes, &blocks.coefficients, 8 * u8::from(second), present, level);
+                        let block = Block {
+                            coefficients: &blocks.coefficients,
+                            shift: 8 * u8::from(second),
+                            present: blocks.present[usize::from(second)],
+                        };
+                        symbols.add(classes, block, level);
                     }
                 }
             }

@@ -45,7 +45,7 @@ impl Class {
 }
 
 /// Maps the low 12 bits of a level to the number of its extra bits, and to their value shifted left by [`INDEX_BITS`].
-pub(super) static LEVELS: [u32; 4096] = {
+static LEVELS: [u32; 4096] = {
     let mut levels = [0; 4096];
     let mut level: u32 = 1;
     while level < 2048 {
@@ -67,18 +67,53 @@ pub(super) fn split(symbol: [u8; 4]) -> (usize, u64) {
 /// The number of occurrences of each symbol, by class and symbol.
 pub(super) type Counts = [u32; INDICES];
 
+/// A block of quantised coefficients, as the transform leaves it beside three others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block<'a> {
+    /// Those of this block are at the indices in [`PLACES`], plus `shift`.
+    pub(super) coefficients: &'a [i16; 256],
+    pub(super) shift: u8,
+    /// A bit for each coefficient that is not zero, in zigzag order.
+    pub(super) present: u64,
+}
+
+impl Block<'_> {
+    /// Returns the difference to `level`, the DC level of the previous block, and replaces it with that of this block.
+    #[inline(always)]
+    pub(super) fn dc_difference(&self, level: &mut i16) -> i16 {
+        let now = self.coefficients[usize::from(self.shift)];
+        let difference = now.wrapping_sub(*level);
+        *level = now;
+        difference
+    }
+
+    /// Passes each AC coefficient that is not zero to `each`, with the number of zeros before it. Returns whether zeros follow the
+    /// last one.
+    #[inline(always)]
+    pub(super) fn for_each_ac(&self, mut each: impl FnMut(u32, i16)) -> bool {
+        let mut rest = self.present & !1;
+        let mut before = 0;
+        while rest != 0 {
+            let index = rest.trailing_zeros();
+            rest &= rest - 1;
+            let place = PLACES[index as usize % PLACES.len()].wrapping_add(self.shift);
+            each(index - before - 1, self.coefficients[usize::from(place)]);
+            before = index;
+        }
+        before != 63
+    }
+}
+
+/// Returns the number of extra bits of a level, and their value above [`INDEX_BITS`].
+#[inline(always)]
+pub(super) fn looked_up(level: i16) -> u32 {
+    LEVELS[usize::from(level.cast_unsigned()) % LEVELS.len()]
+}
+
 /// Takes the blocks of a picture in the order of the file.
 pub(super) trait Sink {
-    /// Adds a block: the `coefficients` at the indices in `PLACES`, plus `shift`. Replaces `level`, the DC level of the
-    /// previous block, with that of this block.
-    fn add(
-        &mut self,
-        classes: [Class; 2],
-        coefficients: &[i16; 256],
-        shift: u8,
-        present: u64,
-        level: &mut i16,
-    );
+    /// Adds a block. Replaces `level`, the DC level of the previous block, with that of this block.
+    fn add(&mut self, classes: [Class; 2], block: Block<'_>, level: &mut i16);
 
     /// Adds an empty block that completes an MCU: a DC difference of zero and no AC coefficients.
     fn add_dummy(&mut self, classes: [Class; 2]);
@@ -148,44 +183,27 @@ impl<'w> Symbols<'w> {
 
 impl Sink for Symbols<'_> {
     #[inline(always)]
-    fn add(
-        &mut self,
-        [dc, ac]: [Class; 2],
-        coefficients: &[i16; 256],
-        shift: u8,
-        present: u64,
-        level: &mut i16,
-    ) {
+    fn add(&mut self, [dc, ac]: [Class; 2], block: Block<'_>, level: &mut i16) {
         if self.segment.len() - self.used < 4 * MOST_IN_BLOCK {
             self.seal();
         }
         let free = self.segment.get_mut(self.used..).unwrap_or_default();
         let Some(room) = free.as_chunks_mut().0.first_chunk_mut::<MOST_IN_BLOCK>() else { return };
-        let look_up = |level: i16| LEVELS[usize::from(level.cast_unsigned()) % LEVELS.len()];
-        let now = coefficients[usize::from(shift)];
-        room[0] = (dc.offset() + look_up(now.wrapping_sub(*level))).to_le_bytes();
-        *level = now;
+        room[0] = (dc.offset() + looked_up(block.dc_difference(level))).to_le_bytes();
         let mut count = 1;
         let mut put = |symbol: u32| {
             // A block never has enough symbols to overwrite one.
             room[count % MOST_IN_BLOCK] = (ac.offset() + symbol).to_le_bytes();
             count += 1;
         };
-        let mut rest = present & !1;
-        let mut before = 0;
-        while rest != 0 {
-            let index = rest.trailing_zeros();
-            rest &= rest - 1;
-            let mut run = index - before - 1;
-            before = index;
+        let has_zeros_at_end = block.for_each_ac(|mut run, level| {
             while run > 15 {
                 put(SIXTEEN_ZEROS);
                 run -= 16;
             }
-            let place = PLACES[index as usize % PLACES.len()].wrapping_add(shift);
-            put((run << 4) + look_up(coefficients[usize::from(place)]));
-        }
-        if before != 63 {
+            put((run << 4) + looked_up(level));
+        });
+        if has_zeros_at_end {
             put(END_OF_BLOCK);
         }
         self.used += 4 * count;

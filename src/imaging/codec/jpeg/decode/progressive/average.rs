@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::header::ScanHeader;
 use super::source::Source;
 use super::{Channel, PLACE};
-use crate::imaging::codec::jpeg::decode::bands::FallbackReason;
+use crate::imaging::codec::jpeg::decode::bands::{FallbackReason, OrFallback};
 use crate::imaging::codec::jpeg::decode::huffman::DcTable;
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Average {
         source: &mut Source<'_>,
         channels: &mut [Channel],
         mcu_row: usize,
-    ) -> Result<(), FallbackReason> {
+    ) -> OrFallback {
         let (columns, rows) = match (self.mcus, self.steps.first()) {
             (None, Some(step)) => {
                 let channel = &channels[step.component];

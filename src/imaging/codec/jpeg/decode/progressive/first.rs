@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::header::ScanHeader;
 use super::source::Source;
 use super::{Channel, Coefficients, PLACE};
-use crate::imaging::codec::jpeg::decode::bands::FallbackReason;
+use crate::imaging::codec::jpeg::decode::bands::{FallbackReason, OrFallback};
 use crate::imaging::codec::jpeg::decode::bits::{Bits, Bytes};
 use crate::imaging::codec::jpeg::decode::huffman::{AC_BITS, AcTable, Definition, LONG, RUN, SLOW};
 
@@ -34,18 +34,13 @@ impl First {
         Self { table, first: scan.first.into(), last: scan.last.into(), low: scan.low.into(), run: 0 }
     }
 
-    /// Reads the blocks of a row of MCUs of the picture.
+    /// Reads the first `rows` rows of blocks.
     #[inline(always)]
-    pub(super) fn read_row(
-        &mut self,
-        source: &mut Source<'_>,
-        channel: &mut Channel,
-        mcu_row: usize,
-    ) -> Result<(), FallbackReason> {
-        let (columns, stride) = (channel.columns, channel.stride);
+    pub(super) fn read(&mut self, source: &mut Source<'_>, channel: &mut Channel, rows: usize) -> OrFallback {
+        let columns = channel.columns;
         let mut bits = source.bits;
-        for row in 0..channel.rows_in(mcu_row) {
-            let line = row * stride..row * stride + columns;
+        for row in 0..rows {
+            let line = channel.line(row);
             let (blocks, nonzero) = (&mut channel.blocks[line.clone()], &mut channel.nonzero[line]);
             let mut at = 0;
             while at < columns {
@@ -85,7 +80,7 @@ pub(super) fn read_coefficients(
     low: u32,
     block: &mut Coefficients,
     nonzero: &mut u64,
-) -> Result<usize, FallbackReason> {
+) -> OrFallback<usize> {
     let mut found = *nonzero;
     bits.refill(bytes);
     loop {
@@ -156,7 +151,7 @@ pub(super) fn read_coefficients(
 
 /// Reads a symbol, and a coefficient or the length of a run if it says so.
 #[inline(never)]
-fn read_one(table: &AcTable, bits: &mut Bits, bytes: &Bytes, at: u32) -> Result<Symbol, FallbackReason> {
+fn read_one(table: &AcTable, bits: &mut Bits, bytes: &Bytes, at: u32) -> OrFallback<Symbol> {
     bits.refill(bytes);
     let (length, symbol) = table.codes.find(bits.peek::<16>()).ok_or(FallbackReason::Code)?;
     bits.take(length);

@@ -18,6 +18,7 @@ mod source;
 #[cfg_attr(target_arch = "aarch64", path = "neon.rs")]
 pub(super) mod vector;
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use self::average::Average;
@@ -26,7 +27,7 @@ pub(super) use self::header::{Progression, ScanHeader, entropy_coded};
 pub(super) use self::refine::{Masks, deposit, grow};
 use self::refine::{Refinement, SignTable};
 use self::source::Source;
-use super::bands::{BandSink, FallbackReason, RegularError, RowBuffer};
+use super::bands::{BandSink, FallbackReason, OrFallback, RegularError, RowBuffer};
 use super::header::Header;
 use super::huffman::{AcTable, DcTable};
 use super::idct::{Coefficients, Factors, PLACE, Quant, Quantised, portable};
@@ -61,6 +62,12 @@ impl Channel {
     /// Returns how many rows of blocks the picture has in a row of MCUs.
     fn rows_in(&self, mcu_row: usize) -> usize {
         self.rows.saturating_sub(mcu_row * self.down).min(self.down)
+    }
+
+    /// Returns where the blocks of a row are that the picture has.
+    #[inline(always)]
+    fn line(&self, row: usize) -> Range<usize> {
+        row * self.stride..row * self.stride + self.columns
     }
 }
 
@@ -161,10 +168,14 @@ impl<'a> Progressive<'a> {
                 match coder {
                     Coder::Average(average) => average.read_row(source, &mut self.channels, mcu_row)?,
                     Coder::First(first, component) => {
-                        first.read_row(source, &mut self.channels[*component], mcu_row)?;
+                        let channel = &mut self.channels[*component];
+                        let rows = channel.rows_in(mcu_row);
+                        first.read(source, channel, rows)?;
                     }
                     Coder::Refinement(refinement, component) => {
-                        refinement.read_row(source, &mut self.channels[*component], mcu_row, masks)?;
+                        let channel = &mut self.channels[*component];
+                        let rows = channel.rows_in(mcu_row);
+                        refinement.read(source, channel, rows, masks)?;
                     }
                 }
             }
@@ -194,7 +205,7 @@ fn write_row<const SIZE: usize>(
     channel: &mut Channel,
     buffer: &mut RowBuffer<'_>,
     transform: &impl Fn(Quantised<'_>, &[u16; 64], &mut [u8], usize) -> bool,
-) -> Result<(), FallbackReason> {
+) -> OrFallback {
     let RowBuffer { samples, stride } = buffer;
     let (factor, most) = (i32::from(channel.factors[0]), channel.most[0]);
     let rows = channel.blocks.chunks_exact_mut(channel.stride);

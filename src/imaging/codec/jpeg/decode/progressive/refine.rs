@@ -9,7 +9,7 @@ use super::first::{length_of_run, place, read_coefficients};
 use super::header::ScanHeader;
 use super::source::Source;
 use super::{Channel, Coefficients};
-use crate::imaging::codec::jpeg::decode::bands::FallbackReason;
+use crate::imaging::codec::jpeg::decode::bands::{FallbackReason, OrFallback};
 use crate::imaging::codec::jpeg::decode::bits::{Bits, Bytes};
 use crate::imaging::codec::jpeg::decode::huffman::{AcTable, Codes, Definition};
 
@@ -45,19 +45,18 @@ impl Refinement {
         Self { signs, table, band, last: scan.last.into(), low: scan.low.into(), unit: 1 << scan.low, run: 0 }
     }
 
-    /// Reads the blocks of a row of MCUs of the picture.
+    /// Reads the first `rows` rows of blocks.
     #[inline(always)]
-    pub(super) fn read_row(
+    pub(super) fn read(
         &mut self,
         source: &mut Source<'_>,
         channel: &mut Channel,
-        mcu_row: usize,
+        rows: usize,
         masks: &Masks<impl Fn(u64, u64) -> u64, impl Fn(&mut Coefficients, u64, i16)>,
-    ) -> Result<(), FallbackReason> {
-        let (columns, stride) = (channel.columns, channel.stride);
+    ) -> OrFallback {
         let mut bits = source.bits;
-        for row in 0..channel.rows_in(mcu_row) {
-            let line = row * stride..row * stride + columns;
+        for row in 0..rows {
+            let line = channel.line(row);
             let blocks = channel.blocks[line.clone()].iter_mut();
             for (block, nonzero) in blocks.zip(&mut channel.nonzero[line]) {
                 if source.begin(&mut bits)?.1 {
@@ -78,7 +77,7 @@ impl Refinement {
                 } else {
                     source.prepare(&mut bits);
                     let bytes = source.window.bytes();
-                    self.run = self.read(&mut bits, bytes, block, nonzero, masks)?;
+                    self.run = self.read_block(&mut bits, bytes, block, nonzero, masks)?;
                 }
                 source.check(bits)?;
             }
@@ -89,14 +88,14 @@ impl Refinement {
 
     /// Reads a block. Returns how many blocks without more coefficients follow.
     #[inline(always)]
-    fn read(
+    fn read_block(
         &self,
         bits: &mut Bits,
         bytes: &Bytes,
         block: &mut Coefficients,
         nonzero: &mut u64,
         masks: &Masks<impl Fn(u64, u64) -> u64, impl Fn(&mut Coefficients, u64, i16)>,
-    ) -> Result<usize, FallbackReason> {
+    ) -> OrFallback<usize> {
         let old = *nonzero & self.band;
         let mut found = *nonzero;
         // A bit for each coefficient of `old` that was passed, in their order.
@@ -138,7 +137,7 @@ impl Refinement {
 
     /// Reads a symbol with the sign, or the length of the run, that follows it.
     #[inline(always)]
-    fn symbol(&self, bits: &mut Bits) -> Result<Symbol, FallbackReason> {
+    fn symbol(&self, bits: &mut Bits) -> OrFallback<Symbol> {
         let entry = self.signs.fast[bits.peek::<TABLE_BITS>()];
         if entry != 0 {
             bits.take(entry.into());

@@ -1,7 +1,7 @@
 //! The entropy-coded data of one scan, with its restart markers.
 
 use super::header::ScanHeader;
-use crate::imaging::codec::jpeg::decode::bands::FallbackReason;
+use crate::imaging::codec::jpeg::decode::bands::{FallbackReason, OrFallback};
 use crate::imaging::codec::jpeg::decode::bits::{Bits, Window};
 use crate::imaging::codec::jpeg::markers::RST0;
 
@@ -27,7 +27,7 @@ impl<'a> Source<'a> {
     /// Returns how many MCUs there are before the next restart marker. If there are none, this function skips the marker, and
     /// the second result is true.
     #[inline(always)]
-    pub(super) fn begin(&mut self, bits: &mut Bits) -> Result<(usize, bool), FallbackReason> {
+    pub(super) fn begin(&mut self, bits: &mut Bits) -> OrFallback<(usize, bool)> {
         if self.left > 0 {
             return Ok((self.left, false));
         }
@@ -43,7 +43,7 @@ impl<'a> Source<'a> {
 
     #[cold]
     #[inline(never)]
-    fn restart(&mut self, bits: &mut Bits) -> Result<(), FallbackReason> {
+    fn restart(&mut self, bits: &mut Bits) -> OrFallback {
         self.window.prepare(bits);
         // Padding, which the sequential decoder skips here, is left to libjpeg-turbo.
         if !self.window.is_at_end(*bits) || self.window.end(*bits) != Some(RST0 + self.next) {
@@ -63,7 +63,7 @@ impl<'a> Source<'a> {
 
     /// Fails if more bits were read than the scan has.
     #[inline(always)]
-    pub(super) fn check(&self, bits: Bits) -> Result<(), FallbackReason> {
+    pub(super) fn check(&self, bits: Bits) -> OrFallback {
         if self.window.is_overrun(bits) { Err(FallbackReason::Truncated) } else { Ok(()) }
     }
 

@@ -1,0 +1,126 @@
+//! The trace that a request belongs to: W3C Trace Context, level 1, <https://www.w3.org/TR/trace-context/>.
+//!
+//! A valid `traceparent` of the client is continued, any other one is replaced by a new trace, as section 4.3 says. The response
+//! names the span of this server, and so does every line of the log about the request. Vendors' `tracestate` is not kept, because
+//! nothing here sends it on.
+
+use std::fmt;
+
+use hyper::header::{HeaderMap, HeaderName};
+use uuid::Uuid;
+
+/// `traceparent`, in requests and in every response.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static(super::headers::TRACEPARENT.0);
+
+/// The number of characters of a `traceparent` of version 00.
+const LENGTH: usize = 55;
+
+/// One request's place in a trace. It is written as a `traceparent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TraceContext {
+    /// Not zero.
+    trace: u128,
+    /// What this server does for the request. Not zero.
+    span: u64,
+    /// Whether the caller records its part of the trace.
+    is_sampled: bool,
+}
+
+impl TraceContext {
+    /// Returns the place of a request with these headers: a new span of the client's trace, or of a new one.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut sent = headers.get_all(TRACEPARENT).iter();
+        let continued = match (sent.next(), sent.next()) {
+            (Some(only), None) => continued(only.as_bytes()),
+            _ => None,
+        };
+        let (trace, is_sampled) = continued.unwrap_or_else(|| (Uuid::now_v7().as_u128(), false));
+        Self { trace, span: Uuid::now_v7().as_u64_pair().1, is_sampled }
+    }
+
+    /// Returns the id of the trace, in 32 hexadecimal digits.
+    pub(crate) fn trace_id(&self) -> String {
+        format!("{:032x}", self.trace)
+    }
+
+    /// Returns the id of the span, in 16 hexadecimal digits.
+    pub(crate) fn span_id(&self) -> String {
+        format!("{:016x}", self.span)
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, u8::from(self.is_sampled))
+    }
+}
+
+/// Returns the trace of a valid header, and whether it is sampled.
+fn continued(header: &[u8]) -> Option<(u128, bool)> {
+    let (known, later) = header.split_at_checked(LENGTH)?;
+    let mut fields = known.split(|byte| *byte == b'-');
+    let mut field = |length| fields.next().filter(|field| field.len() == length).and_then(number);
+    let (version, trace, parent, flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
+    // A later version may append fields, and only those.
+    let is_complete = later.is_empty() || version > 0 && later.starts_with(b"-");
+    (version < 0xFF && trace != 0 && parent != 0 && is_complete).then_some((trace, flags % 2 == 1))
+}
+
+/// Returns the value of lower-case hexadecimal digits.
+fn number(digits: &[u8]) -> Option<u128> {
+    let is_lower_case = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    let text = std::str::from_utf8(digits).ok().filter(|_| is_lower_case)?;
+    u128::from_str_radix(text, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
+
+    fn of(headers: &[&str]) -> TraceContext {
+        TraceContext::of(&headers.iter().map(|value| (TRACEPARENT, value.parse().unwrap())).collect())
+    }
+
+    #[test]
+    fn valid_trace_is_continued_in_a_new_span() {
+        for (rest, is_sampled) in [("-01", true), ("-00", false), ("-03", true), ("-fe", false)] {
+            let context = of(&[&format!("00-{TRACE:032x}-00f067aa0ba902b7{rest}")]);
+            assert_eq!((context.trace, context.is_sampled), (TRACE, is_sampled));
+            assert_ne!(context.span, 0x00f0_67aa_0ba9_02b7);
+            let flags = u8::from(is_sampled);
+            assert_eq!(context.to_string(), format!("00-{TRACE:032x}-{}-{flags:02x}", context.span_id()));
+        }
+        for later in ["01-", "cc-"] {
+            for end in ["-01", "-01-what-comes-later"] {
+                assert_eq!(of(&[&format!("{later}{TRACE:032x}-00f067aa0ba902b7{end}")]).trace, TRACE);
+            }
+        }
+    }
+
+    #[test]
+    fn invalid_header_and_none_begin_a_new_trace() {
+        let valid = format!("00-{TRACE:032x}-00f067aa0ba902b7-01");
+        let bad = [
+            format!("{valid}-more"),
+            format!("01{}more", &valid[2..]),
+            format!("ff{}", &valid[2..]),
+            valid.to_uppercase(),
+            valid.replace("00f067aa0ba902b7", "0000000000000000"),
+            valid.replace(&format!("{TRACE:032x}"), &"0".repeat(32)),
+            valid.replace('-', "_"),
+            valid.replace("-00f0", "-+0f0"),
+            valid[..54].to_owned(),
+            String::new(),
+            "-".repeat(LENGTH),
+        ];
+        for bad in &bad {
+            assert_ne!(of(&[bad]).trace, TRACE, "{bad}");
+        }
+        assert_ne!(of(&[&valid, &valid]).trace, TRACE, "two of them are none");
+        let [first, second] = [of(&[]), of(&[])];
+        assert!(first.trace != 0 && first.span != 0 && !first.is_sampled);
+        assert!(first.trace != second.trace && first.span != second.span);
+    }
+}
