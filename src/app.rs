@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, AccessLog, Api, MediaUrls, Routes};
 use crate::auth::Tokens;
 use crate::budget::Budget;
-use crate::catalog::{Catalog, Event, Outbox};
+use crate::catalog::{Catalog, Event, Outbox, TaskLeases};
 use crate::config::{CorsOrigins, MediaStorage, Settings, Source, WebhookSettings};
 use crate::events::{Events, SigningSecret, Webhook};
 use crate::fetch::Fetcher;
@@ -110,6 +110,7 @@ impl App {
     pub async fn start(settings: &Settings, passed: Option<TcpListener>) -> Result<Self, StartError> {
         let Stores { catalog, media } = stores::open(settings, Mode::Serve).await?;
         let outbox: Arc<dyn Outbox> = Arc::clone(&catalog) as _;
+        let leases: Arc<dyn TaskLeases> = Arc::clone(&catalog) as _;
         let catalog: Arc<dyn Catalog> = catalog;
         let stores::Media { store, renditions, partial, scratch } = media;
         let budget = Budget::new(settings.memory_budget_bytes);
@@ -168,9 +169,10 @@ impl App {
                 0 => None,
                 days => Some(Duration::from_secs(days * 86_400)),
             },
+            requests_per_hour: settings.maintenance_requests_per_hour,
         };
         let maintenance =
-            Arc::new(Maintenance::new(rules, Arc::clone(&publisher), rendition_store, measuring));
+            Arc::new(Maintenance::new(rules, Arc::clone(&publisher), rendition_store, leases, measuring));
         // This may remove photos. A read-only server leaves it to a later start, because no upload waits for it.
         let reconciled = if settings.read_only { Ok(0) } else { publisher.reconcile_crashed().await };
         match reconciled {

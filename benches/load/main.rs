@@ -7,7 +7,7 @@
 //! The last of them is a table of each second, from which `make chart` draws `docs/load.svg`.
 //!
 //! A second run measures the memory of unfinished resumable uploads: see `uploads`. `cargo bench --bench load -- media` compares
-//! `GET /media` with nginx: see `media`.
+//! `GET /media` with nginx: see `media`. `-- upkeep` counts what maintenance asks of a bucket: see `upkeep`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -30,7 +30,19 @@ mod media;
 mod monitor;
 mod photos;
 mod server;
+mod upkeep;
 mod uploads;
+
+// They are tests' parts: a failure ends the run.
+#[path = "../../tests/cluster/mod.rs"]
+#[allow(clippy::unwrap_used)]
+mod cluster;
+#[path = "../../tests/common/mod.rs"]
+#[allow(clippy::unwrap_used, dead_code)]
+mod common;
+#[path = "../../tests/listed_bucket/mod.rs"]
+#[allow(clippy::unwrap_used)]
+mod listed_bucket;
 
 /// An error that stops the run, as a sentence.
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -59,6 +71,7 @@ fn main() -> ExitCode {
         Some("run") => runtime.and_then(|runtime| runtime.block_on(run())),
         Some("uploads") => runtime.and_then(|runtime| runtime.block_on(uploads::run())),
         Some("media") => media::run(),
+        Some("upkeep") => upkeep::run(),
         _ => {
             println!("load: run `make load`");
             return ExitCode::SUCCESS;

@@ -17,7 +17,7 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
     dir: Arc<TempDir>,
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<(String, String)>,
 }
 
 /// Memory of a process in KiB, as the kernel reports it.
@@ -47,9 +47,10 @@ impl fmt::Display for Memory {
 
 impl Server {
     /// Starts a server with these settings, and defaults otherwise.
-    pub(crate) fn start(settings: &[(&'static str, &'static str)]) -> Outcome<Self> {
+    pub(crate) fn start(settings: &[(&str, &str)]) -> Outcome<Self> {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-        Self::start_in(Arc::new(dir), settings.to_vec())
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Self::start_in(Arc::new(dir), settings.collect())
     }
 
     /// Kills the server, and starts another one on its data.
@@ -69,11 +70,11 @@ impl Server {
         Self::start_in(Arc::clone(&self.dir), std::mem::take(&mut self.settings))
     }
 
-    fn start_in(dir: Arc<TempDir>, settings: Vec<(&'static str, &'static str)>) -> Outcome<Self> {
+    fn start_in(dir: Arc<TempDir>, settings: Vec<(String, String)>) -> Outcome<Self> {
         let binary = std::env::var_os("VINTEDBOT_LOAD_BINARY")
             .unwrap_or_else(|| env!("CARGO_BIN_EXE_vintedbot-ingest").into());
         let mut command = Command::new(binary);
-        command.current_dir(dir.path()).env("PORT", "0").envs(settings.iter().copied());
+        command.current_dir(dir.path()).env("PORT", "0").envs(settings.iter().cloned());
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or("the server has no stdout")?).lines();
         let mut port = None;

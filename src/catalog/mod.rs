@@ -10,6 +10,7 @@ mod change;
 #[cfg(test)]
 mod conformance;
 mod event;
+mod lease;
 mod postgres;
 mod restorable;
 mod rows;
@@ -24,6 +25,7 @@ pub use self::attempt::{Attempt, AttemptRow, Begun, Claim, ClaimedAttempt, NewAt
 pub(crate) use self::attempt::{Claiming, claim_attempt};
 pub use self::change::{Change, ChangeError, Fields};
 pub use self::event::{DueEvent, Event, EventRow, Happening, Subject};
+pub use self::lease::{TaskLease, TaskLeases};
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
 pub use self::restorable::{Erased, IndexFault, Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};
@@ -260,6 +262,17 @@ pub trait Catalog: Uploads + Send + Sync {
     /// # Errors
     /// The catalog failed.
     async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError>;
+
+    /// Returns the first `limit` media rows by key, with keys above `after` and up to `upto`, where these are given.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn media_by_key(
+        &self,
+        after: Option<MediaKey>,
+        upto: Option<MediaKey>,
+        limit: usize,
+    ) -> Result<Vec<Media>, CatalogError>;
 
     /// Records the facts of media rows that have none, in one transaction. Returns once that is durable. Rows that do not exist are
     /// left out.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{AttemptRow, Catalog, CatalogError, EventRow, Outbox, Row};
+use super::{AttemptRow, Catalog, CatalogError, EventRow, Outbox, Row, TaskLeases};
 use crate::model::{AttemptId, DraftId, Media, MediaId, MediaKey, UserId};
 
 /// The state of a catalog in addition to its rows.
@@ -73,7 +73,7 @@ pub struct Erased {
 
 /// A catalog that the operator can save, check and restore while no other process uses it.
 #[async_trait]
-pub trait Restorable: Catalog + Outbox {
+pub trait Restorable: Catalog + Outbox + TaskLeases {
     /// Returns the state. That of an empty catalog is 1, 1 and not partial.
     ///
     /// # Errors

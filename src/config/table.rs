@@ -268,5 +268,7 @@ settings! {
         pub scrub_hours: u64 = SCRUB_HOURS("720", Number(0..=87_600)),
             "Hours in which each stored photo is read once and verified against its name. 0: never. Needs \
              JOBS_ENABLED.";
+        pub maintenance_requests_per_hour: u32 = MAINTENANCE_REQUESTS_PER_HOUR("3600", Number(0..=1_000_000)),
+            "Requests to the bucket that background jobs of this instance make in an hour, at most. 0: any number.";
     }
 }

@@ -5,18 +5,17 @@
 //! published for another catalog. If most photos have no row, the catalog is the wrong one. Both are reported and not
 //! removed.
 
-use std::collections::HashSet;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use futures_util::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{Maintenance, MaintenanceError, seconds};
+use super::notes::Pass;
+use super::{Maintenance, MaintenanceError};
 use crate::media::Stored;
 use crate::model::MediaKey;
 
-/// Most photos that one collection removes. This bounds its memory; the next collection continues.
+/// Most photos that one pass removes. This bounds its memory; the next pass continues.
 const MOST: usize = 10_000;
 
 /// The result of a collection.
@@ -30,50 +29,89 @@ pub(crate) struct Collected {
     pub left: u64,
 }
 
-/// The photos in the store, counted by what the catalog knows of them.
-#[derive(Debug, Default)]
-struct StoreCount {
-    referenced: u64,
-    /// Photos without a row, past the grace time.
-    garbage: u64,
-    /// The first [`MOST`] of the garbage.
-    noted: Vec<MediaKey>,
-    /// Photos without a row that are older than the catalog.
-    older: u64,
+/// The photos without a row that a pass found.
+pub(super) struct Garbage {
+    /// When the catalog was created.
+    created: SystemTime,
+    /// Photos with a row that this process listed. Those of the pass may be of another store: it may have begun before the
+    /// settings changed, or on another instance.
+    known: u64,
+    /// Photos without a row, past the grace time, that this process listed.
+    count: u64,
+    /// The first [`MOST`] that are past the grace time.
+    keys: Vec<MediaKey>,
 }
 
-impl Maintenance {
-    /// Lists all photos once, and removes those without a row whose grace time is over.
-    ///
-    /// # Errors
-    /// The catalog or the store does not answer. What was removed before is counted.
-    pub(crate) async fn collect(&self, stop: &CancellationToken) -> Result<Collected, MaintenanceError> {
-        let before = SystemTime::now().checked_sub(self.rules.grace).unwrap_or(SystemTime::UNIX_EPOCH);
-        let count = self.count_photos(before, stop).await?;
-        let mut collected = Collected { left: count.older, ..Collected::default() };
-        if count.garbage > count.referenced {
-            collected.left += count.garbage;
-        } else {
-            for key in count.noted {
-                if let Some(bytes) = self.collect_one(key, before).await? {
-                    collected.files += 1;
-                    collected.bytes += bytes;
-                    self.collected.fetch_add(1, Ordering::Relaxed);
-                    self.collected_bytes.fetch_add(bytes, Ordering::Relaxed);
-                }
-                if stop.is_cancelled() {
-                    break;
+impl Garbage {
+    pub(super) fn new(created: SystemTime) -> Self {
+        Self { created, known: 0, count: 0, keys: Vec::new() }
+    }
+
+    /// Adds a range with `known` photos that have a row, and the others. Counts the others for the pass, and notes those that may
+    /// be removed.
+    pub(super) fn add(&mut self, known: u64, unknown: &[Stored], grace: Duration, pass: &mut Pass) {
+        let before = graced(grace);
+        self.known += known;
+        for photo in unknown {
+            if photo.modified < self.created {
+                pass.older += 1;
+            } else if photo.modified < before {
+                pass.garbage += 1;
+                self.count += 1;
+                if self.keys.len() < MOST {
+                    self.keys.push(photo.key);
                 }
             }
         }
-        self.left.store(collected.left, Ordering::Relaxed);
-        self.last_run.store(seconds(SystemTime::now()), Ordering::Relaxed);
+    }
+
+    /// Returns whether the store, as far as it is known, is rather that of another catalog: most of its photos have no row.
+    fn is_foreign(&self, pass: &Pass) -> bool {
+        self.count > self.known || pass.garbage > pass.known
+    }
+}
+
+/// Returns the time before which the grace time of a photo began that is past it.
+fn graced(grace: Duration) -> SystemTime {
+    SystemTime::now().checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+impl Maintenance {
+    /// Removes the garbage that a pass found. Returns `None` if `stop` was cancelled before the end.
+    ///
+    /// # Errors
+    /// The catalog or the store does not answer. What was removed before is counted.
+    pub(super) async fn collect(
+        &self,
+        pass: &Pass,
+        garbage: Garbage,
+        stop: &CancellationToken,
+    ) -> Result<Option<Collected>, MaintenanceError> {
+        if !self.rules.collects {
+            return Ok(Some(Collected::default()));
+        }
+        let mut collected = Collected { left: pass.older, ..Collected::default() };
+        let is_foreign = garbage.is_foreign(pass);
+        if is_foreign {
+            collected.left += pass.garbage;
+        }
+        for key in garbage.keys.into_iter().filter(|_| !is_foreign) {
+            if !self.pacer.take(self.requests.remove, stop).await {
+                return Ok(None);
+            }
+            if let Some(bytes) = self.collect_one(key, graced(self.rules.grace)).await? {
+                collected.files += 1;
+                collected.bytes += bytes;
+                self.collected.fetch_add(1, Ordering::Relaxed);
+                self.collected_bytes.fetch_add(bytes, Ordering::Relaxed);
+            }
+        }
         let Collected { files, bytes, left } = collected;
         if files > 0 {
             tracing::info!(files, bytes, "photos that nothing referred to were removed");
         }
         if left > 0 {
-            let referenced = count.referenced;
+            let referenced = pass.known;
             tracing::warn!(
                 left,
                 referenced,
@@ -81,56 +119,7 @@ impl Maintenance {
                  Is DATABASE_URL the catalog of MEDIA_ROOT?"
             );
         }
-        Ok(collected)
-    }
-
-    /// Removes renditions whose photo is gone, as a crash between the removals of a photo and of its renditions leaves them.
-    ///
-    /// # Errors
-    /// The store does not answer.
-    pub(super) async fn collect_renditions(&self, stop: &CancellationToken) -> Result<(), MaintenanceError> {
-        let mut pages = self.renditions.remove_stray_renditions();
-        let mut removed = 0;
-        while let Some(page) = pages.try_next().await? {
-            removed += page;
-            if !self.pause(stop).await {
-                break;
-            }
-        }
-        if removed > 0 {
-            tracing::info!(removed, "renditions of photos that are gone were removed");
-        }
-        Ok(())
-    }
-
-    async fn count_photos(
-        &self,
-        before: SystemTime,
-        stop: &CancellationToken,
-    ) -> Result<StoreCount, MaintenanceError> {
-        let created = self.catalog.created().await?;
-        let mut count = StoreCount::default();
-        let mut pages = self.store.list();
-        while let Some(page) = pages.try_next().await? {
-            let keys: Vec<MediaKey> = page.iter().map(|stored| stored.key).collect();
-            let without_row: HashSet<MediaKey> = self.catalog.without_row(&keys).await?.into_iter().collect();
-            for Stored { key, modified, .. } in page {
-                if !without_row.contains(&key) {
-                    count.referenced += 1;
-                } else if modified < created {
-                    count.older += 1;
-                } else if modified < before {
-                    count.garbage += 1;
-                    if count.noted.len() < MOST {
-                        count.noted.push(key);
-                    }
-                }
-            }
-            if !self.pause(stop).await {
-                return Ok(StoreCount::default());
-            }
-        }
-        Ok(count)
+        Ok(Some(collected))
     }
 
     /// Removes one photo if still nothing refers to it. No upload can record a reference while its key is locked.

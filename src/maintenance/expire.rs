@@ -59,6 +59,9 @@ impl Maintenance {
             let page = self.catalog.unreferenced_media(before, PAGE).await?;
             let before_page = removed;
             for media in &page {
+                if !self.pacer.take(self.requests.remove, stop).await {
+                    break;
+                }
                 if self.publisher.remove_unreferenced(media, before).await? {
                     removed += 1;
                     self.collected.fetch_add(1, Ordering::Relaxed);
@@ -75,6 +78,7 @@ impl Maintenance {
         }
         Ok(removed)
     }
+
     /// Forgets the requests that succeeded longer ago than they are remembered.
     ///
     /// # Errors

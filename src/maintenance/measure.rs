@@ -156,7 +156,9 @@ impl Maintenance {
     ) -> Result<Vec<(MediaId, PhotoFacts)>, MaintenanceError> {
         let mut facts = Vec::with_capacity(photos.len());
         for photo in photos {
-            if stop.run_until_cancelled(self.measuring.wait_for_pool()).await.is_none() {
+            if stop.run_until_cancelled(self.measuring.wait_for_pool()).await.is_none()
+                || !self.pacer.take(self.requests.verify, stop).await
+            {
                 break;
             }
             let begun = Instant::now();

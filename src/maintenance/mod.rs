@@ -1,38 +1,44 @@
 //! Keeps the store and the catalog in agreement while uploads go on.
 //!
-//! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: photos that the
-//! catalog refers to and that the store does not have are counted (`missing`), old drafts and photos without a draft are
-//! removed (`expire`), files without a row are removed after a grace time (`collect`), sources of which no photo is left are
-//! forgotten, photos are verified (`scrub`), and those of older versions are measured (`measure`). This room removes only files
-//! that this catalog can have written, and reports the others.
+//! At the start, what a crash left half-done is resolved. Then, in the background and a page at a time: store and catalog are
+//! compared (`compare`), so that photos that the catalog refers to and that the store does not have are counted (`missing`)
+//! and files without a row are removed after a grace time (`collect`); old drafts and photos without a draft are removed (`expire`),
+//! sources of which no photo is left are forgotten, photos are verified (`scrub`), and those of older versions are measured (`measure`).
+//! This room removes only files that this catalog can have written, and reports the others.
+//!
+//! Of several instances that share a catalog one does this (`lead`). Requests to a bucket are paced (`pace`).
 
 mod collect;
+mod compare;
+mod differences;
 mod expire;
+mod lead;
 mod measure;
 mod missing;
+mod notes;
+mod pace;
 mod schedule;
 mod scrub;
 mod sources;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::measure::Measuring;
 use self::missing::Missing;
-use self::schedule::seconds;
+use self::notes::Notes;
+use self::pace::Pacer;
 use self::scrub::Scrub;
-use crate::catalog::{Catalog, CatalogError};
-use crate::media::{MediaError, MediaStore, RenditionStore};
+use crate::catalog::{Catalog, CatalogError, TaskLeases};
+use crate::media::{MediaError, MediaStore, RenditionStore, Requests};
 use crate::publication::{Publisher, StoresError};
 use crate::telemetry::metrics::{Metrics, Reading, Unit};
 
-/// Time from the start to the first collection, in which the server has other work.
-const FIRST_AFTER: Duration = Duration::from_secs(300);
 /// How often pending publications are reconciled.
 const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 
@@ -51,6 +57,8 @@ pub(crate) struct Rules {
     pub attempt_lifetime: Duration,
     /// How long a draft is kept without a change; `None`: for ever.
     pub draft_ttl: Option<Duration>,
+    /// Most requests to a store's service in an hour; 0: any number.
+    pub requests_per_hour: u32,
 }
 
 /// Why a task of maintenance stopped early. It is repeated later.
@@ -74,9 +82,9 @@ pub(crate) struct Figures {
     pub collected: u64,
     /// Bytes of the removed photos.
     pub collected_bytes: u64,
-    /// Photos without a row that the last collection kept, because they may belong to another catalog.
+    /// Photos without a row that the last pass kept, because they may belong to another catalog.
     pub left: u64,
-    /// When the last collection ended, in seconds since 1970; 0 if there was none.
+    /// When the last pass ended, in seconds since 1970; 0 if there was none.
     pub last_run: u64,
     /// Photos that the catalog refers to and the store does not have.
     pub missing: u64,
@@ -84,6 +92,14 @@ pub(crate) struct Figures {
     pub scrubbed: u64,
     /// Drafts that expired since the start.
     pub expired: u64,
+    /// Whether this instance does the tasks that concern all photos.
+    pub leads: bool,
+    /// How much of the pass in progress is done, in percent; 100 if none is in progress.
+    pub compared: u64,
+    /// Hours of which the scrub has not verified the photos.
+    pub scrub_behind: u64,
+    /// Requests to the store's service since the start.
+    pub requests: u64,
     /// Photos that were measured since the start.
     pub measured: u64,
 }
@@ -95,43 +111,51 @@ pub(crate) struct Maintenance {
     catalog: Arc<dyn Catalog>,
     store: Arc<dyn MediaStore>,
     renditions: Arc<dyn RenditionStore>,
+    leases: Arc<dyn TaskLeases>,
+    /// Names this process as the holder of leases.
+    holder: u64,
+    leads: AtomicBool,
+    notes: Mutex<Notes>,
+    /// What calls of the store cost.
+    requests: Requests,
+    pacer: Pacer,
     measuring: Measuring,
     missing: Missing,
     collected: AtomicU64,
     collected_bytes: AtomicU64,
-    left: AtomicU64,
-    last_run: AtomicU64,
     expired: AtomicU64,
     scrub: Scrub,
 }
 
 impl Maintenance {
-    /// Combines the parts. `renditions` are those of the publisher's store. Nothing runs yet.
+    /// Combines the parts. `renditions` are those of the publisher's store, and `leases` those of its catalog. Nothing runs yet.
     pub(crate) fn new(
         rules: Rules,
         publisher: Arc<Publisher>,
         renditions: Arc<dyn RenditionStore>,
+        leases: Arc<dyn TaskLeases>,
         measuring: Measuring,
     ) -> Self {
         let (catalog, store) = (Arc::clone(publisher.catalog()), Arc::clone(publisher.store()));
-        let [collected, collected_bytes, left, last_run, expired] =
-            std::array::from_fn(|_| AtomicU64::new(0));
-        let missing = Missing::default();
-        let scrub = Scrub::default();
+        let [collected, collected_bytes, expired] = std::array::from_fn(|_| AtomicU64::new(0));
         Self {
             rules,
             publisher,
             catalog,
-            store,
             renditions,
+            leases,
+            holder: lead::holder(),
+            leads: AtomicBool::new(false),
+            notes: Mutex::default(),
+            requests: store.requests(),
+            pacer: Pacer::new(rules.requests_per_hour),
+            store,
+            missing: Missing::default(),
             measuring,
-            missing,
             collected,
             collected_bytes,
-            left,
-            last_run,
             expired,
-            scrub,
+            scrub: Scrub::default(),
         }
     }
 
@@ -149,7 +173,7 @@ impl Maintenance {
         metrics.register("media_collected", Unit::Bytes, help, bytes);
         let help = "Photos that look like another catalog's, left alone";
         metrics.register("media_unreferenced_left", photos, help, Reading::gauge(read(|now| now.left)));
-        let help = "When unreferenced photos were last collected, in seconds since 1970; 0 is never";
+        let help = "When the last pass over all photos ended, in seconds since 1970; 0 is never";
         let unit = Unit::Of("seconds since 1970");
         metrics.register("collector_last_run", unit, help, Reading::gauge(read(|now| now.last_run)));
         let help = "Drafts removed because they did not change for DRAFT_TTL_DAYS";
@@ -161,61 +185,64 @@ impl Maintenance {
         metrics.register("media_scrubbed", photos, help, Reading::counter(read(|now| now.scrubbed)));
         let help = "Photos of older versions of the server whose ThumbHash and facts were filled in";
         metrics.register("media_measured", photos, help, Reading::counter(read(|now| now.measured)));
+        self.register_progress(metrics);
+    }
+
+    /// Registers the metrics that say which instance does how much.
+    fn register_progress(self: &Arc<Self>, metrics: &mut Metrics) {
+        let read = |figure: fn(Figures) -> u64| {
+            let maintenance = Arc::clone(self);
+            move || figure(maintenance.figures())
+        };
+        let help = "Whether this instance does the maintenance of all that share the catalog";
+        let leads = Reading::gauge(read(|now| u64::from(now.leads)));
+        metrics.register("maintenance_leads", Unit::Of("0 or 1"), help, leads);
+        let help = "How much of the present pass over all photos is done; 100 between two passes";
+        let compared = Reading::gauge(read(|now| now.compared));
+        metrics.register("maintenance_pass", Unit::Of("percent"), help, compared);
+        let help = "Requests of maintenance to the bucket, which MAINTENANCE_REQUESTS_PER_HOUR bounds";
+        let requests = Reading::counter(read(|now| now.requests));
+        metrics.register("maintenance_requests", Unit::Of("requests"), help, requests);
+        let help = "Hours of which the scrub has not verified the photos yet";
+        let behind = Reading::gauge(read(|now| now.scrub_behind));
+        metrics.register("scrub_behind", Unit::Of("hours"), help, behind);
     }
 
     /// Returns the current figures.
     pub(crate) fn figures(&self) -> Figures {
         let read = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let notes = self.current_notes();
         Figures {
             collected: read(&self.collected),
             collected_bytes: read(&self.collected_bytes),
-            left: read(&self.left),
-            last_run: read(&self.last_run),
+            left: notes.left,
+            last_run: notes.ended,
             missing: self.missing.count(),
             scrubbed: self.scrub.verified(),
             expired: read(&self.expired),
+            leads: self.leads.load(Ordering::Relaxed),
+            compared: notes.percent(),
+            scrub_behind: if self.rules.scrub_hours == 0 { 0 } else { self.scrub.behind(SystemTime::now()) },
+            requests: self.pacer.made(),
             measured: self.measuring.measured(),
         }
     }
 
     /// Returns how many photos are missing. Looks first whether some of them exist again.
     pub(crate) async fn missing(&self) -> u64 {
-        self.missing.recount(&*self.store).await;
+        self.missing.recount(&*self.store, |requests| self.pacer.try_take(requests)).await;
         self.missing.count()
     }
 
     /// Runs until `stop` is cancelled, and then returns within the time of one page.
     pub(crate) async fn run(&self, stop: CancellationToken) {
-        tokio::join!(self.keep_in_agreement(&stop), self.keep_scrubbing(&stop), self.keep_measuring(&stop));
+        tokio::join!(self.keep_reconciling(&stop), self.take_turns(&stop));
     }
 
-    async fn keep_in_agreement(&self, stop: &CancellationToken) {
-        self.log_failure("photos cannot be looked for", self.look_for_missing(stop).await);
-        let mut left = FIRST_AFTER;
-        loop {
-            let rest = RECONCILE_EVERY.min(left);
-            if stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {
-                return;
-            }
+    /// Reconciles what this process left pending, which no other instance can.
+    async fn keep_reconciling(&self, stop: &CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(RECONCILE_EVERY)).await.is_some() {
             self.log_failure("pending photos cannot be reconciled", self.reconcile().await);
-            left = left.saturating_sub(rest);
-            if left.is_zero() {
-                if self.rules.collects {
-                    self.log_failure("drafts cannot expire", self.expire_drafts(stop).await.map(drop));
-                    let removed = self.remove_unreferenced(stop).await.map(drop);
-                    self.log_failure("unreferenced photos cannot be removed", removed);
-                    let forgotten = self.forget_attempts(stop).await;
-                    self.log_failure("idempotency keys cannot be forgotten", forgotten);
-                    self.log_failure("photos cannot be collected", self.collect(stop).await.map(drop));
-                    self.log_failure("renditions cannot be collected", self.collect_renditions(stop).await);
-                    self.log_failure(
-                        "sources cannot be forgotten",
-                        self.forget_sources(stop).await.map(drop),
-                    );
-                }
-                self.log_failure("photos cannot be looked for", self.look_for_missing(stop).await);
-                left = schedule::time_to_next_run();
-            }
         }
     }
 

@@ -7,7 +7,12 @@ use crate::jitter;
 /// Rows of one page.
 pub(super) const PAGE: usize = 256;
 /// Time between two runs of a task, plus or minus a tenth, so that servers started together run at different times.
-const EVERY: Duration = Duration::from_secs(3600);
+pub(super) const EVERY: Duration = Duration::from_secs(3600);
+
+/// Time from the start to the first removal of old drafts and photos, in which the server has other work.
+pub(super) const FIRST_AFTER: Duration = Duration::from_secs(300);
+/// Pause after a failure of the catalog or the store, before the work continues.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Returns the time from the end of a run to the next one.
 pub(super) fn time_to_next_run() -> Duration {

@@ -21,18 +21,38 @@ use crate::model::{Media, MediaKey};
 const BYTES_PER_SECOND: u64 = 8 << 20;
 /// The hour of a photo moves by this many hours in each period, so that a server that is off at night reaches all photos.
 const SHIFT: u64 = 7;
+/// Hours that may be due together before that is logged.
+const BEHIND: u64 = 24;
 
 /// The progress of the scrub.
 #[derive(Debug, Default)]
 pub(super) struct Scrub {
     verified: AtomicU64,
-    /// The last hour since 1970 whose photos were verified; 0: none since the start.
     last_hour: AtomicU64,
 }
 
 impl Scrub {
     pub(super) fn verified(&self) -> u64 {
         self.verified.load(Ordering::Relaxed)
+    }
+
+    /// Returns the last hour since 1970 whose photos were verified; 0: none since the start.
+    pub(super) fn last_hour(&self) -> u64 {
+        self.last_hour.load(Ordering::Relaxed)
+    }
+
+    /// Continues after the hour that an earlier leader verified last.
+    pub(super) fn resume(&self, hour: u64, now: SystemTime) {
+        // The clock of the other instance may be ahead.
+        self.last_hour.fetch_max(hour.min(seconds(now) / 3600), Ordering::Relaxed);
+    }
+
+    /// Returns for how many hours photos are due that are not verified.
+    pub(super) fn behind(&self, now: SystemTime) -> u64 {
+        match self.last_hour() {
+            0 => 0,
+            last => (seconds(now) / 3600).saturating_sub(last),
+        }
     }
 
     /// Makes the next call start again.
@@ -44,9 +64,9 @@ impl Scrub {
     /// Returns the hours whose photos are due now: those since the last complete call, and never more than a period.
     fn due(&self, now: SystemTime, period: u64) -> RangeInclusive<u64> {
         let now = seconds(now) / 3600;
-        let first = match self.last_hour.load(Ordering::Relaxed) {
+        let first = match self.last_hour() {
             0 => now,
-            last => (last + 1).max((now + 1).saturating_sub(period)),
+            last => last.saturating_add(1).max((now + 1).saturating_sub(period)),
         };
         first..=now
     }
@@ -62,7 +82,7 @@ fn is_due(key: MediaKey, hour: u64, period: u64) -> bool {
 impl Maintenance {
     /// Verifies photos until `stop` is cancelled, if the rules say so.
     pub(super) async fn keep_scrubbing(&self, stop: &CancellationToken) {
-        if !self.rules.collects || self.rules.scrub_hours == 0 {
+        if self.rules.scrub_hours == 0 {
             return;
         }
         loop {
@@ -88,6 +108,13 @@ impl Maintenance {
         if hours.is_empty() {
             return Ok(());
         }
+        let behind = last_hour - hours.start();
+        if behind >= BEHIND {
+            tracing::warn!(
+                hours = behind,
+                "the scrub is behind: raise SCRUB_HOURS, or MAINTENANCE_REQUESTS_PER_HOUR for photos in a bucket"
+            );
+        }
         let mut after = None;
         loop {
             let page = self.catalog.media_page(after, PAGE).await?;
@@ -95,6 +122,9 @@ impl Maintenance {
             after = Some(last.id);
             let is_in_turn = |media: &Media| hours.clone().any(|hour| is_due(media.key, hour, period));
             for media in page.into_iter().filter(is_in_turn) {
+                if !self.pacer.take(self.requests.verify, stop).await {
+                    return Ok(());
+                }
                 self.scrub_one(media.key).await?;
                 let rest = Duration::from_micros(media.size_bytes * 1_000_000 / BYTES_PER_SECOND);
                 if stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_none() {

@@ -8,7 +8,7 @@ use self::cluster::Cluster;
 use super::collect::Collected;
 use super::*;
 use crate::budget::Budget;
-use crate::catalog::{Change, NewDraft, NewPhoto, PostgresCatalog, Schema, SledCatalog};
+use crate::catalog::{Change, NewDraft, NewPhoto, PostgresCatalog, Restorable, Schema, SledCatalog};
 use crate::disk::{FreeDisk, Scratch};
 use crate::imaging::{Pool, Recipe};
 use crate::ingest::{Ingest, Limits, OnError, Target, Upload};
@@ -18,6 +18,9 @@ use crate::model::{Caller, Draft, Media, MediaKey, SourceId};
 #[path = "../../tests/cluster/mod.rs"]
 #[allow(clippy::duplicate_mod, reason = "the tests of PostgreSQL have it, too")]
 mod cluster;
+
+mod leases;
+mod listings;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -55,9 +58,9 @@ async fn without_grace() -> Setup {
 
 async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
     let free = FreeDisk::Bytes(0);
-    let catalog: Arc<dyn Catalog> = Arc::new(SledCatalog::open(&dir.path().join("db"), free).await.unwrap());
+    let catalog = Arc::new(SledCatalog::open(&dir.path().join("db"), free).await.unwrap());
     let store = Arc::new(LocalStore::open(&dir.path().join("media"), free).unwrap());
-    let publisher = Arc::new(Publisher::new(Arc::clone(&store) as _, catalog));
+    let publisher = Arc::new(Publisher::new(Arc::clone(&store) as _, Arc::clone(&catalog) as _));
     let rules = Rules {
         collects: true,
         grace,
@@ -65,10 +68,11 @@ async fn setup_in(dir: tempfile::TempDir, grace: Duration) -> Setup {
         scrub_hours: 1,
         draft_ttl: None,
         attempt_lifetime: Duration::from_secs(86_400),
+        requests_per_hour: 0,
     };
     let pool = Arc::new(Pool::start(1, 256 << 20, 64, Duration::from_secs(20)).unwrap());
     let measuring = Measuring::new(pool, Recipe::TEST);
-    Setup { maintenance: Arc::new(Maintenance::new(rules, publisher, store, measuring)), dir }
+    Setup { maintenance: Arc::new(Maintenance::new(rules, publisher, store, catalog, measuring)), dir }
 }
 
 impl Setup {
@@ -113,7 +117,7 @@ impl Setup {
     }
 
     async fn collect(&self) -> Collected {
-        self.maintenance.collect(&CancellationToken::new()).await.unwrap()
+        self.maintenance.compare(&CancellationToken::new()).await.unwrap().unwrap()
     }
 }
 
@@ -266,7 +270,13 @@ async fn measuring_stops_at_once_and_is_off_where_nothing_may_be_changed() {
     let rules = Rules { collects: false, ..*rules };
     let pool = Arc::new(Pool::start(1, 256 << 20, 64, Duration::from_secs(20)).unwrap());
     let measuring = Measuring::new(pool, Recipe::TEST);
-    let idle = Maintenance::new(rules, Arc::clone(publisher), Arc::clone(renditions), measuring);
+    let idle = Maintenance::new(
+        rules,
+        Arc::clone(publisher),
+        Arc::clone(renditions),
+        Arc::clone(&setup.maintenance.leases),
+        measuring,
+    );
     idle.keep_measuring(&CancellationToken::new()).await;
     assert_eq!(idle.figures().measured, 0);
 }
@@ -282,7 +292,7 @@ async fn missing_photos_are_counted_until_they_are_back() {
     std::fs::remove_file(setup.path(gone)).unwrap();
     std::fs::write(setup.path(short), "sho").unwrap();
     assert_eq!(setup.maintenance.missing().await, 0, "not searched yet");
-    setup.maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
+    setup.maintenance.compare(&CancellationToken::new()).await.unwrap().unwrap();
     assert_eq!(setup.maintenance.figures().missing, 2);
     setup.publish("gone").await;
     assert_eq!(setup.maintenance.missing().await, 1);
@@ -298,14 +308,14 @@ async fn damaged_photo_is_quarantined_and_reported_until_it_is_replaced() {
     let [whole, damaged] =
         [setup.publish_and_record("whole").await, setup.publish_and_record("damaged").await];
     std::fs::write(setup.path(damaged), "damagEd").unwrap();
-    maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
+    maintenance.compare(&CancellationToken::new()).await.unwrap().unwrap();
     assert_eq!(maintenance.figures().missing, 0, "no length tells");
     maintenance.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
     assert_eq!((maintenance.figures().missing, maintenance.figures().scrubbed), (1, 2));
     assert!(setup.path(whole).exists() && !setup.path(damaged).exists());
     let aside = setup.dir.path().join(format!("media/.quarantine/{damaged}.0.jpg"));
     assert_eq!(std::fs::read(aside).unwrap(), b"damagEd");
-    maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
+    maintenance.compare(&CancellationToken::new()).await.unwrap().unwrap();
     assert_eq!(maintenance.missing().await, 1, "it counts once");
     setup.publish("damaged").await;
     eventually("no photo is missing", async || maintenance.missing().await == 0).await;
@@ -324,7 +334,7 @@ async fn damaged_photo_that_cannot_be_moved_is_withheld_until_it_is_replaced() {
     setup.maintenance.scrub(SystemTime::now(), &CancellationToken::new()).await.unwrap();
     assert!(setup.path(key).exists());
     assert!(setup.maintenance.withholds(key).await);
-    setup.maintenance.look_for_missing(&CancellationToken::new()).await.unwrap();
+    setup.maintenance.compare(&CancellationToken::new()).await.unwrap().unwrap();
     assert_eq!(setup.maintenance.missing().await, 1);
     setup.publish("photo").await;
     assert!(!setup.maintenance.withholds(key).await);
@@ -360,6 +370,7 @@ async fn sources_without_a_photo_are_forgotten() {
     let setup = setup().await;
     let [kept, gone] = [setup.publish_and_record("kept").await, setup.publish_and_record("gone").await];
     std::fs::remove_file(setup.path(gone)).unwrap();
+    setup.collect().await;
     assert_eq!(setup.maintenance.forget_sources(&CancellationToken::new()).await.unwrap(), 1);
     let source = |key: MediaKey| SourceId::from_digest(*key.as_bytes());
     assert!(setup.maintenance.catalog.media_of_source(source(kept)).await.unwrap().is_some());
@@ -389,14 +400,14 @@ struct Instances {
 }
 
 impl Instances {
-    fn new(catalogs: Vec<Arc<dyn Catalog>>) -> Self {
+    fn new(shared: Vec<Arc<dyn Restorable>>) -> Self {
         let (dir, free, second) = (tempfile::tempdir().unwrap(), FreeDisk::Bytes(0), Duration::from_secs(1));
         let local = LocalStore::open(&dir.path().join("media"), free).unwrap();
         let scratch = Scratch { dir: local.scratch_dir().into(), min_free: free };
         let store = Arc::new(local);
         let (mut ingests, mut maintenances) = (Vec::new(), Vec::new());
-        for catalog in &catalogs {
-            let publisher = Arc::new(Publisher::new(Arc::clone(&store) as _, Arc::clone(catalog)));
+        for catalog in &shared {
+            let publisher = Arc::new(Publisher::new(Arc::clone(&store) as _, Arc::clone(catalog) as _));
             let rules = Rules {
                 collects: true,
                 grace: Duration::ZERO,
@@ -404,12 +415,14 @@ impl Instances {
                 scrub_hours: 0,
                 draft_ttl: None,
                 attempt_lifetime: DAY,
+                requests_per_hour: 0,
             };
             let pool = Arc::new(Pool::start(1, 256 << 20, 64, 20 * second).unwrap());
             maintenances.push(Arc::new(Maintenance::new(
                 rules,
                 Arc::clone(&publisher),
                 Arc::clone(&store) as _,
+                Arc::clone(catalog) as _,
                 Measuring::new(Arc::clone(&pool), Recipe::TEST),
             )));
             let limits = Limits { memory_wait: 20 * second, ..Limits::for_tests() };
@@ -417,6 +430,7 @@ impl Instances {
                 Ingest::new(limits, Recipe::TEST, Budget::new(1 << 26), pool, publisher, scratch.clone());
             ingests.push(Arc::new(ingest));
         }
+        let catalogs = shared.into_iter().map(|catalog| catalog as _).collect();
         Self { store, catalogs, ingests, maintenances, _dir: dir }
     }
 
@@ -469,8 +483,8 @@ impl Instances {
     }
 }
 
-/// Uploads, deletions and removals of the same three photos race on all instances. `VINTEDBOT_RACE_SECONDS` is how long.
-async fn assert_no_live_draft_loses_a_photo(catalogs: Vec<Arc<dyn Catalog>>) {
+/// Uploads, deletions, removals and collections of the same three photos race on all instances. `VINTEDBOT_RACE_SECONDS` is how long.
+async fn assert_no_live_draft_loses_a_photo(catalogs: Vec<Arc<dyn Restorable>>) {
     let seconds = std::env::var("VINTEDBOT_RACE_SECONDS").map_or(3, |seconds| seconds.parse().unwrap());
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
     let instances = Arc::new(Instances::new(catalogs));
@@ -481,6 +495,8 @@ async fn assert_no_live_draft_loses_a_photo(catalogs: Vec<Arc<dyn Catalog>>) {
             let mut removed = 0;
             while !stop.is_cancelled() {
                 removed += maintenance.remove_unreferenced(&stop).await.unwrap();
+                // On all instances at the same time: those of earlier versions know no lease.
+                maintenance.compare(&stop).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             removed
@@ -517,7 +533,7 @@ async fn photo_of_a_live_draft_is_stored_while_equal_ones_are_removed() {
 async fn photo_of_a_live_draft_is_stored_while_other_instances_remove_equal_ones() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await.parse().unwrap();
-    let mut catalogs: Vec<Arc<dyn Catalog>> = Vec::new();
+    let mut catalogs: Vec<Arc<dyn Restorable>> = Vec::new();
     for _ in 0..2 {
         catalogs.push(Arc::new(PostgresCatalog::open(&url, 8, Schema::Migrate).await.unwrap()));
     }

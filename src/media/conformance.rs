@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 
-use super::{Integrity, MediaStore, RenditionName, RenditionStore, Staging, Stored};
+use super::{Integrity, ListPage, MediaStore, RenditionName, RenditionStore, Staging, Stored};
 use crate::model::MediaKey;
 
 /// Who uses a store.
@@ -73,6 +73,10 @@ async fn list(store: &dyn MediaStore) -> Vec<Stored> {
     let mut all = pages.concat();
     all.sort_by_key(|stored| stored.key);
     all
+}
+
+async fn list_by_key(store: &dyn MediaStore, after: Option<MediaKey>) -> Vec<ListPage> {
+    store.list_by_key(after).try_collect().await.unwrap()
 }
 
 /// `damage` changes one byte of a stored photo without the store.
@@ -182,6 +186,18 @@ async fn list_has_every_photo_once(store: &dyn MediaStore) {
     let staging = stage(store, &[&Bytes::from_static(b"not published")]).await;
     expected.sort_by_key(|stored| stored.key);
     assert_eq!(list(store).await, expected);
+    for after in [None, Some(0), Some(1), Some(298), Some(598), Some(599)] {
+        let pages = list_by_key(store, after.map(|at: usize| expected[at].key)).await;
+        let photos: Vec<Stored> = pages.iter().flat_map(|page| page.photos.clone()).collect();
+        assert_eq!(photos, expected[after.map_or(0, |at| at + 1)..]);
+        for (at, page) in pages.iter().enumerate() {
+            assert!(page.photos.len() <= 1000 && page.strays.is_empty());
+            assert_eq!(page.is_end, at + 1 == pages.len());
+            assert!(page.photos.iter().all(|photo| Some(photo.key) <= page.last));
+            let later = pages[at + 1..].iter().flat_map(|page| &page.photos).next();
+            assert!(later.is_none_or(|photo| Some(photo.key) > page.last));
+        }
+    }
     drop(staging);
     store.remove(&expected.iter().map(|stored| stored.key).collect::<Vec<_>>()).await.unwrap();
 }
@@ -317,6 +333,7 @@ pub(super) async fn stray_renditions_are_removed<S: MediaStore + RenditionStore>
         assert!(store.keep_rendition(name, Bytes::from_static(b"\xFF\xD8\xFF\xD9")).await.unwrap());
     }
     lose(names[1].key);
+    assert_eq!(store.remove_strays(names[0].key).await.unwrap(), 0, "its photo is there");
     assert_eq!(strays(store).await, 1);
     assert!(store.open_rendition(names[0]).await.unwrap().is_some());
     assert!(store.open_rendition(names[1]).await.unwrap().is_none());
@@ -324,6 +341,11 @@ pub(super) async fn stray_renditions_are_removed<S: MediaStore + RenditionStore>
     store.remove(&[names[0].key]).await.unwrap();
 }
 
-async fn strays(store: &dyn RenditionStore) -> u64 {
-    store.remove_stray_renditions().try_collect::<Vec<u64>>().await.unwrap().iter().sum()
+/// Removes the renditions whose photos are gone, and returns how many.
+async fn strays<S: MediaStore + RenditionStore>(store: &S) -> u64 {
+    let mut removed = 0;
+    for key in list_by_key(store, None).await.into_iter().flat_map(|page| page.strays) {
+        removed += store.remove_strays(key).await.unwrap();
+    }
+    removed
 }

@@ -3,6 +3,7 @@
 //! This room knows bytes and their keys, not drafts. No name from outside reaches it: only a [`MediaKey`] names a file.
 //! Every implementation passes the suite in `conformance`.
 
+mod by_key;
 #[cfg(test)]
 mod conformance;
 mod local;
@@ -132,6 +133,32 @@ pub(crate) struct Stored {
     pub modified: SystemTime,
 }
 
+/// A part of what a store has, in ascending order of keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ListPage {
+    /// Photos of this part.
+    pub photos: Vec<Stored>,
+    /// Keys with renditions and without a photo.
+    pub strays: Vec<MediaKey>,
+    /// Every photo up to this key is in this part or an earlier one; `None`: nothing is known yet.
+    pub last: Option<MediaKey>,
+    /// Whether this is the last part. Then every photo is in this part or an earlier one.
+    pub is_end: bool,
+}
+
+/// How many requests the calls of a store send to a service that counts or charges for them. All zero: the store has no service.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Requests {
+    /// For one page of [`MediaStore::list_by_key`].
+    pub list: u32,
+    /// For [`MediaStore::stat`].
+    pub stat: u32,
+    /// For [`MediaStore::verify`] of a photo that is whole.
+    pub verify: u32,
+    /// For the removal of a photo without renditions. Each rendition adds one.
+    pub remove: u32,
+}
+
 /// Whether the stored bytes under a key have that hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Integrity {
@@ -210,6 +237,20 @@ pub(crate) trait MediaStore: Send + Sync {
     ///
     /// The stream ends after its first error.
     fn list(&self) -> BoxStream<'static, Result<Vec<Stored>, MediaError>>;
+
+    /// Lists photos in ascending order of keys, from the first key above `after` if it is given, in pages of bounded size. The
+    /// last page [is the end](ListPage::is_end). A photo that is published or removed during the listing may be listed or
+    /// not. A page may be empty.
+    ///
+    /// A store whose medium has another order reads it as often as it must to sort it in bounded memory.
+    ///
+    /// The stream ends after its first error.
+    fn list_by_key(&self, after: Option<MediaKey>) -> BoxStream<'static, Result<ListPage, MediaError>>;
+
+    /// Returns what the calls of this store cost in requests.
+    fn requests(&self) -> Requests {
+        Requests::default()
+    }
 
     /// Opens the photo under `key`, or returns `None` if there is none.
     ///

@@ -4,9 +4,9 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
 
 use super::{Link, MediaError, MediaObject, RenditionName};
+use crate::model::MediaKey;
 
 /// What a store knows about a rendition without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,10 @@ pub(crate) trait RenditionStore: Send + Sync {
         Ok(None)
     }
 
-    /// Removes renditions whose photo is gone, as a crash may leave them. Each item is how many were removed in one page of
-    /// bounded size. The stream ends after its first error.
-    fn remove_stray_renditions(&self) -> BoxStream<'static, Result<u64, MediaError>>;
+    /// Removes the renditions of the photo under `key` if there is no such photo, as a crash may leave them. Returns how
+    /// many were removed.
+    ///
+    /// # Errors
+    /// Some of them may still exist.
+    async fn remove_strays(&self, key: MediaKey) -> Result<u64, MediaError>;
 }

@@ -25,9 +25,9 @@ use crate::uploads::{VERSIONS, send};
 
 /// The services that the instances share.
 pub(crate) struct Shared {
-    cluster: Cluster,
-    database: String,
-    bucket: Bucket,
+    pub(crate) cluster: Cluster,
+    pub(crate) database: String,
+    pub(crate) bucket: Bucket,
     redis: RedisServer,
 }
 
@@ -38,7 +38,7 @@ impl Shared {
         Some(Self { cluster, database, bucket: Bucket::start(), redis: RedisServer::start()? })
     }
 
-    fn instance(&self, more: &[(&str, &str)]) -> Server {
+    pub(crate) fn instance(&self, more: &[(&str, &str)]) -> Server {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         self.instance_of(binary(dir.path()), dir, more)
     }

@@ -32,6 +32,7 @@ mod js_client;
 mod lifecycle;
 mod listings;
 mod log;
+mod maintenance;
 mod manual;
 mod many_drafts;
 mod media;

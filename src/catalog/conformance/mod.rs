@@ -1,6 +1,7 @@
 //! What every catalog must do. Runs against an empty catalog.
 
 pub(super) mod attempts;
+pub(super) mod leases;
 pub(super) mod listings;
 pub(super) mod outbox;
 pub(super) mod restorable;
@@ -54,6 +55,7 @@ pub(super) async fn run(catalog: Arc<dyn Catalog>) {
     concurrent_drafts_of_one_source_agree(Arc::clone(&catalog)).await;
     draft_has_its_owner_and_photo_its_first_owner(&*catalog).await;
     rows_are_read_in_pages(&*catalog).await;
+    rows_are_read_by_key(&*catalog).await;
     keys_without_a_row_are_returned(&*catalog).await;
     facts_are_recorded_with_a_photo_or_later_and_never_replaced(&*catalog).await;
     sources_are_read_in_pages_and_forgotten(&*catalog).await;
@@ -171,6 +173,23 @@ async fn rows_are_read_in_pages(catalog: &dyn Catalog) {
         paged.extend(page);
     }
     assert_eq!(paged, all);
+}
+
+async fn rows_are_read_by_key(catalog: &dyn Catalog) {
+    let mut all = catalog.media_page(None, 1000).await.unwrap();
+    all.sort_by_key(|media| media.key);
+    let key = |at: usize| Some(all[at].key);
+    assert_eq!(catalog.media_by_key(None, None, 1000).await.unwrap(), all);
+    assert_eq!(catalog.media_by_key(key(3), None, 7).await.unwrap(), all[4..11]);
+    assert_eq!(catalog.media_by_key(None, key(3), 7).await.unwrap(), all[..4]);
+    assert_eq!(catalog.media_by_key(key(3), key(9), 100).await.unwrap(), all[4..10]);
+    assert_eq!(catalog.media_by_key(key(3), key(9), 2).await.unwrap(), all[4..6]);
+    for upto in [key(3), key(1)] {
+        assert_eq!(catalog.media_by_key(key(3), upto, 100).await.unwrap(), []);
+    }
+    let [first, last] = [[0; 32], [0xFF; 32]].map(MediaKey::from_digest);
+    assert_eq!(catalog.media_by_key(Some(first), Some(last), 1000).await.unwrap(), all);
+    assert_eq!(catalog.media_by_key(Some(last), None, 1000).await.unwrap(), []);
 }
 
 async fn keys_without_a_row_are_returned(catalog: &dyn Catalog) {

@@ -18,6 +18,7 @@ mod pool;
 mod record;
 mod restore;
 mod rows;
+mod task_leases;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -202,6 +203,21 @@ impl Catalog for PostgresCatalog {
         let sql = format!("SELECT {MEDIA} FROM media m WHERE m.id > $1 ORDER BY m.id LIMIT $2");
         let (after, limit) = (number(after.map_or(0, |id| id.0)), limit_of(limit));
         self.connections.read(&sql, &[&after, &limit]).await?.iter().map(|row| rows::media(row, 0)).collect()
+    }
+
+    async fn media_by_key(
+        &self,
+        after: Option<MediaKey>,
+        upto: Option<MediaKey>,
+        limit: usize,
+    ) -> Result<Vec<Media>, CatalogError> {
+        let sql =
+            format!("SELECT {MEDIA} FROM media m WHERE m.key > $1 AND m.key <= $2 ORDER BY m.key LIMIT $3");
+        let after = after.as_ref().map_or(&[][..], |key| key.as_bytes());
+        let upto = upto.unwrap_or(MediaKey::from_digest([0xFF; 32]));
+        let (upto, limit) = (upto.as_bytes().as_slice(), limit_of(limit));
+        let found = self.connections.read(&sql, &[&after, &upto, &limit]).await?;
+        found.iter().map(|row| rows::media(row, 0)).collect()
     }
 
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {

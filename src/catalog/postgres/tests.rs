@@ -12,7 +12,7 @@ use tokio_postgres::SimpleQueryMessage;
 use self::cluster::Cluster;
 use self::proxy::{Fault, Proxy};
 use super::*;
-use crate::catalog::{Fields, NewPhoto, Restore, conformance};
+use crate::catalog::{Fields, NewPhoto, Restore, TaskLeases, conformance};
 
 async fn open(url: &str) -> PostgresCatalog {
     PostgresCatalog::open(&url.parse().unwrap(), 8, Schema::Migrate).await.unwrap()
@@ -78,6 +78,14 @@ async fn postgres_passes_outbox_conformance_suite() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;
     conformance::outbox::run(Arc::new(open(&url).await.recording_events(true))).await;
+    assert_no_deadlock(cluster, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_passes_leases_conformance_suite() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    conformance::leases::run(Arc::new(open(&url).await), Arc::new(open(&url).await)).await;
     assert_no_deadlock(cluster, &url).await;
 }
 
@@ -190,6 +198,27 @@ async fn catalog_of_the_first_schema_is_migrated_without_loss() {
     assert_eq!((made.id, made.photos[0].id), (DraftId(3), MediaId(4)));
 }
 
+/// Whatever landed before: a table of the last version is created beside the rows of each.
+#[tokio::test]
+async fn catalogs_of_all_schemas_are_migrated_and_lease_tasks() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let migrations = migrate::embedded::migrations::runner();
+    let last = migrations.get_migrations().iter().map(|migration| migration.version()).max().unwrap();
+    for version in 1..=last {
+        let url = cluster.database().await;
+        let mut client = cluster.client(&url).await;
+        let earlier = migrate::embedded::migrations::runner().set_target(Target::Version(version));
+        earlier.run_async(&mut client).await.unwrap();
+        client.batch_execute(FIRST_ROWS).await.unwrap();
+        let catalog = open(&url).await;
+        let rows = catalog.media_by_key(None, None, 9).await.unwrap();
+        assert!(rows.len() == 3 && rows.is_sorted_by_key(|row| row.key), "{version}: {rows:?}");
+        assert_eq!(catalog.task_lease("task").await.unwrap(), None);
+        let lease = catalog.take_lease("task", 1, Duration::from_secs(60)).await.unwrap();
+        assert_eq!(lease.as_deref(), Some(""), "{version}");
+    }
+}
+
 /// Enough rows that reading a whole table costs far more than an index: 20,000 drafts of 200 users, a photo of its own for each,
 /// one that a tenth of the drafts have, 2,000 that no draft has, and 20,000 uploads, of which a tenth have a photo.
 const MANY_ROWS: &str = r#"
@@ -240,6 +269,7 @@ async fn call_all(catalog: &PostgresCatalog, round: u64) {
     catalog.media_of_key(key).await.unwrap();
     catalog.without_row(&[key]).await.unwrap();
     catalog.media_page(Some(MediaId(9_000)), 100).await.unwrap();
+    catalog.media_by_key(Some(key), Some(MediaKey::from_digest([6; 32])), 100).await.unwrap();
     catalog.drafts_page(Some(DraftId(9_000)), 100).await.unwrap();
     catalog.created().await.unwrap();
     catalog.check().await.unwrap();

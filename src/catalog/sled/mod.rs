@@ -21,6 +21,7 @@ mod outbox;
 mod pages;
 mod restore;
 mod rows;
+mod task_leases;
 mod transaction;
 mod uploads;
 mod watermark;
@@ -41,6 +42,7 @@ use self::ondisk::DB_FILE;
 pub use self::ondisk::{Salvage, SalvageReport};
 use self::outbox::Leases;
 use self::rows::{Position, Trees};
+use self::task_leases::TaskLeaseTable;
 use self::watermark::{Acknowledged, Watermark};
 use super::{
     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, Erased,
@@ -74,6 +76,7 @@ pub struct SledCatalog {
     threads: FewThreads,
     claims: Claims,
     leases: Leases,
+    task_leases: TaskLeaseTable,
     records_events: bool,
     /// The open database, or `None` after a failed attempt to open it again.
     current: RwLock<Option<Arc<Opened>>>,
@@ -164,13 +167,14 @@ impl SledCatalog {
         let opened = Opened::open(Arc::clone(&path), &threads, records_events).await?;
         let current = RwLock::new(Some(Arc::new(opened)));
         let is_damaged = AtomicBool::new(false);
-        let (claims, leases) = (Claims::default(), Leases::default());
+        let (claims, leases, task_leases) = (Claims::default(), Leases::default(), TaskLeaseTable::default());
         Ok(Self {
             path,
             min_free,
             threads,
             claims,
             leases,
+            task_leases,
             records_events,
             current,
             is_damaged,
@@ -384,6 +388,15 @@ impl Catalog for SledCatalog {
 
     async fn media_page(&self, after: Option<MediaId>, limit: usize) -> Result<Vec<Media>, CatalogError> {
         self.read(move |trees| trees.media_page(after, limit)).await
+    }
+
+    async fn media_by_key(
+        &self,
+        after: Option<MediaKey>,
+        upto: Option<MediaKey>,
+        limit: usize,
+    ) -> Result<Vec<Media>, CatalogError> {
+        self.read(move |trees| trees.media_by_key(after, upto, limit)).await
     }
 
     async fn drafts_page(&self, after: Option<DraftId>, limit: usize) -> Result<Vec<DraftRow>, CatalogError> {

@@ -47,6 +47,26 @@ impl Trees {
         rows.take(limit).map(|row| decode(&row?.1)).collect()
     }
 
+    /// Returns media rows in ascending order of key, above `after` and up to `upto`.
+    pub(super) fn media_by_key(
+        &self,
+        after: Option<MediaKey>,
+        upto: Option<MediaKey>,
+        limit: usize,
+    ) -> Result<Vec<Media>, CatalogError> {
+        let bytes = |key: MediaKey| *key.as_bytes();
+        let (start, _) = after_key(after.map(bytes));
+        let end = upto.map(bytes).map_or(Bound::Unbounded, Bound::Included);
+        // An empty range: sled panics if its bounds are the wrong way round.
+        if after.is_some() && upto.is_some() && after >= upto {
+            return Ok(Vec::new());
+        }
+        let ids = self.media_by_key.range((start, end)).values();
+        // A row may be removed after its key was read.
+        let row = |id: sled::Result<sled::IVec>| id.and_then(|id| self.media.get(id)).transpose();
+        ids.filter_map(row).take(limit).map(|row| decode(&row?)).collect()
+    }
+
     /// Returns known sources in ascending order of id.
     pub(super) fn sources_page(
         &self,

@@ -19,6 +19,13 @@ async fn sled_passes_listings_conformance_suite() {
     assert_eq!(catalog.check_indexes(false).await.unwrap(), []);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sled_passes_leases_conformance_suite() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Arc::new(SledCatalog::open(dir.path(), FreeDisk::Bytes(0)).await.unwrap());
+    conformance::leases::run(Arc::clone(&catalog) as _, catalog).await;
+}
+
 #[tokio::test]
 async fn damaged_indexes_are_found_and_repaired() {
     let dir = tempfile::tempdir().unwrap();

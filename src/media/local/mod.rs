@@ -34,7 +34,7 @@ use nix::unistd::{AccessFlags, access};
 use self::directories::Directories;
 use self::files::{found, stored};
 use self::staging::LocalStaging;
-use super::{Integrity, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
+use super::{Integrity, ListPage, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
 use crate::blocking::blocking;
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
@@ -140,7 +140,10 @@ impl MediaStore for LocalStore {
         let root = Arc::clone(&self.root);
         blocking(move || {
             publish::reconcile(&photo, &staged, keep)?;
-            if found(fs::metadata(&photo))?.is_none() { renditions::remove_all(&root, key) } else { Ok(()) }
+            if found(fs::metadata(&photo))?.is_none() {
+                renditions::remove_all(&root, key)?;
+            }
+            Ok::<_, io::Error>(())
         })
         .await?;
         self.pending_files().remove(&key);
@@ -183,6 +186,10 @@ impl MediaStore for LocalStore {
 
     fn list(&self) -> BoxStream<'static, Result<Vec<Stored>, MediaError>> {
         list::pages(Arc::clone(&self.root))
+    }
+
+    fn list_by_key(&self, after: Option<MediaKey>) -> BoxStream<'static, Result<ListPage, MediaError>> {
+        list::pages_by_key(Arc::clone(&self.root), after)
     }
 
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError> {

@@ -3,7 +3,7 @@
 //! They are written to the staging directory and renamed. Nothing is synced, so that a loss of power may cut a file off. Every
 //! JPEG of this server ends with the marker EOI: a file that does not is absent for readers, and the next one replaces it.
 
-use std::fs::{self, File, Metadata, ReadDir};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -12,7 +12,6 @@ use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt};
 use tempfile::TempPath;
 
 use super::files::{found, remove_file};
@@ -24,8 +23,6 @@ use crate::page_cache;
 
 /// The last bytes of a JPEG (ITU-T T.81, table B.1).
 const EOI: [u8; 2] = [0xFF, 0xD9];
-/// Directory entries that are read for one page of strays.
-const PAGE: usize = 256;
 
 #[async_trait]
 impl RenditionStore for LocalStore {
@@ -60,16 +57,16 @@ impl RenditionStore for LocalStore {
         Ok(blocking(keeping).await?)
     }
 
-    fn remove_stray_renditions(&self) -> BoxStream<'static, Result<u64, MediaError>> {
-        let (root, access) = (Arc::clone(&self.root), self.directories.writable());
-        stream::try_unfold((access.map(|()| None), root), |(at, root)| async move {
-            let removing = move || match remove_page(at?, &root)? {
-                Some((removed, names)) => Ok(Some((removed, (Ok(Some(names)), root)))),
-                None => Ok::<_, io::Error>(None),
-            };
-            Ok(blocking(removing).await?)
-        })
-        .boxed()
+    async fn remove_strays(&self, key: MediaKey) -> Result<u64, MediaError> {
+        self.directories.writable()?;
+        let (root, photo) = (Arc::clone(&self.root), self.path(key));
+        let removing = move || {
+            if is_file(&photo)? {
+                return Ok(0);
+            }
+            remove_all(&root, key)
+        };
+        Ok(blocking(removing).await?)
     }
 }
 
@@ -163,58 +160,37 @@ pub(super) fn remove_with_photo(root: &Path, key: MediaKey) -> io::Result<()> {
     remove_all(root, key)?;
     remove_file(&root.join(MediaName::from(key).to_string()))?;
     // Those that were kept meanwhile.
-    remove_all(root, key)
+    remove_all(root, key).map(drop)
 }
 
-/// Removes all renditions of a photo. Other files in their directory stay. Blocks.
-pub(super) fn remove_all(root: &Path, key: MediaKey) -> io::Result<()> {
+/// Removes all renditions of a photo, and returns how many. Other files in their directory stay. Blocks.
+pub(super) fn remove_all(root: &Path, key: MediaKey) -> io::Result<u64> {
     let dir = root.join(key.to_string());
     let names = match fs::read_dir(&dir) {
         // A foreign file.
-        Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(0),
         names => match found(names)? {
             Some(names) => names,
-            None => return Ok(()),
+            None => return Ok(0),
         },
     };
+    let mut removed = 0;
     for entry in names {
         let path = entry?.path();
         if is_rendition(&path, key) {
             remove_file(&path)?;
+            removed += 1;
         }
     }
     match fs::remove_dir(&dir) {
         // A rendition that is being kept, or a foreign file.
-        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
-        removed => found(removed).map(drop),
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+        emptied => drop(found(emptied)?),
     }
+    Ok(removed)
 }
 
 fn is_rendition(path: &Path, key: MediaKey) -> bool {
     let file = path.file_name().and_then(|name| name.to_str());
     file.is_some_and(|file| RenditionName::parse(&key.to_string(), file).is_some())
-}
-
-/// Reads one page of the root, and removes the renditions in it whose photos are gone. Returns how many, and the rest of the
-/// root, or `None` at its end. Blocks.
-fn remove_page(at: Option<ReadDir>, root: &Path) -> io::Result<Option<(u64, ReadDir)>> {
-    let mut names = at.map_or_else(|| root.read_dir(), Ok)?;
-    let mut entries = names.by_ref().take(PAGE).peekable();
-    if entries.peek().is_none() {
-        return Ok(None);
-    }
-    let mut removed = 0;
-    for entry in entries {
-        let entry = entry?;
-        let key: Option<MediaKey> = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if let Some(key) = key
-            && entry.file_type()?.is_dir()
-            && !is_file(&root.join(MediaName::from(key).to_string()))?
-        {
-            let renditions = found(fs::read_dir(entry.path()))?.into_iter().flatten();
-            removed += renditions.flatten().filter(|file| is_rendition(&file.path(), key)).count() as u64;
-            remove_all(root, key)?;
-        }
-    }
-    Ok(Some((removed, names)))
 }

@@ -17,6 +17,7 @@ mod breaker;
 mod bucket;
 mod fault;
 mod http;
+mod list;
 mod publish;
 mod renditions;
 pub(crate) mod s3;
@@ -45,7 +46,7 @@ pub(crate) use self::fault::Fault;
 use self::fault::found;
 use self::publish::BucketStaging;
 pub(crate) use self::service::BucketSettings;
-use super::{Link, MediaError, MediaName, MediaObject, MediaStore, Staging, Stored};
+use super::{Link, ListPage, MediaError, MediaName, MediaObject, MediaStore, Requests, Staging, Stored};
 use crate::blocking::blocking;
 use crate::disk::{self, FreeDisk};
 use crate::model::MediaKey;
@@ -229,6 +230,14 @@ impl MediaStore for BucketStore {
             Ok(Some((photos, (bucket, next))))
         })
         .boxed()
+    }
+
+    fn list_by_key(&self, after: Option<MediaKey>) -> BoxStream<'static, Result<ListPage, MediaError>> {
+        list::pages_by_key(Arc::clone(&self.0), after)
+    }
+
+    fn requests(&self) -> Requests {
+        Requests { list: 1, stat: 1, verify: 1, remove: 3 }
     }
 
     async fn open(&self, key: MediaKey) -> Result<Option<Box<dyn MediaObject>>, MediaError> {

@@ -1,6 +1,5 @@
 //! Renditions in a bucket: `media/<sha256>/<longer side>.jpg`, beside `media/<sha256>.jpg`.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Write};
@@ -10,12 +9,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use object_store::list::PaginatedListOptions;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions};
 
-use super::bucket::{AT_ONCE, Bucket, PHOTOS, stored};
+use super::bucket::{AT_ONCE, Bucket, PHOTOS};
 use super::fault::{Fault, found};
 use super::{BucketStore, OpenObject};
 use crate::blocking::blocking;
@@ -31,7 +30,7 @@ fn path(name: RenditionName) -> Path {
 }
 
 /// Returns the name of an object, if it is a rendition.
-fn name_of(object: &ObjectMeta) -> Option<RenditionName> {
+pub(super) fn name_of(object: &ObjectMeta) -> Option<RenditionName> {
     let (photo, file) = object.location.as_ref().strip_prefix(PHOTOS)?.split_once('/')?;
     RenditionName::parse(photo, file)
 }
@@ -81,31 +80,11 @@ impl RenditionStore for BucketStore {
         Ok(Some(Link { url: signed.map_err(Fault::from)?.into(), lifetime }))
     }
 
-    fn remove_stray_renditions(&self) -> BoxStream<'static, Result<u64, MediaError>> {
-        let first = Some(PaginatedListOptions::default());
-        stream::try_unfold((Arc::clone(&self.0), first), |(bucket, options)| async move {
-            let Some(options) = options else { return Ok(None) };
-            let page = bucket.ask(bucket.client.list_paginated(Some(PHOTOS), options)).await?;
-            let objects = page.result.objects;
-            let mut present: HashSet<MediaKey> =
-                objects.iter().filter_map(stored).map(|photo| photo.key).collect();
-            let mut removed = 0;
-            for name in objects.iter().filter_map(name_of) {
-                // Most services list a photo directly before its renditions.
-                if !present.contains(&name.key) && bucket.head(name.key).await?.is_some() {
-                    present.insert(name.key);
-                }
-                if !present.contains(&name.key) {
-                    found(bucket.ask(bucket.client.delete(&path(name))).await)?;
-                    removed += 1;
-                }
-            }
-            let next = page
-                .page_token
-                .map(|token| PaginatedListOptions { page_token: Some(token), ..Default::default() });
-            Ok(Some((removed, (bucket, next))))
-        })
-        .boxed()
+    async fn remove_strays(&self, key: MediaKey) -> Result<u64, MediaError> {
+        match self.0.head(key).await? {
+            Some(_) => Ok(0),
+            None => remove_all(&self.0, key).await,
+        }
     }
 }
 
@@ -196,16 +175,18 @@ pub(super) async fn remove_with_photo(bucket: &Bucket, key: MediaKey) -> Result<
     remove_all(bucket, key).await?;
     bucket.delete(key).await?;
     // Those that were kept meanwhile.
-    remove_all(bucket, key).await
+    remove_all(bucket, key).await.map(drop)
 }
 
-/// Removes all renditions of a photo. There are fewer than fit one page of a list.
-pub(super) async fn remove_all(bucket: &Bucket, key: MediaKey) -> Result<(), MediaError> {
+/// Removes all renditions of a photo, and returns how many. There are fewer than fit one page of a list.
+pub(super) async fn remove_all(bucket: &Bucket, key: MediaKey) -> Result<u64, MediaError> {
     let prefix = format!("{PHOTOS}{key}/");
     let options = PaginatedListOptions::default();
     let page = bucket.ask(bucket.client.list_paginated(Some(&prefix), options)).await?;
     let removals: Vec<_> = page.result.objects.iter().filter_map(name_of).map(path).collect();
+    let count = removals.len() as u64;
     let removals =
         removals.into_iter().map(async |path| found(bucket.ask(bucket.client.delete(&path)).await).map(drop));
-    stream::iter(removals).buffer_unordered(AT_ONCE).try_collect().await
+    stream::iter(removals).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    Ok(count)
 }

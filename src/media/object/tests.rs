@@ -2,10 +2,14 @@ use std::path::PathBuf;
 
 use tokio::time::Instant;
 
+use self::listed_bucket::{ListOrder, ListedBucket};
 use super::s3::S3Settings;
 use super::*;
 use crate::bucket::{self, ACCESS_KEY, BUCKET, Line, SECRET_KEY};
 use crate::media::conformance;
+
+#[path = "../../../tests/listed_bucket/mod.rs"]
+mod listed_bucket;
 
 fn settings(server: &bucket::Bucket) -> S3Settings {
     S3Settings {
@@ -73,8 +77,16 @@ async fn list_spans_several_answers_and_skips_foreign_objects() {
     for n in 0..1500u32 {
         std::fs::hard_link(&made, setup.photo(&n.to_le_bytes())).unwrap();
     }
-    for foreign in ["media/README", "media/x.jpg", "other.jpg"] {
-        std::fs::write(setup.server.dir().join(BUCKET).join(foreign), "mine").unwrap();
+    let hash = MediaKey::of(b"foreign").to_string();
+    let foreign =
+        ["README", "x.jpg", "../other.jpg", &format!("{}.jpg", hash.to_uppercase()), &format!("{hash}.jpeg")];
+    for foreign in foreign {
+        std::fs::write(setup.server.dir().join(BUCKET).join("media").join(foreign), "mine").unwrap();
+    }
+    let inside = setup.server.dir().join(BUCKET).join("media").join(&hash);
+    std::fs::create_dir(&inside).unwrap();
+    for foreign in ["notes.txt", "05.jpg", "x.jpg"] {
+        std::fs::write(inside.join(foreign), "mine").unwrap();
     }
     let pages: Vec<Vec<Stored>> = setup.store.list().try_collect().await.unwrap();
     assert!(pages.iter().all(|page| page.len() <= 1000));
@@ -82,6 +94,51 @@ async fn list_spans_several_answers_and_skips_foreign_objects() {
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), 1501);
+    let pages: Vec<ListPage> = setup.store.list_by_key(None).try_collect().await.unwrap();
+    let by_key: Vec<MediaKey> = pages.iter().flat_map(|page| &page.photos).map(|photo| photo.key).collect();
+    assert_eq!(by_key, keys);
+    assert!(pages.iter().all(|page| page.strays.is_empty()));
+}
+
+/// Lists all photos of a bucket after one of them. Returns their keys and the number of requests.
+async fn listed(photos: &[[u8; 32]], order: ListOrder, after: Option<MediaKey>) -> (Vec<MediaKey>, u64) {
+    let (server, scratch) = (ListedBucket::start(photos.to_vec(), order), tempfile::tempdir().unwrap());
+    let settings = S3Settings {
+        bucket: listed_bucket::BUCKET.to_owned(),
+        endpoint: Some(server.endpoint()),
+        region: None,
+        keys: Some(s3::S3Keys::new(ACCESS_KEY.to_owned(), SECRET_KEY.to_owned())),
+        presigned_for: Duration::ZERO,
+    };
+    let store =
+        BucketStore::open(settings.connect().unwrap(), scratch.path(), FreeDisk::Bytes(0)).await.unwrap();
+    let before = server.counts();
+    let pages: Vec<ListPage> = store.list_by_key(after).try_collect().await.unwrap();
+    assert!(pages.iter().all(|page| page.photos.len() <= 1000 && page.strays.is_empty()));
+    let requests = server.counts().since(before);
+    assert_eq!(requests.all(), requests.list);
+    (pages.iter().flat_map(|page| &page.photos).map(|photo| photo.key).collect(), requests.list)
+}
+
+#[tokio::test]
+async fn photos_are_listed_by_key_a_thousand_in_a_request() {
+    let mut keys: Vec<MediaKey> = (0..3500_u32).map(|n| MediaKey::of(&n.to_le_bytes())).collect();
+    keys.sort();
+    let photos: Vec<[u8; 32]> = keys.iter().map(|key| *key.as_bytes()).collect();
+    assert_eq!(listed(&photos, ListOrder::Names, None).await, (keys.clone(), 4));
+    assert_eq!(listed(&photos, ListOrder::Names, Some(keys[2499])).await, (keys[2500..].to_vec(), 1));
+    assert_eq!(listed(&[], ListOrder::Names, None).await, (vec![], 1));
+}
+
+/// As S3's directory buckets do it.
+#[tokio::test]
+async fn bucket_that_lists_in_another_order_is_sorted() {
+    let mut keys: Vec<MediaKey> = (0..3500_u32).map(|n| MediaKey::of(&n.to_le_bytes())).collect();
+    keys.sort();
+    let photos: Vec<[u8; 32]> = keys.iter().map(|key| *key.as_bytes()).collect();
+    // One more request finds out.
+    assert_eq!(listed(&photos, ListOrder::Reversed, None).await, (keys.clone(), 5));
+    assert_eq!(listed(&photos, ListOrder::Reversed, Some(keys[99])).await, (keys[100..].to_vec(), 5));
 }
 
 #[tokio::test]
