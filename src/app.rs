@@ -14,6 +14,7 @@ use crate::auth::Tokens;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, Event, Outbox, TaskLeases};
 use crate::config::{CorsOrigins, MediaStorage, Settings, Source, WebhookSettings};
+use crate::control::{ControlSocket, Served};
 use crate::events::{Events, SigningSecret, Webhook};
 use crate::fetch::Fetcher;
 use crate::imaging::{Pool, RenditionSizes};
@@ -95,6 +96,7 @@ pub struct App {
     expires_uploads: bool,
     maintenance: Arc<Maintenance>,
     events: Option<Arc<Events>>,
+    control: Option<(ControlSocket, Served)>,
     bucket_keys: Option<S3Keys>,
     limits: server::Limits,
     trusted_proxies: Vec<IpNet>,
@@ -109,7 +111,7 @@ impl App {
     /// See [`StartError`].
     pub async fn start(settings: &Settings, passed: Option<TcpListener>) -> Result<Self, StartError> {
         let Stores { catalog, media } = stores::open(settings, Mode::Serve).await?;
-        let outbox: Arc<dyn Outbox> = Arc::clone(&catalog) as _;
+        let (restorable, outbox): (_, Arc<dyn Outbox>) = (Arc::clone(&catalog), Arc::clone(&catalog) as _);
         let leases: Arc<dyn TaskLeases> = Arc::clone(&catalog) as _;
         let catalog: Arc<dyn Catalog> = catalog;
         let stores::Media { store, renditions, partial, scratch } = media;
@@ -156,6 +158,13 @@ impl App {
             describe_form: api::form_problem,
             note: api::rejected_note,
         };
+        let served = Served {
+            catalog: restorable,
+            publisher: Arc::clone(&publisher),
+            partial: Arc::clone(&partial),
+            connections: settings.max_connections,
+        };
+        let control = control_socket(settings).map(|socket| (socket, served));
         let (rows, stored) = (Arc::clone(&catalog), Arc::clone(&ingest));
         let uploads = Arc::new(ResumableUploads::new(rows, partial, stored, upload_quota, upload_rules));
         let collects = settings.jobs_enabled && !settings.read_only;
@@ -289,6 +298,7 @@ impl App {
             expires_uploads: collects,
             maintenance,
             events,
+            control,
             bucket_keys: reload::bucket_keys(settings).cloned(),
             limits,
             trusted_proxies,
@@ -344,6 +354,15 @@ impl App {
                 }
             }
         });
+        let control = self.control.and_then(|(socket, served)| {
+            let serving = socket.serve(served, stop.clone());
+            serving.inspect_err(|error| tracing::warn!(%error, "the control socket cannot be served")).ok()
+        });
+        let control = async move {
+            if let Some(ended) = control {
+                let _ended = ended.await;
+            }
+        };
         let expiry = tokio::spawn({
             let (uploads, stop) = (Arc::clone(&self.uploads), stop.clone());
             let expires = self.expires_uploads;
@@ -364,11 +383,23 @@ impl App {
         // Waits for commits whose clients disconnected. They are short, and belong to no connection.
         let rest = async {
             self.uploads.drained().await;
-            tokio::join!(self.ingest.drained(), maintenance, events, expiry)
+            tokio::join!(self.ingest.drained(), maintenance, events, expiry, control)
         };
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         ended
     }
+}
+
+/// Listens for the operator's commands, if the catalog is one that only this process can open. A server works without.
+fn control_socket(settings: &Settings) -> Option<ControlSocket> {
+    let bound = ControlSocket::bind(settings.database.directory()?);
+    bound
+        .inspect_err(|error| {
+            tracing::warn!(
+                "export, backup and fsck need a stop of the server, which has no control socket: {error}"
+            );
+        })
+        .ok()
 }
 
 fn limiter(redis: Option<&Arc<RedisLink>>, name: &str, quota: Quota) -> Arc<dyn RateLimiter> {

@@ -33,7 +33,7 @@ enum Subcommands {
     Serve,
     /// Check the settings and exit.
     CheckConfig,
-    /// Save the catalog as JSON lines. The server must be stopped.
+    /// Save the catalog as JSON lines. The server may run.
     ///
     /// The export has drafts, media rows, hashes of sources, idempotency keys, undelivered events, and the next
     /// ids. Photos are not in it: save the files in MEDIA_ROOT as well. Equal catalogs give equal exports. The last line has a
@@ -47,6 +47,33 @@ enum Subcommands {
         #[arg(long)]
         salvage: bool,
     },
+    /// Save catalog and photos into a directory. The server may run.
+    ///
+    /// DIR gets catalog.jsonl, an export, and photos/. Only photos that DIR does not have are copied, from the directory or from
+    /// the bucket, and each is compared with its hash. The former export is kept as catalog.previous.jsonl, and stays in use until
+    /// all photos of the new one are there. A backup that was interrupted goes on when it is run again. Settings and secrets are not
+    /// in it, and neither are unfinished uploads. Exits with 1 if a photo is missing or damaged; stdout names it.
+    Backup {
+        /// Directory of the backup, which is created if it does not exist.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+        /// Leave the photos out, for example if the bucket keeps versions of them.
+        #[arg(long, conflicts_with = "prune")]
+        catalog_only: bool,
+        /// Remove the photos from DIR that neither export names.
+        #[arg(long)]
+        prune: bool,
+    },
+    /// Restore catalog and photos from a backup. The server must be stopped.
+    ///
+    /// The catalog and the place of the photos must be empty. The export is verified before anything is created, and each photo
+    /// against its hash. A restore that was interrupted goes on when it is run again, and the server does not start before. Exits
+    /// with 1 if a photo is missing or damaged; stdout names it.
+    Restore {
+        /// Directory of the backup.
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Restore the catalog from an export, ids included. The server must be stopped.
     ///
     /// An incomplete export is refused before anything is recorded. After a crash, run the import again: rows that are
@@ -55,7 +82,7 @@ enum Subcommands {
         /// File with the export, or - for stdin.
         file: String,
     },
-    /// Check catalog and photos against each other. The server must be stopped.
+    /// Check catalog and photos against each other. The server may run, but not with --repair.
     ///
     /// Prints one line for each finding, which starts with its kind, and a summary on stderr. Exits with 1 if a problem
     /// remains, else with 0.
@@ -130,6 +157,11 @@ enum Subcommands {
         #[command(subcommand)]
         action: TokenAction,
     },
+    /// Examine settings, disks, clock, open files, database and bucket, and say what to do.
+    ///
+    /// The server may run. Prints one line for each thing: ok, advice or problem, what it is about, and what to do. Exits with 1 if
+    /// there is a problem. A bucket gets an object, which is removed again.
+    Doctor,
     /// Ask the server on this machine whether it works.
     ///
     /// The server is the one that listens on HOST and PORT. Exits with 0 if it answers with 200 within four seconds, else with
@@ -233,6 +265,10 @@ pub fn request() -> Request {
         Some(Subcommands::Man { directory: Some(path) }) => return Request::Manual(Manual::Pages(path)),
         Some(Subcommands::Completions { shell }) => return Request::Manual(Manual::Completions(shell)),
         Some(Subcommands::Export { output, salvage }) => Operation::Export { output, salvage },
+        Some(Subcommands::Backup { dir, catalog_only, prune }) => {
+            Operation::Backup { dir, catalog_only, prune }
+        }
+        Some(Subcommands::Restore { dir }) => Operation::Restore { dir },
         Some(Subcommands::Import { file }) => Operation::Import { from: file },
         Some(Subcommands::Fsck { quick, repair }) => Operation::Fsck { quick, repair },
         Some(Subcommands::Rebuild { from, force }) => Operation::Rebuild { from, force },
@@ -250,6 +286,7 @@ pub fn request() -> Request {
         Some(Subcommands::Token { action: TokenAction::Issue { user, ttl } }) => {
             Operation::IssueToken { user, ttl }
         }
+        Some(Subcommands::Doctor) => Operation::Examine,
         Some(Subcommands::Healthcheck { ready }) => Operation::CheckHealth { ready },
     };
     Request::Command(Command::Operate(operation))

@@ -20,6 +20,7 @@ pub mod commands;
 #[path = "../tests/common/mod.rs"]
 mod common;
 pub mod config;
+mod control;
 pub mod disk;
 #[cfg(test)]
 mod docs;

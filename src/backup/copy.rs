@@ -15,13 +15,13 @@ use crate::media::{MediaError, MediaStore, Stored};
 use crate::model::MediaKey;
 
 /// Photos that are copied in parallel. Each may be in memory as a whole.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 /// Longest photo that is read into memory, far above any that this program stores.
 const MOST_BYTES: u64 = 256 << 20;
 /// Pauses after failures of one photo, so that a short failure of the service does not end a copy of hours.
 const RESTS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// Photos between two checks of the free space.
-const LOOK_EVERY: u64 = 256;
+pub(super) const LOOK_EVERY: u64 = 256;
 
 /// The progress or the result of a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) struct Copied {
 }
 
 /// The result for one photo.
-enum Fate {
+pub(super) enum Fate {
     There,
     Copied,
     /// Removed since it was listed.
@@ -78,9 +78,9 @@ pub(crate) async fn copy(
     }
     let mut left_out = HashSet::new();
     let mut copied = Copied { total: checksum(source, &left_out).await?.photos, ..Copied::default() };
-    let mut problem = |copied: &mut Copied, kind, about| {
+    let mut problem = |copied: &mut Copied, finding: Finding| {
         copied.problems += 1;
-        found(&Finding { kind, about, outcome: Outcome::Problem });
+        found(&finding);
     };
     let mut fates = photos(source).map_ok(|photo| carry(source, target, photo)).try_buffer_unordered(AT_ONCE);
     while let Some((photo, fate)) = fates.try_next().await? {
@@ -95,17 +95,9 @@ pub(crate) async fn copy(
                 copied.copied += 1;
                 copied.bytes += length;
             }
-            Fate::Torn => {
+            Fate::Torn | Fate::TooLong => {
                 left_out.insert(key);
-                let about =
-                    format!("{key} does not hold the bytes that its name stands for; it was not copied");
-                problem(&mut copied, "file-torn", about);
-            }
-            Fate::TooLong => {
-                left_out.insert(key);
-                let about =
-                    format!("{key} has {length} bytes, which is no photo of this server; it was not copied");
-                problem(&mut copied, "file-torn", about);
+                problem(&mut copied, not_copied(key, &fate));
             }
         }
         progress(&copied);
@@ -119,7 +111,8 @@ pub(crate) async fn copy(
             let mut absent = absent(one, other);
             while let Some(photo) = absent.try_next().await? {
                 if !left_out.contains(&photo.key) {
-                    problem(&mut copied, kind, format!("{} {what}", photo.key));
+                    let about = format!("{} {what}", photo.key);
+                    problem(&mut copied, Finding { kind, about, outcome: Outcome::Problem });
                 }
             }
         }
@@ -127,7 +120,19 @@ pub(crate) async fn copy(
     Ok(copied)
 }
 
-fn photos(store: &dyn MediaStore) -> BoxStream<'_, Result<Stored, MediaError>> {
+/// Says why a photo was not copied.
+pub(super) fn not_copied(key: MediaKey, fate: &Fate) -> Finding {
+    let about = match fate {
+        Fate::TooLong => format!(
+            "{key} has more than {} MiB, which is no photo of this server; it was not copied",
+            MOST_BYTES >> 20
+        ),
+        _ => format!("{key} does not hold the bytes that its name stands for; it was not copied"),
+    };
+    Finding { kind: "file-torn", about, outcome: Outcome::Problem }
+}
+
+pub(super) fn photos(store: &dyn MediaStore) -> BoxStream<'_, Result<Stored, MediaError>> {
     store.list().map_ok(|page| stream::iter(page).map(Ok)).try_flatten().boxed()
 }
 
@@ -160,7 +165,7 @@ fn absent<'s>(
 }
 
 /// Copies one photo, and repeats that after failures.
-async fn carry(
+pub(super) async fn carry(
     source: &dyn MediaStore,
     target: &dyn MediaStore,
     photo: Stored,

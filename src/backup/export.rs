@@ -1,31 +1,139 @@
 //! Saves a catalog.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::mem;
 
 use super::BackupError;
-use super::format::{Counts, Writer};
-use super::pages::{each_attempt, each_draft, each_event, each_media, each_source};
-use crate::catalog::{Restorable, Row, SourceRow};
+use super::format::{Counts, Line, Malformed, Writer, bytes_of};
+use super::pages::Rows;
+use super::snapshot::snapshot;
 
-/// Writes the whole content of `catalog` to `out`, and flushes it. Equal catalogs give equal bytes.
+/// Writes the whole content of a catalog to `out`, and flushes it. Equal catalogs give equal bytes. `spool` is an empty file, which
+/// gets about as many bytes as `out`.
 ///
 /// Rows are written as they are, with dangling references, so that there is a copy before a repair.
 ///
 /// # Errors
-/// The catalog is partial, or the catalog or `out` failed. The output then has no end, and cannot be imported.
-pub(crate) async fn export(catalog: &dyn Restorable, out: impl Write) -> Result<Counts, BackupError> {
-    let state = catalog.state().await?;
-    if state.is_partial {
-        return Err(BackupError::Partial);
-    }
-    let mut writer = Writer::begin(out, state)?;
-    each_media(catalog, async |row| writer.row(Row::Media(row))).await?;
-    each_draft(catalog, async |row| writer.row(Row::Draft(row))).await?;
-    each_source(catalog, async |known| {
-        writer.row(Row::Source(SourceRow { source: known.source, media: known.media_id }))
+/// The catalog is partial, or the catalog, `spool` or `out` failed. The output then has no end, and cannot be imported.
+pub(crate) async fn export(rows: Rows<'_>, spool: File, out: impl Write) -> Result<Counts, BackupError> {
+    let mut assembler = Assembler::new(spool, out);
+    snapshot(rows, async |line| assembler.add(&line)).await?;
+    assembler.end()
+}
+
+/// Calls `send` with the lines of a catalog in the order in which they are read, which [`Assembler`] takes.
+///
+/// # Errors
+/// The catalog is partial or failed, or `send` failed.
+pub(crate) async fn stream(
+    rows: Rows<'_>,
+    mut send: impl AsyncFnMut(Vec<u8>) -> io::Result<()>,
+) -> Result<(), BackupError> {
+    snapshot(rows, async |line| {
+        let bytes = bytes_of(&line).map_err(|error| BackupError::Write(error.into()))?;
+        send(bytes).await.map_err(BackupError::Write)
     })
-    .await?;
-    each_attempt(catalog, async |row| writer.row(Row::Attempt(row))).await?;
-    each_event(catalog, async |row| writer.row(Row::Event(row))).await?;
-    writer.end()
+    .await
+}
+
+/// The kinds of lines before the header, in the order in which they are read.
+const SPOOLED: usize = 4;
+/// The order of these kinds in an export: drafts, sources, attempts, events.
+const ORDER: [usize; SPOOLED] = [1, 3, 0, 2];
+
+/// The lines of one kind.
+#[derive(Debug, Default, Clone, Copy)]
+struct Section {
+    rows: u64,
+    bytes: u64,
+}
+
+/// Makes an export of lines in the order in which they are read.
+pub(crate) struct Assembler<W> {
+    spool: BufWriter<File>,
+    sections: [Section; SPOOLED],
+    last: usize,
+    out: Out<W>,
+}
+
+enum Out<W> {
+    Waiting(W),
+    Begun(Box<Writer<W>>),
+    Failed,
+}
+
+impl<W: Write> Assembler<W> {
+    /// Begins an export to `out`. `spool` is an empty file.
+    pub(crate) fn new(spool: File, out: W) -> Self {
+        Self {
+            spool: BufWriter::new(spool),
+            sections: [Section::default(); SPOOLED],
+            last: 0,
+            out: Out::Waiting(out),
+        }
+    }
+
+    /// Adds a line that [`stream`] sent.
+    ///
+    /// # Errors
+    /// The line is none of an export or is out of order, or a file failed.
+    pub(crate) fn add_bytes(&mut self, bytes: &[u8]) -> Result<(), BackupError> {
+        let line = serde_json::from_slice(bytes)
+            .map_err(|error| Malformed::Line { line: 0, what: format!("cannot be read: {error}") })?;
+        self.add(&line)
+    }
+
+    fn add(&mut self, line: &Line) -> Result<(), BackupError> {
+        let kind = match line {
+            Line::Attempt(_) => 0,
+            Line::Draft(_) => 1,
+            Line::Event(_) => 2,
+            Line::Source(_) => 3,
+            Line::Export(_) => {
+                let Out::Waiting(out) = mem::replace(&mut self.out, Out::Failed) else { return disorder() };
+                self.out = Out::Begun(Box::new(Writer::with_header(out, line)?));
+                return Ok(());
+            }
+            Line::Media(_) => {
+                let Out::Begun(writer) = &mut self.out else { return disorder() };
+                return writer.media(line);
+            }
+            Line::End(_) => return disorder(),
+        };
+        if kind < self.last || !matches!(self.out, Out::Waiting(_)) {
+            return disorder();
+        }
+        self.last = kind;
+        let bytes = bytes_of(line).map_err(|error| BackupError::Write(error.into()))?;
+        self.sections[kind].rows += 1;
+        self.sections[kind].bytes += bytes.len() as u64;
+        self.spool.write_all(&bytes).map_err(BackupError::Write)
+    }
+
+    /// Ends the export, and flushes it. Returns the number of its rows.
+    ///
+    /// # Errors
+    /// There was no header, or a file failed.
+    pub(crate) fn end(self) -> Result<Counts, BackupError> {
+        let Out::Begun(mut writer) = self.out else { return disorder() };
+        let spooled = self.spool.into_inner().map_err(|error| BackupError::Write(error.into_error()))?;
+        for kind in ORDER {
+            let Section { rows, bytes } = self.sections[kind];
+            let start = self.sections[..kind].iter().map(|section| section.bytes).sum();
+            (&spooled).seek(SeekFrom::Start(start)).map_err(BackupError::Write)?;
+            let counts = match kind {
+                0 => Counts { attempts: rows, ..Counts::default() },
+                1 => Counts { drafts: rows, ..Counts::default() },
+                2 => Counts { events: rows, ..Counts::default() },
+                _ => Counts { sources: rows, ..Counts::default() },
+            };
+            writer.append(counts, BufReader::new((&spooled).take(bytes)))?;
+        }
+        writer.end()
+    }
+}
+
+fn disorder<T>() -> Result<T, BackupError> {
+    Err(Malformed::Line { line: 0, what: "comes in another order than it was read".to_owned() }.into())
 }

@@ -88,7 +88,7 @@ pub(crate) enum Malformed {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+pub(super) enum Line {
     Export(Header),
     Media(Media),
     Draft(DraftRow),
@@ -106,8 +106,15 @@ pub(super) struct Header {
     pub(super) next_draft_id: u64,
 }
 
+impl Header {
+    pub(super) fn of(state: State) -> Self {
+        let State { next_media_id, next_draft_id, is_partial: _ } = state;
+        Self { format: FORMAT.to_owned(), version: VERSION, next_media_id, next_draft_id }
+    }
+}
+
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Trailer {
+pub(super) struct Trailer {
     rows: Counts,
     /// Hash of all bytes before this line.
     blake3: String,
@@ -127,13 +134,13 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// The output cannot be written.
     pub(crate) fn begin(out: W, state: State) -> Result<Self, BackupError> {
+        Self::with_header(out, &Line::Export(Header::of(state)))
+    }
+
+    /// Begins an export with a line that is a header.
+    pub(super) fn with_header(out: W, header: &Line) -> Result<Self, BackupError> {
         let mut writer = Self { out, hash: blake3::Hasher::new(), counts: Counts::default() };
-        writer.line(&Line::Export(Header {
-            format: FORMAT.to_owned(),
-            version: VERSION,
-            next_media_id: state.next_media_id,
-            next_draft_id: state.next_draft_id,
-        }))?;
+        writer.line(header)?;
         Ok(writer)
     }
 
@@ -150,6 +157,27 @@ impl<W: Write> Writer<W> {
             Row::Attempt(row) => Line::Attempt(row),
             Row::Event(row) => Line::Event(row),
         })
+    }
+
+    /// Writes a media row, which is a line already.
+    pub(super) fn media(&mut self, line: &Line) -> Result<(), BackupError> {
+        self.counts.media += 1;
+        self.line(line)
+    }
+
+    /// Writes rows that are lines already.
+    pub(super) fn append(&mut self, rows: Counts, mut lines: impl BufRead) -> Result<(), BackupError> {
+        self.counts = self.counts.plus(rows);
+        loop {
+            let bytes = lines.fill_buf().map_err(BackupError::Write)?;
+            let length = bytes.len();
+            if length == 0 {
+                return Ok(());
+            }
+            self.hash.update(bytes);
+            self.out.write_all(bytes).map_err(BackupError::Write)?;
+            lines.consume(length);
+        }
     }
 
     /// Ends the export with its checksum, and flushes it.
@@ -171,6 +199,16 @@ impl<W: Write> Writer<W> {
 }
 
 impl Counts {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            media: self.media + other.media,
+            drafts: self.drafts + other.drafts,
+            sources: self.sources + other.sources,
+            attempts: self.attempts + other.attempts,
+            events: self.events + other.events,
+        }
+    }
+
     fn add(&mut self, row: &Row) {
         *match row {
             Row::Media(_) => &mut self.media,
@@ -182,7 +220,7 @@ impl Counts {
     }
 }
 
-fn bytes_of(line: &Line) -> serde_json::Result<Vec<u8>> {
+pub(super) fn bytes_of(line: &Line) -> serde_json::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec(line)?;
     bytes.push(b'\n');
     Ok(bytes)

@@ -1,4 +1,4 @@
-//! Export, import, check and copy of catalog and photos, while no server runs.
+//! Export, import, check and copy of catalog and photos, and backups made of these. An export and a check may run beside requests.
 //!
 //! This room knows the traits of catalog and store, and no implementation of them. An incomplete export is not imported, a
 //! row is never replaced by another one, and nothing here deletes a photo or a draft.
@@ -10,15 +10,18 @@ mod fsck;
 mod import;
 mod pages;
 mod photo;
+mod photos;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use self::copy::{Copied, copy};
-pub(crate) use self::export::export;
+pub(crate) use self::export::{Assembler, export, stream};
 pub(crate) use self::format::{Counts, Malformed, Writer};
-pub(crate) use self::fsck::{Checks, Finding, Summary, fsck};
+pub(crate) use self::fsck::{Checks, Finding, Outcome, Summary, fsck};
 pub(crate) use self::import::{import, verify};
-pub(crate) use self::pages::{is_empty, read_all};
+pub(crate) use self::pages::{Rows, is_empty, read_all};
+pub(crate) use self::photos::{copy_named, keys, not_among, remove_others};
 
 use crate::catalog::{CatalogError, RestoreError};
 use crate::media::MediaError;

@@ -1,69 +1,104 @@
 //! Visits all rows of a catalog, a page at a time.
 
+use std::time::Instant;
+
 use super::BackupError;
 use crate::catalog::{AttemptRow, CatalogError, DraftRow, EventRow, KnownSource, Restorable, UploadRow};
 use crate::model::Media;
 
 const PAGE: usize = 500;
+/// Beside requests, each page is followed by a rest of this many times as long as it took.
+const REST: u32 = 4;
 
-pub(super) async fn each_media(
-    catalog: &dyn Restorable,
-    work: impl AsyncFnMut(Media) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    each(async |after| catalog.media_page(after, PAGE).await, |row| row.id, work).await
+/// The rows of a catalog.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(super) catalog: &'a dyn Restorable,
+    /// See [`REST`].
+    rest: u32,
 }
 
-pub(super) async fn each_draft(
-    catalog: &dyn Restorable,
-    work: impl AsyncFnMut(DraftRow) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    each(async |after| catalog.drafts_page(after, PAGE).await, |row| row.id, work).await
-}
+impl<'a> Rows<'a> {
+    /// Reads without rests: nothing else uses the catalog.
+    pub(crate) fn of(catalog: &'a dyn Restorable) -> Self {
+        Self { catalog, rest: 0 }
+    }
 
-pub(super) async fn each_source(
-    catalog: &dyn Restorable,
-    work: impl AsyncFnMut(KnownSource) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    each(async |after| catalog.sources_page(after, PAGE).await, |row| row.source, work).await
-}
+    /// Reads in a fifth of the time, because requests use the catalog too.
+    pub(crate) fn beside_requests(catalog: &'a dyn Restorable) -> Self {
+        Self { catalog, rest: REST }
+    }
 
-pub(super) async fn each_attempt(
-    catalog: &dyn Restorable,
-    work: impl AsyncFnMut(AttemptRow) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    each(async |after| catalog.attempts_page(after, PAGE).await, |row| row.id, work).await
-}
-
-pub(super) async fn each_event(
-    catalog: &dyn Restorable,
-    work: impl AsyncFnMut(EventRow) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    each(async |after| catalog.events_page(after, PAGE).await, |row| row.number, work).await
-}
-
-pub(super) async fn each_upload(
-    catalog: &dyn Restorable,
-    work: impl AsyncFnMut(UploadRow) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    each(async |after| catalog.uploads_page(after, PAGE).await, |row| row.id, work).await
-}
-
-/// Calls `work` for all rows. It may remove the rows that it gets.
-async fn each<T, K: Copy>(
-    mut page: impl AsyncFnMut(Option<K>) -> Result<Vec<T>, CatalogError>,
-    key: impl Fn(&T) -> K,
-    mut work: impl AsyncFnMut(T) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
-    let mut after = None;
-    loop {
-        let rows = page(after).await?;
-        let is_last = rows.len() < PAGE;
-        after = rows.last().map(&key).or(after);
-        for row in rows {
-            work(row).await?;
+    /// Runs one step of the work, and rests.
+    pub(super) async fn step<T>(self, work: impl Future<Output = T>) -> T {
+        let begun = Instant::now();
+        let done = work.await;
+        if self.rest > 0 {
+            tokio::time::sleep(begun.elapsed() * self.rest).await;
         }
-        if is_last {
-            return Ok(());
+        done
+    }
+
+    pub(super) async fn each_media(
+        self,
+        work: impl AsyncFnMut(Media) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        self.each(async |after| self.catalog.media_page(after, PAGE).await, |row| row.id, work).await
+    }
+
+    pub(super) async fn each_draft(
+        self,
+        work: impl AsyncFnMut(DraftRow) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        self.each(async |after| self.catalog.drafts_page(after, PAGE).await, |row| row.id, work).await
+    }
+
+    pub(super) async fn each_source(
+        self,
+        work: impl AsyncFnMut(KnownSource) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        self.each(async |after| self.catalog.sources_page(after, PAGE).await, |row| row.source, work).await
+    }
+
+    pub(super) async fn each_attempt(
+        self,
+        work: impl AsyncFnMut(AttemptRow) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        self.each(async |after| self.catalog.attempts_page(after, PAGE).await, |row| row.id, work).await
+    }
+
+    pub(super) async fn each_event(
+        self,
+        work: impl AsyncFnMut(EventRow) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        self.each(async |after| self.catalog.events_page(after, PAGE).await, |row| row.number, work).await
+    }
+
+    pub(super) async fn each_upload(
+        self,
+        work: impl AsyncFnMut(UploadRow) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        self.each(async |after| self.catalog.uploads_page(after, PAGE).await, |row| row.id, work).await
+    }
+
+    /// Calls `work` for all rows. It may remove the rows that it gets.
+    async fn each<T, K: Copy>(
+        self,
+        mut page: impl AsyncFnMut(Option<K>) -> Result<Vec<T>, CatalogError>,
+        key: impl Fn(&T) -> K,
+        mut work: impl AsyncFnMut(T) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        let mut after = None;
+        loop {
+            let rows = self.step(page(after)).await?;
+            let is_last = rows.len() < PAGE;
+            after = rows.last().map(&key).or(after);
+            for row in rows {
+                work(row).await?;
+            }
+            if is_last {
+                return Ok(());
+            }
         }
     }
 }
@@ -73,12 +108,13 @@ async fn each<T, K: Copy>(
 /// # Errors
 /// A row cannot be read.
 pub(crate) async fn read_all(catalog: &dyn Restorable) -> Result<(), BackupError> {
+    let rows = Rows::of(catalog);
     catalog.state().await?;
-    each_media(catalog, async |_| Ok(())).await?;
-    each_draft(catalog, async |_| Ok(())).await?;
-    each_source(catalog, async |_| Ok(())).await?;
-    each_attempt(catalog, async |_| Ok(())).await?;
-    each_event(catalog, async |_| Ok(())).await
+    rows.each_media(async |_| Ok(())).await?;
+    rows.each_draft(async |_| Ok(())).await?;
+    rows.each_source(async |_| Ok(())).await?;
+    rows.each_attempt(async |_| Ok(())).await?;
+    rows.each_event(async |_| Ok(())).await
 }
 
 /// Returns whether the catalog has neither media nor drafts.

@@ -7,11 +7,14 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::catalog::{DraftRow, Restorable, Restore, Row, SledCatalog, SourceRow, State};
+use crate::catalog::{
+    Catalog, Change, DraftRow, EventRow, NewAttempt, NewDraft, NewPhoto, RequestHead, Restorable, Restore,
+    Row, SledCatalog, SourceRow, State, Subject,
+};
 use crate::disk::FreeDisk;
 use crate::model::{
-    DraftId, DraftStatus, MAX_ID, Media, MediaId, MediaKey, PerceptualHash, PhotoFacts, SourceId, ThumbHash,
-    Timestamp, UserId,
+    AttemptId, DraftId, DraftStatus, MAX_ID, Media, MediaId, MediaKey, PerceptualHash, PhotoFacts, SourceId,
+    ThumbHash, Timestamp, UserId,
 };
 
 async fn catalog(dir: &std::path::Path) -> SledCatalog {
@@ -20,7 +23,7 @@ async fn catalog(dir: &std::path::Path) -> SledCatalog {
 
 async fn exported(catalog: &dyn Restorable) -> Vec<u8> {
     let mut bytes = Vec::new();
-    export(catalog, &mut bytes).await.unwrap();
+    export(Rows::of(catalog), tempfile::tempfile().unwrap(), &mut bytes).await.unwrap();
     bytes
 }
 
@@ -143,7 +146,8 @@ async fn interrupted_import_completes_when_run_again() {
     target.restore(Restore::Begin { next_media_id: 301, next_draft_id: 301 }).await.unwrap();
     let page = target_rows(&source).await;
     target.restore(Restore::Rows(page)).await.unwrap();
-    assert!(matches!(export(&target, Vec::new()).await, Err(BackupError::Partial)));
+    let spool = tempfile::tempfile().unwrap();
+    assert!(matches!(export(Rows::of(&target), spool, Vec::new()).await, Err(BackupError::Partial)));
     let mut reported = Vec::new();
     let counts =
         import(&target, Cursor::new(&bytes), |done, total| reported.push((done, total))).await.unwrap();
@@ -217,6 +221,90 @@ async fn incomplete_export_is_refused_and_nothing_recorded() {
     }
     let long = [lines[0].as_bytes(), b"\n", &vec![b' '; (16 << 20) + 1]].concat();
     assert!(refused(&long).await.to_string().contains("line 2 of the export is longer"));
+}
+
+fn new_photo(number: u64) -> NewPhoto {
+    let key = MediaKey::of(&number.to_be_bytes());
+    let source = SourceId::from_digest([u8::try_from(number).unwrap(); 32]);
+    NewPhoto { key, width: 4, height: 3, size_bytes: 9, source, facts: None }
+}
+
+fn attempt(number: u8) -> NewAttempt {
+    let request = RequestHead { path: "/".to_owned(), content_length: None };
+    let id = AttemptId::from_digest([number; 32]);
+    NewAttempt { id, request, note: String::new(), since: Timestamp::UNKNOWN }
+}
+
+/// The catalog changes after each line that is read.
+#[tokio::test]
+async fn export_of_a_changing_catalog_refers_to_nothing_that_it_does_not_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = SledCatalog::open_with(dir.path(), FreeDisk::Bytes(0), true).await.unwrap();
+    let create = async |number: u8| {
+        let photos = vec![new_photo(number.into())];
+        let attempt = Some(attempt(number));
+        catalog.create_draft(NewDraft { photos, attempt, ..NewDraft::default() }).await.unwrap()
+    };
+    for number in 1..=3 {
+        create(number).await;
+    }
+    let mut assembler = Assembler::new(tempfile::tempfile().unwrap(), Vec::new());
+    let mut number = 10;
+    let mut lines = Vec::new();
+    stream(Rows::of(&catalog), async |line| {
+        lines.push(line);
+        if number > 200 {
+            return Ok(());
+        }
+        let draft = create(number).await;
+        let change = |number| {
+            let (photos, attempt) = (vec![new_photo(number)], Some(attempt(number.try_into().unwrap())));
+            Change::Append { photos, max: 99, attempt }
+        };
+        let old = DraftId(u64::from(number % 3) + 1);
+        catalog.change_draft(old, None, change(u64::from(number) + 1)).await.unwrap();
+        catalog.change_draft(draft.id, None, change(u64::from(number) + 2)).await.unwrap();
+        number += 3;
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(lines.len() > 20, "{}", lines.len());
+    for line in &lines {
+        assembler.add_bytes(line).unwrap();
+    }
+    assert!(assembler.add_bytes(&lines[0]).is_err(), "an attempt does not come after the media");
+    let mut bytes = Vec::new();
+    let mut assembler = Assembler::new(tempfile::tempfile().unwrap(), &mut bytes);
+    lines.iter().try_for_each(|line| assembler.add_bytes(line)).unwrap();
+    let counts = assembler.end().unwrap();
+    assert_eq!(verify(Cursor::new(&bytes)).unwrap(), counts);
+    // Each of the three attempts that were read first was followed by a draft.
+    assert_eq!((counts.drafts, counts.attempts), (6, 3));
+
+    let copy = tempfile::tempdir().unwrap();
+    let copy = SledCatalog::open(copy.path(), FreeDisk::Bytes(0)).await.unwrap();
+    import(&copy, Cursor::new(&bytes), |_, _| {}).await.unwrap();
+    for id in 1..=6 {
+        let draft = copy.draft(DraftId(id)).await.unwrap().unwrap();
+        let now = catalog.draft(DraftId(id)).await.unwrap().unwrap();
+        assert!(!draft.photos.is_empty() && now.photos.starts_with(&draft.photos), "draft {id}");
+    }
+    for row in copy.attempts_page(None, 99).await.unwrap() {
+        let draft = copy.draft(row.attempt.draft.id).await.unwrap().unwrap();
+        assert!(draft.photos.len() >= row.attempt.draft.photos.len(), "what was acknowledged is there");
+    }
+    for source in copy.sources_page(None, 999).await.unwrap() {
+        assert!(source.media.is_some(), "source {}", source.source);
+    }
+    let events = copy.events_page(None, 999).await.unwrap();
+    let is_known = |row: &EventRow| matches!(row.event.what.subject(), Subject::Draft(id) if id.0 <= 6);
+    assert!(events.len() > 3 && events.iter().all(is_known));
+    let ids = copy.state().await.unwrap();
+    assert!(
+        ids.next_draft_id > 7 && ids.next_media_id > 7,
+        "ids that were given meanwhile stay given: {ids:?}"
+    );
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::config::Database;
+use crate::config::{Database, Settings};
 use crate::disk;
 
 /// Stands for stdin or stdout.
@@ -35,6 +35,15 @@ impl Output {
             Self::Stdout(out) => out,
             Self::File(out, _) => out,
         }
+    }
+
+    /// Returns an empty file without a name, for as many bytes as the export has.
+    pub(super) fn spool(&self, settings: &Settings) -> Result<File, String> {
+        let dir = match self {
+            Self::Stdout(_) => spool([&settings.database]),
+            Self::File(_, path) => parent(path).to_owned(),
+        };
+        nameless(&dir).map_err(|error| format!("{} cannot be written: {error}", dir.display()))
     }
 
     /// Gives the complete export its name.

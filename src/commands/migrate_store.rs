@@ -3,19 +3,14 @@
 //! The source does not change. After an interruption the same command continues.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Seek};
-use std::time::{Duration, Instant};
+use std::io::{self, BufWriter, Seek};
 
-use indicatif::{ProgressBar, ProgressStyle};
-
-use super::report::{note, restore, say, with_causes};
+use super::progress::Progress;
+use super::report::{import_rows, note, say, with_causes};
 use super::{Verdict, files};
-use crate::backup::{self, Copied, Finding};
+use crate::backup::{self, Copied, Finding, Rows};
 use crate::config::{Database, MediaStorage, Settings, StoreAddress};
 use crate::stores::{self, Mode};
-
-/// How often a line reports the progress if there is no progress bar.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) async fn migrate_store(
     settings: &Settings,
@@ -49,14 +44,17 @@ async fn catalog(from: &Settings, to: &Settings) -> Result<Verdict, String> {
     let spool = files::spool([&from.database, &to.database]);
     let cannot = |error: io::Error| format!("{} cannot be used for a passing copy: {error}", spool.display());
     let mut file = files::nameless(&spool).map_err(cannot)?;
-    let counts = backup::export(&*source, BufWriter::new(&file)).await.map_err(with_causes)?;
+    let order = files::nameless(&spool).map_err(cannot)?;
+    let out = BufWriter::new(&file);
+    let counts = backup::export(Rows::of(&*source), order, out).await.map_err(with_causes)?;
     note(&format!("Read {counts} from {}.", from.database));
     file.rewind().map_err(cannot)?;
     let target = stores::open_catalog(to, Mode::Create).await?;
-    restore(&*target, &file).await?;
+    import_rows(&*target, &file).await?;
     let expected = hash(&mut file).map_err(cannot)?;
     let mut hasher = blake3::Hasher::new();
-    let kept = backup::export(&*target, &mut hasher).await.map_err(with_causes)?;
+    let order = files::nameless(&spool).map_err(cannot)?;
+    let kept = backup::export(Rows::of(&*target), order, &mut hasher).await.map_err(with_causes)?;
     if hasher.finalize() != expected {
         let (from, to) = (&from.database, &to.database);
         say(&format!("catalog-differs {to} holds {kept} and its own next ids, {from} holds {counts}"));
@@ -101,42 +99,4 @@ fn with_photos_at(settings: &Settings, address: &StoreAddress) -> Result<Setting
         StoreAddress::Catalog(_) => return Err(format!("{address} holds no photos")),
     };
     Ok(Settings { media_storage, media_root, ..settings.clone() })
-}
-
-/// Reports the progress: with a bar on a terminal, else with a line at intervals.
-struct Progress {
-    bar: Option<ProgressBar>,
-    said: Instant,
-}
-
-impl Progress {
-    fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let style = "{bar:40} {pos}/{len} photos  {per_sec}  {eta} left  {msg}";
-            let bar = ProgressBar::new(0);
-            match ProgressStyle::with_template(style) {
-                Ok(style) => bar.with_style(style),
-                Err(_) => bar,
-            }
-        });
-        Self { bar, said: Instant::now() }
-    }
-
-    fn report(&mut self, copied: &Copied) {
-        let Copied { total, seen, copied, bytes, problems } = *copied;
-        if let Some(bar) = &self.bar {
-            bar.set_length(total.max(seen));
-            bar.set_position(seen);
-            bar.set_message(format!("{copied} copied, {} MiB, {problems} problems", bytes >> 20));
-        } else if self.said.elapsed() >= SAY_EVERY {
-            self.said = Instant::now();
-            note(&format!("{seen} of {total} photos: {copied} copied ({bytes} bytes), {problems} problems."));
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish();
-        }
-    }
 }

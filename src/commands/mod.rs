@@ -1,29 +1,39 @@
 //! The operator's commands. They open the stores, report the result, and leave the work to `backup`.
 //!
-//! Output goes to stdout, and messages go to stderr. A command on the whole catalog needs it for itself: only one process can
-//! open sled, and a PostgreSQL catalog that changes during a command would give inconsistent results. Commands on single drafts and
-//! users run while servers with PostgreSQL run.
+//! Output goes to stdout, and messages go to stderr. Export, backup and a check without a repair run beside servers: with an embedded
+//! catalog they ask the one that has it open. Other commands on the whole catalog need it for themselves: only one process can open
+//! sled, and a PostgreSQL catalog that changes during a command would give inconsistent results. Commands on single drafts and users
+//! run while servers with PostgreSQL run.
 
+mod backup_files;
+mod catalog_source;
+mod doctor;
 mod drafts;
 mod files;
 mod find;
 mod healthcheck;
 mod migrate_store;
+mod progress;
 mod rebuild;
 mod renditions;
 mod report;
+mod restore;
 mod salvage;
+mod save;
 mod users;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use self::catalog_source::CatalogSource;
 use self::files::{Input, Output};
-use self::report::{check, note, restore, say, with_causes};
+use self::report::{check, import_rows, note, say, with_causes};
 use crate::auth::Tokens;
-use crate::backup::{self, Checks};
+use crate::backup::{self, Checks, Summary};
 use crate::config::{Settings, StoreAddress};
+use crate::control::Request;
 use crate::model::{DraftId, MediaKey, UserId};
-use crate::stores::{self, Mode, Stores};
+use crate::stores::{self, Mode};
 
 /// An operator's command with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +49,20 @@ pub enum Operation {
     Import {
         /// A file, or `-` for stdin.
         from: String,
+    },
+    /// Saves the catalog and the photos.
+    Backup {
+        /// The directory of the backup.
+        dir: PathBuf,
+        /// Leaves the photos out.
+        catalog_only: bool,
+        /// Removes photos from the backup that no export of it names.
+        prune: bool,
+    },
+    /// Restores catalog and photos from a backup.
+    Restore {
+        /// The directory of the backup.
+        dir: PathBuf,
     },
     /// Checks everything.
     Fsck {
@@ -87,6 +111,8 @@ pub enum Operation {
         /// For how long it is valid.
         ttl: Duration,
     },
+    /// Examines settings, machine and stores.
+    Examine,
     /// Asks the running server whether it works.
     CheckHealth {
         /// Whether its stores work too.
@@ -115,9 +141,11 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
             Operation::Export { output, salvage: false } => export(settings, output).await,
             Operation::Export { output, salvage: true } => salvage::salvage(settings, output),
             Operation::Import { from } => import(settings, from).await,
-            Operation::Fsck { quick, repair } => {
-                fsck(settings, Checks { quick: *quick, repair: *repair }).await
+            Operation::Backup { dir, catalog_only, prune } => {
+                save::backup(settings, dir, *catalog_only, *prune).await
             }
+            Operation::Restore { dir } => restore::restore(settings, dir).await,
+            Operation::Fsck { quick, repair } => fsck(settings, *quick, *repair).await,
             Operation::Rebuild { from, force } => rebuild::rebuild(settings, from, *force).await,
             Operation::MigrateStore { from, to } => {
                 migrate_store::migrate_store(settings, from.as_ref(), to.as_ref()).await
@@ -128,15 +156,17 @@ pub fn run(command: &Operation, settings: &Settings) -> Result<Verdict, String> 
             Operation::DeleteDraft { id } => drafts::delete(settings, *id).await,
             Operation::EraseUser { user } => users::erase(settings, *user).await,
             Operation::IssueToken { user, ttl } => issue_token(settings, *user, *ttl),
+            Operation::Examine => doctor::doctor(settings).await,
             Operation::CheckHealth { ready } => healthcheck::healthcheck(settings, *ready).await,
         }
     })
 }
 
 async fn export(settings: &Settings, output: &str) -> Result<Verdict, String> {
-    let catalog = stores::open_catalog(settings, Mode::Existing).await?;
+    let source = CatalogSource::open(settings, Request::Export).await?;
     let mut output = Output::create(output)?;
-    let counts = backup::export(&*catalog, output.writer()).await.map_err(with_causes)?;
+    let spool = output.spool(settings)?;
+    let (counts, _source) = source.export(spool, output.writer()).await?;
     output.keep()?;
     note(&format!("Exported {counts}."));
     Ok(Verdict::Well)
@@ -147,7 +177,7 @@ async fn import(settings: &Settings, from: &str) -> Result<Verdict, String> {
     // The export is verified before a catalog is created.
     backup::verify(&input.file).map_err(with_causes)?;
     let catalog = stores::open_catalog(settings, Mode::Create).await?;
-    restore(&*catalog, &input.file).await?;
+    import_rows(&*catalog, &input.file).await?;
     Ok(Verdict::Well)
 }
 
@@ -174,8 +204,20 @@ fn issue_token(settings: &Settings, user: u64, ttl: Duration) -> Result<Verdict,
     Ok(Verdict::Well)
 }
 
-async fn fsck(settings: &Settings, checks: Checks) -> Result<Verdict, String> {
-    let Stores { catalog, media } = stores::open(settings, Mode::Existing).await?;
-    let summary = check(&*catalog, &media, checks).await?;
+async fn fsck(settings: &Settings, quick: bool, repair: bool) -> Result<Verdict, String> {
+    let summary = if repair {
+        check_alone(settings, Checks { quick, repair, beside_requests: false }).await?
+    } else {
+        match CatalogSource::ask(settings, Request::Fsck { quick }).await? {
+            Some(server) => catalog_source::checked(server).await?,
+            None => check_alone(settings, Checks { quick, repair, beside_requests: false }).await?,
+        }
+    };
     Ok(if summary.problems == 0 { Verdict::Well } else { Verdict::Problems })
+}
+
+async fn check_alone(settings: &Settings, checks: Checks) -> Result<Summary, String> {
+    let catalog = catalog_source::open_alone(settings).await?;
+    let media = stores::open_media(settings, Mode::Existing).await?;
+    check(&*catalog, &media, checks).await
 }

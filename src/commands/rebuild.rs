@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use super::Verdict;
 use super::files::{self, Input};
-use super::report::{check, note, restore, with_causes};
+use super::report::{check, import_rows, note, with_causes};
 use crate::backup::{self, BackupError, Checks};
 use crate::catalog::{CatalogError, Restorable, Restore, SledCatalog};
 use crate::config::Settings;
@@ -77,10 +77,11 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     if let Some(next_draft_id) = noted {
         skip_ids(&catalog, 1, next_draft_id).await?;
     }
-    restore(&catalog, &input.file).await?;
+    import_rows(&catalog, &input.file).await?;
     // Missing photos are reported. They do not make the rebuild fail.
     let media = stores::open_media(settings, Mode::Create).await?;
-    let found = check(&catalog, &media, Checks { quick: true, repair: false }).await?;
+    let found =
+        check(&catalog, &media, Checks { quick: true, repair: false, beside_requests: false }).await?;
     if found.without_row > 0 {
         let count = found.without_row;
         note(&format!(

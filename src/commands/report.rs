@@ -12,7 +12,7 @@ use crate::stores::Media;
 /// Rows that are imported between two lines of progress.
 const ROWS_PER_LINE: u64 = 10_000;
 
-pub(super) async fn restore(catalog: &dyn Restorable, file: &File) -> Result<(), String> {
+pub(super) async fn import_rows(catalog: &dyn Restorable, file: &File) -> Result<(), String> {
     let mut said = 0;
     let progress = |done: u64, total: u64| {
         if done / ROWS_PER_LINE > said {

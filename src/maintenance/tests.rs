@@ -540,6 +540,21 @@ async fn photo_of_a_live_draft_is_stored_while_other_instances_remove_equal_ones
     assert_no_live_draft_loses_a_photo(catalogs).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn photos_without_a_draft_stay_while_a_backup_holds_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = SledCatalog::open(&dir.path().join("db"), FreeDisk::Bytes(0)).await.unwrap();
+    let instances = Instances::new(vec![Arc::new(catalog)]);
+    let draft = instances.upload(0, &[1], Target::NewDraft).await;
+    instances.catalogs[0].delete_draft(draft.id, None).await.unwrap();
+    let maintenance = &instances.maintenances[0];
+    let hold = maintenance.publisher.hold_removals();
+    assert_eq!(maintenance.remove_unreferenced(&CancellationToken::new()).await.unwrap(), 0);
+    instances.assert_photos_are_stored(&draft).await;
+    drop(hold);
+    assert_eq!(maintenance.remove_unreferenced(&CancellationToken::new()).await.unwrap(), 1);
+}
+
 /// Ends the connection that holds the lock of a photo's key just before the photo's row is removed.
 const LOSE_THE_LOCK: &str = "
     CREATE FUNCTION lose_the_lock() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN

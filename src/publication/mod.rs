@@ -14,6 +14,7 @@ mod local_locks;
 #[cfg(test)]
 mod local_locks_tests;
 mod pending;
+mod removal_hold;
 mod renditions;
 mod unreferenced;
 
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) use self::key_locks::KeyGuard;
 use self::local_locks::KeyLocks;
+use self::removal_hold::RemovalHolds;
 use crate::catalog::{Catalog, CatalogError, ChangeError};
 use crate::media::{MediaError, MediaStore, Publication, Staging};
 use crate::sync;
@@ -32,6 +34,8 @@ pub(crate) struct Publisher {
     store: Arc<dyn MediaStore>,
     catalog: Arc<dyn Catalog>,
     locks: KeyLocks,
+    /// While there is one, photos that no draft has any more keep their rows and files.
+    removal_holds: RemovalHolds,
     /// Publications whose recording has an unknown outcome. A catalog that fails lets no further commits begin, so these
     /// are few.
     pending: Mutex<Vec<Box<dyn Publication>>>,
@@ -75,6 +79,7 @@ impl Publisher {
             store,
             catalog,
             locks: KeyLocks::default(),
+            removal_holds: RemovalHolds::default(),
             pending: Mutex::default(),
             quarantined: Counter::default(),
             renditions_stored: Counter::default(),

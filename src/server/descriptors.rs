@@ -33,7 +33,8 @@ pub fn limit_connections(wanted: usize) -> usize {
 /// Descriptors that are open all the time: database, directories, event queue, standard streams, listener.
 const ALWAYS_OPEN: u64 = 32;
 
-fn connections_for(limit: u64) -> u64 {
+/// Returns how many connections this limit of open files allows.
+pub(crate) fn connections_for(limit: u64) -> u64 {
     (limit - limit / 4).saturating_sub(ALWAYS_OPEN).max(1)
 }
 

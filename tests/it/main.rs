@@ -4,6 +4,8 @@
 
 mod architecture;
 mod backup;
+mod backup_load;
+mod backup_online;
 mod bit_rot;
 mod bucket;
 #[path = "../cluster/mod.rs"]

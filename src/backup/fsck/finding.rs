@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::backup::Counts;
 
 /// The outcome of a finding.
@@ -39,7 +41,7 @@ impl fmt::Display for Finding {
 }
 
 /// Numbers of what was checked, and of findings by outcome.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Summary {
     /// Rows of the catalog.
     pub rows: Counts,

@@ -11,7 +11,7 @@ mod uploads;
 
 pub(crate) use self::finding::{Finding, Outcome, Summary};
 use super::BackupError;
-use super::pages::{each_attempt, each_draft, each_event, each_media, each_source, each_upload};
+use super::pages::Rows;
 use crate::catalog::{Restorable, Restore, State};
 use crate::media::MediaStore;
 use crate::model::{MAX_ID, MediaId};
@@ -24,6 +24,8 @@ pub(crate) struct Checks {
     pub quick: bool,
     /// Repairs what can be repaired without loss.
     pub repair: bool,
+    /// Requests may change the catalog and the stores during the check, but no media row is removed. Without a repair only.
+    pub beside_requests: bool,
 }
 
 /// Checks everything, and calls `report` for each finding as soon as it is found.
@@ -39,8 +41,10 @@ pub(crate) async fn fsck(
     checks: Checks,
     report: impl FnMut(&Finding),
 ) -> Result<Summary, BackupError> {
+    let rows = if checks.beside_requests { Rows::beside_requests(catalog) } else { Rows::of(catalog) };
     let mut fsck = Fsck {
         catalog,
+        all: rows,
         store,
         partial,
         checks,
@@ -54,21 +58,21 @@ pub(crate) async fn fsck(
         let what = "only a part of an export was imported: run the import again";
         fsck.found(Outcome::Problem, "catalog-partial", what.to_owned());
     }
-    each_media(catalog, async |row| fsck.media(row).await).await?;
-    each_draft(catalog, async |row| fsck.draft(&row)).await?;
+    rows.each_media(async |row| fsck.media(row).await).await?;
+    rows.each_draft(async |row| fsck.draft(&row).await).await?;
     fsck.indexes().await?;
-    each_source(catalog, async |known| fsck.source(&known).await).await?;
-    each_attempt(catalog, async |_| {
+    rows.each_source(async |known| fsck.source(&known).await).await?;
+    rows.each_attempt(async |_| {
         fsck.summary.rows.attempts += 1;
         Ok(())
     })
     .await?;
-    each_event(catalog, async |_| {
+    rows.each_event(async |_| {
         fsck.summary.rows.events += 1;
         Ok(())
     })
     .await?;
-    each_upload(catalog, async |row| fsck.upload(&row).await).await?;
+    rows.each_upload(async |row| fsck.upload(&row).await).await?;
     fsck.counters().await?;
     fsck.files().await?;
     fsck.stray_bytes().await?;
@@ -77,6 +81,7 @@ pub(crate) async fn fsck(
 
 struct Fsck<'a, F> {
     catalog: &'a dyn Restorable,
+    all: Rows<'a>,
     store: &'a dyn MediaStore,
     partial: &'a dyn PartialStore,
     checks: Checks,

@@ -23,6 +23,10 @@ impl<F: FnMut(&Finding)> Fsck<'_, F> {
             Err(PartialError::Missing) => {}
             Err(error) => return Err(error.into()),
         }
+        // Its client may have finished or removed it since the row was read.
+        if self.checks.beside_requests && self.catalog.upload(row.id).await?.as_ref() != Some(row) {
+            return Ok(());
+        }
         let mut outcome = Outcome::Problem;
         if self.checks.repair {
             self.catalog.remove_upload(row.id, None).await?;
