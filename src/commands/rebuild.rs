@@ -20,7 +20,7 @@ enum Present {
     /// There is none.
     Nothing,
     /// It is empty, or an interrupted rebuild left it: nothing can be lost.
-    Begun(SledCatalog),
+    Begun(Box<SledCatalog>),
     Works,
     Damaged(String),
     /// It does not open. The disk or its permissions may be the reason.
@@ -43,7 +43,7 @@ pub(super) async fn rebuild(settings: &Settings, from: &str, force: bool) -> Res
     let reason = match look(settings, path).await? {
         Present::Nothing => None,
         Present::Begun(catalog) => {
-            begun = Some(catalog);
+            begun = Some(*catalog);
             None
         }
         Present::Damaged(why) => Some(why),
@@ -112,7 +112,7 @@ async fn look(settings: &Settings, path: &Path) -> Result<Present, String> {
     };
     let present = match is_needed(&catalog).await {
         Ok(true) => Present::Works,
-        Ok(false) => return Ok(Present::Begun(catalog)),
+        Ok(false) => return Ok(Present::Begun(Box::new(catalog))),
         Err(error @ BackupError::Catalog(CatalogError::Corrupt(_))) => Present::Damaged(with_causes(error)),
         Err(error) => Present::Unclear(with_causes(error)),
     };

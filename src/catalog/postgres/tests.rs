@@ -203,7 +203,7 @@ async fn catalog_of_the_first_schema_is_migrated_without_loss() {
 async fn catalogs_of_all_schemas_are_migrated_and_lease_tasks() {
     let Some(cluster) = Cluster::shared() else { return };
     let migrations = migrate::embedded::migrations::runner();
-    let last = migrations.get_migrations().iter().map(|migration| migration.version()).max().unwrap();
+    let last = migrations.get_migrations().iter().map(refinery::Migration::version).max().unwrap();
     for version in 1..=last {
         let url = cluster.database().await;
         let mut client = cluster.client(&url).await;
