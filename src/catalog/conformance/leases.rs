@@ -66,7 +66,8 @@ async fn one_of_many_gets_the_lease(one: Arc<dyn TaskLeases>, other: Arc<dyn Tas
     for round in 0..5 {
         let task = format!("round {round}");
         let takers = (0..16).map(|holder: u64| {
-            let (catalog, task) = (Arc::clone(if holder % 2 == 0 { &one } else { &other }), task.clone());
+            let (catalog, task) =
+                (Arc::clone(if holder.is_multiple_of(2) { &one } else { &other }), task.clone());
             tokio::spawn(async move { catalog.take_lease(&task, holder, LONG).await.unwrap() })
         });
         let taken = futures_util::future::join_all(takers.collect::<Vec<_>>()).await;
