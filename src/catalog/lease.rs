@@ -15,6 +15,22 @@ pub struct TaskLease {
     pub notes: String,
 }
 
+/// Who asks for which lease.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder<'a> {
+    /// The task.
+    pub task: &'a str,
+    /// A number that names the process.
+    pub id: u64,
+}
+
+impl<'a> Holder<'a> {
+    /// Names the process `id`, which does `task`.
+    pub fn new(task: &'a str, id: u64) -> Self {
+        Self { task, id }
+    }
+}
+
 /// The leases of a catalog on background tasks.
 ///
 /// At any time at most one holder has the lease of a task, by the clock of the catalog. A holder that stops renewing it, such as
@@ -24,27 +40,21 @@ pub struct TaskLease {
 /// not happen twice needs a lock too.
 #[async_trait]
 pub trait TaskLeases: Send + Sync {
-    /// Takes the lease of `task` for `lifetime`, unless another holder has it. Returns the notes of the last holder, which are
+    /// Takes the lease of the task for `lifetime`, unless another holder has it. Returns the notes of the last holder, which are
     /// empty for a new task, or `None` if another holder has the lease. A holder may take its own lease again.
     ///
     /// # Errors
     /// The catalog failed. The lease may be taken.
-    async fn take_lease(
-        &self,
-        task: &str,
-        holder: u64,
-        lifetime: Duration,
-    ) -> Result<Option<String>, CatalogError>;
+    async fn take_lease(&self, by: Holder<'_>, lifetime: Duration) -> Result<Option<String>, CatalogError>;
 
-    /// Records `notes`, and extends the lease of `holder` so that it ends in `lifetime`; zero gives it up. Also renews a lease
-    /// that ended, if no other holder took it. Returns false, and changes nothing, if `holder` was not the last to take it.
+    /// Records `notes`, and extends the lease of the holder so that it ends in `lifetime`; zero gives it up. Also renews a lease
+    /// that ended, if no other holder took it. Returns false, and changes nothing, if `by` was not the last to take it.
     ///
     /// # Errors
     /// The catalog failed. The lease may be renewed.
     async fn renew_lease(
         &self,
-        task: &str,
-        holder: u64,
+        by: Holder<'_>,
         lifetime: Duration,
         notes: &str,
     ) -> Result<bool, CatalogError>;

@@ -25,7 +25,7 @@ pub use self::attempt::{Attempt, AttemptRow, Begun, Claim, ClaimedAttempt, NewAt
 pub(crate) use self::attempt::{Claiming, claim_attempt};
 pub use self::change::{Change, ChangeError, Fields};
 pub use self::event::{DueEvent, Event, EventRow, Happening, Subject};
-pub use self::lease::{TaskLease, TaskLeases};
+pub use self::lease::{Holder, TaskLease, TaskLeases};
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
 pub use self::restorable::{Erased, IndexFault, Restorable, Restore, RestoreError, State};
 pub use self::rows::{DraftRow, Row, SourceRow};

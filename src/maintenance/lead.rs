@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::notes::Notes;
 use super::schedule::{FIRST_AFTER, RETRY_AFTER, seconds, time_to_next_run};
 use super::{Maintenance, MaintenanceError};
+use crate::catalog::Holder;
 use crate::error_chain::error_chain;
 
 /// The name of the lease.
@@ -46,7 +47,7 @@ impl Maintenance {
     /// Takes the lease if no other instance has it, and works until it is lost or `stop` is cancelled.
     pub(super) async fn try_to_lead(&self, stop: &CancellationToken) -> Result<(), MaintenanceError> {
         let asked = Instant::now();
-        let Some(notes) = self.leases.take_lease(TASK, self.holder, LEASE).await? else {
+        let Some(notes) = self.leases.take_lease(Holder::new(TASK, self.holder), LEASE).await? else {
             let lease = self.leases.task_lease(TASK).await?;
             self.follow(Notes::parse(&lease.map(|lease| lease.notes).unwrap_or_default()));
             return Ok(());
@@ -64,7 +65,9 @@ impl Maintenance {
         tokio::join!(self.keep_lease(asked + LEASE, &lost), tasks);
         self.leads.store(false, Ordering::Relaxed);
         if stop.is_cancelled() {
-            self.leases.renew_lease(TASK, self.holder, Duration::ZERO, &self.current_notes().text()).await?;
+            self.leases
+                .renew_lease(Holder::new(TASK, self.holder), Duration::ZERO, &self.current_notes().text())
+                .await?;
         }
         Ok(())
     }
@@ -92,7 +95,7 @@ impl Maintenance {
             }
             let asked = Instant::now();
             let notes = self.current_notes().text();
-            let renewal = self.leases.renew_lease(TASK, self.holder, LEASE, &notes);
+            let renewal = self.leases.renew_lease(Holder::new(TASK, self.holder), LEASE, &notes);
             match tokio::time::timeout_at(until, renewal).await {
                 Ok(Ok(true)) => until = asked + LEASE,
                 Ok(Ok(false)) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{PostgresCatalog, rows};
-use crate::catalog::{CatalogError, TaskLease, TaskLeases};
+use crate::catalog::{CatalogError, Holder, TaskLease, TaskLeases};
 
 /// The row is locked before its time is compared, so that of several instances one gets it.
 const TAKE: &str = "
@@ -25,25 +25,19 @@ fn milliseconds(lifetime: Duration) -> f64 {
 
 #[async_trait]
 impl TaskLeases for PostgresCatalog {
-    async fn take_lease(
-        &self,
-        task: &str,
-        holder: u64,
-        lifetime: Duration,
-    ) -> Result<Option<String>, CatalogError> {
-        let (holder, lifetime) = (holder.cast_signed(), milliseconds(lifetime));
+    async fn take_lease(&self, by: Holder<'_>, lifetime: Duration) -> Result<Option<String>, CatalogError> {
+        let (task, holder, lifetime) = (by.task, by.id.cast_signed(), milliseconds(lifetime));
         let taken = self.connections.read_once(TAKE, &[&task, &holder, &lifetime]).await?;
         taken.first().map(|row| rows::column(row, 0)).transpose()
     }
 
     async fn renew_lease(
         &self,
-        task: &str,
-        holder: u64,
+        by: Holder<'_>,
         lifetime: Duration,
         notes: &str,
     ) -> Result<bool, CatalogError> {
-        let (holder, lifetime) = (holder.cast_signed(), milliseconds(lifetime));
+        let (task, holder, lifetime) = (by.task, by.id.cast_signed(), milliseconds(lifetime));
         let renewed = self.connections.read_once(RENEW, &[&task, &holder, &lifetime, &notes]).await?;
         Ok(!renewed.is_empty())
     }

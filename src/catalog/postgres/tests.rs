@@ -12,7 +12,7 @@ use tokio_postgres::SimpleQueryMessage;
 use self::cluster::Cluster;
 use self::proxy::{Fault, Proxy};
 use super::*;
-use crate::catalog::{Fields, NewPhoto, Restore, TaskLeases, conformance};
+use crate::catalog::{Fields, Holder, NewPhoto, Restore, TaskLeases, conformance};
 
 async fn open(url: &str) -> PostgresCatalog {
     PostgresCatalog::open(&url.parse().unwrap(), 8, Schema::Migrate).await.unwrap()
@@ -214,7 +214,7 @@ async fn catalogs_of_all_schemas_are_migrated_and_lease_tasks() {
         let rows = catalog.media_by_key(None, None, 9).await.unwrap();
         assert!(rows.len() == 3 && rows.is_sorted_by_key(|row| row.key), "{version}: {rows:?}");
         assert_eq!(catalog.task_lease("task").await.unwrap(), None);
-        let lease = catalog.take_lease("task", 1, Duration::from_secs(60)).await.unwrap();
+        let lease = catalog.take_lease(Holder::new("task", 1), Duration::from_secs(60)).await.unwrap();
         assert_eq!(lease.as_deref(), Some(""), "{version}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::SledCatalog;
-use crate::catalog::{CatalogError, TaskLease, TaskLeases};
+use crate::catalog::{CatalogError, Holder, TaskLease, TaskLeases};
 
 /// The leases that were taken since the start, by task.
 #[derive(Debug, Default)]
@@ -28,12 +28,8 @@ impl TaskLeaseTable {
 
 #[async_trait]
 impl TaskLeases for SledCatalog {
-    async fn take_lease(
-        &self,
-        task: &str,
-        holder: u64,
-        lifetime: Duration,
-    ) -> Result<Option<String>, CatalogError> {
+    async fn take_lease(&self, by: Holder<'_>, lifetime: Duration) -> Result<Option<String>, CatalogError> {
+        let Holder { task, id: holder } = by;
         let (mut leases, now) = (self.task_leases.lock(), Instant::now());
         let until = now + lifetime;
         let lease = leases.entry(task.to_owned());
@@ -47,13 +43,12 @@ impl TaskLeases for SledCatalog {
 
     async fn renew_lease(
         &self,
-        task: &str,
-        holder: u64,
+        by: Holder<'_>,
         lifetime: Duration,
         notes: &str,
     ) -> Result<bool, CatalogError> {
         let mut leases = self.task_leases.lock();
-        let Some(lease) = leases.get_mut(task).filter(|lease| lease.holder == holder) else {
+        let Some(lease) = leases.get_mut(by.task).filter(|lease| lease.holder == by.id) else {
             return Ok(false);
         };
         lease.until = Instant::now() + lifetime;

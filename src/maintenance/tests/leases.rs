@@ -3,6 +3,7 @@
 use super::super::lead::{LEASE, TASK};
 use super::super::notes::{Notes, Pass};
 use super::*;
+use crate::catalog::Holder;
 
 /// Another instance with the stores of `setup`.
 fn another(setup: &Setup, collects: bool) -> Arc<Maintenance> {
@@ -73,7 +74,14 @@ async fn leader_that_lost_its_lease_stops() {
     let setup = setup().await;
     let maintenance = &setup.maintenance;
     let lost = CancellationToken::new();
-    assert!(maintenance.leases.take_lease(TASK, maintenance.holder + 1, LEASE).await.unwrap().is_some());
+    assert!(
+        maintenance
+            .leases
+            .take_lease(Holder::new(TASK, maintenance.holder + 1), LEASE)
+            .await
+            .unwrap()
+            .is_some()
+    );
     let soon = tokio::time::Instant::now() + Duration::from_millis(20);
     tokio::time::timeout(Duration::from_secs(10), maintenance.keep_lease(soon, &lost)).await.unwrap();
     assert!(lost.is_cancelled());
@@ -103,9 +111,14 @@ async fn next_leader_continues_where_the_last_one_was() {
     let pass = Pass { after: Some(keys[19]), known: 19, missing: 1, ..Pass::default() };
     let notes = Notes { pass: Some(pass), due: u64::MAX, scrubbed_hour: u64::MAX, ..Notes::default() };
     let leases = &setup.maintenance.leases;
-    assert!(leases.take_lease(TASK, setup.maintenance.holder ^ 1, LEASE).await.unwrap().is_some());
     assert!(
-        leases.renew_lease(TASK, setup.maintenance.holder ^ 1, Duration::ZERO, &notes.text()).await.unwrap()
+        leases.take_lease(Holder::new(TASK, setup.maintenance.holder ^ 1), LEASE).await.unwrap().is_some()
+    );
+    assert!(
+        leases
+            .renew_lease(Holder::new(TASK, setup.maintenance.holder ^ 1), Duration::ZERO, &notes.text())
+            .await
+            .unwrap()
     );
     let (stop, leading) = lead(&setup.maintenance).await;
     pass_ends(&setup.maintenance).await;

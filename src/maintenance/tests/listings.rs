@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::super::lead::LEASE;
 use super::super::notes::{Notes, Pass};
 use super::*;
-use crate::catalog::TaskLease;
+use crate::catalog::{Holder, TaskLease};
 use crate::media::{ListPage, MediaObject, Staging, Stored};
 
 type Page = Result<ListPage, MediaError>;
@@ -236,11 +236,11 @@ struct Broken {
 
 #[async_trait]
 impl TaskLeases for Broken {
-    async fn take_lease(&self, _: &str, _: u64, _: Duration) -> Result<Option<String>, CatalogError> {
+    async fn take_lease(&self, _: Holder<'_>, _: Duration) -> Result<Option<String>, CatalogError> {
         Ok(Some(String::new()))
     }
 
-    async fn renew_lease(&self, _: &str, _: u64, _: Duration, _: &str) -> Result<bool, CatalogError> {
+    async fn renew_lease(&self, _: Holder<'_>, _: Duration, _: &str) -> Result<bool, CatalogError> {
         if self.is_silent {
             std::future::pending::<()>().await;
         }
@@ -277,8 +277,8 @@ async fn instance_that_does_not_lead_shows_how_far_the_scrub_of_the_leader_is() 
     let Maintenance { holder, leases, .. } = &*setup.maintenance;
     let hour = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 3600;
     let notes = Notes { scrubbed_hour: hour - 5, ..Notes::default() };
-    assert!(leases.take_lease("maintenance", holder ^ 1, LEASE).await.unwrap().is_some());
-    assert!(leases.renew_lease("maintenance", holder ^ 1, LEASE, &notes.text()).await.unwrap());
+    assert!(leases.take_lease(Holder::new("maintenance", holder ^ 1), LEASE).await.unwrap().is_some());
+    assert!(leases.renew_lease(Holder::new("maintenance", holder ^ 1), LEASE, &notes.text()).await.unwrap());
     setup.maintenance.try_to_lead(&CancellationToken::new()).await.unwrap();
     // The hour may have changed meanwhile.
     assert!((5..=6).contains(&setup.maintenance.figures().scrub_behind));
