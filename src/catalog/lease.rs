@@ -40,24 +40,19 @@ impl<'a> Holder<'a> {
 /// not happen twice needs a lock too.
 #[async_trait]
 pub trait TaskLeases: Send + Sync {
-    /// Takes the lease of the task for `lifetime`, unless another holder has it. Returns the notes of the last holder, which are
+    /// Takes the lease of the task for `term`, unless another holder has it. Returns the notes of the last holder, which are
     /// empty for a new task, or `None` if another holder has the lease. A holder may take its own lease again.
     ///
     /// # Errors
     /// The catalog failed. The lease may be taken.
-    async fn take_lease(&self, by: Holder<'_>, lifetime: Duration) -> Result<Option<String>, CatalogError>;
+    async fn take_lease(&self, by: Holder<'_>, term: Duration) -> Result<Option<String>, CatalogError>;
 
-    /// Records `notes`, and extends the lease of the holder so that it ends in `lifetime`; zero gives it up. Also renews a lease
+    /// Records `notes`, and extends the lease of the holder so that it ends in `term`; zero gives it up. Also renews a lease
     /// that ended, if no other holder took it. Returns false, and changes nothing, if `by` was not the last to take it.
     ///
     /// # Errors
     /// The catalog failed. The lease may be renewed.
-    async fn renew_lease(
-        &self,
-        by: Holder<'_>,
-        lifetime: Duration,
-        notes: &str,
-    ) -> Result<bool, CatalogError>;
+    async fn renew_lease(&self, by: Holder<'_>, term: Duration, notes: &str) -> Result<bool, CatalogError>;
 
     /// Returns the lease of `task`, or `None` if it was never taken.
     ///

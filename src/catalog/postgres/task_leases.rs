@@ -19,26 +19,21 @@ const RENEW: &str = "
     WHERE task = $1 AND holder = $2 RETURNING task";
 const LOOK: &str = "SELECT until > clock_timestamp(), notes FROM task_lease WHERE task = $1";
 
-fn milliseconds(lifetime: Duration) -> f64 {
-    lifetime.as_secs_f64() * 1000.0
+fn milliseconds(term: Duration) -> f64 {
+    term.as_secs_f64() * 1000.0
 }
 
 #[async_trait]
 impl TaskLeases for PostgresCatalog {
-    async fn take_lease(&self, by: Holder<'_>, lifetime: Duration) -> Result<Option<String>, CatalogError> {
-        let (task, holder, lifetime) = (by.task, by.id.cast_signed(), milliseconds(lifetime));
-        let taken = self.connections.read_once(TAKE, &[&task, &holder, &lifetime]).await?;
+    async fn take_lease(&self, by: Holder<'_>, term: Duration) -> Result<Option<String>, CatalogError> {
+        let (task, holder, term) = (by.task, by.id.cast_signed(), milliseconds(term));
+        let taken = self.connections.read_once(TAKE, &[&task, &holder, &term]).await?;
         taken.first().map(|row| rows::column(row, 0)).transpose()
     }
 
-    async fn renew_lease(
-        &self,
-        by: Holder<'_>,
-        lifetime: Duration,
-        notes: &str,
-    ) -> Result<bool, CatalogError> {
-        let (task, holder, lifetime) = (by.task, by.id.cast_signed(), milliseconds(lifetime));
-        let renewed = self.connections.read_once(RENEW, &[&task, &holder, &lifetime, &notes]).await?;
+    async fn renew_lease(&self, by: Holder<'_>, term: Duration, notes: &str) -> Result<bool, CatalogError> {
+        let (task, holder, term) = (by.task, by.id.cast_signed(), milliseconds(term));
+        let renewed = self.connections.read_once(RENEW, &[&task, &holder, &term, &notes]).await?;
         Ok(!renewed.is_empty())
     }
 

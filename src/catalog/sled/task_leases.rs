@@ -28,10 +28,10 @@ impl TaskLeaseTable {
 
 #[async_trait]
 impl TaskLeases for SledCatalog {
-    async fn take_lease(&self, by: Holder<'_>, lifetime: Duration) -> Result<Option<String>, CatalogError> {
+    async fn take_lease(&self, by: Holder<'_>, term: Duration) -> Result<Option<String>, CatalogError> {
         let Holder { task, id: holder } = by;
         let (mut leases, now) = (self.task_leases.lock(), Instant::now());
-        let until = now + lifetime;
+        let until = now + term;
         let lease = leases.entry(task.to_owned());
         let lease = lease.or_insert_with(|| Held { holder, until: now, notes: String::new() });
         if lease.until > now && lease.holder != holder {
@@ -41,17 +41,12 @@ impl TaskLeases for SledCatalog {
         Ok(Some(lease.notes.clone()))
     }
 
-    async fn renew_lease(
-        &self,
-        by: Holder<'_>,
-        lifetime: Duration,
-        notes: &str,
-    ) -> Result<bool, CatalogError> {
+    async fn renew_lease(&self, by: Holder<'_>, term: Duration, notes: &str) -> Result<bool, CatalogError> {
         let mut leases = self.task_leases.lock();
         let Some(lease) = leases.get_mut(by.task).filter(|lease| lease.holder == by.id) else {
             return Ok(false);
         };
-        lease.until = Instant::now() + lifetime;
+        lease.until = Instant::now() + term;
         notes.clone_into(&mut lease.notes);
         Ok(true)
     }
