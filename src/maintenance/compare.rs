@@ -44,7 +44,8 @@ impl Maintenance {
         let pass = self.with_notes(|notes| notes.pass.get_or_insert_default().clone());
         let garbage = Garbage::new(self.catalog.created().await?);
         let mut pages = self.store.list_by_key(pass.after);
-        let mut progress = Progress { pass, missing: self.missing.search(), garbage };
+        let missing = self.missing.search(pass.after);
+        let mut progress = Progress { pass, missing, garbage };
         loop {
             if !self.pacer.take(self.requests.list, stop).await {
                 return Ok(None);

@@ -41,6 +41,8 @@ struct Register {
 pub(super) struct Found {
     /// Those that were known before.
     known: BTreeSet<MediaKey>,
+    /// Those that were known to be damaged before the search reached them.
+    damaged: BTreeSet<MediaKey>,
     /// Length by key.
     named: BTreeMap<MediaKey, u64>,
 }
@@ -70,9 +72,15 @@ impl Missing {
         (register.beyond, register.shared) = (0, count);
     }
 
-    /// Begins a search.
-    pub(super) fn search(&self) -> Found {
-        Found { known: self.lock().named.keys().copied().collect(), named: BTreeMap::new() }
+    /// Begins a search, or continues one with the keys after `after`.
+    pub(super) fn search(&self, after: Option<MediaKey>) -> Found {
+        let register = self.lock();
+        let is_ahead = |key: &MediaKey| Some(*key) > after;
+        Found {
+            known: register.named.keys().copied().collect(),
+            damaged: register.damaged.iter().copied().filter(is_ahead).collect(),
+            named: BTreeMap::new(),
+        }
     }
 
     /// Returns the keys of the missing photos that are known by name.
@@ -187,12 +195,17 @@ impl Maintenance {
             (register.named, register.beyond, register.shared) = (found.named, beyond, 0);
             register.damaged.iter().copied().collect()
         };
-        // A photo in quarantine that is still referred to is counted as missing from now on.
         for key in damaged {
             if !self.pacer.take(self.requests.verify, stop).await {
                 break;
             }
-            if self.store.verify(key).await? != Integrity::Damaged {
+            let is_settled = match self.store.verify(key).await? {
+                Integrity::Whole => true,
+                // It is in quarantine. The search counted it, or found no row of it, unless it went there meanwhile.
+                Integrity::Missing => found.damaged.contains(&key),
+                Integrity::Damaged => false,
+            };
+            if is_settled {
                 self.missing.remove_damaged(key);
             }
         }

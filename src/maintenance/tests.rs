@@ -29,9 +29,9 @@ struct Setup {
     dir: tempfile::TempDir,
 }
 
-/// Waits up to ten seconds until `condition` is true.
+/// Waits up to a minute until `condition` is true.
 async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while !condition().await {
         assert!(tokio::time::Instant::now() < deadline, "{what}");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
@@ -126,6 +126,32 @@ async fn with_photos(kept: usize, garbage: usize) -> Setup {
         setup.publish(&format!("garbage {n}")).await;
     }
     setup
+}
+
+#[tokio::test]
+async fn photo_that_the_scrub_quarantines_after_it_was_listed_stays_counted() {
+    let setup = Arc::new(without_grace().await);
+    let damaged = setup.publish_and_record("damaged").await;
+    std::fs::write(setup.path(damaged), "damagEd").unwrap();
+    let itself = Arc::new(std::sync::OnceLock::<Arc<Maintenance>>::new());
+    let scrub = {
+        let itself = Arc::clone(&itself);
+        async move {
+            let stop = CancellationToken::new();
+            itself.get().unwrap().scrub(SystemTime::now(), &stop).await.unwrap();
+        }
+    };
+    let list = list_then(&stored(&setup).await, scrub.boxed());
+    let (maintenance, _) = with_lists(&setup, vec![list]);
+    itself.set(Arc::clone(&maintenance)).ok().unwrap();
+    for pass in 1..=2 {
+        maintenance.compare(&CancellationToken::new()).await.unwrap().unwrap();
+        assert_eq!(maintenance.missing().await, 1, "after pass {pass}");
+    }
+    assert!(!setup.path(damaged).exists());
+    setup.publish("damaged").await;
+    maintenance.compare(&CancellationToken::new()).await.unwrap().unwrap();
+    assert_eq!(maintenance.missing().await, 0);
 }
 
 #[tokio::test]
