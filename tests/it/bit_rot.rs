@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bucket::Bucket;
-use crate::support::{Server, file, form, photo, photo_numbered, sha256};
+use crate::support::{PATIENCE, Server, file, form, photo, photo_numbered, sha256};
 use crate::{deduplication, s3};
 
 fn flip_a_byte(path: &Path) {
@@ -34,7 +34,7 @@ async fn is_whole(server: &Server, url: &str) -> bool {
 
 /// Waits until the photo is not served any more.
 async fn until_404(server: &Server, url: &str) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while server.get(url).await.status() != 404 {
         assert!(tokio::time::Instant::now() < deadline, "the scrub must find the damage");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -43,7 +43,7 @@ async fn until_404(server: &Server, url: &str) {
 
 /// Waits until the server has checked whether missing photos are back.
 async fn until_ready(server: &Server, expected: &Value) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while server.ready().await != (200, expected.clone()) {
         assert!(tokio::time::Instant::now() < deadline, "{:?}", server.ready().await);
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -119,7 +119,7 @@ async fn pipe_or_directory_instead_of_a_photo_is_404_and_replaced_by_upload() {
     for make in makers {
         std::fs::remove_file(&path).unwrap();
         make();
-        let asked = tokio::time::timeout(Duration::from_secs(10), server.get(&url)).await.unwrap();
+        let asked = tokio::time::timeout(PATIENCE, server.get(&url)).await.unwrap();
         assert_eq!(asked.status(), 404);
         assert_eq!(upload(&server).await, url);
         assert!(is_whole(&server, &url).await);

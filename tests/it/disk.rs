@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::common::skip;
-use crate::support::{BOUNDARY, Server, UPLOAD, file, form, photo_numbered, sha256};
+use crate::support::{BOUNDARY, PATIENCE, Server, UPLOAD, file, form, photo_numbered, sha256};
 
 /// Starts a server with its data in a tmpfs of this many MiB, in its own mount namespace. Returns `None` where that
 /// is not permitted.
@@ -127,7 +127,7 @@ async fn full_disk_is_507_and_recovers_without_a_restart() {
 
 /// Waits until the server has seen that there is space.
 async fn until_ready(server: &Server) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while server.get("/api/v1/ready").await.status() != 200 {
         assert!(Instant::now() < deadline, "the server must be ready again");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -240,7 +240,7 @@ async fn down(server: &Server) -> Value {
 
 /// Uploads until one is refused with `status`. The server caches a good check for a tenth of a second.
 async fn refused_eventually(server: &Server, status: u16) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     for number in 1000.. {
         let (got, problem) = server.upload(form(&[file(&photo_numbered(64, 48, number))])).await;
         if got == status {

@@ -27,7 +27,7 @@ use self::client::{Client, Run};
 pub(crate) use self::gallery::Gallery;
 use self::gallery::MediaIds;
 use crate::cluster::Cluster;
-use crate::support::{Server, binary, files_below};
+use crate::support::{PATIENCE, Server, binary, files_below};
 
 const SEQUENCES: usize = 5;
 const CLIENTS: usize = 4;
@@ -119,7 +119,7 @@ impl Place {
         let Some((cluster, url)) = &self.database else { return };
         let client = cluster.client(url).await;
         let own = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1";
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         while client.query_one(own, &[&server_name(number)]).await.unwrap().get::<_, i64>(0) > 0 {
             assert!(tokio::time::Instant::now() < deadline, "a transaction of a killed server does not end");
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -105,6 +105,7 @@ async fn forged_forwarded_for_prefix_gives_no_second_quota() {
     ] {
         assert_eq!(ask(header), "429", "{}", header.escape_ascii());
     }
+    server.logs(&["client=203.0.113.7"]).await;
     let is_other = |line: &String| line.contains("client=") && !line.contains("client=203.0.113.7");
     assert!(!server.output().iter().any(is_other), "{:?}", server.output());
 }

@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::deduplication::recognised;
-use crate::support::{Server, binary, distinct, eventually, field, file, form, photo, photo_numbered};
+use crate::support::{
+    PATIENCE, Server, binary, distinct, eventually, field, file, form, photo, photo_numbered,
+};
 
 fn database(url: &str) -> [(&str, &str); 1] {
     [("DATABASE_URL", url)]
@@ -219,7 +221,7 @@ async fn killed_database_loses_no_draft() {
             if (ready.status().as_u16(), listing.status().as_u16()) == (503, 503) {
                 break (ready, listing);
             }
-            assert!(killed.elapsed() < Duration::from_secs(10), "the outage must be noticed");
+            assert!(killed.elapsed() < PATIENCE, "the outage must be noticed");
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         assert!(listing.headers().contains_key("retry-after"));
@@ -228,7 +230,7 @@ async fn killed_database_loses_no_draft() {
         let running = Instant::now();
         for server in servers.iter() {
             while server.upload(form(&[file(&photo(48, 36))])).await.0 != 201 {
-                assert!(running.elapsed() < Duration::from_secs(10), "recovery takes too long");
+                assert!(running.elapsed() < PATIENCE, "recovery takes too long");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -267,7 +269,7 @@ async fn server_starts_without_its_database_and_connects_later() {
     assert_eq!((status, retry), (503, true), "{problem}");
     assert_eq!(server.files(), Vec::<String>::new());
     cluster.run(&[]);
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while server.get("/api/v1/ready").await.status() != 200 {
         assert!(Instant::now() < deadline, "the database was not found in time");
         tokio::time::sleep(Duration::from_millis(50)).await;

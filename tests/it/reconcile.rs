@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Server, binary, file, files_below, form, photo_numbered};
+use crate::support::{PATIENCE, Server, binary, file, files_below, form, photo_numbered};
 
 /// Returns the data of a server that stored drafts in two runs, so that the catalog has a snapshot and a log after it.
 async fn data(drafts: usize) -> (Arc<TempDir>, Vec<Value>) {
@@ -35,7 +35,7 @@ async fn ready(server: &Server) -> Value {
 }
 
 async fn eventually_ready(server: &Server, expected: Value) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = ready(server).await;
         if answer == expected {
@@ -106,7 +106,7 @@ async fn startup_removes_photos_of_failed_uploads_and_nothing_else() {
 async fn failed_start(dir: &Path) -> (Option<i32>, String) {
     let mut command = binary(dir);
     let mut child = command.env("PORT", "0").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();

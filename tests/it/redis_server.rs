@@ -46,7 +46,7 @@ fn run(program: &str, port: u16) -> Child {
     let mut command = Command::new(program);
     command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port_text]);
     let child = command.stdout(Stdio::null()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < deadline, "redis-server must listen");
         std::thread::sleep(Duration::from_millis(20));

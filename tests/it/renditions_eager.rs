@@ -192,8 +192,7 @@ async fn renditions_that_cannot_be_stored_fail_no_upload() {
     assert_eq!(server.labelled_metric("renditions_eager_lost_total").await, 2);
     assert_eq!(server.labelled_metric("renditions_eager_total").await, 2, "those of the other photo");
     assert_eq!(files_below(&server.media_root().join(".staging")), Vec::<String>::new());
-    let log = server.output();
-    assert!(log.iter().any(|line| line.contains("renditions were not stored with their photos")), "{log:?}");
+    server.logs(&["renditions were not stored with their photos"]).await;
     std::fs::remove_file(foreign).unwrap();
     let url = media["renditions"][0]["url"].as_str().unwrap();
     assert_eq!(server.get(url).await.status(), 200, "the first request makes it");

@@ -8,7 +8,7 @@ use reqwest::{Client, Method, redirect};
 use serde_json::Value;
 
 use crate::bucket::{ACCESS_KEY, BUCKET, Bucket, Line, SECRET_KEY};
-use crate::support::{Server, binary, eventually, file, form, photo, photo_numbered, sha256};
+use crate::support::{PATIENCE, Server, binary, eventually, file, form, photo, photo_numbered, sha256};
 
 /// Settings of a server whose photos are in this bucket.
 pub(crate) fn settings<'a>(endpoint: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
@@ -157,7 +157,7 @@ async fn until_stored(server: &Server, number: usize) -> (u16, Value) {
     let begun = Instant::now();
     loop {
         let stored = server.upload(form(&[file(&photo_numbered(200, 150, number))])).await;
-        if stored.0 == 201 || begun.elapsed() > Duration::from_secs(10) {
+        if stored.0 == 201 || begun.elapsed() > PATIENCE {
             return stored;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -182,7 +182,7 @@ async fn failing_bucket_gives_503_and_loses_nothing_acknowledged() {
                     let body = form(&[file(&photo_numbered(200 + n, 150 + round % 100, round))]);
                     let begun = Instant::now();
                     let answer = server.post(body).await;
-                    assert!(begun.elapsed() < Duration::from_secs(20), "no request may hang");
+                    assert!(begun.elapsed() < PATIENCE, "no request may hang");
                     match answer.status().as_u16() {
                         201 => {
                             stored.push(url(&answer.json().await.unwrap()));

@@ -17,6 +17,9 @@ use tempfile::TempDir;
 
 use crate::common::report_skipped;
 
+/// How long a test waits for what must happen. Much longer than it takes, because a loaded machine is no failure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 pub(crate) const UPLOAD: &str = "/api/v1/ingest/upload";
 pub(crate) const BOUNDARY: &str = "----test-boundary";
 
@@ -56,7 +59,7 @@ impl Server {
                 }
             }
         });
-        is_ready.recv_timeout(Duration::from_secs(30)).expect("the ready line must appear");
+        is_ready.recv_timeout(PATIENCE).expect("the ready line must appear");
         let port = output.lock().unwrap().iter().find_map(|line| {
             let (_, rest) = line.split_once("listening on http://127.0.0.1:")?;
             rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
@@ -80,6 +83,12 @@ impl Server {
 
     pub(crate) fn output(&self) -> Vec<String> {
         self.output.lock().unwrap().clone()
+    }
+
+    /// Waits until a line of the log has all of `texts`. Lines are written by a thread of their own, maybe after the response.
+    pub(crate) async fn logs(&self, texts: &[&str]) {
+        let is_logged = || self.output().iter().any(|line| texts.iter().all(|text| line.contains(text)));
+        eventually(&format!("a line with {texts:?}"), is_logged).await;
     }
 
     pub(crate) fn media_root(&self) -> PathBuf {
@@ -278,7 +287,7 @@ pub(crate) fn read_all(socket: &mut TcpStream) -> String {
 
 /// Waits until `condition` is true, or a minute: far longer than any condition takes on a loaded machine.
 pub(crate) async fn eventually(what: &str, condition: impl FnMut() -> bool) {
-    within(Duration::from_secs(60), what, condition).await;
+    within(PATIENCE, what, condition).await;
 }
 
 /// Waits at most `limit` until `condition` is true.
