@@ -1,4 +1,5 @@
-//! Tests of the pool on the threads of the system. They are not a module of `pool.rs`, which `pool_model.rs` compiles once more.
+//! Tests of the pool with real threads. They are no submodule of `pool.rs`: `pool_model.rs` compiles that file a second time,
+//! for a model checker, and would compile these tests too.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,7 +41,7 @@ async fn occupy(pool: &Arc<Pool>) -> std::sync::mpsc::Sender<()> {
     release
 }
 
-/// Lets a job wait that notes its name when it runs.
+/// Adds a job that appends `name` to `ran` when it runs. Returns when the job waits in the queue, or was refused.
 async fn line_up(
     pool: &Arc<Pool>,
     of: u8,
@@ -102,7 +103,7 @@ async fn lines_take_turns() {
     for job in jobs {
         assert_eq!(job.await.unwrap(), Ok(()));
     }
-    // The exact order depends on microseconds that the jobs took; the tests of the queue fix it.
+    // The exact order depends on how long each job took. `fair_queue` has tests of it.
     let ran = ran.lock().unwrap().clone();
     let place = |name: u32| ran.iter().position(|ran| *ran == name).unwrap();
     assert_eq!((ran.len(), ran[0]), (7, 10));
@@ -198,7 +199,7 @@ async fn job_that_waits_for_memory_leaves_its_worker_to_others() {
     for _ in 0..20 {
         let small = |turn: &mut Turn<'_>| Step::Done(turn.lend(200));
         assert_eq!(pool.run(client(3), COST, small).await, Ok(true));
-        // The result is there a moment before its memory is.
+        // A job gives its memory back a moment after its result.
         while pool.lent() > 800 {
             tokio::task::yield_now().await;
         }

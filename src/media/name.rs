@@ -11,24 +11,23 @@ struct Format {
     content_type: &'static str,
 }
 
-/// The format of every photo that is stored today. What `imaging/finish.rs` encodes has this format.
+/// The format of all stored photos. `imaging/finish.rs` encodes them.
 const STORED: Format = Format { extension: ".jpg", content_type: "image/jpeg" };
 
 /// The name of a stored photo: its key and the extension of its format, as in `<sha256>.jpg`.
 ///
-/// All photos have one format, so a name contains only the key. A second format would need the format in this type
-/// and in the media row.
+/// All photos have one format, so the key is enough. With a second format, this type and the media row would contain the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MediaName(MediaKey);
 
 impl MediaName {
-    /// The content type of every photo that is stored today.
+    /// The content type of all stored photos.
     pub(crate) const CONTENT_TYPE: &'static str = STORED.content_type;
-    /// The file extension of every photo that is stored today, with its dot.
+    /// The file extension of all stored photos, with its dot.
     pub(crate) const EXTENSION: &'static str = STORED.extension;
 
-    /// How long a cache may keep a photo: for ever, because its name is the hash of its bytes. The same holds for renditions:
-    /// each shows the same photo, whichever version of this server made it.
+    /// The `Cache-Control` of photos and renditions (RFC 8246). A photo never changes, because its name is the hash of its
+    /// bytes. A rendition that another version of this server makes may differ in its bytes, but it shows the same photo.
     pub(crate) const CACHE_CONTROL: &'static str = "public, max-age=31536000, immutable";
 
     /// The key of the photo.
@@ -51,12 +50,12 @@ impl MediaName {
         Self::CACHE_CONTROL
     }
 
-    /// A second name for the same bytes, as in `<sha256>.<tag>.jpg`.
+    /// Returns the name of another file with the same bytes, as in `<sha256>.<tag>.jpg`.
     pub(super) fn tagged(self, tag: impl fmt::Display) -> String {
         format!("{}.{tag}{}", self.0, self.extension())
     }
 
-    /// Reads a [`tagged`](Self::tagged) name.
+    /// Returns the name without its tag, if `name` is a [`tagged`](Self::tagged) one.
     pub(super) fn of_tagged(name: &str) -> Option<Self> {
         let (key, tag) = name.split_once('.')?;
         let name = Self(key.parse().ok()?);
@@ -91,8 +90,8 @@ impl FromStr for MediaName {
     }
 }
 
-/// The name of a smaller copy of a photo, as in `<sha256>/<longer side>.jpg`. It is the same in URLs, directories and buckets,
-/// so a web server or a CDN can read a store by itself.
+/// The name of a smaller copy of a photo, as in `<sha256>/<longer side>.jpg`. URLs, directories and buckets use the same name,
+/// so that a web server or a CDN can serve copies without this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct RenditionName {
     /// The key of the photo.

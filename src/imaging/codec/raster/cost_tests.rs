@@ -1,4 +1,4 @@
-//! Files that are made to be expensive: each is refused, or stops with its budget.
+//! Tests with files that would cost much memory or time: what is decoded, what is refused, and how often decoders check the budget.
 #![allow(clippy::cast_possible_truncation, reason = "of bits and bytes")]
 
 use std::cell::Cell;
@@ -13,7 +13,7 @@ const RECIPE: Recipe = Recipe {
     ..Recipe::TEST
 };
 
-/// Encodes a photo as the image pool does. Returns it with the memory that it declared.
+/// Makes a photo of a file as the image pool does. Returns it with the memory that was declared for it beforehand.
 fn make(format: Format, file: &[u8], is_abandoned: &dyn Fn() -> bool) -> (Result<Encoded, ImageError>, u64) {
     let budget = WorkBudget::new(&RECIPE, is_abandoned);
     match inspect(format, file, &RECIPE, &budget) {
@@ -29,7 +29,7 @@ fn make(format: Format, file: &[u8], is_abandoned: &dyn Fn() -> bool) -> (Result
     }
 }
 
-/// Writes bits from the lowest of each byte on.
+/// Writes bits. The first bit of a byte is its lowest.
 #[derive(Default)]
 struct BitWriter {
     bytes: Vec<u8>,
@@ -47,16 +47,17 @@ impl BitWriter {
         }
     }
 
-    /// Writes a code of one symbol.
+    /// Writes a prefix code with one symbol (WebP lossless specification, section 6.2.1).
     fn single(&mut self, symbol: usize) {
         self.put(0b101, 3);
         self.put(symbol, 8);
     }
 
-    /// Writes a code of 256 symbols of eight bits each: 49 bits that require a table of 512 bytes.
+    /// Writes a prefix code with 256 symbols of eight bits each. These 53 bits require a table of 512 bytes.
     fn bytewise(&mut self) {
         self.put(0, 1);
-        // Twelve lengths of the code of lengths. Only the twelfth, that of "eight", is not zero.
+        // A prefix code is sent as lengths, which have a prefix code of their own. It has twelve lengths of three bits here.
+        // Only the last is not zero, that of the symbol "eight bits".
         self.put(8, 4);
         self.put(1 << 33, 36);
         self.put(1, 1);
@@ -64,13 +65,13 @@ impl BitWriter {
         self.put(254, 8);
     }
 
-    /// Writes a group of codes with tables of 2 kB: literals of eight bits for each channel.
+    /// Writes a group of five prefix codes. The four for colours have tables of 512 bytes each.
     fn group(&mut self) {
         (0..4).for_each(|_| self.bytewise());
         self.single(0);
     }
 
-    /// Writes a literal of such a code.
+    /// Writes a symbol of a [`bytewise`](Self::bytewise) code.
     fn literal(&mut self, byte: usize) {
         self.put(usize::from((byte as u8).reverse_bits()), 8);
     }
@@ -87,10 +88,10 @@ fn webp(side: usize, stream: BitWriter) -> Vec<u8> {
     [b"RIFF\0\0\0\0WEBPVP8L", &length[..], &data].concat()
 }
 
-/// Returns a picture of `side` x `side` pixels in blocks of 4 x 4. The blocks use the groups of codes `names` in turn.
+/// Returns a picture of `side` x `side` pixels. Each block of 4 x 4 pixels uses the next number of `names` as its group of codes.
 fn webp_of_groups(side: usize, names: &[usize]) -> Vec<u8> {
     let mut stream = BitWriter::default();
-    // No transform and no cache; groups of codes for blocks of four pixels.
+    // No transform, no colour cache, and a group of codes for each block of 4 x 4 pixels.
     stream.put(0b100, 3);
     stream.put(0, 3);
     stream.put(0, 1);
@@ -172,7 +173,7 @@ fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
 
 /// Returns a zlib stream of `raw` after `blocks` empty blocks of ten bits each, with the fixed codes.
 fn zlib(raw: &[u8], blocks: usize) -> Vec<u8> {
-    // Four blocks fill five bytes.
+    // Four blocks of ten bits fill five bytes.
     let empty = (0..4).fold(0u64, |bits, block| bits | 2 << (10 * block)).to_le_bytes();
     let length = u16::try_from(raw.len()).unwrap();
     let (a, b) = raw.iter().fold((1, 0), |(a, b), byte| {
@@ -188,7 +189,7 @@ fn zlib(raw: &[u8], blocks: usize) -> Vec<u8> {
     stream
 }
 
-/// Returns small pictures in files of some hundred kilobytes. No decoder may read any of them to its end at once.
+/// Returns long files with pictures of one pixel. A decoder must check its budget several times in each.
 fn long_files() -> Vec<(Format, &'static str, Vec<u8>)> {
     const LEN: usize = 600_000;
     let row = b"\0\x80";

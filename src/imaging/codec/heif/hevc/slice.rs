@@ -6,11 +6,12 @@ use super::sps::{self, Sps};
 use crate::imaging::codec::heif::boxes::Bits;
 use crate::imaging::error::ImageError;
 
-/// Types of NAL units of pictures that need no other picture, and of those that reset the decoder.
+/// Types of NAL units of pictures that refer to no other picture (IRAP, table 7-1).
 const INTRA_PICTURES: std::ops::RangeInclusive<u8> = 16..=23;
+/// Those of pictures that reset the decoder (IDR). Their headers name no reference pictures.
 const RESETS: [u8; 2] = [19, 20];
 
-/// What all segments of a slice share.
+/// The part of a header that all segments of a slice share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Slice {
     /// First block of the slice in raster order.
@@ -35,7 +36,7 @@ pub(super) struct Segment {
     pub(super) data: usize,
 }
 
-/// Returns the number of the picture parameter set of a segment.
+/// Returns the number of the picture parameter set that a segment uses.
 pub(super) fn pps_id(kind: u8, payload: &[u8]) -> Result<u32, ImageError> {
     let mut bits = Bits::new(payload);
     bits.skip(1 + usize::from(INTRA_PICTURES.contains(&kind)))?;
@@ -43,7 +44,8 @@ pub(super) fn pps_id(kind: u8, payload: &[u8]) -> Result<u32, ImageError> {
 }
 
 impl Segment {
-    /// Reads the header of a segment from the payload of a NAL unit of this type. `before` is the slice of the segment before.
+    /// Reads the header of a segment. `kind` is the type of its NAL unit. A dependent segment continues the slice of the previous
+    /// segment, which is `before`.
     pub(super) fn read(
         kind: u8,
         payload: &[u8],
@@ -74,7 +76,7 @@ impl Segment {
             Slice::read(bits, kind, first, sps, pps)?
         };
         if pps.has_tiles || pps.wavefront {
-            // The substreams follow each other, so their sizes are not needed.
+            // These are the sizes of substreams. The decoder reads one after the other and finds their ends itself.
             let count = bits.golomb()? as usize;
             if count > 0 {
                 let len = bits.golomb()? as usize;
@@ -130,7 +132,7 @@ impl Slice {
     }
 }
 
-/// Skips the pictures that later ones refer to.
+/// Skips the lists of reference pictures. An intra picture may have them in its header, although it does not use them.
 fn references(bits: &mut Bits<'_>, sps: &Sps) -> Result<(), ImageError> {
     bits.skip(sps.order_bits)?;
     if !bits.flag()? {

@@ -1,4 +1,4 @@
-//! Encodes a picture, MCU by MCU.
+//! Encodes a picture in MCUs (minimum coded units, ITU-T T.81 section A.2): 16 x 16 pixels, because chroma is subsampled 4:2:0.
 
 use super::bits::{Codes, Writer};
 use super::direct::Direct;
@@ -27,7 +27,8 @@ pub(super) struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Encodes the picture to a file. `transform` transforms two blocks of samples.
+    /// Encodes the picture to a file, with Huffman tables that are optimal for it. Symbols are collected first, because the
+    /// tables depend on their counts. `transform` is the DCT and quantisation of two blocks.
     #[inline(always)]
     pub(super) fn encode(
         &self,
@@ -40,7 +41,8 @@ impl Frame<'_> {
         let tables = CLASSES.map(|class| Table::best(&counts[class.start()..][..256]));
         let codes = Codes::of(&tables);
         let bytes = codes.bytes(&counts);
-        // Capacity for the header, and for stuffing after one byte in 64, about four times what photos need.
+        // 1024 bytes are enough for the header. A byte FF is followed by a stuffed byte (section F.1.2.3): one byte in 64 is about
+        // four times as many as photos have.
         let mut out = Vec::with_capacity(1024 + bytes + bytes / 64);
         markers::head(&mut out, self.size, &self.quants, tables.each_ref());
         let mut writer = Writer::new(symbols.scratch(Writer::room(SEGMENT / 4)));
@@ -50,8 +52,8 @@ impl Frame<'_> {
         out
     }
 
-    /// Encodes the picture to a file in one pass, with tables that have a code for every symbol. With `TURNED`, the rows of the
-    /// planes are the columns of the picture.
+    /// Encodes the picture to a file in one pass, with the standard tables, which have a code for every symbol. With `TURNED`,
+    /// the planes are transposed: their rows are the columns of the picture.
     #[inline(always)]
     pub(super) fn encode_once<const TURNED: bool>(
         &self,
@@ -60,7 +62,7 @@ impl Frame<'_> {
     ) -> Vec<u8> {
         let tables = standard::tables();
         let codes = Codes::of(&tables);
-        // Most photos have less than two bits for a pixel.
+        // Most photos need less than two bits per pixel. Others grow the buffer.
         let pixels = usize::from(self.size[0]) * usize::from(self.size[1]);
         let mut out = Vec::with_capacity(1024 + pixels / 4);
         markers::head(&mut out, self.size, &self.quants, tables.each_ref());
@@ -84,10 +86,10 @@ impl Frame<'_> {
         let mut levels = [0; 3];
         for y in (0..height).step_by(MCU) {
             for x in (0..width).step_by(MCU) {
-                // Loops keep one call site, which the compiler then inlines.
+                // `transform` and `add` are called at one place each, so that the compiler inlines them.
                 for part in 0..3 {
                     let (is_luma, upper) = (part < 2, y + 8 * part);
-                    // These blocks contain no pixel.
+                    // Blocks outside the picture have no pixel. They are coded as the shortest block that there is.
                     if is_luma && upper >= height {
                         symbols.add_dummy(LUMA);
                         symbols.add_dummy(LUMA);
@@ -140,6 +142,7 @@ impl Frame<'_> {
     }
 }
 
+/// Returns eight rows of `WIDTH` samples at `x`, `y`, or `None` if they are not all in the plane.
 #[inline(always)]
 fn cut<const WIDTH: usize>(plane: &Plane, x: usize, y: usize) -> Option<[[u8; WIDTH]; 8]> {
     if x + WIDTH > plane.width {
