@@ -37,22 +37,25 @@ pub(crate) async fn stream(
     .await
 }
 
-/// The kinds of lines before the header, in the order in which they are read.
-const SPOOLED: usize = 4;
-/// The order of these kinds in an export: drafts, sources, attempts, events.
-const ORDER: [usize; SPOOLED] = [1, 3, 0, 2];
+/// The kinds of lines before the header, numbered in the order in which they are read.
+const ATTEMPTS: usize = 0;
+const DRAFTS: usize = 1;
+const EVENTS: usize = 2;
+const SOURCES: usize = 3;
+/// The order of these kinds in an export.
+const ORDER: [usize; 4] = [DRAFTS, SOURCES, ATTEMPTS, EVENTS];
 
 /// The lines of one kind.
 #[derive(Debug, Default, Clone, Copy)]
 struct Section {
-    rows: u64,
+    counts: Counts,
     bytes: u64,
 }
 
 /// Makes an export of lines in the order in which they are read.
 pub(crate) struct Assembler<W> {
     spool: BufWriter<File>,
-    sections: [Section; SPOOLED],
+    sections: [Section; ORDER.len()],
     last: usize,
     out: Out<W>,
 }
@@ -68,7 +71,7 @@ impl<W: Write> Assembler<W> {
     pub(crate) fn new(spool: File, out: W) -> Self {
         Self {
             spool: BufWriter::new(spool),
-            sections: [Section::default(); SPOOLED],
+            sections: [Section::default(); ORDER.len()],
             last: 0,
             out: Out::Waiting(out),
         }
@@ -85,11 +88,12 @@ impl<W: Write> Assembler<W> {
     }
 
     fn add(&mut self, line: &Line) -> Result<(), BackupError> {
-        let kind = match line {
-            Line::Attempt(_) => 0,
-            Line::Draft(_) => 1,
-            Line::Event(_) => 2,
-            Line::Source(_) => 3,
+        let none = Counts::default();
+        let (kind, one) = match line {
+            Line::Attempt(_) => (ATTEMPTS, Counts { attempts: 1, ..none }),
+            Line::Draft(_) => (DRAFTS, Counts { drafts: 1, ..none }),
+            Line::Event(_) => (EVENTS, Counts { events: 1, ..none }),
+            Line::Source(_) => (SOURCES, Counts { sources: 1, ..none }),
             Line::Export(_) => {
                 let Out::Waiting(out) = mem::replace(&mut self.out, Out::Failed) else { return disorder() };
                 self.out = Out::Begun(Box::new(Writer::with_header(out, line)?));
@@ -106,8 +110,8 @@ impl<W: Write> Assembler<W> {
         }
         self.last = kind;
         let bytes = bytes_of(line).map_err(|error| BackupError::Write(error.into()))?;
-        self.sections[kind].rows += 1;
-        self.sections[kind].bytes += bytes.len() as u64;
+        let section = &mut self.sections[kind];
+        (section.counts, section.bytes) = (section.counts.plus(one), section.bytes + bytes.len() as u64);
         self.spool.write_all(&bytes).map_err(BackupError::Write)
     }
 
@@ -119,15 +123,9 @@ impl<W: Write> Assembler<W> {
         let Out::Begun(mut writer) = self.out else { return disorder() };
         let spooled = self.spool.into_inner().map_err(|error| BackupError::Write(error.into_error()))?;
         for kind in ORDER {
-            let Section { rows, bytes } = self.sections[kind];
+            let Section { counts, bytes } = self.sections[kind];
             let start = self.sections[..kind].iter().map(|section| section.bytes).sum();
             (&spooled).seek(SeekFrom::Start(start)).map_err(BackupError::Write)?;
-            let counts = match kind {
-                0 => Counts { attempts: rows, ..Counts::default() },
-                1 => Counts { drafts: rows, ..Counts::default() },
-                2 => Counts { events: rows, ..Counts::default() },
-                _ => Counts { sources: rows, ..Counts::default() },
-            };
             writer.append(counts, BufReader::new((&spooled).take(bytes)))?;
         }
         writer.end()

@@ -18,7 +18,7 @@ const VERSION: u32 = 3;
 /// The oldest version that is read. Version 1 has no dates, attempts and events, version 2 no facts of photos.
 const OLDEST_VERSION: u32 = 1;
 /// Longest line that is read into memory, far above any that this program writes.
-const MAX_LINE_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_LINE_BYTES: u64 = 16 << 20;
 
 /// The number of rows of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,7 +199,7 @@ impl<W: Write> Writer<W> {
 }
 
 impl Counts {
-    fn plus(self, other: Self) -> Self {
+    pub(super) fn plus(self, other: Self) -> Self {
         Self {
             media: self.media + other.media,
             drafts: self.drafts + other.drafts,

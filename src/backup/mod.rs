@@ -17,7 +17,7 @@ mod tests;
 
 pub(crate) use self::copy::{Copied, copy};
 pub(crate) use self::export::{Assembler, export, stream};
-pub(crate) use self::format::{Counts, Malformed, Writer};
+pub(crate) use self::format::{Counts, MAX_LINE_BYTES, Malformed, Writer};
 pub(crate) use self::fsck::{Checks, Finding, Outcome, Summary, fsck};
 pub(crate) use self::import::{import, verify};
 pub(crate) use self::pages::{Rows, is_empty, read_all};

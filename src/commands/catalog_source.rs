@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::sync::Arc;
 
-use super::report::{note, say, with_causes};
+use super::report::{say, with_causes};
 use crate::backup::{self, Assembler, Counts, Rows, Summary};
 use crate::catalog::Restorable;
 use crate::config::Settings;
@@ -84,15 +84,12 @@ pub(super) async fn open_alone(settings: &Settings) -> Result<Arc<dyn Restorable
     }
 }
 
-/// Prints what a check of the server finds. Returns its summary.
+/// Prints what a check of the server finds, as it comes. Returns its summary.
 pub(super) async fn checked(mut server: Client) -> Result<Summary, String> {
     loop {
         match server.receive().await.map_err(with_causes)? {
             Received::Say(line) => say(&line),
-            Received::Checked(summary) => {
-                note(&summary.to_string());
-                return Ok(summary);
-            }
+            Received::Checked(summary) => return Ok(summary),
             Received::Line(_) | Received::Done => {
                 return Err("the server answered another command".to_owned());
             }

@@ -11,10 +11,10 @@ use futures_util::TryStreamExt;
 use nix::sys::statvfs::statvfs;
 
 use super::Verdict;
-use super::catalog_source::CatalogSource;
+use super::catalog_source::{CatalogSource, checked};
 use super::report::{say, with_causes};
 use crate::config::{Env, MediaStorage, Settings};
-use crate::control::{Level, Received, Remark, Request, examine, remark};
+use crate::control::{Level, Remark, Request, examine, remark};
 use crate::disk;
 use crate::media::{Integrity, MediaError, MediaStore};
 use crate::stores::{self, Mode};
@@ -175,21 +175,11 @@ fn clock(part: &'static str, dir: &Path) -> Remark {
 
 async fn stores(settings: &Settings, remarks: &mut Remarks) {
     match CatalogSource::ask(settings, Request::Examine).await {
-        Ok(Some(mut server)) => {
+        Ok(Some(server)) => {
             remarks.add(&remark(Level::Ok, "server", "it runs, and says what follows"));
-            loop {
-                match server.receive().await {
-                    Ok(Received::Say(line)) => say(&line),
-                    Ok(Received::Checked(summary)) => {
-                        remarks.problems += summary.problems;
-                        break;
-                    }
-                    Ok(Received::Line(_) | Received::Done) => break,
-                    Err(error) => {
-                        remarks.add(&remark(Level::Problem, "server", &with_causes(error)));
-                        break;
-                    }
-                }
+            match checked(server).await {
+                Ok(summary) => remarks.problems += summary.problems,
+                Err(error) => remarks.add(&remark(Level::Problem, "server", &error)),
             }
         }
         Ok(None) => alone(settings, remarks).await,

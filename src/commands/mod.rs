@@ -209,7 +209,11 @@ async fn fsck(settings: &Settings, quick: bool, repair: bool) -> Result<Verdict,
         check_alone(settings, Checks { quick, repair, beside_requests: false }).await?
     } else {
         match CatalogSource::ask(settings, Request::Fsck { quick }).await? {
-            Some(server) => catalog_source::checked(server).await?,
+            Some(server) => {
+                let summary = catalog_source::checked(server).await?;
+                note(&summary.to_string());
+                summary
+            }
             None => check_alone(settings, Checks { quick, repair, beside_requests: false }).await?,
         }
     };

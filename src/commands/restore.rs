@@ -18,7 +18,6 @@ use crate::stores::{self, Mode};
 pub(super) async fn restore(settings: &Settings, dir: &Path) -> Result<Verdict, String> {
     let (files, export) = BackupFiles::existing(dir)?;
     // The whole export is verified before anything is created.
-    let counts = backup::verify(&export).map_err(with_causes)?;
     let keys = backup::keys(&export).map_err(with_causes)?;
     let saved = match files.photos().is_dir() {
         true => Some(open_photos(settings, &files, Mode::Read).await?),
@@ -52,7 +51,7 @@ pub(super) async fn restore(settings: &Settings, dir: &Path) -> Result<Verdict, 
         let (report, found) =
             (|copied: &Copied| progress.report(copied), |finding: &Finding| say(&finding.to_string()));
         let copied =
-            backup::copy_named(&export, counts.media, &*saved, &*photos, absent, report, found).await;
+            backup::copy_named(&export, keys.len() as u64, &*saved, &*photos, absent, report, found).await;
         let copied = copied.map_err(|error| {
             format!("{}. What was copied stays; the same command goes on from there", with_causes(error))
         })?;

@@ -7,10 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::protocol::{Answer, Request, advice, path};
-use crate::backup::Summary;
-
-/// Longest line that is read into memory, as of an export.
-const MAX_LINE_BYTES: u64 = 16 << 20;
+use crate::backup::{MAX_LINE_BYTES, Summary};
 
 /// Why the server did not do what a command asked for.
 #[derive(Debug, thiserror::Error)]

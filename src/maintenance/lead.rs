@@ -32,6 +32,11 @@ pub(super) fn holder() -> u64 {
 }
 
 impl Maintenance {
+    /// Names this process as the one that asks for the lease.
+    fn asking(&self) -> Holder<'static> {
+        Holder::new(TASK, self.holder)
+    }
+
     /// Does the tasks of the leader whenever this instance is it, until `stop` is cancelled.
     pub(super) async fn take_turns(&self, stop: &CancellationToken) {
         loop {
@@ -47,7 +52,7 @@ impl Maintenance {
     /// Takes the lease if no other instance has it, and works until it is lost or `stop` is cancelled.
     pub(super) async fn try_to_lead(&self, stop: &CancellationToken) -> Result<(), MaintenanceError> {
         let asked = Instant::now();
-        let Some(notes) = self.leases.take_lease(Holder::new(TASK, self.holder), LEASE).await? else {
+        let Some(notes) = self.leases.take_lease(self.asking(), LEASE).await? else {
             let lease = self.leases.task_lease(TASK).await?;
             self.follow(Notes::parse(&lease.map(|lease| lease.notes).unwrap_or_default()));
             return Ok(());
@@ -65,9 +70,7 @@ impl Maintenance {
         tokio::join!(self.keep_lease(asked + LEASE, &lost), tasks);
         self.leads.store(false, Ordering::Relaxed);
         if stop.is_cancelled() {
-            self.leases
-                .renew_lease(Holder::new(TASK, self.holder), Duration::ZERO, &self.current_notes().text())
-                .await?;
+            self.leases.renew_lease(self.asking(), Duration::ZERO, &self.current_notes().text()).await?;
         }
         Ok(())
     }
@@ -95,7 +98,7 @@ impl Maintenance {
             }
             let asked = Instant::now();
             let notes = self.current_notes().text();
-            let renewal = self.leases.renew_lease(Holder::new(TASK, self.holder), LEASE, &notes);
+            let renewal = self.leases.renew_lease(self.asking(), LEASE, &notes);
             match tokio::time::timeout_at(until, renewal).await {
                 Ok(Ok(true)) => until = asked + LEASE,
                 Ok(Ok(false)) => {

@@ -189,7 +189,7 @@ impl<A: Application> Stack<A> {
         if let Ok(id) = HeaderValue::from_str(&origin.request_id) {
             response.headers_mut().insert(X_REQUEST_ID, id);
         }
-        if let Ok(trace) = HeaderValue::from_str(&origin.trace.to_string()) {
+        if let Ok(trace) = HeaderValue::from_str(origin.trace.header()) {
             response.headers_mut().insert(TRACEPARENT, trace);
         }
         if unanswered.method == Method::HEAD {

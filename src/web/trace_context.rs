@@ -4,8 +4,6 @@
 //! names the span of this server, and so does every line of the log about the request. Vendors' `tracestate` is not kept, because
 //! nothing here sends it on.
 
-use std::fmt;
-
 use hyper::header::{HeaderMap, HeaderName};
 use uuid::Uuid;
 
@@ -15,16 +13,9 @@ pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static(super::header
 /// The number of characters of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 
-/// One request's place in a trace. It is written as a `traceparent`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TraceContext {
-    /// Not zero.
-    trace: u128,
-    /// What this server does for the request. Not zero.
-    span: u64,
-    /// Whether the caller records its part of the trace.
-    is_sampled: bool,
-}
+/// One request's place in a trace, as a `traceparent` of version 00.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TraceContext(String);
 
 impl TraceContext {
     /// Returns the place of a request with these headers: a new span of the client's trace, or of a new one.
@@ -35,23 +26,24 @@ impl TraceContext {
             _ => None,
         };
         let (trace, is_sampled) = continued.unwrap_or_else(|| (Uuid::now_v7().as_u128(), false));
-        Self { trace, span: Uuid::now_v7().as_u64_pair().1, is_sampled }
+        // Neither number is zero: UUIDs have a version and a variant.
+        let span = Uuid::now_v7().as_u64_pair().1;
+        Self(format!("00-{trace:032x}-{span:016x}-{:02x}", u8::from(is_sampled)))
+    }
+
+    /// Returns the value of the header.
+    pub(crate) fn header(&self) -> &str {
+        &self.0
     }
 
     /// Returns the id of the trace, in 32 hexadecimal digits.
-    pub(crate) fn trace_id(&self) -> String {
-        format!("{:032x}", self.trace)
+    pub(crate) fn trace_id(&self) -> &str {
+        self.0.get(3..35).unwrap_or_default()
     }
 
     /// Returns the id of the span, in 16 hexadecimal digits.
-    pub(crate) fn span_id(&self) -> String {
-        format!("{:016x}", self.span)
-    }
-}
-
-impl fmt::Display for TraceContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.span, u8::from(self.is_sampled))
+    pub(crate) fn span_id(&self) -> &str {
+        self.0.get(36..52).unwrap_or_default()
     }
 }
 
@@ -87,14 +79,16 @@ mod tests {
     fn valid_trace_is_continued_in_a_new_span() {
         for (rest, is_sampled) in [("-01", true), ("-00", false), ("-03", true), ("-fe", false)] {
             let context = of(&[&format!("00-{TRACE:032x}-00f067aa0ba902b7{rest}")]);
-            assert_eq!((context.trace, context.is_sampled), (TRACE, is_sampled));
-            assert_ne!(context.span, 0x00f0_67aa_0ba9_02b7);
+            assert_eq!(context.trace_id(), format!("{TRACE:032x}"));
+            assert_ne!(context.span_id(), "00f067aa0ba902b7");
+            assert_eq!(context.span_id().len(), 16);
             let flags = u8::from(is_sampled);
-            assert_eq!(context.to_string(), format!("00-{TRACE:032x}-{}-{flags:02x}", context.span_id()));
+            assert_eq!(context.header(), format!("00-{TRACE:032x}-{}-{flags:02x}", context.span_id()));
         }
         for later in ["01-", "cc-"] {
             for end in ["-01", "-01-what-comes-later"] {
-                assert_eq!(of(&[&format!("{later}{TRACE:032x}-00f067aa0ba902b7{end}")]).trace, TRACE);
+                let context = of(&[&format!("{later}{TRACE:032x}-00f067aa0ba902b7{end}")]);
+                assert_eq!(context.trace_id(), format!("{TRACE:032x}"));
             }
         }
     }
@@ -115,12 +109,14 @@ mod tests {
             String::new(),
             "-".repeat(LENGTH),
         ];
+        let sent = format!("{TRACE:032x}");
         for bad in &bad {
-            assert_ne!(of(&[bad]).trace, TRACE, "{bad}");
+            assert_ne!(of(&[bad]).trace_id(), sent, "{bad}");
         }
-        assert_ne!(of(&[&valid, &valid]).trace, TRACE, "two of them are none");
+        assert_ne!(of(&[&valid, &valid]).trace_id(), sent, "two of them are none");
         let [first, second] = [of(&[]), of(&[])];
-        assert!(first.trace != 0 && first.span != 0 && !first.is_sampled);
-        assert!(first.trace != second.trace && first.span != second.span);
+        assert!(first.trace_id() != "0".repeat(32) && first.span_id() != "0".repeat(16));
+        assert!(first.header().ends_with("-00") && first.header().len() == LENGTH);
+        assert!(first.trace_id() != second.trace_id() && first.span_id() != second.span_id());
     }
 }
