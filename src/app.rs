@@ -22,6 +22,8 @@ use crate::ingest::{Ingest, Limits};
 use crate::listings::Listings;
 use crate::maintenance::{Maintenance, Measuring, Rules};
 use crate::media::s3::S3Keys;
+#[cfg(feature = "otlp")]
+use crate::otlp;
 use crate::publication::Publisher;
 use crate::ratelimit::{self, MemoryLimiter, Quota, RateLimiter, RedisError, RedisLimiter, RedisLink};
 use crate::reload::{self, Reloader};
@@ -30,6 +32,7 @@ use crate::server::{self, Listener, Stopped, descriptors};
 use crate::stores::{self, Mode, OpenError, Stores};
 use crate::telemetry::connections::Connections;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::Sampler;
 use crate::telemetry::{logging, process};
 use crate::tls::TlsError;
 use crate::upload_page::{PageLimits, PhotoSources, UploadPage};
@@ -45,6 +48,10 @@ const MAINTENANCE_PAUSE: Duration = Duration::from_millis(20);
 /// How long the server goes on to accept connections after shutdown began. Each client that sends a request in this time notices
 /// the shutdown without an error. An embedded catalog is free for the next process only after it.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// How long the spans of the last requests may take to reach the collector.
+#[cfg(feature = "otlp")]
+const SPANS_TIME: Duration = Duration::from_secs(2);
 
 /// An image worker is stuck if it has had a photo for this many times IMAGE_TIMEOUT_SECONDS, and [`TURN_SLACK`]. A photo that is
 /// too slow ends at its next check, which on a busy machine may be late.
@@ -238,6 +245,8 @@ impl App {
         }
         connections.register(&mut metrics);
         logging::register(&mut metrics);
+        #[cfg(feature = "otlp")]
+        otlp::register(&mut metrics);
         let api = Api {
             routes: Routes::new(&settings.media_base_url, settings.upload_page)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
@@ -271,6 +280,7 @@ impl App {
                 CorsOrigins::Exact(origins) => Cors::new(Some(origins), api::cors_names()),
             },
             read_limits: ReadLimits { min_rate, drain_bytes: settings.max_body_bytes() },
+            sampler: Sampler::of_share(settings.trace_share),
         };
         let listen = |source| StartError::Listen { address: settings.listen, source };
         let listener = match passed {
@@ -376,6 +386,12 @@ impl App {
             shutdown.await;
             stop.cancel();
         };
+        // Until the last request is answered.
+        #[cfg(feature = "otlp")]
+        let (spans_end, spans) = {
+            let end = CancellationToken::new();
+            (end.clone().drop_guard(), tokio::spawn(otlp::run(end)))
+        };
         let stack = self.stack;
         let handler = move |request, peer| Arc::clone(&stack).handle(request, peer);
         let (limits, proxies) = (self.limits, self.trusted_proxies);
@@ -386,6 +402,11 @@ impl App {
             tokio::join!(self.ingest.drained(), maintenance, events, expiry, control)
         };
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
+        #[cfg(feature = "otlp")]
+        {
+            drop(spans_end);
+            let _lost = tokio::time::timeout(SPANS_TIME, spans).await;
+        }
         ended
     }
 }

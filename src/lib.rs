@@ -38,6 +38,8 @@ mod maintenance;
 pub mod manual;
 mod media;
 pub mod model;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 mod outbound;
 mod page_cache;
 mod partial;

@@ -11,11 +11,15 @@ use vintedbot_ingest::allocator;
 use vintedbot_ingest::app::App;
 use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE, Request};
 use vintedbot_ingest::commands::{self, Verdict};
+#[cfg(feature = "otlp")]
+use vintedbot_ingest::config::CollectorSettings;
 use vintedbot_ingest::config::{Env, Settings, Source};
+#[cfg(feature = "otlp")]
+use vintedbot_ingest::otlp;
 use vintedbot_ingest::reload::Reloader;
 use vintedbot_ingest::server::{Stopped, descriptors};
 use vintedbot_ingest::supervisor;
-use vintedbot_ingest::telemetry::logging::{self, Form};
+use vintedbot_ingest::telemetry::logging::{self, Form, SpanSink};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -76,13 +80,26 @@ const EXIT_TIME: Duration = Duration::from_secs(10);
 
 fn serve(settings: &Settings, source: Source, passed: Option<TcpListener>) -> Result<(), String> {
     let form = if settings.env == Env::Prod { Form::Json } else { Form::Text };
-    logging::start(form, &settings.log_level).map_err(|error| format!("the log cannot start: {error}"))?;
+    let logging = logging::start(form, &settings.log_level, spans(settings));
+    logging.map_err(|error| format!("the log cannot start: {error}"))?;
     for near_miss in source.near_misses() {
         tracing::warn!("{near_miss}");
     }
     let ended = run(settings, source, passed);
     logging::flush(LOG_FLUSH);
     ended
+}
+
+/// Returns what queues spans for the collector that the settings name.
+fn spans(settings: &Settings) -> Option<SpanSink> {
+    #[cfg(feature = "otlp")]
+    if let Some(collector) = &settings.collector {
+        let CollectorSettings { endpoint, headers, service } = collector.clone();
+        return Some(Box::new(otlp::layer(otlp::Collector { endpoint, headers, service })));
+    }
+    // Without the feature the settings have no collector.
+    let _none = &settings.collector;
+    None
 }
 
 fn run(settings: &Settings, source: Source, passed: Option<TcpListener>) -> Result<(), String> {

@@ -1,12 +1,15 @@
 //! The line and the metrics of each request.
 
+use std::time::SystemTime;
+
 use hyper::Method;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 
 use crate::model::UserId;
 use crate::telemetry::metrics::{Counter, Metrics, ReasonLabels, Unit};
+use crate::telemetry::spans::{self, RequestSpan};
 use crate::web::problem::{Problem, ProblemKind};
 use crate::web::stack::Exchange;
 
@@ -26,10 +29,18 @@ struct RouteLabels {
     route: &'static str,
 }
 
+/// Labels of an exemplar: a trace that is recorded, by which a dashboard finds it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TraceLabels {
+    trace_id: String,
+}
+
+type Latency = HistogramWithExemplars<TraceLabels>;
+
 /// Logs and counts requests.
 pub(crate) struct AccessLog {
     requests: Family<RequestLabels, Counter>,
-    latencies: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    latencies: Family<RouteLabels, Latency, fn() -> Latency>,
     bytes_in: Counter,
     bytes_out: Counter,
     rejects: Family<ReasonLabels, Counter>,
@@ -40,7 +51,7 @@ impl AccessLog {
     pub(crate) fn new(metrics: &mut Metrics) -> Self {
         let log = Self {
             requests: Family::default(),
-            latencies: Family::new_with_constructor(|| Histogram::new(LATENCY_BUCKETS)),
+            latencies: Family::new_with_constructor(|| Latency::new(LATENCY_BUCKETS.into_iter())),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             rejects: Family::default(),
@@ -62,10 +73,20 @@ impl AccessLog {
 
     /// Logs and counts a finished request. The line of a monitoring request that succeeded has the level debug.
     pub(super) fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>) {
-        let Exchange { method, path, route, is_monitor, status, ip, user, elapsed, bytes_in, bytes_out } =
-            *exchange;
-        self.requests.get_or_create(&RequestLabels { method: label(method), route, status }).inc();
-        self.latencies.get_or_create(&RouteLabels { route }).observe(elapsed.as_secs_f64());
+        let Exchange { method, path, route, template, status, ip, trace, user, elapsed, .. } = *exchange;
+        let Exchange { is_monitor, bytes_in, bytes_out, .. } = *exchange;
+        let named = label(method);
+        self.requests.get_or_create(&RequestLabels { method: named, route, status }).inc();
+        let exemplar = trace.recorded_id().map(|id| TraceLabels { trace_id: id.to_owned() });
+        let time = exemplar.is_some().then(SystemTime::now);
+        self.latencies.get_or_create(&RouteLabels { route }).observe(elapsed.as_secs_f64(), exemplar, time);
+        spans::request(&RequestSpan {
+            parent: trace.parent(),
+            method: named,
+            route: template,
+            status,
+            time: elapsed,
+        });
         self.bytes_in.inc_by(bytes_in);
         self.bytes_out.inc_by(bytes_out);
         let refusal = refusal.map(|refusal| refusal.kind().slug());

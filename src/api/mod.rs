@@ -187,6 +187,10 @@ impl Application for Api {
         route.endpoint.name
     }
 
+    fn template(&self, route: &Route) -> &'static str {
+        route.endpoint.path
+    }
+
     fn limiters(&self, route: Option<&Route>) -> Vec<&dyn RateLimiter> {
         // A request without a route counts like any other.
         let limits = route.map_or(&[Limit::Global][..], |route| route.endpoint.access.limits);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::buckets::buckets;
+use super::collector::CollectorSettings;
 use super::kind::{MIN_KEY_BYTES, UploadQuota};
 use super::row::Reader;
 use super::storage::{MediaStorage, StorageKind};
@@ -43,7 +44,10 @@ pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combin
             return None;
         }
     };
+    let collector = collector(parsed, reader)?;
     Some(Combined {
+        trace_share: if collector.is_some() { parsed.trace_share? } else { 0.0 },
+        collector,
         listen,
         media_storage,
         buckets,
@@ -52,6 +56,17 @@ pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combin
         upload_page,
         webhook,
     })
+}
+
+/// Returns the collector of spans, if there is one. Returns `None` if a value is wrong.
+fn collector(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Option<CollectorSettings>> {
+    let (headers, service) = (parsed.collector_headers.clone()?, parsed.service_name.clone()?);
+    let Some(endpoint) = parsed.collector_endpoint.clone()? else { return Some(None) };
+    if !cfg!(feature = "otlp") {
+        reader.reject(&table::OTEL_EXPORTER_OTLP_ENDPOINT);
+        return None;
+    }
+    Some(Some(CollectorSettings { endpoint, headers, service }))
 }
 
 /// Checks that a production server, or one that requires tokens, has keys that cannot be guessed.

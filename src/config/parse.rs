@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
@@ -134,6 +135,23 @@ pub(super) fn webhook_url(value: &str) -> Option<hyper::Uri> {
     let is_http = matches!(url.scheme_str(), Some("http" | "https"));
     let is_plain = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
     (is_http && is_plain).then_some(url)
+}
+
+/// Parses headers as `name=value,name=value`, with percent-encoded values (W3C Baggage, which OTLP follows).
+pub(super) fn headers(value: &str) -> Option<Vec<(String, String)>> {
+    let header = |item: &str| {
+        let (name, value) = item.split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
+        let decoded = percent_encoding::percent_decode_str(value).decode_utf8().ok()?;
+        let is_valid = HeaderName::try_from(name).is_ok() && HeaderValue::try_from(&*decoded).is_ok();
+        is_valid.then(|| (name.to_owned(), value.to_owned()))
+    };
+    value.split(',').filter(|item| !item.trim().is_empty()).map(header).collect()
+}
+
+/// Parses a share of all, 0 to 1.
+pub(super) fn share(value: &str) -> Option<f64> {
+    value.parse().ok().filter(|share| (0.0..=1.0).contains(share))
 }
 
 /// Parses a secret. What follows `whsec_` is base64.

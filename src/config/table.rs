@@ -8,6 +8,7 @@ use std::time::Duration;
 use hyper::Uri;
 use ipnet::IpNet;
 
+use super::collector::CollectorSettings;
 use super::kind::{
     Bool, FreeMebibytes, Hours, Kind, MebibyteRate, Mebibytes, Number, OneOf, Optional, ParsedBy,
     PreviousSigningKey, Rate, Seconds, SigningKey, Text, Threads, UploadQuota,
@@ -40,6 +41,10 @@ settings! {
         upload_page: bool;
         /// Where events are delivered: WEBHOOK_URL, with WEBHOOK_SECRET.
         webhook: Option<WebhookSettings>;
+        /// Where spans are sent: OTEL_EXPORTER_OTLP_ENDPOINT, with its headers and OTEL_SERVICE_NAME.
+        collector: Option<CollectorSettings>;
+        /// The share of new traces that are recorded: OTEL_TRACES_SAMPLER_ARG if there is a collector, else 0.
+        trace_share: f64;
     }
 
     "Server" {
@@ -251,6 +256,24 @@ settings! {
              may fall behind BODY_MIN_RATE. Then it gets 408.";
         pub body_min_rate: u64 = BODY_MIN_RATE("1024", Number(0..=1_000_000_000)),
             "Bytes a second that a body must move on average, in either direction. 0 is no rate.";
+    }
+
+    "Traces" {
+        let collector_endpoint: Option<Uri> = OTEL_EXPORTER_OTLP_ENDPOINT(
+            "",
+            Optional(ParsedBy("an http(s) URL, in a build with the feature otlp", parse::webhook_url)),
+            Secret::AllButHost
+        ), "URL of a collector of OpenTelemetry, such as http://127.0.0.1:4318. Spans of requests and of the steps of photos are \
+            sent to /v1/traces there (OTLP over HTTP, JSON).";
+        let collector_headers: Vec<(String, String)> = OTEL_EXPORTER_OTLP_HEADERS(
+            "", ParsedBy("a list such as api-key=secret,x-team=photos, values percent-encoded", parse::headers),
+            Secret::Everything
+        ), "Headers of each request to the collector.";
+        let trace_share: f64 =
+            OTEL_TRACES_SAMPLER_ARG("1", ParsedBy("a number from 0 to 1", parse::share)),
+            "Share of the traces that begin here that is recorded. Of a trace that a client began, the client decides.";
+        let service_name: String = OTEL_SERVICE_NAME("vintedbot-ingest", Text("text")),
+            "Name of this service in traces.";
     }
 
     "Background jobs" {

@@ -218,7 +218,10 @@ impl Ingest {
         let mut spent = Spent::default();
         let steps = self.steps.clone();
         let mut entered = Some(Instant::now());
+        let request = tracing::Span::current();
         let job = move |turn: &mut Turn<'_>| {
+            // Steps and log lines of the worker belong to the request.
+            let _request = request.enter();
             if let Some(entered) = entered.take() {
                 steps.took(PhotoStep::Wait, mime, entered.elapsed());
             }

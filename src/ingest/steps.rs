@@ -1,4 +1,4 @@
-//! How long the steps of photos take, as metrics.
+//! How long the steps of photos take, as metrics and as spans.
 //!
 //! Rows of most photos are resized while later rows are decoded, so both are one step.
 
@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use crate::telemetry::metrics::{Metrics, Unit};
+use crate::telemetry::spans;
 
 /// Upper bounds in seconds: from a screenshot that is encoded to a photo on a slow line.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 20.0, 60.0];
@@ -65,6 +66,7 @@ impl Steps {
     /// Counts a step of a photo with this sniffed type.
     pub(super) fn took(&self, step: Step, mime: &'static str, time: Duration) {
         self.0.get_or_create(&Labels { step: step.name(), mime }).observe(time.as_secs_f64());
+        spans::step(step.name(), mime, time);
     }
 
     pub(super) fn register(&self, metrics: &mut Metrics) {

@@ -9,10 +9,13 @@ use std::time::{Duration, SystemTime};
 
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::{EnvFilter, reload};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use super::log_writer::{CAPACITY, LogWriter};
 use super::metrics::{Metrics, Reading, Unit};
+use super::spans::SPANS;
 use super::text_lines::{TextFields, TextLines};
 
 /// The log of this process. It is global because the `tracing` subscriber is.
@@ -23,6 +26,9 @@ static SET_FILTER: OnceLock<SetFilter> = OnceLock::new();
 
 type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 
+/// What takes the spans of this process, beside the log.
+pub type SpanSink = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -32,38 +38,30 @@ pub enum Form {
     Json,
 }
 
-/// Starts logging, including panics. `filter` has the syntax of [`EnvFilter`]. Only the first call in a process has an effect.
+/// Starts logging, including panics. `filter` has the syntax of [`EnvFilter`], and does not hold for `spans`. Only the first call in
+/// a process has an effect.
 ///
 /// # Errors
 /// The thread that writes the log cannot be started.
-pub fn start(form: Form, filter: &str) -> io::Result<()> {
+pub fn start(form: Form, filter: &str, spans: Option<SpanSink>) -> io::Result<()> {
     if LOG.get().is_some() {
         return Ok(());
     }
     let log = LogWriter::start(stdout(), CAPACITY, move |missing| notice(missing, form == Form::Json))?;
     let log = LOG.get_or_init(|| log);
-    let builder = tracing_subscriber::fmt().with_timer(Clock).with_writer(log.clone());
-    let filter = env_filter(filter);
-    match form {
-        Form::Json => {
-            let builder = builder.json().flatten_event(true).with_current_span(true).with_span_list(false);
-            let builder = builder.with_env_filter(filter).with_filter_reloading();
-            let handle = builder.reload_handle();
-            let _already_started = builder.try_init();
-            SET_FILTER.get_or_init(|| Box::new(move |filter| handle.reload(filter)));
-        }
-        Form::Text => {
-            let builder = builder
-                .with_ansi(std::io::stdout().is_terminal())
-                .event_format(TextLines::new(Clock))
-                .fmt_fields(TextFields)
-                .with_env_filter(filter)
-                .with_filter_reloading();
-            let handle = builder.reload_handle();
-            let _already_started = builder.try_init();
-            SET_FILTER.get_or_init(|| Box::new(move |filter| handle.reload(filter)));
-        }
-    }
+    let lines = tracing_subscriber::fmt::layer().with_timer(Clock).with_writer(log.clone());
+    let lines = match form {
+        Form::Json => lines.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        Form::Text => lines
+            .with_ansi(std::io::stdout().is_terminal())
+            .event_format(TextLines::new(Clock))
+            .fmt_fields(TextFields)
+            .boxed(),
+    };
+    let (filter, handle) = reload::Layer::new(env_filter(filter));
+    let subscriber = tracing_subscriber::registry().with(spans).with(lines.with_filter(filter));
+    let _already_started = subscriber.try_init();
+    SET_FILTER.get_or_init(|| Box::new(move |filter| handle.reload(filter)));
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         let text = panic.payload_as_str().map(|text| text.lines().next().unwrap_or(""));
@@ -88,7 +86,7 @@ pub fn set_filter(filter: &str) {
 
 fn env_filter(filter: &str) -> EnvFilter {
     // sled's messages are meant for its developers, and the catalog logs its own. LOG_LEVEL can enable them.
-    EnvFilter::new(format!("sled=off,{filter}"))
+    EnvFilter::new(format!("sled=off,{SPANS}=off,{filter}"))
 }
 
 /// Writes a line that is not a log event to stdout, in order with the others.

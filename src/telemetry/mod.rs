@@ -6,4 +6,5 @@ pub(crate) mod log_writer;
 pub mod logging;
 pub(crate) mod metrics;
 pub(crate) mod process;
+pub(crate) mod spans;
 mod text_lines;

@@ -22,6 +22,7 @@ use super::trace_context::{TRACEPARENT, TraceContext};
 use super::{client, headers, request_id};
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
+use crate::telemetry::spans::Sampler;
 
 /// Longest request target in bytes: the least that RFC 9112 section 3 recommends to support.
 const MAX_URI_BYTES: usize = 8 * 1024;
@@ -51,6 +52,8 @@ pub(crate) struct Stack<A> {
     pub cors: Cors,
     /// Bounds on request bodies.
     pub read_limits: ReadLimits,
+    /// Which new traces are recorded.
+    pub sampler: Sampler,
 }
 
 /// Marks a request of a client beyond its share of active connections. Only a monitoring request is then answered.
@@ -74,12 +77,16 @@ pub(crate) struct Exchange<'a> {
     pub path: &'a str,
     /// The name of the route.
     pub route: &'static str,
+    /// The path of the route, with the names of its parameters in braces. Empty without a route.
+    pub template: &'static str,
     /// Whether the route is for monitoring.
     pub is_monitor: bool,
     /// The status of the response.
     pub status: u16,
     /// The address of the client.
     pub ip: IpAddr,
+    /// Its place in a trace.
+    pub trace: &'a TraceContext,
     /// The user that a token names, if any.
     pub(crate) user: Option<UserId>,
     /// Time from the request head to the response head.
@@ -106,6 +113,9 @@ pub(crate) trait Application: Send + Sync + 'static {
 
     /// Returns the name of a route for logs and metrics.
     fn name(&self, route: &Self::Route) -> &'static str;
+
+    /// Returns the path of a route, with the names of its parameters in braces.
+    fn template(&self, route: &Self::Route) -> &'static str;
 
     /// Returns the limits that count a request to `route`, the narrowest last. `None` is a request without a route.
     fn limiters(&self, route: Option<&Self::Route>) -> Vec<&dyn RateLimiter>;
@@ -143,9 +153,9 @@ impl<A: Application> Stack<A> {
     ) -> Response<Body> {
         let started = Instant::now();
         let request_id = request_id::of(request.headers());
-        let trace = TraceContext::of(request.headers());
-        let (trace_id, span_id) = (trace.trace_id(), trace.span_id());
-        let span = tracing::info_span!("request", request_id, trace_id, span_id);
+        let trace = TraceContext::of(request.headers(), self.sampler);
+        let (trace_id, span_id, trace_flags) = (trace.trace_id(), trace.span_id(), trace.flags());
+        let span = tracing::info_span!("request", request_id, trace_id, span_id, trace_flags);
         let ip = client::address(peer.ip(), request.headers(), &self.trusted_proxies);
         let origin = Origin { request_id, trace, ip };
         self.observe(request, origin, started).instrument(span).await
@@ -171,7 +181,7 @@ impl<A: Application> Stack<A> {
             stack: &self,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
-            ip: origin.ip,
+            origin: &origin,
             started,
             received: request.body().received(),
             is_answered: false,
@@ -208,7 +218,8 @@ impl<A: Application> Stack<A> {
         let mut quota_headers = HeaderMap::new();
         let routed = self.app.route(request.method(), request.uri().path());
         let route = routed.as_ref().ok();
-        let name = route.map(|route| self.app.name(route));
+        let (name, template) =
+            (route.map(|route| self.app.name(route)), route.map(|route| self.app.template(route)));
         let is_monitor = route.is_some_and(|route| self.app.is_monitor(route));
         let identified = self.app.identify(route, request.headers());
         let caller = Caller::new(*ip, identified.as_ref().ok().copied().flatten());
@@ -224,7 +235,7 @@ impl<A: Application> Stack<A> {
             }
             Err(problem) => Err(problem),
         };
-        let mut answered = Answered { route: name, is_monitor, user: caller.user, refusal: None };
+        let mut answered = Answered { route: name, template, is_monitor, user: caller.user, refusal: None };
         let mut response = result.unwrap_or_else(|problem| {
             answered.refusal = Some(problem.clone());
             problem.into_response(request_id)
@@ -290,7 +301,7 @@ struct Unanswered<'s, A: Application> {
     stack: &'s Stack<A>,
     method: Method,
     path: String,
-    ip: IpAddr,
+    origin: &'s Origin,
     started: Instant,
     received: ByteCount,
     is_answered: bool,
@@ -314,9 +325,11 @@ impl<A: Application> Unanswered<'_, A> {
             method: &self.method,
             path: &self.path,
             route,
+            template: answered.template.unwrap_or_default(),
             is_monitor: answered.is_monitor,
             status,
-            ip: self.ip,
+            ip: self.origin.ip,
+            trace: &self.origin.trace,
             user: answered.user,
             elapsed: self.started.elapsed(),
             bytes_in: self.received.bytes(),
@@ -338,6 +351,7 @@ impl<A: Application> Drop for Unanswered<'_, A> {
 #[derive(Debug, Default)]
 struct Answered {
     route: Option<&'static str>,
+    template: Option<&'static str>,
     is_monitor: bool,
     user: Option<UserId>,
     refusal: Option<Problem>,

@@ -7,55 +7,90 @@
 use hyper::header::{HeaderMap, HeaderName};
 use uuid::Uuid;
 
+use crate::telemetry::spans::{self, Sampler};
+
 /// `traceparent`, in requests and in every response.
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static(super::headers::TRACEPARENT.0);
 
 /// The number of characters of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 
-/// One request's place in a trace, as a `traceparent` of version 00.
+/// One request's place in a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TraceContext(String);
+pub(crate) struct TraceContext {
+    /// The `traceparent` of version 00.
+    header: String,
+    /// The span of the client. 0: none.
+    parent: u64,
+}
+
+/// The fields of a valid header that are kept.
+struct Continued {
+    trace: u128,
+    parent: u64,
+    is_sampled: bool,
+}
 
 impl TraceContext {
-    /// Returns the place of a request with these headers: a new span of the client's trace, or of a new one.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    /// Returns the place of a request with these headers: a new span of the client's trace, or of a new one. `sampler` decides
+    /// whether a new trace is recorded, and the client whether its own is.
+    pub(crate) fn of(headers: &HeaderMap, sampler: Sampler) -> Self {
         let mut sent = headers.get_all(TRACEPARENT).iter();
         let continued = match (sent.next(), sent.next()) {
             (Some(only), None) => continued(only.as_bytes()),
             _ => None,
         };
-        let (trace, is_sampled) = continued.unwrap_or_else(|| (Uuid::now_v7().as_u128(), false));
-        // Neither number is zero: UUIDs have a version and a variant.
-        let span = Uuid::now_v7().as_u64_pair().1;
-        Self(format!("00-{trace:032x}-{span:016x}-{:02x}", u8::from(is_sampled)))
+        let Continued { trace, parent, is_sampled } = continued.unwrap_or_else(|| {
+            // Not zero, because a UUID has a version.
+            let trace = Uuid::now_v7().as_u128();
+            Continued { trace, parent: 0, is_sampled: sampler.takes(trace) }
+        });
+        let (span, flags) = (spans::new_id(), u8::from(is_sampled));
+        Self { header: format!("00-{trace:032x}-{span:016x}-{flags:02x}"), parent }
     }
 
     /// Returns the value of the header.
     pub(crate) fn header(&self) -> &str {
-        &self.0
+        &self.header
     }
 
     /// Returns the id of the trace, in 32 hexadecimal digits.
     pub(crate) fn trace_id(&self) -> &str {
-        self.0.get(3..35).unwrap_or_default()
+        self.header.get(3..35).unwrap_or_default()
     }
 
     /// Returns the id of the span, in 16 hexadecimal digits.
     pub(crate) fn span_id(&self) -> &str {
-        self.0.get(36..52).unwrap_or_default()
+        self.header.get(36..52).unwrap_or_default()
+    }
+
+    /// Returns the flags of the trace, in two hexadecimal digits: `01` if it is recorded.
+    pub(crate) fn flags(&self) -> &str {
+        self.header.get(53..).unwrap_or_default()
+    }
+
+    /// Returns the id of the client's span. 0: none.
+    pub(crate) fn parent(&self) -> u64 {
+        self.parent
+    }
+
+    /// Returns the id of the trace if it is recorded.
+    pub(crate) fn recorded_id(&self) -> Option<&str> {
+        (self.flags() == "01").then(|| self.trace_id())
     }
 }
 
-/// Returns the trace of a valid header, and whether it is sampled.
-fn continued(header: &[u8]) -> Option<(u128, bool)> {
+/// Returns the fields of a valid header.
+fn continued(header: &[u8]) -> Option<Continued> {
     let (known, later) = header.split_at_checked(LENGTH)?;
     let mut fields = known.split(|byte| *byte == b'-');
     let mut field = |length| fields.next().filter(|field| field.len() == length).and_then(number);
     let (version, trace, parent, flags) = (field(2)?, field(32)?, field(16)?, field(2)?);
     // A later version may append fields, and only those.
     let is_complete = later.is_empty() || version > 0 && later.starts_with(b"-");
-    (version < 0xFF && trace != 0 && parent != 0 && is_complete).then_some((trace, flags % 2 == 1))
+    let is_valid = version < 0xFF && trace != 0 && parent != 0 && is_complete;
+    let parent = u64::try_from(parent).ok().filter(|_| is_valid)?;
+    Some(Continued { trace, parent, is_sampled: flags % 2 == 1 })
 }
 
 /// Returns the value of lower-case hexadecimal digits.
@@ -71,8 +106,13 @@ mod tests {
 
     const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
 
+    fn of_sampled(headers: &[&str], share: f64) -> TraceContext {
+        let headers = headers.iter().map(|value| (TRACEPARENT, value.parse().unwrap())).collect();
+        TraceContext::of(&headers, Sampler::of_share(share))
+    }
+
     fn of(headers: &[&str]) -> TraceContext {
-        TraceContext::of(&headers.iter().map(|value| (TRACEPARENT, value.parse().unwrap())).collect())
+        of_sampled(headers, 0.0)
     }
 
     #[test]
@@ -84,6 +124,10 @@ mod tests {
             assert_eq!(context.span_id().len(), 16);
             let flags = u8::from(is_sampled);
             assert_eq!(context.header(), format!("00-{TRACE:032x}-{}-{flags:02x}", context.span_id()));
+            assert_eq!(
+                (context.parent(), context.recorded_id().is_some()),
+                (0x00f0_67aa_0ba9_02b7, is_sampled)
+            );
         }
         for later in ["01-", "cc-"] {
             for end in ["-01", "-01-what-comes-later"] {
@@ -116,7 +160,13 @@ mod tests {
         assert_ne!(of(&[&valid, &valid]).trace_id(), sent, "two of them are none");
         let [first, second] = [of(&[]), of(&[])];
         assert!(first.trace_id() != "0".repeat(32) && first.span_id() != "0".repeat(16));
-        assert!(first.header().ends_with("-00") && first.header().len() == LENGTH);
+        assert!(first.header().ends_with("-00") && first.header().len() == LENGTH && first.parent() == 0);
+        assert_eq!(of_sampled(&[], 1.0).flags(), "01");
+        assert_eq!(
+            of_sampled(&[&format!("{}0", &valid[..54])], 1.0).flags(),
+            "00",
+            "the client decides of its own"
+        );
         assert!(first.trace_id() != second.trace_id() && first.span_id() != second.span_id());
     }
 }

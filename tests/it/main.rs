@@ -69,6 +69,8 @@ mod soak;
 mod streaming;
 mod support;
 mod tokens;
+#[cfg(feature = "otlp")]
+mod traces;
 mod upload_leftovers;
 mod upload_page;
 mod uploads;

@@ -100,25 +100,29 @@ pub(crate) fn settings(address: SocketAddr) -> [(String, String); 2] {
     [("WEBHOOK_URL".into(), format!("http://{address}/hook?a=b")), ("WEBHOOK_SECRET".into(), SECRET.into())]
 }
 
-/// Reads one request, and checks its signature. Returns `None` if there is no whole one, as from a killed server.
-fn read(reader: &mut impl BufRead) -> Option<Delivery> {
-    let mut head = BTreeMap::new();
-    let mut line = String::new();
-    let mut next_line = |line: &mut String| {
-        line.clear();
-        reader.read_line(line).ok().filter(|_| line.ends_with('\n'))
+/// A request as a receiver got it: its first line, its headers with names in lower case, and its body.
+pub(crate) type Got = (String, BTreeMap<String, String>, Vec<u8>);
+
+/// Reads one request. Returns `None` if there is no whole one, as from a killed server.
+pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Got> {
+    let mut next_line = || {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|_| line.ends_with('\n'))?;
+        Some(line.trim_end().to_owned())
     };
-    next_line(&mut line)?;
-    assert_eq!(line, "POST /hook?a=b HTTP/1.1\r\n");
-    loop {
-        next_line(&mut line)?;
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) => head.insert(name.to_ascii_lowercase(), value.to_owned()),
-            None => break,
-        };
+    let (first, mut head) = (next_line()?, BTreeMap::new());
+    while let Some((name, value)) = next_line()?.split_once(": ") {
+        head.insert(name.to_ascii_lowercase(), value.to_owned());
     }
-    let mut body = vec![0; head["content-length"].parse().unwrap()];
+    let mut body = vec![0; head.get("content-length").map_or(0, |length| length.parse().unwrap())];
     reader.read_exact(&mut body).ok()?;
+    Some((first, head, body))
+}
+
+/// Reads one delivery, and checks its signature.
+fn read(reader: &mut impl BufRead) -> Option<Delivery> {
+    let (first, head, body) = read_request(reader)?;
+    assert_eq!(first, "POST /hook?a=b HTTP/1.1");
     assert_eq!(head["content-type"], "application/json");
     let key = STANDARD.decode(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
     let key = hmac::Key::new(hmac::HMAC_SHA256, &key);

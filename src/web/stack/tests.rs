@@ -27,6 +27,10 @@ impl Application for Panicking {
         "panic"
     }
 
+    fn template(&self, (): &()) -> &'static str {
+        "/panic"
+    }
+
     fn limiters(&self, _: Option<&()>) -> Vec<&dyn RateLimiter> {
         Vec::new()
     }
@@ -49,6 +53,7 @@ async fn panic_is_a_500_without_details_and_the_server_continues() {
     let second = Duration::from_secs(1);
     let min_rate = MinRate { bytes_per_second: 0, grace: second };
     let stack = Arc::new(Stack {
+        sampler: Sampler::default(),
         app: Panicking::default(),
         trusted_proxies: Vec::new(),
         cors: Cors::new(None, CorsNames { methods: vec![Method::GET], ..CorsNames::default() }),
