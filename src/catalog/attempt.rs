@@ -1,8 +1,8 @@
 //! Attempts: requests that a client may repeat under one key, and what became of the first.
 //!
 //! The row of an attempt is written in the transaction of the draft, so that there is never one without the other. A claim says
-//! that a request is in progress. It is no promise: if it is lost, two requests may run in parallel, and the row decides which
-//! one of them is recorded.
+//! that a request is in progress. A claim can be lost. Then two requests may run in parallel, and the row decides which one is
+//! recorded.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Catalog, CatalogError};
 use crate::model::{AttemptId, Draft, Timestamp};
 
-/// What a request asks for, as far as its head says. A repeated request has an equal one.
+/// What a request asks for, as far as its head says. A repeated request has the same path, and the same length where both name one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestHead {
     /// The path.
@@ -38,13 +38,13 @@ pub struct NewAttempt {
     pub request: RequestHead,
     /// What the answer has in addition to the draft. The catalog does not read it.
     pub note: String,
-    /// An attempt with this id that was recorded earlier is forgotten.
+    /// An attempt with this id that was recorded before this time counts as forgotten.
     pub since: Timestamp,
 }
 
 impl NewAttempt {
     /// Returns the attempt, which succeeded with `draft` at time `now`. It does not name the first owners of the photos, who may
-    /// be other users: answers do not show them, and the row must not outlive what is known of them.
+    /// be other users: answers do not show them, and the row must not name a user after that user was erased.
     pub(super) fn succeeded(&self, draft: &Draft, now: Timestamp) -> Attempt {
         let (request, note) = (self.request.clone(), self.note.clone());
         Attempt { request, created: now, draft: draft.without_photo_owners(), note }
@@ -86,7 +86,7 @@ pub struct ClaimedAttempt {
     pub claim: Box<dyn Claim>,
 }
 
-/// What became of an attempt.
+/// The answer to a request with a key.
 pub(crate) enum Claiming {
     /// The caller works on it.
     Claimed(ClaimedAttempt),
@@ -120,9 +120,9 @@ pub(crate) async fn claim_attempt(
     })
 }
 
-/// What [`begin_attempt`](super::Catalog::begin_attempt) found.
+/// What the catalog knows of a key: the result of [`begin_attempt`](super::Catalog::begin_attempt).
 pub enum Begun {
-    /// Nothing. The caller works on it while the claim lives.
+    /// No earlier request. The caller may process the request while it holds the claim.
     Claimed(Box<dyn Claim>),
     /// Another request is in progress.
     InWork,

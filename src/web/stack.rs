@@ -22,7 +22,7 @@ use super::trace_context::{TRACEPARENT, TraceContext};
 use super::{client, headers, request_id};
 use crate::model::{Caller, UserId};
 use crate::ratelimit::RateLimiter;
-use crate::telemetry::spans::Sampler;
+use crate::telemetry::spans::{self, Sampler};
 
 /// Longest request target in bytes: the least that RFC 9112 section 3 recommends to support.
 const MAX_URI_BYTES: usize = 8 * 1024;
@@ -155,7 +155,7 @@ impl<A: Application> Stack<A> {
         let request_id = request_id::of(request.headers());
         let trace = TraceContext::of(request.headers(), self.sampler);
         let (trace_id, span_id, trace_flags) = (trace.trace_id(), trace.span_id(), trace.flags());
-        let span = tracing::info_span!("request", request_id, trace_id, span_id, trace_flags);
+        let span = tracing::info_span!(spans::REQUEST, request_id, trace_id, span_id, trace_flags);
         let ip = client::address(peer.ip(), request.headers(), &self.trusted_proxies);
         let origin = Origin { request_id, trace, ip };
         self.observe(request, origin, started).instrument(span).await

@@ -2,7 +2,8 @@
 //! `/api/v1/uploads/{id}`.
 //!
 //! One set of endpoints speaks draft-ietf-httpbis-resumable-upload and tus 1.0.0 on the same uploads, and takes whole photos from
-//! clients that speak neither. The protocols differ in headers and statuses only: see `protocol` and `answers`.
+//! clients that speak neither. The protocols share uploads and storage. They differ in headers and statuses (see `protocol` and
+//! `answers`), in interim responses, and in what HEAD and a repeated POST do.
 
 mod answers;
 mod checksum;
@@ -36,7 +37,7 @@ use crate::web::client::X_FORWARDED_FOR;
 use crate::web::interim::Interim;
 use crate::web::problem::{self, Problem, ProblemKind};
 
-/// Longest metadata of tus, and longest file name, in bytes.
+/// Longest `Upload-Metadata` or `Content-Disposition` header, in bytes.
 const MAX_METADATA: usize = 4096;
 
 /// Creates an upload, and takes the bytes that come along.
@@ -44,7 +45,7 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Response<Body>, Prob
     api.refuse_if_read_only()?;
     let protocol = Protocol::of(call.request.headers())?;
     let created = match protocol {
-        // Boxed, so that uploads in steps take no memory for it.
+        // Boxed, so that the future of a resumable upload has no room for this larger one.
         Protocol::Plain => Box::pin(create_plain(api, call)).await,
         Protocol::Ietf(interop) => create_ietf(api, call, interop, None).await,
         Protocol::Tus => create_tus(api, call).await,
@@ -59,7 +60,7 @@ async fn create_plain(api: &Api, mut call: Call) -> Result<Response<Body>, Probl
     let answers = Answers { api, protocol: Protocol::Plain };
     match earlier(api, &call, id, &request).await? {
         None => {}
-        // An upload in steps has the key.
+        // A resumable upload that is not complete has this key.
         Some(found) if found.row().state == UploadState::Receiving => return Err(key_reused()),
         Some(found) => return answers.replayed(&found).await,
     }
@@ -138,7 +139,7 @@ async fn create_tus(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     answers.progressed(done, true)
 }
 
-/// Says how far an upload is.
+/// Returns the offset of an upload. It stops writers of the upload, and with tus it may store the photo.
 pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     let protocol = Protocol::of(call.request.headers())?;
     let shown = match *call.request.method() == Method::HEAD {
@@ -163,7 +164,7 @@ async fn head(api: &Api, call: Call, protocol: Protocol) -> Result<Response<Body
     let found = api.uploads.stop_writers(&found).await?;
     let row = found.row();
     if protocol == Protocol::Tus && row.state == UploadState::Receiving && row.length == Some(row.offset) {
-        // A client of tus takes this offset for success. The photo is not stored, because an earlier request failed.
+        // A client of tus treats this offset as success. An earlier request failed to store the photo, so it is stored now.
         let appending = Appending {
             offset: row.offset,
             is_last: false,
@@ -252,7 +253,7 @@ async fn find(api: &Api, call: &Call) -> Result<FoundUpload, Problem> {
     Ok(api.uploads.find(call.caller.user, id).await?)
 }
 
-/// Refuses headers that only requests with bytes have, as early versions of the draft demand.
+/// Refuses headers of uploads in a request without a body, as early versions of the draft require.
 fn refuse_state_headers(headers: &HeaderMap, protocol: Protocol) -> Result<(), Problem> {
     let refused = [UPLOAD_OFFSET, UPLOAD_COMPLETE, UPLOAD_INCOMPLETE, UPLOAD_LENGTH];
     match protocol {
@@ -265,7 +266,7 @@ fn refuse_state_headers(headers: &HeaderMap, protocol: Protocol) -> Result<(), P
     }
 }
 
-/// Returns what sends interim responses to a request, if its client and the proxies before it understand a 104.
+/// Returns the sender of 104 responses to a request, or `None` if its client or a proxy before it does not understand them.
 ///
 /// nginx takes a 104 for the final response, and breaks the connection of the client.
 fn interim(api: &Api, request: &Request<RequestBody>, interop: Interop) -> Option<Interim> {
@@ -283,7 +284,7 @@ struct New {
 }
 
 impl New {
-    /// Reads the head. `length_of_body` returns the length of the upload by that of the body.
+    /// Reads the head. `length_of_body` computes the length of the upload from `Content-Length`.
     fn of(
         api: &Api,
         call: &Call,
@@ -306,8 +307,8 @@ impl New {
         Ok(Self { id, request, length })
     }
 
-    /// Creates the upload, or returns `None` if an earlier request with the same Idempotency-Key did. A request that brings the
-    /// whole upload starts it again if it is not complete: its client does not know how much of it is there.
+    /// Creates the upload, or returns `None` if an earlier request with the same Idempotency-Key did. If that
+    /// upload is incomplete and this request has all bytes, the upload starts again: the client does not know its offset.
     async fn create(
         &self,
         call: &Call,

@@ -1,4 +1,5 @@
-//! What a catalog must do when drafts are changed, listed and removed. Runs against an empty catalog.
+//! What a catalog must do when drafts are changed, listed and removed. The catalog is empty at first; the cases run in this order
+//! and leave rows behind.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -381,7 +382,7 @@ async fn unreferenced_photos_are_listed_oldest_first(catalog: &dyn Catalog) {
     for key in keys(&["old 0", "old 1", "old 2"]) {
         let index = left.photos.iter().position(|media| media.key == key).unwrap();
         left = catalog.change_draft(made.id, None, Change::RemovePhoto(index)).await.unwrap();
-        // Times have milliseconds.
+        // Times have a resolution of one millisecond. The pause makes them differ.
         tokio::time::sleep(Duration::from_millis(3)).await;
     }
     let all = catalog.unreferenced_media(later(), 10_000).await.unwrap();

@@ -1,4 +1,6 @@
-//! Turns errors of the client library into those of the store.
+//! Turns errors of `object_store` into those of the store.
+//!
+//! A refusal is for clients the same as a service that is down (503): they may try again once the operator has mended the settings.
 
 use std::error::Error;
 
@@ -17,7 +19,7 @@ const FULL: [&str; 6] = [
     "EntityTooLarge",
 ];
 
-/// Why a call failed. Errors of the library repeat their causes in their texts, so only the texts are kept.
+/// Why a call failed. Only the text of an error is kept, because it already contains those of its causes.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     /// There is no such object.
@@ -29,7 +31,7 @@ pub(crate) enum Fault {
     /// The service refuses the call, and will refuse it again.
     #[error("{0}")]
     Refused(String),
-    /// The service did not answer, or reported an error of its own.
+    /// Any other failure: no answer, an error of the service, or an answer that cannot be read.
     #[error("the bucket's service does not answer: {0}")]
     Down(String),
     /// The call was not made: the circuit breaker is open.
