@@ -1,6 +1,6 @@
 //! Sends spans to a collector: OTLP over HTTP, <https://opentelemetry.io/docs/specs/otlp/>, in JSON.
 //!
-//! Spans are best effort. They wait in a queue of [`QUEUE`]; what does not fit, and what the collector does not take, is counted and
+//! Spans are best effort. They wait in a queue of 2,048; what does not fit, and what the collector does not take, is counted and
 //! dropped. No request waits for the collector. The queue is global because the `tracing` subscriber is.
 
 mod layer;
@@ -51,8 +51,8 @@ struct Export {
     lost: Counter,
 }
 
-/// Returns the part of the `tracing` subscriber that queues spans. Only the first call in a process has an effect on
-/// [`register`] and [`run`].
+/// Returns the part of the `tracing` subscriber that queues spans for the server of this process. Only the spans of the first call
+/// are sent.
 pub fn layer<S>(collector: Collector) -> impl Layer<S>
 where
     S: tracing::Subscriber + for<'span> LookupSpan<'span>,
