@@ -11,8 +11,6 @@ use vintedbot_ingest::allocator;
 use vintedbot_ingest::app::App;
 use vintedbot_ingest::cli::{self, Command, EXIT_FAILURE, EXIT_USAGE, Request};
 use vintedbot_ingest::commands::{self, Verdict};
-#[cfg(feature = "otlp")]
-use vintedbot_ingest::config::CollectorSettings;
 use vintedbot_ingest::config::{Env, Settings, Source};
 #[cfg(feature = "otlp")]
 use vintedbot_ingest::otlp;
@@ -94,8 +92,7 @@ fn serve(settings: &Settings, source: Source, passed: Option<TcpListener>) -> Re
 fn spans(settings: &Settings) -> Option<SpanSink> {
     #[cfg(feature = "otlp")]
     if let Some(collector) = &settings.collector {
-        let CollectorSettings { endpoint, headers, service } = collector.clone();
-        return Some(Box::new(otlp::layer(otlp::Collector { endpoint, headers, service })));
+        return Some(Box::new(otlp::layer(collector.clone())));
     }
     // Without the feature the settings have no collector.
     let _none = &settings.collector;

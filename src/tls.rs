@@ -1,7 +1,10 @@
 //! TLS to other services: rustls with ring, and the machine's trusted certificates. A proxy serves TLS to clients.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::{ClientConfig, RootCertStore};
 
@@ -22,6 +25,18 @@ pub(crate) fn client() -> Result<ClientConfig, TlsError> {
     }
     let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Returns what opens connections for HTTP/1.1, with TLS where the URL says `https`. Each may take `timeout` to open.
+pub(crate) fn connector<R>(
+    mut tcp: HttpConnector<R>,
+    tls: ClientConfig,
+    timeout: Duration,
+) -> HttpsConnector<HttpConnector<R>> {
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(timeout));
+    tcp.set_nodelay(true);
+    HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp)
 }
 
 /// Returns the valid certificates that the machine trusts, and the errors of those that could not be read.

@@ -73,8 +73,20 @@ impl AccessLog {
 
     /// Logs and counts a finished request. The line of a monitoring request that succeeded has the level debug.
     pub(super) fn finished(&self, exchange: &Exchange<'_>, refusal: Option<&Problem>) {
-        let Exchange { method, path, route, template, status, ip, trace, user, elapsed, .. } = *exchange;
-        let Exchange { is_monitor, bytes_in, bytes_out, .. } = *exchange;
+        let Exchange {
+            method,
+            path,
+            route,
+            template,
+            is_monitor,
+            status,
+            ip,
+            trace,
+            user,
+            elapsed,
+            bytes_in,
+            bytes_out,
+        } = *exchange;
         let named = label(method);
         self.requests.get_or_create(&RequestLabels { method: named, route, status }).inc();
         let exemplar = trace.recorded_id().map(|id| TraceLabels { trace_id: id.to_owned() });

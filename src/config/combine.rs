@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::buckets::buckets;
-use super::collector::CollectorSettings;
 use super::kind::{MIN_KEY_BYTES, UploadQuota};
 use super::row::Reader;
 use super::storage::{MediaStorage, StorageKind};
@@ -12,6 +11,7 @@ use super::table::{self, Combined, Parsed};
 use super::webhook::WebhookSettings;
 use super::{Env, secret};
 use crate::ratelimit::Quota;
+use crate::telemetry::spans::Collector;
 
 /// `UPLOAD_QUOTA=auto` if the rate of uploads is limited: 2048 MiB a day.
 const AUTO_UPLOAD_QUOTA: Quota = Quota { burst: 2048 << 10, window: Duration::from_secs(86_400) };
@@ -59,14 +59,14 @@ pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combin
 }
 
 /// Returns the collector of spans, if there is one. Returns `None` if a value is wrong.
-fn collector(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Option<CollectorSettings>> {
+fn collector(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Option<Collector>> {
     let (headers, service) = (parsed.collector_headers.clone()?, parsed.service_name.clone()?);
     let Some(endpoint) = parsed.collector_endpoint.clone()? else { return Some(None) };
     if !cfg!(feature = "otlp") {
         reader.reject(&table::OTEL_EXPORTER_OTLP_ENDPOINT);
         return None;
     }
-    Some(Some(CollectorSettings { endpoint, headers, service }))
+    Some(Some(Collector { endpoint, headers, service }))
 }
 
 /// Checks that a production server, or one that requires tokens, has keys that cannot be guessed.

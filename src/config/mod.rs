@@ -5,7 +5,6 @@
 
 mod address;
 mod buckets;
-mod collector;
 mod combine;
 mod database;
 mod docs;
@@ -31,7 +30,6 @@ use crate::budget::Budget;
 use crate::imaging::Recipe;
 
 pub use self::address::StoreAddress;
-pub use self::collector::CollectorSettings;
 pub use self::database::Database;
 pub(crate) use self::docs::help;
 pub use self::reload::{Changes, Reloaded};

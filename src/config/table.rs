@@ -8,7 +8,6 @@ use std::time::Duration;
 use hyper::Uri;
 use ipnet::IpNet;
 
-use super::collector::CollectorSettings;
 use super::kind::{
     Bool, FreeMebibytes, Hours, Kind, MebibyteRate, Mebibytes, Number, OneOf, Optional, ParsedBy,
     PreviousSigningKey, Rate, Seconds, SigningKey, Text, Threads, UploadQuota,
@@ -22,6 +21,7 @@ use crate::fetch::AllowedOrigins;
 use crate::imaging::{Effort, RenditionSizes};
 use crate::media::{BucketSettings, s3};
 use crate::ratelimit::Quota;
+use crate::telemetry::spans::Collector;
 
 settings! {
     combined {
@@ -42,7 +42,7 @@ settings! {
         /// Where events are delivered: WEBHOOK_URL, with WEBHOOK_SECRET.
         webhook: Option<WebhookSettings>;
         /// Where spans are sent: OTEL_EXPORTER_OTLP_ENDPOINT, with its headers and OTEL_SERVICE_NAME.
-        collector: Option<CollectorSettings>;
+        collector: Option<Collector>;
         /// The share of new traces that are recorded: OTEL_TRACES_SAMPLER_ARG if there is a collector, else 0.
         trace_share: f64;
     }

@@ -114,48 +114,65 @@ impl Fields {
         (self.text("trace_flags") == Some("01")).then_some(Sampled { trace, span })
     }
 
-    /// Returns the span of an event in this request. Names are those of the semantic conventions of OpenTelemetry for HTTP servers,
-    /// <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>.
-    fn span(&self, Sampled { trace, span }: Sampled) -> SpanData {
-        let end = SystemTime::now();
-        let text = |name| self.text(name).unwrap_or_default().to_owned();
-        let (id, parent, kind, name, attributes, status);
-        if let Some(step) = self.text("step") {
-            (id, parent, kind) = (SpanId::from_bytes(new_id().to_be_bytes()), span, SpanKind::Internal);
-            (name, status) = (step.to_owned(), Status::Unset);
-            let mime = text("mime");
-            attributes = if mime.is_empty() { Vec::new() } else { vec![KeyValue::new("photo.type", mime)] };
-        } else {
-            (id, kind) = (span, SpanKind::Server);
-            parent = SpanId::from_bytes(self.number("parent").to_be_bytes());
-            let (method, route, code) = (text("method"), text("route"), self.number("status"));
-            // Without a route a name would have as many values as clients have ideas.
-            name = format!("{method} {route}").trim_end().to_owned();
-            status = if code < 500 { Status::Unset } else { Status::error("") };
-            let code = i64::try_from(code).unwrap_or_default();
-            let mut known = vec![
-                KeyValue::new(
-                    "http.request.method",
-                    if method == "other" { "_OTHER".to_owned() } else { method },
-                ),
-                KeyValue::new("http.response.status_code", code),
-            ];
-            known.extend((!route.is_empty()).then(|| KeyValue::new("http.route", route)));
-            attributes = known;
+    /// Returns the span of an event in this request.
+    fn span(&self, request: Sampled) -> SpanData {
+        match self.text("step") {
+            Some(step) => self.of_step(step, request),
+            None => self.of_request(request),
         }
+    }
+
+    fn of_step(&self, step: &str, request: Sampled) -> SpanData {
+        let mime = self.text("mime").filter(|mime| !mime.is_empty());
+        SpanData {
+            name: step.to_owned().into(),
+            attributes: mime.map(|mime| KeyValue::new("photo.type", mime.to_owned())).into_iter().collect(),
+            ..self.part(request.trace, SpanId::from_bytes(new_id().to_be_bytes()), request.span)
+        }
+    }
+
+    /// Names are those of the semantic conventions of OpenTelemetry for HTTP servers,
+    /// <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>.
+    fn of_request(&self, request: Sampled) -> SpanData {
+        let parent = SpanId::from_bytes(self.number("parent").to_be_bytes());
+        let method = self.text("method").unwrap_or_default();
+        let route = self.text("route").filter(|route| !route.is_empty());
+        let status = self.number("status");
+        let mut attributes = vec![
+            KeyValue::new(
+                "http.request.method",
+                if method == "other" { "_OTHER" } else { method }.to_owned(),
+            ),
+            KeyValue::new("http.response.status_code", i64::try_from(status).unwrap_or_default()),
+        ];
+        attributes.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
+        SpanData {
+            span_kind: SpanKind::Server,
+            parent_span_is_remote: true,
+            // Without a route the method alone: a path would give as many names as clients have ideas.
+            name: route.map_or(method.to_owned(), |route| format!("{method} {route}")).into(),
+            status: if status < 500 { Status::Unset } else { Status::error("") },
+            attributes,
+            ..self.part(request.trace, request.span, parent)
+        }
+    }
+
+    /// Returns a span without a name, which ends now.
+    fn part(&self, trace: TraceId, id: SpanId, parent: SpanId) -> SpanData {
+        let end = SystemTime::now();
         SpanData {
             span_context: SpanContext::new(trace, id, TraceFlags::SAMPLED, false, TraceState::NONE),
             parent_span_id: parent,
-            parent_span_is_remote: kind == SpanKind::Server,
-            span_kind: kind,
-            name: name.into(),
+            parent_span_is_remote: false,
+            span_kind: SpanKind::Internal,
+            name: "".into(),
             start_time: end.checked_sub(Duration::from_micros(self.number("micros"))).unwrap_or(end),
             end_time: end,
-            attributes,
+            attributes: Vec::new(),
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
-            status,
+            status: Status::Unset,
             instrumentation_scope: SCOPE.clone(),
         }
     }

@@ -9,7 +9,6 @@ mod sender;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use hyper::Uri;
 use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -21,7 +20,7 @@ use self::layer::SpanLayer;
 use self::sender::Sender;
 use crate::error_chain::error_chain;
 use crate::telemetry::metrics::{Counter, Metrics, Unit};
-use crate::tls::TlsError;
+use crate::telemetry::spans::Collector;
 
 /// Spans that wait: those of about 400 photos.
 const QUEUE: usize = 2048;
@@ -29,17 +28,6 @@ const QUEUE: usize = 2048;
 const BATCH: usize = 512;
 /// How long the first span of a batch waits for others.
 const GATHER: Duration = Duration::from_secs(5);
-
-/// Where spans are sent, and how this server names itself there.
-#[derive(Debug, Clone)]
-pub struct Collector {
-    /// The URL without `/v1/traces`.
-    pub endpoint: Uri,
-    /// Headers of each request, such as a key.
-    pub headers: Vec<(String, String)>,
-    /// `service.name`.
-    pub service: String,
-}
 
 /// The queue of this process.
 static EXPORT: OnceLock<Export> = OnceLock::new();
@@ -74,19 +62,22 @@ pub(crate) fn register(metrics: &mut Metrics) {
 }
 
 /// Sends spans until `stop` is cancelled, and then those that wait.
-///
-/// # Errors
-/// TLS cannot be set up.
-pub(crate) async fn run(stop: CancellationToken) -> Result<(), TlsError> {
-    let Some(export) = EXPORT.get() else { return Ok(()) };
+pub(crate) async fn run(stop: CancellationToken) {
+    let Some(export) = EXPORT.get() else { return };
     let taken = export.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(mut queue) = taken else { return Ok(()) };
-    let sender = Sender::new(&export.collector)?;
+    let Some(mut queue) = taken else { return };
+    let sender = match Sender::new(&export.collector) {
+        Ok(sender) => sender,
+        Err(error) => {
+            tracing::warn!(error = %error_chain(&error), "no span will be sent");
+            return;
+        }
+    };
     let mut is_reached = true;
     loop {
         let batch = gather(&mut queue, &stop).await;
         if batch.is_empty() {
-            return Ok(());
+            return;
         }
         let spans = batch.len() as u64;
         match sender.send(batch).await {
@@ -116,7 +107,7 @@ async fn gather(queue: &mut mpsc::Receiver<SpanData>, stop: &CancellationToken) 
     while batch.len() < BATCH && !stop.is_cancelled() {
         let room = BATCH - batch.len();
         let more = stop.run_until_cancelled(queue.recv_many(&mut batch, room));
-        if timeout_at(until, more).await.is_err() {
+        if !matches!(timeout_at(until, more).await, Ok(Some(1..))) {
             break;
         }
     }

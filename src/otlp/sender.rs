@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{HeaderValue, USER_AGENT};
 use hyper::{Request, Response};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -21,8 +21,8 @@ use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 use tokio::time::timeout;
 
-use super::Collector;
 use crate::outbound::OWN_NAME;
+use crate::telemetry::spans::Collector;
 use crate::tls::{self, TlsError};
 
 /// How long one request may take, its answer included.
@@ -34,57 +34,49 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest answer that is read.
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// Why spans were not sent.
+/// Why nothing can be sent at all.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SendError {
+pub(super) enum SetUpError {
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the exporter cannot be built")]
-    Build(#[from] ExporterBuildError),
-    #[error("the collector did not take them")]
-    Refused(#[from] OTelSdkError),
+    Exporter(#[from] ExporterBuildError),
 }
 
 /// Sends batches of spans.
-pub(super) struct Sender {
-    collector: Collector,
-    client: Hyper,
-}
+pub(super) struct Sender(Exporter);
 
 impl Sender {
-    pub(super) fn new(collector: &Collector) -> Result<Self, TlsError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        tcp.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls::client()?);
-        let connector = https.https_or_http().enable_http1().wrap_connector(tcp);
+    pub(super) fn new(collector: &Collector) -> Result<Self, SetUpError> {
+        let Collector { endpoint, headers, service } = collector;
+        let connector = tls::connector(HttpConnector::new(), tls::client()?, CONNECT_TIMEOUT);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(1)
             .build(connector);
-        Ok(Self { collector: collector.clone(), client: Hyper(client) })
-    }
-
-    /// Sends spans. The library repeats a request that the collector asks to repeat.
-    pub(super) async fn send(&self, spans: Vec<SpanData>) -> Result<(), SendError> {
-        let Collector { endpoint, headers, service } = &self.collector;
         let mut exporter = Exporter::builder()
             .with_http()
             .with_protocol(Protocol::HttpJson)
             .with_endpoint(format!("{}/v1/traces", endpoint.to_string().trim_end_matches('/')))
             .with_timeout(ANSWER_TIMEOUT)
             .with_headers(headers.iter().cloned().collect())
-            .with_http_client(self.client.clone())
+            .with_http_client(Hyper(client))
             .build()?;
         let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
         let resource = Resource::builder_empty().with_service_name(service.clone()).with_attribute(version);
         exporter.set_resource(&resource.build());
-        Ok(exporter.export(spans).await?)
+        Ok(Self(exporter))
+    }
+
+    /// Sends spans. The library repeats a request that the collector asks to repeat.
+    pub(super) async fn send(&self, spans: Vec<SpanData>) -> Result<(), OTelSdkError> {
+        self.0.export(spans).await
     }
 }
 
 /// hyper as the client of the library.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Hyper(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 
 #[async_trait]

@@ -6,12 +6,24 @@
 
 use std::time::Duration;
 
+use hyper::Uri;
 use uuid::Uuid;
 
 /// The target of the events.
 pub(crate) const SPANS: &str = "vintedbot_ingest::spans";
 /// The name of the `tracing` span of a request, with the fields `trace_id`, `span_id` and `trace_flags`.
 pub(crate) const REQUEST: &str = "request";
+
+/// A collector of OpenTelemetry, and how this server names itself there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collector {
+    /// The URL without `/v1/traces`.
+    pub endpoint: Uri,
+    /// Headers of each request, such as a key, with percent-encoded values.
+    pub headers: Vec<(String, String)>,
+    /// `service.name`.
+    pub service: String,
+}
 
 /// A request that ended.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! Spans of requests and of the steps of photos, as a collector gets them.
 
-use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +7,7 @@ use reqwest::Client;
 use serde_json::Value;
 
 use crate::support::{BOUNDARY, Server, UPLOAD, eventually, file, form, photo, photo_numbered};
-use crate::webhook::{Got, read_request};
+use crate::webhook::{Got, serve};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
@@ -26,19 +25,9 @@ impl Collector {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, got) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
         let seen = Arc::clone(&got);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let seen = Arc::clone(&seen);
-                std::thread::spawn(move || {
-                    let mut reader = BufReader::new(stream.try_clone().unwrap());
-                    while let Some(request) = read_request(&mut reader) {
-                        seen.lock().unwrap().push(request);
-                        if (&stream).write_all(answer.as_bytes()).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
+        serve(listener, move |request| {
+            seen.lock().unwrap().push(request);
+            answer
         });
         Self { address, got }
     }
@@ -84,10 +73,8 @@ async fn spans_of_an_upload_reach_the_collector_in_the_trace_of_the_client() {
     let headers = ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=a%20secret,x-team=photos");
     let server = collector.server(&[headers, ("OTEL_SERVICE_NAME", "of the test")]);
     let span = upload(&server, "01").await;
-    let metrics = reqwest::Client::new()
-        .get(server.url("/metrics"))
-        .header("accept", "application/openmetrics-text")
-        .send();
+    let metrics =
+        Client::new().get(server.url("/metrics")).header("accept", "application/openmetrics-text").send();
     let metrics = metrics.await.unwrap().text().await.unwrap();
     let exemplar = format!("# {{trace_id=\"{TRACE}\"}}");
     assert!(metrics.lines().any(|line| line.contains("duration_seconds_bucket") && line.contains(&exemplar)));

@@ -39,8 +39,6 @@ impl Delivery {
     }
 }
 
-type Answer = dyn Fn(&Delivery, usize) -> &'static str + Send + Sync;
-
 /// A receiver that answers each delivery as a function of it and of the number of deliveries before says. The function may block: other
 /// connections are answered meanwhile.
 pub(crate) struct Receiver {
@@ -58,26 +56,15 @@ impl Receiver {
         answer: impl Fn(&Delivery, usize) -> &'static str + Send + Sync + 'static,
     ) -> Self {
         let (address, got) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Vec::new())));
-        let answer: Arc<Answer> = Arc::new(answer);
         let seen = Arc::clone(&got);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (answer, seen) = (Arc::clone(&answer), Arc::clone(&seen));
-                std::thread::spawn(move || {
-                    let mut reader = BufReader::new(stream.try_clone().unwrap());
-                    while let Some(delivery) = read(&mut reader) {
-                        let number = {
-                            let mut seen = seen.lock().unwrap();
-                            seen.push(delivery.clone());
-                            seen.len() - 1
-                        };
-                        let answer = answer(&delivery, number);
-                        if (&stream).write_all(answer.as_bytes()).is_err() || answer == CLOSED {
-                            return;
-                        }
-                    }
-                });
-            }
+        serve(listener, move |request| {
+            let delivery = verified(request);
+            let number = {
+                let mut seen = seen.lock().unwrap();
+                seen.push(delivery.clone());
+                seen.len() - 1
+            };
+            answer(&delivery, number)
         });
         Self { address, got }
     }
@@ -103,8 +90,27 @@ pub(crate) fn settings(address: SocketAddr) -> [(String, String); 2] {
 /// A request as a receiver got it: its first line, its headers with names in lower case, and its body.
 pub(crate) type Got = (String, BTreeMap<String, String>, Vec<u8>);
 
+/// Answers all requests on threads of their own, each connection on one.
+pub(crate) fn serve(listener: TcpListener, answer: impl Fn(Got) -> &'static str + Send + Sync + 'static) {
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let answer = Arc::clone(&answer);
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                while let Some(request) = read_request(&mut reader) {
+                    let answer = answer(request);
+                    if (&stream).write_all(answer.as_bytes()).is_err() || answer == CLOSED {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
 /// Reads one request. Returns `None` if there is no whole one, as from a killed server.
-pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Got> {
+fn read_request(reader: &mut impl BufRead) -> Option<Got> {
     let mut next_line = || {
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|_| line.ends_with('\n'))?;
@@ -119,9 +125,8 @@ pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Got> {
     Some((first, head, body))
 }
 
-/// Reads one delivery, and checks its signature.
-fn read(reader: &mut impl BufRead) -> Option<Delivery> {
-    let (first, head, body) = read_request(reader)?;
+/// Returns the delivery of a request, whose signature it checks.
+fn verified((first, head, body): Got) -> Delivery {
     assert_eq!(first, "POST /hook?a=b HTTP/1.1");
     assert_eq!(head["content-type"], "application/json");
     let key = STANDARD.decode(SECRET.strip_prefix("whsec_").unwrap()).unwrap();
@@ -130,5 +135,5 @@ fn read(reader: &mut impl BufRead) -> Option<Delivery> {
         [format!("{}.{}.", head["webhook-id"], head["webhook-timestamp"]).as_bytes(), &body].concat();
     let signature = STANDARD.decode(head["webhook-signature"].strip_prefix("v1,").unwrap()).unwrap();
     hmac::verify(&key, &signed, &signature).expect("the signature is right");
-    Some(Delivery { id: head["webhook-id"].clone(), body: serde_json::from_slice(&body).unwrap() })
+    Delivery { id: head["webhook-id"].clone(), body: serde_json::from_slice(&body).unwrap() }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::StatusCode;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -23,6 +23,8 @@ use object_store::client::{
     HttpResponse, HttpResponseBody, HttpService,
 };
 use tokio::time::{Sleep, sleep, timeout};
+
+use crate::tls;
 
 /// Longest time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -66,12 +68,7 @@ impl Connector {
 
 impl Connects for Connector {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        tcp.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new().with_tls_config((*self.0).clone());
-        let connector = https.https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = tls::connector(HttpConnector::new(), (*self.0).clone(), CONNECT_TIMEOUT);
         let pool = Mutex::new(pool(&connector));
         Ok(HttpClient::new(Requests { connector, pool }))
     }
