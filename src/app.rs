@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, AccessLog, Api, MediaUrls, Routes};
-use crate::auth::Tokens;
+use crate::auth::{KeysError, Provider, Subjects, Tokens};
 use crate::budget::Budget;
 use crate::catalog::{Catalog, Event, Outbox, TaskLeases};
 use crate::config::{CorsOrigins, MediaStorage, Settings, Source, WebhookSettings};
@@ -74,6 +74,9 @@ pub enum StartError {
     /// The image threads.
     #[error("the image pool cannot start: {0}")]
     Pool(io::Error),
+    /// The keys of the identity provider.
+    #[error("JWKS_FILE cannot be used: {0}")]
+    ProviderKeys(#[source] KeysError),
     /// The path of `MEDIA_BASE_URL`.
     #[error("MEDIA_BASE_URL={0:?} hides a path of the API")]
     MediaBaseUrl(String),
@@ -225,6 +228,14 @@ impl App {
             };
             UploadPage::new(limits, photos)
         });
+        let provider = match &settings.provider {
+            Some(settings) => {
+                let provider = Arc::new(Provider::new(settings)?);
+                provider.reload().await.map_err(StartError::ProviderKeys)?;
+                Some(provider)
+            }
+            None => None,
+        };
         let connections = Connections::default();
         let global_limiter = settings.rate_limit_global.map(|quota| limiter("global", quota));
         let upload_limiter = settings.rate_limit_upload.map(|quota| limiter("upload", quota));
@@ -240,6 +251,9 @@ impl App {
         if let Some(events) = &events {
             events.register(&mut metrics);
         }
+        if let Some(provider) = &provider {
+            provider.register(&mut metrics);
+        }
         if let Some(fetcher) = &fetcher {
             fetcher.register(&mut metrics);
         }
@@ -247,6 +261,7 @@ impl App {
         logging::register(&mut metrics);
         #[cfg(feature = "otlp")]
         otlp::register(&mut metrics);
+        let tokens = Tokens::new(&settings.secret_key, settings.secret_key_previous.as_deref());
         let api = Api {
             routes: Routes::new(&settings.media_base_url, settings.upload_page)
                 .map_err(|_| StartError::MediaBaseUrl(settings.media_base_url.clone()))?,
@@ -256,6 +271,7 @@ impl App {
             upload_page,
             maintenance: Arc::clone(&maintenance),
             listings: Arc::new(Listings::new(Arc::clone(&catalog), settings.auth_required)),
+            subjects: Subjects::new(Arc::clone(&catalog)),
             catalog,
             store,
             renditions,
@@ -263,7 +279,7 @@ impl App {
             upload_limiter,
             metrics,
             access_log,
-            tokens: Arc::new(Tokens::new(&settings.secret_key, settings.secret_key_previous.as_deref())),
+            tokens: Arc::new(tokens.with_provider(provider)),
             read_only: settings.read_only,
             auth_required: settings.auth_required,
             proxy_passes_interim: settings.proxy_passes_interim,
@@ -364,6 +380,14 @@ impl App {
                 }
             }
         });
+        let provider = tokio::spawn({
+            let (tokens, stop) = (Arc::clone(&self.stack.app.tokens), stop.clone());
+            async move {
+                if let Some(provider) = tokens.provider() {
+                    provider.run(stop).await;
+                }
+            }
+        });
         let control = self.control.and_then(|(socket, served)| {
             let serving = socket.serve(served, stop.clone());
             serving.inspect_err(|error| tracing::warn!(%error, "the control socket cannot be served")).ok()
@@ -399,7 +423,7 @@ impl App {
         // Waits for commits whose clients disconnected. They are short, and belong to no connection.
         let rest = async {
             self.uploads.drained().await;
-            tokio::join!(self.ingest.drained(), maintenance, events, expiry, control)
+            tokio::join!(self.ingest.drained(), maintenance, events, expiry, provider, control)
         };
         let _cut_off = tokio::time::timeout(self.limits.shutdown_timeout, rest).await;
         #[cfg(feature = "otlp")]
@@ -447,6 +471,9 @@ mod tests {
             ("DATABASE_URL", format!("sled:{}", path("db"))),
             ("MEDIA_ROOT", path("uploads")),
             ("FETCH_ENABLED", "true".to_owned()),
+            ("JWKS_URL", "http://127.0.0.1:1/".to_owned()),
+            ("JWT_ISSUER", "https://id.example".to_owned()),
+            ("JWT_AUDIENCE", "photos".to_owned()),
             ("WEBHOOK_URL", "http://127.0.0.1:1/".to_owned()),
             ("WEBHOOK_SECRET", "a secret of this test".to_owned()),
         ];

@@ -179,7 +179,7 @@ fn signals(
 async fn reload_at(mut hangup: Signal, mut reloader: Reloader, address: &str) {
     while hangup.recv().await.is_some() {
         supervisor::reloading();
-        if reloader.reload(Path::new(cli::DOTENV)) {
+        if reloader.reload(Path::new(cli::DOTENV)).await {
             supervisor::ready(&serving(address));
         } else {
             supervisor::ready("the new settings are not valid: those that were in effect stay");

@@ -218,12 +218,14 @@ pub(crate) struct Caller {
     pub client: ClientKey,
     /// The user that the token names, if any.
     pub user: Option<UserId>,
+    /// Whether the caller may read and change the drafts of every user.
+    pub is_admin: bool,
 }
 
 impl Caller {
     /// Creates a caller at `ip`, with the user that a token names, if any.
     pub(crate) fn new(ip: IpAddr, user: Option<UserId>) -> Self {
-        Self { client: user.map_or_else(|| ip.into(), ClientKey::from), user }
+        Self { client: user.map_or_else(|| ip.into(), ClientKey::from), user, is_admin: false }
     }
 }
 
@@ -257,6 +259,11 @@ id! {
 pub struct UserId(u64);
 
 impl UserId {
+    /// The first id of users of an identity provider. Tokens of this server are for lower ids.
+    pub const FIRST_OF_PROVIDER: u64 = Self::UNKNOWN_SUBJECT.0 + 1;
+    /// Stands for every subject of an identity provider that has no row yet. Nothing belongs to it.
+    pub(crate) const UNKNOWN_SUBJECT: Self = Self(1 << 40);
+
     /// Returns the number.
     pub const fn get(self) -> u64 {
         self.0

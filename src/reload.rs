@@ -23,10 +23,10 @@ pub struct Reloader {
 
 impl Reloader {
     /// Reads the settings from the environment, which cannot have changed, and from the file `dotenv`. Takes over those that can
-    /// change, and logs the names of those that changed. If a setting is not valid, none is taken over, and all problems are logged.
+    /// change, and logs the names of those that changed, and reads the file of JWKS_FILE again. If a setting is not valid, none is taken over, and all problems are logged.
     ///
     /// Returns false if the settings are not valid.
-    pub fn reload(&mut self, dotenv: &Path) -> bool {
+    pub async fn reload(&mut self, dotenv: &Path) -> bool {
         let source = match Source::from_process(dotenv) {
             Ok(source) => source,
             Err(lines) => return refuse(&lines),
@@ -52,6 +52,11 @@ impl Reloader {
         match taken_over.is_empty() {
             true => tracing::info!("settings read anew: no change took effect"),
             false => tracing::info!("settings read anew, now in effect: {}", taken_over.join(", ")),
+        }
+        if let Some(provider) = self.tokens.provider()
+            && let Err(error) = provider.reload().await
+        {
+            tracing::error!("JWKS_FILE has no effect, the keys that were in effect stay: {error}");
         }
         true
     }

@@ -1,17 +1,27 @@
 //! `Authorization: Bearer` (RFC 6750).
 
+use std::time::Duration;
+
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
-use crate::auth::Tokens;
-use crate::model::UserId;
+use crate::auth::{Scope, Tokens, Verified};
 use crate::web::problem::{Problem, ProblemKind};
 
-/// Returns the user in the request's bearer token, or `None` if the request has no token and none is `required`.
-/// Credentials of another scheme belong to a proxy in front and are ignored.
+/// When to try again while the keys of the identity provider are fetched.
+const KEYS_RETRY: Duration = Duration::from_secs(2);
+
+/// Returns what the request's bearer token says, or `None` if the request has no token and none is `required`. Credentials of
+/// another scheme belong to a proxy in front and are ignored.
 ///
 /// # Errors
-/// 401 if the bearer token is not valid, or if there is none and one is `required`.
-pub(super) fn user(tokens: &Tokens, required: bool, headers: &HeaderMap) -> Result<Option<UserId>, Problem> {
+/// 401 if the bearer token is not valid, or if there is none and one is `required`. 403 if it lacks `scope`. 503 if the keys of the
+/// identity provider are not there yet.
+pub(super) fn verify(
+    tokens: &Tokens,
+    required: bool,
+    scope: Scope,
+    headers: &HeaderMap,
+) -> Result<Option<Verified>, Problem> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let token = match (values.next(), values.next()) {
         (None, _) => None,
@@ -22,10 +32,14 @@ pub(super) fn user(tokens: &Tokens, required: bool, headers: &HeaderMap) -> Resu
     match token {
         None if required => Err(missing()),
         None => Ok(None),
-        Some(token) => tokens.user(token).map(Some).map_err(|error| {
-            tracing::debug!(cause = std::error::Error::source(&error), "a bearer token was refused");
-            invalid()
-        }),
+        Some(token) => match tokens.verify(token) {
+            Ok(verified) if verified.scopes.allow(scope) => Ok(Some(verified)),
+            Ok(_) => Err(insufficient(scope)),
+            Err(error) => {
+                tracing::debug!(cause = std::error::Error::source(&error), "a bearer token was refused");
+                Err(if error.lacks_keys() { keys_pending() } else { invalid() })
+            }
+        },
     }
 }
 
@@ -46,6 +60,26 @@ fn missing() -> Problem {
 fn invalid() -> Problem {
     let detail = "The bearer token is not valid, or not any more.";
     challenge(ProblemKind::TokenInvalid, detail, "Bearer error=\"invalid_token\"")
+}
+
+/// Returns the answer of RFC 6750 section 3.1.
+fn insufficient(scope: Scope) -> Problem {
+    let (detail, value) = match scope {
+        Scope::Upload => (
+            "This needs a bearer token with the scope upload.",
+            "Bearer error=\"insufficient_scope\", scope=\"upload\"",
+        ),
+        Scope::Read => (
+            "This needs a bearer token with the scope read.",
+            "Bearer error=\"insufficient_scope\", scope=\"read\"",
+        ),
+    };
+    challenge(ProblemKind::InsufficientScope, detail, value)
+}
+
+fn keys_pending() -> Problem {
+    let detail = "The keys of the identity provider are being fetched. Send the request again.";
+    Problem::new(ProblemKind::KeysPending, detail).retry_after(KEYS_RETRY)
 }
 
 fn challenge(kind: ProblemKind, detail: &'static str, challenge: &'static str) -> Problem {

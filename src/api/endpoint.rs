@@ -9,6 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use super::Api;
+use crate::auth::Scope;
 use crate::catalog::ClaimedAttempt;
 use crate::ingest::Limits;
 use crate::model::Caller;
@@ -45,8 +46,10 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Endpoints for drafts and resumable uploads, whose owner is the user of the token.
-    pub(super) const DRAFTS: Self = Self { auth: Auth::Bearer, ..Self::PUBLIC };
+    /// Endpoints that change drafts and resumable uploads, whose owner is the user of the token.
+    pub(super) const DRAFTS: Self = Self { auth: Auth::Bearer(Scope::Upload), ..Self::PUBLIC };
+    /// Endpoints that show drafts.
+    pub(super) const SHOWN_DRAFTS: Self = Self { auth: Auth::Bearer(Scope::Read), ..Self::PUBLIC };
     /// Endpoints that take all photos of a draft in one request.
     pub(super) const UPLOADS: Self = Self { limits: &[Limit::Global, Limit::Upload], ..Self::DRAFTS };
     /// Endpoints that answer everyone the same.
@@ -62,8 +65,8 @@ impl Access {
 pub(super) enum Auth {
     /// Anyone; a token is ignored.
     Public,
-    /// The user of a bearer token, and those without one unless AUTH_REQUIRED is set.
-    Bearer,
+    /// The user of a bearer token with this scope, and those without a token unless AUTH_REQUIRED is set.
+    Bearer(Scope),
 }
 
 /// A rate limit.
@@ -196,8 +199,15 @@ impl Endpoint {
         let mut kinds = vec![ProblemKind::Internal];
         kinds.extend(stack::PROBLEMS);
         kinds.extend(self.problems.iter().copied().flatten());
-        if self.access.auth == Auth::Bearer {
-            kinds.extend([ProblemKind::TokenMissing, ProblemKind::TokenInvalid]);
+        if let Auth::Bearer(_) = self.access.auth {
+            kinds.extend([
+                ProblemKind::TokenMissing,
+                ProblemKind::TokenInvalid,
+                ProblemKind::InsufficientScope,
+                ProblemKind::KeysPending,
+                // The user of a provider's token is looked up.
+                ProblemKind::Unavailable,
+            ]);
         }
         if !self.access.limits.is_empty() {
             kinds.push(ProblemKind::RateLimited);

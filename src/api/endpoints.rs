@@ -294,7 +294,7 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "listings",
         operation: "getListings",
         summary: "Lists the drafts of the caller, newest first; without a token those without an owner.",
-        access: Access::DRAFTS,
+        access: Access::SHOWN_DRAFTS,
         reads: Reads { query: &[STATUS, LIMIT, CURSOR], ..Reads::NOTHING },
         answers: &[answer(StatusCode::OK, "A page of drafts.", &[], json_of::<ListOut>())],
         problems: &[&[ProblemKind::Unavailable]],
@@ -322,7 +322,7 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
         name: "listing",
         operation: "getListing",
         summary: "Returns a draft as the upload answered it.",
-        access: Access::DRAFTS,
+        access: Access::SHOWN_DRAFTS,
         reads: Reads { parameters: &[ID], headers: &[&[IF_MATCH_DRAFT, IF_NONE_MATCH]], ..Reads::NOTHING },
         answers: &conditional_answers(
             ["The draft.", "The client has the draft."],

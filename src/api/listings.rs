@@ -83,7 +83,7 @@ fn read_cursor(text: &str) -> Option<DraftId> {
 }
 
 pub(super) async fn show(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
-    let found = api.listings.find(call.caller.user, draft_id(&call)?).await?;
+    let found = api.listings.find(call.caller, draft_id(&call)?).await?;
     let Shown { json, etag, .. } = Shown::new(api, found.into())?;
     if !conditional::if_match(call.request.headers(), &etag) {
         return Err(precondition_failed());
@@ -154,7 +154,7 @@ pub(super) async fn delete(api: &Api, call: Call) -> Result<Response<Body>, Prob
 pub(super) async fn remove_photo(api: &Api, call: Call) -> Result<Response<Body>, Problem> {
     let index = number(call.parameter(1)).ok_or_else(problem::not_found)?;
     let id = draft_id(&call)?;
-    let found = api.listings.find(call.caller.user, id).await?;
+    let found = api.listings.find(call.caller, id).await?;
     let count = found.draft().photos.len();
     if index >= count {
         return Err(ChangeError::NoSuchPhoto { index, count }.into());
@@ -190,7 +190,7 @@ async fn apply(
 
 /// Finds the draft that the path names, and checks the preconditions of a change of it.
 pub(super) async fn locate(api: &Api, call: &Call, needs: Precondition) -> Result<Located, Problem> {
-    let found = api.listings.find(call.caller.user, draft_id(call)?).await?;
+    let found = api.listings.find(call.caller, draft_id(call)?).await?;
     check(api, call, found, needs)
 }
 

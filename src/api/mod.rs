@@ -20,6 +20,7 @@ mod upload_page;
 mod uploads;
 mod urls;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use self::idempotency::KeyCheck;
 pub(crate) use self::resumable::{form_problem, photo_problem};
 pub(crate) use self::uploads::rejected_note;
 pub(crate) use self::urls::MediaUrls;
-use crate::auth::Tokens;
+use crate::auth::{Bearer, Subjects, Tokens, Verified};
 use crate::catalog::Catalog;
 use crate::fetch::Fetcher;
 use crate::ingest::Ingest;
@@ -140,6 +141,8 @@ pub(crate) struct Api {
     pub access_log: AccessLog,
     /// Verifies bearer tokens.
     pub tokens: Arc<Tokens>,
+    /// Finds the users of an identity provider.
+    pub subjects: Subjects,
     /// Whether uploads and changes are refused. Everything else works.
     pub read_only: bool,
     /// Whether a request for a draft or an upload needs a token.
@@ -168,6 +171,7 @@ impl Api {
 
 impl Application for Api {
     type Route = Route;
+    type Identity = Option<Verified>;
 
     fn route(&self, method: &Method, path: &str) -> Result<Route, Problem> {
         match self.routes.0.lookup(method, path) {
@@ -201,11 +205,36 @@ impl Application for Api {
         limits.iter().filter_map(limiter).collect()
     }
 
-    fn identify(&self, route: Option<&Route>, headers: &HeaderMap) -> Result<Option<UserId>, Problem> {
+    fn identify(&self, route: Option<&Route>, headers: &HeaderMap) -> Result<Option<Verified>, Problem> {
         match route.map_or(Auth::Public, |route| route.endpoint.access.auth) {
-            Auth::Bearer => bearer::user(&self.tokens, self.auth_required, headers),
+            Auth::Bearer(scope) => bearer::verify(&self.tokens, self.auth_required, scope, headers),
             Auth::Public => Ok(None),
         }
+    }
+
+    fn known_user(&self, identity: &Option<Verified>) -> Option<UserId> {
+        match &identity.as_ref()?.bearer {
+            Bearer::User(user) => Some(*user),
+            Bearer::Subject(identity) => self.subjects.known(identity),
+        }
+    }
+
+    async fn caller(&self, route: &Route, ip: IpAddr, identity: Option<Verified>) -> Result<Caller, Problem> {
+        let Some(Verified { bearer, scopes }) = identity else { return Ok(Caller::new(ip, None)) };
+        let user = match bearer {
+            Bearer::User(user) => Some(user),
+            // What only reads records no user, so that strangers of the provider do not fill the catalog.
+            Bearer::Subject(identity) if route.endpoint.method == Method::GET => {
+                self.subjects.find(&identity).await?
+            }
+            Bearer::Subject(_) if self.read_only => None,
+            Bearer::Subject(identity) => Some(self.subjects.find_or_create(&identity).await?),
+        };
+        let caller = match user {
+            Some(user) => Caller::new(ip, Some(user)),
+            None => Caller { user: Some(UserId::UNKNOWN_SUBJECT), ..Caller::new(ip, None) },
+        };
+        Ok(Caller { is_admin: scopes.is_admin(), ..caller })
     }
 
     async fn call(

@@ -100,8 +100,9 @@ fn operation(endpoint: &Endpoint, method: &Method, generator: &mut SchemaGenerat
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
-    if endpoint.access.auth == Auth::Bearer {
-        operation["security"] = json!([{"bearer": []}, {}]);
+    if let Auth::Bearer(scope) = endpoint.access.auth {
+        // Roles of a scheme other than OAuth2 are for the reader (OpenAPI 3.1, Security Requirement Object).
+        operation["security"] = json!([{"bearer": [scope.name()]}, {}]);
     }
     match endpoint.reads.input {
         Input::Nothing => {}
@@ -190,6 +191,9 @@ fn responses(endpoint: &Endpoint, is_head: bool, generator: &mut SchemaGenerator
         let status = kinds[0].status();
         let own: &[Header] = match status {
             StatusCode::UNAUTHORIZED => &[("WWW-Authenticate", "The challenge `Bearer`.")],
+            StatusCode::FORBIDDEN if kinds.contains(&ProblemKind::InsufficientScope) => {
+                &[("WWW-Authenticate", "The challenge `Bearer`, with the scope that the token lacks.")]
+            }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 &[("Retry-After", "Seconds to wait before the next try.")]
             }

@@ -1,4 +1,4 @@
-//! JSON Web Signatures (RFC 7515) in compact form with HMAC-SHA-256.
+//! JSON Web Signatures (RFC 7515) in compact form, and HMAC-SHA-256. `provider/keys.rs` verifies with public keys.
 //!
 //! No library fits. jsonwebtoken 9 ignores an `nbf` that is a string (CVE-2026-25537). Later versions need a process-wide
 //! cryptography provider, which would have to be written over ring. No version refuses `crit`. Libraries do the difficult parts:
@@ -13,13 +13,24 @@ use ring::hmac;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
-/// The decoded parts of a token. They are untrusted until [`Key::has_signed`] returns true.
+/// The decoded parts of a token. They are untrusted until the `has_signed` of a key returns true.
 pub(super) struct Jws<'t> {
     /// The signed text: the first two parts as they were sent.
     signed: &'t str,
     pub(super) header: Vec<u8>,
     pub(super) payload: Vec<u8>,
     signature: Vec<u8>,
+}
+
+impl<'t> Jws<'t> {
+    /// Returns the bytes that are signed.
+    pub(super) fn signed(&self) -> &'t [u8] {
+        self.signed.as_bytes()
+    }
+
+    pub(super) fn signature(&self) -> &[u8] {
+        &self.signature
+    }
 }
 
 /// Splits a token into its three parts. Returns `None` unless they are strict base64url: padding, white space, other alphabets

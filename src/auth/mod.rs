@@ -1,15 +1,23 @@
 //! Issues and verifies bearer tokens.
 //!
-//! A token is a JSON Web Token (RFC 7519) signed with HS256, and with no other algorithm (RFC 8725 section 3.1).
+//! A token is a JSON Web Token (RFC 7519). This server signs its own with HS256. Those of an identity provider have a signature by one
+//! of its public keys. The algorithm that the header names decides whose token it may be, and no key verifies with two algorithms
+//! (RFC 8725 section 3.1).
 
 mod jws;
+mod provider;
+mod scope;
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use self::jws::{Key, Members};
+use self::provider::Algorithm;
+pub(crate) use self::provider::{KeysError, Provider, Subjects};
+pub(crate) use self::scope::{Scope, Scopes};
+use crate::catalog::Identity;
 use crate::model::UserId;
 
 /// Maximum length of a token. Longer texts are not parsed.
@@ -19,6 +27,31 @@ const MAX_TOKEN_BYTES: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 #[error("the token is not valid")]
 pub(crate) struct InvalidToken(#[source] Reason);
+
+impl InvalidToken {
+    /// Returns whether the keys of the identity provider may still come, so that the token may be valid.
+    pub(crate) fn lacks_keys(&self) -> bool {
+        matches!(self.0, Reason::KeysPending)
+    }
+}
+
+/// A token that is valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Verified {
+    /// Whose it is.
+    pub(crate) bearer: Bearer,
+    /// What it is for.
+    pub(crate) scopes: Scopes,
+}
+
+/// To whom a token belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Bearer {
+    /// A user, whom a token of this server names.
+    User(UserId),
+    /// A subject of the identity provider.
+    Subject(Identity),
+}
 
 /// Why a token is not valid.
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +70,21 @@ enum Reason {
     Extension(&'static str),
     #[error("its {0} is missing or not a number")]
     NoNumber(&'static str),
+    #[error("the keys of the identity provider are not there yet")]
+    KeysPending,
+    #[error("the identity provider has no key, or more than one, with its key id and algorithm")]
+    KeyId,
+    #[error("its issuer is not JWT_ISSUER")]
+    Issuer,
+    #[error("its audience is not JWT_AUDIENCE")]
+    Audience,
+    #[error("its scopes are neither text nor an array of texts")]
+    Scopes,
     #[error("it has expired")]
     Expired,
     #[error("it is not valid yet")]
     NotYet,
-    #[error("its subject is not a user id")]
+    #[error("its subject is not a user id, or, of an identity provider, not a text of 1 to 255 characters")]
     Subject,
 }
 
@@ -51,7 +94,10 @@ enum Reason {
 pub(crate) struct TooLong;
 
 /// Issues and verifies tokens, with keys that may be replaced.
-pub(crate) struct Tokens(RwLock<Keys>);
+pub(crate) struct Tokens {
+    keys: RwLock<Keys>,
+    provider: Option<Arc<Provider>>,
+}
 
 /// The keys in force.
 struct Keys {
@@ -64,19 +110,48 @@ struct Keys {
 impl Tokens {
     /// Creates an issuer that signs with `secret` and also accepts tokens signed with `previous`.
     pub(crate) fn new(secret: &str, previous: Option<&str>) -> Self {
-        Self(RwLock::new(Keys::new(secret, previous)))
+        Self { keys: RwLock::new(Keys::new(secret, previous)), provider: None }
+    }
+
+    /// Also accepts tokens of `provider`, if there is one.
+    pub(crate) fn with_provider(self, provider: Option<Arc<Provider>>) -> Self {
+        Self { provider, ..self }
+    }
+
+    /// Returns the identity provider, if there is one.
+    pub(crate) fn provider(&self) -> Option<&Arc<Provider>> {
+        self.provider.as_ref()
     }
 
     /// Replaces the keys, while requests are verified.
     pub(crate) fn replace(&self, secret: &str, previous: Option<&str>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Keys::new(secret, previous);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Keys::new(secret, previous);
     }
 
-    /// Returns the user to whom a valid token belongs. Signatures are compared in constant time.
+    /// Returns to whom a valid token belongs, and what it is for. A token whose header names an algorithm of public keys is verified with
+    /// those of the identity provider only, and every other token with the keys of this server only.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user), or the claims of a provider's token do not fit, or its keys are not there yet.
+    pub(crate) fn verify(&self, token: &str) -> Result<Verified, InvalidToken> {
+        let own = |user| Verified { bearer: Bearer::User(user), scopes: Scopes::OWN };
+        match &self.provider {
+            Some(provider) if token.len() <= MAX_TOKEN_BYTES => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                match verify_with(provider, token, now) {
+                    Some(verified) => verified.map_err(InvalidToken),
+                    None => self.user(token).map(own),
+                }
+            }
+            _ => self.user(token).map(own),
+        }
+    }
+
+    /// Returns the user to whom a valid token of this server belongs. Signatures are compared in constant time.
     ///
     /// # Errors
     /// The token is malformed, signed with another key or algorithm, expired, not valid yet, or contains no user id.
-    pub(crate) fn user(&self, token: &str) -> Result<UserId, InvalidToken> {
+    fn user(&self, token: &str) -> Result<UserId, InvalidToken> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.user_at(token, now).map_err(InvalidToken)
     }
@@ -93,12 +168,12 @@ impl Tokens {
         }
         check_header(&token.header)?;
         let claims = Members::parse(&token.payload).ok_or(Reason::Json("payload"))?;
-        check_times(&claims, now.as_secs_f64())?;
+        check_times(&claims, now.as_secs_f64(), 0.0)?;
         claims.get("sub").and_then(subject).ok_or(Reason::Subject)
     }
 
     fn keys(&self) -> RwLockReadGuard<'_, Keys> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns a new token for `user` that is valid for `ttl`.
@@ -123,12 +198,26 @@ impl Keys {
     }
 }
 
+/// Verifies a token with the keys of the identity provider, or returns `None` if its header names no algorithm of public keys.
+fn verify_with(provider: &Provider, token: &str, now: Duration) -> Option<Result<Verified, Reason>> {
+    let token = jws::split(token)?;
+    let header = Members::parse(&token.header)?;
+    let algorithm = Algorithm::named(header.get("alg"))?;
+    let verified = provider.verify(&token, &header, algorithm, now);
+    Some(verified.map(|(identity, scopes)| Verified { bearer: Bearer::Subject(identity), scopes }))
+}
+
 /// Checks that the header requires HS256 and no extension, because this server implements none (RFC 7515 section 4.1.11).
 fn check_header(header: &[u8]) -> Result<(), Reason> {
     let header = Members::parse(header).ok_or(Reason::Json("header"))?;
     if header.get("alg").and_then(Value::as_str) != Some("HS256") {
         return Err(Reason::Algorithm);
     }
+    check_extensions(&header)
+}
+
+/// Checks that the header requires no extension.
+fn check_extensions(header: &Members) -> Result<(), Reason> {
     // Issuers that follow RFC 7797 list `b64` in `crit`. A `b64` without `crit` would give the payload two meanings.
     match ["crit", "b64"].into_iter().find(|name| header.get(name).is_some()) {
         Some(name) => Err(Reason::Extension(name)),
@@ -136,17 +225,18 @@ fn check_header(header: &[u8]) -> Result<(), Reason> {
     }
 }
 
-/// Checks the times of a token, in seconds since 1970 (RFC 7519 section 4.1), without leeway. All must be numbers.
-fn check_times(claims: &Members, now: f64) -> Result<(), Reason> {
+/// Checks the times of a token, in seconds since 1970 (RFC 7519 section 4.1), by a clock that may be wrong by `leeway`. All must be
+/// numbers.
+fn check_times(claims: &Members, now: f64, leeway: f64) -> Result<(), Reason> {
     let time = |name: &'static str| match claims.get(name) {
         Some(value) => value.as_f64().map(Some).ok_or(Reason::NoNumber(name)),
         None => Ok(None),
     };
     time("iat")?;
-    if time("exp")?.ok_or(Reason::NoNumber("exp"))? <= now {
+    if time("exp")?.ok_or(Reason::NoNumber("exp"))? <= now - leeway {
         return Err(Reason::Expired);
     }
-    if time("nbf")?.is_some_and(|not_before| now < not_before) {
+    if time("nbf")?.is_some_and(|not_before| now + leeway < not_before) {
         return Err(Reason::NotYet);
     }
     Ok(())

@@ -42,8 +42,9 @@ const ATTEMPTS: usize = 0;
 const DRAFTS: usize = 1;
 const EVENTS: usize = 2;
 const SOURCES: usize = 3;
+const IDENTITIES: usize = 4;
 /// The order of these kinds in an export.
-const ORDER: [usize; 4] = [DRAFTS, SOURCES, ATTEMPTS, EVENTS];
+const ORDER: [usize; 5] = [DRAFTS, SOURCES, ATTEMPTS, EVENTS, IDENTITIES];
 
 /// The lines of one kind.
 #[derive(Debug, Default, Clone, Copy)]
@@ -94,6 +95,7 @@ impl<W: Write> Assembler<W> {
             Line::Draft(_) => (DRAFTS, Counts { drafts: 1, ..none }),
             Line::Event(_) => (EVENTS, Counts { events: 1, ..none }),
             Line::Source(_) => (SOURCES, Counts { sources: 1, ..none }),
+            Line::Identity(_) => (IDENTITIES, Counts { identities: 1, ..none }),
             Line::Export(_) => {
                 let Out::Waiting(out) = mem::replace(&mut self.out, Out::Failed) else { return disorder() };
                 self.out = Out::Begun(Box::new(Writer::with_header(out, line)?));

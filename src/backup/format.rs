@@ -1,6 +1,6 @@
 //! The format of an export: JSON lines. The first line names the format, the last one proves that the export is complete.
 //!
-//! Media, drafts, sources, attempts and events follow in this order, each ascending, so that equal catalogs have equal exports and a row
+//! Media, drafts, sources, attempts, events and identities follow in this order, each ascending, so that equal catalogs have equal exports and a row
 //! comes after the rows that it refers to. Each row can be written in one way only. A line that is written differently is
 //! refused: it may contain fields that this version does not know.
 
@@ -10,12 +10,13 @@ use std::io::{BufRead, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use super::BackupError;
-use crate::catalog::{AttemptRow, DraftRow, EventRow, Row, SourceRow, State};
-use crate::model::{AttemptId, DraftId, Media, MediaId, SourceId};
+use crate::catalog::{AttemptRow, DraftRow, EventRow, IdentityRow, Row, SourceRow, State};
+use crate::model::{AttemptId, DraftId, Media, MediaId, SourceId, UserId};
 
 const FORMAT: &str = "vintedbot-ingest catalog";
-const VERSION: u32 = 3;
-/// The oldest version that is read. Version 1 has no dates, attempts and events, version 2 no facts of photos.
+const VERSION: u32 = 4;
+/// The oldest version that is read. Version 1 has no dates, attempts and events, version 2 no facts of photos, version 3 no users of
+/// identity providers.
 const OLDEST_VERSION: u32 = 1;
 /// Longest line that is read into memory, far above any that this program writes.
 pub(crate) const MAX_LINE_BYTES: u64 = 16 << 20;
@@ -35,6 +36,9 @@ pub(crate) struct Counts {
     /// Events.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub events: u64,
+    /// Users of identity providers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub identities: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -45,16 +49,17 @@ fn is_zero(count: &u64) -> bool {
 impl Counts {
     /// Rows of all kinds.
     pub(crate) fn rows(&self) -> u64 {
-        self.media + self.drafts + self.sources + self.attempts + self.events
+        self.media + self.drafts + self.sources + self.attempts + self.events + self.identities
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { media, drafts, sources, attempts, events } = self;
+        let Self { media, drafts, sources, attempts, events, identities } = self;
         write!(
             f,
-            "{media} photos, {drafts} drafts, {sources} sources, {attempts} idempotency keys and {events} events"
+            "{media} photos, {drafts} drafts, {sources} sources, {attempts} idempotency keys, {events} events and \
+             {identities} users of identity providers"
         )
     }
 }
@@ -95,6 +100,7 @@ pub(super) enum Line {
     Source(SourceRow),
     Attempt(AttemptRow),
     Event(EventRow),
+    Identity(IdentityRow),
     End(Trailer),
 }
 
@@ -144,7 +150,7 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Writes a row. Rows ascend, media before drafts before sources before attempts before events.
+    /// Writes a row. Rows ascend, media before drafts before sources before attempts before events before identities.
     ///
     /// # Errors
     /// The output cannot be written.
@@ -156,6 +162,7 @@ impl<W: Write> Writer<W> {
             Row::Source(row) => Line::Source(row),
             Row::Attempt(row) => Line::Attempt(row),
             Row::Event(row) => Line::Event(row),
+            Row::Identity(row) => Line::Identity(row),
         })
     }
 
@@ -206,6 +213,7 @@ impl Counts {
             sources: self.sources + other.sources,
             attempts: self.attempts + other.attempts,
             events: self.events + other.events,
+            identities: self.identities + other.identities,
         }
     }
 
@@ -216,6 +224,7 @@ impl Counts {
             Row::Source(_) => &mut self.sources,
             Row::Attempt(_) => &mut self.attempts,
             Row::Event(_) => &mut self.events,
+            Row::Identity(_) => &mut self.identities,
         } += 1;
     }
 }
@@ -234,6 +243,7 @@ enum RowPosition {
     Source(SourceId),
     Attempt(AttemptId),
     Event(u64),
+    Identity(UserId),
 }
 
 /// Reads an export, and verifies all of it.
@@ -278,12 +288,14 @@ impl<R: BufRead> Reader<R> {
             Line::Source(row) => (Row::Source(row), RowPosition::Source(row.source)),
             Line::Attempt(row) => (Row::Attempt(row.clone()), RowPosition::Attempt(row.id)),
             Line::Event(row) => (Row::Event(row.clone()), RowPosition::Event(row.number)),
+            Line::Identity(row) => (Row::Identity(row.clone()), RowPosition::Identity(row.user)),
             Line::Export(_) => return Err(self.wrong("begins another export".to_owned())),
             Line::End(end) => return self.end(&end).map(|()| None),
         };
         if self.position >= Some(position) {
-            return Err(self
-                .wrong("is not in its place: rows ascend, media, drafts, sources, attempts, events".into()));
+            let what =
+                "is not in its place: rows ascend, media, drafts, sources, attempts, events, identities";
+            return Err(self.wrong(what.into()));
         }
         self.position = Some(position);
         self.counts.add(&row);

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use super::BackupError;
-use crate::catalog::{AttemptRow, CatalogError, DraftRow, EventRow, KnownSource, Restorable, UploadRow};
+use crate::catalog::{
+    AttemptRow, CatalogError, DraftRow, EventRow, IdentityRow, KnownSource, Restorable, UploadRow,
+};
 use crate::model::Media;
 
 const PAGE: usize = 500;
@@ -74,6 +76,13 @@ impl<'a> Rows<'a> {
         self.each(async |after| self.catalog.events_page(after, PAGE).await, |row| row.number, work).await
     }
 
+    pub(super) async fn each_identity(
+        self,
+        work: impl AsyncFnMut(IdentityRow) -> Result<(), BackupError>,
+    ) -> Result<(), BackupError> {
+        self.each(async |after| self.catalog.identities_page(after, PAGE).await, |row| row.user, work).await
+    }
+
     pub(super) async fn each_upload(
         self,
         work: impl AsyncFnMut(UploadRow) -> Result<(), BackupError>,
@@ -114,7 +123,8 @@ pub(crate) async fn read_all(catalog: &dyn Restorable) -> Result<(), BackupError
     rows.each_draft(async |_| Ok(())).await?;
     rows.each_source(async |_| Ok(())).await?;
     rows.each_attempt(async |_| Ok(())).await?;
-    rows.each_event(async |_| Ok(())).await
+    rows.each_event(async |_| Ok(())).await?;
+    rows.each_identity(async |_| Ok(())).await
 }
 
 /// Returns whether the catalog has neither media nor drafts.

@@ -1,6 +1,6 @@
 //! Reads a catalog that may change meanwhile, so that what was read can be restored.
 //!
-//! Rows are read after the rows that refer to them: attempts, drafts, events, sources, then media. So no row refers to a media
+//! Rows are read after the rows that refer to them: attempts, drafts, events, sources, identities, then media. So no row refers to a media
 //! row that was recorded after the media were read, and no attempt says that a change is done that its draft does not show. The
 //! result has every draft that existed at the beginning and was not deleted, each as one transaction left it.
 
@@ -10,7 +10,7 @@ use super::pages::Rows;
 use crate::catalog::{Event, EventRow, SourceRow, Subject};
 use crate::model::DraftId;
 
-/// Calls `visit` for each line: attempts, drafts, events, sources, the header, then media.
+/// Calls `visit` for each line: attempts, drafts, events, sources, identities, the header, then media.
 ///
 /// While the catalog changes, its user keeps media rows from being removed, or ends before the grace time of a photo does.
 ///
@@ -34,6 +34,7 @@ pub(super) async fn snapshot(
         visit(Line::Source(SourceRow { source: known.source, media: known.media_id })).await
     })
     .await?;
+    rows.each_identity(async |row| visit(Line::Identity(row)).await).await?;
     // The next ids of this moment: no id that was given meanwhile is given again after a restore.
     let state = catalog.state().await?;
     visit(Line::Export(Header::of(state))).await?;

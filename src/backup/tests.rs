@@ -199,8 +199,8 @@ async fn incomplete_export_is_refused_and_nothing_recorded() {
     assert_eq!(refused(b"").await, Malformed::Cut(0));
     assert_eq!(refused(b"{}\n").await, Malformed::Foreign);
     assert_eq!(refused(rest(1).as_bytes()).await, Malformed::Foreign);
-    let version = text.replacen("\"version\":3", "\"version\":4,\"more\":true", 1);
-    assert_eq!(refused(version.as_bytes()).await, Malformed::Version(4));
+    let version = text.replacen("\"version\":4", "\"version\":5,\"more\":true", 1);
+    assert_eq!(refused(version.as_bytes()).await, Malformed::Version(5));
     let last = u64::try_from(lines.len()).unwrap();
     let changed = text.replacen("draft 77\"", "draft 78\"", 1);
     assert_eq!(refused(changed.as_bytes()).await, Malformed::Changed(last));

@@ -10,6 +10,7 @@ mod change;
 #[cfg(test)]
 mod conformance;
 mod event;
+mod identity;
 mod lease;
 mod postgres;
 mod restorable;
@@ -25,6 +26,7 @@ pub use self::attempt::{Attempt, AttemptRow, Begun, Claim, ClaimedAttempt, NewAt
 pub(crate) use self::attempt::{Claiming, claim_attempt};
 pub use self::change::{Change, ChangeError, Fields};
 pub use self::event::{DueEvent, Event, EventRow, Happening, Subject};
+pub use self::identity::{Identities, Identity, IdentityRow};
 pub use self::lease::{Holder, TaskLease, TaskLeases};
 pub use self::postgres::{InvalidPostgresUrl, PostgresCatalog, PostgresUrl, Schema};
 pub use self::restorable::{Erased, IndexFault, Restorable, Restore, RestoreError, State};
@@ -128,7 +130,7 @@ pub struct DraftFilter {
 
 /// Records media and drafts, and reads them.
 #[async_trait]
-pub trait Catalog: Uploads + Send + Sync {
+pub trait Catalog: Uploads + Identities + Send + Sync {
     /// Records a draft, and its media that have no row yet, in one transaction. Returns once it is durable: it survives a
     /// loss of power from then on.
     ///

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{AttemptRow, Catalog, CatalogError, EventRow, Outbox, Row, TaskLeases};
+use super::{AttemptRow, Catalog, CatalogError, EventRow, IdentityRow, Outbox, Row, TaskLeases};
 use crate::model::{AttemptId, DraftId, Media, MediaId, MediaKey, UserId};
 
 /// The state of a catalog in addition to its rows.
@@ -102,6 +102,16 @@ pub trait Restorable: Catalog + Outbox + TaskLeases {
     /// The catalog failed.
     async fn events_page(&self, after: Option<u64>, limit: usize) -> Result<Vec<EventRow>, CatalogError>;
 
+    /// Returns the first `limit` users of identity providers by id, after the user `after` if it is given.
+    ///
+    /// # Errors
+    /// The catalog failed.
+    async fn identities_page(
+        &self,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<IdentityRow>, CatalogError>;
+
     /// Removes events without delivering them, in one transaction. The next event of a subject is due when the first removed one
     /// was, and not before a lease on it ends. Returns once that is durable, with the number of those that were there.
     ///
@@ -129,7 +139,8 @@ pub trait Restorable: Catalog + Outbox + TaskLeases {
         media: &[MediaId],
     ) -> Result<Erased, CatalogError>;
 
-    /// Removes the row of a user, if the catalog has one and no draft and no media row names the user. Returns whether it did.
+    /// Removes the row and the subject of a user, if the catalog has one of them and no draft and no media row names the user. Returns
+    /// whether it did. The subject gets another user when it comes back.
     ///
     /// # Errors
     /// The catalog failed, or the user was named during the call.

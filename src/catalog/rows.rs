@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptRow, EventRow};
+use super::{AttemptRow, EventRow, IdentityRow};
 use crate::model::{Draft, Media, MediaId, SourceId};
 
 /// A draft as it is recorded: its photos are the ids of media rows.
@@ -31,4 +31,6 @@ pub enum Row {
     Attempt(AttemptRow),
     /// An event that is not delivered.
     Event(EventRow),
+    /// A user of an identity provider.
+    Identity(IdentityRow),
 }

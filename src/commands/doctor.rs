@@ -13,6 +13,7 @@ use nix::sys::statvfs::statvfs;
 use super::Verdict;
 use super::catalog_source::{CatalogSource, checked};
 use super::report::{say, with_causes};
+use crate::auth::Provider;
 use crate::config::{Env, MediaStorage, Settings};
 use crate::control::{Level, Remark, Request, examine, remark};
 use crate::disk;
@@ -28,6 +29,9 @@ pub(super) async fn doctor(settings: &Settings) -> Result<Verdict, String> {
     remarks.add_all(background(settings));
     for (part, dir) in places(settings) {
         remarks.add_all(place(settings, part, dir));
+    }
+    if let Some(remark) = provider(settings).await {
+        remarks.add(&remark);
     }
     stores(settings, &mut remarks).await;
     Ok(if remarks.problems == 0 { Verdict::Well } else { Verdict::Problems })
@@ -78,6 +82,29 @@ fn background(settings: &Settings) -> Vec<Remark> {
         remarks.push(remark(Level::Advice, "settings", what));
     }
     remarks
+}
+
+/// Reads the keys of the identity provider, if there is one.
+async fn provider(settings: &Settings) -> Option<Remark> {
+    let provider = settings.provider.as_ref()?;
+    let counted = match Provider::new(provider) {
+        Ok(provider) => provider.count_keys().await.map_err(with_causes),
+        Err(error) => Err(with_causes(error)),
+    };
+    Some(match counted {
+        Ok(keys) => {
+            let what =
+                format!("it has {keys} usable keys, and its tokens must name the issuer {}", provider.issuer);
+            remark(Level::Ok, "provider", &what)
+        }
+        Err(error) => {
+            let what = format!(
+                "its keys cannot be had, so that its tokens get 503 or stay with older keys: {error}. Check JWKS_URL or \
+                 JWKS_FILE, and the way there"
+            );
+            remark(Level::Problem, "provider", &what)
+        }
+    })
 }
 
 /// The directories that the server writes, each with what it is for.

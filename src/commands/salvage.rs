@@ -40,7 +40,7 @@ pub(super) fn salvage(settings: &Settings, output: &str) -> Result<Verdict, Stri
                     )
                 }));
             }
-            Row::Source(_) | Row::Attempt(_) | Row::Event(_) => {}
+            Row::Source(_) | Row::Attempt(_) | Row::Event(_) | Row::Identity(_) => {}
         }
         writer.row(row)
     });

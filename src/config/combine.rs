@@ -1,10 +1,13 @@
 //! Rules over several settings, which one row cannot decide by itself.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use hyper::Uri;
 
 use super::buckets::buckets;
 use super::kind::{MIN_KEY_BYTES, UploadQuota};
+use super::provider::{KeySource, ProviderSettings};
 use super::row::Reader;
 use super::storage::{MediaStorage, StorageKind};
 use super::table::{self, Combined, Parsed};
@@ -22,12 +25,13 @@ const AUTO_UPLOAD_QUOTA: Quota = Quota { burst: 2048 << 10, window: Duration::fr
 pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combined> {
     check_keys(parsed, reader);
     let buckets = buckets(parsed, reader);
+    let provider = provider(parsed, reader);
     let upload_quota = match (parsed.upload_quota?, parsed.rate_limit_upload?) {
         (UploadQuota::Fixed(quota), _) => quota,
         (UploadQuota::Auto, Some(_)) => Some(AUTO_UPLOAD_QUOTA),
         (UploadQuota::Auto, None) => None,
     };
-    let buckets = buckets?;
+    let (buckets, provider) = (buckets?, provider?);
     let media_storage = match parsed.media_storage? {
         StorageKind::Local => MediaStorage::Local,
         StorageKind::Bucket(service) => MediaStorage::Bucket(buckets.get(service)?.clone().ok()?),
@@ -55,6 +59,7 @@ pub(super) fn combine(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Combin
         max_photos_per_draft,
         upload_page,
         webhook,
+        provider,
     })
 }
 
@@ -81,4 +86,38 @@ fn check_keys(parsed: &Parsed, reader: &mut Reader<'_>) {
     if parsed.secret_key_previous.as_ref().is_some_and(|key| key.as_deref().is_some_and(is_too_short)) {
         reader.reject(&table::SECRET_KEY_PREVIOUS);
     }
+}
+
+/// Returns the provider, if its keys are named. `None`: a row of it is not valid, alone or with others.
+fn provider(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Option<ProviderSettings>> {
+    let keys = match (parsed.jwks_url.clone()?, parsed.jwks_file.clone()?) {
+        (None, None) => return Some(None),
+        (Some(_), Some(_)) => {
+            reader.reject(&table::JWKS_FILE);
+            return None;
+        }
+        (Some(url), None) => {
+            // Who can change the keys on their way can sign tokens.
+            if url.scheme_str() != Some("https") && !(parsed.env? == Env::Dev && is_loopback(&url)) {
+                reader.reject(&table::JWKS_URL);
+                return None;
+            }
+            KeySource::Url(url)
+        }
+        (None, Some(path)) => KeySource::File(path),
+    };
+    let (issuer, audience) = (parsed.jwt_issuer.clone()?, parsed.jwt_audience.clone()?);
+    if issuer.is_none() {
+        reader.reject(&table::JWT_ISSUER);
+    }
+    if audience.is_none() {
+        reader.reject(&table::JWT_AUDIENCE);
+    }
+    Some(Some(ProviderSettings { keys, issuer: issuer?, audience: audience? }))
+}
+
+fn is_loopback(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

@@ -12,6 +12,7 @@ use super::kind::{
     Bool, FreeMebibytes, Hours, Kind, MebibyteRate, Mebibytes, Number, OneOf, Optional, ParsedBy,
     PreviousSigningKey, Rate, Seconds, SigningKey, Text, Threads, UploadQuota,
 };
+use super::provider::ProviderSettings;
 use super::row::{Reader, Row, Secret, Setting, settings};
 use super::storage::{MediaStorage, StorageKind};
 use super::webhook::WebhookSettings;
@@ -45,6 +46,8 @@ settings! {
         collector: Option<Collector>;
         /// The share of new traces that are recorded: OTEL_TRACES_SAMPLER_ARG if there is a collector, else 0.
         trace_share: f64;
+        /// The identity provider: JWKS_URL or JWKS_FILE, with JWT_ISSUER and JWT_AUDIENCE.
+        provider: Option<ProviderSettings>;
     }
 
     "Server" {
@@ -73,6 +76,20 @@ settings! {
         pub auth_required: bool = AUTH_REQUIRED("false", Bool),
             "If true, uploads and listings need a token: a request without one gets 401, and drafts \
              without an owner are not shown.";
+        let jwks_url: Option<Uri> = JWKS_URL(
+            "",
+            Optional(ParsedBy("an https URL, or with ENV=dev an http URL of this machine", parse::webhook_url))
+        ), "URL of the public keys (JWK set) of an identity provider, whose tokens are accepted too: RS256, ES256 and EdDSA. They \
+            are fetched every hour, and when a token names an unknown key.";
+        let jwks_file: Option<PathBuf> =
+            JWKS_FILE("", Optional(ParsedBy("a file, if there is no JWKS_URL", parse::from_str))),
+            "File with the public keys of the identity provider, instead of JWKS_URL. SIGHUP reads the file again.";
+        let jwt_issuer: Option<String> =
+            JWT_ISSUER("", Optional(Text("text, which JWKS_URL and JWKS_FILE need"))),
+            "Issuer of the identity provider: the claim iss of its tokens, exactly.";
+        let jwt_audience: Option<String> =
+            JWT_AUDIENCE("", Optional(Text("text, which JWKS_URL and JWKS_FILE need"))),
+            "Audience of this server: the claim aud of the identity provider's tokens is it, or contains it.";
         pub cors_origins: CorsOrigins = CORS_ORIGINS(
             r#"["*"]"#,
             ParsedBy("a list of origins such as https://app.example, or *", parse::cors_origins)

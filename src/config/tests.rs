@@ -365,3 +365,35 @@ fn origins_that_may_be_fetched_are_wildcards_of_https_and_names() {
         assert_eq!(refused(&[("FETCH_ALLOW", bad)]), ["FETCH_ALLOW"], "{bad}");
     }
 }
+
+#[test]
+fn identity_provider_has_one_source_of_keys_an_issuer_and_an_audience() {
+    const URL: (&str, &str) = ("JWKS_URL", "https://id.example/certs");
+    const FILE: (&str, &str) = ("JWKS_FILE", "jwks.json");
+    const WHO: [(&str, &str); 2] = [("JWT_ISSUER", "https://id.example"), ("JWT_AUDIENCE", "photos")];
+    const PROD: [(&str, &str); 2] = [("ENV", "prod"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")];
+    let loaded = |pairs: &[&[(&str, &str)]]| load(&pairs.concat()).map(|settings| settings.provider);
+    assert_eq!(loaded(&[&WHO]).unwrap(), None);
+    let provider = loaded(&[&[URL], &WHO]).unwrap().unwrap();
+    assert_eq!((provider.issuer.as_str(), provider.audience.as_str()), ("https://id.example", "photos"));
+    assert_eq!(provider.keys, KeySource::Url("https://id.example/certs".parse().unwrap()));
+    let file = loaded(&[&[FILE], &WHO]).unwrap().unwrap();
+    assert_eq!(file.keys, KeySource::File("jwks.json".into()));
+    for url in ["http://127.0.0.1:9/", "http://[::1]/certs", "http://localhost:8080/certs", URL.1] {
+        assert!(loaded(&[&[("JWKS_URL", url)], &WHO]).is_ok(), "{url}");
+        assert_eq!(loaded(&[&[("JWKS_URL", url)], &WHO, &PROD]).is_ok(), url == URL.1, "{url}");
+    }
+    let with_url = |url| loaded(&[&[("JWKS_URL", url)], &WHO]).unwrap_err().to_string();
+    for url in
+        ["http://id.example/", "http://10.0.0.1/", "http://localhost.example/", "ftp://127.0.0.1/", "certs"]
+    {
+        assert!(with_url(url).starts_with("JWKS_URL="), "{url}");
+    }
+    assert!(!with_url("https://name:word@id.example/").contains("word"));
+    let refused = |pairs: &[&[(&str, &str)]]| loaded(pairs).unwrap_err().to_string();
+    assert!(refused(&[&[URL, FILE], &WHO]).starts_with("JWKS_FILE="));
+    assert!(refused(&[&[URL], &WHO[..1]]).starts_with("JWT_AUDIENCE="));
+    assert!(refused(&[&[FILE], &WHO[1..]]).starts_with("JWT_ISSUER="));
+    let both = refused(&[&[URL]]);
+    assert!(both.contains("JWT_ISSUER=") && both.contains("JWT_AUDIENCE="), "{both}");
+}

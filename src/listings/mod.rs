@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tracing::Instrument;
 
 use crate::catalog::{Catalog, CatalogError, Change, ChangeError, Claim, DraftFilter, NewDraft};
-use crate::model::{Draft, DraftId, DraftStatus, UserId};
+use crate::model::{Caller, Draft, DraftId, DraftStatus, UserId};
 use crate::recent_check::RecentCheck;
 
 /// Reads and changes drafts for their owners.
@@ -61,13 +61,14 @@ impl Listings {
         Self { catalog, auth_required, checked: RecentCheck::default() }
     }
 
-    /// Returns a draft that `user` may read and change.
+    /// Returns a draft that `caller` may read and change: an administrator may, whoever owns it.
     ///
     /// # Errors
     /// The draft does not exist or belongs to another user, or the catalog failed.
-    pub(crate) async fn find(&self, user: Option<UserId>, id: DraftId) -> Result<FoundDraft, ChangeError> {
-        let draft =
-            self.catalog.draft(id).await?.filter(|draft| may_see(user, draft.owner, self.auth_required));
+    pub(crate) async fn find(&self, caller: Caller, id: DraftId) -> Result<FoundDraft, ChangeError> {
+        let may_see =
+            |draft: &Draft| caller.is_admin || may_see(caller.user, draft.owner, self.auth_required);
+        let draft = self.catalog.draft(id).await?.filter(may_see);
         draft.map(FoundDraft).ok_or(ChangeError::NotFound)
     }
 

@@ -100,7 +100,9 @@ pub(crate) struct Exchange<'a> {
 /// The application inside the stack.
 pub(crate) trait Application: Send + Sync + 'static {
     /// The endpoint of a path and a method.
-    type Route: Clone + Send;
+    type Route: Clone + Send + Sync;
+    /// Whom the headers of a request name.
+    type Identity: Send + Sync;
 
     /// Returns the route of a request.
     ///
@@ -120,11 +122,25 @@ pub(crate) trait Application: Send + Sync + 'static {
     /// Returns the limits that count a request to `route`, the narrowest last. `None` is a request without a route.
     fn limiters(&self, route: Option<&Self::Route>) -> Vec<&dyn RateLimiter>;
 
-    /// Returns the user that the headers of a request to `route` name, if any.
+    /// Returns whom the headers of a request to `route` name. Waits for nothing.
     ///
     /// # Errors
-    /// The headers have an invalid user, or lack a required one.
-    fn identify(&self, route: Option<&Self::Route>, headers: &HeaderMap) -> Result<Option<UserId>, Problem>;
+    /// The headers name somebody who may not send the request, or lack a name that is required.
+    fn identify(&self, route: Option<&Self::Route>, headers: &HeaderMap) -> Result<Self::Identity, Problem>;
+
+    /// Returns the user to whom a request counts, if that is known without a question to a store.
+    fn known_user(&self, identity: &Self::Identity) -> Option<UserId>;
+
+    /// Returns the sender at `ip` of a request within its rate limits.
+    ///
+    /// # Errors
+    /// A store that knows the sender failed.
+    fn caller(
+        &self,
+        route: &Self::Route,
+        ip: IpAddr,
+        identity: Self::Identity,
+    ) -> impl Future<Output = Result<Caller, Problem>> + Send;
 
     /// Handles a request of `caller`.
     fn call(
@@ -222,10 +238,22 @@ impl<A: Application> Stack<A> {
             (route.map(|route| self.app.name(route)), route.map(|route| self.app.template(route)));
         let is_monitor = route.is_some_and(|route| self.app.is_monitor(route));
         let identified = self.app.identify(route, request.headers());
-        let caller = Caller::new(*ip, identified.as_ref().ok().copied().flatten());
+        let known = identified.as_ref().ok().and_then(|identity| self.app.known_user(identity));
+        let mut caller = Caller::new(*ip, known);
         let admitted = self.admit(&request, route, caller, &mut quota_headers).await;
         // This order also limits the rate of guessed tokens.
-        let result = match admitted.and(routed).and_then(|route| identified.map(|_| route)) {
+        let identified = admitted.and(routed).and_then(|route| identified.map(|identity| (route, identity)));
+        let found = match identified {
+            Ok((route, identity)) => {
+                let found = self.app.caller(&route, *ip, identity).await;
+                found.map(|found| {
+                    caller = found;
+                    route
+                })
+            }
+            Err(problem) => Err(problem),
+        };
+        let result = match found {
             Ok(route) => {
                 let call = AssertUnwindSafe(self.app.call(route, caller, request)).catch_unwind().await;
                 call.unwrap_or_else(|_| {

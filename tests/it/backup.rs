@@ -138,7 +138,7 @@ async fn killed_import_blocks_the_server_until_it_is_completed() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     let mut lines = vec![
-        r#"{"export":{"format":"vintedbot-ingest catalog","version":3,"next_media_id":20001,"next_draft_id":9}}"#
+        r#"{"export":{"format":"vintedbot-ingest catalog","version":4,"next_media_id":20001,"next_draft_id":9}}"#
             .to_owned(),
     ];
     lines.extend((1..=20_000).map(|id| {

@@ -51,6 +51,7 @@ mod postgres;
 mod problems;
 mod prometheus_server;
 mod protocol;
+mod provider;
 mod quota;
 mod recipes;
 mod reconcile;

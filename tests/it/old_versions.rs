@@ -68,7 +68,7 @@ async fn assert_drafts_live(dir: Arc<TempDir>) {
 
 #[tokio::test]
 async fn embedded_catalogs_of_old_schemas_are_migrated_at_the_start() {
-    for archive in ["schema1.tar.gz", "schema2.tar.gz"] {
+    for archive in ["schema1.tar.gz", "schema2.tar.gz", "schema3.tar.gz"] {
         let dir = unpacked(archive);
         assert_drafts_live(Arc::clone(&dir)).await;
         // The second start migrates nothing.
@@ -92,7 +92,7 @@ async fn embedded_catalogs_of_old_schemas_are_migrated_at_the_start() {
 
 #[tokio::test]
 async fn exports_of_older_versions_are_imported_and_may_be_imported_again() {
-    for export in ["schema1.export", "schema2.export"] {
+    for export in ["schema1.export", "schema2.export", "schema3.export"] {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let export = fixture(export);
         for _ in 0..2 {
@@ -117,7 +117,7 @@ async fn export_has_what_an_import_needs() {
         server.stop();
     }
     let (is_done, export) = run(&dir, &["export"]);
-    assert!(is_done && export.contains("\"version\":3") && export.contains("{\"attempt\":{"), "{export}");
+    assert!(is_done && export.contains("\"version\":4") && export.contains("{\"attempt\":{"), "{export}");
     let other = Arc::new(tempfile::tempdir().unwrap());
     let file = other.path().join("export");
     std::fs::write(&file, &export).unwrap();

@@ -102,6 +102,10 @@ fn provoked(kind: ProblemKind) -> Provoked {
             &[("AUTH_REQUIRED", "true"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")],
             get("/api/v1/listings/1", ""),
         ),
+        ProblemKind::InsufficientScope => Elsewhere("provider.rs", "token_does_what_its_scopes_say"),
+        ProblemKind::KeysPending => {
+            Elsewhere("provider.rs", "provider_that_is_down_at_the_start_costs_503_until_it_is_back")
+        }
         ProblemKind::TokenInvalid => {
             Here(DEFAULT, get("/api/v1/listings/1", "Authorization: Bearer forged\r\n"))
         }

@@ -72,11 +72,11 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rows, uploads, files, without_row: _, problems, repaired, notes } = self;
-        let Counts { media, drafts, sources, attempts, events } = rows;
+        let Counts { media, drafts, sources, attempts, events, identities } = rows;
         write!(
             f,
             "Checked {media} media rows, {drafts} drafts, {sources} sources, {attempts} idempotency keys, \
-             {events} events, {uploads} uploads and {files} files: {problems} problems, {repaired} repaired, {notes} harmless."
+             {events} events, {identities} users of identity providers, {uploads} uploads and {files} files: {problems} problems, {repaired} repaired, {notes} harmless."
         )
     }
 }

@@ -1,6 +1,7 @@
 //! What every catalog must do. Runs against an empty catalog.
 
 pub(super) mod attempts;
+pub(super) mod identities;
 pub(super) mod leases;
 pub(super) mod listings;
 pub(super) mod outbox;

@@ -9,6 +9,7 @@ mod change;
 mod erasure;
 mod facts;
 mod failure;
+mod identities;
 mod indexes;
 mod key_lock;
 mod migrate;
@@ -47,8 +48,8 @@ use self::upload_changes::{ChangeUpload, CreateUpload, RecordUpload, RemoveUploa
 pub use self::url::{InvalidPostgresUrl, PostgresUrl};
 use super::{
     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, Erased,
-    EventRow, IndexFault, KeyLock, KnownSource, NewDraft, NewPhoto, Outbox, Restorable, Restore,
-    RestoreError, State, UploadChange, UploadRow, Uploads,
+    EventRow, Identities, Identity, IdentityRow, IndexFault, KeyLock, KnownSource, NewDraft, NewPhoto,
+    Outbox, Restorable, Restore, RestoreError, State, UploadChange, UploadRow, Uploads,
 };
 use crate::model::{
     AttemptId, Draft, DraftId, DraftStatus, Media, MediaId, MediaKey, PhotoFacts, SourceId, Timestamp,
@@ -361,6 +362,17 @@ impl Uploads for PostgresCatalog {
 }
 
 #[async_trait]
+impl Identities for PostgresCatalog {
+    async fn user_of(&self, identity: &Identity) -> Result<Option<UserId>, CatalogError> {
+        self.connections.user_of(identity).await
+    }
+
+    async fn user_for(&self, identity: &Identity) -> Result<UserId, CatalogError> {
+        self.connections.user_for(identity).await
+    }
+}
+
+#[async_trait]
 impl Restorable for PostgresCatalog {
     async fn state(&self) -> Result<State, CatalogError> {
         self.connections.state().await
@@ -380,6 +392,14 @@ impl Restorable for PostgresCatalog {
 
     async fn events_page(&self, after: Option<u64>, limit: usize) -> Result<Vec<EventRow>, CatalogError> {
         self.connections.events_page(after, limit).await
+    }
+
+    async fn identities_page(
+        &self,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<IdentityRow>, CatalogError> {
+        self.connections.identities_page(after, limit).await
     }
 
     async fn remove_events(&self, events: &[EventRow]) -> Result<u64, CatalogError> {

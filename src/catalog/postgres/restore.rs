@@ -15,14 +15,15 @@ use tokio_postgres::types::ToSql;
 
 use super::attempts;
 use super::failure::{proves_rollback, silent};
+use super::identities;
 use super::outbox;
 use super::pool::{Connections, OPERATION, discard};
 use super::record::{REFERENCED, USER};
 use super::rows::{self, DRAFT, MEDIA, PHOTO_IDS, is_referenced, number};
 use crate::catalog::{
-    AttemptRow, CatalogError, DraftRow, EventRow, Restore, RestoreError, Row, SourceRow, State,
+    AttemptRow, CatalogError, DraftRow, EventRow, IdentityRow, Restore, RestoreError, Row, SourceRow, State,
 };
-use crate::model::{DraftId, Media, MediaId, SourceId, UserId};
+use crate::model::{DraftId, MAX_ID, Media, MediaId, SourceId, UserId};
 
 impl Connections {
     /// See [`Restorable::state`](crate::catalog::Restorable::state).
@@ -134,7 +135,7 @@ fn conflict(text: String) -> RestoreError {
 
 async fn record(client: &Client, rows: &[Row]) -> Result<(), RestoreError> {
     let (mut media, mut drafts, mut sources) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut attempts, mut events) = (Vec::new(), Vec::new());
+    let (mut attempts, mut events, mut identities) = (Vec::new(), Vec::new(), Vec::new());
     for row in rows {
         match row {
             Row::Media(row) => media.push(row),
@@ -142,9 +143,11 @@ async fn record(client: &Client, rows: &[Row]) -> Result<(), RestoreError> {
             Row::Source(row) => sources.push(*row),
             Row::Attempt(row) => attempts.push(row),
             Row::Event(row) => events.push(row),
+            Row::Identity(row) => identities.push(row),
         }
     }
     let owners = media.iter().map(|row| row.owner).chain(drafts.iter().map(|row| row.owner));
+    let owners = owners.chain(identities.iter().map(|row| Some(row.user)));
     let owners: BTreeSet<i64> = owners.flatten().map(|owner: UserId| number(owner.get())).collect();
     run(client, USER, &[&Vec::from_iter(owners)]).await?;
     record_media(client, &media).await?;
@@ -152,6 +155,7 @@ async fn record(client: &Client, rows: &[Row]) -> Result<(), RestoreError> {
     record_sources(client, &sources).await?;
     record_attempts(client, &attempts).await?;
     record_events(client, &events).await?;
+    record_identities(client, &identities).await?;
     raise_above(client, "media", media.iter().map(|row| row.id.0).max()).await?;
     raise_above(client, "draft", drafts.iter().map(|row| row.id.0).max()).await
 }
@@ -279,6 +283,31 @@ async fn record_events(client: &Client, events: &[&EventRow]) -> Result<(), Rest
     let raise = "SELECT setval('event_number_seq', greatest($1, (SELECT last_value FROM event_number_seq)))";
     match last {
         Some(last) => read(client, raise, &[&last]).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+async fn record_identities(client: &Client, identities: &[&IdentityRow]) -> Result<(), RestoreError> {
+    for row in identities {
+        let differs = || differs(format_args!("the subject of user {}", row.user));
+        if row.issuer.contains('\0') || row.subject.contains('\0') {
+            return Err(differs());
+        }
+        let insert =
+            "INSERT INTO identity (user_id, issuer, subject) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        run(client, insert, &[&number(row.user.get()), &row.issuer, &row.subject]).await?;
+        let sql = format!("SELECT {} FROM identity WHERE user_id = $1", identities::IDENTITY);
+        let there = read(client, &sql, &[&number(row.user.get())]).await?;
+        if there.first().map(identities::row).transpose()?.as_ref() != Some(*row) {
+            return Err(differs());
+        }
+    }
+    // Above the ids that new users would get, there is nothing to skip.
+    let last = identities.iter().map(|row| row.user.get()).filter(|user| *user < MAX_ID).max();
+    let raise =
+        "SELECT setval('identity_user_id_seq', greatest($1, (SELECT last_value FROM identity_user_id_seq)))";
+    match last.filter(|last| *last >= UserId::FIRST_OF_PROVIDER) {
+        Some(last) => read(client, raise, &[&number(last)]).await.map(drop),
         None => Ok(()),
     }
 }

@@ -82,6 +82,14 @@ async fn postgres_passes_outbox_conformance_suite() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_passes_identities_conformance_suite() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let url = cluster.database().await;
+    conformance::identities::run(Arc::new(open(&url).await), Arc::new(open(&url).await)).await;
+    assert_no_deadlock(cluster, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn postgres_passes_leases_conformance_suite() {
     let Some(cluster) = Cluster::shared() else { return };
     let url = cluster.database().await;

@@ -14,6 +14,7 @@ mod erasure;
 mod error;
 mod facts;
 mod id_sets;
+mod identities;
 mod indexes;
 mod migrate;
 mod ondisk;
@@ -46,8 +47,8 @@ use self::task_leases::TaskLeaseTable;
 use self::watermark::{Acknowledged, Watermark};
 use super::{
     AttemptRow, Begun, Catalog, CatalogError, Change, ChangeError, DraftFilter, DraftRow, DueEvent, Erased,
-    EventRow, IndexFault, KeyLock, KnownSource, NewDraft, NewPhoto, Outbox, Restorable, Restore,
-    RestoreError, State, UploadChange, UploadRow, Uploads,
+    EventRow, Identities, Identity, IdentityRow, IndexFault, KeyLock, KnownSource, NewDraft, NewPhoto,
+    Outbox, Restorable, Restore, RestoreError, State, UploadChange, UploadRow, Uploads,
 };
 use crate::blocking::{BlockingError, FewThreads, blocking};
 use crate::disk::{self, FreeDisk};
@@ -483,6 +484,19 @@ impl Outbox for SledCatalog {
 }
 
 #[async_trait]
+impl Identities for SledCatalog {
+    async fn user_of(&self, identity: &Identity) -> Result<Option<UserId>, CatalogError> {
+        let identity = identity.clone();
+        self.read(move |trees| trees.user_of(&identity)).await
+    }
+
+    async fn user_for(&self, identity: &Identity) -> Result<UserId, CatalogError> {
+        let identity = identity.clone();
+        self.record(move |trees| trees.user_for(&identity)).await
+    }
+}
+
+#[async_trait]
 impl Uploads for SledCatalog {
     async fn create_upload(&self, row: UploadRow) -> Result<bool, CatalogError> {
         self.record(move |trees| trees.create_upload(&row)).await
@@ -576,9 +590,17 @@ impl Restorable for SledCatalog {
         self.record(move |trees| trees.erase(user, &attempts, &media)).await
     }
 
-    /// Users have no rows.
-    async fn remove_user(&self, _user: UserId) -> Result<bool, CatalogError> {
-        Ok(false)
+    /// Users have no rows, but those of identity providers have one of their subject.
+    async fn remove_user(&self, user: UserId) -> Result<bool, CatalogError> {
+        self.record(move |trees| trees.remove_user(user)).await
+    }
+
+    async fn identities_page(
+        &self,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<Vec<IdentityRow>, CatalogError> {
+        self.read(move |trees| trees.identities_page(after, limit)).await
     }
 
     async fn restore(&self, step: Restore) -> Result<(), RestoreError> {

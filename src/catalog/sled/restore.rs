@@ -6,7 +6,9 @@ use sled::transaction::ConflictableTransactionError;
 
 use super::rows::{NEXT_DRAFT_ID, NEXT_EVENT, NEXT_MEDIA_ID, Position, Trees, counter, decode};
 use super::transaction::{Step, Transaction, abort};
-use crate::catalog::{Attempt, AttemptRow, CatalogError, DraftRow, EventRow, Restore, Row, SourceRow, State};
+use crate::catalog::{
+    Attempt, AttemptRow, CatalogError, DraftRow, EventRow, IdentityRow, Restore, Row, SourceRow, State,
+};
 use crate::model::{MAX_ID, Media, MediaKey, Timestamp};
 
 /// Key in `counters` that exists while an import is incomplete.
@@ -86,6 +88,7 @@ impl Transaction<'_> {
             Row::Source(row) => self.restore_source(*row),
             Row::Attempt(row) => self.restore_attempt(row),
             Row::Event(row) => self.restore_event(row, now),
+            Row::Identity(row) => self.restore_identity(row),
         }
     }
 
@@ -105,6 +108,7 @@ impl Transaction<'_> {
             }
             Some(_) => return Err(differs(format_args!("media {}", row.id))),
         }
+        self.reserve_user(row.owner)?;
         self.raise_above(NEXT_MEDIA_ID, row.id.0, "media")
     }
 
@@ -121,6 +125,7 @@ impl Transaction<'_> {
             Some(there) if there == row => {}
             Some(_) => return Err(differs(format_args!("draft {}", row.id))),
         }
+        self.reserve_user(row.owner)?;
         self.raise_above(NEXT_DRAFT_ID, row.id.0, "draft")
     }
 
@@ -147,6 +152,14 @@ impl Transaction<'_> {
             Some(there) if decode::<Attempt>(&there).map_err(abort)? == *attempt => Ok(()),
             Some(_) => Err(differs(format_args!("attempt {id}"))),
             None => self.insert_attempt(*id, attempt),
+        }
+    }
+
+    fn restore_identity(&self, row: &IdentityRow) -> Step<(), Abort> {
+        match self.identities_like(row)? {
+            [None, None] => self.insert_identity(row),
+            [Some(of_user), Some(of_subject)] if of_user == *row && of_subject == *row => Ok(()),
+            _ => Err(differs(format_args!("the subject of user {}", row.user))),
         }
     }
 

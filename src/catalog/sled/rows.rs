@@ -11,6 +11,7 @@ use crate::model::{DraftId, DraftStatus, MAX_ID, MediaId, Timestamp, UserId};
 
 pub(super) const NEXT_MEDIA_ID: &[u8] = b"next_media_id";
 pub(super) const NEXT_DRAFT_ID: &[u8] = b"next_draft_id";
+pub(super) const NEXT_USER_ID: &[u8] = b"next_user_id";
 pub(super) const NEXT_EVENT: &[u8] = b"next_event";
 pub(super) const CREATED: &[u8] = b"created";
 pub(super) const CENSUS: &[u8] = b"census";
@@ -44,6 +45,8 @@ pub(super) struct Trees {
     pub(super) outbox: Tree,
     /// The resumable uploads, with an index: see `uploads`.
     pub(super) uploads: Tree,
+    /// The users of identity providers: see `identities`.
+    pub(super) identities: Tree,
     /// Name → next id, creation time in nanoseconds since 1970, the [`Census`], or the version of the schema.
     pub(super) counters: Tree,
     /// Next free media id when the catalog was opened.
@@ -198,6 +201,7 @@ impl Trees {
             attempts_by_time: db.open_tree("attempts_by_time")?,
             outbox: db.open_tree("outbox")?,
             uploads: db.open_tree("uploads")?,
+            identities: db.open_tree("identities")?,
             counters: db.open_tree("counters")?,
         };
         let media = ("media", NEXT_MEDIA_ID, trees.lowest_media);

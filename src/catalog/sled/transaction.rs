@@ -42,6 +42,7 @@ pub(super) struct Transaction<'a> {
     attempts_by_time: &'a TransactionalTree,
     pub(super) outbox: &'a TransactionalTree,
     pub(super) uploads: &'a TransactionalTree,
+    pub(super) identities: &'a TransactionalTree,
     records_events: bool,
     lowest_media: u64,
     lowest_draft: u64,
@@ -55,7 +56,8 @@ impl Trees {
         &self,
         work: impl Fn(&Transaction<'_>) -> Step<T, A>,
     ) -> Result<(T, Position), A> {
-        let trees = (
+        // A slice, because sled takes no larger tuple than one of 14 trees.
+        let trees = [
             &self.media,
             &self.media_by_key,
             &self.media_by_source,
@@ -70,23 +72,45 @@ impl Trees {
             &self.attempts_by_time,
             &self.outbox,
             &self.uploads,
-        );
-        let committed = trees.transaction(|trees| {
+            &self.identities,
+        ];
+        let committed = trees.as_slice().transaction(|trees| {
+            let [
+                media,
+                media_by_key,
+                media_by_source,
+                counters,
+                sources_by_media,
+                references,
+                unreferenced,
+                drafts,
+                drafts_of_owner,
+                drafts_with_media,
+                attempts,
+                attempts_by_time,
+                outbox,
+                uploads,
+                identities,
+            ] = trees.as_slice()
+            else {
+                return Err(abort(CatalogError::Corrupt("a transaction has other trees".into())));
+            };
             let transaction = Transaction {
-                media: &trees.0,
-                media_by_key: &trees.1,
-                media_by_source: &trees.2,
-                counters: &trees.3,
-                sources_by_media: &trees.4,
-                references: &trees.5,
-                unreferenced: &trees.6,
-                drafts: &trees.7,
-                drafts_of_owner: &trees.8,
-                drafts_with_media: &trees.9,
-                attempts: &trees.10,
-                attempts_by_time: &trees.11,
-                outbox: &trees.12,
-                uploads: &trees.13,
+                media,
+                media_by_key,
+                media_by_source,
+                counters,
+                sources_by_media,
+                references,
+                unreferenced,
+                drafts,
+                drafts_of_owner,
+                drafts_with_media,
+                attempts,
+                attempts_by_time,
+                outbox,
+                uploads,
+                identities,
                 records_events: self.records_events,
                 lowest_media: self.lowest_media,
                 lowest_draft: self.lowest_draft,

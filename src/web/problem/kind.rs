@@ -47,6 +47,7 @@ problem_kinds! {
     NoPhoto = BAD_REQUEST "no-photo": "The form has no photo in its field `files`, or the array `urls` is empty.";
     TokenMissing = UNAUTHORIZED "token-missing": "This server demands a bearer token, and the request has none.";
     TokenInvalid = UNAUTHORIZED "token-invalid": "The bearer token is forged, expired or not yet valid.";
+    InsufficientScope = FORBIDDEN "insufficient-scope": "The bearer token is valid, and lacks the scope that the request needs. `WWW-Authenticate` names it.";
     FetchDisabled = FORBIDDEN "fetch-disabled": "The server does not fetch photos by URL: FETCH_ENABLED is false.";
     NotFound = NOT_FOUND "not-found": "Nothing has this path, or the caller may not see it.";
     MethodNotAllowed = METHOD_NOT_ALLOWED "method-not-allowed": "The path exists for the methods in `Allow` only.";
@@ -89,6 +90,7 @@ problem_kinds! {
     StorageFailed = INTERNAL_SERVER_ERROR "storage-failed": "The upload failed while it was stored. Nothing of it is kept.";
     UnknownTransferCoding = NOT_IMPLEMENTED "unknown-transfer-coding": "The body has a Transfer-Encoding other than chunked.";
     Busy = SERVICE_UNAVAILABLE "busy": "The server has no worker or memory free for this photo.";
+    KeysPending = SERVICE_UNAVAILABLE "keys-pending": "The keys of the identity provider that signed the token are not there yet.";
     NotReady = SERVICE_UNAVAILABLE "not-ready": "A part named in `down` does not work, so that uploads fail.";
     ReadOnly = SERVICE_UNAVAILABLE "read-only": "Uploads and changes are switched off while the stores are moved.";
     TooManyConnections = SERVICE_UNAVAILABLE "too-many-connections": "The client has too many requests open on other connections.";

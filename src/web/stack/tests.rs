@@ -14,6 +14,7 @@ struct Panicking(Mutex<Vec<u16>>);
 
 impl Application for Panicking {
     type Route = ();
+    type Identity = ();
 
     fn route(&self, _: &Method, _: &str) -> Result<(), Problem> {
         Ok(())
@@ -35,8 +36,16 @@ impl Application for Panicking {
         Vec::new()
     }
 
-    fn identify(&self, _: Option<&()>, _: &HeaderMap) -> Result<Option<UserId>, Problem> {
-        Ok(None)
+    fn identify(&self, _: Option<&()>, _: &HeaderMap) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn known_user(&self, (): &()) -> Option<UserId> {
+        None
+    }
+
+    async fn caller(&self, (): &(), ip: IpAddr, (): ()) -> Result<Caller, Problem> {
+        Ok(Caller::new(ip, None))
     }
 
     async fn call(&self, (): (), _: Caller, _: Request<RequestBody>) -> Result<Response<Body>, Problem> {

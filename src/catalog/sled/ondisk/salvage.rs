@@ -13,17 +13,20 @@ use super::files::Files;
 use crate::catalog::sled::restore::PARTIAL;
 use crate::catalog::sled::rows::{DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, decode, next_id};
 use crate::catalog::sled::watermark::Acknowledged;
-use crate::catalog::{CatalogError, Row, SourceRow, State};
+use crate::catalog::{CatalogError, IdentityRow, Row, SourceRow, State};
 use crate::model::{DraftId, Media, MediaId, SourceId};
 
 /// Key length of media and drafts: ids.
 const ID_LENGTH: usize = 8;
 /// Key length of lookup trees: digests.
 const DIGEST_LENGTH: usize = 32;
+/// Key length of users of identity providers: a letter and an id.
+const IDENTITY_LENGTH: usize = 9;
 
-/// First bytes of media rows and draft rows.
+/// First bytes of media rows, draft rows and users of identity providers.
 const MEDIA_START: &[u8] = b"{\"id\":";
 const DRAFT_START: &[u8] = b"{\"title\":";
+const IDENTITY_START: &[u8] = b"{\"user\":";
 
 /// Counts what a salvage could not read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -99,6 +102,7 @@ impl LeafFacts {
 enum RowKind {
     Media,
     Draft,
+    Identity,
     Lookup,
 }
 
@@ -108,6 +112,7 @@ impl RowKind {
         match value {
             _ if value.starts_with(MEDIA_START) => Some(Self::Media),
             _ if value.starts_with(DRAFT_START) => Some(Self::Draft),
+            _ if value.starts_with(IDENTITY_START) => Some(Self::Identity),
             _ if value.len() == ID_LENGTH => Some(Self::Lookup),
             _ => None,
         }
@@ -116,6 +121,7 @@ impl RowKind {
     fn key_length(self) -> usize {
         match self {
             Self::Media | Self::Draft => ID_LENGTH,
+            Self::Identity => IDENTITY_LENGTH,
             Self::Lookup => DIGEST_LENGTH,
         }
     }
@@ -129,6 +135,8 @@ pub struct Salvage {
     pages: HashMap<u64, PageFacts>,
     media: BTreeMap<u64, Version>,
     drafts: BTreeMap<u64, Version>,
+    /// By user.
+    identities: BTreeMap<u64, Version>,
     /// The ids after the highest media row and draft, removed ones included.
     lowest: (u64, u64),
     /// The position of the last full version of the page of the counters, and whether it has the marker of an import.
@@ -156,6 +164,7 @@ impl Salvage {
             pages: HashMap::new(),
             media: BTreeMap::new(),
             drafts: BTreeMap::new(),
+            identities: BTreeMap::new(),
             lowest: (1, 1),
             counters_page: None,
             lookups: BTreeMap::new(),
@@ -168,7 +177,7 @@ impl Salvage {
         salvage.remove_overwritten();
         let above = |rows: &BTreeMap<u64, Version>| rows.keys().next_back().map_or(1, |last| last + 1);
         salvage.lowest = (above(&salvage.media), above(&salvage.drafts));
-        for rows in [&mut salvage.media, &mut salvage.drafts] {
+        for rows in [&mut salvage.media, &mut salvage.drafts, &mut salvage.identities] {
             rows.retain(|_, version| !matches!(version.at, ValueAt::Removed));
         }
         salvage.report.lost_counters =
@@ -198,7 +207,7 @@ impl Salvage {
         self.counters.get(name)?.1
     }
 
-    /// Passes each row to `visit`: media, drafts, sources, each in ascending order. A row that turns out to be
+    /// Passes each row to `visit`: media, drafts, sources, users of identity providers, each in ascending order. A row that turns out to be
     /// unreadable is skipped and counted.
     ///
     /// # Errors
@@ -234,6 +243,13 @@ impl Salvage {
             if let Some(id) = media.filter(|id| self.media.contains_key(id)) {
                 let (source, media) = (SourceId::from_digest(*digest), MediaId(id));
                 visit(Row::Source(SourceRow { source, media }))?;
+            }
+        }
+        for (id, version) in mem::take(&mut self.identities) {
+            let row = self.value(version).map_err(E::from)?;
+            match row.and_then(|row| decode::<IdentityRow>(&row).ok()).filter(|row| row.user.get() == id) {
+                Some(row) => visit(Row::Identity(row))?,
+                None => self.report.unknown += 1,
             }
         }
         Ok(())
@@ -368,7 +384,8 @@ impl Salvage {
             let rows = match leaf.kind {
                 RowKind::Media => &mut self.media,
                 RowKind::Draft => &mut self.drafts,
-                RowKind::Lookup => continue,
+                // Their pages have keys of another kind, too.
+                RowKind::Identity | RowKind::Lookup => continue,
             };
             let (first, end) = leaf.bounds;
             for (_, version) in rows.range_mut(first..end.max(first)).filter(|(id, version)| {
@@ -427,8 +444,12 @@ impl Salvage {
             newer(&mut self.counters, name, position, Some(value));
             return;
         }
-        let id = key.try_into().ok().map(u64::from_be_bytes);
+        let id = match key {
+            [b'u', id @ ..] if value.starts_with(IDENTITY_START) => id_of(id),
+            key => id_of(key),
+        };
         let rows = match id {
+            Some(_) if value.starts_with(IDENTITY_START) => &mut self.identities,
             Some(_) if value.starts_with(MEDIA_START) => &mut self.media,
             Some(_) if value.starts_with(DRAFT_START) => &mut self.drafts,
             _ => {
@@ -456,6 +477,7 @@ impl Salvage {
         let rows = match kind {
             RowKind::Media => &mut self.media,
             RowKind::Draft => &mut self.drafts,
+            RowKind::Identity => &mut self.identities,
             RowKind::Lookup => {
                 if let Ok(digest) = key.as_slice().try_into() {
                     newer(&mut self.lookups, digest, position, None);
@@ -463,7 +485,8 @@ impl Salvage {
                 return;
             }
         };
-        if let Ok(id) = key.as_slice().try_into().map(u64::from_be_bytes)
+        let id = if kind == RowKind::Identity { key.strip_prefix(b"u") } else { Some(key.as_slice()) };
+        if let Some(id) = id.and_then(id_of)
             && rows.get(&id).is_none_or(|known| known.position <= position)
         {
             rows.insert(id, Version { position, at: ValueAt::Removed });

@@ -187,7 +187,7 @@ fn salvaged(dir: &Path) -> (Export, SalvageReport) {
                 Row::Source(row) => {
                     all.2.insert((row.source, row.media));
                 }
-                Row::Attempt(_) | Row::Event(_) => {}
+                Row::Attempt(_) | Row::Event(_) | Row::Identity(_) => {}
             }
             Ok::<_, CatalogError>(())
         })
