@@ -399,9 +399,15 @@ async fn provider_that_is_down_at_the_start_costs_503_until_it_is_back() {
         // What is wrong now leaves the keys that are there.
         provider.answer_with(500, String::new());
         let failures = server.metric("provider_keys_failed_total");
-        let _unknown = list(&server, &Signer::ed25519("2").token("anna", "read")).await;
+        let newcomer = Signer::ed25519("2");
+        let _unknown = list(&server, &newcomer.token("anna", "read")).await;
         eventually("a fetch fails", || server.metric("provider_keys_failed_total") > failures).await;
         assert_eq!(list(&server, &signer.token("anna", "read")).await, 200);
+        // No token may cause another fetch within this minute: the server tries again by itself.
+        let read = server.metric("provider_keys_read_total");
+        provider.publish(&[&signer, &newcomer]);
+        eventually("the keys are read again", || server.metric("provider_keys_read_total") > read).await;
+        assert_eq!(list(&server, &newcomer.token("anna", "read")).await, 200);
     }
 }
 

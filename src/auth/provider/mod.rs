@@ -1,7 +1,7 @@
 //! Tokens of an identity provider: verified with its public keys, which it publishes as a JWK set.
 //!
 //! Keys are fetched at the start, every hour, and when a token names a key that the set does not have. The last is what strangers can
-//! cause, and happens at most once a minute. A fetch that fails leaves the keys as they are.
+//! cause, and happens at most once a minute. A fetch that fails leaves the keys as they are, and is tried again within a minute.
 
 mod keys;
 mod source;
@@ -33,11 +33,11 @@ use crate::tls::TlsError;
 const LEEWAY: Duration = Duration::from_secs(60);
 /// Longest subject in characters (OpenID Connect Core section 2).
 const MAX_SUBJECT_CHARS: usize = 255;
-/// Time between two fetches.
+/// Time between a fetch that worked and the next.
 const HOUR: Duration = Duration::from_secs(3600);
 /// Shortest time between two fetches that tokens cause.
 const ASKED_AT_MOST_EVERY: Duration = Duration::from_secs(60);
-/// The first and the longest pause before another try, as long as there are no keys.
+/// The first and the longest pause between a fetch that failed and the next.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
@@ -127,11 +127,18 @@ impl Provider {
                 refreshed = self.refresh() => refreshed,
             };
             self.asked().is_fetching = false;
-            if let Err(error) = refreshed {
-                tracing::warn!(%error, "the keys of the identity provider cannot be fetched; to be tried again");
-            }
-            let pause = if self.present().is_some() { HOUR } else { retry };
-            retry = (retry * 2).min(LONGEST_RETRY);
+            let pause = match refreshed {
+                Ok(()) => {
+                    retry = FIRST_RETRY;
+                    HOUR
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the keys of the identity provider cannot be fetched; to be tried again");
+                    let pause = retry;
+                    retry = (retry * 2).min(LONGEST_RETRY);
+                    pause
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(pause) => {}

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{ACCEPT, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -66,11 +66,7 @@ impl Source {
             KeySource::File(path) => Self::File(path.clone()),
             KeySource::Url(url) => {
                 // The settings decided whether the URL may have http. An operator's provider may be in a private network.
-                let mut tcp = HttpConnector::new();
-                tcp.enforce_http(false);
-                tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-                let https = HttpsConnectorBuilder::new().with_tls_config(tls::client()?);
-                let connector = https.https_or_http().enable_http1().wrap_connector(tcp);
+                let connector = tls::connector(HttpConnector::new(), tls::client()?, CONNECT_TIMEOUT);
                 // A fetch an hour keeps no connection.
                 let client = Client::builder(TokioExecutor::new())
                     .pool_timer(TokioTimer::new())
