@@ -471,6 +471,7 @@ mod tests {
             ("DATABASE_URL", format!("sled:{}", path("db"))),
             ("MEDIA_ROOT", path("uploads")),
             ("FETCH_ENABLED", "true".to_owned()),
+            ("SECRET_KEY", "a key of this test".to_owned()),
             ("JWKS_URL", "http://127.0.0.1:1/".to_owned()),
             ("JWT_ISSUER", "https://id.example".to_owned()),
             ("JWT_AUDIENCE", "photos".to_owned()),

@@ -313,7 +313,10 @@ pub(super) static ENDPOINTS: [Endpoint; 22] = [
             ..Reads::NOTHING
         },
         answers: CREATED,
-        problems: &[&[ProblemKind::BadTitle, ProblemKind::UnknownUpload], WRITE_PROBLEMS],
+        problems: &[
+            &[ProblemKind::BadTitle, ProblemKind::UnknownUpload, ProblemKind::DraftFull],
+            WRITE_PROBLEMS,
+        ],
         handler: |api, call| Box::pin(listings::create(api, call)),
     },
     Endpoint {

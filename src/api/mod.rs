@@ -224,10 +224,9 @@ impl Application for Api {
         let user = match bearer {
             Bearer::User(user) => Some(user),
             // What only reads records no user, so that strangers of the provider do not fill the catalog.
-            Bearer::Subject(identity) if route.endpoint.method == Method::GET => {
+            Bearer::Subject(identity) if self.read_only || route.endpoint.method == Method::GET => {
                 self.subjects.find(&identity).await?
             }
-            Bearer::Subject(_) if self.read_only => None,
             Bearer::Subject(identity) => Some(self.subjects.find_or_create(&identity).await?),
         };
         let caller = match user {

@@ -84,7 +84,9 @@ enum Reason {
     Expired,
     #[error("it is not valid yet")]
     NotYet,
-    #[error("its subject is not a user id, or, of an identity provider, not a text of 1 to 255 characters")]
+    #[error(
+        "its subject is no user id for tokens of this server, or, of an identity provider, not a text of 1 to 255 characters"
+    )]
     Subject,
 }
 
@@ -132,31 +134,27 @@ impl Tokens {
     /// those of the identity provider only, and every other token with the keys of this server only.
     ///
     /// # Errors
-    /// As [`user`](Self::user), or the claims of a provider's token do not fit, or its keys are not there yet.
+    /// The token is malformed, signed with another key or algorithm, expired, not valid yet, or contains no user id, or that of a user of
+    /// the provider. Or the claims of a provider's token do not fit, or its keys are not there yet.
     pub(crate) fn verify(&self, token: &str) -> Result<Verified, InvalidToken> {
-        let own = |user| Verified { bearer: Bearer::User(user), scopes: Scopes::OWN };
-        match &self.provider {
-            Some(provider) if token.len() <= MAX_TOKEN_BYTES => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                match verify_with(provider, token, now) {
-                    Some(verified) => verified.map_err(InvalidToken),
-                    None => self.user(token).map(own),
-                }
-            }
-            _ => self.user(token).map(own),
-        }
-    }
-
-    /// Returns the user to whom a valid token of this server belongs. Signatures are compared in constant time.
-    ///
-    /// # Errors
-    /// The token is malformed, signed with another key or algorithm, expired, not valid yet, or contains no user id.
-    fn user(&self, token: &str) -> Result<UserId, InvalidToken> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.user_at(token, now).map_err(InvalidToken)
+        let of_provider = match &self.provider {
+            Some(provider) if token.len() <= MAX_TOKEN_BYTES => verify_with(provider, token, now),
+            _ => None,
+        };
+        let verified = of_provider.unwrap_or_else(|| {
+            let user = self.user_at(token, now)?;
+            // The numbers from there on are those of subjects.
+            if self.provider.is_some() && user >= UserId::UNKNOWN_SUBJECT {
+                return Err(Reason::Subject);
+            }
+            Ok(Verified { bearer: Bearer::User(user), scopes: Scopes::OWN })
+        });
+        verified.map_err(InvalidToken)
     }
 
-    /// Returns the user of a token that is valid at `now`, a time since 1970. Verifies the signature before it parses anything.
+    /// Returns the user of a token of this server that is valid at `now`, a time since 1970. Verifies the signature before it parses anything,
+    /// and compares signatures in constant time.
     fn user_at(&self, token: &str, now: Duration) -> Result<UserId, Reason> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Reason::TooLong);

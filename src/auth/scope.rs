@@ -52,21 +52,19 @@ impl Scopes {
         self.admin
     }
 
-    /// Returns the scopes in `scope`, names with spaces between them (RFC 8693 section 4.2), or else in `scp`, which is such a text or an
-    /// array. Unknown names are ignored. Returns `None` if the claim has another form.
+    /// Returns the scopes in `scope`, or else in `scp`: names with spaces between them (RFC 8693 section 4.2), or an array of names, which some
+    /// providers write. Unknown names are ignored. Returns `None` if the claim has another form.
     pub(super) fn of_claims(claims: &Members) -> Option<Self> {
         let mut scopes = Self::default();
-        match (claims.get("scope"), claims.get("scp")) {
-            (Some(Value::String(names)), _) | (None, Some(Value::String(names))) => {
-                names.split(' ').for_each(|name| scopes.add(name));
-            }
-            (None, Some(Value::Array(names))) => {
+        match claims.get("scope").or(claims.get("scp")) {
+            None => {}
+            Some(Value::String(names)) => names.split(' ').for_each(|name| scopes.add(name)),
+            Some(Value::Array(names)) => {
                 for name in names {
                     scopes.add(name.as_str()?);
                 }
             }
-            (None, None) => {}
-            _ => return None,
+            Some(_) => return None,
         }
         Some(scopes)
     }

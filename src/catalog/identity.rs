@@ -37,7 +37,7 @@ impl IdentityRow {
 /// The users of identity providers that a catalog has.
 #[async_trait]
 pub trait Identities: Send + Sync {
-    /// Returns the user of a subject, or `None` if it has none yet.
+    /// Returns the user of a subject, or `None` if it has none yet. No crash undoes what it returned.
     ///
     /// # Errors
     /// The catalog failed.
@@ -46,7 +46,7 @@ pub trait Identities: Send + Sync {
     /// Returns the user of a subject, and records a new one for a subject that has none. Returns once that is durable.
     ///
     /// All callers, of all instances, get the same user for a subject. A new user has an id from
-    /// [`UserId::FIRST_OF_PROVIDER`] up, which no row of the catalog named before.
+    /// [`UserId::FIRST_OF_PROVIDER`] up, which no draft has and no user of a provider had.
     ///
     /// # Errors
     /// The catalog failed. The user may be recorded, and the call may be repeated.

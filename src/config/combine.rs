@@ -74,11 +74,13 @@ fn collector(parsed: &Parsed, reader: &mut Reader<'_>) -> Option<Option<Collecto
     Some(Some(Collector { endpoint, headers, service }))
 }
 
-/// Checks that a production server, or one that requires tokens, has keys that cannot be guessed.
+/// Checks that a server has keys that cannot be guessed if it is in production, requires tokens, or takes those of a provider, whose users'
+/// numbers are easily guessed.
 fn check_keys(parsed: &Parsed, reader: &mut Reader<'_>) {
     let is_prod = parsed.env == Some(Env::Prod);
     let is_too_short = |key: &str| is_prod && key.len() < MIN_KEY_BYTES;
-    let needs_real_key = is_prod || parsed.auth_required == Some(true);
+    let has_provider = matches!(parsed.jwks_url, Some(Some(_))) || matches!(parsed.jwks_file, Some(Some(_)));
+    let needs_real_key = is_prod || has_provider || parsed.auth_required == Some(true);
     let is_refused = |key: &str| is_too_short(key) || needs_real_key && secret::is_placeholder(key);
     if parsed.secret_key.as_deref().is_some_and(is_refused) {
         reader.reject(&table::SECRET_KEY);

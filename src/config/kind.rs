@@ -145,8 +145,8 @@ impl Kind<String> for SigningKey {
 
     fn accepts(&self) -> String {
         format!(
-            "text; where ENV=prod or AUTH_REQUIRED=true not the default nor a placeholder such as changeme, and \
-             where ENV=prod {MIN_KEY_BYTES} bytes or more, which `head -c 32 /dev/urandom | base64` makes"
+            "text; where ENV=prod, AUTH_REQUIRED=true, JWKS_URL or JWKS_FILE is set, not the default nor a placeholder such as \
+             changeme, and where ENV=prod {MIN_KEY_BYTES} bytes or more, which `head -c 32 /dev/urandom | base64` makes"
         )
     }
 }

@@ -149,11 +149,14 @@ fn upload_quota_is_in_mib_and_auto_follows_the_upload_limit() {
 }
 
 #[test]
-fn public_secret_key_is_refused_with_env_prod_or_auth_required() {
+fn public_secret_key_is_refused_where_tokens_matter() {
     for public in ["", "dev-secret", "changeme", "…", "your-secret-key", &"x".repeat(40)] {
         let key = ("SECRET_KEY", public);
         assert_eq!(refused(&[key, ("ENV", "prod")]), ["SECRET_KEY"], "{public}");
         assert_eq!(refused(&[key, ("AUTH_REQUIRED", "true")]), ["SECRET_KEY"], "{public}");
+        let provider =
+            [("JWKS_FILE", "jwks.json"), ("JWT_ISSUER", "https://id.example"), ("JWT_AUDIENCE", "photos")];
+        assert_eq!(refused(&[&[key][..], &provider].concat()), ["SECRET_KEY"], "{public}");
         assert_eq!(refused(&[key]), [""; 0], "{public}");
         assert!(load(&[key]).unwrap().has_public_secret_key(), "{public}");
     }
@@ -370,7 +373,9 @@ fn origins_that_may_be_fetched_are_wildcards_of_https_and_names() {
 fn identity_provider_has_one_source_of_keys_an_issuer_and_an_audience() {
     const URL: (&str, &str) = ("JWKS_URL", "https://id.example/certs");
     const FILE: (&str, &str) = ("JWKS_FILE", "jwks.json");
-    const WHO: [(&str, &str); 2] = [("JWT_ISSUER", "https://id.example"), ("JWT_AUDIENCE", "photos")];
+    const KEY_OF_OUR_OWN: (&str, &str) = ("SECRET_KEY", "of our own");
+    const WHO: [(&str, &str); 3] =
+        [("JWT_ISSUER", "https://id.example"), KEY_OF_OUR_OWN, ("JWT_AUDIENCE", "photos")];
     const PROD: [(&str, &str); 2] = [("ENV", "prod"), ("SECRET_KEY", "of-our-own-and-of-32-bytes-or-more")];
     let loaded = |pairs: &[&[(&str, &str)]]| load(&pairs.concat()).map(|settings| settings.provider);
     assert_eq!(loaded(&[&WHO]).unwrap(), None);
@@ -392,8 +397,8 @@ fn identity_provider_has_one_source_of_keys_an_issuer_and_an_audience() {
     assert!(!with_url("https://name:word@id.example/").contains("word"));
     let refused = |pairs: &[&[(&str, &str)]]| loaded(pairs).unwrap_err().to_string();
     assert!(refused(&[&[URL, FILE], &WHO]).starts_with("JWKS_FILE="));
-    assert!(refused(&[&[URL], &WHO[..1]]).starts_with("JWT_AUDIENCE="));
+    assert!(refused(&[&[URL], &WHO[..2]]).starts_with("JWT_AUDIENCE="));
     assert!(refused(&[&[FILE], &WHO[1..]]).starts_with("JWT_ISSUER="));
-    let both = refused(&[&[URL]]);
+    let both = refused(&[&[URL, KEY_OF_OUR_OWN]]);
     assert!(both.contains("JWT_ISSUER=") && both.contains("JWT_AUDIENCE="), "{both}");
 }

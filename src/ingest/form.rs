@@ -1,4 +1,4 @@
-//! Photos and title in the parts of a multipart form.
+//! Takes photos and title from the parts of a multipart form.
 
 use std::sync::Arc;
 
@@ -30,7 +30,11 @@ impl PhotoBytes for Part<'_> {
 }
 
 impl Ingest {
-    /// Reads all parts, gives their photos to `work`, waits for them, and returns the title.
+    /// Reads all parts, gives their photos to `work`, waits for them, and returns the title. Parts of other fields are skipped, and of several
+    /// titles the last counts.
+    ///
+    /// # Errors
+    /// There is no photo, a photo or the title is refused, or the body cannot be read.
     pub(super) async fn read_form(
         self: &Arc<Self>,
         mut parts: Parts,
@@ -50,7 +54,7 @@ impl Ingest {
                         Err(error) => work.reject(error)?,
                     }
                     index += 1;
-                    // A form of empty parts alone has no photo. Next to a photo, an empty part is a photo that was lost.
+                    // If all parts are empty, the form has no photo. As soon as one has bytes, each empty part is one that was lost on the way.
                     if work.has_photos() {
                         for label in empty.drain(..) {
                             work.reject(label.blame(PhotoError::NoBytes))?;
@@ -75,7 +79,7 @@ async fn read_title(mut part: Part<'_>) -> Result<String, IngestError> {
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = part.chunk().await? {
-        // A character takes at most four bytes.
+        // Stops early: a character takes at most four bytes. `fields::title` counts the characters.
         if bytes.len() + chunk.len() > 4 * MAX_TITLE_CHARS {
             let (field, max) = ("title", MAX_TITLE_CHARS);
             return Err(FieldError::TooLong { field, max }.into());

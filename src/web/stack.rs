@@ -243,20 +243,13 @@ impl<A: Application> Stack<A> {
         let admitted = self.admit(&request, route, caller, &mut quota_headers).await;
         // This order also limits the rate of guessed tokens.
         let identified = admitted.and(routed).and_then(|route| identified.map(|identity| (route, identity)));
-        let found = match identified {
+        let result = match identified {
             Ok((route, identity)) => {
-                let found = self.app.caller(&route, *ip, identity).await;
-                found.map(|found| {
-                    caller = found;
-                    route
-                })
-            }
-            Err(problem) => Err(problem),
-        };
-        let result = match found {
-            Ok(route) => {
-                let call = AssertUnwindSafe(self.app.call(route, caller, request)).catch_unwind().await;
-                call.unwrap_or_else(|_| {
+                let call = async {
+                    caller = self.app.caller(&route, *ip, identity).await?;
+                    self.app.call(route, caller, request).await
+                };
+                AssertUnwindSafe(call).catch_unwind().await.unwrap_or_else(|_| {
                     tracing::error!("a handler panicked");
                     Err(problem::internal())
                 })

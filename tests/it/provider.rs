@@ -474,6 +474,29 @@ async fn token_does_what_its_scopes_say() {
     assert_eq!(ids(&server, &root).await, Vec::<u64>::new(), "a list has what belongs to the user");
 }
 
+#[tokio::test]
+async fn read_only_server_knows_subjects_and_records_none() {
+    let signer = Signer::p256("1");
+    let provider = Provider::start(&[&signer]);
+    let dir = Arc::new(tempfile::tempdir().unwrap());
+    let url = provider.url();
+    let server = Server::start_in(Arc::clone(&dir), &settings(&url));
+    eventually("the keys are read", || server.metric("provider_keys_read_total") > 0).await;
+    let anna = signer.token("anna", "read upload");
+    let id = create(&server, &anna).await;
+    server.stop();
+    let server = Server::start_in(dir, &[&settings(&url)[..], &[("READ_ONLY", "true")]].concat());
+    eventually("the keys are read", || server.metric("provider_keys_read_total") > 0).await;
+    let path = format!("/api/v1/listings/{id}");
+    let change = async |token: &str| {
+        let answer = send(&server, Method::PATCH, &path, token, Some(json!({"title": "hat"}))).await;
+        (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+    };
+    assert_eq!(change(&anna).await, (503, true), "the draft is there, and can be changed later");
+    assert_eq!(change(&signer.token("ben", "read upload")).await, (404, false));
+    assert_eq!(ids(&server, &anna).await, [id]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_give_one_subject_one_user() {
     let Some(cluster) = Cluster::start(&[]) else { return };

@@ -57,8 +57,8 @@ pub(crate) struct Provider {
 #[derive(Default)]
 struct Asked {
     last: Option<Instant>,
-    /// Whether one is asked for, or runs.
-    is_fetching: bool,
+    /// Whether no fetch that began since then has worked yet.
+    is_pending: bool,
 }
 
 impl Provider {
@@ -122,13 +122,15 @@ impl Provider {
         }
         let mut retry = FIRST_RETRY;
         loop {
+            let asked = self.asked().last;
             let refreshed = tokio::select! {
                 () = stop.cancelled() => return,
                 refreshed = self.refresh() => refreshed,
             };
-            self.asked().is_fetching = false;
             let pause = match refreshed {
                 Ok(()) => {
+                    let mut now = self.asked();
+                    now.is_pending &= now.last != asked;
                     retry = FIRST_RETRY;
                     HOUR
                 }
@@ -177,10 +179,10 @@ impl Provider {
         }
         let mut asked = self.asked();
         if asked.last.is_none_or(|last| last.elapsed() >= ASKED_AT_MOST_EVERY) {
-            *asked = Asked { last: Some(Instant::now()), is_fetching: true };
+            *asked = Asked { last: Some(Instant::now()), is_pending: true };
             self.is_wanted.notify_one();
         }
-        asked.is_fetching
+        asked.is_pending
     }
 
     /// Returns the subject and the scopes of a token whose header names `algorithm`, if it is valid at `now`, a time since 1970.

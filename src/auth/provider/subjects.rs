@@ -1,4 +1,4 @@
-//! Which user a subject is, without a question to the catalog for each request.
+//! Finds the user of a subject, and remembers it, so that most requests do not read the catalog. That a subject has no user is not remembered.
 
 use std::collections::HashMap;
 use std::mem;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use crate::catalog::{Catalog, CatalogError, Identity};
 use crate::model::UserId;
 
-/// Subjects of one generation. Two generations are remembered, in about a megabyte.
+/// Most subjects of one generation. A full one replaces the older one. Two full generations take 1.9 MB.
 const GENERATION: usize = 8192;
-/// How long a user is remembered. An erased user may be used for that long.
+/// How long a user is remembered. Until then a running server takes an erased subject for its former user, and records under its id.
 const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// Finds the users of subjects.
@@ -32,7 +32,7 @@ impl Subjects {
         Self { catalog, known: Mutex::default() }
     }
 
-    /// Returns the user of a subject, if it is remembered.
+    /// Returns the user of a subject, if it is remembered, and moves it to the younger generation.
     pub(crate) fn known(&self, identity: &Identity) -> Option<UserId> {
         let mut known = self.lock();
         let digest = digest(identity);
@@ -62,11 +62,13 @@ impl Subjects {
     /// Returns the user of a subject, and records a new one for a subject that has none.
     ///
     /// # Errors
-    /// The catalog failed.
+    /// The catalog failed, or has no room.
     pub(crate) async fn find_or_create(&self, identity: &Identity) -> Result<UserId, CatalogError> {
         if let Some(user) = self.find(identity).await? {
             return Ok(user);
         }
+        // A new user takes room, and is refused where a photo would be.
+        self.catalog.check().await?;
         let user = self.catalog.user_for(identity).await?;
         self.lock().remember(digest(identity), user, Instant::now());
         Ok(user)
@@ -86,7 +88,7 @@ impl Known {
     }
 }
 
-/// Returns the digest of a subject. All have the same issuer.
+/// Returns the hash of a subject. The issuer is left out, because a server has one provider.
 fn digest(identity: &Identity) -> [u8; 32] {
     *blake3::hash(identity.subject.as_bytes()).as_bytes()
 }

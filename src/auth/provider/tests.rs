@@ -103,7 +103,7 @@ async fn unacceptable_tokens_are_refused() {
         replaced(r#""anna""#, &format!("\"{}\"", "a".repeat(256))),
         replaced(r#""sub""#, r#""subject""#),
         replaced(r#""read""#, "7"),
-        replaced(r#""read""#, r#"["read"]"#),
+        replaced(r#""read""#, r#"["read",7]"#),
         replaced(&exp, &(NOW - 60).to_string()),
         replaced(&exp, &format!("\"{exp}\"")),
         replaced(r#""exp""#, r#""expires""#),
@@ -140,6 +140,7 @@ async fn scopes_are_a_text_or_an_array() {
         (r#""scope":"read upload""#, [true, true, false]),
         (r#""scope":"admin""#, [true; 3]),
         (r#""scp":["read","profile"]"#, [false, true, false]),
+        (r#""scope":["upload","profile"]"#, [true, false, false]),
         (r#""scp":"upload read""#, [true, true, false]),
         (r#""scope":"read","scp":["admin"]"#, [false, true, false]),
         (r#""roles":["admin"]"#, [false; 3]),
@@ -158,6 +159,14 @@ async fn no_key_verifies_with_the_algorithm_of_another() {
     assert_eq!(verified.bearer, Bearer::User(UserId::try_from(7).unwrap()));
     assert!(verified.scopes.allow(Scope::Upload) && verified.scopes.allow(Scope::Read));
     assert!(!verified.scopes.is_admin());
+    // The numbers of subjects are no users of the server's own tokens.
+    for (id, is_accepted) in
+        [((1 << 40) - 1, true), (1 << 40, false), ((1 << 40) + 1, false), (u64::MAX / 2, false)]
+    {
+        let token = tokens.issue(UserId::try_from(id).unwrap(), Duration::from_secs(60)).unwrap();
+        assert_eq!(tokens.verify(&token).is_ok(), is_accepted, "{id}");
+        assert!(Tokens::new(SECRET, None).verify(&token).is_ok(), "without a provider they are");
+    }
     // The secret of this server signs no token whose header names a public key, whatever the claims.
     let mac = |key: &[u8], header: &str| {
         let claims = claims("").replace(r#""anna""#, r#""7""#);
@@ -199,7 +208,7 @@ async fn tokens_cause_one_fetch_a_minute() {
     for _ in 0..1000 {
         assert!(provider.ask(), "it is still to come");
     }
-    provider.asked().is_fetching = false;
+    provider.asked().is_pending = false;
     for _ in 0..1000 {
         assert!(!provider.ask(), "it came");
     }

@@ -122,10 +122,13 @@ async fn rows_are_restored_and_never_replaced(catalog: &dyn Restorable) {
 async fn removed_user_is_not_given_again(catalog: &dyn Restorable) {
     let gone = identity("removed", "gone");
     let user = catalog.user_for(&gone).await.unwrap();
-    let made = catalog.create_draft(NewDraft { owner: Some(user), ..draft("", &[]) }).await.unwrap();
+    let photos = draft("", &["of a removed user"]);
+    let made = catalog.create_draft(NewDraft { owner: Some(user), ..photos }).await.unwrap();
     assert!(!catalog.remove_user(user).await.unwrap(), "a draft has the user");
     assert_eq!(catalog.user_of(&gone).await.unwrap(), Some(user));
     catalog.delete_draft(made.id, None).await.unwrap();
+    assert!(!catalog.remove_user(user).await.unwrap(), "a media row has the user");
+    catalog.erase(user, &[], &[made.photos[0].id]).await.unwrap();
     assert!(catalog.remove_user(user).await.unwrap());
     assert!(!catalog.remove_user(user).await.unwrap());
     assert_eq!(catalog.user_of(&gone).await.unwrap(), None);

@@ -1,4 +1,5 @@
-//! Removes what names a user from rows that stay, and the row of a user.
+//! Clears the owner of photos that stay, removes the idempotency keys of a user, and removes the user with its subject, unless a draft or
+//! a photo names the user.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +16,23 @@ use super::transaction::{BEGIN, Commit, Failed, Steps, Work};
 use crate::catalog::{CatalogError, Erased};
 use crate::model::{AttemptId, MediaId, UserId};
 
-/// Rows are locked in the order in which other transactions update them.
+/// Rows are locked by ascending id, as `REFERENCED` in `record` does, so that the two do not deadlock.
 const DISOWN: &str = "
     UPDATE media SET user_id = NULL FROM (
         SELECT id FROM media WHERE id = ANY($1::bigint[]) AND user_id = $2 ORDER BY id FOR UPDATE
     ) AS locked WHERE media.id = locked.id";
 
+/// The owner of an attempt stands only in its draft, which is stored as JSON.
 const FORGET: &str =
     "DELETE FROM attempt WHERE id = ANY($1::bytea[]) AND (draft::json ->> 'owner')::bigint = $2";
 
+/// The row in `identity` goes too: it refers to this one with `ON DELETE CASCADE`.
 const REMOVE_USER: &str = r#"
     DELETE FROM "user" WHERE id = $1
         AND NOT EXISTS (SELECT FROM draft WHERE user_id = $1) AND NOT EXISTS (SELECT FROM media WHERE user_id = $1)"#;
 
-/// Longest time for [`REMOVE_USER`]. No index leads from a user to media rows: uploads would pay for what is needed here only.
+/// Longest time for [`REMOVE_USER`] in PostgreSQL. It reads all media rows: an index by user would cost every upload, and only this statement
+/// would use it.
 const SEARCH: Duration = Duration::from_secs(120);
 
 /// See [`Restorable::erase`](crate::catalog::Restorable::erase).

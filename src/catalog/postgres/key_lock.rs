@@ -1,7 +1,7 @@
-//! Locks on media keys, against all other instances.
+//! Locks media keys against all other processes.
 //!
-//! The locks are advisory locks of a transaction that does nothing else. They end with it, and with the connection or the
-//! process.
+//! The locks belong to a transaction that changes nothing. They end with it, with its connection, and when the database ends a transaction that
+//! is idle for too long (`LOCKED` in `pool`). Keys that are not free within the time of an operation are refused as `Unavailable`.
 
 use std::sync::Arc;
 
@@ -16,10 +16,11 @@ use super::rows::{Half, locks};
 use crate::catalog::{CatalogError, KeyLock};
 use crate::model::MediaKey;
 
+/// Keys are locked in ascending order of their numbers, so that two callers do not deadlock.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(name) FROM unnest($1::bigint[]) AS name";
 
-/// Waits for transactions that record one of these photos. The instance that began such a transaction had locked the key. If
-/// its connection ended, the lock is gone while the database may still work on the transaction.
+/// Waits for transactions that record one of these photos. A process records on another connection than the one that holds its locks. If
+/// the latter is lost, the locks are free, although the database may still run the transaction.
 const WAIT: &str =
     "SELECT pg_advisory_lock(name), pg_advisory_unlock(name) FROM unnest($1::bigint[]) AS name";
 

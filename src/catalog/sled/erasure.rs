@@ -1,4 +1,4 @@
-//! Removes what names a user from rows that stay.
+//! Clears the owner of photos that stay, and removes the idempotency keys of a user.
 
 use super::rows::{Position, Trees, attempt_key, decode, encode};
 use super::transaction::abort;

@@ -7,7 +7,7 @@ use super::pages::after_key;
 use super::rows::{NEXT_USER_ID, Position, Trees, counter, decode, encode, number};
 use super::transaction::{Step, Transaction, abort};
 use crate::catalog::{CatalogError, Identity, IdentityRow};
-use crate::model::{MAX_ID, UserId};
+use crate::model::{MAX_ID, Media, UserId};
 
 fn row_key(user: UserId) -> Vec<u8> {
     [b"u", &user.get().to_be_bytes()[..]].concat()
@@ -63,12 +63,11 @@ impl Trees {
         Ok(next)
     }
 
-    /// Removes the identity of a user that no draft has. Returns whether there was one. Not durable yet.
+    /// Removes the identity of a user whom no draft and no media row names. Returns whether there was one. Not durable yet.
     pub(super) fn remove_user(&self, user: UserId) -> Result<(bool, Position), CatalogError> {
-        let has_drafts = self.drafts_of_owner.0.scan_prefix(user.get().to_be_bytes()).next().transpose()?;
-        let has_drafts = has_drafts.is_some();
+        let is_named = self.names_user(user)?;
         self.transact(|transaction| {
-            let Some(row) = transaction.identities.get(row_key(user))?.filter(|_| !has_drafts) else {
+            let Some(row) = transaction.identities.get(row_key(user))?.filter(|_| !is_named) else {
                 return Ok(false);
             };
             let row = decode::<IdentityRow>(&row).map_err(abort::<CatalogError>)?;
@@ -77,6 +76,19 @@ impl Trees {
             transaction.count(0, 0);
             Ok(true)
         })
+    }
+
+    /// Returns whether a draft or a media row names the user. Reads all media rows: an index would cost each upload.
+    fn names_user(&self, user: UserId) -> Result<bool, CatalogError> {
+        if self.drafts_of_owner.0.scan_prefix(user.get().to_be_bytes()).next().transpose()?.is_some() {
+            return Ok(true);
+        }
+        for row in self.media.iter() {
+            if decode::<Media>(&row?.1)?.owner == Some(user) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns identities in ascending order of their users.

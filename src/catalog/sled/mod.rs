@@ -487,7 +487,12 @@ impl Outbox for SledCatalog {
 impl Identities for SledCatalog {
     async fn user_of(&self, identity: &Identity) -> Result<Option<UserId>, CatalogError> {
         let identity = identity.clone();
-        self.read(move |trees| trees.user_of(&identity)).await
+        let user = self.read(move |trees| trees.user_of(&identity)).await?;
+        // Callers remember it. A damaged catalog records nothing that a crash could undo.
+        if user.is_some() && self.check_undamaged().is_ok() {
+            self.record(|_| Ok(((), Position::default()))).await?;
+        }
+        Ok(user)
     }
 
     async fn user_for(&self, identity: &Identity) -> Result<UserId, CatalogError> {

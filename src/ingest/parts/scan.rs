@@ -5,7 +5,7 @@ use memchr::{memmem, memrchr};
 
 use super::PartsError;
 
-/// Most bytes before the data of a part: the preamble or the rest of a delimiter line, and the headers of the part.
+/// Most bytes before the data of a part: the rest of its delimiter line and its headers, and for the first part the preamble too.
 pub(super) const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 const HEAD_TOO_LONG: PartsError =
@@ -24,7 +24,7 @@ pub(super) enum Step {
     Data(Bytes),
     /// The end of the data of that part.
     PartEnd,
-    /// The closing delimiter. Nothing follows.
+    /// The closing delimiter. What follows it is not looked at.
     End,
 }
 
@@ -46,9 +46,9 @@ pub(super) struct Scanner {
     delimiter: Bytes,
     finder: memmem::Finder<'static>,
     state: State,
-    /// The part of the last frame that is not scanned yet.
+    /// What is left of the last frame.
     frame: Bytes,
-    /// How many bytes of the delimiter were at the end of the frame before.
+    /// How many bytes of the delimiter have matched at the end of what was scanned: 2 at the start of the body.
     matched: usize,
     /// An incomplete line or header block.
     held: Vec<u8>,
@@ -127,7 +127,8 @@ impl Scanner {
         }
     }
 
-    /// Returns the bytes of the frame before a delimiter, and whether one follows. Without either, the frame is used up.
+    /// Returns data before the next delimiter, and whether the delimiter follows. The data may be what was held back of earlier frames. If
+    /// there is neither, another frame is needed.
     fn until_delimiter(&mut self) -> Found {
         if self.frame.is_empty() {
             return Found::default();
@@ -145,7 +146,7 @@ impl Scanner {
                 self.matched += common;
                 return Found::default();
             }
-            // The bytes at the end of the last frame were data.
+            // What was held back as the start of a delimiter is data.
             let before = self.delimiter.slice(..self.matched);
             self.matched = 0;
             return Found { before, delimiter: false };
@@ -160,7 +161,7 @@ impl Scanner {
         let begins = begins.filter(|at| self.delimiter.starts_with(&self.frame[*at..]));
         let end = begins.unwrap_or(self.frame.len());
         self.matched = self.frame.len() - end;
-        // The whole frame is released, so that its buffer can be read into again.
+        // No empty rest of the frame is kept: once the caller drops `before`, the buffer of the frame can be read into again.
         let before = std::mem::take(&mut self.frame).split_to(end);
         Found { before, delimiter: false }
     }
@@ -187,7 +188,7 @@ impl Scanner {
         Ok(None)
     }
 
-    /// Collects bytes up to the empty line, and returns them: only CRLF for a part without headers.
+    /// Collects bytes up to and including the empty line. Without headers that is only CRLF.
     fn headers(&mut self) -> Result<Option<Vec<u8>>, PartsError> {
         const CRLF: &[u8] = b"\r\n";
         const END: &[u8] = b"\r\n\r\n";

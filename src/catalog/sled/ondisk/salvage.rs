@@ -3,6 +3,7 @@
 //! It ignores the tree structure, which may be lost: it scans all messages of the log and keeps the latest version of
 //! each key. Key and value show what kind of row it is.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::path::Path;
@@ -13,7 +14,7 @@ use super::files::Files;
 use crate::catalog::sled::restore::PARTIAL;
 use crate::catalog::sled::rows::{DraftValue, NEXT_DRAFT_ID, NEXT_MEDIA_ID, decode, next_id};
 use crate::catalog::sled::watermark::Acknowledged;
-use crate::catalog::{CatalogError, IdentityRow, Row, SourceRow, State};
+use crate::catalog::{CatalogError, Identity, IdentityRow, Row, SourceRow, State};
 use crate::model::{DraftId, Media, MediaId, SourceId};
 
 /// Key length of media and drafts: ids.
@@ -245,14 +246,21 @@ impl Salvage {
                 visit(Row::Source(SourceRow { source, media }))?;
             }
         }
+        let mut subjects = BTreeMap::<Identity, (i64, IdentityRow)>::new();
         for (id, version) in mem::take(&mut self.identities) {
             let row = self.value(version).map_err(E::from)?;
             match row.and_then(|row| decode::<IdentityRow>(&row).ok()).filter(|row| row.user.get() == id) {
-                Some(row) => visit(Row::Identity(row))?,
+                // An erased subject that came back has two rows if sled has overwritten the removal of the first.
+                Some(row) => match subjects.entry(row.identity()) {
+                    Entry::Occupied(known) if known.get().0 > version.position => {}
+                    known => drop(known.insert_entry((version.position, row))),
+                },
                 None => self.report.unknown += 1,
             }
         }
-        Ok(())
+        let mut rows: Vec<_> = subjects.into_values().map(|(_, row)| row).collect();
+        rows.sort_by_key(|row| row.user);
+        rows.into_iter().try_for_each(|row| visit(Row::Identity(row)))
     }
 
     fn value(&self, version: Version) -> Result<Option<Vec<u8>>, CatalogError> {
