@@ -33,12 +33,10 @@ impl<'a> Direct<'a> {
 
     /// Fills the last byte with ones. Returns the file and the buffer.
     pub(super) fn finish(mut self) -> (Vec<u8>, Vec<u8>) {
-        let Bits { bits, count, .. } = self.bits;
-        if count > 0
-            && let Some(room) = self.raw.get_mut(self.used)
-        {
-            *room = bits.to_be_bytes()[0] | u8::MAX >> count;
-            self.used += 1;
+        let (last, length) = self.bits.filled_with_ones();
+        if let Some(room) = self.raw.get_mut(self.used..self.used + 8) {
+            room.copy_from_slice(&last);
+            self.used += length;
         }
         self.flush();
         (self.out, self.raw)
@@ -51,27 +49,41 @@ impl<'a> Direct<'a> {
     }
 }
 
-/// Bits that do not fill a byte yet, from the highest bit down, and where whole bytes go.
+/// Bits that do not fill a word yet, and where whole words go.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bits {
+    /// The last bits are the waiting ones. What is above them was written already.
     bits: u64,
-    /// The number of these bits; 0 to 7 between symbols.
+    /// The number of waiting bits: at most 63.
     count: u32,
     at: usize,
 }
 
 impl Bits {
-    /// Appends 1 to 27 bits. Always writes a whole word, because a branch on the number of bits would often be mispredicted.
+    /// Appends 1 to 27 bits.
     #[inline(always)]
     fn put(&mut self, (code, length): (u64, u32), room: &mut [u8; MOST_IN_BLOCK]) {
         let filled = self.count + length;
-        let all = self.bits | code << ((64 - filled) % 64);
-        if let Some(room) = room.get_mut(self.at..self.at + 8) {
-            room.copy_from_slice(&all.to_be_bytes());
+        if filled < 64 {
+            self.bits = self.bits << length | code;
+            self.count = filled;
+            return;
         }
-        self.bits = all << (filled & 0x38);
-        self.count = filled % 8;
-        self.at += (filled / 8) as usize;
+        // One symbol in twelve: rare enough for a branch.
+        let word = self.bits << (64 - self.count) | code >> (filled - 64);
+        if let Some(room) = room.get_mut(self.at..self.at + 8) {
+            room.copy_from_slice(&word.to_be_bytes());
+        }
+        self.bits = code;
+        self.count = filled - 64;
+        self.at += 8;
+    }
+
+    /// Returns the waiting bits, with ones up to the end of the word, and the number of bytes that have some.
+    fn filled_with_ones(self) -> ([u8; 8], usize) {
+        let ones = u64::MAX.wrapping_shr(self.count);
+        let bits = self.bits.checked_shl(64 - self.count).unwrap_or_default();
+        ((bits | ones).to_be_bytes(), self.count.div_ceil(8) as usize)
     }
 }
 

@@ -92,15 +92,15 @@ impl Block<'_> {
     #[inline(always)]
     pub(super) fn for_each_ac(&self, mut each: impl FnMut(u32, i16)) -> bool {
         let mut rest = self.present & !1;
-        let mut before = 0;
+        let mut next = 1;
         while rest != 0 {
             let index = rest.trailing_zeros();
             rest &= rest - 1;
             let place = PLACES[index as usize % PLACES.len()].wrapping_add(self.shift);
-            each(index - before - 1, self.coefficients[usize::from(place)]);
-            before = index;
+            each(index - next, self.coefficients[usize::from(place)]);
+            next = index + 1;
         }
-        before != 63
+        next != 64
     }
 }
 
