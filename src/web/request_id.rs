@@ -17,7 +17,8 @@ pub(crate) fn of(headers: &HeaderMap) -> String {
 
 /// Returns a new id.
 pub(crate) fn fresh() -> String {
-    Uuid::now_v7().to_string()
+    // Each request has one, and `to_string` took 1,400 instructions.
+    Uuid::now_v7().hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
 
 fn is_sane(id: &str) -> bool {

@@ -45,8 +45,7 @@ impl TraceContext {
             let trace = Uuid::now_v7().as_u128();
             Continued { trace, parent: 0, is_sampled: sampler.takes(trace) }
         });
-        let (span, flags) = (spans::new_id(), u8::from(is_sampled));
-        Self { header: format!("00-{trace:032x}-{span:016x}-{flags:02x}"), parent }
+        Self { header: header(trace, spans::new_id(), is_sampled), parent }
     }
 
     /// Returns the value of the header.
@@ -78,6 +77,15 @@ impl TraceContext {
     pub(crate) fn recorded_id(&self) -> Option<&str> {
         (self.flags() == "01").then(|| self.trace_id())
     }
+}
+
+/// Returns the header. Each request has one, and `format!` took 1,400 instructions.
+fn header(trace: u128, span: u64, is_sampled: bool) -> String {
+    let (mut trace_digits, mut span_digits) = (Uuid::encode_buffer(), Uuid::encode_buffer());
+    let trace = Uuid::from_u128(trace).simple().encode_lower(&mut trace_digits);
+    let span = Uuid::from_u128(span.into()).simple().encode_lower(&mut span_digits);
+    let span = span.get(16..).unwrap_or_default();
+    ["00-", trace, "-", span, if is_sampled { "-01" } else { "-00" }].concat()
 }
 
 /// Returns the fields of a valid header.
