@@ -11,7 +11,7 @@ ROUNDS := 200
 SEQUENCES := 100
 MINUTES := 15
 FEATURES := $(shell sed -n '/^\[features\]/,/^\[/s/^\([a-z_-]*\) *=.*/\1/p' Cargo.toml | grep -v '^default$$')
-.PHONY: help run build test test-aarch64 test-packages deb tarball docs lint crash model soak restarts bench compare chart load fuzz fuzz-smoke tools native clients postgres redis prometheus clean
+.PHONY: help run build test test-aarch64 test-packages test-stack deb tarball docs lint crash model soak restarts bench compare chart load fuzz fuzz-smoke tools native clients postgres redis prometheus clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -38,6 +38,9 @@ tarball: ## make target/package/vintedbot-ingest-VERSION-MACHINE-linux.tar.gz wi
 test-packages: ## install, upgrade, remove and purge the package in a booted Debian, and the image; needs root and Debian's tools
 	@tools/package_test.sh
 	@tools/image_test.sh
+
+test-stack: ## the services of deploy/compose.yaml without Docker, and the API through the balancer with TLS; needs root
+	@tools/stack_test.sh
 
 crash: native postgres ## kill -9 under load, ROUNDS times (200) on the same data of each catalog; make test has a few rounds
 	. ./target/tools/postgres.env && VINTEDBOT_CRASH_ROUNDS=$(ROUNDS) cargo test --locked --test it -- --nocapture after_kill_9

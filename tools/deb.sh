@@ -69,7 +69,7 @@ done
 rm -rf "$part/archives"
 
 if [ "$program" != - ]; then
-    real=$(cd "$part" && find root/usr/bin root/bin -name "$program" 2>/dev/null | head -n 1)
+    real=$(cd "$part" && find root/usr/bin root/usr/sbin root/bin -name "$program" 2>/dev/null | head -n 1)
     [ -n "$real" ] || fail "there is no $program in $packages"
     loader=$(ldd /bin/sh | sed -n 's|^[[:space:]]*\(/[^ ]*\) .*|\1|p')
     # shellcheck disable=SC2016 # $top is the wrapper's
