@@ -85,16 +85,15 @@ impl Claims {
             return Ok(Begun::InWork);
         }
         let claim = Box::new(ClaimGuard { claims: Arc::clone(self), id });
-        // Claim first, then read: an earlier request releases its claim after its commit, so its row is seen.
+        // Claim first, then read: an earlier request releases its claim after its commit, so its row is seen. It may not have
+        // released it yet, or its instance may be gone: then the row is the answer all the same.
         let claimed = self.connections.read_once(CLAIM, &[&id.as_bytes().as_slice(), &self.holder]).await?;
-        if claimed.is_empty() {
-            return Ok(Begun::InWork);
-        }
         let sql = format!("SELECT {ATTEMPT} FROM attempt WHERE id = $1 AND created >= $2");
         let since = rows::system_time(since);
         let found = self.connections.read(&sql, &[&id.as_bytes().as_slice(), &since]).await?;
         match found.first() {
             Some(found) => Ok(Begun::Done(Box::new(row(found)?.attempt))),
+            None if claimed.is_empty() => Ok(Begun::InWork),
             None => Ok(Begun::Claimed(claim)),
         }
     }

@@ -12,7 +12,7 @@ use tokio_postgres::SimpleQueryMessage;
 use self::cluster::Cluster;
 use self::proxy::{Fault, Proxy};
 use super::*;
-use crate::catalog::{Fields, Holder, NewPhoto, Restore, TaskLeases, conformance};
+use crate::catalog::{Fields, Holder, NewAttempt, NewPhoto, RequestHead, Restore, TaskLeases, conformance};
 
 async fn open(url: &str) -> PostgresCatalog {
     PostgresCatalog::open(&url.parse().unwrap(), 8, Schema::Migrate).await.unwrap()
@@ -573,6 +573,12 @@ async fn claim_that_no_request_holds_is_free_for_its_instance_and_soon_for_other
         let begun = catalog.begin_attempt(id(key), Timestamp::UNKNOWN).await.unwrap();
         assert_eq!(matches!(begun, Begun::Claimed(_)), is_free, "{key}");
     }
+    // An answered request gives its claim back a moment later, and an instance that was killed never does.
+    let request = RequestHead { path: "/upload".into(), content_length: None };
+    let attempt = NewAttempt { id: id("held"), request, note: String::new(), since: Timestamp::UNKNOWN };
+    let made = own.create_draft(NewDraft { attempt: Some(attempt), ..named("held") }).await.unwrap();
+    let begun = other.begin_attempt(id("held"), Timestamp::UNKNOWN).await.unwrap();
+    assert!(matches!(begun, Begun::Done(done) if done.draft == made));
 }
 
 #[tokio::test]
