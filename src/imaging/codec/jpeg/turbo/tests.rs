@@ -203,14 +203,13 @@ fn expensive_scans_decode_within_the_surveyed_time() {
     for file in [refinements(2000, 60), refinements(2000, 0), progressive()] {
         let survey = survey(&file);
         let limits = super::Limits { scans: 100, pixels: 1 << 27, memory: 208 << 20 };
-        // Other programs on the machine make a run slower, not faster.
-        let used = (0..3).map(|_| {
+        // Other programs on the machine make a run slower, not faster, and may do so for seconds.
+        let mut used = (0..20).map(|_| {
             let started = processor_time();
             let _ = super::ffi::decode(&file, 1, &limits, &mut Workspace::default());
             processor_time() - started
         });
-        let used = used.min().unwrap();
-        assert!(used < survey.longest, "{used:?} of {:?}", survey.longest);
+        assert!(used.any(|used| used < survey.longest), "not once within {:?}", survey.longest);
     }
 }
 
