@@ -251,6 +251,13 @@ def next_head(connection):
     return found.decode("latin-1")
 
 
+def final_head(connection):
+    """Returns the head of the next final answer. Caddy sometimes says 100 too, before or after the instance does."""
+    while (found := next_head(connection))[9:12] == "100":
+        pass
+    return found
+
+
 @case
 def expect_continue_is_answered_by_the_instance():
     body = form(png())
@@ -259,13 +266,11 @@ def expect_continue_is_answered_by_the_instance():
         connection.sendall(head("POST", UPLOAD, headers))
         check("interim answer", next_head(connection)[9:12], "100")
         connection.sendall(body)
-        check("final answer", next_head(connection)[9:12], "201")
-    with connect(timeout=10) as connection:
+        check("final answer", final_head(connection)[9:12], "201")
+    # Caddy keeps a refusal for a minute from a client that sends no body.
+    with connect(timeout=90) as connection:
         connection.sendall(head("POST", UPLOAD, {**headers, "Content-Type": "text/plain"}))
-        # An instance answers at once. Caddy sometimes says 100 before it passes that on.
-        while (final := next_head(connection))[9:12] == "100":
-            pass
-        check("answer without the body", final[9:12], "415")
+        check("answer without the body", final_head(connection)[9:12], "415")
 
 
 @case
